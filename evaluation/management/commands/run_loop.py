@@ -1,0 +1,205 @@
+"""``manage.py run_loop``: the whole loop without a browser, through the same services and the same queue."""
+
+import json
+import random
+import sys
+import tempfile
+import time
+from argparse import ArgumentParser
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.files import File
+from django.core.management.base import BaseCommand, CommandError
+from django.utils.text import slugify
+
+from evaluation.services.loop import advance, stages, start_loop
+from evaluation.services.loop_report import loop_report, write_outputs
+from labeling.models import DatasetVersion, Project
+from labeling.services.datasets import Refused as DatasetRefused
+from labeling.services.datasets import freeze
+from labeling.services.importing import start_import
+from labeling.services.projects import create_project
+from slmstudio.runs import BackgroundRun, Status
+from slmstudio.workers import working
+from training.models import BaseModel
+from training.services.base_models import find_base_model, prepare, sync_catalogue
+from training.services.runs import Refused, measure_lengths, preset
+
+POLL_SECONDS = 1.0
+
+
+class Command(BaseCommand):
+    """Import, freeze, benchmark, fine-tune, evaluate, compare, gate, report."""
+
+    help = __doc__ or ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--template", required=True, help="a template of the catalogue, e.g. receipt")
+        parser.add_argument("--train", required=True, type=Path, help='JSONL rows {"id", "text", "gold", ...}')
+        parser.add_argument("--holdout", type=Path, help="JSONL; without it a seeded share of --train is held out")
+        parser.add_argument("--base-model", default="smollm2-135m-instruct")
+        parser.add_argument("--max-train", type=int, help="at most so many training rows, drawn by --seed")
+        parser.add_argument("--max-holdout", type=int, help="at most so many hold-out rows, drawn by --seed")
+        parser.add_argument("--holdout-share", type=float, default=0.2)
+        parser.add_argument("--validation-share", type=float, default=0.05)
+        parser.add_argument("--epochs", type=float, help="default: the preset's")
+        parser.add_argument("--learning-rate", type=float, help="default: the preset's")
+        parser.add_argument("--seed", type=int, default=17)
+        parser.add_argument("--project", help="slug of the new project (default: made from the template)")
+        parser.add_argument("--report", type=Path, help="where the JSON report goes")
+        parser.add_argument("--outputs", type=Path, help="a folder for what each model said, one JSONL per model")
+        parser.add_argument("--no-free", action="store_true", help="leave out the two evaluations without constraint")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            with working(["default", "gpu"], say=self._say):
+                self._run(options)
+        except (Refused, DatasetRefused) as refusal:
+            raise CommandError(str(refusal)) from refusal
+
+    def _run(self, options: dict[str, Any]) -> None:
+        sync_catalogue()
+        base_model = find_base_model(options["base_model"])
+        train, holdout = _choose_rows(options)
+        project, owner = self._project(options)
+        # The hold-out first: a training row with the same text is then the duplicate, never the other way round.
+        imports = {
+            name: self._import(project, owner, rows, name)
+            for name, rows in (("holdout", holdout), ("train", train))
+        }
+        if not base_model.ready:
+            self._say(f"preparing {base_model} (once)")
+            base_model = prepare(base_model=base_model)
+        dataset = freeze(
+            project=project, user=owner, seed=options["seed"], validation_share=options["validation_share"]
+        )
+        self._say(f"frozen {dataset}: {dataset.counts}")
+        loop = self._start(project, owner, dataset, base_model, options)
+        self._watch(loop)
+        report = {"project": project.slug, "imports": imports, **loop_report(loop)}
+        if options["report"]:
+            options["report"].parent.mkdir(parents=True, exist_ok=True)
+            options["report"].write_text(json.dumps(report, indent=2, default=float) + "\n")
+            self._say(f"report: {options['report']}")
+        if options["outputs"]:
+            for path in write_outputs(loop, options["outputs"]):
+                self._say(f"outputs: {path}")
+        self._summary(report)
+
+    def _project(self, options: dict[str, Any]) -> tuple[Project, Any]:
+        owner, made = get_user_model().objects.get_or_create(username="run-loop")
+        if made:
+            owner.set_unusable_password()
+            owner.save(update_fields=["password"])
+        stem = slugify(options["project"] or f"loop-{options['template']}")
+        slug, count = stem, 1
+        while Project.objects.filter(slug=slug).exists():
+            count += 1
+            slug = f"{stem}-{count}"
+        name = f"Loop on {options['template']} {count}"
+        return create_project(owner=owner, name=name, slug=slug, template=options["template"]), owner
+
+    def _import(self, project: Project, owner: Any, lines: list[bytes], name: str) -> dict[str, Any]:
+        with tempfile.NamedTemporaryFile(suffix=f"-{name}.jsonl") as file:
+            file.write(b"".join(line.rstrip(b"\r\n") + b"\n" for line in lines))
+            file.flush()
+            file.seek(0)
+            upload = File(file, name=f"{name}.jsonl")
+            run = start_import(project=project, user=owner, upload=upload, as_holdout=name == "holdout")
+        self._wait(run, f"import of {name}")
+        result = {"imported": run.imported, "duplicates": run.duplicates, "rejected": run.rejected}
+        self._say(f"import of {name}: {result}")
+        for reject in run.rejects:
+            self._say(f"  row {reject['row']} rejected: {reject['reason']}")
+        return {**result, "rejects": run.rejects}
+
+    def _start(
+        self, project: Project, owner: Any, dataset: DatasetVersion, base_model: BaseModel, options: dict[str, Any]
+    ) -> Any:
+        lengths = measure_lengths(dataset=dataset, base_model=base_model, user=owner)
+        self._wait(lengths, "token lengths")
+        knobs = preset(dataset.counts["splits"].get("train", 0))
+        changes = {key: options[key] for key in ("epochs", "learning_rate") if options[key] is not None}
+        fitting = max(knobs.max_length, -(-lengths.longest // 64) * 64)
+        knobs = replace(knobs, seed=options["seed"], max_length=fitting, **changes)
+        return start_loop(
+            project=project,
+            user=owner,
+            dataset=dataset,
+            base_model=base_model,
+            knobs=knobs,
+            name=f"{options['template']} loop",
+            with_free=not options["no_free"],
+        )
+
+    def _wait(self, run: BackgroundRun, name: str) -> None:
+        while run.is_live:
+            time.sleep(POLL_SECONDS / 2)
+            run.refresh_from_db()
+        if run.status != Status.DONE:
+            raise CommandError(f"The {name} {run.get_status_display()}: {run.error}")
+
+    def _watch(self, loop: Any) -> None:
+        """Prints each change of state or progress until the loop has ended."""
+        shown = ""
+        while True:
+            advance(loop.pk)
+            loop.refresh_from_db()
+            running = next((stage for stage in stages(loop) if stage.run.is_live), None)
+            line = ""
+            if running is not None:
+                run = running.run
+                total = f" {run.progress_done}/{run.progress_total}" if run.progress_total else ""
+                line = f"{running.name}: {run.stage or run.get_status_display()}{total}"
+            if line and line != shown:
+                self._say(line)
+                shown = line
+            if not loop.is_live:
+                break
+            time.sleep(POLL_SECONDS)
+        if loop.status != Status.DONE:
+            raise CommandError(loop.error)
+
+    def _summary(self, report: dict[str, Any]) -> None:
+        for name in ("base", "tuned", "base_free", "tuned_free"):
+            if name in report:
+                row = report[name]
+                fields = row["intervals"]["field_exact"]
+                self._say(
+                    f"{name:11} valid {row['schema_valid_rate']:.3f}  field exact {row['field_exact']:.3f} "
+                    f"[{fields['low']:.3f}, {fields['high']:.3f}]  document exact {row['document_exact']:.3f}  "
+                    f"p50 {row['latency_ms']['p50']:.0f} ms"
+                )
+        self._say(report["gates"]["sentence"])
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(f"{time.strftime('%H:%M:%S')} {text}")
+        sys.stdout.flush()
+
+
+def _choose_rows(options: dict[str, Any]) -> tuple[list[bytes], list[bytes]]:
+    """Lines for training and hold-out, drawn by the seed from the file or files, verbatim."""
+    rng = random.Random(options["seed"])
+    train = _lines(options["train"])
+    if options["holdout"]:
+        holdout = _lines(options["holdout"])
+        rng.shuffle(holdout)
+    else:
+        rng.shuffle(train)
+        count = round(len(train) * options["holdout_share"])
+        train, holdout = train[count:], train[:count]
+    rng.shuffle(train)
+    return train[: options["max_train"]], holdout[: options["max_holdout"]]
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}.") from error
+    if not lines:
+        raise CommandError(f"{path} is empty.")
+    return lines

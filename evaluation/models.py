@@ -1,0 +1,283 @@
+"""Tables of the evaluation side."""
+
+from typing import Any, ClassVar, Self
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+
+from labeling.models import DatasetVersion, Document, Project, Split
+from slmstudio.fields import ExactJSONField
+from slmstudio.runs import BackgroundRun, RunQuerySet
+from training.models import BaseModel, ModelVersion, TrainingRun
+
+
+class EvalRunQuerySet(RunQuerySet):
+    """Named reads of eval runs."""
+
+    def with_subject(self) -> Self:
+        """With what their names are made of, in one query."""
+        return self.select_related("base_model", "training_run", "model_version", "dataset", "created_by")
+
+    def on_holdout(self) -> Self:
+        """Those that looked at a hold-out."""
+        return self.filter(split=Split.HOLDOUT)
+
+
+class EvalRun(BackgroundRun):
+    """A model over a split of a dataset version: outputs, scores, latency, tokens.
+
+    The model is a BaseModel (a benchmark), or a ModelVersion; a run queued behind a training names the TrainingRun and
+    takes its ModelVersion when it starts.
+    """
+
+    class Mode(models.TextChoices):
+        """How the output is decoded."""
+
+        CONSTRAINED = "constrained", "held to the schema"
+        FREE = "free", "free"
+
+    job_name = "evaluation.jobs.run_evaluation"
+    queue_name = "gpu"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="eval_runs")
+    number = models.PositiveIntegerField()
+    dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="eval_runs")
+    split = models.CharField(max_length=10, choices=Split.choices, default=Split.HOLDOUT)
+    mode = models.CharField(max_length=12, choices=Mode.choices, default=Mode.CONSTRAINED)
+    base_model = models.ForeignKey(
+        BaseModel, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs"
+    )
+    training_run = models.ForeignKey(
+        TrainingRun, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs"
+    )
+    model_version = models.ForeignKey(
+        ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs"
+    )
+    spec = models.TextField(blank=True, help_text="the EvalSpec as YAML, written when the run starts")
+    scores = models.JSONField(default=dict, help_text="the summary of scoring; see slmstudio.contract.scoring")
+    latency = models.JSONField(default=dict, help_text="p50, p95, p99 in milliseconds, one document at a time")
+    facts = models.JSONField(default=dict, help_text="documents per second, peak memory, seconds")
+    scorer_version = models.CharField(max_length=20, blank=True)
+    outputs_sha256 = models.CharField(max_length=64, blank=True, help_text="of the file of raw outputs")
+
+    objects: ClassVar[Any] = EvalRunQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "number"], name="eval_number_once"),
+            models.CheckConstraint(
+                name="eval_has_one_subject",
+                condition=models.Q(base_model__isnull=False, training_run__isnull=True)
+                | models.Q(base_model__isnull=True, training_run__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"evaluation {self.number}: {self.subject}, {self.get_mode_display()}"
+
+    def get_absolute_url(self) -> str:
+        """The run's page."""
+        return reverse("eval_run", args=[self.project.slug, self.number])
+
+    @property
+    def subject(self) -> str:
+        """What was evaluated, in words."""
+        if self.base_model is not None:
+            return str(self.base_model)
+        return str(self.model_version or self.training_run)
+
+    @property
+    def short_name(self) -> str:
+        """Its number and subject, where the mode goes without saying."""
+        return f"#{self.number} {self.subject}"
+
+    @property
+    def folder_key(self) -> str:
+        """Where its files lie in the artifact store: spec.yaml, outputs.jsonl, log.txt."""
+        return f"evaluation/{self.pk}"
+
+    @property
+    def outputs_key(self) -> str:
+        """The artifact with every raw output, one JSON row per document."""
+        return f"{self.folder_key}/outputs.jsonl"
+
+
+class EvalOutputQuerySet(models.QuerySet["EvalOutput"]):
+    """Named reads of outputs; all of them narrow a list, so that a page can chain what its address asks for."""
+
+    def with_documents(self) -> Self:
+        """With their documents, in the order of the dataset."""
+        return self.select_related("document").order_by("document_id")
+
+    def in_state(self, state: str) -> Self:
+        """``valid``, ``invalid``, ``exact``, ``inexact`` or ``failed`` (nothing came back); anything else: all."""
+        filters: dict[str, dict[str, Any]] = {
+            "valid": {"valid": True},
+            "invalid": {"valid": False},
+            "exact": {"exact": True},
+            "inexact": {"exact": False},
+            "failed": {"finish_reason": "error"},
+        }
+        return self.filter(**filters.get(state, {}))
+
+    def wrong_in(self, pattern: str) -> Self:
+        """Where this field is not right."""
+        return self.filter(wrong_fields__contains=[pattern]) if pattern else self
+
+    def with_error(self, kind: str) -> Self:
+        """Where this kind of error occurs."""
+        return self.filter(errors__contains=[kind]) if kind else self
+
+    def tagged(self, tag: str) -> Self:
+        """Of documents that had this failure tag when the dataset was frozen."""
+        return self.filter(tags__contains=[tag]) if tag else self
+
+    def holding(self, text: str) -> Self:
+        """Whose document id or raw output contains these characters."""
+        if not text:
+            return self
+        return self.filter(models.Q(document__external_id__icontains=text) | models.Q(raw__icontains=text))
+
+
+class EvalOutput(models.Model):
+    """What the model said about one document. Kept for ever, so that it can be scored again."""
+
+    eval_run = models.ForeignKey(EvalRun, on_delete=models.CASCADE, related_name="outputs")
+    document = models.ForeignKey(Document, on_delete=models.PROTECT, related_name="eval_outputs")
+    gold = ExactJSONField(help_text="the gold of the dataset version it was scored against")
+    raw = models.TextField(blank=True)
+    finish_reason = models.CharField(max_length=10)
+    error = models.TextField(blank=True)
+    score = ExactJSONField(null=True, help_text="the DocumentScore; see slmstudio.contract.scoring")
+    valid = models.BooleanField(default=False)
+    exact = models.BooleanField(default=False)
+    # Read off the score when it is stored, so that lists can be filtered by the database.
+    wrong_fields = ArrayField(models.CharField(max_length=300), default=list, help_text="patterns of fields not right")
+    errors = ArrayField(models.CharField(max_length=40), default=list, help_text="kinds of error that occur")
+    tags = ArrayField(models.CharField(max_length=40), default=list, help_text="failure tags in the dataset version")
+    latency_ms = models.FloatField(default=0)
+    prompt_tokens = models.PositiveIntegerField(default=0)
+    output_tokens = models.PositiveIntegerField(default=0)
+
+    objects: ClassVar[Any] = EvalOutputQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["eval_run", "document"], name="eval_output_once")]
+
+
+class Comparison(models.Model):
+    """Two eval runs on the same documents: what B fixed and broke."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons")
+    a = models.ForeignKey(EvalRun, on_delete=models.CASCADE, related_name="+")
+    b = models.ForeignKey(EvalRun, on_delete=models.CASCADE, related_name="+")
+    result = ExactJSONField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["a", "b"], name="comparison_once")]
+
+
+class GatePolicy(models.Model):
+    """A version of a project's set of gates; never changed once it is there."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="gate_policies")
+    number = models.PositiveIntegerField()
+    gates = models.JSONField()
+    sha256 = models.CharField(max_length=64)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "number"], name="policy_number_once")]
+
+
+class GateReport(models.Model):
+    """Verdicts of a policy on an eval run, with the packet of hashes an approval would rest on."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="gate_reports")
+    number = models.PositiveIntegerField()
+    policy = models.ForeignKey(GatePolicy, on_delete=models.PROTECT, related_name="reports")
+    eval_run = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="gate_reports")
+    baseline = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    look = models.PositiveIntegerField(help_text="which look at this hold-out this is, counting from 1")
+    verdicts = models.JSONField()
+    sentence = models.CharField(max_length=300)
+    passed = models.BooleanField()
+    packet = models.JSONField(help_text="hashes by name")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "number"], name="gate_report_number_once"),
+            # Judging the same outputs by the same gates again is the same look.
+            models.UniqueConstraint(
+                fields=["policy", "eval_run", "baseline"], name="gate_report_once", nulls_distinct=False
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"gate report {self.number}"
+
+    def get_absolute_url(self) -> str:
+        """The report's page."""
+        return reverse("gate_report", args=[self.project.slug, self.number])
+
+
+class Approval(models.Model):
+    """A manager's decision on a gate report."""
+
+    class Decision(models.TextChoices):
+        """What was decided."""
+
+        APPROVED = "approved", "approved"
+        REJECTED = "rejected", "sent back"
+
+    report = models.OneToOneField(GateReport, on_delete=models.PROTECT, related_name="approval")
+    decision = models.CharField(max_length=10, choices=Decision.choices)
+    reason = models.TextField()
+    packet_sha256 = models.CharField(max_length=64)
+    # One waiver covers every gate that is not PASS: {"gates": [...], "reason", "owner", "expires"}
+    waiver = models.JSONField(null=True, blank=True)
+    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="approvals")
+    decided_at = models.DateTimeField(default=timezone.now)
+
+
+class AuditEntry(models.Model):
+    """Who decided what, when. The database refuses to change or delete a row (see the first migration)."""
+
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="audit_entries")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    action = models.CharField(max_length=60)
+    about = models.CharField(max_length=200)
+    details = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+
+class LoopRun(BackgroundRun):
+    """One pass of the loop: benchmark the base model, fine-tune, evaluate, compare, gate.
+
+    It owns no job of its own: each stage that ends asks it to go on (``evaluation.services.loop.advance``).
+    """
+
+    job_name = "evaluation.jobs.advance_loop"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="loops")
+    dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="loops")
+    training_run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="loops")
+    base = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="+")
+    base_free = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    tuned = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="+")
+    tuned_free = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    comparison = models.ForeignKey(Comparison, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    gate_report = models.ForeignKey(GateReport, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")

@@ -1,0 +1,155 @@
+"""Gate reports: an evaluation judged by the project's policy, and the looks at a hold-out that this takes."""
+
+from collections import Counter
+from typing import Any
+
+from django.db import transaction
+
+from evaluation import gates as judging
+from evaluation.compare import cost_of_time
+from evaluation.gates import Measurement
+from evaluation.measurements import from_scores
+from evaluation.models import EvalOutput, EvalRun, GateReport
+from evaluation.services import audit, packets
+from evaluation.services.comparisons import compare_runs
+from evaluation.services.evals import next_number
+from evaluation.services.policies import current_policy, rules, set_policy
+from labeling.models import Contract, DatasetItem, Split
+from slmstudio.runs import Status
+from training.services.runs import Refused
+
+__all__ = ["current_policy", "holdout_origins", "looks", "make_report", "measurements", "rules", "set_policy"]
+
+_BY_SCORES = {"schema_valid_rate", "document_error_rate", "field_error_rate", "no_regression"}
+
+
+@transaction.atomic
+def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> GateReport:
+    """Judges an evaluation on the hold-out by the project's policy.
+
+    The same outputs under the same policy and baseline are the same look: the report that is there is given back.
+
+    Raises:
+        Refused: ``field`` is eval_run or baseline, with the reason.
+    """
+    _check_runs(eval_run, baseline)
+    project = eval_run.project
+    policy = current_policy(project=project)
+    # Locks the project, so that two reports made at once are not both the same look.
+    number = next_number(GateReport, project)
+    made = GateReport.objects.filter(policy=policy, eval_run=eval_run, baseline=baseline).first()
+    if made is not None:
+        return made
+    look = len(looks(eval_run)) + 1
+    verdicts = judging.judge_all(rules(policy), measurements(rules(policy), eval_run, baseline), look)
+    report = GateReport(
+        project=project,
+        number=number,
+        policy=policy,
+        eval_run=eval_run,
+        baseline=baseline,
+        look=look,
+        verdicts=[verdict.as_dict() for verdict in verdicts],
+        sentence=judging.overall(verdicts),
+        passed=judging.may_ship(verdicts),
+        packet=packets.packet(eval_run=eval_run, baseline=baseline, policy=policy),
+        created_by=user,
+    )
+    report.full_clean()
+    report.save()
+    if baseline is not None:
+        compare_runs(a=baseline, b=eval_run)
+    audit.record(
+        project=project,
+        user=user,
+        action="judged",
+        about=str(report),
+        details={"evaluation": eval_run.number, "look": look, "sentence": report.sentence, "packet": report.packet},
+    )
+    return report
+
+
+def _check_runs(eval_run: EvalRun, baseline: EvalRun | None) -> None:
+    if eval_run.status != Status.DONE:
+        raise Refused("eval_run", f"Evaluation {eval_run.number} is not done, so there is nothing to judge yet.")
+    if eval_run.split != Split.HOLDOUT:
+        raise Refused("eval_run", f"Evaluation {eval_run.number} is not on the hold-out; gates judge nothing else.")
+    seen = _trained_on(eval_run)
+    if seen:
+        raise Refused(
+            "eval_run",
+            f"{len(seen)} of the hold-out documents were in this model's training data ({', '.join(seen[:3])}), "
+            "so it cannot be judged by them.",
+        )
+    if baseline is None:
+        return
+    if baseline.pk == eval_run.pk:
+        raise Refused("baseline", "An evaluation is not its own baseline.")
+    if baseline.project_id != eval_run.project_id:
+        raise Refused("baseline", "The baseline belongs to another project.")
+    if baseline.status != Status.DONE or baseline.split != Split.HOLDOUT:
+        raise Refused("baseline", f"Evaluation {baseline.number} is no finished evaluation on the hold-out.")
+
+
+def _trained_on(eval_run: EvalRun) -> list[str]:
+    """Ids of hold-out documents that the model was trained on."""
+    if eval_run.training_run is None:
+        return []
+    trained = DatasetItem.objects.filter(dataset_id=eval_run.training_run.dataset_id).exclude(split=Split.HOLDOUT)
+    held_out = DatasetItem.objects.filter(dataset_id=eval_run.dataset_id, split=Split.HOLDOUT)
+    both = held_out.filter(document__in=trained.values("document"))
+    return list(both.order_by("document_id").values_list("document__external_id", flat=True))
+
+
+def looks(eval_run: EvalRun) -> list[GateReport]:
+    """Reports so far that looked at any of this run's hold-out documents, oldest first.
+
+    A hold-out that grew is still the same hold-out, and another candidate's look is a look too.
+    """
+    documents = DatasetItem.objects.filter(dataset_id=eval_run.dataset_id, split=Split.HOLDOUT).values("document")
+    datasets = DatasetItem.objects.filter(split=Split.HOLDOUT, document__in=documents).values("dataset")
+    reports = GateReport.objects.filter(project_id=eval_run.project_id, eval_run__dataset__in=datasets)
+    return list(reports.select_related("eval_run", "policy").order_by("number"))
+
+
+def measurements(
+    policy: judging.GatePolicy, eval_run: EvalRun, baseline: EvalRun | None
+) -> dict[str, Measurement]:
+    """What each gate of a policy judges: gate key -> measurement, from this run's own outputs and latencies."""
+    candidate = list(EvalOutput.objects.filter(eval_run=eval_run).order_by("document_id"))
+    before = (
+        dict(EvalOutput.objects.filter(eval_run=baseline).values_list("document_id", "score")) if baseline else None
+    )
+    found = {}
+    for gate in policy:
+        rows = [row for row in candidate if not gate.slice or gate.slice in row.tags]
+        if gate.metric in _BY_SCORES:
+            against = baseline.short_name if baseline else ""
+            scores = {row.document_id: row.score for row in rows}
+            found[gate.key] = from_scores(gate.metric, scores, baseline=before, against=against)
+        else:
+            found[gate.key] = _of_resources(gate.metric, rows, eval_run)
+    return found
+
+
+def _of_resources(metric: str, rows: list[EvalOutput], run: EvalRun) -> Measurement:
+    """Latency, throughput, cost and memory, as this run measured them. A request that failed has no latency."""
+    times = [row.latency_ms for row in rows if row.finish_reason != "error"]
+    if metric == "peak_memory_gb":
+        peak = run.facts.get("peak_memory_bytes")
+        return Measurement.sample([peak / 1e9]) if peak else Measurement.nothing("the run did not measure its memory")
+    if metric == "cost_per_request":
+        contract = Contract.objects.filter(project_id=run.project_id).first()
+        price = (contract.constraints if contract else {}).get("hardware_price_per_hour")
+        if not price:
+            return Measurement.nothing("the contract names no price per hour of the hardware")
+        return Measurement.sample([cost_of_time(time, float(price)) for time in times])
+    return Measurement.sample(times)
+
+
+def holdout_origins(eval_run: EvalRun) -> dict[str, int]:
+    """Where the gold of the hold-out comes from: origin -> documents, "synthetic documents" counted beside it."""
+    items = DatasetItem.objects.filter(dataset_id=eval_run.dataset_id, split=Split.HOLDOUT)
+    counts = Counter(items.values_list("origin", flat=True))
+    synthetic = items.filter(document__synthetic=True).count()
+    return {**counts, **({"synthetic documents": synthetic} if synthetic else {})}

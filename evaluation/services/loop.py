@@ -1,0 +1,127 @@
+"""One pass of the loop as a unit: benchmark the base model, fine-tune, evaluate, compare, gate.
+
+Every stage is an ordinary run on the ordinary queue; the loop only knows which rows belong together. Whatever ends asks
+``advance`` to look again, and the one that finds everything done compares and judges.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from evaluation.models import EvalRun, LoopRun
+from evaluation.services.comparisons import compare_runs
+from evaluation.services.evals import start_evaluation
+from evaluation.services.gates import make_report
+from labeling.models import DatasetVersion, Project, Split
+from slmstudio.runs import BackgroundRun, Status
+from training.models import BaseModel
+from training.services.runs import Knobs, start_training
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a loop: its name, the run that does it, and its row's state."""
+
+    name: str
+    run: BackgroundRun
+
+
+@transaction.atomic
+def start_loop(
+    *,
+    project: Project,
+    user: Any,
+    dataset: DatasetVersion,
+    base_model: BaseModel,
+    knobs: Knobs,
+    name: str = "",
+    with_free: bool = False,
+) -> LoopRun:
+    """Queues all stages, in order, on the one queue of the GPU worker.
+
+    ``with_free`` evaluates both models a second time without the schema's constraint.
+
+    Raises:
+        Refused: as ``start_training`` and ``start_evaluation`` refuse; nothing is queued then.
+    """
+
+    def evaluate(mode: str, **subject: Any) -> EvalRun:
+        return start_evaluation(
+            project=project, user=user, dataset=dataset, split=Split.HOLDOUT, mode=mode, **subject
+        )
+
+    base = evaluate(EvalRun.Mode.CONSTRAINED, base_model=base_model)
+    base_free = evaluate(EvalRun.Mode.FREE, base_model=base_model) if with_free else None
+    training_run = start_training(
+        project=project, user=user, dataset=dataset, base_model=base_model, knobs=knobs, name=name
+    )
+    tuned = evaluate(EvalRun.Mode.CONSTRAINED, training_run=training_run)
+    tuned_free = evaluate(EvalRun.Mode.FREE, training_run=training_run) if with_free else None
+    return LoopRun.objects.create(
+        project=project,
+        dataset=dataset,
+        created_by=user,
+        # It has no process of its own, so it is running from the start and never beats: the sweep leaves it alone.
+        status=Status.RUNNING,
+        started_at=timezone.now(),
+        stage="benchmark of the base model",
+        progress_total=5 if with_free else 3,
+        base=base,
+        base_free=base_free,
+        training_run=training_run,
+        tuned=tuned,
+        tuned_free=tuned_free,
+    )
+
+
+def stages(loop: LoopRun) -> list[Stage]:
+    """The loop's runs in the order they are worked."""
+    rows = [
+        ("benchmark of the base model", loop.base),
+        ("benchmark of the base model, free", loop.base_free),
+        ("fine-tuning", loop.training_run),
+        ("evaluation of the tuned model", loop.tuned),
+        ("evaluation of the tuned model, free", loop.tuned_free),
+    ]
+    return [Stage(name, run) for name, run in rows if run is not None]
+
+
+def eval_ended(run: EvalRun) -> None:
+    """Called when an evaluation has ended, however: moves the loops it belongs to on."""
+    rows = LoopRun.objects.live().filter(project_id=run.project_id)
+    for pk in rows.values_list("pk", flat=True):
+        advance(pk)
+
+
+def advance(pk: int) -> LoopRun | None:
+    """Looks where a loop stands and takes the step that is due. Safe to call at any time, by several at once."""
+    with transaction.atomic():
+        loop = (
+            LoopRun.objects.select_for_update(of=("self",))
+            .select_related("base", "base_free", "training_run", "tuned", "tuned_free")
+            .filter(pk=pk)
+            .first()
+        )
+        if loop is None or not loop.is_live:
+            return loop
+        parts = stages(loop)
+        broken = [part for part in parts if part.run.status in (Status.FAILED, Status.CANCELLED)]
+        if broken:
+            first = broken[0]
+            loop.fail(f"The {first.name} {first.run.get_status_display()}: {first.run.error or 'by request'}")
+            return loop
+        open_parts = [part for part in parts if part.run.status != Status.DONE]
+        if open_parts:
+            loop.record(progress_done=len(parts) - len(open_parts), stage=open_parts[0].name)
+            return loop
+        _conclude(loop)
+        return loop
+
+
+def _conclude(loop: LoopRun) -> None:
+    """Compares and judges; both are idempotent by their own unique rows."""
+    comparison = compare_runs(a=loop.base, b=loop.tuned)
+    report = make_report(eval_run=loop.tuned, baseline=loop.base, user=loop.created_by)
+    loop.finish(progress_done=loop.progress_total, comparison=comparison, gate_report=report)

@@ -1,0 +1,181 @@
+"""Outputs of an eval run: scored as they come, stored once each, summed up, counted again on demand."""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from evaluation.compare import spread
+from evaluation.models import EvalOutput, EvalRun
+from labeling.services import datasets
+from slmstudio import artifacts
+from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.scoring import SCORER_VERSION, DocumentScore, score_document, sroie, summarise
+from slmstudio.hashing import sha256_file
+
+SROIE_FIELDS = {"company", "date", "address", "total"}
+#: outcomes that are no error
+_FINE = {"correct", "both_absent"}
+
+
+class OutputError(Exception):
+    """The outputs of a run are not what they must be; the message is a sentence."""
+
+
+class Store:
+    """Turns a child's ``output`` events into scored rows, in batches.
+
+    At least once, effectively once: a row that is there already stays as it is, so that an event that is handled again
+    changes nothing.
+    """
+
+    BATCH = 25
+    SECONDS = 2.0
+
+    def __init__(self, run: EvalRun) -> None:
+        self.run = run
+        self.compiled = run.dataset.schema_version.compiled
+        self.rows = {str(row["id"]): row for row in datasets.rows(run.dataset, run.split)}
+        items = run.dataset.items.filter(split=run.split).values_list("document__external_id", "document_id")
+        self.documents: dict[str, int] = dict(items)
+        self.waiting: list[EvalOutput] = []
+        self.stored = 0
+        self._last = time.monotonic()
+
+    def add(self, event: dict[str, Any]) -> None:
+        """Scores one output. Raises OutputError where it belongs to no document of the split."""
+        key = str(event["id"])
+        if key not in self.rows or key not in self.documents:
+            raise OutputError(f"The model's process answered for {key!r}, which is no document of this split.")
+        self.waiting.append(
+            scored_output(self.run, self.compiled, document_id=self.documents[key], row=self.rows[key], event=event)
+        )
+        if len(self.waiting) >= self.BATCH or time.monotonic() - self._last >= self.SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what waits and moves the run's progress."""
+        if self.waiting:
+            EvalOutput.objects.bulk_create(self.waiting, ignore_conflicts=True)
+            self.stored += len(self.waiting)
+            self.waiting = []
+            self.run.record(progress_done=self.stored, progress_total=len(self.rows), stage="generating")
+        self._last = time.monotonic()
+
+
+def scored_output(
+    run: EvalRun, compiled: CompiledSchema, *, document_id: int, row: dict[str, Any], event: dict[str, Any]
+) -> EvalOutput:
+    """One output as an unsaved row. A document that failed is an outcome: invalid, with its error."""
+    raw = str(event.get("raw") or "").replace("\0", "\ufffd")  # PostgreSQL keeps no NUL
+    finish = str(event.get("finish_reason") or "stop")
+    score = score_document(compiled, text=row["text"], gold=row["gold"], raw=raw, finish_reason=finish)
+    return EvalOutput(
+        eval_run=run,
+        document_id=document_id,
+        gold=row["gold"],
+        raw=raw,
+        finish_reason=finish,
+        error=str(event.get("error") or ""),
+        tags=row.get("tags") or [],
+        latency_ms=float(event.get("latency_ms") or 0),
+        prompt_tokens=int(event.get("prompt_tokens") or 0),
+        output_tokens=int(event.get("output_tokens") or 0),
+        **score_columns(score),
+    )
+
+
+def score_columns(score: DocumentScore) -> dict[str, Any]:
+    """The columns of an output that are read off its score."""
+    wrong = [field for field in score.fields if str(field.outcome) not in _FINE]
+    return {
+        "score": score.as_dict(),
+        "valid": score.schema_valid,
+        "exact": score.exact,
+        "wrong_fields": sorted({field.field for field in wrong}),
+        "errors": sorted({str(field.error) for field in wrong if field.error}),
+    }
+
+
+def finish(run: EvalRun, *, sha256: str, facts: dict[str, Any]) -> None:
+    """Sums a run up and ends it well.
+
+    Raises:
+        OutputError: outputs are missing, or the file is not the one that the model's process wrote.
+    """
+    path = artifacts.local_path(run.outputs_key)
+    found = sha256_file(path)
+    if sha256 and found != sha256:
+        raise OutputError("The file of outputs is not what the model's process wrote. Start the evaluation again.")
+    expected = run.dataset.items.filter(split=run.split).count()
+    rows = list(EvalOutput.objects.filter(eval_run=run).order_by("document_id"))
+    if len(rows) != expected:
+        raise OutputError(f"Of {expected} documents only {len(rows)} were answered. Start the evaluation again.")
+    times = [row.latency_ms for row in rows if row.finish_reason != "error"]
+    run.finish(
+        progress_done=expected,
+        progress_total=expected,
+        scores=summary(run.dataset.schema_version.compiled, rows),
+        latency=spread(times),
+        facts={**run.facts, **facts, **_lengths(rows)},
+        scorer_version=SCORER_VERSION,
+        outputs_sha256=found,
+    )
+
+
+def _lengths(rows: list[EvalOutput]) -> dict[str, Any]:
+    """Tokens read and written, and how many outputs were cut off or failed."""
+    return {
+        "prompt_tokens": sum(row.prompt_tokens for row in rows),
+        "output_tokens": sum(row.output_tokens for row in rows),
+        "cut_off": sum(row.finish_reason == "length" for row in rows),
+        "failed": sum(row.finish_reason == "error" for row in rows),
+    }
+
+
+def summary(compiled: CompiledSchema, rows: Iterable[EvalOutput]) -> dict[str, Any]:
+    """The summary of stored scores: the contract's figures, one summary per failure tag, SROIE's where it applies."""
+    rows = list(rows)
+    scores = [DocumentScore.from_dict(row.score) for row in rows]
+    result = summarise(scores)
+    tags = sorted({tag for row in rows for tag in row.tags})
+    result["slices"] = {tag: _slice(scores, rows, tag) for tag in tags}
+    if {field.pattern for field in compiled.fields} == SROIE_FIELDS:
+        result["sroie"] = sroie((row.gold, score.output) for row, score in zip(rows, scores, strict=True))
+    return result
+
+
+def _slice(scores: list[DocumentScore], rows: list[EvalOutput], tag: str) -> dict[str, Any]:
+    part = summarise([score for score, row in zip(scores, rows, strict=True) if tag in row.tags])
+    return {name: part[name] for name in ("documents", "schema_valid", "field_exact", "document_exact")}
+
+
+def recount(run: EvalRun) -> dict[str, Any]:
+    """The summary made anew from the raw outputs: each scored again, against the gold it was scored against.
+
+    Equal to ``run.scores`` as long as scorer, schema and outputs are what they were.
+    """
+    compiled = run.dataset.schema_version.compiled
+    texts = {str(row["id"]): row["text"] for row in datasets.rows(run.dataset, run.split)}
+    rows = list(EvalOutput.objects.filter(eval_run=run).with_documents())
+    for row in rows:
+        score = score_document(
+            compiled,
+            text=texts[row.document.external_id],
+            gold=row.gold,
+            raw=row.raw,
+            finish_reason=row.finish_reason,
+        )
+        row.score = loads(dumps(score.as_dict()))
+    return summary(compiled, sorted(rows, key=lambda row: row.document_id))
+
+
+def rows_match_file(run: EvalRun) -> bool:
+    """Whether the stored rows say what the file of outputs says, document by document."""
+    in_file: dict[str, str] = {}
+    with artifacts.local_path(run.outputs_key).open(encoding="utf-8") as file:
+        for line in file:
+            row = loads(line)
+            in_file[str(row["id"])] = str(row.get("raw") or "").replace("\0", "\ufffd")
+    rows = EvalOutput.objects.filter(eval_run=run).values_list("document__external_id", "raw")
+    return dict(rows) == in_file

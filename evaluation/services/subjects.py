@@ -1,0 +1,125 @@
+"""What an eval run evaluates: a folder with weights, its hashes, and how it is prompted."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluation.models import EvalRun
+from evaluation.spec import EvalSpec
+from labeling.models import Split
+from labeling.services import datasets
+from slmstudio import artifacts
+from slmstudio.contract.jsontext import loads
+from slmstudio.hashing import folder_hash, sha256_file
+from slmstudio.runs import Status
+from training.models import ModelVersion
+from training.spec import RunSpec
+from training.strict import build
+
+EXAMPLES = 2
+
+
+class SubjectError(Exception):
+    """The model cannot be evaluated as it is; the message is a sentence."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model ready to be evaluated. ``tuned``: it knows the task, so the prompt is the instruction alone."""
+
+    name: str
+    folder: Path
+    sha256: str
+    tokenizer_sha256: str
+    prompt: str
+    tuned: bool
+
+
+def subject(run: EvalRun) -> Subject:
+    """The model of a run. Raises SubjectError where there is none (yet)."""
+    base, version = run.base_model, run.model_version
+    if base is not None:
+        folder = Path(base.folder)
+        return Subject(str(base), folder, base.sha256, _tokenizer_hash(folder), base.prompt, tuned=False)
+    if version is None:
+        raise SubjectError("There is no model yet: the training has not made one.")
+    folder = artifacts.local_path(version.folder_key)
+    tokenizer = version.tokenizer_sha256 or _tokenizer_hash(folder)
+    prompt = RunSpec.from_yaml(version.training_run.spec).prompt
+    return Subject(str(version), folder, version.sha256, tokenizer, prompt, tuned=True)
+
+
+def _tokenizer_hash(folder: Path) -> str:
+    try:
+        return sha256_file(folder / "tokenizer.json")
+    except OSError as error:
+        raise SubjectError(f"The model's folder has no readable tokenizer.json ({error.strerror}).") from error
+
+
+def resolve(run: EvalRun) -> None:
+    """Names the model that the run's training has made. Raises SubjectError where it made none."""
+    training = run.training_run
+    if training is None or run.model_version is not None:
+        return
+    training.refresh_from_db()
+    version = ModelVersion.objects.filter(training_run=training).first()
+    if training.status != Status.DONE or version is None:
+        why = f": {training.error}" if training.error else "."
+        raise SubjectError(f"The training “{training}” {training.get_status_display()} and left no model{why}")
+    run.record(model_version=version)
+
+
+def check_files(run: EvalRun) -> None:
+    """Raises SubjectError where the weights or the dataset are not the ones that were recorded."""
+    model = subject(run)
+    if not model.folder.is_dir():
+        raise SubjectError(f"The folder of {model.name} has gone ({model.folder.name}).")
+    found = folder_hash(model.folder)
+    if found != model.sha256:
+        raise SubjectError(
+            f"The files of {model.name} have changed: their hash is {found[:12]}, recorded is {model.sha256[:12]}."
+        )
+    path = datasets.file_path(run.dataset)
+    if not path.is_file() or sha256_file(path) != run.dataset.sha256:
+        raise SubjectError(f"The file of {run.dataset} is not the one that was frozen. Freeze a new version.")
+
+
+def write_spec(run: EvalRun) -> Path:
+    """Writes the run's ``spec.yaml`` and keeps its text on the row; returns its path."""
+    text = _spec(run).to_yaml()
+    key = f"{run.folder_key}/spec.yaml"
+    artifacts.write_text(key, text)
+    run.record(spec=text)
+    return artifacts.local_path(key)
+
+
+def _spec(run: EvalRun) -> EvalSpec:
+    model, dataset = subject(run), run.dataset
+    schema = dataset.schema_version
+    return build(
+        EvalSpec,
+        {
+            "model": {"path": str(model.folder), "sha256": model.sha256},
+            "contract": {
+                "instruction": dataset.instruction,
+                "schema": loads(schema.schema_text),
+                "schema_sha256": schema.sha256,
+            },
+            "prompt": model.prompt,
+            "include_schema": not model.tuned,
+            "examples": [] if model.tuned else examples(run),
+            "mode": str(run.mode),
+            "documents": {"path": str(datasets.file_path(dataset)), "sha256": dataset.sha256, "split": str(run.split)},
+            "outputs": str(artifacts.local_path(run.outputs_key)),
+            "seed": dataset.seed,
+        },
+    )
+
+
+def examples(run: EvalRun) -> list[dict[str, Any]]:
+    """Two training examples for a model that has not been tuned: drawn by the dataset's seed from its shorter half."""
+    rows = sorted(datasets.rows(run.dataset, Split.TRAIN), key=lambda row: (len(row["text"]), row["id"]))
+    half = rows[: max(EXAMPLES, len(rows) // 2)]
+    drawn = random.Random(run.dataset.seed).sample(half, min(EXAMPLES, len(half)))
+    return [{"text": row["text"], "gold": row["gold"]} for row in drawn]

@@ -1,0 +1,61 @@
+"""What a generation run is told: a frozen dataclass, YAML on disk, strict in every key. Pure Python."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from training import strict
+from training.spec import ContractRef, ModelRef, Problems, PromptStyle
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentsRef:
+    """The documents: one split of a dataset file (JSON lines) and the hash of its bytes; empty means not checked."""
+
+    path: str
+    split: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleRef:
+    """One solved example that is shown to the model in front of every document."""
+
+    text: str
+    gold: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSpec:
+    """One model over the documents of one split.
+
+    ``mode``: free, or constrained by the schema's grammar. ``max_new_tokens: auto`` is
+    ``ceil(1.5 * longest completion of the train split) + 16`` tokens, and when constrained at least
+    ``min(output bound in characters, 768)``. ``outputs`` is the JSON lines file that is written.
+    """
+
+    model: ModelRef
+    contract: ContractRef
+    documents: DocumentsRef
+    outputs: str
+    version: Literal[1] = 1
+    prompt: PromptStyle = "chat"
+    include_schema: bool = False
+    examples: tuple[ExampleRef, ...] = ()
+    mode: Literal["constrained", "free"] = "constrained"
+    max_new_tokens: Literal["auto"] | int = "auto"
+    seed: int = 17
+
+    def problems(self) -> Problems:
+        if isinstance(self.max_new_tokens, int) and not 1 <= self.max_new_tokens <= 32768:
+            yield "max_new_tokens", "must be auto or between 1 and 32768"
+        if not 0 <= self.seed < 2**32:
+            yield "seed", "must be between 0 and 4294967295"
+
+    def to_yaml(self) -> str:
+        """This spec as a YAML text that ``from_yaml`` reads back to an equal spec."""
+        return strict.to_yaml(self)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "EvalSpec":
+        """Raises SpecError naming the field."""
+        return strict.from_yaml(cls, text)

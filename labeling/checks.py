@@ -1,0 +1,105 @@
+"""What is wrong with a value, and where in the document it stands. Pure Python; called on every change and on submit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from labeling.entries import Parsed, leaf_values
+from labeling.formtree import FormNode, tree_of
+from slmstudio.contract import evidence as finder
+from slmstudio.contract import invariants
+from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.schema import CompiledSchema, Problem
+
+#: matches of one value that are sent to the browser
+MOST_SPANS = 20
+
+Place = tuple[int, int]
+
+
+@dataclass(slots=True)
+class Checks:
+    """``problems`` make the value invalid; ``warnings`` do not: broken invariants, and values with the rule
+    "evidence", found nowhere in the document, which a person must confirm before they count.
+
+    ``evidence`` is per path where the value stands (``{"start", "end"}``) or that it was confirmed
+    (``{"confirmed": true, "of": "its JSON text"}``); ``spans`` has every match. Offsets count characters.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    evidence: dict[str, dict[str, Any]] = field(default_factory=dict)
+    spans: dict[str, list[Place]] = field(default_factory=dict)
+
+    @property
+    def valid(self) -> bool:
+        """Whether the schema accepts the value."""
+        return not self.problems
+
+    @property
+    def unconfirmed(self) -> list[Problem]:
+        """Values that are not in the document and that nobody has confirmed."""
+        return [warning for warning in self.warnings if warning.rule == "evidence"]
+
+
+def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[str, Any]) -> Checks:
+    """Checks a value against schema, invariants and document. ``given`` is the evidence as the browser sent it: spans
+    that do not hold the value are dropped unless a person chose them (``"by": "hand"``).
+    """
+    own = {problem.path for problem in parsed.problems}
+    broken = [problem for problem in compiled.validate(parsed.value) if problem.path not in own]
+    checks = Checks(problems=[*parsed.problems, *broken])
+    checks.warnings.extend(invariants.check(compiled.schema, parsed.value))
+    rows: dict[str, list[Place]] = {}
+    for path, node, value in leaf_values(tree_of(compiled), parsed.value):
+        if node.wants_evidence and isinstance(value, str | int | Decimal) and not isinstance(value, bool):
+            _place(checks, path, node, value, text, given.get(path), rows)
+    return checks
+
+
+def _place(
+    checks: Checks, path: str, node: FormNode, value: Any, text: str, given: Any, rows: dict[str, list[Place]]
+) -> None:
+    """Finds one value in the text and notes where it stands, or that it does not."""
+    assert node.field is not None
+    found = [(span.start, span.end) for span in finder.find(value, node.field, text)]
+    row = path[: path.rfind("]") + 1]
+    neighbours = rows.setdefault(row, []) if row else []
+    taken = {(place["start"], place["end"]) for place in checks.evidence.values() if "start" in place}
+    chosen = _given_place(given, found, len(text)) or _nearest(found, neighbours, taken)
+    if chosen is not None:
+        checks.evidence[path] = {"start": chosen[0], "end": chosen[1]}
+        if chosen not in found:
+            checks.evidence[path]["by"] = "hand"
+        neighbours.append(chosen)
+    if found:
+        checks.spans[path] = _shown(found, chosen)
+    elif isinstance(given, dict) and given.get("confirmed") is True and given.get("of") == dumps(value):
+        checks.evidence.setdefault(path, {}).update(confirmed=True, of=dumps(value))
+    else:
+        checks.warnings.append(Problem(path, "evidence", "is not in the document"))
+
+
+def _given_place(given: Any, found: list[Place], length: int) -> Place | None:
+    if not isinstance(given, dict):
+        return None
+    start, end = given.get("start"), given.get("end")
+    if type(start) is not int or type(end) is not int or not 0 <= start < end <= length:
+        return None
+    return (start, end) if (start, end) in found or given.get("by") == "hand" else None
+
+
+def _nearest(found: list[Place], neighbours: list[Place], taken: set[Place]) -> Place | None:
+    """The match that most likely is meant: near what was found for the same row, else the first that is free."""
+    if not found:
+        return None
+    if neighbours:
+        anchor = neighbours[0][0]
+        return min(found, key=lambda place: (abs(place[0] - anchor), place[0]))
+    return next((place for place in found if place not in taken), found[0])
+
+
+def _shown(found: list[Place], chosen: Place | None) -> list[Place]:
+    shown = found[:MOST_SPANS]
+    return shown if chosen is None or chosen in shown or chosen not in found else [*shown[:-1], chosen]

@@ -1,0 +1,65 @@
+"""Frozen, hashed snapshots of what was labelled."""
+
+from django.conf import settings
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+
+from labeling.models.documents import AnnotationRevision, Document, Origin
+from labeling.models.projects import Project, SchemaVersion
+
+
+class Split(models.TextChoices):
+    """What an example is for."""
+
+    TRAIN = "train", "train"
+    VALIDATION = "validation", "validation"
+    HOLDOUT = "holdout", "hold-out"
+
+
+class DatasetVersion(models.Model):
+    """An immutable snapshot: documents, revisions, schema, instruction, splits. ``sha256`` is that of its file.
+
+    The database refuses to change a row, as it does for its items (see the first migration).
+
+    The file (``artifact_key``) has one JSON row per item:
+    ``{"id", "split", "text", "gold", "tags", "origin"}``, sorted by split and document.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="datasets", db_index=False)
+    number = models.PositiveIntegerField()
+    schema_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="datasets")
+    instruction = models.TextField()
+    seed = models.PositiveIntegerField()
+    sha256 = models.CharField(max_length=64)
+    holdout_sha256 = models.CharField(max_length=64, help_text="of the hold-out rows alone")
+    artifact_key = models.CharField(max_length=300)
+    counts = models.JSONField(default=dict, help_text="see labeling.services.datasets")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "number"], name="dataset_number_once")]
+
+    def __str__(self) -> str:
+        return f"dataset v{self.number}"
+
+    def get_absolute_url(self) -> str:
+        """The version's page."""
+        return reverse("dataset", args=[self.project.slug, self.number])
+
+
+class DatasetItem(models.Model):
+    """One document of a dataset version, with the revision that was gold then."""
+
+    dataset = models.ForeignKey(DatasetVersion, on_delete=models.CASCADE, related_name="items", db_index=False)
+    document = models.ForeignKey(Document, on_delete=models.PROTECT, related_name="dataset_items")
+    revision = models.ForeignKey(AnnotationRevision, on_delete=models.PROTECT, related_name="+")
+    split = models.CharField(max_length=10, choices=Split.choices)
+    origin = models.CharField(max_length=12, choices=Origin.choices)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["dataset", "document"], name="dataset_document_once")]
+        indexes = [models.Index(fields=["dataset", "split"], name="dataset_split")]

@@ -1,0 +1,101 @@
+"""Projects, who is in them, and what their task promises."""
+
+from typing import Any, ClassVar, Self
+
+from django.conf import settings
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+
+from slmstudio.access import Role
+from slmstudio.contract.schema import CompiledSchema, compile_schema, loads
+from slmstudio.fields import ExactJSONField
+
+
+class ProjectQuerySet(models.QuerySet["Project"]):
+    """Named reads of projects."""
+
+    def of(self, user: Any) -> Self:
+        """The projects a person is a member of."""
+        return self.filter(memberships__user=user).order_by("name")
+
+
+class Project(models.Model):
+    """One task with its members."""
+
+    slug = models.SlugField(max_length=60, unique=True)
+    name = models.CharField(max_length=120)
+    template = models.CharField(max_length=40, blank=True, help_text="the template it was made from")
+    review_required = models.BooleanField(default=False, help_text="a submitted annotation is gold only once approved")
+    four_eyes = models.BooleanField(default=True, help_text="nobody approves a run of their own")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects: ClassVar[Any] = ProjectQuerySet.as_manager()
+
+    # set by slmstudio.access for the person looking
+    role: str
+    can: set[str]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        """The project's home."""
+        return reverse("project", args=[self.slug])
+
+    @property
+    def schema_version(self) -> "SchemaVersion":
+        """The newest version of the schema."""
+        version = self.schema_versions.order_by("-number").first()
+        if version is None:
+            raise SchemaVersion.DoesNotExist(f"project {self.slug} has no schema")
+        return version
+
+
+class Membership(models.Model):
+    """A person's role in a project."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memberships", db_index=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role.choices)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "user"], name="one_role_per_project")]
+
+
+class Contract(models.Model):
+    """What the task promises beside its schema: the instruction and the production constraints.
+
+    ``constraints`` holds any of ``latency_p95_ms``, ``requests_per_second``, ``cost_per_request``,
+    ``hardware_memory_gb``, ``hardware_price_per_hour``, ``currency``; they pre-fill the gates.
+    """
+
+    project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="contract")
+    instruction = models.TextField()
+    constraints = models.JSONField(default=dict, blank=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+
+class SchemaVersion(models.Model):
+    """One version of a project's JSON Schema; never changed once it is there (the database refuses to)."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="schema_versions", db_index=False)
+    number = models.PositiveIntegerField()
+    # Text, not jsonb: jsonb sorts keys, and the order of properties is the order of form, decoder and output.
+    schema_text = models.TextField(help_text="the schema as compact JSON, in the author's property order")
+    sha256 = models.CharField(max_length=64)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "number"], name="schema_number_once")]
+
+    def __str__(self) -> str:
+        return f"v{self.number}"
+
+    @property
+    def compiled(self) -> CompiledSchema:
+        """The schema ready for use; compiled once per process and hash."""
+        return compile_schema(loads(self.schema_text))

@@ -1,0 +1,1 @@
+"""What this app shows on a project's home and on a document's page."""

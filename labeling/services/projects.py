@@ -1,0 +1,249 @@
+"""Projects and what their task promises: instruction, schema versions, constraints."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import simplejson
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from labeling.models import Contract, Document, DocumentState, Gold, Membership, Project, SchemaVersion
+from labeling.templates_catalogue import UnknownTemplate, template
+from slmstudio.access import Role
+from slmstudio.contract.schema import CompiledSchema, JsonError, SchemaError, compile_schema, dumps, loads, sha256
+
+MAX_INSTRUCTION = 8_000
+MAX_SCHEMA = 400_000
+NUMBERS = {
+    "latency_p95_ms": "latency",
+    "requests_per_second": "throughput",
+    "cost_per_request": "cost per request",
+    "hardware_memory_gb": "memory",
+    "hardware_price_per_hour": "price of the hardware",
+}
+
+
+class ContractError(ValueError):
+    """A contract that cannot be saved. ``errors``: a sentence per field (instruction, schema, a constraint, form)."""
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {message}" for name, message in errors.items()))
+        self.errors = errors
+
+
+class ProjectError(ValueError):
+    """A project that cannot be made. ``errors``: a sentence per field (name, slug, template)."""
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {message}" for name, message in errors.items()))
+        self.errors = errors
+
+
+@transaction.atomic
+def create_project(
+    *, owner: Any, name: str, slug: str, template: str, members: Mapping[Any, str] | None = None
+) -> Project:
+    """A project with the contract of a template of the catalogue. ``members``: more people and their roles.
+
+    Raises:
+        ProjectError: the name or slug is missing, ill-formed or taken, or there is no such template.
+    """
+    start = _template(template)
+    project = Project(name=name.strip(), slug=slug.strip(), template=start.slug)
+    try:
+        project.full_clean()
+    except ValidationError as error:
+        raise ProjectError({key: " ".join(messages) for key, messages in error.message_dict.items()}) from error
+    project.save()
+    Contract.objects.create(
+        project=project, instruction=start.instruction, constraints=clean_constraints(start.constraints)
+    )
+    _, text = read_schema(dumps(start.schema))
+    SchemaVersion.objects.create(project=project, number=1, schema_text=text, sha256=sha256(text), created_by=owner)
+    roles = {**(members or {}), owner: Role.OWNER}
+    for user, role in roles.items():
+        membership = Membership(project=project, user=user, role=role)
+        membership.full_clean()
+        membership.save()
+    return project
+
+
+def _template(slug: str) -> Any:
+    try:
+        return template(slug)
+    except UnknownTemplate as error:
+        raise ProjectError({"template": f"{str(error)[:1].upper()}{str(error)[1:]}."}) from error
+
+
+def read_schema(text: str) -> tuple[CompiledSchema, str]:
+    """The compiled schema of what somebody typed, and the compact text that is stored.
+
+    Raises:
+        ContractError: not JSON (with line and column), no JSON Schema (with the place), or nothing to fill in.
+    """
+    if len(text) > MAX_SCHEMA:
+        raise ContractError({"schema": f"The schema is longer than {MAX_SCHEMA:,} characters."})
+    try:
+        schema = loads(text)
+    except JsonError as error:
+        raise ContractError(
+            {"schema": f"This is not JSON: {error.message} (line {error.line}, column {error.column})."}
+        ) from error
+    if not isinstance(schema, dict):
+        raise ContractError({"schema": 'A schema is an object: {"type": "object", "properties": {...}}.'})
+    try:
+        compiled = compile_schema(schema)
+    except SchemaError as error:
+        place = f"At {error.path}: " if error.path else ""
+        raise ContractError({"schema": f"{place}{_sentence(error.message)}"}) from error
+    if schema.get("type") != "object" or not compiled.fields:
+        raise ContractError(
+            {"schema": 'The top of the schema must be {"type": "object"} with at least one field in "properties".'}
+        )
+    return compiled, dumps(schema)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def clean_constraints(constraints: Mapping[str, Any]) -> dict[str, Any]:
+    """The constraints as they are stored: positive plain numbers and a currency; empty ones are left out.
+
+    Raises:
+        ContractError: an unknown name, no positive number, or no currency code.
+    """
+    errors: dict[str, str] = {}
+    clean: dict[str, Any] = {}
+    for name, value in constraints.items():
+        if value in (None, ""):
+            continue
+        if name == "currency":
+            if isinstance(value, str) and re.fullmatch("[A-Z]{3}", value):
+                clean[name] = value
+            else:
+                errors[name] = "A currency is three capital letters, for example USD."
+        elif name not in NUMBERS:
+            errors[name] = f"There is no constraint of this name; there are {', '.join(NUMBERS)} and currency."
+        elif isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not 0 < value < 10**12:
+            errors[name] = f"The {NUMBERS[name]} must be a number above 0."
+        else:
+            clean[name] = int(value) if value == int(value) else float(value)
+    if errors:
+        raise ContractError(errors)
+    return clean
+
+
+@transaction.atomic
+def save_contract(
+    *,
+    project: Project,
+    user: Any,
+    instruction: str,
+    schema_text: str,
+    constraints: Mapping[str, Any],
+    seen: str = "",
+) -> SchemaVersion:
+    """Saves the contract; makes a new SchemaVersion only where the schema changed.
+
+    Where it changed, labelled documents whose gold no longer fits go back to the queue; their old labels stay.
+    ``seen`` is the ``stamp`` of the contract the person started from: another one means somebody saved meanwhile.
+
+    Raises:
+        ContractError: with a sentence per field; nothing was saved then.
+    """
+    contract = Contract.objects.select_for_update().get(project=project)
+    errors: dict[str, str] = {}
+    if seen and seen != stamp(contract):
+        errors["form"] = (
+            "Somebody saved this contract while you were editing it. Copy what you changed, reload the page and "
+            "put it in again."
+        )
+    instruction = instruction.replace("\r\n", "\n").strip()
+    if not instruction:
+        errors["instruction"] = "Say in a sentence what the model is to do."
+    elif len(instruction) > MAX_INSTRUCTION or "\0" in instruction:
+        errors["instruction"] = f"The instruction may have at most {MAX_INSTRUCTION:,} characters, none of them NUL."
+    clean: dict[str, Any] = {}
+    compiled, text = None, ""
+    try:
+        clean = clean_constraints(constraints)
+    except ContractError as error:
+        errors.update(error.errors)
+    try:
+        compiled, text = read_schema(schema_text)
+    except ContractError as error:
+        errors.update(error.errors)
+    if errors or compiled is None:
+        raise ContractError(errors)
+
+    contract.instruction, contract.constraints = instruction, clean
+    contract.full_clean()
+    contract.save(update_fields=["instruction", "constraints", "updated_at"])
+    newest = project.schema_version
+    if newest.schema_text == text:
+        return newest
+    version = SchemaVersion(
+        project=project, number=newest.number + 1, schema_text=text, sha256=sha256(text), created_by=user
+    )
+    version.full_clean()
+    version.save()
+    _queue_again(project, compiled)
+    return version
+
+
+def stamp(contract: Contract) -> str:
+    """What tells one state of a contract from another."""
+    return contract.updated_at.isoformat()
+
+
+@dataclass
+class Fit:
+    """How existing labels stand to a schema: how many were looked at, how many do not fit, and the first of those."""
+
+    looked_at: int = 0
+    broken: int = 0
+    examples: list[tuple[Document, str]] = field(default_factory=list)
+    all_of_them: bool = True
+
+
+def fit(*, project: Project, compiled: CompiledSchema, limit: int = 500) -> Fit:
+    """A dry run of a schema over the first ``limit`` labelled documents of a project."""
+    result = Fit()
+    golds = list(Gold.objects.newest_of(project).select_related("revision", "document")[: limit + 1])
+    result.all_of_them = len(golds) <= limit
+    for gold in golds[:limit]:
+        result.looked_at += 1
+        problems = compiled.validate(gold.revision.value)
+        if problems:
+            result.broken += 1
+            if len(result.examples) < 5:
+                result.examples.append((gold.document, in_words(problems[0])))
+    return result
+
+
+def in_words(problem: Any) -> str:
+    """A problem of a value as one piece of a sentence: path and message."""
+    return f"{problem.path} {problem.message}".strip()
+
+
+def _queue_again(project: Project, compiled: CompiledSchema) -> None:
+    """Labelled documents whose gold the schema refuses are to be labelled again."""
+    broken: list[int] = []
+    golds = Gold.objects.newest_of(project).select_related("revision").only("document_id", "revision__value")
+    for gold in golds.iterator(chunk_size=500):
+        if compiled.validate(gold.revision.value):
+            broken.append(gold.document_id)
+    for start in range(0, len(broken), 5_000):
+        Document.objects.labelled().filter(pk__in=broken[start : start + 5_000]).update(
+            state=DocumentState.IN_PROGRESS
+        )
+
+
+def pretty(schema_text: str) -> str:
+    """A stored schema as people read and edit it: indented, numbers with the digits they have."""
+    return str(simplejson.dumps(loads(schema_text), use_decimal=True, ensure_ascii=False, indent=2))

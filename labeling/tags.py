@@ -1,0 +1,35 @@
+"""Failure tags: why a document is hard. One vocabulary for people, importers, slices and the sample
+generator.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A failure tag as people see it."""
+
+    title: str
+    description: str
+
+
+FAILURE_TAGS: dict[str, Tag] = {
+    "missing_field": Tag("Missing field", "Something that should be there is not in the document."),
+    "ocr_noise": Tag("OCR noise", "Letters are misread, words are broken or run together."),
+    "unreadable_value": Tag(
+        "Unreadable value", "OCR damaged a value itself; it is not in the text as it should be."
+    ),
+    "several_dates": Tag(
+        "Several dates", "More than one date is printed, and only one is the one asked for."
+    ),
+    "several_totals": Tag("Several totals", "More than one amount could be taken for the total."),
+    "ambiguous": Tag("Ambiguous", "A value can be read in more than one way, and only the context decides."),
+    "rare_layout": Tag("Rare layout", "The document is arranged unlike most others."),
+    "foreign_format": Tag("Foreign format", "Dates or numbers are written as in another country."),
+    "other_language": Tag("Other language", "The document is not in the language of most others."),
+    "long_document": Tag("Long document", "The values stand among much other text."),
+    "cut_off": Tag("Cut off", "A part of the document is missing."),
+    "poor_scan": Tag("Poor scan", "Skewed, faint or stained."),
+    "handwriting": Tag("Handwriting", "Something that matters is written by hand."),
+    "wrong_kind": Tag("Wrong kind", "This is not the kind of document that it should be."),
+}

@@ -1,0 +1,27 @@
+#!/usr/bin/env python
+"""Django's command line. Where DATABASE_URL or REDIS_URL is not set, the embedded server runs meanwhile."""
+
+import os
+import sys
+
+from slmstudio.env import EnvError
+from slmstudio.stack import StackError, environment
+
+
+def main() -> None:
+    """Runs the command of ``sys.argv``."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "slmstudio.settings")
+    environment.exit_on_termination()
+    try:
+        with environment.servers(start=environment.needs_servers(sys.argv[1:])):
+            from django.core.management import execute_from_command_line
+
+            execute_from_command_line(sys.argv)
+    except (StackError, EnvError) as error:
+        sys.exit(f"manage.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

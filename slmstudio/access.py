@@ -1,0 +1,101 @@
+"""Who may do what: one table of role by action, and the one way to fetch a project's object with a check."""
+
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet, TextChoices
+from django.http import Http404
+from django.shortcuts import get_object_or_404
+
+
+class Role(TextChoices):
+    """Roles in a project."""
+
+    ANNOTATOR = "annotator", "annotator"
+    REVIEWER = "reviewer", "reviewer"
+    ENGINEER = "engineer", "engineer"
+    MANAGER = "manager", "manager"
+    OWNER = "owner", "owner"
+
+
+class Action(TextChoices):
+    """What can be done in a project. The label completes the sentence "you may not ..."."""
+
+    READ = "read", "read this project"
+    LABEL = "label", "label documents"
+    REVIEW = "review", "review or adjudicate"
+    CURATE = "curate", "import, assign, edit in bulk or freeze a dataset"
+    CONTRACT = "contract", "change the contract or the schema"
+    RUN = "run", "benchmark, train, evaluate or package"
+    PROPOSE_POLICY = "propose_policy", "propose a gate policy"
+    SET_POLICY = "set_policy", "set the gate policy"
+    APPROVE = "approve", "approve, reject or waive"
+    DEPLOY = "deploy", "deploy or roll back"
+    ADMINISTER = "administer", "change members, tokens or retention"
+
+
+_EVERYONE = frozenset(Role)
+TABLE: dict[Action, frozenset[Role]] = {
+    Action.READ: _EVERYONE,
+    Action.LABEL: _EVERYONE,
+    Action.REVIEW: frozenset({Role.REVIEWER, Role.ENGINEER, Role.OWNER}),
+    Action.CURATE: frozenset({Role.ENGINEER, Role.OWNER}),
+    Action.CONTRACT: frozenset({Role.ENGINEER, Role.OWNER}),
+    Action.RUN: frozenset({Role.ENGINEER, Role.OWNER}),
+    Action.PROPOSE_POLICY: frozenset({Role.ENGINEER, Role.MANAGER, Role.OWNER}),
+    Action.SET_POLICY: frozenset({Role.MANAGER, Role.OWNER}),
+    Action.APPROVE: frozenset({Role.MANAGER}),
+    Action.DEPLOY: frozenset({Role.ENGINEER, Role.MANAGER, Role.OWNER}),
+    Action.ADMINISTER: frozenset({Role.OWNER}),
+}
+
+
+def may(role: str, action: Action) -> bool:
+    """Whether a role allows an action."""
+    return role in TABLE[action]
+
+
+class Forbidden(PermissionDenied):
+    """A member without the role; the message says what is not allowed and who can."""
+
+    def __init__(self, role: str, action: Action) -> None:
+        who = ", ".join(str(Role(r).label) for r in Role if r in TABLE[action])
+        super().__init__(f"As {Role(role).label} you may not {action.label}. It takes one of: {who}.")
+
+
+def project_for(user: AbstractBaseUser | AnonymousUser, slug: str, action: Action) -> Any:
+    """The project with this slug, if the user is a member whose role allows the action.
+
+    The project carries ``role`` (the user's role in it) and ``can`` (a set of action names for templates).
+
+    Raises:
+        Http404: no such project, or the user is no member: outsiders do not learn that it exists.
+        Forbidden: a member, but the role does not allow it.
+    """
+    from django.apps import apps
+
+    membership = (
+        apps.get_model("labeling", "Membership")
+        .objects.select_related("project")
+        .filter(project__slug=slug, user_id=user.pk)
+        .first()
+    )
+    if membership is None:
+        raise Http404("No such project.")
+    if not may(membership.role, action):
+        raise Forbidden(membership.role, action)
+    project = membership.project
+    project.role = membership.role
+    project.can = {a.value for a in Action if may(membership.role, a)}
+    return project
+
+
+def object_for(
+    user: AbstractBaseUser | AnonymousUser, slug: str, action: Action, objects: type[Model] | QuerySet[Any], **lookup: Any
+) -> tuple[Any, Any]:
+    """The project as ``project_for`` gives it, and one object of it found by ``lookup``; 404 where it is another's."""
+    project = project_for(user, slug, action)
+    found = get_object_or_404(objects, project=project, **lookup)
+    found.project = project
+    return project, found

@@ -1,0 +1,9 @@
+"""The leaves every app may use: access, runs, panels, templates."""
+
+from django.apps import AppConfig
+
+
+class StudioConfig(AppConfig):
+    """The project package as an app, for its template tags and commands."""
+
+    name = "slmstudio"

@@ -1,0 +1,131 @@
+"""Dates as people write them: one declared format after the other, nothing guessed that has only one reading.
+
+Two-digit years follow POSIX: 69 to 99 are 19xx, 00 to 68 are 20xx. Digits alone are read by the declared order; where
+none is declared, by the locale (en_US: month first), else day first. Where the declared order is impossible
+(14/01/2026 under MDY) the other one is taken.
+"""
+
+import re
+from datetime import date
+from functools import lru_cache
+from itertools import product
+
+_ENGLISH = (
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+)
+_MONTH_FIRST = {"en_US", "en", "en_PH", "es_PR", "en_PR"}
+
+_YEAR = r"(?P<y>(?:1[89]|2[01])\d\d)"
+_SHORT = r"(?P<y>(?:1[89]|2[01])\d\d|\d\d)"
+_WORD = r"(?P<m>[^\W\d_]{3,12})"
+_GAP = r"[\s.,/'’-]{0,3}"
+_FORMS = tuple(
+    re.compile(rf"(?<![\d.,/-])(?:{form})(?![\d]|[.,/-]\d)")
+    for form in (
+        rf"{_YEAR}(?P<s>[-/.]|\s)(?P<m>\d{{1,2}})(?P=s)(?P<d>\d{{1,2}})",
+        r"(?P<a>\d{1,2})(?P<s>\s?[-/.]\s?|\s)(?P<b>\d{1,2})(?P=s)(?P<c>\d{4}|\d{2})",
+        rf"(?P<d>\d{{1,2}})(?:st|nd|rd|th|º)?(?:{_GAP}(?:of|de)\s)?{_GAP}{_WORD}{_GAP}(?:de\s)?{_SHORT}",
+        rf"{_WORD}{_GAP}(?P<d>\d{{1,2}})(?:st|nd|rd|th)?[\s.,/'’-]{{1,3}}{_SHORT}",
+        rf"{_YEAR}{_GAP}{_WORD}{_GAP}(?P<d>\d{{1,2}})",
+        rf"{_YEAR}\s?年\s?(?P<m>\d{{1,2}})\s?月\s?(?P<d>\d{{1,2}})\s?日",
+        r"(?P<y>(?:19|20)\d\d)(?P<m>0[1-9]|1[0-2])(?P<d>[0-2]\d|3[01])",
+        r"(?P<d>[0-2]\d|3[01])(?P<m>0[1-9]|1[0-2])(?P<y>(?:19|20)\d\d)",
+    )
+)
+_AROUND = re.compile(
+    r"^[\s(\[]*(?:[^\W\d_]{2,12}[.,]?\s+)?|"
+    r"[\s)\]]*(?:[T\s,]\s*\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:\s*[AaPp]\.?[Mm]\.?|Z)?)?[\s)\]]*$"
+)
+
+
+@lru_cache(maxsize=64)
+def _months(locale: str) -> dict[str, int]:
+    names = {name[:length]: i + 1 for i, name in enumerate(_ENGLISH) for length in range(3, len(name) + 1)}
+    if locale and not locale.startswith("en"):
+        from babel.dates import get_month_names
+
+        for context, width in product(("format", "stand-alone"), ("wide", "abbreviated")):
+            for number, name in get_month_names(width, context, locale).items():  # type: ignore[arg-type]
+                names[name.casefold().rstrip(".")] = number
+    return names
+
+
+def _year(text: str) -> int:
+    return int(text) if len(text) == 4 else int(text) + (1900 if int(text) >= 69 else 2000)
+
+
+def _orders(order: str, locale: str) -> tuple[str, ...]:
+    first = order or ("MDY" if locale.replace("-", "_") in _MONTH_FIRST else "DMY")
+    return (first, *(other for other in ("DMY", "MDY", "YMD") if other != first))
+
+
+def _read(match: re.Match[str], order: str, locale: str) -> list[date]:
+    """The dates a match can mean, the likeliest first."""
+    groups = match.groupdict()
+    if "a" not in groups:
+        month = groups["m"] if groups["m"].isdigit() else _months(locale).get(groups["m"].casefold())
+        return [] if month is None else _dates([(groups["y"], month, groups["d"])])
+    a, b, c = groups["a"], groups["b"], groups["c"]
+    readings = {"DMY": (c, b, a), "MDY": (c, a, b), "YMD": (a, b, c)}
+    if len(c) == 4:
+        del readings["YMD"]
+    if order != "YMD" and len(c) == 2 and not match["s"].strip() and int(c) > 31:
+        readings.pop("YMD", None)
+    return _dates([readings[key] for key in _orders(order, locale) if key in readings])
+
+
+def _dates(parts: list[tuple[str, str | int, str]]) -> list[date]:
+    found: list[date] = []
+    for year, month, day in parts:
+        try:
+            reading = date(_year(year), int(month), int(day))
+        except ValueError:
+            continue
+        if reading not in found:
+            found.append(reading)
+    return found
+
+
+@lru_cache(maxsize=8192)
+def readings(text: str, order: str = "", locale: str = "") -> tuple[date, ...]:
+    """What a text that is nothing but a date (a weekday, a time of day, brackets allowed) can mean, likeliest first."""
+    if len(text) > 60:
+        return ()
+    core = _AROUND.sub("", text)
+    for candidate in (text.strip(), core):
+        for form in _FORMS:
+            match = form.fullmatch(candidate)
+            if match and (found := _read(match, order, locale)):
+                return tuple(found)
+    return ()
+
+
+def parse(text: str, order: str = "", locale: str = "") -> date | None:
+    """The likeliest date of a text that is nothing but a date, or None."""
+    found = readings(text, order, locale)
+    return found[0] if found else None
+
+
+@lru_cache(maxsize=64)
+def scan(text: str, order: str = "", locale: str = "") -> tuple[tuple[int, int, tuple[date, ...]], ...]:
+    """Every date in a text as (start, end, readings), by position. A declared order rules out other readings of digits
+    where it is possible at all.
+    """
+    hits: dict[tuple[int, int], tuple[date, ...]] = {}
+    for form in _FORMS:
+        for match in form.finditer(text):
+            found = _read(match, order, locale)
+            if found and match.span() not in hits:
+                hits[match.span()] = tuple(found[:1] if order else found)
+    return tuple((start, end, found) for (start, end), found in sorted(hits.items()))

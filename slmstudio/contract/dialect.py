@@ -1,0 +1,243 @@
+"""The JSON Schema dialect of this project: draft 2020-12 with exact numbers and checks of bounded time.
+
+It differs from the plain ``jsonschema`` validator in five places. Numbers may be ``Decimal``. ``pattern`` is matched by
+RE2, whose time grows linearly with the text, so no pattern can hang a process; look-around and back-references, which
+RE2 (and constrained decoding) cannot do, are refused when the schema is compiled. ``required`` and
+``additionalProperties`` report each name at its own path. ``uniqueItems`` is linear. ``format`` is checked.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, time
+from decimal import Decimal, localcontext
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import re2
+from jsonschema import Draft202012Validator, FormatChecker, ValidationError, validators
+from jsonschema.protocols import Validator
+
+_HEX_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\u([0-9a-fA-F]{4})")
+
+
+class PatternError(ValueError):
+    """A regular expression that cannot be matched in linear time, or is none."""
+
+
+@lru_cache(maxsize=4096)
+def compile_pattern(pattern: str) -> Any:
+    """A compiled RE2 pattern for a JSON Schema ``pattern``. Raises PatternError with RE2's reason."""
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = 4 << 20
+    try:
+        return re2.compile(_HEX_ESCAPE.sub(r"\1\\x{\2}", pattern), options)
+    except (re2.error, UnicodeError) as error:
+        reason = error.args[0] if error.args else ""
+        raise PatternError(reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)) from None
+
+
+def pattern_matches(pattern: str, text: str) -> bool:
+    """Whether ``pattern`` is found somewhere in ``text``, as JSON Schema asks (not anchored)."""
+    return compile_pattern(pattern).search(text) is not None
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a JSON number (true and false are not)."""
+    return isinstance(value, int | Decimal | float) and not isinstance(value, bool)
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is a JSON number without a fraction; 12.0 is one."""
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int):
+        return True
+    if isinstance(value, Decimal):
+        return value.is_finite() and value == value.to_integral_value()
+    return isinstance(value, float) and value.is_integer()
+
+
+def identity(value: Any) -> Any:
+    """A hashable that is equal exactly where JSON Schema calls two values equal (1 is 1.0 and is not true)."""
+    if isinstance(value, bool):
+        return ("boolean", value)
+    if isinstance(value, dict):
+        return ("object", frozenset((name, identity(item)) for name, item in value.items()))
+    if isinstance(value, list | tuple):
+        return ("array", tuple(identity(item) for item in value))
+    return value
+
+
+def _multiple_of(validator: Validator, step: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if not is_number(instance):
+        return
+    with localcontext() as context:
+        context.prec = 200
+        remainder = Decimal(instance) % Decimal(step)
+    if remainder:
+        yield ValidationError(f"{instance} is not a multiple of {step}")
+
+
+def _pattern(validator: Validator, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and not pattern_matches(pattern, instance):
+        yield ValidationError(f"does not match {pattern}")
+
+
+def _required(validator: Validator, names: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    for name in names:
+        if name not in instance:
+            yield ValidationError("is required", path=[name])
+
+
+def _pattern_properties(validator: Validator, patterns: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    for pattern, subschema in patterns.items():
+        for name, item in instance.items():
+            if pattern_matches(pattern, name):
+                yield from validator.descend(item, subschema, path=name, schema_path=pattern)
+
+
+def extra_names(instance: dict[str, Any], schema: Any) -> Iterator[str]:
+    """Names of an object that neither ``properties`` nor ``patternProperties`` of its schema knows."""
+    properties = schema.get("properties", ())
+    patterns = schema.get("patternProperties", ())
+    for name in instance:
+        if name not in properties and not any(pattern_matches(pattern, name) for pattern in patterns):
+            yield name
+
+
+def _additional(validator: Validator, allowed: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict) or allowed is True:
+        return
+    for name in extra_names(instance, schema):
+        if allowed is False:
+            yield ValidationError("is not a field of this schema", path=[name])
+        else:
+            yield from validator.descend(instance[name], allowed, path=name)
+
+
+def _unique(validator: Validator, wanted: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if wanted and isinstance(instance, list) and len({identity(item) for item in instance}) != len(instance):
+        yield ValidationError("has repeated items")
+
+
+def _enum(validator: Validator, allowed: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    wanted = identity(instance)
+    if not any(identity(item) == wanted for item in allowed):
+        yield ValidationError("is not one of the allowed values")
+
+
+def _const(validator: Validator, allowed: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if identity(instance) != identity(allowed):
+        yield ValidationError("is not the allowed value")
+
+
+_CHECKER = Draft202012Validator.TYPE_CHECKER.redefine_many(
+    {
+        "number": lambda _, value: is_number(value),
+        "integer": lambda _, value: is_integer(value),
+        "array": lambda _, value: isinstance(value, list),
+    }
+)
+
+ExactValidator = validators.extend(
+    Draft202012Validator,
+    validators={
+        "multipleOf": _multiple_of,
+        "pattern": _pattern,
+        "required": _required,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional,
+        "uniqueItems": _unique,
+        "enum": _enum,
+        "const": _const,
+    },
+    type_checker=_CHECKER,
+)
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_TIME = re.compile(r"(\d{2}:\d{2}:\d{2})(?:\.\d{1,9})?(?:[Zz]|[+-](\d{2}:\d{2}))", re.ASCII)
+_DATE_TIME = re.compile(rf"({_DATE.pattern})[Tt ]({_TIME.pattern})", re.ASCII)
+_DURATION = re.compile(
+    r"P(?:\d+W|(?=[\dT])(?:\d+Y)?(?:\d+M)?(?:\d+D)?(?:T(?=\d)(?:\d+H)?(?:\d+M)?(?:\d+S)?)?)", re.ASCII
+)
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOSTNAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_EMAIL = re.compile(rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-][A-Za-z0-9!#$%&'*+/=?^_`{{|}}~.-]{{0,63}}@{_LABEL}(?:\.{_LABEL})+")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-;=?-\[\]_a-z~]+")
+
+
+def _is_date(text: str) -> bool:
+    if not _DATE.fullmatch(text):
+        return False
+    date.fromisoformat(text)
+    return True
+
+
+def _is_time(text: str) -> bool:
+    match = _TIME.fullmatch(text)
+    if not match:
+        return False
+    # RFC 3339 allows the leap second 60, which Python's time does not know.
+    time.fromisoformat(match[1][:6] + "59" if match[1].endswith(":60") else match[1])
+    if match[2]:
+        time.fromisoformat(match[2])
+    return True
+
+
+def _is_date_time(text: str) -> bool:
+    match = _DATE_TIME.fullmatch(text)
+    if not match or not _is_time(match[2]):
+        return False
+    datetime.fromisoformat(match[1])
+    return True
+
+
+def _is_uri(text: str) -> bool:
+    return bool(_URI.fullmatch(text)) and bool(urlsplit(text).scheme)
+
+
+def _matches(pattern: re.Pattern[str], longest: int = 10_000) -> Callable[[str], bool]:
+    return lambda text: len(text) <= longest and pattern.fullmatch(text) is not None
+
+
+FORMATS: dict[str, Callable[[str], bool]] = {
+    "date": _is_date,
+    "time": _is_time,
+    "date-time": _is_date_time,
+    "duration": _matches(_DURATION, 100),
+    "email": _matches(_EMAIL, 254),
+    "hostname": _matches(_HOSTNAME, 253),
+    "ipv4": lambda text: bool(ipaddress.IPv4Address(text)) or True,
+    "ipv6": lambda text: "%" not in text and (bool(ipaddress.IPv6Address(text)) or True),
+    "uri": _is_uri,
+    "uuid": _matches(_UUID),
+}
+
+
+def has_format(name: str, text: str) -> bool:
+    """Whether ``text`` is written in one of ``FORMATS`` (RFC 3339 dates, e-mail, ...)."""
+    try:
+        return FORMATS[name](text)
+    except ValueError:
+        return False
+
+
+def _checker() -> FormatChecker:
+    checker = FormatChecker(formats=())
+    for name in FORMATS:
+        checker.checkers[name] = (
+            lambda value, name=name: not isinstance(value, str) or has_format(name, value),
+            (),
+        )
+    return checker
+
+
+FORMAT_CHECKER = _checker()

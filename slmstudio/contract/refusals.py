@@ -1,0 +1,334 @@
+"""What a schema must be before the project works with it. Every refusal is a SchemaError with the place and the reason.
+
+Refused, because it would be checked by nobody, fetched from elsewhere, or cost unbounded time: unknown keywords and
+formats, remote and recursive references, patterns that RE2 cannot run, schemas that unfold to more than 20,000 places.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from slmstudio.contract.dialect import FORMATS, ExactValidator, PatternError, compile_pattern
+from slmstudio.contract.expressions import ExpressionError, parse
+from slmstudio.contract.jsontext import MAX_DEPTH, loads
+from slmstudio.contract.structure import Node, follow
+
+MAX_PLACES = 20_000
+
+_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
+_SINGLES = (
+    "items",
+    "additionalProperties",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+    "contains",
+    "not",
+    "if",
+    "then",
+    "else",
+    "propertyNames",
+)
+_PLAIN = (
+    "$schema",
+    "$id",
+    "$ref",
+    "$comment",
+    "type",
+    "enum",
+    "const",
+    "multipleOf",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "maxContains",
+    "minContains",
+    "maxProperties",
+    "minProperties",
+    "required",
+    "dependentRequired",
+    "format",
+    "title",
+    "description",
+    "default",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "examples",
+    "contentEncoding",
+    "contentMediaType",
+    "x-slm",
+)
+_KNOWN = frozenset(_MAPS + _LISTS + _SINGLES + _PLAIN)
+_ADVICE = {
+    "nullable": 'write "type": ["string", "null"] instead',
+    "example": 'write "examples": [...] instead',
+    "dependencies": 'write "dependentRequired" instead',
+    "id": 'write "$id" instead',
+    "divisibleBy": 'write "multipleOf" instead',
+    "$anchor": "refer to a definition by its path, #/$defs/name",
+    "$dynamicRef": "refer to a definition by its path, #/$defs/name",
+    "$dynamicAnchor": "refer to a definition by its path, #/$defs/name",
+}
+_KINDS = {
+    "boolean": ("exact", "class"),
+    "integer": ("exact", "number", "money", "identifier", "class"),
+    "number": ("exact", "number", "money", "class"),
+    "string": ("exact", "text", "date", "money", "number", "identifier", "class", "address", "free"),
+    "array": ("exact", "array"),
+    "object": ("exact",),
+}
+
+
+class SchemaError(ValueError):
+    """The schema is refused. ``path`` says where in the schema (``properties.date.format``), ``message`` why."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}" if path else message)
+        self.path = path
+        self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SchemaError, (self.path, self.message)
+
+
+def _dotted(steps: tuple[Any, ...]) -> str:
+    return ".".join(str(step) for step in steps)
+
+
+def subschemas(schema: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The schemas directly inside a schema, each with the steps that lead to it."""
+    for key in _MAPS:
+        if isinstance(schema.get(key), dict):
+            for name, value in schema[key].items():
+                yield (key, name), value
+    for key in _LISTS:
+        if isinstance(schema.get(key), list):
+            for index, value in enumerate(schema[key]):
+                yield (key, index), value
+    for key in _SINGLES:
+        if key in schema:
+            yield (key,), schema[key]
+
+
+def _check_depth(schema: Any) -> None:
+    level, layer = 0, [schema]
+    while layer:
+        level += 1
+        if level > MAX_DEPTH:
+            raise SchemaError("", f"the schema is nested more than {MAX_DEPTH} deep")
+        layer = [
+            child
+            for item in layer
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+
+
+@cache
+def _meta_validator() -> Any:
+    return ExactValidator(Draft202012Validator.META_SCHEMA)
+
+
+@cache
+def _x_slm_validator() -> Any:
+    return ExactValidator(loads(Path(__file__).with_name("x_slm.schema.json").read_text("utf-8")))
+
+
+def _check_keywords(root: dict[str, Any]) -> None:
+    """Keywords, formats, patterns and x-slm of every subschema, then the draft's own rules."""
+    stack: list[tuple[tuple[Any, ...], Any]] = [((), root)]
+    count = 0
+    while stack:
+        steps, schema = stack.pop()
+        count += 1
+        if count > MAX_PLACES:
+            raise SchemaError("", f"the schema has more than {MAX_PLACES:,} parts")
+        if isinstance(schema, bool):
+            continue
+        if not isinstance(schema, dict):
+            raise SchemaError(_dotted(steps), "a schema here must be an object, true or false")
+        _check_one(steps, schema)
+        stack.extend((steps + inner, value) for inner, value in subschemas(schema))
+
+
+def _check_one(steps: tuple[Any, ...], schema: dict[str, Any]) -> None:
+    for key in schema:
+        if key not in _KNOWN and not key.startswith("x-"):
+            advice = f"; {_ADVICE[key]}" if key in _ADVICE else "; check its spelling, or start it with x-"
+            raise SchemaError(_dotted((*steps, key)), f"'{key}' is not a keyword of JSON Schema{advice}")
+    shallow = {
+        key: {} if key in _MAPS else [] if key in _LISTS else True if key in _SINGLES else value
+        for key, value in schema.items()
+        if key != "x-slm"
+    }
+    for key, kind in ((_MAPS, dict), (_LISTS, list)):
+        for name in key:
+            if name in schema and not isinstance(schema[name], kind):
+                noun = "an object" if kind is dict else "a list"
+                raise SchemaError(_dotted((*steps, name)), f"must be {noun} of schemas")
+    shallow = {key: value for key, value in shallow.items() if key not in _LISTS or not schema[key]}
+    error = best_match(_meta_validator().iter_errors(shallow))
+    if error is not None:
+        raise SchemaError(_dotted((*steps, *error.absolute_path)), _plain(error.message))
+    _check_values(steps, schema)
+
+
+def _plain(message: str) -> str:
+    return message.replace("Decimal('", "").replace("')", "")[:300]
+
+
+def _check_values(steps: tuple[Any, ...], schema: dict[str, Any]) -> None:
+    declared = str(schema.get("$schema", "json-schema.org/")).partition("://")
+    if not (declared[2] or declared[0]).startswith("json-schema.org/"):
+        raise SchemaError(_dotted((*steps, "$schema")), "only the JSON Schema drafts of json-schema.org are understood")
+    if "$id" in schema and steps:
+        raise SchemaError(_dotted((*steps, "$id")), "only the whole schema may carry an $id")
+    format_ = schema.get("format")
+    if format_ is not None and format_ not in FORMATS:
+        raise SchemaError(
+            _dotted((*steps, "format")),
+            f"'{format_}' is not a format that is checked here; use one of {', '.join(FORMATS)}, or leave it out",
+        )
+    patterns = [(("pattern",), schema["pattern"])] if "pattern" in schema else []
+    patterns += [(("patternProperties", pattern), pattern) for pattern in schema.get("patternProperties", ())]
+    for inner, pattern in patterns:
+        _check_pattern((*steps, *inner), pattern)
+    if "x-slm" in schema:
+        _check_options((*steps, "x-slm"), schema["x-slm"])
+
+
+def _check_pattern(steps: tuple[Any, ...], pattern: str) -> None:
+    try:
+        compile_pattern(pattern)
+    except PatternError as error:
+        raise SchemaError(
+            _dotted(steps),
+            f"this pattern cannot be used ({error}); look-around, back-references and repetitions over 1,000 are refused",
+        ) from None
+
+
+def _check_options(steps: tuple[Any, ...], options: Any) -> None:
+    error = best_match(_x_slm_validator().iter_errors(options))
+    if error is not None:
+        where = _dotted((*steps, *error.absolute_path))
+        if error.validator == "enum":
+            raise SchemaError(where, f"must be one of: {', '.join(error.validator_value)}")
+        raise SchemaError(where, _plain(error.message))
+    if "locale" in options and not _known_locale(options["locale"]):
+        raise SchemaError(_dotted((*steps, "locale")), f"'{options['locale']}' is not a locale, like en_US or de_DE")
+
+
+def _known_locale(name: str) -> bool:
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        Locale.parse(name.replace("-", "_"))
+    except (ValueError, TypeError, UnknownLocaleError):
+        return False
+    return True
+
+
+def _check_references(root: dict[str, Any]) -> None:
+    """Every reference is local, exists and ends; unfolded, the schema stays below MAX_PLACES places."""
+    sizes: dict[int, int] = {}
+    open_: set[int] = set()
+
+    def size(schema: Any, steps: tuple[Any, ...]) -> int:
+        if not isinstance(schema, dict):
+            return 1
+        key = id(schema)
+        if key in open_:
+            raise SchemaError(_dotted(steps), "a reference may not lead back to itself")
+        if key in sizes:
+            return sizes[key]
+        open_.add(key)
+        total = 1
+        if "$ref" in schema:
+            total += size(target(schema["$ref"], steps), (*steps, "$ref"))
+        for inner, value in subschemas(schema):
+            if inner[0] not in ("$defs", "definitions"):
+                total += size(value, steps + inner)
+        open_.discard(key)
+        sizes[key] = total
+        return total
+
+    def target(reference: str, steps: tuple[Any, ...]) -> Any:
+        if reference != "#" and not reference.startswith("#/"):
+            message = "only references inside the schema (#/$defs/...) are followed; nothing is fetched"
+            raise SchemaError(_dotted((*steps, "$ref")), message)
+        try:
+            found = follow(root, reference)
+        except KeyError:
+            raise SchemaError(_dotted((*steps, "$ref")), f"'{reference}' is not in this schema") from None
+        if not isinstance(found, dict | bool):
+            raise SchemaError(_dotted((*steps, "$ref")), f"'{reference}' is not a schema")
+        return found
+
+    for name in ("$defs", "definitions"):
+        for key, value in root.get(name, {}).items():
+            size(value, (name, key))
+    if size(root, ()) > MAX_PLACES:
+        raise SchemaError("", f"with its references followed the schema has more than {MAX_PLACES:,} parts")
+
+
+def check_schema(schema: Any) -> None:
+    """Raise SchemaError for the first reason to refuse a schema (numbers in it already exact)."""
+    if not isinstance(schema, dict):
+        raise SchemaError("", "a schema must be a JSON object")
+    _check_depth(schema)
+    _check_keywords(schema)
+    _check_references(schema)
+    if schema.get("type") != "object":
+        raise SchemaError("type", "the whole document must be an object: write \"type\": \"object\"")
+    if not schema.get("properties"):
+        raise SchemaError("properties", "must name at least one field")
+
+
+def check_tree(root: Node) -> None:
+    """Refuse options that do not suit their field, and invariants that cannot be read or name unknown fields."""
+    for node in root.nodes():
+        options = node.schema.get("x-slm", {})
+        where = f"{node.pattern or 'the schema'}.x-slm"
+        if "kind" in options:
+            allowed = ("array",) if node.shape == "array" else _kinds_of(node)
+            if options["kind"] not in allowed:
+                wanted = ", ".join(allowed)
+                raise SchemaError(where, f"kind '{options['kind']}' does not suit this field; it can be: {wanted}")
+        for entry in options.get("invariants", ()):
+            rule = entry if isinstance(entry, str) else entry["rule"]
+            try:
+                expression = parse(rule)
+            except ExpressionError as error:
+                raise SchemaError(where, f"the invariant '{rule}' cannot be read: {error}") from None
+            for path in expression.paths():
+                _check_path(node, path, where, rule)
+
+
+def _kinds_of(node: Node) -> tuple[str, ...]:
+    if node.field is None:
+        return ("exact",)
+    return _KINDS.get(node.field.type, ("exact", "text", "free"))
+
+
+def _check_path(node: Node, path: tuple[str | None, ...], where: str, rule: str) -> None:
+    here: Node | None = node
+    for step in path:
+        if here is not None and here.field is not None and here.field.type in ("any", "object", "array"):
+            return  # nothing is known about what lies inside
+        here = None if here is None else here.item if step is None else here.children.get(step)
+    if here is None:
+        raise SchemaError(where, f"the invariant '{rule}' names a field that is not in the schema")
+    if here.shape != "leaf":
+        raise SchemaError(where, f"the invariant '{rule}' names a whole {here.shape}; name a field in it")

@@ -1,0 +1,238 @@
+"""Compile a contract's JSON Schema once; then validate, order and serialise values by it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+from jsonschema import ValidationError
+
+from slmstudio.contract.dialect import FORMAT_CHECKER, ExactValidator
+from slmstudio.contract.jsontext import MAX_DEPTH, MAX_DIGITS, JsonError, dumps, loads, number_fits, sha256
+from slmstudio.contract.messages import sentence, show
+from slmstudio.contract.refusals import SchemaError, check_schema, check_tree
+from slmstudio.contract.structure import Field, Node, build, join, pattern_of, split
+
+__all__ = [
+    "CompiledSchema",
+    "Field",
+    "JsonError",
+    "Node",
+    "Problem",
+    "SchemaError",
+    "compile_schema",
+    "dumps",
+    "exact",
+    "join",
+    "loads",
+    "pattern_of",
+    "sha256",
+    "split",
+]
+
+MAX_PROBLEMS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One broken rule. ``path`` is where (``line_items[0].amount``; empty for the whole document), ``rule`` the
+    keyword (``type``, ``required``, ``json``, ``invariant``, ...), ``message`` the sentence that stands beside the field.
+    """
+
+    path: str
+    rule: str
+    message: str
+
+    def as_dict(self) -> dict[str, str]:
+        """JSON-ready."""
+        return {"path": self.path, "rule": self.rule, "message": self.message}
+
+
+class _Unfit(Exception):
+    def __init__(self, path: str, message: str) -> None:
+        self.path, self.message = path, message
+
+
+def exact(value: Any) -> Any:
+    """A JSON value with every float as the Decimal it is written as. Raises ValueError for what is no JSON value,
+    for NaN and infinities, numbers over 60 digits and more than 64 levels.
+    """
+    try:
+        return _exact(value, "", 0)
+    except _Unfit as error:
+        raise ValueError(f"{error.path}: {error.message}" if error.path else error.message) from None
+
+
+def _exact(value: Any, path: str, depth: int) -> Any:
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, float):
+        value = Decimal(repr(value))
+    if isinstance(value, int | Decimal):
+        if not number_fits(value):
+            raise _Unfit(path, f"must be a number of at most {MAX_DIGITS} digits")
+        return value
+    if depth >= MAX_DEPTH:
+        raise _Unfit(path, f"is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, dict):
+        for name in value:
+            if not isinstance(name, str):
+                raise _Unfit(path, "has a field whose name is not a text")
+        return {name: _exact(item, join(path, name), depth + 1) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+    raise _Unfit(path, f"is not a JSON value but a {type(value).__name__}")
+
+
+def _leaf_errors(error: ValidationError) -> Iterator[ValidationError]:
+    """The errors to show for one: for "this or that" those of the branch that comes nearest to the value."""
+    if error.validator not in ("anyOf", "oneOf") or not error.context:
+        yield error
+        return
+    branches: dict[Any, list[ValidationError]] = {}
+    for inner in error.context:
+        branches.setdefault(inner.schema_path[0], []).append(inner)
+    # A branch whose complaint is the type of the value itself was not meant (null in "number or null").
+    meant = [errors for errors in branches.values() if not any(not e.path and e.validator == "type" for e in errors)]
+    if len(meant) != 1 and len(branches) > 1:
+        solid = [errors for errors in branches.values() if not all(e.validator_value == "null" for e in errors)]
+        meant = solid if len(solid) == 1 else []
+    if len(meant) == 1:
+        for inner in meant[0]:
+            yield from _leaf_errors(inner)
+    else:
+        yield error
+
+
+class CompiledSchema:
+    """A checked schema, ready for use. Made by ``compile_schema``; immutable, safe to share between threads."""
+
+    def __init__(self, schema: dict[str, Any], digest: str) -> None:
+        self.schema = schema
+        self.hash = digest
+        self.root: Node = build(schema, schema)
+        self.fields: tuple[Field, ...] = tuple(self.root.leaves())
+        self.by_pattern: dict[str, Field] = {field.pattern: field for field in self.fields}
+        self._validator = ExactValidator(schema, format_checker=FORMAT_CHECKER)
+        self._positions = {node.pattern: index for index, node in enumerate(self.root.nodes())}
+
+    def __repr__(self) -> str:
+        return f"CompiledSchema({self.hash[:12]}, {len(self.fields)} fields)"
+
+    def __reduce__(self) -> Any:
+        return compile_schema, (self.schema,)
+
+    def validate(self, value: Any) -> list[Problem]:
+        """Every broken rule of a value, in the order of the form, at most ``MAX_PROBLEMS``. Never raises.
+
+        A missing or unknown field is reported at its own path. Invariants are not part of it (``invariants.check``).
+        """
+        try:
+            value = _exact(value, "", 0)
+        except _Unfit as error:
+            return [Problem(error.path, "json", error.message)]
+        return self.validate_exact(value)
+
+    def validate_exact(self, value: Any) -> list[Problem]:
+        """``validate`` for a value that comes from ``loads`` and so needs no conversion."""
+        problems = {
+            problem: None
+            for error in islice(self._validator.iter_errors(value), MAX_PROBLEMS)
+            for inner in _leaf_errors(error)
+            for problem in [_problem(inner)]
+        }
+        return sorted(problems, key=self._order) if len(problems) > 1 else list(problems)
+
+    def _order(self, problem: Problem) -> tuple[int, tuple[int, ...], str]:
+        pattern = pattern_of(problem.path)
+        rows = tuple(step for step in split(problem.path) if isinstance(step, int))
+        position = self._positions.get(pattern)
+        if position is None:
+            return len(self._positions), rows, problem.path
+        top = self._positions.get(str(split(pattern)[0]), position) if problem.path else 0
+        return top, (*rows, position), problem.path
+
+    def check(self, text: str | bytes) -> tuple[Any | None, list[Problem]]:
+        """Parse and validate a text: the value (None where it is not JSON) and every problem."""
+        try:
+            value = loads(text)
+        except JsonError as error:
+            return None, [Problem("", "json", f"is not valid JSON: {error}")]
+        return value, self.validate_exact(value)
+
+    def ordered(self, value: Any) -> Any:
+        """The same value with names in the order of the schema; unknown names last, as they came."""
+        return _ordered(self.root, value, fill=False)
+
+    def canonical(self, value: Any) -> str:
+        """The one text of a value: schema order, no white space, digits as they are.
+
+        Missing and null mean the same, so both become null where the field may be null, and are left out where it may
+        not and is not required.
+        """
+        return dumps(_ordered(self.root, value, fill=True))
+
+
+def _ordered(node: Node, value: Any, *, fill: bool) -> Any:
+    if isinstance(value, list) and node.item is not None:
+        return [_ordered(node.item, item, fill=fill) for item in value]
+    if not isinstance(value, dict) or not node.children:
+        return value
+    result: dict[str, Any] = {}
+    for name, child in node.children.items():
+        if value.get(name) is not None:
+            result[name] = _ordered(child, value[name], fill=fill)
+        elif not fill or not node.fills:
+            if name in value:
+                result[name] = None
+        elif child.nullable or (child.required and name in value):
+            result[name] = None
+    for name, item in value.items():
+        if name not in node.children:
+            result[name] = item
+    return result
+
+
+def _problem(error: ValidationError) -> Problem:
+    path = ""
+    for step in error.absolute_path:
+        path = join(path, step)
+    rule = str(error.validator or "False")
+    schema = error.schema if isinstance(error.schema, dict) else {}
+    if rule == "dependentRequired":
+        lacking = [
+            name
+            for trigger, names in error.validator_value.items()
+            if trigger in error.instance
+            for name in names
+            if name not in error.instance
+        ]
+        return Problem(path, rule, f"lacks {', '.join(map(show, lacking))}, which another field asks for")
+    return Problem(path, rule, sentence(rule, error.validator_value, error.instance, schema))
+
+
+@lru_cache(maxsize=256)
+def _compile(text: str) -> CompiledSchema:
+    schema = loads(text)
+    check_schema(schema)
+    compiled = CompiledSchema(schema, sha256(text))
+    check_tree(compiled.root)
+    return compiled
+
+
+def compile_schema(schema: dict[str, Any]) -> CompiledSchema:
+    """A schema, checked and compiled; the same schema gives the same object (a cache keyed by its text).
+
+    Raises SchemaError with the place and the reason, see ``refusals``. The order of properties is part of the schema:
+    it is the order of the form and of the output, so keep schemas in a column that does not sort names.
+    """
+    try:
+        text = dumps(schema)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SchemaError("", f"the schema is not JSON: {error}") from None
+    try:
+        return _compile(text)
+    except JsonError as error:
+        raise SchemaError("", f"the schema is not accepted: {error.message}") from None

@@ -1,0 +1,65 @@
+"""What a page of a lower app shows on behalf of higher ones, without importing them.
+
+Each app registers its panels when Django starts (``AppConfig.ready``). A panel is a function from what the page is about
+to the name of a template and its context, or None where there is nothing to show.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Place = Literal["home", "document"]
+Panel = Callable[..., "Content | None"]
+
+
+@dataclass(frozen=True)
+class Content:
+    """One panel as it will be drawn."""
+
+    template: str
+    context: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """The next thing to do for the person looking: a sentence, the button's word and its address."""
+
+    text: str
+    button: str
+    url: str
+
+
+_panels: dict[Place, list[tuple[int, Panel]]] = {"home": [], "document": []}
+_steps: list[tuple[int, Callable[..., "Step | None"]]] = []
+
+
+def register(place: Place, order: int) -> Callable[[Panel], Panel]:
+    """Decorator: shows the function's panel at ``place``; lower ``order`` comes first."""
+
+    def add(panel: Panel) -> Panel:
+        _panels[place].append((order, panel))
+        _panels[place].sort(key=lambda item: item[0])
+        return panel
+
+    return add
+
+
+def next_step(order: int) -> Callable[[Callable[..., "Step | None"]], Callable[..., "Step | None"]]:
+    """Decorator: the function (project, user) may name the next step; the lowest ``order`` with an answer wins."""
+
+    def add(step: Callable[..., "Step | None"]) -> Callable[..., "Step | None"]:
+        _steps.append((order, step))
+        _steps.sort(key=lambda item: item[0])
+        return step
+
+    return add
+
+
+def draw(place: Place, *args: Any) -> list[Content]:
+    """The panels of a place, for a project and user (home) or a document and user (document)."""
+    return [content for _, panel in _panels[place] if (content := panel(*args)) is not None]
+
+
+def step_for(project: Any, user: Any) -> Step | None:
+    """The one next step for this person."""
+    return next((step for _, ask in _steps if (step := ask(project, user)) is not None), None)

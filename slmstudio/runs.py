@@ -1,0 +1,155 @@
+"""The abstract background run: the one state machine that imports, training, evaluation and the loop share.
+
+A run is a row. The web process creates it (QUEUED) and enqueues a job that carries only its id; the job claims it by a
+conditional UPDATE, so that a job delivered twice does its work once. While it runs it beats; a sweep finds rows whose
+heart stopped. Every transition below is one UPDATE guarded by the state it starts from.
+"""
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Self
+
+import django_rq
+from django.conf import settings
+from django.db import models, transaction
+from django.utils import timezone
+
+
+class Status(models.TextChoices):
+    """Where a run stands."""
+
+    QUEUED = "queued", "queued"
+    RUNNING = "running", "running"
+    DONE = "done", "done"
+    FAILED = "failed", "failed"
+    CANCELLED = "cancelled", "cancelled"
+
+
+LIVE = (Status.QUEUED, Status.RUNNING)
+
+
+class RunQuerySet(models.QuerySet["BackgroundRun"]):
+    """Named reads every kind of run has."""
+
+    def live(self) -> Self:
+        """Queued or running."""
+        return self.filter(status__in=LIVE)
+
+    def done(self) -> Self:
+        """Ended well."""
+        return self.filter(status=Status.DONE)
+
+    def lost(self, now: datetime | None = None) -> Self:
+        """Running by their row, but without a heartbeat for longer than the limit."""
+        limit = (now or timezone.now()) - timedelta(seconds=settings.RUN_LOST_AFTER_SECONDS)
+        return self.filter(status=Status.RUNNING, heartbeat_at__lt=limit)
+
+
+class BackgroundRun(models.Model):
+    """Status, progress, heartbeat, error and job of a piece of background work."""
+
+    #: dotted name of the job function, called with the row's id; each subclass sets both
+    job_name: ClassVar[str]
+    queue_name: ClassVar[str] = "default"
+
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED, db_index=True)
+    job_id = models.UUIDField(default=uuid.uuid4, editable=False)
+    progress_done = models.PositiveIntegerField(default=0)
+    progress_total = models.PositiveIntegerField(default=0)
+    stage = models.CharField(max_length=120, blank=True, help_text="what it is doing now, in words")
+    error = models.TextField(blank=True, help_text="why it failed, as a sentence")
+    cancel_requested = models.BooleanField(default=False)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[Any] = RunQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    # -- reads ------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_live(self) -> bool:
+        """Queued or running: pages of it refresh themselves."""
+        return self.status in LIVE
+
+    @property
+    def percent(self) -> int:
+        """Progress in whole per cent, 0 where the total is not known."""
+        if self.status == Status.DONE:
+            return 100
+        return min(100, self.progress_done * 100 // self.progress_total) if self.progress_total else 0
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds it has been running, or took."""
+        if self.started_at is None:
+            return None
+        return ((self.finished_at or timezone.now()) - self.started_at).total_seconds()
+
+    @property
+    def rate(self) -> float | None:
+        """Units of progress per second so far."""
+        return self.progress_done / self.seconds if self.seconds and self.progress_done else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds left at the rate so far."""
+        if self.status != Status.RUNNING or not self.rate or not self.progress_total:
+            return None
+        return max(0, self.progress_total - self.progress_done) / self.rate
+
+    # -- transitions ------------------------------------------------------------------------------------------------
+
+    def _move(self, source: tuple[Status, ...], **changes: Any) -> bool:
+        """Changes the row if it is in one of ``source``; True if this caller did it."""
+        changed = type(self).objects.filter(pk=self.pk, status__in=source).update(**changes) == 1
+        if changed:
+            for name, value in changes.items():
+                setattr(self, name, value)
+        return changed
+
+    def enqueue(self) -> None:
+        """Queues the job after commit. At most once: a lost job is found by the sweep, never retried by the queue."""
+        name, queue, job_id, pk = self.job_name, self.queue_name, str(self.job_id), self.pk
+        transaction.on_commit(lambda: django_rq.get_queue(queue).enqueue(name, pk, job_id=job_id, result_ttl=86_400))
+
+    def claim(self) -> bool:
+        """QUEUED -> RUNNING. False: somebody else has it, or it was cancelled."""
+        now = timezone.now()
+        return self._move((Status.QUEUED,), status=Status.RUNNING, started_at=now, heartbeat_at=now, stage="starting")
+
+    def beat(self, **changes: Any) -> bool:
+        """Shows that it is alive, with any progress. False: stop working (cancelled, or no longer ours)."""
+        if not self._move((Status.RUNNING,), heartbeat_at=timezone.now(), **changes):
+            return False
+        return not type(self).objects.filter(pk=self.pk, cancel_requested=True).exists()
+
+    def record(self, **changes: Any) -> bool:
+        """Notes progress of a run that has no process of its own and so no heart to beat."""
+        return self._move((Status.RUNNING,), **changes)
+
+    def finish(self, **changes: Any) -> bool:
+        """RUNNING -> DONE."""
+        return self._move((Status.RUNNING,), status=Status.DONE, finished_at=timezone.now(), stage="", **changes)
+
+    def fail(self, error: str, **changes: Any) -> bool:
+        """QUEUED or RUNNING -> FAILED, with a sentence."""
+        return self._move(LIVE, status=Status.FAILED, error=error, finished_at=timezone.now(), stage="", **changes)
+
+    def cancel(self) -> bool:
+        """A queued run is cancelled at once; a running one is asked to stop, and its supervisor does the rest."""
+        if self._move((Status.QUEUED,), status=Status.CANCELLED, finished_at=timezone.now(), stage=""):
+            return True
+        return self._move((Status.RUNNING,), cancel_requested=True, stage="stopping")
+
+    def cancelled(self, **changes: Any) -> bool:
+        """RUNNING -> CANCELLED, called by the supervisor once the work has stopped."""
+        now = timezone.now()
+        return self._move((Status.RUNNING,), status=Status.CANCELLED, finished_at=now, stage="", **changes)

@@ -1,0 +1,77 @@
+"""The account PostgreSQL runs as when this process is root, which PostgreSQL refuses to be."""
+
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from slmstudio.stack.errors import StackError
+
+NAME = "slmstudio-db"
+
+
+@dataclass(frozen=True)
+class Account:
+    """User and group id to run a program as; None where it runs as ourselves."""
+
+    uid: int
+    gid: int
+
+    def popen_options(self) -> dict[str, object]:
+        """Keyword arguments for ``subprocess`` that run a program as this account."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+def for_data(folder: Path) -> Account | None:
+    """The account for a server whose data lie, or will lie, in ``folder``; None where this process can be it itself.
+
+    Data that exist keep their owner. For new data a system account is used, and made where it is missing.
+
+    Raises:
+        StackError: the account could not be made.
+    """
+    if os.geteuid() != 0:
+        return None
+    if folder.exists():
+        owner = folder.stat()
+        if owner.st_uid != 0:
+            return Account(owner.st_uid, owner.st_gid)
+    try:
+        entry = pwd.getpwnam(NAME)
+    except KeyError:
+        entry = _make()
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+def _make() -> pwd.struct_passwd:
+    tool = shutil.which("useradd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if tool is None:
+        raise StackError(
+            f"PostgreSQL cannot run as root, and the account {NAME} for it cannot be made without the program useradd."
+        )
+    shell = shutil.which("nologin", path="/usr/sbin:/sbin") or "/bin/false"
+    command = [tool, "--system", "--user-group", "--no-create-home", "--shell", shell, NAME]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        return pwd.getpwnam(NAME)  # whether we made it or another process did in the same moment
+    except KeyError:
+        raise StackError(f"The account {NAME} for PostgreSQL could not be made: {made.stderr.strip()}") from None
+
+
+def let_through(path: Path) -> None:
+    """Lets other accounts pass through (not list) every folder above ``path`` that forbids it, and says so.
+
+    PostgreSQL, not being root, must reach its programs and its data below folders such as /root.
+    """
+    for folder in path.resolve().parents:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+            print(
+                f"PostgreSQL runs as the account {NAME}: {folder} now lets other accounts pass through (not list).",
+                file=sys.stderr,
+            )

@@ -1,0 +1,80 @@
+"""The servers for a command: where DATABASE_URL or REDIS_URL is not set, its server is started and it is set."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+from slmstudio import env
+from slmstudio.stack import control
+from slmstudio.stack.places import Places
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+VARIABLES = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
+# Commands that read settings but neither the database nor the queue.
+_WITHOUT = frozenset(
+    {
+        *("help", "version", "check", "diffsettings", "startapp", "startproject"),
+        *("collectstatic", "findstatic", "makemessages", "compilemessages"),
+    }
+)
+
+
+def home() -> Path:
+    """SLM_HOME, by default the folder ``var`` of the project, made absolute."""
+    return Path(env.str("SLM_HOME", default=str(ROOT / "var"))).expanduser().resolve()
+
+
+def needs_servers(arguments: Sequence[str]) -> bool:
+    """Whether a manage.py command line (without the program) uses the database or the queue."""
+    if not arguments or {"-h", "--help", "--version"} & {*arguments}:
+        return False
+    return arguments[0] not in _WITHOUT or "--database" in arguments
+
+
+def missing() -> list[str]:
+    """The servers whose variable is not set."""
+    return [server for variable, server in VARIABLES.items() if not os.environ.get(variable, "").strip()]
+
+
+def set_addresses(places: Places, servers: Sequence[str]) -> None:
+    """Sets SLM_HOME and the variables of these servers for this process and its children."""
+    os.environ["SLM_HOME"] = str(places.home)
+    if "postgres" in servers:
+        os.environ["DATABASE_URL"] = places.database_url()
+    if "valkey" in servers:
+        os.environ["REDIS_URL"] = places.redis_url
+
+
+@contextlib.contextmanager
+def servers(*, start: bool = True) -> Iterator[control.Running | None]:
+    """Sets the addresses of the missing servers; where ``start`` is true, uses them from here to the end of the block.
+
+    Raises:
+        StackError: a server cannot be started.
+    """
+    wanted = missing()
+    if not start or not wanted:
+        set_addresses(Places.of(home()), wanted)
+        yield None
+        return
+    running = control.start(home(), wanted)
+    try:
+        set_addresses(running.places, wanted)
+        yield running
+    finally:
+        control.stop(running)
+
+
+def exit_on_termination() -> None:
+    """Lets SIGTERM and SIGHUP end this process as an exception does, so that what it started is stopped."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, leave)

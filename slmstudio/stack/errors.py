@@ -1,0 +1,89 @@
+"""What can go wrong with the servers on this machine, each as one sentence a person can act on."""
+
+import errno
+import shutil
+import socket
+from pathlib import Path
+
+MEBIBYTE = 1024 * 1024
+#: what a new PostgreSQL cluster and some work in it need
+SPACE_FOR_A_NEW_CLUSTER = 1024 * MEBIBYTE
+#: what a server needs to come up on data it already has
+SPACE_TO_START = 64 * MEBIBYTE
+
+
+class StackError(Exception):
+    """A server could not be started, used or stopped; the message is a sentence for the person at the terminal."""
+
+
+def existing_ancestor(path: Path) -> Path:
+    """The nearest folder at or above ``path`` that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def need_space(path: Path, size: int, purpose: str) -> None:
+    """Checks that ``size`` bytes are free where ``path`` is or will be.
+
+    Raises:
+        StackError: less is free.
+    """
+    free = shutil.disk_usage(existing_ancestor(path)).free
+    if free < size:
+        raise StackError(
+            f"The disk is too full to {purpose}: {path} needs {_megabytes(size)} free and has {_megabytes(free)}."
+        )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / MEBIBYTE:,.0f} MB"
+
+
+def need_port(host: str, port: int) -> None:
+    """Checks that a server could listen on ``host:port`` (an IPv4 address or name).
+
+    Raises:
+        StackError: something else does, or it is not allowed.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # A port that only waits for old connections to time out is free; one that is listened on is not.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            raise StackError(_port_sentence(host, port, error)) from error
+
+
+def _port_sentence(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} on {host} is taken by another program; stop it or choose another with PORT={port + 1}."
+    if error.errno == errno.EACCES:
+        return f"Port {port} on {host} may not be used by this account; choose one above 1023, such as PORT=8000."
+    return f"Port {port} on {host} cannot be used: {error.strerror or error}."
+
+
+def file_sentence(error: OSError, path: Path, purpose: str) -> StackError:
+    """A ``StackError`` for an ``OSError`` at ``path``."""
+    if error.errno == errno.ENOSPC:
+        return StackError(f"The disk is full: there is no space left to {purpose} in {path}.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StackError(
+            f"There is no permission to {purpose} in {path}; give this account the folder, or set SLM_HOME to another."
+        )
+    return StackError(f"It was not possible to {purpose} in {path}: {error.strerror or error}.")
+
+
+def log_sentence(name: str, log: Path) -> StackError:
+    """A ``StackError`` for a server that did not start, from the last lines of its log."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()[-40:]
+    except OSError:
+        lines = []
+    if any("No space left on device" in line for line in lines):
+        return StackError(f"{name} did not start because the disk is full; its log is {log}.")
+    signs = ("FATAL", "PANIC", "ERROR", "error:", "Fatal", " # ")
+    telling = [line for line in lines if "WARNING" not in line and any(sign in line for sign in signs)]
+    said = (telling or lines or ["it said nothing"])[-1].strip()
+    return StackError(f"{name} did not start; its log {log} ends with: {said}")

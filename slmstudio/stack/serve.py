@@ -1,0 +1,124 @@
+"""``make demo``: everything on one machine at one terminal, until Ctrl+C.
+
+Servers, migrations and the demo project first, then the web server and the workers. Run as
+``python -m slmstudio.stack.serve``; PORT is the port, SLM_HOME where the data lie. ``--dev`` reloads the web server
+when a file changes and shows debug pages.
+"""
+
+import argparse
+import http.client
+import os
+import subprocess
+import sys
+
+from slmstudio import env
+from slmstudio.env import EnvError
+from slmstudio.stack import environment
+from slmstudio.stack.environment import ROOT
+from slmstudio.stack.errors import StackError, need_port
+from slmstudio.stack.programs import Program, Supervisor
+
+HOST = "127.0.0.1"
+USAGE = 2
+
+
+def main() -> int:
+    """Runs it all; the exit code is 0 after Ctrl+C or SIGTERM, 2 where something on the machine is in the way."""
+    parser = argparse.ArgumentParser(prog="python -m slmstudio.stack.serve", description="SLM Studio on one machine.")
+    parser.add_argument("--dev", action="store_true", help="reload on changes, debug pages")
+    dev = parser.parse_args().dev
+    environment.exit_on_termination()
+    try:
+        port = env.int("PORT", default=8000, minimum=1, maximum=65535)
+        need_port(HOST, port)
+        with environment.servers():
+            return _serve(port, dev=dev)
+    except (StackError, EnvError) as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        return 0
+
+
+def _serve(port: int, *, dev: bool) -> int:
+    variables = {**os.environ, "PYTHONUNBUFFERED": "1", "DJANGO_SETTINGS_MODULE": "slmstudio.settings"}
+    if dev:
+        variables["DEBUG"] = "1"
+    if (code := _manage(variables, "migrate", "--verbosity=0")[0]) != 0:
+        return code
+    code, logins = _manage(variables, "setup_demo")
+    if code != 0:
+        return code
+    manage = (sys.executable, "manage.py")
+    supervisor = Supervisor(
+        [
+            Program(
+                "web",
+                (*manage, "runserver", f"{HOST}:{port}") if dev else _web(port),
+                before_start=lambda: need_port(HOST, port),
+            ),
+            Program("worker", (*manage, "rqworker", "default", "--with-scheduler"), patience=3.0),
+            # A training is not waited for: it resumes from its checkpoint.
+            Program("gpu", (*manage, "rqworker", "gpu"), patience=1.0),
+        ],
+        cwd=ROOT,
+        env=variables,
+    )
+    banner = _Banner(supervisor, port, logins)
+    code = supervisor.run(every=banner.show_when_ready)
+    print("Stopped.", flush=True)
+    return code
+
+
+def _web(port: int) -> tuple[str, ...]:
+    return (
+        *(sys.executable, "-m", "gunicorn", "slmstudio.wsgi:application"),
+        *("--bind", f"{HOST}:{port}", "--workers", "2", "--threads", "4"),
+        *("--graceful-timeout", "4", "--no-control-socket", "--log-level", "warning"),
+    )
+
+
+def _manage(variables: dict[str, str], *arguments: str) -> tuple[int, str]:
+    """Runs a manage.py command, showing its output as it comes; its exit code and what it wrote to standard output."""
+    command = [sys.executable, "manage.py", *arguments]
+    written: list[str] = []
+    with subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            for line in child.stdout:
+                written.append(line)
+                print(line, end="", flush=True)
+        except BaseException:
+            child.terminate()
+            raise
+    return child.returncode, "".join(written)
+
+
+class _Banner:
+    """Prints the address and the logins once, when the web server answers."""
+
+    def __init__(self, supervisor: Supervisor, port: int, logins: str) -> None:
+        self.supervisor = supervisor
+        self.port = port
+        self.logins = logins
+        self.shown = False
+
+    def show_when_ready(self) -> None:
+        """Asks the server once, quickly."""
+        if self.shown:
+            return
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
+        try:
+            connection.request("GET", "/")
+            connection.getresponse().read()
+        except (OSError, http.client.HTTPException):
+            return
+        finally:
+            connection.close()
+        self.shown = True
+        lines = ["", f"SLM Studio is ready at http://{HOST}:{self.port}/", *self.logins.strip().splitlines()]
+        self.supervisor.say("\n".join([*lines, "Ctrl+C stops everything that was started here.", ""]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

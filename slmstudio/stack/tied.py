@@ -1,0 +1,26 @@
+"""Runs a program that ends when its parent does: ``python tied.py PARENT_PID COMMAND ...``.
+
+Run by its path, so that nothing is imported. On Linux the kernel sends SIGTERM when the parent dies, even by kill -9,
+and the request survives the exec below. Elsewhere the program is only run.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main() -> None:
+    """Ties this process to its parent and becomes the command."""
+    parent, *command = sys.argv[1:]
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != int(parent):  # it died before the kernel knew
+        sys.exit(1)
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""All addresses: each app brings its own below /p/<slug>/."""
+
+from django.contrib import admin
+from django.contrib.auth import views as auth
+from django.urls import include, path
+
+from slmstudio import views
+
+urlpatterns = [
+    path("login/", auth.LoginView.as_view(template_name="login.html", redirect_authenticated_user=True), name="login"),
+    path("logout/", auth.LogoutView.as_view(), name="logout"),
+    path("healthz", views.health, name="health"),
+    path("workers/", views.workers, name="workers"),
+    path("admin/", admin.site.urls),
+    path("", include("labeling.urls")),
+    path("p/<slug:slug>/", include("training.urls")),
+    path("p/<slug:slug>/", include("evaluation.urls")),
+]
+handler400 = "slmstudio.views.bad_request"
+handler403 = "slmstudio.views.forbidden"
+handler404 = "slmstudio.views.not_found"

@@ -1,0 +1,52 @@
+"""The arrows of the house hold: no torch in the web process, no lower app importing a higher one."""
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+from django.apps import apps
+from django.conf import settings
+
+from slmstudio.runs import BackgroundRun
+
+PROBE = """
+import sys
+import django
+django.setup()
+from django.urls import get_resolver
+get_resolver().url_patterns
+import labeling.jobs, training.jobs, evaluation.jobs
+import slmstudio.wsgi
+heavy = sorted({"torch", "transformers", "peft", "trl", "datasets", "scipy", "statsmodels"} & set(sys.modules))
+print(",".join(heavy))
+"""
+
+
+def test_web_process_and_jobs_never_import_heavy_libraries() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE], cwd=settings.BASE_DIR, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("module", ["training.ml.train", "training.ml.lengths", "evaluation.ml.generate"])
+def test_children_know_nothing_of_django(module: str) -> None:
+    code = f"import sys, {module}; print(','.join(m for m in sys.modules if m.split('.')[0] == 'django'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=settings.BASE_DIR, capture_output=True, text=True, check=True, timeout=180
+    )
+    assert done.stdout.strip() == ""
+
+
+def run_models() -> list[type[BackgroundRun]]:
+    return [model for model in apps.get_models() if issubclass(model, BackgroundRun)]
+
+
+def test_every_job_name_resolves() -> None:
+    models = run_models()
+    assert len(models) >= 5
+    for model in models:
+        module, name = model.job_name.rsplit(".", 1)
+        assert callable(getattr(import_module(module), name)), model
+        assert model.queue_name in settings.RQ_QUEUES

@@ -1,0 +1,144 @@
+"""Chromium for the browser tests: the system's, driven by playwright, which downloads none of its own.
+
+A test fails when its pages report an error: an exception in a script, a console error, a violation of the content
+security policy, a resource that is missing or a server error.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Response, sync_playwright
+from pytest_django.live_server_helper import LiveServer
+
+# Playwright's loop runs in the thread of the test, where Django then refuses the ORM although nothing is asynchronous.
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+ARGUMENTS = [
+    "--no-sandbox",  # root needs it
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+TIMEOUT_MS = 15_000
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test of this folder carries the mark ``browser``."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    """Playwright's driver."""
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """One Chromium for the session."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next((found for name in names if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.fail("Chromium is not on the PATH; make test installs it.")
+    running = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    yield running
+    running.close()
+
+
+class Watch:
+    """Collects what pages complain about. ``allow`` names parts of messages a test expects."""
+
+    def __init__(self) -> None:
+        self.complaints: list[str] = []
+        self.allowed: list[str] = []
+
+    def allow(self, part: str) -> None:
+        """Complaints with this text in them are expected, such as the 403 a test provokes."""
+        self.allowed.append(part)
+
+    def attach(self, page: Page) -> None:
+        """Listens to a page from now on."""
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.complaints.append(f"script error: {error}"))
+        page.on("response", self._response)
+
+    def left(self) -> list[str]:
+        """The complaints that were not allowed."""
+        return [text for text in self.complaints if not any(part in text for part in self.allowed)]
+
+    def _console(self, message: ConsoleMessage) -> None:
+        # Failed loads are reported by their response, with the status; violations of the policy come as errors.
+        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+            self.complaints.append(f"console: {message.text} ({message.location.get('url', '')})")
+
+    def _response(self, response: Response) -> None:
+        path = urlsplit(response.url).path
+        if response.status >= 400 and path != "/favicon.ico":
+            self.complaints.append(f"{response.status} {response.request.method} {path}")
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    """The complaints of all pages of this test; the test fails at its end when one is left."""
+    watching = Watch()
+    yield watching
+    if left := watching.left():
+        pytest.fail("the pages complained:\n" + "\n".join(left))
+
+
+@pytest.fixture
+def new_page(
+    browser: Browser, live_server: LiveServer, watch: Watch, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[[], Page]]:
+    """Makes pages in contexts of their own, each as a different person's browser would be; base address is the site.
+
+    When the test fails, the last state of each page is kept as a picture in ``tmp_path``.
+    """
+    contexts: list[BrowserContext] = []
+
+    def make() -> Page:
+        context = browser.new_context(
+            base_url=live_server.url, viewport={"width": 1366, "height": 900}, reduced_motion="reduce"
+        )
+        context.set_default_timeout(TIMEOUT_MS)
+        contexts.append(context)
+        page = context.new_page()
+        watch.attach(page)
+        return page
+
+    yield make
+    for number, context in enumerate(contexts):
+        if getattr(request.node, "failed", False):
+            for page in context.pages:
+                page.screenshot(path=tmp_path / f"page-{number}.png")
+                print(f"{page.url} looked like {tmp_path / f'page-{number}.png'}")
+        context.close()
+
+
+@pytest.fixture
+def page(new_page: Callable[[], Page]) -> Page:
+    """One page of a person who is not logged in."""
+    return new_page()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[None]:  # a generator, as wrappers are
+    """Notes on the test that it failed, for the pictures above."""
+    report = yield
+    if report.when == "call" and report.failed:  # type: ignore[attr-defined]
+        item.failed = True  # type: ignore[attr-defined]
+    return report

@@ -1,0 +1,217 @@
+"""What the suite shares: real servers, real workers, settings.
+
+The addresses of the embedded PostgreSQL and Valkey follow from SLM_HOME, a temporary folder here, so Django's settings
+can be loaded at once; the servers start when the first test asks for the database or the queue. With DATABASE_URL and
+REDIS_URL set, those servers are used.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from slmstudio import stack
+from slmstudio.stack import environment
+from slmstudio.stack.places import Places
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+_home = tempfile.TemporaryDirectory(prefix="slm-test-", ignore_cleanup_errors=True)
+_embedded = environment.missing()
+os.environ["SLM_HOME"] = _home.name
+os.environ.setdefault("SECRET_KEY", "only for tests")
+os.environ["DJANGO_SETTINGS_MODULE"] = "slmstudio.settings"
+environment.set_addresses(Places.of(Path(_home.name)), _embedded)
+
+
+def pytest_unconfigure() -> None:
+    """The temporary SLM_HOME goes last, after every fixture has let go of it."""
+    _home.cleanup()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Settings are loaded here, after the addresses above and before pytest-django sets Django up."""
+    from django.conf import settings
+
+    # TEMPORARY-BEGIN: pure tests run while the apps are being written
+    import django
+    from django.utils.functional import empty
+
+    try:
+        django.setup()
+    except Exception as error:
+        print(f"DJANGO IS NOT READY ({error!r}): only tests without Django can run", file=sys.stderr)
+        del os.environ["DJANGO_SETTINGS_MODULE"]
+        settings._wrapped = empty
+        return
+    # TEMPORARY-END
+    _ = settings.DATABASES
+    # Hashing passwords well is slow on purpose; every test logs somebody in.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[None]:
+    """PostgreSQL and Valkey run, until the end of the session."""
+    if not _embedded:
+        yield
+        return
+    running = stack.start(Path(_home.name), _embedded)
+    yield
+    stack.stop(running)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(servers: None) -> None:
+    """pytest-django's hook before it makes the test database: by then the server must run."""
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data that lies beside the repository on some machines; without it the test is skipped."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no data at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture
+def queues(servers: None) -> Iterator[None]:
+    """The job queues, empty before and after the test."""
+    import django_rq
+    from django.conf import settings
+
+    def empty() -> None:
+        for name in settings.RQ_QUEUES:
+            queue = django_rq.get_queue(name)
+            queue.empty()
+            for registry in (queue.started_job_registry, queue.failed_job_registry, queue.scheduled_job_registry):
+                for job_id in registry.get_job_ids():
+                    registry.remove(job_id)
+
+    empty()
+    yield
+    empty()
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment of a process that shall see the test database."""
+    from django.conf import settings
+    from django.db import connection
+
+    before = os.environ["DATABASE_URL"]
+    address, question, query = before.partition("?")
+    server, slash, _ = address.rpartition("/")
+    name = str(connection.settings_dict["NAME"])
+    assert name.startswith("test_"), "the test database is not made yet; use the fixture transactional_db"
+    return {
+        **os.environ,
+        "DATABASE_URL": f"{server}{slash}{name}{question}{query}",
+        "REDIS_URL": settings.REDIS_URL,
+        "PYTHONUNBUFFERED": "1",
+        # The fork that runs a job would otherwise deadlock now and then in a framework of macOS.
+        "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
+    }
+
+
+class Workers:
+    """Real worker processes for the test database, one for each queue as in production."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, *queues: str) -> None:
+        """Starts a worker for each queue and waits until it listens."""
+        for queue in queues:
+            with self.log.open("ab") as output:
+                self.processes[queue] = subprocess.Popen(
+                    [sys.executable, "manage.py", "rqworker", queue],
+                    cwd=ROOT,
+                    env=worker_environment(),
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        self._until_listening(set(queues))
+
+    def kill(self, queue: str) -> None:
+        """kill -9 of the worker; what it started is left to find out by itself."""
+        self.processes[queue].kill()
+        self.processes.pop(queue).wait()
+
+    def stop(self) -> None:
+        """Ends all workers, whatever they are doing."""
+        from slmstudio.stack import processes
+
+        for worker in self.processes.values():
+            family = processes.descendants(worker.pid)
+            worker.send_signal(signal.SIGTERM)
+            try:
+                worker.wait(2)
+            except subprocess.TimeoutExpired:
+                pass
+            for process in [*family, *processes.descendants(worker.pid)]:
+                if process.is_running():
+                    process.kill()
+            try:
+                worker.wait(5)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+        self.processes.clear()
+
+    def text(self) -> str:
+        """What the workers wrote."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def _until_listening(self, queues: set[str]) -> None:
+        import django_rq
+        from rq import Worker
+
+        pids = {self.processes[queue].pid for queue in queues}
+        deadline = time.monotonic() + 60
+        while not pids <= {worker.pid for worker in Worker.all(connection=django_rq.get_connection("default"))}:
+            for queue in queues:
+                if self.processes[queue].poll() is not None:
+                    pytest.fail(f"the worker of the queue {queue} did not start:\n{self.text()}")
+            if time.monotonic() > deadline:
+                pytest.fail(f"no worker after a minute:\n{self.text()}")
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def idle_workers(transactional_db: None, queues: None, tmp_path: Path) -> Iterator[Workers]:
+    """``Workers`` of which none runs yet, for tests that start and kill them at moments of their choice."""
+    found = Workers(tmp_path / "workers.log")
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def workers(idle_workers: Workers) -> Workers:
+    """A worker on ``default`` and one on ``gpu``, as real processes against the test database."""
+    idle_workers.start("default", "gpu")
+    return idle_workers
+
+
+@pytest.fixture
+def wait_for() -> Callable[..., None]:
+    """``wait_for(condition, seconds=60, message="...")`` asks several times a second until it holds, or fails."""
+
+    def wait(
+        condition: Callable[[], object], *, seconds: float = 60, message: str | Callable[[], str] = "it did not happen"
+    ) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"{message() if callable(message) else message} (waited {seconds:g} s)")
+            time.sleep(0.1)
+
+    return wait

@@ -1,0 +1,94 @@
+"""``manage.py run_loop`` on real workers with the tiny model: what it reports can be counted again by anyone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from labeling.models import DatasetVersion
+from slmstudio.hashing import sha256_file
+from training.models import ModelVersion
+
+FIELDS = ("company", "date", "address", "total")
+
+
+def receipt(number: int) -> dict[str, Any]:
+    gold = {
+        "company": f"SHOP {number % 7} SDN BHD",
+        "date": f"{number % 28 + 1:02}/03/2018",
+        "address": f"NO {number}, JALAN {number % 5}" if number % 3 else None,
+        "total": f"{number}.50",
+    }
+    lines = [gold["company"], gold["address"] or "", f"DATE {gold['date']}", f"TOTAL {gold['total']}", "THANK YOU"]
+    return {"id": f"r{number}", "text": "\n".join(lines), "gold": gold, "till": number % 4}
+
+
+@pytest.fixture
+def receipts(tmp_path: Path) -> Path:
+    lines = [json.dumps(receipt(number)) for number in range(1, 31)]
+    lines.insert(3, json.dumps({"id": "no-text", "gold": receipt(99)["gold"]}))
+    lines.insert(9, '{"id": "broken", "text": ')
+    path = tmp_path / "receipts.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_report_equals_a_recount_of_the_outputs(
+    workers: None, tiny_base_model: Any, receipts: Path, tmp_path: Path
+) -> None:
+    call_command(
+        "run_loop",
+        template="receipt",
+        train=receipts,
+        base_model=tiny_base_model.slug,
+        max_holdout=6,
+        epochs=1,
+        report=tmp_path / "report.json",
+        outputs=tmp_path / "outputs",
+    )
+    report = json.loads((tmp_path / "report.json").read_text())
+
+    imports = report["imports"].values()
+    assert sum(part["imported"] for part in imports) + sum(part["rejected"] for part in imports) <= 32
+    for part in imports:
+        assert len(part["rejects"]) == part["rejected"]
+    for name in ("base", "tuned", "base_free", "tuned_free"):
+        _recount(report[name], tmp_path / "outputs" / f"{name}.jsonl")
+    assert report["tuned"]["schema_valid_rate"] == 1.0  # every string of the schema is bounded: nothing is cut off
+    assert set(report["comparison"]) == {"fixed", "broken", "p_value"}
+    assert report["gates"]["verdicts"]
+
+    model = ModelVersion.objects.get()
+    dataset = DatasetVersion.objects.get()
+    assert report["hashes"]["model"] == model.sha256
+    assert report["hashes"]["dataset"] == dataset.sha256
+    from labeling.services.datasets import file_path
+
+    assert sha256_file(file_path(dataset)) == dataset.sha256
+
+
+def _recount(figures: dict[str, Any], path: Path) -> None:
+    """Counts by hand what the report says: exact strings, absent on both sides left out, invalid in the denominator."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert figures["documents"] == len(rows) == 6
+    right = total = 0
+    for row in rows:
+        output = row["output"] if row["valid"] else {}
+        for field in FIELDS:
+            gold, said = row["gold"].get(field), output.get(field)
+            if gold is None and said is None:
+                continue
+            total += 1
+            right += row["valid"] and gold == said
+    assert figures["field_exact"] == pytest.approx(right / total)
+    assert figures["schema_valid_rate"] == pytest.approx(sum(row["valid"] for row in rows) / len(rows))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_unknown_template_and_missing_file_are_one_sentence(workers: None, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="cannot be read"):
+        call_command("run_loop", template="receipt", train=tmp_path / "nowhere.jsonl", base_model="smollm2-135m-instruct")

@@ -1,0 +1,129 @@
+"""What is in the way is said in one sentence: a full disk, a folder without permission, a taken port, a broken file."""
+
+import os
+import shutil
+import socket
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slmstudio import stack
+from slmstudio.stack import StackError, environment
+from slmstudio.stack.errors import MEBIBYTE, need_port
+from slmstudio.stack.places import Places
+
+Usage = namedtuple("Usage", "total used free")  # noqa: PYI024 - as shutil has it
+
+
+def test_a_full_disk_is_said_before_anything_is_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10_000 * MEBIBYTE, 9_500 * MEBIBYTE, 500 * MEBIBYTE))
+    with pytest.raises(StackError) as caught:
+        stack.start(home)
+    assert str(caught.value) == (
+        f"The disk is too full to make a database: {home} needs 1,024 MB free and has 500 MB."
+    )
+    assert not Places.of(home).postgres.exists()
+
+
+def as_nobody(act: Callable[[], object]) -> str:
+    """What ``act`` raises when it runs without root's rights, in a fork of its own."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            act()
+            message = "nothing was raised"
+        except BaseException as error:
+            message = f"{type(error).__name__}: {error}"
+        os.write(writer, message.encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader) as pipe:
+        message = pipe.read()
+    os.waitpid(child, 0)
+    return message
+
+
+def test_a_folder_without_permission(home: Path) -> None:
+    home.chmod(0o555)
+    try:
+        message = as_nobody(lambda: stack.start(home / "var"))
+        assert message == (
+            f"StackError: There is no permission to keep data in {home / 'var'}; "
+            "give this account the folder, or set SLM_HOME to another."
+        )
+    finally:
+        home.chmod(0o755)
+
+
+def test_a_taken_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(StackError) as caught:
+            need_port("127.0.0.1", port)
+        assert str(caught.value) == (
+            f"Port {port} on 127.0.0.1 is taken by another program; "
+            f"stop it or choose another with PORT={port + 1}."
+        )
+    need_port("127.0.0.1", port)
+
+
+def test_data_of_another_version_are_explained_by_the_log(home: Path) -> None:
+    stack.stop(stack.start(home, ["postgres"]))
+    version = Places.of(home).postgres / "data" / "PG_VERSION"
+    version.write_text("12\n")
+    with pytest.raises(StackError, match=r"PostgreSQL did not start; its log .*postgres.log ends with: .*FATAL"):
+        stack.start(home)
+
+
+def test_a_folder_that_holds_something_else_is_not_overwritten(home: Path) -> None:
+    precious = Places.of(home).postgres / "data" / "thesis.txt"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("mine")
+    with pytest.raises(StackError, match="holds no PostgreSQL data"):
+        stack.start(home)
+    assert precious.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needs"),
+    [
+        ([], False),
+        (["help"], False),
+        (["migrate", "--help"], False),
+        (["check"], False),
+        (["check", "--database", "default"], True),
+        (["migrate"], True),
+        (["rqworker", "gpu"], True),
+        (["run_loop"], True),
+    ],
+)
+def test_which_commands_need_servers(arguments: list[str], needs: bool) -> None:
+    assert environment.needs_servers(arguments) is needs
+
+
+def test_what_is_set_is_used_and_not_started(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLM_HOME", str(home))
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me@elsewhere/db")
+    monkeypatch.delenv("REDIS_URL")
+    with environment.servers() as running:
+        assert running is not None
+        assert running.servers == ("valkey",)
+        assert os.environ["DATABASE_URL"] == "postgresql://me@elsewhere/db"
+        assert os.environ["REDIS_URL"] == running.redis_url
+        assert not Places.of(home).postgres.exists()
+
+
+def test_with_both_set_nothing_is_started(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLM_HOME", str(home))
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me@elsewhere/db")
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
+    with environment.servers() as running:
+        assert running is None
+    assert [*home.iterdir()] == []

@@ -1,0 +1,104 @@
+"""``make demo`` as a person has it: a taken port, the way to a page that answers, and Ctrl+C."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.stack.conftest import running_in
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def demo(home: Path, port: int, log: Path) -> "subprocess.Popen[bytes]":
+    """The demo with the embedded servers below ``home``."""
+    variables = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "slmstudio.stack.serve"],
+            cwd=ROOT,
+            env={**variables, "SLM_HOME": str(home), "PORT": str(port)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def until(pattern: str, process: "subprocess.Popen[bytes]", log: Path, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not re.search(pattern, log.read_text(errors="replace")):
+        assert process.poll() is None, f"the demo ended:\n{log.read_text()}"
+        assert time.monotonic() < deadline, f"no {pattern!r} within {seconds} s:\n{log.read_text()}"
+        time.sleep(0.1)
+
+
+def test_a_taken_port_is_one_sentence_and_nothing_runs(home: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        process = demo(home, port, tmp_path / "log")
+        assert process.wait(60) == 2
+    assert (tmp_path / "log").read_text() == (
+        f"Port {port} on 127.0.0.1 is taken by another program; stop it or choose another with PORT={port + 1}.\n"
+    )
+    assert [*home.iterdir()] == []
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "eight thousand"])
+def test_a_port_that_is_none(home: Path, tmp_path: Path, port: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "slmstudio.stack.serve"],
+        cwd=ROOT,
+        env={**os.environ, "SLM_HOME": str(home), "PORT": port},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"The environment variable PORT is {port!r}; it must be a whole number from 1 to 65535.\n"
+
+
+@pytest.mark.slow
+def test_from_nothing_to_a_page_and_ctrl_c(home: Path, tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    process = demo(home, port, log)
+    try:
+        until(f"ready at http://127.0.0.1:{port}/", process, log)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+            assert answer.status == 200
+            assert b"SLM Studio" in answer.read()
+        until(r"worker \| .*Listening on default", process, log)
+        until(r"gpu +\| .*Listening on gpu", process, log)
+        time.sleep(3)  # by now the first job of the demo's loop is under way
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, log.read_text()
+        assert time.monotonic() - began < 30
+        assert running_in(home) == []
+    finally:
+        process.kill()
+        process.wait()
+
+    # A second time: what was there is there, and it is quick.
+    began = time.monotonic()
+    again = demo(home, port, tmp_path / "again")
+    try:
+        until(f"ready at http://127.0.0.1:{port}/", again, tmp_path / "again")
+        assert time.monotonic() - began < 30
+        again.send_signal(signal.SIGTERM)
+        assert again.wait(60) == 0, (tmp_path / "again").read_text()
+    finally:
+        again.kill()
+        again.wait()

@@ -1,0 +1,258 @@
+"""The servers start, are shared, survive kill -9 with their data, and end with their last user."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+import redis
+
+from slmstudio import stack
+from slmstudio.stack import processes
+from slmstudio.stack.places import Places
+from slmstudio.stack.postgres import Postgres
+from slmstudio.stack.valkey import Valkey
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+USER = """
+import json, sys
+from pathlib import Path
+from slmstudio import stack
+running = stack.start(Path(sys.argv[1]))
+print(json.dumps({"owned": running.owned, "database": running.database_url}), flush=True)
+sys.stdin.readline()
+stack.stop(running)
+"""
+
+
+def user(home: Path) -> "subprocess.Popen[str]":
+    """A process that uses the servers until it reads a line."""
+    return subprocess.Popen(
+        [sys.executable, "-c", USER, str(home)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def said(process: "subprocess.Popen[str]") -> dict[str, object]:
+    assert process.stdout is not None
+    answer: dict[str, object] = json.loads(process.stdout.readline())
+    return answer
+
+
+def leave(process: "subprocess.Popen[str]") -> None:
+    process.communicate("\n", timeout=60)
+    assert process.returncode == 0
+
+
+def servers(home: Path) -> tuple[psutil.Process | None, psutil.Process | None]:
+    places = Places.of(home)
+    return Postgres(places).running(), Valkey(places).running()
+
+
+def write(running: stack.Running, text: str) -> None:
+    with psycopg.connect(running.database_url) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS kept (text text)")
+        connection.execute("INSERT INTO kept VALUES (%s)", [text])
+    with redis.Redis.from_url(running.redis_url) as client:
+        client.rpush("kept", text)
+
+
+def read(running: stack.Running) -> tuple[list[str], list[str]]:
+    with psycopg.connect(running.database_url) as connection:
+        rows = [row[0] for row in connection.execute("SELECT text FROM kept").fetchall()]
+    with redis.Redis.from_url(running.redis_url, decode_responses=True) as client:
+        return rows, list(client.lrange("kept", 0, -1))  # type: ignore[arg-type]
+
+
+def test_data_survive_stop_and_start(home: Path) -> None:
+    first = stack.start(home)
+    assert first.owned
+    write(first, "a")
+    stack.stop(first)
+    assert servers(home) == (None, None)
+
+    second = stack.start(home)
+    assert second.owned
+    assert read(second) == (["a"], ["a"])
+    stack.stop(second)
+
+
+def test_it_is_tuned_but_durable_and_reached_by_socket_only(home: Path) -> None:
+    running = stack.start(home)
+    try:
+        with psycopg.connect(running.database_url) as connection:
+            names = ["fsync", "synchronous_commit", "full_page_writes", "listen_addresses", "shared_buffers", "TimeZone"]
+            values = [connection.execute("SELECT current_setting(%s)", [name]).fetchone() for name in names]
+            superuser = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+        assert [value and value[0] for value in values] == ["on", "on", "on", "", "128MB", "UTC"]
+        assert superuser == (False,)
+        with redis.Redis.from_url(running.redis_url, decode_responses=True) as client:
+            settings = client.config_get("*")
+        assert (settings["appendonly"], settings["port"]) == ("yes", "0")  # type: ignore[index]
+        for folder in (Places.of(home).postgres, Places.of(home).valkey):
+            assert folder.stat().st_mode & 0o077 == 0
+    finally:
+        stack.stop(running)
+
+
+def test_servers_end_with_their_last_user_and_not_before(home: Path) -> None:
+    first, second = user(home), None
+    try:
+        assert said(first)["owned"] is True
+        second = user(home)
+        assert said(second)["owned"] is False
+        before = servers(home)
+        leave(first)
+        assert servers(home) == before
+        assert None not in before
+        leave(second)
+        assert servers(home) == (None, None)
+    finally:
+        for process in (first, second):
+            if process is not None:
+                process.kill()
+                process.wait()
+
+
+def test_processes_that_start_at_once_share_one_server(home: Path) -> None:
+    users = [user(home) for _ in range(3)]
+    try:
+        answers = [said(process) for process in users]
+        assert sorted(answer["owned"] for answer in answers) == [False, False, True]  # type: ignore[type-var]
+        assert len({answer["database"] for answer in answers}) == 1
+        postmasters = [
+            process
+            for process in processes.working_in("postgres", Places.of(home).postgres / "data")
+            if "-D" in process.cmdline()
+        ]
+        assert len(postmasters) == 1
+        for process in users:
+            leave(process)
+        assert servers(home) == (None, None)
+    finally:
+        for process in users:
+            process.kill()
+            process.wait()
+
+
+def test_a_killed_user_is_not_waited_for(home: Path) -> None:
+    dead = user(home)
+    said(dead)
+    dead.kill()
+    dead.wait()
+    assert None not in servers(home), "kill -9 of a user leaves the servers running"
+
+    running = stack.start(home)
+    assert not running.owned
+    stack.stop(running)
+    assert servers(home) == (None, None)
+
+
+def test_kill_9_of_everything_loses_nothing(home: Path) -> None:
+    running = stack.start(home)
+    write(running, "before")
+    unfinished = psycopg.connect(running.database_url)
+    unfinished.execute("INSERT INTO kept VALUES ('never committed')")
+    for process in servers(home):
+        assert process is not None
+        process.kill()
+
+    again = stack.start(home)
+    unfinished.close()
+    assert again.owned
+    assert read(again) == (["before"], ["before"])
+    write(again, "after")
+    assert read(again) == (["before", "after"], ["before", "after"])
+    stack.stop(running)
+    assert None not in servers(home), "the second use goes on"
+    stack.stop(again)
+
+
+def test_pid_files_that_name_a_stranger_do_not_keep_it_from_starting(home: Path) -> None:
+    running = stack.start(home)
+    stack.stop(running)
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        data = Places.of(home).postgres / "data"
+        (data / "postmaster.pid").write_text(f"{stranger.pid}\n{data}\n1\n5432\n\n\n     1    1\nready   \n")
+        (Places.of(home).valkey / "valkey.pid").write_text(f"{stranger.pid}\n")
+        again = stack.start(home)
+        assert again.owned
+        stack.stop(again)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_server_that_was_not_started_here_is_used_and_left_alone(home: Path) -> None:
+    started = stack.start(home)
+    Places.of(home).state.unlink()  # now nobody knows who started them
+    running = stack.start(home)
+    assert not running.owned
+    write(running, "a")
+    stack.stop(running)
+    stack.stop(started)
+    found = servers(home)
+    assert None not in found
+    for server in (Valkey(Places.of(home)), Postgres(Places.of(home))):
+        server.stop()
+
+
+def test_only_the_server_that_is_asked_for_is_started(home: Path) -> None:
+    running = stack.start(home, ["valkey"])
+    postgres, valkey = servers(home)
+    assert postgres is None
+    assert valkey is not None
+    both = stack.start(home)
+    stack.stop(running)
+    assert None not in servers(home)
+    stack.stop(both)
+
+
+def test_a_fork_does_not_stop_its_parents_servers(home: Path) -> None:
+    running = stack.start(home, ["valkey"])
+    child = os.fork()
+    if child == 0:
+        stack.stop(running)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert servers(home)[1] is not None
+    stack.stop(running)
+    stack.stop(running)  # the second time does nothing
+
+
+def test_a_long_home_gets_short_sockets(home: Path) -> None:
+    long = home / ("x" * 60) / ("y" * 60)
+    running = stack.start(long)
+    try:
+        assert len(str(Places.of(long).postgres_socket_folder)) < 60
+        write(running, "a")
+        assert read(running) == (["a"], ["a"])
+    finally:
+        stack.stop(running)
+
+
+def test_an_interrupted_start_leaves_nothing(home: Path) -> None:
+    process = user(home)
+    deadline = time.monotonic() + 30
+    while not (Places.of(home).postgres / "data" / "postmaster.pid").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert servers(home) == (None, None)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"servers": 3}', '{"servers": {"postgres": {}}, "users": []}'])
+def test_a_broken_state_file_is_no_obstacle(home: Path, content: str) -> None:
+    Places.of(home).state.write_text(content)
+    running = stack.start(home, ["valkey"])
+    assert running.owned
+    stack.stop(running)

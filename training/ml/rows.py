@@ -1,0 +1,71 @@
+"""Reads a frozen dataset file: JSON lines with id, split, text, gold, tags and origin."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slmstudio.contract import schema as contract
+from slmstudio.hashing import sha256_file
+from training.ml.events import Refused
+from training.spec import ContractRef
+
+
+@dataclass(frozen=True)
+class Row:
+    """One document with its gold. Fractions in ``gold`` are Decimal."""
+
+    id: str
+    split: str
+    text: str
+    gold: Any
+
+
+def read_rows(path: str, sha256: str = "") -> list[Row]:
+    """Every row of the file, in file order.
+
+    Raises Refused where the file is missing, its hash is not ``sha256`` (empty: not checked), or a line is broken.
+    """
+    if not Path(path).is_file():
+        raise Refused("dataset", f"The dataset file {path} does not exist.")
+    if sha256 and sha256_file(path) != sha256:
+        raise Refused("dataset", "The dataset file has changed since it was frozen: its hash is another one.")
+    rows = []
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                rows.append(_row(line, number))
+    if len({row.id for row in rows}) != len(rows):
+        raise Refused("dataset", "An id stands twice in the dataset file.")
+    return rows
+
+
+def _row(line: str, number: int) -> Row:
+    try:
+        value = contract.loads(line)
+        return Row(id=str(value["id"]), split=str(value["split"]), text=_text(value["text"]), gold=value["gold"])
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"has no {error}" if isinstance(error, KeyError) else f"is not valid: {error}"
+        raise Refused("dataset", f"Line {number} of the dataset file {what}.") from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text must be a text")
+    return value
+
+
+def of_split(rows: Iterable[Row], split: str) -> list[Row]:
+    """The rows of one split."""
+    return [row for row in rows if row.split == split]
+
+
+def compiled(ref: ContractRef) -> contract.CompiledSchema:
+    """The compiled schema of a contract; Refused where it does not compile or its hash is not the promised one."""
+    try:
+        schema = contract.compile_schema(ref.schema)
+    except contract.SchemaError as error:
+        raise Refused("schema", f"The schema cannot be used: {error}") from error
+    if ref.schema_sha256 and schema.hash != ref.schema_sha256:
+        raise Refused("schema", "The schema in the spec is not the one whose hash it names.")
+    return schema

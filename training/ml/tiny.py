@@ -1,0 +1,83 @@
+"""A tiny random llama with a byte-level tokenizer and a chat template: tests and demonstrations in seconds."""
+
+from pathlib import Path
+from typing import Any
+
+SLUG = "tiny-random"
+_SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+_WORDS = (
+    "invoice", "total", "amount", "date", "vendor", "company", "address", "number", "null", "true", "false", "system",
+    "user", "assistant", "extract", "fields", "into", "the", "JSON", "schema", "from", "document",
+)  # fmt: skip
+_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def build_tiny(folder: str | Path, *, seed: int = 0) -> Path:
+    """Writes the model into ``folder`` (made where missing) and returns its path. Same seed, same bytes.
+
+    About 170 thousand parameters in fp32: 2 layers, hidden size 64, 4 heads, 2048 positions.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    tokenizer = _tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=256,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+            initializer_range=0.08,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=2,
+        )
+        model = LlamaForCausalLM(config)
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    return target
+
+
+def _tokenizer() -> Any:
+    """Bytes, and merges that spell a handful of words, so that texts have more than one tokenisation."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    symbols = [*_SPECIALS, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    merges: list[tuple[str, str]] = []
+    for word in [*_WORDS, *(f"Ġ{word}" for word in _WORDS), '":"', '","', '{"', '"}']:
+        for end in range(1, len(word)):
+            pair = (word[:end], word[end])
+            if pair not in merges:
+                merges.append(pair)
+    symbols += [left + right for left, right in merges]
+    vocabulary = {text: index for index, text in enumerate(dict.fromkeys(symbols))}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in _SPECIALS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token=_SPECIALS[1],
+        eos_token=_SPECIALS[2],
+        pad_token=_SPECIALS[2],
+        unk_token=_SPECIALS[0],
+        chat_template=_TEMPLATE,
+        model_max_length=2048,
+        clean_up_tokenization_spaces=False,
+    )

@@ -1,0 +1,177 @@
+"""Tables of the training side."""
+
+from typing import Any, ClassVar, Self
+
+from django.db import models
+from django.db.models import OuterRef, Subquery
+from django.urls import reverse
+from django.utils import timezone
+
+from labeling.models import DatasetVersion, Project, Split
+from slmstudio.runs import BackgroundRun, RunQuerySet, Status
+
+
+class BaseModel(models.Model):
+    """A model that can be fine-tuned or benchmarked; known to the whole installation."""
+
+    class Source(models.TextChoices):
+        """Where its weights come from."""
+
+        PACKAGED = "packaged", "packaged"
+        FOLDER = "folder", "local folder"
+        HUB = "hub", "hub"
+
+    slug = models.SlugField(max_length=80, unique=True)
+    name = models.CharField(max_length=120)
+    source = models.CharField(max_length=10, choices=Source.choices)
+    location = models.CharField(max_length=300, help_text="package name, folder or hub id")
+    reference = models.CharField(max_length=200, blank=True, help_text="the hub id it is known by")
+    licence = models.CharField(max_length=80, blank=True)
+    parameters = models.BigIntegerField(default=0)
+    context = models.PositiveIntegerField(default=0, help_text="tokens")
+    instruction_tuned = models.BooleanField(default=False)
+    folder = models.CharField(max_length=300, blank=True, help_text="the prepared model folder; empty until prepared")
+    sha256 = models.CharField(max_length=64, blank=True, help_text="of the prepared folder")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def ready(self) -> bool:
+        """Prepared: its folder can be loaded."""
+        return bool(self.folder and self.sha256)
+
+    @property
+    def prompt(self) -> str:
+        """``chat``: its own chat template; ``plain``: ours, for models that were never taught to follow instructions."""
+        return "chat" if self.instruction_tuned else "plain"
+
+
+class LengthReport(BackgroundRun):
+    """Token lengths of every row of a dataset version under a base model's tokenizer."""
+
+    job_name = "training.jobs.measure_lengths"
+
+    dataset = models.ForeignKey(DatasetVersion, on_delete=models.CASCADE, related_name="length_reports")
+    base_model = models.ForeignKey(BaseModel, on_delete=models.CASCADE, related_name="length_reports")
+    model_sha256 = models.CharField(max_length=64, blank=True, help_text="of the base model it was measured with")
+    longest = models.PositiveIntegerField(
+        default=0, help_text="tokens of the longest prompt with its completion, hold-out left aside"
+    )
+    lengths = models.JSONField(default=list, help_text="[id, split, prompt tokens, completion tokens] per row")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["dataset", "base_model"], name="length_report_once")]
+
+    @property
+    def current(self) -> bool:
+        """Done, and measured with the base model as it is now."""
+        return self.status == Status.DONE and self.model_sha256 == self.base_model.sha256
+
+    def totals(self, split: str | None = None) -> list[tuple[str, int]]:
+        """Id and tokens (prompt with completion) of each row of a split; of training and validation rows without one."""
+        return [
+            (row_id, prompt + completion)
+            for row_id, its_split, prompt, completion in self.lengths
+            if (its_split == split if split else its_split != Split.HOLDOUT)
+        ]
+
+    def too_long(self, limit: int, split: str | None = None) -> list[str]:
+        """Ids of the rows longer than ``limit`` tokens, training and validation rows unless a split is given."""
+        return [row_id for row_id, tokens in self.totals(split) if tokens > limit]
+
+
+class TrainingRunQuerySet(RunQuerySet):
+    """Named reads of training runs."""
+
+    def of_project(self, project: Project) -> Self:
+        """A project's runs, newest first, with everything a table of them shows."""
+        last = TrainingEvent.objects.filter(run=OuterRef("pk")).order_by("-step")
+        return (
+            self.filter(project=project)
+            .select_related("dataset", "base_model", "created_by", "model_version")
+            .annotate(
+                last_loss=Subquery(last.filter(kind="metrics").values("data__loss")[:1]),
+                last_validation=Subquery(last.filter(kind="validation").values("data__loss")[:1]),
+                last_field_exact=Subquery(last.filter(kind="samples").values("data__field_exact")[:1]),
+            )
+            .order_by("-number")
+        )
+
+
+class TrainingRun(BackgroundRun):
+    """One fine-tuning from a RunSpec; gives a ModelVersion."""
+
+    job_name = "training.jobs.run_training"
+    queue_name = "gpu"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="training_runs")
+    number = models.PositiveIntegerField()
+    name = models.CharField(max_length=120, blank=True)
+    dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="training_runs")
+    base_model = models.ForeignKey(BaseModel, on_delete=models.PROTECT, related_name="training_runs")
+    # Text, not jsonb: jsonb would sort the schema's properties, and the file on disk is this very text.
+    spec = models.TextField(help_text="the RunSpec as YAML")
+    facts = models.JSONField(default=dict, help_text="what the trainer said at its start and its end")
+
+    objects: ClassVar[Any] = TrainingRunQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "number"], name="training_number_once")]
+
+    def __str__(self) -> str:
+        return self.name or f"run {self.number}"
+
+    def get_absolute_url(self) -> str:
+        """The run's page."""
+        return reverse("training_run", args=[self.project.slug, self.number])
+
+    @property
+    def folder_key(self) -> str:
+        """Where its files lie in the artifact store: spec.yaml, log.txt, adapter/, merged/."""
+        return f"training/{self.pk}"
+
+
+class TrainingEvent(models.Model):
+    """One point of a run's curves, a sample generation or a warning. Each point once, whoever writes it."""
+
+    class Kind(models.TextChoices):
+        """The trainer's event names."""
+
+        METRICS = "metrics"
+        VALIDATION = "validation"
+        SAMPLES = "samples"
+        WARNING = "warning"
+
+    run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="events")
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    step = models.PositiveIntegerField()
+    key = models.CharField(max_length=16, blank=True, help_text="tells several warnings at one step apart")
+    data: Any = models.JSONField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "kind", "step", "key"], name="training_event_once")]
+
+
+class ModelVersion(models.Model):
+    """What a training run made: a folder with its hash and its lineage."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="model_versions")
+    number = models.PositiveIntegerField()
+    training_run = models.OneToOneField(TrainingRun, on_delete=models.PROTECT, related_name="model_version")
+    folder_key = models.CharField(max_length=300, help_text="merged safetensors with tokenizer, in the artifact store")
+    sha256 = models.CharField(max_length=64, help_text="of the merged folder")
+    tokenizer_sha256 = models.CharField(max_length=64, blank=True, help_text="of its tokenizer.json")
+    adapter_key = models.CharField(max_length=300, blank=True)
+    adapter_sha256 = models.CharField(max_length=64, blank=True)
+    files = models.JSONField(default=list, help_text="{path, size, sha256} of the merged folder")
+    adapter_files = models.JSONField(default=list, help_text="{path, size, sha256} of the adapter's folder")
+    lineage = models.JSONField(default=dict, help_text="hashes of base model, dataset, schema and spec")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "number"], name="model_number_once")]
+
+    def __str__(self) -> str:
+        return f"model v{self.number}"

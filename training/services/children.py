@@ -1,0 +1,90 @@
+"""Child processes that end before their caller goes on: preparing a model, measuring lengths."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from slmstudio.runs import BackgroundRun
+from slmstudio.supervisor import Ending, explain_exit, supervise
+
+Event = dict[str, Any]
+
+
+class ChildFailed(Exception):
+    """A child process ended without doing its work; the message is a sentence."""
+
+
+class ChildCancelled(Exception):
+    """The run a child worked for was cancelled."""
+
+
+def run_child(
+    module: str,
+    spec: Path,
+    log: Path,
+    *,
+    run: BackgroundRun | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> dict[str, Event]:
+    """Runs ``python -m module spec`` and returns the last event of each name.
+
+    With a ``run`` its heart beats meanwhile and its cancellation ends the child.
+
+    Raises:
+        ChildFailed: the child said why, or its exit is explained.
+        ChildCancelled: the run was cancelled.
+    """
+    argv = [sys.executable, "-m", module, str(spec)]
+    if run is None:
+        return _blocking(argv, log, on_event)
+    ending: Ending = supervise(run, argv, on_event=on_event, log=log)
+    if ending.cancelled:
+        raise ChildCancelled
+    if not ending.ok:
+        raise ChildFailed(ending.error)
+    return ending.last
+
+
+def _blocking(argv: list[str], log: Path, on_event: Callable[[Event], None]) -> dict[str, Event]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    last: dict[str, Event] = {}
+    with log.open("ab") as errors:
+        child = subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, cwd=settings.BASE_DIR
+        )
+        assert child.stdout is not None
+        try:
+            for line in child.stdout:
+                event = _event(line)
+                if event is not None:
+                    last[event["event"]] = event
+                    on_event(event)
+            code = child.wait()
+        finally:
+            child.kill()
+            child.wait()
+    if code != 0 or "error" in last:
+        said = last.get("error", {}).get("message")
+        raise ChildFailed(str(said) if said else explain_exit(code, log))
+    return last
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def spec_file(text: str) -> Path:
+    """A spec in a temporary file; the caller removes it."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", prefix="spec-", delete=False) as file:
+        file.write(text)
+    return Path(file.name)

@@ -1,0 +1,151 @@
+"""Turns what a trainer says into rows: points of its curves, samples, warnings, facts and, at the end, a ModelVersion."""
+
+import hashlib
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max
+
+from labeling.models import Project
+from slmstudio.artifacts import local_path
+from slmstudio.hashing import folder_manifest, manifest_hash, sha256_text
+from training.models import ModelVersion, TrainingEvent, TrainingRun
+from training.services.children import ChildFailed
+from training.spec import RunSpec
+
+Event = dict[str, Any]
+FLUSH_SECONDS = 1.0
+_KINDS = set(TrainingEvent.Kind.values)
+
+
+def storable(value: Any) -> Any:
+    """A value that ``jsonb`` takes: no NaN or infinity (null instead), no NUL, no lone surrogates in texts."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    return value
+
+
+class Recorder:
+    """Takes a trainer's events. Points are written in batches about once a second; the rest at once.
+
+    A point that is told twice is one row: the table holds each (run, kind, step) once.
+    """
+
+    def __init__(self, run: TrainingRun) -> None:
+        self.run = run
+        self.artifacts: dict[str, Event] = {}
+        self.total_steps = run.progress_total
+        self._rows: list[TrainingEvent] = []
+        self._flushed_at = 0.0
+        self._stage = ""
+        self._step = 0
+
+    def __call__(self, event: Event) -> None:
+        event = storable(event)
+        name = event["event"]
+        data = {key: value for key, value in event.items() if key != "event"}
+        if name in _KINDS:
+            self._point(name, data)
+        elif name == "artifact":
+            self.artifacts[str(data["kind"])] = data
+            self._stage = "saving the model"
+        elif name == "start":
+            self.total_steps = int(data.get("total_steps") or 0)
+            self._note_facts(data)
+            self._stage = "training"
+        elif name == "done":
+            self._note_facts(data)
+        # Points may wait for the next one; anything rarer is shown as soon as it is known.
+        if name != "metrics" or time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what is held back."""
+        self._flushed_at = time.monotonic()
+        if self._rows:
+            TrainingEvent.objects.bulk_create(self._rows, ignore_conflicts=True)
+            self._rows = []
+        self.run.record(progress_done=self._step, progress_total=self.total_steps, stage=self._stage[:120])
+
+    def _point(self, kind: str, data: Event) -> None:
+        step = max(0, int(data.get("step") or 0))
+        key = ""
+        if kind == TrainingEvent.Kind.WARNING:
+            # Several warnings may fall on one step.
+            key = hashlib.sha256(str(data.get("message", "")).encode()).hexdigest()[:16]
+        self._rows.append(TrainingEvent(run=self.run, kind=kind, step=step, key=key, data=data))
+        self._step = max(self._step, min(step, self.total_steps or step))
+        if kind != TrainingEvent.Kind.WARNING:
+            self._stage = "training"
+
+    def _note_facts(self, data: Event) -> None:
+        self.run.facts = {**self.run.facts, **data}
+        self.run.record(facts=self.run.facts)
+
+
+def record_artifacts(run: TrainingRun, artifacts: dict[str, Event]) -> ModelVersion:
+    """Ends a run well: makes its ModelVersion from the folders the trainer wrote, and the run is done. All or nothing.
+
+    Raises:
+        ChildFailed: the folder with the merged model is missing, or is not what the trainer said it wrote.
+    """
+    merged_key, merged, merged_hash = _folder(run, artifacts, "merged")
+    adapter_key, adapter, adapter_hash = ("", [], "")
+    if "adapter" in artifacts:
+        adapter_key, adapter, adapter_hash = _folder(run, artifacts, "adapter")
+    spec = RunSpec.from_yaml(run.spec)
+    tokenizer = next((file["sha256"] for file in merged if file["path"] == "tokenizer.json"), "")
+    with transaction.atomic():
+        Project.objects.select_for_update().get(pk=run.project_id)  # numbers are given one at a time
+        last = ModelVersion.objects.filter(project_id=run.project_id).aggregate(last=Max("number"))["last"] or 0
+        model = ModelVersion.objects.create(
+            project_id=run.project_id,
+            number=last + 1,
+            training_run=run,
+            folder_key=merged_key,
+            sha256=merged_hash,
+            tokenizer_sha256=tokenizer,
+            adapter_key=adapter_key,
+            adapter_sha256=adapter_hash,
+            files=merged,
+            adapter_files=adapter,
+            lineage={
+                "base_model": spec.base_model.slug,
+                "base_model_sha256": spec.base_model.sha256,
+                "dataset": run.dataset.number,
+                "dataset_sha256": spec.dataset.sha256,
+                "schema": run.dataset.schema_version.number,
+                "schema_sha256": spec.contract.schema_sha256,
+                "spec_sha256": sha256_text(run.spec),
+            },
+        )
+        if not run.finish(progress_done=run.progress_total):
+            # Swept or cancelled a moment ago: that stands, and no model comes out of it.
+            transaction.set_rollback(True)
+    return model
+
+
+def _folder(run: TrainingRun, artifacts: dict[str, Event], kind: str) -> tuple[str, list[Any], str]:
+    """Key, manifest and hash of one folder the trainer wrote; the hash is counted here, not believed."""
+    said = artifacts.get(kind)
+    if said is None:
+        raise ChildFailed(f"The trainer ended without writing its {kind} model.")
+    root = local_path(run.folder_key).resolve()
+    path = Path(said["path"])
+    path = (path if path.is_absolute() else root / path).resolve()
+    if not path.is_relative_to(root) or not path.is_dir():
+        raise ChildFailed(f"The trainer's {kind} model is not where it belongs: {path}.")
+    manifest = folder_manifest(path)
+    found = manifest_hash(manifest)
+    if not manifest or found != said["sha256"]:
+        raise ChildFailed(f"The files of the {kind} model are not those the trainer wrote; the disk may be full.")
+    return f"{run.folder_key}/{path.relative_to(root).as_posix()}", [dict(entry) for entry in manifest], found

@@ -1,0 +1,261 @@
+"""Starting, measuring and stopping fine-tunings. The only place that writes the rows of a run before it is worked."""
+
+import math
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from labeling.models import DatasetVersion, Project, Split
+from labeling.services.datasets import file_path
+from slmstudio.artifacts import local_path
+from slmstudio.contract.schema import loads
+from slmstudio.runs import LIVE, Status
+from slmstudio.sweep import sweep_lost
+from training.models import BaseModel, LengthReport, TrainingRun
+from training.presets import Knobs, preset, problems
+from training.spec import RunSpec
+from training.strict import build
+
+__all__ = [
+    "Knobs",
+    "Refused",
+    "cancel",
+    "fitting_knobs",
+    "measure_lengths",
+    "preset",
+    "start_training",
+    "sweep_lost",
+]
+
+
+class Refused(Exception):
+    """A run that is not started, with the knob or choice to blame. ``errors`` has every sentence by its field."""
+
+    def __init__(self, field: str, message: str, others: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+        self.errors = {field: message, **(others or {})}
+
+
+def train_rows(dataset: DatasetVersion) -> int:
+    """Documents of a dataset version that a run learns from."""
+    return int(dataset.counts.get("splits", {}).get(Split.TRAIN, 0))
+
+
+def fitting_knobs(*, dataset: DatasetVersion, base_model: BaseModel | None = None, method: str = "lora") -> Knobs:
+    """The preset for this dataset, with a sequence length that its documents fit in where their lengths are known."""
+    knobs = preset(train_rows(dataset), method)
+    if base_model is None:
+        return knobs
+    report = LengthReport.objects.filter(dataset=dataset, base_model=base_model).select_related("base_model").first()
+    limit = knobs.max_length
+    if report is not None and report.current and report.longest > limit:
+        limit = math.ceil(report.longest / 64) * 64
+    return replace(knobs, max_length=min(limit, base_model.context) if base_model.context else limit)
+
+
+@transaction.atomic
+def measure_lengths(*, dataset: DatasetVersion, base_model: BaseModel, user: Any) -> LengthReport:
+    """The length report of a dataset under a base model's tokenizer: the one there is, or a new one that is queued.
+
+    A report is measured again where it failed, or where the base model has changed since. A base model that is not
+    prepared yet is prepared by the job.
+
+    Raises:
+        Refused: the dataset has nothing to learn from.
+    """
+    _refuse_empty(dataset)
+    LengthReport.objects.bulk_create(
+        [LengthReport(dataset=dataset, base_model=base_model, created_by=user, status=Status.CANCELLED)],
+        ignore_conflicts=True,
+    )
+    report = (
+        LengthReport.objects.select_for_update(of=("self",))
+        .select_related("base_model", "dataset")
+        .get(dataset=dataset, base_model=base_model)
+    )
+    if report.current or report.status in LIVE:
+        return report
+    again: dict[str, Any] = {
+        "status": Status.QUEUED,
+        "job_id": uuid.uuid4(),
+        "error": "",
+        "stage": "",
+        "cancel_requested": False,
+        "progress_done": 0,
+        "progress_total": 0,
+        "created_by": user,
+        "created_at": timezone.now(),
+        "started_at": None,
+        "heartbeat_at": None,
+        "finished_at": None,
+    }
+    for name, value in again.items():
+        setattr(report, name, value)
+    report.save(update_fields=list(again))
+    report.enqueue()
+    return report
+
+
+@transaction.atomic
+def start_training(
+    *,
+    project: Project,
+    user: Any,
+    dataset: DatasetVersion,
+    base_model: BaseModel,
+    knobs: Knobs,
+    name: str = "",
+) -> TrainingRun:
+    """Queues a fine-tuning.
+
+    Raises:
+        Refused: nothing to learn from, a base model that is not prepared, lengths that are not measured, documents over
+            the limit (with their ids and the knob), or a knob with a value that makes no sense.
+    """
+    if dataset.project_id != project.pk:
+        raise Refused("dataset", "That dataset version belongs to another project.")
+    _refuse_empty(dataset)
+    _refuse_unprepared(base_model)
+    wrong = problems(knobs, base_model.context)
+    if wrong:
+        first, *_ = wrong
+        raise Refused(first, wrong[first], wrong)
+    if len(name) > 120:
+        raise Refused("name", "A name has at most 120 characters.")
+    _refuse_lengths(dataset, base_model, knobs)
+    Project.objects.select_for_update().get(pk=project.pk)  # numbers are given one at a time
+    last = TrainingRun.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0
+    run = TrainingRun.objects.create(
+        project=project,
+        number=last + 1,
+        name=name.strip(),
+        dataset=dataset,
+        base_model=base_model,
+        created_by=user,
+    )
+    run.spec = build_spec(run, knobs).to_yaml()
+    run.full_clean()
+    run.save(update_fields=["spec"])
+    run.enqueue()
+    return run
+
+
+def cancel(run: TrainingRun) -> bool:
+    """Stops a run: at once while it waits, as soon as its process has ended otherwise. False: it had ended already."""
+    return run.cancel()
+
+
+def _refuse_empty(dataset: DatasetVersion) -> None:
+    if not train_rows(dataset):
+        raise Refused(
+            "dataset",
+            f"Dataset v{dataset.number} has no training documents. Label some outside the hold-out and freeze again.",
+        )
+
+
+def _refuse_unprepared(base_model: BaseModel) -> None:
+    if not base_model.ready:
+        raise Refused(
+            "base_model",
+            f"{base_model} is not prepared yet. Measuring its token lengths prepares it, "
+            f"and so does manage.py models prepare {base_model.slug}.",
+        )
+    if not Path(base_model.folder).is_dir():
+        raise Refused("base_model", f"The folder of {base_model} is gone: {base_model.folder}. Prepare it again.")
+
+
+def _refuse_lengths(dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs) -> None:
+    """No sequence is ever cut in silence: lengths are known, and rows over the limit stop the run or are left out."""
+    report = LengthReport.objects.filter(dataset=dataset, base_model=base_model).select_related("base_model").first()
+    if report is None or not report.current:
+        raise Refused(
+            "dataset", f"The token lengths of dataset v{dataset.number} under {base_model} are not measured yet."
+        )
+    over = report.too_long(knobs.max_length)
+    if not over:
+        return
+    if knobs.too_long == "leave_out":
+        left = len(report.totals(Split.TRAIN)) - len(report.too_long(knobs.max_length, Split.TRAIN))
+        if left < 1:
+            raise Refused(
+                "max_length",
+                f"No training document fits in {knobs.max_length:,} tokens: leaving the long ones out leaves nothing.",
+            )
+        return
+    raise Refused("max_length", over_the_limit(report, knobs.max_length, over))
+
+
+def over_the_limit(report: LengthReport, limit: int, over: list[str]) -> str:
+    """The sentence for documents that do not fit: how many, which, and what to turn."""
+    named = ", ".join(over[:5]) + (f" and {len(over) - 5} more" if len(over) > 5 else "")
+    which = "1 document is" if len(over) == 1 else f"{len(over)} documents are"
+    needed = math.ceil(report.longest / 64) * 64
+    context = report.base_model.context
+    if context and report.longest > context:
+        way = f"the model reads at most {context:,} tokens, so leave such documents out"
+    else:
+        needed = min(needed, context) if context else needed
+        way = f"set max sequence length to {needed:,}, or leave such documents out"
+    return f"{which} longer than {limit:,} tokens ({named}); the longest has {report.longest:,}: {way}."
+
+
+def build_spec(run: TrainingRun, knobs: Knobs) -> RunSpec:
+    """The RunSpec of a run: its knobs, and everything it rests on with its hash."""
+    dataset, base_model = run.dataset, run.base_model
+    schema = dataset.schema_version
+    return build(
+        RunSpec,
+        {
+            "version": 1,
+            "base_model": {"slug": base_model.slug, "path": base_model.folder, "sha256": base_model.sha256},
+            "dataset": {"path": str(file_path(dataset)), "sha256": dataset.sha256},
+            "contract": {
+                "instruction": dataset.instruction,
+                "schema": loads(schema.schema_text),
+                "schema_sha256": schema.sha256,
+            },
+            "prompt": base_model.prompt,
+            "method": knobs.method,
+            "lora": {"r": knobs.lora_r, "alpha": knobs.lora_alpha, "dropout": knobs.lora_dropout},
+            "max_length": knobs.max_length,
+            "batch_size": knobs.batch_size,
+            "accumulation": knobs.accumulation,
+            "learning_rate": knobs.learning_rate,
+            "scheduler": knobs.scheduler,
+            "warmup_ratio": knobs.warmup_ratio,
+            "epochs": knobs.epochs,
+            "precision": knobs.precision,
+            "activation_checkpointing": knobs.activation_checkpointing,
+            "seed": knobs.seed,
+            "too_long": knobs.too_long,
+            "output_dir": str(local_path(run.folder_key)),
+        },
+    )
+
+
+def knobs_of(spec: RunSpec) -> Knobs:
+    """The knobs a spec was made with."""
+    return Knobs(
+        method=spec.method,
+        learning_rate=spec.learning_rate,
+        epochs=spec.epochs,
+        batch_size=spec.batch_size,
+        accumulation=spec.accumulation,
+        lora_r=spec.lora.r,
+        lora_alpha=spec.lora.alpha,
+        lora_dropout=spec.lora.dropout,
+        max_length=spec.max_length,
+        seed=spec.seed,
+        too_long=spec.too_long,
+        warmup_ratio=spec.warmup_ratio,
+        scheduler=spec.scheduler,
+        precision=spec.precision,
+        activation_checkpointing=spec.activation_checkpointing,
+    )

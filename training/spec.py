@@ -1,0 +1,181 @@
+"""What a run is told: frozen dataclasses, YAML on disk, strict in every key.
+
+One file reproduces the run outside the application: ``python -m training.ml.train SPEC.yaml``. Pure Python.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from training import strict
+from training.strict import SpecError as SpecError
+
+Problems = Iterator[tuple[str, str]]
+PromptStyle = Literal["chat", "plain"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRef:
+    """A prepared model folder. ``sha256`` is its folder hash; empty means not checked (a file written by hand)."""
+
+    path: str
+    sha256: str = ""
+    slug: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRef:
+    """A frozen dataset file (JSON lines) and the hash of its bytes; empty means not checked."""
+
+    path: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContractRef:
+    """The task: what is asked and the JSON Schema of the answer. ``schema_sha256`` as in ``compile_schema().hash``."""
+
+    instruction: str
+    schema: dict[str, Any]
+    schema_sha256: str = ""
+
+    def problems(self) -> Problems:
+        if not self.instruction.strip():
+            yield "instruction", "is empty"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """A low-rank adapter of rank ``r``, scaled by ``alpha / r`` (arXiv:2106.09685). ``targets``: module names, or all."""
+
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+
+    def problems(self) -> Problems:
+        if not 1 <= self.r <= 1024:
+            yield "r", "must be between 1 and 1024"
+        if self.alpha < 1:
+            yield "alpha", "must be at least 1"
+        if not 0 <= self.dropout < 1:
+            yield "dropout", "must be at least 0 and below 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One fine-tuning run.
+
+    ``batch_size`` counts rows a device sees at once; ``batch_size * accumulation`` rows make one optimiser step.
+    ``max_length`` is in tokens, prompt and completion together: longer rows stop the run (``too_long: refuse``) or are
+    left out and counted (``leave_out``), never cut. ``max_steps`` overrides ``epochs``. ``eval_every`` counts steps;
+    without it the run looks at the validation split four times, and at least once an epoch.
+    """
+
+    base_model: ModelRef
+    dataset: DatasetRef
+    contract: ContractRef
+    output_dir: str
+    version: Literal[1] = 1
+    prompt: PromptStyle = "chat"
+    method: Literal["lora", "qlora", "full"] = "lora"
+    lora: Lora = field(default_factory=Lora)
+    max_length: int = 1024
+    batch_size: int = 8
+    accumulation: int = 1
+    learning_rate: float = 5.0e-4
+    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_ratio: float = 0.05
+    epochs: float = 3.0
+    max_steps: int | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    activation_checkpointing: bool = False
+    seed: int = 17
+    eval_every: int | None = None
+    sample_documents: int = 4
+    too_long: Literal["refuse", "leave_out"] = "refuse"
+
+    @property
+    def effective_batch_size(self) -> int:
+        """Rows behind one optimiser step, on one device."""
+        return self.batch_size * self.accumulation
+
+    def problems(self) -> Problems:
+        for name in ("batch_size", "accumulation"):
+            if getattr(self, name) < 1:
+                yield name, "must be at least 1"
+        if self.max_length < 16:
+            yield "max_length", "must be at least 16 tokens"
+        if not 0 < self.learning_rate <= 1:
+            yield "learning_rate", "must be above 0 and at most 1"
+        if not 0 <= self.warmup_ratio < 1:
+            yield "warmup_ratio", "must be at least 0 and below 1"
+        if self.epochs <= 0:
+            yield "epochs", "must be above 0"
+        for name in ("max_steps", "eval_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                yield name, "must be at least 1"
+        if not 0 <= self.seed < 2**32:
+            yield "seed", "must be between 0 and 4294967295"
+        if self.sample_documents < 0:
+            yield "sample_documents", "must not be negative"
+
+    def to_yaml(self) -> str:
+        """This spec as a YAML text that ``from_yaml`` reads back to an equal spec."""
+        return strict.to_yaml(self)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "RunSpec":
+        """Raises SpecError naming the field."""
+        return strict.from_yaml(cls, text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthsSpec:
+    """Measures every row of a dataset in tokens of one model; writes JSON lines to ``output``."""
+
+    base_model: ModelRef
+    dataset: DatasetRef
+    contract: ContractRef
+    output: str
+    version: Literal[1] = 1
+    prompt: PromptStyle = "chat"
+
+    def to_yaml(self) -> str:
+        """This spec as YAML."""
+        return strict.to_yaml(self)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "LengthsSpec":
+        """Raises SpecError naming the field."""
+        return strict.from_yaml(cls, text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSpec:
+    """Brings a base model into a clean, checked folder.
+
+    ``source`` is the slug of a packaged model, a local folder, or a hub id (with ``revision``), as ``kind`` says.
+    ``offline`` refuses a hub id without trying the network.
+    """
+
+    kind: Literal["packaged", "local", "hub", "tiny"]
+    source: str
+    output_dir: str
+    version: Literal[1] = 1
+    revision: str = "main"
+    offline: bool = False
+
+    def problems(self) -> Problems:
+        if not self.source.strip():
+            yield "source", "is empty"
+
+    def to_yaml(self) -> str:
+        """This spec as YAML."""
+        return strict.to_yaml(self)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "PrepareSpec":
+        """Raises SpecError naming the field."""
+        return strict.from_yaml(cls, text)

@@ -1,0 +1,178 @@
+"""Reads a YAML file into frozen dataclasses, strictly: every unknown, missing or ill-typed key is named.
+
+Pure Python: web process, jobs and child processes share it.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from decimal import Decimal
+from typing import Any
+
+import yaml
+
+T = typing.TypeVar("T")
+
+
+class SpecError(ValueError):
+    """A spec file that says something we do not understand; ``field`` is a dotted path such as ``lora.r``."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+        self.message = message
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which fractions are Decimal (a JSON Schema's 0.10 stays 0.10) and a key stands once."""
+
+
+def _exact_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
+    text = str(loader.construct_scalar(node)).replace("_", "")
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        return loader.construct_yaml_float(node)
+
+
+def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    mapping: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str):
+            raise SpecError(str(key), "is used as a key; keys must be text (put it in quotes)")
+        if key in mapping:
+            raise SpecError(key, "stands twice")
+        mapping[key] = loader.construct_object(value_node, deep=True)
+    return mapping
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _exact_float)
+_Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Safe YAML that writes Decimal as a plain number and a text of several lines as a block."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _decimal_node(dumper: yaml.SafeDumper, value: Decimal) -> yaml.ScalarNode:
+    text = format(value, "f")
+    return dumper.represent_scalar("tag:yaml.org,2002:float", text if "." in text else text + ".0")
+
+
+def _text_node(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(Decimal, _decimal_node)
+_Dumper.add_representer(str, _text_node)
+
+
+def to_yaml(spec: Any) -> str:
+    """A dataclass as YAML, keys in the order in which its fields are declared."""
+    return str(yaml.dump(dataclasses.asdict(spec), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
+
+
+def from_yaml(cls: type[T], text: str) -> T:
+    """The dataclass ``cls`` that a YAML text describes.
+
+    Raises SpecError naming the field: on unknown, missing, doubled and ill-typed keys, and where the dataclass's own
+    ``problems()`` finds fault. Never builds anything but plain values (no YAML tags).
+    """
+    try:
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise SpecError("", f"not YAML: {error}") from error
+    except RecursionError as error:
+        raise SpecError("", "nested too deeply") from error
+    return build(cls, data)
+
+
+def build(cls: type[T], data: Any, path: str = "") -> T:
+    """As ``from_yaml``, from plain values."""
+    if not isinstance(data, dict):
+        raise SpecError(path, f"must be a mapping of keys to values, found {_shown(data)}")
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in known:
+            raise SpecError(_join(path, str(key)), f"is not known here; known are {', '.join(known)}")
+    values = {}
+    for name, field in known.items():
+        if name in data:
+            values[name] = _convert(hints[name], data[name], _join(path, name))
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise SpecError(_join(path, name), "is missing")
+    spec = cls(**values)
+    for name, message in getattr(spec, "problems", list)():
+        raise SpecError(_join(path, name), message)
+    return spec
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    text = repr(value) if isinstance(value, str | bool | int) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _convert(kind: Any, value: Any, path: str) -> Any:
+    """``value`` as the annotated type ``kind``, or SpecError."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
+    if origin is typing.Literal:
+        if not any(value == one and type(value) is type(one) for one in arguments):
+            raise SpecError(path, f"must be one of {', '.join(map(str, arguments))}; found {_shown(value)}")
+        return value
+    if origin in (types.UnionType, typing.Union):
+        return _convert_union(arguments, value, path)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise SpecError(path, f"must be a list, found {_shown(value)}")
+        return tuple(_convert(arguments[0], one, f"{path}[{index}]") for index, one in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise SpecError(path, f"must be a mapping, found {_shown(value)}")
+        return value
+    if dataclasses.is_dataclass(kind):
+        return build(typing.cast(type, kind), value, path)
+    return _scalar(kind, value, path)
+
+
+def _convert_union(arguments: tuple[Any, ...], value: Any, path: str) -> Any:
+    if value is None and type(None) in arguments:
+        return None
+    first: SpecError | None = None
+    for one in arguments:
+        if one is type(None):
+            continue
+        try:
+            return _convert(one, value, path)
+        except SpecError as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _scalar(kind: Any, value: Any, path: str) -> Any:
+    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+    if kind is float and isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        if math.isfinite(value):
+            return float(value)
+    elif kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    elif kind in (str, bool) and isinstance(value, kind):
+        return value
+    hint = ""
+    if kind is float and isinstance(value, str) and "e" in value.lower():
+        hint = " (YAML wants a point in front of the exponent: 5.0e-4)"
+    raise SpecError(path, f"must be {names.get(kind, str(kind))}, found {_shown(value)}{hint}")
