@@ -110,9 +110,7 @@ def _states(rows: Iterable[tuple[str, bool, bool]]) -> dict[str, tuple[str, ...]
     return {state: tuple(keys) for state, keys in found.items()}
 
 
-def _fields(
-    common: Sequence[str], a: Mapping[str, Scored], b: Mapping[str, Scored]
-) -> tuple[FieldComparison, ...]:
+def _fields(common: Sequence[str], a: Mapping[str, Scored], b: Mapping[str, Scored]) -> tuple[FieldComparison, ...]:
     """The table per field, in the order in which fields first occur."""
     rows: dict[str, list[tuple[str, bool, bool]]] = {}
     for key in common:
@@ -145,9 +143,7 @@ def _right_fields(score: Scored) -> dict[str, bool]:
     return right
 
 
-def _outcomes(
-    common: Sequence[str], a: Mapping[str, Scored], b: Mapping[str, Scored]
-) -> dict[str, tuple[int, int]]:
+def _outcomes(common: Sequence[str], a: Mapping[str, Scored], b: Mapping[str, Scored]) -> dict[str, tuple[int, int]]:
     in_a = Counter(outcome for key in common for _, outcome in a[key].fields)
     in_b = Counter(outcome for key in common for _, outcome in b[key].fields)
     return {outcome: (in_a[outcome], in_b[outcome]) for outcome in sorted(in_a | in_b)}

@@ -122,9 +122,7 @@ def overall(verdicts: Sequence[Verdict]) -> str:
         passed = "The gate passes" if len(verdicts) == 1 else f"All {len(verdicts)} gates pass"
         return f"May ship: yes. {passed}."
     count = {status: sum(verdict.status is status for verdict in verdicts) for status in Status}
-    parts = [
-        f"{count[Status.PASS]} of {len(verdicts)} {'gate passes' if len(verdicts) == 1 else 'gates pass'}"
-    ]
+    parts = [f"{count[Status.PASS]} of {len(verdicts)} {'gate passes' if len(verdicts) == 1 else 'gates pass'}"]
     if failed := count[Status.FAIL]:
         parts.append(f"{failed} {'fails' if failed == 1 else 'fail'}")
     if open_ := count[Status.NOT_PROVEN]:

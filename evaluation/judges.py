@@ -66,9 +66,7 @@ def _schema_valid(threshold: float, got: Measurement, levels: Levels) -> Finding
     low, high = exact_lower(k, n, levels.confidence), exact_upper(k, n, levels.confidence)
     found = Finding(Status.NOT_PROVEN, "", k / n, low, high, k)
     if low >= threshold:
-        return found._replace(
-            status=Status.PASS, words=f"{k:,} of {n:,} shows at least {_bound(low)}, {asked}"
-        )
+        return found._replace(status=Status.PASS, words=f"{k:,} of {n:,} shows at least {_bound(low)}, {asked}")
     if high < threshold:
         words = f"{k:,} of {n:,} shows at most {_bound(high, threshold)}, {asked}"
         return found._replace(status=Status.FAIL, words=words)
@@ -110,9 +108,7 @@ def _field_errors(threshold: float, got: Measurement, levels: Levels) -> Finding
     allowed = f"at most {_percent(threshold)} is allowed"
     found = Finding(Status.NOT_PROVEN, "", upper.estimate, low, upper.value, upper.losing)
     if upper.value <= threshold:
-        return found._replace(
-            status=Status.PASS, words=f"{what} shows at most {_bound(upper.value)}, {allowed}"
-        )
+        return found._replace(status=Status.PASS, words=f"{what} shows at most {_bound(upper.value)}, {allowed}")
     if low > threshold:
         words = f"{what} shows at least {_bound(low, threshold)}, {allowed}"
         return found._replace(status=Status.FAIL, words=words)

@@ -28,9 +28,7 @@ class Scored:
             return score
         get = score.__getitem__ if isinstance(score, Mapping) else lambda name: getattr(score, name)
         fields = tuple(
-            (str(row["field"]), str(row["outcome"]))
-            if isinstance(row, Mapping)
-            else (str(row.field), str(row.outcome))
+            (str(row["field"]), str(row["outcome"])) if isinstance(row, Mapping) else (str(row.field), str(row.outcome))
             for row in get("fields")
         )
         return cls(bool(get("exact")), bool(get("schema_valid")), fields)

@@ -57,9 +57,9 @@ class EvalRun(BackgroundRun):
         ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs"
     )
     spec = models.TextField(blank=True, help_text="the EvalSpec as YAML, written when the run starts")
-    scores = models.JSONField(default=dict, help_text="the summary of scoring; see slmstudio.contract.scoring")
-    latency = models.JSONField(default=dict, help_text="p50, p95, p99 in milliseconds, one document at a time")
-    facts = models.JSONField(default=dict, help_text="documents per second, peak memory, seconds")
+    scores = models.JSONField(default=dict, blank=True, help_text="the summary of scoring; see slmstudio.contract.scoring")
+    latency = models.JSONField(default=dict, blank=True, help_text="p50, p95, p99 in milliseconds, one document at a time")
+    facts = models.JSONField(default=dict, blank=True, help_text="documents per second, peak memory, seconds")
     scorer_version = models.CharField(max_length=20, blank=True)
     outputs_sha256 = models.CharField(max_length=64, blank=True, help_text="of the file of raw outputs")
 
@@ -167,6 +167,16 @@ class EvalOutput(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["eval_run", "document"], name="eval_output_once")]
 
+    def __str__(self) -> str:
+        return f"output for {self.document}"
+
+    @property
+    def state(self) -> str:
+        """``exact``, ``valid``, ``invalid``, or ``failed`` where nothing came back."""
+        if self.finish_reason == "error":
+            return "failed"
+        return "exact" if self.exact else "valid" if self.valid else "invalid"
+
 
 class Comparison(models.Model):
     """Two eval runs on the same documents: what B fixed and broke."""
@@ -179,6 +189,13 @@ class Comparison(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["a", "b"], name="comparison_once")]
+
+    def __str__(self) -> str:
+        return f"{self.a.short_name} against {self.b.short_name}"
+
+    def get_absolute_url(self) -> str:
+        """The comparison's page."""
+        return f"{reverse('comparison', args=[self.project.slug])}?runs={self.a.number},{self.b.number}"
 
 
 class GatePolicy(models.Model):
@@ -195,6 +212,9 @@ class GatePolicy(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "number"], name="policy_number_once")]
+
+    def __str__(self) -> str:
+        return f"gate policy {self.number}"
 
 
 class GateReport(models.Model):
@@ -250,6 +270,9 @@ class Approval(models.Model):
     decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="approvals")
     decided_at = models.DateTimeField(default=timezone.now)
 
+    def __str__(self) -> str:
+        return f"{self.report} {self.get_decision_display()}"
+
 
 class AuditEntry(models.Model):
     """Who decided what, when. The database refuses to change or delete a row (see the first migration)."""
@@ -262,6 +285,9 @@ class AuditEntry(models.Model):
     about = models.CharField(max_length=200)
     details = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.about}"
 
 
 class LoopRun(BackgroundRun):

@@ -80,9 +80,7 @@ class Gate:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,59}", self.key):
             raise GateError("key", f"must be lower-case letters, digits and dashes; found {self.key!r}")
         if self.operator != metric.operator:
-            raise GateError(
-                "operator", f"must be {metric.operator} for {self.metric}; found {self.operator!r}"
-            )
+            raise GateError("operator", f"must be {metric.operator} for {self.metric}; found {self.operator!r}")
         if not (math.isfinite(self.threshold) and metric.low <= self.threshold <= metric.high):
             limits = "between 0 and 1" if metric.percent else "0 or more"
             raise GateError("threshold", f"must be {limits} for {self.metric}; found {self.threshold}")
@@ -91,9 +89,7 @@ class Gate:
         allowed = (DEPLOYED, BASE) if metric.paired else (ABSOLUTE,)
         if self.compared_with not in allowed:
             names = " or ".join(repr(name) for name in allowed)
-            raise GateError(
-                "compared_with", f"must be {names} for {self.metric}; found {self.compared_with!r}"
-            )
+            raise GateError("compared_with", f"must be {names} for {self.metric}; found {self.compared_with!r}")
         if not self.title:
             object.__setattr__(self, "title", metric.title_for(self.threshold))
 

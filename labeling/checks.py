@@ -1,4 +1,4 @@
-"""What is wrong with a value, and where in the document it stands. Pure Python; called on every change and on submit."""
+"""What is wrong with a value, and where in the document it stands. Pure; called on every change and on submit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,13 +24,15 @@ class Checks:
     "evidence", found nowhere in the document, which a person must confirm before they count.
 
     ``evidence`` is per path where the value stands (``{"start", "end"}``) or that it was confirmed
-    (``{"confirmed": true, "of": "its JSON text"}``); ``spans`` has every match. Offsets count characters.
+    (``{"confirmed": true, "of": "its JSON text"}``); ``spans`` has every match, ``missing`` the JSON text of every value
+    that is not in the document, confirmed or not. Offsets count characters.
     """
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     evidence: dict[str, dict[str, Any]] = field(default_factory=dict)
     spans: dict[str, list[Place]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
 
     @property
     def valid(self) -> bool:
@@ -45,17 +47,24 @@ class Checks:
 
 def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[str, Any]) -> Checks:
     """Checks a value against schema, invariants and document. ``given`` is the evidence as the browser sent it: spans
-    that do not hold the value are dropped unless a person chose them (``"by": "hand"``).
+    that do not hold the value count only where it is found nowhere and a person chose them (``"by": "hand"``).
     """
-    own = {problem.path for problem in parsed.problems}
-    broken = [problem for problem in compiled.validate(parsed.value) if problem.path not in own]
+    own = tuple(problem.path for problem in parsed.problems)
+    broken = [problem for problem in compiled.validate(parsed.value) if not _within(problem.path, own)]
     checks = Checks(problems=[*parsed.problems, *broken])
-    checks.warnings.extend(invariants.check(compiled.schema, parsed.value))
+    checks.warnings.extend(invariants.check(compiled, parsed.value))
     rows: dict[str, list[Place]] = {}
+    wrong = {problem.path for problem in checks.problems}
     for path, node, value in leaf_values(tree_of(compiled), parsed.value):
-        if node.wants_evidence and isinstance(value, str | int | Decimal) and not isinstance(value, bool):
+        scalar = isinstance(value, str | int | Decimal) and not isinstance(value, bool)
+        if node.wants_evidence and scalar and path not in wrong:
             _place(checks, path, node, value, text, given.get(path), rows)
     return checks
+
+
+def _within(path: str, places: tuple[str, ...]) -> bool:
+    """Whether a path is one of the places or lies below one: of an empty row nothing more need be said."""
+    return any(path == place or path.startswith((f"{place}.", f"{place}[")) for place in places)
 
 
 def _place(
@@ -75,7 +84,9 @@ def _place(
         neighbours.append(chosen)
     if found:
         checks.spans[path] = _shown(found, chosen)
-    elif isinstance(given, dict) and given.get("confirmed") is True and given.get("of") == dumps(value):
+        return
+    checks.missing[path] = dumps(value)
+    if isinstance(given, dict) and given.get("confirmed") is True and given.get("of") == dumps(value):
         checks.evidence.setdefault(path, {}).update(confirmed=True, of=dumps(value))
     else:
         checks.warnings.append(Problem(path, "evidence", "is not in the document"))
@@ -87,17 +98,19 @@ def _given_place(given: Any, found: list[Place], length: int) -> Place | None:
     start, end = given.get("start"), given.get("end")
     if type(start) is not int or type(end) is not int or not 0 <= start < end <= length:
         return None
-    return (start, end) if (start, end) in found or given.get("by") == "hand" else None
+    by_hand = not found and given.get("by") == "hand"
+    return (start, end) if (start, end) in found or by_hand else None
 
 
 def _nearest(found: list[Place], neighbours: list[Place], taken: set[Place]) -> Place | None:
     """The match that most likely is meant: near what was found for the same row, else the first that is free."""
     if not found:
         return None
+    free = [place for place in found if place not in taken] or found
     if neighbours:
         anchor = neighbours[0][0]
-        return min(found, key=lambda place: (abs(place[0] - anchor), place[0]))
-    return next((place for place in found if place not in taken), found[0])
+        return min(free, key=lambda place: (abs(place[0] - anchor), place[0]))
+    return free[0]
 
 
 def _shown(found: list[Place], chosen: Place | None) -> list[Place]:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import simplejson
+
 from slmstudio.contract.jsontext import JsonError, dumps, loads
 from slmstudio.contract.kinds import display, parse_typed
 from slmstudio.contract.schema import Problem
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 RAW: Final = "$json"
 #: kinds whose text is kept as typed
 _PLAIN: Final = ("exact", "text", "identifier", "address", "free", "class")
+#: what people type for "there is none", where a number or a date is asked for and null is allowed
+_NOTHING: Final = ("-", "–", "n/a", "none", "null")
 
 
 class _Absent:
@@ -36,6 +40,13 @@ class _Absent:
 
 
 ABSENT: Final = _Absent()
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """An entry where a value could stand: to be read by the form of the schema that is in force."""
+
+    entry: Any
 
 
 @dataclass(slots=True)
@@ -176,6 +187,9 @@ def _raw_value(text: str, path: str, parsed: Parsed) -> Any:
 def _leaf_value(node: "FormNode", text: str, path: str, parsed: Parsed) -> Any:
     if not text.strip():
         return ABSENT
+    if node.nullable and node.shape in ("number", "date") and text.strip().casefold() in _NOTHING:
+        parsed.shown[path] = "null"
+        return None
     value = _typed(node, text)
     shown = value if isinstance(value, str) else dumps(value)
     if shown != text.strip():
@@ -190,6 +204,11 @@ def _typed(node: "FormNode", text: str) -> Any:
         return text
     value = parse_typed(text, node.field)
     return text if value is None else value
+
+
+def pretty(value: Any) -> str:
+    """A value as the JSON view shows it: indented, numbers with the digits they have."""
+    return str(simplejson.dumps(value, use_decimal=True, ensure_ascii=False, indent=2))
 
 
 def leaf_values(node: "FormNode", value: Any, path: str = "") -> Iterator[tuple[str, "FormNode", Any]]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from labeling.entries import ABSENT, RAW, raw_text, to_entry
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.schema import CompiledSchema, Problem
-from slmstudio.contract.structure import Field, Node, join
+from slmstudio.contract.structure import Field, Node, join, split
 
 Shape = Literal["group", "table", "list", "checks", "text", "lines", "number", "date", "choice", "boolean", "json"]
 
@@ -195,12 +195,22 @@ def _words(key: str) -> str:
     return words[:1].upper() + words[1:]
 
 
+def node_at(node: FormNode, path: str) -> FormNode:
+    """The node of a path ("line_items[3].amount"); one of shape json where the form has none there."""
+    for step in split(path):
+        found = node.item if isinstance(step, int) else next((c for c in node.children if c.key == step), None)
+        if found is None:
+            return FormNode("json", str(step), path, str(step), "", "", required=False, nullable=True)
+        node = found
+    return node
+
+
 # -- bound to a value, for templates -----------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Bound:
-    """A node with what stands in it. ``entry`` is what a person typed or would have typed (see ``labeling.entries``)."""
+    """A node with what stands in it. ``entry`` is what a person typed or would have (see ``labeling.entries``)."""
 
     node: FormNode
     path: str
@@ -211,6 +221,11 @@ class Bound:
     rows: list["Bound"] = field(default_factory=list)
     messages: list[Problem] = field(default_factory=list)
     blank: "Bound | None" = None
+
+    @property
+    def is_row(self) -> bool:
+        """Whether it is a row of an array. The blank row to be copied has number 0."""
+        return self.row is not None
 
     @property
     def template(self) -> str:
@@ -231,7 +246,7 @@ class Bound:
 
     @property
     def state(self) -> str:
-        """"absent", "null", "raw" (a value this control cannot show, as JSON) or "value"."""
+        """One of absent, null, raw (a value this control cannot show, as JSON) and value."""
         if self.entry is ABSENT:
             return "absent"
         if self.entry is None:
@@ -311,5 +326,5 @@ def bind(
             for number, inner in enumerate(entries)
         ]
         if not read_only:
-            bound.blank = bind(node.item, ABSENT, path=f"{path}[]", template=True)
+            bound.blank = bind(node.item, ABSENT, path=f"{path}[]", row=0, template=True)
     return bound

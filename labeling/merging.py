@@ -115,7 +115,8 @@ def _merge_arrays(base: list[Any], mine: list[Any], theirs: list[Any], path: str
     result: list[Any] = []
     if len(mine) == len(theirs) == len(base):
         return [
-            _merge(*rows, join(path, number), merged) for number, rows in enumerate(zip(base, mine, theirs, strict=True))
+            _merge(*rows, join(path, number), merged)
+            for number, rows in enumerate(zip(base, mine, theirs, strict=True))
         ]
     merged.taken.append(path)
     for number in range(len(base) + 1):

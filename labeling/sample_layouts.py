@@ -98,11 +98,7 @@ def letter(facts: "Facts", rng: random.Random) -> list[Part]:
     pen = Pen(facts, rng)
     opening = _sentence(pen, "letter", facts)
     label = pen.total_label
-    total = (
-        pen.say("letter_total").format(label=label, lower=label.lower(), total=facts.total)
-        if facts.total
-        else ""
-    )
+    total = pen.say("letter_total").format(label=label, lower=label.lower(), total=facts.total) if facts.total else ""
     due = pen.say("letter_due").format(due=facts.due_date) if facts.due_date else ""
     body = [
         Part(_stop(pen.line("order", facts.purchase_order))),

@@ -122,13 +122,16 @@ MONTHS = {
 
 @dataclass(frozen=True)
 class Country:
-    """How one country writes an invoice. Date patterns use {d} {dd} {m} {mm} {y} {month} {mon}."""
+    """How one country writes an invoice. Date patterns use {d} {dd} {m} {mm} {y} {month} {mon}.
+
+    ``other_money`` are signs of other countries, ``rare_dates`` the less usual ways to write a date.
+    """
 
     faker: str
     language: str
     words: dict[str, tuple[str, ...]]
     dates: tuple[str, ...]
-    slash_dates: tuple[str, ...]
+    rare_dates: tuple[str, ...]
     thousands: str
     point: str
     money: tuple[str, ...]
@@ -144,7 +147,7 @@ COUNTRIES: tuple[tuple[int, Country], ...] = (
             language="en",
             words=ENGLISH,
             dates=("{mon} {d}, {y}", "{month} {d}, {y}", "{y}-{mm}-{dd}"),
-            slash_dates=("{mm}/{dd}/{y}", "{m}/{d}/{y}"),
+            rare_dates=("{mm}/{dd}/{y}", "{m}/{d}/{y}"),
             thousands=",",
             point=".",
             money=("USD {}", "${}", "{} USD", "$ {}"),
@@ -159,7 +162,7 @@ COUNTRIES: tuple[tuple[int, Country], ...] = (
             language="en",
             words={**ENGLISH, "tax": ("VAT",)},
             dates=("{d} {mon} {y}", "{d} {month} {y}", "{y}-{mm}-{dd}"),
-            slash_dates=("{dd}/{mm}/{y}", "{d}/{m}/{y}"),
+            rare_dates=("{dd}/{mm}/{y}", "{d}/{m}/{y}"),
             thousands=",",
             point=".",
             money=("GBP {}", "£{}"),
@@ -173,8 +176,8 @@ COUNTRIES: tuple[tuple[int, Country], ...] = (
             faker="de_DE",
             language="de",
             words=GERMAN,
-            dates=("{dd}.{mm}.{y}", "{d}. {month} {y}"),
-            slash_dates=("{d}.{m}.{y}",),
+            dates=("{dd}.{mm}.{y}", "{d}.{m}.{y}"),
+            rare_dates=("{d}. {month} {y}",),
             thousands=".",
             point=",",
             money=("{} EUR", "{} €"),
@@ -188,8 +191,8 @@ COUNTRIES: tuple[tuple[int, Country], ...] = (
             faker="fr_FR",
             language="fr",
             words=FRENCH,
-            dates=("{d} {month} {y}",),
-            slash_dates=("{dd}/{mm}/{y}",),
+            dates=("{dd}/{mm}/{y}",),
+            rare_dates=("{d} {month} {y}",),
             thousands=" ",
             point=",",
             money=("{} €", "{} EUR"),
@@ -203,8 +206,8 @@ COUNTRIES: tuple[tuple[int, Country], ...] = (
             faker="es_ES",
             language="es",
             words=SPANISH,
-            dates=("{d} de {month} de {y}",),
-            slash_dates=("{dd}/{mm}/{y}",),
+            dates=("{dd}/{mm}/{y}", "{dd}-{mm}-{y}"),
+            rare_dates=("{d} de {month} de {y}",),
             thousands=".",
             point=",",
             money=("{} €", "{} EUR"),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 TRAIN, VALIDATION, HOLDOUT = "train", "validation", "holdout"
 ORDER = (TRAIN, VALIDATION, HOLDOUT)
 PEOPLE_MADE = frozenset({"human", "imported"})
+ENOUGH = 20
 
 
 def text_key(text: str) -> bytes:
@@ -23,17 +24,21 @@ def text_key(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A document with gold: what the draw needs of it. ``key`` is its ``text_key``."""
+    """A document with gold: what the draw needs of it. ``key`` is its ``text_key``.
+
+    ``used``: an earlier version trained on it, so that it can never be held out any more.
+    """
 
     pk: int
     key: bytes
     holdout: bool
     origin: str
+    used: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``split`` by primary key; who is newly held out; who is left out because a hold-out document is nearly the same."""
+    """``split`` by primary key; who is newly held out; who is left out as nearly the same as one held out."""
 
     split: dict[int, str]
     newly_held_out: list[int]
@@ -49,8 +54,9 @@ def draw(seed: int, purpose: str, key: bytes) -> float:
 def plan(candidates: Iterable[Candidate], *, seed: int, validation_share: float, holdout_share: float) -> Plan:
     """Splits for all candidates.
 
-    Where some are held out already, those are the hold-out. Where none are, ``holdout_share`` of them is drawn, from
-    real documents with labels made by people as far as there are any. Validation is a share of the rest.
+    Where some are held out already, those are the hold-out. Where none are, ``holdout_share`` of all is drawn from
+    those that no earlier version used, real documents with labels made by people first; where there are at least
+    ``ENOUGH`` of these, nothing else. Validation is a share of the rest.
     """
     groups: dict[bytes, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
@@ -79,21 +85,25 @@ def plan(candidates: Iterable[Candidate], *, seed: int, validation_share: float,
 
 
 def _draw_holdout(groups: dict[bytes, list[Candidate]], seed: int, share: float) -> set[bytes]:
-    """Whole groups until the share is reached; at least one document, and never all."""
-    made_by_people = {
-        key: members for key, members in groups.items() if all(member.origin in PEOPLE_MADE for member in members)
-    }
-    pool = made_by_people or groups
+    """Whole groups until the share of all documents is reached; at least one, and never all."""
     if share <= 0 or len(groups) < 2:
         return set()
-    wanted = max(1, round(share * sum(len(members) for members in pool.values())))
+    fresh = [key for key, members in groups.items() if not any(member.used for member in members)]
+    fresh.sort(key=lambda key: draw(seed, HOLDOUT, key))
+    people_made = [key for key in fresh if all(member.origin in PEOPLE_MADE for member in groups[key])]
+    others = [key for key in fresh if any(member.origin not in PEOPLE_MADE for member in groups[key])]
+    wanted = max(1, round(share * sum(len(members) for members in groups.values())))
+    if len(people_made) >= ENOUGH:
+        # Enough to judge by: nothing else is let in, and training keeps at least half of what people made.
+        wanted = min(wanted, max(ENOUGH, len(people_made) // 2))
+        others = []
     chosen: set[bytes] = set()
     count = 0
-    for key in sorted(pool, key=lambda key: draw(seed, HOLDOUT, key)):
+    for key in [*people_made, *others]:
         if count >= wanted or len(chosen) == len(groups) - 1:
             break
         chosen.add(key)
-        count += len(pool[key])
+        count += len(groups[key])
     return chosen
 
 

@@ -16,12 +16,8 @@ class Tag:
 FAILURE_TAGS: dict[str, Tag] = {
     "missing_field": Tag("Missing field", "Something that should be there is not in the document."),
     "ocr_noise": Tag("OCR noise", "Letters are misread, words are broken or run together."),
-    "unreadable_value": Tag(
-        "Unreadable value", "OCR damaged a value itself; it is not in the text as it should be."
-    ),
-    "several_dates": Tag(
-        "Several dates", "More than one date is printed, and only one is the one asked for."
-    ),
+    "unreadable_value": Tag("Unreadable value", "OCR damaged a value itself; it is not in the text as it should be."),
+    "several_dates": Tag("Several dates", "More than one date is printed, and only one is the one asked for."),
     "several_totals": Tag("Several totals", "More than one amount could be taken for the total."),
     "ambiguous": Tag("Ambiguous", "A value can be read in more than one way, and only the context decides."),
     "rare_layout": Tag("Rare layout", "The document is arranged unlike most others."),

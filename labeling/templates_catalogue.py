@@ -24,7 +24,7 @@ ORDER = (
 )
 
 
-class UnknownTemplate(LookupError):
+class UnknownTemplate(LookupError):  # noqa: N818
     """No template has this name; the message lists those there are."""
 
 

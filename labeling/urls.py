@@ -1,1 +1,27 @@
-urlpatterns: list = []
+"""Addresses of the labeling side: projects, and what lies below one of them."""
+
+from django.urls import URLPattern, URLResolver, include, path
+
+from labeling.views import contract, datasets, documents, projects
+
+below_project: list[URLPattern | URLResolver] = [
+    path("", projects.home, name="project"),
+    path("contract/", contract.contract, name="contract"),
+    path("contract/preview/", contract.preview, name="contract_preview"),
+    path("contract/versions/<int:number>/", contract.version, name="contract_version"),
+    path("documents/", documents.documents, name="documents"),
+    path("documents/import/", documents.import_page, name="import"),
+    path("documents/import/<int:pk>/", documents.import_run, name="import_run"),
+    path("documents/import/<int:pk>/cancel/", documents.cancel_import, name="import_cancel"),
+    path("documents/import/<int:pk>/rejected.jsonl", documents.rejected_rows, name="import_rejects"),
+    path("documents/<int:pk>/", documents.document, name="document"),
+    path("datasets/", datasets.datasets, name="datasets"),
+    path("datasets/<int:number>/", datasets.dataset, name="dataset"),
+    path("datasets/<int:number>/export/<str:shape>.jsonl", datasets.export, name="dataset_export"),
+    path("", include("labeling.label_urls")),
+]
+
+urlpatterns = [
+    path("", projects.projects, name="projects"),
+    path("p/<slug:slug>/", include(below_project)),
+]

@@ -1,6 +1,7 @@
 """What the pages draw, worked out from rows: histogram, samples by evaluation, fields over time. Plain Python."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,14 +12,13 @@ MARKS = {
     "extra": ("plus-lg", "bad", "extra"),
     "hallucinated": ("exclamation-lg", "bad", "not in the document"),
     "both_absent": ("circle", "soft", "absent in both"),
-    "unscorable": ("question-lg", "soft", "cannot be scored"),
+    "unscorable": ("question-lg", "bad", "not scored, the output is invalid"),
 }
-_RIGHT_OR_WRONG = {"correct": True, "wrong": False, "missing": False, "extra": False, "hallucinated": False}
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of the histogram: tokens from (included) to (excluded), and how many rows; in the units of its drawing."""
+    """One bar of the histogram: tokens from (included) to (excluded), how many rows, and where it is drawn."""
 
     start: int
     end: int
@@ -106,8 +106,8 @@ class Sample:
     marks: list[Mark]
 
 
-def samples_of(data: dict[str, Any]) -> list[Sample]:
-    """The rows of one ``samples`` event."""
+def samples_of(data: dict[str, Any], order: Sequence[str] = ()) -> list[Sample]:
+    """The rows of one ``samples`` event; ``order`` are the schema's field patterns, in the order they are shown."""
     return [
         Sample(
             id=str(row.get("id", "")),
@@ -116,8 +116,8 @@ def samples_of(data: dict[str, Any]) -> list[Sample]:
             correct=int(row.get("correct") or 0),
             fields=int(row.get("fields") or 0),
             marks=[
-                Mark(pattern, *MARKS.get(str(outcome), MARKS["unscorable"]))
-                for pattern, outcome in (row.get("outcomes") or {}).items()
+                Mark(path, *MARKS.get(str(outcome), MARKS["unscorable"]))
+                for path, outcome in sorted((row.get("outcomes") or {}).items(), key=lambda item: _place(item[0], order))
             ],
         )
         for row in data.get("rows", [])
@@ -139,6 +139,9 @@ class Cell:
         return "good" if self.right == self.judged else "bad" if self.right == 0 else "warn"
 
 
+_INDEX = re.compile(r"\[\d+\]")
+
+
 @dataclass
 class FieldRow:
     """A field with one cell per evaluation."""
@@ -147,20 +150,33 @@ class FieldRow:
     cells: list[Cell] = field(default_factory=list)
 
 
-def fields_over_time(evaluations: list[dict[str, Any]]) -> list[FieldRow]:
-    """How often each field was right in the samples of each evaluation, in the order the schema has them."""
+def _pattern(path: str) -> str:
+    return _INDEX.sub("[]", path)
+
+
+def _place(path: str, order: Sequence[str]) -> tuple[int, str]:
+    """Sorts paths as the schema has their fields; the database keeps no order of keys."""
+    pattern = _pattern(path)
+    return (order.index(pattern) if pattern in order else len(order), path)
+
+
+def fields_over_time(evaluations: list[dict[str, Any]], order: Sequence[str] = ()) -> list[FieldRow]:
+    """How often each field was right in the samples of each evaluation; ``order`` are the schema's field patterns.
+
+    The values of a list count as one field: ``line_items[0].amount`` and ``line_items[1].amount`` together. Absent in
+    both is left out; an output that is invalid counts as wrong in all its fields.
+    """
     rows: dict[str, FieldRow] = {}
     for index, data in enumerate(evaluations):
         tallies: dict[str, list[int]] = {}
         for sample in data.get("rows", []):
-            for pattern, outcome in (sample.get("outcomes") or {}).items():
-                right = _RIGHT_OR_WRONG.get(str(outcome))
-                tally = tallies.setdefault(pattern, [0, 0])
-                if right is not None:
-                    tally[0] += right
+            for path, outcome in (sample.get("outcomes") or {}).items():
+                tally = tallies.setdefault(_pattern(path), [0, 0])
+                if outcome != "both_absent":
+                    tally[0] += outcome == "correct"
                     tally[1] += 1
         for pattern in tallies:
             rows.setdefault(pattern, FieldRow(pattern, [Cell(0, 0)] * index))
         for pattern, row in rows.items():
             row.cells.append(Cell(*tallies.get(pattern, (0, 0))))
-    return list(rows.values())
+    return sorted(rows.values(), key=lambda row: _place(row.field, order))

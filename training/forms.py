@@ -87,7 +87,7 @@ class NewRunForm(ChoiceForm):
     precision = forms.ChoiceField(
         choices=[("auto", "automatic"), ("fp32", "32-bit"), ("bf16", "bfloat16")],
         widget=_select(),
-        label="Precision and memory",
+        label="Precision",
     )
     activation_checkpointing = forms.BooleanField(
         required=False,
@@ -154,9 +154,7 @@ class NewRunForm(ChoiceForm):
     def knobs(self) -> Knobs:
         """The knobs as the service takes them; call it only on valid input."""
         values = {name: self.cleaned_data[name] for name in Knobs.__dataclass_fields__ if name in self.cleaned_data}
-        return with_effective_batch(
-            Knobs(**values), self.cleaned_data["effective_batch"], self.cleaned_data["at_once"]
-        )
+        return with_effective_batch(Knobs(**values), self.cleaned_data["effective_batch"], self.cleaned_data["at_once"])
 
     def refuse(self, errors: dict[str, str]) -> None:
         """Puts a refusal's sentences beside the fields they are about."""

@@ -1,5 +1,6 @@
 """Jobs of the training side. Each loads its row by id, claims it, supervises a child process, and reports."""
 
+import errno
 import json
 import logging
 import sys
@@ -42,9 +43,7 @@ def measure_lengths(pk: int) -> None:
     At most once per request; the same report can be asked for again.
     """
     sweep_lost()
-    report = (
-        LengthReport.objects.select_related("dataset__schema_version", "base_model").filter(pk=pk).first()
-    )
+    report = LengthReport.objects.select_related("dataset__schema_version", "base_model").filter(pk=pk).first()
     if report is None or not report.claim():
         return
     with _Explained(report):
@@ -76,9 +75,10 @@ class _Explained:
 
 def explain(error: BaseException) -> str:
     """A sentence for an error nobody foresaw."""
-    if isinstance(error, OSError) and error.errno == 28:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "The disk is full. Free some space and start the run again."
-    return f"It was stopped by an error of the studio itself ({type(error).__name__}: {error}). The worker's log has more."
+    what = f"{type(error).__name__}: {error}"
+    return f"It was stopped by an error of the studio itself ({what}). The worker's log has more."
 
 
 def _train(run: TrainingRun) -> None:
@@ -148,7 +148,9 @@ def _measure(report: LengthReport) -> None:
         ).to_yaml()
     )
     try:
-        run_child("training.ml.lengths", spec, local_path(f"lengths/{report.pk}.log"), run=report)
+        words = local_path(f"lengths/{report.pk}.log")
+        run_child("training.ml.lengths", spec, words, run=report)
+        words.unlink(missing_ok=True)
         rows = [json.loads(line) for line in output.read_text().splitlines()]
     finally:
         spec.unlink(missing_ok=True)

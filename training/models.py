@@ -43,7 +43,7 @@ class BaseModel(models.Model):
 
     @property
     def prompt(self) -> str:
-        """``chat``: its own chat template; ``plain``: ours, for models that were never taught to follow instructions."""
+        """``chat``: its own chat template; ``plain``: ours, for models that were not taught to follow instructions."""
         return "chat" if self.instruction_tuned else "plain"
 
 
@@ -63,13 +63,16 @@ class LengthReport(BackgroundRun):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["dataset", "base_model"], name="length_report_once")]
 
+    def __str__(self) -> str:
+        return f"lengths of {self.dataset} under {self.base_model}"
+
     @property
     def current(self) -> bool:
         """Done, and measured with the base model as it is now."""
         return self.status == Status.DONE and self.model_sha256 == self.base_model.sha256
 
     def totals(self, split: str | None = None) -> list[tuple[str, int]]:
-        """Id and tokens (prompt with completion) of each row of a split; of training and validation rows without one."""
+        """Id and tokens (prompt with completion) of each row of a split; without one, of all but the hold-out."""
         return [
             (row_id, prompt + completion)
             for row_id, its_split, prompt, completion in self.lengths
@@ -112,7 +115,7 @@ class TrainingRun(BackgroundRun):
     base_model = models.ForeignKey(BaseModel, on_delete=models.PROTECT, related_name="training_runs")
     # Text, not jsonb: jsonb would sort the schema's properties, and the file on disk is this very text.
     spec = models.TextField(help_text="the RunSpec as YAML")
-    facts = models.JSONField(default=dict, help_text="what the trainer said at its start and its end")
+    facts = models.JSONField(default=dict, blank=True, help_text="what the trainer said at its start and its end")
 
     objects: ClassVar[Any] = TrainingRunQuerySet.as_manager()
 
@@ -152,6 +155,9 @@ class TrainingEvent(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["run", "kind", "step", "key"], name="training_event_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} at step {self.step}"
 
 
 class ModelVersion(models.Model):

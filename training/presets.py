@@ -1,4 +1,4 @@
-"""The knobs of a fine-tuning, what each may be, and the values that are right without touching anything. Plain Python."""
+"""The knobs of a fine-tuning: what each may be, and the values that are right without touching anything. Pure."""
 
 import math
 from dataclasses import asdict, dataclass, replace
@@ -51,11 +51,8 @@ def preset(train_rows: int, method: str = "lora") -> Knobs:
     Few documents need small batches and more passes, or the run ends after a handful of steps; many need fewer passes.
     Full fine-tuning moves every weight, so its steps are five times smaller than an adapter's.
     """
-    for limit, batch, epochs in ((60, 4, 6.0), (400, 4, 4.0), (2000, 8, 3.0)):
-        if train_rows <= limit:
-            break
-    else:
-        batch, epochs = 16, 2.0
+    sizes = ((60, 4, 6.0), (400, 4, 4.0), (2000, 8, 3.0))
+    batch, epochs = next(((batch, epochs) for limit, batch, epochs in sizes if train_rows <= limit), (16, 2.0))
     knobs = with_effective_batch(Knobs(epochs=epochs), batch)
     return replace(knobs, method="full", learning_rate=1e-4) if method == "full" else knobs
 
@@ -107,22 +104,23 @@ def problems(knobs: Knobs, context: int = 0) -> dict[str, str]:
 
 _TITLES = {
     "method": "Method",
-    "max_length": "Max sequence length",
-    "effective_batch": "Effective batch size",
+    "max_length": "Sequence length",
+    "effective_batch": "Batch size",
     "learning_rate": "Learning rate",
-    "precision": "Precision",
-    "activation_checkpointing": "Activation checkpointing",
     "epochs": "Epochs",
+    "precision": "Precision",
+    "activation_checkpointing": "Recompute activations",
     "lora_r": "LoRA rank",
     "lora_alpha": "LoRA alpha",
     "lora_dropout": "LoRA dropout",
     "scheduler": "Scheduler",
     "warmup_ratio": "Warm-up",
-    "too_long": "Documents over the limit",
+    "too_long": "Too long",
     "seed": "Seed",
 }
+_FRONT = ("method", "max_length", "effective_batch", "learning_rate", "epochs", "precision")
 _WORDS = {
-    "lora": "LoRA adapter, merged at the end",
+    "lora": "LoRA adapter, merged",
     "full": "full fine-tuning",
     "auto": "automatic",
     "refuse": "refuse the run",
@@ -132,11 +130,15 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Line:
-    """One knob in words; ``preset`` holds the preset's words where the run differs from it."""
+    """One knob in words; ``preset`` holds the preset's words where the run differs from it.
+
+    ``front`` marks the knobs that matter most.
+    """
 
     title: str
     words: str
     preset: str
+    front: bool
 
 
 def in_words(knobs: Knobs, usual: Knobs) -> list[Line]:
@@ -146,7 +148,7 @@ def in_words(knobs: Knobs, usual: Knobs) -> list[Line]:
         if name.startswith("lora_") and knobs.method != "lora":
             continue
         said, expected = _say(name, getattr(knobs, name), knobs), _say(name, getattr(usual, name), usual)
-        lines.append(Line(title, said, "" if said == expected else expected))
+        lines.append(Line(title, said, "" if said == expected else expected, name in _FRONT))
     return lines
 
 

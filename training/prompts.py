@@ -56,9 +56,7 @@ def without_system(messages: Sequence[Message]) -> list[Message]:
     return [Message(role=first["role"], content=f"{system['content']}\n\n{first['content']}"), *rest]
 
 
-def plain(
-    *, instruction: str, document: str, schema_text: str | None = None, examples: Sequence[Example] = ()
-) -> str:
+def plain(*, instruction: str, document: str, schema_text: str | None = None, examples: Sequence[Example] = ()) -> str:
     """One text for models without a chat template: instruction, solved examples, document, each set off by a line."""
     parts = [system_text(instruction, schema_text)]
     for example in examples:

@@ -46,7 +46,7 @@ class ContractRef:
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
-    """A low-rank adapter of rank ``r``, scaled by ``alpha / r`` (arXiv:2106.09685). ``targets``: module names, or all."""
+    """A low-rank adapter of rank ``r``, scaled by ``alpha / r`` (arXiv:2106.09685). ``targets``: names of modules."""
 
     r: int = 16
     alpha: int = 32

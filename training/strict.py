@@ -165,12 +165,12 @@ def _convert_union(arguments: tuple[Any, ...], value: Any, path: str) -> Any:
 
 def _scalar(kind: Any, value: Any, path: str) -> Any:
     names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-    if kind is float and isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        if math.isfinite(value):
-            return float(value)
-    elif kind is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    elif kind in (str, bool) and isinstance(value, kind):
+    if isinstance(value, bool):
+        if kind is bool:
+            return value
+    elif kind is float and isinstance(value, int | float | Decimal) and math.isfinite(value):
+        return float(value)
+    elif kind in (str, int) and isinstance(value, kind):
         return value
     hint = ""
     if kind is float and isinstance(value, str) and "e" in value.lower():

@@ -128,6 +128,18 @@ def voided(approval: Approval, *, files: bool = True) -> list[str]:
     return reasons
 
 
+def standing(report: GateReport) -> tuple[str, str]:
+    """How a report's decision stands: a state for the badge, and its words."""
+    approval = getattr(report, "approval", None)
+    if approval is None:
+        return "queued", "waits for a decision"
+    if approval.decision == approval.Decision.REJECTED:
+        return "rejected", "sent back"
+    if voided(approval, files=False):
+        return "failed", "approval void"
+    return "approved", "approved with a waiver" if approval.waiver else "approved"
+
+
 def changes(report: GateReport, *, files: bool = True) -> list[str]:
     """What is no longer as the report's packet has it, a sentence each."""
     reasons = []
@@ -157,8 +169,6 @@ def revised_gold(report: GateReport) -> list[str]:
     dataset = report.eval_run.dataset
     items = DatasetItem.objects.filter(dataset=dataset, split=Split.HOLDOUT).order_by("document_id")
     frozen = list(items.values_list("document_id", "document__external_id", "revision_id"))
-    golds = Gold.objects.filter(
-        schema_version_id=dataset.schema_version_id, document__in=items.values("document")
-    ).values_list("document_id", "revision_id")
-    now = dict(golds)
+    golds = Gold.objects.to_freeze(report.project).filter(document__in=items.values("document"))
+    now = dict(golds.values_list("document_id", "revision_id"))
     return [external_id for document, external_id, revision in frozen if now.get(document) != revision]

@@ -6,7 +6,9 @@ from evaluation.models import AuditEntry
 from labeling.models import Project
 
 
-def record(*, project: Project, user: Any, action: str, about: str, details: dict[str, Any] | None = None) -> AuditEntry:
+def record(
+    *, project: Project, user: Any, action: str, about: str, details: dict[str, Any] | None = None
+) -> AuditEntry:
     """Adds one entry.
 
     Args:

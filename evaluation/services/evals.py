@@ -47,7 +47,7 @@ def start_evaluation(
         raise Refused("mode", f"A mode is one of {', '.join(EvalRun.Mode.values)}.")
     if not dataset.items.filter(split=split).exists():
         label = Split(split).label
-        raise Refused("split", f"The {label} split of {dataset} is empty. Choose another split, or freeze a new version.")
+        raise Refused("split", f"The {label} split of {dataset} is empty. Choose another, or freeze a new version.")
     run = EvalRun(
         project=project,
         number=next_number(EvalRun, project),
@@ -109,7 +109,7 @@ def cancel(*, run: EvalRun, user: Any) -> bool:
 
 
 def tell_loop(run: EvalRun) -> None:
-    """Tells the loop that this run may belong to that it has ended. The loop builds on this module, hence the import."""
+    """Tells the loop that the run may belong to that it has ended. The loop builds on this module, hence the import."""
     from evaluation.services import loop
 
     loop.eval_ended(run)

@@ -148,8 +148,6 @@ def _of_resources(metric: str, rows: list[EvalOutput], run: EvalRun) -> Measurem
 
 
 def holdout_origins(eval_run: EvalRun) -> dict[str, int]:
-    """Where the gold of the hold-out comes from: origin -> documents, "synthetic documents" counted beside it."""
+    """Where the gold of the hold-out comes from: origin -> documents."""
     items = DatasetItem.objects.filter(dataset_id=eval_run.dataset_id, split=Split.HOLDOUT)
-    counts = Counter(items.values_list("origin", flat=True))
-    synthetic = items.filter(document__synthetic=True).count()
-    return {**counts, **({"synthetic documents": synthetic} if synthetic else {})}
+    return dict(Counter(items.values_list("origin", flat=True)))

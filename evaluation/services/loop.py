@@ -17,7 +17,8 @@ from evaluation.services.gates import make_report
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.runs import BackgroundRun, Status
 from training.models import BaseModel
-from training.services.runs import Knobs, start_training
+from training.presets import Knobs
+from training.services.runs import start_training
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,14 @@ def loop_report(loop: LoopRun) -> dict[str, Any]:
         report["tuned_free"] = figures(loop.tuned_free)
     if loop.comparison is not None:
         result = loop.comparison.result
-        report["comparison"] = {key: result[key] for key in ("fixed", "broken", "p_value")}
+        fixed, broken = result["fixed"], result["broken"]
+        report["comparison"] = {
+            "fixed": len(fixed),
+            "broken": len(broken),
+            "p_value": result["p_value"],
+            "fixed_ids": fixed,
+            "broken_ids": broken,
+        }
     if loop.gate_report is not None:
         gates = loop.gate_report
         report["gates"] = {"sentence": gates.sentence, "passed": gates.passed, "verdicts": gates.verdicts}

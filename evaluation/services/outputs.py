@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 from evaluation.compare import spread
@@ -11,9 +12,9 @@ from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.contract.schema import CompiledSchema
 from slmstudio.contract.scoring import SCORER_VERSION, DocumentScore, score_document, sroie, summarise
+from slmstudio.contract.summary import SROIE_FIELDS
 from slmstudio.hashing import sha256_file
 
-SROIE_FIELDS = {"company", "date", "address", "total"}
 #: outcomes that are no error
 _FINE = {"correct", "both_absent"}
 
@@ -140,9 +141,20 @@ def summary(compiled: CompiledSchema, rows: Iterable[EvalOutput]) -> dict[str, A
     result = summarise(scores)
     tags = sorted({tag for row in rows for tag in row.tags})
     result["slices"] = {tag: _slice(scores, rows, tag) for tag in tags}
-    if {field.pattern for field in compiled.fields} == SROIE_FIELDS:
-        result["sroie"] = sroie((row.gold, score.output) for row, score in zip(rows, scores, strict=True))
+    if set(SROIE_FIELDS) <= {field.pattern for field in compiled.fields}:
+        pairs = zip(rows, scores, strict=True)
+        result["sroie"] = sroie((_as_texts(row.gold), _as_texts(score.output)) for row, score in pairs)
     return result
+
+
+def _as_texts(value: Any) -> Any:
+    """Numbers with the digits they were written with, as the protocol compares texts."""
+    if not isinstance(value, dict):
+        return None
+    return {
+        name: str(item) if isinstance(item, int | Decimal) and not isinstance(item, bool) else item
+        for name, item in value.items()
+    }
 
 
 def _slice(scores: list[DocumentScore], rows: list[EvalOutput], tag: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The packet of hashes that a decision rests on, and the check of it against what lies on the disk now."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,10 @@ from evaluation.models import EvalRun, GatePolicy, GateReport
 from evaluation.services import outputs
 from evaluation.services.policies import policy_hash, rules
 from evaluation.services.subjects import SubjectError, subject
+from labeling.models import Split
 from labeling.services import datasets
 from slmstudio import artifacts
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.contract.scoring import SCORER_VERSION
 from slmstudio.hashing import folder_hash, sha256_file, sha256_text
 
@@ -141,8 +143,8 @@ def _from_files(report: GateReport) -> dict[str, Callable[[], str]]:
         "model": lambda: folder_hash(_present(subject(run).folder)),
         "tokenizer": lambda: sha256_file(subject(run).folder / "tokenizer.json"),
         "dataset": lambda: sha256_file(datasets.file_path(run.dataset)),
-        "holdout": lambda: datasets.holdout_hash(run.dataset),
-        "schema": lambda: sha256_text(run.dataset.schema_version.schema_text),
+        "holdout": lambda: _holdout_hash(run),
+        "schema": lambda: run.dataset.schema_version.compiled.hash,
         "scorer": lambda: SCORER_VERSION,
         "policy": lambda: policy_hash(rules(report.policy)),
         "outputs": lambda: _outputs_hash(run),
@@ -155,6 +157,16 @@ def _present(folder: Path) -> Path:
     if not folder.is_dir():
         raise SubjectError("the folder with the weights has gone.")
     return folder
+
+
+def _holdout_hash(run: EvalRun) -> str:
+    """SHA-256 over the lines of the hold-out, as they stand in the file."""
+    found = hashlib.sha256()
+    with datasets.file_path(run.dataset).open("rb") as file:
+        for line in file:
+            if loads(line, max_characters=None)["split"] == Split.HOLDOUT:
+                found.update(line)
+    return found.hexdigest()
 
 
 def _outputs_hash(run: EvalRun | None) -> str:

@@ -11,7 +11,7 @@ from labeling.models import Split
 from labeling.services import datasets
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import loads
-from slmstudio.hashing import folder_hash, sha256_file
+from slmstudio.hashing import folder_hash, sha256_file, sha256_text
 from slmstudio.runs import Status
 from training.models import ModelVersion
 from training.spec import RunSpec
@@ -123,3 +123,25 @@ def examples(run: EvalRun) -> list[dict[str, Any]]:
     half = rows[: max(EXAMPLES, len(rows) // 2)]
     drawn = random.Random(run.dataset.seed).sample(half, min(EXAMPLES, len(half)))
     return [{"text": row["text"], "gold": row["gold"]} for row in drawn]
+
+
+def how(run: EvalRun) -> dict[str, str]:
+    """How a run was made, in words by name, so that two runs can be told apart."""
+    said = {
+        "Model": run.subject,
+        "Decoding": run.get_mode_display(),
+        "Dataset": f"{run.dataset}, {run.get_split_display()}",
+    }
+    if not run.spec:
+        return said
+    spec = EvalSpec.from_yaml(run.spec)
+    shown = "instruction and schema" if spec.include_schema else "instruction"
+    if spec.examples:
+        shown += f", {len(spec.examples)} solved examples"
+    return {
+        **said,
+        "Prompt": f"{shown} ({'chat template' if spec.prompt == 'chat' else 'plain text'})",
+        "Instruction": sha256_text(spec.contract.instruction)[:12],
+        "Longest output": f"{run.facts.get('max_new_tokens', spec.max_new_tokens)} tokens",
+        "Device": str(run.facts.get("device", "–")),
+    }

@@ -63,3 +63,6 @@ class DatasetItem(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["dataset", "document"], name="dataset_document_once")]
         indexes = [models.Index(fields=["dataset", "split"], name="dataset_split")]
+
+    def __str__(self) -> str:
+        return f"document {self.document_id} in {self.split}"

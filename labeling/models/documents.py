@@ -6,7 +6,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
-from django.db.models.functions import Upper
+from django.db.models.functions import Left, Upper
 from django.urls import reverse
 from django.utils import timezone
 
@@ -40,18 +40,46 @@ class DocumentQuerySet(models.QuerySet["Document"]):
 
     def for_queue(self, user: Any) -> Self:
         """What waits for a person to label: their own unfinished first, then what nobody holds."""
-        free = models.Q(locked_until__isnull=True) | models.Q(locked_until__lt=timezone.now()) | models.Q(locked_by=user)
+        free = (
+            models.Q(locked_until__isnull=True) | models.Q(locked_until__lt=timezone.now()) | models.Q(locked_by=user)
+        )
         return self.filter(
             free, state__in=[DocumentState.NEW, DocumentState.IN_PROGRESS, DocumentState.REJECTED]
         ).order_by("pk")
+
+    def counts_by_state(self) -> dict[str, int]:
+        """How many documents are in each state that occurs."""
+        rows = self.values_list("state").annotate(count=models.Count("pk")).order_by()
+        return dict(rows)
 
     def labelled(self) -> Self:
         """Submitted or approved."""
         return self.filter(state__in=[DocumentState.SUBMITTED, DocumentState.APPROVED])
 
     def holding(self, text: str) -> Self:
-        """Whose text or id contains these characters, whatever their case (served by a trigram index)."""
-        return self.filter(models.Q(text__icontains=text) | models.Q(external_id__icontains=text))
+        """Whose text or id contains these characters, whatever their case.
+
+        Trigram indexes serve this from three characters on; fewer are looked for in ids alone.
+        """
+        in_id = models.Q(external_id__icontains=text)
+        return self.filter(in_id | models.Q(text__icontains=text) if len(text) >= 3 else in_id)
+
+    def chosen(self, *, q: str = "", state: str = "", tag: str = "", holdout: str = "") -> Self:
+        """What a list's filters leave; an empty filter leaves everything. ``holdout`` is yes or no."""
+        rows = self
+        if state:
+            rows = rows.filter(state=state)
+        if tag:
+            rows = rows.filter(tags__contains=[tag])
+        if holdout:
+            rows = rows.filter(holdout=holdout == "yes")
+        return rows.holding(q) if q else rows
+
+    def for_list(self) -> Self:
+        """What a row of a list shows; of the text only its beginning, because texts are up to 1 MB long."""
+        return self.only("external_id", "state", "tags", "holdout", "synthetic", "source", "created_at").annotate(
+            beginning=Left("text", 240)
+        )
 
 
 class Document(models.Model):
@@ -125,6 +153,9 @@ class Annotation(models.Model):
             )
         ]
 
+    def __str__(self) -> str:
+        return f"annotation of document {self.document_id}, save {self.version}"
+
 
 class AnnotationRevision(models.Model):
     """What an annotation was after one save. Rows are only ever added; the database refuses to change one."""
@@ -150,17 +181,23 @@ class AnnotationRevision(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["annotation", "number"], name="revision_number_once")]
 
+    def __str__(self) -> str:
+        return f"revision {self.number} of annotation {self.annotation_id}"
+
 
 class GoldQuerySet(models.QuerySet["Gold"]):
     """Named reads of gold."""
 
     def newest_of(self, project: Project) -> Self:
-        """One per document of a project: that of the newest schema version it was labelled under, by document."""
-        return (
-            self.filter(document__project=project)
-            .order_by("document_id", "-schema_version__number")
-            .distinct("document_id")
+        """One per document of a project: that of the newest schema version it was labelled under."""
+        newer = Gold.objects.filter(
+            document=models.OuterRef("document"), schema_version__number__gt=models.OuterRef("schema_version__number")
         )
+        return self.filter(~models.Exists(newer), document__project=project)
+
+    def to_freeze(self, project: Project) -> Self:
+        """The newest gold of every document that is not set aside."""
+        return self.newest_of(project).exclude(document__state__in=[DocumentState.SKIPPED, DocumentState.REJECTED])
 
 
 class Gold(models.Model):
@@ -180,6 +217,9 @@ class Gold(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["document", "schema_version"], name="gold_once")]
 
+    def __str__(self) -> str:
+        return f"gold of document {self.document_id}"
+
 
 class ImportRun(BackgroundRun):
     """One import of a file: rows in = imported + duplicate + rejected."""
@@ -196,3 +236,6 @@ class ImportRun(BackgroundRun):
     rejected = models.PositiveIntegerField(default=0)
     rejects_key = models.CharField(max_length=300, blank=True)
     rejects = models.JSONField(default=list, blank=True, help_text="the first hundred: {row, id, reason}")
+
+    def __str__(self) -> str:
+        return f"import of {self.file_name}"

@@ -4,12 +4,12 @@ from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Coalesce
 from django.urls import reverse
 from django.utils import timezone
 
 from slmstudio.access import Role
 from slmstudio.contract.schema import CompiledSchema, compile_schema, loads
-from slmstudio.fields import ExactJSONField
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):
@@ -52,6 +52,30 @@ class Project(models.Model):
         return version
 
 
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    """Named reads of memberships."""
+
+    def overview(self, user: Any) -> Self:
+        """A person's projects by name, each with ``documents``, ``labelled`` and ``versions`` counted."""
+        from labeling.models.datasets import DatasetVersion
+        from labeling.models.documents import Document
+
+        def count(rows: models.QuerySet[Any]) -> Coalesce:
+            total = rows.filter(project=models.OuterRef("project")).order_by().values("project")
+            return Coalesce(models.Subquery(total.annotate(total=models.Count("pk")).values("total")), 0)
+
+        return (
+            self.filter(user=user)
+            .select_related("project")
+            .annotate(
+                documents=count(Document.objects.all()),
+                labelled=count(Document.objects.labelled()),
+                versions=count(DatasetVersion.objects.all()),
+            )
+            .order_by("project__name", "pk")
+        )
+
+
 class Membership(models.Model):
     """A person's role in a project."""
 
@@ -59,8 +83,13 @@ class Membership(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=10, choices=Role.choices)
 
+    objects: ClassVar[Any] = MembershipQuerySet.as_manager()
+
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "user"], name="one_role_per_project")]
+
+    def __str__(self) -> str:
+        return f"{self.role} in project {self.project_id}"
 
 
 class Contract(models.Model):
@@ -74,6 +103,9 @@ class Contract(models.Model):
     instruction = models.TextField()
     constraints = models.JSONField(default=dict, blank=True)
     updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"contract of project {self.project_id}"
 
 
 class SchemaVersion(models.Model):

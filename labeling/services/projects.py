@@ -17,6 +17,7 @@ from slmstudio.contract.schema import CompiledSchema, JsonError, SchemaError, co
 
 MAX_INSTRUCTION = 8_000
 MAX_SCHEMA = 400_000
+ONE_LINE = 72
 NUMBERS = {
     "latency_p95_ms": "latency",
     "requests_per_second": "throughput",
@@ -214,7 +215,9 @@ class Fit:
 def fit(*, project: Project, compiled: CompiledSchema, limit: int = 500) -> Fit:
     """A dry run of a schema over the first ``limit`` labelled documents of a project."""
     result = Fit()
-    golds = list(Gold.objects.newest_of(project).select_related("revision", "document")[: limit + 1])
+    golds = list(
+        Gold.objects.newest_of(project).select_related("revision", "document").order_by("document_id")[: limit + 1]
+    )
     result.all_of_them = len(golds) <= limit
     for gold in golds[:limit]:
         result.looked_at += 1
@@ -239,11 +242,21 @@ def _queue_again(project: Project, compiled: CompiledSchema) -> None:
         if compiled.validate(gold.revision.value):
             broken.append(gold.document_id)
     for start in range(0, len(broken), 5_000):
-        Document.objects.labelled().filter(pk__in=broken[start : start + 5_000]).update(
-            state=DocumentState.IN_PROGRESS
-        )
+        Document.objects.labelled().filter(pk__in=broken[start : start + 5_000]).update(state=DocumentState.IN_PROGRESS)
 
 
 def pretty(schema_text: str) -> str:
-    """A stored schema as people read and edit it: indented, numbers with the digits they have."""
-    return str(simplejson.dumps(loads(schema_text), use_decimal=True, ensure_ascii=False, indent=2))
+    """A stored schema as people read and edit it: indented, what is short and flat on one line, numbers as written."""
+    return _indented(loads(schema_text), 0)
+
+
+def _indented(value: Any, depth: int) -> str:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    one_line = str(simplejson.dumps(value, use_decimal=True, ensure_ascii=False))
+    if not inside or (depth and len(one_line) <= ONE_LINE and not any(isinstance(item, dict | list) for item in inside)):
+        return one_line
+    margin, outer = "  " * (depth + 1), "  " * depth
+    if isinstance(value, dict):
+        names = [f"{dumps(name)}: {_indented(item, depth + 1)}" for name, item in value.items()]
+        return "{\n" + ",\n".join(margin + line for line in names) + f"\n{outer}}}"
+    return "[\n" + ",\n".join(margin + _indented(item, depth + 1) for item in value) + f"\n{outer}]"

@@ -33,16 +33,26 @@ _GAP = r"[\s.,/'’-]{0,3}"
 _FORMS = tuple(
     re.compile(rf"(?<![\d.,/-])(?:{form})(?![\d]|[.,/-]\d)")
     for form in (
-        rf"{_YEAR}(?P<s>[-/.]|\s)(?P<m>\d{{1,2}})(?P=s)(?P<d>\d{{1,2}})",
-        r"(?P<a>\d{1,2})(?P<s>\s?[-/.]\s?|\s)(?P<b>\d{1,2})(?P=s)(?P<c>\d{4}|\d{2})",
+        rf"{_YEAR}(?P<s>[-/. ])(?P<m>\d{{1,2}})(?P=s)(?P<d>\d{{1,2}})",
+        r"(?P<a>\d{1,2})(?P<s> ?[-/.] ?| )(?P<b>\d{1,2})(?P=s)(?P<c>\d{4}|\d{2})",
         rf"(?P<d>\d{{1,2}})(?:st|nd|rd|th|º)?(?:{_GAP}(?:of|de)\s)?{_GAP}{_WORD}{_GAP}(?:de\s)?{_SHORT}",
-        rf"{_WORD}{_GAP}(?P<d>\d{{1,2}})(?:st|nd|rd|th)?[\s.,/'’-]{{1,3}}{_SHORT}",
+        rf"(?<!\w){_WORD}{_GAP}(?P<d>\d{{1,2}})(?:st|nd|rd|th)?[\s.,/'’-]{{1,3}}{_SHORT}",
         rf"{_YEAR}{_GAP}{_WORD}{_GAP}(?P<d>\d{{1,2}})",
         rf"{_YEAR}\s?年\s?(?P<m>\d{{1,2}})\s?月\s?(?P<d>\d{{1,2}})\s?日",
         r"(?P<y>(?:19|20)\d\d)(?P<m>0[1-9]|1[0-2])(?P<d>[0-2]\d|3[01])",
         r"(?P<d>[0-2]\d|3[01])(?P<m>0[1-9]|1[0-2])(?P<y>(?:19|20)\d\d)",
     )
 )
+# Which forms can begin with a run of so many digits; only one begins with a word.
+_MONTH_FORM = _FORMS[3]
+_BY_LENGTH = {
+    1: (_FORMS[1], _FORMS[2]),
+    2: (_FORMS[1], _FORMS[2]),
+    4: (_FORMS[0], _FORMS[4], _FORMS[5]),
+    8: (_FORMS[6], _FORMS[7]),
+}
+_DIGITS = re.compile(r"\d+")
+_MONTH_BEFORE = re.compile(rf"(?<!\w)[^\W\d_]{{3,12}}{_GAP}$")
 _AROUND = re.compile(
     r"^[\s(\[]*(?:[^\W\d_]{2,12}[.,]?\s+)?|"
     r"[\s)\]]*(?:[T\s,]\s*\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:\s*[AaPp]\.?[Mm]\.?|Z)?)?[\s)\]]*$"
@@ -80,8 +90,8 @@ def _read(match: re.Match[str], order: str, locale: str) -> list[date]:
     readings = {"DMY": (c, b, a), "MDY": (c, a, b), "YMD": (a, b, c)}
     if len(c) == 4:
         del readings["YMD"]
-    if order != "YMD" and len(c) == 2 and not match["s"].strip() and int(c) > 31:
-        readings.pop("YMD", None)
+    elif match["s"] == " ":
+        return []  # 2 10 15 is a row of numbers
     return _dates([readings[key] for key in _orders(order, locale) if key in readings])
 
 
@@ -123,9 +133,14 @@ def scan(text: str, order: str = "", locale: str = "") -> tuple[tuple[int, int, 
     where it is possible at all.
     """
     hits: dict[tuple[int, int], tuple[date, ...]] = {}
-    for form in _FORMS:
-        for match in form.finditer(text):
-            found = _read(match, order, locale)
-            if found and match.span() not in hits:
-                hits[match.span()] = tuple(found[:1] if order else found)
+    for digits in _DIGITS.finditer(text):
+        start, end = digits.span()
+        month = _MONTH_BEFORE.search(text, max(0, start - 16), start)
+        starts = [(form, start) for form in _BY_LENGTH.get(end - start, ())]
+        starts += [(_MONTH_FORM, month.start())] if month else []
+        for form, position in starts:
+            match = form.match(text, position)
+            found = _read(match, order, locale) if match else []
+            if match and found:
+                hits.setdefault(match.span(), tuple(found[:1] if order else found))
     return tuple((start, end, found) for (start, end), found in sorted(hits.items()))

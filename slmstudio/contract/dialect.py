@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time
 from decimal import Decimal, localcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import re2
+import re2  # type: ignore[import-untyped]
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError, validators
 from jsonschema.protocols import Validator
 
@@ -94,7 +94,19 @@ def _required(validator: Validator, names: Any, instance: Any, schema: Any) -> I
             yield ValidationError("is required", path=[name])
 
 
-def _pattern_properties(validator: Validator, patterns: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _properties(validator: Any, properties: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    for name, subschema in properties.items():
+        if name not in instance:
+            continue
+        if subschema is False:  # jsonschema itself forgets the path of these
+            yield ValidationError("is not allowed", validator="False", path=[name], instance=instance[name])
+        else:
+            yield from validator.descend(instance[name], subschema, path=name, schema_path=name)
+
+
+def _pattern_properties(validator: Any, patterns: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
     if not isinstance(instance, dict):
         return
     for pattern, subschema in patterns.items():
@@ -112,7 +124,7 @@ def extra_names(instance: dict[str, Any], schema: Any) -> Iterator[str]:
             yield name
 
 
-def _additional(validator: Validator, allowed: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _additional(validator: Any, allowed: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
     if not isinstance(instance, dict) or allowed is True:
         return
     for name in extra_names(instance, schema):
@@ -146,12 +158,13 @@ _CHECKER = Draft202012Validator.TYPE_CHECKER.redefine_many(
     }
 )
 
-ExactValidator = validators.extend(
+ExactValidator: Any = validators.extend(
     Draft202012Validator,
     validators={
         "multipleOf": _multiple_of,
         "pattern": _pattern,
         "required": _required,
+        "properties": _properties,
         "patternProperties": _pattern_properties,
         "additionalProperties": _additional,
         "uniqueItems": _unique,
@@ -169,7 +182,9 @@ _DURATION = re.compile(
 )
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOSTNAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
-_EMAIL = re.compile(rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-][A-Za-z0-9!#$%&'*+/=?^_`{{|}}~.-]{{0,63}}@{_LABEL}(?:\.{_LABEL})+")
+_EMAIL = re.compile(
+    rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-][A-Za-z0-9!#$%&'*+/=?^_`{{|}}~.-]{{0,63}}@{_LABEL}(?:\.{_LABEL})+"
+)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-;=?-\[\]_a-z~]+")
 
@@ -230,13 +245,14 @@ def has_format(name: str, text: str) -> bool:
         return False
 
 
+def _fits(name: str, value: Any) -> bool:
+    return not isinstance(value, str) or has_format(name, value)
+
+
 def _checker() -> FormatChecker:
     checker = FormatChecker(formats=())
     for name in FORMATS:
-        checker.checkers[name] = (
-            lambda value, name=name: not isinstance(value, str) or has_format(name, value),
-            (),
-        )
+        checker.checkers[name] = (partial(_fits, name), ())
     return checker
 
 

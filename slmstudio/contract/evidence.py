@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from slmstudio.contract import dates, numbers
@@ -17,10 +17,12 @@ from slmstudio.contract.structure import Field
 
 MAX_SPANS = 50
 _SHORTEST_OCR = 3
+_FEWEST_WORDS = 4
 
-# Letters that OCR takes for one another, each mapped to one of its group, after case folding.
-_CONFUSED = str.maketrans({"o": "0", "q": "0", "l": "1", "i": "1", "|": "1", "!": "1", "s": "5", "b": "8", "z": "2", "g": "6"})
+# Characters that OCR takes for one another, each mapped to one of its group, after case folding.
+_CONFUSED = str.maketrans("oqli|!sbzg", "0011115826")
 _DIGITISH = re.compile(r"(?<![\w.,])[\dOoQlI|SsBZz][\dOoQlI|SsBZz.,'’]*[\dOoQlI|SsBZz](?!\w)")
+_MARK = re.compile(r"[.,]")
 _TO_DIGITS = str.maketrans("OoQlI|SsBZz", "00011155822")
 
 
@@ -33,61 +35,104 @@ class Span:
     text: str
 
 
-@lru_cache(maxsize=32)
-def _letters(text: str) -> tuple[str, list[int]]:
-    """The letters and digits of a text, folded, and for each the position it comes from."""
-    if text.isascii():
-        places = [index for index, letter in enumerate(text) if letter.isalnum()]
-        return "".join(text[index] for index in places).lower(), places
-    letters: list[str] = []
-    places = []
-    for index, letter in enumerate(text):
-        for folded in unicodedata.normalize("NFKC", letter).casefold():
-            if folded.isalnum():
-                letters.append(folded)
-                places.append(index)
-    return "".join(letters), places
+class _Fold(dict[int, str | None]):
+    """A table for ``str.translate`` that keeps letters and digits, folded, and learns each character at first sight."""
+
+    def __init__(self, confused: bool) -> None:
+        super().__init__()
+        self.confused = confused
+
+    def __missing__(self, code: int) -> str | None:
+        folded = unicodedata.normalize("NFKC", chr(code)).casefold()
+        folded = folded.translate(_CONFUSED) if self.confused else folded
+        self[code] = "".join(letter for letter in folded if letter.isalnum()) or None
+        return self[code]
 
 
-@lru_cache(maxsize=32)
-def _confused(text: str) -> tuple[str, list[int]]:
-    """Like ``_letters``, with every letter that OCR confuses mapped to one of its group, and signs it takes for letters kept."""
-    letters: list[str] = []
-    places = []
-    for index, letter in enumerate(text):
-        for folded in unicodedata.normalize("NFKC", letter).casefold().translate(_CONFUSED):
-            if folded.isalnum():
-                letters.append(folded)
-                places.append(index)
-    return "".join(letters), places
+_PLAIN, _OCR = _Fold(confused=False), _Fold(confused=True)
 
 
-def _occurrences(needle: str, letters: str, places: list[int], text: str) -> Iterator[tuple[int, int]]:
-    """Where ``needle`` stands among the letters of ``text`` and does not begin or end inside a word or number."""
-    start = letters.find(needle)
-    while start >= 0:
-        first, last = places[start], places[start + len(needle) - 1]
-        inside_before = first > 0 and text[first - 1].isalnum()
-        inside_after = last + 1 < len(text) and text[last + 1].isalnum()
-        if not inside_before and not inside_after:
-            yield first, last + 1
-        start = letters.find(needle, start + 1)
+def _cuts(text: str, position: int) -> bool:
+    """Whether a boundary here would part a word or a number (3,12 is one number)."""
+    before, after = text[max(0, position - 2) : position], text[position : position + 2]
+    if not before or not after:
+        return False
+    if before[-1].isalnum() and after[0].isalnum():
+        return True
+    if before[-1] in ".,":
+        return before[:-1].isdigit() and after[0].isdigit()
+    return after[0] in ".," and before[-1].isdigit() and after[1:].isdigit()
 
 
-def _find_text(value: str, text: str) -> Iterator[tuple[int, int]]:
+class _Letters:
+    """The letters and digits of a text, folded, and where each comes from."""
+
+    def __init__(self, text: str, fold: _Fold) -> None:
+        self.text = text
+        self.fold = fold
+        self.letters = text.translate(fold)
+
+    @cached_property
+    def places(self) -> list[int]:
+        return [index for index, letter in enumerate(self.text) for _ in self.fold[ord(letter)] or ""]
+
+    def occurrences(self, needle: str) -> Iterator[tuple[int, int]]:
+        """Where ``needle`` stands and does not begin or end inside a word or number of the text."""
+        start = self.letters.find(needle)
+        while start >= 0:
+            first, end = self.places[start], self.places[start + len(needle) - 1] + 1
+            if not _cuts(self.text, first) and not _cuts(self.text, end):
+                yield first, end
+            start = self.letters.find(needle, start + 1)
+
+
+@lru_cache(maxsize=64)
+def _letters(text: str, confused: bool) -> _Letters:
+    return _Letters(text, _OCR if confused else _PLAIN)
+
+
+def _find_text(value: str, text: str) -> list[tuple[int, int]]:
+    """As it is written; else by its letters; else by letters that OCR may have confused; else in pieces."""
+    hits = list(_verbatim(value, text))
+    for confused, shortest in ((False, 1), (True, _SHORTEST_OCR)):
+        needle = value.translate(_OCR if confused else _PLAIN)
+        if not hits and len(needle) >= shortest:
+            hits = list(_letters(text, confused).occurrences(needle))
+            if value.isdigit():  # 12 is not 1.2
+                hits = [(start, end) for start, end in hits if not _MARK.search(text, start, end)]
     words = value.split()
-    if not words:
-        return
-    pattern = r"\s+".join(map(re.escape, words))
-    exact = re.compile(rf"(?<!\w){pattern}(?!\w)" if words[0][0].isalnum() and words[-1][-1].isalnum() else pattern)
-    hits = [match.span() for match in exact.finditer(text)]
-    if not hits:
-        needle = _letters(value)[0]
-        hits = list(_occurrences(needle, *_letters(text), text)) if needle else []
-    if not hits:
-        needle = _confused(value)[0]
-        hits = list(_occurrences(needle, *_confused(text), text)) if len(needle) >= _SHORTEST_OCR else []
-    yield from hits
+    return hits if hits or len(words) < _FEWEST_WORDS else _pieces(words, _letters(text, False))
+
+
+def _verbatim(value: str, text: str) -> Iterator[tuple[int, int]]:
+    start = text.find(value) if value.strip() else -1
+    while start >= 0:
+        end = start + len(value)
+        if not _cuts(text, start) and not _cuts(text, end):
+            yield start, end
+        start = text.find(value, start + 1)
+
+
+def _pieces(words: list[str], letters: _Letters) -> list[tuple[int, int]]:
+    """A long value whose words stand in the text in stretches of two and more, as where an address is set in two
+    columns; empty unless every word is covered.
+    """
+    folded = [word.translate(letters.fold) for word in words]
+    folded = [word for word in folded if word]
+    spans: list[tuple[int, int]] = []
+    begin = 0
+    while begin < len(folded):
+        best, end = None, begin
+        for stop in range(begin + 1, len(folded) + 1):
+            span = next(letters.occurrences("".join(folded[begin:stop])), None)
+            if span is None:
+                break
+            best, end = span, stop
+        if best is None:
+            return []
+        spans.append(best)
+        begin = end
+    return spans if 2 * len(spans) <= len(folded) else []
 
 
 def _find_date(day: date, field: Field, text: str) -> Iterator[tuple[int, int]]:
@@ -96,18 +141,20 @@ def _find_date(day: date, field: Field, text: str) -> Iterator[tuple[int, int]]:
             yield start, end
 
 
-def _find_number(number: Decimal, field: Field, text: str) -> Iterator[tuple[int, int]]:
-    hits = [(start, end) for start, end, found in numbers.scan(text, field.locale) if number in found]
-    if not hits:
-        # A total printed as "12.50-" or "(12.50)" may be labelled without its sign.
-        hits = [(start, end) for start, end, found in numbers.scan(text, field.locale) if -number in found]
-    if not hits:
-        for match in _DIGITISH.finditer(text):
-            digits = match[0].translate(_TO_DIGITS)
-            if digits != match[0] and any(letter.isdigit() for letter in match[0]):
-                if number in numbers.core_readings(digits, field.locale):
-                    hits.append(match.span())
-    yield from hits
+def _find_number(number: Decimal, field: Field, text: str) -> list[tuple[int, int]]:
+    """With its sign; else without (a total printed as 12.50- may be labelled 12.50); else with digits OCR took for
+    letters.
+    """
+    near = numbers.find(number.copy_abs(), text, field.locale)
+    hits = [(start, end) for start, end, negative in near if negative == number.is_signed() or not number]
+    if hits or near:
+        return hits or [(start, end) for start, end, _ in near]
+    for match in _DIGITISH.finditer(text):
+        digits = match[0].translate(_TO_DIGITS)
+        doubtful = digits != match[0] and any(letter.isdigit() for letter in match[0])
+        if doubtful and number.copy_abs() in numbers.core_readings(digits, field.locale):
+            hits.append(match.span())
+    return hits
 
 
 def _spans(value: Any, field: Field, text: str) -> Iterator[tuple[int, int]]:
@@ -135,7 +182,8 @@ def find(value: Any, field: Field, text: str) -> list[Span]:
 
     Dates and numbers are found in any format that means the same (``Jan 14, 2026`` for 2026-01-14, ``USD 1,248.50`` for
     1248.50, currency included in the span). Texts are found exactly, else ignoring case, spacing and punctuation, else
-    allowing for letters that OCR confuses (O and 0, l and 1, S and 5, ...). Null, booleans, lists and objects have none.
+    allowing for letters that OCR confuses (O and 0, l and 1, S and 5, ...); a long text may also stand in pieces of two
+    words and more, which are then the spans. Null, booleans, lists and objects have none.
     """
     spans = sorted(set(_spans(value, field, text)))[:MAX_SPANS]
     return [Span(start, end, text[start:end]) for start, end in spans]

@@ -6,8 +6,8 @@
     tax == 0 or tax_id != null
 
 Operators, loosest first: ``or``, ``and``, ``not``, one comparison (``== != < <= > >=``, with ``within N`` after it),
-``+ -``, ``* /``, unary ``-``. Functions: sum, count, min, max, abs, round. Literals: numbers, "texts", true, false, null.
-A path is written as everywhere in the project; ``[]`` stands for every row.
+``+ -``, ``* /``, unary ``-``. Functions: sum, count, min, max, abs, round. Literals: numbers, "texts", true, false,
+null. A path is written as everywhere in the project; ``[]`` stands for every row.
 """
 
 import re

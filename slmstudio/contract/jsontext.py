@@ -41,7 +41,7 @@ class JsonError(ValueError):
         return JsonError, (self.message, self.line, self.column)
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """Raised from inside the parser, which does not tell hooks where they are; ``_locate`` finds the place."""
 
 
@@ -53,7 +53,7 @@ def _error(text: str, position: int, message: str) -> JsonError:
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise _Refused
+        raise _RefusedError
     return result
 
 
@@ -62,7 +62,12 @@ def _number_fits(number: Decimal) -> bool:
     _, digits, exponent = number.as_tuple()
     if not isinstance(exponent, int):
         return False
-    return len(digits) <= MAX_DIGITS and -MAX_DIGITS <= exponent and len(digits) + exponent <= MAX_DIGITS
+    return len(digits) <= MAX_DIGITS and exponent >= -MAX_DIGITS and len(digits) + exponent <= MAX_DIGITS
+
+
+def text_fits(text: str) -> bool:
+    """Whether a text has no NUL and no lone surrogate, which neither UTF-8 nor the database can hold."""
+    return "\0" not in text and (text.isascii() or not _SURROGATE.search(text))
 
 
 def number_fits(number: int | Decimal) -> bool:
@@ -75,21 +80,21 @@ def number_fits(number: int | Decimal) -> bool:
 def _decimal(text: str) -> Decimal:
     # Very long exponents make Decimal itself raise or overflow, so length is looked at first.
     if len(text) > 2 * MAX_DIGITS + 8:
-        raise _Refused
+        raise _RefusedError
     number = Decimal(text)
     if not _number_fits(number):
-        raise _Refused
+        raise _RefusedError
     return number
 
 
 def _integer(text: str) -> int:
     if len(text) > MAX_DIGITS + 1 or (len(text) == MAX_DIGITS + 1 and text[0] != "-"):
-        raise _Refused
+        raise _RefusedError
     return int(text)
 
 
 def _constant(_: str) -> NoReturn:
-    raise _Refused
+    raise _RefusedError
 
 
 _DECODER = json.JSONDecoder(
@@ -103,7 +108,7 @@ def _check_number(text: str, position: int, token: str) -> None:
             _decimal(token)
         else:
             _integer(token)
-    except _Refused:
+    except _RefusedError:
         message = f"a number may have at most {MAX_DIGITS} digits; this one has more"
         raise _error(text, position, message) from None
     except ArithmeticError:
@@ -157,6 +162,14 @@ def _locate(text: str) -> None:
             _check_number(text, position, token)
 
 
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8")
+        raise _error(before, len(before), "the bytes from here on are not valid UTF-8") from None
+
+
 def loads(text: str | bytes, *, max_characters: int | None = MAX_CHARACTERS) -> Any:
     """Parse strict JSON. Fractions become ``Decimal`` with every digit kept, whole numbers ``int``.
 
@@ -164,11 +177,7 @@ def loads(text: str | bytes, *, max_characters: int | None = MAX_CHARACTERS) -> 
     more than 64 levels, numbers of more than 60 digits, invalid UTF-8 and texts over ``max_characters``.
     """
     if isinstance(text, bytes):
-        try:
-            text = text.decode("utf-8")
-        except UnicodeDecodeError as error:
-            before = text[: error.start].decode("utf-8")
-            raise _error(before, len(before), "the bytes from here on are not valid UTF-8") from None
+        text = _decode(text)
     if max_characters is not None and len(text) > max_characters:
         raise JsonError(f"the text is longer than {max_characters:,} characters")
     lone = None if text.isascii() else _SURROGATE.search(text)
@@ -182,7 +191,7 @@ def loads(text: str | bytes, *, max_characters: int | None = MAX_CHARACTERS) -> 
         if text[error.pos : error.pos + 1] == "\0":
             raise _error(text, error.pos, "a text may not contain the NUL character") from None
         raise _error(text, error.pos, _SENTENCES.get(error.msg, error.msg)) from None
-    except (_Refused, ArithmeticError):
+    except (_RefusedError, ArithmeticError):
         _locate(text)
         raise JsonError("the text holds a number or an object that is not accepted") from None
 

@@ -14,7 +14,7 @@ number      the number as Decimal
 
 import unicodedata
 from collections.abc import Callable, Hashable
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from functools import lru_cache
 from typing import Any
 
@@ -103,10 +103,11 @@ def normalise(value: Any, field: Field) -> Hashable:
 
 
 def parse_typed(text: str, field: Field) -> Any:
-    """What a person typed, or selected in a document, as the JSON value of the field; None where it has no such reading.
+    """What a person typed or selected in a document, as the JSON value of the field; None where it has no reading.
 
     ``Jan 14, 2026`` becomes ``2026-01-14`` in a field of format date, ``USD 1,248.50`` becomes Decimal("1248.50") in a
-    number field, ``acme`` the choice ``Acme``. A text that is more than a number or a date is searched for the one it holds.
+    number field, ``acme`` the choice ``Acme``. A text that holds one number or date among other words
+    gives that one.
     """
     plain = collapse(text)
     if field.nullable and plain.casefold() in _NULL_WORDS and plain not in field.enum:
@@ -191,6 +192,11 @@ def _show_number(value: Decimal, field: Field, locale: str) -> str:
         return format(value, "f")
     from babel.numbers import format_decimal
 
-    pattern = "#,##0.00" + "#" * 18 if field.kind == "money" else "#,##0." + "#" * 20
-    text = str(format_decimal(value, pattern, locale))
+    _, _, exponent = value.as_tuple()
+    places = max(0, -exponent) if isinstance(exponent, int) else 0
+    fewest = 2 if field.kind == "money" else 0
+    pattern = "#,##0." + "0" * fewest + "#" * max(0, places - fewest)
+    with localcontext() as context:
+        context.prec = 200
+        text = str(format_decimal(value, pattern, locale))
     return f"{field.currency} {text}" if field.currency else text

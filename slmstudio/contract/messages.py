@@ -105,7 +105,7 @@ def sentence(rule: str, expected: Any, value: Any, schema: dict[str, Any]) -> st
             return _type(expected, value)
         case "required":
             return "is required"
-        case "additionalProperties" | "unevaluatedProperties":
+        case "additionalProperties":
             return "is not a field of this schema"
         case "format":
             return f"must be {_FORMATS.get(expected, expected)}; found {show(value)}"
@@ -146,6 +146,7 @@ def _rarer(rule: str, expected: Any, value: Any) -> str:
         "not": f"has a form that the schema forbids here; found {found(value)}",
         "dependentRequired": "lacks a field that another field asks for",
         "propertyNames": "has a field whose name is not allowed",
+        "unevaluatedProperties": "has a field that the schema does not know",
         "unevaluatedItems": "has an entry that the schema does not allow here",
         "False": "is not allowed here",
     }

@@ -6,18 +6,21 @@ from functools import lru_cache
 
 from slmstudio.contract.jsontext import MAX_DIGITS
 
-_SPACES = "   \u2009"
+_SPACES = "\u0020\u00a0\u202f\u2009"
 _DIGITS = rf"\d(?:[\d.,'’{_SPACES}]*\d)?"
-_CURRENCY = r"(?:[$€£¥₹₩₽₺₫₴₱฿₦₪]|[A-Z]{1,3}[$€£]|(?<![^\W\d_])[A-Za-z]{2,3}\.?(?![^\W\d_]))"
+_CURRENCY = r"(?:[$€£¥₹₩₽₺₫₴₱฿₦₪]|[A-Z]{1,3}[$€£]|(?<![^\W\d_])(?:[A-Z]{2,3}|Rs|rs|[Kk]r|Fr|zł|Kč)\.?(?![^\W\d_]))"
 _SIGN = r"[-−–+]"
 _WHOLE = re.compile(
     rf"\s*(?P<open>\()?\s*(?P<sign1>{_SIGN})?\s*(?:{_CURRENCY})?\s*(?P<sign2>{_SIGN})?\s*(?P<core>{_DIGITS}|\d*\.\d+)"
     rf"(?:[.,]-)?\s*(?P<sign3>[-−])?\s*(?:%|{_CURRENCY})?\s*(?P<close>\))?\s*"
 )
-_CORE = re.compile(r"(?<![\w.,])(?:\d{1,3}(?:[,.'’   \u2009]\d{2,3})+(?!\d)(?:[.,]\d+)?|\d+(?:[.,]\d+)?|\.\d+)(?!\w)")
-_GLUED = re.compile(r"(?:[A-Za-z]{2,3}|[A-Z]{0,3}[$€£¥₹])(?=\d)")
+_CORE = re.compile(
+    rf"(?:\d(?<![\d.,].)\d{{0,2}}(?:[,.'’{_SPACES}]\d{{2,3}})+(?!\d)(?:[.,]\d+)?|\d(?<![\d.,].)\d*(?:[.,]\d+)?"
+    r"|\.(?<![\d.,].)\d+)(?!\w|[.,]\w)"
+)
+_GLUED = re.compile(r"(?<![^\W_])[A-Za-z]{2,3}$")
 _BEFORE = re.compile(rf"(?:\(\s?)?(?:{_SIGN}\s?)?(?:{_CURRENCY})?\s?(?:{_SIGN})?$")
-_AFTER = re.compile(rf"^(?:[-−](?!\w))?(?:\s?(?:[$€£¥₹]|(?:[A-Z]{{3}})(?!\w)))?(?:\s?\))?")
+_AFTER = re.compile(r"^(?:[-−](?!\w))?(?:\s?(?:[$€£¥₹]|(?:[A-Z]{3})(?!\w|\s?\d)))?(?:\s?\))?")
 _GROUPED = {
     ".": re.compile(rf"\d{{1,3}}(?:(?P<g>[,'’{_SPACES}])\d{{3}}(?:(?P=g)\d{{3}})*|(?:,\d{{2}})*,\d{{3}})(?:\.\d+)?"),
     ",": re.compile(rf"\d{{1,3}}(?P<g>[.'’{_SPACES}])\d{{3}}(?:(?P=g)\d{{3}})*(?:,\d+)?"),
@@ -37,7 +40,7 @@ def decimal_mark(locale: str) -> str:
 
 @lru_cache(maxsize=8192)
 def core_readings(core: str, locale: str = "") -> tuple[Decimal, ...]:
-    """What digits with separators can mean: first by the locale's marks, then by the other ones (1.248: 1.248 or 1248)."""
+    """What digits with separators can mean: first by the locale's marks, then by the other (1.248: 1.248 or 1248)."""
     if len(core) > 2 * MAX_DIGITS:
         return ()
     first = decimal_mark(locale)
@@ -66,43 +69,56 @@ def parse(text: str, locale: str = "") -> Decimal | None:
         return None
     signs = [match[name] for name in ("sign1", "sign2", "sign3")]
     negative = bool(match["open"]) or any(sign and sign != "+" for sign in signs)
-    return -found[0] if negative else found[0]
+    return found[0].copy_negate() if negative else found[0]
 
 
 @lru_cache(maxsize=64)
-def scan(text: str, locale: str = "") -> tuple[tuple[int, int, tuple[Decimal, ...]], ...]:
+def _cores(text: str, locale: str) -> tuple[tuple[int, int, tuple[Decimal, ...]], ...]:
+    """Every run of digits in a text that is a number, as (start, end, readings) without sign or currency."""
+    found = []
+    for match in _CORE.finditer(text):
+        start, end = match.span()
+        inside_word = start > 0 and (text[start - 1].isalnum() or text[start - 1] == "_")
+        if inside_word and not _GLUED.search(text, max(0, start - 4), start):
+            continue  # RM9.90 and USD12 are amounts, A1029 is not
+        values = core_readings(match[0], locale)
+        if values:
+            found.append((start, end, values[:1] if locale else values))
+    return tuple(found)
+
+
+def scan(text: str, locale: str = "") -> list[tuple[int, int, tuple[Decimal, ...]]]:
     """Every number in a text as (start, end, readings), currency and sign included in the stretch.
 
     Without a locale both ways to read a mark are given, with one only the locale's where it is possible.
     """
-    shifted = _GLUED.sub(lambda match: " " * len(match[0]), text)
     hits = []
-    for match in _CORE.finditer(shifted):
-        found = core_readings(match[0], locale)
-        if not found:
-            continue
-        found = found[:1] if locale else found
-        before = _BEFORE.search(text, max(0, match.start() - 8), match.start())
-        after = _AFTER.match(text[match.end() : match.end() + 8])
-        start, end = _extend(text, match, before[0] if before else "", after[0] if after else "")
-        around = text[start : match.start()] + text[match.end() : end]
-        negative = any(sign in around for sign in "-−–") or ("(" in around and ")" in around)
-        hits.append((start, end, tuple(-value for value in found) if negative else found))
-    return tuple(hits)
+    for core in _cores(text, locale):
+        start, end, negative = _widen(text, core[0], core[1])
+        values = core[2]
+        hits.append((start, end, tuple(value.copy_negate() for value in values) if negative else values))
+    return hits
 
 
-def _extend(text: str, match: re.Match[str], before: str, after: str) -> tuple[int, int]:
-    """Widen a number by its currency and sign, but take brackets only in pairs and no dash that joins two words."""
-    start, end = match.start() - len(before), match.end() + len(after)
-    if ("(" in before) != (")" in after):
-        start += before.find("(") + 1 if "(" in before else 0
-        end -= len(after) - after.rfind(")") if ")" in after else 0
-        end = max(end, match.end())
-    piece = text[start : match.start()]
-    if piece[:1] in ("-", "−", "–") and start and (text[start - 1].isalnum() or text[start - 1] in ")-"):
-        start += 1
-    while start < match.start() and text[start].isspace():
-        start += 1
-    while end > match.end() and text[end - 1].isspace():
-        end -= 1
-    return start, end
+def find(value: Decimal, text: str, locale: str = "") -> list[tuple[int, int, bool]]:
+    """Where a text has a number of this absolute value, as (start, end, negative), see ``scan``."""
+    return [_widen(text, start, end) for start, end, values in _cores(text, locale) if value in values]
+
+
+def _widen(text: str, start: int, end: int) -> tuple[int, int, bool]:
+    """A run of digits with its currency and sign, brackets only in pairs, no dash that joins two words."""
+    before = _BEFORE.search(text, max(0, start - 8), start)
+    after = _AFTER.match(text[end : end + 8])
+    left, right = start - len(before[0] if before else ""), end + len(after[0] if after else "")
+    opened, closed = text.find("(", left, start), text.rfind(")", end, right)
+    if (opened < 0) != (closed < 0):
+        left = left if opened < 0 else opened + 1
+        right = right if closed < 0 else closed
+    if text[left:start][:1] in ("-", "−", "–") and left and (text[left - 1].isalnum() or text[left - 1] in ")-"):
+        left += 1
+    while left < start and text[left].isspace():
+        left += 1
+    while right > end and text[right - 1].isspace():
+        right -= 1
+    around = text[left:start] + text[end:right]
+    return left, right, "(" in around or any(sign in around for sign in "-−–")

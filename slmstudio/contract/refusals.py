@@ -9,12 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 
 from slmstudio.contract.dialect import FORMATS, ExactValidator, PatternError, compile_pattern
 from slmstudio.contract.expressions import ExpressionError, parse
 from slmstudio.contract.jsontext import MAX_DEPTH, loads
+from slmstudio.contract.messages import sentence, show
 from slmstudio.contract.structure import Node, follow
 
 MAX_PLACES = 20_000
@@ -70,6 +71,7 @@ _PLAIN = (
     "contentMediaType",
     "x-slm",
 )
+_TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
 _KNOWN = frozenset(_MAPS + _LISTS + _SINGLES + _PLAIN)
 _ADVICE = {
     "nullable": 'write "type": ["string", "null"] instead',
@@ -168,25 +170,28 @@ def _check_one(steps: tuple[Any, ...], schema: dict[str, Any]) -> None:
         if key not in _KNOWN and not key.startswith("x-"):
             advice = f"; {_ADVICE[key]}" if key in _ADVICE else "; check its spelling, or start it with x-"
             raise SchemaError(_dotted((*steps, key)), f"'{key}' is not a keyword of JSON Schema{advice}")
-    shallow = {
-        key: {} if key in _MAPS else [] if key in _LISTS else True if key in _SINGLES else value
-        for key, value in schema.items()
-        if key != "x-slm"
-    }
-    for key, kind in ((_MAPS, dict), (_LISTS, list)):
-        for name in key:
-            if name in schema and not isinstance(schema[name], kind):
-                noun = "an object" if kind is dict else "a list"
-                raise SchemaError(_dotted((*steps, name)), f"must be {noun} of schemas")
-    shallow = {key: value for key, value in shallow.items() if key not in _LISTS or not schema[key]}
+    # What lies inside is checked in its own turn, so the draft's rules see each schema without its parts.
+    shallow: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _MAPS or key in _LISTS:
+            if not isinstance(value, dict if key in _MAPS else list):
+                noun = "an object" if key in _MAPS else "a list"
+                raise SchemaError(_dotted((*steps, key)), f"must be {noun} of schemas")
+            if not value:
+                shallow[key] = value
+        elif key != "x-slm":
+            shallow[key] = True if key in _SINGLES else value
     error = best_match(_meta_validator().iter_errors(shallow))
     if error is not None:
-        raise SchemaError(_dotted((*steps, *error.absolute_path)), _plain(error.message))
+        raise SchemaError(_dotted((*steps, *error.absolute_path)), _reason(error))
     _check_values(steps, schema)
 
 
-def _plain(message: str) -> str:
-    return message.replace("Decimal('", "").replace("')", "")[:300]
+def _reason(error: ValidationError) -> str:
+    if error.absolute_path and error.absolute_path[0] == "type":
+        return f"must be one of {', '.join(_TYPES)}, or a list of these; found {show(error.instance)}"
+    rule = str(error.validator)
+    return sentence(rule, error.validator_value, error.instance, {})
 
 
 def _check_values(steps: tuple[Any, ...], schema: dict[str, Any]) -> None:
@@ -201,10 +206,12 @@ def _check_values(steps: tuple[Any, ...], schema: dict[str, Any]) -> None:
             _dotted((*steps, "format")),
             f"'{format_}' is not a format that is checked here; use one of {', '.join(FORMATS)}, or leave it out",
         )
-    patterns = [(("pattern",), schema["pattern"])] if "pattern" in schema else []
-    patterns += [(("patternProperties", pattern), pattern) for pattern in schema.get("patternProperties", ())]
-    for inner, pattern in patterns:
-        _check_pattern((*steps, *inner), pattern)
+    if schema.get("enum") == []:
+        raise SchemaError(_dotted((*steps, "enum")), "must name at least one value")
+    if "pattern" in schema:
+        _check_pattern((*steps, "pattern"), schema["pattern"])
+    for pattern in schema.get("patternProperties", ()):
+        _check_pattern((*steps, "patternProperties", pattern), pattern)
     if "x-slm" in schema:
         _check_options((*steps, "x-slm"), schema["x-slm"])
 
@@ -215,7 +222,7 @@ def _check_pattern(steps: tuple[Any, ...], pattern: str) -> None:
     except PatternError as error:
         raise SchemaError(
             _dotted(steps),
-            f"this pattern cannot be used ({error}); look-around, back-references and repetitions over 1,000 are refused",
+            f"this pattern cannot be used ({error}); no look-around, back-references or repetitions over 1,000",
         ) from None
 
 
@@ -223,9 +230,10 @@ def _check_options(steps: tuple[Any, ...], options: Any) -> None:
     error = best_match(_x_slm_validator().iter_errors(options))
     if error is not None:
         where = _dotted((*steps, *error.absolute_path))
-        if error.validator == "enum":
-            raise SchemaError(where, f"must be one of: {', '.join(error.validator_value)}")
-        raise SchemaError(where, _plain(error.message))
+        if error.validator == "additionalProperties":
+            names = ", ".join(_x_slm_validator().schema["properties"])
+            raise SchemaError(where, f"is not an option of x-slm; there are {names}")
+        raise SchemaError(where, _reason(error))
     if "locale" in options and not _known_locale(options["locale"]):
         raise SchemaError(_dotted((*steps, "locale")), f"'{options['locale']}' is not a locale, like en_US or de_DE")
 
@@ -291,7 +299,7 @@ def check_schema(schema: Any) -> None:
     _check_keywords(schema)
     _check_references(schema)
     if schema.get("type") != "object":
-        raise SchemaError("type", "the whole document must be an object: write \"type\": \"object\"")
+        raise SchemaError("type", 'the whole document must be an object: write "type": "object"')
     if not schema.get("properties"):
         raise SchemaError("properties", "must name at least one field")
 

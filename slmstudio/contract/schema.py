@@ -10,7 +10,7 @@ from typing import Any
 from jsonschema import ValidationError
 
 from slmstudio.contract.dialect import FORMAT_CHECKER, ExactValidator
-from slmstudio.contract.jsontext import MAX_DEPTH, MAX_DIGITS, JsonError, dumps, loads, number_fits, sha256
+from slmstudio.contract.jsontext import MAX_DEPTH, MAX_DIGITS, JsonError, dumps, loads, number_fits, sha256, text_fits
 from slmstudio.contract.messages import sentence, show
 from slmstudio.contract.refusals import SchemaError, check_schema, check_tree
 from slmstudio.contract.structure import Field, Node, build, join, pattern_of, split
@@ -33,12 +33,13 @@ __all__ = [
 ]
 
 MAX_PROBLEMS = 100
+MAX_SCHEMA_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One broken rule. ``path`` is where (``line_items[0].amount``; empty for the whole document), ``rule`` the
-    keyword (``type``, ``required``, ``json``, ``invariant``, ...), ``message`` the sentence that stands beside the field.
+    keyword (``type``, ``required``, ``json``, ``invariant``, ...), ``message`` the sentence to stand beside the field.
     """
 
     path: str
@@ -50,7 +51,7 @@ class Problem:
         return {"path": self.path, "rule": self.rule, "message": self.message}
 
 
-class _Unfit(Exception):
+class _UnfitError(Exception):
     def __init__(self, path: str, message: str) -> None:
         self.path, self.message = path, message
 
@@ -61,29 +62,33 @@ def exact(value: Any) -> Any:
     """
     try:
         return _exact(value, "", 0)
-    except _Unfit as error:
+    except _UnfitError as error:
         raise ValueError(f"{error.path}: {error.message}" if error.path else error.message) from None
 
 
 def _exact(value: Any, path: str, depth: int) -> Any:
-    if value is None or isinstance(value, str | bool):
+    if isinstance(value, str):
+        if not text_fits(value):
+            raise _UnfitError(path, "holds a NUL character or half of a surrogate pair")
+        return value
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, float):
         value = Decimal(repr(value))
     if isinstance(value, int | Decimal):
         if not number_fits(value):
-            raise _Unfit(path, f"must be a number of at most {MAX_DIGITS} digits")
+            raise _UnfitError(path, f"must be a number of at most {MAX_DIGITS} digits")
         return value
     if depth >= MAX_DEPTH:
-        raise _Unfit(path, f"is nested more than {MAX_DEPTH} deep")
+        raise _UnfitError(path, f"is nested more than {MAX_DEPTH} deep")
     if isinstance(value, dict):
         for name in value:
-            if not isinstance(name, str):
-                raise _Unfit(path, "has a field whose name is not a text")
+            if not isinstance(name, str) or not text_fits(name):
+                raise _UnfitError(path, "has a field whose name is not a text that JSON can hold")
         return {name: _exact(item, join(path, name), depth + 1) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_exact(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
-    raise _Unfit(path, f"is not a JSON value but a {type(value).__name__}")
+    raise _UnfitError(path, f"is not a JSON value but a {type(value).__name__}")
 
 
 def _leaf_errors(error: ValidationError) -> Iterator[ValidationError]:
@@ -131,7 +136,7 @@ class CompiledSchema:
         """
         try:
             value = _exact(value, "", 0)
-        except _Unfit as error:
+        except _UnfitError as error:
             return [Problem(error.path, "json", error.message)]
         return self.validate_exact(value)
 
@@ -202,13 +207,9 @@ def _problem(error: ValidationError) -> Problem:
     rule = str(error.validator or "False")
     schema = error.schema if isinstance(error.schema, dict) else {}
     if rule == "dependentRequired":
-        lacking = [
-            name
-            for trigger, names in error.validator_value.items()
-            if trigger in error.instance
-            for name in names
-            if name not in error.instance
-        ]
+        wanted: Any = error.validator_value
+        value: Any = error.instance
+        lacking = [name for trigger, names in wanted.items() if trigger in value for name in names if name not in value]
         return Problem(path, rule, f"lacks {', '.join(map(show, lacking))}, which another field asks for")
     return Problem(path, rule, sentence(rule, error.validator_value, error.instance, schema))
 
@@ -232,6 +233,8 @@ def compile_schema(schema: dict[str, Any]) -> CompiledSchema:
         text = dumps(schema)
     except (TypeError, ValueError, RecursionError) as error:
         raise SchemaError("", f"the schema is not JSON: {error}") from None
+    if len(text) > MAX_SCHEMA_CHARACTERS:
+        raise SchemaError("", f"the schema is longer than {MAX_SCHEMA_CHARACTERS:,} characters")
     try:
         return _compile(text)
     except JsonError as error:

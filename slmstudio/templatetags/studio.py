@@ -68,7 +68,8 @@ def ago(moment: datetime | None) -> SafeString | str:
     since = timesince(moment, depth=1)
     words = "just now" if since.startswith("0") else f"{since} ago"
     exact = localtime(moment)
-    return format_html('<time datetime="{}" title="{:%Y-%m-%d %H:%M:%S %Z}">{}</time>', exact.isoformat(), exact, words)
+    title = f"{exact:%Y-%m-%d %H:%M:%S %Z}"
+    return format_html('<time datetime="{}" title="{}">{}</time>', exact.isoformat(), title, words)
 
 
 @register.filter

@@ -14,8 +14,8 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz", ".
 def check_folder(folder: str | Path) -> dict[str, Any]:
     """Reads ``config.json`` of a folder that may be loaded, else raises Refused with the reason.
 
-    Refused are: weights other than safetensors, Python files, ``auto_map`` (code that runs on loading) in any JSON file,
-    links out of the folder, and models that are no causal language model.
+    Refused are: weights other than safetensors, Python files, ``auto_map`` (code that runs on loading) in any JSON
+    file, links out of the folder, and models that are no causal language model.
     """
     root = Path(folder)
     if not root.is_dir():

@@ -7,21 +7,11 @@ import sys
 from importlib import metadata
 from typing import Any
 
-# Threads that spin while they wait cost a shared machine more than they save. Read when torch loads its OpenMP.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# A model folder is complete: nothing here may wait for a network. `prepare` lifts this for a hub id.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
 import torch
 
-_PACKAGES = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "tokenizers", "safetensors", "llguidance")
-
-
-def allow_network() -> None:
-    """Lets the hub client use the network; to be called before it is imported."""
-    os.environ["HF_HUB_OFFLINE"] = "0"
+_PACKAGES = (
+    "torch", "transformers", "peft", "trl", "datasets", "accelerate", "tokenizers", "safetensors", "llguidance",
+)  # fmt: skip
 
 
 def pick_device() -> torch.device:

@@ -10,6 +10,7 @@ chat_template, license, revision.
 
 import importlib.util
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from slmstudio.hashing import folder_manifest, manifest_hash
-from training.ml import device as machine  # first: it sets what torch and the hub client read when they load
 from training.ml.checks import check_folder
 from training.ml.events import Emitter, Refused, run_child
 from training.ml.gguf import read_header, right_tokenizer
@@ -68,7 +68,7 @@ def prepare(spec: PrepareSpec, emitter: Emitter | None = None) -> dict[str, Any]
         try:
             _MAKERS[spec.kind](spec, building)
             check_folder(building)
-            building.chmod(0o755)
+            _make_readable(building)
             _rename(building, target, spec)
         finally:
             shutil.rmtree(building, ignore_errors=True)
@@ -77,6 +77,12 @@ def prepare(spec: PrepareSpec, emitter: Emitter | None = None) -> dict[str, Any]
     if emitter:
         emitter.emit("done", **result)
     return result
+
+
+def _make_readable(folder: Path) -> None:
+    folder.chmod(0o755)
+    for path in folder.iterdir():
+        path.chmod(0o644)
 
 
 def _rename(building: Path, target: Path, spec: PrepareSpec) -> None:
@@ -164,11 +170,10 @@ def _from_package(spec: PrepareSpec, folder: Path) -> None:
     tokenizer = right_tokenizer(path, header)
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.bfloat16)
     _forget_gguf(model)
-    # A file says "Smollm2 135M 8k Lc100K Mix1 Ep2" of itself; nothing may look that up anywhere.
-    model.config._name_or_path = ""
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
+    tokenizer.model_max_length = model.config.max_position_embeddings
     tokenizer.save_pretrained(folder)
+    _tidy(folder)
     _write_source(
         folder,
         spec,
@@ -185,6 +190,18 @@ def _forget_gguf(model: Any) -> None:
         del model.config.quantization_config
     model.hf_quantizer = None
     model.is_quantized = False
+
+
+def _tidy(folder: Path) -> None:
+    """Takes out of the JSON files what is about this machine, and names a tokenizer class that every server knows."""
+    for name, dropped, put in (
+        ("config.json", ("_model_name_or_path", "_name_or_path"), {}),
+        ("tokenizer_config.json", ("is_local", "local_files_only"), {"tokenizer_class": "PreTrainedTokenizerFast"}),
+    ):
+        path = folder / name
+        value = json.loads(path.read_text(encoding="utf-8"))
+        kept = {key: one for key, one in value.items() if key not in dropped}
+        path.write_text(json.dumps({**kept, **put}, indent=2) + "\n", encoding="utf-8")
 
 
 def _from_folder(spec: PrepareSpec, folder: Path) -> None:
@@ -208,7 +225,8 @@ def _from_hub(spec: PrepareSpec, folder: Path) -> None:
 
     advice = "Take a packaged model or a local folder, or connect this machine to the hub."
     if spec.offline:
-        raise Refused("offline", f"{spec.source} would have to be downloaded, and this machine is set to offline. {advice}")
+        reason = f"{spec.source} would have to be downloaded, and this machine is set to offline."
+        raise Refused("offline", f"{reason} {advice}")
     try:
         info = huggingface_hub.HfApi().model_info(spec.source, revision=spec.revision, timeout=10)
         snapshot = huggingface_hub.snapshot_download(
@@ -220,7 +238,8 @@ def _from_hub(spec: PrepareSpec, folder: Path) -> None:
         raise Refused("model", f"The hub knows no {spec.source} at revision {spec.revision}.") from error
     except Exception as error:
         if isinstance(error, OSError) or type(error).__module__.startswith(("httpx", "httpcore", "huggingface_hub")):
-            raise Refused("offline", f"The hub cannot be reached, so {spec.source} cannot be downloaded. {advice}") from error
+            reason = f"The hub cannot be reached, so {spec.source} cannot be downloaded."
+            raise Refused("offline", f"{reason} {advice}") from error
         raise
     _copy(Path(snapshot), folder)
     licence = info.card_data.license if info.card_data else ""
@@ -240,7 +259,7 @@ _MAKERS = {"packaged": _from_package, "local": _from_folder, "hub": _from_hub, "
 def main(spec: PrepareSpec, emitter: Emitter) -> None:
     """The child process."""
     if spec.kind == "hub" and not spec.offline:
-        machine.allow_network()
+        os.environ["HF_HUB_OFFLINE"] = "0"  # before the hub client is imported
     prepare(spec, emitter)
 
 

@@ -55,11 +55,9 @@ def _tokenizer() -> Any:
 
     symbols = [*_SPECIALS, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     merges: list[tuple[str, str]] = []
-    for word in [*_WORDS, *(f"Ġ{word}" for word in _WORDS), '":"', '","', '{"', '"}']:
-        for end in range(1, len(word)):
-            pair = (word[:end], word[end])
-            if pair not in merges:
-                merges.append(pair)
+    for word in [*_WORDS, '":"', '","', '{"', '"}']:
+        merges += [(word[:end], word[end]) for end in range(1, len(word))]
+    merges = [*dict.fromkeys(merges), *(("Ġ", word) for word in _WORDS)]
     symbols += [left + right for left, right in merges]
     vocabulary = {text: index for index, text in enumerate(dict.fromkeys(symbols))}
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))

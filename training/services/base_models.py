@@ -55,9 +55,7 @@ CATALOGUE = (
 
 def sync_catalogue() -> list[BaseModel]:
     """Makes sure that every model of the catalogue has its row; what was prepared stays prepared."""
-    return [
-        BaseModel.objects.update_or_create(slug=known.slug, defaults=asdict(known))[0] for known in CATALOGUE
-    ]
+    return [BaseModel.objects.update_or_create(slug=known.slug, defaults=asdict(known))[0] for known in CATALOGUE]
 
 
 def find_base_model(slug: str) -> BaseModel:
@@ -131,7 +129,7 @@ def prepare(*, base_model: BaseModel, run: BackgroundRun | None = None) -> BaseM
         target = home / f"{base_model.slug}-prepared"  # never over what somebody put there
     with _alone(home / f".{base_model.slug}.lock", run):
         base_model.refresh_from_db()
-        if base_model.ready and Path(base_model.folder).is_dir() and folder_hash(base_model.folder) == base_model.sha256:
+        if _is_whole(base_model):
             return base_model
         draft = home / f".{base_model.slug}.new"
         shutil.rmtree(draft, ignore_errors=True)
@@ -146,6 +144,11 @@ def prepare(*, base_model: BaseModel, run: BackgroundRun | None = None) -> BaseM
         _note_facts(base_model, done)
         base_model.save(update_fields=["folder", "sha256", "parameters", "context", "licence", "instruction_tuned"])
     return base_model
+
+
+def _is_whole(base_model: BaseModel) -> bool:
+    """Prepared, and the files are still those that were prepared."""
+    return base_model.ready and Path(base_model.folder).is_dir() and folder_hash(base_model.folder) == base_model.sha256
 
 
 def _prepare_into(draft: Path, base_model: BaseModel, run: BackgroundRun | None) -> dict[str, Any]:

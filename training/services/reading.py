@@ -30,8 +30,8 @@ def nobody_works(queue: str) -> str:
 def curve_points(run: TrainingRun, after: int = 0) -> dict[str, Any]:
     """Points of a run's curves with an event id above ``after``, and the id to ask after next time.
 
-    ``{"last", "metrics": [[step, loss, learning_rate, grad_norm, tokens_per_second]...], "validation": [[step, loss]...],
-    "samples": [[step, field_exact, schema_valid]...]}``; what a point does not have is null.
+    ``metrics`` are rows ``[step, loss, learning_rate, grad_norm, tokens_per_second]``, ``validation`` ``[step, loss]``,
+    ``samples`` ``[step, field_exact, schema_valid]``; what a point does not have is null.
     """
     names = {
         "metrics": ("loss", "learning_rate", "grad_norm", "tokens_per_second"),
@@ -66,14 +66,15 @@ def sampling(run: TrainingRun, step: int | None = None) -> Sampling | None:
     events = list(TrainingEvent.objects.filter(run=run, kind=TrainingEvent.Kind.SAMPLES).order_by("step"))
     if not events:
         return None
+    order = [field.pattern for field in run.dataset.schema_version.compiled.fields]
     shown = next((event for event in events if event.step == step), events[-1])
     return Sampling(
         step=shown.step,
         steps=[event.step for event in events],
-        samples=samples_of(shown.data),
+        samples=samples_of(shown.data, order),
         field_exact=shown.data.get("field_exact"),
         schema_valid=shown.data.get("schema_valid"),
-        fields=fields_over_time([event.data for event in events]),
+        fields=fields_over_time([event.data for event in events], order),
         last=events[-1].pk,
     )
 

@@ -1,4 +1,4 @@
-"""Turns what a trainer says into rows: points of its curves, samples, warnings, facts and, at the end, a ModelVersion."""
+"""Turns what a trainer says into rows: points of curves, samples, warnings, facts and, at the end, a ModelVersion."""
 
 import hashlib
 import math

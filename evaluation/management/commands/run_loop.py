@@ -26,7 +26,7 @@ from slmstudio.runs import BackgroundRun, Status
 from slmstudio.workers import working
 from training.models import BaseModel
 from training.services.base_models import find_base_model, prepare, sync_catalogue
-from training.services.runs import Refused, measure_lengths, preset
+from training.services.runs import Refused, fitting_knobs, measure_lengths
 
 POLL_SECONDS = 1.0
 
@@ -121,10 +121,9 @@ class Command(BaseCommand):
     ) -> Any:
         lengths = measure_lengths(dataset=dataset, base_model=base_model, user=owner)
         self._wait(lengths, "token lengths")
-        knobs = preset(dataset.counts["splits"].get("train", 0))
+        knobs = fitting_knobs(dataset=dataset, base_model=base_model)
         changes = {key: options[key] for key in ("epochs", "learning_rate") if options[key] is not None}
-        fitting = max(knobs.max_length, -(-lengths.longest // 64) * 64)
-        knobs = replace(knobs, seed=options["seed"], max_length=fitting, **changes)
+        knobs = replace(knobs, seed=options["seed"], **changes)
         return start_loop(
             project=project,
             user=owner,

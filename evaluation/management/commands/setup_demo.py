@@ -26,7 +26,7 @@ from slmstudio.runs import Status
 from training.jobs import measure_lengths as measure_lengths_job
 from training.models import BaseModel
 from training.services.base_models import find_base_model, prepare, sync_catalogue
-from training.services.runs import measure_lengths, preset
+from training.services.runs import fitting_knobs, measure_lengths
 
 SLUG = "invoices"
 DOCUMENTS = 240
@@ -107,7 +107,7 @@ class Command(BaseCommand):
         if report.status != Status.DONE:
             self.stderr.write(f"The loop was not queued: {report.error or report.get_status_display()}")
             return
-        knobs = preset(dataset.counts["splits"].get("train", 0))
+        knobs = fitting_knobs(dataset=dataset, base_model=base_model)
         start_loop(
             project=project, user=engineer, dataset=dataset, base_model=base_model, knobs=knobs, name="demo"
         )

@@ -1,0 +1,93 @@
+"""What other pages show about evaluation: a project's home, a document's page, and the next step for a person."""
+
+from typing import Any
+
+from django.urls import reverse
+
+from evaluation.models import EvalOutput, EvalRun, GateReport
+from evaluation.services.approvals import obstacle_for, standing
+from labeling.models import Split
+from slmstudio.access import Action
+from slmstudio.panels import Content, Step, next_step, register
+from slmstudio.runs import Status
+from training.models import ModelVersion
+
+
+@register("home", 50)
+def last_evaluation(project: Any, user: Any) -> Content | None:
+    """The newest evaluation that is done, or the newest of all where none is."""
+    runs = EvalRun.objects.filter(project=project).with_subject().order_by("-number")
+    run = runs.done().first() or runs.first()
+    return Content("evaluation/home_panel.html", {"project": project, "run": run}) if run else None
+
+
+@register("home", 60)
+def last_report(project: Any, user: Any) -> Content | None:
+    """The newest gate report and how its decision stands."""
+    report = _reports(project).first()
+    if report is None:
+        return None
+    return Content("evaluation/gates_panel.html", {"project": project, "report": report, "state": standing(report)})
+
+
+def _reports(project: Any) -> Any:
+    return (
+        GateReport.objects.filter(project=project)
+        .select_related(
+            "project",
+            "policy",
+            "approval",
+            "eval_run__base_model",
+            "eval_run__dataset__schema_version",
+            "eval_run__model_version__training_run",
+            "eval_run__training_run",
+        )
+        .order_by("-number")
+    )
+
+
+@register("document", 50)
+def outputs(document: Any, user: Any) -> Content | None:
+    """Every model's output on a document, newest evaluation first."""
+    rows = (
+        EvalOutput.objects.filter(document=document, eval_run__status=Status.DONE)
+        .select_related("eval_run__base_model", "eval_run__model_version", "eval_run__training_run")
+        .defer("gold", "score", "raw")
+        .order_by("-eval_run__number")[:20]
+    )
+    found = list(rows)
+    return Content("evaluation/document_panel.html", {"project": document.project, "rows": found}) if found else None
+
+
+def _can(project: Any, action: Action) -> bool:
+    return action in getattr(project, "can", ())
+
+
+@next_step(20)
+def decide(project: Any, user: Any) -> Step | None:
+    """For a manager: the newest report, where it waits for a decision that this person may take."""
+    if not _can(project, Action.APPROVE):
+        return None
+    report = _reports(project).first()
+    if report is None or hasattr(report, "approval") or obstacle_for(report, user):
+        return None
+    return Step(f"Gate report {report.number} waits for your decision.", "Read it", report.get_absolute_url())
+
+
+@next_step(35)
+def evaluate(project: Any, user: Any) -> Step | None:
+    """For an engineer: a model that nobody has evaluated, or an evaluation that nobody has had judged."""
+    if not _can(project, Action.RUN):
+        return None
+    version = ModelVersion.objects.filter(project=project).select_related("training_run").order_by("-number").first()
+    if version is None:
+        return None
+    runs = EvalRun.objects.filter(project=project, training_run=version.training_run)
+    if not runs.exclude(status__in=[Status.FAILED, Status.CANCELLED]).exists():
+        address = f"{reverse('eval_new', args=[project.slug])}?model=run-{version.training_run.number}"
+        return Step(f"Model v{version.number} has not been evaluated.", "Evaluate it", address)
+    run = runs.done().filter(split=Split.HOLDOUT).order_by("-number").first()
+    if run is not None and not GateReport.objects.filter(eval_run__in=runs).exists():
+        address = f"{reverse('gate_judge', args=[project.slug])}?eval_run={run.number}"
+        return Step(f"Evaluation {run.number} of model v{version.number} has not been judged.", "Judge it", address)
+    return None

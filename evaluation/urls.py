@@ -1,0 +1,21 @@
+"""Addresses of the evaluation side, below /p/<slug>/."""
+
+from django.urls import path
+
+from evaluation.views import comparisons, decisions, evals, gates, runs
+
+urlpatterns = [
+    path("evaluation/", evals.evaluations, name="evaluation"),
+    path("evaluation/new/", evals.new, name="eval_new"),
+    path("evaluation/compare/", comparisons.comparison, name="comparison"),
+    path("evaluation/<int:number>/", runs.run, name="eval_run"),
+    path("evaluation/<int:number>/cancel/", evals.cancel, name="eval_cancel"),
+    path("evaluation/<int:number>/outputs.jsonl", runs.download, name="eval_outputs"),
+    path("evaluation/<int:number>/outputs/<int:document>/", runs.output, name="eval_output"),
+    path("gates/", gates.gates, name="gates"),
+    path("gates/policy/", gates.policy, name="gate_policy"),
+    path("gates/judge/", gates.judge, name="gate_judge"),
+    path("gates/<int:number>/", decisions.report, name="gate_report"),
+    path("gates/<int:number>/verify/", decisions.verify, name="gate_verify"),
+    path("gates/<int:number>/decide/", decisions.decide, name="gate_decide"),
+]

@@ -1,0 +1,64 @@
+"""The list of evaluations, and starting and cancelling one."""
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from evaluation.forms import EvaluationForm
+from evaluation.models import EvalRun
+from evaluation.services import evals
+from evaluation.views.parts import go, page_or_part
+from labeling.models import Split
+from slmstudio.access import Action, object_for, project_for
+
+PAGE = 30
+
+
+@require_safe
+def evaluations(request: HttpRequest, slug: str) -> HttpResponse:
+    """Every evaluation of the project, newest first; two of them can be chosen to compare."""
+    project = project_for(request.user, slug, Action.READ)
+    rows = EvalRun.objects.filter(project=project).with_subject().order_by("-number")
+    split = request.GET.get("split", "")
+    if split in Split.values:
+        rows = rows.filter(split=split)
+    page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
+    context = {
+        "project": project,
+        "page": page,
+        "split": split,
+        "splits": Split.choices,
+        "live": any(run.is_live for run in page),
+        "any": page.paginator.count > 0 or EvalRun.objects.filter(project=project).exists(),
+    }
+    return page_or_part(request, "evaluation/evaluations.html", "runs", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def new(request: HttpRequest, slug: str) -> HttpResponse:
+    """The form of a new evaluation. ``?model=run-3&dataset=2&split=holdout`` fill it in beforehand."""
+    project = project_for(request.user, slug, Action.RUN)
+    if request.method != "POST":
+        wanted = {name: request.GET[name] for name in EvaluationForm.base_fields if name in request.GET}
+        form = EvaluationForm(project=project, initial={"split": "holdout", "mode": "constrained", **wanted})
+        return render(request, "evaluation/new.html", {"project": project, "form": form})
+    form = EvaluationForm(request.POST, project=project)
+    if form.is_valid():
+        try:
+            run = evals.start_evaluation(project=project, user=request.user, **form.order())
+        except evals.Refused as refusal:
+            form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
+        else:
+            return go(request, run.get_absolute_url())
+    return page_or_part(request, "evaluation/new.html", "form", {"project": project, "form": form}, status=422)
+
+
+@require_POST
+def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """Cancels an evaluation that waits or runs."""
+    project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
+    if not evals.cancel(run=run, user=request.user):
+        messages.info(request, f"Evaluation {run.number} had ended already.")
+    return redirect("eval_run", project.slug, run.number)

@@ -1,0 +1,155 @@
+"""The page of one evaluation: progress, scores, errors, every output."""
+
+from typing import Any
+
+from django.core.paginator import Paginator
+from django.db.models import Count, Q
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_safe
+
+from evaluation.models import EvalOutput, EvalRun
+from evaluation.showing import field_rows
+from evaluation.views.parts import wants_part
+from slmstudio import artifacts
+from slmstudio.access import Action, object_for
+from slmstudio.contract.scoring import ERRORS, wilson
+
+PAGE = 25
+STATES = [
+    ("exact", "wholly right"),
+    ("inexact", "not wholly right"),
+    ("valid", "schema-valid"),
+    ("invalid", "invalid"),
+    ("failed", "nothing came back"),
+]
+FILTERS = ("state", "field", "error", "tag", "q")
+
+
+def _runs() -> Any:
+    return EvalRun.objects.with_subject().select_related(
+        "project", "dataset__schema_version", "model_version__training_run"
+    )
+
+
+@require_safe
+def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """One evaluation. Its fragments: ``live`` while it runs, ``outputs`` for a filtered list."""
+    project, found = object_for(request.user, slug, Action.READ, _runs(), number=number)
+    part = wants_part(request)
+    if part and request.GET.get("part") == "live":
+        if not found.is_live:
+            return HttpResponse(headers={"HX-Refresh": "true"})
+        return render(request, "evaluation/run.html#live", {"project": project, "run": found, **so_far(found)})
+    context: dict[str, Any] = {"project": project, "run": found, **outputs_of(request, found)}
+    if part:
+        return render(request, "evaluation/run.html#outputs", context)
+    context.update(so_far(found) if found.is_live else figures(found))
+    context["others"] = _others(found)
+    context["reports"] = found.gate_reports.order_by("-number")
+    return render(request, "evaluation/run.html", context)
+
+
+def so_far(found: EvalRun) -> dict[str, Any]:
+    """The rates of what has been answered yet, while a run is at work."""
+    counts = EvalOutput.objects.filter(eval_run=found).aggregate(
+        n=Count("pk"), valid=Count("pk", filter=Q(valid=True)), exact=Count("pk", filter=Q(exact=True))
+    )
+    return {"valid": wilson(counts["valid"], counts["n"]), "exact": wilson(counts["exact"], counts["n"])}
+
+
+def figures(found: EvalRun) -> dict[str, Any]:
+    """The tables of a finished run, in the order in which they are read."""
+    scores = found.scores
+    errors = sorted(scores.get("errors", {}).items(), key=lambda item: (-item[1], item[0]))
+    total = sum(count for _, count in errors)
+    compiled = found.dataset.schema_version.compiled
+    per_field = scores.get("per_field", {})
+    fields = [(field, per_field[field.pattern]) for field in compiled.fields if field.pattern in per_field]
+    slices = scores.get("slices", {})
+    return {
+        "errors": [(kind, ERRORS.get(kind, kind), count, 100 * count / total) for kind, count in errors],
+        "fields": [(field, value, _outcomes(value)) for field, value in fields],
+        "slices": sorted(slices.items(), key=lambda item: (item[1]["field_exact"]["rate"] or 0, item[0])),
+    }
+
+
+def _outcomes(value: dict[str, Any]) -> list[tuple[str, int]]:
+    """The outcomes of a field that are errors, most frequent first."""
+    found = {name: n for name, n in value["outcomes"].items() if n and name not in ("correct", "both_absent")}
+    return sorted(found.items(), key=lambda item: -item[1])
+
+
+def filters_of(request: HttpRequest) -> dict[str, str]:
+    """What the address asks the list for."""
+    return {name: request.GET.get(name, "").strip()[:300] for name in FILTERS}
+
+
+def chosen(found: EvalRun, wanted: dict[str, str]) -> Any:
+    """The outputs of a run that a filter lets through, in the order of the dataset."""
+    return (
+        EvalOutput.objects.filter(eval_run=found)
+        .in_state(wanted["state"])
+        .wrong_in(wanted["field"])
+        .with_error(wanted["error"])
+        .tagged(wanted["tag"])
+        .holding(wanted["q"])
+        .with_documents()
+    )
+
+
+def outputs_of(request: HttpRequest, found: EvalRun) -> dict[str, Any]:
+    """The list of outputs as the address asks for it, and what it can be filtered by."""
+    wanted = filters_of(request)
+    rows = chosen(found, wanted).defer("gold", "score", "raw", "document__text")
+    scores = found.scores
+    return {
+        "page": Paginator(rows, PAGE).get_page(request.GET.get("page")),
+        "filters": wanted,
+        "filtered": any(wanted.values()),
+        "states": STATES,
+        "patterns": [field.pattern for field in found.dataset.schema_version.compiled.fields],
+        "kinds": [(kind, ERRORS.get(kind, kind)) for kind in sorted(scores.get("errors", {}))],
+        "tags": sorted(scores.get("slices", {})),
+    }
+
+
+def _others(found: EvalRun) -> Any:
+    """Finished runs on the same split that this one can be compared with."""
+    same = EvalRun.objects.filter(project_id=found.project_id, split=found.split).done().exclude(pk=found.pk)
+    return same.with_subject().order_by("-number")[:30]
+
+
+@require_safe
+def output(request: HttpRequest, slug: str, number: int, document: int) -> HttpResponse:
+    """One output: the document, gold and output side by side. A fragment in the list, and a page of its own."""
+    project, found = object_for(request.user, slug, Action.READ, _runs(), number=number)
+    rows = EvalOutput.objects.select_related("document")
+    row = get_object_or_404(rows, eval_run=found, document_id=document)
+    context = {
+        "project": project,
+        "run": found,
+        "row": row,
+        "rows": field_rows(row.score),
+        "problems": (row.score or {}).get("problems", []),
+    }
+    if wants_part(request):
+        return render(request, "evaluation/output.html#detail", context)
+    ids = list(chosen(found, filters_of(request)).values_list("document_id", flat=True))
+    place = ids.index(document) if document in ids else None
+    if place is not None:
+        context["place"], context["of"] = place + 1, len(ids)
+        context["before"] = ids[place - 1] if place else None
+        context["after"] = ids[place + 1] if place + 1 < len(ids) else None
+    return render(request, "evaluation/output.html", context)
+
+
+@require_safe
+def download(request: HttpRequest, slug: str, number: int) -> Any:
+    """The file of raw outputs, as the model's process wrote it."""
+    project, found = object_for(request.user, slug, Action.READ, EvalRun, number=number)
+    path = artifacts.local_path(found.outputs_key)
+    if not found.outputs_sha256 or not path.is_file():
+        raise Http404("There is no file of outputs.")
+    name = f"{project.slug}-evaluation-{found.number}.jsonl"
+    return FileResponse(path.open("rb"), as_attachment=True, filename=name, content_type="application/x-ndjson")

@@ -1,0 +1,50 @@
+"""Pages of a long list by key: as quick at the end of a million rows as at their beginning."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import QuerySet
+
+SIZE = 30
+MOST_COUNTED = 10_000
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows of one page; ``before`` and ``after`` are the keys that lead to the neighbours, or None at an end."""
+
+    rows: list[Any]
+    before: int | None
+    after: int | None
+
+
+def page(
+    rows: QuerySet[Any], *, after: int | None = None, before: int | None = None, newest: bool = False, size: int = SIZE
+) -> Page:
+    """The page that follows the key ``after`` or precedes ``before``, by primary key, or the first one."""
+    backwards = before is not None
+    descending = newest != backwards
+    key = before if backwards else after
+    if key is not None:
+        rows = rows.filter(pk__lt=key) if descending else rows.filter(pk__gt=key)
+    found = list(rows.order_by("-pk" if descending else "pk")[: size + 1])
+    more = len(found) > size
+    found = found[:size]
+    if backwards:
+        found.reverse()
+        return Page(found, found[0].pk if more and found else None, found[-1].pk if found else None)
+    return Page(found, found[0].pk if found and key is not None else None, found[-1].pk if more else None)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A count that stops at ``MOST_COUNTED``; ``more``: there are more than that."""
+
+    number: int
+    more: bool
+
+
+def count(rows: QuerySet[Any]) -> Counted:
+    """How many rows there are, without counting endlessly."""
+    number = rows.order_by()[: MOST_COUNTED + 1].count()
+    return Counted(min(number, MOST_COUNTED), number > MOST_COUNTED)

@@ -1,0 +1,84 @@
+"""What the labeling screen posts, parsed and checked."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from labeling.entries import ABSENT, Typed
+from slmstudio.contract.jsontext import JsonError, loads
+
+#: a tab that was asleep does not claim hours of work
+MOST_SECONDS = 600
+
+
+class PayloadError(ValueError):
+    """The request's body is not what it should be."""
+
+
+class ValueSyntaxError(ValueError):
+    """The text of the JSON view is not JSON; the message has line and column."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavePayload:
+    """A save: the value as an entry of the form, or as the text of the JSON view."""
+
+    value: Any
+    evidence: dict[str, Any]
+    base_version: int
+    schema_number: int
+    seconds: float = 0
+    submit: bool = False
+    was_raw: bool = field(default=False)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """A request's body as a JSON object. Raises PayloadError."""
+    try:
+        payload = loads(body)
+    except JsonError as error:
+        raise PayloadError(f"The request is not JSON: {error}") from error
+    if not isinstance(payload, dict):
+        raise PayloadError("The request is not a JSON object.")
+    return payload
+
+
+def parse_save(body: bytes) -> SavePayload:
+    """Reads a save.
+
+    Raises:
+        PayloadError: a part is missing or of the wrong type.
+        ValueSyntaxError: the JSON view's text is no JSON.
+    """
+    payload = parse_object(body)
+    text = payload.get("json")
+    if text is not None:
+        try:
+            value = loads(_typed(payload, "json", str))
+        except JsonError as error:
+            raise ValueSyntaxError(str(error)) from error
+    else:
+        value = Typed(payload.get("entry", ABSENT))
+    return SavePayload(
+        value=value,
+        evidence=_typed(payload, "evidence", dict),
+        base_version=whole_number(payload, "base_version"),
+        schema_number=whole_number(payload, "schema"),
+        seconds=min(MOST_SECONDS, whole_number(payload, "seconds")),
+        submit=_typed(payload, "submit", bool),
+        was_raw=text is not None,
+    )
+
+
+def whole_number(payload: dict[str, Any], name: str) -> int:
+    """A whole number from 0 up. Raises PayloadError."""
+    number = _typed(payload, name, int)
+    if isinstance(number, bool) or not 0 <= number < 2**31:
+        raise PayloadError(f"{name} must be a whole number from 0 up.")
+    return int(number)
+
+
+def _typed(payload: dict[str, Any], name: str, kind: type) -> Any:
+    value = payload.get(name)
+    if not isinstance(value, kind):
+        raise PayloadError(f"{name} is missing or of the wrong type.")
+    return value

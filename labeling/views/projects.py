@@ -1,0 +1,59 @@
+"""My projects, and a project's home: the loop as it stands."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
+from django.views.decorators.http import require_http_methods, require_safe
+
+from labeling.forms import ProjectForm
+from labeling.models import Membership
+from labeling.services.projects import ProjectError, create_project
+from slmstudio import panels
+from slmstudio.access import Action, project_for
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def projects(request: HttpRequest) -> HttpResponse:
+    """The projects a person is a member of, and the form for a new one, which anybody may make."""
+    form = ProjectForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        data = form.cleaned_data
+        try:
+            project = create_project(
+                owner=request.user, name=data["name"], slug=data["slug"], template=data["template"]
+            )
+        except ProjectError as error:
+            for name, message in error.errors.items():
+                form.add_error(name if name in form.fields else None, message)
+        else:
+            return redirect("contract", project.slug)
+    context = {
+        "memberships": Membership.objects.overview(request.user),
+        "form": form,
+        "open_form": request.method == "POST" or "new" in request.GET,
+    }
+    return render(request, "labeling/projects.html", context, status=422 if form.errors else 200)
+
+
+@require_safe
+def home(request: HttpRequest, slug: str) -> HttpResponse:
+    """Where the project stands, panel by panel, and the one next step for the person looking."""
+    project = project_for(request.user, slug, Action.READ)
+    drawn = panels.draw("home", project, request.user)
+    context: dict[str, Any] = {
+        "project": project,
+        "strip": [cell for content in drawn for cell in content.context.get("strip", [])],
+        "panels": _render(request, drawn, project=project),
+        "step": panels.step_for(project, request.user),
+    }
+    return render(request, "labeling/home.html", context)
+
+
+def _render(request: HttpRequest, drawn: list[panels.Content], **more: Any) -> list[str]:
+    return [
+        render_to_string(content.template, {**content.context, **more}, request=request)
+        for content in drawn
+        if content.template
+    ]

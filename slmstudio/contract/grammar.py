@@ -1,0 +1,216 @@
+"""What a constrained decoder may write: the grammar of compact JSON in schema order, and what it cannot hold to.
+
+llguidance compiles a JSON Schema itself, writes properties in the order of the schema, and fails on what it does not
+know instead of ignoring it. So that there always is a grammar, keywords that it cannot hold to are taken out first;
+``unsupported`` names them. Outputs are validated against the whole schema in any case.
+"""
+
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+from slmstudio.contract.jsontext import MAX_DIGITS, dumps, loads
+from slmstudio.contract.refusals import subschemas
+from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.structure import resolve
+
+# Compact: no white space anywhere. oneOf is taken as anyOf: a decoder writes one form and cannot look at the others.
+_OPTIONS: Any = {
+    "whitespace_flexible": False,
+    "item_separator": ",",
+    "key_separator": ":",
+    "coerce_one_of": True,
+}
+_UNSUPPORTED = {
+    "uniqueItems": "that no entry stands twice in a list (uniqueItems)",
+    "not": "what a value must not be (not)",
+    "if": "rules that depend on another value (if / then / else)",
+    "contains": "what a list must contain (contains)",
+    "propertyNames": "which names are allowed (propertyNames)",
+    "dependentRequired": "that one field asks for another (dependentRequired)",
+    "dependentSchemas": "that one field changes the rules of others (dependentSchemas)",
+    "minProperties": "how many fields there must be (minProperties)",
+    "maxProperties": "how many fields there may be (maxProperties)",
+    "unevaluatedProperties": "names that no part of the schema knows (unevaluatedProperties)",
+    "unevaluatedItems": "entries that no part of the schema knows (unevaluatedItems)",
+}
+_DROPPED = frozenset(_UNSUPPORTED) | {
+    "then",
+    "else",
+    "minContains",
+    "maxContains",
+    "x-slm",
+    "$schema",
+    "$id",
+    "$comment",
+}
+_NOTES = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
+_NUMBER_CHARACTERS = MAX_DIGITS + 7  # a sign, a point, a leading zero, an exponent of up to four characters
+_FORMAT_CHARACTERS = {"date": 10, "uuid": 36, "ipv4": 15, "ipv6": 45, "email": 254, "hostname": 253}
+
+
+def _strip(root: dict[str, Any], schema: Any) -> Any:
+    """A schema as the decoder gets it: without notes and without what it cannot hold to; objects closed."""
+    if not isinstance(schema, dict):
+        return schema
+    if _splits_object(root, schema):
+        schema = resolve(root, schema)[0]
+    kept = {
+        key: value
+        for key, value in schema.items()
+        if key not in _DROPPED and key not in _NOTES and not key.startswith("x-")
+    }
+    for steps, inner in subschemas(kept):
+        holder = kept
+        for step in steps[:-1]:
+            holder[step] = holder[step].copy()
+            holder = holder[step]
+        holder[steps[-1]] = _strip(root, inner)
+    if "properties" in kept:
+        _close(kept)
+    return kept
+
+
+def _splits_object(root: dict[str, Any], schema: dict[str, Any]) -> bool:
+    """Whether the fields of one object are spread over several schemas, so that closing each would allow none."""
+    parts = [*schema.get("allOf", ()), *([{"$ref": schema["$ref"]}] if "$ref" in schema else [])]
+    objects = sum("properties" in resolve(root, part)[0] for part in parts)
+    return objects > 1 or (objects == 1 and ("properties" in schema or "allOf" in schema))
+
+
+def _close(kept: dict[str, Any]) -> None:
+    """No names beside the declared ones and those that are required."""
+    beside = kept.get("additionalProperties", True)
+    kept["additionalProperties"] = False
+    if "patternProperties" not in kept:
+        lacking = [name for name in kept.get("required", ()) if name not in kept["properties"]]
+        kept["properties"] = {**kept["properties"], **dict.fromkeys(lacking, beside)}
+
+
+def decoder_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema that is given to a constrained decoder: see ``unsupported`` for what it lacks."""
+    root = compile_schema(schema).schema
+    stripped: dict[str, Any] = _strip(root, root)
+    return stripped
+
+
+@lru_cache(maxsize=256)
+def _grammar(text: str) -> str:
+    from llguidance import LLMatcher
+
+    made = LLMatcher.grammar_from_json_schema(dumps(decoder_schema(loads(text))), overrides=_OPTIONS)
+    failed, messages = LLMatcher.validate_grammar_with_warnings(made)
+    if failed:
+        raise ValueError(f"the decoder cannot work with this schema: {'; '.join(messages)}")
+    return str(made)
+
+
+def grammar(schema: dict[str, Any]) -> str:
+    """The llguidance grammar of a schema: compact JSON, properties in schema order, nothing beside them.
+
+    Raises SchemaError where the schema is refused, ValueError where llguidance finds that nothing can satisfy it.
+    """
+    return _grammar(dumps(schema))
+
+
+def _places(schema: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
+    """Every subschema with a name for it that a person recognises."""
+    if not isinstance(schema, dict):
+        return []
+    found = [(path, schema)]
+    for steps, inner in subschemas(schema):
+        named = steps[0] in ("properties", "$defs", "definitions")
+        found += _places(inner, f"{path}.{steps[1]}".lstrip(".") if named else path)
+    return found
+
+
+def unsupported(schema: dict[str, Any]) -> list[str]:
+    """Sentences on what the decoder cannot hold to (outputs are checked for it); empty where it holds to everything."""
+    sentences: dict[str, None] = {}
+    for path, place in _places(schema):
+        where = f"{path}: " if path else ""
+        for keyword, words in _UNSUPPORTED.items():
+            if keyword in place:
+                sentences[f"{where}the decoder cannot hold to {words}"] = None
+        if "oneOf" in place:
+            sentences[f"{where}the decoder writes any of the forms, it does not check that only one fits (oneOf)"] = (
+                None
+            )
+    try:
+        grammar(schema)
+    except ValueError as error:
+        sentences[str(error)] = None
+    return list(sentences)
+
+
+def output_bound(schema: dict[str, Any]) -> int | None:
+    """The most characters a valid compact output can have, or None where the schema does not bound it.
+
+    A text of at most n characters counts 6 n + 2, as each may be written as an escape; a number 67, as longer ones are
+    refused. Names beside the declared ones are left out of the count: the decoder does not write them.
+    """
+    root = compile_schema(schema).schema
+    return _bound(root, root)
+
+
+def _bound(root: dict[str, Any], schema: Any) -> int | None:
+    resolved, nullable = resolve(root, schema)
+    if "const" in resolved:
+        return len(dumps(resolved["const"]))
+    if "enum" in resolved:
+        return max(4 if nullable else 0, *(len(dumps(value)) for value in resolved["enum"]), 0)
+    for key in ("anyOf", "oneOf"):
+        if key in resolved:
+            return _most([_bound(root, part) for part in resolved[key]])
+    declared = resolved.get("type", [])
+    types = [declared] if isinstance(declared, str) else list(declared)
+    if not types:
+        types = ["object"] if "properties" in resolved else []
+    if not types:
+        return None
+    bounds = [_typed_bound(root, resolved, type_) for type_ in types]
+    return _most([*bounds, 4] if nullable else bounds)
+
+
+def _most(bounds: list[int | None]) -> int | None:
+    known = [bound for bound in bounds if bound is not None]
+    return max(known) if known and len(known) == len(bounds) else None
+
+
+def _typed_bound(root: dict[str, Any], schema: dict[str, Any], type_: str) -> int | None:
+    match type_:
+        case "null":
+            return 4
+        case "boolean":
+            return 5
+        case "integer":
+            low, high = schema.get("minimum"), schema.get("maximum")
+            if low is not None and high is not None:
+                return max(len(str(int(Decimal(low)))), len(str(int(Decimal(high)))))
+            return MAX_DIGITS + 1
+        case "number":
+            return _NUMBER_CHARACTERS
+        case "string":
+            longest = schema.get("maxLength", _FORMAT_CHARACTERS.get(schema.get("format", "")))
+            return None if longest is None else 6 * int(longest) + 2
+        case "array":
+            return _array_bound(root, schema)
+    return _object_bound(root, schema)
+
+
+def _array_bound(root: dict[str, Any], schema: dict[str, Any]) -> int | None:
+    most = schema.get("maxItems")
+    if most is None or "items" not in schema or "prefixItems" in schema:
+        return None
+    item = _bound(root, schema["items"])
+    return None if item is None else 2 + int(most) * (item + 1)
+
+
+def _object_bound(root: dict[str, Any], schema: dict[str, Any]) -> int | None:
+    total = 2
+    for name, inner in schema.get("properties", {}).items():
+        bound = _bound(root, inner)
+        if bound is None:
+            return None
+        total += len(dumps(name)) + 2 + bound
+    return total if schema.get("properties") else None

@@ -1,0 +1,347 @@
+"""Rules between the fields of a document, declared in the schema, checked on gold, on outputs and in production.
+
+    "x-slm": {"invariants": ["sum(line_items[].amount) == total_amount", "due_date >= date"], "tolerance": 0.01}
+
+The language is in ``expressions``. A rule is read relative to the object it stands at; at the object of a row it is
+checked row by row. A rule with a missing value in it holds, except where it asks for null itself: what is missing is
+the business of ``required``. Dates count in days: ``due_date <= date + 30``.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, DecimalException, localcontext
+from functools import lru_cache
+from typing import Any
+
+from slmstudio.contract.dialect import is_number
+from slmstudio.contract.expressions import (
+    COMPARISONS,
+    Expression,
+    ExpressionError,
+    Invariant,
+    Literal,
+    Operation,
+    Path,
+    parse,
+)
+from slmstudio.contract.kinds import normalise
+from slmstudio.contract.messages import show
+from slmstudio.contract.schema import CompiledSchema, Problem, compile_schema, exact
+from slmstudio.contract.structure import Node, join
+
+__all__ = ["ExpressionError", "Invariant", "Rule", "check", "declared", "parse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A declared invariant: where it stands, how exact it is (absolute), and the sentence shown where it is broken."""
+
+    node: Node
+    invariant: Invariant
+    tolerance: Decimal
+    message: str
+
+
+class _MissingError(Exception):
+    """A value that the rule needs is absent or of no use to it."""
+
+
+@lru_cache(maxsize=256)
+def _rules(compiled: CompiledSchema) -> tuple[Rule, ...]:
+    rules = []
+    for node in compiled.root.nodes():
+        options = node.schema.get("x-slm", {})
+        for entry in options.get("invariants", ()):
+            entry = {"rule": entry} if isinstance(entry, str) else entry
+            tolerance = Decimal(entry.get("tolerance", options.get("tolerance", 0)))
+            rules.append(Rule(node, parse(entry["rule"]), tolerance, entry.get("message", "")))
+    return tuple(rules)
+
+
+def declared(compiled: CompiledSchema) -> bool:
+    """Whether the schema declares any invariant."""
+    return bool(_rules(compiled))
+
+
+def check(schema: CompiledSchema | dict[str, Any], value: Any) -> list[Problem]:
+    """Every broken invariant of a value, at the field it is about, rule ``invariant``. Never raises for any value."""
+    compiled = schema if isinstance(schema, CompiledSchema) else compile_schema(schema)
+    rules = _rules(compiled)
+    if not rules:
+        return []
+    try:
+        value = exact(value)
+    except ValueError:
+        return []
+    problems = []
+    for rule in rules:
+        for path, target in _instances(compiled.root, rule.node, value, ""):
+            problem = _Evaluation(rule, path, target).problem()
+            if problem is not None:
+                problems.append(problem)
+    return problems
+
+
+def _instances(here: Node, wanted: Node, value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a value that stand at the node ``wanted``, with their paths."""
+    if here is wanted:
+        if isinstance(value, dict):
+            yield path, value
+    elif here.item is not None and isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _instances(here.item, wanted, item, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        for name, child in here.children.items():
+            if name in value and wanted.pattern.startswith(child.pattern):
+                yield from _instances(child, wanted, value[name], join(path, name))
+
+
+Scalar = Decimal | str | bool | date | None
+Value = Scalar | list[Scalar]
+
+
+def _arithmetic(name: str, left: Scalar, right: Scalar) -> Scalar:
+    if isinstance(left, date) and isinstance(right, date) and name == "-":
+        return Decimal((left - right).days)
+    if isinstance(left, date) and isinstance(right, Decimal) and name in "+-":
+        return _shift(left, right if name == "+" else -right)
+    if not isinstance(left, Decimal) or not isinstance(right, Decimal):
+        raise _MissingError
+    if name == "+":
+        return left + right
+    if name == "-":
+        return left - right
+    if name == "*":
+        return left * right
+    return left / right
+
+
+def _shift(day: date, days: Decimal) -> date:
+    try:
+        return date.fromordinal(day.toordinal() + int(days))
+    except (ValueError, OverflowError):
+        raise _MissingError from None
+
+
+def _compare(name: str, left: Scalar, right: Scalar, tolerance: Decimal) -> bool:
+    if isinstance(left, date) and isinstance(right, date):
+        left, right = Decimal(left.toordinal()), Decimal(right.toordinal())
+    if isinstance(left, Decimal) and isinstance(right, Decimal):
+        gap = left - right
+        holds = {
+            "==": abs(gap) <= tolerance,
+            "!=": abs(gap) > tolerance,
+            "<=": gap <= tolerance,
+            "<": gap < tolerance if tolerance else gap < 0,
+            ">=": gap >= -tolerance,
+            ">": gap > -tolerance if tolerance else gap > 0,
+        }
+        return holds[name]
+    if type(left) is not type(right) or name not in ("==", "!="):
+        raise _MissingError
+    return (left == right) is (name == "==")
+
+
+def _aligned(left: Value, right: Value) -> list[tuple[Scalar, Scalar]]:
+    """Both sides side by side: a list against one value repeats the value, two lists must have one length."""
+    if isinstance(left, list) and isinstance(right, list):
+        if len(left) != len(right):
+            raise _MissingError
+        return list(zip(left, right, strict=True))
+    if isinstance(left, list):
+        return [(item, right) for item in left if not isinstance(right, list)]
+    if isinstance(right, list):
+        return [(left, item) for item in right]
+    return [(left, right)]
+
+
+def _as_date(side: Expression, value: Value, other: Value) -> Value:
+    """A text literal beside a date is a date."""
+    sample = other[0] if isinstance(other, list) and other else other
+    if isinstance(side, Literal) and isinstance(value, str) and isinstance(sample, date):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise _MissingError from None
+    return value
+
+
+class _Evaluation:
+    """One rule over one object."""
+
+    def __init__(self, rule: Rule, path: str, value: dict[str, Any]) -> None:
+        self.rule = rule
+        self.path = path
+        self.value = value
+        self.broken: tuple[Operation, Value, Value] | None = None
+
+    def problem(self) -> Problem | None:
+        """The problem of a broken rule; None where it holds or cannot be decided."""
+        try:
+            with localcontext() as context:
+                context.prec = 150
+                if self.test(self.rule.invariant.root):
+                    return None
+        except (_MissingError, DecimalException):
+            return None
+        message = self.rule.message or f"breaks the rule {self.rule.invariant.text}{self._sides()}"
+        return Problem(self._place(), "invariant", message)
+
+    def _sides(self) -> str:
+        if self.broken is None:
+            return ""
+        _, left, right = self.broken
+        return f": the left side is {_show(left)}, the right side {_show(right)}"
+
+    def _place(self) -> str:
+        """The single field that the failed comparison is about, else the object."""
+        operation = self.broken[0] if self.broken else self.rule.invariant.root
+        arguments = operation.arguments if isinstance(operation, Operation) else ()
+        for argument in arguments:
+            if isinstance(argument, Path) and None not in argument.steps:
+                place = self.path
+                for step in argument.steps:
+                    place = join(place, step or "")
+                return place
+        return self.path
+
+    def test(self, node: Expression) -> bool:
+        """Three-valued logic: an unknown part decides only where the rest does not."""
+        if not isinstance(node, Operation):
+            raise _MissingError
+        if node.name == "not":
+            return not self.test(node.arguments[0])
+        if node.name in COMPARISONS:
+            return self.comparison(node)
+        decisive = node.name == "or"
+        unknown = False
+        for argument in node.arguments:
+            try:
+                if self.test(argument) is decisive:
+                    return decisive
+            except (_MissingError, DecimalException):
+                unknown = True
+        if unknown:
+            raise _MissingError
+        return not decisive
+
+    def comparison(self, node: Operation) -> bool:
+        first, second = node.arguments
+        if any(isinstance(side, Literal) and side.value is None for side in (first, second)):
+            empty = self.is_empty(first) and self.is_empty(second)
+            return empty is (node.name == "==")
+        left, right = self.evaluate(first), self.evaluate(second)
+        left, right = _as_date(first, left, right), _as_date(second, right, left)
+        tolerance = self.rule.tolerance if node.within is None else node.within
+        holds = all(_compare(node.name, a, b, tolerance) for a, b in _aligned(left, right))
+        if not holds and self.broken is None:
+            self.broken = (node, left, right)
+        return holds
+
+    def is_empty(self, node: Expression) -> bool:
+        if isinstance(node, Literal):
+            return node.value is None
+        try:
+            value = self.evaluate(node)
+        except (_MissingError, DecimalException):
+            return True
+        return value is None or value == []
+
+    def evaluate(self, node: Expression) -> Value:
+        """The value of an expression. Raises _MissingError where a part of it is absent or of no use."""
+        if isinstance(node, Literal):
+            value: Value = node.value
+            return value
+        if isinstance(node, Path):
+            return self.look_up(node)
+        arguments = node.arguments
+        if node.name == "count":
+            return Decimal(len([item for item in self.listed(arguments[0]) if item is not None]))
+        if node.name in ("sum", "min", "max"):
+            return self.fold(node)
+        if node.name == "negative":
+            return self.each(self.evaluate(arguments[0]), lambda value: -value)
+        if node.name == "abs":
+            return self.each(self.evaluate(arguments[0]), abs)
+        if node.name == "round":
+            places = self.evaluate(arguments[1]) if len(arguments) == 2 else Decimal(0)
+            if not isinstance(places, Decimal) or not 0 <= places <= 20:
+                raise _MissingError
+            step = Decimal(1).scaleb(-int(places))
+            return self.each(self.evaluate(arguments[0]), lambda value: value.quantize(step, "ROUND_HALF_UP"))
+        left, right = self.evaluate(arguments[0]), self.evaluate(arguments[1])
+        results = [_arithmetic(node.name, a, b) for a, b in _aligned(left, right)]
+        return results if isinstance(left, list) or isinstance(right, list) else results[0]
+
+    def each(self, value: Value, function: Callable[[Decimal], Decimal]) -> Value:
+        items = value if isinstance(value, list) else [value]
+        results: list[Scalar] = []
+        for item in items:
+            if not isinstance(item, Decimal):
+                raise _MissingError
+            results.append(function(item))
+        return results if isinstance(value, list) else results[0]
+
+    def listed(self, node: Expression) -> list[Scalar]:
+        value = self.evaluate(node)
+        return value if isinstance(value, list) else [value]
+
+    def fold(self, node: Operation) -> Scalar:
+        items = [item for argument in node.arguments for item in self.listed(argument)]
+        if node.name != "sum" and items and all(isinstance(item, date) for item in items):
+            days = [item.toordinal() for item in items if isinstance(item, date)]
+            return date.fromordinal(min(days) if node.name == "min" else max(days))
+        numbers = [item for item in items if isinstance(item, Decimal)]
+        if len(numbers) != len(items) or (not numbers and node.name != "sum"):
+            raise _MissingError
+        if node.name == "sum":
+            return sum(numbers, Decimal(0))
+        return min(numbers) if node.name == "min" else max(numbers)
+
+    def look_up(self, path: Path) -> Value:
+        found = list(self._walk(self.rule.node, self.value, path.steps))
+        if None in path.steps:
+            return found
+        if not found or found[0] is None:
+            raise _MissingError
+        return found[0]
+
+    def _walk(self, node: Node | None, value: Any, steps: tuple[str | None, ...]) -> Iterator[Scalar]:
+        if not steps:
+            yield _scalar(node, value)
+            return
+        step, rest = steps[0], steps[1:]
+        if step is None:
+            if not isinstance(value, list):
+                raise _MissingError
+            for item in value:
+                yield from self._walk(node.item if node else None, item, rest)
+        else:
+            inner = value.get(step) if isinstance(value, dict) else None
+            if inner is None and None in rest:
+                raise _MissingError
+            yield from self._walk(node.children.get(step) if node else None, inner, rest)
+
+
+def _scalar(node: Node | None, value: Any) -> Scalar:
+    """A leaf as the language knows it: numbers as Decimal, dates as dates, by the kind of the field."""
+    if value is None or isinstance(value, bool):
+        return value
+    if is_number(value):
+        return Decimal(value)
+    if not isinstance(value, str):
+        raise _MissingError
+    field = node.field if node else None
+    if field is not None and field.kind in ("date", "money", "number"):
+        meaning = normalise(value, field)
+        if not isinstance(meaning, date | Decimal):
+            raise _MissingError
+        return meaning
+    return value
+
+
+def _show(value: Value) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_show(item) for item in value[:5])}{', …' if len(value) > 5 else ''}]"
+    return value.isoformat() if isinstance(value, date) else show(value)

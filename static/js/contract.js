@@ -1,0 +1,23 @@
+// The contract page: Ctrl+S saves, and leaving with unsaved changes asks first.
+
+const form = document.getElementById("contract-form");
+
+if (form) {
+  const state = () => new URLSearchParams(new FormData(form)).toString();
+  // After a refused save the page holds what was typed, not what is stored.
+  let saved = document.querySelector(".field-error, .alert-danger") ? null : state();
+
+  form.addEventListener("submit", () => {
+    saved = undefined;
+  });
+  addEventListener("beforeunload", (event) => {
+    if (saved !== undefined && saved !== state()) event.preventDefault();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.code === "KeyS" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey) {
+      event.preventDefault();
+      form.requestSubmit();
+    }
+  });
+  document.querySelector(".field-error")?.closest(".form-field")?.querySelector("input, textarea")?.focus();
+}

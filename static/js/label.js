@@ -1,0 +1,424 @@
+// The labeling screen: opens documents, and ties form, document, saving and keys together.
+
+import { announce } from "./studio.js";
+import { Checks } from "./label_checks.js";
+import { DocumentView } from "./label_document.js";
+import { Form, controlOf, isLeaf, itemOf, parentOf, rowsOf, stepsOf } from "./label_form.js";
+import { gridKeys } from "./label_grid.js";
+import { chord, digitOf } from "./label_keys.js";
+import { Model } from "./label_model.js";
+import { pathOf } from "./label_paths.js";
+import { Queue } from "./label_queue.js";
+import { Status } from "./label_status.js";
+import { Sync } from "./label_sync.js";
+import { flagDialog, skipDialog, splitter } from "./label_parts.js";
+
+const $ = (id) => document.getElementById(id);
+const page = $("label");
+const model = new Model();
+const form = new Form($("form"), model, changed);
+const checks = new Checks(form, { confirm, take, remove });
+const text = new DocumentView($("document"), $("document-scroll"), { selected, clicked: (path) => form.focus(path) });
+const sync = new Sync({ user: page.dataset.user, collect, answered, stateChanged: () => status.draw() });
+const status = new Status({ sync, checks, raw: () => isRawView() });
+const queue = new Queue(page, sync);
+
+let current = null; // the document that is open
+let focusedPath = null; // the field that had the focus last: what a selection in the document fills
+let litPath = null; // the field under the pointer
+let rawEdited = false;
+
+// -- opening ----------------------------------------------------------------------------------------------------------
+
+function open(state, { push = false } = {}) {
+  if (current && state.schema !== current.schema) return location.assign(state.urls.document);
+  current = state;
+  model.open(state.entry, state.evidence);
+  sync.open(state);
+  checks.open();
+  for (const touched of form.root.querySelectorAll("[data-touched]")) delete touched.dataset.touched;
+  text.open(state.text);
+  form.fill();
+  checks.show(state);
+  showView("form");
+  $("raw-text").value = state.json;
+  drawHead();
+  status.open(state);
+  if (push) history.pushState({}, "", state.urls.document);
+  queue.opened(state);
+  restore();
+  focusedPath = null;
+  $("form-scroll").scrollTop = 0;
+  form.focusFirstEmpty();
+  drawMarks();
+  return undefined;
+}
+
+function drawHead() {
+  document.title = document.title.replace(/^.*? · Label/u, `${current.name} · Label`);
+  $("document-name").textContent = current.name;
+  $("document-page").href = current.urls.page;
+  const facts = [current.source && `from ${current.source}`, current.synthetic && "synthetic", current.holdout && "hold-out"];
+  $("document-facts").replaceChildren(...facts.filter(Boolean).map((fact) => Object.assign(document.createElement("span"), { textContent: fact })));
+  status.flags(current.tags);
+}
+
+// What an earlier tab could not save is put back, and saved.
+function restore() {
+  const left = sync.leftover();
+  if (!left || left.schema !== current.schema) return;
+  if (left.base_version > current.version || (left.entry === undefined && left.json === undefined)) return sync.forget();
+  if (left.json !== undefined) {
+    showView("json");
+    $("raw-text").value = left.json;
+    rawEdited = true;
+  } else {
+    model.checkpoint();
+    model.entry = left.entry;
+    model.evidence = left.evidence;
+    form.fill();
+  }
+  sync.version = left.base_version;
+  status.notice("What could not be saved here before was found in this browser and is put back.");
+  sync.change();
+  return undefined;
+}
+
+// -- changes ----------------------------------------------------------------------------------------------------------
+
+function changed() {
+  sync.change();
+}
+
+function collect() {
+  if (isRawView() && rawEdited) return { json: $("raw-text").value, evidence: model.evidence };
+  return { entry: model.entry, evidence: model.evidence };
+}
+
+function answered({ status: code, answer, fresh }) {
+  if (answer.syntax) return status.syntax(answer.syntax);
+  if (answer.message) return undefined;
+  if (!fresh) return undefined;
+  status.syntax("");
+  current.state = answer.state;
+  model.evidence = answer.evidence;
+  if (answer.entry !== undefined) {
+    model.checkpoint();
+    model.entry = answer.entry;
+    form.fill();
+  }
+  if (answer.merged.length || answer.clashes.length) status.merged(answer, (path) => form.titleOf(path));
+  if (!isRawView() || !rawEdited) $("raw-text").value = answer.json;
+  checks.show({ ...answer, clashes: answer.clashes.map((clash) => ({ ...clash, by: answer.merged_with })) });
+  if (answer.schema !== current.schema) {
+    status.notice("The schema was changed meanwhile. Your draft is saved; the page is loaded anew.", "warning");
+    setTimeout(() => location.reload(), 1500);
+  }
+  status.draw();
+  drawMarks();
+  return code;
+}
+
+function confirm(path, of) {
+  model.checkpoint();
+  if (of === null) delete model.evidence[path];
+  else model.evidence[path] = { ...model.evidence[path], confirmed: true, of };
+  changed();
+}
+
+function take(clash) {
+  const { node } = form.find(clash.path);
+  model.checkpoint();
+  form.put(node, clash.absent ? undefined : clash.entry);
+}
+
+function remove(path) {
+  const { node } = form.find(path);
+  model.checkpoint();
+  const inside = model.get(stepsOf(node));
+  for (const name of Object.keys(inside ?? {})) {
+    if (pathOf([...stepsOf(node), name]) === path) model.set([...stepsOf(node), name], undefined);
+  }
+  changed();
+}
+
+function step(moved) {
+  if (!moved) return;
+  const path = focusedPath;
+  form.fill();
+  if (path) form.focus(path);
+  changed();
+}
+
+// -- the document and its evidence ------------------------------------------------------------------------------------
+
+function selected(words, start, end) {
+  const node = focusedPath === null ? null : form.find(focusedPath).node;
+  if (!node || node.dataset.node !== "leaf" || ["choice", "boolean"].includes(node.dataset.shape) || isRawView()) return;
+  model.checkpoint();
+  model.evidence[focusedPath] = { start, end, by: "hand" };
+  node.dataset.touched = "";
+  const value = words.replace(/\s+/gu, " ");
+  form.put(node, node.dataset.shape === "json" ? { $json: JSON.stringify(value) } : value);
+  const control = controlOf(node);
+  control.focus();
+  control.setSelectionRange?.(value.length, value.length);
+  drawMarks();
+}
+
+function drawMarks() {
+  const marks = [];
+  const leaves = form.root.querySelectorAll('[data-node="leaf"]');
+  for (const leaf of leaves) {
+    const path = form.pathOf(leaf);
+    const place = model.evidence[path];
+    const { colour, title } = leaf.dataset;
+    const strong = path === focusedPath;
+    if (place?.start !== undefined) {
+      const tone = strong ? "strong" : path === litPath ? "lit" : "faint";
+      marks.push({ start: place.start, end: place.end, path, colour, title, tone });
+    }
+    if (!strong) continue;
+    for (const [start, end] of checks.answer.spans[path] ?? []) {
+      if (start !== place?.start) marks.push({ start, end, path, colour, title, tone: "other" });
+    }
+  }
+  text.mark(marks);
+}
+
+function reveal() {
+  const place = model.evidence[focusedPath];
+  if (place?.start !== undefined) text.reveal(place.start);
+}
+
+function cycle() {
+  const spans = checks.answer.spans[focusedPath];
+  if (!spans?.length) return announce("This value stands nowhere in the document.", "info");
+  const place = model.evidence[focusedPath];
+  const now = spans.findIndex(([start, end]) => start === place?.start && end === place?.end);
+  const [start, end] = spans[(now + 1) % spans.length];
+  model.checkpoint();
+  model.evidence[focusedPath] = { start, end };
+  checks.sides();
+  drawMarks();
+  reveal();
+  focusLine();
+  if (spans.length > 1) changed();
+  return undefined;
+}
+
+function focusLine() {
+  const node = focusedPath === null ? null : form.find(focusedPath).node;
+  status.field(node, node && isLeaf(node) ? { shown: checks.answer.shown[focusedPath], place: checks.place(focusedPath), spans: checks.answer.spans[focusedPath] } : null);
+}
+
+$("form").addEventListener("focusin", (event) => {
+  const node = event.target.closest("[data-node]");
+  if (!isLeaf(node) || !event.target.matches("[data-control]")) return;
+  focusedPath = form.pathOf(node);
+  drawMarks();
+  reveal();
+  focusLine();
+});
+$("form").addEventListener("focusout", (event) => {
+  const node = event.target.closest("[data-node]");
+  if (!isLeaf(node) || "touched" in node.dataset || node.contains(event.relatedTarget)) return;
+  if (!event.relatedTarget?.closest?.("#form")) return;
+  node.dataset.touched = "";
+  checks.show(checks.answer);
+});
+$("form").addEventListener("mouseover", (event) => {
+  const node = event.target.closest('[data-node="leaf"]');
+  const path = node ? form.pathOf(node) : null;
+  if (path === litPath) return;
+  litPath = path;
+  drawMarks();
+});
+
+// -- JSON view ----------------------------------------------------------------------------------------------------------
+
+function isRawView() {
+  return !$("raw").hidden;
+}
+
+function showView(name) {
+  $("raw").hidden = name !== "json";
+  $("form").hidden = name === "json";
+  $("focus-line").hidden = name === "json";
+  if (name === "json") rawEdited = false;
+  for (const button of document.querySelectorAll("[data-view]")) {
+    button.classList.toggle("active", button.dataset.view === name);
+    button.setAttribute("aria-pressed", String(button.dataset.view === name));
+  }
+}
+
+async function switchView(name = isRawView() ? "form" : "json") {
+  if (name === (isRawView() ? "json" : "form")) return;
+  const saved = await sync.flush();
+  if (name === "form" && rawEdited && !saved) return $("raw-text").focus();
+  showView(name);
+  if (name === "json") {
+    $("raw-text").focus();
+    $("raw-text").setSelectionRange(0, 0);
+    $("raw-text").scrollTop = 0;
+  }
+  else if (focusedPath !== null) form.focus(focusedPath);
+  else form.focusFirstEmpty();
+  status.draw();
+}
+
+$("raw-text").addEventListener("input", () => {
+  if (!rawEdited) model.checkpoint();
+  rawEdited = true;
+  changed();
+});
+
+// -- actions ------------------------------------------------------------------------------------------------------------
+
+async function submit() {
+  const { status: code, answer } = await sync.send(true);
+  if (code === 200) return go(await queue.next(), { submitted: true });
+  if (code === 409 && !answer.merged.length && !answer.clashes.length) return undefined;
+  if (code === 409) return status.say("Not submitted yet: look at what changed, then submit again.");
+  if (code === 422 && !answer.syntax) {
+    checks.tried = true;
+    if (isRawView()) await switchView("form");
+    checks.show(checks.answer);
+    status.draw();
+    const first = checks.first();
+    if (first !== undefined) form.focus(first);
+    const box = first && document.querySelector(`[data-confirm="${CSS.escape(first)}"]`);
+    if (box && !checks.seen.some((problem) => problem.path === first)) box.focus();
+    status.say(status.verdictWords());
+  }
+  return undefined;
+}
+
+function go(state) {
+  if (state) open(state, { push: true });
+}
+
+async function saveNow() {
+  if (await sync.flush()) status.say("Saved.");
+}
+
+async function follow(direction) {
+  if (!(await sync.flush()) && sync.stuck && !window.confirm(`${sync.stuck}\nGo on without saving?`)) return;
+  try {
+    const state = direction === "next" ? await queue.next() : await queue.previous();
+    if (state) go(state);
+  } catch (error) {
+    announce(error.message);
+  }
+}
+
+const dialogs = {
+  skip: skipDialog(() => current, async () => {
+    sync.forget();
+    go(await queue.next());
+  }),
+  flag: flagDialog(() => current, () => status.flags(current.tags)),
+};
+
+function atField(action) {
+  const node = focusedPath === null ? null : form.find(focusedPath).node;
+  if (node) action(node);
+}
+
+function addRow() {
+  const active = document.activeElement?.closest?.("[data-node]") ?? (focusedPath === null ? null : form.find(focusedPath).node);
+  const rows = rowsOf(active) ?? rowsOf(parentOf(active ?? form.root)) ?? form.root.querySelector('[data-node="table"], [data-node="list"]');
+  if (rows) form.addRow(rows);
+}
+
+function withRow(action) {
+  const item = document.activeElement ? itemOf(document.activeElement) : null;
+  if (!item) return false;
+  action(item);
+  return true;
+}
+
+function nothing() {
+  const rows = rowsOf(document.activeElement?.closest("[data-add-row], [data-null]"));
+  if (rows) form.toggleNull(rows);
+  else atField((node) => form.toggleNull(node) || status.say("This field is required: it cannot be left out."));
+}
+
+const ACTIONS = {
+  "Ctrl+Enter": submit,
+  "Ctrl+KeyS": saveNow,
+  "Ctrl+KeyZ": () => !isRawView() && step(model.undo()),
+  "Ctrl+Shift+KeyZ": () => !isRawView() && step(model.redo()),
+  "Ctrl+KeyY": () => !isRawView() && step(model.redo()),
+  "Alt+KeyN": () => follow("next"),
+  "Alt+KeyP": () => follow("previous"),
+  "Alt+KeyX": () => dialogs.skip(),
+  "Alt+KeyF": () => dialogs.flag(),
+  "Alt+KeyJ": () => switchView(),
+  "Alt+KeyE": cycle,
+  "Alt+KeyR": addRow,
+  "Alt+Digit0": nothing,
+  "Ctrl+KeyD": () => withRow((item) => form.duplicateRow(item)),
+  "Ctrl+Shift+Backspace": () => withRow((item) => form.deleteRow(item)),
+};
+const NATIVE_IN_RAW = new Set(["Ctrl+KeyZ", "Ctrl+Shift+KeyZ", "Ctrl+KeyY", "Ctrl+KeyD", "Ctrl+Shift+Backspace"]);
+
+document.addEventListener("keydown", (event) => {
+  if (document.querySelector("dialog[open]")) return;
+  const keys = chord(event);
+  const action = ACTIONS[keys];
+  if (action && !(isRawView() && NATIVE_IN_RAW.has(keys))) {
+    event.preventDefault();
+    action();
+    return;
+  }
+  choose(event, keys);
+});
+
+// Digits choose in a choice; Backspace and Delete empty it.
+function choose(event, keys) {
+  const control = event.target.closest?.("[data-choice]");
+  if (!control) return;
+  const leaf = control.closest("[data-node]");
+  const number = digitOf(event);
+  const empties = ["Backspace", "Delete"].includes(keys);
+  if (number === null && !empties) return;
+  event.preventDefault();
+  if (empties) {
+    model.checkpoint();
+    form.put(leaf, undefined);
+  } else if (control.tagName === "SELECT") {
+    if (control.options[number]) control.selectedIndex = number;
+    form.typed(control);
+  } else {
+    const other = leaf.querySelectorAll("[data-choice]")[number - 1];
+    other?.focus();
+    other?.click();
+  }
+}
+
+$("submit-button").addEventListener("click", submit);
+$("save-button").addEventListener("click", saveNow);
+$("skip-button").addEventListener("click", () => dialogs.skip());
+$("flag-button").addEventListener("click", () => dialogs.flag());
+$("next-button").addEventListener("click", () => follow("next"));
+$("previous-button").addEventListener("click", () => follow("previous"));
+$("verdict").addEventListener("click", async () => {
+  checks.tried = true;
+  if (isRawView()) await switchView("form");
+  checks.show(checks.answer);
+  status.draw();
+  const first = checks.first();
+  if (first !== undefined) form.focus(first);
+});
+for (const button of document.querySelectorAll("[data-view]")) button.addEventListener("click", () => switchView(button.dataset.view));
+window.addEventListener("popstate", async () => {
+  await sync.flush();
+  const response = await fetch(`${location.pathname}state/`);
+  if (response.ok && !response.redirected) open(await response.json());
+  else location.reload();
+});
+// Keys of a selection in the document belong to the field that is filled.
+gridKeys($("form"), form);
+splitter($("splitter"), $("panes"));
+open(JSON.parse($("label-state").textContent));

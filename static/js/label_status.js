@@ -1,0 +1,147 @@
+// What the screen says: saved or not, how many problems, the field that has the focus, notices.
+
+const $ = (id) => document.getElementById(id);
+const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
+
+export class Status {
+  constructor({ sync, checks, raw }) {
+    this.sync = sync;
+    this.checks = checks;
+    this.raw = raw;
+    $("notice-close").addEventListener("click", () => ($("notice").hidden = true));
+    setInterval(() => this.drawSaved(), 1000);
+  }
+
+  open(state) {
+    this.state = state;
+    $("notice").hidden = true;
+    this.syntax("");
+    if (state.held_by) {
+      this.notice(`${state.held_by} has this document open. What you both change is merged field by field.`, "warning");
+    } else if (state.author && !state.submitted) {
+      this.notice(`This is ${state.author}'s draft. You can go on with it; their version stays in the history.`);
+    } else if (state.submitted) {
+      const who = state.author ? `by ${state.author}` : state.origin === "imported" ? "with an import" : "by you";
+      this.notice(`Submitted ${who}. Changes count once you submit again.`);
+    } else if (state.state === "skipped") {
+      this.notice(`This document was skipped: ${state.skip_reason}`, "warning");
+    }
+    this.draw();
+  }
+
+  draw() {
+    if (!this.state) return;
+    this.drawSaved();
+    this.drawVerdict();
+    const words = { submitted: "Submit again", approved: "Submit again" };
+    $("submit-words").textContent = words[this.state.state] ?? "Submit";
+  }
+
+  drawSaved() {
+    const { sync } = this;
+    if (!sync.document) return;
+    const [tone, icon, words] = this.savedWords(sync);
+    $("saved").dataset.tone = tone;
+    $("saved").firstElementChild.className = `bi bi-${icon}`;
+    if ($("saved-words").textContent !== words) $("saved-words").textContent = words;
+  }
+
+  savedWords(sync) {
+    if (sync.stuck && sync.isDirty) return ["bad", "exclamation-octagon", "Not saved; kept in this browser"];
+    if (sync.ended && sync.failures) {
+      return ["bad", "exclamation-octagon", "Not saved: your session has ended. Log in again in another tab; what you typed is kept"];
+    }
+    if (sync.failures) return ["bad", "wifi-off", "Not saved: the server does not answer. Kept in this browser and tried again"];
+    if (sync.isDirty) return ["quiet", "arrow-repeat", `saving… · v${sync.version}`];
+    if (!sync.version) return ["quiet", "circle", "nothing saved yet"];
+    return ["quiet", "check2", `saved ${sync.savedAt ? since(sync.savedAt) : ""} · v${sync.version}`];
+  }
+
+  drawVerdict() {
+    const { checks } = this;
+    const bad = checks.answer.problems.length - checks.toFill.length;
+    const serious = bad || (checks.tried && checks.toFill.length);
+    const tone = serious ? "bad" : checks.toFill.length || checks.answer.warnings.length ? "warning" : "good";
+    $("verdict").dataset.tone = tone;
+    const icons = { bad: "exclamation-octagon-fill", warning: "exclamation-triangle", good: "check-circle" };
+    $("verdict").firstElementChild.className = `bi bi-${icons[tone]}`;
+    $("verdict-words").textContent = this.verdictWords();
+  }
+
+  verdictWords() {
+    const { checks } = this;
+    const other = checks.answer.warnings.length - checks.toConfirm.length;
+    const bad = checks.answer.problems.length - checks.toFill.length;
+    const parts = [
+      bad && plural(bad, "problem", "problems"),
+      checks.toFill.length && `${checks.toFill.length} to fill`,
+      checks.toConfirm.length && `${checks.toConfirm.length} to confirm`,
+      other && plural(other, "doubt", "doubts"),
+    ].filter(Boolean);
+    return parts.join(" · ") || "fits the schema";
+  }
+
+  say(words) {
+    $("announcer").textContent = "";
+    setTimeout(() => ($("announcer").textContent = words), 30);
+  }
+
+  notice(words, tone = "info") {
+    $("notice-text").textContent = words;
+    $("notice").dataset.tone = tone;
+    $("notice").hidden = false;
+  }
+
+  merged(answer, titleOf) {
+    const names = (paths) => [...new Set(paths.map(titleOf))].slice(0, 4).join(", ") || "the label";
+    const parts = [];
+    if (answer.merged.length) parts.push(`${answer.merged_with} changed ${names(answer.merged)}: taken over.`);
+    if (answer.clashes.length) {
+      parts.push(`You and ${answer.merged_with} both changed ${names(answer.clashes.map((clash) => clash.path))}: yours stays, theirs stands beside it.`);
+    }
+    this.notice(parts.join(" "), "warning");
+  }
+
+  syntax(message) {
+    const box = $("raw-message");
+    box.replaceChildren();
+    $("raw-text").toggleAttribute("aria-invalid", Boolean(message));
+    if (!message) return;
+    const line = Object.assign(document.createElement("p"), { className: "message message-problem", textContent: `This is not JSON yet: ${message}` });
+    box.append(line);
+    this.draw();
+  }
+
+  flags(tags) {
+    $("flags").replaceChildren(...tags.map((tag) => Object.assign(document.createElement("span"), { className: "tag", textContent: tag.title })));
+  }
+
+  // The line below the form: what the field with the focus is for, how it was understood, where it stands.
+  field(node, facts) {
+    const [words, side] = [$("focus-words"), $("focus-facts")];
+    words.replaceChildren();
+    side.replaceChildren();
+    if (!node) return;
+    const { title, description, hint } = node.dataset;
+    words.append(Object.assign(document.createElement("strong"), { textContent: title ?? "" }), ` ${[description, hint].filter(Boolean).join(" ")}`);
+    if (!facts) return;
+    if (facts.shown !== undefined) side.append(Object.assign(document.createElement("b"), { textContent: `= ${facts.shown}` }));
+    side.append(facts.place);
+    if (facts.spans?.length > 1) side.append(key("Alt E", "next place"));
+    if ("absentable" in node.dataset) side.append(key("Alt 0", "not in document"));
+  }
+}
+
+function key(keys, words) {
+  const element = document.createElement("span");
+  element.append(Object.assign(document.createElement("kbd"), { textContent: keys }), ` ${words}`);
+  return element;
+}
+
+function since(moment) {
+  const seconds = Math.max(0, Math.round((Date.now() - moment) / 1000));
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86400)} d ago`;
+}

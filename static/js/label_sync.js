@@ -1,0 +1,196 @@
+// Saving: a draft within a second of every change, one request at a time, and nothing lost when it fails.
+//
+// What is not yet saved lies in localStorage too, with the version it was made from. After a failure it is sent again,
+// after a crash it is found when the document is opened; the server merges it with whatever was saved meanwhile.
+
+const PAUSE = 400; // ms without a change before a draft is sent
+const LONGEST = 900; // ms after the first change at the latest
+const RETRIES = [1500, 3000, 6000, 12000, 30000];
+
+export class Sync {
+  constructor({ user, collect, answered, stateChanged }) {
+    this.user = user;
+    this.collect = collect;
+    this.answered = answered;
+    this.stateChanged = stateChanged;
+    this.document = null;
+    this.running = null;
+    window.addEventListener("online", () => this.isDirty && this.send());
+    window.addEventListener("pagehide", () => this.leave());
+  }
+
+  open(state) {
+    clearTimeout(this.timer);
+    this.document = state;
+    this.version = state.version;
+    this.edits = 0;
+    this.acknowledged = 0;
+    this.failures = 0;
+    this.seconds = 0;
+    this.stuck = "";
+    this.savedAt = state.saved_at ? new Date(state.saved_at) : null;
+    this.stateChanged();
+  }
+
+  get isDirty() {
+    return this.edits !== this.acknowledged;
+  }
+
+  get key() {
+    return `label-${this.user}-${this.document.id}`;
+  }
+
+  // Unsaved work of this document that an earlier tab or a failed save left behind.
+  leftover() {
+    try {
+      return JSON.parse(localStorage.getItem(this.key));
+    } catch {
+      return null;
+    }
+  }
+
+  change() {
+    const now = Date.now();
+    if (!this.isDirty) this.firstEdit = now;
+    this.edits += 1;
+    this.stuck = "";
+    this.schedule(Math.max(0, Math.min(PAUSE, this.firstEdit + LONGEST - now)));
+    this.stateChanged();
+  }
+
+  schedule(delay) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.send(), delay);
+  }
+
+  // Saves now what is not saved; resolves to whether everything is.
+  async flush() {
+    clearTimeout(this.timer);
+    if (this.running) await this.running;
+    if (this.isDirty) await this.send();
+    return !this.isDirty;
+  }
+
+  async send(submit = false) {
+    clearTimeout(this.timer);
+    while (this.running) await this.running;
+    if (!submit && !this.isDirty) return { status: 200 };
+    this.running = this.request(submit);
+    try {
+      return await this.running;
+    } finally {
+      this.running = null;
+      this.stateChanged();
+    }
+  }
+
+  async request(submit) {
+    const { document } = this;
+    const sent = this.edits;
+    this.firstEdit = Date.now();
+    const body = this.body(submit);
+    this.keep(body);
+    this.stateChanged();
+    let response;
+    let answer;
+    try {
+      response = await fetch(document.urls.save, { method: "POST", headers: headers(), body: JSON.stringify(body) });
+      if (response.redirected || response.status >= 500 || [403, 429].includes(response.status)) throw new Refusal(response);
+      answer = await response.json();
+    } catch (error) {
+      this.failed(error);
+      return { status: 0 };
+    }
+    if (document !== this.document) return { status: -1 };
+    if (answer.message || answer.syntax) {
+      this.stuck = answer.message ?? answer.syntax;
+      this.answered({ status: response.status, answer, fresh: sent === this.edits });
+      return { status: response.status, answer };
+    }
+    this.failures = 0;
+    this.seconds = Math.max(0, this.seconds - body.seconds);
+    this.savedAt = new Date();
+    const fresh = sent === this.edits;
+    // Merged while the person typed on: the next save starts from the old version again, and is merged as a whole.
+    if (fresh || !answer.merged.length) {
+      this.version = answer.version;
+      this.acknowledged = sent;
+    }
+    if (fresh) this.forget();
+    else this.schedule(PAUSE);
+    this.answered({ status: response.status, answer, fresh });
+    return { status: response.status, answer };
+  }
+
+  body(submit) {
+    return {
+      ...this.collect(),
+      base_version: this.version,
+      schema: this.document.schema,
+      seconds: Math.min(600, Math.round(this.seconds)),
+      submit,
+    };
+  }
+
+  failed(error) {
+    const wait = RETRIES[Math.min(this.failures, RETRIES.length - 1)];
+    this.failures += 1;
+    this.ended = error instanceof Refusal && (error.response.redirected || error.response.status === 403);
+    // A submit that failed is not repeated by itself, but its value is saved as a draft.
+    if (!this.isDirty) this.edits += 1;
+    this.schedule(wait);
+    this.stateChanged();
+  }
+
+  keep(body) {
+    try {
+      localStorage.setItem(this.key, JSON.stringify({ ...body, at: new Date().toISOString() }));
+    } catch {
+      // Full or forbidden: the retries go on without it.
+    }
+  }
+
+  forget() {
+    localStorage.removeItem(this.key);
+  }
+
+  // The tab goes away: the last changes leave with it, and the document is free for others.
+  leave() {
+    if (!this.document) return;
+    const options = { method: "POST", headers: headers(), keepalive: true };
+    if (this.isDirty) {
+      const body = this.body(false);
+      this.keep(body);
+      fetch(this.document.urls.save, { ...options, body: JSON.stringify(body) }).catch(() => {});
+    } else if (this.isUntouched) {
+      fetch(this.document.urls.release, options).catch(() => {});
+    }
+  }
+
+  // Nobody has begun to label it: others may have it. What has been begun stays with its person until the lock expires.
+  get isUntouched() {
+    return this.document.state === "new" && !this.edits;
+  }
+}
+
+class Refusal extends Error {
+  constructor(response) {
+    super(String(response.status));
+    this.response = response;
+  }
+}
+
+// The cookie is read each time: a login in another tab renews the token.
+export function headers() {
+  const token = /(?:^|; )csrftoken=([^;]+)/u.exec(document.cookie)?.[1];
+  const drawn = JSON.parse(document.body.getAttribute("hx-headers"))["x-csrftoken"];
+  return { "content-type": "application/json", "x-csrftoken": token ?? drawn };
+}
+
+export async function post(url, body) {
+  const response = await fetch(url, { method: "POST", headers: headers(), body: JSON.stringify(body) });
+  if (response.redirected) throw new Error("Your session has ended. Log in again in another tab.");
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.message ?? `The server answered with ${response.status}.`);
+  return answer;
+}

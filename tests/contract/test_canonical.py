@@ -1,0 +1,68 @@
+"""One value has one text: schema order, no white space, digits as they are, one way to write absence."""
+
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import given
+
+from slmstudio.contract.schema import compile_schema, loads
+from tests.contract.samples import (
+    INVOICE_SCHEMA,
+    SEED_GOLD,
+    SEED_SCHEMA,
+    SEED_TARGET,
+    json_values,
+    object_schema,
+    schemas_with_values,
+)
+
+
+def test_the_seed_example() -> None:
+    turned = dict(reversed(SEED_GOLD.items()))
+    assert compile_schema(SEED_SCHEMA).canonical(turned) == SEED_TARGET
+
+
+def test_rows_are_ordered_too_and_unknown_names_come_last() -> None:
+    compiled = compile_schema(INVOICE_SCHEMA)
+    value = {"zz": 1, "total": 3, "line_items": [{"amount": Decimal("3.0"), "name": "x"}], "number": "7"}
+    assert list(compiled.ordered(value)) == ["number", "line_items", "total", "zz"]
+    assert compiled.canonical(value) == (
+        '{"number":"7","issued":null,"due":null,"currency":null,"line_items":[{"name":"x","amount":3.0}],"total":3,"zz":1}'
+    )
+
+
+def test_missing_and_null_are_one_absence() -> None:
+    compiled = compile_schema(object_schema({"a": {"type": ["string", "null"]}, "b": {"type": "string"}, "c": {}}))
+    assert compiled.canonical({"b": None}) == compiled.canonical({"a": None}) == '{"a":null}'
+
+
+def test_a_null_that_is_invalid_where_it_is_required_is_not_hidden() -> None:
+    compiled = compile_schema(object_schema({"a": {"type": "string"}}, required=["a"]))
+    assert compiled.canonical({"a": None}) == '{"a":null}'
+
+
+def test_absence_is_left_alone_where_presence_has_consequences() -> None:
+    schema = object_schema({"a": {"type": ["string", "null"]}, "b": {}}, dependentRequired={"a": ["b"]})
+    assert compile_schema(schema).canonical({}) == "{}"
+
+
+@given(schemas_with_values())
+def test_canonical_texts_are_valid_and_stable(pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    schema, value = pair
+    compiled = compile_schema(schema)
+    text = compiled.canonical(value)
+    again, problems = compiled.check(text)
+    assert problems == []
+    assert compiled.canonical(again) == text
+    assert compiled.canonical(dict(reversed(value.items()))) == text
+
+
+@given(schemas_with_values())
+def test_ordering_changes_nothing_but_the_order(pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    schema, value = pair
+    assert compile_schema(schema).ordered(value) == value
+
+
+@given(json_values)
+def test_any_json_value_has_a_text(value: Any) -> None:
+    assert type(loads(compile_schema(INVOICE_SCHEMA).canonical(value))) is type(value)

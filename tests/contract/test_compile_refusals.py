@@ -1,0 +1,109 @@
+"""A schema that cannot be worked with is refused with the place and a reason in words."""
+
+from typing import Any
+
+import pytest
+
+from slmstudio.contract.schema import SchemaError, compile_schema
+from tests.contract.samples import SEED_SCHEMA, object_schema
+
+
+def _nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        schema = object_schema({"a": schema})
+    return schema
+
+
+RECURSIVE = object_schema({"a": {"$ref": "#/$defs/n"}}, **{"$defs": {"n": object_schema({"b": {"$ref": "#/$defs/n"}})}})
+
+
+@pytest.mark.parametrize(
+    ("schema", "path", "words"),
+    [
+        ([], "", "must be a JSON object"),
+        ("text", "", "must be a JSON object"),
+        ({"type": "object"}, "properties", "at least one field"),
+        ({"type": "array", "items": {}}, "type", "must be an object"),
+        (object_schema({"a": 3}), "properties.a", "object, true or false"),
+        ({"type": "object", "properties": []}, "properties", "object of schemas"),
+        (object_schema({"a": {"type": "strng"}}), "properties.a.type", "must be one of string, number"),
+        (object_schema({"a": {"nullable": True}}), "properties.a.nullable", '["string", "null"]'),
+        (object_schema({"a": {"requird": []}}), "properties.a.requird", "not a keyword"),
+        (object_schema({"a": {"format": "dat"}}), "properties.a.format", "use one of date"),
+        (object_schema({"a": {"enum": []}}), "properties.a.enum", "at least one value"),
+        (object_schema({"a": {"minLength": -1}}), "properties.a.minLength", "at least 0"),
+        (object_schema({"a": {"allOf": []}}), "properties.a.allOf", "at least 1 entry"),
+        (object_schema({"a": {"multipleOf": 0}}), "properties.a.multipleOf", "more than 0"),
+        (object_schema({"a": {"$ref": "https://example.com/s"}}), "properties.a.$ref", "nothing is fetched"),
+        (object_schema({"a": {"$ref": "other.json#/a"}}), "properties.a.$ref", "nothing is fetched"),
+        (object_schema({"a": {"$ref": "#/$defs/no"}}), "properties.a.$ref", "is not in this schema"),
+        (
+            object_schema({"a": {"$ref": "#/properties/b/title"}, "b": {"title": "B"}}),
+            "properties.a.$ref",
+            "not a schema",
+        ),
+        (object_schema({"a": {"$ref": "#"}}), "properties.a.$ref", "back to itself"),
+        (RECURSIVE, "$defs.n.properties.b.$ref", "back to itself"),
+        (object_schema({"a": {"$id": "x"}}), "properties.a.$id", "only the whole schema"),
+        (object_schema({"a": {}}, **{"$schema": "https://example.com/mine"}), "$schema", "json-schema.org"),
+        (object_schema({"a": {"pattern": "(?=a)b"}}), "properties.a.pattern", "look-around"),
+        (object_schema({"a": {"pattern": r"(a)\1"}}), "properties.a.pattern", "back-references"),
+        (object_schema({"a": {"pattern": "(a{1000}){1000}"}}), "properties.a.pattern", "repetitions"),
+        (object_schema({"a": {"patternProperties": {"(": {}}}}), "properties.a.patternProperties.(", "pattern"),
+        (object_schema({"a": {"x-slm": {"kind": "currency"}}}), "properties.a.x-slm.kind", "must be one of: exact"),
+        (object_schema({"a": {"x-slm": {"knd": "money"}}}), "properties.a.x-slm.knd", "not an option of x-slm"),
+        (object_schema({"a": {"x-slm": {"cost": -1}}}), "properties.a.x-slm.cost", "at least 0"),
+        (object_schema({"a": {"x-slm": {"locale": "xx_YY"}}}), "properties.a.x-slm.locale", "not a locale"),
+        (object_schema({"a": {"type": "number", "x-slm": {"kind": "date"}}}), "a.x-slm", "does not suit"),
+        (object_schema({"a": {"type": "boolean", "x-slm": {"kind": "money"}}}), "a.x-slm", "does not suit"),
+        (object_schema({"a": {}}, **{"x-slm": {"invariants": ["a =="]}}), "the schema.x-slm", "cannot be read"),
+        (object_schema({"a": {}}, **{"x-slm": {"invariants": ["b > 1"]}}), "the schema.x-slm", "not in the schema"),
+        (_nested(40), "", "at most 64 deep"),
+        ({"type": "object", "properties": {"a": {"default": {1, 2}}}}, "", "not JSON"),
+        (object_schema({"a": {"title": "x" * 1_000_001}}), "", "longer than 1,000,000"),
+    ],
+)
+def test_refused(schema: Any, path: str, words: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        compile_schema(schema)
+    assert caught.value.path == path
+    assert words in caught.value.message
+
+
+def test_a_schema_that_unfolds_without_end_in_sight_is_refused() -> None:
+    defs: dict[str, Any] = {
+        f"d{i}": object_schema({"a": {"$ref": f"#/$defs/d{i + 1}"}, "b": {"$ref": f"#/$defs/d{i + 1}"}})
+        for i in range(40)
+    }
+    defs["d40"] = {"type": "string"}
+    with pytest.raises(SchemaError, match="more than 20,000 parts"):
+        compile_schema(object_schema({"a": {"$ref": "#/$defs/d0"}}, **{"$defs": defs}))
+
+
+def test_compiling_twice_gives_the_same_object() -> None:
+    first = compile_schema(SEED_SCHEMA)
+    assert compile_schema(dict(SEED_SCHEMA)) is first
+    assert len(first.hash) == 64
+    turned = {**SEED_SCHEMA, "properties": dict(reversed(SEED_SCHEMA["properties"].items()))}
+    assert compile_schema(turned).hash != first.hash
+
+
+def test_the_schema_that_was_compiled_cannot_be_changed_from_outside() -> None:
+    schema = object_schema({"a": {"type": "string"}})
+    compiled = compile_schema(schema)
+    schema["properties"]["a"]["type"] = "number"
+    assert compiled.validate({"a": "text"}) == []
+
+
+def test_older_drafts_and_shared_definitions_are_welcome() -> None:
+    schema = object_schema(
+        {"a": {"$ref": "#/definitions/money"}},
+        **{
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "$id": "https://example.com/invoice",
+            "definitions": {"money": {"type": "number"}},
+        },
+    )
+    assert compile_schema(schema).validate({"a": "x"})
+    assert compile_schema(schema).fields[0].kind == "number"

@@ -1,0 +1,101 @@
+"""A value is found in a document by what it means, and not where it is not."""
+
+import time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slmstudio.contract.evidence import find, present
+from slmstudio.contract.schema import compile_schema
+from tests.contract.samples import SEED_GOLD, SEED_SCHEMA, SEED_TEXT, field, texts
+
+DATE = {"type": "string", "format": "date"}
+TEXT = {"type": "string"}
+MONEY = {"type": "number", "x-slm": {"kind": "money", "locale": "en_US"}}
+NUMBER = {"type": "number"}
+
+
+def test_the_seed_example() -> None:
+    found = {leaf.name: [span.text for span in find(SEED_GOLD[leaf.name], leaf, SEED_TEXT)] for leaf in SEED.fields}
+    assert found == {
+        "invoice_id": ["A-1029"],
+        "date": ["Jan 14, 2026"],
+        "vendor": ["Acme Supplies"],
+        "total_amount": ["USD 1,248.50"],
+    }
+
+
+SEED = compile_schema(SEED_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "text", "found"),
+    [
+        (TEXT, "Acme Supplies", "at Acme\n  Supplies, Acme Supplies", ["Acme Supplies"]),
+        (TEXT, "Acme Supplies", "at ACME\n SUPPLIES.", ["ACME\n SUPPLIES"]),
+        (TEXT, "A.B.C. Sdn Bhd", "ABC SDN. BHD", ["ABC SDN. BHD"]),
+        (TEXT, "Acme", "Acmeville", []),
+        (TEXT, "INV-100", "1NV-1OO", ["1NV-1OO"]),
+        (TEXT, "10", "IO", []),
+        (TEXT, "12", "1.2 and 3,12", []),
+        (TEXT, "Straße 5", "STRASSE 5", ["STRASSE 5"]),
+        (TEXT, "€", "5 €", ["€"]),
+        (TEXT, "", "x", []),
+        (TEXT, "a", "a b a", ["a", "a"]),
+        (
+            TEXT,
+            "NO 3, JALAN RIA 5, 81100 JOHOR",
+            "NO 3\nTel 07-1\nJALAN RIA 5\nFax 2\n81100 JOHOR",
+            ["NO 3", "JALAN RIA 5", "81100 JOHOR"],
+        ),
+        (TEXT, "JOHOR NO 5 RIA", "NO 3\nJALAN RIA 5\n81100 JOHOR", []),
+        (DATE, "2026-01-14", "on 14/01/2026, 14 Jan 2026 or 2026-01-15", ["14/01/2026", "14 Jan 2026"]),
+        (DATE, "2026-02-01", "01/02/2026", ["01/02/2026"]),
+        (DATE, "2026-01-02", "01/02/2026", ["01/02/2026"]),
+        ({**DATE, "x-slm": {"date_order": "DMY"}}, "2026-01-02", "01/02/2026", []),
+        ({**TEXT, "x-slm": {"kind": "date"}}, "9 Jan 2019", "09-01-2019", ["09-01-2019"]),
+        (MONEY, Decimal("1248.5"), "1,248.50 and 1248.50", ["1,248.50", "1248.50"]),
+        (MONEY, Decimal("1248"), "1.248", []),
+        (NUMBER, Decimal("1248"), "1.248", ["1.248"]),
+        (MONEY, Decimal("-12.50"), "(12.50) 12.50", ["(12.50)"]),
+        (MONEY, Decimal("12.50"), "12.50-", ["12.50-"]),
+        (MONEY, Decimal("12.50"), "l2.5O", ["l2.5O"]),
+        (MONEY, Decimal("12.50"), "112.50 12.505", []),
+        (MONEY, 0, "0.00", ["0.00"]),
+        ({"type": "integer"}, 3, "3 pcs of A3", ["3"]),
+        ({**TEXT, "x-slm": {"kind": "money"}}, "RM 31.00", "TOTAL 31.00", ["31.00"]),
+        ({"type": "boolean"}, True, "true", []),
+        (TEXT, None, "null", []),
+    ],
+)
+def test_found(schema: dict[str, Any], value: Any, text: str, found: list[str]) -> None:
+    spans = find(value, field(schema), text)
+    assert [span.text for span in spans] == found
+    assert all(text[span.start : span.end] == span.text for span in spans)
+    assert present(value, field(schema), text) == bool(found)
+
+
+@given(texts, texts, texts)
+def test_a_text_between_blanks_is_always_found(before: str, value: str, after: str) -> None:
+    spans = find(value, field(TEXT), f"{before} {value} {after}")
+    assert spans or not value.strip()
+
+
+@given(st.text(max_size=60), st.text(max_size=60) | st.text("0123456789.,-/OIl ", max_size=60))
+def test_spans_are_stretches_of_the_document(value: str, text: str) -> None:
+    for schema in (TEXT, DATE, {**TEXT, "x-slm": {"kind": "money"}}, {**TEXT, "x-slm": {"kind": "address"}}):
+        for span in find(value, field(schema), text):
+            assert text[span.start : span.end] == span.text != ""
+
+
+def test_large_documents_take_bounded_time() -> None:
+    text = "l1O0 12.50 01/02/2026 aaaa " * 40_000
+    start = time.perf_counter()
+    assert len(find("aaaa", field(TEXT), text)) == 50
+    assert not present("2020-01-01", field(DATE), text)
+    assert not present(Decimal("99.99"), field(MONEY), text)
+    assert not present("nowhere to be found at all", field(TEXT), text)
+    assert time.perf_counter() - start < 15

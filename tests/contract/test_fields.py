@@ -1,0 +1,103 @@
+"""The leaves of a schema, their order, and what is assumed where x-slm says nothing."""
+
+from typing import Any
+
+import pytest
+
+from slmstudio.contract.schema import compile_schema, join, pattern_of, split
+from tests.contract.samples import INVOICE_SCHEMA, field, object_schema, one
+
+
+def test_leaves_in_schema_order() -> None:
+    assert [item.pattern for item in compile_schema(INVOICE_SCHEMA).fields] == [
+        "number",
+        "issued",
+        "due",
+        "currency",
+        "paid",
+        "line_items[].name",
+        "line_items[].quantity",
+        "line_items[].amount",
+        "tags[]",
+        "total",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("schema", "type_", "kind", "evidence"),
+    [
+        ({"type": "string"}, "string", "text", "expected"),
+        ({"type": "string", "format": "date"}, "string", "date", "expected"),
+        ({"type": "string", "format": "email"}, "string", "exact", "expected"),
+        ({"type": "number"}, "number", "number", "expected"),
+        ({"type": "integer"}, "integer", "exact", "expected"),
+        ({"type": "boolean"}, "boolean", "exact", "none"),
+        ({"type": "string", "enum": ["a"]}, "string", "class", "none"),
+        ({"enum": [1, 2]}, "integer", "class", "none"),
+        ({"const": "x"}, "string", "exact", "none"),
+        ({"type": "string", "x-slm": {"kind": "free"}}, "string", "free", "none"),
+        ({"type": "number", "x-slm": {"kind": "money", "evidence": "required"}}, "number", "money", "required"),
+        ({"type": "object"}, "object", "exact", "none"),
+        ({"type": "array"}, "array", "exact", "none"),
+        ({}, "any", "exact", "none"),
+        ({"type": ["string", "number"]}, "any", "exact", "none"),
+        ({"type": ["integer", "number"]}, "number", "number", "expected"),
+    ],
+)
+def test_defaults(schema: dict[str, Any], type_: str, kind: str, evidence: str) -> None:
+    leaf = field(schema)
+    assert (leaf.type, leaf.kind, leaf.evidence) == (type_, kind, evidence)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": ["string", "null"]},
+        {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        {"oneOf": [{"type": "null"}, {"type": "string"}]},
+        {"anyOf": [{"$ref": "#/$defs/t"}, {"type": "null"}]},
+    ],
+)
+def test_ways_to_write_or_null(schema: dict[str, Any]) -> None:
+    leaf = one(schema, **{"$defs": {"t": {"type": "string"}}}).fields[0]
+    assert (leaf.type, leaf.nullable) == ("string", True)
+
+
+def test_a_choice_is_nullable_only_where_null_is_among_its_values() -> None:
+    assert field({"enum": ["a", None]}).nullable
+    assert field({"enum": ["a", None]}).enum == ("a",)
+    assert not field({"type": ["string", "null"], "enum": ["a"]}).nullable
+    assert field({"anyOf": [{"enum": ["a"]}, {"type": "null"}]}).nullable
+
+
+def test_references_and_all_of_are_followed() -> None:
+    schema = object_schema(
+        {"a": {"$ref": "#/$defs/address"}, "b": {"allOf": [{"$ref": "#/$defs/address"}], "title": "Billing"}},
+        **{"$defs": {"address": object_schema({"city": {"type": "string"}}, required=["city"])}},
+    )
+    assert [(leaf.pattern, leaf.required) for leaf in compile_schema(schema).fields] == [
+        ("a.city", True),
+        ("b.city", True),
+    ]
+
+
+def test_options_reach_the_field() -> None:
+    options = {"kind": "date", "date_order": "MDY", "locale": "de_DE", "cost": 2.5, "hint": "as printed"}
+    leaf = field({"type": "string", "title": "Day", "description": "of issue", "x-slm": options})
+    assert (leaf.title, leaf.description, leaf.kind) == ("Day", "of issue", "date")
+    assert (leaf.date_order, leaf.locale, leaf.cost, leaf.hint) == ("MDY", "de_DE", 2.5, "as printed")
+
+
+def test_names_become_titles() -> None:
+    schema = object_schema({"total_amount": {}, "invoiceNumber": {}, "GST-id": {}})
+    assert [leaf.title for leaf in compile_schema(schema).fields] == ["Total amount", "Invoice number", "GST id"]
+
+
+def test_paths_round_trip_even_with_odd_names() -> None:
+    path = ""
+    steps = ("a", 3, "x.y", 'q"[]', "tür", 0)
+    for step in steps:
+        path = join(path, step)
+    assert path == 'a[3]["x.y"]["q\\"[]"].tür[0]'
+    assert split(path) == steps
+    assert pattern_of("rows[12].cells[0].v") == "rows[].cells[].v"

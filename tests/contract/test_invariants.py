@@ -1,0 +1,220 @@
+"""Invariants: the little language, what holds, what breaks, what cannot be decided, and no more."""
+
+import contextlib
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slmstudio.contract.invariants import ExpressionError, check, declared, parse
+from slmstudio.contract.schema import Problem, compile_schema
+from tests.contract.samples import INVOICE_SCHEMA, anything, object_schema
+
+ROW = object_schema(
+    {"name": {"type": "string"}, "qty": {"type": "number"}, "price": {"type": "number"}, "sum": {"type": "number"}}
+)
+PROPERTIES: dict[str, Any] = {
+    "rows": {"type": "array", "items": ROW},
+    "net": {"type": "number"},
+    "tax": {"type": ["number", "null"]},
+    "total": {"type": "number"},
+    "issued": {"type": "string", "format": "date"},
+    "due": {"type": ["string", "null"], "format": "date"},
+    "paper": {"type": "string", "x-slm": {"kind": "date", "date_order": "DMY"}},
+    "printed": {"type": "string", "x-slm": {"kind": "money", "locale": "en_US"}},
+    "kind": {"type": "string"},
+    "paid": {"type": "boolean"},
+    "odd name": {"type": "number"},
+}
+VALUE = {
+    "rows": [
+        {"name": "a", "qty": 2, "price": Decimal("1.50"), "sum": Decimal("3.00")},
+        {"name": "b", "qty": 1, "price": Decimal("4"), "sum": Decimal("4.00")},
+    ],
+    "net": Decimal("7.00"),
+    "total": Decimal("7.42"),
+    "issued": "2026-01-14",
+    "due": "2026-02-13",
+    "paper": "14/01/2026",
+    "printed": "RM 7.42",
+    "kind": "invoice",
+    "paid": False,
+    "odd name": 3,
+}
+
+
+def _holds(rule: str, **options: Any) -> bool:
+    schema = object_schema(PROPERTIES, **{"x-slm": {"invariants": [rule], **options}})
+    return not check(compile_schema(schema), VALUE)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "sum(rows[].sum) == net",
+        "sum(rows[].qty * rows[].price) == net",
+        "count(rows[].sum) == 2",
+        "max(rows[].sum) == 4 and min(rows[].sum) == 3",
+        "rows[].sum > 0",
+        "rows[].qty * rows[].price == rows[].sum",
+        "total == net + 0.42",
+        "total - net == 0.42",
+        "-net == 0 - 7",
+        "net * 2 / 2 == 7",
+        "net == total within 0.42",
+        "round(total, 1) == 7.4",
+        "abs(net - total) < 0.5",
+        "2 + 3 * 4 == 14 and (2 + 3) * 4 == 20",
+        "due >= issued",
+        "due == issued + 30",
+        "due - issued == 30",
+        'issued >= "2026-01-01"',
+        "paper == issued",
+        "printed == total",
+        'kind == "invoice"',
+        'kind != "receipt"',
+        "paid == false",
+        "tax == null",
+        "due != null",
+        "tax == null or tax > 0",
+        "not (net > total)",
+        '["odd name"] == 3',
+    ],
+)
+def test_holds(rule: str) -> None:
+    assert _holds(rule)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "sum(rows[].sum) == total",
+        "count(rows[].sum) > 2",
+        "rows[].sum >= 4",
+        "total == net within 0.41",
+        "due < issued",
+        "due <= issued + 29",
+        'kind == "Invoice"',
+        "paid == true",
+        "tax != null",
+        "due == null",
+        "net > total or net == 0",
+        "net < total and net == 0",
+        "not (net < total)",
+        "net != 7",
+        '["odd name"] == 4',
+    ],
+)
+def test_breaks(rule: str) -> None:
+    assert not _holds(rule)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["tax > 100", "tax + net == 0", "net / 0 == 1", "kind > 3", "issued == 5", "net + tax == total", 'issued > "soon"'],
+)
+def test_what_cannot_be_decided_holds(rule: str) -> None:
+    assert _holds(rule)
+    assert _holds(f"not ({rule})")
+
+
+def test_an_unknown_part_decides_only_where_the_rest_does_not() -> None:
+    assert not _holds("tax > 0 and net == 0")
+    assert _holds("tax > 0 and net == 7")
+    assert _holds("tax > 0 or net == 0")
+
+
+def test_tolerance_from_the_object_and_from_the_rule() -> None:
+    assert _holds("total == net", tolerance=0.42)
+    assert not _holds("total == net", tolerance=0.41)
+    assert not _holds("total == net within 0.1", tolerance=0.42)
+    assert _holds("net >= total", tolerance=0.42)
+    schema = object_schema(PROPERTIES, **{"x-slm": {"invariants": [{"rule": "total == net", "tolerance": 0.5}]}})
+    assert check(schema, VALUE) == []
+
+
+def test_the_problem_stands_at_the_field_and_says_both_sides() -> None:
+    value = {
+        "number": "1",
+        "total": 5,
+        "issued": "2026-02-01",
+        "due": "2026-01-01",
+        "line_items": [{"name": "x", "amount": 4}],
+    }
+    assert check(compile_schema(INVOICE_SCHEMA), value) == [
+        Problem(
+            "total",
+            "invariant",
+            "breaks the rule sum(line_items[].amount) == total: the left side is 4, the right side 5",
+        ),
+        Problem(
+            "due", "invariant", "breaks the rule due >= issued: the left side is 2026-01-01, the right side 2026-02-01"
+        ),
+    ]
+
+
+def test_rules_of_rows_are_checked_row_by_row_with_their_own_words() -> None:
+    rules = {"x-slm": {"invariants": [{"rule": "qty * price == sum", "message": "the line does not add up"}]}}
+    schema = object_schema({"rows": {"type": "array", "items": {**ROW, **rules}}})
+    value = {"rows": [{"qty": 1, "price": 2, "sum": 2}, {"qty": 1, "price": 2, "sum": 3}, {"qty": 1, "price": 2}]}
+    assert check(schema, value) == [Problem("rows[1].sum", "invariant", "the line does not add up")]
+
+
+def test_money_is_summed_exactly() -> None:
+    value = {"number": "1", "total": Decimal("0.30"), "line_items": [{"name": "x", "amount": Decimal("0.10")}] * 3}
+    assert check(INVOICE_SCHEMA, value) == []
+
+
+def test_an_empty_list_sums_to_nothing_and_a_missing_one_is_unknown() -> None:
+    assert [problem.path for problem in check(INVOICE_SCHEMA, {"line_items": [], "total": 1})] == ["total"]
+    assert check(INVOICE_SCHEMA, {"total": 1}) == []
+
+
+def test_declared() -> None:
+    assert declared(compile_schema(INVOICE_SCHEMA))
+    assert not declared(compile_schema(object_schema({"a": {}})))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "missing before 'the end'"),
+        ("a", "must compare"),
+        ("a + b", "must compare"),
+        ("a == ", "missing before 'the end'"),
+        ("a = b", "not understood"),
+        ("a == b == c", "write two comparisons with 'and'"),
+        ("(a == b", "')' is missing"),
+        ("a == b)", "not expected"),
+        ("a == (b == c)", "must compare"),
+        ("eval(a) == 1", "is not a function"),
+        ("sum(a, b) == 1", "takes 1 values"),
+        ("__import__('os') == 1", "not understood"),
+        ("a.__class__() == 1", "is not a function"),
+        ("a ** b == 1", "missing before '*'"),
+        ("a == b within c", "a number must follow"),
+        ("a; b == 1", "not understood"),
+        ("a[0] == 1", "not understood"),
+        ("(" * 150 + "1 == 1" + ")" * 40, "nested more than 20"),
+        ("-" * 150 + "1 == 1", "nested more than 20"),
+        ("1 + " * 300 + "1 == 1", "longer than 200"),
+    ],
+)
+def test_what_is_not_the_language_is_refused_in_words(text: str, words: str) -> None:
+    with pytest.raises(ExpressionError, match=r".") as caught:
+        parse(text)
+    assert words in str(caught.value)
+
+
+@given(st.text("ab.[]()+-*/<>=!\"' 0123456789sumwithinandornotnull,", max_size=40) | st.text(max_size=40))
+def test_any_text_is_a_rule_or_an_error(text: str) -> None:
+    with contextlib.suppress(ExpressionError):
+        assert parse(text).paths() is not None
+
+
+@given(anything)
+def test_any_value_gets_an_answer(value: Any) -> None:
+    assert isinstance(check(INVOICE_SCHEMA, value), list)
+    assert isinstance(check(INVOICE_SCHEMA, {"line_items": value, "total": value, "due": value, "issued": value}), list)

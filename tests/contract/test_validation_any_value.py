@@ -1,0 +1,73 @@
+"""validate and check answer for any value and any text, in bounded time, and agree with jsonschema on plain values."""
+
+import time
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from slmstudio.contract.schema import MAX_PROBLEMS, compile_schema
+from tests.contract.samples import INVOICE_SCHEMA, anything, json_values, object_schema, one, schemas_with_values
+
+INVOICE = compile_schema(INVOICE_SCHEMA)
+
+
+@given(anything)
+def test_any_python_value_gets_an_answer(value: Any) -> None:
+    for problem in INVOICE.validate(value):
+        assert problem.message
+
+
+@given(st.text() | st.binary())
+def test_any_text_gets_an_answer(text: str | bytes) -> None:
+    value, problems = INVOICE.check(text)
+    assert problems or isinstance(value, dict)
+
+
+@given(schemas_with_values())
+def test_values_made_for_a_schema_are_valid(pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    schema, value = pair
+    assert compile_schema(schema).validate(value) == []
+
+
+PLAIN = object_schema(
+    {
+        "a": {"type": "string", "maxLength": 3},
+        "b": {"type": ["integer", "null"], "minimum": 3},
+        "c": {"type": "array", "items": {"enum": [1, "x", None, False]}, "uniqueItems": True},
+        "d": {"oneOf": [{"type": "integer"}, {"const": "y"}]},
+    },
+    required=["a"],
+    additionalProperties=False,
+)
+_plain = st.none() | st.booleans() | st.integers(-5, 5) | st.text("xy", max_size=4)
+_documents = st.dictionaries(st.sampled_from("abcde"), _plain | st.lists(_plain, max_size=3), max_size=5)
+
+
+@given(_documents)
+def test_valid_means_what_jsonschema_means(value: Any) -> None:
+    assert (compile_schema(PLAIN).validate(value) == []) == Draft202012Validator(PLAIN).is_valid(value)
+
+
+@given(json_values)
+def test_the_same_problem_is_never_reported_twice(value: Any) -> None:
+    problems = INVOICE.validate(value)
+    assert len(set(problems)) == len(problems)
+
+
+def test_hostile_values_take_bounded_time() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    wide = compile_schema(
+        object_schema({f"p{i}": {"type": "integer"} for i in range(5000)}, additionalProperties=False)
+    )
+    unique = one({"type": "array", "uniqueItems": True})
+    catastrophic = one({"type": "string", "pattern": "^(a+)+$"})
+    start = time.perf_counter()
+    assert [problem.rule for problem in INVOICE.validate({"tags": deep})] == ["json"]
+    assert len(wide.validate({f"q{i}": 1 for i in range(100_000)})) == MAX_PROBLEMS
+    assert unique.validate({"a": [{"i": i} for i in range(100_000)]}) == []
+    assert catastrophic.validate({"a": "a" * 1_000_000 + "b"})
+    assert time.perf_counter() - start < 15

@@ -1,0 +1,113 @@
+"""Each broken rule is one sentence at the right path, in the order of the form."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from slmstudio.contract.schema import Problem, compile_schema
+from tests.contract.samples import INVOICE_SCHEMA, SEED_GOLD, SEED_SCHEMA, object_schema, one
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "rule", "message"),
+    [
+        ({"type": "number"}, "abc", "type", "must be a number, e.g. 12.50; found the text 'abc'"),
+        ({"type": "number"}, True, "type", "must be a number, e.g. 12.50; found true"),
+        ({"type": "integer"}, Decimal("1.5"), "type", "must be a whole number, e.g. 3; found the number 1.5"),
+        ({"type": "string"}, 12, "type", "must be text; found the number 12"),
+        ({"type": "string"}, None, "type", "must be text; found nothing (null)"),
+        ({"type": ["string", "null"]}, [1, 2], "type", "must be text or null; found a list of 2"),
+        ({"type": "boolean"}, "yes", "type", "must be true or false; found the text 'yes'"),
+        ({"type": "array"}, {}, "type", "must be a list, [ ... ]; found an object"),
+        ({"format": "date"}, "Jan 14", "format", "must be a date written as YYYY-MM-DD; found 'Jan 14'"),
+        ({"format": "date"}, "2026-02-30", "format", "must be a date written as YYYY-MM-DD; found '2026-02-30'"),
+        ({"type": "string", "format": "date"}, 5, "type", "must be a date written as YYYY-MM-DD; found the number 5"),
+        ({"format": "email"}, "a@b", "format", "must be an e-mail address, e.g. name@example.com; found 'a@b'"),
+        ({"enum": ["A", "B", None]}, "C", "enum", "must be one of: A, B, null; found 'C'"),
+        ({"const": 3}, 4, "const", "must be 3; found 4"),
+        ({"pattern": "^A-\\d+$"}, "B", "pattern", "must be written like the pattern ^A-\\d+$; found 'B'"),
+        ({"minLength": 1}, "", "minLength", "must not be empty"),
+        ({"minLength": 3}, "ab", "minLength", "must have at least 3 characters; it has 2"),
+        ({"maxLength": 1}, "ab", "maxLength", "must have at most 1 character; it has 2"),
+        ({"minItems": 1}, [], "minItems", "must have at least 1 entry; it has 0"),
+        ({"maxItems": 2}, [1, 2, 3], "maxItems", "must have at most 2 entries; it has 3"),
+        ({"minimum": 0}, -1, "minimum", "must be at least 0; found -1"),
+        ({"exclusiveMaximum": 10}, 10, "exclusiveMaximum", "must be less than 10; found 10"),
+        ({"multipleOf": 0.01}, Decimal("1.005"), "multipleOf", "must have at most 2 decimal places; found 1.005"),
+        ({"multipleOf": 1}, Decimal("1.5"), "multipleOf", "must be a whole number; found 1.5"),
+        ({"multipleOf": 5}, 7, "multipleOf", "must be a multiple of 5; found 7"),
+        ({"uniqueItems": True}, [1, Decimal("1.0")], "uniqueItems", "must not hold the same entry twice"),
+        (False, 1, "False", "is not allowed here"),
+    ],
+)
+def test_sentences(schema: Any, value: Any, rule: str, message: str) -> None:
+    assert one(schema).validate({"a": value}) == [Problem("a", rule, message)]
+
+
+def test_long_values_are_cut_in_messages() -> None:
+    (problem,) = one({"type": "number"}).validate({"a": "x" * 1000})
+    assert len(problem.message) < 150
+
+
+def test_missing_and_unknown_fields_are_reported_at_their_own_path() -> None:
+    value = {"number": "1", "line_items": [{"name": "x"}], "total": 1, "totl": 2}
+    assert compile_schema(INVOICE_SCHEMA).validate(value) == [
+        Problem("line_items[0].amount", "required", "is required"),
+        Problem("totl", "additionalProperties", "is not a field of this schema"),
+    ]
+
+
+def test_problems_follow_the_form() -> None:
+    value = {"total": "x", "line_items": [{"name": 1, "amount": 1}, {"amount": "x"}], "paid": 3}
+    assert [problem.path for problem in compile_schema(INVOICE_SCHEMA).validate(value)] == [
+        "number",
+        "paid",
+        "line_items[0].name",
+        "line_items[1].name",
+        "line_items[1].amount",
+        "total",
+    ]
+
+
+def test_or_null_reports_the_branch_that_was_meant() -> None:
+    compiled = one({"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}]})
+    assert [problem.rule for problem in compiled.validate({"a": -1})] == ["minimum"]
+    assert [problem.message for problem in compiled.validate({"a": "x"})] == [
+        "must be a number, e.g. 12.50; found the text 'x'"
+    ]
+    assert compiled.validate({"a": None}) == []
+
+
+def test_a_document_that_is_no_object() -> None:
+    (problem,) = compile_schema(SEED_SCHEMA).validate([1])
+    assert (problem.path, problem.rule) == ("", "type")
+
+
+def test_numbers_are_exact() -> None:
+    compiled = one({"type": "number", "multipleOf": 0.01, "maximum": 0.3})
+    assert compiled.validate({"a": Decimal("0.29")}) == []
+    assert compiled.validate({"a": 0.29}) == []
+    assert compiled.validate({"a": Decimal("0.30")}) == []
+    big = one({"type": "number", "multipleOf": 0.01})
+    assert big.validate({"a": Decimal("1248.57")}) == []
+    assert big.validate({"a": Decimal("1" * 50 + ".25")}) == []
+    assert big.validate({"a": Decimal("1" * 50 + ".255")})
+
+
+def test_check_reads_and_validates() -> None:
+    compiled = compile_schema(SEED_SCHEMA)
+    value, problems = compiled.check(
+        '{"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme Supplies","total_amount":1248.50}'
+    )
+    assert (value, problems) == (SEED_GOLD, [])
+    value, problems = compiled.check("{not json")
+    assert value is None
+    assert [problem.rule for problem in problems] == ["json"]
+    assert "line 1, column 2" in problems[0].message
+
+
+def test_a_dependent_field_is_named() -> None:
+    schema = object_schema({"iban": {}, "bic": {}}, dependentRequired={"iban": ["bic"]})
+    (problem,) = compile_schema(schema).validate({"iban": "x"})
+    assert problem.message == "lacks 'bic', which another field asks for"

@@ -1,0 +1,244 @@
+"""A project with everything an evaluation rests on, made through the real services; no model runs.
+
+What a model would say is made from gold by ``pretend``: a seeded share of fields is spoiled in the ways models spoil
+them. It enters the way a child's events do, so scoring, storing and summing up are the real thing.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+
+from evaluation.models import EvalRun
+from evaluation.services import evals, outputs
+from labeling.models import DatasetVersion, Document, Project, Split
+from labeling.rows import ParsedRow
+from labeling.samples import generate
+from labeling.services import datasets
+from labeling.services.importing import import_rows
+from labeling.services.projects import create_project
+from slmstudio import artifacts
+from slmstudio.access import Role
+from slmstudio.contract.jsontext import dumps
+from slmstudio.hashing import folder_hash, folder_manifest, sha256_file
+from slmstudio.runs import Status
+from training.models import BaseModel, ModelVersion, TrainingRun
+from training.spec import RunSpec
+from training.strict import build
+
+Say = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass
+class World:
+    """A project with its people, a frozen dataset, a base model and a fine-tuned one."""
+
+    project: Project
+    owner: Any
+    engineer: Any
+    manager: Any
+    annotator: Any
+    stranger: Any
+    dataset: DatasetVersion
+    base_model: BaseModel
+    training_run: TrainingRun
+    version: ModelVersion
+
+
+def make_world(folder: Path, *, documents: int = 40, holdout: int = 20, slug: str = "invoices") -> World:
+    """``documents`` generated invoices with gold, ``holdout`` of them held out; ``folder`` is for the base model."""
+    users = get_user_model().objects
+    people = {name: users.get_or_create(username=name)[0] for name in ("olga", "erik", "mona", "ana", "paul")}
+    project = create_project(
+        owner=people["olga"],
+        name=slug.capitalize(),
+        slug=slug,
+        template="invoice",
+        members={
+            people["erik"]: Role.ENGINEER,
+            people["mona"]: Role.MANAGER,
+            people["ana"]: Role.ANNOTATOR,
+        },
+    )
+    samples = list(generate(documents, 17))[:documents]
+    for part, held_out in ((samples[:holdout], True), (samples[holdout:], False)):
+        rows = [
+            ParsedRow(number, {"id": one.external_id, "text": one.text, "gold": one.gold, "tags": one.tags})
+            for number, one in enumerate(part, start=1)
+        ]
+        result = import_rows(project=project, rows=rows, source="test", as_holdout=held_out)
+        assert result.rejected == 0, result.rejects
+    dataset = datasets.freeze(project=project, user=people["erik"], validation_share=0.1)
+    base_model = make_base_model(folder)
+    training_run, version = make_version(project, people["erik"], dataset, base_model)
+    return World(
+        project, people["olga"], people["erik"], people["mona"], people["ana"], people["paul"],
+        dataset, base_model, training_run, version,
+    )  # fmt: skip
+
+
+def make_base_model(folder: Path, slug: str = "small-base", name: str = "Small base 10M") -> BaseModel:
+    """A base model whose folder has files with the right names and no weights of use."""
+    _model_files(folder, b"base weights of " + slug.encode())
+    return BaseModel.objects.create(
+        slug=slug,
+        name=name,
+        source=BaseModel.Source.FOLDER,
+        location=str(folder),
+        parameters=10_000_000,
+        context=2048,
+        instruction_tuned=True,
+        folder=str(folder),
+        sha256=folder_hash(folder),
+    )
+
+
+def _model_files(folder: Path, weights: bytes) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").write_bytes(weights)
+    (folder / "tokenizer.json").write_text('{"model": "test"}')
+    (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+
+
+def make_version(
+    project: Project, user: Any, dataset: DatasetVersion, base_model: BaseModel
+) -> tuple[TrainingRun, ModelVersion]:
+    """A finished training run with the model version it made."""
+    number = TrainingRun.objects.filter(project=project).count() + 1
+    spec = build(
+        RunSpec,
+        {
+            "base_model": {"slug": base_model.slug, "path": base_model.folder, "sha256": base_model.sha256},
+            "dataset": {"path": str(datasets.file_path(dataset)), "sha256": dataset.sha256},
+            "contract": {"instruction": dataset.instruction, "schema": dataset.schema_version.compiled.schema},
+            "output_dir": "unused",
+        },
+    )
+    now = timezone.now()
+    run = TrainingRun.objects.create(
+        project=project,
+        number=number,
+        name=f"run {number}",
+        dataset=dataset,
+        base_model=base_model,
+        spec=spec.to_yaml(),
+        created_by=user,
+        status=Status.DONE,
+        started_at=now,
+        finished_at=now,
+    )
+    key = f"{run.folder_key}/merged"
+    folder = artifacts.local_path(key)
+    _model_files(folder, f"weights of {run.pk}".encode())
+    version = ModelVersion.objects.create(
+        project=project,
+        number=number,
+        training_run=run,
+        folder_key=key,
+        sha256=folder_hash(folder),
+        tokenizer_sha256=sha256_file(folder / "tokenizer.json"),
+        files=folder_manifest(folder),
+    )
+    return run, version
+
+
+def evaluated(
+    world: World,
+    say: Say,
+    *,
+    tuned: bool = True,
+    user: Any = None,
+    split: str = Split.HOLDOUT,
+    mode: str = EvalRun.Mode.CONSTRAINED,
+    dataset: DatasetVersion | None = None,
+    latency_ms: Callable[[int], float] = lambda index: 300 + 7 * (index % 23),
+) -> EvalRun:
+    """A finished evaluation in which the model said, for each row of the dataset, what ``say`` returns.
+
+    ``say`` gets the row and returns an event's ``raw`` and, where it is not "stop", its ``finish_reason``.
+    """
+    subject: dict[str, Any] = {"training_run": world.training_run} if tuned else {"base_model": world.base_model}
+    run = evals.start_evaluation(
+        project=world.project,
+        user=user or world.engineer,
+        dataset=dataset or world.dataset,
+        split=split,
+        mode=mode,
+        **subject,
+    )
+    assert run.claim()
+    if tuned:
+        run.record(model_version=world.version)
+    store = outputs.Store(run)
+    path = artifacts.local_path(run.outputs_key)
+    with path.open("w", encoding="utf-8") as file:
+        for index, row in enumerate(datasets.rows(run.dataset, split)):
+            event = {
+                "event": "output",
+                "id": row["id"],
+                "finish_reason": "stop",
+                "latency_ms": latency_ms(index),
+                "prompt_tokens": len(row["text"]) // 4,
+                "output_tokens": 40,
+                **say(row),
+            }
+            store.add(event)
+            file.write(dumps({**event, "latency_ms": int(event["latency_ms"])}) + "\n")
+    store.flush()
+    facts = {"docs_per_second": 2.8, "peak_memory_bytes": 812_000_000, "device": "cpu", "max_new_tokens": 160}
+    outputs.finish(run, sha256=sha256_file(path), facts=facts)
+    run.refresh_from_db()
+    return run
+
+
+def right(row: dict[str, Any]) -> dict[str, Any]:
+    """The model says gold."""
+    return {"raw": dumps(row["gold"])}
+
+
+def broken(row: dict[str, Any]) -> dict[str, Any]:
+    """The model says no JSON."""
+    return {"raw": "I am sorry, I cannot"}
+
+
+def pretend(seed: int, *, spoil: float, invalid: float = 0.0) -> Say:
+    """A model that spoils each field with a chance of ``spoil`` and writes no valid JSON with a chance of ``invalid``."""
+
+    def say(row: dict[str, Any]) -> dict[str, Any]:
+        rng = random.Random(f"{seed} {row['id']}")
+        gold = dict(row["gold"])
+        if rng.random() < invalid:
+            raw = dumps(gold)
+            return {"raw": raw[: len(raw) // 2], "finish_reason": "length"}
+        for name, value in gold.items():
+            if value is not None and rng.random() < spoil:
+                gold[name] = _spoiled(rng, value, row["gold"])
+        return {"raw": dumps(gold)}
+
+    return say
+
+
+def _spoiled(rng: random.Random, value: Any, gold: dict[str, Any]) -> Any:
+    if not isinstance(value, str):
+        return value + rng.choice([1, 10, 100])
+    if len(value) == 10 and value[4] == "-" and value[:4].isdigit():
+        return f"{value[:8]}{(int(value[8:]) % 27) + 1:02d}"
+    others = [other for other in gold.values() if isinstance(other, str) and other != value]
+    kind = rng.choice(["cut", "letters", "other", "null"])
+    if kind == "cut":
+        return value[: max(1, len(value) // 2)]
+    if kind == "other" and others:
+        return rng.choice(others)
+    if kind == "null":
+        return None
+    index = rng.randrange(len(value))
+    return f"{value[:index]}{rng.choice('OIlB85')}{value[index + 1 :]}"
+
+
+def documents_by_id(project: Project) -> dict[str, Document]:
+    """The project's documents by their external id."""
+    return {document.external_id: document for document in Document.objects.filter(project=project)}

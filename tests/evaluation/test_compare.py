@@ -1,0 +1,216 @@
+"""Comparison of two runs: per document and field, with significance, on what they have in common."""
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from evaluation.compare import LONGEST_DIFF, compare, cost_of_time, cost_of_tokens, diff_chars, spread
+from evaluation.measurements import Scored, percentile
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A field outcome as scoring has it, with more than comparing needs."""
+
+    path: str
+    field: str
+    outcome: str
+    gold: Any = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """A document score as scoring has it."""
+
+    exact: bool
+    schema_valid: bool
+    fields: tuple[Outcome, ...]
+
+
+def score(**outcomes: str) -> Score:
+    exact = all(outcome in ("correct", "both_absent") for outcome in outcomes.values())
+    return Score(exact, True, tuple(Outcome(name, name, outcome) for name, outcome in outcomes.items()))
+
+
+RIGHT, WRONG = score(date="correct", total="correct"), score(date="correct", total="wrong")
+RUN_A = [("d1", RIGHT), ("d2", WRONG), ("d3", RIGHT), ("d4", WRONG), ("only-a", RIGHT)]
+RUN_B = [("d4", WRONG), ("d3", RIGHT), ("d2", RIGHT), ("d1", WRONG), ("only-b", RIGHT), ("also-b", RIGHT)]
+
+
+def test_documents_fall_into_four_states() -> None:
+    result = compare(RUN_A, RUN_B)
+
+    assert (result.broken, result.fixed, result.still_wrong, result.still_right) == (("d1",), ("d2",), ("d4",), ("d3",))
+
+
+def test_only_common_documents_count_and_the_rest_is_told() -> None:
+    result = compare(RUN_A, RUN_B)
+
+    assert (result.n, result.left_out_a, result.left_out_b) == (4, 1, 2)
+    assert result.note == "Compared on the 4 documents both runs have; left out: 1 only in A, 2 only in B."
+    assert compare(RUN_A, RUN_A).note == ""
+
+
+def test_broken_comes_first() -> None:
+    assert compare(RUN_A, RUN_B).states() == [
+        ("d1", "broken"),
+        ("d2", "fixed"),
+        ("d4", "still_wrong"),
+        ("d3", "still_right"),
+    ]
+
+
+def test_the_p_value_is_exact_mcnemar_over_documents() -> None:
+    a = [(f"d{i}", WRONG if i < 12 else RIGHT) for i in range(40)]
+    b = [(f"d{i}", WRONG if i in (0, 1, 20) else RIGHT) for i in range(40)]
+    result = compare(a, b)
+
+    assert (len(result.fixed), len(result.broken)) == (10, 1)
+    assert result.p_value == pytest.approx(binomtest(1, 11).pvalue)
+
+
+def test_each_field_has_its_own_row_and_holm_over_all_of_them() -> None:
+    a = [(f"d{i}", score(date="wrong", total="correct", vendor="wrong" if i < 2 else "correct")) for i in range(10)]
+    b = [(f"d{i}", score(date="correct", total="correct", vendor="correct")) for i in range(10)]
+    date, total, vendor = compare(a, b).fields
+
+    assert (date.field, date.n, date.a_right, date.b_right) == ("date", 10, 0, 10)
+    assert date.p_value == pytest.approx(2 / 2**10)
+    assert date.p_adjusted == pytest.approx(3 * date.p_value)
+    assert (total.p_value, total.fixed, total.broken) == (1.0, (), ())
+    assert (vendor.fixed, vendor.p_value, vendor.p_adjusted) == (("d0", "d1"), 0.5, 1.0)
+
+
+def test_a_field_is_right_where_all_its_occurrences_are() -> None:
+    def rows(*outcomes: str) -> Score:
+        found = tuple(Outcome(f"lines[{i}].amount", "lines[].amount", outcome) for i, outcome in enumerate(outcomes))
+        return Score(all(outcome == "correct" for outcome in outcomes), True, found)
+
+    (row,) = compare([("d", rows("correct", "wrong"))], [("d", rows("correct", "correct", "correct"))]).fields
+
+    assert (row.field, row.n, row.fixed) == ("lines[].amount", 1, ("d",))
+
+
+def test_fields_absent_on_both_sides_do_not_count() -> None:
+    a = [("d1", score(due="both_absent", date="correct")), ("d2", score(due="both_absent", date="correct"))]
+    b = [("d1", score(due="both_absent", date="correct")), ("d2", score(due="extra", date="correct"))]
+    rows = {row.field: row for row in compare(a, b).fields}
+
+    assert (rows["due"].n, rows["due"].broken, rows["due"].fixed) == (1, ("d2",), ())
+
+
+def test_an_invalid_output_has_every_field_wrong() -> None:
+    invalid = Score(False, False, (Outcome("date", "date", "unscorable"), Outcome("total", "total", "unscorable")))
+
+    assert [row.broken for row in compare([("d", RIGHT)], [("d", invalid)]).fields] == [("d",), ("d",)]
+
+
+def test_the_kinds_of_error_are_counted_for_both() -> None:
+    assert compare(RUN_A, RUN_B).outcomes == {"correct": (6, 6), "wrong": (2, 2)}
+
+
+def test_scores_may_be_the_dicts_they_are_stored_as() -> None:
+    def stored(run: list[tuple[str, Score]]) -> list[tuple[str, Any]]:
+        return [
+            (key, {"exact": s.exact, "schema_valid": True, "problems": [], "fields": [vars(f) for f in s.fields]})
+            for key, s in run
+        ]
+
+    assert compare(stored(RUN_A), stored(RUN_B)) == compare(RUN_A, RUN_B)
+
+
+def test_the_result_is_json() -> None:
+    data = json.loads(json.dumps(compare(RUN_A, RUN_B).as_dict()))
+
+    assert (data["broken"], data["fields"][1]["broken"], data["outcomes"]["wrong"]) == (["d1"], ["d1"], [2, 2])
+
+
+def test_runs_with_nothing_in_common_compare_to_nothing() -> None:
+    result = compare([("a", RIGHT)], [("b", RIGHT)])
+
+    assert (result.n, result.p_value, result.fields) == (0, 1.0, ())
+
+
+def test_a_document_given_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="run B has document d1 twice"):
+        compare(RUN_A, [("d1", RIGHT), ("d1", WRONG)])
+
+
+def test_ten_thousand_documents_take_a_moment() -> None:
+    fields = tuple((f"field_{i}", "correct") for i in range(12))
+    run = [(str(i), Scored(i % 3 > 0, True, fields)) for i in range(10_000)]
+    start = time.perf_counter()
+    compare(run, run)
+
+    assert time.perf_counter() - start < 5
+
+
+# -- differences inside a value ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "pieces"),
+    [
+        ("A-1029", "A-1029", [("equal", "A-1029")]),
+        ("A-1029", "A-1O29", [("equal", "A-1"), ("delete", "0"), ("insert", "O"), ("equal", "29")]),
+        ("Acme", "Acme Ltd", [("equal", "Acme"), ("insert", " Ltd")]),
+        ("", "x", [("insert", "x")]),
+        ("x", "", [("delete", "x")]),
+        ("", "", []),
+    ],
+)
+def test_differing_characters_are_marked(a: str, b: str, pieces: list[tuple[str, str]]) -> None:
+    assert diff_chars(a, b) == pieces
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet="ab \u00e9\U0001f600\n", max_size=30), st.text(alphabet="ab \u00e9\U0001f600\n", max_size=30))
+def test_the_pieces_make_up_both_texts(a: str, b: str) -> None:
+    pieces = diff_chars(a, b)
+
+    assert "".join(text for op, text in pieces if op != "insert") == a
+    assert "".join(text for op, text in pieces if op != "delete") == b
+
+
+def test_huge_values_are_not_compared_letter_by_letter() -> None:
+    a, b = "x" + "a" * 500_000 + "y", "x" + "b" * 500_000 + "y"
+    start = time.perf_counter()
+    pieces = diff_chars(a, b)
+
+    assert [op for op, _ in pieces] == ["equal", "delete", "insert", "equal"]
+    assert time.perf_counter() - start < 2
+    assert LONGEST_DIFF < 500_000
+
+
+# -- latency and cost ------------------------------------------------------------------------------
+
+
+def test_percentiles_are_those_of_numpy() -> None:
+    import numpy as np
+
+    values = [812.0, 640.5, 990.0, 5000.0, 700.0, 701.0, 702.5]
+    for p in (0.0, 0.5, 0.95, 0.99, 1.0):
+        assert percentile(values, p) == pytest.approx(float(np.quantile(values, p)))
+
+
+def test_a_spread_of_latencies() -> None:
+    assert spread([100.0, 200.0, 300.0]) == {
+        "n": 3,
+        "mean": 200.0,
+        "p50": 200.0,
+        "p95": pytest.approx(290.0),
+        "p99": pytest.approx(298.0),
+        "max": 300.0,
+    }
+    assert spread([]) == {"n": 0, "mean": None, "p50": None, "p95": None, "p99": None, "max": None}
+
+
+def test_what_a_request_costs() -> None:
+    assert cost_of_time(1800, 2.0) == pytest.approx(0.001)
+    assert cost_of_tokens(1000, 100, price_per_million_in=0.5, price_per_million_out=2.0) == pytest.approx(0.0007)

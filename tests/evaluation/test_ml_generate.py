@@ -1,0 +1,165 @@
+"""Generation over a split: every document has an outcome, every outcome is written down."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation.ml.generate import MOST_CONSTRAINED, shown_schema, token_limit
+from evaluation.spec import EvalSpec
+from slmstudio.contract.schema import compile_schema
+from slmstudio.hashing import folder_hash, sha256_file
+from tests.training.ml_data import (
+    INSTRUCTION,
+    SCHEMA,
+    named,
+    receipts,
+    rows,
+    run_child,
+    smollm2,
+    tiny,
+    write_dataset,
+)
+from training.ml.lengths import load_encoder
+from training.ml.rows import read_rows
+from training.strict import build
+
+Events = list[dict[str, Any]]
+
+
+def spec(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any) -> EvalSpec:
+    dataset = write_dataset(folder / "data.jsonl", made)
+    model = changes.pop("model", tiny())
+    values: dict[str, Any] = {
+        "model": {"path": str(model), "sha256": folder_hash(model)},
+        "contract": {"instruction": INSTRUCTION, "schema": SCHEMA},
+        "documents": {"path": str(dataset), "sha256": sha256_file(dataset), "split": "holdout"},
+        "outputs": str(folder / "eval" / "outputs.jsonl"),
+        **changes,
+    }
+    return build(EvalSpec, values)
+
+
+def run(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any) -> tuple[int, Events, str]:
+    return run_child("evaluation.ml.generate", spec(folder, made, **changes).to_yaml(), folder)
+
+
+def test_every_document_of_the_split_has_a_valid_answer(tmp_path: Path) -> None:
+    code, events, errors = run(tmp_path)
+    assert code == 0, errors
+    [start] = named(events, "start")
+    assert start["documents"] == 3
+    outputs = named(events, "output")
+    assert [one["id"] for one in outputs] == ["holdout-0", "holdout-1", "holdout-2"]
+    compiled = compile_schema(SCHEMA)
+    for one in outputs:
+        assert (one["finish_reason"], one["error"]) == ("stop", "")
+        assert compiled.check(one["raw"])[1] == []
+        assert one["latency_ms"] > 0
+        assert one["prompt_tokens"] > 0
+        assert one["output_tokens"] > 0
+    path = tmp_path / "eval" / "outputs.jsonl"
+    written = [json.loads(line) for line in path.read_text().splitlines()]
+    assert written == [{key: value for key, value in one.items() if key != "event"} for one in outputs]
+    [done] = named(events, "done")
+    assert done["sha256"] == sha256_file(path)
+    assert done["docs_per_second"] > 0
+    assert done["peak_memory_bytes"] > 1_000_000
+
+
+def test_a_free_answer_over_the_limit_is_an_outcome(tmp_path: Path) -> None:
+    code, events, errors = run(tmp_path, mode="free", max_new_tokens=5)
+    assert code == 0, errors
+    assert {(one["finish_reason"], one["output_tokens"]) for one in named(events, "output")} == {("length", 5)}
+
+
+def test_a_document_that_fails_does_not_fail_the_run(tmp_path: Path) -> None:
+    made = rows()
+    made[-2]["text"] = "x" * 4000  # one byte a token: more than the model reads
+    code, events, errors = run(tmp_path, made)
+    assert code == 0, errors
+    outputs = named(events, "output")
+    assert [one["finish_reason"] for one in outputs] == ["stop", "error", "stop"]
+    assert "2048" in outputs[1]["error"]
+    assert outputs[1]["raw"] == ""
+
+
+def test_answers_are_the_same_whoever_comes_before(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.mkdir()
+    second.mkdir()
+    _, events, _ = run(first)
+    _, reversed_events, _ = run(second, rows()[::-1])
+    raw = {one["id"]: one["raw"] for one in named(events, "output")}
+    assert raw == {one["id"]: one["raw"] for one in named(reversed_events, "output")}
+
+
+def test_schema_and_examples_are_shown_and_shared(tmp_path: Path) -> None:
+    lean, full = tmp_path / "lean", tmp_path / "full"
+    lean.mkdir()
+    full.mkdir()
+    example = {"text": "Invoice A-1 total 2.50", "gold": {"total": "2.50", "invoice_id": "A-1"}}
+    _, events, _ = run(lean)
+    code, told, errors = run(full, include_schema=True, examples=[example, example])
+    assert code == 0, errors
+    assert named(told, "output")[0]["prompt_tokens"] > named(events, "output")[0]["prompt_tokens"] + 150
+    assert named(told, "start")[0]["shared_tokens"] > named(events, "start")[0]["shared_tokens"] + 150
+
+
+def test_the_studios_own_options_are_not_shown() -> None:
+    schema = {"$schema": "x", "properties": {"a": {"x-slm": {"kind": "money"}, "enum": [1, 2]}}}
+    assert shown_schema(schema) == {"properties": {"a": {"enum": [1, 2]}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"documents": {"path": "/nowhere", "split": "holdout"}}, "dataset"),
+        ({"contract": {"instruction": "x", "schema": {"type": "object"}, "schema_sha256": "00"}}, "schema"),
+    ],
+)
+def test_what_cannot_run_is_refused(tmp_path: Path, changes: dict[str, Any], kind: str) -> None:
+    code, events, _ = run(tmp_path, **changes)
+    assert code == 2
+    assert named(events, "error")[0]["kind"] == kind
+
+
+def test_a_split_without_documents_is_refused(tmp_path: Path) -> None:
+    code, events, _ = run(tmp_path, rows(holdout=0))
+    assert code == 2
+    assert "holdout" in events[-1]["message"]
+
+
+def test_the_limit_of_an_answer(tmp_path: Path) -> None:
+    encoder = load_encoder(str(tiny()), "chat")
+    compiled = compile_schema(SCHEMA)
+    made = read_rows(str(write_dataset(tmp_path / "data.jsonl")))
+    longest = max(len(encoder.completion(compiled.canonical(row.gold))) for row in made if row.split == "train")
+    free = -(-3 * longest // 2) + 16
+    assert token_limit(spec(tmp_path, mode="free"), compiled, made, encoder) == free
+    held = token_limit(spec(tmp_path), compiled, made, encoder)
+    assert free < held < MOST_CONSTRAINED  # the schema bounds its answers
+    endless = compile_schema({"type": "object", "properties": {"a": {"type": "string"}}})
+    assert token_limit(spec(tmp_path), endless, [], encoder) == MOST_CONSTRAINED
+    assert token_limit(spec(tmp_path, max_new_tokens=9), compiled, made, encoder) == 9
+
+
+@pytest.mark.real_model
+def test_the_packaged_model_answers_receipts_validly(tmp_path: Path) -> None:
+    made = [{**one, "split": "holdout", "tags": [], "origin": "imported"} for one in receipts(4)]
+    texts = {name: {"type": ["string", "null"], "maxLength": 250} for name in ("company", "date", "address", "total")}
+    schema = {"type": "object", "properties": texts, "required": list(texts), "additionalProperties": False}
+    code, events, errors = run(
+        tmp_path,
+        made[2:],
+        model=smollm2(),
+        contract={"instruction": "Extract the fields of the receipt.", "schema": schema},
+        include_schema=True,
+        examples=[{"text": one["text"], "gold": one["gold"]} for one in made[:2]],
+    )
+    assert code == 0, errors
+    outputs = named(events, "output")
+    assert len(outputs) == 2
+    for one in outputs:
+        assert compile_schema(schema).check(one["raw"])[1] == []

@@ -1,0 +1,131 @@
+"""Gate policies as data: read strictly, written back unchanged, pre-filled from a contract."""
+
+import json
+from typing import Any
+
+import pytest
+
+from evaluation.gates import Gate, GateError, GatePolicy, default_policy
+from labeling.templates_catalogue import templates
+
+SCHEMA = Gate("schema", "schema_valid_rate", ">=", 0.99)
+REGRESSION = Gate("regression", "no_regression", ">=", 0.02, compared_with="deployed")
+MEMORY = Gate("memory", "peak_memory_gb", "<=", 16)
+
+
+def test_a_policy_survives_json() -> None:
+    policy = GatePolicy((SCHEMA, REGRESSION, MEMORY), only_look=True)
+
+    assert GatePolicy.from_json(json.loads(json.dumps(policy.to_json()))) == policy
+
+
+def test_a_policy_is_a_list_of_gates() -> None:
+    policy = GatePolicy((SCHEMA, MEMORY))
+
+    assert (len(policy), policy[1], list(policy)) == (2, MEMORY, [SCHEMA, MEMORY])
+    assert GatePolicy.from_json([SCHEMA.to_json(), MEMORY.to_json()]) == policy
+
+
+GOOD: dict[str, Any] = {"key": "schema", "metric": "schema_valid_rate", "operator": ">=", "threshold": 0.99}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"metric": "bleu"}, "metric"),
+        ({"operator": "<="}, "operator"),
+        ({"threshold": "0.99"}, "threshold"),
+        ({"threshold": True}, "threshold"),
+        ({"threshold": 99}, "threshold"),
+        ({"threshold": float("nan")}, "threshold"),
+        ({"confidence": 1.0}, "confidence"),
+        ({"confidence": 0.2}, "confidence"),
+        ({"key": "Not a key"}, "key"),
+        ({"key": 3}, "key"),
+        ({"slice": None}, "slice"),
+        ({"compared_with": "deployed"}, "compared_with"),
+        ({"metric": "no_regression"}, "compared_with"),
+        ({"treshold": 1}, "treshold"),
+    ],
+)
+def test_a_wrong_gate_is_refused_by_the_name_of_its_field(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(GateError) as refused:
+        GatePolicy.from_json({"gates": [GOOD, {**GOOD, "key": "second", **change}]})
+
+    assert refused.value.field == f"gates[1].{field}"
+
+
+@pytest.mark.parametrize("name", ["key", "metric", "operator", "threshold"])
+def test_a_gate_needs_these(name: str) -> None:
+    with pytest.raises(GateError) as refused:
+        Gate.from_json({key: value for key, value in GOOD.items() if key != name})
+
+    assert refused.value.field == name
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        ({"gates": {}}, "gates"),
+        ({}, "gates"),
+        ("[]", "policy"),
+        ({"gates": [], "only_look": "yes"}, "only_look"),
+        ({"gates": [], "looks": 1}, "looks"),
+        ({"gates": [GOOD, GOOD]}, "gates[1].key"),
+        ({"gates": ["schema"]}, "gates[0].gate"),
+    ],
+)
+def test_a_wrong_policy_is_refused(data: Any, field: str) -> None:
+    with pytest.raises(GateError) as refused:
+        GatePolicy.from_json(data)
+
+    assert refused.value.field == field
+
+
+# -- the untouched policy -------------------------------------------------------------------------------------------
+
+
+def test_the_untouched_policy_comes_from_the_contract() -> None:
+    policy = default_policy(
+        {
+            "latency_p95_ms": 2000,
+            "requests_per_second": 2,
+            "cost_per_request": 0.001,
+            "hardware_memory_gb": 16,
+            "hardware_price_per_hour": 0.1,
+            "currency": "USD",
+        }
+    )
+
+    assert [(gate.metric, gate.threshold) for gate in policy] == [
+        ("schema_valid_rate", 0.99),
+        ("field_error_rate", 0.10),
+        ("no_regression", 0.02),
+        ("p95_latency_ms", 2000),
+        ("requests_per_second", 2),
+        ("cost_per_request", 0.001),
+        ("peak_memory_gb", 16),
+    ]
+    assert policy[0].title == "At least 99 % of outputs are schema-valid"
+    assert policy[3].title == "95 % of requests answered within 2,000 ms"
+
+
+def test_constraints_left_open_make_no_gates() -> None:
+    assert len(default_policy({})) == 3
+    assert len(default_policy({"latency_p95_ms": None, "cost_per_request": ""})) == 3
+
+
+@pytest.mark.parametrize("value", ["fast", -1, 0, True, [3]])
+def test_a_constraint_that_is_no_number_is_refused(value: Any) -> None:
+    with pytest.raises(GateError) as refused:
+        default_policy({"latency_p95_ms": value})
+
+    assert refused.value.field == "latency_p95_ms"
+
+
+@pytest.mark.parametrize("template", templates(), ids=lambda template: template.slug)
+def test_every_template_has_an_untouched_policy(template: Any) -> None:
+    policy = default_policy(template.constraints)
+
+    assert GatePolicy.from_json(policy.to_json()) == policy
+    assert {"latency", "cost", "memory"} <= {gate.key for gate in policy}

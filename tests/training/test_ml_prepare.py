@@ -1,0 +1,90 @@
+"""A base model comes into a clean folder, whole or not at all."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from slmstudio.hashing import folder_hash
+from tests.training.ml_data import named, run_child, smollm2, tiny
+from training.ml.events import Refused
+from training.ml.prepare import prepare
+from training.spec import PrepareSpec
+
+
+def spec(kind: str, source: str, output: Path, **more: object) -> PrepareSpec:
+    return PrepareSpec(kind=kind, source=source, output_dir=str(output), **more)  # type: ignore[arg-type]
+
+
+def test_a_local_folder_is_taken_without_what_a_model_does_not_need(tmp_path: Path) -> None:
+    source = Path(shutil.copytree(tiny(), tmp_path / "source"))
+    (source / "notes.txt").write_text("not part of a model")
+    done = prepare(spec("local", str(source), tmp_path / "out"))
+    assert {entry["path"] for entry in done["files"]} >= {"config.json", "model.safetensors", "tokenizer.json"}
+    assert not (tmp_path / "out" / "notes.txt").exists()
+    assert done["sha256"] == folder_hash(tmp_path / "out")
+    assert done["parameters"] == 147_840
+    assert (done["context_length"], done["chat_template"]) == (2048, True)
+
+
+def test_a_refused_source_leaves_nothing_behind(tmp_path: Path) -> None:
+    source = Path(shutil.copytree(tiny(), tmp_path / "source"))
+    (source / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(Refused, match="pickled"):
+        prepare(spec("local", str(source), tmp_path / "out"))
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_preparing_again_takes_what_is_there(tmp_path: Path) -> None:
+    first = prepare(spec("tiny", "tiny-random", tmp_path / "out"))
+    again = prepare(spec("tiny", "tiny-random", tmp_path / "out"))
+    assert first["sha256"] == again["sha256"]
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("keep")
+    with pytest.raises(Refused, match="something else"):
+        prepare(spec("tiny", "tiny-random", tmp_path / "out"))
+    assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
+
+
+def test_an_unknown_package_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="smollm2-135m-instruct"):
+        prepare(spec("packaged", "no-such-model", tmp_path / "out"))
+
+
+def test_a_hub_id_on_an_offline_machine_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(Refused) as caught:
+        prepare(spec("hub", "someone/some-model", tmp_path / "out", offline=True))
+    assert caught.value.kind == "offline"
+    assert "someone/some-model" in caught.value.message
+
+
+def test_the_child_says_what_it_made(tmp_path: Path) -> None:
+    code, events, errors = run_child(
+        "training.ml.prepare", spec("tiny", "tiny-random", tmp_path / "out").to_yaml(), tmp_path
+    )
+    assert code == 0, errors
+    [done] = named(events, "done")
+    assert done["sha256"] == folder_hash(tmp_path / "out")
+
+
+@pytest.mark.real_model
+def test_the_packaged_model_becomes_safetensors_with_the_right_tokenizer() -> None:
+    from transformers import AutoTokenizer
+
+    folder = smollm2()
+    config = json.loads((folder / "config.json").read_text())
+    assert "quantization_config" not in config
+    assert config["dtype"] == "bfloat16"
+    assert "_model_name_or_path" not in config
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    # The tokenizer that transformers makes from the GGUF writes 14, 2026 and 248 as one token each.
+    assert tokenizer.tokenize("Jan 14, 2026 1,248.50") == [
+        "Jan", "Ġ", "1", "4", ",", "Ġ", "2", "0", "2", "6", "Ġ", "1", ",", "2", "4", "8", ".", "5", "0",
+    ]  # fmt: skip
+    assert tokenizer.tokenize("<repo_name><|im_end|>") == ["<repo_name>", "<|im_end|>"]
+    assert tokenizer.chat_template
+    assert tokenizer.model_max_length == 8192

@@ -1,0 +1,74 @@
+"""The loss where labels count, and batches of like length."""
+
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from tests.training.ml_data import tiny
+from training.ml.trainer import ByLength, CompletionTrainer
+
+
+class Half:
+    """Just enough of a trainer for ``compute_loss``."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model.train()
+        self.tokens_seen = 0
+
+
+def batch() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    ids = torch.randint(3, 400, (3, 20), generator=generator)
+    labels = ids.clone()
+    mask = torch.ones_like(ids)
+    for row, (prompt, end) in enumerate([(5, 20), (12, 17), (9, 11)]):
+        labels[row, :prompt] = -100
+        labels[row, end:] = -100
+        mask[row, end:] = 0
+    return {"input_ids": ids, "labels": labels, "attention_mask": mask}
+
+
+def test_the_loss_and_its_gradients_are_those_of_the_model_itself() -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny())
+    inputs = batch()
+    expected = model(**inputs).loss
+    expected.backward()
+    wanted = {name: one.grad.clone() for name, one in model.named_parameters()}
+    model.zero_grad()
+    trainer = Half(model)
+    loss = CompletionTrainer.compute_loss(trainer, dict(inputs))  # type: ignore[arg-type]
+    loss.backward()
+    assert torch.allclose(loss, expected, atol=1e-6)
+    for name, one in model.named_parameters():
+        assert torch.allclose(one.grad, wanted[name], atol=1e-6), name
+    assert trainer.tokens_seen == 20 + 17 + 11
+
+
+def test_the_loss_is_shared_over_the_tokens_of_the_whole_step() -> None:
+    trainer = Half(AutoModelForCausalLM.from_pretrained(tiny()))
+    alone = CompletionTrainer.compute_loss(trainer, batch())  # type: ignore[arg-type]
+    counted = int((batch()["labels"][:, 1:] != -100).sum())
+    shared = CompletionTrainer.compute_loss(trainer, batch(), num_items_in_batch=4 * counted)  # type: ignore[arg-type]
+    assert torch.allclose(4 * shared, alone)
+
+
+def test_every_row_comes_once_an_epoch_in_an_order_that_changes_and_repeats() -> None:
+    lengths = [17 * index % 101 for index in range(50)]
+    first, second = ByLength(lengths, 4, seed=1), ByLength(lengths, 4, seed=1)
+    epochs = [list(first), list(first)]
+    assert all(sorted(order) == list(range(50)) for order in epochs)
+    assert epochs[0] != epochs[1]
+    assert [list(second), list(second)] == epochs
+    assert list(ByLength(lengths, 4, seed=2)) != epochs[0]
+
+
+def test_batches_hold_rows_of_like_length_in_no_order_of_length() -> None:
+    lengths = [31 * index % 257 for index in range(256)]
+    order = list(ByLength(lengths, 4, seed=5))
+    batches = [[lengths[index] for index in order[at : at + 4]] for at in range(0, 256, 4)]
+    spread = sum(max(one) - min(one) for one in batches) / len(batches)
+    assert spread < 40  # at random it is about 155
+    means = [sum(one) / 4 for one in batches]
+    rises = sum(later > earlier for earlier, later in zip(means, means[1:], strict=False))
+    assert 20 < rises < 44

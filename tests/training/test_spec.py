@@ -1,0 +1,149 @@
+"""Specs on disk: read back as they were written, refused with the name of the field that is wrong."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import yaml
+
+from evaluation.spec import EvalSpec
+from slmstudio.contract.schema import compile_schema
+from training.spec import RunSpec
+from training.strict import SpecError, build, to_yaml
+
+MINIMAL: dict[str, Any] = {
+    "base_model": {"slug": "tiny", "path": "/models/tiny", "sha256": "ab"},
+    "dataset": {"path": "/data.jsonl", "sha256": "cd"},
+    "contract": {"instruction": "Extract.", "schema": {"type": "object"}, "schema_sha256": "ef"},
+    "output_dir": "/out",
+}
+
+
+def run_yaml(**changes: Any) -> str:
+    return yaml.safe_dump({**MINIMAL, **changes})
+
+
+def field_of(text: str) -> str:
+    with pytest.raises(SpecError) as caught:
+        RunSpec.from_yaml(text)
+    assert caught.value.message
+    return caught.value.field
+
+
+def test_a_spec_comes_back_as_it_was() -> None:
+    spec = build(RunSpec, {**MINIMAL, "learning_rate": 1e-5, "lora": {"r": 4, "targets": ["q_proj", "v_proj"]}})
+    assert RunSpec.from_yaml(spec.to_yaml()) == spec
+    assert spec.lora.targets == ("q_proj", "v_proj")
+
+
+def test_writing_what_was_read_gives_the_same_text() -> None:
+    text = build(RunSpec, MINIMAL).to_yaml()
+    assert RunSpec.from_yaml(text).to_yaml() == text
+
+
+def test_defaults_are_filled_in() -> None:
+    spec = RunSpec.from_yaml(run_yaml())
+    assert (spec.method, spec.prompt, spec.precision, spec.too_long) == ("lora", "chat", "auto", "refuse")
+    assert spec.effective_batch_size == spec.batch_size * spec.accumulation
+
+
+def test_a_schema_keeps_its_digits_its_order_and_its_hash() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "total": {"type": "number", "multipleOf": Decimal("0.010")},
+            "no": {"type": "string", "enum": ["yes", "null", "2026-01-14", "1e3", "0x10", "a\nb", " é "]},
+            "date": {"type": ["string", "null"]},
+        },
+    }
+    contract = {"instruction": "a\nb: c", "schema": schema, "schema_sha256": ""}
+    back = RunSpec.from_yaml(build(RunSpec, {**MINIMAL, "contract": contract}).to_yaml())
+    assert list(back.contract.schema["properties"]) == ["total", "no", "date"]
+    assert compile_schema(back.contract.schema).hash == compile_schema(schema).hash
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"learning_rat": 1}, "learning_rat"),
+        ({"learning_rate": "fast"}, "learning_rate"),
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"batch_size": 2.5}, "batch_size"),
+        ({"batch_size": True}, "batch_size"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"method": "magic"}, "method"),
+        ({"version": 2}, "version"),
+        ({"version": True}, "version"),
+        ({"lora": {"r": "16"}}, "lora.r"),
+        ({"lora": {"rank": 16}}, "lora.rank"),
+        ({"lora": [16]}, "lora"),
+        ({"lora": {"targets": ["q_proj", 3]}}, "lora.targets"),
+        ({"base_model": None}, "base_model"),
+        ({"contract": {"instruction": "x"}}, "contract.schema"),
+        ({"contract": {"instruction": " ", "schema": {}}}, "contract.instruction"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"activation_checkpointing": "yes please"}, "activation_checkpointing"),
+    ],
+)
+def test_the_wrong_field_is_named(changes: dict[str, Any], field: str) -> None:
+    assert field_of(run_yaml(**changes)).startswith(field)
+
+
+def test_a_missing_field_is_named() -> None:
+    assert (
+        field_of(yaml.safe_dump({key: value for key, value in MINIMAL.items() if key != "output_dir"})) == "output_dir"
+    )
+
+
+def test_a_key_that_stands_twice_is_refused() -> None:
+    assert field_of(run_yaml() + "\nseed: 1\nseed: 2\n") == "seed"
+
+
+def test_an_exponent_without_a_point_is_explained() -> None:
+    with pytest.raises(SpecError, match=r"5\.0e-4"):
+        RunSpec.from_yaml(run_yaml() + "\nlearning_rate: 5e-4\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "a: [", "a: !!python/object/apply:os.system ['true']", "? [a]\n: b", "1: 2", "&a [*a]"]
+)
+def test_what_is_no_spec_is_refused(text: str) -> None:
+    with pytest.raises(SpecError):
+        RunSpec.from_yaml(text)
+
+
+def test_an_eval_spec_comes_back_as_it_was() -> None:
+    spec = build(
+        EvalSpec,
+        {
+            "model": {"path": "/m", "sha256": ""},
+            "contract": MINIMAL["contract"],
+            "documents": {"path": "/d", "split": "holdout", "sha256": ""},
+            "outputs": "/o.jsonl",
+            "examples": [{"text": "a\n  b\n", "gold": {"total": Decimal("12.50"), "none": None}}],
+        },
+    )
+    back = EvalSpec.from_yaml(spec.to_yaml())
+    assert back == spec
+    assert str(back.examples[0].gold["total"]) == "12.50"
+
+
+@pytest.mark.parametrize(("value", "works"), [("auto", True), (64, True), (0, False), ("many", False), (1.5, False)])
+def test_max_new_tokens_is_auto_or_a_number(value: Any, works: bool) -> None:
+    data = {
+        "model": {"path": "/m"},
+        "contract": MINIMAL["contract"],
+        "documents": {"path": "/d", "split": "holdout"},
+        "outputs": "/o.jsonl",
+        "max_new_tokens": value,
+    }
+    if works:
+        assert build(EvalSpec, data).max_new_tokens == value
+    else:
+        with pytest.raises(SpecError, match="max_new_tokens"):
+            build(EvalSpec, data)
+
+
+def test_a_spec_is_plain_yaml() -> None:
+    assert yaml.safe_load(to_yaml(build(RunSpec, MINIMAL)))["lora"]["targets"] == "all-linear"

@@ -1,0 +1,112 @@
+"""How long every row of a dataset is in tokens of one model: ``python -m training.ml.lengths SPEC.yaml``.
+
+Writes one JSON object a line to ``output`` (id, split, prompt, completion) and ends with ``done``: rows, max, output,
+sha256, histogram (a list of {from, to, count} over prompt plus completion, 64 tokens wide).
+"""
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slmstudio.contract.schema import CompiledSchema
+from slmstudio.hashing import sha256_file
+from training.ml.checks import check_ref
+from training.ml.encode import Encoder
+from training.ml.events import Emitter, run_child
+from training.ml.rows import Row, compiled, read_rows
+from training.spec import LengthsSpec
+
+BIN = 64
+
+
+@dataclass(frozen=True)
+class EncodedRow:
+    """A row as token ids: what is read, and what is to be written with its end token."""
+
+    row: Row
+    prompt: list[int]
+    completion: list[int]
+
+    @property
+    def length(self) -> int:
+        """Tokens of prompt and completion together."""
+        return len(self.prompt) + len(self.completion)
+
+
+def encode_rows(rows: Iterable[Row], *, instruction: str, schema: CompiledSchema, encoder: Encoder) -> list[EncodedRow]:
+    """Rows as a training run sees them: instruction and document, then the canonical gold."""
+    return [
+        EncodedRow(
+            row=row,
+            prompt=encoder.prompt(instruction=instruction, document=row.text),
+            completion=encoder.completion(schema.canonical(row.gold)),
+        )
+        for row in rows
+    ]
+
+
+def histogram(lengths: Sequence[int]) -> list[dict[str, int]]:
+    """Counts of lengths in bins of 64 tokens, from the first to the last that is not empty; ``to`` is exclusive."""
+    if not lengths:
+        return []
+    first, last = min(lengths) // BIN, max(lengths) // BIN
+    counts = [0] * (last - first + 1)
+    for length in lengths:
+        counts[length // BIN - first] += 1
+    return [
+        {"from": (first + index) * BIN, "to": (first + index + 1) * BIN, "count": count}
+        for index, count in enumerate(counts)
+    ]
+
+
+def answer_limit(completions: Iterable[int]) -> int:
+    """Tokens an answer may have: half as many again as the longest known completion, and 16; 512 where none is."""
+    longest = max(completions, default=0)
+    return math.ceil(1.5 * longest) + 16 if longest else 512
+
+
+def load_encoder(path: str, style: str) -> Encoder:
+    """The encoder of a model folder, without its weights."""
+    from transformers import AutoTokenizer, GenerationConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    generation: Any = None
+    if (Path(path) / "generation_config.json").is_file():
+        generation = GenerationConfig.from_pretrained(path, local_files_only=True)
+    return Encoder(tokenizer, style, generation)
+
+
+def main(spec: LengthsSpec, emitter: Emitter) -> None:
+    """The child process."""
+    check_ref(spec.base_model)
+    rows = read_rows(spec.dataset.path, spec.dataset.sha256)
+    encoder = load_encoder(spec.base_model.path, spec.prompt)
+    encoded = encode_rows(rows, instruction=spec.contract.instruction, schema=compiled(spec.contract), encoder=encoder)
+    output = Path(spec.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("w", encoding="utf-8") as file:
+        for one in encoded:
+            measured = {
+                "id": one.row.id,
+                "split": one.row.split,
+                "prompt": len(one.prompt),
+                "completion": len(one.completion),
+            }
+            file.write(json.dumps(measured, ensure_ascii=False) + "\n")
+    lengths = [one.length for one in encoded]
+    emitter.emit(
+        "done",
+        rows=len(encoded),
+        max=max(lengths, default=0),
+        histogram=histogram(lengths),
+        output=str(output),
+        sha256=sha256_file(output),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_child(sys.argv, LengthsSpec.from_yaml, main))

@@ -1,0 +1,56 @@
+"""Writes answers to a few validation documents while a model is being trained, and scores them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from slmstudio.contract import scoring
+from slmstudio.contract.schema import CompiledSchema
+from training.ml.decode import Decoder, Loaded
+from training.ml.encode import Encoder
+from training.ml.lengths import EncodedRow
+
+
+class Sampler:
+    """The same documents at every look, so that their answers can be compared over time."""
+
+    def __init__(self, rows: Sequence[EncodedRow], *, schema: CompiledSchema, encoder: Encoder, limit: int) -> None:
+        """``limit``: most tokens an answer may have."""
+        self._rows = rows
+        self._schema = schema
+        self._encoder = encoder
+        self._limit = limit
+
+    def sample(self, loaded: Loaded, *, stopped: Callable[[], bool]) -> dict[str, Any]:
+        """The values of a ``samples`` event: rows, field_exact, schema_valid. Decoding is free, not constrained."""
+        decoder = Decoder(loaded, self._encoder)
+        decoder.warm([one.prompt for one in self._rows])
+        scores, rows = [], []
+        for one in self._rows:
+            if stopped():
+                break
+            answer = decoder.answer(one.prompt.copy, max_new_tokens=self._limit)
+            score = scoring.score_document(
+                self._schema, text=one.row.text, gold=one.row.gold, raw=answer.text, finish_reason=answer.finish_reason
+            )
+            scores.append(score)
+            rows.append(_row(one.row.id, answer.text, score))
+        if not scores:
+            return {"rows": [], "field_exact": None, "schema_valid": None}
+        summary = scoring.summarise(scores)
+        return {
+            "rows": rows,
+            "field_exact": summary["field_exact"]["rate"],
+            "schema_valid": summary["schema_valid"]["rate"],
+        }
+
+
+def _row(row_id: str, raw: str, score: scoring.DocumentScore) -> dict[str, Any]:
+    counted = [one for one in score.fields if one.outcome != scoring.Outcome.BOTH_ABSENT]
+    return {
+        "id": row_id,
+        "raw": raw,
+        "valid": score.schema_valid,
+        "correct": sum(one.outcome == scoring.Outcome.CORRECT for one in counted),
+        "fields": len(counted),
+        "outcomes": {one.path: str(one.outcome) for one in score.fields},
+    }

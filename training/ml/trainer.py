@@ -1,0 +1,88 @@
+"""TRL's SFTTrainer with what a small machine needs: logits only where they count, batches of equal length, and a stop.
+
+On CUDA TRL's own fused head already scores labelled positions only; elsewhere it scores every position, and with a
+vocabulary of 49 thousand that is a third of a forward pass for nothing.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.utils.data import Sampler
+from trl import SFTTrainer
+
+
+class Stopped(Exception):  # noqa: N818 - no fault either
+    """Raised from a callback to end training early with the weights as they are."""
+
+
+class ByLength(Sampler[int]):
+    """Rows of like length side by side, the batches in random order. Same seed, same order; a new one each epoch."""
+
+    def __init__(self, lengths: list[int], batch: int, seed: int) -> None:
+        """``batch``: rows of one optimiser step."""
+        self._lengths = lengths
+        self._batch = batch
+        self._seed = seed
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next iteration is for."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
+        self._epoch += 1
+        order = torch.randperm(len(self._lengths), generator=generator).tolist()
+        pool = 8 * self._batch
+        batches = []
+        for start in range(0, len(order), pool):
+            part = sorted(order[start : start + pool], key=lambda index: self._lengths[index])
+            batches += [part[at : at + self._batch] for at in range(0, len(part), self._batch)]
+        # A batch that is not full may only come last: the loader cuts by count, not by our batches.
+        full = [one for one in batches if len(one) == self._batch]
+        for index in torch.randperm(len(full), generator=generator).tolist():
+            yield from full[index]
+        for rest in batches:
+            if len(rest) < self._batch:
+                yield from rest
+
+
+class CompletionTrainer(SFTTrainer):
+    """SFT on rows of ``input_ids`` and ``labels`` (-100 on the prompt). ``tokens_seen`` counts without padding."""
+
+    def __init__(self, *args: Any, lengths: list[int], **kwargs: Any) -> None:
+        self._lengths = lengths
+        self.tokens_seen = 0
+        super().__init__(*args, **kwargs)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.args.world_size > 1:
+            return super()._get_train_sampler(train_dataset)
+        rows = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        return ByLength(self._lengths, rows, self.args.seed)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean cross-entropy in nats over the labelled tokens of the whole optimiser step."""
+        if self.model.training:
+            self.tokens_seen += int(inputs["attention_mask"].sum())
+        if return_outputs or inputs["input_ids"].is_cuda:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs["labels"][:, 1:]
+        scored = (labels != -100).any(dim=0).nonzero().flatten()  # positions that predict a labelled token
+        logits = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            logits_to_keep=scored,
+            use_cache=False,
+        ).logits
+        wanted = labels[:, scored]
+        counted = wanted != -100
+        total = functional.cross_entropy(logits[counted].float(), wanted[counted], reduction="sum")
+        return total / (num_items_in_batch if num_items_in_batch is not None else counted.sum().clamp(min=1))

@@ -1,0 +1,36 @@
+"""What a project's home shows about training: the last run, and what an engineer could do next."""
+
+from typing import Any
+
+from django.urls import reverse
+
+from slmstudio.panels import Content, Step, next_step, register
+from slmstudio.runs import Status
+from training.models import TrainingRun
+from training.services.reading import newest_dataset_without_run
+
+
+@register("home", 40)
+def last_run(project: Any, user: Any) -> Content | None:
+    """The newest run with its state and figures."""
+    run = TrainingRun.objects.of_project(project).first()
+    if run is None:
+        return None
+    return Content("training/panel.html", {"run": run, "project": project})
+
+
+@next_step(40)
+def train_or_mend(project: Any, user: Any) -> Step | None:
+    """For those who may train: a dataset version that waits for its first run, or a run that failed."""
+    if "run" not in getattr(project, "can", ()):
+        return None
+    dataset = newest_dataset_without_run(project)
+    if dataset is not None:
+        address = f"{reverse('training_new', args=[project.slug])}?dataset={dataset.number}"
+        return Step(f"Dataset v{dataset.number} has no training run yet.", "Train a model", address)
+    run = TrainingRun.objects.filter(project=project).order_by("-number").first()
+    if run is not None and run.status == Status.FAILED:
+        return Step(
+            f"Training run {run.number} failed. See why, and start it again.", "Look at it", run.get_absolute_url()
+        )
+    return None
