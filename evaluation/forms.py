@@ -30,14 +30,14 @@ class EvaluationForm(forms.Form):
     model = forms.ChoiceField(
         label="Model",
         widget=_select(),
-        help_text="A base model is shown the schema and two solved training examples, a tuned one the instruction alone.",
+        help_text="A base model is shown the schema and two solved examples, a tuned one the instruction alone.",
     )
     dataset = forms.ChoiceField(label="Dataset version", widget=_select())
     split = forms.ChoiceField(
         label="Split",
         choices=Split.choices,
         widget=_select(),
-        help_text="Gates judge the hold-out. Choose between candidates on validation: every look at the hold-out counts.",
+        help_text="Gates judge the hold-out. Choose between candidates on validation: looks at the hold-out count.",
     )
     mode = forms.ChoiceField(
         label="Decoding",
@@ -51,7 +51,7 @@ class EvaluationForm(forms.Form):
         self.datasets = {str(row.number): row for row in DatasetVersion.objects.filter(project=project)}
         self.subjects: dict[str, BaseModel | TrainingRun] = {}
         ended_badly = [Status.FAILED, Status.CANCELLED]
-        trainings = TrainingRun.objects.filter(project=project).exclude(status__in=ended_badly)
+        trainings: Any = TrainingRun.objects.filter(project=project).exclude(status__in=ended_badly)
         tuned = [(f"run-{run.number}", run) for run in trainings.select_related("model_version").order_by("-number")]
         bases = [(f"base-{model.slug}", model) for model in BaseModel.objects.order_by("name") if model.ready]
         self.subjects = {**dict(tuned), **dict(bases)}
@@ -180,7 +180,7 @@ class JudgeForm(forms.Form):
 
     def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)
-        runs = EvalRun.objects.filter(project=project).done().on_holdout().with_subject().order_by("-number")
+        runs = EvalRun.objects.filter(project=project).with_subject().on_holdout().done().order_by("-number")
         self.runs = {str(run.number): run for run in runs}
         choices = [(number, f"#{number} {run.subject}, {run.get_mode_display()}") for number, run in self.runs.items()]
         self.fields["eval_run"].choices = choices  # type: ignore[attr-defined]
@@ -206,8 +206,11 @@ class DecisionForm(forms.Form):
         widget=_lines(3),
         error_messages={"required": "Say why: the reason stands in the audit log."},
     )
-    waiver_reason = forms.CharField(max_length=4000, required=False, widget=_lines(2))
+    waiver_reason = forms.CharField(
+        label="Why it may ship all the same", max_length=4000, required=False, widget=_lines(2)
+    )
     waiver_expires = forms.DateField(
+        label="Last day the waiver holds",
         required=False,
         widget=forms.DateInput(attrs={"class": "form-control", "type": "date"}, format="%Y-%m-%d"),
         error_messages={"invalid": "A date like 2026-12-31."},

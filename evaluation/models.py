@@ -17,13 +17,16 @@ from training.models import BaseModel, ModelVersion, TrainingRun
 class EvalRunQuerySet(RunQuerySet):
     """Named reads of eval runs."""
 
-    def with_subject(self) -> Self:
+    # Any throughout: the stubs take the rows of a run's query set for bare BackgroundRuns.
+    def with_subject(self) -> Any:
         """With what their names are made of, in one query."""
-        return self.select_related("base_model", "training_run", "model_version", "dataset", "created_by")
+        rows: Any = self
+        return rows.select_related("base_model", "training_run", "model_version", "dataset", "created_by")
 
-    def on_holdout(self) -> Self:
+    def on_holdout(self) -> Any:
         """Those that looked at a hold-out."""
-        return self.filter(split=Split.HOLDOUT)
+        rows: Any = self
+        return rows.filter(split=Split.HOLDOUT)
 
 
 class EvalRun(BackgroundRun):
@@ -57,8 +60,8 @@ class EvalRun(BackgroundRun):
         ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs"
     )
     spec = models.TextField(blank=True, help_text="the EvalSpec as YAML, written when the run starts")
-    scores = models.JSONField(default=dict, blank=True, help_text="the summary of scoring; see slmstudio.contract.scoring")
-    latency = models.JSONField(default=dict, blank=True, help_text="p50, p95, p99 in milliseconds, one document at a time")
+    scores = models.JSONField(default=dict, blank=True, help_text="see evaluation.services.outputs.summary")
+    latency = models.JSONField(default=dict, blank=True, help_text="p50, p95, p99 in ms, one document at a time")
     facts = models.JSONField(default=dict, blank=True, help_text="documents per second, peak memory, seconds")
     scorer_version = models.CharField(max_length=20, blank=True)
     outputs_sha256 = models.CharField(max_length=64, blank=True, help_text="of the file of raw outputs")

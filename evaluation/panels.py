@@ -6,7 +6,6 @@ from django.urls import reverse
 
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from evaluation.services.approvals import obstacle_for, standing
-from labeling.models import Split
 from slmstudio.access import Action
 from slmstudio.panels import Content, Step, next_step, register
 from slmstudio.runs import Status
@@ -41,6 +40,7 @@ def _reports(project: Any) -> Any:
             "eval_run__dataset__schema_version",
             "eval_run__model_version__training_run",
             "eval_run__training_run",
+            "baseline",
         )
         .order_by("-number")
     )
@@ -86,7 +86,7 @@ def evaluate(project: Any, user: Any) -> Step | None:
     if not runs.exclude(status__in=[Status.FAILED, Status.CANCELLED]).exists():
         address = f"{reverse('eval_new', args=[project.slug])}?model=run-{version.training_run.number}"
         return Step(f"Model v{version.number} has not been evaluated.", "Evaluate it", address)
-    run = runs.done().filter(split=Split.HOLDOUT).order_by("-number").first()
+    run = runs.on_holdout().done().order_by("-number").first()
     if run is not None and not GateReport.objects.filter(eval_run__in=runs).exists():
         address = f"{reverse('gate_judge', args=[project.slug])}?eval_run={run.number}"
         return Step(f"Evaluation {run.number} of model v{version.number} has not been judged.", "Judge it", address)

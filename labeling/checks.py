@@ -24,8 +24,8 @@ class Checks:
     "evidence", found nowhere in the document, which a person must confirm before they count.
 
     ``evidence`` is per path where the value stands (``{"start", "end"}``) or that it was confirmed
-    (``{"confirmed": true, "of": "its JSON text"}``); ``spans`` has every match, ``missing`` the JSON text of every value
-    that is not in the document, confirmed or not. Offsets count characters.
+    (``{"confirmed": true, "of": "its JSON text"}``); ``spans`` has every match, ``missing`` the JSON text of every
+    value that is not in the document, confirmed or not. Offsets count characters.
     """
 
     problems: list[Problem] = field(default_factory=list)

@@ -7,6 +7,8 @@ from django.db.models import QuerySet
 
 SIZE = 30
 MOST_COUNTED = 10_000
+# Every row that a search counts is read and compared.
+MOST_SEARCHED = 1_000
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,13 @@ def page(
 
 @dataclass(frozen=True)
 class Counted:
-    """A count that stops at ``MOST_COUNTED``; ``more``: there are more than that."""
+    """A count that stops somewhere; ``more``: there are more than that."""
 
     number: int
     more: bool
 
 
-def count(rows: QuerySet[Any]) -> Counted:
-    """How many rows there are, without counting endlessly."""
-    number = rows.order_by()[: MOST_COUNTED + 1].count()
-    return Counted(min(number, MOST_COUNTED), number > MOST_COUNTED)
+def count(rows: QuerySet[Any], most: int = MOST_COUNTED) -> Counted:
+    """How many rows there are, without counting beyond ``most``."""
+    number = rows.order_by()[: most + 1].count()
+    return Counted(min(number, most), number > most)

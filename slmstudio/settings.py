@@ -32,9 +32,9 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "csp",
     "django_htmx",
+    "slmstudio",  # before django_rq: its rqworker command takes the place of that one's
     "django_rq",
     "template_partials",
-    "slmstudio",
     "labeling",
     "training",
     "evaluation",
@@ -104,6 +104,7 @@ USE_I18N = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = HOME / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # whitenoise warns where it is missing, collected or not
 STATICFILES_DIRS = [
     BASE_DIR / "static",
     ("vendor/bootstrap", BASE_DIR / "node_modules/bootstrap/dist"),

@@ -1,5 +1,6 @@
 """Ends runs whose worker has gone: running by their row, but with a heart that stopped."""
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -51,3 +52,25 @@ def sweep_lost() -> list[BackgroundRun]:
                 for do in _after.get(model._meta.label_lower, []):
                     do(run)
     return ended
+
+
+def requeue_interrupted() -> list[BackgroundRun]:
+    """Puts every run that was at work back into its queue, to start again; returns those runs.
+
+    Only for a moment when no worker runs anywhere, such as the start of a machine that is all there is: a run that says
+    it is running has then lost its worker. What a run had written is written again by the same run; rows are unique per
+    step or document, so nothing is there twice.
+    """
+    again: list[BackgroundRun] = []
+    for model in run_models():
+        for run in model.objects.filter(status=Status.RUNNING, heartbeat_at__isnull=False):
+            mine = model.objects.filter(pk=run.pk, status=Status.RUNNING, heartbeat_at=run.heartbeat_at)
+            fresh: dict[str, Any] = {"status": Status.QUEUED, "job_id": uuid.uuid4(), "progress_done": 0}
+            if run.cancel_requested:
+                fresh = {"status": Status.CANCELLED, "finished_at": timezone.now()}
+            if mine.update(**fresh, stage="", heartbeat_at=None) == 1:
+                run.refresh_from_db()
+                if run.status == Status.QUEUED:
+                    run.enqueue()
+                    again.append(run)
+    return again

@@ -41,18 +41,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Settings are loaded here, after the addresses above and before pytest-django sets Django up."""
     from django.conf import settings
 
-    # TEMPORARY-BEGIN: pure tests run while the apps are being written
-    import django
-    from django.utils.functional import empty
-
-    try:
-        django.setup()
-    except Exception as error:
-        print(f"DJANGO IS NOT READY ({error!r}): only tests without Django can run", file=sys.stderr)
-        del os.environ["DJANGO_SETTINGS_MODULE"]
-        settings._wrapped = empty
-        return
-    # TEMPORARY-END
     _ = settings.DATABASES
     # Hashing passwords well is slow on purpose; every test logs somebody in.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -24,7 +24,8 @@ class BaseModelChoice(forms.ModelChoiceField):
     """Base models by their slug."""
 
     def label_from_instance(self, obj: Any) -> str:
-        size = f" · {obj.parameters / 1e6:,.0f} M parameters" if obj.parameters else ""
+        millions = obj.parameters / 1e6
+        size = f" · {millions:,.0f} M" if millions >= 10 else f" · {millions:.1f} M" if millions else ""
         return f"{obj.name}{size}{'' if obj.ready else ' · not prepared yet'}"
 
 
@@ -173,6 +174,8 @@ def initial_of(knobs: Knobs) -> dict[str, Any]:
         **{name: getattr(knobs, name) for name in Knobs.__dataclass_fields__ if name in NewRunForm.base_fields},
         "learning_rate": f"{knobs.learning_rate:g}" if knobs.learning_rate >= 1e-4 else f"{knobs.learning_rate:.2e}",
         "epochs": f"{knobs.epochs:g}",
+        "lora_dropout": f"{knobs.lora_dropout:g}",
+        "warmup_ratio": f"{knobs.warmup_ratio:g}",
         "effective_batch": knobs.effective_batch,
         "at_once": max(knobs.batch_size, DEVICE_BATCH if knobs.accumulation == 1 else knobs.batch_size),
     }

@@ -125,7 +125,14 @@ def _whole(text: str | None) -> int:
 
 def _draw_form(request: HttpRequest, project: Any, form: NewRunForm, status: int = 200) -> HttpResponse:
     dataset, base_model = _chosen(form, project)
-    context: dict[str, Any] = {"project": project, "form": form, "dataset": dataset, "base_model": base_model}
+    context: dict[str, Any] = {
+        "project": project,
+        "form": form,
+        "dataset": dataset,
+        "base_model": base_model,
+        "no_dataset": not DatasetVersion.objects.filter(project=project).exists(),
+        "no_model": not BaseModel.objects.exists(),
+    }
     if dataset is not None and base_model is not None:
         method = form["method"].value()
         usual = fitting_knobs(dataset=dataset, base_model=base_model, method=method if method in METHODS else "lora")

@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
 from evaluation.gates import Status as Verdict
-from evaluation.models import Approval, GateReport
+from evaluation.models import Approval, GatePolicy, GateReport
 from evaluation.services import audit, packets
 from evaluation.services.policies import current_policy
-from labeling.models import DatasetItem, Gold, Membership, Split
+from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
 from slmstudio.access import Action, Forbidden, may
 from slmstudio.contract.scoring import SCORER_VERSION
 from training.services.runs import Refused
@@ -114,12 +115,40 @@ def _check_waiver(report: GateReport, user: Any, waiver: Waiver | None) -> dict[
     }
 
 
-def voided(approval: Approval, *, files: bool = True) -> list[str]:
+class Present:
+    """What a project has now, looked up once for any number of its reports."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._revised: dict[int, list[str]] = {}
+
+    @cached_property
+    def schema(self) -> SchemaVersion:
+        """The newest version of the schema."""
+        return self.project.schema_version
+
+    @cached_property
+    def policy(self) -> GatePolicy:
+        """The policy in force."""
+        return current_policy(project=self.project)
+
+    def revised_gold(self, dataset: DatasetVersion) -> list[str]:
+        """Ids of hold-out documents whose gold is no longer the frozen revision, or that have none any more."""
+        if dataset.pk not in self._revised:
+            items = DatasetItem.objects.filter(dataset=dataset, split=Split.HOLDOUT).order_by("document_id")
+            frozen = list(items.values_list("document_id", "document__external_id", "revision_id"))
+            golds = Gold.objects.to_freeze(self.project).filter(document__in=items.values("document"))
+            now = dict(golds.values_list("document_id", "revision_id"))
+            self._revised[dataset.pk] = [name for pk, name, revision in frozen if now.get(pk) != revision]
+        return self._revised[dataset.pk]
+
+
+def voided(approval: Approval, *, files: bool = True, present: Present | None = None) -> list[str]:
     """Why an approval no longer holds, a sentence each; empty where it holds.
 
-    ``files`` False leaves out what takes reading the files on the disk again; it looks at rows alone.
+    With ``files`` every file is read again; without, only those that were touched since the report was made.
     """
-    reasons = changes(approval.report, files=files)
+    reasons = changes(approval.report, files=files, present=present)
     if packets.packet_hash(approval.report.packet) != approval.packet_sha256:
         reasons.insert(0, "The packet is not the one that was decided on.")
     expires = (approval.waiver or {}).get("expires")
@@ -128,47 +157,37 @@ def voided(approval: Approval, *, files: bool = True) -> list[str]:
     return reasons
 
 
-def standing(report: GateReport) -> tuple[str, str]:
+def standing(report: GateReport, *, present: Present | None = None) -> tuple[str, str]:
     """How a report's decision stands: a state for the badge, and its words."""
     approval = getattr(report, "approval", None)
     if approval is None:
         return "queued", "waits for a decision"
     if approval.decision == approval.Decision.REJECTED:
         return "rejected", "sent back"
-    if voided(approval, files=False):
+    approval.report = report
+    if voided(approval, files=False, present=present):
         return "failed", "approval void"
     return "approved", "approved with a waiver" if approval.waiver else "approved"
 
 
-def changes(report: GateReport, *, files: bool = True) -> list[str]:
-    """What is no longer as the report's packet has it, a sentence each."""
+def changes(report: GateReport, *, files: bool = True, present: Present | None = None) -> list[str]:
+    """What is no longer as the report's packet has it, a sentence each. ``files`` as in ``voided``."""
+    present = present or Present(report.project)
+    packet, run = report.packet, report.eval_run
     reasons = []
-    project, packet = report.project, report.packet
-    revised = revised_gold(report)
+    revised = present.revised_gold(run.dataset)
     if revised:
         more = f" and {len(revised) - NAMED} more" if len(revised) > NAMED else ""
-        what = "a hold-out document has" if len(revised) == 1 else f"{len(revised)} hold-out documents have"
-        reasons.append(f"The gold of {what} changed since: {', '.join(revised[:NAMED])}{more}.")
-    newest = project.schema_version
-    if newest.sha256 != packet["schema"]:
-        used = report.eval_run.dataset.schema_version
-        reasons.append(f"The schema is now {newest}; the report was made under {used}.")
-    policy = current_policy(project=project)
-    if policy.sha256 != packet["policy"]:
-        reasons.append(f"The gate policy is now version {policy.number}; the report used {report.policy.number}.")
+        what = "a hold-out document" if len(revised) == 1 else f"{len(revised)} hold-out documents"
+        reasons.append(f"The gold of {what} has changed since: {', '.join(revised[:NAMED])}{more}.")
+    if present.schema.sha256 != packet["schema"]:
+        used = run.dataset.schema_version
+        reasons.append(f"The schema is now {present.schema}; the report was made under {used}.")
+    if present.policy.sha256 != packet["policy"]:
+        used_policy, now = report.policy.number, present.policy.number
+        reasons.append(f"The gate policy is now version {now}; the report used version {used_policy}.")
     if packet["scorer"] != SCORER_VERSION:
-        reasons.append(f"The scorer is now version {SCORER_VERSION}; the report used {packet['scorer']}.")
+        reasons.append(f"The scorer is now version {SCORER_VERSION}; the report used version {packet['scorer']}.")
     said = {"schema", "policy", "scorer"}
     checks = packets.verify(report, files=files)
-    reasons += [check.sentence for check in checks if not check.equal and check.name not in said]
-    return reasons
-
-
-def revised_gold(report: GateReport) -> list[str]:
-    """Ids of hold-out documents whose gold is not the revision that was judged by, or that have none any more."""
-    dataset = report.eval_run.dataset
-    items = DatasetItem.objects.filter(dataset=dataset, split=Split.HOLDOUT).order_by("document_id")
-    frozen = list(items.values_list("document_id", "document__external_id", "revision_id"))
-    golds = Gold.objects.to_freeze(report.project).filter(document__in=items.values("document"))
-    now = dict(golds.values_list("document_id", "revision_id"))
-    return [external_id for document, external_id, revision in frozen if now.get(document) != revision]
+    return reasons + [check.sentence for check in checks if not check.equal and check.name not in said]

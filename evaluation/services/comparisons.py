@@ -30,6 +30,7 @@ def compare_runs(*, a: EvalRun, b: EvalRun) -> Comparison:
     comparison, _ = Comparison.objects.get_or_create(
         a=a, b=b, defaults={"project_id": a.project_id, "result": result.as_dict()}
     )
+    comparison.refresh_from_db(fields=["result"])  # as JSON has it, whoever asks first
     return comparison
 
 

@@ -17,7 +17,7 @@ __all__ = ["Refused", "cancel", "next_number", "start_evaluation", "wait_for_tra
 
 def next_number(model: Any, project: Project) -> int:
     """The next number of a kind of row in a project. Only inside a transaction: it locks the project's row."""
-    Project.objects.select_for_update().get(pk=project.pk)
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     newest = model.objects.filter(project=project).aggregate(newest=Max("number"))["newest"]
     return int(newest or 0) + 1
 

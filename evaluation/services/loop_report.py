@@ -5,7 +5,7 @@ from typing import Any
 
 from evaluation.models import EvalOutput, EvalRun, LoopRun
 from evaluation.services.loop import stages
-from slmstudio.contract.schema import dumps
+from slmstudio.contract.schema import CompiledSchema, dumps
 from slmstudio.hashing import sha256_text
 
 
@@ -73,20 +73,20 @@ def write_outputs(loop: LoopRun, folder: Path) -> list[Path]:
     for name, run in runs.items():
         if run is None:
             continue
-        path = folder / f"{name}.jsonl"
+        path, compiled = folder / f"{name}.jsonl", run.dataset.schema_version.compiled
         with path.open("w") as file:
             for row in EvalOutput.objects.filter(eval_run=run).select_related("document").order_by("document_id"):
-                file.write(dumps(_output_row(row)) + "\n")
+                file.write(dumps(_output_row(row, compiled)) + "\n")
         paths.append(path)
     return paths
 
 
-def _output_row(row: EvalOutput) -> dict[str, Any]:
+def _output_row(row: EvalOutput, compiled: CompiledSchema) -> dict[str, Any]:
     return {
         "id": row.document.external_id,
-        "gold": row.gold,
+        "gold": compiled.ordered(row.gold),
         "raw": row.raw,
-        "output": (row.score or {}).get("output"),
+        "output": compiled.ordered((row.score or {}).get("output")),
         "valid": row.valid,
         "latency_ms": row.latency_ms,
     }

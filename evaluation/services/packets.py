@@ -8,7 +8,7 @@ from pathlib import Path
 from evaluation.models import EvalRun, GatePolicy, GateReport
 from evaluation.services import outputs
 from evaluation.services.policies import policy_hash, rules
-from evaluation.services.subjects import SubjectError, subject
+from evaluation.services.subjects import SubjectError, model_folder, subject
 from labeling.models import Split
 from labeling.services import datasets
 from slmstudio import artifacts
@@ -104,9 +104,12 @@ def verify(report: GateReport, *, files: bool = True) -> list[Check]:
     """Every part of a report's packet beside what is there now.
 
     With ``files`` the hashes are made anew from the files on the disk and the outputs are scored again: about a second
-    for each half gigabyte of weights. Without, only what the rows say is compared.
+    for each half gigabyte of weights. Without, a file is only read where it was touched since the report was made, and
+    for the rest the rows are taken at their word.
     """
-    now = _from_files(report) if files else _from_rows(report)
+    now = _from_files(report)
+    if not files:
+        now = {**_from_rows(report), **_from_files(report, touched_since=report.created_at.timestamp())}
     checks = []
     for name in PARTS:
         if name not in report.packet or name not in now:
@@ -125,32 +128,60 @@ def _why(error: Exception) -> str:
 
 
 def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
+    """What the rows say of themselves."""
     run = report.eval_run
     return {
-        "model": lambda: subject(run).sha256,
+        "model": lambda: _recorded_weights(run),
         "dataset": lambda: run.dataset.sha256,
         "holdout": lambda: run.dataset.holdout_sha256,
         "schema": lambda: run.dataset.schema_version.sha256,
+        "scorer": lambda: run.scorer_version,
         "policy": lambda: report.policy.sha256,
         "outputs": lambda: run.outputs_sha256,
         "scores": lambda: scores_hash(run.scores),
     }
 
 
-def _from_files(report: GateReport) -> dict[str, Callable[[], str]]:
+def _recorded_weights(run: EvalRun) -> str:
+    model = run.base_model or run.model_version
+    return model.sha256 if model is not None else ""
+
+
+def _from_files(report: GateReport, *, touched_since: float | None = None) -> dict[str, Callable[[], str]]:
+    """What the files say; with ``touched_since`` only those that are gone or were written after this moment."""
     run = report.eval_run
+    outputs_file = artifacts.local_path(run.outputs_key)
+    dataset_file = artifacts.local_path(run.dataset.artifact_key)
+    weights = model_folder(run)
+    found: list[tuple[str, Path, Callable[[], str]]] = [
+        ("model", weights, lambda: folder_hash(_present(weights))),
+        ("tokenizer", weights / "tokenizer.json", lambda: sha256_file(weights / "tokenizer.json")),
+        ("dataset", dataset_file, lambda: sha256_file(datasets.file_path(run.dataset))),
+        ("holdout", dataset_file, lambda: _holdout_hash(run)),
+        ("outputs", outputs_file, lambda: _outputs_hash(run)),
+    ]
+    if report.baseline is not None:
+        baseline_file = artifacts.local_path(report.baseline.outputs_key)
+        found.append(("baseline", baseline_file, lambda: _outputs_hash(report.baseline)))
+    if touched_since is not None:
+        return {name: make for name, path, make in found if _touched(path, touched_since)}
     return {
-        "model": lambda: folder_hash(_present(subject(run).folder)),
-        "tokenizer": lambda: sha256_file(subject(run).folder / "tokenizer.json"),
-        "dataset": lambda: sha256_file(datasets.file_path(run.dataset)),
-        "holdout": lambda: _holdout_hash(run),
+        **{name: make for name, _, make in found},
         "schema": lambda: run.dataset.schema_version.compiled.hash,
         "scorer": lambda: SCORER_VERSION,
         "policy": lambda: policy_hash(rules(report.policy)),
-        "outputs": lambda: _outputs_hash(run),
         "scores": lambda: scores_hash(outputs.recount(run)),
-        "baseline": lambda: _outputs_hash(report.baseline),
     }
+
+
+def _touched(path: Path, since: float) -> bool:
+    """Whether a file, or anything in a folder, is gone or was written after a moment."""
+    try:
+        if path.stat().st_mtime > since:
+            return True
+        return path.is_dir() and any(one.lstat().st_mtime > since for one in path.rglob("*"))
+    except OSError:
+        return True
 
 
 def _present(folder: Path) -> Path:

@@ -39,15 +39,22 @@ class Subject:
 def subject(run: EvalRun) -> Subject:
     """The model of a run. Raises SubjectError where there is none (yet)."""
     base, version = run.base_model, run.model_version
+    folder = model_folder(run)
     if base is not None:
-        folder = Path(base.folder)
         return Subject(str(base), folder, base.sha256, _tokenizer_hash(folder), base.prompt, tuned=False)
-    if version is None:
-        raise SubjectError("There is no model yet: the training has not made one.")
-    folder = artifacts.local_path(version.folder_key)
+    assert version is not None
     tokenizer = version.tokenizer_sha256 or _tokenizer_hash(folder)
     prompt = RunSpec.from_yaml(version.training_run.spec).prompt
     return Subject(str(version), folder, version.sha256, tokenizer, prompt, tuned=True)
+
+
+def model_folder(run: EvalRun) -> Path:
+    """Where the weights of a run's model lie. Raises SubjectError where there is no model yet."""
+    if run.base_model is not None:
+        return Path(run.base_model.folder)
+    if run.model_version is None:
+        raise SubjectError("There is no model yet: the training has not made one.")
+    return artifacts.local_path(run.model_version.folder_key)
 
 
 def _tokenizer_hash(folder: Path) -> str:

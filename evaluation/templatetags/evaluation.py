@@ -148,7 +148,7 @@ def bounds(verdict: Mapping[str, Any]) -> str:
         return ""
     if low is None or high is None:
         word, value = ("at least", low) if high is None else ("at most", high)
-        return f"{word} {in_unit(metric, float(value))}"
+        return "" if value is None else f"{word} {in_unit(metric, float(value))}"
     return f"{in_unit(metric, float(low), with_unit=False)} to {in_unit(metric, float(high))}"
 
 

@@ -51,8 +51,10 @@ def report(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 def _context(request: HttpRequest, project: Any, found: GateReport) -> dict[str, Any]:
     approval = getattr(found, "approval", None)
-    approved = approval is not None and approval.decision == approval.Decision.APPROVED
-    reasons = approvals.voided(approval, files=False) if approved else approvals.changes(found, files=False)
+    if approval is not None and approval.decision == approval.Decision.APPROVED:
+        reasons = approvals.voided(approval, files=False)
+    else:
+        reasons = approvals.changes(found, files=False)
     return {
         "project": project,
         "report": found,

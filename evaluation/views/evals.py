@@ -1,5 +1,7 @@
 """The list of evaluations, and starting and cancelling one."""
 
+from typing import Any
+
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
@@ -20,7 +22,7 @@ PAGE = 30
 def evaluations(request: HttpRequest, slug: str) -> HttpResponse:
     """Every evaluation of the project, newest first; two of them can be chosen to compare."""
     project = project_for(request.user, slug, Action.READ)
-    rows = EvalRun.objects.filter(project=project).with_subject().order_by("-number")
+    rows: Any = EvalRun.objects.filter(project=project).with_subject().order_by("-number")
     split = request.GET.get("split", "")
     if split in Split.values:
         rows = rows.filter(split=split)

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from evaluation.forms import JudgeForm, PolicyForm
 from evaluation.models import GateReport
-from evaluation.services.approvals import standing
+from evaluation.services.approvals import Present, standing
 from evaluation.services.gates import current_policy, make_report, rules, set_policy
 from evaluation.views.parts import go, page_or_part
 from slmstudio.access import Action, Role, project_for
@@ -40,16 +40,18 @@ def gates(request: HttpRequest, slug: str) -> HttpResponse:
             "eval_run__base_model",
             "eval_run__model_version",
             "eval_run__training_run",
+            "baseline",
         )
         .order_by("-number")
     )
     page = Paginator(reports, PAGE).get_page(request.GET.get("page"))
+    present = Present(project)
     context = {
         "project": project,
         "policy": policy,
         "gates": rules(policy),
         "page": page,
-        "rows": [(report, standing(report)) for report in page],
+        "rows": [(report, standing(report, present=present)) for report in page],
         "judge": JudgeForm(project=project) if may_judge(project) else None,
         "form": PolicyForm(policy=rules(policy)) if Action.SET_POLICY in project.can else None,
     }
@@ -75,7 +77,7 @@ def judge(request: HttpRequest, slug: str) -> HttpResponse:
     """Judges an evaluation by the policy. ``?eval_run=3&baseline=1`` fill the form in beforehand."""
     project = project_for(request.user, slug, Action.READ)
     if not may_judge(project):
-        mine, who = Role(project.role).label, ", ".join(r.label for r in (Role.ENGINEER, Role.MANAGER, Role.OWNER))
+        mine, who = Role(project.role).label, ", ".join(str(r.label) for r in (Role.ENGINEER, Role.MANAGER, Role.OWNER))
         raise PermissionDenied(f"As {mine} you may not judge an evaluation. It takes one of: {who}.")
     if request.method != "POST":
         wanted = {name: request.GET[name] for name in JudgeForm.base_fields if name in request.GET}

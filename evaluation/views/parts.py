@@ -9,7 +9,7 @@ from django.shortcuts import render
 def wants_part(request: HttpRequest) -> bool:
     """Whether htmx asks for a fragment. Going back in the history asks for the whole page again."""
     htmx = getattr(request, "htmx", None)
-    return bool(htmx) and not htmx.history_restore_request
+    return htmx is not None and bool(htmx) and not htmx.history_restore_request
 
 
 def page_or_part(

@@ -102,29 +102,28 @@ def import_rows(
     compiled = task.schema_version.compiled
     result = ImportResult()
 
-    def reject(number: int, row_id: str, reason: str, raw: str) -> None:
-        found = Reject(number, row_id, reason)
-        result.rejected += 1
-        if len(result.rejects) < KEPT_REJECTS:
-            result.rejects.append(found)
-        if on_reject is not None:
-            on_reject(found, raw)
-
     for batch in _batches(rows):
         good: list[Row] = []
+        bad: list[tuple[Reject, str]] = []
         for parsed in batch:
             try:
                 good.append(judge(parsed, compiled))
             except RowError as error:
-                reject(parsed.number, shown_id(parsed.data), str(error), parsed.raw)
+                bad.append((Reject(parsed.number, shown_id(parsed.data), str(error)), parsed.raw))
         with transaction.atomic():
             fresh, duplicates, clashes = _sort_out(project, good)
             result.with_gold += _write(task, fresh)
-        result.imported += len(fresh)
-        result.duplicates += duplicates
         for row in clashes:
             reason = f"the id {row.external_id} is taken by a document with another text"
-            reject(row.number, row.external_id, reason, row.raw)
+            bad.append((Reject(row.number, row.external_id, reason), row.raw))
+        result.imported += len(fresh)
+        result.duplicates += duplicates
+        result.rejected += len(bad)
+        for reject, raw in sorted(bad, key=lambda item: item[0].row):
+            if len(result.rejects) < KEPT_REJECTS:
+                result.rejects.append(reject)
+            if on_reject is not None:
+                on_reject(reject, raw)
         if progress is not None and not progress(result):
             result.stopped = True
             break

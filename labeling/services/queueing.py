@@ -58,7 +58,7 @@ def _unfinished(project: Project, user: Any) -> list[int]:
 
 
 def _waiting(project: Project, user: Any, low: int, high: int | None) -> list[int]:
-    """The first free documents of the queue by id: an index scan for each state, so the finished are not walked over."""
+    """The first free documents of the queue by id: a scan of the index for each state, never of the finished."""
     between = Q(pk__gt=low) if high is None else Q(pk__gt=low, pk__lt=high)
     parts = [
         Document.objects.filter(free_for(user), between, project=project, state=state)
@@ -150,6 +150,7 @@ def standing(*, document: Document, user: Any) -> Standing:
     taken = 0
     for other in held:
         taken += other.state in QUEUE
+        assert other.locked_by is not None  # the query asks for it
         name = other.locked_by.get_username()
         people.setdefault(name, Neighbour(name, other.external_id))
     return Standing(counts["position"], counts["total"], counts["left"] - taken, tuple(people.values())[:3])

@@ -12,7 +12,7 @@ from labeling.diffs import changes
 from labeling.forms import DocumentFilter, ImportForm
 from labeling.formtree import form_for
 from labeling.models import AnnotationRevision, Document, DocumentState, Gold, ImportRun
-from labeling.paging import count, page
+from labeling.paging import MOST_COUNTED, MOST_SEARCHED, count, page
 from labeling.services.importing import Refused, start_import
 from labeling.tags import FAILURE_TAGS
 from slmstudio import artifacts, panels
@@ -21,7 +21,7 @@ from slmstudio.access import Action, object_for, project_for
 
 @require_safe
 def documents(request: HttpRequest, slug: str) -> HttpResponse:
-    """The list. What it is filtered by lives in the address; pages go by key and counts stop at 10,000."""
+    """The list. What it is filtered by lives in the address; pages go by key and counts stop."""
     project = project_for(request.user, slug, Action.READ)
     form = DocumentFilter(request.GET)
     chosen = form.chosen()
@@ -35,7 +35,7 @@ def documents(request: HttpRequest, slug: str) -> HttpResponse:
         "filtered": any(filters.values()),
         "order": chosen["order"] or "",
         "page": shown,
-        "count": count(rows),
+        "count": count(rows, MOST_SEARCHED if filters["q"] else MOST_COUNTED),
         "states": DocumentState,
         "tags": FAILURE_TAGS,
     }

@@ -39,7 +39,7 @@ def label(request: HttpRequest, slug: str) -> HttpResponse:
 @require_GET
 def label_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """The screen, with one document open."""
-    project, document = object_for(request.user, slug, Action.LABEL, Document.objects, pk=pk)
+    project, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     opened = annotating.open_document(document=document, user=request.user)
     node = tree_of(opened.schema_version.compiled)
     context = {
@@ -57,13 +57,13 @@ def label_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @require_GET
 def state(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Everything about one document that the screen needs to open it, as JSON."""
-    _, document = object_for(request.user, slug, Action.LABEL, Document.objects, pk=pk)
+    _, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     return JsonResponse(_state(annotating.open_document(document=document, user=request.user), request.user))
 
 
 @require_POST
 def following(request: HttpRequest, slug: str) -> HttpResponse:
-    """The document after (``{"after": id}``, taken for this person) or before another one; ``{"done": true}`` if none."""
+    """The document after another (``{"after": id}``; taken for this person) or before it; ``{"done": true}``: none."""
     project = project_for(request.user, slug, Action.LABEL)
     try:
         payload = parse_object(request.body)
@@ -118,7 +118,7 @@ def save(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @require_POST
 def skip(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Puts the document aside with a reason."""
-    _, document = object_for(request.user, slug, Action.LABEL, Document.objects, pk=pk)
+    _, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     try:
         reason = parse_object(request.body).get("reason")
         annotating.skip(document=document, user=request.user, reason=reason if isinstance(reason, str) else "")
@@ -130,7 +130,7 @@ def skip(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @require_POST
 def flag(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Sets the document's failure tags."""
-    _, document = object_for(request.user, slug, Action.LABEL, Document.objects, pk=pk)
+    _, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     try:
         tags = parse_object(request.body).get("tags")
         if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):

@@ -9,6 +9,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from slmstudio.contract.dialect import EMAIL_PATTERN
 from slmstudio.contract.jsontext import MAX_DIGITS, dumps, loads
 from slmstudio.contract.refusals import subschemas
 from slmstudio.contract.schema import compile_schema
@@ -22,18 +23,20 @@ _OPTIONS: Any = {
     "coerce_one_of": True,
 }
 _UNSUPPORTED = {
-    "uniqueItems": "that no entry stands twice in a list (uniqueItems)",
+    "uniqueItems": "no repeated entries in a list (uniqueItems)",
     "not": "what a value must not be (not)",
     "if": "rules that depend on another value (if / then / else)",
     "contains": "what a list must contain (contains)",
     "propertyNames": "which names are allowed (propertyNames)",
-    "dependentRequired": "that one field asks for another (dependentRequired)",
-    "dependentSchemas": "that one field changes the rules of others (dependentSchemas)",
-    "minProperties": "how many fields there must be (minProperties)",
-    "maxProperties": "how many fields there may be (maxProperties)",
-    "unevaluatedProperties": "names that no part of the schema knows (unevaluatedProperties)",
-    "unevaluatedItems": "entries that no part of the schema knows (unevaluatedItems)",
+    "dependentRequired": "fields that ask for other fields (dependentRequired)",
+    "dependentSchemas": "fields that change the rules of others (dependentSchemas)",
+    "minProperties": "the least number of fields (minProperties)",
+    "maxProperties": "the greatest number of fields (maxProperties)",
+    "unevaluatedProperties": "no names beside those of all parts of the schema (unevaluatedProperties)",
+    "unevaluatedItems": "no entries beside those of all parts of the schema (unevaluatedItems)",
+    "oneOf": "that only one of the forms fits (oneOf)",
 }
+_CHECKED_AFTERWARDS = "checked in the finished output, not while it is written"
 _DROPPED = frozenset(_UNSUPPORTED) | {
     "then",
     "else",
@@ -68,6 +71,9 @@ def _strip(root: dict[str, Any], schema: Any) -> Any:
         holder[steps[-1]] = _strip(root, inner)
     if "properties" in kept:
         _close(kept)
+    if kept.get("format") == "email" and "pattern" not in kept:  # llguidance's own takes a@b
+        kept["pattern"] = f"^{EMAIL_PATTERN}$"
+        del kept["format"]
     return kept
 
 
@@ -131,11 +137,7 @@ def unsupported(schema: dict[str, Any]) -> list[str]:
         where = f"{path}: " if path else ""
         for keyword, words in _UNSUPPORTED.items():
             if keyword in place:
-                sentences[f"{where}the decoder cannot hold to {words}"] = None
-        if "oneOf" in place:
-            sentences[f"{where}the decoder writes any of the forms, it does not check that only one fits (oneOf)"] = (
-                None
-            )
+                sentences[f"{where}{_CHECKED_AFTERWARDS}: {words}"] = None
     try:
         grammar(schema)
     except ValueError as error:
@@ -203,11 +205,11 @@ def _array_bound(root: dict[str, Any], schema: dict[str, Any]) -> int | None:
     if most is None or "items" not in schema or "prefixItems" in schema:
         return None
     item = _bound(root, schema["items"])
-    return None if item is None else 2 + int(most) * (item + 1)
+    return None if item is None else 2 + max(0, int(most) * (item + 1) - 1)
 
 
 def _object_bound(root: dict[str, Any], schema: dict[str, Any]) -> int | None:
-    total = 2
+    total = 1
     for name, inner in schema.get("properties", {}).items():
         bound = _bound(root, inner)
         if bound is None:

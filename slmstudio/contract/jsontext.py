@@ -201,16 +201,16 @@ def dumps(value: Any) -> str:
 
     Raises ValueError for NaN and infinities, TypeError for what JSON cannot hold.
     """
-    return str(
-        simplejson.dumps(
-            value,
-            use_decimal=True,
-            ensure_ascii=False,
-            allow_nan=False,
-            separators=(",", ":"),
-            namedtuple_as_object=False,
-        )
+    text: str = simplejson.dumps(
+        value,
+        use_decimal=True,
+        ensure_ascii=False,
+        allow_nan=False,
+        separators=(",", ":"),
+        namedtuple_as_object=False,
     )
+    # The control character DEL may stand in JSON as it is, but constrained decoders write only its escape.
+    return text.replace("\x7f", "\\u007f")
 
 
 def sha256(value: Any) -> str:

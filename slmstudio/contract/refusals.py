@@ -308,7 +308,7 @@ def check_tree(root: Node) -> None:
     """Refuse options that do not suit their field, and invariants that cannot be read or name unknown fields."""
     for node in root.nodes():
         options = node.schema.get("x-slm", {})
-        where = f"{node.pattern or 'the schema'}.x-slm"
+        where = f"{node.pattern}.x-slm".lstrip(".")
         if "kind" in options:
             allowed = ("array",) if node.shape == "array" else _kinds_of(node)
             if options["kind"] not in allowed:

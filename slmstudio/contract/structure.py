@@ -19,7 +19,8 @@ class Field:
     ``pattern`` is the path with ``[]`` for every row (``line_items[].amount``), ``type`` one of string, number,
     integer, boolean, object, array, any. ``kind`` says how values are compared, ``evidence`` (none, expected, required)
     whether they should be found in the document: by default expected for texts, numbers and dates, none for choices,
-    booleans, free text and whole objects. ``cost`` is what an error costs, in the contract's currency.
+    booleans, free text and whole objects. ``cost`` is what an error costs in the contract's currency; 0 where the
+    schema does not say.
     """
 
     pattern: str
@@ -235,7 +236,7 @@ def _field(schema: dict[str, Any], pattern: str, name: str, types: list[str], nu
         required=required,
         locale=options.get("locale", ""),
         evidence=options.get("evidence") or default_evidence(type_, kind, schema),
-        cost=float(options.get("cost", 1)),
+        cost=float(options.get("cost", 0)),
         date_order=options.get("date_order", ""),
         ignore=tuple(options.get("ignore", ("spacing",))),
         currency=options.get("currency", ""),

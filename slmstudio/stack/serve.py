@@ -2,7 +2,7 @@
 
 Servers, migrations and the demo project first, then the web server and the workers. Run as
 ``python -m slmstudio.stack.serve``; PORT is the port, SLM_HOME where the data lie. ``--dev`` reloads the web server
-when a file changes and shows debug pages.
+when a file changes and shows debug pages; ``--no-loop`` makes the demo project without queueing its training.
 """
 
 import argparse
@@ -26,13 +26,14 @@ def main() -> int:
     """Runs it all; the exit code is 0 after Ctrl+C or SIGTERM, 2 where something on the machine is in the way."""
     parser = argparse.ArgumentParser(prog="python -m slmstudio.stack.serve", description="SLM Studio on one machine.")
     parser.add_argument("--dev", action="store_true", help="reload on changes, debug pages")
-    dev = parser.parse_args().dev
+    parser.add_argument("--no-loop", action="store_true", help="the demo project, but no training")
+    options = parser.parse_args()
     environment.exit_on_termination()
     try:
         port = env.int("PORT", default=8000, minimum=1, maximum=65535)
         need_port(HOST, port)
         with environment.servers():
-            return _serve(port, dev=dev)
+            return _serve(port, dev=options.dev, loop=not options.no_loop)
     except (StackError, EnvError) as error:
         print(error, file=sys.stderr)
         return USAGE
@@ -40,13 +41,13 @@ def main() -> int:
         return 0
 
 
-def _serve(port: int, *, dev: bool) -> int:
+def _serve(port: int, *, dev: bool, loop: bool) -> int:
     variables = {**os.environ, "PYTHONUNBUFFERED": "1", "DJANGO_SETTINGS_MODULE": "slmstudio.settings"}
     if dev:
         variables["DEBUG"] = "1"
     if (code := _manage(variables, "migrate", "--verbosity=0")[0]) != 0:
         return code
-    code, logins = _manage(variables, "setup_demo")
+    code, logins = _manage(variables, "setup_demo", *(() if loop else ("--no-loop",)))
     if code != 0:
         return code
     manage = (sys.executable, "manage.py")

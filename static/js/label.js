@@ -7,7 +7,7 @@ import { Form, controlOf, isLeaf, itemOf, parentOf, rowsOf, stepsOf } from "./la
 import { gridKeys } from "./label_grid.js";
 import { chord, digitOf } from "./label_keys.js";
 import { Model } from "./label_model.js";
-import { pathOf } from "./label_paths.js";
+import { pathOf, split } from "./label_paths.js";
 import { Queue } from "./label_queue.js";
 import { Status } from "./label_status.js";
 import { Sync } from "./label_sync.js";
@@ -27,6 +27,7 @@ let current = null; // the document that is open
 let focusedPath = null; // the field that had the focus last: what a selection in the document fills
 let litPath = null; // the field under the pointer
 let rawEdited = false;
+let clashes = []; // what somebody else put where this person put something else, until it is settled
 
 // -- opening ----------------------------------------------------------------------------------------------------------
 
@@ -36,6 +37,7 @@ function open(state, { push = false } = {}) {
   model.open(state.entry, state.evidence);
   sync.open(state);
   checks.open();
+  clashes = [];
   for (const touched of form.root.querySelectorAll("[data-touched]")) delete touched.dataset.touched;
   text.open(state.text);
   form.fill();
@@ -109,7 +111,8 @@ function answered({ status: code, answer, fresh }) {
   }
   if (answer.merged.length || answer.clashes.length) status.merged(answer, (path) => form.titleOf(path));
   if (!isRawView() || !rawEdited) $("raw-text").value = answer.json;
-  checks.show({ ...answer, clashes: answer.clashes.map((clash) => ({ ...clash, by: answer.merged_with })) });
+  keepClashes(answer);
+  checks.show({ ...answer, clashes });
   if (answer.schema !== current.schema) {
     status.notice("The schema was changed meanwhile. Your draft is saved; the page is loaded anew.", "warning");
     setTimeout(() => location.reload(), 1500);
@@ -117,6 +120,14 @@ function answered({ status: code, answer, fresh }) {
   status.draw();
   drawMarks();
   return code;
+}
+
+// A clash stands beside its field until the person changes the field.
+function keepClashes(answer) {
+  const mine = (path) => JSON.stringify(model.get(split(path)));
+  const newer = answer.clashes.map((clash) => ({ ...clash, by: answer.merged_with, mine: mine(clash.path) }));
+  const paths = new Set(newer.map((clash) => clash.path));
+  clashes = [...clashes.filter((clash) => !paths.has(clash.path) && mine(clash.path) === clash.mine), ...newer];
 }
 
 function confirm(path, of) {

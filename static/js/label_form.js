@@ -230,22 +230,25 @@ function controlsOf(leaf) {
 function fillLeaf(leaf, entry) {
   const state = leaf.dataset.state;
   const raw = state === "raw" ? entry.$json : null;
+  // Where null is not allowed, an optional field that is empty is what "not in the document" means.
+  const words = "evidence" in leaf.dataset ? "not in the document" : "none";
+  const out = state === "null" || (state === "absent" && "absentable" in leaf.dataset && !("nullable" in leaf.dataset));
   for (const control of controlsOf(leaf)) {
     if (control.type === "radio") {
       control.checked = state === "value" && control.value === String(entry);
     } else if (control.type === "checkbox") {
       control.checked = Array.isArray(entry) && entry.includes(control.value);
     } else if (control.tagName === "SELECT") {
-      control.options[0].textContent = state === "null" ? "not in the document" : raw === null ? "" : raw;
+      control.options[0].textContent = out ? words : raw ?? "";
       control.value = state === "value" ? String(entry) : "";
     } else {
       const text = raw ?? (state === "value" ? String(entry) : "");
       if (control.value !== text) control.value = text;
-      control.placeholder = state === "null" ? (leaf.matches("td") ? "not in doc." : "not in the document") : "";
+      control.placeholder = !out ? "" : leaf.matches("td") ? "–" : words;
       grow(control);
     }
   }
-  leaf.querySelector("[data-null]")?.setAttribute("aria-pressed", String(state === "null"));
+  leaf.querySelector("[data-null]")?.setAttribute("aria-pressed", String(out));
 }
 
 function readLeaf(leaf) {

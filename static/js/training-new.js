@@ -23,9 +23,11 @@ function update() {
   const card = figure.closest(".card");
 
   const over = limit === null ? 0 : lengths.filter((tokens) => tokens > limit).length;
+  const leftOut = form.elements.too_long?.value === "leave_out";
   const overWords = card.querySelector("[data-over]");
-  overWords.textContent = limit === null ? "–" : over === 0 ? "none" : `${words.format(over)} of ${words.format(lengths.length)}`;
-  overWords.classList.toggle("over-words", over > 0);
+  const share = `${words.format(over)} of ${words.format(lengths.length)}`;
+  overWords.textContent = limit === null ? "–" : over === 0 ? "none" : leftOut ? `${share}, left out` : share;
+  overWords.classList.toggle("over-words", over > 0 && !leftOut);
   drawLimit(figure, limit, Number(dataset.scale));
 
   const batch = number(form, "effective_batch");
@@ -58,8 +60,33 @@ function drawLimit(figure, limit, scale) {
   }
 }
 
+// Lengths that come in after the form: a sequence length nobody has touched follows them, and says so.
+function follow() {
+  const form = document.getElementById("new-run");
+  const figure = document.getElementById("histogram");
+  if (!form || !figure || figure.dataset.followed) return;
+  figure.dataset.followed = "yes";
+  const field = form.elements.max_length;
+  const preset = form.elements.was.value.split(":")[2];
+  const longest = Number(figure.dataset.lengths.split(" ").at(-1));
+  const needed = Number(figure.dataset.needed);
+  if (field.value !== preset || longest <= Number(field.value) || longest > needed) return;
+  field.value = needed;
+  const note = figure.closest(".card").querySelector("[data-set-words]");
+  note.textContent = `The max sequence length was set to ${words.format(needed)}, so that every document fits.`;
+  note.hidden = false;
+}
+
 document.addEventListener("input", (event) => {
   if (event.target.closest("#new-run")) update();
 });
-document.addEventListener("htmx:afterSettle", update);
+document.addEventListener("htmx:afterSettle", (event) => {
+  follow();
+  update();
+  // After a refusal the keyboard is where the first message is.
+  if (event.target.id === "new-run" || event.target.querySelector?.("#new-run")) {
+    document.querySelector("#new-run .knob-wrong :is(input, select)")?.focus();
+  }
+});
+follow();
 update();

@@ -122,6 +122,7 @@ def test_any_text_is_a_value_or_a_json_error(text: str) -> None:
 
 def test_writing_is_compact_and_keeps_letters() -> None:
     assert dumps({"a": ["é\u2028", None, True, Decimal("-0.10")]}) == '{"a":["é\u2028",null,true,-0.10]}'
+    assert dumps("a\x7f\t") == '"a\\u007f\\t"'
     for bad in (float("nan"), Decimal("NaN"), Decimal("Infinity")):
         with pytest.raises(ValueError):
             dumps(bad)

@@ -111,3 +111,31 @@ def test_a_dependent_field_is_named() -> None:
     schema = object_schema({"iban": {}, "bic": {}}, dependentRequired={"iban": ["bic"]})
     (problem,) = compile_schema(schema).validate({"iban": "x"})
     assert problem.message == "lacks 'bic', which another field asks for"
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("date", "2024-02-29", "2023-02-29"),
+        ("date", "0001-01-01", "20260114"),
+        ("time", "23:59:60Z", "08:30:00"),
+        ("time", "08:30:00.123456789012+02:00", "24:00:00Z"),
+        ("date-time", "2026-01-14T08:30:00Z", "2026-01-14T08:30:00"),
+        ("date-time", "2026-01-14t08:30:00-05:00", "2026-02-30T00:00:00Z"),
+        ("duration", "P1Y2M3DT4H5M6S", "P"),
+        ("duration", "P2W", "P1DT"),
+        ("email", "a.b+c@d-e.co.uk", "a..b@c.de"),
+        ("email", "x@y.zz", "x@y"),
+        ("hostname", "a-b.example", "-a.example"),
+        ("ipv4", "192.0.2.1", "192.0.2.256"),
+        ("ipv6", "2001:db8::1", "fe80::1%eth0"),
+        ("uri", "https://example.com/a?b=c#d", "example.com"),
+        ("uri", "urn:isbn:1", "http://a b"),
+        ("uuid", "123E4567-e89b-12d3-a456-426614174000", "123e4567e89b12d3a456426614174000"),
+    ],
+)
+def test_formats_are_really_checked(name: str, right: str, wrong: str) -> None:
+    compiled = one({"type": "string", "format": name})
+    assert compiled.validate({"a": right}) == []
+    assert [problem.rule for problem in compiled.validate({"a": wrong})] == ["format"]
+    assert compiled.validate({"a": right + "\n"}) != []

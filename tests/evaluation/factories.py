@@ -206,7 +206,7 @@ def broken(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def pretend(seed: int, *, spoil: float, invalid: float = 0.0) -> Say:
-    """A model that spoils each field with a chance of ``spoil`` and writes no valid JSON with a chance of ``invalid``."""
+    """A model that spoils each field with a chance of ``spoil``, and is cut off with a chance of ``invalid``."""
 
     def say(row: dict[str, Any]) -> dict[str, Any]:
         rng = random.Random(f"{seed} {row['id']}")

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from evaluation.ml.generate import MOST_CONSTRAINED, shown_schema, token_limit
+from evaluation.ml.generate import MOST_CONSTRAINED, main, shown_schema, token_limit
 from evaluation.spec import EvalSpec
 from slmstudio.contract.schema import compile_schema
 from slmstudio.hashing import folder_hash, sha256_file
 from tests.training.ml_data import (
     INSTRUCTION,
     SCHEMA,
+    Told,
     named,
     receipts,
     rows,
@@ -21,6 +22,7 @@ from tests.training.ml_data import (
     tiny,
     write_dataset,
 )
+from training.ml.events import Refused
 from training.ml.lengths import load_encoder
 from training.ml.rows import read_rows
 from training.strict import build
@@ -41,12 +43,14 @@ def spec(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any)
     return build(EvalSpec, values)
 
 
-def run(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any) -> tuple[int, Events, str]:
-    return run_child("evaluation.ml.generate", spec(folder, made, **changes).to_yaml(), folder)
+def run(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any) -> Events:
+    told = Told()
+    main(spec(folder, made, **changes), told.emitter)
+    return told.events
 
 
 def test_every_document_of_the_split_has_a_valid_answer(tmp_path: Path) -> None:
-    code, events, errors = run(tmp_path)
+    code, events, errors = run_child("evaluation.ml.generate", spec(tmp_path).to_yaml(), tmp_path)
     assert code == 0, errors
     [start] = named(events, "start")
     assert start["documents"] == 3
@@ -69,16 +73,14 @@ def test_every_document_of_the_split_has_a_valid_answer(tmp_path: Path) -> None:
 
 
 def test_a_free_answer_over_the_limit_is_an_outcome(tmp_path: Path) -> None:
-    code, events, errors = run(tmp_path, mode="free", max_new_tokens=5)
-    assert code == 0, errors
+    events = run(tmp_path, mode="free", max_new_tokens=5)
     assert {(one["finish_reason"], one["output_tokens"]) for one in named(events, "output")} == {("length", 5)}
 
 
 def test_a_document_that_fails_does_not_fail_the_run(tmp_path: Path) -> None:
     made = rows()
     made[-2]["text"] = "x" * 4000  # one byte a token: more than the model reads
-    code, events, errors = run(tmp_path, made)
-    assert code == 0, errors
+    events = run(tmp_path, made)
     outputs = named(events, "output")
     assert [one["finish_reason"] for one in outputs] == ["stop", "error", "stop"]
     assert "2048" in outputs[1]["error"]
@@ -89,8 +91,7 @@ def test_answers_are_the_same_whoever_comes_before(tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     first.mkdir()
     second.mkdir()
-    _, events, _ = run(first)
-    _, reversed_events, _ = run(second, rows()[::-1])
+    events, reversed_events = run(first), run(second, rows()[::-1])
     raw = {one["id"]: one["raw"] for one in named(events, "output")}
     assert raw == {one["id"]: one["raw"] for one in named(reversed_events, "output")}
 
@@ -100,9 +101,8 @@ def test_schema_and_examples_are_shown_and_shared(tmp_path: Path) -> None:
     lean.mkdir()
     full.mkdir()
     example = {"text": "Invoice A-1 total 2.50", "gold": {"total": "2.50", "invoice_id": "A-1"}}
-    _, events, _ = run(lean)
-    code, told, errors = run(full, include_schema=True, examples=[example, example])
-    assert code == 0, errors
+    events = run(lean)
+    told = run(full, include_schema=True, examples=[example, example])
     assert named(told, "output")[0]["prompt_tokens"] > named(events, "output")[0]["prompt_tokens"] + 150
     assert named(told, "start")[0]["shared_tokens"] > named(events, "start")[0]["shared_tokens"] + 150
 
@@ -116,19 +116,18 @@ def test_the_studios_own_options_are_not_shown() -> None:
     ("changes", "kind"),
     [
         ({"documents": {"path": "/nowhere", "split": "holdout"}}, "dataset"),
-        ({"contract": {"instruction": "x", "schema": {"type": "object"}, "schema_sha256": "00"}}, "schema"),
+        ({"contract": {"instruction": "x", "schema": SCHEMA, "schema_sha256": "00"}}, "schema"),
     ],
 )
 def test_what_cannot_run_is_refused(tmp_path: Path, changes: dict[str, Any], kind: str) -> None:
-    code, events, _ = run(tmp_path, **changes)
-    assert code == 2
-    assert named(events, "error")[0]["kind"] == kind
+    with pytest.raises(Refused) as caught:
+        main(spec(tmp_path, **changes), Told().emitter)
+    assert caught.value.kind == kind
 
 
 def test_a_split_without_documents_is_refused(tmp_path: Path) -> None:
-    code, events, _ = run(tmp_path, rows(holdout=0))
-    assert code == 2
-    assert "holdout" in events[-1]["message"]
+    with pytest.raises(Refused, match="holdout"):
+        main(spec(tmp_path, rows(holdout=0)), Told().emitter)
 
 
 def test_the_limit_of_an_answer(tmp_path: Path) -> None:
@@ -150,7 +149,7 @@ def test_the_packaged_model_answers_receipts_validly(tmp_path: Path) -> None:
     made = [{**one, "split": "holdout", "tags": [], "origin": "imported"} for one in receipts(4)]
     texts = {name: {"type": ["string", "null"], "maxLength": 250} for name in ("company", "date", "address", "total")}
     schema = {"type": "object", "properties": texts, "required": list(texts), "additionalProperties": False}
-    code, events, errors = run(
+    events = run(
         tmp_path,
         made[2:],
         model=smollm2(),
@@ -158,7 +157,6 @@ def test_the_packaged_model_answers_receipts_validly(tmp_path: Path) -> None:
         include_schema=True,
         examples=[{"text": one["text"], "gold": one["gold"]} for one in made[:2]],
     )
-    assert code == 0, errors
     outputs = named(events, "output")
     assert len(outputs) == 2
     for one in outputs:

@@ -14,16 +14,14 @@ from slmstudio.stack import StackError, environment
 from slmstudio.stack.errors import MEBIBYTE, need_port
 from slmstudio.stack.places import Places
 
-Usage = namedtuple("Usage", "total used free")  # noqa: PYI024 - as shutil has it
+Usage = namedtuple("Usage", "total used free")
 
 
 def test_a_full_disk_is_said_before_anything_is_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10_000 * MEBIBYTE, 9_500 * MEBIBYTE, 500 * MEBIBYTE))
     with pytest.raises(StackError) as caught:
         stack.start(home)
-    assert str(caught.value) == (
-        f"The disk is too full to make a database: {home} needs 1,024 MB free and has 500 MB."
-    )
+    assert str(caught.value) == (f"The disk is too full to make a database: {home} needs 1,024 MB free and has 500 MB.")
     assert not Places.of(home).postgres.exists()
 
 
@@ -68,8 +66,7 @@ def test_a_taken_port() -> None:
         with pytest.raises(StackError) as caught:
             need_port("127.0.0.1", port)
         assert str(caught.value) == (
-            f"Port {port} on 127.0.0.1 is taken by another program; "
-            f"stop it or choose another with PORT={port + 1}."
+            f"Port {port} on 127.0.0.1 is taken by another program; stop it or choose another with PORT={port + 1}."
         )
     need_port("127.0.0.1", port)
 

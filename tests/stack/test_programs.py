@@ -30,7 +30,9 @@ signal.signal(signal.SIGTERM, bye)
 print('up', os.getpid(), flush=True)
 time.sleep(60)
 """
-STUBBORN = "import os,signal,time; signal.signal(15, signal.SIG_IGN); print('up', os.getpid(), flush=True); time.sleep(60)"
+STUBBORN = (
+    "import os,signal,time; signal.signal(15, signal.SIG_IGN); print('up', os.getpid(), flush=True); time.sleep(60)"
+)
 PARENT = """
 import os, signal, subprocess, sys, time
 stopped = []

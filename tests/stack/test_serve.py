@@ -18,11 +18,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def demo(home: Path, port: int, log: Path) -> "subprocess.Popen[bytes]":
-    """The demo with the embedded servers below ``home``."""
+    """The demo with the embedded servers below ``home``, without its training."""
     variables = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "slmstudio.stack.serve"],
+            [sys.executable, "-m", "slmstudio.stack.serve", "--no-loop"],
             cwd=ROOT,
             env={**variables, "SLM_HOME": str(home), "PORT": str(port)},
             stdout=output,
@@ -77,11 +77,9 @@ def test_from_nothing_to_a_page_and_ctrl_c(home: Path, tmp_path: Path) -> None:
     try:
         until(f"ready at http://127.0.0.1:{port}/", process, log)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
-            assert answer.status == 200
             assert b"SLM Studio" in answer.read()
         until(r"worker \| .*Listening on default", process, log)
         until(r"gpu +\| .*Listening on gpu", process, log)
-        time.sleep(3)  # by now the first job of the demo's loop is under way
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0, log.read_text()

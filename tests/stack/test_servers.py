@@ -66,7 +66,7 @@ def read(running: stack.Running) -> tuple[list[str], list[str]]:
     with psycopg.connect(running.database_url) as connection:
         rows = [row[0] for row in connection.execute("SELECT text FROM kept").fetchall()]
     with redis.Redis.from_url(running.redis_url, decode_responses=True) as client:
-        return rows, list(client.lrange("kept", 0, -1))  # type: ignore[arg-type]
+        return rows, list(client.lrange("kept", 0, -1))
 
 
 def test_data_survive_stop_and_start(home: Path) -> None:
@@ -86,14 +86,21 @@ def test_it_is_tuned_but_durable_and_reached_by_socket_only(home: Path) -> None:
     running = stack.start(home)
     try:
         with psycopg.connect(running.database_url) as connection:
-            names = ["fsync", "synchronous_commit", "full_page_writes", "listen_addresses", "shared_buffers", "TimeZone"]
+            names = [
+                "fsync",
+                "synchronous_commit",
+                "full_page_writes",
+                "listen_addresses",
+                "shared_buffers",
+                "TimeZone",
+            ]
             values = [connection.execute("SELECT current_setting(%s)", [name]).fetchone() for name in names]
             superuser = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
         assert [value and value[0] for value in values] == ["on", "on", "on", "", "128MB", "UTC"]
         assert superuser == (False,)
         with redis.Redis.from_url(running.redis_url, decode_responses=True) as client:
             settings = client.config_get("*")
-        assert (settings["appendonly"], settings["port"]) == ("yes", "0")  # type: ignore[index]
+        assert (settings["appendonly"], settings["port"]) == ("yes", "0")
         for folder in (Places.of(home).postgres, Places.of(home).valkey):
             assert folder.stat().st_mode & 0o077 == 0
     finally:
@@ -123,7 +130,7 @@ def test_processes_that_start_at_once_share_one_server(home: Path) -> None:
     users = [user(home) for _ in range(3)]
     try:
         answers = [said(process) for process in users]
-        assert sorted(answer["owned"] for answer in answers) == [False, False, True]  # type: ignore[type-var]
+        assert [answer["owned"] for answer in answers].count(True) == 1
         assert len({answer["database"] for answer in answers}) == 1
         postmasters = [
             process

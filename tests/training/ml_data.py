@@ -1,6 +1,7 @@
 """Small models and datasets for the tests of training and evaluation: made on the spot, no network."""
 
 import atexit
+import io
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from slmstudio.hashing import folder_hash, sha256_file
+from training.ml.events import Emitter
 from training.ml.prepare import prepare
 from training.ml.tiny import build_tiny
 from training.spec import PrepareSpec
@@ -93,7 +95,7 @@ def write_dataset(path: Path, made: list[dict[str, Any]] | None = None) -> Path:
     return path
 
 
-def train_spec(model: Path, dataset: Path, output: Path, **changes: Any) -> dict[str, Any]:
+def train_spec(model: Path, dataset: Path, output: Path, /, **changes: Any) -> dict[str, Any]:
     """The values of a RunSpec: five steps of LoRA."""
     return {
         "base_model": {"slug": "tiny-random", "path": str(model), "sha256": folder_hash(model)},
@@ -122,6 +124,19 @@ def run_child(module: str, spec_text: str, folder: Path) -> tuple[int, list[dict
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+class Told:
+    """An emitter that keeps its events."""
+
+    def __init__(self) -> None:
+        self._stream = io.StringIO()
+        self.emitter = Emitter(self._stream)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The events so far."""
+        return [json.loads(line) for line in self._stream.getvalue().splitlines()]
 
 
 def named(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

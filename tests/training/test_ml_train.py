@@ -1,10 +1,13 @@
 """A fine-tuning run, from spec to files: it learns, repeats, refuses, stops."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,25 +17,46 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from slmstudio.hashing import folder_hash
-from tests.training.ml_data import REPO, named, rows, run_child, tiny, train_spec, write_dataset
-from training.ml.train import eval_interval, total_steps
+from tests.training.ml_data import REPO, SCHEMA, Told, named, rows, run_child, tiny, train_spec, write_dataset
+from training.ml.events import Refused
+from training.ml.report import Reporter, StopSignal
+from training.ml.train import eval_interval, main, total_steps
 from training.spec import RunSpec
 from training.strict import build
 
 Events = list[dict[str, Any]]
 
 
-def run(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any) -> tuple[int, Events, str]:
+def spec_in(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any) -> RunSpec:
     folder.mkdir(exist_ok=True)
     dataset = write_dataset(folder / "data.jsonl", made)
-    spec = build(RunSpec, train_spec(tiny(), dataset, folder / "out", **changes))
-    return run_child("training.ml.train", spec.to_yaml(), folder)
+    return build(RunSpec, train_spec(tiny(), dataset, folder / "out", **changes))
+
+
+def run(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any) -> Events:
+    """A run in this process; most tests need no other."""
+    told = Told()
+    main(spec_in(folder, made, **changes), told.emitter)
+    return told.events
+
+
+def run_in_child(folder: Path, **changes: Any) -> tuple[int, Events, str]:
+    return run_child("training.ml.train", spec_in(folder, **changes).to_yaml(), folder)
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """A run listens to signals; the next test must not."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Events]:
     folder = tmp_path_factory.mktemp("finished")
-    code, events, errors = run(folder, epochs=10.0)
+    code, events, errors = run_in_child(folder, epochs=10.0)
     assert code == 0, errors
     return folder / "out", events
 
@@ -109,25 +133,19 @@ def test_the_artifacts_are_whole_and_hashed(finished: tuple[Path, Events]) -> No
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_same_spec_gives_the_same_bytes(tmp_path: Path, precision: str) -> None:
-    hashes = []
-    for name in ("one", "two"):
-        code, events, errors = run(tmp_path / name, precision=precision)
-        assert code == 0, errors
-        hashes.append([one["sha256"] for one in named(events, "artifact")])
-    assert hashes[0] == hashes[1]
+    code, events, errors = run_in_child(tmp_path / "child", precision=precision, max_steps=4)
+    assert code == 0, errors
+    here = run(tmp_path / "here", precision=precision, max_steps=4)
+    assert hashes(events) == hashes(here)
+    assert hashes(here) != hashes(run(tmp_path / "other", precision=precision, max_steps=4, seed=18))
 
 
-def test_another_seed_gives_other_bytes(tmp_path: Path) -> None:
-    hashes = []
-    for seed in (1, 2):
-        _, events, _ = run(tmp_path / str(seed), seed=seed, epochs=1.0)
-        hashes.append(named(events, "artifact")[0]["sha256"])
-    assert hashes[0] != hashes[1]
+def hashes(events: Events) -> list[str]:
+    return [one["sha256"] for one in named(events, "artifact")]
 
 
 def test_full_fine_tuning_learns_and_saves_one_model(tmp_path: Path) -> None:
-    code, events, errors = run(tmp_path, method="full", learning_rate=3e-3, epochs=6.0)
-    assert code == 0, errors
+    events = run(tmp_path, method="full", learning_rate=3e-3, epochs=6.0)
     assert [one["kind"] for one in named(events, "artifact")] == ["merged"]
     losses = [one["loss"] for one in named(events, "metrics")]
     assert losses[-1] < losses[0] / 2
@@ -139,40 +157,49 @@ def test_full_fine_tuning_learns_and_saves_one_model(tmp_path: Path) -> None:
     assert all(not torch.equal(before[name], after[name]) for name in before)
 
 
-def test_rows_over_the_limit_stop_the_run(tmp_path: Path) -> None:
+def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
+    """Four rows at once, or twice two: the same rows in a step, so the same first losses."""
+    whole = run(tmp_path / "whole", batch_size=4, accumulation=1, max_steps=3)
+    parts = run(tmp_path / "parts", batch_size=2, accumulation=2, max_steps=3)
+    for one, other in zip(named(whole, "metrics"), named(parts, "metrics"), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
+
+
+def long_rows() -> list[dict[str, Any]]:
     made = rows()
     made[0]["text"] += " long" * 200
-    code, events, _ = run(tmp_path, made, max_length=256)
-    assert code == 2
-    [error] = named(events, "error")
-    assert error["kind"] == "length"
-    assert "1 of 12 train documents" in error["message"]
+    return made
+
+
+def test_rows_over_the_limit_stop_the_run(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="1 of 12 train documents") as caught:
+        run(tmp_path, long_rows(), max_length=256)
+    assert caught.value.kind == "length"
 
 
 def test_rows_over_the_limit_are_left_out_where_that_was_chosen(tmp_path: Path) -> None:
-    made = rows()
-    made[0]["text"] += " long" * 200
-    code, events, errors = run(tmp_path, made, max_length=256, too_long="leave_out", epochs=1.0)
-    assert code == 0, errors
-    [start] = named(events, "start")
+    [start] = named(run(tmp_path, long_rows(), max_length=256, too_long="leave_out", max_steps=1), "start")
     assert [(one["id"], one["split"]) for one in start["left_out"]] == [("train-0", "train")]
     assert start["train_rows"] == 11
 
 
 def test_without_validation_documents_the_run_says_so(tmp_path: Path) -> None:
-    code, events, errors = run(tmp_path, rows(validation=0), epochs=1.0)
-    assert code == 0, errors
+    events = run(tmp_path, rows(validation=0), max_steps=1)
     assert "no validation document" in named(events, "warning")[0]["message"]
     assert not named(events, "validation")
 
 
-def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
-    code, events, _ = run(
-        tmp_path, method="full", learning_rate=1.0, epochs=40.0, scheduler="constant", warmup_ratio=0.0
-    )
-    if code == 0:
-        pytest.skip("even this learning rate did not diverge")
-    assert named(events, "error")[0]["kind"] == "diverged"
+@pytest.mark.parametrize("logs", [{"loss": math.nan, "grad_norm": 1.0}, {"loss": 1.0, "grad_norm": math.inf}])
+def test_a_loss_that_is_no_number_ends_the_run(logs: dict[str, float]) -> None:
+    reporter = Reporter(Told().emitter, StopSignal(), None)
+    trainer: Any = SimpleNamespace(args=SimpleNamespace(device=torch.device("cpu")))
+    reporter.attach(trainer)
+    state = SimpleNamespace(global_step=3, max_steps=9, epoch=0.5)
+    reporter.on_log(None, state, None, logs={"loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-4})
+    with pytest.raises(Refused, match="lower learning rate") as caught:
+        reporter.on_log(None, state, None, logs=logs)
+    assert caught.value.kind == "diverged"
 
 
 @pytest.mark.parametrize(
@@ -183,28 +210,25 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
         ({"dataset": {"path": "/nowhere.jsonl"}}, "dataset"),
         ({"base_model": {"path": "/nowhere"}}, "model"),
         ({"contract": {"instruction": "x", "schema": {"type": "nonsense"}}}, "schema"),
-        ({"contract": {"instruction": "x", "schema": {"type": "object"}, "schema_sha256": "00"}}, "schema"),
+        ({"contract": {"instruction": "x", "schema": SCHEMA, "schema_sha256": "00"}}, "schema"),
     ],
 )
 def test_what_cannot_run_is_refused_with_a_reason(tmp_path: Path, changes: dict[str, Any], kind: str) -> None:
-    code, events, errors = run(tmp_path, **changes)
-    assert code == 2, errors
-    assert named(events, "error")[0]["kind"] == kind
+    with pytest.raises(Refused) as caught:
+        run(tmp_path, **changes)
+    assert caught.value.kind == kind
+    assert caught.value.message.endswith(".")
 
 
 def test_a_dataset_that_has_changed_is_refused(tmp_path: Path) -> None:
-    dataset = write_dataset(tmp_path / "data.jsonl")
-    spec = build(RunSpec, train_spec(tiny(), dataset, tmp_path / "out"))
-    write_dataset(dataset, rows(train=13))
-    code, events, _ = run_child("training.ml.train", spec.to_yaml(), tmp_path)
-    assert code == 2
-    assert "changed" in events[-1]["message"]
+    spec = spec_in(tmp_path)
+    write_dataset(tmp_path / "data.jsonl", rows(train=13))
+    with pytest.raises(Refused, match="changed"):
+        main(spec, Told().emitter)
 
 
 def test_a_run_that_is_stopped_saves_what_it_has(tmp_path: Path) -> None:
-    dataset = write_dataset(tmp_path / "data.jsonl")
-    spec = build(RunSpec, train_spec(tiny(), dataset, tmp_path / "out", max_steps=100_000, eval_every=50_000))
-    (tmp_path / "spec.yaml").write_text(spec.to_yaml())
+    (tmp_path / "spec.yaml").write_text(spec_in(tmp_path, max_steps=100_000, eval_every=50_000).to_yaml())
     child = subprocess.Popen(
         [sys.executable, "-m", "training.ml.train", str(tmp_path / "spec.yaml")],
         cwd=REPO,
@@ -230,10 +254,8 @@ def test_a_run_that_is_stopped_saves_what_it_has(tmp_path: Path) -> None:
 
 
 def test_steps_and_looks_are_counted_in_whole_batches(tmp_path: Path) -> None:
-    dataset = write_dataset(tmp_path / "data.jsonl")
-
     def spec(**changes: Any) -> RunSpec:
-        return build(RunSpec, train_spec(tiny(), dataset, tmp_path, **changes))
+        return spec_in(tmp_path, **changes)
 
     assert total_steps(spec(batch_size=4, accumulation=2, epochs=1.5), 50) == 11  # 13 batches, 7 steps, 1.5 times
     assert total_steps(spec(max_steps=3), 50) == 3

@@ -65,7 +65,7 @@ def compiled(ref: ContractRef) -> contract.CompiledSchema:
     try:
         schema = contract.compile_schema(ref.schema)
     except contract.SchemaError as error:
-        raise Refused("schema", f"The schema cannot be used: {error}") from error
+        raise Refused("schema", f"The schema cannot be used: {error}.") from error
     if ref.schema_sha256 and schema.hash != ref.schema_sha256:
         raise Refused("schema", "The schema in the spec is not the one whose hash it names.")
     return schema

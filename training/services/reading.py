@@ -12,6 +12,7 @@ from slmstudio.runs import Status
 from slmstudio.workers import listening
 from training.charts import FieldRow, Histogram, Sample, fields_over_time, histogram, samples_of
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
+from training.services.runs import needed_length
 
 LOG_TAIL = 20_000
 _CURVES = (TrainingEvent.Kind.METRICS, TrainingEvent.Kind.VALIDATION, TrainingEvent.Kind.SAMPLES)
@@ -106,12 +107,14 @@ def log_tail(run: TrainingRun) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class Lengths:
-    """A length report as the new-run page shows it."""
+    """A length report as the new-run page shows it. ``needed``: the sequence length that every document fits in."""
 
     report: LengthReport
     histogram: Histogram | None
     totals: list[int]
     train_rows: int
+    validation_rows: int
+    needed: int
     train_tokens: int
     speed: float | None
     speed_from: TrainingRun | None
@@ -127,6 +130,8 @@ def lengths_of(report: LengthReport) -> Lengths:
         histogram=histogram(totals),
         totals=totals,
         train_rows=len(train),
+        validation_rows=len(totals) - len(train),
+        needed=needed_length(report),
         train_tokens=sum(train),
         speed=speed,
         speed_from=source,

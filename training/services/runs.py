@@ -55,9 +55,16 @@ def fitting_knobs(*, dataset: DatasetVersion, base_model: BaseModel | None = Non
         return knobs
     report = LengthReport.objects.filter(dataset=dataset, base_model=base_model).select_related("base_model").first()
     limit = knobs.max_length
-    if report is not None and report.current and report.longest > limit:
-        limit = math.ceil(report.longest / 64) * 64
+    if report is not None and report.current:
+        limit = max(limit, needed_length(report))
     return replace(knobs, max_length=min(limit, base_model.context) if base_model.context else limit)
+
+
+def needed_length(report: LengthReport) -> int:
+    """The sequence length that every document fits in: the longest, up to the next 64, within the model's context."""
+    needed = math.ceil(report.longest / 64) * 64
+    context = report.base_model.context
+    return min(needed, context) if context else needed
 
 
 @transaction.atomic
@@ -196,13 +203,11 @@ def over_the_limit(report: LengthReport, limit: int, over: list[str]) -> str:
     """The sentence for documents that do not fit: how many, which, and what to turn."""
     named = ", ".join(over[:5]) + (f" and {len(over) - 5} more" if len(over) > 5 else "")
     which = "1 document is" if len(over) == 1 else f"{len(over)} documents are"
-    needed = math.ceil(report.longest / 64) * 64
     context = report.base_model.context
     if context and report.longest > context:
         way = f"the model reads at most {context:,} tokens, so leave such documents out"
     else:
-        needed = min(needed, context) if context else needed
-        way = f"set max sequence length to {needed:,}, or leave such documents out"
+        way = f"set max sequence length to {needed_length(report):,}, or leave such documents out"
     return f"{which} longer than {limit:,} tokens ({named}); the longest has {report.longest:,}: {way}."
 
 

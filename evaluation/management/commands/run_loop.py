@@ -23,6 +23,7 @@ from labeling.services.datasets import freeze
 from labeling.services.importing import start_import
 from labeling.services.projects import create_project
 from slmstudio.runs import BackgroundRun, Status
+from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers import working
 from training.models import BaseModel
 from training.services.base_models import find_base_model, prepare, sync_catalogue
@@ -107,7 +108,7 @@ class Command(BaseCommand):
             file.write(b"".join(line.rstrip(b"\r\n") + b"\n" for line in lines))
             file.flush()
             file.seek(0)
-            upload = File(file, name=f"{name}.jsonl")
+            upload: File[Any] = File(file, name=f"{name}.jsonl")
             run = start_import(project=project, user=owner, upload=upload, as_holdout=name == "holdout")
         self._wait(run, f"import of {name}")
         result = {"imported": run.imported, "duplicates": run.duplicates, "rejected": run.rejected}
@@ -166,11 +167,11 @@ class Command(BaseCommand):
         for name in ("base", "tuned", "base_free", "tuned_free"):
             if name in report:
                 row = report[name]
-                fields = row["intervals"]["field_exact"]
+                fields, p50 = row["intervals"]["field_exact"], row["latency_ms"]["p50"]
                 self._say(
-                    f"{name:11} valid {row['schema_valid_rate']:.3f}  field exact {row['field_exact']:.3f} "
-                    f"[{fields['low']:.3f}, {fields['high']:.3f}]  document exact {row['document_exact']:.3f}  "
-                    f"p50 {row['latency_ms']['p50']:.0f} ms"
+                    f"{name:11} valid {percent(row['schema_valid_rate'])}  field exact {percent(row['field_exact'])} "
+                    f"({percent(fields['low'])} to {percent(fields['high'])})  document exact "
+                    f"{percent(row['document_exact'])}  p50 {milliseconds(p50)}"
                 )
         self._say(report["gates"]["sentence"])
 

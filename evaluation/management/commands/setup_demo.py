@@ -23,6 +23,8 @@ from labeling.services.importing import ParsedRow, import_rows
 from labeling.services.projects import create_project
 from slmstudio.access import Role
 from slmstudio.runs import Status
+from slmstudio.sweep import requeue_interrupted
+from slmstudio.workers import listening
 from training.jobs import measure_lengths as measure_lengths_job
 from training.models import BaseModel
 from training.services.base_models import find_base_model, prepare, sync_catalogue
@@ -46,12 +48,19 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         sync_catalogue()
+        if not listening():
+            for run in requeue_interrupted():
+                self._note(f"was interrupted and starts again: {run}")
         people, password = self._people()
         project = self._project(people)
         if not options["no_loop"] and not LoopRun.objects.filter(project=project).exists():
             self._queue_loop(project, people["erik"], options["base_model"])
         for name, role in PEOPLE.items():
             self.stdout.write(f"  {role.label:10} {name:6} {password}")
+
+    def _note(self, text: str) -> None:
+        """Progress goes to standard error: standard output holds the logins, and nothing else."""
+        self.stderr.write(text, self.style.NOTICE)
 
     def _people(self) -> tuple[dict[str, Any], str]:
         """The three people, with a password of this installation's own kept beside its data."""
@@ -86,7 +95,7 @@ class Command(BaseCommand):
                 members={user: PEOPLE[name] for name, user in people.items()},
             )
         if project.documents.count() < DOCUMENTS:
-            self.stdout.write(f"generating {DOCUMENTS} invoices")
+            self._note(f"generating {DOCUMENTS} invoices")
             samples = islice(generate(DOCUMENTS, SEED), DOCUMENTS)
             rows = (ParsedRow(number, _row(sample, number)) for number, sample in enumerate(samples, start=1))
             import_rows(project=project, rows=rows, source="generator", synthetic=True, user=None)
@@ -95,7 +104,7 @@ class Command(BaseCommand):
     def _queue_loop(self, project: Project, engineer: Any, slug: str) -> None:
         base_model: BaseModel = find_base_model(slug)
         if not base_model.ready:
-            self.stdout.write(f"preparing {base_model} (once, about a minute)")
+            self._note(f"preparing {base_model} (once, about a minute)")
             base_model = prepare(base_model=base_model)
         dataset = DatasetVersion.objects.filter(project=project).order_by("-number").first()
         if dataset is None:
@@ -105,13 +114,13 @@ class Command(BaseCommand):
         measure_lengths_job(report.pk)
         report.refresh_from_db()
         if report.status != Status.DONE:
-            self.stderr.write(f"The loop was not queued: {report.error or report.get_status_display()}")
+            self._note(f"The loop was not queued: {report.error or report.get_status_display()}")
             return
         knobs = fitting_knobs(dataset=dataset, base_model=base_model)
         start_loop(
             project=project, user=engineer, dataset=dataset, base_model=base_model, knobs=knobs, name="demo"
         )
-        self.stdout.write("queued: benchmark of the base model, fine-tuning, evaluation, comparison, gates")
+        self._note("queued: benchmark of the base model, fine-tuning, evaluation, comparison, gates")
 
 
 def _row(sample: Sample, number: int) -> dict[str, Any]:

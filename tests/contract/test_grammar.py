@@ -1,0 +1,196 @@
+"""The grammar accepts every canonical text of a schema, refuses what the schema refuses, and says what it cannot do."""
+
+import re
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+
+from slmstudio.contract.grammar import grammar, output_bound, unsupported
+from slmstudio.contract.schema import SchemaError, compile_schema
+from tests.contract.samples import INVOICE_SCHEMA, SEED_SCHEMA, SEED_TARGET, object_schema, schemas_with_values
+
+
+class _Bytes:
+    """A tokenizer with one token for each byte."""
+
+    eos_token_id = 256
+    bos_token_id = None
+    tokens = [bytes([code]) for code in range(256)] + [b"<eos>"]
+    special_token_ids = [256]
+
+    def __call__(self, text: bytes | str) -> list[int]:
+        return list(text.encode() if isinstance(text, str) else text)
+
+
+TOKENIZER = LLTokenizer(TokenizerWrapper(_Bytes()))
+
+
+def accepts(made: str, text: str) -> bool:
+    """Whether a decoder under this grammar could write exactly this text and stop."""
+    matcher = LLMatcher(TOKENIZER, made)
+    tokens = list(text.encode())
+    if matcher.validate_tokens(tokens) < len(tokens):
+        return False
+    matcher.consume_tokens(tokens)
+    return bool(matcher.is_accepting())
+
+
+def test_the_seed_example() -> None:
+    assert accepts(grammar(SEED_SCHEMA), SEED_TARGET)
+    assert unsupported(SEED_SCHEMA) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SEED_TARGET.replace("1248.50", "1248.505"),
+        SEED_TARGET.replace("2026-01-14", "2026-02-30"),
+        SEED_TARGET.replace("2026-01-14", "Jan 14, 2026"),
+        SEED_TARGET.replace('"Acme Supplies"', "null"),
+        SEED_TARGET.replace(",", ", "),
+        SEED_TARGET[:-1] + ',"more":1}',
+        SEED_TARGET[:-1],
+        '{"date":"2026-01-14","invoice_id":"A-1029","vendor":"Acme Supplies","total_amount":1248.50}',
+        "{}",
+        "",
+    ],
+)
+def test_refused_texts(text: str) -> None:
+    assert not accepts(grammar(SEED_SCHEMA), text)
+
+
+def test_lists_optional_fields_and_choices() -> None:
+    made = grammar(INVOICE_SCHEMA)
+    assert accepts(made, '{"number":"7","line_items":[],"total":0}')
+    assert accepts(
+        made,
+        '{"number":"7","issued":null,"due":"2026-01-14","currency":"EUR","paid":true,'
+        '"line_items":[{"name":"é😀","amount":1.5},{"name":"","quantity":2,"amount":-3}],"tags":["a"],"total":1e3}',
+    )
+    assert not accepts(made, '{"number":"7","currency":"GBP","line_items":[],"total":0}')
+    assert not accepts(made, '{"number":"7","line_items":[{"name":"x"}],"total":0}')
+    assert not accepts(made, '{"number":"7","total":0}')
+
+
+@given(schemas_with_values())
+def test_every_canonical_text_can_be_written(pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    schema, value = pair
+    assert accepts(grammar(schema), compile_schema(schema).canonical(value))
+
+
+FORMATS = {
+    "date": "2026-01-14",
+    "time": "08:30:00Z",
+    "date-time": "2026-01-14T08:30:00Z",
+    "duration": "P30D",
+    "email": "name@example.com",
+    "hostname": "www.example.com",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "uri": "https://example.com/a?b=c#d",
+    "uuid": "123e4567-e89b-12d3-a456-426614174000",
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_that_is_checked_can_be_decoded(name: str) -> None:
+    schema = object_schema({"a": {"type": "string", "format": name}}, required=["a"])
+    assert unsupported(schema) == []
+    assert accepts(grammar(schema), f'{{"a":"{FORMATS[name]}"}}')
+    assert not accepts(grammar(schema), '{"a":"no such thing"}')
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"type": "array", "items": {"type": "string"}, "uniqueItems": True}, "a: .*uniqueItems"),
+        ({"not": {"const": 3}}, "a: .*\\(not\\)"),
+        ({"if": {"type": "string"}, "then": {"minLength": 2}}, "a: .*if / then / else"),
+        ({"type": "array", "contains": {"type": "string"}}, "a: .*contains"),
+        ({"type": "object", "propertyNames": {"maxLength": 3}}, "a: .*propertyNames"),
+        ({"type": "object", "properties": {"b": {}}, "dependentRequired": {"b": ["c"]}}, "a: .*dependentRequired"),
+        ({"type": "object", "properties": {"b": {}}, "minProperties": 1}, "a: .*minProperties"),
+        ({"oneOf": [{"type": "string"}, {"type": "number"}]}, "a: .*oneOf"),
+    ],
+)
+def test_what_cannot_be_held_to_is_said_and_there_is_a_grammar_all_the_same(part: dict[str, Any], words: str) -> None:
+    schema = object_schema({"a": part})
+    (sentence,) = unsupported(schema)
+    assert re.search(words, sentence)
+    assert accepts(grammar(schema), "{}")
+
+
+def test_fields_spread_over_several_schemas_are_closed_as_one() -> None:
+    schema = object_schema(
+        {"who": {"allOf": [{"$ref": "#/$defs/name"}, object_schema({"age": {"type": "integer"}})]}},
+        required=["who"],
+        **{"$defs": {"name": object_schema({"name": {"type": "string"}}, required=["name"])}},
+    )
+    made = grammar(schema)
+    assert accepts(made, '{"who":{"name":"x","age":3}}')
+    assert not accepts(made, '{"who":{"name":"x","size":3}}')
+
+
+def test_a_required_name_that_is_not_declared_can_be_written() -> None:
+    schema = object_schema({"a": {"type": "string"}}, required=["a", "b"])
+    assert accepts(grammar(schema), '{"a":"x","b":1}')
+
+
+def test_what_nothing_can_satisfy_is_said() -> None:
+    schema = object_schema({"a": {"type": "string", "format": "date", "pattern": "^x"}}, required=["a"])
+    assert any("cannot work with this schema" in sentence for sentence in unsupported(schema))
+    with pytest.raises(ValueError):
+        grammar(schema)
+
+
+def test_a_refused_schema_has_no_grammar() -> None:
+    with pytest.raises(SchemaError):
+        grammar({"type": "string"})
+
+
+def test_a_wide_schema_compiles_in_bounded_time() -> None:
+    schema = object_schema({f"p{i}": {"type": "string"} for i in range(5000)})
+    start = time.perf_counter()
+    assert unsupported(schema) == []
+    assert time.perf_counter() - start < 15
+
+
+def _bound(part: Any) -> int | None:
+    bound = output_bound(object_schema({"a": part}))
+    return None if bound is None else bound - len('{"a":}')
+
+
+@pytest.mark.parametrize(
+    ("part", "bound"),
+    [
+        ({"type": "boolean"}, 5),
+        ({"type": ["boolean", "null"]}, 5),
+        ({"enum": ["red", "green", None]}, 7),
+        ({"const": "x"}, 3),
+        ({"type": "string"}, None),
+        ({"type": "string", "maxLength": 10}, 62),
+        ({"type": "string", "format": "date"}, 62),
+        ({"type": "integer", "minimum": -10, "maximum": 100}, 3),
+        ({"type": "number"}, 67),
+        ({"type": "array", "items": {"type": "boolean"}}, None),
+        ({"type": "array", "maxItems": 2, "items": {"type": "boolean"}}, 13),
+        ({"anyOf": [{"type": "boolean"}, {"type": "string", "maxLength": 1}]}, 8),
+        ({"anyOf": [{"type": "boolean"}, {"type": "string"}]}, None),
+        ({"anyOf": [{"type": "boolean"}, {"type": "null"}]}, 5),
+        (object_schema({"b": {"type": "boolean"}}), 11),
+        ({"type": "object"}, None),
+        ({}, None),
+    ],
+)
+def test_output_bound(part: Any, bound: int | None) -> None:
+    assert _bound(part) == bound
+
+
+@given(schemas_with_values())
+def test_no_canonical_text_is_longer_than_the_bound(pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    schema, value = pair
+    bound = output_bound(schema)
+    assert bound is None or len(compile_schema(schema).canonical(value)) <= bound

@@ -1,0 +1,41 @@
+"""The public protocols: SROIE task 3 and CORD-style F1."""
+
+from typing import Any
+
+from slmstudio.contract.scoring import cord, sroie
+
+GOLD = {"company": "ABC", "date": "09/01/2019", "address": "NO 2", "total": "31.00"}
+
+
+def test_sroie_counts_entities_of_all_documents() -> None:
+    pairs: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
+        (GOLD, dict(GOLD)),
+        (GOLD, {"company": "abc", "date": "09/01/2019", "address": "", "total": None}),
+        ({**GOLD, "address": None}, {"address": "NO 2"}),
+        (GOLD, None),
+    ]
+    result = sroie(pairs)
+    assert (result["correct"], result["given"], result["wanted"]) == (5, 7, 15)
+    assert result["precision"] == 5 / 7
+    assert result["recall"] == 5 / 15
+    assert result["f1"] == 10 / 22
+    assert result["per_field"]["address"] == {"precision": 0.5, "recall": 1 / 3, "f1": 0.4}
+
+
+def test_sroie_is_byte_for_byte() -> None:
+    assert sroie([(GOLD, {**GOLD, "company": "ABC "})])["correct"] == 3
+    assert sroie([(GOLD, {**GOLD, "total": 31})])["correct"] == 3
+
+
+def test_sroie_of_nothing_is_none() -> None:
+    assert sroie([])["f1"] is None
+
+
+def test_cord_compares_bags_of_leaves() -> None:
+    gold = {"menu": [{"nm": "tea", "price": "3"}, {"nm": "cake", "price": "5"}], "total": "8"}
+    output = {"menu": [{"nm": "cake", "price": "3"}, {"nm": "tea"}], "total": "9"}
+    result = cord([(gold, output)])
+    assert (result["correct"], result["given"], result["wanted"]) == (3, 4, 5)
+    assert result["f1"] == 6 / 9
+    assert cord([(gold, gold)])["f1"] == 1.0
+    assert cord([(gold, None)])["f1"] == 0.0

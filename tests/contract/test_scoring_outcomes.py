@@ -1,0 +1,161 @@
+"""What becomes of one field: outcome and error."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from slmstudio.contract.schema import compile_schema, dumps, loads
+from slmstudio.contract.scoring import ERRORS, DocumentScore, FieldOutcome, Outcome, score_document
+from tests.contract.samples import (
+    INVOICE_SCHEMA,
+    SEED_GOLD,
+    SEED_SCHEMA,
+    SEED_TARGET,
+    SEED_TEXT,
+    anything,
+    object_schema,
+    schemas_with_values,
+)
+
+SEED = compile_schema(SEED_SCHEMA)
+
+
+def _score(**changes: Any) -> DocumentScore:
+    output = {name: value for name, value in {**SEED_GOLD, **changes}.items() if value is not ...}
+    return score_document(SEED, text=SEED_TEXT, gold=SEED_GOLD, raw=dumps(output))
+
+
+def _field(score: DocumentScore, path: str) -> FieldOutcome:
+    (found,) = [field for field in score.fields if field.path == path]
+    return found
+
+
+def test_the_seed_example_is_right() -> None:
+    score = score_document(SEED, text=SEED_TEXT, gold=SEED_GOLD, raw=SEED_TARGET)
+    assert score.exact
+    assert score.valid_json
+    assert score.schema_valid
+    assert score.required_present
+    assert score.no_extra_keys
+    assert score.invariants_hold is None
+    assert [field.outcome for field in score.fields] == [Outcome.CORRECT] * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "outcome", "error"),
+    [
+        ("invoice_id", "A-1030", Outcome.HALLUCINATED, "hallucinated"),
+        ("invoice_id", "a-1029", Outcome.WRONG, "normalisation"),
+        ("invoice_id", "A-10", Outcome.WRONG, "truncated"),
+        ("vendor", "Net 30", Outcome.WRONG, "wrong_value"),
+        ("vendor", "A-1029", Outcome.WRONG, "wrong_span"),
+        ("vendor", "ACME SUPPLIES", Outcome.WRONG, "normalisation"),
+        ("vendor", 5, Outcome.WRONG, "format"),
+        ("date", "Jan 14, 2026", Outcome.WRONG, "format"),
+        ("date", "2026-01-15", Outcome.HALLUCINATED, "hallucinated"),
+        ("total_amount", Decimal("1248.5"), Outcome.CORRECT, ""),
+        ("total_amount", Decimal("1248.51"), Outcome.HALLUCINATED, "hallucinated"),
+        ("total_amount", 30, Outcome.WRONG, "wrong_value"),
+        ("total_amount", 124850, Outcome.WRONG, "normalisation"),
+        ("total_amount", "1248.50", Outcome.WRONG, "format"),
+        ("total_amount", Decimal("1248.505"), Outcome.WRONG, "format"),
+        ("vendor", None, Outcome.MISSING, "missing"),
+        ("vendor", ..., Outcome.MISSING, "missing"),
+    ],
+)
+def test_outcomes(name: str, output: Any, outcome: Outcome, error: str) -> None:
+    score = _score(**{name: output})
+    field = _field(score, name)
+    assert (field.outcome, field.error) == (outcome, error)
+    assert field.gold == SEED_GOLD[name]
+    assert field.output == (None if output is ... else output)
+    assert score.exact == (outcome == Outcome.CORRECT)
+    assert error in ("", *ERRORS)
+
+
+def test_day_and_month_swapped() -> None:
+    compiled = compile_schema(object_schema({"a": {"type": "string", "format": "date"}}))
+    score = score_document(compiled, text="02/01/2026", gold={"a": "2026-01-02"}, raw='{"a":"2026-02-01"}')
+    assert (score.fields[0].outcome, score.fields[0].error) == (Outcome.WRONG, "normalisation")
+
+
+def test_gold_that_is_not_in_the_document() -> None:
+    text = SEED_TEXT.replace("Acme Supplies", "Acrne Suppiies")
+    score = score_document(SEED, text=text, gold=SEED_GOLD, raw=dumps({**SEED_GOLD, "vendor": "Acrne"}))
+    assert (_field(score, "vendor").outcome, _field(score, "vendor").error) == (Outcome.WRONG, "ocr_damaged")
+
+
+OPTIONAL = compile_schema(
+    object_schema(
+        {
+            "name": {"type": ["string", "null"]},
+            "kind": {"enum": ["a", "b", None]},
+            "sure": {"type": ["boolean", "null"]},
+        }
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("output", "outcome", "error"),
+    [
+        ({"name": "Bob"}, Outcome.EXTRA, "extra"),
+        ({"name": "Eve"}, Outcome.HALLUCINATED, "hallucinated"),
+        ({"kind": "a"}, Outcome.EXTRA, "extra"),
+        ({"sure": False}, Outcome.EXTRA, "extra"),
+    ],
+)
+def test_where_gold_says_there_is_nothing(output: dict[str, Any], outcome: Outcome, error: str) -> None:
+    score = score_document(OPTIONAL, text="by Bob", gold={"name": None}, raw=dumps(output))
+    (name,) = output
+    assert (_field(score, name).outcome, _field(score, name).error) == (outcome, error)
+    others = {field.outcome for field in score.fields if field.path != name}
+    assert others == {Outcome.BOTH_ABSENT}
+
+
+def test_missing_and_null_are_the_same_absence() -> None:
+    assert score_document(OPTIONAL, text="", gold={"name": None}, raw='{"kind":null}').exact
+    assert score_document(OPTIONAL, text="", gold={}, raw='{"name":null}').exact
+
+
+def test_a_choice_is_never_hallucinated() -> None:
+    score = score_document(OPTIONAL, text="", gold={"kind": "a"}, raw='{"kind":"b"}')
+    assert (_field(score, "kind").outcome, _field(score, "kind").error) == (Outcome.WRONG, "wrong_value")
+
+
+def test_extra_names_are_seen_even_where_the_schema_allows_them() -> None:
+    score = score_document(OPTIONAL, text="", gold={}, raw='{"more":1}')
+    assert score.schema_valid
+    assert not score.no_extra_keys
+    assert not score.exact
+
+
+def test_missing_required_names_and_broken_invariants() -> None:
+    compiled = compile_schema(INVOICE_SCHEMA)
+    gold = {"number": "1", "line_items": [{"name": "x", "amount": 4}], "total": 4}
+    score = score_document(compiled, text="", gold=gold, raw='{"line_items":[{"name":"x","amount":4}],"total":5}')
+    assert not score.required_present
+    assert score.invariants_hold is False
+    assert [problem.rule for problem in score.problems] == ["required", "invariant"]
+    assert score_document(compiled, text="", gold=gold, raw=dumps(gold)).invariants_hold is True
+
+
+@given(schemas_with_values())
+def test_gold_against_itself_is_all_correct(pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    schema, value = pair
+    compiled = compile_schema(schema)
+    score = score_document(compiled, text="", gold=value, raw=compiled.canonical(value))
+    assert score.exact
+    assert {field.outcome for field in score.fields} <= {Outcome.CORRECT, Outcome.BOTH_ABSENT}
+
+
+@given(schemas_with_values(), anything)
+def test_any_output_gets_a_score_that_survives_storage(pair: tuple[dict[str, Any], dict[str, Any]], value: Any) -> None:
+    schema, gold = pair
+    compiled = compile_schema(schema)
+    raw = str(value)
+    for output in (raw, dumps(dict.fromkeys(gold, raw))) if raw.isprintable() else (raw,):
+        score = score_document(compiled, text=raw, gold=gold, raw=output)
+        assert DocumentScore.from_dict(loads(dumps(score.as_dict()))) == score

@@ -1,0 +1,317 @@
+"""Who may decide, what a decision needs, and what voids it."""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from evaluation.models import Approval, AuditEntry, EvalOutput, EvalRun, GateReport
+from evaluation.services.approvals import Present, Waiver, changes, decide, open_gates, standing, voided
+from evaluation.services.evals import Refused
+from evaluation.services.gates import current_policy, make_report, rules, set_policy
+from labeling.models import Document, Membership
+from labeling.services.annotating import open_document, submit
+from labeling.services.projects import save_contract
+from slmstudio import artifacts
+from slmstudio.access import Forbidden, Role
+from tests.evaluation.factories import World, evaluated, pretend, right
+
+
+def tomorrow(days: int = 1) -> date:
+    return timezone.localdate() + timedelta(days=days)
+
+
+@pytest.fixture
+def report(world: World) -> GateReport:
+    """A report of which not every gate passes."""
+    run = evaluated(world, pretend(2, spoil=0.05))
+    found = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert not found.passed
+    return found
+
+
+@pytest.fixture
+def passing(world: World) -> GateReport:
+    """A report whose every gate passes."""
+    gates = [gate for gate in rules(current_policy(project=world.project)).to_json()["gates"] if gate["key"] == "memory"]
+    set_policy(project=world.project, user=world.manager, gates=gates)
+    found = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    assert found.passed
+    return found
+
+
+def approve(report: GateReport, user: Any, **changes: Any) -> Approval:
+    order = {
+        "decision": "approved",
+        "reason": "Good enough for a trial.",
+        "waiver": Waiver("Two weeks of shadowing first.", tomorrow()),
+        **changes,
+    }
+    return decide(report=report, user=user, **order)
+
+
+# -- who --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", ["annotator", "engineer", "owner"])
+@pytest.mark.parametrize("decision", ["approved", "rejected"])
+def test_only_a_manager_decides(world: World, report: GateReport, who: str, decision: str) -> None:
+    with pytest.raises(Forbidden, match="you may not approve"):
+        approve(report, getattr(world, who), decision=decision)
+    assert not Approval.objects.exists()
+
+
+def test_a_stranger_decides_nothing(world: World, report: GateReport) -> None:
+    with pytest.raises(Forbidden):
+        approve(report, world.stranger)
+
+
+def test_a_manager_approves_and_the_log_says_so(world: World, report: GateReport) -> None:
+    approval = approve(report, world.manager)
+    assert approval.waiver == {
+        "gates": [gate["key"] for gate in open_gates(report)],
+        "reason": "Two weeks of shadowing first.",
+        "owner": "mona",
+        "expires": tomorrow().isoformat(),
+    }
+    assert voided(approval) == []
+    assert standing(report) == ("approved", "approved with a waiver")
+    entry = AuditEntry.objects.get(action="approved")
+    assert (entry.user, entry.about) == (world.manager, str(report))
+    assert entry.details["packet_sha256"] == approval.packet_sha256
+
+
+@pytest.mark.parametrize("started", ["evaluation", "training"])
+@pytest.mark.parametrize("decision", ["approved", "rejected"])
+def test_nobody_decides_on_a_run_of_their_own(
+    world: World, report: GateReport, started: str, decision: str
+) -> None:
+    row = report.eval_run if started == "evaluation" else report.eval_run.training_run
+    type(row).objects.filter(pk=row.pk).update(created_by=world.manager)
+    fresh = GateReport.objects.get(pk=report.pk)
+    with pytest.raises(Refused, match=f"You started .*{started}.* yourself") as refusal:
+        approve(fresh, world.manager, decision=decision)
+    assert refusal.value.field == "decision"
+
+
+def test_a_team_of_one_may_relax_that(world: World, report: GateReport) -> None:
+    EvalRun.objects.update(created_by=world.manager)
+    world.project.four_eyes = False
+    world.project.save(update_fields=["four_eyes"])
+    approve(GateReport.objects.get(pk=report.pk), world.manager)
+    assert Approval.objects.count() == 1
+
+
+# -- what it needs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("reason", {"reason": "  "}),
+        ("decision", {"decision": "perhaps"}),
+        ("waiver_reason", {"waiver": None}),
+        ("waiver_reason", {"waiver": Waiver("  ", date(2999, 1, 1))}),
+        ("waiver_expires", {"waiver": Waiver("why", date(2020, 1, 1))}),
+        ("waiver_expires", {"waiver": "today"}),
+    ],
+)
+def test_a_decision_without_what_it_needs_is_refused(
+    world: World, report: GateReport, field: str, changes: dict[str, Any]
+) -> None:
+    if changes.get("waiver") == "today":
+        changes = {"waiver": Waiver("why", timezone.localdate())}
+    with pytest.raises(Refused) as refusal:
+        approve(report, world.manager, **changes)
+    assert refusal.value.field == field
+    assert not Approval.objects.exists()
+    assert not AuditEntry.objects.filter(about=str(report), user=world.manager).exists()
+
+
+def test_sending_back_takes_no_waiver(world: World, report: GateReport) -> None:
+    approval = approve(report, world.manager, decision="rejected", waiver=None)
+    assert (approval.decision, approval.waiver) == ("rejected", None)
+    assert standing(report) == ("rejected", "sent back")
+
+
+def test_where_every_gate_passes_no_waiver_is_needed_or_kept(world: World, passing: GateReport) -> None:
+    assert approve(passing, world.manager, waiver=None).waiver is None
+
+
+def test_a_report_is_decided_once(world: World, report: GateReport) -> None:
+    approve(report, world.manager, decision="rejected")
+    with pytest.raises(Refused, match="decided already"):
+        approve(report, world.manager)
+    assert Approval.objects.get().decision == "rejected"
+
+
+def test_an_expired_waiver_voids_the_approval(world: World, report: GateReport) -> None:
+    approval = approve(report, world.manager)
+    approval.waiver = {**approval.waiver, "expires": timezone.localdate().isoformat()}
+    assert voided(approval) == [], "the last day still counts"
+    approval.waiver = {**approval.waiver, "expires": tomorrow(-1).isoformat()}
+    assert voided(approval) == [f"The waiver ended on {tomorrow(-1).isoformat()}."]
+
+
+# -- what voids it ----------------------------------------------------------------------------------------------------
+
+
+def relabel(world: World, document: Document) -> None:
+    """A person corrects the gold of a document."""
+    opened = open_document(document=document, user=world.annotator)
+    value = {**opened.annotation.value, "vendor": document.text.split()[0]}
+    submit(
+        document=document,
+        user=world.annotator,
+        value=value,
+        evidence={},
+        base_version=opened.annotation.version,
+    )
+
+
+def of_split(world: World, split: str) -> Document:
+    item = world.dataset.items.filter(split=split).select_related("document").order_by("document_id").first()
+    assert item is not None
+    return item.document
+
+
+def correct_the_holdout(world: World, report: GateReport) -> str:
+    document = of_split(world, "holdout")
+    relabel(world, document)
+    return f"The gold of a hold-out document has changed since: {document.external_id}."
+
+
+def skip_a_holdout_document(world: World, report: GateReport) -> str:
+    document = of_split(world, "holdout")
+    Document.objects.filter(pk=document.pk).update(state="skipped")
+    return document.external_id
+
+
+def change_the_weights(world: World, report: GateReport) -> str:
+    path = artifacts.local_path(world.version.folder_key) / "model.safetensors"
+    path.write_bytes(path.read_bytes() + b"!")
+    return "Model: the hash of the folder with the weights is now"
+
+
+def change_the_tokenizer(world: World, report: GateReport) -> str:
+    (artifacts.local_path(world.version.folder_key) / "tokenizer.json").write_text("{}")
+    return "Tokenizer: the hash of its tokenizer.json is now"
+
+
+def remove_the_weights(world: World, report: GateReport) -> str:
+    folder = artifacts.local_path(world.version.folder_key)
+    folder.rename(folder.with_name("elsewhere"))
+    return "Model: the folder with the weights has gone."
+
+
+def change_the_schema(world: World, report: GateReport) -> str:
+    text = world.project.schema_version.schema_text.replace('"Vendor"', '"Seller"')
+    save_contract(
+        project=world.project,
+        user=world.engineer,
+        instruction=world.project.contract.instruction,
+        schema_text=text,
+        constraints=world.project.contract.constraints,
+    )
+    return "The schema is now v2; the report was made under v1."
+
+
+def change_the_policy(world: World, report: GateReport) -> str:
+    gates = rules(current_policy(project=world.project)).to_json()
+    gates["gates"][1].update(threshold=0.5, title="")
+    set_policy(project=world.project, user=world.manager, gates=gates)
+    return "The gate policy is now version 2; the report used version 1."
+
+
+def change_an_output(world: World, report: GateReport) -> str:
+    path = artifacts.local_path(report.eval_run.outputs_key)
+    path.write_text(path.read_text().replace('"stop"', '"length"', 1))
+    return "Outputs: the hash of the file of raw outputs"
+
+
+def change_the_dataset_file(world: World, report: GateReport) -> str:
+    path = artifacts.local_path(world.dataset.artifact_key)
+    path.write_text(path.read_text().replace('"split":"train"', '"split":"validation"', 1))
+    return "Dataset version: the hash of the file with every row is now"
+
+
+VOIDS: list[Callable[[World, GateReport], str]] = [
+    correct_the_holdout,
+    skip_a_holdout_document,
+    change_the_weights,
+    change_the_tokenizer,
+    remove_the_weights,
+    change_the_schema,
+    change_the_policy,
+    change_an_output,
+    change_the_dataset_file,
+]
+
+
+@pytest.mark.parametrize("change", VOIDS, ids=lambda change: change.__name__)
+def test_a_change_under_an_approval_voids_it_and_says_which(
+    world: World, report: GateReport, change: Callable[[World, GateReport], str]
+) -> None:
+    approval = approve(report, world.manager)
+    words = change(world, report)
+    fresh = Approval.objects.get(pk=approval.pk)
+    assert any(words in reason for reason in voided(fresh)), voided(fresh)
+    assert any(words in reason for reason in voided(fresh, files=False)), "files that were touched are read again"
+    assert standing(fresh.report) == ("failed", "approval void")
+
+
+@pytest.mark.parametrize("change", VOIDS, ids=lambda change: change.__name__)
+def test_what_changed_before_the_decision_cannot_be_approved(
+    world: World, report: GateReport, change: Callable[[World, GateReport], str]
+) -> None:
+    words = change(world, report)
+    with pytest.raises(Refused, match="no longer what is there") as refusal:
+        approve(GateReport.objects.get(pk=report.pk), world.manager)
+    assert words in refusal.value.message
+    assert not Approval.objects.exists()
+
+
+def test_another_scorer_voids_it(world: World, report: GateReport, monkeypatch: pytest.MonkeyPatch) -> None:
+    approval = approve(report, world.manager)
+    monkeypatch.setattr("evaluation.services.approvals.SCORER_VERSION", "99")
+    assert voided(approval) == ["The scorer is now version 99; the report used version 1."]
+
+
+def test_an_output_changed_in_the_database_voids_it(world: World, report: GateReport) -> None:
+    approval = approve(report, world.manager)
+    output = EvalOutput.objects.filter(eval_run=report.eval_run).first()
+    assert output is not None
+    EvalOutput.objects.filter(pk=output.pk).update(raw="{}")
+    reasons = voided(approval)
+    assert "Outputs: the stored rows do not say what the file says." in reasons
+    assert any(reason.startswith("Scores: ") for reason in reasons), "counted again they are others"
+
+
+def test_a_packet_that_was_rewritten_voids_it(world: World, report: GateReport) -> None:
+    approval = approve(report, world.manager)
+    GateReport.objects.filter(pk=report.pk).update(packet={**report.packet, "tokenizer": "0" * 64})
+    reasons = voided(Approval.objects.get(pk=approval.pk))
+    assert reasons[0] == "The packet is not the one that was decided on."
+
+
+def test_a_corrected_training_label_voids_nothing(world: World, report: GateReport) -> None:
+    approval = approve(report, world.manager)
+    relabel(world, of_split(world, "train"))
+    assert voided(approval) == []
+
+
+def test_gold_of_several_documents_is_named(world: World, report: GateReport) -> None:
+    Document.objects.filter(holdout=True).update(state="rejected")
+    names = Present(world.project).revised_gold(world.dataset)
+    assert len(names) == 12
+    [sentence] = changes(report, files=False)
+    assert sentence.startswith("The gold of 12 hold-out documents has changed since: ")
+    assert sentence.endswith(" and 7 more.")
+
+
+def test_a_manager_who_left_decides_no_more(world: World, report: GateReport) -> None:
+    Membership.objects.filter(user=world.manager).update(role=Role.REVIEWER)
+    with pytest.raises(Forbidden):
+        approve(report, world.manager)

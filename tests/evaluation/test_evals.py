@@ -1,0 +1,137 @@
+"""Starting, cancelling and losing evaluations."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from evaluation.models import AuditEntry, EvalRun, LoopRun
+from evaluation.services import evals
+from evaluation.services.evals import Refused, start_evaluation
+from labeling.services.projects import create_project
+from slmstudio.runs import Status
+from slmstudio.sweep import sweep_lost
+from tests.evaluation.factories import World
+
+
+def start(world: World, **changes: Any) -> EvalRun:
+    order = {
+        "project": world.project,
+        "user": world.engineer,
+        "dataset": world.dataset,
+        "split": "holdout",
+        "mode": "constrained",
+        "base_model": world.base_model,
+        **changes,
+    }
+    return start_evaluation(**order)
+
+
+def test_a_run_is_queued_with_its_number_its_size_and_an_audit_entry(world: World) -> None:
+    first, second = start(world), start(world, base_model=None, training_run=world.training_run)
+    assert (first.number, second.number) == (1, 2)
+    assert (first.status, first.progress_total) == (Status.QUEUED, 12)
+    assert second.subject == "run 1"
+    entry = AuditEntry.objects.get(about="evaluation 1")
+    assert (entry.user, entry.action, entry.details["dataset"]) == (world.engineer, "started", world.dataset.sha256)
+
+
+def test_numbers_are_counted_per_project(world: World) -> None:
+    start(world)
+    other = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
+    assert evals.next_number(EvalRun, other) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "changes", "words"),
+    [
+        ("model", {"base_model": None}, "one model"),
+        ("model", {"training_run": "theirs"}, "one model"),
+        ("model", {"base_model": "unready"}, "not prepared"),
+        ("model", {"base_model": None, "training_run": "failed"}, "left no model"),
+        ("split", {"split": "everything"}, "A split is one of"),
+        ("mode", {"mode": "wild"}, "A mode is one of"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(
+    world: World, field: str, changes: dict[str, Any], words: str
+) -> None:
+    if changes.get("base_model") == "unready":
+        world.base_model.sha256 = ""
+        changes = {"base_model": world.base_model}
+    if changes.get("training_run") == "theirs":
+        changes = {"training_run": world.training_run}
+    if changes.get("training_run") == "failed":
+        world.training_run.status = Status.FAILED
+        changes = {"base_model": None, "training_run": world.training_run}
+    with pytest.raises(Refused, match=words) as refusal:
+        start(world, **changes)
+    assert refusal.value.field == field
+    assert not EvalRun.objects.exists()
+
+
+def test_an_empty_split_is_refused(world: World) -> None:
+    world.dataset.items.filter(split="validation").delete()
+    with pytest.raises(Refused, match="validation split of dataset v1 is empty") as refusal:
+        start(world, split="validation")
+    assert refusal.value.field == "split"
+
+
+def test_another_projects_dataset_and_training_are_refused(world: World) -> None:
+    other = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
+    with pytest.raises(Refused, match="another project") as refusal:
+        start(world, project=other)
+    assert refusal.value.field == "dataset"
+    with pytest.raises(Refused, match="training run belongs to another project"):
+        start(world, project=other, base_model=None, training_run=world.training_run)
+
+
+def test_a_run_waits_while_its_training_is_live(world: World) -> None:
+    run = start(world, base_model=None, training_run=world.training_run)
+    assert not evals.wait_for_training(run)
+    type(world.training_run).objects.update(status=Status.RUNNING)
+    assert evals.wait_for_training(run)
+
+
+def make_loop(world: World, base: EvalRun, tuned: EvalRun) -> LoopRun:
+    return LoopRun.objects.create(
+        project=world.project,
+        dataset=world.dataset,
+        training_run=world.training_run,
+        base=base,
+        tuned=tuned,
+        status=Status.RUNNING,
+        started_at=timezone.now(),
+    )
+
+
+def test_cancelling_a_queued_run_ends_it_and_tells_its_loop(world: World) -> None:
+    base, tuned = start(world), start(world, base_model=None, training_run=world.training_run)
+    loop = make_loop(world, base, tuned)
+    assert evals.cancel(run=tuned, user=world.engineer)
+    loop.refresh_from_db()
+    assert (tuned.status, loop.status) == (Status.CANCELLED, Status.FAILED)
+    assert not evals.cancel(run=tuned, user=world.engineer), "it had ended already"
+    assert AuditEntry.objects.filter(action="cancelled").count() == 1
+
+
+def test_cancelling_a_running_run_asks_it_to_stop(world: World) -> None:
+    run = start(world)
+    run.claim()
+    assert evals.cancel(run=run, user=world.engineer)
+    run.refresh_from_db()
+    assert (run.status, run.cancel_requested) == (Status.RUNNING, True)
+
+
+def test_a_lost_run_fails_with_a_sentence_and_its_loop_is_told(world: World) -> None:
+    base, tuned = start(world), start(world, base_model=None, training_run=world.training_run)
+    loop = make_loop(world, base, tuned)
+    base.claim()
+    EvalRun.objects.filter(pk=base.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
+    assert [run.pk for run in sweep_lost()] == [base.pk]
+    base.refresh_from_db()
+    loop.refresh_from_db()
+    assert base.status == Status.FAILED
+    assert "worker" in base.error
+    assert loop.status == Status.FAILED

@@ -1,0 +1,192 @@
+"""Drafts and submits: versions, gold, and that nothing invalid ever counts."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from labeling.entries import Typed
+from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, Origin
+from labeling.services import annotating
+from labeling.services.projects import save_contract
+from slmstudio.contract.jsontext import dumps
+from tests.labeling.label_desk import Desk, gold, make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    return make_desk()
+
+
+def draft(document: Document, user: Any, value: Any, base: int = 0, **more: Any) -> annotating.Saved:
+    options = {"evidence": {}, **more}
+    return annotating.save_draft(document=document, user=user, value=value, base_version=base, **options)
+
+
+def submit(document: Document, user: Any, value: Any, base: int = 0, **more: Any) -> annotating.Saved:
+    options = {"evidence": {}, **more}
+    return annotating.submit(document=document, user=user, value=value, base_version=base, **options)
+
+
+def test_a_draft_may_be_invalid_and_says_so(desk: Desk) -> None:
+    document = desk.document()
+    saved = draft(document, desk.ana, Typed({"invoice_id": "A-1029", "total_amount": "abc"}), seconds=12)
+    assert saved.version == 1
+    assert {problem.path for problem in saved.problems} >= {"total_amount", "date", "vendor"}
+    annotation = Annotation.objects.get()
+    assert (annotation.valid, annotation.submitted, annotation.seconds) == (False, False, 12)
+    document.refresh_from_db()
+    assert document.state == DocumentState.IN_PROGRESS
+    assert document.locked_by == desk.ana
+    assert not Gold.objects.exists()
+
+
+def test_every_save_is_a_revision_with_exact_digits(desk: Desk) -> None:
+    document = desk.document()
+    first = draft(document, desk.ana, Typed({"total_amount": "1,248.50"}))
+    draft(document, desk.ana, Typed({"total_amount": "1,248.5"}), first.version, seconds=3)
+    numbers = AnnotationRevision.objects.order_by("number").values_list("number", "value")
+    assert [(number, dumps(value)) for number, value in numbers] == [
+        (1, '{"total_amount":1248.50}'),
+        (2, '{"total_amount":1248.5}'),
+    ]
+    assert Annotation.objects.get().version == 2
+
+
+def test_a_submit_is_gold_at_once_where_review_is_off(desk: Desk) -> None:
+    document = desk.document()
+    saved = submit(document, desk.ana, gold())
+    assert saved.submitted
+    found = Gold.objects.get()
+    assert found.origin == Origin.HUMAN
+    assert found.revision.action == AnnotationRevision.Action.SUBMIT
+    assert found.revision.value["total_amount"] == Decimal("1248.50")
+    document.refresh_from_db()
+    assert (document.state, document.locked_by) == (DocumentState.SUBMITTED, None)
+
+
+def test_the_whole_submit_takes_few_queries(desk: Desk) -> None:
+    document = desk.document()
+    draft(document, desk.ana, gold())
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        submit(document, desk.ana, gold(), 1)
+    statements = [query["sql"] for query in queries if not query["sql"].startswith(("SAVEPOINT", "RELEASE"))]
+    assert len(statements) <= 6, "\n".join(statements)
+
+
+def test_where_review_is_on_a_submit_waits(desk: Desk) -> None:
+    desk.project.review_required = True
+    desk.project.save(update_fields=["review_required"])
+    assert submit(desk.document(), desk.ana, gold()).submitted
+    assert not Gold.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"total_amount": "12"},
+        {"date": "14/01/2026"},
+        {"vendor": ...},
+        {"surprise": 1},
+        {"total_amount": Decimal("1248.505")},
+    ],
+)
+def test_nothing_invalid_is_submitted_but_all_of_it_is_kept(desk: Desk, change: dict[str, Any]) -> None:
+    document = desk.document()
+    value = {name: inner for name, inner in {**gold(), **change}.items() if inner is not ...}
+    with pytest.raises(annotating.Invalid) as refused:
+        submit(document, desk.ana, value)
+    assert [problem.path for problem in refused.value.problems] == list(change)
+    assert not Gold.objects.exists()
+    assert not Annotation.objects.filter(submitted=True).exists()
+    assert AnnotationRevision.objects.get().value == value
+    document.refresh_from_db()
+    assert document.state == DocumentState.IN_PROGRESS
+
+
+def test_what_is_not_in_the_document_must_be_confirmed(desk: Desk) -> None:
+    document = desk.document()
+    value = {**gold(), "vendor": "Globex"}
+    with pytest.raises(annotating.Invalid) as refused:
+        submit(document, desk.ana, value)
+    assert [(problem.path, problem.rule) for problem in refused.value.problems] == [("vendor", "evidence")]
+    other = {"vendor": {"confirmed": True, "of": '"Initech"'}}
+    with pytest.raises(annotating.Invalid):
+        submit(document, desk.ana, value, refused.value.saved.version, evidence=other)
+    right = {"vendor": {"confirmed": True, "of": '"Globex"'}}
+    assert submit(document, desk.ana, value, 2, evidence=right).submitted
+    assert Gold.objects.get().revision.evidence["vendor"] == {"confirmed": True, "of": '"Globex"'}
+
+
+def test_evidence_is_found_by_itself_and_kept_where_chosen(desk: Desk) -> None:
+    text = "Acme Supplies\nInvoice A-1 of 2026-01-14 and A-1 again\nTotal 5.00\nAcme Supplies"
+    document = desk.document(text)
+    value = {"invoice_id": "A-1", "date": "2026-01-14", "vendor": "Acme Supplies", "total_amount": Decimal("5.00")}
+    second = text.rindex("Acme")
+    chosen = {"vendor": {"start": second, "end": second + 13}, "date": {"start": 0, "end": 4}, "nonsense": 5}
+    evidence = draft(document, desk.ana, value, evidence=chosen).checks.evidence
+    assert text[evidence["invoice_id"]["start"] :].startswith("A-1 of")
+    assert evidence["vendor"] == {"start": second, "end": second + 13}
+    assert text[evidence["date"]["start"] : evidence["date"]["end"]] == "2026-01-14"
+    assert "nonsense" not in evidence
+
+
+def test_a_changed_label_counts_only_once_it_is_submitted_again(desk: Desk) -> None:
+    document = desk.document()
+    first = submit(document, desk.ana, gold())
+    draft(document, desk.ana, {**gold(), "vendor": "Acme"}, first.version)
+    assert Gold.objects.get().revision.value["vendor"] == "Acme Supplies"
+    document.refresh_from_db()
+    assert document.state == DocumentState.SUBMITTED
+    assert submit(document, desk.ana, {**gold(), "vendor": "Acme"}, 2).submitted
+    assert Gold.objects.get().revision.value["vendor"] == "Acme"
+    assert AnnotationRevision.objects.count() == 3
+
+
+def test_a_label_for_a_synthetic_document_says_so(desk: Desk) -> None:
+    submit(desk.document(synthetic=True), desk.ana, gold())
+    assert Gold.objects.get().origin == Origin.SYNTHETIC
+
+
+def test_a_submit_under_a_newer_schema_is_looked_at_first(desk: Desk) -> None:
+    document = desk.document()
+    schema = desk.project.schema_version
+    text = schema.schema_text.replace('"invoice_id":{', '"note":{"type":["string","null"]},"invoice_id":{', 1)
+    save_contract(project=desk.project, user=desk.owner, instruction="Do it.", schema_text=text, constraints={})
+    saved = submit(document, desk.ana, gold(), schema_number=1)
+    assert (saved.submitted, saved.schema_version.number) == (False, 2)
+    assert submit(document, desk.ana, gold(), saved.version, schema_number=2).submitted
+    assert Gold.objects.get().schema_version.number == 2
+
+
+def test_opening_shows_the_newest_label_of_anybody(desk: Desk) -> None:
+    document = desk.document()
+    fresh = annotating.open_document(document=document, user=desk.ana)
+    assert (fresh.value, fresh.version, fresh.locked_by_other) == ({}, 0, None)
+    draft(document, desk.ana, {"vendor": "Acme Supplies"})
+    opened = annotating.open_document(document=document, user=desk.ben)
+    assert (opened.value, opened.version) == ({"vendor": "Acme Supplies"}, 1)
+    assert (opened.locked_by_other, opened.author) == (desk.ana, desk.ana)
+    assert opened.checks.evidence["vendor"]
+
+
+def test_opening_gives_the_fields_in_the_order_of_the_schema(desk: Desk) -> None:
+    document = desk.document()
+    draft(document, desk.ana, dict(reversed(gold().items())))
+    opened = annotating.open_document(document=Document.objects.get(pk=document.pk), user=desk.ana)
+    assert list(opened.value) == ["invoice_id", "date", "vendor", "total_amount"]
+
+
+def test_a_document_that_has_gone_is_not_saved(desk: Desk) -> None:
+    with pytest.raises(Document.DoesNotExist):
+        draft(Document(pk=999_999, project=desk.project), desk.ana, {})
+    other = make_desk(slug="other")
+    with pytest.raises(Document.DoesNotExist):
+        draft(Document(pk=other.document().pk, project=desk.project), desk.ana, {})
+    assert not Annotation.objects.exists()

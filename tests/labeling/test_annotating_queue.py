@@ -1,0 +1,131 @@
+"""The queue: who gets which document, locks, skipping, flags."""
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from labeling.models import Document, DocumentState
+from labeling.services import annotating
+from tests.labeling.label_desk import Desk, gold, make_desk
+
+
+@pytest.fixture
+def desk(transactional_db: None) -> Desk:
+    return make_desk()
+
+
+def following(desk: Desk, user: Any, after: int | None = None) -> Document | None:
+    return annotating.next_document(project=desk.project, user=user, after=after)
+
+
+def test_two_people_get_different_documents(desk: Desk) -> None:
+    first, second = desk.document("one"), desk.document("two")
+    assert following(desk, desk.ana) == first
+    assert following(desk, desk.ben) == second
+    assert following(desk, desk.ana) == first
+    assert following(desk, desk.ana, first.pk) is None
+
+
+def test_a_lock_runs_out(desk: Desk) -> None:
+    document = desk.document("one")
+    following(desk, desk.ana)
+    Document.objects.update(locked_until=timezone.now() - timedelta(seconds=1))
+    assert following(desk, desk.ben) == document
+    assert annotating.hold(document=document, user=desk.ana) == desk.ben
+    annotating.release(document=document, user=desk.ana)
+    assert annotating.hold(document=document, user=desk.ana) == desk.ben
+    annotating.release(document=document, user=desk.ben)
+    assert annotating.hold(document=document, user=desk.ana) is None
+
+
+def test_the_queue_goes_on_behind_a_document_and_starts_again(desk: Desk) -> None:
+    first, second, third = (desk.document(text) for text in ("one", "two", "three"))
+    assert following(desk, desk.ana, first.pk) == second
+    assert following(desk, desk.ana, third.pk) == first
+    assert following(desk, desk.ana, second.pk) == third
+
+
+def test_unfinished_work_of_ones_own_comes_first(desk: Desk) -> None:
+    desk.document("one")
+    second = desk.document("two")
+    annotating.save_draft(document=second, user=desk.ana, value={}, evidence={}, base_version=0)
+    assert following(desk, desk.ana) == second
+
+
+def test_what_is_submitted_or_skipped_is_not_given_out(desk: Desk) -> None:
+    done, skipped, rejected = desk.document(), desk.document("two"), desk.document("three")
+    annotating.submit(document=done, user=desk.ana, value=gold(), evidence={}, base_version=0)
+    annotating.skip(document=skipped, user=desk.ana, reason="blank page")
+    Document.objects.filter(pk=rejected.pk).update(state=DocumentState.REJECTED)
+    assert following(desk, desk.ben) == rejected
+    assert following(desk, desk.ben, rejected.pk) is None
+
+
+def test_ten_people_at_once_never_get_the_same_document(desk: Desk) -> None:
+    for number in range(12):
+        desk.document(f"text {number}")
+    users = [make_desk(slug=f"more-{number}").ana for number in range(10)]
+    start = threading.Barrier(len(users))
+    taken: list[int] = []
+
+    def work(user: Any) -> None:
+        try:
+            start.wait(10)
+            document = following(desk, user)
+            if document is not None:
+                taken.append(document.pk)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work, args=(user,)) for user in users]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(taken) == len(set(taken)) == 10
+
+
+def test_the_previous_document(desk: Desk) -> None:
+    first, second, third = (desk.document(text) for text in ("one", "two", "three"))
+    annotating.hold(document=second, user=desk.ben)
+    back = annotating.previous_document(project=desk.project, user=desk.ana, before=third.pk)
+    assert back == first
+    assert annotating.previous_document(project=desk.project, user=desk.ana, before=first.pk) is None
+
+
+def test_where_one_stands(desk: Desk) -> None:
+    first, second, third = (desk.document(text) for text in ("one", "two", "three"))
+    annotating.hold(document=second, user=desk.ben)
+    annotating.hold(document=third, user=desk.ben)
+    annotating.hold(document=second, user=desk.ben)
+    standing = annotating.standing(document=first, user=desk.ana)
+    assert (standing.position, standing.total, standing.left) == (1, 3, 1)
+    assert [(other.name, other.document) for other in standing.others] == [(desk.ben.username, second.external_id)]
+
+
+def test_skipping_takes_a_reason_and_keeps_what_is_submitted(desk: Desk) -> None:
+    document = desk.document()
+    with pytest.raises(annotating.Refused, match="Say why"):
+        annotating.skip(document=document, user=desk.ana, reason="  ")
+    annotating.skip(document=document, user=desk.ana, reason="blank\n page")
+    document.refresh_from_db()
+    assert (document.state, document.skip_reason) == (DocumentState.SKIPPED, "blank page")
+    annotating.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=0)
+    with pytest.raises(annotating.Refused, match="submitted already"):
+        annotating.skip(document=document, user=desk.ana, reason="no")
+    document.refresh_from_db()
+    assert (document.state, document.skip_reason) == (DocumentState.SUBMITTED, "")
+
+
+def test_flags_are_of_the_vocabulary_or_came_with_the_document(desk: Desk) -> None:
+    document = desk.document(tags=["from the import", "ocr_noise"])
+    tags = annotating.flag(document=document, user=desk.ana, tags=["several_totals", "ocr_noise", "from the import"])
+    assert tags == ["ocr_noise", "several_totals", "from the import"]
+    with pytest.raises(annotating.Refused, match="no failure tag made up"):
+        annotating.flag(document=document, user=desk.ana, tags=["made up"])
+    document.refresh_from_db()
+    assert document.tags == tags

@@ -1,0 +1,130 @@
+"""Two people, or two tabs, on one document: nobody's work is put over anybody's."""
+
+import threading
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from labeling.models import Annotation, AnnotationRevision, Gold
+from labeling.services import annotating
+from tests.labeling.label_desk import Desk, gold, make_desk
+
+
+@pytest.fixture
+def desk(transactional_db: None) -> Desk:
+    return make_desk()
+
+
+def save(document: Any, user: Any, value: Any, base: int, **more: Any) -> annotating.Saved:
+    return annotating.save_draft(document=document, user=user, value=value, evidence={}, base_version=base, **more)
+
+
+def test_a_save_from_an_older_version_is_merged(desk: Desk) -> None:
+    document = desk.document()
+    save(document, desk.ana, {"vendor": "Acme"}, 0)
+    save(document, desk.ana, {"vendor": "Acme", "invoice_id": "A-1029"}, 1)
+    saved = save(document, desk.ben, {"vendor": "Acme Supplies"}, 1)
+    assert saved.value == {"invoice_id": "A-1029", "vendor": "Acme Supplies"}
+    assert (saved.version, saved.merged, saved.clashes) == (3, ["invoice_id"], [])
+    assert saved.merged_with == desk.ana.username
+    assert Annotation.objects.count() == 2
+    assert AnnotationRevision.objects.count() == 3
+
+
+def test_both_changed_the_same_field(desk: Desk) -> None:
+    document = desk.document()
+    save(document, desk.ana, {"vendor": "Acme"}, 0)
+    saved = save(document, desk.ben, {"vendor": "Acme Supplies"}, 0)
+    assert saved.value == {"vendor": "Acme Supplies"}
+    assert [(clash.path, clash.theirs) for clash in saved.clashes] == [("vendor", "Acme")]
+    assert AnnotationRevision.objects.get(number=1).value == {"vendor": "Acme"}
+
+
+def test_another_tab_of_the_same_person_is_no_clash(desk: Desk) -> None:
+    document = desk.document()
+    save(document, desk.ana, {"vendor": "Acme", "date": "2026-01-14"}, 0)
+    saved = save(document, desk.ana, {"vendor": "Acme Supplies"}, 0)
+    assert saved.value == {"date": "2026-01-14", "vendor": "Acme Supplies"}
+    assert (saved.merged, saved.clashes) == (["date"], [])
+
+
+def test_a_submit_that_had_to_be_merged_does_not_count_yet(desk: Desk) -> None:
+    document = desk.document()
+    other = {**gold(), "vendor": "Acme"}
+    first = annotating.submit(document=document, user=desk.ana, value=other, evidence={}, base_version=0)
+    second = annotating.submit(document=document, user=desk.ben, value=gold(), evidence={}, base_version=0)
+    assert (first.submitted, second.submitted) == (True, False)
+    assert Gold.objects.get().revision.value["vendor"] == "Acme"
+    third = annotating.submit(
+        document=document, user=desk.ben, value=second.value, evidence={}, base_version=second.version
+    )
+    assert third.submitted
+    assert Gold.objects.get().revision.annotation.user == desk.ben
+
+
+def test_the_same_label_twice_is_submitted_twice(desk: Desk) -> None:
+    document = desk.document()
+    for user in (desk.ana, desk.ben):
+        saved = annotating.submit(document=document, user=user, value=gold(), evidence={}, base_version=0)
+        assert saved.submitted
+
+
+def test_at_the_same_moment_one_wins_and_the_other_is_merged(desk: Desk) -> None:
+    document = desk.document()
+    start = threading.Barrier(2)
+    results: dict[str, annotating.Saved] = {}
+
+    def work(user: Any, vendor: str) -> None:
+        try:
+            start.wait(10)
+            value = {**gold(), "vendor": vendor}
+            results[vendor] = annotating.submit(document=document, user=user, value=value, evidence={}, base_version=0)
+        finally:
+            connection.close()
+
+    threads = [
+        threading.Thread(target=work, args=(user, vendor))
+        for user, vendor in ((desk.ana, "Acme"), (desk.ben, "Acme Supplies"))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(saved.submitted for saved in results.values()) == [False, True]
+    assert sorted(saved.version for saved in results.values()) == [1, 2]
+    winner = next(vendor for vendor, saved in results.items() if saved.submitted)
+    assert Gold.objects.get().revision.value["vendor"] == winner
+    values = AnnotationRevision.objects.values_list("value__vendor", flat=True)
+    assert sorted(values) == ["Acme", "Acme Supplies"]
+
+
+def test_many_drafts_at_once_lose_nothing(desk: Desk) -> None:
+    document = desk.document()
+    failures: list[BaseException] = []
+
+    def work(user: Any, name: str) -> None:
+        version = 0
+        value: dict[str, Any] = {}
+        try:
+            for number in range(6):
+                value = {**value, name: f"{name} {number}"}
+                saved = save(document, user, value, version)
+                version, value = saved.version, saved.value
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            connection.close()
+
+    threads = [
+        threading.Thread(target=work, args=(user, name))
+        for user, name in ((desk.ana, "vendor"), (desk.ben, "invoice_id"), (desk.owner, "purchase_order"))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failures
+    assert sorted(AnnotationRevision.objects.values_list("number", flat=True)) == list(range(1, 19))
+    newest = Annotation.objects.order_by("-version")[0]
+    assert newest.value == {"vendor": "vendor 5", "invoice_id": "invoice_id 5", "purchase_order": "purchase_order 5"}

@@ -1,0 +1,233 @@
+"""A schema becomes a form; what is typed becomes its value, and back, losing nothing."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labeling.entries import ABSENT, RAW, from_entry, leaf_values, to_entry
+from labeling.formtree import FormNode, form_for, node_at, tree_of
+from labeling.templates_catalogue import ORDER, template
+from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.contract.schema import CompiledSchema, Problem, compile_schema
+
+CLAIM = {
+    "type": "object",
+    "required": ["number", "holder", "causes"],
+    "properties": {
+        "number": {"type": "string", "x-slm": {"kind": "identifier"}},
+        "holder": {
+            "type": "object",
+            "required": ["name"],
+            "properties": {"name": {"type": "string"}, "born": {"type": ["string", "null"], "format": "date"}},
+        },
+        "causes": {"type": "array", "uniqueItems": True, "items": {"enum": ["fire", "water", "storm"]}},
+        "injured": {"type": ["boolean", "null"]},
+        "country": {"enum": list("ABCDEFGHIJ")},
+        "level": {"enum": [1, "1", None]},
+        "witnesses": {"type": "array", "items": {"type": "string", "maxLength": 20}},
+        "rows": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["text", "amount"],
+                "properties": {
+                    "text": {"type": "string"},
+                    "amount": {"type": "number", "x-slm": {"kind": "money", "locale": "en_US"}},
+                    "count": {"type": ["integer", "null"]},
+                    "kind": {"enum": ["a", "b"]},
+                },
+            },
+        },
+        "cars": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"plate": {"type": "string"}, "drivers": {"type": "array", "items": {"type": "string"}}},
+            },
+        },
+        "more": {"title": "Anything"},
+    },
+}
+
+
+@pytest.fixture
+def claim() -> CompiledSchema:
+    return compile_schema(loads(dumps(CLAIM)))
+
+
+def shapes(node: FormNode) -> dict[str, str]:
+    found: dict[str, str] = {node.pattern: node.shape}
+    for child in (*node.children, *([node.item] if node.item else [])):
+        found.update(shapes(child))
+    return found
+
+
+def test_every_part_of_a_schema_has_its_shape(claim: CompiledSchema) -> None:
+    found = shapes(tree_of(claim))
+    assert found == {
+        "": "group",
+        "number": "text",
+        "holder": "group",
+        "holder.name": "lines",
+        "holder.born": "date",
+        "causes": "checks",
+        "injured": "boolean",
+        "country": "choice",
+        "level": "choice",
+        "witnesses": "list",
+        "witnesses[]": "text",
+        "rows": "table",
+        "rows[]": "group",
+        "rows[].text": "lines",
+        "rows[].amount": "number",
+        "rows[].count": "number",
+        "rows[].kind": "choice",
+        "cars": "list",
+        "cars[]": "group",
+        "cars[].plate": "lines",
+        "cars[].drivers": "list",
+        "cars[].drivers[]": "lines",
+        "more": "json",
+    }
+
+
+def test_choices_up_to_nine_are_buttons(claim: CompiledSchema) -> None:
+    tree = tree_of(claim)
+    assert not node_at(tree, "country").as_buttons
+    assert node_at(tree, "level").as_buttons
+    assert node_at(tree, "level").nullable
+    assert [option.code for option in node_at(tree, "level").options] == ["1", '"1"']
+
+
+def test_what_is_typed_becomes_the_value(claim: CompiledSchema) -> None:
+    entry = {
+        "number": " C-88 ",
+        "holder": {"name": "Marta Ruiz", "born": "3 May 1971"},
+        "causes": ['"water"'],
+        "injured": False,
+        "level": '"1"',
+        "rows": [{"text": "Door", "amount": "USD 1,248.50", "count": "-"}],
+        "more": {RAW: '{"a": [1.50]}'},
+    }
+    parsed = from_entry(tree_of(claim), entry)
+    assert dumps(parsed.value) == (
+        '{"number":"C-88","holder":{"name":"Marta Ruiz","born":"1971-05-03"},"causes":["water"],"injured":false,'
+        '"level":"1","rows":[{"text":"Door","amount":1248.50,"count":null}],"more":{"a":[1.50]}}'
+    )
+    assert not parsed.problems
+    assert parsed.shown == {"holder.born": "1971-05-03", "rows[0].amount": "1248.50", "rows[0].count": "null"}
+
+
+def test_what_cannot_be_read_stays_as_typed(claim: CompiledSchema) -> None:
+    parsed = from_entry(tree_of(claim), {"rows": [{"text": "x", "amount": "twelve"}], "holder": {"born": "some day"}})
+    assert parsed.value == {"rows": [{"text": "x", "amount": "twelve"}], "holder": {"born": "some day"}}
+    assert {problem.path for problem in claim.validate(parsed.value)} >= {"rows[0].amount", "holder.born"}
+
+
+def test_an_emptied_field_is_absent_and_an_empty_row_is_a_problem(claim: CompiledSchema) -> None:
+    parsed = from_entry(tree_of(claim), {"number": "", "witnesses": ["Ann", ""], "rows": [{}]})
+    assert "number" not in parsed.value
+    assert [(problem.path, problem.rule) for problem in parsed.problems] == [
+        ("witnesses[1]", "empty"),
+        ("rows[0]", "empty"),
+    ]
+
+
+def test_json_that_is_none_is_a_problem(claim: CompiledSchema) -> None:
+    parsed = from_entry(tree_of(claim), {"more": {RAW: "[1,"}})
+    assert [(problem.path, problem.rule) for problem in parsed.problems] == [("more", "json")]
+    assert parsed.value["more"] == "[1,"
+
+
+def test_a_property_named_like_the_raw_mark_loses_nothing() -> None:
+    compiled = compile_schema({"type": "object", "properties": {RAW: {"type": "string"}}})
+    tree = tree_of(compiled)
+    for value in ({RAW: "x"}, {RAW: "[1]"}, {}):
+        assert from_entry(tree, to_entry(tree, value)).value == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"number": ""},
+        {"number": " padded "},
+        {"number": "two\nlines"},
+        {"number": 5},
+        {"rows": [{"amount": "12"}, {"amount": Decimal("1248.500")}, {"amount": Decimal("1E+3")}]},
+        {"rows": "none"},
+        {"rows": None, "holder": None, "causes": None},
+        {"rows": [], "causes": [], "witnesses": []},
+        {"holder": []},
+        {"causes": ["fire", "fire"]},
+        {"causes": ["flood"]},
+        {"holder": {"born": "Jan 14, 2026"}},
+        {"unknown": {"deep": [1, None, {"x": "y"}]}},
+        {"more": "text"},
+        {"injured": "true"},
+        [],
+        "text",
+    ],
+)
+def test_opening_a_value_and_saving_it_changes_no_digit(claim: CompiledSchema, value: Any) -> None:
+    tree = tree_of(claim)
+    assert dumps(from_entry(tree, to_entry(tree, value)).value) == dumps(value)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**9), max_value=10**9, places=3)
+    | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+    | st.sampled_from(["1,248.50", "Jan 14, 2026", "n/a", "-", "2026-01-14", "12"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from([*CLAIM["properties"], "name", "born", "text", "amount", RAW]), inner, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*CLAIM["properties"], "stray"]), JSON, max_size=6))
+def test_any_value_survives_the_form(value: dict[str, Any]) -> None:
+    tree = tree_of(compile_schema(loads(dumps(CLAIM))))
+    assert dumps(from_entry(tree, to_entry(tree, value)).value) == dumps(value)
+
+
+@given(JSON)
+def test_any_posted_entry_is_read_without_a_crash(entry: Any) -> None:
+    compiled = compile_schema(loads(dumps(CLAIM)))
+    compiled.validate(from_entry(tree_of(compiled), entry).value)
+
+
+@pytest.mark.parametrize("slug", ORDER)
+def test_every_template_is_drawn_without_raw_json(slug: str) -> None:
+    tree = tree_of(compile_schema(template(slug).schema))
+    assert all(leaf.shape != "json" for leaf in tree.leaves())
+
+
+def test_leaves_with_a_value_come_in_the_order_of_the_form(claim: CompiledSchema) -> None:
+    value = {"rows": [{"amount": 1, "text": "a"}, {"text": None}], "number": "x", "holder": {"name": "y"}}
+    paths = [path for path, _, _ in leaf_values(tree_of(claim), value)]
+    assert paths == ["number", "holder.name", "rows[0].text", "rows[0].amount"]
+
+
+def test_a_preview_has_a_blank_row_and_a_value_has_its_own(claim: CompiledSchema) -> None:
+    rows = {child.node.key: child.rows for child in form_for(claim).children}
+    assert len(rows["rows"]) == 1
+    rows = {child.node.key: child.rows for child in form_for(claim, {"rows": [{"text": "a"}, {}]}).children}
+    assert [row.row for row in rows["rows"]] == [1, 2]
+    assert rows["cars"] == []
+
+
+def test_a_bound_form_has_its_problems_beside_the_fields(claim: CompiledSchema) -> None:
+    problem = Problem("holder.name", "required", "is required")
+    form = form_for(claim, {}, problems=[problem])
+    holder = next(child for child in form.children if child.node.key == "holder")
+    assert holder.children[0].messages == [problem]
+    assert holder.children[0].entry is ABSENT

@@ -1,0 +1,304 @@
+"""The labeling screen's page and requests, as a browser makes them."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.template.loader import render_to_string
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from labeling.formtree import form_for
+from labeling.models import Annotation, Document, DocumentState, Gold
+from labeling.services import annotating
+from labeling.services.projects import save_contract
+from slmstudio.contract.schema import compile_schema
+from tests.labeling.label_desk import TEXT, Desk, gold, make_desk
+
+pytestmark = pytest.mark.django_db
+
+HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)"> \u202e\u200b & {{ 7 }} {% now %}'
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    return make_desk()
+
+
+def client_of(user: Any) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def url(name: str, document: Document | None = None, slug: str = "desk") -> str:
+    return reverse(name, args=[slug] if document is None else [slug, document.pk])
+
+
+def post(client: Client, name: str, document: Document | None, body: Any) -> Any:
+    text = body if isinstance(body, str) else json.dumps(body)
+    return client.post(url(name, document), text, content_type="application/json")
+
+
+def save(client: Client, document: Document, entry: Any, base: int = 0, **more: Any) -> Any:
+    body = {"entry": entry, "evidence": {}, "base_version": base, "schema": 1, "seconds": 1, "submit": False, **more}
+    return post(client, "label_save", document, body)
+
+
+ENTRY = {"invoice_id": "A-1029", "date": "Jan 14, 2026", "vendor": "Acme Supplies", "total_amount": "1,248.50"}
+
+
+def test_label_goes_to_the_next_document_and_says_when_there_is_none(desk: Desk) -> None:
+    client = client_of(desk.ana)
+    answer = client.get(url("label"))
+    assert answer.status_code == 200
+    assert "Nothing is left to label" in answer.text
+    document = desk.document()
+    assert client.get(url("label"))["Location"] == url("label_document", document)
+
+
+def test_the_page_has_the_form_and_the_document(desk: Desk) -> None:
+    document = desk.document()
+    answer = client_of(desk.ana).get(url("label_document", document))
+    assert answer.status_code == 200
+    assert answer.text.count('data-node="leaf"') == 6
+    state = json.loads(re.search(r'id="label-state" type="application/json">(.*?)</script>', answer.text)[1])  # type: ignore[index]
+    assert (state["text"], state["version"], state["entry"]) == (TEXT, 0, {})
+
+
+def test_hostile_text_stays_text(desk: Desk) -> None:
+    document = desk.document(HOSTILE, name='"><script>alert(3)</script>', source=HOSTILE[:100])
+    client = client_of(desk.ana)
+    save(client, document, {"vendor": HOSTILE, "invoice_id": {"$json": json.dumps(HOSTILE)}, HOSTILE: {"$json": "1"}})
+    text = client.get(url("label_document", document)).text
+    assert "<script>alert" not in text
+    assert "<img src=x" not in text
+    assert client.get(url("label_state", document)).json()["text"] == HOSTILE
+
+
+def test_a_save_answers_with_everything_the_screen_shows(desk: Desk) -> None:
+    document = desk.document()
+    answer = save(client_of(desk.ana), document, {**ENTRY, "vendor": "Globex", "due_date": "soon"})
+    assert answer.status_code == 200
+    said = answer.json()
+    assert (said["version"], said["valid"], said["submitted"], said["state"]) == (1, False, False, "in_progress")
+    assert [(problem["path"], problem["rule"]) for problem in said["problems"]] == [("due_date", "format")]
+    assert [(warning["path"], warning["rule"]) for warning in said["warnings"]] == [("vendor", "evidence")]
+    assert said["missing"] == {"vendor": '"Globex"'}
+    assert said["shown"] == {"date": "2026-01-14", "total_amount": "1248.50"}
+    start, end = said["spans"]["total_amount"][0]
+    assert TEXT[start:end].endswith("1,248.50")
+    assert said["evidence"]["date"] == {"start": TEXT.index("Jan 14"), "end": TEXT.index(". Payment")}
+    assert '"total_amount": 1248.50' in said["json"]
+    assert "entry" not in said
+
+
+def test_a_submit_is_done_in_eight_queries(desk: Desk) -> None:
+    document = desk.document()
+    client = client_of(desk.ana)
+    assert save(client, document, ENTRY).status_code == 200
+    with CaptureQueriesContext(connection) as queries:
+        answer = save(client, document, ENTRY, 1, submit=True)
+    assert answer.status_code == 200
+    assert answer.json()["submitted"] is True
+    assert Gold.objects.count() == 1
+    statements = [query["sql"] for query in queries if not query["sql"].startswith(("SAVEPOINT", "RELEASE"))]
+    assert len(statements) <= 8, "\n".join(statements)
+
+
+def test_a_refused_submit_is_kept_as_a_draft(desk: Desk) -> None:
+    document = desk.document()
+    answer = save(client_of(desk.ana), document, {**ENTRY, "total_amount": "abc"}, submit=True)
+    assert answer.status_code == 422
+    assert "found the text 'abc'" in answer.json()["problems"][0]["message"]
+    assert Annotation.objects.get().value["total_amount"] == "abc"
+    assert not Gold.objects.exists()
+
+
+def test_a_stale_submit_is_a_conflict_with_the_merged_value(desk: Desk) -> None:
+    document = desk.document()
+    save(client_of(desk.ana), document, {"vendor": "Acme", "purchase_order": "PO-1"})
+    answer = save(client_of(desk.ben), document, ENTRY, submit=True)
+    assert answer.status_code == 409
+    said = answer.json()
+    assert said["entry"]["purchase_order"] == "PO-1"
+    assert (said["merged"], said["merged_with"]) == (["purchase_order"], desk.ana.username)
+    assert said["clashes"] == [{"path": "vendor", "absent": False, "entry": "Acme", "shown": '"Acme"'}]
+    assert not Gold.objects.exists()
+
+
+def test_the_json_view_is_saved_to_the_digit(desk: Desk) -> None:
+    document = desk.document()
+    client = client_of(desk.ana)
+    text = '{"total_amount": 1248.500, "vendor": "Acme Supplies", "own": {"x": [1e2, null]}}'
+    said = save(client, document, None, json=text).json()
+    assert said["entry"]["total_amount"] == "1248.500"
+    assert said["entry"]["own"] == {"$json": '{"x":[1E+2,null]}'}
+    assert [problem["path"] for problem in said["problems"] if problem["rule"] != "required"] == ["own"]
+    assert client.get(url("label_state", document)).json()["entry"]["total_amount"] == "1248.500"
+
+
+@pytest.mark.parametrize("text", ['{"a": 1', '{"a": 1, "a": 2}', '{"a": NaN}', '{"a": "\\u0000"}', "[" * 100, ""])
+def test_what_is_no_json_is_not_saved(desk: Desk, text: str) -> None:
+    document = desk.document()
+    answer = save(client_of(desk.ana), document, None, json=text)
+    assert answer.status_code == 422
+    assert "line 1" in answer.json()["syntax"]
+    assert not Annotation.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "not json",
+        "[]",
+        {"entry": {}},
+        {"entry": {}, "evidence": [], "base_version": 0, "schema": 1, "seconds": 0, "submit": False},
+        {"entry": {}, "evidence": {}, "base_version": -1, "schema": 1, "seconds": 0, "submit": False},
+        {"entry": {}, "evidence": {}, "base_version": True, "schema": 1, "seconds": 0, "submit": False},
+        {"json": 5, "evidence": {}, "base_version": 0, "schema": 1, "seconds": 0, "submit": False},
+    ],
+)
+def test_a_malformed_request_is_refused(desk: Desk, body: Any) -> None:
+    document = desk.document()
+    assert post(client_of(desk.ana), "label_save", document, body).status_code == 400
+    assert not Annotation.objects.exists()
+
+
+def test_hours_of_an_idle_tab_are_not_counted(desk: Desk) -> None:
+    save(client_of(desk.ana), desk.document(), {}, seconds=100_000)
+    assert Annotation.objects.get().seconds == 600
+
+
+def test_the_next_document_is_taken_ahead(desk: Desk) -> None:
+    first, second = desk.document("one"), desk.document("two")
+    client = client_of(desk.ana)
+    client.get(url("label"))
+    said = post(client, "label_next", None, {"after": first.pk}).json()
+    assert (said["id"], said["text"], said["held_by"]) == (second.pk, "two", "")
+    second.refresh_from_db()
+    assert second.locked_by == desk.ana
+    assert post(client, "label_next", None, {"after": second.pk}).json()["id"] == first.pk
+    assert post(client, "label_next", None, {"before": second.pk}).json()["id"] == first.pk
+    assert post(client, "label_next", None, {"before": first.pk}).json()["done"] is True
+    assert post(client, "label_next", None, {}).status_code == 400
+
+
+def test_somebody_elses_document_opens_and_says_whose_it_is(desk: Desk) -> None:
+    document = desk.document()
+    save(client_of(desk.ana), document, {"vendor": "Acme"})
+    said = client_of(desk.ben).get(url("label_state", document)).json()
+    assert (said["held_by"], said["author"]) == (desk.ana.username, desk.ana.username)
+    assert (said["entry"], said["version"]) == ({"vendor": "Acme"}, 1)
+
+
+def test_the_strip_shows_where_one_stands(desk: Desk) -> None:
+    first, second = desk.document("one"), desk.document("two")
+    annotating.hold(document=second, user=desk.ben)
+    answer = client_of(desk.ana).post(url("label_here", first))
+    assert f"{desk.ben.username} is on {second.external_id}" in answer.text
+    assert "<strong>1</strong> of 2" in answer.text
+    first.refresh_from_db()
+    assert first.locked_by == desk.ana
+    assert client_of(desk.ana).post(url("label_release", first)).status_code == 204
+    first.refresh_from_db()
+    assert first.locked_by is None
+
+
+def test_skipping_and_flagging(desk: Desk) -> None:
+    document = desk.document()
+    client = client_of(desk.ana)
+    answer = post(client, "label_flag", document, {"tags": ["ocr_noise"]})
+    assert answer.json() == {"tags": [{"name": "ocr_noise", "title": "OCR noise"}]}
+    assert post(client, "label_flag", document, {"tags": ["nonsense"]}).status_code == 422
+    assert post(client, "label_flag", document, {"tags": "ocr_noise"}).status_code == 422
+    assert post(client, "label_skip", document, {"reason": 5}).status_code == 422
+    assert post(client, "label_skip", document, {"reason": "blank"}).status_code == 200
+    document.refresh_from_db()
+    assert (document.state, document.tags) == (DocumentState.SKIPPED, ["ocr_noise"])
+
+
+@pytest.mark.parametrize(
+    "name", ["label_document", "label_state", "label_save", "label_skip", "label_flag", "label_here", "label_release"]
+)
+def test_nobody_reaches_documents_of_others(desk: Desk, name: str) -> None:
+    foreign = make_desk(slug="other").document()
+    method = "get" if name in ("label_document", "label_state") else "post"
+    body = {"entry": {}, "evidence": {}, "base_version": 0, "schema": 1, "seconds": 0, "submit": False}
+    for user, slug in ((desk.ana, "desk"), (desk.ana, "other"), (desk.stranger, "desk")):
+        client = client_of(user)
+        address = url(name, foreign, slug)
+        if method == "get":
+            assert client.get(address).status_code == 404
+        else:
+            assert client.post(address, json.dumps(body), content_type="application/json").status_code == 404
+    assert not Annotation.objects.exists()
+
+
+def test_requests_that_change_something_are_posts(desk: Desk) -> None:
+    document = desk.document()
+    client = client_of(desk.ana)
+    for name in ("label_save", "label_skip", "label_flag", "label_here", "label_release"):
+        assert client.get(url(name, document)).status_code == 405
+    assert Client(enforce_csrf_checks=True).post(url("label_save", document), {}).status_code in (302, 403)
+
+
+def test_a_posted_label_without_the_token_is_refused(desk: Desk) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(desk.ana)
+    assert save(client, desk.document(), ENTRY).status_code == 403
+
+
+def test_a_read_only_form_shows_values_and_no_controls(desk: Desk) -> None:
+    compiled = desk.project.schema_version.compiled
+    html = render_to_string("labeling/form.html", {"form": form_for(compiled, gold(), read_only=True)})
+    assert "1248.50" in html
+    assert "data-control" not in html
+    assert "<button" not in html
+
+
+def test_every_shape_of_field_is_drawn() -> None:
+    leaf = {"type": "string"}
+    compiled = compile_schema(
+        {
+            "type": "object",
+            "properties": {
+                "choice": {"enum": ["a", HOSTILE]},
+                "select": {"enum": list("abcdefghijk")},
+                "yes": {"type": "boolean"},
+                "day": {"type": "string", "format": "date"},
+                "several": {"type": "array", "uniqueItems": True, "items": {"enum": ["x", "y"]}},
+                "texts": {"type": "array", "items": leaf},
+                "cards": {
+                    "type": "array",
+                    "items": {"type": "object", "properties": {"inner": {"type": "array", "items": leaf}}},
+                },
+                "grid": {
+                    "type": "array",
+                    "items": {"type": "object", "properties": {"a": leaf, "b": {"enum": [1, 2]}}},
+                },
+                "group": {"type": "object", "properties": {"deep": {"type": "object", "properties": {"leaf": leaf}}}},
+                "any": {},
+            },
+        }
+    )
+    value = {"grid": [{"a": HOSTILE, "b": 2}], "cards": [{"inner": ["p"]}], "any": [HOSTILE], "choice": HOSTILE}
+    for form in (form_for(compiled), form_for(compiled, value), form_for(compiled, value, read_only=True)):
+        html = render_to_string("labeling/form.html", {"form": form})
+        assert "<script>alert" not in html
+        assert html.count('data-node="table"') == 1
+
+
+def test_a_new_schema_starts_from_the_label_under_the_old_one(desk: Desk) -> None:
+    document = desk.document()
+    client = client_of(desk.ana)
+    save(client, document, ENTRY)
+    text = desk.project.schema_version.schema_text.replace('"vendor":{', '"seller":{', 1).replace('"vendor",', "")
+    save_contract(project=desk.project, user=desk.owner, instruction="Do it.", schema_text=text, constraints={})
+    said = client.get(url("label_state", document)).json()
+    assert (said["schema"], said["version"]) == (2, 0)
+    assert said["entry"]["vendor"] == {"$json": '"Acme Supplies"'}
+    assert said["entry"]["total_amount"] == "1248.50"

@@ -1,0 +1,118 @@
+"""A project with people in every role, a frozen dataset of short receipts, and the tiny model.
+
+Django's models are imported by the fixtures that use them, so that the tests of the child processes need no Django.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from django.test import Client
+
+    from labeling.models import DatasetVersion, Project
+    from training.models import BaseModel, LengthReport
+
+
+def receipt(number: int) -> dict[str, Any]:
+    """One short receipt with its gold."""
+    gold = {
+        "company": f"SHOP {number} SDN BHD",
+        "date": f"{number % 28 + 1:02}/03/2018",
+        "address": f"NO {number}, JALAN {number % 5}",
+        "total": f"{number}.50",
+    }
+    text = "\n".join([gold["company"], gold["address"], f"DATE {gold['date']}", f"TOTAL {gold['total']}"])
+    return {"id": f"r{number}", "text": text, "gold": gold}
+
+
+@pytest.fixture
+def people(db: None) -> dict[str, Any]:
+    """A user for each role, and a stranger."""
+    from django.contrib.auth import get_user_model
+
+    from slmstudio.access import Role
+
+    users = get_user_model().objects
+    return {name: users.create_user(name, password="x") for name in [*Role.values, "stranger"]}
+
+
+@pytest.fixture
+def project(people: dict[str, Any]) -> "Project":
+    """A project on receipts in which everybody but the stranger has the role of their name."""
+    from labeling.services.projects import create_project
+    from slmstudio.access import Role
+
+    members = {people[role]: role for role in Role.values if role != Role.OWNER}
+    return create_project(owner=people["owner"], name="Receipts", slug="receipts", template="receipt", members=members)
+
+
+@pytest.fixture
+def dataset(project: "Project", people: dict[str, Any]) -> "DatasetVersion":
+    """Twenty receipts, frozen: training, validation and hold-out."""
+    from labeling.services.datasets import freeze
+    from labeling.services.importing import ParsedRow, import_rows
+
+    parsed = (ParsedRow(number, receipt(number)) for number in range(1, 21))
+    import_rows(project=project, rows=parsed, source="test", user=people["engineer"])
+    return freeze(project=project, user=people["engineer"], validation_share=0.2)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model, made once by the child that prepares models."""
+    from training.services.children import run_child, spec_file
+    from training.spec import PrepareSpec
+
+    target = tmp_path_factory.mktemp("models") / "tiny"
+    spec = spec_file(PrepareSpec(kind="tiny", source="tiny-random", output_dir=str(target)).to_yaml())
+    run_child("training.ml.prepare", spec, target.with_suffix(".log"))
+    spec.unlink()
+    return target
+
+
+@pytest.fixture
+def tiny_base_model(db: None, tiny_folder: Path) -> "BaseModel":
+    """The tiny model's row, prepared."""
+    from slmstudio.hashing import folder_hash
+    from training.services.base_models import register_tiny
+
+    model = register_tiny()
+    model.folder, model.sha256 = str(tiny_folder), folder_hash(tiny_folder)
+    model.context, model.instruction_tuned = 2048, True
+    model.save()
+    return model
+
+
+@pytest.fixture
+def lengths(dataset: "DatasetVersion", tiny_base_model: "BaseModel") -> "LengthReport":
+    """A length report that is done: every row has 100 tokens, the first training row 300."""
+    from labeling.services.datasets import rows
+    from slmstudio.runs import Status
+    from training.models import LengthReport
+
+    measured = [[row["id"], row["split"], 80, 20] for row in rows(dataset)]
+    next(row for row in measured if row[1] == "train")[2] = 280
+    return LengthReport.objects.create(
+        dataset=dataset,
+        base_model=tiny_base_model,
+        status=Status.DONE,
+        lengths=measured,
+        longest=300,
+        model_sha256=tiny_base_model.sha256,
+    )
+
+
+@pytest.fixture
+def login(people: dict[str, Any]) -> "Callable[[str], Client]":
+    """``login("engineer")`` gives a client of that person."""
+    from django.test import Client
+
+    def make(name: str) -> "Client":
+        client = Client()
+        client.force_login(people[name])
+        return client
+
+    return make

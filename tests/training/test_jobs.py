@@ -1,0 +1,189 @@
+"""The training job with its real child on the tiny model: it ends once, and with a sentence where it ends badly."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from django.db import connection
+
+from labeling.models import DatasetVersion, Project
+from labeling.services.datasets import file_path
+from slmstudio.artifacts import local_path
+from slmstudio.hashing import folder_hash, sha256_text
+from slmstudio.runs import Status
+from training.jobs import run_training
+from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
+from training.presets import Knobs
+from training.services.runs import cancel, start_training
+
+pytestmark = pytest.mark.django_db(transaction=True)
+QUICK = Knobs(max_length=1024, epochs=3, batch_size=4)
+ENDLESS = Knobs(max_length=1024, epochs=100, batch_size=1)
+
+
+@pytest.fixture
+def queued(
+    project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any], queues: None
+) -> Callable[[Knobs], TrainingRun]:
+    def make(knobs: Knobs) -> TrainingRun:
+        return start_training(
+            project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=knobs
+        )
+
+    return make
+
+
+@contextmanager
+def meanwhile(act: Callable[[], bool]) -> Iterator[None]:
+    """Tries ``act`` again and again beside the block until it says that it has acted."""
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            while not stop.is_set() and not act():
+                time.sleep(0.05)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def children() -> list[psutil.Process]:
+    """Trainers this process has started."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if "training.ml.train" in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_a_run_gives_a_model_version_with_its_hashes_and_every_point_once(
+    queued: Callable[[Knobs], TrainingRun],
+) -> None:
+    run = queued(QUICK)
+    run_training(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.error) == (Status.DONE, "")
+    assert run.progress_done == run.progress_total == run.facts["steps"] == QUICK.steps(run.facts["train_rows"])
+    assert run.facts["seconds"] > 0
+    assert run.facts["tokens"] > 0
+
+    model = ModelVersion.objects.get(training_run=run)
+    assert model.sha256 == folder_hash(local_path(model.folder_key))
+    assert model.adapter_sha256 == folder_hash(local_path(model.adapter_key))
+    files = {entry["path"]: entry for entry in model.files}
+    assert files["model.safetensors"]["size"] > 0
+    assert model.tokenizer_sha256 == files["tokenizer.json"]["sha256"]
+    assert model.lineage["base_model_sha256"] == run.base_model.sha256
+    assert model.lineage["dataset_sha256"] == run.dataset.sha256
+    assert model.lineage["schema_sha256"] == run.dataset.schema_version.sha256
+    spec_text = local_path(f"{run.folder_key}/spec.yaml").read_text()
+    assert model.lineage["spec_sha256"] == sha256_text(spec_text)
+
+    events = TrainingEvent.objects.filter(run=run)
+    steps = list(events.filter(kind="metrics").order_by("step").values_list("step", flat=True))
+    assert steps == list(range(1, run.progress_total + 1))
+    assert events.filter(kind="validation").count() == events.filter(kind="samples").count() >= 3
+    losses = [event.data["loss"] for event in events.filter(kind="metrics").order_by("step")]
+    assert losses[-1] < losses[0]
+
+    run_training(run.pk)  # delivered a second time
+    assert events.filter(kind="metrics").count() == run.progress_total
+    assert ModelVersion.objects.count() == 1
+
+
+def test_a_killed_child_is_a_sentence_and_the_worker_goes_on(queued: Callable[[Knobs], TrainingRun]) -> None:
+    run = queued(ENDLESS)
+
+    def kill() -> bool:
+        for child in children():
+            child.send_signal(signal.SIGKILL)
+            return True
+        return False
+
+    with meanwhile(kill):
+        run_training(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+    assert "was killed" in run.error
+    assert "batch size" in run.error
+    assert not ModelVersion.objects.exists()
+
+
+@pytest.mark.slow
+def test_cancelling_stops_the_child_and_keeps_the_points(queued: Callable[[Knobs], TrainingRun]) -> None:
+    run = queued(ENDLESS)
+
+    def cancel_after_some_points() -> bool:
+        if TrainingEvent.objects.filter(run=run, kind="metrics").count() < 3:
+            return False
+        return cancel(TrainingRun.objects.get(pk=run.pk))
+
+    with meanwhile(cancel_after_some_points):
+        run_training(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.error) == (Status.CANCELLED, "")
+    assert TrainingEvent.objects.filter(run=run, kind="metrics").count() >= 3
+    assert 3 <= run.progress_done < run.progress_total
+    assert not ModelVersion.objects.exists()
+    assert children() == []
+
+
+def test_a_cancelled_run_and_a_run_that_has_gone_are_left_alone(queued: Callable[[Knobs], TrainingRun]) -> None:
+    run = queued(QUICK)
+    cancel(run)
+    run_training(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.started_at) == (Status.CANCELLED, None)
+    run_training(10**9)
+
+
+def test_a_changed_base_model_is_refused_before_anything_starts(
+    queued: Callable[[Knobs], TrainingRun], tiny_folder: Path, tmp_path: Path
+) -> None:
+    run = queued(QUICK)
+    run.spec = run.spec.replace(run.base_model.sha256, "f" * 64)
+    run.save(update_fields=["spec"])
+    run_training(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+    assert "have changed since" in run.error
+    assert not local_path(f"{run.folder_key}/log.txt").exists()
+
+
+def test_a_changed_dataset_is_refused_before_anything_starts(queued: Callable[[Knobs], TrainingRun]) -> None:
+    run = queued(QUICK)
+    path = file_path(run.dataset)
+    path.chmod(0o644)
+    with path.open("a") as file:
+        file.write("{}\n")
+    run_training(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+    assert "not what was frozen" in run.error
+
+
+def test_a_base_model_whose_folder_is_gone_is_a_sentence(queued: Callable[[Knobs], TrainingRun]) -> None:
+    run = queued(QUICK)
+    run.spec = run.spec.replace(run.base_model.folder, "/nowhere/tiny")
+    run.save(update_fields=["spec"])
+    run_training(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+    assert "is gone: /nowhere/tiny" in run.error

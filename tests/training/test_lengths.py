@@ -1,0 +1,81 @@
+"""Length reports: asked for once, measured again where that is due, counted as the trainer counts."""
+
+from typing import Any
+
+import django_rq
+import pytest
+
+from labeling.models import DatasetVersion, Split
+from slmstudio.runs import Status
+from training.jobs import measure_lengths as job
+from training.models import BaseModel, LengthReport
+from training.services.runs import Refused, measure_lengths
+
+
+def test_asking_twice_is_one_report_and_one_job(
+    dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any], django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks() as queued:
+        first = measure_lengths(dataset=dataset, base_model=tiny_base_model, user=people["engineer"])
+        second = measure_lengths(dataset=dataset, base_model=tiny_base_model, user=people["engineer"])
+    assert first.pk == second.pk
+    assert first.status == Status.QUEUED
+    assert len(queued) == 1
+
+
+def test_a_report_that_is_done_is_not_measured_again(lengths: LengthReport, people: dict[str, Any]) -> None:
+    again = measure_lengths(dataset=lengths.dataset, base_model=lengths.base_model, user=people["engineer"])
+    assert (again.pk, again.status) == (lengths.pk, Status.DONE)
+
+
+@pytest.mark.parametrize("changes", [{"status": Status.FAILED, "error": "no"}, {"model_sha256": "0" * 64}])
+def test_a_failed_or_outdated_report_is_measured_again(
+    lengths: LengthReport, people: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    LengthReport.objects.update(**changes)
+    before = lengths.job_id
+    again = measure_lengths(dataset=lengths.dataset, base_model=lengths.base_model, user=people["engineer"])
+    assert (again.pk, again.status, again.error) == (lengths.pk, Status.QUEUED, "")
+    assert again.job_id != before
+
+
+def test_a_dataset_without_training_documents_is_not_measured(
+    dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any]
+) -> None:
+    dataset.counts["splits"]["train"] = 0
+    with pytest.raises(Refused) as caught:
+        measure_lengths(dataset=dataset, base_model=tiny_base_model, user=people["engineer"])
+    assert caught.value.field == "dataset"
+    assert not LengthReport.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_job_counts_every_row_with_the_models_own_tokenizer(
+    dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any], queues: None
+) -> None:
+    report = measure_lengths(dataset=dataset, base_model=tiny_base_model, user=people["engineer"])
+    assert [queued.args for queued in django_rq.get_queue("default").jobs] == [[report.pk]]
+    job(report.pk)
+    report.refresh_from_db()
+    assert (report.status, report.error) == (Status.DONE, "")
+    assert report.current
+    assert len(report.lengths) == 20
+    assert len(report.totals(Split.TRAIN)) == dataset.counts["splits"]["train"]
+    assert report.longest == max(tokens for _, tokens in report.totals())
+    assert all(prompt > completion > 0 for _, _, prompt, completion in report.lengths)
+    measured = report.finished_at
+    job(report.pk)  # delivered twice
+    report.refresh_from_db()
+    assert report.finished_at == measured
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_model_that_cannot_be_prepared_fails_the_report_with_a_sentence(
+    dataset: DatasetVersion, people: dict[str, Any], queues: None
+) -> None:
+    gone = BaseModel.objects.create(slug="gone", name="Gone", source=BaseModel.Source.FOLDER, location="/nowhere/x")
+    report = measure_lengths(dataset=dataset, base_model=gone, user=people["engineer"])
+    job(report.pk)
+    report.refresh_from_db()
+    assert report.status == Status.FAILED
+    assert report.error.startswith("Gone cannot be prepared.")

@@ -1,0 +1,198 @@
+"""The new-run form: defaults that work, refusals beside the field, lengths before the start."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import django_rq
+import pytest
+from django.test import Client
+
+from labeling.models import DatasetVersion, Project
+from slmstudio.runs import Status
+from training.forms import NewRunForm
+from training.models import BaseModel, LengthReport, TrainingRun
+from training.presets import preset
+from training.spec import RunSpec
+
+pytestmark = pytest.mark.usefixtures("queues")
+URL = "/p/receipts/training/new/"
+LENGTHS = "/p/receipts/training/lengths/"
+HTMX = {"HX-Request": "true"}
+Login = Callable[[str], Client]
+
+
+def filled(client: Client, **changes: Any) -> dict[str, Any]:
+    """What a browser would send if nobody touched the form, with some changes."""
+    form: NewRunForm = client.get(URL).context["form"]
+    values = {bound.name: bound.value() for bound in form if bound.value() not in (None, False)}
+    return {**values, **changes}
+
+
+@pytest.fixture
+def engineer(dataset: DatasetVersion, tiny_base_model: BaseModel, login: Login) -> Client:
+    return login("engineer")
+
+
+def test_an_untouched_form_starts_the_presets_run(engineer: Client, lengths: LengthReport) -> None:
+    answer = engineer.post(URL, filled(engineer))
+    run = TrainingRun.objects.get()
+    assert answer.status_code == 302
+    assert answer["Location"] == run.get_absolute_url()
+    spec, usual = RunSpec.from_yaml(run.spec), preset(lengths.dataset.counts["splits"]["train"])
+    assert (spec.learning_rate, spec.epochs, spec.batch_size) == (usual.learning_rate, usual.epochs, usual.batch_size)
+    assert (spec.seed, spec.too_long, spec.lora.r) == (usual.seed, "refuse", usual.lora_r)
+    assert run.created_by is not None
+    assert run.created_by.get_username() == "engineer"
+
+
+def test_through_htmx_the_browser_is_sent_to_the_run(engineer: Client, lengths: LengthReport) -> None:
+    answer = engineer.post(URL, filled(engineer), headers=HTMX)
+    assert answer["HX-Redirect"] == TrainingRun.objects.get().get_absolute_url()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"learning_rate": "7"}, "The learning rate is between"),
+        ({"learning_rate": "nan"}, "Enter a number"),
+        ({"learning_rate": ""}, "This field is required"),
+        ({"epochs": "0"}, "A run makes between"),
+        ({"max_length": "3"}, "The sequence length is between"),
+        ({"max_length": "4096"}, "The model reads at most 2,048 tokens"),
+        ({"max_length": "256"}, "1 document is longer than 256 tokens"),
+        ({"effective_batch": "0"}, "At least one document"),
+        ({"effective_batch": "999999"}, "At most 4,096 documents"),
+        ({"lora_r": "0"}, "The rank is between"),
+        ({"seed": "-1"}, "The seed is a whole number"),
+        ({"warmup_ratio": "2"}, "The warm-up is a share"),
+        ({"base_model": "gpt-17"}, "There is no such base model. Known are: tiny-random."),
+        ({"dataset": "99"}, "There is no such dataset version"),
+        ({"method": "qlora"}, "Select a valid choice"),
+        ({"name": "x" * 121}, "at most 120 characters"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_beside_its_field(
+    engineer: Client, lengths: LengthReport, changes: dict[str, str], words: str
+) -> None:
+    answer = engineer.post(URL, filled(engineer, **changes), headers=HTMX)
+    assert answer.status_code == 422
+    [field] = changes
+    html = answer.content.decode()
+    knob = html[html.index(f'id="{field}-hint"') :]
+    assert words in knob[: knob.index("</div>")]
+    assert not TrainingRun.objects.exists()
+
+
+def test_a_message_in_a_folded_knob_unfolds_it(engineer: Client, lengths: LengthReport) -> None:
+    assert '<details class="folded" open>' in engineer.post(URL, filled(engineer, seed="-1")).content.decode()
+    assert '<details class="folded" open>' not in engineer.get(URL).content.decode()
+
+
+def test_what_was_typed_stays_after_a_refusal(engineer: Client, lengths: LengthReport) -> None:
+    answer = engineer.post(URL, filled(engineer, learning_rate="7", name="mine"))
+    assert 'value="mine"' in answer.content.decode()
+    assert 'value="7"' in answer.content.decode()
+
+
+def test_full_fine_tuning_needs_no_lora_fields(engineer: Client, lengths: LengthReport) -> None:
+    values = filled(engineer, method="full", learning_rate="0.0001")
+    answer = engineer.post(URL, values)
+    assert answer.status_code == 302
+    assert RunSpec.from_yaml(TrainingRun.objects.get().spec).method == "full"
+
+
+def test_it_cannot_start_before_the_lengths_are_known(engineer: Client) -> None:
+    page = engineer.get(URL).content.decode()
+    assert 'type="submit" disabled' in page
+    answer = engineer.post(URL, filled(engineer))
+    assert answer.status_code == 422
+    assert "not measured yet" in answer.content.decode()
+
+
+def test_choosing_asks_for_the_lengths_once(
+    engineer: Client, dataset: DatasetVersion, django_capture_on_commit_callbacks: Any
+) -> None:
+    page = engineer.get(URL).content.decode()
+    assert f'hx-post="{LENGTHS}" hx-trigger="load"' in page
+    assert not LengthReport.objects.exists()  # looking changes nothing
+    with django_capture_on_commit_callbacks(execute=True):
+        for _ in range(2):
+            answer = engineer.post(LENGTHS, {"dataset": "1", "base_model": "tiny-random"}, headers=HTMX)
+            assert answer.status_code == 200
+    assert LengthReport.objects.get().status == Status.QUEUED
+    assert len(django_rq.get_queue("default").jobs) == 1
+    fragment = answer.content.decode()
+    assert "every 1s" in fragment
+    assert "No worker listens to the queue default" in fragment
+    assert "disabled" in fragment
+
+
+def test_lengths_that_are_there_enable_the_start(engineer: Client, lengths: LengthReport) -> None:
+    fragment = engineer.get(LENGTHS, {"dataset": "1", "base_model": "tiny-random"}, headers=HTMX).content.decode()
+    assert "every 1s" not in fragment
+    assert 'id="start" hx-swap-oob="true"' in fragment
+    assert "disabled" not in fragment
+    assert "<rect" in fragment
+    assert "300" in fragment
+
+
+def test_lengths_that_failed_say_why_and_can_be_asked_for_again(engineer: Client, lengths: LengthReport) -> None:
+    LengthReport.objects.update(status=Status.FAILED, error="The disk is full.")
+    fragment = engineer.get(LENGTHS, {"dataset": "1", "base_model": "tiny-random"}, headers=HTMX).content.decode()
+    assert "The disk is full." in fragment
+    assert "Try again" in fragment
+    assert "disabled" in fragment
+
+
+@pytest.mark.parametrize("choice", [{}, {"dataset": "99", "base_model": "x"}, {"dataset": "a", "base_model": ""}])
+def test_lengths_of_nothing_are_refused(engineer: Client, choice: dict[str, str]) -> None:
+    assert engineer.get(LENGTHS, choice).status_code == 422
+    assert engineer.post(LENGTHS, choice).status_code == 422
+    assert not LengthReport.objects.exists()
+
+
+@pytest.mark.parametrize("role", ["annotator", "reviewer", "manager"])
+def test_others_may_not(dataset: DatasetVersion, tiny_base_model: BaseModel, login: Login, role: str) -> None:
+    client = login(role)
+    for answer in (client.get(URL), client.post(URL, {}), client.post(LENGTHS, {"dataset": 1})):
+        assert answer.status_code == 403
+        assert "engineer" in answer.content.decode()
+
+
+def test_untouched_knobs_follow_the_method_and_touched_ones_stay(engineer: Client, lengths: LengthReport) -> None:
+    page = engineer.get(URL)
+    sent = {**filled(engineer), "was": page.context["was"], "method": "full", "epochs": "11"}
+    answer = engineer.get(URL, sent, headers=HTMX)
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', answer.content.decode()))
+    assert float(fields["learning_rate"]) == preset(1, "full").learning_rate
+    assert fields["epochs"] == "11"
+    assert answer["HX-Replace-Url"] == f"{URL}?dataset=1&base_model=tiny-random&method=full"
+
+
+def test_a_run_can_be_duplicated_with_its_own_values(engineer: Client, lengths: LengthReport) -> None:
+    engineer.post(URL, filled(engineer, learning_rate="0.0003", seed="4", name="mine", effective_batch="32"))
+    form = engineer.get(URL, {"from": "1"}).context["form"]
+    values = {name: str(form[name].value()) for name in ("learning_rate", "seed", "name", "effective_batch")}
+    assert values == {"learning_rate": "0.0003", "seed": "4", "name": "mine", "effective_batch": "32"}
+
+
+def test_with_nothing_to_learn_from_the_page_says_so(
+    project: Project, tiny_base_model: BaseModel, login: Login
+) -> None:
+    page = login("engineer").get(URL).content.decode()
+    assert "nothing to learn from" in page
+    assert "<form id" not in page
+
+
+def test_with_no_model_the_page_says_so(dataset: DatasetVersion, login: Login) -> None:
+    assert "No base model is known" in login("engineer").get(URL).content.decode()
+
+
+@pytest.mark.parametrize("nonsense", [{"from": "99"}, {"from": "x", "dataset": "-1"}, {"was": "::", "method": "evil"}])
+def test_nonsense_in_the_address_gives_the_usual_form(
+    engineer: Client, lengths: LengthReport, nonsense: dict[str, str]
+) -> None:
+    answer = engineer.get(URL, nonsense)
+    assert answer.status_code == 200
+    assert answer.context["form"]["method"].value() == "lora"

@@ -1,0 +1,260 @@
+"""A run's page: what each state shows, its live parts, its files, and who may cancel."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from labeling.models import DatasetVersion, Project
+from labeling.services.datasets import rows
+from slmstudio.access import Role
+from slmstudio.artifacts import write_text
+from slmstudio.runs import Status
+from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
+from training.presets import Knobs
+from training.services.runs import start_training
+
+pytestmark = pytest.mark.usefixtures("queues")
+URL = "/p/receipts/training/1/"
+HTMX = {"HX-Request": "true"}
+Login = Callable[[str], Client]
+
+
+@pytest.fixture
+def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
+    return start_training(
+        project=project,
+        user=people["engineer"],
+        dataset=dataset,
+        base_model=lengths.base_model,
+        knobs=Knobs(learning_rate=3e-4, epochs=6, batch_size=4),
+        name="a first try",
+    )
+
+
+@pytest.fixture
+def points(run: TrainingRun) -> list[TrainingEvent]:
+    """Two steps, a look at the validation split with samples, and a warning."""
+    validation = next(iter(rows(run.dataset, "validation")))
+    outcomes = {"company": "correct", "date": "wrong", "address": "missing", "total": "both_absent"}
+    sample = {
+        "id": validation["id"],
+        "raw": '{"company"',
+        "valid": False,
+        "correct": 1,
+        "fields": 3,
+        "outcomes": outcomes,
+    }
+    numbers = {"learning_rate": 1e-4, "grad_norm": 1.5, "tokens_per_second": 183.0, "memory_bytes": 2**30}
+    return [
+        TrainingEvent.objects.create(run=run, kind=kind, step=step, data={"step": step, **data})
+        for kind, step, data in (
+            ("metrics", 1, {"loss": 2.5, "epoch": 0.5, "seconds_left": 90, **numbers}),
+            ("metrics", 2, {"loss": 2.25, "epoch": 1.0, "seconds_left": 75, **numbers}),
+            ("validation", 2, {"loss": 2.375, "epoch": 1.0}),
+            ("samples", 2, {"field_exact": 1 / 3, "schema_valid": 0.0, "rows": [sample]}),
+            ("warning", 2, {"message": "The loss jumped."}),
+        )
+    ]
+
+
+def set_to(run: TrainingRun, status: str, **changes: Any) -> None:
+    TrainingRun.objects.filter(pk=run.pk).update(status=status, **changes)
+
+
+@pytest.mark.parametrize("role", Role.values)
+def test_every_member_reads_it_and_those_who_may_run_have_the_buttons(
+    run: TrainingRun, login: Login, role: str
+) -> None:
+    page = login(role).get(URL)
+    assert page.status_code == 200
+    html = page.content.decode()
+    assert "a first try" in html
+    for button in ('id="cancel-run"', 'id="duplicate-run"'):
+        assert (button in html) == (role in (Role.ENGINEER, Role.OWNER)), button
+
+
+def test_a_stranger_and_a_wrong_number_find_nothing(run: TrainingRun, login: Login) -> None:
+    for path in ("", "curves.json", "spec.yaml", "log.txt"):
+        assert login("stranger").get(URL + path).status_code == 404
+        assert login("engineer").get(f"/p/receipts/training/2/{path}").status_code == 404
+
+
+def test_a_queued_run_says_what_it_waits_for(run: TrainingRun, login: Login) -> None:
+    assert "No worker listens to the queue gpu" in login("manager").get(URL).content.decode()
+
+
+def test_a_running_run_shows_step_epoch_and_time_left(
+    run: TrainingRun, points: list[TrainingEvent], login: Login
+) -> None:
+    set_to(run, Status.RUNNING, progress_done=2, progress_total=24, stage="training", started_at=run.created_at)
+    html = " ".join(login("manager").get(URL).content.decode().split())
+    for words in ("step <strong>2</strong> of 24", "epoch <strong>1.00</strong>", "1 min 15 s</strong> left"):
+        assert words in html, words
+    for words in ("2.2500", "2.3750", "183", "1.0 GB", "The loss jumped."):
+        assert words in html, words
+
+
+def test_the_spec_in_words_marks_what_differs_from_the_preset(run: TrainingRun, login: Login) -> None:
+    html = " ".join(login("manager").get(URL).content.decode().split())
+    assert (
+        '<dd class="changed">0.0003 <span class="preset" title="What the preset for this dataset has">preset 0.0005'
+        in html
+    )
+    assert '<dd class="changed">4 documents' not in html  # as the preset
+
+
+def test_a_failed_run_says_why_and_what_is_kept(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:
+    set_to(run, Status.FAILED, error="The disk is full.", progress_done=2, progress_total=24)
+    html = login("annotator").get(URL).content.decode()
+    assert "The disk is full." in html
+    assert "at step 2 of 24" in html
+    assert 'id="cancel-run"' not in html
+    assert "every" not in html  # nothing asks again
+
+
+def test_a_cancelled_run_says_so(run: TrainingRun, login: Login) -> None:
+    set_to(run, Status.CANCELLED)
+    assert "It had not begun" in login("manager").get(URL).content.decode()
+
+
+def test_a_done_run_lists_its_files_its_lineage_and_what_comes_next(run: TrainingRun, login: Login) -> None:
+    set_to(run, Status.DONE)
+    ModelVersion.objects.create(
+        project=run.project,
+        number=1,
+        training_run=run,
+        folder_key=f"{run.folder_key}/merged",
+        sha256="c" * 64,
+        files=[{"path": "model.safetensors", "size": 3 * 2**20, "sha256": "d" * 64}],
+    )
+    html = login("engineer").get(URL).content.decode()
+    for words in (
+        "model.safetensors",
+        "3.0 MB",
+        "c" * 12,
+        "d" * 12,
+        f"{run.folder_key}/merged",
+        run.dataset.sha256[:12],
+    ):
+        assert words in html, words
+    assert 'href="/p/receipts/evaluation/new/?training_run=1"' in html
+
+
+def test_samples_stand_beside_their_gold_with_a_mark_per_field(
+    run: TrainingRun, points: list[TrainingEvent], login: Login
+) -> None:
+    html = login("manager").get(URL).content.decode()
+    gold = next(iter(rows(run.dataset, "validation")))["gold"]
+    assert gold["company"] in html
+    for title in ("company: correct", "date: wrong", "address: missing", "total: absent in both"):
+        assert f'title="{title}"' in html, title
+    assert html.index('title="company') < html.index('title="date') < html.index('title="total')
+
+
+def test_curves_are_json_and_only_what_is_new_is_sent(
+    run: TrainingRun, points: list[TrainingEvent], login: Login
+) -> None:
+    client = login("annotator")
+    first = client.get(f"{URL}curves.json").json()
+    assert first["live"] is True
+    assert first["metrics"] == [[1, 2.5, 1e-4, 1.5, 183.0], [2, 2.25, 1e-4, 1.5, 183.0]]
+    assert first["validation"] == [[2, 2.375]]
+    assert first["samples"] == [[2, pytest.approx(1 / 3), 0.0]]
+    again = client.get(f"{URL}curves.json", {"after": first["last"]}).json()
+    assert (again["metrics"], again["validation"], again["samples"]) == ([], [], [])
+    assert again["last"] == first["last"]
+    TrainingEvent.objects.create(run=run, kind="metrics", step=3, data={"step": 3, "loss": None})
+    set_to(run, Status.DONE)
+    last = client.get(f"{URL}curves.json", {"after": first["last"]}).json()
+    assert last["metrics"] == [[3, None, None, None, None]]
+    assert last["live"] is False
+
+
+def test_curves_take_few_queries_and_no_sample_texts(
+    run: TrainingRun, points: list[TrainingEvent], login: Login, django_assert_max_num_queries: Any
+) -> None:
+    client = login("annotator")
+    with django_assert_max_num_queries(6):
+        answer = client.get(f"{URL}curves.json")
+    assert "company" not in answer.content.decode()
+
+
+@pytest.mark.parametrize("part", ["head", "side", "samples", "log"])
+def test_live_parts_are_fragments_that_ask_again(
+    run: TrainingRun, points: list[TrainingEvent], login: Login, part: str
+) -> None:
+    write_text(f"{run.folder_key}/log.txt", "loading\n")
+    fragment = login("manager").get(URL, {"part": part}, headers=HTMX).content.decode()
+    assert f"?part={part}" in fragment
+    assert "hx-trigger" in fragment
+    assert "<html" not in fragment
+
+
+def test_parts_that_have_not_changed_are_not_sent_again(
+    run: TrainingRun, points: list[TrainingEvent], login: Login
+) -> None:
+    write_text(f"{run.folder_key}/log.txt", "loading\n")
+    client = login("manager")
+    page = client.get(URL)
+    last = points[3].pk
+    assert client.get(URL, {"part": "samples", "seen": last}, headers=HTMX).status_code == 204
+    assert client.get(URL, {"part": "log", "seen": len("loading\n")}, headers=HTMX).status_code == 204
+    assert client.get(URL, {"part": "log", "seen": 3}, headers=HTMX).status_code == 200
+    assert page.status_code == 200
+
+
+def test_the_page_is_loaded_anew_when_the_run_has_ended(run: TrainingRun, login: Login) -> None:
+    set_to(run, Status.DONE)
+    answer = login("manager").get(URL, {"part": "head"}, headers=HTMX)
+    assert answer["HX-Refresh"] == "true"
+
+
+def test_the_spec_is_the_file_that_reproduces_the_run(run: TrainingRun, login: Login) -> None:
+    answer = login("manager").get(f"{URL}spec.yaml")
+    assert answer.content.decode() == run.spec
+    assert 'filename="receipts-run-1.yaml"' in answer["Content-Disposition"]
+
+
+def test_the_log_is_plain_text_and_a_missing_one_is_empty(run: TrainingRun, login: Login) -> None:
+    client = login("manager")
+    assert client.get(f"{URL}log.txt").content == b""
+    write_text(f"{run.folder_key}/log.txt", "<b>10 %\r<b>20 %\nsaved\n")
+    answer = client.get(f"{URL}log.txt")
+    assert answer["Content-Type"].startswith("text/plain")
+    html = client.get(URL).content.decode()
+    assert "&lt;b&gt;20 %\nsaved" in html  # markup is text, and a progress bar shows its last state
+    assert "10 %" not in html
+
+
+def test_cancelling_is_for_those_who_may_run_and_harmless_afterwards(run: TrainingRun, login: Login) -> None:
+    cancel = f"{URL}cancel/"
+    assert login("manager").post(cancel).status_code == 403
+    assert login("stranger").post(cancel).status_code == 404
+    assert login("engineer").get(cancel).status_code == 405
+    run.refresh_from_db()
+    assert run.status == Status.QUEUED
+    answer = login("engineer").post(cancel)
+    assert (answer.status_code, answer["Location"]) == (302, URL)
+    run.refresh_from_db()
+    assert run.status == Status.CANCELLED
+    ended = run.finished_at
+    assert login("engineer").post(cancel, headers=HTMX)["HX-Refresh"] == "true"
+    run.refresh_from_db()
+    assert run.finished_at == ended
+
+
+def test_what_a_model_writes_is_text_and_not_markup(run: TrainingRun, login: Login) -> None:
+    data = {"rows": [{"id": "<i>x", "raw": "<script>alert(1)</script>", "outcomes": {"<u>": "wrong"}}]}
+    TrainingEvent.objects.create(run=run, kind="samples", step=1, data=data)
+    html = login("manager").get(URL).content.decode()
+    for markup in ("<script>alert(1)", "<i>x", "<u>"):
+        assert markup not in html
+
+
+def test_a_spec_of_an_unknown_form_does_not_break_the_page(run: TrainingRun, login: Login) -> None:
+    TrainingRun.objects.update(spec="version: 99\nnew: form\n")
+    client = login("engineer")
+    assert client.get(URL).status_code == 200
+    assert client.get("/p/receipts/training/new/", {"from": "1"}).status_code == 200

@@ -1,0 +1,56 @@
+"""What the project's home says about training, and to whom it says what to do next."""
+
+from typing import Any
+
+import pytest
+
+from labeling.models import DatasetVersion, Project
+from slmstudio.access import Action, project_for
+from slmstudio.runs import Status
+from training.models import LengthReport, TrainingRun
+from training.panels import last_run, train_or_mend
+from training.presets import Knobs
+from training.services.runs import start_training
+
+
+@pytest.fixture
+def seen(project: Project, people: dict[str, Any]) -> Any:
+    """``seen("engineer")``: the project as that person sees it."""
+    return lambda name: project_for(people[name], "receipts", Action.READ)
+
+
+@pytest.fixture
+def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
+    return start_training(
+        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+    )
+
+
+def test_nothing_is_said_before_there_is_a_dataset(seen: Any, people: dict[str, Any]) -> None:
+    assert last_run(seen("engineer"), people["engineer"]) is None
+    assert train_or_mend(seen("engineer"), people["engineer"]) is None
+
+
+def test_a_dataset_without_a_run_is_the_next_step_of_those_who_may_train(
+    dataset: DatasetVersion, seen: Any, people: dict[str, Any]
+) -> None:
+    step = train_or_mend(seen("engineer"), people["engineer"])
+    assert step is not None
+    assert step.text == "Dataset v1 has no training run yet."
+    assert step.url == "/p/receipts/training/new/?dataset=1"
+    assert train_or_mend(seen("annotator"), people["annotator"]) is None
+
+
+def test_a_run_ends_that_step_and_a_failed_run_is_the_next(run: TrainingRun, seen: Any, people: dict[str, Any]) -> None:
+    assert train_or_mend(seen("engineer"), people["engineer"]) is None
+    TrainingRun.objects.update(status=Status.FAILED, error="The disk is full.")
+    step = train_or_mend(seen("engineer"), people["engineer"])
+    assert step is not None
+    assert step.url == "/p/receipts/training/1/"
+
+
+def test_the_panel_shows_the_last_run(run: TrainingRun, seen: Any, people: dict[str, Any], login: Any) -> None:
+    panel = last_run(seen("manager"), people["manager"])
+    assert panel is not None
+    assert panel.context["run"].pk == run.pk
+    assert 'href="/p/receipts/training/1/"' in login("manager").get("/p/receipts/").content.decode()

@@ -1,0 +1,87 @@
+"""Knobs: presets that are right, values that make no sense, and the words for them."""
+
+from dataclasses import replace
+
+import pytest
+
+from training.presets import Knobs, in_words, preset, problems, with_effective_batch
+
+
+@pytest.mark.parametrize("rows", [1, 60, 61, 400, 401, 2000, 2001, 100_000])
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_every_preset_is_accepted(rows: int, method: str) -> None:
+    knobs = preset(rows, method)
+    assert knobs.method == method
+    assert problems(knobs) == {}
+
+
+def test_fewer_documents_get_smaller_batches_and_more_passes() -> None:
+    few, many = preset(50), preset(5000)
+    assert few.effective_batch < many.effective_batch
+    assert few.epochs > many.epochs
+    assert few.steps(50) > 50  # a run of a handful of steps learns nothing
+
+
+def test_full_fine_tuning_takes_smaller_steps() -> None:
+    assert preset(300, "full").learning_rate < preset(300).learning_rate
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_length", 15),
+        ("max_length", 40_000),
+        ("batch_size", 0),
+        ("accumulation", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", -1e-4),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("learning_rate", 0.5),
+        ("epochs", 0.0),
+        ("epochs", 1e9),
+        ("lora_r", 0),
+        ("lora_alpha", 0),
+        ("lora_dropout", 1.0),
+        ("warmup_ratio", -0.1),
+        ("seed", -1),
+        ("seed", 2**31),
+        ("method", "magic"),
+        ("method", "qlora"),
+        ("scheduler", "sawtooth"),
+        ("precision", "fp7"),
+        ("too_long", "cut"),
+    ],
+)
+def test_nonsense_is_named_at_its_knob(name: str, value: object) -> None:
+    found = problems(replace(Knobs(), **{name: value}))  # type: ignore[arg-type]
+    assert list(found) == [name]
+
+
+def test_length_beyond_the_models_context_is_named() -> None:
+    assert "2,048" in problems(Knobs(max_length=4096), context=2048)["max_length"]
+    assert problems(Knobs(max_length=2048), context=2048) == {}
+
+
+@pytest.mark.parametrize(
+    ("effective", "at_once", "batch", "accumulation"),
+    [(4, 8, 4, 1), (16, 8, 8, 2), (12, 8, 6, 2), (7, 4, 1, 7), (1, 8, 1, 1), (64, 1, 1, 64)],
+)
+def test_effective_batch_is_kept_exactly(effective: int, at_once: int, batch: int, accumulation: int) -> None:
+    knobs = with_effective_batch(Knobs(), effective, at_once)
+    assert (knobs.batch_size, knobs.accumulation) == (batch, accumulation)
+    assert knobs.effective_batch == effective
+
+
+def test_steps_count_the_last_small_batch_and_parts_of_an_epoch() -> None:
+    knobs = Knobs(batch_size=4, accumulation=2, epochs=1.5)
+    assert knobs.steps(17) == 5  # 3 steps an epoch, one and a half epochs, rounded up
+    assert knobs.steps(0) == 0
+
+
+def test_words_name_only_what_differs_from_the_preset() -> None:
+    usual = preset(100)
+    changed = {line.title: line for line in in_words(replace(usual, learning_rate=2e-4, seed=4), usual) if line.preset}
+    assert set(changed) == {"Learning rate", "Seed"}
+    assert (changed["Learning rate"].words, changed["Learning rate"].preset) == ("0.0002", "0.0005")
+    assert not any(line.title.startswith("LoRA") for line in in_words(preset(100, "full"), preset(100, "full")))

@@ -1,0 +1,132 @@
+"""Events become rows: each once, whatever they hold; folders become a model version only if their hashes are right."""
+
+import math
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from labeling.models import DatasetVersion, Project
+from slmstudio.artifacts import local_path
+from slmstudio.hashing import folder_hash
+from slmstudio.runs import Status
+from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
+from training.presets import Knobs
+from training.services.children import ChildFailed
+from training.services.recording import Recorder, record_artifacts
+from training.services.runs import start_training
+
+
+@pytest.fixture
+def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
+    started = start_training(
+        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+    )
+    assert started.claim()
+    return started
+
+
+def metrics(step: int, **values: Any) -> dict[str, Any]:
+    return {"event": "metrics", "step": step, "loss": 1.0 / step, "epoch": step / 10, **values}
+
+
+def artifact(run: TrainingRun, kind: str) -> dict[str, Any]:
+    folder = local_path(f"{run.folder_key}/{kind}/model.safetensors").parent
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "tokenizer.json").write_text("{}")
+    return {"event": "artifact", "kind": kind, "path": str(folder), "files": [], "sha256": folder_hash(folder)}
+
+
+def test_a_point_that_is_told_twice_is_one_row(run: TrainingRun) -> None:
+    for _ in range(2):
+        recorder = Recorder(run)
+        for step in (1, 2, 3):
+            recorder(metrics(step))
+        recorder.flush()
+    assert list(run.events.order_by("step").values_list("kind", "step")) == [("metrics", s) for s in (1, 2, 3)]
+
+
+def test_several_warnings_at_one_step_are_all_kept_and_each_once(run: TrainingRun) -> None:
+    for message in ("the loss jumped", "memory is short", "the loss jumped"):
+        Recorder(run)({"event": "warning", "step": 4, "message": message})
+    assert sorted(event.data["message"] for event in run.events.all()) == ["memory is short", "the loss jumped"]
+
+
+def test_points_are_written_in_batches_and_nothing_is_held_back_at_the_end(run: TrainingRun) -> None:
+    recorder = Recorder(run)
+    recorder({"event": "start", "total_steps": 500, "train_rows": 14})
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        for step in range(1, 501):
+            recorder(metrics(step))
+        recorder.flush()
+    assert run.events.count() == 500
+    assert len(queries) < 30
+    run.refresh_from_db()
+    assert (run.progress_done, run.progress_total) == (500, 500)
+    assert run.facts == {"total_steps": 500, "train_rows": 14}
+
+
+def test_values_that_json_or_the_database_cannot_hold_do_not_stop_a_run(run: TrainingRun) -> None:
+    recorder = Recorder(run)
+    recorder(metrics(1, loss=math.nan, grad_norm=math.inf))
+    recorder({"event": "samples", "step": 1, "rows": [{"id": "a\0b", "raw": "\ud800 {\0", "outcomes": {}}]})
+    recorder.flush()
+    assert run.events.get(kind="metrics").data["loss"] is None
+    assert run.events.get(kind="metrics").data["grad_norm"] is None
+    assert "\0" not in run.events.get(kind="samples").data["rows"][0]["raw"]
+
+
+def test_events_nobody_knows_are_passed_over(run: TrainingRun) -> None:
+    Recorder(run)({"event": "weather", "step": 1})
+    assert not TrainingEvent.objects.exists()
+
+
+def test_a_run_that_was_swept_takes_no_more_progress(run: TrainingRun) -> None:
+    TrainingRun.objects.filter(pk=run.pk).update(status=Status.FAILED, error="lost")
+    recorder = Recorder(run)
+    recorder(metrics(5))
+    recorder.flush()
+    run.refresh_from_db()
+    assert (run.status, run.error, run.progress_done) == (Status.FAILED, "lost", 0)
+
+
+def test_folders_become_a_model_version_and_the_run_is_done(run: TrainingRun) -> None:
+    model = record_artifacts(run, {kind: artifact(run, kind) for kind in ("merged", "adapter")})
+    run.refresh_from_db()
+    assert run.status == Status.DONE
+    assert (model.number, model.folder_key) == (1, f"{run.folder_key}/merged")
+    assert model.sha256 == folder_hash(local_path(model.folder_key))
+    assert {entry["path"] for entry in model.adapter_files} == {"model.safetensors", "tokenizer.json"}
+
+
+def test_full_fine_tuning_has_no_adapter(run: TrainingRun) -> None:
+    model = record_artifacts(run, {"merged": artifact(run, "merged")})
+    assert (model.adapter_key, model.adapter_sha256, model.adapter_files) == ("", "", [])
+
+
+def test_files_that_are_not_what_the_trainer_wrote_are_refused(run: TrainingRun) -> None:
+    said = artifact(run, "merged")
+    (local_path(f"{run.folder_key}/merged") / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(ChildFailed, match="not those the trainer wrote"):
+        record_artifacts(run, {"merged": said})
+    assert not ModelVersion.objects.exists()
+    run.refresh_from_db()
+    assert run.status == Status.RUNNING
+
+
+def test_a_folder_elsewhere_is_refused(run: TrainingRun, tmp_path: Any) -> None:
+    (tmp_path / "x").write_text("x")
+    elsewhere = {"kind": "merged", "path": str(tmp_path), "sha256": folder_hash(tmp_path)}
+    with pytest.raises(ChildFailed, match="not where it belongs"):
+        record_artifacts(run, {"merged": elsewhere})
+
+
+def test_no_model_comes_out_of_a_run_that_was_swept_a_moment_ago(run: TrainingRun) -> None:
+    TrainingRun.objects.filter(pk=run.pk).update(status=Status.FAILED, error="lost")
+    record_artifacts(run, {"merged": artifact(run, "merged")})
+    assert not ModelVersion.objects.exists()
+    run.refresh_from_db()
+    assert (run.status, run.error) == (Status.FAILED, "lost")

@@ -1,0 +1,157 @@
+"""Starting a run: what is refused, with the knob and the words; what is queued, with everything it rests on."""
+
+from dataclasses import replace
+from typing import Any
+
+import django_rq
+import pytest
+
+from labeling.models import DatasetVersion, Project, Split
+from labeling.services.datasets import file_path
+from labeling.services.projects import create_project
+from slmstudio.runs import Status
+from training.models import BaseModel, LengthReport, TrainingRun
+from training.presets import Knobs
+from training.services.base_models import find_base_model
+from training.services.runs import Refused, cancel, fitting_knobs, start_training
+from training.spec import RunSpec
+
+
+@pytest.fixture
+def start(project: Project, people: dict[str, Any], dataset: DatasetVersion, tiny_base_model: BaseModel) -> Any:
+    def call(**changes: Any) -> TrainingRun:
+        order = {
+            "project": project,
+            "user": people["engineer"],
+            "dataset": dataset,
+            "base_model": tiny_base_model,
+            "knobs": Knobs(max_length=320),
+        }
+        return start_training(**{**order, **changes})
+
+    return call
+
+
+def refusal(start: Any, **changes: Any) -> Refused:
+    with pytest.raises(Refused) as caught:
+        start(**changes)
+    assert not TrainingRun.objects.exists()
+    return caught.value
+
+
+def test_a_run_holds_everything_it_rests_on(start: Any, lengths: LengthReport, dataset: DatasetVersion) -> None:
+    run = start(knobs=Knobs(max_length=320, learning_rate=2e-4, seed=5), name="first")
+    spec = RunSpec.from_yaml(run.spec)
+    assert (run.number, run.status, run.name) == (1, Status.QUEUED, "first")
+    assert (spec.learning_rate, spec.seed, spec.max_length) == (2e-4, 5, 320)
+    assert spec.base_model.sha256 == lengths.base_model.sha256
+    assert (spec.dataset.path, spec.dataset.sha256) == (str(file_path(dataset)), dataset.sha256)
+    assert spec.contract.instruction == dataset.instruction
+    assert spec.contract.schema_sha256 == dataset.schema_version.sha256
+    assert list(spec.contract.schema["properties"]) == ["company", "date", "address", "total"]
+    assert spec.prompt == "chat"
+    assert spec.output_dir.endswith(f"training/{run.pk}")
+
+
+def test_runs_of_a_project_are_numbered(start: Any, lengths: LengthReport) -> None:
+    assert [start().number for _ in range(3)] == [1, 2, 3]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_job_is_queued_after_commit_with_the_runs_id(start: Any, lengths: LengthReport, queues: None) -> None:
+    run = start()
+    queue = django_rq.get_queue("gpu")
+    [job] = queue.jobs
+    assert (job.id, job.func_name, job.args) == (str(run.job_id), "training.jobs.run_training", [run.pk])
+
+
+def test_documents_over_the_limit_are_named_with_the_knob(start: Any, lengths: LengthReport) -> None:
+    found = refusal(start, knobs=Knobs(max_length=256))
+    assert found.field == "max_length"
+    long_id = next(row_id for row_id, _, prompt, _ in lengths.lengths if prompt == 280)
+    assert long_id in found.message
+    assert "320" in found.message  # what to set it to
+
+
+def test_documents_over_the_limit_can_be_left_out(start: Any, lengths: LengthReport) -> None:
+    run = start(knobs=Knobs(max_length=256, too_long="leave_out"))
+    assert RunSpec.from_yaml(run.spec).too_long == "leave_out"
+
+
+def test_leaving_everything_out_is_refused(start: Any, lengths: LengthReport) -> None:
+    assert refusal(start, knobs=Knobs(max_length=64, too_long="leave_out")).field == "max_length"
+
+
+def test_a_long_hold_out_document_is_no_obstacle(start: Any, lengths: LengthReport) -> None:
+    next(row for row in lengths.lengths if row[1] == Split.HOLDOUT)[2] = 5000
+    lengths.save(update_fields=["lengths"])
+    assert start().number == 1
+
+
+def test_lengths_must_be_known(start: Any) -> None:
+    found = refusal(start)
+    assert found.field == "dataset"
+    assert "not measured" in found.message
+
+
+def test_lengths_under_another_model_do_not_count(start: Any, lengths: LengthReport) -> None:
+    LengthReport.objects.update(model_sha256="0" * 64)
+    assert "not measured" in refusal(start).message
+
+
+def test_an_empty_training_split_is_refused(start: Any, lengths: LengthReport, dataset: DatasetVersion) -> None:
+    dataset.counts["splits"]["train"] = 0
+    found = refusal(start, dataset=dataset)
+    assert (found.field, "no training documents" in found.message) == ("dataset", True)
+
+
+def test_a_model_that_is_not_prepared_is_refused(start: Any, lengths: LengthReport) -> None:
+    bare = BaseModel.objects.create(slug="bare", name="Bare", source=BaseModel.Source.FOLDER, location="/nowhere")
+    found = refusal(start, base_model=bare)
+    assert found.field == "base_model"
+    assert "not prepared" in found.message
+
+
+def test_a_model_whose_folder_is_gone_is_refused(start: Any, lengths: LengthReport, tiny_base_model: BaseModel) -> None:
+    tiny_base_model.folder = "/nowhere/at/all"
+    assert refusal(start, base_model=tiny_base_model).field == "base_model"
+
+
+def test_an_unknown_model_is_refused_with_those_there_are(tiny_base_model: BaseModel) -> None:
+    with pytest.raises(Refused, match="Known are: tiny-random") as caught:
+        find_base_model("gpt-17")
+    assert caught.value.field == "base_model"
+
+
+def test_another_projects_dataset_is_refused(start: Any, lengths: LengthReport, people: dict[str, Any]) -> None:
+    other = create_project(owner=people["owner"], name="Other", slug="other", template="receipt")
+    assert refusal(start, project=other).field == "dataset"
+
+
+def test_every_wrong_knob_is_named_at_once(start: Any, lengths: LengthReport) -> None:
+    found = refusal(start, knobs=replace(Knobs(), learning_rate=7.0, epochs=0.0, method="qlora"))
+    assert set(found.errors) == {"learning_rate", "epochs", "method"}
+
+
+def test_the_models_context_limits_the_length(start: Any, lengths: LengthReport) -> None:
+    assert "2,048" in refusal(start, knobs=Knobs(max_length=4096)).errors["max_length"]
+
+
+def test_fitting_knobs_are_accepted_whatever_the_lengths(
+    start: Any, lengths: LengthReport, dataset: DatasetVersion, tiny_base_model: BaseModel
+) -> None:
+    lengths.lengths[0][2] = 1400
+    lengths.longest = 1420
+    lengths.save(update_fields=["lengths", "longest"])
+    knobs = fitting_knobs(dataset=dataset, base_model=tiny_base_model)
+    assert knobs.max_length == 1472
+    assert start(knobs=knobs).number == 1
+
+
+def test_cancelling_a_queued_run_ends_it_at_once_and_only_once(start: Any, lengths: LengthReport) -> None:
+    run = start()
+    assert cancel(run)
+    run.refresh_from_db()
+    assert run.status == Status.CANCELLED
+    assert not cancel(run)
+    assert not run.claim()
