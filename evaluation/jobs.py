@@ -7,7 +7,6 @@ import uuid
 from typing import Any
 
 import django_rq
-from django.db import close_old_connections
 
 from evaluation.models import EvalRun
 from evaluation.services import evals, outputs, subjects
@@ -41,7 +40,6 @@ def run_evaluation(pk: int) -> None:
         logger.exception("evaluation %s of project %s broke", run.number, run.project_id)
         run.fail(f"Something broke that should not ({type(error).__name__}: {error}). What was stored so far is kept.")
     finally:
-        close_old_connections()
         evals.tell_loop(run)
 
 

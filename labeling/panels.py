@@ -135,6 +135,20 @@ def freeze_step(project: Project, user: Any) -> Step | None:
     )
 
 
+@next_step(70)
+def freeze_again_step(project: Project, user: Any) -> Step | None:
+    """Labels that no version has yet."""
+    newest = newest_dataset(project)
+    if newest is None or "curate" not in project.can:
+        return None
+    known = newest.counts["documents"] + sum(newest.counts["left_out"].values())
+    new = _labelled(state_counts(project)) - known
+    if new <= 0:
+        return None
+    words = "1 label is" if new == 1 else f"{new:,} labels are"
+    return Step(f"{words} newer than {newest}.", "Freeze a version", reverse("datasets", args=[project.slug]))
+
+
 @next_step(90)
 def more_labels_step(project: Project, user: Any) -> Step | None:
     """Where nothing else waits, more labels always help."""

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from rq import Worker
 
 from slmstudio.access import Action, may
+from slmstudio.sweep import sweep_lost
 
 
 @login_not_required
@@ -33,6 +34,7 @@ def workers(request: HttpRequest) -> HttpResponse:
     roles = request.user.memberships.values_list("role", flat=True)  # type: ignore[union-attr]
     if not (request.user.is_superuser or any(may(role, Action.RUN) for role in roles)):
         raise PermissionDenied("Workers are shown to engineers and owners of a project.")
+    sweep_lost()  # whoever looks at the workers sees their runs as they are, cron or no cron
     context: dict[str, object] = {"queues": [], "workers": [], "problem": ""}
     try:
         queues = [django_rq.get_queue(name) for name in ("default", "gpu")]

@@ -13,13 +13,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from slmstudio import stack
 from slmstudio.stack import environment
 from slmstudio.stack.places import Places
+
+if TYPE_CHECKING:
+    from training.models import BaseModel
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -216,3 +219,29 @@ def wait_for() -> Callable[..., None]:
             time.sleep(0.1)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model, made once by the child that prepares models."""
+    from training.services.children import run_child, spec_file
+    from training.spec import PrepareSpec
+
+    target = tmp_path_factory.mktemp("models") / "tiny"
+    spec = spec_file(PrepareSpec(kind="tiny", source="tiny-random", output_dir=str(target)).to_yaml())
+    run_child("training.ml.prepare", spec, target.with_suffix(".log"))
+    spec.unlink()
+    return target
+
+
+@pytest.fixture
+def tiny_base_model(db: None, tiny_folder: Path) -> "BaseModel":
+    """The tiny model's row, prepared."""
+    from slmstudio.hashing import folder_hash
+    from training.services.base_models import register_tiny
+
+    model = register_tiny()
+    model.folder, model.sha256 = str(tiny_folder), folder_hash(tiny_folder)
+    model.context, model.instruction_tuned = 2048, True
+    model.save()
+    return model

@@ -117,7 +117,9 @@ def samples_of(data: dict[str, Any], order: Sequence[str] = ()) -> list[Sample]:
             fields=int(row.get("fields") or 0),
             marks=[
                 Mark(path, *MARKS.get(str(outcome), MARKS["unscorable"]))
-                for path, outcome in sorted((row.get("outcomes") or {}).items(), key=lambda item: _place(item[0], order))
+                for path, outcome in sorted(
+                    (row.get("outcomes") or {}).items(), key=lambda item: _place(item[0], order)
+                )
             ],
         )
         for row in data.get("rows", [])
@@ -146,7 +148,7 @@ _INDEX = re.compile(r"\[\d+\]")
 class FieldRow:
     """A field with one cell per evaluation."""
 
-    field: str
+    name: str
     cells: list[Cell] = field(default_factory=list)
 
 
@@ -179,4 +181,4 @@ def fields_over_time(evaluations: list[dict[str, Any]], order: Sequence[str] = (
             rows.setdefault(pattern, FieldRow(pattern, [Cell(0, 0)] * index))
         for pattern, row in rows.items():
             row.cells.append(Cell(*tallies.get(pattern, (0, 0))))
-    return sorted(rows.values(), key=lambda row: _place(row.field, order))
+    return sorted(rows.values(), key=lambda row: _place(row.name, order))

@@ -17,7 +17,7 @@ from slmstudio.sweep import sweep_lost
 from training.models import LengthReport, TrainingRun
 from training.services.base_models import prepare
 from training.services.children import ChildCancelled, ChildFailed, run_child, spec_file
-from training.services.recording import Recorder, record_artifacts
+from training.services.recording import Recorder, begin_anew, record_artifacts
 from training.services.runs import Refused
 from training.spec import ContractRef, DatasetRef, LengthsSpec, ModelRef, RunSpec
 
@@ -30,7 +30,7 @@ def run_training(pk: int) -> None:
     A lost worker's run is not tried again by the queue; the sweep fails it.
     """
     sweep_lost()
-    run = TrainingRun.objects.select_related("dataset__schema_version", "project").filter(pk=pk).first()
+    run: Any = TrainingRun.objects.select_related("dataset__schema_version", "project").filter(pk=pk).first()
     if run is None or not run.claim():
         return
     with _Explained(run):
@@ -86,6 +86,7 @@ def _train(run: TrainingRun) -> None:
     _verify(RunSpec.from_yaml(run.spec))
     spec_key = f"{run.folder_key}/spec.yaml"
     write_text(spec_key, run.spec)
+    begin_anew(run)
     recorder = Recorder(run)
     run.beat(stage="loading the model")
     try:

@@ -1,6 +1,6 @@
 """Tables of the training side."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import OuterRef, Subquery
@@ -87,11 +87,13 @@ class LengthReport(BackgroundRun):
 class TrainingRunQuerySet(RunQuerySet):
     """Named reads of training runs."""
 
-    def of_project(self, project: Project) -> Self:
+    # Any, because the stubs take the rows of a run's query set for bare BackgroundRuns.
+    def of_project(self, project: Project) -> Any:
         """A project's runs, newest first, with everything a table of them shows."""
         last = TrainingEvent.objects.filter(run=OuterRef("pk")).order_by("-step")
+        everything: Any = self
         return (
-            self.filter(project=project)
+            everything.filter(project=project)
             .select_related("dataset", "base_model", "created_by", "model_version")
             .annotate(
                 last_loss=Subquery(last.filter(kind="metrics").values("data__loss")[:1]),

@@ -28,7 +28,7 @@ def train_or_mend(project: Any, user: Any) -> Step | None:
     if dataset is not None:
         address = f"{reverse('training_new', args=[project.slug])}?dataset={dataset.number}"
         return Step(f"Dataset v{dataset.number} has no training run yet.", "Train a model", address)
-    run = TrainingRun.objects.filter(project=project).order_by("-number").first()
+    run: Any = TrainingRun.objects.filter(project=project).order_by("-number").first()
     if run is not None and run.status == Status.FAILED:
         return Step(
             f"Training run {run.number} failed. See why, and start it again.", "Look at it", run.get_absolute_url()

@@ -27,6 +27,12 @@ _RUNS = TrainingRun.objects.select_related("dataset__schema_version", "base_mode
 _STATES = {"live": LIVE, "done": (Status.DONE,), "failed": (Status.FAILED, Status.CANCELLED)}
 
 
+def _htmx(request: HttpRequest) -> bool:
+    """Whether htmx asks for a fragment. Going back in the history asks for the whole page."""
+    htmx: Any = request.htmx  # type: ignore[attr-defined]
+    return bool(htmx) and not htmx.history_restore_request
+
+
 @require_safe
 def runs(request: HttpRequest, slug: str) -> HttpResponse:
     """The project's runs, newest first, with the queue; refreshed while one is live."""
@@ -36,7 +42,7 @@ def runs(request: HttpRequest, slug: str) -> HttpResponse:
     if state in _STATES:
         found = found.filter(status__in=_STATES[state])
     page = Paginator(found, 30).get_page(request.GET.get("page"))
-    live = TrainingRun.objects.live().filter(project=project)
+    live = TrainingRun.objects.filter(project=project).live()
     context = {
         "project": project,
         "page": page,
@@ -47,7 +53,7 @@ def runs(request: HttpRequest, slug: str) -> HttpResponse:
         "any": bool(page.object_list) or bool(state) or TrainingRun.objects.filter(project=project).exists(),
         "has_dataset": DatasetVersion.objects.filter(project=project).exists(),
     }
-    return render(request, "training/runs.html#table" if request.htmx else "training/runs.html", context)
+    return render(request, "training/runs.html#table" if _htmx(request) else "training/runs.html", context)
 
 
 # -- a new run ------------------------------------------------------------------------------------------------------
@@ -72,7 +78,7 @@ def new_run(request: HttpRequest, slug: str) -> HttpResponse:
                 form.refuse(refusal.errors)
             else:
                 address = run.get_absolute_url()
-                return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
+                return HttpResponseClientRedirect(address) if _htmx(request) else redirect(address)
         return _draw_form(request, project, form, status=422)
     return _draw_form(request, project, _fresh_form(request, project))
 
@@ -83,7 +89,7 @@ def _fresh_form(request: HttpRequest, project: Any) -> NewRunForm:
     A knob that still has the value of the preset it was shown with follows when the choice, and so the preset, changes.
     """
     asked = request.GET
-    source = TrainingRun.objects.filter(project=project, number=_whole(asked.get("from"))).first()
+    source: Any = TrainingRun.objects.filter(project=project, number=_whole(asked.get("from"))).first()
     datasets = DatasetVersion.objects.filter(project=project).order_by("-number")
     dataset = datasets.filter(number=_whole(asked.get("dataset"))).first()
     base_model = BaseModel.objects.filter(slug=asked.get("base_model", "")).first()
@@ -97,7 +103,7 @@ def _fresh_form(request: HttpRequest, project: Any) -> NewRunForm:
         method = "lora"
     knobs = fitting_knobs(dataset=dataset, base_model=base_model, method=method) if dataset else Knobs()
     initial: dict[str, Any] = {"name": "", **initial_of(knobs)}
-    if source is not None and not request.htmx:
+    if source is not None and not _htmx(request):
         spec = _spec_of(source)
         initial |= {"name": source.name, **initial_of(knobs_of(spec) if spec else knobs)}
     shown = _preset_shown(asked.get("was", ""))
@@ -141,9 +147,9 @@ def _draw_form(request: HttpRequest, project: Any, form: NewRunForm, status: int
             "usual": initial_of(usual),
             **_lengths_context(dataset, base_model),
         }
-    template = "training/new.html#form" if request.htmx else "training/new.html"
+    template = "training/new.html#form" if _htmx(request) else "training/new.html"
     response = render(request, template, context, status=status)
-    if request.htmx and request.method == "GET" and dataset is not None and base_model is not None:
+    if _htmx(request) and request.method == "GET" and dataset is not None and base_model is not None:
         address = f"{request.path}?dataset={dataset.number}&base_model={base_model.slug}"
         return replace_url(response, address + ("&method=full" if form["method"].value() == "full" else ""))
     return response
@@ -175,7 +181,7 @@ def lengths(request: HttpRequest, slug: str) -> HttpResponse:
     form = ChoiceForm(request.POST if request.method == "POST" else request.GET, project=project)
     context: dict[str, Any] = {"project": project, "swap_start": True, "problem": ""}
     if not form.is_valid():
-        context["problem"] = " ".join(message for messages in form.errors.values() for message in messages)
+        context["problem"] = " ".join(str(message) for messages in form.errors.values() for message in messages)
         return render(request, "training/new.html#lengths", context, status=422)
     dataset, base_model = form.cleaned_data["dataset"], form.cleaned_data["base_model"]
     if request.method == "POST":
@@ -190,13 +196,14 @@ def lengths(request: HttpRequest, slug: str) -> HttpResponse:
 
 # -- one run --------------------------------------------------------------------------------------------------------
 
+
 @require_safe
 def run_page(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """A run: progress, curves, warnings, samples, log, spec, artifacts, lineage. Its parts refresh themselves."""
     project, run = object_for(request.user, slug, Action.READ, _RUNS, number=number)
     context: dict[str, Any] = {"project": project, "run": run}
     part = request.GET.get("part")
-    if request.htmx and part in _PART_CONTEXTS:
+    if _htmx(request) and part in _PART_CONTEXTS:
         seen = _whole(request.GET.get("seen"))
         if part == "head" and not run.is_live:
             return HttpResponseClientRefresh()  # the whole page changes when a run ends
@@ -258,7 +265,8 @@ def _spec_of(run: TrainingRun) -> RunSpec | None:
 def _spec_context(run: TrainingRun) -> dict[str, Any]:
     spec = _spec_of(run)
     knobs = knobs_of(spec) if spec else None
-    usual = preset(train_rows(run.dataset), knobs.method if knobs else "lora")
+    method = knobs.method if knobs else "lora"
+    usual = fitting_knobs(dataset=run.dataset, base_model=run.base_model, method=method)
     return {
         "lines": in_words(knobs, usual) if knobs else [],
         "model": getattr(run, "model_version", None),
@@ -268,7 +276,9 @@ def _spec_context(run: TrainingRun) -> dict[str, Any]:
             "schema": spec.contract.schema_sha256 if spec else "",
             "spec": sha256_text(run.spec),
         },
-        "eval_url": f"{reverse('eval_new', args=[run.project.slug])}?training_run={run.number}",
+        "eval_url": (
+            f"{reverse('eval_new', args=[run.project.slug])}?model=run-{run.number}&dataset={run.dataset.number}"
+        ),
     }
 
 
@@ -285,7 +295,7 @@ def cancel_run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """Stops a run; nothing happens where it has ended already."""
     _, run = object_for(request.user, slug, Action.RUN, TrainingRun, number=number)
     cancel(run)
-    return HttpResponseClientRefresh() if request.htmx else redirect(run.get_absolute_url())
+    return HttpResponseClientRefresh() if _htmx(request) else redirect(run.get_absolute_url())
 
 
 @require_safe

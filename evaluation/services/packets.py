@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from evaluation.models import EvalRun, GatePolicy, GateReport
@@ -128,23 +129,23 @@ def _why(error: Exception) -> str:
 
 
 def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
-    """What the rows say of themselves."""
-    run = report.eval_run
-    return {
-        "model": lambda: _recorded_weights(run),
-        "dataset": lambda: run.dataset.sha256,
-        "holdout": lambda: run.dataset.holdout_sha256,
-        "schema": lambda: run.dataset.schema_version.sha256,
-        "scorer": lambda: run.scorer_version,
-        "policy": lambda: report.policy.sha256,
-        "outputs": lambda: run.outputs_sha256,
-        "scores": lambda: scores_hash(run.scores),
+    """What the rows say of themselves. Of a base model's tokenizer no row says anything."""
+    run, version, baseline = report.eval_run, report.eval_run.model_version, report.baseline
+    model = run.base_model or version
+    said = {
+        "model": model.sha256 if model is not None else "",
+        "dataset": run.dataset.sha256,
+        "holdout": run.dataset.holdout_sha256,
+        "schema": run.dataset.schema_version.sha256,
+        "scorer": run.scorer_version,
+        "policy": report.policy.sha256,
+        "outputs": run.outputs_sha256,
+        "scores": scores_hash(run.scores),
+        "baseline": baseline.outputs_sha256 if baseline is not None else "",
     }
-
-
-def _recorded_weights(run: EvalRun) -> str:
-    model = run.base_model or run.model_version
-    return model.sha256 if model is not None else ""
+    if version is not None and version.tokenizer_sha256:
+        said["tokenizer"] = version.tokenizer_sha256
+    return {name: partial(str, value) for name, value in said.items()}
 
 
 def _from_files(report: GateReport, *, touched_since: float | None = None) -> dict[str, Callable[[], str]]:

@@ -36,7 +36,7 @@ def comparison(request: HttpRequest, slug: str) -> HttpResponse:
     numbers = list(dict.fromkeys(part.strip() for part in asked.split(",") if part.strip()))
     if len(numbers) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in numbers):
         return _problem(request, project, "Choose two evaluations in the list to hold them against each other.")
-    if asked != ",".join(numbers):
+    if request.GET.getlist("runs") != [",".join(numbers)]:
         return redirect(f"{reverse('comparison', args=[slug])}?runs={','.join(numbers)}")
     runs = EvalRun.objects.filter(project=project, number__in=numbers).with_subject()
     found = {str(run.number): run for run in runs.select_related("dataset__schema_version")}

@@ -15,7 +15,7 @@ from evaluation.models import EvalRun, GateReport
 from evaluation.services import approvals, packets
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.gates import holdout_origins, looks
-from evaluation.views.parts import page_or_part, wants_part
+from evaluation.views.parts import belonging, page_or_part, wants_part
 from labeling.models import Origin
 from slmstudio.access import Action, object_for
 from training.services.runs import Refused
@@ -143,7 +143,7 @@ class Deed:
 def _history(found: GateReport) -> list[Deed]:
     run, approval = found.eval_run, getattr(found, "approval", None)
     dataset, training = run.dataset, run.training_run
-    dataset.project = found.project
+    belonging(found.project, run, dataset, training)
     deeds = [Deed(f"froze {dataset}", dataset.created_by, dataset.created_at, dataset.get_absolute_url())]
     if training is not None:
         address = training.get_absolute_url()

@@ -46,6 +46,7 @@ def gates(request: HttpRequest, slug: str) -> HttpResponse:
     )
     page = Paginator(reports, PAGE).get_page(request.GET.get("page"))
     present = Present(project)
+    present.policy = policy
     context = {
         "project": project,
         "policy": policy,

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.showing import field_rows
-from evaluation.views.parts import wants_part
+from evaluation.views.parts import belonging, wants_part
 from slmstudio import artifacts
 from slmstudio.access import Action, object_for
 from slmstudio.contract.scoring import ERRORS, wilson
@@ -36,6 +36,7 @@ def _runs() -> Any:
 def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """One evaluation. Its fragments: ``live`` while it runs, ``outputs`` for a filtered list."""
     project, found = object_for(request.user, slug, Action.READ, _runs(), number=number)
+    belonging(project, found.dataset, found.training_run)
     part = wants_part(request)
     if part and request.GET.get("part") == "live":
         if not found.is_live:
@@ -46,7 +47,8 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         return render(request, "evaluation/run.html#outputs", context)
     context.update(so_far(found) if found.is_live else figures(found))
     context["others"] = _others(found)
-    context["reports"] = found.gate_reports.order_by("-number")
+    context["reports"] = list(found.gate_reports.order_by("-number"))
+    belonging(project, *context["reports"])
     return render(request, "evaluation/run.html", context)
 
 

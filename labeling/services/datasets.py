@@ -26,7 +26,7 @@ from slmstudio.contract.schema import CompiledSchema, dumps, loads
 CHUNK = 500
 
 
-class Refused(ValueError):  # noqa: N818 - a decision, not a bug
+class Refused(ValueError):
     """A version that cannot be frozen; ``field`` is what to change, the message a sentence."""
 
     def __init__(self, field: str, message: str) -> None:

@@ -36,7 +36,7 @@ KEPT_REJECTS = 100
 MAX_UPLOAD = 1024**3
 
 
-class Refused(ValueError):  # noqa: N818 - a decision, not a bug
+class Refused(ValueError):
     """An upload that is not taken; the message is a sentence."""
 
 

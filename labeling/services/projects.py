@@ -1,5 +1,6 @@
 """Projects and what their task promises: instruction, schema versions, constraints."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -100,10 +101,8 @@ def read_schema(text: str) -> tuple[CompiledSchema, str]:
     except SchemaError as error:
         place = f"At {error.path}: " if error.path else ""
         raise ContractError({"schema": f"{place}{_sentence(error.message)}"}) from error
-    if schema.get("type") != "object" or not compiled.fields:
-        raise ContractError(
-            {"schema": 'The top of the schema must be {"type": "object"} with at least one field in "properties".'}
-        )
+    if not compiled.fields:
+        raise ContractError({"schema": 'The schema has no field: put at least one into "properties".'})
     return compiled, dumps(schema)
 
 
@@ -130,13 +129,19 @@ def clean_constraints(constraints: Mapping[str, Any]) -> dict[str, Any]:
                 errors[name] = "A currency is three capital letters, for example USD."
         elif name not in NUMBERS:
             errors[name] = f"There is no constraint of this name; there are {', '.join(NUMBERS)} and currency."
-        elif isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not 0 < value < 10**12:
+        elif not _is_positive(value):
             errors[name] = f"The {NUMBERS[name]} must be a number above 0."
         else:
             clean[name] = int(value) if value == int(value) else float(value)
     if errors:
         raise ContractError(errors)
     return clean
+
+
+def _is_positive(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return False
+    return math.isfinite(value) and 0 < value < 10**12
 
 
 @transaction.atomic
@@ -253,7 +258,9 @@ def pretty(schema_text: str) -> str:
 def _indented(value: Any, depth: int) -> str:
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     one_line = str(simplejson.dumps(value, use_decimal=True, ensure_ascii=False))
-    if not inside or (depth and len(one_line) <= ONE_LINE and not any(isinstance(item, dict | list) for item in inside)):
+    if not inside or (
+        depth and len(one_line) <= ONE_LINE and not any(isinstance(item, dict | list) for item in inside)
+    ):
         return one_line
     margin, outer = "  " * (depth + 1), "  " * depth
     if isinstance(value, dict):

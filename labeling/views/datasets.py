@@ -23,7 +23,7 @@ PER_PAGE = 5
 def datasets(request: HttpRequest, slug: str) -> HttpResponse:
     """The versions of a project, and what a new one would take in."""
     project = project_for(request.user, slug, Action.CURATE if request.method == "POST" else Action.READ)
-    form = FreezeForm(request.POST or None)
+    form = FreezeForm(request.POST) if request.method == "POST" else FreezeForm()
     if request.method == "POST" and form.is_valid():
         frozen = _freeze(request, project, form)
         if frozen is not None:

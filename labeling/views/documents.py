@@ -94,7 +94,7 @@ def _history(shown: Document) -> list[dict[str, Any]]:
 def import_page(request: HttpRequest, slug: str) -> HttpResponse:
     """Takes a JSONL file or pasted rows and queues their import."""
     project = project_for(request.user, slug, Action.CURATE)
-    form = ImportForm(request.POST or None, request.FILES or None)
+    form = ImportForm(request.POST, request.FILES) if request.method == "POST" else ImportForm()
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         try:

@@ -17,7 +17,7 @@ from slmstudio.access import Action, project_for
 @require_http_methods(["GET", "HEAD", "POST"])
 def projects(request: HttpRequest) -> HttpResponse:
     """The projects a person is a member of, and the form for a new one, which anybody may make."""
-    form = ProjectForm(request.POST or None)
+    form = ProjectForm(request.POST) if request.method == "POST" else ProjectForm()
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         try:

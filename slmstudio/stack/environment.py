@@ -49,6 +49,11 @@ def set_addresses(places: Places, servers: Sequence[str]) -> None:
         os.environ["REDIS_URL"] = places.redis_url
 
 
+def database_is_embedded() -> bool:
+    """Whether DATABASE_URL, as it is set now, is that of the embedded server."""
+    return os.environ.get("DATABASE_URL") == Places.of(home()).database_url()
+
+
 @contextlib.contextmanager
 def servers(*, start: bool = True) -> Iterator[control.Running | None]:
     """Sets the addresses of the missing servers; where ``start`` is true, uses them from here to the end of the block.

@@ -3,8 +3,8 @@
 import { announce } from "./studio.js";
 import { Checks } from "./label_checks.js";
 import { DocumentView } from "./label_document.js";
-import { Form, controlOf, isLeaf, itemOf, parentOf, rowsOf, stepsOf } from "./label_form.js";
-import { gridKeys } from "./label_grid.js";
+import { Form, controlOf, isLeaf, itemOf, rowsOf, stepsOf } from "./label_form.js";
+import { addLines, gridKeys } from "./label_grid.js";
 import { chord, digitOf } from "./label_keys.js";
 import { Model } from "./label_model.js";
 import { pathOf, split } from "./label_paths.js";
@@ -27,6 +27,7 @@ let current = null; // the document that is open
 let focusedPath = null; // the field that had the focus last: what a selection in the document fills
 let litPath = null; // the field under the pointer
 let rawEdited = false;
+let block = null; // lines selected in the document while a grid had the focus: Alt+R makes rows of them
 let clashes = []; // what somebody else put where this person put something else, until it is settled
 
 // -- opening ----------------------------------------------------------------------------------------------------------
@@ -97,10 +98,28 @@ function collect() {
   return { entry: model.entry, evidence: model.evidence };
 }
 
-function answered({ status: code, answer, fresh }) {
-  if (answer.syntax) return status.syntax(answer.syntax);
-  if (answer.message) return undefined;
-  if (!fresh) return undefined;
+// A message that appears between press and release would move the button away from under the pointer.
+let pressed = false;
+const waiting = [];
+function whenReleased(action) {
+  if (pressed) waiting.push(action);
+  else action();
+}
+document.addEventListener("pointerdown", () => (pressed = true));
+for (const name of ["pointerup", "pointercancel"]) {
+  document.addEventListener(name, () => setTimeout(() => {
+    pressed = false;
+    for (const action of waiting.splice(0)) action();
+  }));
+}
+
+function answered(result) {
+  whenReleased(() => adopt(result));
+}
+
+function adopt({ answer, fresh }) {
+  if (answer.syntax) status.syntax(answer.syntax);
+  if (answer.syntax || answer.message || !fresh) return;
   status.syntax("");
   current.state = answer.state;
   model.evidence = answer.evidence;
@@ -119,7 +138,6 @@ function answered({ status: code, answer, fresh }) {
   }
   status.draw();
   drawMarks();
-  return code;
 }
 
 // A clash stands beside its field until the person changes the field.
@@ -165,7 +183,12 @@ function step(moved) {
 
 function selected(words, start, end) {
   const node = focusedPath === null ? null : form.find(focusedPath).node;
-  if (!node || node.dataset.node !== "leaf" || ["choice", "boolean"].includes(node.dataset.shape) || isRawView()) return;
+  if (isRawView()) return undefined;
+  // Lines are for a grid, unless the field with the focus can take several.
+  const forGrid = words.includes("\n") && gridFor(node) && (!node || node.matches("td") || node.dataset.shape !== "lines");
+  block = forGrid ? words.split("\n").filter((line) => line.trim()) : null;
+  if (block) return status.block(block.length);
+  if (!node || node.dataset.node !== "leaf" || ["choice", "boolean"].includes(node.dataset.shape)) return undefined;
   model.checkpoint();
   model.evidence[focusedPath] = { start, end, by: "hand" };
   node.dataset.touched = "";
@@ -175,6 +198,11 @@ function selected(words, start, end) {
   control.focus();
   control.setSelectionRange?.(value.length, value.length);
   drawMarks();
+  return undefined;
+}
+
+function gridFor(node) {
+  return node?.closest('[data-node="table"]') ?? form.root.querySelector('[data-node="table"]');
 }
 
 function drawMarks() {
@@ -227,6 +255,7 @@ $("form").addEventListener("focusin", (event) => {
   const node = event.target.closest("[data-node]");
   if (!isLeaf(node) || !event.target.matches("[data-control]")) return;
   focusedPath = form.pathOf(node);
+  block = null;
   drawMarks();
   reveal();
   focusLine();
@@ -236,7 +265,7 @@ $("form").addEventListener("focusout", (event) => {
   if (!isLeaf(node) || "touched" in node.dataset || node.contains(event.relatedTarget)) return;
   if (!event.relatedTarget?.closest?.("#form")) return;
   node.dataset.touched = "";
-  checks.show(checks.answer);
+  whenReleased(() => checks.show(checks.answer));
 });
 $("form").addEventListener("mouseover", (event) => {
   const node = event.target.closest('[data-node="leaf"]');
@@ -337,8 +366,16 @@ function atField(action) {
 }
 
 function addRow() {
-  const active = document.activeElement?.closest?.("[data-node]") ?? (focusedPath === null ? null : form.find(focusedPath).node);
-  const rows = rowsOf(active) ?? rowsOf(parentOf(active ?? form.root)) ?? form.root.querySelector('[data-node="table"], [data-node="list"]');
+  const active = document.activeElement?.closest?.("#form [data-node]") ?? (focusedPath === null ? null : form.find(focusedPath).node);
+  if (block) {
+    const grid = gridFor(active);
+    status.say(`${addLines(grid, block, form)} rows added.`);
+    getSelection().removeAllRanges();
+    form.focus(`${form.pathOf(grid)}[0]`);
+    block = null;
+    return;
+  }
+  const rows = rowsOf(active) ?? form.root.querySelector('[data-node="table"], [data-node="list"]');
   if (rows) form.addRow(rows);
 }
 

@@ -11,9 +11,9 @@ export const rowsOf = (node) => node?.closest('[data-node="table"], [data-node="
 export const isLeaf = (node) => ["leaf", "checks"].includes(node?.dataset.node);
 const bodyOf = (rows) => rows.querySelector("[data-body]");
 
-export function indexOf(item) {
-  return [...item.parentElement.children].indexOf(item);
-}
+// Kept by fillRows, which runs after every change of rows: counting siblings for every path is slow in long grids.
+const positions = new WeakMap();
+export const indexOf = (item) => positions.get(item) ?? [...item.parentElement.children].indexOf(item);
 
 export function stepsOf(node) {
   const parent = parentOf(node);
@@ -63,6 +63,7 @@ export class Form {
     while (body.children.length < entries.length) body.append(newItem(node));
     entries.forEach((entry, index) => {
       const item = body.children[index];
+      positions.set(item, index);
       item.querySelector("[data-number]").textContent = index + 1;
       this.fillNode(item.matches(NODE) ? item : item.querySelector(NODE), entry);
     });
@@ -134,6 +135,10 @@ export class Form {
     this.put(node, already ? undefined : nothing);
     if (isLeaf(node)) controlOf(node)?.focus();
     return true;
+  }
+
+  blankOf(rows) {
+    return newItem(rows);
   }
 
   addRow(rows, entry = undefined, at = undefined) {
@@ -211,8 +216,8 @@ export class Form {
 
   focusFirstEmpty() {
     const leaves = [...this.root.querySelectorAll('[data-node="leaf"], [data-node="checks"]')];
-    const leaf = leaves.find((candidate) => candidate.dataset.state === "absent") ?? leaves[0];
-    controlOf(leaf)?.focus();
+    const empty = (leaf) => leaf.dataset.state === "absent" && "required" in leaf.dataset;
+    controlOf(leaves.find(empty) ?? leaves[0])?.focus();
   }
 }
 

@@ -53,6 +53,41 @@ function atEdge(control, place) {
   return whole || (control.selectionStart === place && control.selectionEnd === place);
 }
 
+// Rows of a grid from lines of a document: "Widget   2   10.00   20.00". Cells stand apart by two blanks or a tab; where
+// there are fewer cells than columns, words go to the text columns from the left and numbers to the others from the right.
+export function addLines(rows, lines, form) {
+  const columns = [...form.blankOf(rows).querySelectorAll("[data-node]")].map(({ dataset }) => ({ key: dataset.key, shape: dataset.shape }));
+  const entries = lines.map((line) => rowOf(line.trim().split(/\t|\s{2,}/u).filter(Boolean), columns)).filter((entry) => Object.keys(entry).length);
+  const { model } = form;
+  const steps = stepsOf(rows);
+  model.checkpoint();
+  const now = Array.isArray(model.get(steps)) ? model.get(steps) : [];
+  model.set(steps, [...now.filter((entry) => Object.keys(entry ?? {}).length), ...entries]);
+  form.fillNode(rows, model.get(steps));
+  form.changed();
+  return entries.length;
+}
+
+function rowOf(cells, columns) {
+  const entry = {};
+  const open = columns.filter((column) => !["choice", "boolean"].includes(column.shape));
+  if (cells.length === open.length) {
+    open.forEach((column, index) => (entry[column.key] = cells[index]));
+    return entry;
+  }
+  const isNumber = (cell) => /\d/u.test(cell) && !/[^\W\d_]{4}/u.test(cell);
+  const texts = open.filter((column) => column.shape !== "number");
+  const numbers = open.filter((column) => column.shape === "number");
+  const figures = [];
+  while (cells.length && figures.length < numbers.length && isNumber(cells.at(-1))) figures.unshift(cells.pop());
+  figures.forEach((cell, index) => (entry[numbers[numbers.length - figures.length + index].key] = cell));
+  texts.forEach((column, index) => {
+    const cell = index + 1 === texts.length ? cells.slice(index).join(" ") : cells[index];
+    if (cell) entry[column.key] = cell;
+  });
+  return entry;
+}
+
 function pasteBlock(cell, lines, form) {
   const rows = rowsOf(cell);
   const [firstRow, firstColumn] = [indexOf(cell.parentElement), cell.cellIndex];

@@ -116,6 +116,11 @@ export class Status {
     $("flags").replaceChildren(...tags.map((tag) => Object.assign(document.createElement("span"), { className: "tag", textContent: tag.title })));
   }
 
+  block(count) {
+    $("focus-words").replaceChildren(Object.assign(document.createElement("strong"), { textContent: plural(count, "line", "lines") }), " selected");
+    $("focus-facts").replaceChildren(key("Alt R", "make rows of them"));
+  }
+
   // The line below the form: what the field with the focus is for, how it was understood, where it stands.
   field(node, facts) {
     const [words, side] = [$("focus-words"), $("focus-facts")];

@@ -101,7 +101,7 @@ function axis(format) {
     font: "11px system-ui, sans-serif",
     size: 26,
     gap: 4,
-    ...(format ? { values: (_, splits) => splits.map(format), size: 50 } : { space: 60, values: (_, splits) => splits.map((s) => (Number.isInteger(s) ? s.toLocaleString("en") : "")) }),
+    ...(format ? { values: (_, splits) => splits.map((s) => (s === null ? "" : format(s))), size: 50 } : { space: 60, values: (_, splits) => splits.map((s) => (Number.isInteger(s) ? s.toLocaleString("en") : "")) }),
   };
 }
 
@@ -242,6 +242,11 @@ new ResizeObserver(() => {
   }
 }).observe(root);
 
+// Where many evaluations do not fit, the newest ones are seen.
+function showNewest() {
+  for (const box of document.querySelectorAll("[data-scroll-end]")) box.scrollLeft = box.scrollWidth;
+}
+
 // The log shows its end, as long as nobody has scrolled up in it.
 function followLog() {
   const log = document.querySelector("[data-log-tail]");
@@ -255,6 +260,8 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 });
 document.addEventListener("htmx:afterSettle", (event) => {
   if (event.target.id === "log-card" && atEnd) followLog();
+  if (event.target.id === "samples") showNewest();
 });
 followLog();
+showNewest();
 poll();

@@ -35,7 +35,8 @@ def report(world: World) -> GateReport:
 @pytest.fixture
 def passing(world: World) -> GateReport:
     """A report whose every gate passes."""
-    gates = [gate for gate in rules(current_policy(project=world.project)).to_json()["gates"] if gate["key"] == "memory"]
+    policy = rules(current_policy(project=world.project)).to_json()
+    gates = [gate for gate in policy["gates"] if gate["key"] == "memory"]
     set_policy(project=world.project, user=world.manager, gates=gates)
     found = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
     assert found.passed
@@ -88,7 +89,7 @@ def test_a_manager_approves_and_the_log_says_so(world: World, report: GateReport
 def test_nobody_decides_on_a_run_of_their_own(
     world: World, report: GateReport, started: str, decision: str
 ) -> None:
-    row = report.eval_run if started == "evaluation" else report.eval_run.training_run
+    row: Any = report.eval_run if started == "evaluation" else report.eval_run.training_run
     type(row).objects.filter(pk=row.pk).update(created_by=world.manager)
     fresh = GateReport.objects.get(pk=report.pk)
     with pytest.raises(Refused, match=f"You started .*{started}.* yourself") as refusal:
@@ -149,6 +150,7 @@ def test_a_report_is_decided_once(world: World, report: GateReport) -> None:
 
 def test_an_expired_waiver_voids_the_approval(world: World, report: GateReport) -> None:
     approval = approve(report, world.manager)
+    assert approval.waiver is not None
     approval.waiver = {**approval.waiver, "expires": timezone.localdate().isoformat()}
     assert voided(approval) == [], "the last day still counts"
     approval.waiver = {**approval.waiver, "expires": tomorrow(-1).isoformat()}
@@ -161,6 +163,7 @@ def test_an_expired_waiver_voids_the_approval(world: World, report: GateReport) 
 def relabel(world: World, document: Document) -> None:
     """A person corrects the gold of a document."""
     opened = open_document(document=document, user=world.annotator)
+    assert opened.annotation is not None
     value = {**opened.annotation.value, "vendor": document.text.split()[0]}
     submit(
         document=document,

@@ -121,7 +121,7 @@ def test_looks_at_a_holdout_are_counted_and_each_is_judged_more_strictly(world: 
 
 def test_a_holdout_that_grew_is_still_the_same_holdout(world: World) -> None:
     make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
-    document = world.project.documents.filter(holdout=False).first()
+    document = world.project.documents.filter(holdout=False).earliest("pk")
     document.holdout = True
     document.save(update_fields=["holdout"])
     grown = datasets.freeze(project=world.project, user=world.engineer, validation_share=0.1)

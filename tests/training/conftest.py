@@ -60,32 +60,6 @@ def dataset(project: "Project", people: dict[str, Any]) -> "DatasetVersion":
     return freeze(project=project, user=people["engineer"], validation_share=0.2)
 
 
-@pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model, made once by the child that prepares models."""
-    from training.services.children import run_child, spec_file
-    from training.spec import PrepareSpec
-
-    target = tmp_path_factory.mktemp("models") / "tiny"
-    spec = spec_file(PrepareSpec(kind="tiny", source="tiny-random", output_dir=str(target)).to_yaml())
-    run_child("training.ml.prepare", spec, target.with_suffix(".log"))
-    spec.unlink()
-    return target
-
-
-@pytest.fixture
-def tiny_base_model(db: None, tiny_folder: Path) -> "BaseModel":
-    """The tiny model's row, prepared."""
-    from slmstudio.hashing import folder_hash
-    from training.services.base_models import register_tiny
-
-    model = register_tiny()
-    model.folder, model.sha256 = str(tiny_folder), folder_hash(tiny_folder)
-    model.context, model.instruction_tuned = 2048, True
-    model.save()
-    return model
-
-
 @pytest.fixture
 def lengths(dataset: "DatasetVersion", tiny_base_model: "BaseModel") -> "LengthReport":
     """A length report that is done: every row has 100 tokens, the first training row 300."""

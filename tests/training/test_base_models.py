@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> Path:
+def folders(tmp_path: Path) -> Iterator[Path]:
     """A folder below which local models may lie."""
     settings.MODEL_FOLDERS.append(tmp_path)
     yield tmp_path

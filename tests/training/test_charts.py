@@ -32,7 +32,7 @@ def test_fields_over_time_leaves_out_what_is_absent_on_both_sides() -> None:
     second = {
         "rows": [sample("a", total="correct", date="both_absent"), sample("b", total="unscorable", date="correct")]
     }
-    rows = {row.field: [(cell.right, cell.judged) for cell in row.cells] for row in fields_over_time([first, second])}
+    rows = {row.name: [(cell.right, cell.judged) for cell in row.cells] for row in fields_over_time([first, second])}
     assert rows == {"total": [(1, 2), (1, 2)], "date": [(0, 1), (1, 1)]}
 
 
@@ -44,14 +44,14 @@ def test_an_invalid_output_is_wrong_in_all_its_fields() -> None:
 def test_values_of_a_list_are_one_field_and_fields_stand_as_in_the_schema() -> None:
     data = {"rows": [sample("a", **{"lines[0].amount": "correct", "lines[1].amount": "wrong", "id": "correct"})]}
     rows = fields_over_time([data], order=["id", "lines[].amount"])
-    assert [row.field for row in rows] == ["id", "lines[].amount"]
+    assert [row.name for row in rows] == ["id", "lines[].amount"]
     assert (rows[1].cells[0].right, rows[1].cells[0].judged) == (1, 2)
 
 
 def test_a_field_that_appears_later_has_empty_cells_before() -> None:
     rows = fields_over_time([{"rows": [sample("a", x="correct")]}, {"rows": [sample("a", x="correct", y="wrong")]}])
-    assert {row.field: len(row.cells) for row in rows} == {"x": 2, "y": 2}
-    assert next(row for row in rows if row.field == "y").cells[0].judged == 0
+    assert {row.name: len(row.cells) for row in rows} == {"x": 2, "y": 2}
+    assert next(row for row in rows if row.name == "y").cells[0].judged == 0
 
 
 def test_marks_follow_the_schema_and_say_in_words_what_they_mean() -> None:

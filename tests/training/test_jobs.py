@@ -77,6 +77,8 @@ def test_a_run_gives_a_model_version_with_its_hashes_and_every_point_once(
     queued: Callable[[Knobs], TrainingRun],
 ) -> None:
     run = queued(QUICK)
+    # What an interrupted attempt of the same run has left behind.
+    TrainingEvent.objects.create(run=run, kind="metrics", step=900, data={"loss": 9.0})
     run_training(run.pk)
     run.refresh_from_db()
     assert (run.status, run.error) == (Status.DONE, "")

@@ -98,10 +98,8 @@ def test_a_running_run_shows_step_epoch_and_time_left(
 
 def test_the_spec_in_words_marks_what_differs_from_the_preset(run: TrainingRun, login: Login) -> None:
     html = " ".join(login("manager").get(URL).content.decode().split())
-    assert (
-        '<dd class="changed">0.0003 <span class="preset" title="What the preset for this dataset has">preset 0.0005'
-        in html
-    )
+    assert '<dd class="changed">0.0003 <span class="preset"' in html
+    assert ">preset 0.0005</span>" in html
     assert '<dd class="changed">4 documents' not in html  # as the preset
 
 
@@ -111,7 +109,7 @@ def test_a_failed_run_says_why_and_what_is_kept(run: TrainingRun, points: list[T
     assert "The disk is full." in html
     assert "at step 2 of 24" in html
     assert 'id="cancel-run"' not in html
-    assert "every" not in html  # nothing asks again
+    assert "hx-trigger" not in html  # nothing asks again
 
 
 def test_a_cancelled_run_says_so(run: TrainingRun, login: Login) -> None:
@@ -132,14 +130,14 @@ def test_a_done_run_lists_its_files_its_lineage_and_what_comes_next(run: Trainin
     html = login("engineer").get(URL).content.decode()
     for words in (
         "model.safetensors",
-        "3.0 MB",
+        "3.0\xa0MB",
         "c" * 12,
         "d" * 12,
         f"{run.folder_key}/merged",
         run.dataset.sha256[:12],
     ):
         assert words in html, words
-    assert 'href="/p/receipts/evaluation/new/?training_run=1"' in html
+    assert 'href="/p/receipts/evaluation/new/?model=run-1&amp;dataset=1"' in html
 
 
 def test_samples_stand_beside_their_gold_with_a_mark_per_field(
@@ -197,12 +195,8 @@ def test_parts_that_have_not_changed_are_not_sent_again(
 ) -> None:
     write_text(f"{run.folder_key}/log.txt", "loading\n")
     client = login("manager")
-    page = client.get(URL)
-    last = points[3].pk
-    assert client.get(URL, {"part": "samples", "seen": last}, headers=HTMX).status_code == 204
-    assert client.get(URL, {"part": "log", "seen": len("loading\n")}, headers=HTMX).status_code == 204
-    assert client.get(URL, {"part": "log", "seen": 3}, headers=HTMX).status_code == 200
-    assert page.status_code == 200
+    for part, seen, status in (("samples", points[3].pk, 204), ("log", len("loading\n"), 204), ("log", 3, 200)):
+        assert client.get(f"{URL}?part={part}&seen={seen}", headers=HTMX).status_code == status, part
 
 
 def test_the_page_is_loaded_anew_when_the_run_has_ended(run: TrainingRun, login: Login) -> None:

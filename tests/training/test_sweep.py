@@ -82,6 +82,13 @@ def test_a_job_sweeps_before_it_works(run: TrainingRun) -> None:
     assert run.status == Status.FAILED
 
 
+def test_looking_at_the_workers_sweeps(run: TrainingRun, login: Any, queues: None) -> None:
+    silent_for(run, LONG)
+    assert login("engineer").get("/workers/").status_code == 200
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+
+
 def test_the_command_says_what_it_ended(run: TrainingRun) -> None:
     silent_for(run, LONG)
     said = StringIO()

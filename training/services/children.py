@@ -16,11 +16,11 @@ from slmstudio.supervisor import Ending, explain_exit, supervise
 Event = dict[str, Any]
 
 
-class ChildFailed(Exception):  # noqa: N818 - an ending, not a bug
+class ChildFailed(Exception):
     """A child process ended without doing its work; the message is a sentence."""
 
 
-class ChildCancelled(Exception):  # noqa: N818 - an ending, not a bug
+class ChildCancelled(Exception):
     """The run a child worked for was cancelled."""
 
 

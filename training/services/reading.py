@@ -55,6 +55,7 @@ class Sampling:
 
     step: int
     steps: list[int]
+    newest: int
     samples: list[Sample]
     field_exact: float | None
     schema_valid: float | None
@@ -72,6 +73,7 @@ def sampling(run: TrainingRun, step: int | None = None) -> Sampling | None:
     return Sampling(
         step=shown.step,
         steps=[event.step for event in events],
+        newest=events[-1].step,
         samples=samples_of(shown.data, order),
         field_exact=shown.data.get("field_exact"),
         schema_valid=shown.data.get("schema_valid"),
@@ -140,7 +142,8 @@ def lengths_of(report: LengthReport) -> Lengths:
 
 def _speed(base_model: BaseModel) -> tuple[float | None, TrainingRun | None]:
     """Tokens per second of the last run of a base model that ended well, all of its time counted."""
-    run = TrainingRun.objects.done().filter(base_model=base_model, facts__tokens__gt=0).order_by("-finished_at").first()
+    runs = TrainingRun.objects.filter(base_model=base_model, facts__tokens__gt=0).done()
+    run: Any = runs.order_by("-finished_at").first()
     seconds = run.facts.get("seconds") if run is not None else None
     return (run.facts["tokens"] / seconds, run) if run is not None and seconds else (None, None)
 

@@ -34,6 +34,11 @@ def storable(value: Any) -> Any:
     return value
 
 
+def begin_anew(run: TrainingRun) -> None:
+    """Forgets the points of an attempt that was interrupted: a run that starts again starts at its first step."""
+    run.events.all().delete()
+
+
 class Recorder:
     """Takes a trainer's events. Points are written in batches about once a second; the rest at once.
 
@@ -99,9 +104,7 @@ def record_artifacts(run: TrainingRun, artifacts: dict[str, Event]) -> ModelVers
         ChildFailed: the folder with the merged model is missing, or is not what the trainer said it wrote.
     """
     merged_key, merged, merged_hash = _folder(run, artifacts, "merged")
-    adapter_key, adapter, adapter_hash = ("", [], "")
-    if "adapter" in artifacts:
-        adapter_key, adapter, adapter_hash = _folder(run, artifacts, "adapter")
+    adapter_key, adapter, adapter_hash = _folder(run, artifacts, "adapter") if "adapter" in artifacts else ("", [], "")
     spec = RunSpec.from_yaml(run.spec)
     tokenizer = next((file["sha256"] for file in merged if file["path"] == "tokenizer.json"), "")
     with transaction.atomic():

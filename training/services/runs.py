@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-class Refused(Exception):  # noqa: N818 - a decision, not a bug
+class Refused(Exception):
     """A run that is not started, with the knob or choice to blame. ``errors`` has every sentence by its field."""
 
     def __init__(self, field: str, message: str, others: dict[str, str] | None = None) -> None:

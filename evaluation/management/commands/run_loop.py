@@ -12,7 +12,10 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.files import File
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 from django.utils.text import slugify
 
 from evaluation.services.loop import advance, stages, start_loop
@@ -23,6 +26,7 @@ from labeling.services.datasets import freeze
 from labeling.services.importing import start_import
 from labeling.services.projects import create_project
 from slmstudio.runs import BackgroundRun, Status
+from slmstudio.stack.environment import database_is_embedded
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers import working
 from training.models import BaseModel
@@ -55,11 +59,21 @@ class Command(BaseCommand):
         parser.add_argument("--no-free", action="store_true", help="leave out the two evaluations without constraint")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        self._tables()
         try:
             with working(["default", "gpu"], say=self._say):
                 self._run(options)
         except (Refused, DatasetRefused) as refusal:
             raise CommandError(str(refusal)) from refusal
+
+    def _tables(self) -> None:
+        """The embedded database is brought up to date; a server of the user's is theirs to migrate."""
+        executor = MigrationExecutor(connection)
+        if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            return
+        if not database_is_embedded():
+            raise CommandError("The database lacks migrations. Run `manage.py migrate` first.")
+        call_command("migrate", verbosity=0)
 
     def _run(self, options: dict[str, Any]) -> None:
         sync_catalogue()

@@ -1,0 +1,199 @@
+"""The whole loop in the browser, as three people: label, freeze, train, evaluate, judge, approve."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from evaluation.models import EvalOutput, EvalRun, GateReport
+from labeling.models import Document, Project
+from labeling.samples import generate
+from labeling.services.datasets import file_path
+from labeling.services.projects import create_project
+from slmstudio import artifacts
+from slmstudio.access import Role
+from slmstudio.contract.schema import dumps
+from slmstudio.hashing import folder_hash, sha256_file
+from training.models import ModelVersion
+
+SEED_TEXT = (
+    "...Thank you for your business. Invoice A-1029 issued on Jan 14, 2026. Payment terms: Net 30. "
+    "Line items omitted for brevity. Total amount due USD 1,248.50. Vendor: Acme Supplies..."
+)
+LONG = 90_000  # milliseconds for a background run of the tiny model
+PEOPLE = {"ana": Role.ANNOTATOR, "erik": Role.ENGINEER, "mona": Role.MANAGER}
+
+
+@pytest.fixture
+def project(transactional_db: None) -> Project:
+    users = get_user_model().objects
+    owner = users.create_user("owner")
+    people = {users.create_user(name, password="x"): role for name, role in PEOPLE.items()}
+    return create_project(owner=owner, name="Invoices", slug="invoices", template="invoice", members=people)
+
+
+@pytest.fixture
+def enter(new_page: Callable[[], Page], project: Project) -> Callable[[str], Page]:
+    """``enter("ana")`` is a page of a browser in which that person has just logged in."""
+
+    def login(name: str) -> Page:
+        page = new_page()
+        page.goto("/login/")
+        page.get_by_label("Name").fill(name)
+        page.get_by_label("Password").fill("x")
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_role("link", name="Invoices").first.click()
+        expect(page.get_by_role("heading", level=1, name="Invoices")).to_be_visible()
+        return page
+
+    return login
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_three_people_take_a_model_from_documents_to_approval(
+    workers: Any, tiny_base_model: Any, enter: Callable[[str], Page], watch: Any
+) -> None:
+    watch.allow("422 POST")  # refusals that the test provokes
+    erik = enter("erik")
+    _import(erik)
+    _label_the_seed(enter("ana"))
+    _freeze(erik)
+    _train(erik)
+    _evaluate(erik)
+    mona = enter("mona")
+    _judge(erik)
+    _approve(mona)
+    _hashes_are_those_of_the_files()
+    _approval_ends_when_gold_changes(enter("ana"), mona)
+
+
+def _import(page: Page) -> None:
+    rows = [{"id": s.external_id, "text": s.text, "gold": s.gold, "tags": s.tags} for s in generate(16, 3)]
+    rows.append({"id": "broken", "gold": rows[0]["gold"]})
+    rows.insert(0, {"id": "seed", "text": SEED_TEXT})
+    page.get_by_role("link", name="Documents", exact=True).first.click()
+    page.get_by_role("link", name="Import").first.click()
+    page.locator("[name=rows]").fill("\n".join(dumps(row) for row in rows))
+    page.locator("main").get_by_role("button", name="Import").click()
+    expect(page.get_by_text("done", exact=False).first).to_be_visible(timeout=LONG)
+    expect(page.locator("main")).to_contain_text("text", timeout=LONG)  # the rejected row is named with its reason
+    assert Document.objects.count() == 17
+
+
+def _label_the_seed(page: Page) -> None:
+    page.get_by_role("link", name="Label").first.click()
+    expect(page.locator("#document")).to_contain_text("Invoice A-1029")
+    page.get_by_role("textbox", name="Invoice number").fill("A-1029")
+    page.get_by_role("textbox", name="Invoice date").fill("Jan 14, 2026")
+    page.get_by_role("textbox", name="Vendor").fill("Acme Supplies")
+    page.keyboard.press("Control+Enter")  # the total is missing: refused, and the focus goes there
+    expect(page.get_by_role("textbox", name="Total amount")).to_be_focused()
+    page.get_by_role("textbox", name="Total amount").fill("1,248.50")
+    expect(page.locator("#form")).to_contain_text("2026-01-14")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("Nothing", exact=False).first).to_be_visible()
+    assert Document.objects.get(external_id="seed").state == "submitted"
+
+
+def _freeze(page: Page) -> None:
+    page.get_by_role("link", name="Datasets").first.click()
+    page.locator("[name=validation]").fill("10")
+    page.locator("[name=holdout]").fill("30")
+    page.get_by_role("button", name="Freeze").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("v1")
+
+
+def _train(page: Page) -> None:
+    page.get_by_role("link", name="Training").first.click()
+    page.get_by_role("link", name="Start the first run").click()
+    page.locator("[name=base_model]").select_option("tiny-random")
+    start = page.get_by_role("button", name="Start the run")
+    expect(start).to_be_enabled(timeout=LONG)
+    page.locator("[name=epochs]").fill("2")
+    start.click()
+    page.wait_for_url("**/training/1/")
+    expect(page.locator(".page-head")).to_contain_text("done", timeout=LONG)
+    expect(page.locator("canvas").first).to_be_visible()
+
+
+def _evaluate(page: Page) -> None:
+    for number, model in enumerate(("base-tiny-random", "run-1"), start=1):
+        page.get_by_role("link", name="Evaluation").first.click()
+        page.get_by_role("link", name="New evaluation").first.click()
+        page.locator("[name=model]").select_option(model)
+        page.get_by_role("button", name="Start").click()
+        page.wait_for_url(f"**/evaluation/{number}/")
+        expect(page.locator(".page-head")).to_contain_text("done", timeout=LONG)
+    run = EvalRun.objects.get(number=2)
+    right, total = _recount(run)
+    expect(page.locator("main")).to_contain_text(f"{right} of {total}")
+    page.goto("/p/invoices/evaluation/compare/?runs=1,2")
+    expect(page.locator("main")).to_contain_text("still wrong")
+
+
+def _recount(run: EvalRun) -> tuple[int, int]:
+    """Right and counted fields, from the stored outputs and nothing else."""
+    right = total = 0
+    for row in EvalOutput.objects.filter(eval_run=run):
+        output = json.loads(row.raw) if row.valid else {}
+        for field in {*row.gold, *output}:
+            gold, said = row.gold.get(field), output.get(field)
+            if gold is None and (said is None or not row.valid):
+                continue
+            total += 1
+            right += row.valid and str(gold) == str(said)
+    return right, total
+
+
+def _judge(page: Page) -> None:
+    page.get_by_role("link", name="Gates").first.click()
+    page.get_by_role("link", name="Judge an evaluation").first.click()
+    page.locator("[name=eval_run]").select_option(index=0)
+    page.get_by_role("button", name="Judge").click()
+    page.wait_for_url("**/gates/1/")
+    expect(page.locator("main")).to_contain_text("May ship: no.")
+    expect(page.locator("main")).to_contain_text("NOT PROVEN")
+    expect(page.get_by_role("button", name="Decide")).to_have_count(0)  # an engineer does not approve
+
+
+def _approve(page: Page) -> None:
+    page.goto("/p/invoices/gates/1/")
+    page.get_by_label("Approve").check()
+    page.locator("[name=reason]").fill("Good enough for a pilot.")
+    page.get_by_role("button", name="Decide").click()
+    expect(page.locator("#decision .field-error").first).to_be_visible()  # not without a waiver
+    page.locator("[name=waiver_reason]").fill("The pilot is watched by two people.")
+    page.locator("[name=waiver_expires]").fill((timezone.now() + timezone.timedelta(days=30)).date().isoformat())
+    page.get_by_role("button", name="Decide").click()
+    expect(page.locator("#decision")).to_contain_text("by mona")
+
+
+def _hashes_are_those_of_the_files() -> None:
+    report = GateReport.objects.get()
+    model = ModelVersion.objects.get()
+    assert report.packet["model"] == folder_hash(artifacts.local_path(model.folder_key))
+    assert report.packet["dataset"] == sha256_file(file_path(report.eval_run.dataset))
+    outputs = artifacts.local_path(f"{report.eval_run.folder_key}/outputs.jsonl")
+    assert report.packet["outputs"] == sha256_file(outputs)
+    assert Path(outputs).read_text().count("\n") == report.eval_run.outputs.count()
+
+
+def _approval_ends_when_gold_changes(ana: Page, mona: Page) -> None:
+    document = Document.objects.filter(holdout=True).exclude(external_id="seed").order_by("pk")[0]
+    ana.goto(f"/p/invoices/label/{document.pk}/")
+    ana.get_by_role("textbox", name="Vendor").fill("Somebody Else Ltd")
+    ana.keyboard.press("Control+Enter")  # the value is not in the document: asked about first
+    ana.wait_for_timeout(1000)
+    for box in ana.locator("#form input[type=checkbox]").all():
+        if box.is_visible() and not box.is_checked():
+            box.check()
+    ana.keyboard.press("Control+Enter")
+    ana.wait_for_timeout(1500)
+    mona.goto("/p/invoices/gates/1/")
+    expect(mona.locator("main")).to_contain_text("void")

@@ -1,0 +1,267 @@
+"""The list of evaluations, a new one, and the page of one."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django.asserts import assertContains, assertNotContains
+
+from evaluation.models import EvalOutput, EvalRun
+from evaluation.services.evals import start_evaluation
+from labeling.services.projects import create_project
+from slmstudio.runs import Status
+from tests.evaluation.factories import World, broken, evaluated, pretend, right
+
+LIST, NEW = "/p/invoices/evaluation/", "/p/invoices/evaluation/new/"
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def engineer(world: World, client: Client) -> Client:
+    client.force_login(world.engineer)
+    return client
+
+
+def queued(world: World, **subject: Any) -> EvalRun:
+    subject = subject or {"base_model": world.base_model}
+    return start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, **subject)
+
+
+# -- the list ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_list_says_what_to_do_next(world: World, engineer: Client) -> None:
+    assertContains(engineer.get(LIST), "Nothing has been evaluated yet")
+    assertContains(engineer.get(LIST), NEW)
+
+
+def test_only_those_who_may_run_get_the_button(world: World, client: Client) -> None:
+    evaluated(world, right)
+    for who, may in ((world.engineer, True), (world.owner, True), (world.manager, False), (world.annotator, False)):
+        client.force_login(who)
+        page = client.get(LIST)
+        assert (f'href="{NEW}"' in page.text) is may, who
+        assertContains(page, "model v1")
+
+
+def test_the_list_shows_rates_with_their_intervals(world: World, engineer: Client) -> None:
+    run = evaluated(world, right)
+    page = engineer.get(LIST)
+    assertContains(page, "100.0 %")
+    assertContains(page, f"12 of {run.scores['schema_valid']['n']}")
+    assertContains(page, f"{100 * run.scores['schema_valid']['low']:.1f}")
+
+
+def test_the_list_can_be_narrowed_to_a_split(world: World, engineer: Client) -> None:
+    evaluated(world, right)
+    evaluated(world, right, split="validation", tuned=False)
+    assertNotContains(engineer.get(LIST + "?split=validation"), "evaluation/1/")
+    assertContains(engineer.get(LIST + "?split=validation"), "evaluation/2/")
+    assertContains(engineer.get(LIST + "?split=train"), "No evaluation on this split")
+
+
+def test_the_list_polls_only_while_something_is_live(world: World, engineer: Client) -> None:
+    run = queued(world)
+    fragment = engineer.get(LIST, headers=HTMX)
+    assertContains(fragment, 'hx-trigger="every 2s"')
+    assertNotContains(fragment, "<html")
+    run.fail("The disk is full.")
+    assertNotContains(engineer.get(LIST, headers=HTMX), "every 2s")
+    assertContains(engineer.get(LIST), "The disk is full.")
+
+
+def test_a_longer_list_takes_no_more_queries(
+    world: World, engineer: Client, django_assert_max_num_queries: Any
+) -> None:
+    for _ in range(6):
+        queued(world)
+    evaluated(world, right)
+    with django_assert_max_num_queries(7):
+        engineer.get(LIST)
+
+
+# -- a new one --------------------------------------------------------------------------------------------------------
+
+
+def order(**changes: str) -> dict[str, str]:
+    return {"model": "run-1", "dataset": "1", "split": "holdout", "mode": "constrained", **changes}
+
+
+def test_an_evaluation_is_started_from_the_form(world: World, engineer: Client) -> None:
+    answer = engineer.post(NEW, order())
+    run = EvalRun.objects.get()
+    assert answer["Location"] == run.get_absolute_url()
+    assert (run.training_run, run.split, run.mode, run.created_by) == (
+        world.training_run, "holdout", "constrained", world.engineer,
+    )  # fmt: skip
+    answer = engineer.post(NEW, order(model="base-small-base", mode="free"), headers=HTMX)
+    assert answer["HX-Redirect"] == "/p/invoices/evaluation/2/"
+    assert EvalRun.objects.get(number=2).base_model == world.base_model
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": "run-99"}, "Choose a model from the list"),
+        ({"model": "base-gpt"}, "Choose a model from the list"),
+        ({"model": ""}, "Choose a model."),
+        ({"dataset": "99"}, "Choose a dataset version from the list"),
+        ({"split": "everything"}, "everything"),
+        ({"mode": "wild"}, "wild"),
+        ({"split": "validation"}, "validation split of dataset v1 is empty"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said_beside_the_field(
+    world: World, engineer: Client, changes: dict[str, str], words: str
+) -> None:
+    world.dataset.items.filter(split="validation").delete()
+    answer = engineer.post(NEW, order(**changes), headers=HTMX)
+    assert answer.status_code == 422
+    assertContains(answer, words, status_code=422)
+    assertContains(answer, 'class="field-error"', status_code=422)
+    assertNotContains(answer, "<html", status_code=422)
+    assert not EvalRun.objects.exists()
+
+
+def test_failed_trainings_and_unprepared_models_are_not_offered(world: World, engineer: Client) -> None:
+    type(world.training_run).objects.update(status=Status.FAILED)
+    type(world.base_model).objects.update(sha256="")
+    assertContains(engineer.get(NEW), "There is no model to evaluate yet")
+
+
+def test_a_project_without_a_dataset_is_sent_to_freeze_one(world: World, engineer: Client) -> None:
+    create_project(owner=world.engineer, name="Empty", slug="empty", template="invoice")
+    assertContains(engineer.get("/p/empty/evaluation/new/"), "There is no dataset version yet")
+
+
+@pytest.mark.parametrize("who", ["annotator", "manager"])
+def test_others_may_not_start_one(world: World, client: Client, who: str) -> None:
+    client.force_login(getattr(world, who))
+    assert client.get(NEW).status_code == 403
+    assert client.post(NEW, order()).status_code == 403
+    assert not EvalRun.objects.exists()
+
+
+def test_the_address_fills_the_form_in(world: World, engineer: Client) -> None:
+    page = engineer.get(NEW + "?model=base-small-base&split=validation&mode=free")
+    for option in ("base-small-base", "validation", "free"):
+        assertContains(page, f'<option value="{option}" selected>')
+
+
+# -- while it runs ----------------------------------------------------------------------------------------------------
+
+
+def test_a_live_run_shows_its_progress_and_the_page_comes_back_when_it_ends(world: World, engineer: Client) -> None:
+    run = queued(world)
+    address = run.get_absolute_url()
+    assertContains(engineer.get(address), "waiting for a worker")
+    run.claim()
+    run.record(progress_done=3, stage="generating")
+    live = engineer.get(address + "?part=live", headers=HTMX)
+    assertContains(live, "3 of 12")
+    assertContains(live, 'hx-trigger="every 2s"')
+    run.fail("Something broke.")
+    assert engineer.get(address + "?part=live", headers=HTMX)["HX-Refresh"] == "true"
+    assertContains(engineer.get(address), "Something broke.")
+
+
+def test_a_live_run_is_cancelled_by_post_alone(world: World, engineer: Client) -> None:
+    run = queued(world)
+    address = f"{run.get_absolute_url()}cancel/"
+    assert engineer.get(address).status_code == 405
+    engineer.force_login(world.annotator)
+    assert engineer.post(address).status_code == 403
+    engineer.force_login(world.engineer)
+    assert engineer.post(address).status_code == 302
+    run.refresh_from_db()
+    assert run.status == Status.CANCELLED
+
+
+# -- when it has ended ------------------------------------------------------------------------------------------------
+
+
+def test_the_figures_on_the_page_are_those_counted_from_the_outputs(world: World, engineer: Client) -> None:
+    run = evaluated(world, pretend(5, spoil=0.3, invalid=0.2))
+    page = engineer.get(run.get_absolute_url())
+    rows = EvalOutput.objects.filter(eval_run=run)
+    valid, exact = rows.filter(valid=True).count(), rows.filter(exact=True).count()
+    assert 0 < exact < valid < 12
+    assertContains(page, f"<strong>{100 * valid / 12:.1f} %</strong>")
+    assertContains(page, f"<strong>{100 * exact / 12:.1f} %</strong>")
+    assertContains(page, f"{valid} of 12 ·")
+
+
+@pytest.mark.parametrize("state", ["valid", "invalid", "exact", "inexact", "failed"])
+def test_the_list_of_outputs_is_what_the_address_asks_for(world: World, engineer: Client, state: str) -> None:
+    run = evaluated(world, pretend(5, spoil=0.3, invalid=0.2))
+    expected = set(
+        EvalOutput.objects.filter(eval_run=run).in_state(state).values_list("document__external_id", flat=True)
+    )
+    page = engineer.get(f"{run.get_absolute_url()}?state={state}", headers=HTMX)
+    shown = {row.document.external_id for row in page.context["page"]}
+    assert shown == expected
+    assertNotContains(page, "<html")
+
+
+def test_filters_work_together_and_an_unknown_one_finds_nothing(world: World, engineer: Client) -> None:
+    run = evaluated(world, pretend(5, spoil=0.5))
+    row = EvalOutput.objects.filter(eval_run=run).exclude(wrong_fields=[]).exclude(tags=[]).first()
+    assert row is not None
+    query = f"field={row.wrong_fields[0]}&error={row.errors[0]}&tag={row.tags[0]}&q={row.document.external_id}"
+    page = engineer.get(f"{run.get_absolute_url()}?{query}")
+    assert row.pk in {found.pk for found in page.context["page"]}
+    for found in page.context["page"]:
+        assert row.wrong_fields[0] in found.wrong_fields
+        assert row.tags[0] in found.tags
+    assertContains(engineer.get(f"{run.get_absolute_url()}?field=nothing"), "No output fits these filters")
+
+
+def test_the_page_takes_the_same_queries_for_every_filter(
+    world: World, engineer: Client, django_assert_max_num_queries: Any
+) -> None:
+    run = evaluated(world, pretend(5, spoil=0.5))
+    with django_assert_max_num_queries(9):
+        engineer.get(run.get_absolute_url())
+    with django_assert_max_num_queries(6):
+        engineer.get(f"{run.get_absolute_url()}?state=inexact", headers=HTMX)
+
+
+def test_an_output_stands_beside_its_document_and_gold(world: World, engineer: Client) -> None:
+    def say(row: dict[str, Any]) -> dict[str, Any]:
+        return {"raw": '{"vendor":"<script>alert(1)</script>"}'}
+
+    run = evaluated(world, say)
+    row = run.outputs.earliest("document_id")
+    address = f"{run.get_absolute_url()}outputs/{row.document_id}/"
+    page = engineer.get(address)
+    assertContains(page, "1 of 12")
+    assertNotContains(page, "<script>alert")
+    fragment = engineer.get(address, headers=HTMX)
+    assertNotContains(fragment, "<html")
+    assertContains(fragment, '<mark class="diff">')
+    assertContains(fragment, "is required")
+    assert engineer.get(f"{run.get_absolute_url()}outputs/999999/").status_code == 404
+
+
+def test_the_outputs_can_be_taken_away(world: World, engineer: Client) -> None:
+    run = evaluated(world, right)
+    answer: Any = engineer.get(f"{run.get_absolute_url()}outputs.jsonl")
+    lines = b"".join(answer.streaming_content).splitlines()
+    assert len(lines) == 12
+    assert "attachment" in answer["Content-Disposition"]
+    waiting = queued(world)
+    assert engineer.get(f"{waiting.get_absolute_url()}outputs.jsonl").status_code == 404
+
+
+def test_going_back_in_the_history_brings_the_whole_page(world: World, engineer: Client) -> None:
+    run = evaluated(world, broken)
+    page = engineer.get(run.get_absolute_url(), headers={**HTMX, "HX-History-Restore-Request": "true"})
+    assertContains(page, "<html")
+
+
+def test_another_projects_run_is_not_there(world: World, engineer: Client) -> None:
+    run = evaluated(world, right)
+    create_project(owner=world.engineer, name="Empty", slug="empty", template="invoice")
+    assert engineer.get(f"/p/empty/evaluation/{run.number}/").status_code == 404
+    engineer.force_login(world.stranger)
+    assert engineer.get(run.get_absolute_url()).status_code == 404

@@ -1,0 +1,272 @@
+"""The gates of a project, a report, and the decision on it."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django.asserts import assertContains, assertNotContains
+
+from evaluation.models import Approval, EvalRun, GatePolicy, GateReport
+from evaluation.services.approvals import Waiver, decide
+from evaluation.services.gates import make_report
+from labeling.models import Document
+from slmstudio import artifacts
+from tests.evaluation.factories import World, broken, evaluated, pretend, right
+
+GATES, POLICY, JUDGE = "/p/invoices/gates/", "/p/invoices/gates/policy/", "/p/invoices/gates/judge/"
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def report(world: World) -> GateReport:
+    base, tuned = evaluated(world, broken, tuned=False), evaluated(world, pretend(2, spoil=0.05))
+    return make_report(eval_run=tuned, baseline=base, user=world.engineer)
+
+
+@pytest.fixture
+def manager(world: World, client: Client) -> Client:
+    client.force_login(world.manager)
+    return client
+
+
+def in_a_month() -> str:
+    return (timezone.localdate() + timedelta(days=30)).isoformat()
+
+
+# -- policy -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_policy_stands_there_in_words(world: World, client: Client) -> None:
+    client.force_login(world.annotator)
+    page = client.get(GATES)
+    assertContains(page, "At least 99 % of outputs are schema-valid")
+    assertContains(page, "No evaluation has been judged yet")
+    assertNotContains(page, POLICY)
+
+
+def test_a_manager_changes_a_threshold_in_the_unit_people_read(world: World, manager: Client) -> None:
+    form = {row["gate"].key: row["field"].value() for row in manager.get(POLICY).context["form"].rows()}
+    assert form["schema-valid"] == "99"
+    sent = {key: value for key, value in form.items() if value is not None}
+    answer = manager.post(POLICY, {**sent, "schema-valid": "97.5", "document-error-rate": "20"}, headers=HTMX)
+    assert answer["HX-Redirect"] == GATES
+    newest = GatePolicy.objects.latest("number")
+    gates = {gate["key"]: gate["threshold"] for gate in newest.gates["gates"]}
+    assert (newest.number, newest.created_by) == (2, world.manager)
+    assert (gates["schema-valid"], gates["document-error-rate"]) == (0.975, 0.2)
+    assertContains(manager.get(GATES), "At least 97.5 % of outputs are schema-valid")
+
+
+def test_an_empty_threshold_takes_the_gate_away(world: World, manager: Client) -> None:
+    manager.post(POLICY, {"schema-valid": "99", "field-errors": ""})
+    newest = GatePolicy.objects.latest("number")
+    assert [gate["key"] for gate in newest.gates["gates"]] == ["schema-valid"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ({"schema-valid": "101"}, "A number from 0 to 100."),
+        ({"schema-valid": "-1"}, "A number from 0 to 100."),
+        ({"schema-valid": "many"}, "Enter a number."),
+        ({"latency": "-5"}, "A number of 0 or more."),
+        ({}, "Keep at least one gate"),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_said_beside_the_field(
+    world: World, manager: Client, sent: dict[str, str], words: str
+) -> None:
+    manager.get(GATES)
+    answer = manager.post(POLICY, sent, headers=HTMX)
+    assertContains(answer, words, status_code=422)
+    assert GatePolicy.objects.count() == 1
+
+
+@pytest.mark.parametrize("who", ["annotator", "engineer"])
+def test_others_may_not_set_the_policy(world: World, client: Client, who: str) -> None:
+    client.force_login(getattr(world, who))
+    assert client.get(POLICY).status_code == 403
+    assert client.post(POLICY, {"schema-valid": "1"}).status_code == 403
+
+
+# -- judging ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", ["engineer", "manager", "owner"])
+def test_an_evaluation_is_judged_from_the_form(world: World, client: Client, who: str) -> None:
+    evaluated(world, broken, tuned=False)
+    evaluated(world, right)
+    client.force_login(getattr(world, who))
+    answer = client.post(JUDGE, {"eval_run": "2", "baseline": "1"})
+    made = GateReport.objects.get()
+    assert answer["Location"] == made.get_absolute_url()
+    assert made.baseline is not None
+    assert (made.eval_run.number, made.baseline.number, made.created_by) == (2, 1, getattr(world, who))
+
+
+def test_an_annotator_may_not_judge(world: World, client: Client) -> None:
+    client.force_login(world.annotator)
+    answer = client.post(JUDGE, {"eval_run": "1"})
+    assertContains(answer, "engineer, manager, owner", status_code=403)
+
+
+def test_an_unknown_evaluation_or_itself_is_refused(world: World, manager: Client) -> None:
+    evaluated(world, right)
+    evaluated(world, right, split="validation")
+    for sent in ({"eval_run": "9"}, {"eval_run": "2"}, {"eval_run": "1", "baseline": "1"}, {}):
+        answer = manager.post(JUDGE, sent, headers=HTMX)
+        assertContains(answer, 'class="field-error"', status_code=422)
+    assert not GateReport.objects.exists()
+
+
+# -- the report -------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_says_it_in_one_sentence_and_shows_its_evidence(
+    world: World, manager: Client, report: GateReport
+) -> None:
+    page = manager.get(report.get_absolute_url())
+    assertContains(page, report.sentence)
+    assertContains(page, "<strong>Label 425 more, none of them wrong.</strong>")
+    assertContains(page, "None of the 12 hold-out documents have gold made by people.")
+    assertContains(page, "12 are imported")
+    assertContains(page, "This is look <strong>1</strong>")
+    assertContains(page, "<strong>erik</strong> <a")
+    assertContains(page, report.packet["model"][:12])
+    assertContains(page, '<svg class="number-line')
+
+
+def test_gold_made_by_people_is_nothing_to_warn_of(world: World, manager: Client, report: GateReport) -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:  # what people label is human from the start; the frozen rows are put aside
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE labeling_datasetitem DISABLE TRIGGER USER")
+    world.dataset.items.update(origin="human")
+    assertNotContains(manager.get(report.get_absolute_url()), "hold-out documents have gold")
+
+
+def test_the_packet_is_recomputed_on_demand(world: World, manager: Client, report: GateReport) -> None:
+    address = f"{report.get_absolute_url()}verify/"
+    assertContains(manager.get(address, headers=HTMX), "all equal")
+    weights = artifacts.local_path(world.version.folder_key) / "model.safetensors"
+    weights.write_bytes(b"other")
+    answer = manager.get(address, headers=HTMX)
+    assertContains(answer, "something differs")
+    assertContains(answer, "differs: ")
+    assertNotContains(answer, "<html")
+    assertContains(manager.get(address), "<html")
+
+
+def test_what_became_worse_is_shown_with_the_way_there(world: World, manager: Client) -> None:
+    report = make_report(
+        eval_run=evaluated(world, pretend(2, spoil=0.4)),
+        baseline=evaluated(world, right, tuned=False),
+        user=world.engineer,
+    )
+    page = manager.get(report.get_absolute_url())
+    worse = page.context["worse"]
+    assert worse["broken"] > 0
+    assert worse["fields"]
+    assertContains(page, "that were right are wrong now")
+    assertContains(page, f"{worse['comparison'].get_absolute_url()}&amp;field={worse['fields'][0]['field']}")
+
+
+def test_a_longer_list_of_approved_reports_takes_no_more_queries(
+    world: World, manager: Client, django_assert_max_num_queries: Any
+) -> None:
+    def approve_one() -> None:
+        report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+        waiver = Waiver("a trial", timezone.localdate() + timedelta(days=9))
+        decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
+
+    for _ in range(4):
+        approve_one()
+    with django_assert_max_num_queries(13):
+        assertContains(manager.get(GATES), "approved with a waiver", count=4)
+
+
+# -- the decision -----------------------------------------------------------------------------------------------------
+
+
+def test_a_manager_approves_with_a_waiver(world: World, manager: Client, report: GateReport) -> None:
+    address = report.get_absolute_url()
+    sent = {
+        "decision": "approved",
+        "reason": "Enough for a trial.",
+        "waiver_reason": "Shadow it first.",
+        "waiver_expires": in_a_month(),
+    }
+    assert manager.post(f"{address}decide/", sent)["Location"] == address
+    page = manager.get(address)
+    assertContains(page, "Enough for a trial.")
+    assertContains(page, "Shadow it first.")
+    assertNotContains(page, "The approval is void")
+    Document.objects.filter(holdout=True).update(state="skipped")
+    page = manager.get(address)
+    assertContains(page, "The approval is void")
+    assertContains(page, "The gold of 12 hold-out documents has changed since")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"reason": ""}, "Say why"),
+        ({"decision": ""}, "Choose one."),
+        ({"decision": "maybe"}, "maybe"),
+        ({"waiver_reason": ""}, "takes a waiver with a reason"),
+        ({"waiver_expires": ""}, "Until when does the waiver hold?"),
+        ({"waiver_expires": "soon"}, "A date like 2026-12-31."),
+        ({"waiver_expires": "2020-01-01"}, "still to come"),
+    ],
+)
+def test_a_decision_without_what_it_needs_comes_back_with_the_message(
+    world: World, manager: Client, report: GateReport, changes: dict[str, str], words: str
+) -> None:
+    sent = {
+        "decision": "approved",
+        "reason": "Enough for a trial.",
+        "waiver_reason": "Shadow it first.",
+        "waiver_expires": in_a_month(),
+        **changes,
+    }
+    answer = manager.post(f"{report.get_absolute_url()}decide/", sent, headers=HTMX)
+    assertContains(answer, words, status_code=422)
+    assertNotContains(answer, "<html", status_code=422)
+    assert not Approval.objects.exists()
+
+
+def test_sending_back_needs_a_reason_alone(world: World, manager: Client, report: GateReport) -> None:
+    sent = {"decision": "rejected", "reason": "The dates are wrong.", "waiver_expires": "nonsense"}
+    assert manager.post(f"{report.get_absolute_url()}decide/", sent).status_code == 422
+    del sent["waiver_expires"]
+    assert manager.post(f"{report.get_absolute_url()}decide/", sent).status_code == 302
+    assertContains(manager.get(GATES), "sent back")
+    assert manager.post(f"{report.get_absolute_url()}decide/", sent).status_code == 422, "once"
+
+
+@pytest.mark.parametrize("who", ["annotator", "engineer", "owner"])
+def test_others_see_that_it_waits_and_may_not_decide(
+    world: World, client: Client, report: GateReport, who: str
+) -> None:
+    client.force_login(getattr(world, who))
+    page = client.get(report.get_absolute_url())
+    assertContains(page, "It waits for a manager")
+    assertNotContains(page, 'name="decision"')
+    sent = {"decision": "rejected", "reason": "no"}
+    assert client.post(f"{report.get_absolute_url()}decide/", sent).status_code == 403
+    assert client.get(f"{report.get_absolute_url()}decide/").status_code == 405
+    assert not Approval.objects.exists()
+
+
+def test_a_manager_who_started_the_run_is_told_why_not(world: World, manager: Client, report: GateReport) -> None:
+    EvalRun.objects.update(created_by=world.manager)
+    page = manager.get(report.get_absolute_url())
+    assertContains(page, "another manager has to decide")
+    assertNotContains(page, 'name="decision"')
+    answer = manager.post(
+        f"{report.get_absolute_url()}decide/", {"decision": "rejected", "reason": "no"}, headers=HTMX
+    )
+    assertContains(answer, "another manager has to decide", status_code=422)

@@ -1,0 +1,71 @@
+"""What a project's home and a document's page show about evaluation, and the next step for a person."""
+
+from typing import Any
+
+from django.test import Client
+from pytest_django.asserts import assertContains, assertNotContains
+
+from evaluation import panels
+from evaluation.services.approvals import decide
+from evaluation.services.gates import make_report
+from slmstudio.access import Action, project_for
+from tests.evaluation.factories import World, evaluated, make_version, right
+
+
+def step(world: World, user: Any, ask: Any) -> Any:
+    return ask(project_for(user, world.project.slug, Action.READ), user)
+
+
+def test_an_engineer_is_led_from_the_model_to_the_report(world: World) -> None:
+    evaluate = step(world, world.engineer, panels.evaluate)
+    assert evaluate.text == "Model v1 has not been evaluated."
+    assert evaluate.url.endswith("/evaluation/new/?model=run-1")
+    run = evaluated(world, right)
+    judge = step(world, world.engineer, panels.evaluate)
+    assert judge.text == "Evaluation 1 of model v1 has not been judged."
+    assert judge.url.endswith("/gates/judge/?eval_run=1")
+    make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert step(world, world.engineer, panels.evaluate) is None
+    make_version(world.project, world.engineer, world.dataset, world.base_model)
+    assert step(world, world.engineer, panels.evaluate).text == "Model v2 has not been evaluated."
+
+
+def test_a_manager_is_led_to_the_report_that_waits(world: World) -> None:
+    assert step(world, world.manager, panels.decide) is None
+    report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    assert step(world, world.manager, panels.decide).text == "Gate report 1 waits for your decision."
+    for other in (world.engineer, world.annotator):
+        assert step(world, other, panels.decide) is None
+    decide(report=report, user=world.manager, decision="rejected", reason="no")
+    assert step(world, world.manager, panels.decide) is None
+
+
+def test_a_report_that_a_manager_may_not_decide_on_is_no_step_for_them(world: World) -> None:
+    make_report(eval_run=evaluated(world, right, user=world.manager), baseline=None, user=world.engineer)
+    assert step(world, world.manager, panels.decide) is None
+
+
+def test_an_annotator_has_no_step_here(world: World) -> None:
+    assert step(world, world.annotator, panels.evaluate) is None
+
+
+def test_the_home_shows_the_last_evaluation_and_how_the_gates_stand(world: World, client: Client) -> None:
+    client.force_login(world.manager)
+    assertNotContains(client.get("/p/invoices/"), "evaluation 1,")
+    report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    page = client.get("/p/invoices/")
+    assertContains(page, "evaluation 1,")
+    assertContains(page, report.sentence)
+    assertContains(page, "waits for your decision")
+
+
+def test_a_document_shows_what_every_model_made_of_it(world: World, client: Client) -> None:
+    client.force_login(world.annotator)
+    item = world.dataset.items.filter(split="holdout").first()
+    assert item is not None
+    address = f"/p/invoices/documents/{item.document_id}/"
+    assertNotContains(client.get(address), "What models made of it")
+    evaluated(world, right)
+    page = client.get(address)
+    assertContains(page, "What models made of it")
+    assertContains(page, f"/p/invoices/evaluation/1/outputs/{item.document_id}/")

@@ -1,0 +1,139 @@
+"""The job of an evaluation: what it checks before it starts, and one whole run with a real child process."""
+
+import shutil
+from typing import Any
+
+import django_rq
+import pytest
+import yaml
+
+from evaluation import jobs
+from evaluation.jobs import run_evaluation
+from evaluation.models import EvalOutput, EvalRun
+from evaluation.services import outputs, subjects
+from evaluation.services.evals import start_evaluation
+from labeling.services import datasets
+from slmstudio import artifacts
+from slmstudio.hashing import folder_hash, sha256_file
+from slmstudio.runs import Status
+from tests.evaluation.factories import World, evaluated, right
+from training.models import ModelVersion, TrainingRun
+from training.services.base_models import prepare, register_tiny
+
+
+def started(world: World, **subject: Any) -> EvalRun:
+    return start_evaluation(
+        project=world.project,
+        user=world.engineer,
+        dataset=world.dataset,
+        **(subject or {"base_model": world.base_model}),
+    )
+
+
+def test_changed_weights_are_refused_before_anything_starts(world: World) -> None:
+    run = started(world, training_run=world.training_run)
+    weights = artifacts.local_path(world.version.folder_key) / "model.safetensors"
+    weights.write_bytes(b"others")
+    run_evaluation(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+    assert run.error.startswith("The files of model v1 have changed: their hash is ")
+    assert run.model_version == world.version
+    assert not artifacts.local_path(f"{run.folder_key}/log.txt").exists(), "no child was started"
+
+
+def test_a_changed_dataset_file_is_refused(world: World) -> None:
+    run = started(world)
+    path = artifacts.local_path(world.dataset.artifact_key)
+    path.write_text(path.read_text() + "\n")
+    run_evaluation(run.pk)
+    run.refresh_from_db()
+    assert run.error == "The file of dataset v1 is not the one that was frozen. Freeze a new version."
+
+
+def test_a_training_that_failed_leaves_nothing_to_evaluate(world: World) -> None:
+    run = started(world, training_run=world.training_run)
+    TrainingRun.objects.update(status=Status.FAILED, error="The disk is full.")
+    run_evaluation(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+    assert run.error == "The training “run 1” failed and left no model: The disk is full."
+
+
+def test_a_run_behind_a_live_training_steps_back_in_the_queue(
+    world: World, queues: None, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    monkeypatch.setattr(jobs, "STEP_BACK_SECONDS", 0)
+    run = started(world, training_run=world.training_run)
+    TrainingRun.objects.update(status=Status.RUNNING)
+    with django_capture_on_commit_callbacks(execute=True):
+        run_evaluation(run.pk)
+    again = EvalRun.objects.get(pk=run.pk)
+    assert (again.status, again.job_id == run.job_id) == (Status.QUEUED, False)
+    [job] = django_rq.get_queue("gpu").jobs
+    assert (job.id, job.func_name, job.args) == (str(again.job_id), "evaluation.jobs.run_evaluation", [run.pk])
+
+
+def test_a_job_delivered_again_or_for_nothing_changes_nothing(world: World) -> None:
+    done = evaluated(world, right)
+    before = EvalRun.objects.values().get(pk=done.pk)
+    run_evaluation(done.pk)
+    run_evaluation(987_654)
+    assert EvalRun.objects.values().get(pk=done.pk) == before
+
+
+def test_a_run_cancelled_while_it_waited_is_not_started(world: World) -> None:
+    run = started(world)
+    run.cancel()
+    run_evaluation(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.started_at) == (Status.CANCELLED, None)
+
+
+def test_a_base_model_is_shown_the_schema_and_two_training_examples(world: World) -> None:
+    run = started(world)
+    run.claim()
+    path = subjects.write_spec(run)
+    spec = yaml.safe_load(path.read_text())
+    assert run.spec == path.read_text()
+    assert (spec["include_schema"], len(spec["examples"]), spec["mode"]) == (True, 2, "constrained")
+    training = {row["text"] for row in datasets.rows(world.dataset, "train")}
+    assert {example["text"] for example in spec["examples"]} <= training
+    assert spec["examples"] == yaml.safe_load(subjects.write_spec(run).read_text())["examples"], "drawn by the seed"
+    assert subjects.how(run)["Prompt"] == "instruction and schema, 2 solved examples (chat template)"
+
+
+def test_a_tuned_model_is_shown_the_instruction_alone(world: World) -> None:
+    run = started(world, training_run=world.training_run)
+    run.claim()
+    subjects.resolve(run)
+    spec = yaml.safe_load(subjects.write_spec(run).read_text())
+    assert (spec["include_schema"], spec["examples"]) == (False, [])
+    assert spec["model"]["sha256"] == world.version.sha256
+    assert spec["contract"]["instruction"] == world.dataset.instruction
+
+
+@pytest.mark.slow
+def test_a_real_model_is_evaluated_from_the_files_to_the_figures(world: World) -> None:
+    tiny = prepare(base_model=register_tiny())
+    folder = artifacts.local_path(world.version.folder_key)
+    shutil.copytree(tiny.folder, folder, dirs_exist_ok=True)
+    ModelVersion.objects.filter(pk=world.version.pk).update(
+        sha256=folder_hash(folder), tokenizer_sha256=sha256_file(folder / "tokenizer.json")
+    )
+    run = started(world, training_run=world.training_run)
+    run_evaluation(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.error) == (Status.DONE, "")
+    rows = list(EvalOutput.objects.filter(eval_run=run).with_documents())
+    assert {row.document.external_id for row in rows} == {row["id"] for row in datasets.rows(world.dataset, "holdout")}
+    assert {row.finish_reason for row in rows} <= {"stop", "length"}
+    assert run.outputs_sha256 == sha256_file(artifacts.local_path(run.outputs_key))
+    assert outputs.rows_match_file(run)
+    assert outputs.recount(run) == run.scores
+    assert run.scores["documents"] == run.progress_done == 12
+    assert 0 < run.latency["p50"] <= run.latency["p95"] <= run.latency["p99"]
+    assert run.facts["device"]
+    assert run.facts["peak_memory_bytes"] > 0
+    assert run.facts["docs_per_second"] > 0
+    assert artifacts.local_path(f"{run.folder_key}/spec.yaml").read_text() == run.spec

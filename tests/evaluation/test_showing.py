@@ -1,0 +1,124 @@
+"""Gold and outputs beside each other, and the small drawings of rates and bounds."""
+
+import re
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from evaluation.showing import field_rows, marks, text_of
+from evaluation.templatetags.evaluation import bounds, change, in_unit, interval, marked, number_line, threshold
+
+
+def outcome(path: str, kind: str, gold: Any = None, output: Any = None, error: str = "") -> dict[str, Any]:
+    return {"path": path, "field": path, "outcome": kind, "gold": gold, "output": output, "error": error}
+
+
+def score(*fields: dict[str, Any]) -> dict[str, Any]:
+    return {"fields": list(fields)}
+
+
+def test_the_characters_that_differ_are_marked_on_both_sides() -> None:
+    assert marks("INV-5365", "INV-5B65", "insert") == [(False, "INV-5"), (True, "B"), (False, "65")]
+    assert marks("INV-5365", "INV-5B65", "delete") == [(False, "INV-5"), (True, "3"), (False, "65")]
+    [row] = field_rows(score(outcome("id", "wrong", "INV-5365", "INV-5B65", "wrong_value")))
+    assert row.gold == [(False, "INV-5"), (True, "3"), (False, "65")]
+    assert row.cells[0] is not None
+    assert row.cells[0].pieces == [(False, "INV-5"), (True, "B"), (False, "65")]
+    assert not row.right
+
+
+def test_what_is_right_is_not_marked_even_where_it_is_written_differently() -> None:
+    [row] = field_rows(score(outcome("total", "correct", Decimal("1248.50"), Decimal("1248.5"))))
+    assert row.gold == [(False, "1248.50")]
+    assert row.cells[0] is not None
+    assert row.cells[0].pieces == [(False, "1248.5")]
+    assert row.right
+
+
+def test_two_outputs_stand_in_the_rows_of_the_fields_that_either_has() -> None:
+    a = score(outcome("x", "correct", "1", "1"), outcome("rows[0]", "missing", "2", None, "missing"))
+    b = score(outcome("x", "extra", None, "3", "extra"), outcome("rows[1]", "extra", None, "4", "row"))
+    rows = field_rows(a, b)
+    assert [row.path for row in rows] == ["x", "rows[0]", "rows[1]"]
+    assert rows[1].cells[1] is None
+    assert rows[2].cells[1] is not None
+    assert rows[2].cells[1].pieces == [(True, "4")]
+    assert not any(row.right for row in rows)
+
+
+def test_an_invented_value_is_marked_from_end_to_end_and_escaped() -> None:
+    [row] = field_rows(score(outcome("vendor", "hallucinated", None, "<b>Me", "hallucinated")))
+    assert row.cells[0] is not None
+    assert row.cells[0].words == "hallucinated: nowhere in the document"
+    assert marked(row.cells[0].pieces) == '<mark class="diff">&lt;b&gt;Me</mark>'
+
+
+def test_values_are_shown_as_they_are_written() -> None:
+    assert [text_of(value) for value in (None, "a", True, Decimal("1.50"), ["x"])] == ["", "a", "true", "1.50", '["x"]']
+
+
+Bound = float | None
+
+
+def verdict(metric: str, operator: str, limit: float, low: Bound, value: Bound, high: Bound) -> dict[str, Any]:
+    return {
+        "gate": {"metric": metric, "operator": operator, "threshold": limit},
+        "low": low,
+        "measured": value,
+        "high": high,
+        "status": "NOT PROVEN",
+    }
+
+
+def places(drawing: str) -> dict[str, tuple[float, float]]:
+    """Left and right end of every part of a number line."""
+    parts = re.findall(r'<rect class="line-(\w+)" x="([-\d.]+)" y="[\d.]+" width="([\d.]+)"', drawing)
+    return {name: (float(left), float(left) + float(width)) for name, left, width in parts}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        verdict("schema_valid_rate", ">=", 0.98, 0.95, 0.99, 1.0),
+        verdict("field_error_rate", "<=", 0.1, 0.02, 0.034, 0.075),
+        verdict("no_regression", ">=", 0.02, -0.05, 0.01, 0.04),
+        verdict("p95_latency_ms", "<=", 900, 805, 833, 978),
+    ],
+)
+def test_a_number_line_holds_bounds_measure_and_threshold_in_their_order(row: dict[str, Any]) -> None:
+    found = places(number_line(row))
+    low, high = found["bounds"]
+    assert low < sum(found["measured"]) / 2 < high
+    limit = sum(found["limit"]) / 2
+    value = -row["gate"]["threshold"] if row["gate"]["metric"] == "no_regression" else row["gate"]["threshold"]
+    assert (limit < low) == (value < row["low"])
+    assert (limit > high) == (value > row["high"])
+    good = found["good"]
+    assert good == pytest.approx((limit, 100) if row["gate"]["operator"] == ">=" else (0, limit), abs=0.02)
+    assert all(-1 <= end <= 101 for ends in found.values() for end in ends)
+
+
+def test_nothing_measured_draws_nothing() -> None:
+    assert number_line(verdict("no_regression", ">=", 0.02, None, None, None)) == ""
+
+
+def test_thresholds_and_bounds_are_written_in_the_unit_of_the_metric() -> None:
+    assert threshold(verdict("schema_valid_rate", ">=", 0.98, None, None, None)) == "≥ 98.0 %"
+    assert threshold(verdict("no_regression", ">=", 0.02, None, None, None)) == "≥ −2.0 points"
+    assert threshold(verdict("p95_latency_ms", "<=", 900, None, None, None)) == "≤ 900 ms"
+    assert bounds(verdict("field_error_rate", "<=", 0.1, 0.02, 0.03, 0.075)) == "2.0 to 7.5 %"
+    assert bounds(verdict("p95_latency_ms", "<=", 900, 363, 373, None)) == "at least 363 ms"
+    assert bounds(verdict("peak_memory_gb", "<=", 16, 0.8, 0.8, 0.8)) == ""
+    assert in_unit("cost_per_request", 0.0000197) == "0.0000197 each"
+
+
+def test_a_rate_is_drawn_with_its_interval_and_count() -> None:
+    drawing = interval({"k": 19, "n": 20, "rate": 0.95, "low": 0.764, "high": 0.991})
+    assert "95.0 %" in drawing
+    assert "76.4–99.1 · 19 of 20" in drawing
+    assert interval(None) == interval({"k": 0, "n": 0, "rate": None, "low": None, "high": None}) == "–"
+
+
+def test_changes_are_written_in_points_with_a_real_minus() -> None:
+    assert [change(value) for value in (0.0321, -0.005, 0.0001, None)] == ["+3.2", "−0.5", "0.0", "–"]

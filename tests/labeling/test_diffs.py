@@ -1,0 +1,40 @@
+"""What changed between two values or texts."""
+
+from decimal import Decimal
+
+from labeling.diffs import Change, Line, changes, compare_lines
+
+
+def test_changed_added_and_removed_fields_in_order() -> None:
+    old = {"a": 1, "rows": [{"x": "1"}, {"x": "2"}], "gone": "g"}
+    new = {"a": 2, "rows": [{"x": "1"}, {"x": "3"}], "fresh": None}
+    assert changes(old, new) == [
+        Change("a", "1", "2"),
+        Change("rows[1].x", "2", "3"),
+        Change("fresh", None, "null"),
+        Change("gone", "g", None),
+    ]
+
+
+def test_a_digit_and_a_type_are_changes_and_order_is_none() -> None:
+    assert changes({"a": Decimal("1.50"), "b": "null"}, {"b": None, "a": Decimal("1.5")}) == [
+        Change("b", "null", "null"),
+        Change("a", "1.50", "1.5"),
+    ]
+    assert changes({"a": 1, "b": 2}, {"b": 2, "a": 1}) == []
+
+
+def test_empty_lists_and_objects_are_values() -> None:
+    assert changes({}, {"rows": [], "o": {}}) == [Change("rows", None, "[]"), Change("o", None, "{}")]
+    assert changes({}, {}) == []
+
+
+def test_lines() -> None:
+    assert compare_lines("a\nb\nc", "a\nB\nc") == [
+        Line("@", ""),
+        Line(" ", "a"),
+        Line("-", "b"),
+        Line("+", "B"),
+        Line(" ", "c"),
+    ]
+    assert compare_lines("same", "same") == []

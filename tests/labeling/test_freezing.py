@@ -1,0 +1,305 @@
+"""Dataset versions: the same content is the same file, nothing in them changes, and what cannot go in is said."""
+
+import hashlib
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.db.utils import DatabaseError
+
+from labeling.models import (
+    Annotation,
+    AnnotationRevision,
+    DatasetItem,
+    DatasetVersion,
+    Document,
+    DocumentState,
+    Gold,
+    Origin,
+)
+from labeling.services import datasets
+from labeling.services.datasets import Refused, export, file_path, freeze, preview, rows, some_rows
+from labeling.services.projects import save_contract
+from slmstudio import artifacts
+from slmstudio.contract.schema import dumps, loads
+from slmstudio.hashing import sha256_file
+from tests.labeling.desk import SEED_OUTPUT, SEED_ROW, SEED_TEXT, Desk, bring_in, invoice, make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return make_desk()
+
+
+def frozen(desk: Desk, **more: Any) -> DatasetVersion:
+    return freeze(project=desk.project, user=desk.people["engineer"], **more)
+
+
+def label_again(desk: Desk, external_id: str, **changes: Any) -> None:
+    """Makes another revision the gold of a document, as a person would."""
+    gold = Gold.objects.get(document__external_id=external_id)
+    annotation = Annotation.objects.get(document=gold.document)
+    revision = AnnotationRevision.objects.create(
+        annotation=annotation, number=2, action="submit", value={**gold.revision.value, **changes}
+    )
+    Gold.objects.filter(pk=gold.pk).update(revision=revision, origin=Origin.HUMAN)
+
+
+def test_the_seed_example_is_frozen_and_exported_word_for_word(desk: Desk) -> None:
+    bring_in(desk.project, [SEED_ROW])
+    dataset = frozen(desk)
+    (row,) = rows(dataset)
+    assert row["gold"]["total_amount"] == Decimal("1248.50")
+    (line,) = export(dataset, "instruct")
+    example = loads(line)
+    assert example == {
+        "instruction": "Extract invoice fields into the JSON schema.",
+        "input": SEED_TEXT,
+        "output": dumps(loads(SEED_OUTPUT)),
+    }
+    assert '"total_amount":1248.50' in example["output"]
+
+
+def test_the_hash_is_that_of_the_file_and_of_its_holdout_lines(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(40)])
+    dataset = frozen(desk)
+    assert sha256_file(file_path(dataset)) == dataset.sha256
+    lines = file_path(dataset).read_bytes().splitlines(keepends=True)
+    held = b"".join(line for line in lines if json.loads(line)["split"] == "holdout")
+    assert hashlib.sha256(held).hexdigest() == dataset.holdout_sha256
+    assert held
+
+
+def test_the_same_content_has_the_same_hash_in_any_project_and_order(desk: Desk) -> None:
+    content = [invoice(number, tags=["a"] if number % 3 else ["b", "a"]) for number in range(30)]
+    bring_in(desk.project, content)
+    other = make_desk("other")
+    bring_in(other.project, content[::-1])
+    first, second = frozen(desk), frozen(other)
+    assert first.sha256 == second.sha256
+    assert first.holdout_sha256 == second.holdout_sha256
+    assert first.counts == second.counts
+
+
+def test_another_seed_or_label_is_another_hash(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(30)])
+    first = frozen(desk)
+    second = frozen(desk, seed=18)
+    label_again(desk, "inv-0003", vendor="Another")
+    third = frozen(desk, seed=18)
+    assert len({first.sha256, second.sha256, third.sha256}) == 3
+    assert [first.number, second.number, third.number] == [1, 2, 3]
+    assert "Another" not in file_path(first).read_text(), "an earlier version keeps its labels"
+
+
+def test_freezing_the_same_again_gives_the_version_that_is_there(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(10)])
+    first = frozen(desk)
+    assert frozen(desk).pk == first.pk
+    assert DatasetVersion.objects.count() == 1
+
+
+def test_a_new_instruction_is_a_new_version_of_the_same_file(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(10)])
+    first = frozen(desk)
+    save_contract(
+        project=desk.project,
+        user=desk.people["engineer"],
+        instruction="Another one.",
+        schema_text=desk.project.schema_version.schema_text,
+        constraints={},
+    )
+    desk.project.contract.refresh_from_db()
+    second = frozen(desk)
+    assert second.number == 2
+    assert second.sha256 == first.sha256
+
+
+def test_the_holdout_stays_the_same_while_the_project_grows(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(50)])
+    first = frozen(desk)
+    bring_in(desk.project, [invoice(number) for number in range(50, 120)])
+    second = frozen(desk, seed=99, holdout_share=0.5)
+    assert first.holdout_sha256 == second.holdout_sha256
+    assert first.counts["splits"]["holdout"] == 10
+    assert Document.objects.filter(holdout=True).count() == 10
+
+
+def test_documents_imported_as_holdout_are_the_holdout(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(20)])
+    bring_in(desk.project, [invoice(number) for number in range(100, 105)], as_holdout=True)
+    dataset = frozen(desk)
+    held = set(dataset.items.filter(split="holdout").values_list("document__external_id", flat=True))
+    assert held == {f"inv-{number:04}" for number in range(100, 105)}
+
+
+def test_what_was_trained_on_is_never_held_out_later(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(30)])
+    frozen(desk, holdout_share=0)
+    bring_in(desk.project, [invoice(number) for number in range(100, 140)])
+    second = frozen(desk)
+    held = second.items.filter(split="holdout").values_list("document__external_id", flat=True)
+    assert held
+    assert all(name >= "inv-0100" for name in held)
+
+
+def test_origins_of_the_holdout_are_counted(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2)], as_holdout=True)
+    bring_in(desk.project, [invoice(3)], as_holdout=True, synthetic=True)
+    bring_in(desk.project, [invoice(4)])
+    label_again(desk, "inv-0001", vendor="By hand")
+    label_again(desk, "inv-0003", vendor="By hand")
+    counts = frozen(desk).counts
+    # A generated document stays synthetic, whoever labelled it.
+    assert counts["holdout_origins"] == {"human": 1, "imported": 1, "synthetic": 1}
+    assert counts["origins"] == {"human": 1, "imported": 2, "synthetic": 1}
+
+
+def test_near_duplicates_of_the_holdout_are_left_out_and_counted(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1)], as_holdout=True)
+    bring_in(desk.project, [invoice(2), {**invoice(3), "text": invoice(1)["text"].upper()}])
+    counts = frozen(desk).counts
+    assert counts["left_out"] == {"near_duplicate_of_holdout": 1, "does_not_fit_schema": 0}
+    assert counts["documents"] == 2
+
+
+def test_labels_of_an_earlier_schema_go_in_where_they_still_fit(desk: Desk) -> None:
+    short = invoice(1)
+    short["gold"]["vendor"] = "A"
+    bring_in(desk.project, [short, invoice(2), invoice(3)])
+    schema = loads(desk.project.schema_version.schema_text)
+    schema["properties"]["vendor"]["minLength"] = 3
+    save_contract(
+        project=desk.project,
+        user=desk.people["engineer"],
+        instruction="Same.",
+        schema_text=dumps(schema),
+        constraints={},
+    )
+    ahead = preview(project=desk.project)
+    assert (ahead.documents, ahead.earlier_schema) == (3, 3)
+    dataset = frozen(desk)
+    assert dataset.schema_version.number == 2
+    assert dataset.counts["left_out"]["does_not_fit_schema"] == 1
+    assert {row["id"] for row in rows(dataset)} == {"inv-0002", "inv-0003"}
+
+
+def test_documents_set_aside_stay_out(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2), invoice(3)])
+    Document.objects.filter(external_id="inv-0002").update(state=DocumentState.SKIPPED)
+    assert preview(project=desk.project).documents == 2
+    assert {row["id"] for row in rows(frozen(desk))} == {"inv-0001", "inv-0003"}
+
+
+def test_nothing_labelled_is_refused(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1, gold=False)])
+    with pytest.raises(Refused, match="No document is labelled yet"):
+        frozen(desk)
+    assert not DatasetVersion.objects.exists()
+
+
+def test_everything_held_out_is_refused_and_marks_nothing(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2)], as_holdout=True)
+    with pytest.raises(Refused, match="nothing is left to train on"):
+        frozen(desk)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "field"),
+    [
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**31}, "seed"),
+        ({"validation_share": 0.6}, "validation_share"),
+        ({"holdout_share": 1}, "holdout_share"),
+    ],
+)
+def test_knobs_out_of_range_are_refused(desk: Desk, knobs: dict[str, Any], field: str) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2)])
+    with pytest.raises(Refused) as caught:
+        frozen(desk, **knobs)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("model", [DatasetVersion, DatasetItem, AnnotationRevision])
+def test_the_database_refuses_to_change_what_is_frozen(desk: Desk, model: Any) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2)])
+    frozen(desk)
+    changes: dict[Any, dict[str, Any]] = {
+        DatasetVersion: {"sha256": "0" * 64},
+        DatasetItem: {"split": "train"},
+        AnnotationRevision: {"value": {}},
+    }
+    target = model.objects.exclude(**changes[model]).first()
+    with pytest.raises(DatabaseError, match="frozen"), transaction.atomic():
+        model.objects.filter(pk=target.pk).update(**changes[model])
+
+
+def test_a_failed_freeze_leaves_neither_row_nor_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2)])
+    keys: list[str] = []
+    store = datasets._store
+
+    def remember(key: str, file: Any) -> None:
+        keys.append(key)
+        store(key, file)
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("the database went away")
+
+    monkeypatch.setattr(datasets, "_store", remember)
+    monkeypatch.setattr(datasets, "_insert", fail)
+    with pytest.raises(RuntimeError):
+        frozen(desk)
+    assert keys
+    assert not artifacts.store().exists(keys[0])
+    assert not DatasetVersion.objects.exists()
+    assert not Document.objects.filter(holdout=True).exists()
+
+
+def test_a_missing_file_is_said(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1)])
+    dataset = frozen(desk)
+    artifacts.store().delete(dataset.artifact_key)
+    with pytest.raises(FileNotFoundError, match="dataset v1"):
+        next(rows(dataset))
+
+
+def test_pages_of_a_split(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(30)])
+    dataset = frozen(desk)
+    held = [row["id"] for row in rows(dataset, "holdout")]
+    assert [row["id"] for row in some_rows(dataset, split="holdout", start=0, count=4)] == held[:4]
+    assert [row["id"] for row in some_rows(dataset, split="holdout", start=4, count=99)] == held[4:]
+    assert [row["id"] for row in some_rows(dataset, split=None, start=28, count=99)] == [
+        row["id"] for row in rows(dataset)
+    ][28:]
+
+
+def test_shapes_of_the_export(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(5)])
+    dataset = frozen(desk)
+    row = next(rows(dataset))
+    answer = dataset.schema_version.compiled.canonical(row["gold"])
+    chat = json.loads(next(export(dataset, "chat")))["messages"]
+    assert [turn["role"] for turn in chat] == ["system", "user", "assistant"]
+    assert (chat[1]["content"], chat[2]["content"]) == (row["text"], answer)
+    pair = json.loads(next(export(dataset, "prompt_completion")))
+    assert row["text"] in pair["prompt"]
+    assert pair["completion"] == answer
+    assert "".join(export(dataset, "rows")).encode() == file_path(dataset).read_bytes()
+    assert len(list(export(dataset, "instruct", "train"))) == dataset.counts["splits"]["train"]
+
+
+def test_an_export_can_be_imported_again(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number, tags=["ocr_noise"]) for number in range(8)])
+    dataset = frozen(desk)
+    other = make_desk("other")
+    result = bring_in(other.project, [line.strip() for line in export(dataset, "rows")])
+    assert (result.imported, result.with_gold, result.rejected) == (8, 8, 0)
+    again = frozen(other)
+    labels = {row["id"]: row["gold"] for row in rows(dataset)}
+    assert {row["id"]: row["gold"] for row in rows(again)} == labels

@@ -1,0 +1,223 @@
+"""Imports: every row is accounted for, nothing comes in twice, gold is gold, memory stays flat."""
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+from decimal import Decimal
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from django.core.files.base import ContentFile
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from labeling.jobs import run_import
+from labeling.models import (
+    Annotation,
+    AnnotationRevision,
+    Document,
+    DocumentState,
+    Gold,
+    ImportRun,
+    Origin,
+)
+from labeling.rows import ParsedRow
+from labeling.services import importing
+from labeling.services.importing import ImportResult, Refused, import_rows, start_import, sweep_lost
+from slmstudio import artifacts
+from slmstudio.runs import Status
+from tests.labeling.desk import SEED_ROW, SEED_TEXT, Desk, bring_in, invoice, jsonl, make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return make_desk()
+
+
+def start(desk: Desk, data: bytes, **more: bool) -> ImportRun:
+    return start_import(
+        project=desk.project, user=desk.people["engineer"], upload=ContentFile(data, name="rows.jsonl"), **more
+    )
+
+
+def test_the_seed_example_is_imported_to_the_digit(desk: Desk) -> None:
+    result = bring_in(desk.project, [SEED_ROW], user=desk.people["engineer"])
+    assert (result.imported, result.with_gold) == (1, 1)
+    document = Document.objects.get()
+    assert (document.external_id, document.text, document.state) == ("seed", SEED_TEXT, DocumentState.SUBMITTED)
+    gold = Gold.objects.get()
+    assert gold.origin == Origin.IMPORTED
+    assert gold.revision.value["total_amount"] == Decimal("1248.50")
+    assert str(gold.revision.value["total_amount"]) == "1248.50"
+    assert gold.revision.action == AnnotationRevision.Action.IMPORT
+    assert gold.revision.user == desk.people["engineer"]
+    annotation = Annotation.objects.get()
+    assert (annotation.valid, annotation.submitted, annotation.version) == (True, True, 1)
+
+
+def test_rows_in_are_imported_or_duplicate_or_rejected(desk: Desk) -> None:
+    rows = [invoice(1), invoice(2, gold=False), invoice(1), {"id": "x"}, "{not json", {**invoice(9), "id": "inv-0001"}]
+    result = bring_in(desk.project, rows)
+    assert (result.imported, result.duplicates, result.rejected) == (2, 1, 3)
+    assert result.rows == len(rows)
+    assert [reject.row for reject in result.rejects] == [4, 5, 6]
+    assert result.rejects[2].reason == "the id inv-0001 is taken by a document with another text"
+    assert Gold.objects.count() == 1
+
+
+def test_nothing_is_imported_twice(desk: Desk) -> None:
+    rows = [invoice(number) for number in range(20)]
+    bring_in(desk.project, rows)
+    again = bring_in(desk.project, [*rows, {**invoice(3), "id": "another-id"}])
+    assert (again.imported, again.duplicates, again.rejected) == (0, 21, 0)
+    assert Document.objects.count() == 20
+    assert AnnotationRevision.objects.count() == 20
+
+
+def test_the_same_text_in_another_project_is_another_document(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1)])
+    assert bring_in(make_desk("other").project, [invoice(1)]).imported == 1
+
+
+def test_gold_null_waits_to_be_labelled(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1, gold=False), {**invoice(2), "gold": None}])
+    assert set(Document.objects.values_list("state", flat=True)) == {DocumentState.NEW}
+    assert not Annotation.objects.exists()
+
+
+def test_holdout_synthetic_tags_and_metadata_are_kept(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1, tags=["ocr_noise"], page={"width": 1.50})], as_holdout=True, synthetic=True)
+    document = Document.objects.get()
+    assert (document.holdout, document.synthetic, document.tags) == (True, True, ["ocr_noise"])
+    assert str(document.metadata["page"]["width"]) == "1.5"
+    assert Gold.objects.get().origin == Origin.SYNTHETIC
+
+
+def test_queries_do_not_grow_with_the_rows_of_a_batch(desk: Desk) -> None:
+    def queries(start: int, count: int) -> int:
+        rows = [invoice(number) for number in range(start, start + count)]
+        with CaptureQueriesContext(connection) as captured:
+            bring_in(desk.project, rows)
+        return len(captured)
+
+    assert queries(0, 10) == queries(1000, importing.BATCH)
+
+
+def test_memory_does_not_grow_with_the_rows(desk: Desk) -> None:
+    def peak(count: int) -> int:
+        def rows() -> Iterator[ParsedRow]:
+            for number in range(count):
+                yield ParsedRow(number + 1, {"text": f"{count} {number} " + "x" * 2_000})
+
+        tracemalloc.start()
+        import_rows(project=desk.project, rows=rows(), source="generated")
+        _, highest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return highest
+
+    small = peak(importing.BATCH)
+    assert peak(6 * importing.BATCH) < 1.5 * small
+
+
+def test_long_rows_make_small_batches(desk: Desk) -> None:
+    seen: list[int] = []
+    rows = jsonl([{"text": f"{number} " + "x" * 900_000} for number in range(8)])
+
+    def note(result: ImportResult) -> bool:
+        seen.append(result.rows)
+        return True
+
+    import_rows(project=desk.project, rows=importing.parse_jsonl(BytesIO(rows)), source="s", progress=note)
+    assert seen == [5, 8]
+
+
+def test_stopping_keeps_what_is_in(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "BATCH", 5)
+    result = bring_in(desk.project, [invoice(number) for number in range(20)], progress=lambda so_far: so_far.rows < 10)
+    assert (result.stopped, result.imported) == (True, 10)
+    assert Document.objects.count() == 10
+
+
+def test_a_job_does_the_import_once_and_reports(desk: Desk) -> None:
+    run = start(desk, jsonl([invoice(1), "oops", invoice(2), invoice(1)]))
+    run_import(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.DONE
+    assert (run.imported, run.duplicates, run.rejected) == (2, 1, 1)
+    assert (run.progress_done, run.progress_total) == (4, 4)
+    assert run.rejects[0]["row"] == 2
+    with artifacts.store().open(run.rejects_key) as file:
+        (line,) = [json.loads(text) for text in file]
+    assert (line["row"], line["line"]) == (2, "oops")
+
+    run_import(run.pk)
+    run.refresh_from_db()
+    assert (run.imported, run.duplicates) == (2, 1), "a job delivered twice works once"
+
+
+def test_rejects_beyond_the_first_hundred_are_in_the_file_alone(desk: Desk) -> None:
+    run = start(desk, jsonl(["oops"] * 150))
+    run_import(run.pk)
+    run.refresh_from_db()
+    assert (run.rejected, len(run.rejects)) == (150, 100)
+    with artifacts.store().open(run.rejects_key) as file:
+        assert len(file.readlines()) == 150
+
+
+def test_a_job_whose_row_has_gone_ends_quietly(desk: Desk) -> None:
+    run_import(987_654)
+
+
+def test_a_cancelled_import_is_not_started(desk: Desk) -> None:
+    run = start(desk, jsonl([invoice(1)]))
+    assert run.cancel()
+    run_import(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.CANCELLED
+    assert not Document.objects.exists()
+
+
+def test_an_upload_that_has_gone_fails_with_a_sentence(desk: Desk) -> None:
+    run = start(desk, jsonl([invoice(1)]))
+    artifacts.store().delete(run.upload_key)
+    run_import(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+    assert "Upload it again" in run.error
+
+
+def test_an_empty_upload_is_refused(desk: Desk) -> None:
+    with pytest.raises(Refused, match="empty"):
+        start(desk, b"")
+    assert not ImportRun.objects.exists()
+
+
+def test_a_file_without_rows_is_done_with_nothing(desk: Desk) -> None:
+    run = start(desk, b"\n \n")
+    run_import(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.imported, run.rejected) == (Status.DONE, 0, 0)
+
+
+def test_an_import_whose_worker_died_is_failed_by_the_sweep(desk: Desk) -> None:
+    run = start(desk, jsonl([invoice(1)]))
+    assert run.claim()
+    ImportRun.objects.filter(pk=run.pk).update(heartbeat_at="2020-01-01T00:00Z")
+    assert [lost.pk for lost in sweep_lost()] == [run.pk]
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+    assert "import the file again" in run.error
+
+
+def test_real_receipts(shared: Path) -> None:
+    path = shared / "data" / "sroie" / "receipts.jsonl"
+    if not path.exists():
+        pytest.skip(f"no receipts at {path}")
+    receipts = make_desk("receipts", template="receipt")
+    with path.open("rb") as file:
+        result = import_rows(project=receipts.project, rows=importing.parse_jsonl(file), source=path.name)
+    assert result.rows == len(path.read_text().splitlines())
+    assert result.with_gold > 600

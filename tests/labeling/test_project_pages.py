@@ -1,0 +1,228 @@
+"""My projects, a project's home and its contract, by role."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from labeling.models import Membership, Project, SchemaVersion
+from labeling.services.datasets import freeze
+from labeling.services.projects import pretty, stamp
+from slmstudio.contract.schema import dumps, loads
+from tests.labeling.desk import Desk, bring_in, browser, invoice, make_desk, person
+
+pytestmark = pytest.mark.django_db
+
+READERS = ["annotator", "reviewer", "manager"]
+WRITERS = ["engineer", "owner"]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return make_desk()
+
+
+def contract_form(desk: Desk, **changes: object) -> dict[str, object]:
+    contract = desk.project.contract
+    return {
+        "instruction": contract.instruction,
+        "schema": pretty(desk.project.schema_version.schema_text),
+        "seen": stamp(contract),
+        **contract.constraints,
+        **changes,
+    }
+
+
+# -- projects ----------------------------------------------------------------------------------------------------------
+
+
+def test_one_sees_the_projects_one_is_in(desk: Desk) -> None:
+    make_desk("other")
+    page = desk.as_("annotator").get("/").content.decode()
+    assert "Desk" in page
+    assert "Other" not in page
+
+
+def test_somebody_without_projects_is_told_what_to_do(desk: Desk) -> None:
+    page = browser(person("new")).get("/").content.decode()
+    assert "No projects yet" in page
+    assert "New project" in page
+
+
+def test_anybody_may_make_a_project_and_owns_it() -> None:
+    user = person("new")
+    answer = browser(user).post("/", {"name": "Müllers Rechnungen", "template": "invoice"})
+    project = Project.objects.get()
+    assert (answer.status_code, answer["Location"]) == (302, "/p/mullers-rechnungen/contract/")
+    assert Membership.objects.get(project=project, user=user).role == "owner"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"name": "", "template": "invoice"}, "This field is required"),
+        ({"name": "Desk", "template": "invoice"}, "The address desk is taken"),
+        ({"name": "発票", "template": "invoice"}, "give one here"),
+        ({"name": "A", "slug": "not a slug", "template": "invoice"}, "valid"),
+        ({"name": "A", "template": "nothing"}, "not one of the available choices"),
+    ],
+)
+def test_a_bad_new_project_says_why(desk: Desk, data: dict[str, str], said: str) -> None:
+    answer = browser(person("new")).post("/", data)
+    assert answer.status_code == 422
+    assert said in answer.content.decode()
+    assert Project.objects.count() == 1
+
+
+def test_the_list_takes_three_queries_more_however_many_projects(desk: Desk) -> None:
+    client = desk.as_("owner")
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            client.get("/")
+        return len(captured)
+
+    before = queries()
+    for number in range(5):
+        other = make_desk(f"other-{number}")
+        Membership.objects.create(project=other.project, user=desk.people["owner"], role="manager")
+    assert queries() == before
+    assert before <= 5
+
+
+# -- home --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", [*READERS, *WRITERS])
+def test_home_is_shown_to_every_member(desk: Desk, role: str) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
+    page = desk.as_(role).get(desk.url()).content.decode()
+    assert "Labelled" in page
+    assert "Frozen versions" in page
+
+
+def test_home_names_the_next_step_of_the_person_looking(desk: Desk) -> None:
+    def step(role: str) -> str:
+        context = desk.as_(role).get(desk.url()).context
+        return str(context["step"].button) if context["step"] else ""
+
+    assert step("engineer") == "Import documents"
+    assert step("annotator") == ""
+    bring_in(desk.project, [invoice(number, gold=False) for number in range(3)])
+    assert step("annotator") == "Label"
+    assert step("engineer") == "Label"
+    bring_in(desk.project, [invoice(number) for number in range(10, 20)])
+    assert step("engineer") == "Freeze a version"
+    assert step("manager") == ""
+    freeze(project=desk.project, user=desk.people["engineer"])
+    assert step("engineer") != "Freeze a version"
+    assert step("annotator") == "Label"
+
+
+def test_home_takes_a_fixed_number_of_queries(desk: Desk) -> None:
+    client = desk.as_("engineer")
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get(desk.url()).status_code == 200
+        return len(captured)
+
+    bring_in(desk.project, [invoice(number) for number in range(3)])
+    freeze(project=desk.project, user=desk.people["engineer"])
+    before = queries()
+    bring_in(desk.project, [invoice(number) for number in range(10, 60)])
+    freeze(project=desk.project, user=desk.people["engineer"])
+    assert queries() <= before
+    assert before <= 20
+
+
+# -- contract ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", READERS)
+def test_others_read_the_contract_and_cannot_change_it(desk: Desk, role: str) -> None:
+    client = desk.as_(role)
+    page = client.get(desk.url("contract/")).content.decode()
+    assert "Extract invoice fields into the JSON schema." in page
+    assert "<textarea" not in page.split("preview-form")[0]
+    answer = client.post(desk.url("contract/"), contract_form(desk, instruction="Mine now."))
+    assert answer.status_code == 403
+    assert f"As {role} you may not change the contract" in answer.content.decode()
+    desk.project.contract.refresh_from_db()
+    assert desk.project.contract.instruction != "Mine now."
+
+
+@pytest.mark.parametrize("role", WRITERS)
+def test_engineers_and_owners_save_it(desk: Desk, role: str) -> None:
+    schema = loads(desk.project.schema_version.schema_text)
+    schema["properties"]["note"] = {"type": "string", "maxLength": 20}
+    form = contract_form(desk, schema=dumps(schema), latency_p95_ms="750", currency="eur")
+    answer = desk.as_(role).post(desk.url("contract/"), form)
+    assert answer.status_code == 302
+    contract = type(desk.project.contract).objects.get()
+    assert contract.constraints["latency_p95_ms"] == 750
+    assert contract.constraints["currency"] == "EUR"
+    assert SchemaVersion.objects.count() == 2
+
+
+def test_a_schema_that_is_none_is_shown_with_what_was_typed(desk: Desk) -> None:
+    broken = '{"type": "object", "properties": {"a": {"type": "strin"}}}'
+    answer = desk.as_("engineer").post(desk.url("contract/"), contract_form(desk, schema=broken, latency_p95_ms="x"))
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert "Enter a number" in page
+    assert "&quot;strin&quot;" in page
+    answer = desk.as_("owner").post(desk.url("contract/"), contract_form(desk, schema=broken))
+    assert "At properties.a.type" in answer.content.decode()
+    assert SchemaVersion.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ('{"type": "object", "properties": {"city": {"type": "string", "title": "City", "maxLength": 9}}}', "City"),
+        ('{"type": "object", "properties": {"c": {"enum": ["red", "green"]}}}', "green"),
+        ('{"type": "object", "properties": ', "not JSON"),
+        ("", "not JSON"),
+    ],
+)
+def test_the_preview_follows_what_is_typed(desk: Desk, schema: str, said: str) -> None:
+    answer = desk.as_("annotator").post(desk.url("contract/preview/"), {"schema": schema})
+    page = answer.content.decode()
+    assert answer.status_code == 200
+    assert said in page
+    assert "<html" not in page
+    assert SchemaVersion.objects.count() == 1
+
+
+def test_the_preview_says_what_happens_to_labels_and_what_the_decoder_cannot_hold(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1)])
+    schema = loads(desk.project.schema_version.schema_text)
+    schema["required"] = [*schema["required"], "due_date"]
+    schema["properties"]["lines"] = {"type": "array", "uniqueItems": True, "items": {"type": "string", "maxLength": 5}}
+    page = desk.as_("engineer").post(desk.url("contract/preview/"), {"schema": dumps(schema)}).content.decode()
+    assert "1 of 1 labelled documents no longer fit" in page
+    assert "due_date" in page
+    assert "checked after decoding" in page
+
+
+def test_a_version_shows_what_it_changed(desk: Desk) -> None:
+    schema = loads(desk.project.schema_version.schema_text)
+    schema["title"] = "Bill <b>"
+    desk.as_("engineer").post(desk.url("contract/"), contract_form(desk, schema=dumps(schema)))
+    page = desk.as_("annotator").get(desk.url("contract/versions/2/")).content.decode()
+    assert "diff-new" in page
+    assert "Bill &lt;b&gt;" in page
+    assert desk.as_("annotator").get(desk.url("contract/versions/3/")).status_code == 404
+
+
+def test_hostile_names_stay_text(desk: Desk) -> None:
+    hostile = "<script>alert(1)</script>"
+    Project.objects.update(name=hostile)
+    schema = loads(desk.project.schema_version.schema_text)
+    schema["properties"]["a"] = {"type": "string", "title": hostile, "description": '"><img src=x>', "maxLength": 9}
+    client = desk.as_("engineer")
+    client.post(desk.url("contract/"), contract_form(desk, schema=dumps(schema), instruction=hostile))
+    for path in ("", "contract/", "documents/", "datasets/"):
+        page = client.get(desk.url(path)).content.decode()
+        assert hostile not in page
+        assert "<img src=x>" not in page

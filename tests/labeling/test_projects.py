@@ -1,0 +1,208 @@
+"""Projects and contracts: what a new one holds, what is refused and how, what a new schema does to labels."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.db.utils import DatabaseError
+
+from labeling.models import Document, DocumentState, Gold, Membership, Project, SchemaVersion
+from labeling.services.projects import (
+    ContractError,
+    ProjectError,
+    clean_constraints,
+    create_project,
+    fit,
+    pretty,
+    read_schema,
+    save_contract,
+    stamp,
+)
+from labeling.templates_catalogue import templates
+from slmstudio.access import Role
+from slmstudio.contract.schema import dumps, loads, sha256
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk, person
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return make_desk()
+
+
+def save(desk: Desk, **changes: Any) -> SchemaVersion:
+    contract = desk.project.contract
+    values = {
+        "instruction": contract.instruction,
+        "schema_text": pretty(desk.project.schema_version.schema_text),
+        "constraints": contract.constraints,
+        **changes,
+    }
+    return save_contract(project=desk.project, user=desk.people["engineer"], **values)
+
+
+def schema_of(desk: Desk, **properties: Any) -> dict[str, Any]:
+    schema: dict[str, Any] = loads(desk.project.schema_version.schema_text)
+    schema["properties"].update(properties)
+    return schema
+
+
+@pytest.mark.parametrize("slug", [template.slug for template in templates()])
+def test_a_project_from_every_template(slug: str) -> None:
+    owner = person("owner")
+    project = create_project(owner=owner, name="P", slug="p", template=slug)
+    template = next(t for t in templates() if t.slug == slug)
+    assert project.contract.instruction == template.instruction
+    assert loads(project.schema_version.schema_text) == template.schema
+    assert Membership.objects.get(project=project).role == Role.OWNER
+
+
+def test_members_get_their_roles() -> None:
+    owner, ana = person("owner"), person("ana")
+    project = create_project(owner=owner, name="P", slug="p", template="invoice", members={ana: Role.ANNOTATOR})
+    assert set(project.memberships.values_list("user__username", "role")) == {("owner", "owner"), ("ana", "annotator")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"name": " "}, "name"),
+        ({"name": "x" * 121}, "name"),
+        ({"slug": "not a slug"}, "slug"),
+        ({"slug": "desk"}, "slug"),
+        ({"template": "nothing"}, "template"),
+    ],
+)
+def test_a_project_that_cannot_be_made(desk: Desk, changes: dict[str, str], field: str) -> None:
+    values: dict[str, Any] = {"name": "P", "slug": "p", "template": "invoice", **changes}
+    with pytest.raises(ProjectError) as caught:
+        create_project(owner=desk.people["owner"], **values)
+    assert field in caught.value.errors
+    assert Project.objects.count() == 1
+
+
+def test_an_unchanged_schema_makes_no_version(desk: Desk) -> None:
+    version = save(desk, instruction="Another sentence.")
+    assert version.number == 1
+    assert SchemaVersion.objects.count() == 1
+    desk.project.contract.refresh_from_db()
+    assert desk.project.contract.instruction == "Another sentence."
+
+
+def test_spacing_is_no_change_and_order_is_one(desk: Desk) -> None:
+    schema = schema_of(desk)
+    assert save(desk, schema_text=json.dumps(schema, indent=8, default=float)).number == 1
+    properties = schema["properties"]
+    schema["properties"] = {name: properties[name] for name in reversed(properties)}
+    version = save(desk, schema_text=dumps(schema))
+    assert version.number == 2
+    assert version.sha256 == sha256(version.schema_text)
+    assert version.compiled.fields[0].name == "purchase_order"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not JSON"),
+        ('{"type": "object",}', "line 1, column 19"),
+        ('{"type": "object", "type": "object"}', "stands twice"),
+        ("[]", "A schema is an object"),
+        ('{"type": "object", "properties": {"a": {"type": "strin"}}}', "At properties.a.type"),
+        ('{"type": "object", "properties": {"a": {"$ref": "https://example.com/a.json"}}}', "At properties.a"),
+        ('{"type": "object", "properties": {"a": {"$ref": "#"}}}', "At "),
+        ('{"type": "object", "properties": {"a": {"type": "string", "x-slm": {"kind": "nothing"}}}}', "x-slm"),
+        ('{"type": "string"}', "must be an object"),
+        ('{"type": "object", "properties": {}}', "field"),
+        ('{"type": "object", "description": "' + "x" * 500_000 + '"}', "longer than"),
+    ],
+)
+def test_a_schema_that_is_none_is_refused_with_the_place(desk: Desk, text: str, said: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        save(desk, schema_text=text)
+    assert said in caught.value.errors["schema"]
+    assert SchemaVersion.objects.count() == 1
+
+
+def test_all_errors_are_said_at_once_and_nothing_is_saved(desk: Desk) -> None:
+    before = desk.project.contract.instruction
+    with pytest.raises(ContractError) as caught:
+        save(desk, instruction="  ", schema_text="{", constraints={"latency_p95_ms": -1})
+    assert set(caught.value.errors) == {"instruction", "schema", "latency_p95_ms"}
+    desk.project.contract.refresh_from_db()
+    assert desk.project.contract.instruction == before
+
+
+@pytest.mark.parametrize(
+    ("constraints", "field"),
+    [
+        ({"latency_p95_ms": 0}, "latency_p95_ms"),
+        ({"cost_per_request": "0.1"}, "cost_per_request"),
+        ({"hardware_memory_gb": True}, "hardware_memory_gb"),
+        ({"requests_per_second": Decimal("NaN")}, "requests_per_second"),
+        ({"currency": "usd"}, "currency"),
+        ({"speed": 1}, "speed"),
+    ],
+)
+def test_constraints_that_are_none(constraints: dict[str, Any], field: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        clean_constraints(constraints)
+    assert list(caught.value.errors) == [field]
+
+
+def test_constraints_are_kept_as_plain_numbers() -> None:
+    clean = clean_constraints({"latency_p95_ms": Decimal("800"), "cost_per_request": Decimal("0.002"), "currency": ""})
+    assert clean == {"latency_p95_ms": 800, "cost_per_request": 0.002}
+
+
+def test_a_save_from_an_old_page_is_refused(desk: Desk) -> None:
+    seen = stamp(desk.project.contract)
+    save(desk, instruction="From the first page.", seen=seen)
+    with pytest.raises(ContractError) as caught:
+        save(desk, instruction="From the second page.", seen=seen)
+    assert "while you were editing" in caught.value.errors["form"]
+    desk.project.contract.refresh_from_db()
+    assert desk.project.contract.instruction == "From the first page."
+
+
+def test_labels_that_no_longer_fit_go_back_to_the_queue(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2), invoice(3, gold=False)])
+    short = invoice(4)
+    short["gold"]["vendor"] = "A"
+    bring_in(desk.project, [short])
+    schema = schema_of(desk)
+    schema["properties"]["vendor"]["minLength"] = 3
+    compiled, _ = read_schema(dumps(schema))
+
+    dry = fit(project=desk.project, compiled=compiled)
+    assert (dry.looked_at, dry.broken) == (3, 1)
+    assert dry.examples[0][0].external_id == "inv-0004"
+    assert "vendor" in dry.examples[0][1]
+
+    assert save(desk, schema_text=dumps(schema)).number == 2
+    states = dict(Document.objects.values_list("external_id", "state"))
+    assert states == {
+        "inv-0001": DocumentState.SUBMITTED,
+        "inv-0002": DocumentState.SUBMITTED,
+        "inv-0003": DocumentState.NEW,
+        "inv-0004": DocumentState.IN_PROGRESS,
+    }
+    assert Gold.objects.count() == 3, "old labels stay"
+
+
+def test_a_schema_is_shown_as_it_was_written() -> None:
+    text = '{"type":"object","properties":{"a":{"type":["number","null"],"multipleOf":0.010}}}'
+    shown = pretty(text)
+    assert '"a": {"type": ["number", "null"], "multipleOf": 0.010}' not in shown  # it holds a list, so it is opened
+    assert '"type": ["number", "null"],' in shown
+    assert "0.010" in shown
+    assert dumps(loads(shown)) == text
+
+
+def test_the_database_refuses_to_change_a_schema_version(desk: Desk) -> None:
+    version = desk.project.schema_version
+    with pytest.raises((IntegrityError, DatabaseError), match="frozen"), transaction.atomic():
+        SchemaVersion.objects.filter(pk=version.pk).update(schema_text="{}")
+    SchemaVersion.objects.filter(pk=version.pk).update(created_by=None)

@@ -1,0 +1,119 @@
+"""Reading JSONL and judging a row: every kind of bad row, with the reason a person is shown."""
+
+import json
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from labeling.rows import MAX_LINE, ParsedRow, RowError, judge, parse_jsonl
+from labeling.templates_catalogue import template
+from slmstudio.contract.schema import compile_schema
+
+INVOICE = compile_schema(template("invoice").schema)
+GOLD = {"invoice_id": "A-1", "date": "2026-01-14", "vendor": "Acme", "total_amount": 1.5}
+
+
+def reason(line: str | bytes) -> str:
+    data = line if isinstance(line, bytes) else line.encode()
+    (parsed,) = parse_jsonl(BytesIO(data))
+    with pytest.raises(RowError) as caught:
+        judge(parsed, INVOICE)
+    return str(caught.value)
+
+
+def row(**values: Any) -> str:
+    return json.dumps({"id": "a", "text": "some text", **values})
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"id": "a"}', 'there is no "text"'),
+        ('{"id": "a", "text": null}', 'there is no "text"'),
+        (row(text=7), "must be a text"),
+        (row(text="  \n "), '"text" is empty'),
+        (row(text="x" * 1_000_001), "longer than 1 MB"),
+        (row(text="ö" * 600_000), "longer than 1 MB"),
+        ('{"id": "a", "text": ', "column 21"),
+        ('{"id": "a", "id": "b", "text": "t"}', '"id" stands twice'),
+        ('{"id": "a", "text": "t\\u0000"}', "NUL"),
+        ('{"id": "a", "text": "\\ud800"}', "surrogate"),
+        ('{"id": "a", "text": "t", "n": NaN}', "NaN is not a number"),
+        ("[" * 200 + "]" * 200, "64 deep"),
+        (b'{"id": "a", "text": "\xff"}', "not valid UTF-8"),
+        ('["a", "text"]', "a row is an object"),
+        ('"text"', "a row is an object"),
+        (row(id="x" * 201), "longer than 200 characters"),
+        (row(id="a\nb"), "control characters"),
+        (row(id="   "), "nothing but blanks"),
+        (row(id=1.5), "text or a whole number"),
+        (row(id=True), "text or a whole number"),
+        (row(tags="ocr_noise"), '"tags" must be a list'),
+        (row(tags=["x" * 41]), "1 to 40 characters"),
+        (row(tags=[f"t{n}" for n in range(21)]), "at most 20"),
+        (row(more="x" * 200_000), "longer than 100 KB"),
+        (row(gold={**GOLD, "total_amount": "1.5"}), "total_amount must be a number"),
+        (row(gold={**GOLD, "date": "14.1.2026"}), "date must be a date"),
+        (row(gold={"invoice_id": "A-1"}), "date is required; vendor is required; total_amount is required"),
+        (row(gold={**GOLD, "extra": 1}), "extra"),
+        (row(gold="A-1"), "the gold does not fit the schema"),
+        (row(gold=False), "the gold does not fit the schema"),
+    ],
+)
+def test_a_bad_row_says_what_is_wrong(line: str | bytes, said: str) -> None:
+    assert said in reason(line)
+
+
+def test_broken_json_names_the_line_of_the_file() -> None:
+    rows = list(parse_jsonl(BytesIO(b'{"text": "a"}\n\n{"text": }\n')))
+    assert [parsed.number for parsed in rows] == [1, 3]
+    assert "(line 3, column 10)" in rows[1].error
+
+
+def test_more_than_three_problems_are_counted() -> None:
+    assert "and 1 more" in reason(row(gold={}))
+
+
+def test_a_good_row_keeps_numbers_exact_and_extra_keys() -> None:
+    (parsed,) = parse_jsonl(BytesIO(b'{"id": 17, "text": "t", "tags": ["a", "a"], "page": 1.10, "gold": null}'))
+    judged = judge(parsed, INVOICE)
+    assert (judged.external_id, judged.gold, judged.tags) == ("17", None, ["a"])
+    assert str(judged.metadata["page"]) == "1.10"
+
+
+def test_a_row_without_id_gets_one_from_its_text() -> None:
+    first = judge(ParsedRow(1, {"text": "same"}), INVOICE)
+    second = judge(ParsedRow(2, {"id": "", "text": "same"}), INVOICE)
+    assert first.external_id == second.external_id
+    assert first.external_id.startswith("text-")
+
+
+def test_rows_of_a_caller_are_checked_for_what_the_database_refuses() -> None:
+    with pytest.raises(RowError, match="NUL"):
+        judge(ParsedRow(1, {"text": "t", "gold": {**GOLD, "vendor": "a\0b"}}), INVOICE)
+    with pytest.raises(RowError, match="surrogate"):
+        judge(ParsedRow(1, {"text": "t", "note": ["\ud800"]}), INVOICE)
+
+
+def test_a_text_that_only_looks_like_an_escape_is_fine() -> None:
+    assert judge(ParsedRow(1, {"text": "t", "note": "\\u0000"}), INVOICE).metadata == {"note": "\\u0000"}
+
+
+def test_an_endless_line_is_skipped_and_the_rest_is_read() -> None:
+    long = b'{"text": "' + b"x" * (2 * MAX_LINE) + b'"}\n'
+    rows = list(parse_jsonl(BytesIO(long + b'{"text": "after"}')))
+    assert "longer than 4 MB" in rows[0].error
+    assert rows[0].raw == ""
+    assert rows[1].data == {"text": "after"}
+
+
+def test_marks_and_line_ends_of_other_systems() -> None:
+    rows = list(parse_jsonl(BytesIO(b'\xef\xbb\xbf{"text": "a"}\r\n{"text": "b"}\r\n')))
+    assert [parsed.data for parsed in rows] == [{"text": "a"}, {"text": "b"}]
+
+
+def test_utf16_is_named_once() -> None:
+    rows = list(parse_jsonl(BytesIO('{"text": "a"}\n{"text": "b"}\n'.encode("utf-16"))))
+    assert len(rows) == 1
+    assert "UTF-16" in rows[0].error

@@ -1,0 +1,87 @@
+"""Splits: stable, seeded, near-identical texts together, a hold-out that stays."""
+
+from collections import Counter
+
+from labeling.splits import ENOUGH, HOLDOUT, TRAIN, VALIDATION, Candidate, Plan, plan, text_key
+
+
+def candidates(count: int, *, origin: str = "imported", start: int = 0, holdout: int = 0) -> list[Candidate]:
+    return [
+        Candidate(pk, text_key(f"document {pk}"), pk - start < holdout, origin) for pk in range(start, start + count)
+    ]
+
+
+def draw(rows: list[Candidate], seed: int = 17, validation: float = 0.1, holdout: float = 0.2) -> Plan:
+    return plan(rows, seed=seed, validation_share=validation, holdout_share=holdout)
+
+
+def test_shares_are_about_what_was_asked_for() -> None:
+    counts = Counter(draw(candidates(1000)).split.values())
+    assert counts[HOLDOUT] == 200
+    assert 50 <= counts[VALIDATION] <= 115
+    assert sum(counts.values()) == 1000
+
+
+def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
+    rows = candidates(200)
+    assert draw(rows) == draw(list(reversed(rows)))
+    assert draw(rows).split != draw(rows, seed=18).split
+
+
+def test_a_growing_project_keeps_who_was_in_which_split() -> None:
+    first = draw(candidates(300, holdout=40))
+    later = draw(candidates(300, holdout=40) + candidates(300, start=300))
+    assert {pk: later.split[pk] for pk in first.split} == first.split
+
+
+def test_marked_documents_are_the_holdout_and_nothing_is_drawn() -> None:
+    found = draw(candidates(100, holdout=7))
+    assert sorted(pk for pk, split in found.split.items() if split == HOLDOUT) == list(range(7))
+    assert found.newly_held_out == []
+
+
+def test_near_identical_texts_are_on_one_side() -> None:
+    rows = []
+    for number in range(60):
+        for copy, text in enumerate((f"Invoice {number}", f"  INVOICE\n{number} ", f"Ｉnvoice {number}")):
+            rows.append(Candidate(number * 10 + copy, text_key(text), False, "imported"))
+    found = draw(rows).split
+    for number in range(60):
+        assert len({found[number * 10 + copy] for copy in range(3)}) == 1
+
+
+def test_a_near_duplicate_of_a_fixed_holdout_is_left_out() -> None:
+    rows = [*candidates(10, holdout=2), Candidate(99, text_key("DOCUMENT  1"), False, "imported")]
+    found = draw(rows)
+    assert found.near_duplicates == [99]
+    assert 99 not in found.split
+    assert found.split[1] == HOLDOUT
+
+
+def test_real_documents_are_held_out_before_generated_ones() -> None:
+    rows = candidates(900, origin="synthetic") + candidates(ENOUGH, start=900, origin="human")
+    assert set(draw(rows).newly_held_out) == set(range(900, 900 + ENOUGH))
+
+
+def test_a_few_real_documents_are_filled_up_with_generated_ones() -> None:
+    rows = candidates(200, origin="synthetic") + candidates(1, start=200)
+    held = draw(rows).newly_held_out
+    assert len(held) == 40
+    assert 200 in held
+
+
+def test_what_an_earlier_version_trained_on_is_never_held_out() -> None:
+    rows = [Candidate(pk, text_key(f"document {pk}"), False, "human", used=pk < 90) for pk in range(100)]
+    held = draw(rows, holdout=0.5).newly_held_out
+    assert held
+    assert all(pk >= 90 for pk in held)
+
+
+def test_small_sets_still_have_something_to_train_on() -> None:
+    assert draw(candidates(1)).split == {0: TRAIN}
+    assert Counter(draw(candidates(2)).split.values()) == {TRAIN: 1, HOLDOUT: 1}
+    assert Counter(draw(candidates(3)).split.values()) == {TRAIN: 1, VALIDATION: 1, HOLDOUT: 1}
+
+
+def test_no_shares_means_all_train() -> None:
+    assert set(draw(candidates(50), validation=0, holdout=0).split.values()) == {TRAIN}
