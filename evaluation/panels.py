@@ -6,10 +6,19 @@ from django.urls import reverse
 
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from evaluation.services.approvals import obstacle_for, standing
+from evaluation.services.loop import newest_loop
 from slmstudio.access import Action
 from slmstudio.panels import Content, Step, next_step, register
 from slmstudio.runs import Status
+from slmstudio.templatetags.studio import percent
 from training.models import ModelVersion
+
+
+@register("home", 5)
+def loop(project: Any, user: Any) -> Content | None:
+    """The newest pass of the whole loop, stage by stage."""
+    context = newest_loop(project)
+    return Content("evaluation/loop_panel.html", context) if context else None
 
 
 @register("home", 50)
@@ -17,16 +26,28 @@ def last_evaluation(project: Any, user: Any) -> Content | None:
     """The newest evaluation that is done, or the newest of all where none is."""
     runs = EvalRun.objects.filter(project=project).with_subject().order_by("-number")
     run = runs.done().first() or runs.first()
-    return Content("evaluation/home_panel.html", {"project": project, "run": run}) if run else None
+    address = reverse("evaluation", args=[project.slug])
+    cell = {"title": "Last evaluation", "value": "–", "note": "none yet", "url": address}
+    if run is None:
+        return Content("", {"strip": [cell]})
+    if run.scores:
+        cell |= {"value": percent(run.scores["field_exact"]["rate"]), "note": f"fields right, {run.subject}"}
+    else:
+        cell |= {"note": run.get_status_display()}
+    return Content("evaluation/home_panel.html", {"project": project, "run": run, "strip": [cell]})
 
 
 @register("home", 60)
 def last_report(project: Any, user: Any) -> Content | None:
     """The newest gate report and how its decision stands."""
     report = _reports(project).first()
+    cell = {"title": "Gates", "value": "–", "note": "not judged yet", "url": reverse("gates", args=[project.slug])}
     if report is None:
-        return None
-    return Content("evaluation/gates_panel.html", {"project": project, "report": report, "state": standing(report)})
+        return Content("", {"strip": [cell]})
+    passed = sum(verdict["status"] == "PASS" for verdict in report.verdicts)
+    cell |= {"value": f"{passed} of {len(report.verdicts)}", "note": f"pass, report {report.number}"}
+    context = {"project": project, "report": report, "state": standing(report), "strip": [cell]}
+    return Content("evaluation/gates_panel.html", context)
 
 
 def _reports(project: Any) -> Any:

@@ -12,6 +12,7 @@ urlpatterns = [
     path("evaluation/<int:number>/cancel/", evals.cancel, name="eval_cancel"),
     path("evaluation/<int:number>/outputs.jsonl", runs.download, name="eval_outputs"),
     path("evaluation/<int:number>/outputs/<int:document>/", runs.output, name="eval_output"),
+    path("evaluation/loop/", evals.loop, name="loop_panel"),
     path("gates/", gates.gates, name="gates"),
     path("gates/policy/", gates.policy, name="gate_policy"),
     path("gates/judge/", gates.judge, name="gate_judge"),

@@ -77,6 +77,8 @@ def explain(error: BaseException) -> str:
     """A sentence for an error nobody foresaw."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "The disk is full. Free some space and start the run again."
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        return "Its worker was stopped while it ran. Start it again."
     what = f"{type(error).__name__}: {error}"
     return f"It was stopped by an error of the studio itself ({what}). The worker's log has more."
 

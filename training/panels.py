@@ -14,9 +14,11 @@ from training.services.reading import newest_dataset_without_run
 def last_run(project: Any, user: Any) -> Content | None:
     """The newest run with its state and figures."""
     run = TrainingRun.objects.of_project(project).first()
+    cell = {"title": "Runs", "value": "0", "note": "none yet", "url": reverse("training", args=[project.slug])}
     if run is None:
-        return None
-    return Content("training/panel.html", {"run": run, "project": project})
+        return Content("", {"strip": [cell]})
+    cell |= {"value": str(run.number), "note": f"newest {run.get_status_display()}"}
+    return Content("training/panel.html", {"run": run, "project": project, "strip": [cell]})
 
 
 @next_step(40)

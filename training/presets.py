@@ -20,7 +20,7 @@ class Knobs:
     """
 
     method: str = "lora"
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     epochs: float = 3.0
     batch_size: int = 8
     accumulation: int = 1
@@ -74,7 +74,7 @@ def problems(knobs: Knobs, context: int = 0) -> dict[str, str]:
         ("max_length", 16, 32768, "The sequence length is between 16 and 32,768 tokens."),
         ("batch_size", 1, 512, "Between 1 and 512 documents go through the model at once."),
         ("accumulation", 1, 1024, "Between 1 and 1,024 batches make one step."),
-        ("learning_rate", 1e-8, 0.1, "The learning rate is between 0.00000001 and 0.1; 0.0005 suits LoRA."),
+        ("learning_rate", 1e-8, 0.1, "The learning rate is between 0.00000001 and 0.1; 0.001 suits LoRA."),
         ("epochs", 0.01, 100, "A run makes between 0.01 and 100 passes over the training documents."),
         ("lora_r", 1, 512, "The rank is between 1 and 512."),
         ("lora_alpha", 1, 2048, "Alpha is between 1 and 2,048; twice the rank is usual."),

@@ -89,6 +89,28 @@ def stages(loop: LoopRun) -> list[Stage]:
     return [Stage(name, run) for name, run in rows if run is not None]
 
 
+def newest_loop(project: Project) -> dict[str, Any] | None:
+    """The newest loop of a project with its stages, as its panel shows it."""
+    loop = (
+        LoopRun.objects.filter(project=project)
+        .select_related(
+            "dataset",
+            "base__base_model",
+            "base_free__base_model",
+            "training_run",
+            "tuned__training_run",
+            "tuned__model_version",
+            "tuned_free__training_run",
+            "tuned_free__model_version",
+            "comparison",
+            "gate_report",
+        )
+        .order_by("-pk")
+        .first()
+    )
+    return {"project": project, "loop": loop, "stages": stages(loop)} if loop else None
+
+
 def eval_ended(run: EvalRun) -> None:
     """Called when an evaluation has ended, however: moves the loops it belongs to on."""
     rows = LoopRun.objects.live().filter(project_id=run.project_id)

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from evaluation.forms import EvaluationForm
 from evaluation.models import EvalRun
 from evaluation.services import evals
+from evaluation.services.loop import newest_loop
 from evaluation.views.parts import go, page_or_part
 from labeling.models import Split
 from slmstudio.access import Action, object_for, project_for
@@ -64,3 +65,11 @@ def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     if not evals.cancel(run=run, user=request.user):
         messages.info(request, f"Evaluation {run.number} had ended already.")
     return redirect("eval_run", project.slug, run.number)
+
+
+@require_safe
+def loop(request: HttpRequest, slug: str) -> HttpResponse:
+    """The panel of the newest loop by itself, which asks for itself while the loop is live."""
+    project = project_for(request.user, slug, Action.READ)
+    context = newest_loop(project)
+    return render(request, "evaluation/loop_panel.html", context) if context else HttpResponse(status=204)

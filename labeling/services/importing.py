@@ -28,7 +28,7 @@ from labeling.models import (
 from labeling.rows import ParsedRow, Row, RowError, judge, parse_jsonl, shown_id
 from slmstudio import artifacts
 
-__all__ = ["ImportResult", "ParsedRow", "Refused", "Reject", "import_rows", "parse_jsonl", "start_import", "sweep_lost"]
+__all__ = ["ImportResult", "ParsedRow", "Refused", "Reject", "import_rows", "parse_jsonl", "start_import"]
 
 BATCH = 500
 BATCH_CHARACTERS = 4_000_000
@@ -299,14 +299,3 @@ def _columns(result: ImportResult) -> dict[str, Any]:
 def _store_rejects(run: ImportRun, rejects: IO[bytes]) -> str:
     rejects.seek(0)
     return str(artifacts.store().save(f"imports/{run.pk}/rejected.jsonl", File(rejects)))
-
-
-NO_HEART = (
-    "The worker that did this has gone. What was imported so far stays; import the file again, and only the rest is "
-    "added."
-)
-
-
-def sweep_lost() -> list[ImportRun]:
-    """Fails imports whose worker has gone, each with a sentence; returns them."""
-    return [run for run in ImportRun.objects.lost() if run.fail(NO_HEART)]

@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from labeling.entries import pretty, to_entry
+from labeling.entries import ABSENT, pretty, to_entry
 from labeling.formtree import bind, node_at, tree_of
 from labeling.merging import MISSING
 from labeling.models import Document, Project
@@ -45,7 +45,8 @@ def label_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     context = {
         "project": project,
         "document": document,
-        "form": bind(node, to_entry(node, opened.value)),
+        # Empty: the script fills it from the state, as it does for every document after this one.
+        "form": bind(node, ABSENT),
         "state": _state(opened, request.user),
         "instruction": project.contract.instruction,
         "failure_tags": FAILURE_TAGS,

@@ -1,7 +1,9 @@
-// Evaluation pages: choosing two runs, keys over lists of outputs, the waiver only where it is needed.
+// Evaluation pages: choosing two runs to compare, keys over lists of outputs.
 
 const typing = (element) =>
-  element.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(element.tagName);
+  element.isContentEditable ||
+  ["TEXTAREA", "SELECT"].includes(element.tagName) ||
+  (element.tagName === "INPUT" && !["checkbox", "radio"].includes(element.type));
 
 // -- two runs to compare ----------------------------------------------------------------------------
 
@@ -67,18 +69,3 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "k") move(-1);
   else if (event.key === "v") document.querySelector("[data-compare]:not(:disabled)")?.click();
 });
-
-// -- the waiver belongs to an approval ----------------------------------------------------------------
-
-function showWaiver(root) {
-  for (const form of root.querySelectorAll("[data-decision]")) {
-    const waiver = form.querySelector("[data-waiver]");
-    const chosen = form.querySelector('input[name="decision"]:checked');
-    if (waiver) waiver.hidden = chosen?.value !== "approved";
-  }
-}
-document.addEventListener("change", (event) => {
-  if (event.target.name === "decision") showWaiver(document);
-});
-document.addEventListener("htmx:afterSettle", () => showWaiver(document));
-showWaiver(document);

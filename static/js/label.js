@@ -2,9 +2,9 @@
 
 import { announce } from "./studio.js";
 import { Checks } from "./label_checks.js";
-import { DocumentView } from "./label_document.js";
-import { Form, controlOf, isLeaf, itemOf, rowsOf, stepsOf } from "./label_form.js";
-import { addLines, gridKeys } from "./label_grid.js";
+import { Evidence } from "./label_evidence.js";
+import { Form, itemOf, rowsOf, stepsOf } from "./label_form.js";
+import { gridKeys } from "./label_grid.js";
 import { chord, digitOf } from "./label_keys.js";
 import { Model } from "./label_model.js";
 import { pathOf, split } from "./label_paths.js";
@@ -18,16 +18,13 @@ const page = $("label");
 const model = new Model();
 const form = new Form($("form"), model, changed);
 const checks = new Checks(form, { confirm, take, remove });
-const text = new DocumentView($("document"), $("document-scroll"), { selected, clicked: (path) => form.focus(path) });
 const sync = new Sync({ user: page.dataset.user, collect, answered, stateChanged: () => status.draw() });
 const status = new Status({ sync, checks, raw: () => isRawView() });
 const queue = new Queue(page, sync);
+const evidence = new Evidence({ model, form, checks, status, left: () => whenReleased(() => checks.show(checks.answer)) });
 
 let current = null; // the document that is open
-let focusedPath = null; // the field that had the focus last: what a selection in the document fills
-let litPath = null; // the field under the pointer
 let rawEdited = false;
-let block = null; // lines selected in the document while a grid had the focus: Alt+R makes rows of them
 let clashes = []; // what somebody else put where this person put something else, until it is settled
 
 // -- opening ----------------------------------------------------------------------------------------------------------
@@ -40,7 +37,8 @@ function open(state, { push = false } = {}) {
   checks.open();
   clashes = [];
   for (const touched of form.root.querySelectorAll("[data-touched]")) delete touched.dataset.touched;
-  text.open(state.text);
+  evidence.close();
+  evidence.text.open(state.text);
   form.fill();
   checks.show(state);
   showView("form");
@@ -50,10 +48,9 @@ function open(state, { push = false } = {}) {
   if (push) history.pushState({}, "", state.urls.document);
   queue.opened(state);
   restore();
-  focusedPath = null;
   $("form-scroll").scrollTop = 0;
   form.focusFirstEmpty();
-  drawMarks();
+  evidence.draw();
   return undefined;
 }
 
@@ -137,7 +134,8 @@ function adopt({ answer, fresh }) {
     setTimeout(() => location.reload(), 1500);
   }
   status.draw();
-  drawMarks();
+  evidence.draw();
+  evidence.line();
 }
 
 // A clash stands beside its field until the person changes the field.
@@ -173,107 +171,12 @@ function remove(path) {
 
 function step(moved) {
   if (!moved) return;
-  const path = focusedPath;
+  const path = evidence.focused;
   form.fill();
-  if (path) form.focus(path);
+  if (path !== null) form.focus(path);
+  evidence.draw();
   changed();
 }
-
-// -- the document and its evidence ------------------------------------------------------------------------------------
-
-function selected(words, start, end) {
-  const node = focusedPath === null ? null : form.find(focusedPath).node;
-  if (isRawView()) return undefined;
-  // Lines are for a grid, unless the field with the focus can take several.
-  const forGrid = words.includes("\n") && gridFor(node) && (!node || node.matches("td") || node.dataset.shape !== "lines");
-  block = forGrid ? words.split("\n").filter((line) => line.trim()) : null;
-  if (block) return status.block(block.length);
-  if (!node || node.dataset.node !== "leaf" || ["choice", "boolean"].includes(node.dataset.shape)) return undefined;
-  model.checkpoint();
-  model.evidence[focusedPath] = { start, end, by: "hand" };
-  node.dataset.touched = "";
-  const value = words.replace(/\s+/gu, " ");
-  form.put(node, node.dataset.shape === "json" ? { $json: JSON.stringify(value) } : value);
-  const control = controlOf(node);
-  control.focus();
-  control.setSelectionRange?.(value.length, value.length);
-  drawMarks();
-  return undefined;
-}
-
-function gridFor(node) {
-  return node?.closest('[data-node="table"]') ?? form.root.querySelector('[data-node="table"]');
-}
-
-function drawMarks() {
-  const marks = [];
-  const leaves = form.root.querySelectorAll('[data-node="leaf"]');
-  for (const leaf of leaves) {
-    const path = form.pathOf(leaf);
-    const place = model.evidence[path];
-    const { colour, title } = leaf.dataset;
-    const strong = path === focusedPath;
-    if (place?.start !== undefined) {
-      const tone = strong ? "strong" : path === litPath ? "lit" : "faint";
-      marks.push({ start: place.start, end: place.end, path, colour, title, tone });
-    }
-    if (!strong) continue;
-    for (const [start, end] of checks.answer.spans[path] ?? []) {
-      if (start !== place?.start) marks.push({ start, end, path, colour, title, tone: "other" });
-    }
-  }
-  text.mark(marks);
-}
-
-function reveal() {
-  const place = model.evidence[focusedPath];
-  if (place?.start !== undefined) text.reveal(place.start);
-}
-
-function cycle() {
-  const spans = checks.answer.spans[focusedPath];
-  if (!spans?.length) return announce("This value stands nowhere in the document.", "info");
-  const place = model.evidence[focusedPath];
-  const now = spans.findIndex(([start, end]) => start === place?.start && end === place?.end);
-  const [start, end] = spans[(now + 1) % spans.length];
-  model.checkpoint();
-  model.evidence[focusedPath] = { start, end };
-  checks.sides();
-  drawMarks();
-  reveal();
-  focusLine();
-  if (spans.length > 1) changed();
-  return undefined;
-}
-
-function focusLine() {
-  const node = focusedPath === null ? null : form.find(focusedPath).node;
-  status.field(node, node && isLeaf(node) ? { shown: checks.answer.shown[focusedPath], place: checks.place(focusedPath), spans: checks.answer.spans[focusedPath] } : null);
-}
-
-$("form").addEventListener("focusin", (event) => {
-  const node = event.target.closest("[data-node]");
-  if (!isLeaf(node) || !event.target.matches("[data-control]")) return;
-  focusedPath = form.pathOf(node);
-  block = null;
-  drawMarks();
-  reveal();
-  focusLine();
-});
-$("form").addEventListener("focusout", (event) => {
-  const node = event.target.closest("[data-node]");
-  if (!isLeaf(node) || "touched" in node.dataset || node.contains(event.relatedTarget)) return;
-  if (!event.relatedTarget?.closest?.("#form")) return;
-  node.dataset.touched = "";
-  whenReleased(() => checks.show(checks.answer));
-});
-$("form").addEventListener("mouseover", (event) => {
-  const node = event.target.closest('[data-node="leaf"]');
-  const path = node ? form.pathOf(node) : null;
-  if (path === litPath) return;
-  litPath = path;
-  drawMarks();
-});
 
 // -- JSON view ----------------------------------------------------------------------------------------------------------
 
@@ -302,7 +205,7 @@ async function switchView(name = isRawView() ? "form" : "json") {
     $("raw-text").setSelectionRange(0, 0);
     $("raw-text").scrollTop = 0;
   }
-  else if (focusedPath !== null) form.focus(focusedPath);
+  else if (evidence.focused !== null) form.focus(evidence.focused);
   else form.focusFirstEmpty();
   status.draw();
 }
@@ -315,9 +218,18 @@ $("raw-text").addEventListener("input", () => {
 
 // -- actions ------------------------------------------------------------------------------------------------------------
 
-async function submit() {
+// One way out of a document at a time: a second press while the first is under way would skip the document after it.
+let leaving = null;
+function once(action) {
+  return (...args) => {
+    leaving ??= action(...args).finally(() => (leaving = null));
+    return leaving;
+  };
+}
+
+const submit = once(async () => {
   const { status: code, answer } = await sync.send(true);
-  if (code === 200) return go(await queue.next(), { submitted: true });
+  if (code === 200) return go(await queue.next());
   if (code === 409 && !answer.merged.length && !answer.clashes.length) return undefined;
   if (code === 409) return status.say("Not submitted yet: look at what changed, then submit again.");
   if (code === 422 && !answer.syntax) {
@@ -332,7 +244,7 @@ async function submit() {
     status.say(status.verdictWords());
   }
   return undefined;
-}
+});
 
 function go(state) {
   if (state) open(state, { push: true });
@@ -342,7 +254,7 @@ async function saveNow() {
   if (await sync.flush()) status.say("Saved.");
 }
 
-async function follow(direction) {
+const follow = once(async (direction) => {
   if (!(await sync.flush()) && sync.stuck && !window.confirm(`${sync.stuck}\nGo on without saving?`)) return;
   try {
     const state = direction === "next" ? await queue.next() : await queue.previous();
@@ -350,7 +262,7 @@ async function follow(direction) {
   } catch (error) {
     announce(error.message);
   }
-}
+});
 
 const dialogs = {
   skip: skipDialog(() => current, async () => {
@@ -360,21 +272,9 @@ const dialogs = {
   flag: flagDialog(() => current, () => status.flags(current.tags)),
 };
 
-function atField(action) {
-  const node = focusedPath === null ? null : form.find(focusedPath).node;
-  if (node) action(node);
-}
-
 function addRow() {
-  const active = document.activeElement?.closest?.("#form [data-node]") ?? (focusedPath === null ? null : form.find(focusedPath).node);
-  if (block) {
-    const grid = gridFor(active);
-    status.say(`${addLines(grid, block, form)} rows added.`);
-    getSelection().removeAllRanges();
-    form.focus(`${form.pathOf(grid)}[0]`);
-    block = null;
-    return;
-  }
+  const active = document.activeElement?.closest?.("#form [data-node]") ?? evidence.node;
+  if (evidence.addBlock(active)) return;
   const rows = rowsOf(active) ?? form.root.querySelector('[data-node="table"], [data-node="list"]');
   if (rows) form.addRow(rows);
 }
@@ -389,7 +289,7 @@ function withRow(action) {
 function nothing() {
   const rows = rowsOf(document.activeElement?.closest("[data-add-row], [data-null]"));
   if (rows) form.toggleNull(rows);
-  else atField((node) => form.toggleNull(node) || status.say("This field is required: it cannot be left out."));
+  else if (evidence.node && !form.toggleNull(evidence.node)) status.say("This field is required: it cannot be left out.");
 }
 
 const ACTIONS = {
@@ -403,7 +303,7 @@ const ACTIONS = {
   "Alt+KeyX": () => dialogs.skip(),
   "Alt+KeyF": () => dialogs.flag(),
   "Alt+KeyJ": () => switchView(),
-  "Alt+KeyE": cycle,
+  "Alt+KeyE": () => evidence.cycle() || announce("This value stands nowhere in the document.", "info"),
   "Alt+KeyR": addRow,
   "Alt+Digit0": nothing,
   "Ctrl+KeyD": () => withRow((item) => form.duplicateRow(item)),

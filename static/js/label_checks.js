@@ -75,7 +75,7 @@ export class Checks {
   }
 
   message({ tone, item, cell, exact }) {
-    const line = Object.assign(document.createElement("p"), { className: `message message-${tone}` });
+    const line = Object.assign(document.createElement("p"), { className: `sf-message sf-message-${tone}` });
     const icon = ICONS[tone];
     if (icon) line.append(Object.assign(document.createElement("i"), { className: `bi bi-${icon}`, ariaHidden: "true" }));
     const where = cell ? `Row ${cell.parentElement.rowIndex}, ${cell.dataset.title}` : exact ? "" : item.path;
@@ -116,7 +116,7 @@ export class Checks {
 
   // How a typed value was understood, and whether it stands in the document.
   sides() {
-    for (const leaf of this.form.root.querySelectorAll('.field[data-node="leaf"]')) {
+    for (const leaf of this.form.root.querySelectorAll('.sf-field[data-node="leaf"]')) {
       const path = this.form.pathOf(leaf);
       const shown = leaf.querySelector("[data-shown]");
       if (shown) shown.textContent = this.answer.shown[path] !== undefined ? `= ${this.answer.shown[path]}` : "";
@@ -133,7 +133,7 @@ export class Checks {
       return spans.length > 1 ? `in text ${number || 1}/${spans.length}` : "in text";
     }
     const missing = this.answer.missing[path] !== undefined;
-    return Object.assign(document.createElement("span"), { className: "side-missing", textContent: missing ? "not in text" : "" });
+    return Object.assign(document.createElement("span"), { className: "sf-side-missing", textContent: missing ? "not in text" : "" });
   }
 
   // The first field that keeps the label from being submitted.

@@ -211,7 +211,7 @@ export class Form {
     const { node } = this.find(path);
     const control = controlOf(node) ?? node.querySelector("[data-add-row]");
     control?.focus();
-    control?.closest(".field, .item, tr")?.scrollIntoView({ block: "nearest" });
+    control?.closest(".sf-field, .sf-item, tr")?.scrollIntoView({ block: "nearest" });
   }
 
   focusFirstEmpty() {
@@ -297,12 +297,12 @@ function childrenOf(group) {
 
 // What a group or an array cannot show is kept, shown as JSON, and can be replaced.
 function showRaw(node, entry) {
-  const there = [...node.children].find((child) => child.matches(".raw-note"));
+  const there = [...node.children].find((child) => child.matches(".sf-raw-note"));
   if (!isRaw(entry)) return there?.remove();
   const note = there ?? document.createElement("div");
-  note.className = "raw-note";
+  note.className = "sf-raw-note";
   note.replaceChildren(Object.assign(document.createElement("code"), { textContent: entry.$json }));
-  note.append(Object.assign(document.createElement("button"), { type: "button", className: "row-button", textContent: "start over" }));
+  note.append(Object.assign(document.createElement("button"), { type: "button", className: "sf-row-button", textContent: "start over" }));
   note.lastElementChild.dataset.startOver = "";
   if (!there) node.append(note);
   return undefined;
@@ -314,8 +314,8 @@ function identify(root) {
     identifiers += 1;
     const id = `field-${identifiers}`;
     const controls = controlsOf(leaf);
-    const [group] = leaf.getElementsByClassName("choices");
-    const label = leaf.querySelector(".field-label");
+    const [group] = leaf.getElementsByClassName("sf-choices");
+    const label = leaf.querySelector(".sf-field-label");
     if (label) label.id = `${id}-label`;
     const messages = leaf.querySelector("[data-messages]");
     if (messages) messages.id = `${id}-messages`;
@@ -328,6 +328,6 @@ function identify(root) {
       controls[0].id = id;
       label?.setAttribute("for", id);
     }
-    if (!label && !leaf.matches("td")) for (const control of controls) control.setAttribute("aria-label", leaf.closest(".rows")?.dataset.title ?? "value");
+    if (!label && !leaf.matches("td")) for (const control of controls) control.setAttribute("aria-label", leaf.closest(".sf-rows")?.dataset.title ?? "value");
   }
 }

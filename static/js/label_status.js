@@ -107,7 +107,7 @@ export class Status {
     box.replaceChildren();
     $("raw-text").toggleAttribute("aria-invalid", Boolean(message));
     if (!message) return;
-    const line = Object.assign(document.createElement("p"), { className: "message message-problem", textContent: `This is not JSON yet: ${message}` });
+    const line = Object.assign(document.createElement("p"), { className: "sf-message sf-message-problem", textContent: `This is not JSON yet: ${message}` });
     box.append(line);
     this.draw();
   }

@@ -136,7 +136,9 @@ def test_a_refused_submit_goes_to_the_first_problem(desk: Desk, open_label: Open
     page.keyboard.press("Control+Enter")
     expect(control(page, "Invoice date")).to_be_focused()
     expect(control(page, "Invoice date")).to_have_attribute("aria-invalid", "true")
-    expect(page.locator('[data-title="Invoice date"] .message')).to_contain_text("must be a date written as YYYY-MM-DD")
+    expect(page.locator('[data-title="Invoice date"] .sf-message')).to_contain_text(
+        "must be a date written as YYYY-MM-DD"
+    )
     expect(page.locator("#verdict-words")).to_have_text("1 problem · 1 to fill")
     assert not Gold.objects.exists()
 

@@ -25,6 +25,7 @@ SEED_TEXT = (
     "...Thank you for your business. Invoice A-1029 issued on Jan 14, 2026. Payment terms: Net 30. "
     "Line items omitted for brevity. Total amount due USD 1,248.50. Vendor: Acme Supplies..."
 )
+FIELDS = ("invoice_id", "date", "vendor", "total_amount", "due_date", "purchase_order")
 LONG = 90_000  # milliseconds for a background run of the tiny model
 PEOPLE = {"ana": Role.ANNOTATOR, "erik": Role.ENGINEER, "mona": Role.MANAGER}
 
@@ -142,9 +143,9 @@ def _recount(run: EvalRun) -> tuple[int, int]:
     right = total = 0
     for row in EvalOutput.objects.filter(eval_run=run):
         output = json.loads(row.raw) if row.valid else {}
-        for field in {*row.gold, *output}:
+        for field in FIELDS:
             gold, said = row.gold.get(field), output.get(field)
-            if gold is None and (said is None or not row.valid):
+            if row.valid and gold is None and said is None:
                 continue
             total += 1
             right += row.valid and str(gold) == str(said)

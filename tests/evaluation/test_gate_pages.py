@@ -160,6 +160,14 @@ def test_the_packet_is_recomputed_on_demand(world: World, manager: Client, repor
     assertContains(manager.get(address), "<html")
 
 
+def test_a_base_model_can_be_judged_too(world: World, manager: Client) -> None:
+    report = make_report(eval_run=evaluated(world, broken, tuned=False), baseline=None, user=world.engineer)
+    page = manager.get(report.get_absolute_url())
+    assertContains(page, "Small base 10M")
+    assertContains(page, "It was held against nothing")
+    assertContains(manager.get(f"{report.get_absolute_url()}verify/", headers=HTMX), "all equal")
+
+
 def test_what_became_worse_is_shown_with_the_way_there(world: World, manager: Client) -> None:
     report = make_report(
         eval_run=evaluated(world, pretend(2, spoil=0.4)),

@@ -24,7 +24,7 @@ from labeling.models import (
 )
 from labeling.rows import ParsedRow
 from labeling.services import importing
-from labeling.services.importing import ImportResult, Refused, import_rows, start_import, sweep_lost
+from labeling.services.importing import ImportResult, Refused, import_rows, start_import
 from slmstudio import artifacts
 from slmstudio.runs import Status
 from tests.labeling.desk import SEED_ROW, SEED_TEXT, Desk, bring_in, invoice, jsonl, make_desk
@@ -200,16 +200,6 @@ def test_a_file_without_rows_is_done_with_nothing(desk: Desk) -> None:
     run_import(run.pk)
     run.refresh_from_db()
     assert (run.status, run.imported, run.rejected) == (Status.DONE, 0, 0)
-
-
-def test_an_import_whose_worker_died_is_failed_by_the_sweep(desk: Desk) -> None:
-    run = start(desk, jsonl([invoice(1)]))
-    assert run.claim()
-    ImportRun.objects.filter(pk=run.pk).update(heartbeat_at="2020-01-01T00:00Z")
-    assert [lost.pk for lost in sweep_lost()] == [run.pk]
-    run.refresh_from_db()
-    assert run.status == Status.FAILED
-    assert "import the file again" in run.error
 
 
 def test_real_receipts(shared: Path) -> None:

@@ -4,7 +4,6 @@ Django's models are imported by the fixtures that use them, so that the tests of
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest

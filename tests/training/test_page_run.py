@@ -99,7 +99,7 @@ def test_a_running_run_shows_step_epoch_and_time_left(
 def test_the_spec_in_words_marks_what_differs_from_the_preset(run: TrainingRun, login: Login) -> None:
     html = " ".join(login("manager").get(URL).content.decode().split())
     assert '<dd class="changed">0.0003 <span class="preset"' in html
-    assert ">preset 0.0005</span>" in html
+    assert ">preset 0.001</span>" in html
     assert '<dd class="changed">4 documents' not in html  # as the preset
 
 

@@ -83,5 +83,5 @@ def test_words_name_only_what_differs_from_the_preset() -> None:
     usual = preset(100)
     changed = {line.title: line for line in in_words(replace(usual, learning_rate=2e-4, seed=4), usual) if line.preset}
     assert set(changed) == {"Learning rate", "Seed"}
-    assert (changed["Learning rate"].words, changed["Learning rate"].preset) == ("0.0002", "0.0005")
+    assert (changed["Learning rate"].words, changed["Learning rate"].preset) == ("0.0002", "0.001")
     assert not any(line.title.startswith("LoRA") for line in in_words(preset(100, "full"), preset(100, "full")))

@@ -1,0 +1,143 @@
+// Between the fields and the document: what is marked, what a selection fills, which place a value stands at.
+
+import { addLines } from "./label_grid.js";
+import { DocumentView } from "./label_document.js";
+import { controlOf, isLeaf } from "./label_form.js";
+
+const $ = (id) => document.getElementById(id);
+const UNTYPED = ["choice", "boolean"];
+
+export class Evidence {
+  // `focused` is the path of the field that had the focus last: what a selection in the document fills.
+  constructor({ model, form, checks, status, left }) {
+    Object.assign(this, { model, form, checks, status });
+    this.text = new DocumentView($("document"), $("document-scroll"), {
+      selected: (words, start, end) => this.selected(words, start, end),
+      clicked: (path) => form.focus(path),
+    });
+    this.listen($("form"), left);
+    this.close();
+  }
+
+  close() {
+    this.focused = null;
+    this.lit = null; // the field under the pointer
+    this.block = null; // lines selected for a grid: Alt+R makes rows of them
+  }
+
+  get node() {
+    return this.focused === null ? null : this.form.find(this.focused).node;
+  }
+
+  listen(root, left) {
+    root.addEventListener("focusin", (event) => {
+      const node = event.target.closest("[data-node]");
+      if (!isLeaf(node) || !event.target.matches("[data-control]")) return;
+      this.focused = this.form.pathOf(node);
+      this.block = null;
+      this.draw();
+      this.reveal();
+      this.line();
+    });
+    root.addEventListener("focusout", (event) => {
+      const node = event.target.closest("[data-node]");
+      if (!isLeaf(node) || "touched" in node.dataset || node.contains(event.relatedTarget)) return;
+      if (!event.relatedTarget?.closest?.("#form")) return;
+      node.dataset.touched = "";
+      left();
+    });
+    root.addEventListener("mouseover", (event) => {
+      const node = event.target.closest('[data-node="leaf"]');
+      const path = node ? this.form.pathOf(node) : null;
+      if (path === this.lit) return;
+      this.lit = path;
+      this.draw();
+    });
+  }
+
+  draw() {
+    const marks = [];
+    for (const leaf of this.form.root.querySelectorAll('[data-node="leaf"]')) {
+      const path = this.form.pathOf(leaf);
+      const place = this.model.evidence[path];
+      const { colour, title } = leaf.dataset;
+      const strong = path === this.focused;
+      if (place?.start !== undefined) {
+        const tone = strong ? "strong" : path === this.lit ? "lit" : "faint";
+        marks.push({ start: place.start, end: place.end, path, colour, title, tone });
+      }
+      if (!strong) continue;
+      for (const [start, end] of this.checks.answer.spans[path] ?? []) {
+        if (start !== place?.start) marks.push({ start, end, path, colour, title, tone: "other" });
+      }
+    }
+    this.text.mark(marks);
+  }
+
+  reveal() {
+    const place = this.model.evidence[this.focused];
+    if (place?.start !== undefined) this.text.reveal(place.start);
+  }
+
+  // The line below the form.
+  line() {
+    const { node, focused, checks } = this;
+    const { shown, spans } = checks.answer;
+    const facts = { shown: shown[focused], place: checks.place(focused), spans: spans[focused] };
+    this.status.field(node, node && isLeaf(node) ? facts : null);
+  }
+
+  // Goes to the next place where the focused field's value stands. False: it stands nowhere.
+  cycle() {
+    const spans = this.checks.answer.spans[this.focused];
+    if (!spans?.length) return false;
+    const place = this.model.evidence[this.focused];
+    const now = spans.findIndex(([start, end]) => start === place?.start && end === place?.end);
+    const [start, end] = spans[(now + 1) % spans.length];
+    this.model.checkpoint();
+    this.model.evidence[this.focused] = { start, end };
+    this.checks.sides();
+    this.draw();
+    this.reveal();
+    this.line();
+    if (spans.length > 1) this.form.changed();
+    return true;
+  }
+
+  // Text selected in the document fills the field that had the focus; several lines are kept for a grid.
+  selected(words, start, end) {
+    const { node, form, model } = this;
+    if ($("form").hidden) return;
+    const takesLines = node && !node.matches("td") && node.dataset.shape === "lines";
+    this.block = words.includes("\n") && !takesLines && this.gridFor(node) ? words.split("\n").filter((line) => line.trim()) : null;
+    if (this.block) {
+      this.status.block(this.block.length);
+      return;
+    }
+    if (node?.dataset.node !== "leaf" || UNTYPED.includes(node.dataset.shape)) return;
+    model.checkpoint();
+    model.evidence[this.focused] = { start, end, by: "hand" };
+    node.dataset.touched = "";
+    const value = words.replace(/\s+/gu, " ");
+    form.put(node, node.dataset.shape === "json" ? { $json: JSON.stringify(value) } : value);
+    const control = controlOf(node);
+    control.focus();
+    control.setSelectionRange?.(value.length, value.length);
+    this.draw();
+  }
+
+  gridFor(node) {
+    return node?.closest('[data-node="table"]') ?? this.form.root.querySelector('[data-node="table"]');
+  }
+
+  // Makes rows of the selected lines. False: none are selected.
+  addBlock(node) {
+    if (!this.block) return false;
+    const grid = this.gridFor(node);
+    this.status.say(`${addLines(grid, this.block, this.form)} rows added.`);
+    getSelection().removeAllRanges();
+    this.form.focus(`${this.form.pathOf(grid)}[0]`);
+    this.block = null;
+    return true;
+  }
+}
