@@ -24,7 +24,7 @@ ORDER = (
 )
 
 
-class UnknownTemplate(LookupError):  # noqa: N818
+class UnknownTemplate(LookupError):
     """No template has this name; the message lists those there are."""
 
 

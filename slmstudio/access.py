@@ -78,7 +78,7 @@ def project_for(user: AbstractBaseUser | AnonymousUser, slug: str, action: Actio
     membership = (
         apps.get_model("labeling", "Membership")
         .objects.select_related("project")
-        .filter(project__slug=slug, user_id=user.pk)
+        .filter(project__slug=slug, user_id=user.pk or 0)  # nobody who is not logged in is a member
         .first()
     )
     if membership is None:
@@ -92,7 +92,11 @@ def project_for(user: AbstractBaseUser | AnonymousUser, slug: str, action: Actio
 
 
 def object_for(
-    user: AbstractBaseUser | AnonymousUser, slug: str, action: Action, objects: type[Model] | QuerySet[Any], **lookup: Any
+    user: AbstractBaseUser | AnonymousUser,
+    slug: str,
+    action: Action,
+    objects: type[Model] | QuerySet[Any],
+    **lookup: Any,
 ) -> tuple[Any, Any]:
     """The project as ``project_for`` gives it, and one object of it found by ``lookup``; 404 where it is another's."""
     project = project_for(user, slug, action)

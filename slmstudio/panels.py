@@ -1,7 +1,7 @@
 """What a page of a lower app shows on behalf of higher ones, without importing them.
 
-Each app registers its panels when Django starts (``AppConfig.ready``). A panel is a function from what the page is about
-to the name of a template and its context, or None where there is nothing to show.
+Each app registers its panels when Django starts (``AppConfig.ready``). A panel is a function from what the page is
+about to the name of a template and its context, or None where there is nothing to show.
 """
 
 from collections.abc import Callable

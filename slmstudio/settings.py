@@ -1,6 +1,7 @@
 """Django settings. Everything that differs between machines comes from the environment, read strictly.
 
-``manage.py`` starts the embedded PostgreSQL and Valkey and sets ``DATABASE_URL`` and ``REDIS_URL`` where they are not set.
+Where ``DATABASE_URL`` and ``REDIS_URL`` are not set, ``manage.py`` starts the embedded PostgreSQL and Valkey and sets
+them.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Runs a child process for a run: streams its events, beats the heart, kills it on cancel, explains its end.
 
-The child writes JSON lines to its standard output and anything else to standard error, which goes to a log file. It runs
-in a process group of its own and dies with its supervisor (it asks the kernel for that itself), so that a run that is
-resumed never has a twin.
+The child writes JSON lines to its standard output and anything else to standard error, which goes to a log file. It
+runs in a process group of its own and dies with its supervisor (it asks the kernel for that itself), so that a run that
+is resumed never has a twin.
 """
 
 import json

@@ -18,6 +18,8 @@ export class Status {
     this.syntax("");
     if (state.held_by) {
       this.notice(`${state.held_by} has this document open. What you both change is merged field by field.`, "warning");
+    } else if (["submitted", "approved"].includes(state.state) && !state.submitted) {
+      this.notice("This document is submitted; what stands here was changed since, and counts once it is submitted again.");
     } else if (state.author && !state.submitted) {
       this.notice(`This is ${state.author}'s draft. You can go on with it; their version stays in the history.`);
     } else if (state.submitted) {

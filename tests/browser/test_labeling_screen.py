@@ -120,6 +120,21 @@ def test_a_whole_label_by_keys_and_selection(desk: Desk, open_label: Open) -> No
     assert LINES[place["start"] : place["end"]] == "Jan 14, 2026"
 
 
+def test_pressing_submit_twice_skips_no_document(desk: Desk, open_label: Open) -> None:
+    first, second, _ = (desk.document(LINES) for _ in range(3))
+    page = open_label(desk.ana, first)
+    fill_required(page)
+    page.locator('[data-title="Line items"] [data-add-row]').click()
+    page.keyboard.type("Widget, blue")
+    page.locator("[data-body] tr input").last.fill("20.00")
+    page.keyboard.press("Control+Enter")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#document-name")).to_have_text(second.external_id)
+    page.wait_for_timeout(500)
+    expect(page.locator("#document-name")).to_have_text(second.external_id)
+    assert Gold.objects.get().document == first
+
+
 def test_markup_in_a_document_stays_text(desk: Desk, open_label: Open) -> None:
     page = open_label(
         desk.ana, desk.document(f"{LINES}<img src=/nowhere onerror=alert(1)></script><script>alert(2)</script>")

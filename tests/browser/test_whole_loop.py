@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ def _approve(page: Page) -> None:
     page.get_by_role("button", name="Decide").click()
     expect(page.locator("#decision .field-error").first).to_be_visible()  # not without a waiver
     page.locator("[name=waiver_reason]").fill("The pilot is watched by two people.")
-    page.locator("[name=waiver_expires]").fill((timezone.now() + timezone.timedelta(days=30)).date().isoformat())
+    page.locator("[name=waiver_expires]").fill((timezone.now() + timedelta(days=30)).date().isoformat())
     page.get_by_role("button", name="Decide").click()
     expect(page.locator("#decision")).to_contain_text("by mona")
 

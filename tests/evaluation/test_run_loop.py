@@ -21,7 +21,7 @@ def receipt(number: int) -> dict[str, Any]:
         "address": f"NO {number}, JALAN {number % 5}" if number % 3 else None,
         "total": f"{number}.50",
     }
-    lines = [gold["company"], gold["address"] or "", f"DATE {gold['date']}", f"TOTAL {gold['total']}", "THANK YOU"]
+    lines = [str(gold["company"]), gold["address"] or "", f"DATE {gold['date']}", f"TOTAL {gold['total']}", "THANK YOU"]
     return {"id": f"r{number}", "text": "\n".join(lines), "gold": gold, "till": number % 4}
 
 
@@ -90,6 +90,8 @@ def _recount(figures: dict[str, Any], path: Path) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_unknown_template_and_missing_file_are_one_sentence(workers: None, tmp_path: Path) -> None:
+def test_a_missing_file_is_one_sentence(workers: None, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="cannot be read"):
-        call_command("run_loop", template="receipt", train=tmp_path / "nowhere.jsonl", base_model="smollm2-135m-instruct")
+        call_command(
+            "run_loop", template="receipt", train=tmp_path / "nowhere.jsonl", base_model="smollm2-135m-instruct"
+        )

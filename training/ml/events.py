@@ -25,7 +25,7 @@ Spec = TypeVar("Spec")
 _PR_SET_PDEATHSIG = 1
 
 
-class Refused(Exception):  # noqa: N818 - a refusal is no fault
+class Refused(Exception):
     """The work cannot be done, for a reason that a person can do something about. ``kind`` is a short machine word."""
 
     def __init__(self, kind: str, message: str) -> None:

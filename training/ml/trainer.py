@@ -13,7 +13,7 @@ from torch.utils.data import Sampler
 from trl import SFTTrainer
 
 
-class Stopped(Exception):  # noqa: N818 - no fault either
+class Stopped(Exception):
     """Raised from a callback to end training early with the weights as they are."""
 
 
