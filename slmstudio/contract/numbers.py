@@ -25,6 +25,7 @@ _GROUPED = {
     ".": re.compile(rf"\d{{1,3}}(?:(?P<g>[,'’{_SPACES}])\d{{3}}(?:(?P=g)\d{{3}})*|(?:,\d{{2}})*,\d{{3}})(?:\.\d+)?"),
     ",": re.compile(rf"\d{{1,3}}(?P<g>[.'’{_SPACES}])\d{{3}}(?:(?P=g)\d{{3}})*(?:,\d+)?"),
 }
+_BETWEEN_BLANKS = re.compile(rf"[^{_SPACES}]+")
 _BARE = {".": re.compile(r"\d*\.\d+|\d+"), ",": re.compile(r"\d*,\d+|\d+")}
 
 
@@ -81,10 +82,17 @@ def _cores(text: str, locale: str) -> tuple[tuple[int, int, tuple[Decimal, ...]]
         inside_word = start > 0 and (text[start - 1].isalnum() or text[start - 1] == "_")
         if inside_word and not _GLUED.search(text, max(0, start - 4), start):
             continue  # RM9.90 and USD12 are amounts, A1029 is not
-        values = core_readings(match[0], locale)
-        if values:
-            found.append((start, end, values[:1] if locale else values))
+        for left, right, values in _readable(match[0], locale):
+            found.append((start + left, start + right, values[:1] if locale else values))
     return tuple(found)
+
+
+def _readable(core: str, locale: str) -> list[tuple[int, int, tuple[Decimal, ...]]]:
+    """A run of digits as one number; where it is none, as the numbers between its blanks: columns one blank apart."""
+    if values := core_readings(core, locale):
+        return [(0, len(core), values)]
+    parts = [(part.start(), part.end(), core_readings(part[0], locale)) for part in _BETWEEN_BLANKS.finditer(core)]
+    return [part for part in parts if part[2]] if len(parts) > 1 else []
 
 
 def scan(text: str, locale: str = "") -> list[tuple[int, int, tuple[Decimal, ...]]]:

@@ -10,12 +10,35 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from labeling.services.projects import create_project
+from slmstudio.access import Action, Role, may
 
 OPEN = {"/login/", "/healthz"}
 
+# What each page or request takes; by name, and (name, "post") where sending takes more than looking.
+# A new address must be added here: the walk fails for a name it does not know.
+NEEDS: dict[str | tuple[str, str], Action] = {
+    **dict.fromkeys(
+        ("project", "contract", "contract_preview", "contract_version", "documents", "document", "import_run"),
+        Action.READ,
+    ),
+    **dict.fromkeys(("import_rejects", "datasets", "dataset", "dataset_export"), Action.READ),
+    **dict.fromkeys(("training", "training_run", "training_curves", "training_spec", "training_log"), Action.READ),
+    **dict.fromkeys(("evaluation", "eval_run", "eval_output", "eval_outputs", "comparison"), Action.READ),
+    **dict.fromkeys(("loop_panel", "gates", "gate_report", "gate_verify"), Action.READ),
+    **dict.fromkeys(("label", "label_document", "label_state", "label_next", "label_save"), Action.LABEL),
+    **dict.fromkeys(("label_skip", "label_flag", "label_here", "label_release"), Action.LABEL),
+    **dict.fromkeys(("import", "import_cancel", ("datasets", "post")), Action.CURATE),
+    ("contract", "post"): Action.CONTRACT,
+    **dict.fromkeys(("training_new", "training_lengths", "training_cancel", "eval_new", "eval_cancel"), Action.RUN),
+    "gate_policy": Action.SET_POLICY,
+    "gate_decide": Action.APPROVE,
+}
+# Open to those who may run and to those who may approve; no single action says that.
+EITHER = {"gate_judge": (Action.RUN, Action.APPROVE)}
 
-def addresses(patterns: list[Any], prefix: str = "") -> Iterator[str]:
-    """Every address of the URLconf, with its arguments filled in."""
+
+def addresses(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Name and address of everything in the URLconf, arguments filled in."""
     for pattern in patterns:
         route = prefix + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
@@ -23,19 +46,25 @@ def addresses(patterns: list[Any], prefix: str = "") -> Iterator[str]:
                 yield from addresses(pattern.url_patterns, route)
         elif isinstance(pattern, URLPattern):
             filled = re.sub(r"<slug:slug>|<slug>", "guarded", route)
-            yield "/" + re.sub(r"<(?:\w+:)?\w+>", "1", filled)
+            yield str(pattern.name), "/" + re.sub(r"<(?:\w+:)?\w+>", "1", filled)
 
 
 def all_addresses() -> list[str]:
-    return sorted(set(addresses(get_resolver().url_patterns)))
+    return sorted({address for _, address in addresses(get_resolver().url_patterns)})
+
+
+def in_project() -> list[tuple[str, str]]:
+    return sorted(set(addresses(get_resolver().url_patterns)) - {("", "")}, key=lambda pair: pair[1])
 
 
 @pytest.fixture
 def people(db: None) -> dict[str, Any]:
     users = get_user_model().objects
     owner = users.create_user("owner", password="x")
-    create_project(owner=owner, name="Guarded", slug="guarded", template="invoice")
-    return {"owner": owner, "stranger": users.create_user("stranger", password="x")}
+    members = {users.create_user(role, password="x"): role for role in Role.values if role != Role.OWNER}
+    create_project(owner=owner, name="Guarded", slug="guarded", template="invoice", members=members)
+    stranger = users.create_user("stranger", password="x")
+    return {"owner": owner, "stranger": stranger, **{user.username: user for user in members}}
 
 
 def test_the_walk_sees_the_application() -> None:
@@ -63,3 +92,21 @@ def test_strangers_do_not_learn_that_a_project_exists(people: dict[str, Any], me
         if address.startswith("/p/guarded/"):
             answer = getattr(client, method)(address)
             assert answer.status_code in (404, 405), (address, answer.status_code)
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("role", Role.values)
+def test_each_role_reaches_what_the_table_says_and_nothing_else(
+    people: dict[str, Any], role: str, method: str
+) -> None:
+    client = Client()
+    client.force_login(people[role])
+    for name, address in in_project():
+        if not address.startswith("/p/guarded/"):
+            continue
+        needed = EITHER.get(name) or (NEEDS.get((name, method)) or NEEDS[name],)
+        answer = getattr(client, method)(address)
+        if answer.status_code == 405:
+            continue
+        forbidden = answer.status_code == 403
+        assert forbidden != any(may(role, action) for action in needed), (name, method, answer.status_code)

@@ -9,6 +9,12 @@ from hypothesis import strategies as st
 from slmstudio.contract import numbers
 
 
+def test_columns_one_blank_apart_are_numbers_of_their_own() -> None:
+    text = "Widget 2 10.00 20.00, paid 1 248.50"
+    found = [text[start:end] for start, end, _ in numbers.scan(text)]
+    assert found == ["2", "10.00", "20.00", "1 248.50"]
+
+
 @pytest.mark.parametrize(
     ("text", "locale", "expected"),
     [
