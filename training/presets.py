@@ -49,9 +49,9 @@ def preset(train_rows: int, method: str = "lora") -> Knobs:
     """The knobs for a training split of this size.
 
     Few documents need small batches and more passes, or the run ends after a handful of steps; many need fewer passes.
-    Full fine-tuning moves every weight, so its steps are five times smaller than an adapter's.
+    Full fine-tuning moves every weight, so its steps are ten times smaller than an adapter's.
     """
-    sizes = ((60, 4, 6.0), (400, 4, 4.0), (2000, 8, 3.0))
+    sizes = ((60, 2, 6.0), (400, 4, 3.0), (2000, 8, 3.0))
     batch, epochs = next(((batch, epochs) for limit, batch, epochs in sizes if train_rows <= limit), (16, 2.0))
     knobs = with_effective_batch(Knobs(epochs=epochs), batch)
     return replace(knobs, method="full", learning_rate=1e-4) if method == "full" else knobs

@@ -83,7 +83,7 @@ class RunSpec:
     max_length: int = 1024
     batch_size: int = 8
     accumulation: int = 1
-    learning_rate: float = 5.0e-4
+    learning_rate: float = 1.0e-3
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_ratio: float = 0.05
     epochs: float = 3.0

@@ -59,8 +59,9 @@ def _serve(port: int, *, dev: bool, loop: bool) -> int:
                 before_start=lambda: need_port(HOST, port),
             ),
             Program("worker", (*manage, "rqworker", "default", "--with-scheduler"), patience=3.0),
-            # A training is not waited for: it resumes from its checkpoint.
+            # A training is not waited for: the next start puts what was interrupted back into the queue.
             Program("gpu", (*manage, "rqworker", "gpu"), patience=1.0),
+            Program("sweep", (*manage, "sweep", "--every", "30"), patience=1.0),
         ],
         cwd=ROOT,
         env=variables,

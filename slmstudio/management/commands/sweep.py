@@ -1,8 +1,11 @@
-"""``manage.py sweep``: ends runs whose worker has gone. Meant to be called every minute."""
+"""``manage.py sweep``: ends runs whose worker has gone. Once, for cron or a timer, or with ``--every`` until stopped."""
 
+import time
+from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.db import OperationalError, close_old_connections
 
 from slmstudio.sweep import sweep_lost
 
@@ -12,9 +15,24 @@ class Command(BaseCommand):
 
     help = __doc__ or ""
 
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--every", type=int, metavar="SECONDS", help="go on, sweeping this often")
+
     def handle(self, *args: Any, **options: Any) -> None:
+        if not options["every"]:
+            if not self._sweep():
+                self.stdout.write("no run is lost")
+            return
+        while True:
+            try:
+                self._sweep()
+            except OperationalError as error:
+                self.stderr.write(f"The database does not answer: {error}".strip())
+                close_old_connections()
+            time.sleep(max(1, options["every"]))
+
+    def _sweep(self) -> int:
         ended = sweep_lost()
         for run in ended:
             self.stdout.write(f"{run._meta.verbose_name} {run.pk} {run.get_status_display()}: its worker has gone")
-        if not ended:
-            self.stdout.write("no run is lost")
+        return len(ended)
