@@ -11,6 +11,8 @@ class EvaluationConfig(AppConfig):
     def ready(self) -> None:
         from evaluation import panels  # noqa: F401
         from evaluation.services.evals import tell_loop
-        from slmstudio.sweep import when_swept
+        from evaluation.services.loop import advance_live
+        from slmstudio.sweep import after_each_sweep, when_swept
 
         when_swept("evaluation.EvalRun", tell_loop)
+        after_each_sweep(advance_live)

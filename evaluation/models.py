@@ -299,8 +299,6 @@ class LoopRun(BackgroundRun):
     It owns no job of its own: each stage that ends asks it to go on (``evaluation.services.loop.advance``).
     """
 
-    job_name = "evaluation.jobs.advance_loop"
-
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="loops")
     dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="loops")
     training_run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="loops")

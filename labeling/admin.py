@@ -19,7 +19,8 @@ class ProjectAdmin(admin.ModelAdmin):
 
     list_display = ["name", "slug", "template", "created_at"]
     search_fields = ["name", "slug"]
-    readonly_fields = ["template", "created_at"]
+    # Review has no pages yet: with it required, nothing would ever become gold.
+    readonly_fields = ["template", "review_required", "created_at"]
     inlines = [MembershipInline]
 
     def has_add_permission(self, request: object) -> bool:

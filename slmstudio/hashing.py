@@ -28,9 +28,7 @@ def folder_manifest(folder: Path | str) -> list[FileEntry]:
     """Every file below ``folder``, sorted by path."""
     root = Path(folder)
     files = sorted((p for p in root.rglob("*") if p.is_file()), key=lambda p: p.relative_to(root).as_posix())
-    return [
-        FileEntry(path=p.relative_to(root).as_posix(), size=p.stat().st_size, sha256=sha256_file(p)) for p in files
-    ]
+    return [FileEntry(path=p.relative_to(root).as_posix(), size=p.stat().st_size, sha256=sha256_file(p)) for p in files]
 
 
 def manifest_hash(manifest: list[FileEntry]) -> str:

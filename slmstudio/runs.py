@@ -5,6 +5,7 @@ conditional UPDATE, so that a job delivered twice does its work once. While it r
 heart stopped. Every transition below is one UPDATE guarded by the state it starts from.
 """
 
+import logging
 import uuid
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
@@ -13,6 +14,9 @@ import django_rq
 from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
 
 
 class Status(models.TextChoices):
@@ -48,8 +52,8 @@ class RunQuerySet(models.QuerySet["BackgroundRun"]):
 class BackgroundRun(models.Model):
     """Status, progress, heartbeat, error and job of a piece of background work."""
 
-    #: dotted name of the job function, called with the row's id; each subclass sets both
-    job_name: ClassVar[str]
+    #: dotted name of the job function, called with the row's id; "" for a run that consists of other runs
+    job_name: ClassVar[str] = ""
     queue_name: ClassVar[str] = "default"
 
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED, db_index=True)
@@ -116,9 +120,19 @@ class BackgroundRun(models.Model):
         return changed
 
     def enqueue(self) -> None:
-        """Queues the job after commit. At most once: a lost job is found by the sweep, never retried by the queue."""
+        """Queues the job after commit. The queue never retries it; a job that got lost is queued again by the sweep.
+
+        A queue that does not answer is no reason to lose the run: its row waits, and the sweep brings it to the queue.
+        """
         name, queue, job_id, pk = self.job_name, self.queue_name, str(self.job_id), self.pk
-        transaction.on_commit(lambda: django_rq.get_queue(queue).enqueue(name, pk, job_id=job_id, result_ttl=86_400))
+
+        def put() -> None:
+            try:
+                django_rq.get_queue(queue).enqueue(name, pk, job_id=job_id, result_ttl=86_400)
+            except RedisError:
+                logger.exception("the queue %s does not answer; %s %s waits for the sweep", queue, name, pk)
+
+        transaction.on_commit(put)
 
     def claim(self) -> bool:
         """QUEUED -> RUNNING. False: somebody else has it, or it was cancelled."""

@@ -12,7 +12,7 @@ from slmstudio import env
 from slmstudio.database import database_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-HOME = Path(env.str("SLM_HOME", default=str(BASE_DIR / "var"))).resolve()
+HOME = Path(env.str("SLM_HOME", default=str(BASE_DIR / "var"))).expanduser().resolve()
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or env.secret_file(HOME / "secret-key")

@@ -2,14 +2,21 @@
 
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
+import django_rq
 from django.apps import apps
 from django.conf import settings
 from django.utils import timezone
+from redis.exceptions import RedisError
+from rq.job import JobStatus
 
 from slmstudio.runs import BackgroundRun, Status
 
+_FORGOTTEN_AFTER_SECONDS = 60
+_WAITING = (JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.SCHEDULED)
+_always: list[Callable[[], object]] = []
 _after: dict[str, list[Callable[[Any], object]]] = {}
 
 
@@ -20,6 +27,12 @@ def when_swept(model: str, do: Callable[[Any], object]) -> None:
         calls.append(do)
 
 
+def after_each_sweep(do: Callable[[], object]) -> None:
+    """Registers what is to be looked at after every sweep, such as runs that consist of other runs."""
+    if do not in _always:
+        _always.append(do)
+
+
 def run_models() -> list[type[BackgroundRun]]:
     """Every kind of background run of the installed apps."""
     return [model for model in apps.get_models() if issubclass(model, BackgroundRun)]
@@ -28,9 +41,11 @@ def run_models() -> list[type[BackgroundRun]]:
 def sweep_lost() -> list[BackgroundRun]:
     """Fails every lost run with a sentence, or cancels it where that was asked for; returns the runs it ended.
 
-    Safe to call at any time and by several at once: each run is ended by one guarded UPDATE. A run that has no process
-    of its own has no heart, and queued runs wait in the queue: both are left alone.
+    Queued runs whose job is no longer in the queue (it did not answer, or forgot) are queued again. Safe to call at any
+    time and by several at once: each run is moved by one guarded UPDATE. A run that has no process of its own has no
+    heart and is left alone.
     """
+    requeue_forgotten()
     now = timezone.now()
     limit = settings.RUN_LOST_AFTER_SECONDS
     sentence = (
@@ -49,9 +64,41 @@ def sweep_lost() -> list[BackgroundRun]:
             if mine.update(**changes, stage="", finished_at=now) == 1:
                 run.refresh_from_db()
                 ended.append(run)
-                for do in _after.get(model._meta.label_lower, []):
-                    do(run)
+                _tell(run)
+    for look in _always:
+        look()
     return ended
+
+
+def _tell(run: BackgroundRun) -> None:
+    for do in _after.get(run._meta.label_lower, []):
+        do(run)
+
+
+def requeue_forgotten() -> list[BackgroundRun]:
+    """Queues again what has been queued for a minute by its row and is not in the queue; returns those runs."""
+    again: list[BackgroundRun] = []
+    for model in run_models():
+        old = timezone.now() - timedelta(seconds=_FORGOTTEN_AFTER_SECONDS)
+        for run in model.objects.filter(status=Status.QUEUED, created_at__lt=old):
+            try:
+                if _in_queue(run):
+                    continue
+            except RedisError:
+                return again
+            waiting = model.objects.filter(pk=run.pk, status=Status.QUEUED, job_id=run.job_id)
+            run.job_id = uuid.uuid4()
+            if waiting.update(job_id=run.job_id) == 1:
+                run.enqueue()
+                again.append(run)
+    return again
+
+
+def _in_queue(run: BackgroundRun) -> bool:
+    """Whether the run's job waits or is at work; a job that ended without claiming its run is as good as lost."""
+    queue = django_rq.get_queue(run.queue_name)
+    job = queue.fetch_job(str(run.job_id))
+    return job is not None and job.get_status() in _WAITING
 
 
 def requeue_interrupted() -> list[BackgroundRun]:
@@ -73,4 +120,6 @@ def requeue_interrupted() -> list[BackgroundRun]:
                 if run.status == Status.QUEUED:
                     run.enqueue()
                     again.append(run)
+                else:
+                    _tell(run)
     return again

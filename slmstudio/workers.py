@@ -1,25 +1,53 @@
 """Workers for a command that needs the queue to be worked: those that run already, or some of its own."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import django_rq
+import psutil
 from django.conf import settings
 from rq import Worker
 
 
 def listening() -> set[str]:
     """Names of the queues that a live worker listens to."""
-    connection = django_rq.get_connection("default")
-    return {name for worker in Worker.all(connection=connection) for name in worker.queue_names()}
+    workers = Worker.all(connection=django_rq.get_connection("default"))
+    return {name for worker in workers if not _is_gone(worker) for name in worker.queue_names()}
+
+
+def _is_gone(worker: Worker) -> bool:
+    """A worker of this machine that was killed stays registered for minutes; its process tells."""
+    return worker.hostname == socket.gethostname() and not (worker.pid and psutil.pid_exists(worker.pid))
+
+
+class WorkerGone(RuntimeError):
+    """A worker that was started for a command has ended."""
+
+
+class Started:
+    """The workers that a command started, by queue."""
+
+    def __init__(self) -> None:
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def check(self) -> None:
+        """Raises WorkerGone where one of them has ended."""
+        for queue, process in self.processes.items():
+            if process.poll() is not None:
+                raise WorkerGone(
+                    f"The worker of the queue {queue} ended with code {process.returncode}. "
+                    f"Start one by hand to see why: manage.py rqworker {queue}"
+                )
 
 
 @contextmanager
-def working(queues: list[str], *, say: Callable[[str], None]) -> Iterator[None]:
+def working(queues: list[str], *, say: Callable[[str], None]) -> Iterator[Started]:
     """Makes sure that each queue is worked while the block runs, and ends the workers it had to start."""
     missing = [name for name in queues if name not in listening()]
+    started = Started()
     with ExitStack() as stack:
         for name in missing:
             say(f"no worker listens to the queue {name}; starting one for this command")
@@ -30,8 +58,9 @@ def working(queues: list[str], *, say: Callable[[str], None]) -> Iterator[None]:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl+C reaches this command, which then ends its workers in order
             )
+            started.processes[name] = process
             stack.callback(_end, process)
-        yield
+        yield started
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

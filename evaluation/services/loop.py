@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from evaluation.gates import GateError
 from evaluation.models import EvalRun, LoopRun
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.evals import start_evaluation
@@ -18,7 +19,7 @@ from labeling.models import DatasetVersion, Project, Split
 from slmstudio.runs import BackgroundRun, Status
 from training.models import BaseModel
 from training.presets import Knobs
-from training.services.runs import start_training
+from training.services.runs import Refused, start_training
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ def advance(pk: int) -> LoopRun | None:
         if broken:
             first = broken[0]
             loop.fail(f"The {first.name} {first.run.get_status_display()}: {first.run.error or 'by request'}")
+            _cancel_stages(parts)
             return loop
         open_parts = [part for part in parts if part.run.status != Status.DONE]
         if open_parts:
@@ -143,8 +145,30 @@ def advance(pk: int) -> LoopRun | None:
         return loop
 
 
+def advance_live() -> None:
+    """Looks at every live loop: what ended without saying so, because its worker died, is noticed here."""
+    for pk in LoopRun.objects.live().values_list("pk", flat=True):
+        advance(pk)
+
+
+def abandon(loop: LoopRun) -> None:
+    """Ends a loop that nobody waits for any more, and the stages that have not ended."""
+    loop.fail("It was stopped before its end.")
+    _cancel_stages(stages(loop))
+
+
+def _cancel_stages(parts: list[Stage]) -> None:
+    for part in parts:
+        part.run.cancel()
+
+
 def _conclude(loop: LoopRun) -> None:
-    """Compares and judges; both are idempotent by their own unique rows."""
-    comparison = compare_runs(a=loop.base, b=loop.tuned)
-    report = make_report(eval_run=loop.tuned, baseline=loop.base, user=loop.created_by)
+    """Compares and judges; both are idempotent by their own unique rows. What cannot be judged ends the loop."""
+    try:
+        with transaction.atomic():
+            comparison = compare_runs(a=loop.base, b=loop.tuned)
+            report = make_report(eval_run=loop.tuned, baseline=loop.base, user=loop.created_by)
+    except (Refused, GateError) as error:
+        loop.fail(f"Everything ran, but it cannot be judged: {error}")
+        return
     loop.finish(progress_done=loop.progress_total, comparison=comparison, gate_report=report)

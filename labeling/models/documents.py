@@ -38,15 +38,6 @@ class Origin(models.TextChoices):
 class DocumentQuerySet(models.QuerySet["Document"]):
     """Named reads of documents."""
 
-    def for_queue(self, user: Any) -> Self:
-        """What waits for a person to label: their own unfinished first, then what nobody holds."""
-        free = (
-            models.Q(locked_until__isnull=True) | models.Q(locked_until__lt=timezone.now()) | models.Q(locked_by=user)
-        )
-        return self.filter(
-            free, state__in=[DocumentState.NEW, DocumentState.IN_PROGRESS, DocumentState.REJECTED]
-        ).order_by("pk")
-
     def counts_by_state(self) -> dict[str, int]:
         """How many documents are in each state that occurs."""
         rows = self.values_list("state").annotate(count=models.Count("pk")).order_by()

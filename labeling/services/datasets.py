@@ -113,6 +113,12 @@ def freeze(
     entries, candidates, unfit = _collect(project, version.pk, compiled)
     if not entries:
         raise Refused("form", _nothing(unfit))
+    if not any(candidate.holdout for candidate in candidates):
+        waiting = Document.objects.filter(project=project, holdout=True).count()
+        if waiting:
+            raise Refused(
+                "form", f"{waiting:,} documents are held out, and none of them has a label that fits. Label them first."
+            )
     plan = splits.plan(candidates, seed=seed, validation_share=validation_share, holdout_share=holdout_share)
     if splits.TRAIN not in plan.split.values():
         raise Refused("form", "Everything that is labelled is held out, so nothing is left to train on. Label more.")

@@ -71,7 +71,6 @@ class _Import:
     """What is the same for every row of one import."""
 
     project: Project
-    schema_version: SchemaVersion
     source: str
     as_holdout: bool
     synthetic: bool
@@ -98,21 +97,24 @@ def import_rows(
     ``progress`` is called after every batch and stops the import by returning False. ``on_reject`` is called for every
     rejected row with its original line.
     """
-    task = _Import(project, project.schema_version, source[:200], as_holdout, synthetic, user)
-    compiled = task.schema_version.compiled
+    task = _Import(project, source[:200], as_holdout, synthetic, user)
     result = ImportResult()
 
     for batch in _batches(rows):
         good: list[Row] = []
         bad: list[tuple[Reject, str]] = []
-        for parsed in batch:
-            try:
-                good.append(judge(parsed, compiled))
-            except RowError as error:
-                bad.append((Reject(parsed.number, shown_id(parsed.data), str(error)), parsed.raw))
         with transaction.atomic():
+            # One batch, freeze or change of schema at a time; rows that only point at the project do not wait. So gold
+            # is judged by the schema it is stored under, and a new schema sees every label written before it.
+            Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+            version = project.schema_version
+            for parsed in batch:
+                try:
+                    good.append(judge(parsed, version.compiled))
+                except RowError as error:
+                    bad.append((Reject(parsed.number, shown_id(parsed.data), str(error)), parsed.raw))
             fresh, duplicates, clashes = _sort_out(project, good)
-            result.with_gold += _write(task, fresh)
+            result.with_gold += _write(task, version, fresh)
         for row in clashes:
             reason = f"the id {row.external_id} is taken by a document with another text"
             bad.append((Reject(row.number, row.external_id, reason), row.raw))
@@ -146,8 +148,6 @@ def _batches(rows: Iterable[ParsedRow]) -> Iterator[list[ParsedRow]]:
 
 def _sort_out(project: Project, rows: list[Row]) -> tuple[list[Row], int, list[Row]]:
     """New rows, the number of those whose text is there already, and those whose id belongs to another text."""
-    # One batch or freeze of a project at a time; rows that only point at the project do not wait.
-    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     documents = Document.objects.filter(project=project)
     texts = set(documents.filter(sha256__in=[row.sha256 for row in rows]).values_list("sha256", flat=True))
     ids = set(documents.filter(external_id__in=[row.external_id for row in rows]).values_list("external_id", flat=True))
@@ -166,7 +166,7 @@ def _sort_out(project: Project, rows: list[Row]) -> tuple[list[Row], int, list[R
     return fresh, duplicates, clashes
 
 
-def _write(task: _Import, rows: list[Row]) -> int:
+def _write(task: _Import, version: SchemaVersion, rows: list[Row]) -> int:
     """Documents, and annotation, revision and gold for those that have it. The number of those."""
     documents = Document.objects.bulk_create(
         Document(
@@ -187,7 +187,7 @@ def _write(task: _Import, rows: list[Row]) -> int:
     annotations = Annotation.objects.bulk_create(
         Annotation(
             document=document,
-            schema_version=task.schema_version,
+            schema_version=version,
             value=gold,
             valid=True,
             submitted=True,
@@ -209,7 +209,7 @@ def _write(task: _Import, rows: list[Row]) -> int:
     Gold.objects.bulk_create(
         Gold(
             document=document,
-            schema_version=task.schema_version,
+            schema_version=version,
             revision=revision,
             origin=task.origin,
         )

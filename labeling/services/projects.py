@@ -162,6 +162,7 @@ def save_contract(
     Raises:
         ContractError: with a sentence per field; nothing was saved then.
     """
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # no import batch or freeze meanwhile
     contract = Contract.objects.select_for_update().get(project=project)
     errors: dict[str, str] = {}
     if seen and seen != stamp(contract):

@@ -18,6 +18,7 @@ from slmstudio.contract.structure import Field
 MAX_SPANS = 50
 _SHORTEST_OCR = 3
 _FEWEST_WORDS = 4
+_MOST_WORDS = 200
 
 # Characters that OCR takes for one another, each mapped to one of its group, after case folding.
 _CONFUSED = str.maketrans("oqli|!sbzg", "0011115826")
@@ -86,7 +87,7 @@ class _Letters:
             start = self.letters.find(needle, start + 1)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)  # a text of 1 MB takes tens of MB here
 def _letters(text: str, confused: bool) -> _Letters:
     return _Letters(text, _OCR if confused else _PLAIN)
 
@@ -100,8 +101,8 @@ def _find_text(value: str, text: str) -> list[tuple[int, int]]:
             hits = list(_letters(text, confused).occurrences(needle))
             if value.isdigit():  # 12 is not 1.2
                 hits = [(start, end) for start, end in hits if not _MARK.search(text, start, end)]
-    words = value.split()
-    return hits if hits or len(words) < _FEWEST_WORDS else _pieces(words, _letters(text, False))
+    words = value.split(maxsplit=_MOST_WORDS)
+    return hits if hits or not _FEWEST_WORDS <= len(words) <= _MOST_WORDS else _pieces(words, _letters(text, False))
 
 
 def _verbatim(value: str, text: str) -> Iterator[tuple[int, int]]:

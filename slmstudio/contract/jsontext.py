@@ -119,6 +119,8 @@ def _check_string(text: str, position: int, token: str) -> str | None:
     if len(token) < 2 or token[-1] != '"':
         return None  # never closed: the parser says so
     if "\\" not in token:
+        if "\0" in token:
+            raise _error(text, position, "a text may not contain the NUL character")
         return token[1:-1]
     try:
         value = json.loads(token, strict=False)

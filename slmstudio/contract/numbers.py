@@ -78,7 +78,7 @@ def _cores(text: str, locale: str) -> tuple[tuple[int, int, tuple[Decimal, ...]]
     """Every run of digits in a text that is a number, as (start, end, readings) without sign or currency."""
     found = []
     for match in _CORE.finditer(text):
-        start, end = match.span()
+        start = match.start()
         inside_word = start > 0 and (text[start - 1].isalnum() or text[start - 1] == "_")
         if inside_word and not _GLUED.search(text, max(0, start - 4), start):
             continue  # RM9.90 and USD12 are amounts, A1029 is not

@@ -152,6 +152,8 @@ def _check_keywords(root: dict[str, Any]) -> None:
     """Keywords, formats, patterns and x-slm of every subschema, then the draft's own rules."""
     stack: list[tuple[tuple[Any, ...], Any]] = [((), root)]
     count = 0
+    unevaluated: tuple[Any, ...] | None = None
+    by_pattern = False
     while stack:
         steps, schema = stack.pop()
         count += 1
@@ -162,7 +164,14 @@ def _check_keywords(root: dict[str, Any]) -> None:
         if not isinstance(schema, dict):
             raise SchemaError(_dotted(steps), "a schema here must be an object, true or false")
         _check_one(steps, schema)
+        if "unevaluatedProperties" in schema:
+            unevaluated = steps
+        by_pattern = by_pattern or "patternProperties" in schema
         stack.extend((steps + inner, value) for inner, value in subschemas(schema))
+    if unevaluated is not None and by_pattern:
+        # The validator follows the patterns of these two together with an engine that can take for ever.
+        where = _dotted((*unevaluated, "unevaluatedProperties"))
+        raise SchemaError(where, "does not go together with patternProperties; use additionalProperties")
 
 
 def _check_one(steps: tuple[Any, ...], schema: dict[str, Any]) -> None:

@@ -267,7 +267,10 @@ class _Judge:
 def _invalid(compiled: CompiledSchema, gold: Any, problem: Problem, parsed: Any, valid_json: bool) -> DocumentScore:
     error = {"length": "truncated", "error": "no_output"}.get(problem.rule, "format")
     fields = tuple(
-        FieldOutcome(leaf.path, leaf.field.pattern, Outcome.UNSCORABLE, leaf.gold, None, error)
+        # Nothing was said, so a field that gold leaves empty is absent on both sides.
+        FieldOutcome(leaf.path, leaf.field.pattern, Outcome.BOTH_ABSENT, None, None)
+        if leaf.gold is None
+        else FieldOutcome(leaf.path, leaf.field.pattern, Outcome.UNSCORABLE, leaf.gold, None, error)
         for leaf in _pair(compiled.root, gold, None, "", "")
     )
     return DocumentScore(valid_json, False, False, False, False, None, parsed, fields, (problem,))

@@ -62,7 +62,7 @@ def milliseconds(value: float | None) -> str:
 
 @register.filter
 def ago(moment: datetime | None) -> SafeString | str:
-    """"3 minutes ago" with the exact time on hover."""
+    """ "3 minutes ago" with the exact time on hover."""
     if moment is None:
         return "–"
     since = timesince(moment, depth=1)

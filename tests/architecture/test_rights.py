@@ -96,9 +96,7 @@ def test_strangers_do_not_learn_that_a_project_exists(people: dict[str, Any], me
 
 @pytest.mark.parametrize("method", ["get", "post"])
 @pytest.mark.parametrize("role", Role.values)
-def test_each_role_reaches_what_the_table_says_and_nothing_else(
-    people: dict[str, Any], role: str, method: str
-) -> None:
+def test_each_role_reaches_what_the_table_says_and_nothing_else(people: dict[str, Any], role: str, method: str) -> None:
     client = Client()
     client.force_login(people[role])
     for name, address in in_project():

@@ -146,7 +146,7 @@ def _recount(run: EvalRun) -> tuple[int, int]:
         output = json.loads(row.raw) if row.valid else {}
         for field in FIELDS:
             gold, said = row.gold.get(field), output.get(field)
-            if row.valid and gold is None and said is None:
+            if gold is None and said is None:
                 continue
             total += 1
             right += row.valid and str(gold) == str(said)

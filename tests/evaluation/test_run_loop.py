@@ -81,7 +81,7 @@ def _recount(figures: dict[str, Any], path: Path) -> None:
         output = row["output"] if row["valid"] else {}
         for field in FIELDS:
             gold, said = row["gold"].get(field), output.get(field)
-            if row["valid"] and gold is None and said is None:
+            if gold is None and said is None:
                 continue
             total += 1
             right += row["valid"] and gold == said

@@ -1,7 +1,6 @@
 """``manage.py run_loop``: the whole loop without a browser, through the same services and the same queue."""
 
 import json
-import random
 import sys
 import tempfile
 import time
@@ -18,17 +17,20 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.text import slugify
 
-from evaluation.services.loop import advance, stages, start_loop
+from evaluation.loop_rows import Line, RowsError, choose_rows
+from evaluation.services.loop import abandon, advance, stages, start_loop
 from evaluation.services.loop_report import loop_report, write_outputs
 from labeling.models import DatasetVersion, Project
 from labeling.services.datasets import Refused as DatasetRefused
 from labeling.services.datasets import freeze
+from labeling.services.importing import Refused as ImportRefused
 from labeling.services.importing import start_import
-from labeling.services.projects import create_project
+from labeling.services.projects import ProjectError, create_project
 from slmstudio.runs import BackgroundRun, Status
 from slmstudio.stack.environment import database_is_embedded
+from slmstudio.sweep import sweep_lost
 from slmstudio.templatetags.studio import milliseconds, percent
-from slmstudio.workers import working
+from slmstudio.workers import Started, WorkerGone, working
 from training.models import BaseModel
 from training.services.base_models import find_base_model, prepare, sync_catalogue
 from training.services.runs import Refused, fitting_knobs, measure_lengths
@@ -40,6 +42,7 @@ class Command(BaseCommand):
     """Import, freeze, benchmark, fine-tune, evaluate, compare, gate, report."""
 
     help = __doc__ or ""
+    workers: Started
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--template", required=True, help="a template of the catalogue, e.g. receipt")
@@ -61,9 +64,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self._tables()
         try:
-            with working(["default", "gpu"], say=self._say):
+            with working(["default", "gpu"], say=self._say) as self.workers:
                 self._run(options)
-        except (Refused, DatasetRefused) as refusal:
+        except (Refused, DatasetRefused, ImportRefused, ProjectError, RowsError, WorkerGone) as refusal:
             raise CommandError(str(refusal)) from refusal
 
     def _tables(self) -> None:
@@ -78,12 +81,13 @@ class Command(BaseCommand):
     def _run(self, options: dict[str, Any]) -> None:
         sync_catalogue()
         base_model = find_base_model(options["base_model"])
-        train, holdout = _choose_rows(options)
+        names = ("train", "holdout", "holdout_share", "max_train", "max_holdout", "seed")
+        train, holdout = choose_rows(**{name: options[name] for name in names})
+        _make_writable(options)
         project, owner = self._project(options)
         # The hold-out first: a training row with the same text is then the duplicate, never the other way round.
         imports = {
-            name: self._import(project, owner, rows, name)
-            for name, rows in (("holdout", holdout), ("train", train))
+            name: self._import(project, owner, rows, name) for name, rows in (("holdout", holdout), ("train", train))
         }
         if not base_model.ready:
             self._say(f"preparing {base_model} (once)")
@@ -93,10 +97,13 @@ class Command(BaseCommand):
         )
         self._say(f"frozen {dataset}: {dataset.counts}")
         loop = self._start(project, owner, dataset, base_model, options)
-        self._watch(loop)
+        try:
+            self._watch(loop)
+        except BaseException:
+            abandon(loop)
+            raise
         report = {"project": project.slug, "imports": imports, **loop_report(loop)}
         if options["report"]:
-            options["report"].parent.mkdir(parents=True, exist_ok=True)
             options["report"].write_text(json.dumps(report, indent=2, default=float) + "\n")
             self._say(f"report: {options['report']}")
         if options["outputs"]:
@@ -117,9 +124,9 @@ class Command(BaseCommand):
         name = f"Loop on {options['template']} {count}"
         return create_project(owner=owner, name=name, slug=slug, template=options["template"]), owner
 
-    def _import(self, project: Project, owner: Any, lines: list[bytes], name: str) -> dict[str, Any]:
+    def _import(self, project: Project, owner: Any, lines: list[Line], name: str) -> dict[str, Any]:
         with tempfile.NamedTemporaryFile(suffix=f"-{name}.jsonl") as file:
-            file.write(b"".join(line.rstrip(b"\r\n") + b"\n" for line in lines))
+            file.write(b"".join(line.data + b"\n" for line in lines))
             file.flush()
             file.seek(0)
             upload: File[Any] = File(file, name=f"{name}.jsonl")
@@ -127,9 +134,11 @@ class Command(BaseCommand):
         self._wait(run, f"import of {name}")
         result = {"imported": run.imported, "duplicates": run.duplicates, "rejected": run.rejected}
         self._say(f"import of {name}: {result}")
-        for reject in run.rejects:
+        # The import counted the lines that were drawn; people know the lines of their file.
+        rejects = [{**reject, "row": lines[reject["row"] - 1].number} for reject in run.rejects]
+        for reject in rejects:
             self._say(f"  row {reject['row']} rejected: {reject['reason']}")
-        return {**result, "rejects": run.rejects}
+        return {**result, "rejects": rejects}
 
     def _start(
         self, project: Project, owner: Any, dataset: DatasetVersion, base_model: BaseModel, options: dict[str, Any]
@@ -151,7 +160,7 @@ class Command(BaseCommand):
 
     def _wait(self, run: BackgroundRun, name: str) -> None:
         while run.is_live:
-            time.sleep(POLL_SECONDS / 2)
+            self._tick()
             run.refresh_from_db()
         if run.status != Status.DONE:
             raise CommandError(f"The {name} {run.get_status_display()}: {run.error}")
@@ -173,9 +182,15 @@ class Command(BaseCommand):
                 shown = line
             if not loop.is_live:
                 break
-            time.sleep(POLL_SECONDS)
+            self._tick()
         if loop.status != Status.DONE:
             raise CommandError(loop.error)
+
+    def _tick(self) -> None:
+        """Waits a little; ends runs whose worker has gone, and stops where nobody works the queue any more."""
+        time.sleep(POLL_SECONDS)
+        self.workers.check()
+        sweep_lost()
 
     def _summary(self, report: dict[str, Any]) -> None:
         for name in ("base", "tuned", "base_free", "tuned_free"):
@@ -194,26 +209,14 @@ class Command(BaseCommand):
         sys.stdout.flush()
 
 
-def _choose_rows(options: dict[str, Any]) -> tuple[list[bytes], list[bytes]]:
-    """Lines for training and hold-out, drawn by the seed from the file or files, verbatim."""
-    rng = random.Random(options["seed"])
-    train = _lines(options["train"])
-    if options["holdout"]:
-        holdout = _lines(options["holdout"])
-        rng.shuffle(holdout)
-    else:
-        rng.shuffle(train)
-        count = round(len(train) * options["holdout_share"])
-        train, holdout = train[count:], train[:count]
-    rng.shuffle(train)
-    return train[: options["max_train"]], holdout[: options["max_holdout"]]
-
-
-def _lines(path: Path) -> list[bytes]:
+def _make_writable(options: dict[str, Any]) -> None:
+    """Makes the folders of the results, so that a path that cannot be written is known before the work."""
+    report, outputs = options["report"], options["outputs"]
     try:
-        lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+        if outputs:
+            outputs.mkdir(parents=True, exist_ok=True)
+        if report:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            report.touch()
     except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror}.") from error
-    if not lines:
-        raise CommandError(f"{path} is empty.")
-    return lines
+        raise CommandError(f"{error.filename} cannot be written: {error.strerror}.") from error

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from evaluation.models import LoopRun
 from evaluation.services.loop import start_loop
@@ -31,6 +31,7 @@ from training.services.base_models import find_base_model, prepare, sync_catalog
 from training.services.runs import fitting_knobs, measure_lengths
 
 SLUG = "invoices"
+OWNER = "demo-owner"
 DOCUMENTS = 240
 WAITING = 40
 SEED = 17
@@ -69,11 +70,15 @@ class Command(BaseCommand):
             password = json.loads(path.read_text())["password"]
         else:
             password = f"demo-{secrets.token_hex(3)}"
-            path.touch(mode=0o600)
-            path.write_text(json.dumps({"people": list(PEOPLE), "password": password}))
+            draft = path.with_suffix(".draft")
+            draft.touch(mode=0o600)
+            draft.write_text(json.dumps({"people": list(PEOPLE), "password": password}))
+            draft.rename(path)
         people = {}
         for name in PEOPLE:
-            user, _ = get_user_model().objects.get_or_create(username=name)
+            user, made = get_user_model().objects.get_or_create(username=name)
+            if not made and not user.memberships.filter(project__slug=SLUG).exists() and user.has_usable_password():
+                raise CommandError(f"The database has a {name} of its own. Run the demo on a database of its own.")
             if not user.check_password(password):
                 user.set_password(password)
                 user.save(update_fields=["password"])
@@ -82,8 +87,10 @@ class Command(BaseCommand):
 
     def _project(self, people: dict[str, Any]) -> Project:
         project = Project.objects.filter(slug=SLUG).first()
+        if project is not None and not project.memberships.filter(user__username=OWNER, role=Role.OWNER).exists():
+            raise CommandError(f"The database has a project {SLUG} of its own. Run the demo on a database of its own.")
         if project is None:
-            owner, made = get_user_model().objects.get_or_create(username="owner")
+            owner, made = get_user_model().objects.get_or_create(username=OWNER)
             if made:
                 owner.set_unusable_password()
                 owner.save(update_fields=["password"])
@@ -117,9 +124,7 @@ class Command(BaseCommand):
             self._note(f"The loop was not queued: {report.error or report.get_status_display()}")
             return
         knobs = fitting_knobs(dataset=dataset, base_model=base_model)
-        start_loop(
-            project=project, user=engineer, dataset=dataset, base_model=base_model, knobs=knobs, name="demo"
-        )
+        start_loop(project=project, user=engineer, dataset=dataset, base_model=base_model, knobs=knobs, name="demo")
         self._note("queued: benchmark of the base model, fine-tuning, evaluation, comparison, gates")
 
 

@@ -1,4 +1,4 @@
-"""``manage.py sweep``: ends runs whose worker has gone. Once, for cron or a timer, or with ``--every`` until stopped."""
+"""``manage.py sweep``: ends runs whose worker has gone. Once, for a timer, or with ``--every`` until stopped."""
 
 import time
 from argparse import ArgumentParser
