@@ -8,7 +8,7 @@ from typing import Any
 
 import django_rq
 
-from evaluation.models import EvalRun
+from evaluation.models import EvalOutput, EvalRun
 from evaluation.services import evals, outputs, subjects
 from slmstudio import artifacts
 from slmstudio.runs import Status
@@ -49,6 +49,8 @@ def _evaluate(run: EvalRun) -> None:
     subjects.check_files(run)
     spec = subjects.write_spec(run)
     run.record(stage="loading the model")
+    # What an attempt that was cut off had stored: a run's outputs are all of one attempt.
+    EvalOutput.objects.filter(eval_run=run).delete()
     store = outputs.Store(run)
     facts: dict[str, Any] = {}
 

@@ -29,8 +29,9 @@ class EvalSpec:
     """One model over the documents of one split.
 
     ``mode``: free, or constrained by the schema's grammar. ``max_new_tokens: auto`` is
-    ``ceil(1.5 * longest completion of the train split) + 16`` tokens, and when constrained at least
-    ``min(output bound in characters, 768)``. ``outputs`` is the JSON lines file that is written.
+    ``max(ceil(1.5 * 1.5 * longest completion of the train split), 64) + 16`` tokens, and when constrained at least
+    ``min(output bound in characters, 2048)``, as far as the model's context goes. ``outputs`` is the JSON lines file
+    that is written.
     """
 
     model: ModelRef

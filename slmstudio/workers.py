@@ -10,6 +10,7 @@ import django_rq
 import psutil
 from django.conf import settings
 from rq import Worker
+from rq.worker import BaseWorker
 
 
 def listening() -> set[str]:
@@ -18,7 +19,7 @@ def listening() -> set[str]:
     return {name for worker in workers if not _is_gone(worker) for name in worker.queue_names()}
 
 
-def _is_gone(worker: Worker) -> bool:
+def _is_gone(worker: BaseWorker) -> bool:
     """A worker of this machine that was killed stays registered for minutes; its process tells."""
     return worker.hostname == socket.gethostname() and not (worker.pid and psutil.pid_exists(worker.pid))
 

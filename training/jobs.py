@@ -104,6 +104,11 @@ def _train(run: TrainingRun) -> None:
         raise ChildCancelled
     if not ending.ok:
         raise ChildFailed(ending.error)
+    if ending.last.get("done", {}).get("stopped"):
+        raise ChildFailed(
+            "The training process was told to stop before its last step, most likely because its worker or the machine "
+            "was shut down. A model that is half trained is not kept. Start the run again."
+        )
     record_artifacts(run, recorder.artifacts)
 
 

@@ -92,7 +92,7 @@ def _fresh_form(request: HttpRequest, project: Any) -> NewRunForm:
     source: Any = TrainingRun.objects.filter(project=project, number=_whole(asked.get("from"))).first()
     datasets = DatasetVersion.objects.filter(project=project).order_by("-number")
     dataset = datasets.filter(number=_whole(asked.get("dataset"))).first()
-    base_model = BaseModel.objects.filter(slug=asked.get("base_model", "")).first()
+    base_model = BaseModel.objects.filter(slug=_slug(asked.get("base_model"))).first()
     if source is not None:
         dataset, base_model = dataset or source.dataset, base_model or source.base_model
     dataset = dataset or datasets.first()
@@ -129,6 +129,11 @@ def _whole(text: str | None) -> int:
     return int(text) if text and text.isdecimal() and len(text) < 10 else 0
 
 
+def _slug(value: Any) -> str:
+    """A slug as far as a database can hold it."""
+    return str(value or "").replace("\0", "")
+
+
 def _draw_form(request: HttpRequest, project: Any, form: NewRunForm, status: int = 200) -> HttpResponse:
     dataset, base_model = _chosen(form, project)
     context: dict[str, Any] = {
@@ -159,7 +164,7 @@ def _chosen(form: NewRunForm, project: Any) -> tuple[DatasetVersion | None, Base
     """The dataset and base model a form names, valid or not."""
     number, slug = form["dataset"].value(), form["base_model"].value()
     dataset = DatasetVersion.objects.filter(project=project, number=_whole(str(number))).first()
-    return dataset, BaseModel.objects.filter(slug=str(slug)).first()
+    return dataset, BaseModel.objects.filter(slug=_slug(slug)).first()
 
 
 def _lengths_context(dataset: DatasetVersion, base_model: BaseModel) -> dict[str, Any]:

@@ -10,6 +10,7 @@ shared start of all prompts is computed once before the first document; ``warm_m
 """
 
 import json
+import math
 import sys
 import time
 import traceback
@@ -30,11 +31,12 @@ from training.ml.constrain import ConstraintError, Grammar
 from training.ml.decode import Decoder, Loaded, load
 from training.ml.encode import Encoder
 from training.ml.events import Emitter, Refused, explain, run_child
-from training.ml.lengths import answer_limit
 from training.ml.rows import Row, compiled, of_split, read_rows
 from training.prompts import Example
 
-MOST_CONSTRAINED = 768
+MOST_BOUNDED = 2048
+LEAST_FREE = 64
+UNKNOWN = 512
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,19 @@ class Output:
     error: str
 
 
+@dataclass(frozen=True)
+class Limit:
+    """Tokens of an answer: ``room`` is what a document must leave in the model's context, ``most`` is never passed."""
+
+    room: int
+    most: int
+
+
 class Answering:
     """A model, a contract and a way of asking."""
 
-    def __init__(self, spec: EvalSpec, schema: CompiledSchema, loaded: Loaded, encoder: Encoder, limit: int) -> None:
-        """``limit``: most tokens an answer may have. Raises Refused where the schema's grammar cannot be used."""
+    def __init__(self, spec: EvalSpec, schema: CompiledSchema, loaded: Loaded, encoder: Encoder, limit: Limit) -> None:
+        """Raises Refused where the schema's grammar cannot be used."""
         self._spec = spec
         self._loaded = loaded
         self._encoder = encoder
@@ -64,7 +74,7 @@ class Answering:
         self._context: int | None = getattr(loaded.model.config, "max_position_embeddings", None)
         self._grammar = self._compile(schema) if spec.mode == "constrained" else None
         self._decoder = Decoder(loaded, encoder)
-        self._shared: list[list[int]] = []
+        self._prompts: dict[str, list[int]] = {}
 
     def _compile(self, schema: CompiledSchema) -> Grammar:
         try:
@@ -88,8 +98,8 @@ class Answering:
 
     def warm(self, rows: Iterable[Row]) -> int:
         """Computes what all prompts share; returns its length in tokens."""
-        self._shared = [self.prompt(row.text) for row in rows]
-        return self._decoder.warm(self._shared)
+        self._prompts = {row.id: self.prompt(row.text) for row in rows}
+        return self._decoder.warm(list(self._prompts.values()))
 
     def answer(self, row: Row) -> Output:
         """The model's answer to one document, or why there is none. Never raises."""
@@ -97,7 +107,7 @@ class Answering:
         try:
             answer = self._decoder.answer(
                 lambda: self._fitting(row.text),
-                max_new_tokens=self._limit,
+                max_new_tokens=self._most(row),
                 constraint=self._grammar.constraint() if self._grammar else None,
             )
         except Exception as error:
@@ -117,12 +127,19 @@ class Answering:
             error="",
         )
 
+    def _most(self, row: Row) -> int:
+        """Most tokens of this document's answer: the limit, or what the model's context leaves of it."""
+        prompt = self._prompts.get(row.id)
+        if not self._context or prompt is None:
+            return self._limit.room
+        return max(self._limit.room, min(self._limit.most, self._context - len(prompt)))
+
     def _fitting(self, document: str) -> list[int]:
         prompt = self.prompt(document)
-        if self._context and len(prompt) + self._limit > self._context:
+        if self._context and len(prompt) + self._limit.room > self._context:
             raise Refused(
                 "length",
-                f"The prompt has {len(prompt)} tokens; with {self._limit} for the answer that is more than the "
+                f"The prompt has {len(prompt)} tokens; with {self._limit.room} for the answer that is more than the "
                 f"{self._context} the model reads.",
             )
         return prompt
@@ -130,7 +147,7 @@ class Answering:
     def _recover(self) -> None:
         """A decoder that was left in the middle of something starts afresh."""
         self._decoder = Decoder(self._loaded, self._encoder)
-        self._decoder.warm(self._shared)
+        self._decoder.warm(list(self._prompts.values()))
 
 
 def shown_schema(value: Any) -> Any:
@@ -140,16 +157,21 @@ def shown_schema(value: Any) -> Any:
     return [shown_schema(one) for one in value] if isinstance(value, list) else value
 
 
-def token_limit(spec: EvalSpec, schema: CompiledSchema, rows: Iterable[Row], encoder: Encoder) -> int:
-    """Most tokens an answer may have; ``auto`` looks at the train split of the dataset file and at the schema."""
+def token_limit(spec: EvalSpec, schema: CompiledSchema, rows: Iterable[Row], encoder: Encoder) -> Limit:
+    """Tokens of an answer; ``auto`` looks at the train split of the dataset file and at the schema.
+
+    Both modes get the same: half as many again as the longest training completion, half as many again of that because
+    a model that is free may indent what the completion writes compactly (at least 64), and 16; 512 where no completion
+    is known. Held to a schema that bounds its answers, a model may go on to that bound (2,048 tokens at most, and no
+    further than its context), so that every answer ends by itself.
+    """
     if spec.max_new_tokens != "auto":
-        return spec.max_new_tokens
-    free = answer_limit(len(encoder.completion(schema.canonical(row.gold))) for row in of_split(rows, "train"))
-    if spec.mode == "free":
-        return free
-    bound = grammar.output_bound(schema.schema)
+        return Limit(spec.max_new_tokens, spec.max_new_tokens)
+    known = [len(encoder.completion(schema.canonical(row.gold))) for row in of_split(rows, "train")]
+    room = max(math.ceil(1.5 * 1.5 * max(known)), LEAST_FREE) + 16 if known else UNKNOWN
+    bound = grammar.output_bound(schema.schema) if spec.mode == "constrained" else None
     # A token holds at least one character, so an answer of bounded length is never cut.
-    return max(free, MOST_CONSTRAINED if bound is None else min(bound, MOST_CONSTRAINED))
+    return Limit(room, max(room, min(bound or 0, MOST_BOUNDED)))
 
 
 def main(spec: EvalSpec, emitter: Emitter) -> None:
@@ -172,7 +194,7 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
     emitter.emit(
         "start",
         documents=len(asked),
-        max_new_tokens=limit,
+        max_new_tokens=limit.most,
         device=loaded.device.type,
         precision=loaded.precision,
         threads=environment["threads"],

@@ -174,7 +174,7 @@ def changes(report: GateReport, *, files: bool = True, present: Present | None =
     """What is no longer as the report's packet has it, a sentence each. ``files`` as in ``voided``."""
     present = present or Present(report.project)
     packet, run = report.packet, report.eval_run
-    reasons = []
+    reasons, said = [], set()
     revised = present.revised_gold(run.dataset)
     if revised:
         more = f" and {len(revised) - NAMED} more" if len(revised) > NAMED else ""
@@ -183,11 +183,13 @@ def changes(report: GateReport, *, files: bool = True, present: Present | None =
     if present.schema.sha256 != packet["schema"]:
         used = run.dataset.schema_version
         reasons.append(f"The schema is now {present.schema}; the report was made under {used}.")
+        said.add("schema")
     if present.policy.sha256 != packet["policy"]:
         used_policy, now = report.policy.number, present.policy.number
         reasons.append(f"The gate policy is now version {now}; the report used version {used_policy}.")
+        said.add("policy")
     if packet["scorer"] != SCORER_VERSION:
         reasons.append(f"The scorer is now version {SCORER_VERSION}; the report used version {packet['scorer']}.")
-    said = {"schema", "policy", "scorer"}
+        said.add("scorer")
     checks = packets.verify(report, files=files)
     return reasons + [check.sentence for check in checks if not check.equal and check.name not in said]

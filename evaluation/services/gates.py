@@ -9,7 +9,8 @@ from evaluation import gates as judging
 from evaluation.compare import cost_of_time
 from evaluation.gates import Measurement
 from evaluation.measurements import from_scores
-from evaluation.models import EvalOutput, EvalRun, GateReport
+from evaluation.models import Approval, EvalOutput, EvalRun, GateReport
+from evaluation.policy import BASE, DEPLOYED
 from evaluation.services import audit, packets
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.evals import next_number
@@ -18,7 +19,16 @@ from labeling.models import Contract, DatasetItem, Split
 from slmstudio.runs import Status
 from training.services.runs import Refused
 
-__all__ = ["current_policy", "holdout_origins", "looks", "make_report", "measurements", "rules", "set_policy"]
+__all__ = [
+    "current_policy",
+    "holdout_origins",
+    "looks",
+    "make_report",
+    "measurements",
+    "opponent",
+    "rules",
+    "set_policy",
+]
 
 _BY_SCORES = {"schema_valid_rate", "document_error_rate", "field_error_rate", "no_regression"}
 
@@ -40,6 +50,8 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> Ga
     made = GateReport.objects.filter(policy=policy, eval_run=eval_run, baseline=baseline).first()
     if made is not None:
         return made
+    if baseline is not None and any(gate.compared_with == DEPLOYED for gate in rules(policy)):
+        _check_opponent(eval_run, baseline)
     look = len(looks(eval_run)) + 1
     verdicts = judging.judge_all(rules(policy), measurements(rules(policy), eval_run, baseline), look)
     report = GateReport(
@@ -52,9 +64,9 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> Ga
         verdicts=[verdict.as_dict() for verdict in verdicts],
         sentence=judging.overall(verdicts),
         passed=judging.may_ship(verdicts),
-        packet=packets.packet(eval_run=eval_run, baseline=baseline, policy=policy),
         created_by=user,
     )
+    report.packet = packets.packet(report)
     report.full_clean()
     report.save()
     if baseline is not None:
@@ -89,6 +101,89 @@ def _check_runs(eval_run: EvalRun, baseline: EvalRun | None) -> None:
         raise Refused("baseline", "The baseline belongs to another project.")
     if baseline.status != Status.DONE or baseline.split != Split.HOLDOUT:
         raise Refused("baseline", f"Evaluation {baseline.number} is no finished evaluation on the hold-out.")
+    if baseline.dataset.holdout_sha256 != eval_run.dataset.holdout_sha256:
+        raise Refused(
+            "baseline",
+            f"Evaluation {baseline.number} is on another hold-out ({baseline.dataset}). A baseline has answered the very "
+            f"documents of {eval_run.dataset}: evaluate that model on it.",
+        )
+    if baseline.mode != eval_run.mode:
+        raise Refused(
+            "baseline",
+            f"Evaluation {baseline.number} was decoded {baseline.get_mode_display()}, evaluation {eval_run.number} "
+            f"{eval_run.get_mode_display()}. A baseline is decoded the same way.",
+        )
+
+
+def _check_opponent(eval_run: EvalRun, baseline: EvalRun) -> None:
+    """Refuses a baseline that is not of the model in use: that model is not for whoever judges to choose."""
+    before = _last_approved(eval_run)
+    if before is not None:
+        if _model(baseline) != _model(before):
+            raise Refused(
+                "baseline",
+                f"{_capital(before.subject)} was approved last, so it is what this model is held against. "
+                f"Choose an evaluation of {before.subject}, not of {baseline.subject}.",
+            )
+        return
+    if baseline.base_model is None:
+        raise Refused(
+            "baseline",
+            f"No other model has been approved yet, so a base model is what this one is held against. "
+            f"Choose an evaluation of a base model, not of {baseline.subject}.",
+        )
+    wanted = opponent(eval_run)
+    if wanted is not None and _model(baseline) != _model(wanted):
+        raise Refused(
+            "baseline",
+            f"This model was made from {wanted.subject}, so that is what it is held against. "
+            f"Choose evaluation {wanted.number}, or another of {wanted.subject}.",
+        )
+
+
+def opponent(eval_run: EvalRun) -> EvalRun | None:
+    """The newest evaluation that this one can be held against: of the model approved last on the same hold-out, decoded
+    the same way; as long as no other model is approved, of the base model it was made from. None where there is none.
+    """
+    before = _last_approved(eval_run)
+    base_model, training_run = _model(before) if before is not None else (_made_from(eval_run), None)
+    if base_model is None and training_run is None:
+        return None
+    found: EvalRun | None = (
+        EvalRun.objects.filter(project_id=eval_run.project_id, mode=eval_run.mode)
+        .filter(base_model=base_model, training_run=training_run)
+        .filter(dataset__holdout_sha256=eval_run.dataset.holdout_sha256)
+        .on_holdout()
+        .done()
+        .exclude(pk=eval_run.pk)
+        .with_subject()
+        .order_by("-number")
+        .first()
+    )
+    return found
+
+
+def _last_approved(eval_run: EvalRun) -> EvalRun | None:
+    """The evaluation that the last approval of another model than this one rests on."""
+    base_model, training_run = _model(eval_run)
+    approvals = Approval.objects.filter(
+        report__project_id=eval_run.project_id, decision=Approval.Decision.APPROVED
+    ).exclude(report__eval_run__base_model=base_model, report__eval_run__training_run=training_run)
+    last = approvals.select_related("report__eval_run").order_by("-decided_at", "-pk").first()
+    return last.report.eval_run if last is not None else None
+
+
+def _model(run: EvalRun) -> tuple[int | None, int | None]:
+    """The keys that say which model a run is of: a base model, or what a training made."""
+    return run.base_model_id, run.training_run_id
+
+
+def _made_from(run: EvalRun) -> int | None:
+    return run.training_run.base_model_id if run.training_run is not None else None
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _trained_on(eval_run: EvalRun) -> list[str]:
@@ -123,7 +218,9 @@ def measurements(
     found = {}
     for gate in policy:
         rows = [row for row in candidate if not gate.slice or gate.slice in row.tags]
-        if gate.metric in _BY_SCORES:
+        if gate.compared_with == BASE and baseline is not None and baseline.base_model is None:
+            found[gate.key] = Measurement.nothing(f"{baseline.subject} is no base model, which this gate compares with")
+        elif gate.metric in _BY_SCORES:
             against = baseline.short_name if baseline else ""
             scores = {row.document_id: row.score for row in rows}
             found[gate.key] = from_scores(gate.metric, scores, baseline=before, against=against)

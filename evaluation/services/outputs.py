@@ -68,8 +68,7 @@ def scored_output(
     run: EvalRun, compiled: CompiledSchema, *, document_id: int, row: dict[str, Any], event: dict[str, Any]
 ) -> EvalOutput:
     """One output as an unsaved row. A document that failed is an outcome: invalid, with its error."""
-    raw = str(event.get("raw") or "").replace("\0", "\ufffd")  # PostgreSQL keeps no NUL
-    finish = str(event.get("finish_reason") or "stop")
+    raw, finish, latency_ms = _said(event)
     score = score_document(compiled, text=row["text"], gold=row["gold"], raw=raw, finish_reason=finish)
     return EvalOutput(
         eval_run=run,
@@ -79,11 +78,17 @@ def scored_output(
         finish_reason=finish,
         error=str(event.get("error") or ""),
         tags=row.get("tags") or [],
-        latency_ms=float(event.get("latency_ms") or 0),
+        latency_ms=latency_ms,
         prompt_tokens=int(event.get("prompt_tokens") or 0),
         output_tokens=int(event.get("output_tokens") or 0),
         **score_columns(score),
     )
+
+
+def _said(event: dict[str, Any]) -> tuple[str, str, float]:
+    """Text, ending and latency of an output, as they are stored."""
+    raw = str(event.get("raw") or "").replace("\0", "\ufffd")  # PostgreSQL keeps no NUL
+    return raw, str(event.get("finish_reason") or "stop"), float(event.get("latency_ms") or 0)
 
 
 def score_columns(score: DocumentScore) -> dict[str, Any]:
@@ -183,11 +188,11 @@ def recount(run: EvalRun) -> dict[str, Any]:
 
 
 def rows_match_file(run: EvalRun) -> bool:
-    """Whether the stored rows say what the file of outputs says, document by document."""
-    in_file: dict[str, str] = {}
+    """Whether the stored rows say what the file of outputs says, document by document: text, ending and latency."""
+    in_file: dict[str, tuple[str, str, float]] = {}
     with artifacts.local_path(run.outputs_key).open(encoding="utf-8") as file:
         for line in file:
             row = loads(line)
-            in_file[str(row["id"])] = str(row.get("raw") or "").replace("\0", "\ufffd")
-    rows = EvalOutput.objects.filter(eval_run=run).values_list("document__external_id", "raw")
-    return dict(rows) == in_file
+            in_file[str(row["id"])] = _said(row)
+    rows = EvalOutput.objects.filter(eval_run=run).with_documents().defer("gold", "score", "document__text")
+    return {row.document.external_id: (row.raw, row.finish_reason, row.latency_ms) for row in rows} == in_file

@@ -1,21 +1,24 @@
 """The packet of hashes that a decision rests on, and the check of it against what lies on the disk now."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from evaluation.models import EvalRun, GatePolicy, GateReport
+from evaluation.models import EvalRun, GateReport
 from evaluation.services import outputs
 from evaluation.services.policies import policy_hash, rules
-from evaluation.services.subjects import SubjectError, model_folder, subject
+from evaluation.services.subjects import SubjectError, model_folder, spec_key, subject
+from evaluation.spec import EvalSpec
 from labeling.models import Split
 from labeling.services import datasets
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.contract.scoring import SCORER_VERSION
 from slmstudio.hashing import folder_hash, sha256_file, sha256_text
+from training.strict import SpecError
 
 Packet = dict[str, str]
 
@@ -28,9 +31,11 @@ PARTS = {
     "schema": ("Schema", "the text of the schema version"),
     "scorer": ("Scorer", "version"),
     "policy": ("Gate policy", "the gates with their thresholds"),
+    "spec": ("Evaluation", "what the model's process was told: prompt, examples, decoding"),
     "outputs": ("Outputs", "the file of raw outputs, held against the stored rows"),
     "scores": ("Scores", "counted again from the stored outputs"),
     "baseline": ("Baseline", "the file of the baseline's raw outputs"),
+    "verdicts": ("Verdicts", "what every gate says, and whether the model may ship"),
 }
 
 
@@ -68,19 +73,24 @@ class Check:
         return f"{self.title}: the hash of {self.of} is now {self.now[:12]}; it was {self.frozen[:12]}."
 
 
-def packet(*, eval_run: EvalRun, baseline: EvalRun | None, policy: GatePolicy) -> Packet:
-    """The hashes by name that freeze what a report judged."""
-    model = subject(eval_run)
+def packet(report: GateReport) -> Packet:
+    """The hashes by name that freeze what a report judged, and what it says.
+
+    Of the weights it is the hash that was checked before they were run, whatever the model's row has come to say since.
+    """
+    eval_run, baseline = report.eval_run, report.baseline
     found = {
-        "model": model.sha256,
-        "tokenizer": model.tokenizer_sha256,
+        "model": EvalSpec.from_yaml(eval_run.spec).model.sha256,
+        "tokenizer": subject(eval_run).tokenizer_sha256,
         "dataset": eval_run.dataset.sha256,
         "holdout": eval_run.dataset.holdout_sha256,
         "schema": eval_run.dataset.schema_version.sha256,
         "scorer": eval_run.scorer_version,
-        "policy": policy.sha256,
+        "policy": report.policy.sha256,
+        "spec": sha256_text(eval_run.spec),
         "outputs": eval_run.outputs_sha256,
         "scores": scores_hash(eval_run.scores),
+        "verdicts": verdicts_hash(report),
     }
     return {**found, "baseline": baseline.outputs_sha256} if baseline else found
 
@@ -93,6 +103,19 @@ def packet_hash(value: Packet) -> str:
 def scores_hash(scores: object) -> str:
     """SHA-256 of a summary of scores, whatever the order of its keys."""
     return sha256_text(dumps(_sorted(scores)))
+
+
+def verdicts_hash(report: GateReport) -> str:
+    """SHA-256 of what a report says; a number is the same however the database writes it."""
+    return scores_hash(_as_floats([report.verdicts, report.passed]))
+
+
+def _as_floats(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _as_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_as_floats(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _sorted(value: object) -> object:
@@ -139,9 +162,11 @@ def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
         "schema": run.dataset.schema_version.sha256,
         "scorer": run.scorer_version,
         "policy": report.policy.sha256,
+        "spec": sha256_text(run.spec),
         "outputs": run.outputs_sha256,
         "scores": scores_hash(run.scores),
         "baseline": baseline.outputs_sha256 if baseline is not None else "",
+        "verdicts": verdicts_hash(report),
     }
     if version is not None and version.tokenizer_sha256:
         said["tokenizer"] = version.tokenizer_sha256
@@ -152,6 +177,7 @@ def _from_files(report: GateReport, *, touched_since: float | None = None) -> di
     """What the files say; with ``touched_since`` only those that are gone or were written after this moment."""
     run = report.eval_run
     outputs_file = artifacts.local_path(run.outputs_key)
+    spec_file = artifacts.local_path(spec_key(run))
     dataset_file = artifacts.local_path(run.dataset.artifact_key)
     weights = model_folder(run)
     found: list[tuple[str, Path, Callable[[], str]]] = [
@@ -159,6 +185,7 @@ def _from_files(report: GateReport, *, touched_since: float | None = None) -> di
         ("tokenizer", weights / "tokenizer.json", lambda: sha256_file(weights / "tokenizer.json")),
         ("dataset", dataset_file, lambda: sha256_file(datasets.file_path(run.dataset))),
         ("holdout", dataset_file, lambda: _holdout_hash(run)),
+        ("spec", spec_file, lambda: _spec_hash(run)),
         ("outputs", outputs_file, lambda: _outputs_hash(run)),
     ]
     if report.baseline is not None:
@@ -172,17 +199,23 @@ def _from_files(report: GateReport, *, touched_since: float | None = None) -> di
         "scorer": lambda: SCORER_VERSION,
         "policy": lambda: policy_hash(rules(report.policy)),
         "scores": lambda: scores_hash(outputs.recount(run)),
+        "verdicts": lambda: verdicts_hash(report),
     }
 
 
 def _touched(path: Path, since: float) -> bool:
-    """Whether a file, or anything in a folder, is gone or was written after a moment."""
+    """Whether a file, or anything in a folder, is gone or was touched after a moment."""
     try:
-        if path.stat().st_mtime > since:
-            return True
-        return path.is_dir() and any(one.lstat().st_mtime > since for one in path.rglob("*"))
+        return _changed_at(path.stat()) > since or (
+            path.is_dir() and any(_changed_at(one.lstat()) > since for one in path.rglob("*"))
+        )
     except OSError:
         return True
+
+
+def _changed_at(stat: os.stat_result) -> float:
+    """When a file was last touched. Whoever writes a file can set back its time of writing, but not that of change."""
+    return max(stat.st_mtime, stat.st_ctime)
 
 
 def _present(folder: Path) -> Path:
@@ -201,9 +234,16 @@ def _holdout_hash(run: EvalRun) -> str:
     return found.hexdigest()
 
 
+def _spec_hash(run: EvalRun) -> str:
+    found = sha256_file(artifacts.local_path(spec_key(run)))
+    if found != sha256_text(run.spec):
+        raise outputs.OutputError("the stored text is not what the file says.")
+    return found
+
+
 def _outputs_hash(run: EvalRun | None) -> str:
     assert run is not None
     found = sha256_file(artifacts.local_path(run.outputs_key))
-    if not outputs.rows_match_file(run):
+    if found == run.outputs_sha256 and not outputs.rows_match_file(run):
         raise outputs.OutputError("the stored rows do not say what the file says.")
     return found

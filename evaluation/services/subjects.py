@@ -95,10 +95,14 @@ def check_files(run: EvalRun) -> None:
 def write_spec(run: EvalRun) -> Path:
     """Writes the run's ``spec.yaml`` and keeps its text on the row; returns its path."""
     text = _spec(run).to_yaml()
-    key = f"{run.folder_key}/spec.yaml"
-    artifacts.write_text(key, text)
+    artifacts.write_text(spec_key(run), text)
     run.record(spec=text)
-    return artifacts.local_path(key)
+    return artifacts.local_path(spec_key(run))
+
+
+def spec_key(run: EvalRun) -> str:
+    """The artifact with a run's EvalSpec."""
+    return f"{run.folder_key}/spec.yaml"
 
 
 def _spec(run: EvalRun) -> EvalSpec:
@@ -125,8 +129,13 @@ def _spec(run: EvalRun) -> EvalSpec:
 
 
 def examples(run: EvalRun) -> list[dict[str, Any]]:
-    """Two training examples for a model that has not been tuned: drawn by the dataset's seed from its shorter half."""
-    rows = sorted(datasets.rows(run.dataset, Split.TRAIN), key=lambda row: (len(row["text"]), row["id"]))
+    """Two solved documents for a model that has not been tuned: drawn by the dataset's seed from the shorter half.
+
+    They are training documents, or validation documents where those of the training split are judged: no answer is
+    shown beforehand. Fewer than two where there are fewer.
+    """
+    split = Split.VALIDATION if run.split == Split.TRAIN else Split.TRAIN
+    rows = sorted(datasets.rows(run.dataset, split), key=lambda row: (len(row["text"]), row["id"]))
     half = rows[: max(EXAMPLES, len(rows) // 2)]
     drawn = random.Random(run.dataset.seed).sample(half, min(EXAMPLES, len(half)))
     return [{"text": row["text"], "gold": row["gold"]} for row in drawn]

@@ -13,7 +13,7 @@ from evaluation.models import EvalOutput, EvalRun
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.subjects import how
 from evaluation.showing import field_rows
-from evaluation.views.parts import wants_part
+from evaluation.views.parts import asked, wants_part
 from labeling.models import Project
 from slmstudio.access import Action, project_for
 from training.services.runs import Refused
@@ -32,8 +32,8 @@ SIGNIFICANT = 0.05
 def comparison(request: HttpRequest, slug: str) -> HttpResponse:
     """A against B: ``?runs=3,5``, and filters by state, field and tag."""
     project = project_for(request.user, slug, Action.READ)
-    asked = ",".join(request.GET.getlist("runs"))
-    numbers = list(dict.fromkeys(part.strip() for part in asked.split(",") if part.strip()))
+    wanted = ",".join(request.GET.getlist("runs"))
+    numbers = list(dict.fromkeys(part.strip() for part in wanted.split(",") if part.strip()))
     if len(numbers) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in numbers):
         return _problem(request, project, "Choose two evaluations in the list to hold them against each other.")
     if request.GET.getlist("runs") != [",".join(numbers)]:
@@ -110,7 +110,7 @@ def _differences(a: EvalRun, b: EvalRun) -> list[tuple[str, str, str]]:
 
 def _documents(request: HttpRequest, a: EvalRun, b: EvalRun, result: dict[str, Any]) -> dict[str, Any]:
     """The documents that the address asks for, broken first, one page of them with both outputs."""
-    state, field, tag = (request.GET.get(name, "") for name in ("state", "field", "tag"))
+    state, field, tag = (asked(request, name) for name in ("state", "field", "tag"))
     tagged = _tagged(b, tag) if tag else None
     entries = [
         (key, its_state)

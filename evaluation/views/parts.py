@@ -19,6 +19,11 @@ def page_or_part(
     return render(request, f"{template}#{part}" if wants_part(request) else template, context, status=status)
 
 
+def asked(request: HttpRequest, name: str) -> str:
+    """What the address asks for under a name, as far as a database can hold it; "" where it asks for nothing."""
+    return request.GET.get(name, "").replace("\0", "").strip()[:300]
+
+
 def belonging(project: Any, *rows: Any) -> None:
     """Tells rows of a project which it is, so that their addresses take no query; None is passed over."""
     for row in rows:

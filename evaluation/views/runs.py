@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.showing import field_rows
-from evaluation.views.parts import belonging, wants_part
+from evaluation.views.parts import asked, belonging, wants_part
 from slmstudio import artifacts
 from slmstudio.access import Action, object_for
 from slmstudio.contract.scoring import ERRORS, wilson
@@ -84,7 +84,7 @@ def _outcomes(value: dict[str, Any]) -> list[tuple[str, int]]:
 
 def filters_of(request: HttpRequest) -> dict[str, str]:
     """What the address asks the list for."""
-    return {name: request.GET.get(name, "").strip()[:300] for name in FILTERS}
+    return {name: asked(request, name) for name in FILTERS}
 
 
 def chosen(found: EvalRun, wanted: dict[str, str]) -> Any:

@@ -16,7 +16,7 @@ from django.db.models import BigIntegerField, Case, F, OuterRef, Subquery, Value
 from django.utils import timezone
 
 from labeling.checks import Checks, check
-from labeling.entries import ABSENT, Parsed, Typed, from_entry
+from labeling.entries import Parsed, Typed, from_entry
 from labeling.formtree import FormNode, tree_of
 from labeling.merging import Clash, merge, same
 from labeling.models import (
@@ -222,17 +222,17 @@ def save_draft(
     value: Any,
     evidence: Mapping[str, Any],
     base_version: int,
-    base_value: Any = ABSENT,
     seconds: float = 0,
+    schema_number: int | None = None,
 ) -> Saved:
     """Saves what a person has so far; it may be invalid. ``value`` is a JSON value, or ``Typed(entry)``.
 
-    ``base_version`` is the version it was made from; where others saved since, the two are merged field by field.
-    ``base_value`` stands in for that version where it is not in the history. ``seconds``: spent since the last save.
+    ``base_version`` is the version it was made from, under the schema of ``schema_number`` (None: the newest); where
+    others saved since, the two are merged field by field. ``seconds``: spent since the last save.
     """
     with transaction.atomic():
         held = _hold_row(document, user, _draft_changes(user, timezone.now()))
-        change = _merged(held, user, value, evidence, base_version, base_value)
+        change = _merged(held, user, value, evidence, base_version, schema_number)
         _write(held, user, change.saved, AnnotationRevision.Action.DRAFT, seconds)
         return change.saved
 
@@ -244,7 +244,6 @@ def submit(
     value: Any,
     evidence: Mapping[str, Any],
     base_version: int,
-    base_value: Any = ABSENT,
     seconds: float = 0,
     schema_number: int | None = None,
 ) -> Saved:
@@ -260,7 +259,7 @@ def submit(
     try:
         with transaction.atomic():
             held = _hold_row(document, user, _SUBMIT_CHANGES)
-            change = _merged(held, user, value, evidence, base_version, base_value)
+            change = _merged(held, user, value, evidence, base_version, schema_number)
             saved = change.saved
             unseen = bool(saved.clashes) or not same(change.mine, saved.value)
             if unseen or schema_number not in (None, held.schema_version.number):
@@ -281,8 +280,8 @@ def submit(
             value=value,
             evidence=evidence,
             base_version=base_version,
-            base_value=base_value,
             seconds=seconds,
+            schema_number=schema_number,
         )
     if problems:
         raise Invalid(saved, problems)
@@ -302,23 +301,32 @@ class _Change:
 
 
 def _merged(
-    held: _Held, user: Any, value: Any, evidence: Mapping[str, Any], base_version: int, base_value: Any
+    held: _Held, user: Any, value: Any, evidence: Mapping[str, Any], base_version: int, schema_number: int | None
 ) -> _Change:
     parsed = from_entry(held.node, value.entry) if isinstance(value, Typed) else Parsed(value)
     mine = parsed.value
+    if schema_number not in (None, held.schema_version.number):
+        # Another schema counts its own versions.
+        base_version = 0
     head_version = held.document.head_version or 0
     merged_with, taken, clashes = "", [], []
-    if head_version != base_version:
-        head = Annotation.objects.select_related("user").get(pk=held.document.head_pk) if head_version else None
-        theirs = head.value if head is not None else {}
-        base = _base(held, base_version, base_value)
-        result = merge(base, mine, theirs)
+    if head_version not in (0, base_version):
+        head = Annotation.objects.get(pk=held.document.head_pk)
+        revisions = AnnotationRevision.objects.filter(
+            annotation__document=held.document, annotation__schema_version=held.schema_version
+        )
+        start = revisions.filter(number=base_version).first()
+        base, since = (start.value, start.number) if start is not None else ({}, 0)
+        result = merge(base, mine, head.value)
         taken = result.taken
-        # Another tab of the same person: what this one says is newer.
-        same_person = head is not None and head.user_id == user.pk
-        clashes = [] if same_person else result.clashes
-        merged_with = "you, in another window" if same_person else _name(head)
-        evidence = {**(head.evidence if head is not None else {}), **evidence}
+        # What somebody else put clashes although a later save of this person went over it. Between two tabs of one
+        # person nothing clashes: what this one says is newer.
+        others = revisions.filter(number__gt=since).exclude(annotation__user=user).select_related("annotation__user")
+        other = others.order_by("-number").first()
+        if other is not None:
+            clashes = merge(base, mine, other.value).clashes
+        merged_with = "you, in another window" if other is None else _author(other.annotation)
+        evidence = {**head.evidence, **evidence}
         parsed = Parsed(result.value, parsed.problems, parsed.shown)
     checks = check(held.compiled, parsed, held.document.text, evidence)
     saved = Saved(
@@ -335,26 +343,8 @@ def _merged(
     return _Change(saved, held.compiled.ordered(mine))
 
 
-def _name(head: Annotation | None) -> str:
-    if head is None:
-        return ""
-    return head.user.get_username() if head.user is not None else "an import"
-
-
-def _base(held: _Held, base_version: int, base_value: Any) -> Any:
-    """The value that a person started from."""
-    if base_version == 0:
-        return {} if base_value is ABSENT else base_value
-    revision = (
-        AnnotationRevision.objects.filter(
-            annotation__document=held.document, annotation__schema_version=held.schema_version, number=base_version
-        )
-        .order_by("-created_at")
-        .first()
-    )
-    if revision is not None:
-        return revision.value
-    return {} if base_value is ABSENT else base_value
+def _author(annotation: Annotation) -> str:
+    return annotation.user.get_username() if annotation.user is not None else "an import"
 
 
 def _write(held: _Held, user: Any, saved: Saved, action: str, seconds: float) -> AnnotationRevision:

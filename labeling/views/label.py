@@ -104,11 +104,12 @@ def save(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "evidence": payload.evidence,
         "base_version": payload.base_version,
         "seconds": payload.seconds,
+        "schema_number": payload.schema_number,
     }
     try:
         if not payload.submit:
             return JsonResponse(_saved(annotating.save_draft(**options), payload.was_raw))
-        saved = annotating.submit(**options, schema_number=payload.schema_number)
+        saved = annotating.submit(**options)
     except annotating.Invalid as error:
         return JsonResponse(_saved(error.saved, payload.was_raw), status=422)
     except Document.DoesNotExist:

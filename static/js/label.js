@@ -6,11 +6,12 @@ import { Evidence } from "./label_evidence.js";
 import { Form, itemOf, rowsOf, stepsOf } from "./label_form.js";
 import { gridKeys } from "./label_grid.js";
 import { chord, digitOf } from "./label_keys.js";
+import { Leftovers } from "./label_leftovers.js";
 import { Model } from "./label_model.js";
 import { pathOf, split } from "./label_paths.js";
 import { Queue } from "./label_queue.js";
 import { Status } from "./label_status.js";
-import { Sync } from "./label_sync.js";
+import { Sync, reach } from "./label_sync.js";
 import { flagDialog, skipDialog, splitter } from "./label_parts.js";
 
 const $ = (id) => document.getElementById(id);
@@ -21,6 +22,7 @@ const checks = new Checks(form, { confirm, take, remove });
 const sync = new Sync({ user: page.dataset.user, collect, answered, stateChanged: () => status.draw() });
 const status = new Status({ sync, checks, raw: () => isRawView() });
 const queue = new Queue(page, sync);
+const leftovers = new Leftovers(sync, (entries) => whenReleased(() => status.leftovers(entries)));
 const evidence = new Evidence({ model, form, checks, status, left: () => whenReleased(() => checks.show(checks.answer)) });
 
 let current = null; // the document that is open
@@ -66,7 +68,10 @@ function drawHead() {
 // What an earlier tab could not save is put back, and saved.
 function restore() {
   const left = sync.leftover();
-  if (!left || left.schema !== current.schema) return;
+  if (!left) return;
+  if (left.schema !== current.schema) {
+    return status.notice("What could not be saved here before was made for another schema. It is kept in this browser.", "warning");
+  }
   if (left.base_version > current.version || (left.entry === undefined && left.json === undefined)) return sync.forget();
   if (left.json !== undefined) {
     showView("json");
@@ -116,7 +121,15 @@ function answered(result) {
 
 function adopt({ answer, fresh }) {
   if (answer.syntax) status.syntax(answer.syntax);
-  if (answer.syntax || answer.message || !fresh) return;
+  if (answer.syntax || answer.message) return;
+  if (!fresh) {
+    // The form goes its own way, but the next save may start from this version and say nothing of these any more.
+    if (!answer.clashes.length) return;
+    keepClashes(answer, fresh);
+    status.merged({ ...answer, merged: [] }, (path) => form.titleOf(path));
+    checks.show({ ...checks.answer, clashes });
+    return;
+  }
   status.syntax("");
   current.state = answer.state;
   model.evidence = answer.evidence;
@@ -127,7 +140,7 @@ function adopt({ answer, fresh }) {
   }
   if (answer.merged.length || answer.clashes.length) status.merged(answer, (path) => form.titleOf(path));
   if (!isRawView() || !rawEdited) $("raw-text").value = answer.json;
-  keepClashes(answer);
+  keepClashes(answer, fresh);
   checks.show({ ...answer, clashes });
   if (answer.schema !== current.schema) {
     status.notice("The schema was changed meanwhile. Your draft is saved; the page is loaded anew.", "warning");
@@ -138,12 +151,14 @@ function adopt({ answer, fresh }) {
   evidence.line();
 }
 
-// A clash stands beside its field until the person changes the field.
-function keepClashes(answer) {
-  const mine = (path) => JSON.stringify(model.get(split(path)));
-  const newer = answer.clashes.map((clash) => ({ ...clash, by: answer.merged_with, mine: mine(clash.path) }));
+// A clash stands beside its field until the person changes the field, having stopped to type after it came.
+function keepClashes(answer, fresh) {
+  const mine = (path) => JSON.stringify(model.get(split(path))) ?? "";
+  const newer = answer.clashes.map((clash) => ({ ...clash, by: answer.merged_with, mine: null }));
   const paths = new Set(newer.map((clash) => clash.path));
-  clashes = [...clashes.filter((clash) => !paths.has(clash.path) && mine(clash.path) === clash.mine), ...newer];
+  const stands = (clash) => !paths.has(clash.path) && [null, mine(clash.path)].includes(clash.mine);
+  clashes = [...clashes.filter(stands), ...newer];
+  if (fresh) for (const clash of clashes) clash.mine = mine(clash.path);
 }
 
 function confirm(path, of) {
@@ -155,6 +170,7 @@ function confirm(path, of) {
 
 function take(clash) {
   const { node } = form.find(clash.path);
+  clashes = clashes.filter((other) => other.path !== clash.path);
   model.checkpoint();
   form.put(node, clash.absent ? undefined : clash.entry);
 }
@@ -229,7 +245,7 @@ function once(action) {
 
 const submit = once(async () => {
   const { status: code, answer } = await sync.send(true);
-  if (code === 200) return go(await queue.next());
+  if (code === 200) return (await mayLeave()) && goOn(() => queue.next());
   if (code === 409 && !answer.merged.length && !answer.clashes.length) return undefined;
   if (code === 409) return status.say("Not submitted yet: look at what changed, then submit again.");
   if (code === 422 && !answer.syntax) {
@@ -246,8 +262,24 @@ const submit = once(async () => {
   return undefined;
 });
 
-function go(state) {
-  if (state) open(state, { push: true });
+// What was typed is saved, or the person leaves the document all the same.
+async function mayLeave() {
+  if (await sync.flush()) return true;
+  const why = sync.stuck || "The server does not answer.";
+  return window.confirm(`${why}\nThe last changes are not saved; they are kept in this browser. Go on all the same?`);
+}
+
+async function goOn(step) {
+  let state;
+  try {
+    state = await step();
+  } catch (error) {
+    return announce(error.message);
+  }
+  if (!state) return undefined;
+  // What was typed while it was fetched.
+  await sync.flush();
+  return open(state, { push: true });
 }
 
 async function saveNow() {
@@ -255,20 +287,14 @@ async function saveNow() {
 }
 
 const follow = once(async (direction) => {
-  if (!(await sync.flush()) && sync.stuck && !window.confirm(`${sync.stuck}\nGo on without saving?`)) return;
-  try {
-    const state = direction === "next" ? await queue.next() : await queue.previous();
-    if (state) go(state);
-  } catch (error) {
-    announce(error.message);
-  }
+  if (await mayLeave()) await goOn(() => queue[direction]());
 });
 
 const dialogs = {
-  skip: skipDialog(() => current, async () => {
-    sync.forget();
-    go(await queue.next());
-  }),
+  skip: skipDialog(() => current, once(() => {
+    sync.discard();
+    return goOn(() => queue.next());
+  })),
   flag: flagDialog(() => current, () => status.flags(current.tags)),
 };
 
@@ -361,12 +387,21 @@ $("verdict").addEventListener("click", async () => {
 });
 for (const button of document.querySelectorAll("[data-view]")) button.addEventListener("click", () => switchView(button.dataset.view));
 window.addEventListener("popstate", async () => {
-  await sync.flush();
-  const response = await fetch(`${location.pathname}state/`);
+  const stay = () => history.pushState({}, "", current.urls.document);
+  if (!(await mayLeave())) return stay();
+  let response;
+  try {
+    response = await reach(`${location.pathname}state/`);
+  } catch (error) {
+    announce(error.message);
+    return stay();
+  }
   if (response.ok && !response.redirected) open(await response.json());
   else location.reload();
+  return undefined;
 });
 // Keys of a selection in the document belong to the field that is filled.
 gridKeys($("form"), form);
 splitter($("splitter"), $("panes"));
 open(JSON.parse($("label-state").textContent));
+leftovers.send();

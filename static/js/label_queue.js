@@ -1,6 +1,6 @@
 // Which document comes next: fetched while the current one is worked on, so that submitting opens it at once.
 
-import { headers, post } from "./label_sync.js";
+import { headers, post, reach } from "./label_sync.js";
 
 const HERE_EVERY = 25_000; // ms; shows that the tab is open, which keeps the document with its person
 const FRESH = 7 * 60_000; // ms for which a document fetched ahead is still held for this person
@@ -11,6 +11,7 @@ export class Queue {
     this.page = page;
     this.sync = sync;
     this.ahead = null;
+    this.returning = false;
     this.seconds = 0;
     this.timer = document.getElementById("timer");
     this.active = Date.now();
@@ -25,8 +26,11 @@ export class Queue {
   opened(state) {
     if (this.current) {
       this.leave(this.current);
-      this.visited = [...this.visited.filter((url) => url !== this.current.urls.document), this.current.urls.document].slice(-50);
+      const here = this.current.urls.document;
+      // Going back leads further back the next time, not to the document just left.
+      if (!this.returning) this.visited = [...this.visited.filter((url) => url !== here), here].slice(-50);
     }
+    this.returning = false;
     this.current = state;
     this.seconds = 0;
     this.drawTimer();
@@ -69,15 +73,15 @@ export class Queue {
 
   // The document seen before this one, else the one before it in the project.
   async previous() {
-    const { visited } = this;
+    const visited = this.visited.filter((seen) => seen !== this.current.urls.document);
     const url = visited.pop();
+    const response = url && (await reach(`${url}state/`));
     this.visited = visited;
-    if (url && url !== this.current.urls.document) {
-      const response = await fetch(`${url}state/`);
-      if (response.ok && !response.redirected) return response.json();
-    }
-    const answer = await post(this.page.dataset.nextUrl, { before: this.current.id });
+    let answer;
+    if (response?.ok && !response.redirected) answer = await response.json();
+    else answer = await post(this.page.dataset.nextUrl, { before: this.current.id });
     if (answer.done) throw new Error("This is the first document.");
+    this.returning = true;
     return answer;
   }
 

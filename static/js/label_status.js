@@ -104,6 +104,25 @@ export class Status {
     this.notice(parts.join(" "), "warning");
   }
 
+  // Stands until each is saved or discarded.
+  leftovers(entries) {
+    $("leftovers")?.remove();
+    if (!entries.length) return;
+    const box = Object.assign(document.createElement("div"), { id: "leftovers", className: "alert alert-warning" });
+    box.setAttribute("role", "status");
+    box.append("Not saved, and kept in this browser only. Open it to save it:");
+    for (const { name, url, discard } of entries) {
+      const link = Object.assign(document.createElement("a"), { href: url, textContent: name });
+      const button = Object.assign(document.createElement("button"), { type: "button", className: "btn btn-quiet", textContent: "Discard" });
+      button.setAttribute("aria-label", `Discard what was not saved in ${name}`);
+      button.addEventListener("click", discard);
+      const line = document.createElement("div");
+      line.append(link, " ", button);
+      box.append(line);
+    }
+    $("messages").append(box);
+  }
+
   syntax(message) {
     const box = $("raw-message");
     box.replaceChildren();

@@ -15,6 +15,7 @@ export class Sync {
     this.stateChanged = stateChanged;
     this.document = null;
     this.running = null;
+    this.opened = new Set(); // keys of the documents that were open in this tab
     window.addEventListener("online", () => this.isDirty && this.send());
     window.addEventListener("pagehide", () => this.leave());
   }
@@ -22,6 +23,7 @@ export class Sync {
   open(state) {
     clearTimeout(this.timer);
     this.document = state;
+    this.opened.add(this.key);
     this.version = state.version;
     this.edits = 0;
     this.acknowledged = 0;
@@ -63,17 +65,24 @@ export class Sync {
     this.timer = setTimeout(() => this.send(), delay);
   }
 
-  // Saves now what is not saved; resolves to whether everything is.
+  // Saves now what is not saved, and what is typed meanwhile; resolves to whether everything is.
   async flush() {
     clearTimeout(this.timer);
     if (this.running) await this.running;
-    if (this.isDirty) await this.send();
+    while (this.isDirty) {
+      const { status } = await this.send();
+      if (status !== 200) break;
+    }
     return !this.isDirty;
   }
 
   async send(submit = false) {
     clearTimeout(this.timer);
-    while (this.running) await this.running;
+    while (this.running) {
+      const { answer } = await this.running;
+      // What others changed came with the draft before: it is looked at before the label is submitted.
+      if (submit && (answer?.merged?.length || answer?.clashes?.length)) return { status: 409, answer };
+    }
     if (!submit && !this.isDirty) return { status: 200 };
     this.running = this.request(submit);
     try {
@@ -144,7 +153,8 @@ export class Sync {
 
   keep(body) {
     try {
-      localStorage.setItem(this.key, JSON.stringify({ ...body, at: new Date().toISOString() }));
+      const { name, urls } = this.document;
+      localStorage.setItem(this.key, JSON.stringify({ ...body, at: new Date().toISOString(), name, url: urls.document }));
     } catch {
       // Full or forbidden: the retries go on without it.
     }
@@ -152,6 +162,13 @@ export class Sync {
 
   forget() {
     localStorage.removeItem(this.key);
+  }
+
+  // What is not saved is not wanted any more.
+  discard() {
+    clearTimeout(this.timer);
+    this.acknowledged = this.edits;
+    this.forget();
   }
 
   // The tab goes away: the last changes leave with it, and the document is free for others.
@@ -187,8 +204,17 @@ export function headers() {
   return { "content-type": "application/json", "x-csrftoken": token ?? drawn };
 }
 
+// A request whose failure can be told to a person.
+export async function reach(url, options) {
+  try {
+    return await fetch(url, options);
+  } catch {
+    throw new Error("The server does not answer. Try again in a moment.");
+  }
+}
+
 export async function post(url, body) {
-  const response = await fetch(url, { method: "POST", headers: headers(), body: JSON.stringify(body) });
+  const response = await reach(url, { method: "POST", headers: headers(), body: JSON.stringify(body) });
   if (response.redirected) throw new Error("Your session has ended. Log in again in another tab.");
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.message ?? `The server answered with ${response.status}.`);

@@ -29,6 +29,11 @@ RECURSIVE = object_schema({"a": {"$ref": "#/$defs/n"}}, **{"$defs": {"n": object
         ({"type": "object", "properties": []}, "properties", "object of schemas"),
         (object_schema({"a": {"type": "strng"}}), "properties.a.type", "must be one of string, number"),
         (object_schema({"a": {"nullable": True}}), "properties.a.nullable", '["string", "null"]'),
+        (
+            object_schema({"a": {}}, patternProperties={"^b": {}}, unevaluatedProperties=False),
+            "unevaluatedProperties",
+            "does not go together with patternProperties",
+        ),
         (object_schema({"a": {"requird": []}}), "properties.a.requird", "not a keyword"),
         (object_schema({"a": {"format": "dat"}}), "properties.a.format", "use one of date"),
         (object_schema({"a": {"enum": []}}), "properties.a.enum", "at least one value"),

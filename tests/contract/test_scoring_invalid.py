@@ -36,6 +36,14 @@ def test_invalid(raw: str | None, finish_reason: str, valid_json: bool, rule: st
     assert [field.gold for field in score.fields] == list(SEED_GOLD.values())
 
 
+def test_a_field_that_gold_leaves_empty_is_absent_on_both_sides() -> None:
+    gold = {name: value for name, value in SEED_GOLD.items() if name != "vendor"}
+    score = score_document(SEED, text=SEED_TEXT, gold=gold, raw="no")
+    outcomes = {field.field: field.outcome for field in score.fields}
+    assert outcomes.pop("vendor") == Outcome.BOTH_ABSENT
+    assert set(outcomes.values()) == {Outcome.UNSCORABLE}
+
+
 def test_white_space_around_the_object_is_allowed() -> None:
     assert score_document(SEED, text=SEED_TEXT, gold=SEED_GOLD, raw=f"\n {SEED_TARGET}\n").exact
 

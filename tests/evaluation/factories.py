@@ -14,7 +14,7 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from evaluation.models import EvalRun
-from evaluation.services import evals, outputs
+from evaluation.services import evals, outputs, subjects
 from labeling.models import DatasetVersion, Document, Project, Split
 from labeling.rows import ParsedRow
 from labeling.samples import generate
@@ -173,6 +173,7 @@ def evaluated(
     assert run.claim()
     if tuned:
         run.record(model_version=world.version)
+    subjects.write_spec(run)
     store = outputs.Store(run)
     path = artifacts.local_path(run.outputs_key)
     with path.open("w", encoding="utf-8") as file:

@@ -8,6 +8,7 @@ from django.db import connection
 
 from labeling.models import Annotation, AnnotationRevision, Gold
 from labeling.services import annotating
+from labeling.services.projects import save_contract
 from tests.labeling.label_desk import Desk, gold, make_desk
 
 
@@ -47,6 +48,41 @@ def test_another_tab_of_the_same_person_is_no_clash(desk: Desk) -> None:
     saved = save(document, desk.ana, {"vendor": "Acme Supplies"}, 0)
     assert saved.value == {"date": "2026-01-14", "vendor": "Acme Supplies"}
     assert (saved.merged, saved.clashes) == (["date"], [])
+
+
+def test_a_clash_is_reported_until_it_was_seen_though_my_own_save_went_over_it(desk: Desk) -> None:
+    document = desk.document()
+    save(document, desk.ana, {**gold(), "total_amount": 1}, 0)
+    save(document, desk.ben, {**gold(), "total_amount": 2}, 1)
+    for value in (gold(), {**gold(), "vendor": "Acme"}):
+        saved = save(document, desk.ana, value, 1)
+        assert saved.value == value
+        assert [(clash.path, clash.theirs) for clash in saved.clashes] == [("total_amount", 2)]
+        assert saved.merged_with == desk.ben.username
+    held = annotating.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=1)
+    assert (held.submitted, [clash.path for clash in held.clashes]) == (False, ["total_amount"])
+    assert not Gold.objects.exists()
+    seen = annotating.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=held.version)
+    assert (seen.submitted, seen.clashes) == (True, [])
+
+
+def test_an_import_clashes_with_the_person_who_made_it(desk: Desk) -> None:
+    document = desk.document()
+    schema = desk.project.schema_version
+    imported = Annotation.objects.create(document=document, schema_version=schema, value=gold(), version=1)
+    AnnotationRevision.objects.create(annotation=imported, number=1, action="import", value=gold(), user=desk.ana)
+    saved = save(document, desk.ana, {"vendor": "Acme"}, 0)
+    assert ([clash.path for clash in saved.clashes], saved.merged_with) == (["vendor"], "an import")
+
+
+def test_a_version_of_an_older_schema_is_no_base_under_the_newer_one(desk: Desk) -> None:
+    document = desk.document()
+    save(document, desk.ana, {"vendor": "Acme"}, 0)
+    text = desk.project.schema_version.schema_text.replace('"invoice_id":{', '"note":{"type":"string"},"invoice_id":{', 1)
+    save_contract(project=desk.project, user=desk.owner, instruction="Do it.", schema_text=text, constraints={})
+    save(document, desk.ben, {"vendor": "Acme Supplies"}, 0, schema_number=2)
+    saved = save(document, desk.ana, {"vendor": "Acme Ltd"}, 1, schema_number=1)
+    assert [(clash.path, clash.theirs) for clash in saved.clashes] == [("vendor", "Acme Supplies")]
 
 
 def test_a_submit_that_had_to_be_merged_does_not_count_yet(desk: Desk) -> None:

@@ -303,3 +303,12 @@ def test_an_export_can_be_imported_again(desk: Desk) -> None:
     again = frozen(other)
     labels = {row["id"]: row["gold"] for row in rows(dataset)}
     assert {row["id"]: row["gold"] for row in rows(again)} == labels
+
+
+def test_held_out_documents_without_labels_are_asked_for(desk: Desk) -> None:
+    """Otherwise another hold-out would be drawn, and the one that was meant never be used."""
+    bring_in(desk.project, [invoice(number, gold=False) for number in range(3)], as_holdout=True)
+    bring_in(desk.project, [invoice(number) for number in range(10, 20)])
+    with pytest.raises(Refused, match="3 documents are held out"):
+        frozen(desk)
+    assert Document.objects.filter(holdout=True).count() == 3

@@ -35,8 +35,9 @@ def storable(value: Any) -> Any:
 
 
 def begin_anew(run: TrainingRun) -> None:
-    """Forgets the points of an attempt that was interrupted: a run that starts again starts at its first step."""
+    """Forgets the points and facts of an attempt that was interrupted: a run that starts again starts at step one."""
     run.events.all().delete()
+    run.record(facts={}, progress_done=0)
 
 
 class Recorder:

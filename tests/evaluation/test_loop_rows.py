@@ -1,0 +1,70 @@
+"""The rows of a loop are drawn by the seed, verbatim, and never fall on both sides."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation.loop_rows import Line, RowsError, choose_rows
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\n".join(b'{"id": "%d"}\r' % number for number in range(1, 21)) + b"\n\n")
+    return path
+
+
+def draw(train: Path, **changes: Any) -> tuple[list[Line], list[Line]]:
+    usual: dict[str, Any] = {"holdout": None, "holdout_share": 0.2, "max_train": None, "max_holdout": None, "seed": 17}
+    return choose_rows(train=train, **{**usual, **changes})
+
+
+def test_every_line_is_on_one_side_and_knows_its_number(file: Path) -> None:
+    train, holdout = draw(file)
+    assert (len(train), len(holdout)) == (16, 4)
+    lines = [*train, *holdout]
+    assert sorted(line.number for line in lines) == list(range(1, 21))
+    assert all(line.data == b'{"id": "%d"}' % line.number for line in lines)
+
+
+def test_the_seed_decides(file: Path) -> None:
+    assert draw(file) == draw(file)
+    assert draw(file) != draw(file, seed=18)
+
+
+def test_limits_take_fewer(file: Path) -> None:
+    train, holdout = draw(file, max_train=5, max_holdout=2)
+    assert (len(train), len(holdout)) == (5, 2)
+    assert train == draw(file)[0][:5]
+
+
+def test_a_file_of_its_own_is_the_holdout(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "holdout.jsonl"
+    other.write_text('{"id": "h"}\n')
+    train, holdout = draw(file, holdout=other)
+    assert len(train) == 20
+    assert [line.data for line in holdout] == [b'{"id": "h"}']
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"max_train": 0}, "--max-train must be at least 1"),
+        ({"max_holdout": -5}, "--max-holdout must be at least 1"),
+        ({"holdout_share": 0}, "--holdout-share must be above 0"),
+        ({"holdout_share": 1.5}, "--holdout-share must be above 0 and below 1"),
+        ({"holdout_share": 0.01}, "too few rows"),
+        ({"holdout": Path("/nowhere/holdout.jsonl")}, "cannot be read"),
+    ],
+)
+def test_what_cannot_be_used_is_named(file: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(RowsError, match=words):
+        draw(file, **changes)
+
+
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n\n")
+    with pytest.raises(RowsError, match="empty"):
+        draw(empty)
