@@ -129,10 +129,10 @@ class Answering:
 
     def _most(self, row: Row) -> int:
         """Most tokens of this document's answer: the limit, or what the model's context leaves of it."""
+        if not self._context:
+            return self._limit.most
         prompt = self._prompts.get(row.id)
-        if not self._context or prompt is None:
-            return self._limit.room
-        return max(self._limit.room, min(self._limit.most, self._context - len(prompt)))
+        return self._limit.room if prompt is None else min(self._limit.most, self._context - len(prompt))
 
     def _fitting(self, document: str) -> list[int]:
         prompt = self.prompt(document)

@@ -29,9 +29,7 @@ class Waiver:
 
 
 @transaction.atomic
-def decide(
-    *, report: GateReport, user: Any, decision: str, reason: str, waiver: Waiver | None = None
-) -> Approval:
+def decide(*, report: GateReport, user: Any, decision: str, reason: str, waiver: Waiver | None = None) -> Approval:
     """A manager's decision on a report. One report is decided once.
 
     Raises:
@@ -174,7 +172,8 @@ def changes(report: GateReport, *, files: bool = True, present: Present | None =
     """What is no longer as the report's packet has it, a sentence each. ``files`` as in ``voided``."""
     present = present or Present(report.project)
     packet, run = report.packet, report.eval_run
-    reasons, said = [], set()
+    reasons: list[str] = []
+    said: set[str] = set()  # parts of the packet that a sentence of ours is about
     revised = present.revised_gold(run.dataset)
     if revised:
         more = f" and {len(revised) - NAMED} more" if len(revised) > NAMED else ""

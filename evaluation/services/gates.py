@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from django.db import transaction
+from django.utils.text import capfirst
 
 from evaluation import gates as judging
 from evaluation.compare import cost_of_time
@@ -104,8 +105,8 @@ def _check_runs(eval_run: EvalRun, baseline: EvalRun | None) -> None:
     if baseline.dataset.holdout_sha256 != eval_run.dataset.holdout_sha256:
         raise Refused(
             "baseline",
-            f"Evaluation {baseline.number} is on another hold-out ({baseline.dataset}). A baseline has answered the very "
-            f"documents of {eval_run.dataset}: evaluate that model on it.",
+            f"Evaluation {baseline.number} is on another hold-out ({baseline.dataset}). A baseline has answered the "
+            f"very documents of {eval_run.dataset}: evaluate that model on it.",
         )
     if baseline.mode != eval_run.mode:
         raise Refused(
@@ -122,14 +123,14 @@ def _check_opponent(eval_run: EvalRun, baseline: EvalRun) -> None:
         if _model(baseline) != _model(before):
             raise Refused(
                 "baseline",
-                f"{_capital(before.subject)} was approved last, so it is what this model is held against. "
+                f"{capfirst(before.subject)} was approved last, so it is what this model is held against. "
                 f"Choose an evaluation of {before.subject}, not of {baseline.subject}.",
             )
         return
     if baseline.base_model is None:
         raise Refused(
             "baseline",
-            f"No other model has been approved yet, so a base model is what this one is held against. "
+            "No other model has been approved yet, so a base model is what this one is held against. "
             f"Choose an evaluation of a base model, not of {baseline.subject}.",
         )
     wanted = opponent(eval_run)
@@ -149,17 +150,14 @@ def opponent(eval_run: EvalRun) -> EvalRun | None:
     base_model, training_run = _model(before) if before is not None else (_made_from(eval_run), None)
     if base_model is None and training_run is None:
         return None
-    found: EvalRun | None = (
-        EvalRun.objects.filter(project_id=eval_run.project_id, mode=eval_run.mode)
-        .filter(base_model=base_model, training_run=training_run)
-        .filter(dataset__holdout_sha256=eval_run.dataset.holdout_sha256)
-        .on_holdout()
-        .done()
-        .exclude(pk=eval_run.pk)
-        .with_subject()
-        .order_by("-number")
-        .first()
+    rows = EvalRun.objects.with_subject().filter(
+        project_id=eval_run.project_id,
+        base_model=base_model,
+        training_run=training_run,
+        mode=eval_run.mode,
+        dataset__holdout_sha256=eval_run.dataset.holdout_sha256,
     )
+    found: EvalRun | None = rows.on_holdout().done().exclude(pk=eval_run.pk).order_by("-number").first()
     return found
 
 
@@ -180,10 +178,6 @@ def _model(run: EvalRun) -> tuple[int | None, int | None]:
 
 def _made_from(run: EvalRun) -> int | None:
     return run.training_run.base_model_id if run.training_run is not None else None
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _trained_on(eval_run: EvalRun) -> list[str]:
@@ -207,9 +201,7 @@ def looks(eval_run: EvalRun) -> list[GateReport]:
     return list(reports.select_related("eval_run", "policy").order_by("number"))
 
 
-def measurements(
-    policy: judging.GatePolicy, eval_run: EvalRun, baseline: EvalRun | None
-) -> dict[str, Measurement]:
+def measurements(policy: judging.GatePolicy, eval_run: EvalRun, baseline: EvalRun | None) -> dict[str, Measurement]:
     """What each gate of a policy judges: gate key -> measurement, from this run's own outputs and latencies."""
     candidate = list(EvalOutput.objects.filter(eval_run=eval_run).order_by("document_id"))
     before = (

@@ -14,7 +14,7 @@ from evaluation.gates import GateError
 from evaluation.models import EvalRun, LoopRun
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.evals import start_evaluation
-from evaluation.services.gates import make_report
+from evaluation.services.gates import make_report, opponent
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.runs import BackgroundRun, Status
 from training.models import BaseModel
@@ -167,7 +167,7 @@ def _conclude(loop: LoopRun) -> None:
     try:
         with transaction.atomic():
             comparison = compare_runs(a=loop.base, b=loop.tuned)
-            report = make_report(eval_run=loop.tuned, baseline=loop.base, user=loop.created_by)
+            report = make_report(eval_run=loop.tuned, baseline=opponent(loop.tuned), user=loop.created_by)
     except (Refused, GateError) as error:
         loop.fail(f"Everything ran, but it cannot be judged: {error}")
         return

@@ -18,7 +18,6 @@ from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.contract.scoring import SCORER_VERSION
 from slmstudio.hashing import folder_hash, sha256_file, sha256_text
-from training.strict import SpecError
 
 Packet = dict[str, str]
 

@@ -50,6 +50,7 @@ function open(state, { push = false } = {}) {
   if (push) history.pushState({}, "", state.urls.document);
   queue.opened(state);
   restore();
+  leftovers.send();
   $("form-scroll").scrollTop = 0;
   form.focusFirstEmpty();
   evidence.draw();
@@ -70,7 +71,7 @@ function restore() {
   const left = sync.leftover();
   if (!left) return;
   if (left.schema !== current.schema) {
-    return status.notice("What could not be saved here before was made for another schema. It is kept in this browser.", "warning");
+    return status.notice("What could not be saved here before was made for another schema. This browser keeps it until you change something.", "warning");
   }
   if (left.base_version > current.version || (left.entry === undefined && left.json === undefined)) return sync.forget();
   if (left.json !== undefined) {
@@ -262,9 +263,14 @@ const submit = once(async () => {
   return undefined;
 });
 
-// What was typed is saved, or the person leaves the document all the same.
+// What was typed is saved and brought up nothing to look at, or the person leaves the document all the same.
 async function mayLeave() {
-  if (await sync.flush()) return true;
+  const known = new Set(clashes.map((clash) => clash.path));
+  if (await sync.flush()) {
+    if (clashes.every((clash) => known.has(clash.path))) return true;
+    status.say("Look at what somebody else changed, then go on.");
+    return false;
+  }
   const why = sync.stuck || "The server does not answer.";
   return window.confirm(`${why}\nThe last changes are not saved; they are kept in this browser. Go on all the same?`);
 }
@@ -404,4 +410,3 @@ window.addEventListener("popstate", async () => {
 gridKeys($("form"), form);
 splitter($("splitter"), $("panes"));
 open(JSON.parse($("label-state").textContent));
-leftovers.send();

@@ -6,60 +6,55 @@ const EVERY = 30_000; // ms
 const BUSY = 120_000; // ms for which another tab may still be saving an entry
 
 export class Leftovers {
-  // `tell` gets the entries that have to be looked at in their documents.
+  // `tell` gets what is not saved yet.
   constructor(sync, tell) {
     this.sync = sync;
     this.tell = tell;
-    this.held = new Map(); // those entries by key
+    this.refused = new Map(); // when an entry was written that only a person can save, by key
     this.running = false;
     window.addEventListener("online", () => this.send());
     setInterval(() => this.send(), EVERY);
   }
 
-  entries() {
+  get entries() {
     const prefix = `label-${this.sync.user}-`;
     const keys = Object.keys(localStorage).filter((key) => key.startsWith(prefix) && key !== this.sync.key);
-    return keys.map((key) => [key, read(key)]).filter(([key, left]) => left?.url && !this.isBusy(key, left));
+    return keys.map((key) => ({ ...read(key), key })).filter((left) => left.url && !this.isBusy(left));
   }
 
-  isBusy(key, left) {
-    return !this.sync.opened.has(key) && Date.now() - Date.parse(left.at) < BUSY;
+  isBusy({ key, at }) {
+    return !this.sync.opened.has(key) && Date.now() - Date.parse(at) < BUSY;
   }
 
   async send() {
     if (this.running) return;
     this.running = true;
-    const entries = this.entries();
-    for (const key of this.held.keys()) if (!entries.some(([there]) => there === key)) this.held.delete(key);
-    try {
-      for (const [key, left] of entries) {
-        if (this.held.get(key)?.at !== left.at) await this.settle(key, left);
+    for (const left of this.entries) {
+      if (this.refused.get(left.key) === left.at) continue;
+      try {
+        if (!(await deliver(left))) this.refused.set(left.key, left.at);
+        else if (read(left.key)?.at === left.at) localStorage.removeItem(left.key);
+      } catch {
+        // No answer: it is tried again.
       }
-    } catch {
-      // No answer: it is tried again.
-    } finally {
-      this.running = false;
     }
-    this.tell([...this.held].map(([key, left]) => ({ ...left, discard: () => this.discard(key) })));
+    this.running = false;
+    this.draw();
   }
 
-  async settle(key, left) {
-    this.held.delete(key);
-    const done = await deliver(left);
-    if (read(key)?.at !== left.at) return;
-    if (done) localStorage.removeItem(key);
-    else this.held.set(key, left);
+  draw() {
+    this.tell(this.entries.map((left) => ({ ...left, discard: () => this.discard(left) })));
   }
 
-  discard(key) {
+  discard({ key }) {
     localStorage.removeItem(key);
-    this.send();
+    this.draw();
   }
 }
 
 // Resolves to whether it is saved. Where somebody, perhaps this person elsewhere, saved since, only a person can tell
 // which value is right.
-async function deliver({ at, name, url, ...body }) {
+async function deliver({ key, at, name, url, ...body }) {
   const state = await answerOf(await reach(`${url}state/`));
   if (!state || state.version !== body.base_version || state.schema !== body.schema) return false;
   const draft = { ...body, submit: false };

@@ -110,7 +110,7 @@ export class Status {
     if (!entries.length) return;
     const box = Object.assign(document.createElement("div"), { id: "leftovers", className: "alert alert-warning" });
     box.setAttribute("role", "status");
-    box.append("Not saved, and kept in this browser only. Open it to save it:");
+    box.append("Not saved yet, and kept in this browser only. Open a document to save it:");
     for (const { name, url, discard } of entries) {
       const link = Object.assign(document.createElement("a"), { href: url, textContent: name });
       const button = Object.assign(document.createElement("button"), { type: "button", className: "btn btn-quiet", textContent: "Discard" });

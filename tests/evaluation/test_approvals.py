@@ -1,17 +1,19 @@
 """Who may decide, what a decision needs, and what voids it."""
 
+import os
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
-from evaluation.models import Approval, AuditEntry, EvalOutput, EvalRun, GateReport
+from evaluation.models import Approval, AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
 from evaluation.services.approvals import Present, Waiver, changes, decide, open_gates, standing, voided
 from evaluation.services.evals import Refused
 from evaluation.services.gates import current_policy, make_report, rules, set_policy
-from labeling.models import Document, Membership
+from labeling.models import Document, Membership, SchemaVersion
 from labeling.services.annotating import open_document, submit
 from labeling.services.projects import save_contract
 from slmstudio import artifacts
@@ -86,9 +88,7 @@ def test_a_manager_approves_and_the_log_says_so(world: World, report: GateReport
 
 @pytest.mark.parametrize("started", ["evaluation", "training"])
 @pytest.mark.parametrize("decision", ["approved", "rejected"])
-def test_nobody_decides_on_a_run_of_their_own(
-    world: World, report: GateReport, started: str, decision: str
-) -> None:
+def test_nobody_decides_on_a_run_of_their_own(world: World, report: GateReport, started: str, decision: str) -> None:
     row: Any = report.eval_run if started == "evaluation" else report.eval_run.training_run
     type(row).objects.filter(pk=row.pk).update(created_by=world.manager)
     fresh = GateReport.objects.get(pk=report.pk)
@@ -234,6 +234,38 @@ def change_an_output(world: World, report: GateReport) -> str:
     return "Outputs: the hash of the file of raw outputs"
 
 
+def change_what_was_asked(world: World, report: GateReport) -> str:
+    path = artifacts.local_path(f"{report.eval_run.folder_key}/spec.yaml")
+    path.write_text(path.read_text().replace("mode: constrained", "mode: free"))
+    return "Evaluation: the stored text is not what the file says."
+
+
+def change_what_was_asked_in_the_database(world: World, report: GateReport) -> str:
+    run: Any = report.eval_run
+    run.spec = "version: 1"
+    run.save(update_fields=["spec"])
+    return "Evaluation: "
+
+
+def change_a_verdict(world: World, report: GateReport) -> str:
+    verdicts = [{**row, "status": "PASS"} for row in report.verdicts]
+    GateReport.objects.filter(pk=report.pk).update(verdicts=verdicts)
+    return "Verdicts: the hash of what every gate says, and whether the model may ship is now"
+
+
+def change_whether_it_may_ship(world: World, report: GateReport) -> str:
+    GateReport.objects.filter(pk=report.pk).update(passed=True)
+    return "Verdicts: "
+
+
+def change_the_weights_and_set_their_time_back(world: World, report: GateReport) -> str:
+    path = artifacts.local_path(world.version.folder_key) / "model.safetensors"
+    before = path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return "Model: the hash of the folder with the weights is now"
+
+
 def change_the_dataset_file(world: World, report: GateReport) -> str:
     path = artifacts.local_path(world.dataset.artifact_key)
     path.write_text(path.read_text().replace('"split":"train"', '"split":"validation"', 1))
@@ -250,6 +282,11 @@ VOIDS: list[Callable[[World, GateReport], str]] = [
     change_the_policy,
     change_an_output,
     change_the_dataset_file,
+    change_what_was_asked,
+    change_what_was_asked_in_the_database,
+    change_a_verdict,
+    change_whether_it_may_ship,
+    change_the_weights_and_set_their_time_back,
 ]
 
 
@@ -280,6 +317,29 @@ def test_another_scorer_voids_it(world: World, report: GateReport, monkeypatch: 
     approval = approve(report, world.manager)
     monkeypatch.setattr("evaluation.services.approvals.SCORER_VERSION", "99")
     assert voided(approval) == ["The scorer is now version 99; the report used version 1."]
+
+
+@pytest.mark.parametrize(
+    ("rows", "change", "words"),
+    [
+        (GatePolicy, {"gates": {"only_look": False, "gates": []}}, "Gate policy: the hash of the gates"),
+        (
+            SchemaVersion,
+            {"schema_text": '{"type": "object", "properties": {"vendor": {"type": "string"}}}'},
+            "Schema: the hash of the text",
+        ),
+    ],
+)
+def test_a_row_rewritten_under_its_own_hash_voids_it(
+    world: World, report: GateReport, rows: Any, change: dict[str, Any], words: str
+) -> None:
+    approval = approve(report, world.manager)
+    with connection.cursor() as cursor:  # whoever owns the database can put its guards aside
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(f"ALTER TABLE {rows._meta.db_table} DISABLE TRIGGER USER")
+    rows.objects.update(**change)
+    reasons = voided(Approval.objects.get(pk=approval.pk))
+    assert any(words in reason for reason in reasons), reasons
 
 
 def test_an_output_changed_in_the_database_voids_it(world: World, report: GateReport) -> None:

@@ -47,6 +47,12 @@ def test_a_tag_narrows_the_list_to_its_slice(client: Client, pair: tuple[EvalRun
     assert page.context["page"].paginator.count == pair[1].scores["slices"][tag]["documents"]
 
 
+@pytest.mark.parametrize("name", ["state", "field", "tag"])
+def test_a_nul_in_a_filter_is_passed_over(client: Client, pair: tuple[EvalRun, EvalRun], name: str) -> None:
+    page = client.get(f"{PAGE}?runs=1,2&{name}=%00")
+    assert page.context["page"].paginator.count == 12
+
+
 def test_differing_characters_are_marked_in_both_outputs(world: World, client: Client) -> None:
     client.force_login(world.manager)
 

@@ -216,6 +216,15 @@ def test_filters_work_together_and_an_unknown_one_finds_nothing(world: World, en
     assertContains(engineer.get(f"{run.get_absolute_url()}?field=nothing"), "No output fits these filters")
 
 
+@pytest.mark.parametrize("name", ["state", "field", "error", "tag", "q"])
+def test_a_nul_in_a_filter_is_passed_over(world: World, engineer: Client, name: str) -> None:
+    run = evaluated(world, right)
+    page = engineer.get(f"{run.get_absolute_url()}?{name}=%00")
+    assert page.context["page"].paginator.count == 12
+    document = page.context["page"][0].document_id
+    assert engineer.get(f"{run.get_absolute_url()}outputs/{document}/?{name}=%00").status_code in (200, 404)
+
+
 def test_the_page_takes_the_same_queries_for_every_filter(
     world: World, engineer: Client, django_assert_max_num_queries: Any
 ) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
+from django.utils.html import escape
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.models import Approval, EvalRun, GatePolicy, GateReport
+from evaluation.services import packets
 from evaluation.services.approvals import Waiver, decide
 from evaluation.services.gates import make_report
 from labeling.models import Document
@@ -106,6 +108,14 @@ def test_an_evaluation_is_judged_from_the_form(world: World, client: Client, who
     assert (made.eval_run.number, made.baseline.number, made.created_by) == (2, 1, getattr(world, who))
 
 
+def test_a_baseline_of_the_wrong_model_is_refused_beside_its_field(world: World, manager: Client) -> None:
+    evaluated(world, right)
+    evaluated(world, right)
+    answer = manager.post(JUDGE, {"eval_run": "2", "baseline": "1"}, headers=HTMX)
+    assertContains(answer, "Choose an evaluation of a base model", status_code=422)
+    assert not GateReport.objects.exists()
+
+
 def test_an_annotator_may_not_judge(world: World, client: Client) -> None:
     client.force_login(world.annotator)
     answer = client.post(JUDGE, {"eval_run": "1"})
@@ -135,6 +145,9 @@ def test_a_report_says_it_in_one_sentence_and_shows_its_evidence(
     assertContains(page, "This is look <strong>1</strong>")
     assertContains(page, "<strong>erik</strong> <a")
     assertContains(page, report.packet["model"][:12])
+    for name, (title, of) in packets.PARTS.items():
+        assertContains(page, f'<th scope="row">{title}<br><small class="text-body-secondary">{escape(of)}</small>')
+        assertContains(page, report.packet[name][:12])
     assertContains(page, '<svg class="number-line')
 
 
@@ -274,7 +287,5 @@ def test_a_manager_who_started_the_run_is_told_why_not(world: World, manager: Cl
     page = manager.get(report.get_absolute_url())
     assertContains(page, "another manager has to decide")
     assertNotContains(page, 'name="decision"')
-    answer = manager.post(
-        f"{report.get_absolute_url()}decide/", {"decision": "rejected", "reason": "no"}, headers=HTMX
-    )
+    answer = manager.post(f"{report.get_absolute_url()}decide/", {"decision": "rejected", "reason": "no"}, headers=HTMX)
     assertContains(answer, "another manager has to decide", status_code=422)

@@ -1,6 +1,8 @@
 """Policies and gate reports."""
 
+from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,13 +10,23 @@ import pytest
 from evaluation.gates import GateError, Verdict
 from evaluation.models import AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
 from evaluation.services import packets
+from evaluation.services.approvals import Waiver, decide
 from evaluation.services.evals import Refused, start_evaluation
-from evaluation.services.gates import current_policy, holdout_origins, looks, make_report, rules, set_policy
+from evaluation.services.gates import (
+    current_policy,
+    holdout_origins,
+    looks,
+    make_report,
+    opponent,
+    rules,
+    set_policy,
+)
 from labeling.models import Contract, DatasetItem
 from labeling.services import datasets
 from slmstudio import artifacts
 from slmstudio.hashing import folder_hash, sha256_file, sha256_text
-from tests.evaluation.factories import World, broken, evaluated, pretend, right
+from tests.evaluation.factories import World, broken, evaluated, make_base_model, make_version, pretend, right
+from training.models import BaseModel
 
 
 def changed(policy: GatePolicy, key: str, threshold: float) -> dict[str, Any]:
@@ -110,9 +122,7 @@ def test_the_same_outputs_under_the_same_policy_are_the_same_report(world: World
 
 
 def test_looks_at_a_holdout_are_counted_and_each_is_judged_more_strictly(world: World) -> None:
-    reports = [
-        make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer) for _ in range(3)
-    ]
+    reports = [make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer) for _ in range(3)]
     assert [report.look for report in reports] == [1, 2, 3]
     confidences = [verdict_of(report, "schema-valid").confidence for report in reports]
     assert confidences == pytest.approx([0.975, 0.9875, 0.99375])
@@ -161,6 +171,94 @@ def test_what_cannot_be_judged_is_refused(world: World) -> None:
     assert not GateReport.objects.exists()
 
 
+# -- what it is held against ------------------------------------------------------------------------------------------
+
+
+def approve(world: World, run: EvalRun) -> None:
+    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    waiver = Waiver("a trial", date(2999, 1, 1))
+    decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
+
+
+def trained_again(world: World) -> None:
+    """Another training, whose model is what ``evaluated`` evaluates from now on."""
+    world.training_run, world.version = make_version(world.project, world.engineer, world.dataset, world.base_model)
+
+
+def refused(world: World, run: EvalRun, baseline: EvalRun) -> str:
+    with pytest.raises(Refused) as refusal:
+        make_report(eval_run=run, baseline=baseline, user=world.engineer)
+    assert refusal.value.field == "baseline"
+    assert not GateReport.objects.filter(eval_run=run, baseline=baseline).exists()
+    return refusal.value.message
+
+
+def test_a_baseline_was_decoded_the_same_way(world: World) -> None:
+    free = evaluated(world, broken, tuned=False, mode="free")
+    assert "A baseline is decoded the same way" in refused(world, evaluated(world, right), free)
+
+
+def test_a_baseline_answered_the_same_documents(world: World) -> None:
+    before = evaluated(world, broken, tuned=False)
+    document = world.project.documents.filter(holdout=False).earliest("pk")
+    document.holdout = True
+    document.save(update_fields=["holdout"])
+    grown = datasets.freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    run = evaluated(world, right, tuned=False, dataset=grown)
+    assert "is on another hold-out (dataset v1)" in refused(world, run, before)
+
+
+def test_before_anything_is_approved_the_base_model_is_the_opponent(world: World, tmp_path: Path) -> None:
+    tuned = evaluated(world, right)
+    trained_again(world)
+    again = evaluated(world, right)
+    assert "Choose an evaluation of a base model, not of model v1" in refused(world, again, tuned)
+    own = world.base_model
+    world.base_model = make_base_model(tmp_path / "other", "other", "Other")
+    other = evaluated(world, broken, tuned=False)
+    world.base_model = own
+    assert opponent(again) is None
+    assert make_report(eval_run=tuned, baseline=other, user=world.engineer).baseline == other, "there is no other"
+    base = evaluated(world, broken, tuned=False)
+    assert opponent(again) == base
+    assert f"Choose evaluation {base.number}" in refused(world, again, other)
+    assert make_report(eval_run=again, baseline=base, user=world.engineer).baseline == base
+
+
+def test_the_model_approved_last_is_the_opponent(world: World) -> None:
+    base, first = evaluated(world, broken, tuned=False), evaluated(world, right)
+    approve(world, first)
+    assert opponent(first) == base, "a model is not held against itself"
+    trained_again(world)
+    candidate = evaluated(world, right)
+    assert "Model v1 was approved last" in refused(world, candidate, base)
+    assert opponent(candidate) == first
+    assert make_report(eval_run=candidate, baseline=first, user=world.engineer).baseline == first
+    approve(world, candidate)
+    trained_again(world)
+    third = evaluated(world, right)
+    assert "Model v2 was approved last" in refused(world, third, base)
+    assert opponent(third) == candidate
+
+
+def test_a_report_that_was_made_is_given_back_whoever_was_approved_since(world: World) -> None:
+    base, first = evaluated(world, broken, tuned=False), evaluated(world, right)
+    report = make_report(eval_run=first, baseline=base, user=world.engineer)
+    trained_again(world)
+    approve(world, evaluated(world, right))
+    assert make_report(eval_run=first, baseline=base, user=world.engineer) == report
+
+
+def test_a_gate_that_asks_for_the_base_model_is_proven_by_no_other(world: World) -> None:
+    first = evaluated(world, broken)
+    gates = [{"key": "base", "metric": "no_regression", "operator": ">=", "threshold": 0.02, "compared_with": "base"}]
+    set_policy(project=world.project, user=world.manager, gates=gates)
+    trained_again(world)
+    report = make_report(eval_run=evaluated(world, right), baseline=first, user=world.engineer)
+    assert "model v1 is no base model" in verdict_of(report, "base").sentence
+    assert verdict_of(report, "base").status == "NOT PROVEN"
+
+
 def test_origins_say_whose_gold_judges(world: World) -> None:
     assert holdout_origins(evaluated(world, right)) == {"imported": 12}
 
@@ -182,13 +280,34 @@ def test_the_hashes_of_the_packet_are_those_of_the_files(world: World) -> None:
         "holdout": sha256_text("".join(held_out)),
         "schema": sha256_text(world.project.schema_version.schema_text),
         "outputs": sha256_file(artifacts.local_path(tuned.outputs_key)),
+        "spec": sha256_file(artifacts.local_path(f"{tuned.folder_key}/spec.yaml")),
         "baseline": sha256_file(artifacts.local_path(base.outputs_key)),
     }
     assert expected.items() <= report.packet.items()
-    assert set(report.packet) == {*expected, "scorer", "policy", "scores"}
+    assert set(report.packet) == {*expected, "scorer", "policy", "scores", "verdicts"}
     checks = packets.verify(report)
     assert [check.name for check in checks if not check.equal] == []
     assert {check.name for check in checks} == set(report.packet)
+
+
+def test_the_packet_of_a_base_model_names_the_weights_that_were_run(world: World) -> None:
+    run = evaluated(world, right, tuned=False)
+    then = world.base_model.sha256
+    folder = Path(world.base_model.folder)
+    (folder / "model.safetensors").write_bytes(b"prepared again")
+    BaseModel.objects.filter(pk=world.base_model.pk).update(sha256=folder_hash(folder))
+    report = make_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
+    assert report.packet["model"] == then
+    assert [check.name for check in packets.verify(report) if not check.equal] == ["model"]
+
+
+def test_a_threshold_the_database_writes_in_full_is_the_same_number(world: World) -> None:
+    gates = changed(current_policy(project=world.project), "no-regression", 0.5)
+    gates["gates"].append({"key": "speed", "metric": "p95_latency_ms", "operator": "<=", "threshold": 1e23})
+    set_policy(project=world.project, user=world.manager, gates=gates)
+    report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    stored = GateReport.objects.get(pk=report.pk)
+    assert packets.verdicts_hash(stored) == report.packet["verdicts"]
 
 
 def test_a_packet_has_one_hash_whatever_its_order() -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from evaluation.ml.generate import MOST_CONSTRAINED, main, shown_schema, token_limit
+from evaluation.ml.generate import MOST_BOUNDED, UNKNOWN, Limit, main, shown_schema, token_limit
 from evaluation.spec import EvalSpec
+from slmstudio.contract.grammar import output_bound
 from slmstudio.contract.schema import compile_schema
 from slmstudio.hashing import folder_hash, sha256_file
 from tests.training.ml_data import (
@@ -27,6 +28,12 @@ from training.ml.lengths import load_encoder
 from training.ml.rows import read_rows
 from training.strict import build
 
+WIDE: dict[str, Any] = {
+    "type": "object",
+    "properties": {"note": {"type": "string", "maxLength": 400}},
+    "required": ["note"],
+    "additionalProperties": False,
+}
 Events = list[dict[str, Any]]
 
 
@@ -135,13 +142,26 @@ def test_the_limit_of_an_answer(tmp_path: Path) -> None:
     compiled = compile_schema(SCHEMA)
     made = read_rows(str(write_dataset(tmp_path / "data.jsonl")))
     longest = max(len(encoder.completion(compiled.canonical(row.gold))) for row in made if row.split == "train")
-    free = -(-3 * longest // 2) + 16
-    assert token_limit(spec(tmp_path, mode="free"), compiled, made, encoder) == free
+    room = max(-(-9 * longest // 4), 64) + 16
+    assert token_limit(spec(tmp_path, mode="free"), compiled, made, encoder) == Limit(room, room)
     held = token_limit(spec(tmp_path), compiled, made, encoder)
-    assert free < held < MOST_CONSTRAINED  # the schema bounds its answers
+    assert held == Limit(room, max(room, output_bound(SCHEMA) or 0)), "the schema bounds its answers"
     endless = compile_schema({"type": "object", "properties": {"a": {"type": "string"}}})
-    assert token_limit(spec(tmp_path), endless, [], encoder) == MOST_CONSTRAINED
-    assert token_limit(spec(tmp_path, max_new_tokens=9), compiled, made, encoder) == 9
+    assert token_limit(spec(tmp_path), endless, [], encoder) == Limit(UNKNOWN, UNKNOWN)
+    assert token_limit(spec(tmp_path), compile_schema(WIDE), made, encoder) == Limit(room, MOST_BOUNDED)
+    assert token_limit(spec(tmp_path, max_new_tokens=9), compiled, made, encoder) == Limit(9, 9)
+
+
+def test_an_answer_may_go_on_to_its_bound_as_far_as_the_context_goes(tmp_path: Path) -> None:
+    gold = {"note": "short"}
+    made = [{**row, "gold": gold} for row in rows()]
+    made[-2]["text"] = "x" * 1500
+    events = run(tmp_path, made, contract={"instruction": INSTRUCTION, "schema": WIDE})
+    [start] = named(events, "start")
+    assert start["max_new_tokens"] == MOST_BOUNDED
+    for one in named(events, "output"):
+        assert one["finish_reason"] in ("stop", "length"), one["error"]
+        assert one["prompt_tokens"] + one["output_tokens"] <= 2048
 
 
 @pytest.mark.real_model

@@ -59,7 +59,8 @@ def test_a_document_that_failed_is_an_outcome(running: EvalRun) -> None:
     store.flush()
     stored = EvalOutput.objects.get()
     assert (stored.state, stored.valid, stored.error) == ("failed", False, "The prompt is too long.")
-    outcomes = {field["outcome"] for field in stored.score["fields"]}
+    gold = stored.gold
+    outcomes = {field["outcome"] for field in stored.score["fields"] if gold.get(field["field"]) is not None}
     assert outcomes == {"unscorable"}
 
 
@@ -125,6 +126,15 @@ def test_counting_again_sees_an_output_that_was_changed(world: World) -> None:
     first = run.outputs.get(document__external_id=gold_rows(run)[0]["id"])
     EvalOutput.objects.filter(pk=first.pk).update(raw="{}")
     assert outputs.recount(run) != run.scores
+    assert not outputs.rows_match_file(run)
+
+
+@pytest.mark.parametrize("change", [{"finish_reason": "length"}, {"latency_ms": 1.5}])
+def test_an_ending_or_a_latency_that_was_changed_is_seen(world: World, change: dict[str, Any]) -> None:
+    run = evaluated(world, right, latency_ms=lambda index: 12.25)
+    assert outputs.rows_match_file(run)
+    first = run.outputs.earliest("pk")
+    EvalOutput.objects.filter(pk=first.pk).update(**change)
     assert not outputs.rows_match_file(run)
 
 

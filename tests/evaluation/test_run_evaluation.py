@@ -16,6 +16,7 @@ from labeling.services import datasets
 from slmstudio import artifacts
 from slmstudio.hashing import folder_hash, sha256_file
 from slmstudio.runs import Status
+from slmstudio.supervisor import Ending
 from tests.evaluation.factories import World, evaluated, right
 from training.models import ModelVersion, TrainingRun
 from training.services.base_models import prepare, register_tiny
@@ -101,6 +102,38 @@ def test_a_base_model_is_shown_the_schema_and_two_training_examples(world: World
     assert {example["text"] for example in spec["examples"]} <= training
     assert spec["examples"] == yaml.safe_load(subjects.write_spec(run).read_text())["examples"], "drawn by the seed"
     assert subjects.how(run)["Prompt"] == "instruction and schema, 2 solved examples (chat template)"
+
+
+@pytest.mark.parametrize(("judged", "shown"), [("holdout", "train"), ("validation", "train"), ("train", "validation")])
+def test_no_document_that_is_judged_is_shown_with_its_answer(world: World, judged: str, shown: str) -> None:
+    run = started(world, base_model=world.base_model, split=judged)
+    examples = subjects.examples(run)
+    assert examples
+    assert {one["text"] for one in examples} <= {row["text"] for row in datasets.rows(world.dataset, shown)}
+    assert not {one["text"] for one in examples} & {row["text"] for row in datasets.rows(world.dataset, judged)}
+
+
+def test_a_run_that_starts_again_forgets_the_outputs_of_its_first_attempt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = started(world)
+    rows = list(datasets.rows(world.dataset, "holdout"))
+    run.claim()
+    store = outputs.Store(run)
+    store.add({"id": rows[0]["id"], "raw": "of the first attempt"})
+    store.flush()
+    EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED)
+
+    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any) -> Ending:
+        for row in rows:
+            on_event({"event": "output", "id": row["id"], "raw": "of the second"})
+        artifacts.write_text(run.outputs_key, "")
+        return Ending(ok=True)
+
+    monkeypatch.setattr(jobs, "supervise", child)
+    run_evaluation(run.pk)
+    assert EvalRun.objects.get(pk=run.pk).status == Status.DONE
+    assert set(EvalOutput.objects.filter(eval_run=run).values_list("raw", flat=True)) == {"of the second"}
 
 
 def test_a_tuned_model_is_shown_the_instruction_alone(world: World) -> None:

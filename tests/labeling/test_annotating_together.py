@@ -78,7 +78,9 @@ def test_an_import_clashes_with_the_person_who_made_it(desk: Desk) -> None:
 def test_a_version_of_an_older_schema_is_no_base_under_the_newer_one(desk: Desk) -> None:
     document = desk.document()
     save(document, desk.ana, {"vendor": "Acme"}, 0)
-    text = desk.project.schema_version.schema_text.replace('"invoice_id":{', '"note":{"type":"string"},"invoice_id":{', 1)
+    text = desk.project.schema_version.schema_text.replace(
+        '"invoice_id":{', '"note":{"type":"string"},"invoice_id":{', 1
+    )
     save_contract(project=desk.project, user=desk.owner, instruction="Do it.", schema_text=text, constraints={})
     save(document, desk.ben, {"vendor": "Acme Supplies"}, 0, schema_number=2)
     saved = save(document, desk.ana, {"vendor": "Acme Ltd"}, 1, schema_number=1)

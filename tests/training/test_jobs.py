@@ -128,6 +128,25 @@ def test_a_killed_child_is_a_sentence_and_the_worker_goes_on(queued: Callable[[K
     assert not ModelVersion.objects.exists()
 
 
+def test_a_child_that_is_told_to_stop_leaves_no_half_trained_model(queued: Callable[[Knobs], TrainingRun]) -> None:
+    run = queued(ENDLESS)
+
+    def terminate_after_some_points() -> bool:
+        if TrainingEvent.objects.filter(run=run, kind="metrics").count() < 3:
+            return False
+        for child in children():
+            child.send_signal(signal.SIGTERM)
+        return True
+
+    with meanwhile(terminate_after_some_points):
+        run_training(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+    assert run.error.startswith("The training process was told to stop before its last step")
+    assert run.facts["stopped"] is True
+    assert not ModelVersion.objects.exists()
+
+
 @pytest.mark.slow
 def test_cancelling_stops_the_child_and_keeps_the_points(queued: Callable[[Knobs], TrainingRun]) -> None:
     run = queued(ENDLESS)

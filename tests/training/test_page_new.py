@@ -51,6 +51,14 @@ def test_through_htmx_the_browser_is_sent_to_the_run(engineer: Client, lengths: 
     assert answer["HX-Redirect"] == TrainingRun.objects.get().get_absolute_url()
 
 
+def test_a_nul_in_the_base_model_is_no_base_model(engineer: Client, lengths: LengthReport) -> None:
+    assert engineer.get(f"{URL}?base_model=%00").context["base_model"] == lengths.base_model
+    sent = filled(engineer, base_model="tiny\0")
+    for headers in ({}, HTMX):
+        assert engineer.post(URL, sent, headers=headers).status_code == 422
+        assert engineer.get(f"{LENGTHS}?dataset=1&base_model=%00", headers=headers).status_code == 422
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

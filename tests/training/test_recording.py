@@ -14,7 +14,7 @@ from slmstudio.runs import Status
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.presets import Knobs
 from training.services.children import ChildFailed
-from training.services.recording import Recorder, record_artifacts
+from training.services.recording import Recorder, begin_anew, record_artifacts
 from training.services.runs import start_training
 
 
@@ -77,6 +77,16 @@ def test_values_that_json_or_the_database_cannot_hold_do_not_stop_a_run(run: Tra
     assert run.events.get(kind="metrics").data["loss"] is None
     assert run.events.get(kind="metrics").data["grad_norm"] is None
     assert "\0" not in run.events.get(kind="samples").data["rows"][0]["raw"]
+
+
+def test_a_run_that_begins_anew_keeps_nothing_of_its_first_attempt(run: TrainingRun) -> None:
+    recorder = Recorder(run)
+    recorder({"event": "start", "total_steps": 5, "train_rows": 14})
+    recorder(metrics(3))
+    recorder({"event": "done", "steps": 3, "stopped": True})
+    begin_anew(run)
+    run.refresh_from_db()
+    assert (run.facts, run.progress_done, run.events.count()) == ({}, 0, 0)
 
 
 def test_events_nobody_knows_are_passed_over(run: TrainingRun) -> None:
