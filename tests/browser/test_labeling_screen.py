@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 from django.urls import reverse
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Dialog, Locator, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from labeling.models import Annotation, Document, Gold
@@ -249,6 +249,18 @@ def hold_answers(page: Page) -> None:
     )
 
 
+def refuse_dialogs(page: Page) -> list[str]:
+    """Answers no to whatever the page asks; the list fills with what it asked."""
+    asked: list[str] = []
+
+    def refuse(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", refuse)
+    return asked
+
+
 def held(page: Page) -> None:
     expect(page.locator("body")).to_have_attribute("data-answers", "1")
 
@@ -337,8 +349,7 @@ def test_a_document_that_is_not_saved_is_left_only_knowingly_and_sent_later(desk
     first, second = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana, second)
     page.goto(reverse("label_document", args=["desk", first.pk]))
-    asked: list[str] = []
-    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    asked = refuse_dialogs(page)
     page.wait_for_timeout(1000)  # the next document has been fetched ahead
     page.context.set_offline(True)
     control(page, "Vendor").fill("ACME")
@@ -364,8 +375,7 @@ def test_going_back_in_the_browser_asks_too(desk: Desk, open_label: Open) -> Non
     expect(page.locator("#document-name")).to_have_text(second.external_id)
     page.context.set_offline(True)
     control(page, "Vendor").fill("ACME")
-    asked: list[str] = []
-    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    asked = refuse_dialogs(page)
     page.evaluate("history.back()")
     page.wait_for_url(f"**/label/{second.pk}/")
     expect(page.locator("#saved[data-tone=bad]")).to_be_visible()
