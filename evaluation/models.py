@@ -50,9 +50,7 @@ class EvalRun(BackgroundRun):
     dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="eval_runs")
     split = models.CharField(max_length=10, choices=Split.choices, default=Split.HOLDOUT)
     mode = models.CharField(max_length=12, choices=Mode.choices, default=Mode.CONSTRAINED)
-    base_model = models.ForeignKey(
-        BaseModel, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs"
-    )
+    base_model = models.ForeignKey(BaseModel, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs")
     training_run = models.ForeignKey(
         TrainingRun, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs"
     )

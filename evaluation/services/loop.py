@@ -50,9 +50,7 @@ def start_loop(
     """
 
     def evaluate(mode: str, **subject: Any) -> EvalRun:
-        return start_evaluation(
-            project=project, user=user, dataset=dataset, split=Split.HOLDOUT, mode=mode, **subject
-        )
+        return start_evaluation(project=project, user=user, dataset=dataset, split=Split.HOLDOUT, mode=mode, **subject)
 
     base = evaluate(EvalRun.Mode.CONSTRAINED, base_model=base_model)
     base_free = evaluate(EvalRun.Mode.FREE, base_model=base_model) if with_free else None

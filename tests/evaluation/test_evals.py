@@ -54,9 +54,7 @@ def test_numbers_are_counted_per_project(world: World) -> None:
         ("mode", {"mode": "wild"}, "A mode is one of"),
     ],
 )
-def test_what_cannot_be_evaluated_is_refused(
-    world: World, field: str, changes: dict[str, Any], words: str
-) -> None:
+def test_what_cannot_be_evaluated_is_refused(world: World, field: str, changes: dict[str, Any], words: str) -> None:
     if changes.get("base_model") == "unready":
         world.base_model.sha256 = ""
         changes = {"base_model": world.base_model}
