@@ -8,11 +8,27 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Response, sync_playwright
+from django.conf import settings
+from django.test import Client
+from django.urls import reverse
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    Response,
+    expect,
+    sync_playwright,
+)
 from pytest_django.live_server_helper import LiveServer
+
+from labeling.models import Document
+from tests.labeling.label_desk import Desk, make_desk
 
 # Playwright's loop runs in the thread of the test, where Django then refuses the ORM although nothing is asynchronous.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
@@ -28,6 +44,7 @@ ARGUMENTS = [
     "--disable-dev-shm-usage",
 ]
 TIMEOUT_MS = 15_000
+Open = Callable[..., Page]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -142,3 +159,27 @@ def pytest_runtest_makereport(
     if report.when == "call" and report.failed:  # type: ignore[attr-defined]
         item.failed = True  # type: ignore[attr-defined]
     return report
+
+
+@pytest.fixture
+def desk(transactional_db: None) -> Desk:
+    return make_desk("invoice-with-lines")
+
+
+@pytest.fixture
+def open_label(new_page: Callable[[], Page], live_server: LiveServer) -> Open:
+    """Opens the queue, or a document, as a person."""
+
+    def opened(user: Any, document: Document | None = None) -> Page:
+        client = Client()
+        client.force_login(user)
+        page = new_page()
+        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+        page.goto(
+            reverse("label_document", args=["desk", document.pk]) if document else reverse("label", args=["desk"])
+        )
+        expect(page.locator("#strip")).to_contain_text("left for me")
+        return page
+
+    return opened

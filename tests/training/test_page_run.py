@@ -28,7 +28,7 @@ def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people
         user=people["engineer"],
         dataset=dataset,
         base_model=lengths.base_model,
-        knobs=Knobs(learning_rate=3e-4, epochs=6, batch_size=4),
+        knobs=Knobs(learning_rate=3e-4, epochs=6, batch_size=2),
         name="a first try",
     )
 
@@ -100,7 +100,7 @@ def test_the_spec_in_words_marks_what_differs_from_the_preset(run: TrainingRun, 
     html = " ".join(login("manager").get(URL).content.decode().split())
     assert '<dd class="changed">0.0003 <span class="preset"' in html
     assert ">preset 0.001</span>" in html
-    assert '<dd class="changed">4 documents' not in html  # as the preset
+    assert '<dd class="changed">2 documents' not in html  # as the preset
 
 
 def test_a_failed_run_says_why_and_what_is_kept(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:

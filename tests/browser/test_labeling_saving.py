@@ -1,0 +1,230 @@
+"""The labeling screen when saving is not simple: two people, no connection, tabs that crash."""
+
+import pytest
+from django.urls import reverse
+from playwright.sync_api import Dialog, Page, expect
+
+from labeling.models import Annotation, Gold
+from tests.browser.conftest import Open
+from tests.browser.labeling import LINES, control, fill_required, saved
+from tests.labeling.label_desk import Desk
+
+
+def test_two_people_get_a_merge_and_see_what_clashed(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
+    expect(ben.locator("#notice-text")).to_contain_text(f"{desk.ana.username} has this document open")
+    control(ana, "Vendor").fill("ACME")
+    saved(ana, 1)
+    control(ben, "Invoice number").fill("A-1029")
+    expect(control(ben, "Vendor")).to_have_value("ACME")
+    saved(ben, 2)
+    control(ben, "Vendor").fill("ACME SUPPLIES")
+    saved(ben, 3)
+    control(ana, "Vendor").fill("Acme Supplies")
+    expect(control(ana, "Invoice number")).to_have_value("A-1029")
+    expect(ana.get_by_text(f'{desk.ben.username} wrote "ACME SUPPLIES"')).to_be_visible()
+    ana.get_by_role("button", name="take it").click()
+    expect(control(ana, "Vendor")).to_have_value("ACME SUPPLIES")
+    expect(ana.get_by_text("take it")).to_have_count(0)
+
+
+def hold_answers(page: Page) -> None:
+    """Saves are answered only when ``let_go`` is called."""
+    page.evaluate(
+        """() => {
+            const { fetch } = window;
+            window.waiting = [];
+            window.fetch = async (url, options) => {
+                const response = await fetch(url, options);
+                if (String(url).endsWith("/save/")) {
+                    document.body.dataset.answers = window.waiting.length + 1;
+                    await new Promise((done) => window.waiting.push(done));
+                }
+                return response;
+            };
+        }"""
+    )
+
+
+def refuse_dialogs(page: Page) -> list[str]:
+    """Answers no to whatever the page asks; the list fills with what it asked."""
+    asked: list[str] = []
+
+    def refuse(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", refuse)
+    return asked
+
+
+def held(page: Page) -> None:
+    expect(page.locator("body")).to_have_attribute("data-answers", "1")
+
+
+def let_go(page: Page) -> None:
+    held(page)
+    page.evaluate("delete document.body.dataset.answers; window.waiting.shift()()")
+
+
+def test_a_clash_that_comes_while_one_types_is_shown_and_stays(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
+    control(ben, "Vendor").fill("ACME SUPPLIES")
+    saved(ben, 1)
+    hold_answers(ana)
+    control(ana, "Vendor").fill("Acme")
+    held(ana)
+    control(ana, "Vendor").fill("Acme Sup")
+    clash = ana.get_by_text(f'{desk.ben.username} wrote "ACME SUPPLIES"')
+    let_go(ana)
+    expect(clash).to_be_visible()
+    expect(ana.locator("#notice-text")).to_contain_text(f"You and {desk.ben.username} both changed Vendor")
+    let_go(ana)
+    saved(ana, 3)
+    expect(clash).to_be_visible()
+    ana.get_by_role("button", name="take it").click()
+    expect(control(ana, "Vendor")).to_have_value("ACME SUPPLIES")
+    let_go(ana)
+    saved(ana, 4)
+    expect(clash).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"), [("Control+Enter", "Not submitted yet"), ("Alt+n", "Look at what somebody")]
+)
+def test_a_clash_that_comes_with_a_draft_holds_the_way_out(desk: Desk, open_label: Open, keys: str, words: str) -> None:
+    document, _ = desk.document(LINES), desk.document(LINES)
+    ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
+    control(ben, "Vendor").fill("ACME")
+    saved(ben, 1)
+    hold_answers(ana)
+    fill_required(ana)
+    held(ana)
+    ana.keyboard.press(keys)
+    let_go(ana)
+    expect(ana.locator("#announcer")).to_contain_text(words)
+    expect(ana.get_by_text(f'{desk.ben.username} wrote "ACME"')).to_be_visible()
+    expect(ana.locator("#document-name")).to_have_text(document.external_id)
+    assert not Gold.objects.exists()
+
+
+def test_what_is_typed_while_the_submit_is_under_way_is_saved(desk: Desk, open_label: Open) -> None:
+    first, second = desk.document(LINES), desk.document(LINES)
+    page = open_label(desk.ana, first)
+    fill_required(page)
+    page.locator('[data-title="Line items"] [data-null]').click()
+    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    hold_answers(page)
+    page.keyboard.press("Control+Enter")
+    held(page)
+    control(page, "Vendor").fill("ACME")
+    let_go(page)
+    let_go(page)
+    expect(page.locator("#document-name")).to_have_text(second.external_id)
+    assert Gold.objects.get().revision.value["vendor"] == "ACME SUPPLIES"
+    assert Annotation.objects.get().value["vendor"] == "ACME"
+    assert page.evaluate("Object.keys(localStorage).join()") == ""
+
+
+def test_a_next_document_that_does_not_come_is_told(desk: Desk, open_label: Open) -> None:
+    first, second = desk.document(LINES), desk.document(LINES)
+    page = open_label(desk.ana, first)
+    page.route("**/label/next/", lambda route: route.abort())
+    page.reload()
+    fill_required(page)
+    page.locator('[data-title="Line items"] [data-null]').click()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#messages")).to_contain_text("The server does not answer")
+    assert Gold.objects.get().document == first
+    page.unroute("**/label/next/")
+    page.keyboard.press("Alt+n")
+    expect(page.locator("#document-name")).to_have_text(second.external_id)
+
+
+def test_a_document_that_is_not_saved_is_left_only_knowingly_and_sent_later(desk: Desk, open_label: Open) -> None:
+    first, second = desk.document(LINES), desk.document(LINES)
+    page = open_label(desk.ana, second)
+    page.goto(reverse("label_document", args=["desk", first.pk]))
+    asked = refuse_dialogs(page)
+    page.wait_for_timeout(1000)  # the next document has been fetched ahead
+    page.context.set_offline(True)
+    control(page, "Vendor").fill("ACME")
+    page.keyboard.press("Alt+n")
+    expect(page.locator("#saved[data-tone=bad]")).to_be_visible()
+    expect(page.locator("#document-name")).to_have_text(first.external_id)
+    assert "not saved" in asked[0]
+    page.evaluate("window.confirm = () => true")
+    page.keyboard.press("Alt+n")
+    expect(page.locator("#document-name")).to_have_text(second.external_id)
+    expect(page.locator("#leftovers a")).to_have_text(first.external_id)
+    page.context.set_offline(False)
+    expect(page.locator("#leftovers")).to_have_count(0)
+    assert Annotation.objects.get().value == {"vendor": "ACME"}
+    assert Annotation.objects.get().document == first
+    assert page.evaluate("Object.keys(localStorage).join()") == ""
+
+
+def test_going_back_in_the_browser_asks_too(desk: Desk, open_label: Open) -> None:
+    first, second = desk.document(LINES), desk.document(LINES)
+    page = open_label(desk.ana, first)
+    page.keyboard.press("Alt+n")
+    expect(page.locator("#document-name")).to_have_text(second.external_id)
+    page.context.set_offline(True)
+    control(page, "Vendor").fill("ACME")
+    asked = refuse_dialogs(page)
+    page.evaluate("history.back()")
+    page.wait_for_url(f"**/label/{second.pk}/")
+    expect(page.locator("#saved[data-tone=bad]")).to_be_visible()
+    expect(page.locator("#document-name")).to_have_text(second.external_id)
+    expect(control(page, "Vendor")).to_have_value("ACME")
+    page.context.set_offline(False)
+    saved(page, 1)
+    assert len(asked) == 1
+
+
+def test_an_old_leftover_that_others_saved_over_is_told_and_not_sent(desk: Desk, open_label: Open) -> None:
+    first, second = desk.document(LINES), desk.document(LINES)
+    page, ben = open_label(desk.ana, second), open_label(desk.ben, first)
+    control(ben, "Vendor").fill("ACME SUPPLIES")
+    saved(ben, 1)
+    left = {"entry": {"vendor": "ACME"}, "evidence": {}, "base_version": 0, "schema": 1, "seconds": 0}
+    left |= {"name": first.external_id, "url": reverse("label_document", args=["desk", first.pk])}
+    key = f"label-{desk.ana.pk}-{first.pk}"
+    page.evaluate("([key, left]) => localStorage.setItem(key, JSON.stringify(left))", [key, left])
+    page.reload()
+    page.locator("#leftovers").get_by_role("link", name=first.external_id).click()
+    expect(page.get_by_text(f'{desk.ben.username} wrote "ACME SUPPLIES"')).to_be_visible()
+    saved(page, 2)
+    page.evaluate("([key, left]) => localStorage.setItem(key, JSON.stringify(left))", [key, left])
+    page.goto(reverse("label_document", args=["desk", second.pk]))
+    page.get_by_role("button", name=f"Discard what was not saved in {first.external_id}").click()
+    expect(page.locator("#leftovers")).to_have_count(0)
+    assert page.evaluate("Object.keys(localStorage).join()") == ""
+
+
+def test_what_cannot_be_saved_is_kept_and_sent_again(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    page = open_label(desk.ana, document)
+    page.context.set_offline(True)
+    control(page, "Vendor").fill("ACME")
+    expect(page.locator("#saved-words")).to_contain_text("Not saved: the server does not answer")
+    assert not Annotation.objects.exists()
+    page.context.set_offline(False)
+    saved(page, 1)
+    assert Annotation.objects.get().value == {"vendor": "ACME"}
+
+
+def test_a_crashed_tab_is_restored_and_merged(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    page = open_label(desk.ana, document)
+    left = {"entry": {"vendor": "ACME"}, "evidence": {}, "base_version": 0, "schema": 1, "seconds": 0}
+    page.evaluate(
+        "([key, left]) => localStorage.setItem(key, JSON.stringify(left))", [f"label-{desk.ana.pk}-{document.pk}", left]
+    )
+    page.reload()
+    expect(control(page, "Vendor")).to_have_value("ACME")
+    expect(page.locator("#notice-text")).to_contain_text("is put back")
+    saved(page, 1)
+    assert page.evaluate("Object.keys(localStorage).join()") == ""
