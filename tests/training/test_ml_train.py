@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from slmstudio.hashing import folder_hash
-from tests.training.ml_data import REPO, SCHEMA, Told, named, rows, run_child, tiny, train_spec, write_dataset
+from tests.training.ml_data import REPO, SCHEMA, Told, named, rows, run_child, smollm2, tiny, train_spec, write_dataset
 from training.ml.events import Refused
 from training.ml.report import Reporter, StopSignal
 from training.ml.train import eval_interval, main, total_steps
@@ -30,7 +30,8 @@ Events = list[dict[str, Any]]
 def spec_in(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any) -> RunSpec:
     folder.mkdir(exist_ok=True)
     dataset = write_dataset(folder / "data.jsonl", made)
-    return build(RunSpec, train_spec(tiny(), dataset, folder / "out", **changes))
+    model = changes.pop("model", tiny())
+    return build(RunSpec, train_spec(model, dataset, folder / "out", **changes))
 
 
 def run(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any) -> Events:
@@ -251,6 +252,21 @@ def test_a_run_that_is_stopped_saves_what_it_has(tmp_path: Path) -> None:
     for artifact in named(events, "artifact"):
         assert artifact["sha256"] == folder_hash(tmp_path / "out" / artifact["kind"])
     assert "Stopped on request" in named(events, "warning")[-1]["message"]
+
+
+@pytest.mark.real_model
+def test_the_packaged_model_learns_short_invoices(tmp_path: Path) -> None:
+    changes = {"model": smollm2(), "precision": "auto", "learning_rate": 1e-3, "max_steps": 16, "sample_documents": 2}
+    events = run(tmp_path, rows(train=24), **changes)
+    losses = [one["loss"] for one in named(events, "metrics")]
+    assert losses[-1] < losses[0] / 4
+    weights = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
+    assert len(weights) == 30 * 7 * 2
+    assert all(one.abs().max() > 0 for one in weights.values())
+    last = named(events, "samples")[-1]
+    assert (last["schema_valid"], last["field_exact"]) == (1.0, 1.0)
+    config = json.loads((tmp_path / "out" / "merged" / "config.json").read_text())
+    assert config["dtype"] == "bfloat16"
 
 
 def test_steps_and_looks_are_counted_in_whole_batches(tmp_path: Path) -> None:

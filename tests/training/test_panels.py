@@ -26,8 +26,11 @@ def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people
     )
 
 
-def test_nothing_is_said_before_there_is_a_dataset(seen: Any, people: dict[str, Any]) -> None:
-    assert last_run(seen("engineer"), people["engineer"]) is None
+def test_before_there_is_a_dataset_the_strip_says_that_nothing_ran(seen: Any, people: dict[str, Any]) -> None:
+    panel = last_run(seen("engineer"), people["engineer"])
+    assert panel is not None
+    assert panel.template == ""
+    assert [(cell["title"], cell["value"]) for cell in panel.context["strip"]] == [("Runs", "0")]
     assert train_or_mend(seen("engineer"), people["engineer"]) is None
 
 
