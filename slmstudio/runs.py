@@ -119,16 +119,17 @@ class BackgroundRun(models.Model):
                 setattr(self, name, value)
         return changed
 
-    def enqueue(self) -> None:
-        """Queues the job after commit. The queue never retries it; a job that got lost is queued again by the sweep.
+    def enqueue(self, *, first: bool = False) -> None:
+        """Queues the job after commit, before all others where ``first`` is set.
 
-        A queue that does not answer is no reason to lose the run: its row waits, and the sweep brings it to the queue.
+        The queue never retries it; a job that got lost is queued again by the sweep. A queue that does not answer is no
+        reason to lose the run: its row waits, and the sweep brings it to the queue.
         """
         name, queue, job_id, pk = self.job_name, self.queue_name, str(self.job_id), self.pk
 
         def put() -> None:
             try:
-                django_rq.get_queue(queue).enqueue(name, pk, job_id=job_id, result_ttl=86_400)
+                django_rq.get_queue(queue).enqueue(name, pk, job_id=job_id, result_ttl=86_400, at_front=first)
             except RedisError:
                 logger.exception("the queue %s does not answer; %s %s waits for the sweep", queue, name, pk)
 

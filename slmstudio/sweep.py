@@ -118,7 +118,7 @@ def requeue_interrupted() -> list[BackgroundRun]:
             if mine.update(**fresh, stage="", heartbeat_at=None) == 1:
                 run.refresh_from_db()
                 if run.status == Status.QUEUED:
-                    run.enqueue()
+                    run.enqueue(first=True)  # what waits behind it may need it
                     again.append(run)
                 else:
                     _tell(run)

@@ -52,13 +52,15 @@ def test_a_job_that_waits_in_the_queue_is_left_alone(run: TrainingRun) -> None:
 
 
 def test_an_interrupted_run_starts_again_under_a_new_job(run: TrainingRun) -> None:
-    django_rq.get_queue("gpu").empty()
+    queue = django_rq.get_queue("gpu")
+    queue.empty()
+    behind = queue.enqueue("training.jobs.run_training", 0)
     run.claim()
     run.beat(progress_done=3, progress_total=9)
     assert [again.pk for again in requeue_interrupted()] == [run.pk]
     run.refresh_from_db()
     assert (run.status, run.progress_done) == (Status.QUEUED, 0)
-    assert jobs() == [str(run.job_id)]
+    assert jobs() == [str(run.job_id), behind.id]
 
 
 def test_a_run_that_was_to_be_cancelled_is_not_started_again(run: TrainingRun) -> None:
