@@ -1,30 +1,40 @@
 """Tables of the labeling side."""
 
+from labeling.models.annotations import Annotation, AnnotationRevision, Gold, Prediction
 from labeling.models.datasets import DatasetItem, DatasetVersion, Split
-from labeling.models.documents import (
-    Annotation,
-    AnnotationRevision,
-    Document,
-    DocumentState,
-    Gold,
-    ImportRun,
-    Origin,
-)
+from labeling.models.documents import Document, DocumentScore, DocumentSearch, DocumentState, Origin, Page
+from labeling.models.imports import ImportRun
+from labeling.models.integrations import ApiToken, Webhook, WebhookDelivery
 from labeling.models.projects import Contract, Membership, Project, SchemaVersion
+from labeling.models.work import BulkEdit, Comment, Mention, Preferences, Review, SavedView, SchemaMigration
 
 __all__ = [
     "Annotation",
     "AnnotationRevision",
+    "ApiToken",
+    "BulkEdit",
+    "Comment",
     "Contract",
     "DatasetItem",
     "DatasetVersion",
     "Document",
+    "DocumentScore",
+    "DocumentSearch",
     "DocumentState",
     "Gold",
     "ImportRun",
     "Membership",
+    "Mention",
     "Origin",
+    "Page",
+    "Prediction",
+    "Preferences",
     "Project",
+    "Review",
+    "SavedView",
+    "SchemaMigration",
     "SchemaVersion",
     "Split",
+    "Webhook",
+    "WebhookDelivery",
 ]

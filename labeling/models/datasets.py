@@ -5,7 +5,8 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
-from labeling.models.documents import AnnotationRevision, Document, Origin
+from labeling.models.annotations import AnnotationRevision
+from labeling.models.documents import Document, Origin
 from labeling.models.projects import Project, SchemaVersion
 
 

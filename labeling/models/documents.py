@@ -4,15 +4,14 @@ from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import GinIndex, OpClass
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models.functions import Left, Upper
+from django.db.models.functions import Left
 from django.urls import reverse
 from django.utils import timezone
 
-from labeling.models.projects import Project, SchemaVersion
+from labeling.models.projects import Project
 from slmstudio.fields import ExactJSONField
-from slmstudio.runs import BackgroundRun
 
 
 class DocumentState(models.TextChoices):
@@ -92,6 +91,13 @@ class Document(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False
     )
     locked_until = models.DateTimeField(null=True, blank=True)
+    assigned_to = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+    )
+    wanted = models.PositiveSmallIntegerField(
+        default=1, help_text="how many people label it, each unseen by the others"
+    )
+    page_count = models.PositiveSmallIntegerField(default=0, help_text="pages with an image; 0 for plain text")
     skip_reason = models.CharField(max_length=300, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -106,8 +112,11 @@ class Document(models.Model):
             models.Index(fields=["project", "id"], name="document_list"),
             models.Index(fields=["project", "state", "id"], name="document_state"),
             models.Index(fields=["project", "id"], name="document_holdout", condition=models.Q(holdout=True)),
-            GinIndex(OpClass(Upper("text"), "gin_trgm_ops"), name="document_text_trigrams"),
-            GinIndex(OpClass(Upper("external_id"), "gin_trgm_ops"), name="document_id_trigrams"),
+            models.Index(
+                fields=["project", "assigned_to", "id"],
+                name="document_assigned",
+                condition=models.Q(assigned_to__isnull=False),
+            ),
             GinIndex(fields=["tags"], name="document_tags"),
         ]
 
@@ -119,114 +128,62 @@ class Document(models.Model):
         return reverse("document", args=[self.project.slug, self.pk])
 
 
-class Annotation(models.Model):
-    """One person's JSON for a document under a schema version. ``version`` grows by one with every save."""
+class Page(models.Model):
+    """One page of a document that has images. ``start`` and ``end``: where its text stands in the document's text.
 
-    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="annotations", db_index=False)
-    schema_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="annotations")
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="annotations"
-    )
-    value = ExactJSONField(default=dict)
-    evidence = models.JSONField(default=dict, blank=True, help_text="field path -> {start, end}")
-    valid = models.BooleanField(default=False)
-    submitted = models.BooleanField(default=False)
-    origin = models.CharField(max_length=12, choices=Origin.choices, default=Origin.HUMAN)
-    version = models.PositiveIntegerField(default=0)
-    seconds = models.FloatField(default=0, help_text="seconds spent with the document open")
-    updated_at = models.DateTimeField(default=timezone.now)
+    ``lines`` is ``[[start, end, left, top, right, bottom], ...]``: offsets in the document's text (characters) and a box
+    in pixels of the page's image (``width`` by ``height``).
+    """
+
+    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="pages", db_index=False)
+    number = models.PositiveSmallIntegerField()
+    image_key = models.CharField(max_length=300, blank=True, help_text="in the artifact store; empty: boxes alone")
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    start = models.PositiveIntegerField()
+    end = models.PositiveIntegerField()
+    lines = models.JSONField(default=list, blank=True)
 
     class Meta:
-        constraints = [
-            # NULLs not distinct: an import writes one annotation without a person per document and schema.
-            models.UniqueConstraint(
-                fields=["document", "schema_version", "user"], name="annotation_once", nulls_distinct=False
-            )
+        constraints = [models.UniqueConstraint(fields=["document", "number"], name="page_number_once")]
+
+    def __str__(self) -> str:
+        return f"page {self.number} of document {self.document_id}"
+
+
+class DocumentSearch(models.Model):
+    """What a text search looks through: id and text of a document in capitals, with a trigram index.
+
+    A table of its own, filled after an import in the order of ids: rows are there at once, the dear index follows, and
+    no later change of a document touches it. Documents behind the last row of their project are not indexed yet.
+    """
+
+    document = models.OneToOneField(Document, on_delete=models.CASCADE, primary_key=True, related_name="search")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    content = models.TextField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["project", "document"], name="search_project"),
+            GinIndex(fields=["content"], name="search_trigrams", opclasses=["gin_trgm_ops"]),
         ]
 
     def __str__(self) -> str:
-        return f"annotation of document {self.document_id}, save {self.version}"
+        return f"search entry of document {self.document_id}"
 
 
-class AnnotationRevision(models.Model):
-    """What an annotation was after one save. Rows are only ever added; the database refuses to change one."""
+class DocumentScore(models.Model):
+    """How the last evaluation that saw a document went: the share of its fields that were right."""
 
-    class Action(models.TextChoices):
-        """What the save was."""
-
-        DRAFT = "draft", "draft saved"
-        SUBMIT = "submit", "submitted"
-        IMPORT = "import", "imported"
-        APPROVE = "approve", "approved"
-
-    annotation = models.ForeignKey(Annotation, on_delete=models.CASCADE, related_name="revisions", db_index=False)
-    number = models.PositiveIntegerField()
-    action = models.CharField(max_length=8, choices=Action.choices)
-    value = ExactJSONField()
-    evidence = models.JSONField(default=dict, blank=True)
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
-    )
-    created_at = models.DateTimeField(default=timezone.now)
+    document = models.OneToOneField(Document, on_delete=models.CASCADE, primary_key=True, related_name="last_score")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    score = models.FloatField(help_text="from 0 to 1")
+    wrong_fields = ArrayField(models.CharField(max_length=300), default=list, blank=True)
+    source = models.CharField(max_length=120, help_text="which evaluation, in words")
+    updated_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["annotation", "number"], name="revision_number_once")]
+        indexes = [models.Index(fields=["project", "score"], name="score_project")]
 
     def __str__(self) -> str:
-        return f"revision {self.number} of annotation {self.annotation_id}"
-
-
-class GoldQuerySet(models.QuerySet["Gold"]):
-    """Named reads of gold."""
-
-    def newest_of(self, project: Project) -> Self:
-        """One per document of a project: that of the newest schema version it was labelled under."""
-        newer = Gold.objects.filter(
-            document=models.OuterRef("document"), schema_version__number__gt=models.OuterRef("schema_version__number")
-        )
-        return self.filter(~models.Exists(newer), document__project=project)
-
-    def to_freeze(self, project: Project) -> Self:
-        """The newest gold of every document that is not set aside."""
-        return self.newest_of(project).exclude(document__state__in=[DocumentState.SKIPPED, DocumentState.REJECTED])
-
-
-class Gold(models.Model):
-    """The annotation that counts; at most one per document and schema version."""
-
-    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="golds", db_index=False)
-    schema_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="golds")
-    revision = models.ForeignKey(AnnotationRevision, on_delete=models.PROTECT, related_name="+")
-    origin = models.CharField(max_length=12, choices=Origin.choices)
-    approved_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
-    )
-    created_at = models.DateTimeField(default=timezone.now)
-
-    objects: ClassVar[Any] = GoldQuerySet.as_manager()
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["document", "schema_version"], name="gold_once")]
-
-    def __str__(self) -> str:
-        return f"gold of document {self.document_id}"
-
-
-class ImportRun(BackgroundRun):
-    """One import of a file: rows in = imported + duplicate + rejected."""
-
-    job_name = "labeling.jobs.run_import"
-
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="imports")
-    file_name = models.CharField(max_length=200)
-    upload_key = models.CharField(max_length=300)
-    as_holdout = models.BooleanField(default=False)
-    synthetic = models.BooleanField(default=False)
-    imported = models.PositiveIntegerField(default=0)
-    duplicates = models.PositiveIntegerField(default=0)
-    rejected = models.PositiveIntegerField(default=0)
-    rejects_key = models.CharField(max_length=300, blank=True)
-    rejects = models.JSONField(default=list, blank=True, help_text="the first hundred: {row, id, reason}")
-
-    def __str__(self) -> str:
-        return f"import of {self.file_name}"
+        return f"{self.score:.0%} on document {self.document_id}"

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Coalesce
 from django.urls import reverse
@@ -28,6 +29,18 @@ class Project(models.Model):
     template = models.CharField(max_length=40, blank=True, help_text="the template it was made from")
     review_required = models.BooleanField(default=False, help_text="a submitted annotation is gold only once approved")
     four_eyes = models.BooleanField(default=True, help_text="nobody approves a run of their own")
+    overlap_share = models.FloatField(default=0, help_text="share of new documents that several people label, 0 to 1")
+    overlap_people = models.PositiveSmallIntegerField(default=2, help_text="how many people label such a document")
+    withheld_share = models.FloatField(default=0.05, help_text="share of pre-labels that are not shown, 0 to 1")
+    confidence_floor = models.FloatField(
+        default=0.8, help_text="a pre-filled field below this is looked at by a person"
+    )
+    extra_tags = ArrayField(
+        models.CharField(max_length=40), default=list, blank=True, help_text="failure tags of this project alone"
+    )
+    webhook_events = ArrayField(
+        models.CharField(max_length=40), default=list, blank=True, help_text="what its webhooks together listen to"
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     objects: ClassVar[Any] = ProjectQuerySet.as_manager()

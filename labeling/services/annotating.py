@@ -359,10 +359,17 @@ def _write(held: _Held, user: Any, saved: Saved, action: str, seconds: float) ->
         "version": saved.version,
         "updated_at": now,
     }
+    if changes["submitted"]:
+        changes["submitted_at"] = now
     pk = held.document.own_pk
     if pk is None:
         pk = Annotation.objects.create(
-            document=held.document, schema_version=held.schema_version, user=user, seconds=seconds, **changes
+            project_id=held.document.project_id,
+            document=held.document,
+            schema_version=held.schema_version,
+            user=user,
+            seconds=seconds,
+            **changes,
         ).pk
     else:
         Annotation.objects.filter(pk=pk).update(**changes, seconds=F("seconds") + seconds)

@@ -186,6 +186,7 @@ def _write(task: _Import, version: SchemaVersion, rows: list[Row]) -> int:
     labelled = [(document, row.gold) for document, row in zip(documents, rows, strict=True) if row.gold is not None]
     annotations = Annotation.objects.bulk_create(
         Annotation(
+            project=task.project,
             document=document,
             schema_version=version,
             value=gold,

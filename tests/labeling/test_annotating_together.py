@@ -69,7 +69,9 @@ def test_a_clash_is_reported_until_it_was_seen_though_my_own_save_went_over_it(d
 def test_an_import_clashes_with_the_person_who_made_it(desk: Desk) -> None:
     document = desk.document()
     schema = desk.project.schema_version
-    imported = Annotation.objects.create(document=document, schema_version=schema, value=gold(), version=1)
+    imported = Annotation.objects.create(
+        project=document.project, document=document, schema_version=schema, value=gold(), version=1
+    )
     AnnotationRevision.objects.create(annotation=imported, number=1, action="import", value=gold(), user=desk.ana)
     saved = save(document, desk.ana, {"vendor": "Acme"}, 0)
     assert ([clash.path for clash in saved.clashes], saved.merged_with) == (["vendor"], "an import")

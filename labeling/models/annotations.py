@@ -1,0 +1,159 @@
+"""What people wrote about documents, what counts of it, and what models proposed."""
+
+from typing import Any, ClassVar, Self
+
+from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.utils import timezone
+
+from labeling.models.documents import Document, DocumentState, Origin
+from labeling.models.projects import Project, SchemaVersion
+from slmstudio.fields import ExactJSONField
+
+
+class Annotation(models.Model):
+    """One person's JSON for a document under a schema version. ``version`` grows by one with every save."""
+
+    # Its document's project once more, so that a project's work is counted without a join.
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="annotations", db_index=False)
+    schema_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="annotations")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="annotations"
+    )
+    value = ExactJSONField(default=dict)
+    evidence = models.JSONField(default=dict, blank=True, help_text="field path -> {start, end}")
+    valid = models.BooleanField(default=False)
+    submitted = models.BooleanField(default=False)
+    origin = models.CharField(max_length=12, choices=Origin.choices, default=Origin.HUMAN)
+    version = models.PositiveIntegerField(default=0)
+    seconds = models.FloatField(default=0, help_text="seconds spent with the document open")
+    field_seconds = models.JSONField(
+        default=dict, blank=True, help_text="field pattern -> seconds with the focus there"
+    )
+    prediction = models.ForeignKey(
+        "Prediction",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="annotations",
+        help_text="the pre-label that the form was filled with",
+    )
+    changed_fields = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="at submit: leaves that differ from the newest prediction, shown or withheld"
+    )
+    predicted_fields = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="at submit: leaves of the prediction and of the label together"
+    )
+    submitted_at = models.DateTimeField(null=True, blank=True, help_text="when it was submitted last")
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            # NULLs not distinct: an import writes one annotation without a person per document and schema.
+            models.UniqueConstraint(
+                fields=["document", "schema_version", "user"], name="annotation_once", nulls_distinct=False
+            )
+        ]
+        indexes = [
+            models.Index(fields=["project", "submitted_at"], name="annotation_work"),
+            GinIndex(fields=["value"], name="annotation_fields", opclasses=["jsonb_path_ops"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"annotation of document {self.document_id}, save {self.version}"
+
+
+class AnnotationRevision(models.Model):
+    """What an annotation was after one save. Rows are only ever added; the database refuses to change one."""
+
+    class Action(models.TextChoices):
+        """What the save was."""
+
+        DRAFT = "draft", "draft saved"
+        SUBMIT = "submit", "submitted"
+        IMPORT = "import", "imported"
+        APPROVE = "approve", "approved"
+        ADJUDICATE = "adjudicate", "adjudicated"
+        RESTORE = "restore", "restored"
+        MIGRATE = "migrate", "taken to another schema"
+
+    annotation = models.ForeignKey(Annotation, on_delete=models.CASCADE, related_name="revisions", db_index=False)
+    number = models.PositiveIntegerField()
+    action = models.CharField(max_length=12, choices=Action.choices)
+    value = ExactJSONField()
+    evidence = models.JSONField(default=dict, blank=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["annotation", "number"], name="revision_number_once")]
+
+    def __str__(self) -> str:
+        return f"revision {self.number} of annotation {self.annotation_id}"
+
+
+class GoldQuerySet(models.QuerySet["Gold"]):
+    """Named reads of gold."""
+
+    def newest_of(self, project: Project) -> Self:
+        """One per document of a project: that of the newest schema version it was labelled under."""
+        newer = Gold.objects.filter(
+            document=models.OuterRef("document"), schema_version__number__gt=models.OuterRef("schema_version__number")
+        )
+        return self.filter(~models.Exists(newer), document__project=project)
+
+    def to_freeze(self, project: Project) -> Self:
+        """The newest gold of every document that is not set aside."""
+        return self.newest_of(project).exclude(document__state__in=[DocumentState.SKIPPED, DocumentState.REJECTED])
+
+
+class Gold(models.Model):
+    """The annotation that counts; at most one per document and schema version."""
+
+    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="golds", db_index=False)
+    schema_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="golds")
+    revision = models.ForeignKey(AnnotationRevision, on_delete=models.PROTECT, related_name="+")
+    origin = models.CharField(max_length=12, choices=Origin.choices)
+    approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects: ClassVar[Any] = GoldQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["document", "schema_version"], name="gold_once")]
+
+    def __str__(self) -> str:
+        return f"gold of document {self.document_id}"
+
+
+class Prediction(models.Model):
+    """A model's proposal for a document; never gold by itself. The newest of a document is its pre-label.
+
+    ``confidence`` is field path -> probability from 0 to 1, where the model gives one. ``withheld``: drawn to be not
+    shown, so that what people write without it can be compared. ``value`` is None where the output was no JSON.
+    """
+
+    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="predictions", db_index=False)
+    schema_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="+")
+    value = ExactJSONField(null=True)
+    valid = models.BooleanField(default=False)
+    confidence = models.JSONField(default=dict, blank=True)
+    withheld = models.BooleanField(default=False)
+    raw = models.TextField(blank=True, help_text="the output as it came, where it was no JSON")
+    model = models.CharField(max_length=200, help_text="which model, in words")
+    source = models.CharField(max_length=200, help_text="the run that made it, for example prelabel-3")
+    seconds = models.FloatField(default=0, help_text="the model's time")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["document", "source"], name="prediction_once")]
+        indexes = [models.Index(fields=["document", "-id"], name="prediction_newest")]
+
+    def __str__(self) -> str:
+        return f"prediction of {self.model} for document {self.document_id}"

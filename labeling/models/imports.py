@@ -1,0 +1,32 @@
+"""What comes in: one import of one file."""
+
+from django.db import models
+
+from labeling.models.projects import Project
+from slmstudio.runs import BackgroundRun
+
+
+class ImportRun(BackgroundRun):
+    """One import of a file: rows in = imported + duplicate + rejected.
+
+    ``kind`` is one of ``labeling.reading.KINDS``; ``options`` what that kind can be told (a mapping of columns, whether
+    to read scans by OCR).
+    """
+
+    job_name = "labeling.jobs.run_import"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="imports")
+    file_name = models.CharField(max_length=200)
+    upload_key = models.CharField(max_length=300)
+    kind = models.CharField(max_length=20, default="jsonl")
+    options = models.JSONField(default=dict, blank=True)
+    as_holdout = models.BooleanField(default=False)
+    synthetic = models.BooleanField(default=False)
+    imported = models.PositiveIntegerField(default=0)
+    duplicates = models.PositiveIntegerField(default=0)
+    rejected = models.PositiveIntegerField(default=0)
+    rejects_key = models.CharField(max_length=300, blank=True)
+    rejects = models.JSONField(default=list, blank=True, help_text="the first hundred: {row, id, reason}")
+
+    def __str__(self) -> str:
+        return f"import of {self.file_name}"

@@ -1,0 +1,147 @@
+"""The work around labels: reviews, comments, views that people keep, changes of many documents at once."""
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from labeling.models.annotations import Annotation, AnnotationRevision
+from labeling.models.documents import Document
+from labeling.models.projects import Project, SchemaVersion
+from slmstudio.runs import BackgroundRun
+
+
+class Review(models.Model):
+    """A reviewer's decision about a submitted annotation; the newest of a document counts."""
+
+    class Decision(models.TextChoices):
+        """What was decided."""
+
+        APPROVE = "approve", "approved"
+        FIX = "fix", "fixed and approved"
+        REJECT = "reject", "rejected"
+        ADJUDICATE = "adjudicate", "adjudicated"
+
+    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="reviews", db_index=False)
+    annotation = models.ForeignKey(Annotation, on_delete=models.CASCADE, related_name="reviews")
+    revision = models.ForeignKey(AnnotationRevision, on_delete=models.PROTECT, related_name="+")
+    decision = models.CharField(max_length=10, choices=Decision.choices)
+    reason = models.CharField(max_length=1000, blank=True, help_text="why it was rejected; its author sees it")
+    reviewer = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [models.Index(fields=["document", "-id"], name="review_newest")]
+
+    def __str__(self) -> str:
+        return f"document {self.document_id} {self.decision}"
+
+
+class Comment(models.Model):
+    """What somebody says about a document, or about one field of it (``path``)."""
+
+    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="comments", db_index=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    path = models.CharField(max_length=300, blank=True)
+    text = models.TextField()
+    created_at = models.DateTimeField(default=timezone.now)
+    resolved_at = models.DateTimeField(null=True, blank=True)
+    resolved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    class Meta:
+        indexes = [models.Index(fields=["document", "id"], name="comment_document")]
+
+    def __str__(self) -> str:
+        return f"comment on document {self.document_id}"
+
+
+class Mention(models.Model):
+    """A member who is named in a comment, and whether they have seen it."""
+
+    comment = models.ForeignKey(Comment, on_delete=models.CASCADE, related_name="mentions")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="mentions")
+    read_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["comment", "user"], name="mention_once")]
+
+    def __str__(self) -> str:
+        return f"mention of {self.user_id}"
+
+
+class SavedView(models.Model):
+    """Filters of the list of documents under a name. ``query`` is the address's query string."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="views")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    name = models.CharField(max_length=60)
+    query = models.CharField(max_length=2000, blank=True)
+    shared = models.BooleanField(default=False, help_text="all members see it")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "user", "name"], name="view_name_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Preferences(models.Model):
+    """What a person has set for themselves. ``keys``: action of the labeling screen -> chord, where it is remapped."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="preferences")
+    keys = models.JSONField(default=dict, blank=True)
+    exceptions_only = models.BooleanField(default=True, help_text="pre-filled: Tab visits only what failed a check")
+
+    def __str__(self) -> str:
+        return f"preferences of {self.user_id}"
+
+
+class BulkEdit(BackgroundRun):
+    """One change of all documents that a filter leaves. ``params`` is what the action needs."""
+
+    class Action(models.TextChoices):
+        """What is changed."""
+
+        ASSIGN = "assign", "assign"
+        TAG = "tag", "add tags"
+        UNTAG = "untag", "remove tags"
+        HOLDOUT = "holdout", "move to the hold-out"
+        TRAIN = "train", "move out of the hold-out"
+        REQUEUE = "requeue", "put back into the queue"
+        OVERLAP = "overlap", "ask for several labels"
+
+    job_name = "labeling.jobs.run_bulk_edit"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="bulk_edits")
+    action = models.CharField(max_length=10, choices=Action.choices)
+    filters = models.JSONField(default=dict)
+    params = models.JSONField(default=dict, blank=True)
+    changed = models.PositiveIntegerField(default=0)
+    left_alone = models.PositiveIntegerField(default=0, help_text="documents that the change is not allowed for")
+
+    def __str__(self) -> str:
+        return f"{self.get_action_display()} in bulk"
+
+
+class SchemaMigration(BackgroundRun):
+    """Takes the labels of a project to another schema, or only counts what would come of it (``dry_run``).
+
+    ``mapping`` is a list of steps (see ``labeling.mapping``); ``result`` holds counts and examples.
+    """
+
+    job_name = "labeling.jobs.run_schema_migration"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="migrations")
+    from_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="+")
+    to_version = models.ForeignKey(SchemaVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    schema_text = models.TextField()
+    mapping = models.JSONField(default=list, blank=True)
+    dry_run = models.BooleanField(default=True)
+    result = models.JSONField(default=dict, blank=True)
+
+    def __str__(self) -> str:
+        return "schema migration"
