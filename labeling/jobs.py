@@ -2,8 +2,8 @@
 
 import logging
 
-from labeling.models import ImportRun
-from labeling.services import importing
+from labeling.models import ImportRun, SchemaMigration
+from labeling.services import importing, migrating, webhooks
 
 logger = logging.getLogger(__name__)
 
@@ -22,4 +22,27 @@ def run_import(pk: int) -> None:
         run.fail(
             f"The import stopped: {type(error).__name__}: {str(error)[:300]}. What was imported so far stays; import "
             "the file again, and only the rest is added."
+        )
+
+
+def deliver_webhook(pk: int) -> None:
+    """One attempt of a webhook's delivery; at least once, and never by two workers at a time."""
+    webhooks.deliver(pk)
+
+
+def run_schema_migration(pk: int) -> None:
+    """Takes labels to another schema, or counts what would come of it. Interrupted, it goes on where it stopped."""
+    run = SchemaMigration.objects.select_related("project", "from_version", "to_version", "created_by").filter(pk=pk)
+    found = run.first()
+    if found is None or not found.claim():
+        return
+    try:
+        migrating.process(found)
+    except (migrating.Refused, migrating.MappingError, migrating.ContractError) as error:
+        found.fail(str(error))
+    except Exception as error:
+        logger.exception("schema migration %s failed", pk)
+        found.fail(
+            f"It stopped: {type(error).__name__}: {str(error)[:300]}. Labels that were taken along so far stay; continue "
+            "it to take the rest."
         )

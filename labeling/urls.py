@@ -2,13 +2,17 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from labeling.views import contract, datasets, documents, projects
+from labeling.views import contract, datasets, documents, me, migrations, projects
 
 below_project: list[URLPattern | URLResolver] = [
     path("", projects.home, name="project"),
     path("contract/", contract.contract, name="contract"),
     path("contract/preview/", contract.preview, name="contract_preview"),
     path("contract/versions/<int:number>/", contract.version, name="contract_version"),
+    path("contract/migrations/plan/", migrations.plan, name="schema_migration_plan"),
+    path("contract/migrations/<int:pk>/", migrations.migration, name="schema_migration"),
+    path("contract/migrations/<int:pk>/cancel/", migrations.cancel, name="schema_migration_cancel"),
+    path("contract/migrations/<int:pk>/resume/", migrations.resume, name="schema_migration_resume"),
     path("documents/", documents.documents, name="documents"),
     path("documents/import/", documents.import_page, name="import"),
     path("documents/import/<int:pk>/", documents.import_run, name="import_run"),
@@ -23,5 +27,7 @@ below_project: list[URLPattern | URLResolver] = [
 
 urlpatterns = [
     path("", projects.projects, name="projects"),
+    path("me/keys/", me.my_keys, name="my_keys"),
+    path("me/exceptions-only/", me.exceptions_only, name="exceptions_only"),
     path("p/<slug:slug>/", include(below_project)),
 ]

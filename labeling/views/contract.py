@@ -44,6 +44,9 @@ def contract(request: HttpRequest, slug: str) -> HttpResponse:
         "contract": row,
         "version": version,
         "versions": project.schema_versions.select_related("created_by").order_by("-number"),
+        "migrations": project.migrations.select_related("from_version", "to_version", "created_by").order_by("-pk")[
+            :10
+        ],
         "form": form,
         "schema_text": pretty(version.schema_text),
         **_preview(project, text, version),

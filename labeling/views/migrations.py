@@ -1,0 +1,121 @@
+"""Taking labels to another schema: planning it, its dry run, the change itself."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from labeling import mapping
+from labeling.forms import ContractForm
+from labeling.mapping_form import MappingForm
+from labeling.models import Project, SchemaMigration
+from labeling.services import migrating
+from labeling.services.projects import ContractError, pretty, read_schema, save_contract
+from slmstudio.access import Action, object_for, project_for
+from slmstudio.contract.schema import dumps, loads
+
+
+@require_POST
+def plan(request: HttpRequest, slug: str) -> HttpResponse:
+    """From the contract's form: saves instruction and constraints, and starts a dry run of the schema in it."""
+    project = project_for(request.user, slug, Action.CONTRACT)
+    form = ContractForm(request.POST)
+    if not form.is_valid():
+        return _back(request, project, " ".join(error for errors in form.errors.values() for error in errors))
+    data = form.cleaned_data
+    version = project.schema_version
+    try:
+        compiled, _ = read_schema(data["schema"])
+        save_contract(
+            project=project,
+            user=request.user,
+            instruction=data["instruction"],
+            schema_text=version.schema_text,
+            constraints=form.constraints(),
+            seen=data["seen"],
+        )
+        run = migrating.plan(
+            project=project,
+            user=request.user,
+            schema_text=data["schema"],
+            mapping=mapping.suggest(version.compiled, compiled),
+        )
+    except ContractError as error:
+        return _back(request, project, " ".join(error.errors.values()))
+    except migrating.Refused as error:
+        return _back(request, project, str(error))
+    return redirect("schema_migration", slug, run.pk)
+
+
+def _back(request: HttpRequest, project: Project, message: str) -> HttpResponse:
+    messages.error(request, f"The change was not planned. {message}")
+    return redirect("contract", project.slug)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def migration(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """One run: what it does to which field, its counts and examples; posting the form tries again or applies."""
+    action = Action.CONTRACT if request.method == "POST" else Action.READ
+    project, run = object_for(
+        request.user, slug, action, SchemaMigration.objects.select_related("from_version", "to_version"), pk=pk
+    )
+    compiled, _ = read_schema(run.schema_text)
+    steps = loads(dumps(run.mapping))
+    form = MappingForm(run.from_version.compiled, compiled, steps, request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        following = _start(request, run, form)
+        if following is not None:
+            return redirect("schema_migration", slug, following.pk)
+    newest = project.schema_version
+    fragment = bool(request.htmx) and not request.htmx.history_restore_request  # type: ignore[attr-defined]
+    context: dict[str, Any] = {
+        "fragment": fragment,
+        "project": project,
+        "run": run,
+        "form": form,
+        "steps": [mapping.in_words(step) for step in steps],
+        "result": run.result,
+        "outdated": run.to_version_id is None and newest.pk != run.from_version_id,
+        "newest": newest,
+        "schema_text": pretty(run.schema_text),
+    }
+    template = f"labeling/schema_migration.html{'#result' if fragment else ''}"
+    return render(request, template, context, status=422 if form.errors else 200)
+
+
+def _start(request: HttpRequest, run: SchemaMigration, form: MappingForm) -> SchemaMigration | None:
+    apply = request.POST.get("do") == "apply"
+    try:
+        steps = form.steps()
+        if apply and (run.status != "done" or loads(dumps(run.mapping)) != steps):
+            # What is applied is what was tried: the numbers on the page are those of the change.
+            messages.info(request, "The mapping is not the one that was tried. Look at this dry run, then apply it.")
+            apply = False
+        return migrating.plan(
+            project=run.project, user=request.user, schema_text=run.schema_text, mapping=steps, dry_run=not apply
+        )
+    except (migrating.Refused, mapping.MappingError) as error:
+        form.add_error(None, str(error))
+    except ContractError as error:
+        form.add_error(None, " ".join(error.errors.values()))
+    return None
+
+
+@require_POST
+def cancel(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Stops a run; what it has taken along stays."""
+    _, run = object_for(request.user, slug, Action.CONTRACT, SchemaMigration, pk=pk)
+    run.cancel()
+    return redirect("schema_migration", slug, pk)
+
+
+@require_POST
+def resume(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Goes on with a change that stopped after it had made the new version."""
+    _, run = object_for(request.user, slug, Action.CONTRACT, SchemaMigration, pk=pk)
+    again = migrating.resume(run=run)
+    if again is None:
+        messages.info(request, "There is nothing to go on with.")
+    return redirect("schema_migration", slug, (again or run).pk)

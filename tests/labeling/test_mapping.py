@@ -1,0 +1,161 @@
+"""What differs between two schemas, and steps that take a value from one to the other."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from labeling.mapping import MappingError, check, difference, in_words, mapper, suggest
+from slmstudio.contract.schema import CompiledSchema, compile_schema, dumps
+
+ROW = {"type": "object", "properties": {"text": {"type": "string"}, "price": {"type": "string"}}}
+OLD: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "vendor": {"type": "string"},
+        "address": {"type": "string"},
+        "currency": {"enum": ["EURO", "USD"]},
+        "total": {"type": "string"},
+        "rows": {"type": "array", "items": ROW},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "note": {"type": "string"},
+    },
+}
+NEW: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "vendor_name": {"type": "string"},
+        "street": {"type": "string"},
+        "zip": {"type": "integer"},
+        "currency": {"enum": ["EUR", "USD"]},
+        "total": {"type": "number"},
+        "rows": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"text": {"type": "string"}, "unit_price": {"type": "string"}}},
+        },
+        "tags": {"type": "array", "items": {"type": "integer"}},
+        "country": {"type": "string", "default": "MY"},
+    },
+    "required": ["country"],
+}
+VALUE = {
+    "vendor": "Acme",
+    "address": "Hauptstr. 1, 10115 Berlin",
+    "currency": "EURO",
+    "total": "USD 1,248.50",
+    "rows": [{"text": "a", "price": "1"}, {"text": "b"}, {"price": "3"}],
+    "tags": ["7", "8"],
+    "note": "x",
+}
+
+
+def schemas() -> tuple[CompiledSchema, CompiledSchema]:
+    return compile_schema(OLD), compile_schema(NEW)
+
+
+def moved(*steps: dict[str, Any], value: Any = None) -> Any:
+    old, new = schemas()
+    return mapper(check(list(steps), old, new), new)(VALUE if value is None else value)
+
+
+def test_the_difference_names_the_topmost_of_what_came_and_went() -> None:
+    differs = difference(*schemas())
+    assert list(differs.removed) == ["vendor", "address", "rows[].price", "note"]
+    assert list(differs.added) == ["vendor_name", "street", "zip", "rows[].unit_price", "country"]
+    assert list(differs.retyped) == ["total", "tags[]"]
+    assert differs.narrowed == {"currency": ['"EURO"']}
+    assert not difference(compile_schema(OLD), compile_schema(OLD))
+
+
+def test_suggestions_rename_what_is_alike_and_drop_the_rest() -> None:
+    steps = suggest(*schemas())
+    assert {"do": "rename", "field": "vendor", "to": "vendor_name"} in steps
+    assert {"do": "rename", "field": "rows[].price", "to": "rows[].unit_price"} in steps
+    assert {"do": "drop", "field": "note"} in steps
+    assert {"do": "convert", "field": "total"} in steps
+    assert {"do": "default", "field": "country", "value": "MY"} in steps
+    assert check(steps, *schemas())
+
+
+def test_rename_works_row_by_row_and_leaves_missing_ones_missing() -> None:
+    result = moved({"do": "rename", "field": "rows[].price", "to": "rows[].unit_price"})
+    assert result["rows"] == [{"text": "a", "unit_price": "1"}, {"text": "b"}, {"unit_price": "3"}]
+
+
+def test_the_value_itself_is_left_as_it_was() -> None:
+    before = dumps(VALUE)
+    moved({"do": "drop", "field": "note"}, {"do": "rename", "field": "rows[].price", "to": "rows[].unit_price"})
+    assert dumps(VALUE) == before
+
+
+def test_split_reads_the_parts_as_their_types_and_keeps_what_does_not_match() -> None:
+    step = {
+        "do": "split",
+        "field": "address",
+        "by": r"(?P<s>.+), (?P<z>\d{5}) .*",
+        "into": {"s": "street", "z": "zip"},
+    }
+    result = moved(step)
+    assert (result["street"], result["zip"], "address" in result) == ("Hauptstr. 1", 10115, False)
+    other = moved(step, value={"address": "somewhere"})
+    assert other == {"address": "somewhere"}
+
+
+def test_convert_reads_texts_as_typed_and_keeps_what_has_no_reading() -> None:
+    assert moved({"do": "convert", "field": "total"})["total"] == Decimal("1248.50")
+    assert moved({"do": "convert", "field": "total"}, value={"total": "free"}) == {"total": "free"}
+    assert moved({"do": "convert", "field": "tags[]"})["tags"] == [7, 8]
+
+
+def test_replace_and_default() -> None:
+    result = moved(
+        {"do": "replace", "field": "currency", "values": {'"EURO"': '"EUR"'}},
+        {"do": "default", "field": "country", "value": "DE"},
+    )
+    assert (result["currency"], result["country"]) == ("EUR", "DE")
+    assert moved({"do": "default", "field": "country", "value": "DE"}, value={"country": "FR"})["country"] == "FR"
+
+
+def test_steps_are_done_in_their_own_order() -> None:
+    result = moved(
+        {"do": "drop", "field": "note"},
+        {"do": "default", "field": "vendor_name", "value": "nobody"},
+        {"do": "rename", "field": "vendor", "to": "vendor_name"},
+    )
+    assert result["vendor_name"] == "Acme"
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("drop", "A mapping is a list"),
+        ([{"do": "explode", "field": "note"}], 'Step 1: "do" must be one of'),
+        ([{"do": "drop", "field": "note", "also": 1}], "Step 1: drop takes field, and nothing else"),
+        ([{"do": "drop", "field": "note"}, {"do": "drop", "field": "nowhere"}], "Step 2: there is no field 'nowhere'"),
+        ([{"do": "rename", "field": "rows[].price", "to": "street"}], "a field stays within its rows"),
+        ([{"do": "rename", "field": "note", "to": "nowhere"}], "no field 'nowhere' in the new schema"),
+        ([{"do": "split", "field": "address", "by": "(", "into": {"s": "street"}}], "is no regular expression"),
+        ([{"do": "split", "field": "address", "by": "(?P<a>.*)", "into": {"s": "street"}}], "it has a"),
+        ([{"do": "replace", "field": "currency", "values": {"EURO": '"EUR"'}}], '"values" maps JSON texts'),
+        ([{"do": "drop", "field": ["note"]}], "there is no field"),
+    ],
+)
+def test_a_mapping_that_cannot_be_names_its_step(steps: Any, said: str) -> None:
+    with pytest.raises(MappingError, match=".*") as caught:
+        check(steps, *schemas())
+    assert said in str(caught.value)
+
+
+def test_a_catastrophic_expression_takes_no_time() -> None:
+    step = {"do": "split", "field": "address", "by": "(?P<s>(a+)+)$", "into": {"s": "street"}}
+    assert moved(step, value={"address": "a" * 5_000 + "!"}) == {"address": "a" * 5_000 + "!"}
+
+
+def test_values_of_another_shape_are_left_alone() -> None:
+    steps = suggest(*schemas())
+    for odd in ({}, {"rows": None}, {"rows": [1, None]}, {"rows": "x", "total": [1, 2]}, [], None, 3):
+        moved(*steps, value=odd)
+
+
+def test_every_step_has_words() -> None:
+    assert [in_words(step) for step in suggest(*schemas())][0] == "vendor becomes vendor_name"
