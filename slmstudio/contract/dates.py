@@ -2,10 +2,12 @@
 
 Two-digit years follow POSIX: 69 to 99 are 19xx, 00 to 68 are 20xx. Digits alone are read by the declared order; where
 none is declared, by the locale (en_US: month first), else day first. Where the declared order is impossible
-(14/01/2026 under MDY) the other one is taken.
+(14/01/2026 under MDY) the other one is taken. Months are read in English and in the language of the declared locale;
+without one also by their full names in German, French, Spanish, Italian, Portuguese and Dutch.
 """
 
 import re
+import unicodedata
 from datetime import date
 from functools import lru_cache
 from itertools import product
@@ -24,6 +26,8 @@ _ENGLISH = (
     "november",
     "december",
 )
+#: read by their full names where no locale is declared: short ones ("set", "out", "ago") are words of other languages
+_WELL_KNOWN = ("de", "fr", "es", "it", "pt", "nl")
 _MONTH_FIRST = {"en_US", "en", "en_PH", "es_PR", "en_PR"}
 
 _YEAR = r"(?P<y>(?:1[89]|2[01])\d\d)"
@@ -61,13 +65,23 @@ _AROUND = re.compile(
 
 @lru_cache(maxsize=64)
 def _months(locale: str) -> dict[str, int]:
-    names = {name[:length]: i + 1 for i, name in enumerate(_ENGLISH) for length in range(3, len(name) + 1)}
-    if locale and not locale.startswith("en"):
-        from babel.dates import get_month_names
+    english = {name[:length]: i + 1 for i, name in enumerate(_ENGLISH) for length in range(3, len(name) + 1)}
+    if not locale:
+        full = [_named(language, ("wide",)) for language in _WELL_KNOWN]
+        return {**{name: number for names in full for name, number in names.items()}, **english}
+    return english if locale.startswith("en") else {**english, **_named(locale, ("wide", "abbreviated"))}
 
-        for context, width in product(("format", "stand-alone"), ("wide", "abbreviated")):
-            for number, name in get_month_names(width, context, locale).items():  # type: ignore[arg-type]
-                names[name.casefold().rstrip(".")] = number
+
+def _named(locale: str, widths: tuple[str, ...]) -> dict[str, int]:
+    """A language's names of months, each also as it is written without accents."""
+    from babel.dates import get_month_names
+
+    names: dict[str, int] = {}
+    for context, width in product(("format", "stand-alone"), widths):
+        for number, name in get_month_names(width, context, locale).items():  # type: ignore[arg-type]
+            spelled = name.casefold().rstrip(".")
+            bare = "".join(c for c in unicodedata.normalize("NFD", spelled) if not unicodedata.combining(c))
+            names[spelled] = names[bare] = number
     return names
 
 

@@ -55,9 +55,17 @@ def test_one_day_in_many_formats(text: str) -> None:
         ("14. Januar 2026", "", "de_DE", JANUARY_14),
         ("14 janvier 2026", "", "fr_FR", JANUARY_14),
         ("14 de enero de 2026", "", "es_ES", JANUARY_14),
+        ("14. Januar 2026", "", "", JANUARY_14),
+        ("14 janvier 2026", "", "", JANUARY_14),
+        ("14 de enero de 2026", "", "", JANUARY_14),
+        ("14 gennaio 2026", "", "", JANUARY_14),
+        ("14 de janeiro de 2026", "", "", JANUARY_14),
+        ("3 août 2026", "", "", date(2026, 8, 3)),
+        ("3 aout 2026", "", "", date(2026, 8, 3)),
+        ("3. Marz 2026", "", "", date(2026, 3, 3)),
     ],
 )
-def test_order_and_locale_decide(text: str, order: str, locale: str, expected: date) -> None:
+def test_order_and_locale_decide(text: str, order: str, locale: str, expected: date | None) -> None:
     assert dates.parse(text, order, locale) == expected
 
 
