@@ -7,6 +7,7 @@ from typing import Any
 
 from labeling.entries import Parsed, leaf_values
 from labeling.formtree import FormNode, tree_of
+from labeling.merging import MISSING, value_at
 from slmstudio.contract import evidence as finder
 from slmstudio.contract import invariants
 from slmstudio.contract.jsontext import dumps
@@ -26,6 +27,9 @@ class Checks:
     ``evidence`` is per path where the value stands (``{"start", "end"}``) or that it was confirmed
     (``{"confirmed": true, "of": "its JSON text"}``); ``spans`` has every match, ``missing`` the JSON text of every
     value that is not in the document, confirmed or not. Offsets count characters.
+
+    What a person looked at and found right carries ``"seen"``: the JSON text of the value they saw, "" for none. The
+    browser says ``true``; a value that changed since is not seen any more.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -59,7 +63,23 @@ def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[st
         scalar = isinstance(value, str | int | Decimal) and not isinstance(value, bool)
         if node.wants_evidence and scalar and path not in wrong:
             _place(checks, path, node, value, text, given.get(path), rows)
+    _note_seen(checks, parsed.value, given)
     return checks
+
+
+def _note_seen(checks: Checks, value: Any, given: Mapping[str, Any]) -> None:
+    """Keeps what a person said of pre-filled fields: that they are right."""
+    for path, said in given.items():
+        seen = said.get("seen") if isinstance(said, dict) else None
+        if seen is None:
+            continue
+        try:
+            here = value_at(value, path)
+        except ValueError:  # not a path: the browser's, so it may be anything
+            continue
+        now = "" if here is MISSING else dumps(here)
+        if seen is True or seen == now:
+            checks.evidence.setdefault(path, {})["seen"] = now
 
 
 def _within(path: str, places: tuple[str, ...]) -> bool:

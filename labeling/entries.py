@@ -5,24 +5,38 @@ An *entry* has the shape of the value it stands for, but every leaf is what stan
 missing is a field nobody filled. What a control cannot show is ``{"$json": "its JSON text"}``. So an entry holds no
 numbers, and a browser cannot round them.
 
+Where a value takes one of several forms, its entry is ``{"$form": number, "$value": entry}``. A map is a list of rows,
+``{"key": name, "value": entry}``, so that names can be typed; where an object has fields and other names beside them,
+these rows stand under ``"$more"``.
+
 ``from_entry(node, to_entry(node, value)).value`` is ``value``, digit for digit, whatever the value.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import simplejson
 
+from labeling.formnodes import FORM, MORE, RAW, VALUE, FormNode, form_of, parts
 from slmstudio.contract.jsontext import JsonError, dumps, loads
 from slmstudio.contract.kinds import display, parse_typed
 from slmstudio.contract.schema import Problem
 from slmstudio.contract.structure import join
 
-if TYPE_CHECKING:
-    from labeling.formtree import FormNode
+__all__ = [
+    "ABSENT",
+    "RAW",
+    "Parsed",
+    "Typed",
+    "entry_form",
+    "from_entry",
+    "leaf_values",
+    "pretty",
+    "raw_text",
+    "to_entry",
+]
 
-RAW: Final = "$json"
 #: kinds whose text is kept as typed
 _PLAIN: Final = ("exact", "text", "identifier", "address", "free", "class")
 #: what people type for "there is none", where a number or a date is asked for and null is allowed
@@ -65,18 +79,61 @@ def raw_text(entry: Any) -> str | None:
     return None
 
 
-def to_entry(node: "FormNode", value: Any) -> Any:
+def entry_form(node: FormNode, entry: Any) -> int:
+    """Which of the forms of a ``variants`` node an entry is for; the first where it does not say."""
+    number = entry.get(FORM) if isinstance(entry, dict) else None
+    return number if type(number) is int and 0 <= number < len(node.forms) else 0
+
+
+def to_entry(node: FormNode, value: Any) -> Any:
     """The entry for a value: what stands in the form's controls when the value is opened."""
     if value is None:
         return None
+    if node.shape == "variants":
+        number = form_of(node, value)
+        return {FORM: number, VALUE: to_entry(node.forms[number], value)}
     if node.shape == "group" and isinstance(value, dict) and RAW not in value:
-        children = {child.key: child for child in node.children}
-        return {
-            name: to_entry(children[name], inner) if name in children else {RAW: dumps(inner)}
-            for name, inner in value.items()
-        }
-    if node.item is not None and isinstance(value, list):
+        return _group_entry(node, value)
+    if node.shape == "map" and isinstance(value, dict) and all(map(_is_typeable_name, value)):
+        return _map_entry(node, value)
+    if node.shape == "tuple" and isinstance(value, list) and len(value) <= len(node.children):
+        return [to_entry(child, inner) for child, inner in zip(node.children, value, strict=False)]
+    if node.shape in ("list", "table") and isinstance(value, list):
+        assert node.item is not None
         return [to_entry(node.item, inner) for inner in value]
+    return _leaf_entry(node, value)
+
+
+def _group_entry(node: FormNode, value: dict[str, Any]) -> Any:
+    children = {child.key: child for child in node.children}
+    more = children.pop(MORE, None)
+    result = {}
+    others = {}
+    for name, inner in value.items():
+        if name in children:
+            result[name] = to_entry(children[name], inner)
+        elif more is None:
+            result[name] = {RAW: dumps(inner)}
+        else:
+            others[name] = inner
+    if more is not None and others:
+        result[MORE] = to_entry(more, others)
+    return result
+
+
+def _map_entry(node: FormNode, value: dict[str, Any]) -> list[dict[str, Any]]:
+    names, values = node.names, node.values
+    return [
+        {"key": dumps(name) if names.shape == "choice" else name, "value": to_entry(values, inner)}
+        for name, inner in value.items()
+    ]
+
+
+def _is_typeable_name(name: str) -> bool:
+    return bool(name) and name == name.strip() and "\n" not in name and "\r" not in name
+
+
+def _leaf_entry(node: FormNode, value: Any) -> Any:
     if node.shape == "checks" and isinstance(value, list):
         codes = [dumps(inner) for inner in value]
         known = {option.code for option in node.options}
@@ -88,14 +145,14 @@ def to_entry(node: "FormNode", value: Any) -> Any:
         code = dumps(value)
         if any(option.code == code for option in node.options):
             return code
-    elif node.field is not None and node.shape != "json" and not isinstance(value, dict | list | bool):
+    elif node.is_leaf and node.field is not None and node.shape != "json" and not isinstance(value, dict | list | bool):
         text = _typeable(node, value)
         if text is not None:
             return text
     return {RAW: dumps(value)}
 
 
-def _typeable(node: "FormNode", value: Any) -> str | None:
+def _typeable(node: FormNode, value: Any) -> str | None:
     """A text that, typed into the control, gives exactly this value; None where there is none."""
     assert node.field is not None
     exact = dumps(value)
@@ -108,7 +165,7 @@ def _typeable(node: "FormNode", value: Any) -> str | None:
     return None
 
 
-def from_entry(node: "FormNode", entry: Any) -> Parsed:
+def from_entry(node: FormNode, entry: Any) -> Parsed:
     """The value that an entry stands for, with problems of its own: JSON that is none, rows left empty.
 
     Takes any JSON value: what does not have the shape of the form is taken as the value itself.
@@ -119,39 +176,63 @@ def from_entry(node: "FormNode", entry: Any) -> Parsed:
     return parsed
 
 
-def _empty(node: "FormNode") -> Any:
-    if node.shape == "group":
+def _empty(node: FormNode) -> Any:
+    if node.shape in ("group", "map"):
         return {}
-    return [] if node.item is not None or node.shape == "checks" else None
+    if node.shape == "variants":
+        return _empty(node.forms[0])
+    return [] if node.item is not None or node.shape in ("checks", "tuple") else None
 
 
-def _value(node: "FormNode", entry: Any, path: str, parsed: Parsed) -> Any:
+def _value(node: FormNode, entry: Any, path: str, parsed: Parsed) -> Any:
     if entry is ABSENT or entry is None or entry == "":
         return None if entry is None else ABSENT
     raw = raw_text(entry)
     if raw is not None:
         return _raw_value(raw, path, parsed)
+    if node.shape == "variants" and isinstance(entry, dict) and FORM in entry:
+        return _value(node.forms[entry_form(node, entry)], entry.get(VALUE, ABSENT), path, parsed)
     if node.shape == "group" and isinstance(entry, dict):
         return _group_value(node, entry, path, parsed)
-    if node.item is not None and isinstance(entry, list):
-        return [_row_value(node.item, inner, join(path, number), parsed) for number, inner in enumerate(entry)]
-    if node.shape == "checks" and isinstance(entry, list):
-        return [_choice_value(node, code) for code in entry]
+    if isinstance(entry, list):
+        return _list_value(node, entry, path, parsed)
     if isinstance(entry, str):
         if node.shape == "choice":
             return _choice_value(node, entry)
         if node.shape == "json":
             return _raw_value(entry, path, parsed)
-        if node.field is not None:
+        if node.field is not None and node.is_leaf:
             return _leaf_value(node, entry, path, parsed)
     return entry
 
 
-def _group_value(node: "FormNode", entry: dict[str, Any], path: str, parsed: Parsed) -> dict[str, Any]:
+def _list_value(node: FormNode, entry: list[Any], path: str, parsed: Parsed) -> Any:
+    if node.shape == "map":
+        return _map_value(node, entry, path, parsed)
+    if node.shape == "tuple" and len(entry) <= len(node.children):
+        places = list(entry)
+        while places and places[-1] == "":  # a place at the end that nobody filled is not there
+            places.pop()
+        pairs = zip(node.children, places, strict=False)
+        found = [_row_value(child, one, join(path, number), parsed) for number, (child, one) in enumerate(pairs)]
+        return found or (ABSENT if entry else [])
+    if node.item is not None:
+        return [_row_value(node.item, inner, join(path, number), parsed) for number, inner in enumerate(entry)]
+    if node.shape == "checks":
+        return [_choice_value(node, code) for code in entry]
+    return entry
+
+
+def _group_value(node: FormNode, entry: dict[str, Any], path: str, parsed: Parsed) -> dict[str, Any]:
     children = {child.key: child for child in node.children}
-    result = {}
+    result: dict[str, Any] = {}
     for name, inner in entry.items():
         here = join(path, name)
+        if name == MORE and name in children:
+            value = _value(children[name], inner, path, parsed)
+            if isinstance(value, dict):
+                result.update({other: one for other, one in value.items() if other not in result})
+            continue
         if name in children:
             value = _value(children[name], inner, here, parsed)
         else:
@@ -162,15 +243,42 @@ def _group_value(node: "FormNode", entry: dict[str, Any], path: str, parsed: Par
     return result
 
 
-def _row_value(item: "FormNode", entry: Any, path: str, parsed: Parsed) -> Any:
+def _map_value(node: FormNode, rows: list[Any], path: str, parsed: Parsed) -> Any:
+    """The object of a map's rows. Rows without a name, or with one that is taken, keep their values under another."""
+    if not all(isinstance(row, dict) for row in rows):
+        return rows
+    result: dict[str, Any] = {}
+    for row in rows:
+        key, entry = row.get("key", ""), row.get("value", ABSENT)
+        name = _choice_value(node.names, key) if node.names.shape == "choice" else key
+        name = name.strip() if isinstance(name, str) else ""
+        unnamed = not name
+        if unnamed and entry in (ABSENT, ""):
+            parsed.problems.append(Problem(path, "empty", "has an empty row: fill it or remove it"))
+            continue
+        wanted = name or "unnamed"
+        taken = 1
+        name = wanted
+        while name in result:
+            taken += 1
+            name = f"{wanted} ({taken})"
+        here = join(path, name)
+        if unnamed or taken > 1:
+            said = "this row has no name" if unnamed else f"another row is named {wanted} already"
+            parsed.problems.append(Problem(here, "name", said))
+        result[name] = _row_value(node.values, entry, here, parsed)
+    return result
+
+
+def _row_value(item: FormNode, entry: Any, path: str, parsed: Parsed) -> Any:
     value = _value(item, entry, path, parsed)
-    if value is ABSENT or (value == {} and item.shape == "group"):
+    if value is ABSENT or (value == {} and item.shape == "group" and item.children):
         parsed.problems.append(Problem(path, "empty", "this row is empty: fill it or remove it"))
         return {} if item.shape == "group" else "" if value is ABSENT and item.is_leaf else _empty(item)
     return value
 
 
-def _choice_value(node: "FormNode", code: Any) -> Any:
+def _choice_value(node: FormNode, code: Any) -> Any:
     return next((option.value for option in node.options if option.code == code), code)
 
 
@@ -184,7 +292,7 @@ def _raw_value(text: str, path: str, parsed: Parsed) -> Any:
         return text
 
 
-def _leaf_value(node: "FormNode", text: str, path: str, parsed: Parsed) -> Any:
+def _leaf_value(node: FormNode, text: str, path: str, parsed: Parsed) -> Any:
     if not text.strip():
         return ABSENT
     if node.nullable and node.shape in ("number", "date") and text.strip().casefold() in _NOTHING:
@@ -197,7 +305,7 @@ def _leaf_value(node: "FormNode", text: str, path: str, parsed: Parsed) -> Any:
     return value
 
 
-def _typed(node: "FormNode", text: str) -> Any:
+def _typed(node: FormNode, text: str) -> Any:
     assert node.field is not None
     text = text.strip()
     if node.field.type == "string" and node.field.kind in _PLAIN:
@@ -211,17 +319,12 @@ def pretty(value: Any) -> str:
     return str(simplejson.dumps(value, use_decimal=True, ensure_ascii=False, indent=2))
 
 
-def leaf_values(node: "FormNode", value: Any, path: str = "") -> Iterator[tuple[str, "FormNode", Any]]:
+def leaf_values(node: FormNode, value: Any, path: str = "") -> Iterator[tuple[str, FormNode, Any]]:
     """(path, node, value) of every leaf that has a value other than null, in the order of the form."""
     if value is None:
         return
-    if node.shape == "group":
-        if isinstance(value, dict):
-            for child in node.children:
-                yield from leaf_values(child, value.get(child.key), join(path, child.key))
-    elif node.item is not None:
-        if isinstance(value, list):
-            for number, inner in enumerate(value):
-                yield from leaf_values(node.item, inner, join(path, number))
-    elif node.is_leaf:
+    if node.is_leaf:
         yield path, node, value
+        return
+    for here, inner, found in parts(node, value, path):
+        yield from leaf_values(inner, found, here)

@@ -4,12 +4,9 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.core.files import File
-from django.core.files.base import ContentFile
 from django.utils.text import slugify
 
-from labeling.models import DocumentState, Project
-from labeling.services.importing import MAX_UPLOAD
+from labeling.models import Project
 from labeling.services.projects import NUMBERS
 from labeling.templates_catalogue import templates
 
@@ -99,93 +96,3 @@ class ContractForm(forms.Form):
     def constraints(self) -> dict[str, Decimal | str | None]:
         """The constraints as the service takes them."""
         return {name: self.cleaned_data.get(name) for name in (*NUMBERS, "currency")}
-
-
-class ImportForm(forms.Form):
-    """A JSONL file, or the rows themselves."""
-
-    file = forms.FileField(
-        required=False, widget=forms.FileInput(attrs={**CONTROL, "accept": ".jsonl,.ndjson,.json,.txt"})
-    )
-    rows = forms.CharField(
-        required=False,
-        strip=False,
-        label="Or paste rows",
-        widget=forms.Textarea(
-            attrs={
-                "class": "form-control code-editor",
-                "rows": 8,
-                "spellcheck": "false",
-                "wrap": "off",
-                "placeholder": '{"id": "a-1", "text": "Invoice A-1029 ...", "gold": {"invoice_id": "A-1029"}}',
-            }
-        ),
-    )
-    as_holdout = forms.BooleanField(required=False, label="Hold-out: keep these for judging, never train on them")
-    synthetic = forms.BooleanField(required=False, label="Synthetic: generated, not from real documents")
-
-    def clean_file(self) -> File | None:
-        """Within the limit."""
-        upload: File | None = self.cleaned_data["file"]
-        if upload is not None and upload.size > MAX_UPLOAD:
-            raise forms.ValidationError("The file is over 1 GB. Split it and import the parts one after the other.")
-        return upload
-
-    def clean(self) -> dict[str, Any]:
-        """Exactly one of file and rows."""
-        cleaned = super().clean() or {}
-        if self.errors:
-            return cleaned
-        has_file, has_rows = cleaned.get("file") is not None, bool(cleaned.get("rows", "").strip())
-        if has_file and has_rows:
-            self.add_error("rows", "Choose a file or paste rows, not both.")
-        elif not has_file and not has_rows:
-            self.add_error("file", "Choose a file, or paste rows below.")
-        return cleaned
-
-    def upload(self) -> File:
-        """What to import, as a file."""
-        upload: File | None = self.cleaned_data["file"]
-        return upload or ContentFile(self.cleaned_data["rows"].encode(), name="pasted.jsonl")
-
-
-class FreezeForm(forms.Form):
-    """How a dataset version is drawn. Shares in per cent."""
-
-    validation = forms.DecimalField(
-        label="Validation, % of what is not held out", initial=10, min_value=0, max_value=50, decimal_places=1
-    )
-    holdout = forms.DecimalField(
-        label="Hold-out, % of all", initial=20, min_value=0, max_value=90, decimal_places=1, required=False
-    )
-    seed = forms.IntegerField(initial=17, min_value=0, max_value=2**31 - 1)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for field in self.fields.values():
-            field.widget.attrs.update(CONTROL)
-
-    def knobs(self) -> dict[str, Any]:
-        """The knobs as the service takes them."""
-        return {
-            "seed": self.cleaned_data["seed"],
-            "validation_share": float(self.cleaned_data["validation"]) / 100,
-            "holdout_share": float(self.cleaned_data["holdout"] or 0) / 100,
-        }
-
-
-class DocumentFilter(forms.Form):
-    """What the list of documents shows; all of it lives in the address, and what is not understood is left out."""
-
-    q = forms.CharField(required=False, max_length=200)
-    state = forms.ChoiceField(required=False, choices=[("", "any state"), *DocumentState.choices])
-    tag = forms.CharField(required=False, max_length=40)
-    holdout = forms.ChoiceField(required=False, choices=[("", ""), ("yes", "hold-out"), ("no", "not held out")])
-    order = forms.ChoiceField(required=False, choices=[("", "oldest first"), ("newest", "newest first")])
-    after = forms.IntegerField(required=False, min_value=0, max_value=2**63 - 1)
-    before = forms.IntegerField(required=False, min_value=0, max_value=2**63 - 1)
-
-    def chosen(self) -> dict[str, Any]:
-        """The values that were understood."""
-        self.is_valid()
-        return {name: self.cleaned_data.get(name) for name in self.fields}

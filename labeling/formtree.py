@@ -1,101 +1,62 @@
 """A JSON Schema as a tree of form nodes: what the labeling screen, the contract's preview and the document page draw.
 
-Pure Python. ``tree_of`` turns a compiled schema into nodes; ``form_for`` binds them to a value for the templates
-(``{% include "labeling/form.html" %}``). What a person types and how it becomes JSON is in ``labeling.entries``.
+Pure Python. ``tree_of`` turns a compiled schema into nodes; ``form_for`` (``labeling.formbound``) binds them to a value
+for the templates (``{% include "labeling/form.html" %}``). What a person types and how it becomes JSON is in
+``labeling.entries``. What no form can draw is written as JSON, at its place or as a whole, and the node says why.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Final
 
-from labeling.entries import ABSENT, RAW, raw_text, to_entry
+from labeling.entries import ABSENT
+from labeling.formbound import Bound, bind
+from labeling.formbound import form_for as _form_for
+from labeling.formnodes import MORE, RESERVED, FormNode, Option, Shape
+from slmstudio.contract.dialect import identity
 from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.resolving import WHEN, branches, has_too_many_forms, resolve, types_of
 from slmstudio.contract.schema import CompiledSchema, Problem
-from slmstudio.contract.structure import Field, Node, join, split
+from slmstudio.contract.structure import Node, build, join, split
 
-Shape = Literal["group", "table", "list", "checks", "text", "lines", "number", "date", "choice", "boolean", "json"]
+__all__ = ["Bound", "FormNode", "Option", "bind", "form_for", "node_at", "tree_of"]
 
 #: columns up to which an array of flat objects is drawn as a grid; wider ones are drawn as cards
-MOST_COLUMNS = 8
-#: choices up to which an enum is drawn with numbered buttons; longer ones are a select
-MOST_BUTTONS = 9
+MOST_COLUMNS: Final = 8
+#: choices up to which an array of different choices is drawn with a box for each
+MOST_CHECKS: Final = 24
 #: characters up to which a text is typed into one line
-ONE_LINE = 60
+ONE_LINE: Final = 60
 #: colours that evidence is drawn in; fields take them in turn
-COLOURS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One value of an enum. ``code`` is its JSON text, which is what a form holds; ``label`` is what people read."""
-
-    code: str
-    label: str
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class FormNode:
-    """One place of the form.
-
-    ``group`` has ``children``; ``table`` (a grid of flat rows) and ``list`` have an ``item``; ``checks`` is an array of
-    different choices; the others are leaves with a ``field``. ``json`` is what no form can draw: it is typed as JSON.
-    """
-
-    shape: Shape
-    key: str
-    pattern: str
-    title: str
-    description: str
-    hint: str
-    required: bool
-    nullable: bool
-    field: Field | None = None
-    children: tuple["FormNode", ...] = ()
-    item: "FormNode | None" = None
-    options: tuple[Option, ...] = ()
-    most: int | None = None
-    colour: int = 0
-
-    @property
-    def is_leaf(self) -> bool:
-        """Whether it is one control."""
-        return not self.children and self.item is None and self.shape != "group"
-
-    @property
-    def as_buttons(self) -> bool:
-        """Whether a choice is drawn with numbered buttons (else as a select)."""
-        return len(self.options) <= MOST_BUTTONS
-
-    @property
-    def wants_evidence(self) -> bool:
-        """Whether its value should stand in the document."""
-        return self.field is not None and self.field.evidence != "none"
-
-    @property
-    def may_be_absent(self) -> bool:
-        """Whether "not in the document" is an answer here: null, or leaving the field out."""
-        return self.nullable or not self.required
-
-    @property
-    def is_numeric(self) -> bool:
-        """Whether what is typed is a number: aligned to the right."""
-        return self.shape == "number"
-
-    def leaves(self) -> Iterator["FormNode"]:
-        """The leaves at and below this node, in schema order."""
-        if self.is_leaf:
-            yield self
-        for child in self.children:
-            yield from child.leaves()
-        if self.item is not None:
-            yield from self.item.leaves()
+COLOURS: Final = 8
+#: parts beyond which a form helps nobody
+MOST_PARTS: Final = 1500
+_TOO_LARGE: Final = f"as a form it would have more than {MOST_PARTS:,} parts"
+_TYPES: Final = {
+    "string": "Text",
+    "number": "Number",
+    "integer": "Whole number",
+    "boolean": "Yes or no",
+    "object": "Object",
+    "array": "List",
+}
 
 
 def tree_of(compiled: CompiledSchema) -> FormNode:
     """The form of a schema. Built once per process and schema."""
     return _tree(_Key(compiled))
+
+
+def form_for(
+    compiled: CompiledSchema, value: Any = ABSENT, *, read_only: bool = False, problems: Iterable[Problem] = ()
+) -> Bound:
+    """A schema's form with a value in it, ready for ``labeling/form.html`` (context name ``form``).
+
+    Without a value the form is empty, with one blank row in every grid and every form of a value, as a preview.
+    Problems are shown beside the fields their paths name.
+    """
+    return _form_for(tree_of(compiled), value, read_only=read_only, problems=problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,55 +72,190 @@ class _Key:
         return isinstance(other, _Key) and other.compiled.hash == self.compiled.hash
 
 
+class _TooLargeError(Exception):
+    """The form has more than MOST_PARTS parts."""
+
+
 @lru_cache(maxsize=64)
 def _tree(key: _Key) -> FormNode:
-    return _Builder().node(key.compiled.root, "")
+    compiled = key.compiled
+    builder = _Builder(compiled)
+    try:
+        return builder.node(compiled.root, "")
+    except _TooLargeError:
+        return FormNode("json", "", "", "", "", "", required=True, nullable=False, reason=_TOO_LARGE)
 
 
 class _Builder:
     """Walks the schema's nodes; counts leaves so that neighbours get different colours."""
 
-    def __init__(self) -> None:
+    def __init__(self, compiled: CompiledSchema) -> None:
+        self.compiled = compiled
+        self.root = compiled.schema
         self.leaves = 0
+        self.parts = 0
 
     def node(self, source: Node, key: str) -> FormNode:
         """The form node of one place of the schema."""
-        options = source.schema.get("x-slm", {})
+        self.parts += 1
+        if self.parts > MOST_PARTS:
+            raise _TooLargeError
+        schema = source.schema
         common: dict[str, Any] = {
             "key": key,
             "pattern": source.pattern,
-            "title": source.field.title if source.field else source.schema.get("title") or _words(key),
-            "description": source.schema.get("description", ""),
-            "hint": options.get("hint", ""),
+            "title": schema.get("title") or (source.field.title if source.field else "") or _words(key),
+            "description": schema.get("description", ""),
+            "hint": schema.get("x-slm", {}).get("hint", ""),
             "required": source.required,
             "nullable": source.nullable,
         }
-        if source.shape == "object" and RAW not in source.children:
-            children = tuple(self.node(child, name) for name, child in source.children.items())
-            return FormNode(shape="group", children=children, **common)
-        if source.shape == "array" and source.item is not None:
-            return self._array(source, source.item, common)
+        if source.recursive:
+            return self._json(source, common, "it can hold itself again, to any depth")
+        if "enum" not in schema and "const" not in schema:
+            drawn = self._forms(source, common) or self._object(source, common) or self._array(source, common)
+            if drawn is not None:
+                return drawn
+        return self._leaf(source, common)
+
+    def _place(self, schema: Any, pattern: str, name: str, *, required: bool = True) -> Node:
+        return build(self.root, schema, pattern, name, required, self.compiled.cut)
+
+    def _json(self, source: Node, common: dict[str, Any], reason: str) -> FormNode:
+        self.leaves += 1
+        return FormNode(shape="json", field=source.field, reason=reason, colour=(self.leaves - 1) % COLOURS, **common)
+
+    # -- one of several forms --
+
+    def _forms(self, source: Node, common: dict[str, Any]) -> FormNode | None:
+        schema = source.schema
+        forms = branches(self.root, schema)
+        solid = [type_ for type_ in types_of(schema) if type_ != "null"]
+        if not forms and sorted(solid) != ["integer", "number"] and len(solid) > 1:
+            forms = [{**schema, "type": type_} for type_ in solid]
+        if not forms:
+            if has_too_many_forms(self.root, schema):
+                return self._json(source, common, "it can take more than 50 forms")
+            return None
+        if source.field is not None and source.field.type not in ("any", "object", "array"):
+            return None  # forms of one plain type: one control, the check tells the rest
+        name = common["key"]
+        nodes: list[FormNode] = []
+        for form in forms:
+            form = {key: value for key, value in form.items() if key not in ("$defs", "definitions")}
+            node = replace(self.node(self._place(form, source.pattern, name), name), title="", required=True)
+            said = form.get("title") or _told_apart(node) or _type_words(form, node)
+            nodes.append(replace(node, title=said, nullable=node.nullable or source.nullable))
+        nodes = _without_twins(nodes)
+        if len(nodes) == 1:
+            return replace(nodes[0], **common)
+        return FormNode(shape="variants", forms=_numbered(nodes), **common)
+
+    # -- objects --
+
+    def _object(self, source: Node, common: dict[str, Any]) -> FormNode | None:
+        schema = source.schema
+        if types_of(schema) not in (["object"], ["object", "null"], ["null", "object"]):
+            return None
+        if RESERVED & set(source.children):
+            return self._json(source, common, "a field of it has a name that forms use themselves")
+        children = [self.node(child, name) for name, child in source.children.items()]
+        values = self._values(schema, bool(children))
+        if values is not None:
+            more = {**common, "key": MORE, "title": "More", "description": "", "required": False, "nullable": False}
+            rows = self._map(source, schema, values, more if children else common)
+            if not children:
+                return rows
+            children.append(rows)
+        if not children:
+            return self._json(source, common, "any names and values may stand in it")
+        return FormNode(shape="group", children=tuple(children), note=_note(schema), **common)
+
+    def _values(self, schema: dict[str, Any], has_fields: bool) -> Any:
+        """What may stand under names that the schema does not list; None where nothing is said about it."""
+        found = list(schema.get("patternProperties", {}).values())
+        found.append(schema.get("additionalProperties", None if has_fields or found else schema.get("propertyNames")))
+        if found[-1] is not None and "additionalProperties" not in schema:
+            found[-1] = {}
+        solid = [one for one in found if isinstance(one, dict) or (one is True and not has_fields)]
+        unlike = list({identity(one): one for one in solid}.values())
+        if not unlike:
+            return None
+        return unlike[0] if len(unlike) == 1 else {"anyOf": unlike}
+
+    def _map(self, source: Node, schema: dict[str, Any], values: Any, common: dict[str, Any]) -> FormNode:
+        names = resolve(self.root, schema.get("propertyNames", {}))[0]
+        key = FormNode(
+            shape="text",
+            key="key",
+            pattern="",
+            title="Name",
+            description=_names_like(schema, names),
+            hint="",
+            required=True,
+            nullable=False,
+        )
+        if "enum" in names:
+            key = replace(key, shape="choice", options=_options(names))
+        value = replace(self.node(self._place(values, join(source.pattern, "*"), "value"), "value"), title="Value")
+        row = FormNode("group", "", value.pattern, "", "", "", required=True, nullable=False, children=(key, value))
+        most = schema.get("maxProperties")
+        return FormNode(shape="map", item=row, most=int(most) if isinstance(most, int) else None, **common)
+
+    # -- arrays --
+
+    def _array(self, source: Node, common: dict[str, Any]) -> FormNode | None:
+        schema = source.schema
+        if types_of(schema) not in (["array"], ["array", "null"], ["null", "array"]):
+            return None
+        if schema.get("prefixItems"):
+            return self._tuple(source, common)
+        if source.item is None:
+            return self._json(source, common, "anything may stand in the list")
+        return self._rows(source, source.item, common)
+
+    def _tuple(self, source: Node, common: dict[str, Any]) -> FormNode:
+        schema = source.schema
+        rest = schema.get("items")
+        if isinstance(rest, dict) and rest:
+            return self._json(source, common, "it begins with fixed places and goes on with any number of others")
+        wanted = schema.get("minItems", 0)
+        children = [
+            replace(
+                self.node(self._place(inner, join(source.pattern, number), "", required=number < wanted), str(number)),
+                title=resolve(self.root, inner)[0].get("title") or f"Place {number + 1}",
+            )
+            for number, inner in enumerate(schema["prefixItems"])
+        ]
+        return FormNode(shape="tuple", children=tuple(children), **common)
+
+    def _rows(self, source: Node, inner: Node, common: dict[str, Any]) -> FormNode:
+        most = source.schema.get("maxItems")
+        common["most"] = int(most) if isinstance(most, int) else None
+        different = inner.shape == "leaf" and source.schema.get("uniqueItems") is True
+        if different and 0 < len(inner.schema.get("enum", ())) <= MOST_CHECKS:
+            self.leaves += 1
+            return FormNode(shape="checks", field=inner.field, options=_options(inner.schema), **common)
+        item = self.node(inner, "")
+        flat = item.shape == "group" and all(child.is_leaf and child.shape != "json" for child in item.children)
+        flat = flat and not any(child.shape == "checks" for child in item.children)
+        if flat and not item.nullable and len(item.children) <= MOST_COLUMNS:
+            return FormNode(shape="table", item=item, **common)
+        return FormNode(shape="list", item=item, **common)
+
+    def _leaf(self, source: Node, common: dict[str, Any]) -> FormNode:
         shape = _leaf_shape(source)
+        if shape == "json":
+            return self._json(source, common, "anything may stand here")
         self.leaves += 1
         return FormNode(
             shape=shape,
             field=source.field,
-            options=_options(source) if shape == "choice" else (),
+            options=_options(source.schema) if shape == "choice" else (),
             colour=(self.leaves - 1) % COLOURS,
+            fixed=dumps(source.schema["const"]) if source.schema.get("const") is not None else "",
             **common,
         )
-
-    def _array(self, source: Node, inner: Node, common: dict[str, Any]) -> FormNode:
-        most = source.schema.get("maxItems")
-        common["most"] = int(most) if isinstance(most, int) else None
-        if inner.shape == "leaf" and "enum" in inner.schema and source.schema.get("uniqueItems") is True:
-            self.leaves += 1
-            return FormNode(shape="checks", field=inner.field, options=_options(inner), **common)
-        item = self.node(inner, "")
-        flat = item.shape == "group" and all(child.is_leaf and child.shape != "json" for child in item.children)
-        if flat and not item.nullable and len(item.children) <= MOST_COLUMNS:
-            return FormNode(shape="table", item=item, **common)
-        return FormNode(shape="list", item=item, **common)
 
 
 def _leaf_shape(source: Node) -> Shape:
@@ -181,12 +277,81 @@ def _leaf_shape(source: Node) -> Shape:
     return "text" if one_line or (longest is not None and longest <= ONE_LINE) else "lines"
 
 
-def _options(source: Node) -> tuple[Option, ...]:
-    values = source.schema["enum"] if "enum" in source.schema else [source.schema["const"]]
+def _options(schema: dict[str, Any]) -> tuple[Option, ...]:
+    values = schema["enum"] if "enum" in schema else [schema["const"]]
+    notes: Any = next((schema[key] for key in ("enumDescriptions", "x-enum-descriptions") if key in schema), [])
+    titles = {dumps(part["const"]): part for key in ("oneOf", "anyOf") for part in _constants(schema.get(key, ()))}
+    found = []
+    for number, value in enumerate(values):
+        if value is None:
+            continue
+        code = dumps(value)
+        part = titles.get(code, {})
+        note = part.get("description") or (notes[number] if isinstance(notes, list) and number < len(notes) else "")
+        label = part.get("title") or (value if isinstance(value, str) and value else code)
+        found.append(Option(code, label, value, note if isinstance(note, str) else ""))
+    return tuple(found)
+
+
+def _constants(forms: Any) -> list[dict[str, Any]]:
+    return [form for form in forms if isinstance(form, dict) and "const" in form]
+
+
+def _names_like(schema: dict[str, Any], names: dict[str, Any]) -> str:
+    """What names a map takes, in words."""
+    patterns = [*schema.get("patternProperties", ()), *([names["pattern"]] if "pattern" in names else [])]
+    return f"Names like {' or '.join(patterns[:3])}" if patterns else ""
+
+
+def _note(schema: dict[str, Any]) -> str:
+    """What is checked but not drawn: rules between the fields of an object."""
+    if any(key in schema for key in ("if", "dependentRequired", "dependentSchemas", "not", WHEN)) or any(
+        key in schema for key in ("anyOf", "oneOf")
+    ):
+        return "Which of these fields are needed depends on the others; that is checked as you type."
+    return ""
+
+
+def _told_apart(node: FormNode) -> str:
+    """The name of a form by the constants in it that tell it from the others."""
+    fixed = [child for child in node.children if child.fixed] if node.shape == "group" else []
+    named = [child for child in fixed if child.required] or fixed
+    return ", ".join(child.options[0].label for child in named[:2])
+
+
+def _type_words(form: dict[str, Any], node: FormNode) -> str:
+    """The name of a form by what it holds."""
+    if node.shape == "choice":
+        return " or ".join(option.label for option in node.options[:3]) + (" …" if len(node.options) > 3 else "")
+    if node.shape == "group":
+        wanted = [child.title for child in node.children if child.required] or [child.title for child in node.children]
+        return "With " + ", ".join(title[:1].lower() + title[1:] for title in wanted[:2])
+    solid = [type_ for type_ in types_of(form) if type_ != "null"]
+    if node.shape in ("list", "table", "checks", "tuple"):
+        inside = node.item.field if node.item is not None else None
+        return f"List of {_TYPES[inside.type].lower()}s" if inside and inside.type in ("string", "number") else "List"
+    if node.shape == "map":
+        return "Names and values"
+    return _TYPES.get(solid[0], "Anything") if solid else "Anything"
+
+
+def _without_twins(nodes: list[FormNode]) -> list[FormNode]:
+    """Forms that are drawn alike (texts of two formats) are one to a person."""
+    found: list[FormNode] = []
+    for node in nodes:
+        plain = ("text", "lines", "number", "boolean", "json")
+        if node.shape in plain and any(other.shape == node.shape for other in found):
+            continue
+        found.append(node)
+    return found
+
+
+def _numbered(nodes: list[FormNode]) -> tuple[FormNode, ...]:
+    """Forms with names that differ."""
+    titles = [node.title or "Form" for node in nodes]
     return tuple(
-        Option(dumps(value), value if isinstance(value, str) and value else dumps(value), value)
-        for value in values
-        if value is not None
+        replace(node, title=title if titles.count(title) == 1 else f"{title} ({titles[: place + 1].count(title)})")
+        for place, (node, title) in enumerate(zip(nodes, titles, strict=True))
     )
 
 
@@ -197,134 +362,27 @@ def _words(key: str) -> str:
 
 def node_at(node: FormNode, path: str) -> FormNode:
     """The node of a path ("line_items[3].amount"); one of shape json where the form has none there."""
-    for step in split(path):
-        found = node.item if isinstance(step, int) else next((c for c in node.children if c.key == step), None)
-        if found is None:
-            return FormNode("json", str(step), path, str(step), "", "", required=False, nullable=True)
-        node = found
-    return node
+    found = _below(node, split(path))
+    if found is None:
+        last = str(split(path)[-1])
+        return FormNode("json", last, path, last, "", "", required=False, nullable=True)
+    return found
 
 
-# -- bound to a value, for templates -----------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Bound:
-    """A node with what stands in it. ``entry`` is what a person typed or would have (see ``labeling.entries``)."""
-
-    node: FormNode
-    path: str
-    entry: Any
-    read_only: bool
-    row: int | None = None
-    children: list["Bound"] = field(default_factory=list)
-    rows: list["Bound"] = field(default_factory=list)
-    messages: list[Problem] = field(default_factory=list)
-    blank: "Bound | None" = None
-
-    @property
-    def is_row(self) -> bool:
-        """Whether it is a row of an array. The blank row to be copied has number 0."""
-        return self.row is not None
-
-    @property
-    def template(self) -> str:
-        """The partial that draws it."""
-        leaf = self.node.is_leaf and self.node.shape != "checks"
-        return f"labeling/nodes/{'leaf' if leaf else self.node.shape}.html"
-
-    @property
-    def control(self) -> str:
-        """The partial of a leaf's control."""
-        shape = self.node.shape
-        return f"labeling/nodes/{'text' if shape in ('number', 'date') else shape}.html"
-
-    @property
-    def identifier(self) -> str:
-        """An HTML id; unique in a form."""
-        return f"f-{self.path}" if self.path else "f"
-
-    @property
-    def state(self) -> str:
-        """One of absent, null, raw (a value this control cannot show, as JSON) and value."""
-        if self.entry is ABSENT:
-            return "absent"
-        if self.entry is None:
-            return "null"
-        return "value" if raw_text(self.entry) is None else "raw"
-
-    @property
-    def text(self) -> str:
-        """What stands in a text control."""
-        if self.entry is ABSENT or self.entry is None:
-            return ""
-        raw = raw_text(self.entry)
-        if raw is not None:
-            return raw
-        return self.entry if isinstance(self.entry, str) else ""
-
-    @property
-    def label(self) -> str:
-        """What a read-only form shows for a choice, a boolean or a text."""
-        if isinstance(self.entry, bool):
-            return "yes" if self.entry else "no"
-        return next((option.label for option in self.node.options if option.code == self.entry), self.text)
-
-    @property
-    def codes(self) -> list[str]:
-        """What is ticked: the chosen one, or the several of a ``checks`` node."""
-        if isinstance(self.entry, list):
-            return [code for code in self.entry if isinstance(code, str)]
-        if isinstance(self.entry, bool):
-            return ["true" if self.entry else "false"]
-        return [self.entry] if isinstance(self.entry, str) else []
-
-
-def form_for(
-    compiled: CompiledSchema, value: Any = ABSENT, *, read_only: bool = False, problems: Iterable[Problem] = ()
-) -> Bound:
-    """A schema's form with a value in it, ready for ``labeling/form.html`` (context name ``form``).
-
-    Without a value the form is empty, with one blank row in every grid, as a preview. Problems are shown beside the
-    fields their paths name.
-    """
-    node = tree_of(compiled)
-    by_path: dict[str, list[Problem]] = {}
-    for problem in problems:
-        by_path.setdefault(problem.path, []).append(problem)
-    preview = value is ABSENT
-    entry = ABSENT if preview else to_entry(node, value)
-    return bind(node, entry, read_only=read_only, problems=by_path, preview=preview)
-
-
-def bind(
-    node: FormNode,
-    entry: Any,
-    *,
-    path: str = "",
-    row: int | None = None,
-    read_only: bool = False,
-    problems: dict[str, list[Problem]] | None = None,
-    preview: bool = False,
-    template: bool = False,
-) -> Bound:
-    """Binds a node and all below it to an entry. ``template``: it is a blank row to be copied, so it has no rows."""
-    problems = problems or {}
-    bound = Bound(node, path, entry, read_only, row, messages=problems.get(path, []))
-    raw = raw_text(entry) is not None
-    options: dict[str, Any] = {"read_only": read_only, "problems": problems, "preview": preview}
-    if node.shape == "group":
-        inside = entry if isinstance(entry, dict) and not raw else {}
-        bound.children = [
-            bind(child, inside.get(child.key, ABSENT), path=join(path, child.key), template=template, **options)
-            for child in node.children
-        ]
-    elif node.item is not None:
-        entries = entry if isinstance(entry, list) else [ABSENT] if preview and not template else []
-        bound.rows = [
-            bind(node.item, inner, path=join(path, number), row=number + 1, template=template, **options)
-            for number, inner in enumerate(entries)
-        ]
-        if not read_only:
-            bound.blank = bind(node.item, ABSENT, path=f"{path}[]", row=0, template=True)
-    return bound
+def _below(node: FormNode, steps: tuple[Any, ...]) -> FormNode | None:
+    if node.shape == "variants":
+        return node if not steps else next(filter(None, (_below(form, steps) for form in node.forms)), None)
+    if not steps:
+        return node
+    step, rest = steps[0], steps[1:]
+    inner: FormNode | None
+    if isinstance(step, int):
+        places = node.children if node.shape == "tuple" else ()
+        inner = places[step] if step < len(places) else node.item if node.shape in ("list", "table") else None
+    elif node.shape == "map":
+        inner = node.values
+    else:
+        inner = next((child for child in node.children if child.key == step), None)
+        if inner is None and node.more is not None:
+            inner = node.more.values
+    return None if inner is None else _below(inner, rest)

@@ -9,9 +9,9 @@ A mapping is a list of steps, done in this order whatever the order of the list:
     {"do": "drop",    "field": "comment"}
     {"do": "default", "field": "currency", "value": "EUR"}                         where there is none
 
-``field`` is a pattern of the old schema; for ``replace``, ``convert`` and ``default``, which come after the renaming, of
-the new one. Within the rows of an array a step works row by row, so a field cannot leave its array. What a step cannot
-read stays as it is, and the new schema judges it.
+``field`` is a pattern of the old schema; for ``replace``, ``convert`` and ``default``, which come after the renaming,
+of the new one. Within the rows of an array a step works row by row, so a field cannot leave its array. What a step
+cannot read stays as it is, and the new schema judges it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -111,9 +111,10 @@ def suggest(old: CompiledSchema, new: CompiledSchema) -> list[Step]:
     differs = difference(old, new)
     steps: list[Step] = []
     free = dict(differs.added)
+    lone = _lone_pairs(differs)
     for pattern, node in differs.removed.items():
-        target = _namesake(pattern, node, free)
-        if target:
+        target = _namesake(pattern, node, free) or lone.get(pattern, "")
+        if target in free:
             steps.append({"do": "rename", "field": pattern, "to": target})
             del free[target]
         else:
@@ -135,6 +136,18 @@ def _namesake(pattern: str, node: Node, free: Mapping[str, Node]) -> str:
     }
     best = max(scores, key=lambda name: scores[name], default="")
     return best if best and scores[best] >= _ALIKE else ""
+
+
+def _lone_pairs(differs: Difference) -> dict[str, str]:
+    """Old field -> new field where one field of a kind went from an object and one of that kind came: most likely it is
+    the same under another name (company, seller).
+    """
+    pairs: dict[Any, tuple[list[str], list[str]]] = {}
+    for side, nodes in enumerate((differs.removed, differs.added)):
+        for pattern, node in nodes.items():
+            kind = node.shape if node.field is None else (node.field.type, node.field.kind, node.field.format)
+            pairs.setdefault((split(pattern)[:-1], kind), ([], []))[side].append(pattern)
+    return {gone[0]: came[0] for gone, came in pairs.values() if len(gone) == len(came) == 1}
 
 
 def last_name(pattern: str) -> str:

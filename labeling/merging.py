@@ -10,7 +10,7 @@ from difflib import SequenceMatcher
 from typing import Any, Final
 
 from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.structure import join
+from slmstudio.contract.structure import join, split
 
 
 class _Missing:
@@ -43,6 +43,16 @@ def merge(base: Any, mine: Any, theirs: Any) -> Merged:
     merged = Merged(None)
     merged.value = _merge(base, mine, theirs, "", merged)
     return merged
+
+
+def value_at(value: Any, path: str) -> Any:
+    """What stands at a path ("line_items[3].amount"), or MISSING."""
+    for step in split(path):
+        if isinstance(step, int):
+            value = value[step] if isinstance(value, list) and step < len(value) else MISSING
+        else:
+            value = value.get(step, MISSING) if isinstance(value, dict) else MISSING
+    return value
 
 
 def same(one: Any, other: Any) -> bool:

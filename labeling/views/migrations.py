@@ -23,7 +23,7 @@ def plan(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.CONTRACT)
     form = ContractForm(request.POST)
     if not form.is_valid():
-        return _back(request, project, " ".join(error for errors in form.errors.values() for error in errors))
+        return _back(request, project, " ".join(str(error) for errors in form.errors.values() for error in errors))
     data = form.cleaned_data
     version = project.schema_version
     try:

@@ -10,10 +10,10 @@ from functools import lru_cache
 from typing import Any
 
 from slmstudio.contract.dialect import EMAIL_PATTERN
-from slmstudio.contract.jsontext import MAX_DIGITS, dumps, loads
-from slmstudio.contract.refusals import subschemas
+from slmstudio.contract.jsontext import MAX_DEPTH, MAX_DIGITS, dumps, loads
+from slmstudio.contract.keywords import NOTES_OF_EDITORS, subschemas
+from slmstudio.contract.resolving import WHEN, branches, properties_of, resolve, types_of
 from slmstudio.contract.schema import compile_schema
-from slmstudio.contract.structure import resolve
 
 # Compact: no white space anywhere. oneOf is taken as anyOf: a decoder writes one form and cannot look at the others.
 _OPTIONS: Any = {
@@ -47,34 +47,58 @@ _DROPPED = frozenset(_UNSUPPORTED) | {
     "$id",
     "$comment",
 }
-_NOTES = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
+_NOTES = frozenset(
+    {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", *NOTES_OF_EDITORS}
+)
 _NUMBER_CHARACTERS = MAX_DIGITS + 7  # a sign, a point, a leading zero, an exponent of up to four characters
 _FORMAT_CHARACTERS = {"date": 10, "uuid": 36, "ipv4": 15, "ipv6": 45, "email": 254, "hostname": 253}
 
 
-def _strip(root: dict[str, Any], schema: Any) -> Any:
+def _strip(root: dict[str, Any], schema: Any, depth: int = 0) -> Any:
     """A schema as the decoder gets it: without notes and without what it cannot hold to; objects closed."""
     if not isinstance(schema, dict):
         return schema
+    if depth > MAX_DEPTH:
+        raise ValueError("the decoder cannot work with this schema: it unfolds without an end")
     if _splits_object(root, schema):
         schema = resolve(root, schema)[0]
+    when = resolve(root, schema)[0].get(WHEN, {})
+    schema = _distributed(root, schema)
     kept = {
         key: value
         for key, value in schema.items()
         if key not in _DROPPED and key not in _NOTES and not key.startswith("x-")
     }
+    if when and "properties" in kept:
+        kept["properties"] = {
+            **kept["properties"],
+            **{name: when[name] for name in when if name not in kept["properties"]},
+        }
     for steps, inner in subschemas(kept):
         holder = kept
         for step in steps[:-1]:
             holder[step] = holder[step].copy()
             holder = holder[step]
-        holder[steps[-1]] = _strip(root, inner)
+        holder[steps[-1]] = _strip(root, inner, depth + 1)
     if "properties" in kept:
         _close(kept)
     if kept.get("format") == "email" and "pattern" not in kept:  # llguidance's own takes a@b
         kept["pattern"] = f"^{EMAIL_PATTERN}$"
         del kept["format"]
     return kept
+
+
+def _distributed(root: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """An object that takes one of several forms, with the fields they share in each: closing them apart allows none."""
+    if "properties" not in schema or not ("oneOf" in schema or "anyOf" in schema):
+        return schema
+    forms = branches(root, schema)
+    if not any(form["properties"] != schema["properties"] for form in forms if "properties" in form):
+        return {key: value for key, value in schema.items() if key not in ("oneOf", "anyOf")} if forms else schema
+    kept: dict[str, Any] = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+    if any("null" in types_of(form) for form in forms):
+        forms.append({"type": "null"})
+    return {**kept, "anyOf": forms}
 
 
 def _splits_object(root: dict[str, Any], schema: dict[str, Any]) -> bool:
@@ -155,22 +179,20 @@ def output_bound(schema: dict[str, Any]) -> int | None:
     return _bound(root, root)
 
 
-def _bound(root: dict[str, Any], schema: Any) -> int | None:
+def _bound(root: dict[str, Any], schema: Any, depth: int = 0) -> int | None:
     resolved, nullable = resolve(root, schema)
+    if depth > MAX_DEPTH:
+        return None
     if "const" in resolved:
         return len(dumps(resolved["const"]))
     if "enum" in resolved:
         return max(4 if nullable else 0, *(len(dumps(value)) for value in resolved["enum"]), 0)
-    for key in ("anyOf", "oneOf"):
-        if key in resolved:
-            return _most([_bound(root, part) for part in resolved[key]])
-    declared = resolved.get("type", [])
-    types = [declared] if isinstance(declared, str) else list(declared)
-    if not types:
-        types = ["object"] if "properties" in resolved else []
+    if forms := branches(root, resolved):
+        return _most([4, *(_bound(root, form, depth + 1) for form in forms)])
+    types = types_of(resolved)
     if not types:
         return None
-    bounds = [_typed_bound(root, resolved, type_) for type_ in types]
+    bounds = [_typed_bound(root, resolved, type_, depth) for type_ in types]
     return _most([*bounds, 4] if nullable else bounds)
 
 
@@ -179,7 +201,7 @@ def _most(bounds: list[int | None]) -> int | None:
     return max(known) if known and len(known) == len(bounds) else None
 
 
-def _typed_bound(root: dict[str, Any], schema: dict[str, Any], type_: str) -> int | None:
+def _typed_bound(root: dict[str, Any], schema: dict[str, Any], type_: str, depth: int) -> int | None:
     match type_:
         case "null":
             return 4
@@ -196,23 +218,23 @@ def _typed_bound(root: dict[str, Any], schema: dict[str, Any], type_: str) -> in
             longest = schema.get("maxLength", _FORMAT_CHARACTERS.get(schema.get("format", "")))
             return None if longest is None else 6 * int(longest) + 2
         case "array":
-            return _array_bound(root, schema)
-    return _object_bound(root, schema)
+            return _array_bound(root, schema, depth)
+    return _object_bound(root, schema, depth)
 
 
-def _array_bound(root: dict[str, Any], schema: dict[str, Any]) -> int | None:
+def _array_bound(root: dict[str, Any], schema: dict[str, Any], depth: int) -> int | None:
     most = schema.get("maxItems")
     if most is None or "items" not in schema or "prefixItems" in schema:
         return None
-    item = _bound(root, schema["items"])
+    item = _bound(root, schema["items"], depth + 1)
     return None if item is None else 2 + max(0, int(most) * (item + 1) - 1)
 
 
-def _object_bound(root: dict[str, Any], schema: dict[str, Any]) -> int | None:
+def _object_bound(root: dict[str, Any], schema: dict[str, Any], depth: int) -> int | None:
     total = 1
-    for name, inner in schema.get("properties", {}).items():
-        bound = _bound(root, inner)
+    for name, inner in properties_of(schema).items():
+        bound = _bound(root, inner, depth + 1)
         if bound is None:
             return None
         total += len(dumps(name)) + 2 + bound
-    return total if schema.get("properties") else None
+    return total if properties_of(schema) else None

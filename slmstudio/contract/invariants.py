@@ -30,7 +30,7 @@ from slmstudio.contract.messages import show
 from slmstudio.contract.schema import CompiledSchema, Problem, compile_schema, exact
 from slmstudio.contract.structure import Node, join
 
-__all__ = ["ExpressionError", "Invariant", "Rule", "check", "declared", "parse"]
+__all__ = ["Broken", "ExpressionError", "Invariant", "Rule", "broken", "check", "declared", "parse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,14 @@ class Rule:
     invariant: Invariant
     tolerance: Decimal
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A broken invariant. ``paths``: every place of the value that the rule reads, in the order it names them."""
+
+    problem: Problem
+    paths: tuple[str, ...]
 
 
 class _MissingError(Exception):
@@ -66,6 +74,11 @@ def declared(compiled: CompiledSchema) -> bool:
 
 def check(schema: CompiledSchema | dict[str, Any], value: Any) -> list[Problem]:
     """Every broken invariant of a value, at the field it is about, rule ``invariant``. Never raises for any value."""
+    return [found.problem for found in broken(schema, value)]
+
+
+def broken(schema: CompiledSchema | dict[str, Any], value: Any) -> list[Broken]:
+    """Every broken invariant of a value with all the places it reads. Never raises for any value."""
     compiled = schema if isinstance(schema, CompiledSchema) else compile_schema(schema)
     rules = _rules(compiled)
     if not rules:
@@ -74,13 +87,27 @@ def check(schema: CompiledSchema | dict[str, Any], value: Any) -> list[Problem]:
         value = exact(value)
     except ValueError:
         return []
-    problems = []
+    found = []
     for rule in rules:
         for path, target in _instances(compiled.root, rule.node, value, ""):
             problem = _Evaluation(rule, path, target).problem()
             if problem is not None:
-                problems.append(problem)
-    return problems
+                places = [place for steps in rule.invariant.paths() for place in _places(target, steps, path)]
+                found.append(Broken(problem, tuple(dict.fromkeys(places))))
+    return found
+
+
+def _places(value: Any, steps: tuple[str | None, ...], path: str) -> Iterator[str]:
+    """Where the steps of a path lead in a value, one place per row; a list without rows is a place itself."""
+    if not steps:
+        yield path
+    elif steps[0] is not None:
+        yield from _places(value.get(steps[0]) if isinstance(value, dict) else None, steps[1:], join(path, steps[0]))
+    elif isinstance(value, list) and value:
+        for index, item in enumerate(value):
+            yield from _places(item, steps[1:], f"{path}[{index}]")
+    else:
+        yield path
 
 
 def _instances(here: Node, wanted: Node, value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:

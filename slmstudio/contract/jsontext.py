@@ -14,6 +14,8 @@ MAX_CHARACTERS = 10_000_000
 
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\],]|[^"{}\[\],:\s]+', re.DOTALL)
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+# Escapes that may stand for what is refused: NUL, half of a surrogate pair.
+_DOUBTFUL_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _SENTENCES = {
     "Expecting value": "a value is expected here",
     "Expecting ',' delimiter": "a comma or a closing bracket is missing here",
@@ -185,7 +187,8 @@ def loads(text: str | bytes, *, max_characters: int | None = MAX_CHARACTERS) -> 
     lone = None if text.isascii() else _SURROGATE.search(text)
     if lone:
         raise _error(text, lone.start(), "a text may not contain half of a surrogate pair")
-    if "\\u" in text or text.count("{") + text.count("[") > MAX_DEPTH:
+    doubtful = "\\u" in text and _DOUBTFUL_ESCAPE.search(text)
+    if doubtful or text.count("{") + text.count("[") > MAX_DEPTH:
         _locate(text)
     try:
         return _DECODER.decode(text)

@@ -1,11 +1,11 @@
 """What a schema must be before the project works with it. Every refusal is a SchemaError with the place and the reason.
 
 Refused, because it would be checked by nobody, fetched from elsewhere, or cost unbounded time: unknown keywords and
-formats, remote and recursive references, patterns that RE2 cannot run, schemas that unfold to more than 20,000 places.
+formats, remote references and such as lead back to the same place, patterns that RE2 cannot run, schemas that unfold to
+more than 20,000 places.
 """
 
-from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,83 +14,13 @@ from jsonschema.exceptions import best_match
 
 from slmstudio.contract.dialect import FORMATS, ExactValidator, PatternError, compile_pattern
 from slmstudio.contract.expressions import ExpressionError, parse
-from slmstudio.contract.jsontext import MAX_DEPTH, loads
+from slmstudio.contract.jsontext import MAX_DEPTH, dumps, loads
+from slmstudio.contract.keywords import ADVICE, KINDS, KNOWN, LISTS, MAPS, SINGLES, TYPES, subschemas
 from slmstudio.contract.messages import sentence, show
-from slmstudio.contract.structure import Node, follow
+from slmstudio.contract.resolving import IN_PLACE, Cut, branches, follow, loops, properties_of, resolve
+from slmstudio.contract.structure import Node
 
 MAX_PLACES = 20_000
-
-_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
-_SINGLES = (
-    "items",
-    "additionalProperties",
-    "unevaluatedProperties",
-    "unevaluatedItems",
-    "contains",
-    "not",
-    "if",
-    "then",
-    "else",
-    "propertyNames",
-)
-_PLAIN = (
-    "$schema",
-    "$id",
-    "$ref",
-    "$comment",
-    "type",
-    "enum",
-    "const",
-    "multipleOf",
-    "maximum",
-    "exclusiveMaximum",
-    "minimum",
-    "exclusiveMinimum",
-    "maxLength",
-    "minLength",
-    "pattern",
-    "maxItems",
-    "minItems",
-    "uniqueItems",
-    "maxContains",
-    "minContains",
-    "maxProperties",
-    "minProperties",
-    "required",
-    "dependentRequired",
-    "format",
-    "title",
-    "description",
-    "default",
-    "deprecated",
-    "readOnly",
-    "writeOnly",
-    "examples",
-    "contentEncoding",
-    "contentMediaType",
-    "x-slm",
-)
-_TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
-_KNOWN = frozenset(_MAPS + _LISTS + _SINGLES + _PLAIN)
-_ADVICE = {
-    "nullable": 'write "type": ["string", "null"] instead',
-    "example": 'write "examples": [...] instead',
-    "dependencies": 'write "dependentRequired" instead',
-    "id": 'write "$id" instead',
-    "divisibleBy": 'write "multipleOf" instead',
-    "$anchor": "refer to a definition by its path, #/$defs/name",
-    "$dynamicRef": "refer to a definition by its path, #/$defs/name",
-    "$dynamicAnchor": "refer to a definition by its path, #/$defs/name",
-}
-_KINDS = {
-    "boolean": ("exact", "class"),
-    "integer": ("exact", "number", "money", "identifier", "class"),
-    "number": ("exact", "number", "money", "class"),
-    "string": ("exact", "text", "date", "money", "number", "identifier", "class", "address", "free"),
-    "array": ("exact", "array"),
-    "object": ("exact",),
-}
 
 
 class SchemaError(ValueError):
@@ -107,21 +37,6 @@ class SchemaError(ValueError):
 
 def _dotted(steps: tuple[Any, ...]) -> str:
     return ".".join(str(step) for step in steps)
-
-
-def subschemas(schema: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """The schemas directly inside a schema, each with the steps that lead to it."""
-    for key in _MAPS:
-        if isinstance(schema.get(key), dict):
-            for name, value in schema[key].items():
-                yield (key, name), value
-    for key in _LISTS:
-        if isinstance(schema.get(key), list):
-            for index, value in enumerate(schema[key]):
-                yield (key, index), value
-    for key in _SINGLES:
-        if key in schema:
-            yield (key,), schema[key]
 
 
 def _check_depth(schema: Any) -> None:
@@ -176,29 +91,40 @@ def _check_keywords(root: dict[str, Any]) -> None:
 
 def _check_one(steps: tuple[Any, ...], schema: dict[str, Any]) -> None:
     for key in schema:
-        if key not in _KNOWN and not key.startswith("x-"):
-            advice = f"; {_ADVICE[key]}" if key in _ADVICE else "; check its spelling, or start it with x-"
+        if key not in KNOWN and not key.startswith("x-"):
+            advice = f"; {ADVICE[key]}" if key in ADVICE else "; check its spelling, or start it with x-"
             raise SchemaError(_dotted((*steps, key)), f"'{key}' is not a keyword of JSON Schema{advice}")
     # What lies inside is checked in its own turn, so the draft's rules see each schema without its parts.
     shallow: dict[str, Any] = {}
     for key, value in schema.items():
-        if key in _MAPS or key in _LISTS:
-            if not isinstance(value, dict if key in _MAPS else list):
-                noun = "an object" if key in _MAPS else "a list"
+        if key in MAPS or key in LISTS:
+            if not isinstance(value, dict if key in MAPS else list):
+                noun = "an object" if key in MAPS else "a list"
                 raise SchemaError(_dotted((*steps, key)), f"must be {noun} of schemas")
             if not value:
                 shallow[key] = value
         elif key != "x-slm":
-            shallow[key] = True if key in _SINGLES else value
-    error = best_match(_meta_validator().iter_errors(shallow))
-    if error is not None:
+            shallow[key] = True if key in SINGLES else value
+    if not _follows_draft(dumps({key: value for key, value in shallow.items() if not _is_plain_note(key, value)})):
+        error = best_match(_meta_validator().iter_errors(shallow))
+        assert error is not None
         raise SchemaError(_dotted((*steps, *error.absolute_path)), _reason(error))
     _check_values(steps, schema)
 
 
+def _is_plain_note(key: str, value: Any) -> bool:
+    return key in ("title", "description", "$comment") and isinstance(value, str)
+
+
+@lru_cache(maxsize=10_000)
+def _follows_draft(text: str) -> bool:
+    """Whether a schema without its parts, as JSON text, is one by the draft. Most parts of a schema look alike."""
+    return bool(_meta_validator().is_valid(loads(text)))
+
+
 def _reason(error: ValidationError) -> str:
     if error.absolute_path and error.absolute_path[0] == "type":
-        return f"must be one of {', '.join(_TYPES)}, or a list of these; found {show(error.instance)}"
+        return f"must be one of {', '.join(TYPES)}, or a list of these; found {show(error.instance)}"
     rule = str(error.validator)
     return sentence(rule, error.validator_value, error.instance, {})
 
@@ -257,46 +183,93 @@ def _known_locale(name: str) -> bool:
     return True
 
 
+def _target(root: dict[str, Any], reference: str, steps: tuple[Any, ...]) -> Any:
+    if reference != "#" and not reference.startswith("#/"):
+        message = "only references inside the schema (#/$defs/...) are followed; nothing is fetched"
+        raise SchemaError(_dotted((*steps, "$ref")), message)
+    try:
+        found = follow(root, reference)
+    except KeyError:
+        raise SchemaError(_dotted((*steps, "$ref")), f"'{reference}' is not in this schema") from None
+    if not isinstance(found, dict | bool):
+        raise SchemaError(_dotted((*steps, "$ref")), f"'{reference}' is not a schema")
+    return found
+
+
+class _Graph:
+    """The schemas of a root and what each leads to: its parts and what it refers to."""
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self.steps: dict[int, tuple[Any, ...]] = {}
+        self.schemas: dict[int, dict[str, Any]] = {}
+        self.edges: dict[int, list[int]] = {}
+        self.in_place: dict[int, list[int]] = {}
+        stack: list[tuple[tuple[Any, ...], Any]] = [((), root)]
+        while stack:
+            steps, schema = stack.pop()
+            if not isinstance(schema, dict) or id(schema) in self.steps:
+                continue
+            self.steps[id(schema)], self.schemas[id(schema)] = steps, schema
+            self.edges[id(schema)], self.in_place[id(schema)] = [], []
+            for inner, value in subschemas(schema):
+                stack.append((steps + inner, value))
+                if inner[0] not in ("$defs", "definitions"):
+                    self._lead(schema, inner[0], value)
+            if "$ref" in schema:
+                target = _target(root, schema["$ref"], steps)
+                stack.append(((*steps, "$ref"), target))
+                self._lead(schema, "$ref", target)
+
+    def _lead(self, schema: dict[str, Any], key: str, target: Any) -> None:
+        if isinstance(target, dict):
+            self.edges[id(schema)].append(id(target))
+            if key in IN_PLACE:
+                self.in_place[id(schema)].append(id(target))
+
+
+def recursive(root: dict[str, Any]) -> Cut:
+    """Where the tree of a checked root is cut: at the schemas that are about a value of which they are themselves a
+    part.
+    """
+    graph = _Graph(root)
+    cut: set[int] = set()
+    for group in map(set, loops(graph.edges)):
+        found = {member for member in group if "$ref" in graph.schemas[member]}
+        found = {member for member in found if not group.isdisjoint(graph.in_place[member])}
+        while found:
+            cut |= found
+            found = {member for member in group - cut if not cut.isdisjoint(graph.in_place[member])}
+    refs = {graph.schemas[member]["$ref"] for member in cut if "$ref" in graph.schemas[member]}
+    return Cut(frozenset(cut), frozenset(refs), frozenset(graph.schemas))
+
+
 def _check_references(root: dict[str, Any]) -> None:
-    """Every reference is local, exists and ends; unfolded, the schema stays below MAX_PLACES places."""
-    sizes: dict[int, int] = {}
-    open_: set[int] = set()
+    """Every reference is local and exists, none leads back to the same place; unfolded, the schema stays below
+    MAX_PLACES places.
+    """
+    graph = _Graph(root)
+    for group in loops(graph.in_place):
+        steps = min((graph.steps[member] for member in group if "$ref" in graph.schemas[member]), key=len)
+        raise SchemaError(_dotted((*steps, "$ref")), "a reference may not lead back to itself without a field between")
+    cut = recursive(root)
+    sizes: dict[tuple[int, bool], int] = {}
 
-    def size(schema: Any, steps: tuple[Any, ...]) -> int:
-        if not isinstance(schema, dict):
+    def size(schema: Any, same_place: bool) -> int:
+        if not isinstance(schema, dict) or (cut.holds(schema) and not same_place):
             return 1
-        key = id(schema)
-        if key in open_:
-            raise SchemaError(_dotted(steps), "a reference may not lead back to itself")
-        if key in sizes:
-            return sizes[key]
-        open_.add(key)
-        total = 1
-        if "$ref" in schema:
-            total += size(target(schema["$ref"], steps), (*steps, "$ref"))
-        for inner, value in subschemas(schema):
-            if inner[0] not in ("$defs", "definitions"):
-                total += size(value, steps + inner)
-        open_.discard(key)
-        sizes[key] = total
-        return total
-
-    def target(reference: str, steps: tuple[Any, ...]) -> Any:
-        if reference != "#" and not reference.startswith("#/"):
-            message = "only references inside the schema (#/$defs/...) are followed; nothing is fetched"
-            raise SchemaError(_dotted((*steps, "$ref")), message)
-        try:
-            found = follow(root, reference)
-        except KeyError:
-            raise SchemaError(_dotted((*steps, "$ref")), f"'{reference}' is not in this schema") from None
-        if not isinstance(found, dict | bool):
-            raise SchemaError(_dotted((*steps, "$ref")), f"'{reference}' is not a schema")
-        return found
+        key = (id(schema), same_place)
+        if key not in sizes:
+            total = 1 + (size(follow(root, schema["$ref"]), True) if "$ref" in schema else 0)
+            for inner, value in subschemas(schema):
+                if inner[0] not in ("$defs", "definitions"):
+                    total += size(value, inner[0] in IN_PLACE)
+            sizes[key] = total
+        return sizes[key]
 
     for name in ("$defs", "definitions"):
-        for key, value in root.get(name, {}).items():
-            size(value, (name, key))
-    if size(root, ()) > MAX_PLACES:
+        for value in root.get(name, {}).values():
+            size(value, False)
+    if size(root, True) > MAX_PLACES:
         raise SchemaError("", f"with its references followed the schema has more than {MAX_PLACES:,} parts")
 
 
@@ -307,9 +280,11 @@ def check_schema(schema: Any) -> None:
     _check_depth(schema)
     _check_keywords(schema)
     _check_references(schema)
-    if schema.get("type") != "object":
+    resolved, nullable = resolve(schema, schema)
+    forms = branches(schema, resolved) or [resolved]
+    if nullable or any(form.get("type") != "object" for form in forms):
         raise SchemaError("type", 'the whole document must be an object: write "type": "object"')
-    if not schema.get("properties"):
+    if not all(properties_of(form) for form in forms):
         raise SchemaError("properties", "must name at least one field")
 
 
@@ -336,7 +311,7 @@ def check_tree(root: Node) -> None:
 def _kinds_of(node: Node) -> tuple[str, ...]:
     if node.field is None:
         return ("exact",)
-    return _KINDS.get(node.field.type, ("exact", "text", "free"))
+    return KINDS.get(node.field.type, ("exact", "text", "free"))
 
 
 def _check_path(node: Node, path: tuple[str | None, ...], where: str, rule: str) -> None:

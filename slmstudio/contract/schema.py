@@ -12,7 +12,7 @@ from jsonschema import ValidationError
 from slmstudio.contract.dialect import FORMAT_CHECKER, ExactValidator
 from slmstudio.contract.jsontext import MAX_DEPTH, MAX_DIGITS, JsonError, dumps, loads, number_fits, sha256, text_fits
 from slmstudio.contract.messages import sentence, show
-from slmstudio.contract.refusals import SchemaError, check_schema, check_tree
+from slmstudio.contract.refusals import SchemaError, check_schema, check_tree, recursive
 from slmstudio.contract.structure import Field, Node, build, join, pattern_of, split
 
 __all__ = [
@@ -117,7 +117,8 @@ class CompiledSchema:
     def __init__(self, schema: dict[str, Any], digest: str) -> None:
         self.schema = schema
         self.hash = digest
-        self.root: Node = build(schema, schema)
+        self.cut = recursive(schema)
+        self.root: Node = build(schema, schema, cut=self.cut, start=True)
         self.fields: tuple[Field, ...] = tuple(self.root.leaves())
         self.by_pattern: dict[str, Field] = {field.pattern: field for field in self.fields}
         self._validator = ExactValidator(schema, format_checker=FORMAT_CHECKER)
@@ -158,6 +159,10 @@ class CompiledSchema:
             return len(self._positions), rows, problem.path
         top = self._positions.get(str(split(pattern)[0]), position) if problem.path else 0
         return top, (*rows, position), problem.path
+
+    def misfits(self, part: Any, value: Any, most: int = 20) -> list[ValidationError]:
+        """Where a value breaks a part of this schema (one of the forms that a place may take), up to ``most``."""
+        return list(islice(self._validator.evolve(schema=part).iter_errors(value), most))
 
     def check(self, text: str | bytes) -> tuple[Any | None, list[Problem]]:
         """Parse and validate a text: the value (None where it is not JSON) and every problem."""

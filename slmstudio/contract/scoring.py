@@ -25,8 +25,10 @@ __all__ = [
     "DocumentScore",
     "FieldOutcome",
     "Outcome",
+    "cells",
     "confusion",
     "cord",
+    "differing",
     "score_document",
     "sroie",
     "summarise",
@@ -139,13 +141,13 @@ def _get(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, dict) else None
 
 
-def _cells(node: Node, value: Any) -> tuple[Hashable, ...]:
+def cells(node: Node, value: Any) -> tuple[Hashable, ...]:
     """The normalised leaves of one row, a nested list as one cell."""
     if node.field is not None:
         return (normalise(value, node.field),)
     if node.item is not None:
-        return (tuple(_cells(node.item, item) for item in value) if isinstance(value, list) else None,)
-    return tuple(cell for name, child in node.children.items() for cell in _cells(child, _get(value, name)))
+        return (tuple(cells(node.item, item) for item in value) if isinstance(value, list) else None,)
+    return tuple(cell for name, child in node.children.items() for cell in cells(child, _get(value, name)))
 
 
 def _pair(node: Node, gold: Any, output: Any, path: str, out: str, lone: bool = False) -> Iterator[_Leaf]:
@@ -161,7 +163,7 @@ def _pair(node: Node, gold: Any, output: Any, path: str, out: str, lone: bool = 
     output_rows = output if isinstance(output, list) else []
     item = node.item
     pairs = align(
-        [_cells(item, row) for row in gold_rows], [_cells(item, row) for row in output_rows], ordered=node.ordered
+        [cells(item, row) for row in gold_rows], [cells(item, row) for row in output_rows], ordered=node.ordered
     )
     for index, (left, right) in enumerate(pairs):
         yield from _pair(
@@ -172,6 +174,20 @@ def _pair(node: Node, gold: Any, output: Any, path: str, out: str, lone: bool = 
             f"{out}[{right}]",
             lone or left is None or right is None,
         )
+
+
+def differing(compiled: CompiledSchema, left: Any, right: Any) -> tuple[int, int]:
+    """How two values of one document differ: (fields that do not mean the same, fields that either of them fills).
+
+    Compared as in scoring: after normalisation by the kind of the field, rows paired by likeness. Raises ValueError for
+    what is not a JSON value.
+    """
+    pairs = [
+        (normalise(leaf.gold, leaf.field), normalise(leaf.output, leaf.field))
+        for leaf in _pair(compiled.root, exact(left), exact(right), "", "")
+        if leaf.gold is not None or leaf.output is not None
+    ]
+    return sum(one != other for one, other in pairs), len(pairs)
 
 
 def _extra_names(node: Node, value: Any) -> bool:

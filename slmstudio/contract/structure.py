@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.contract.resolving import Cut, branches, follow, properties_of, resolve, types_of
+
+__all__ = ["Field", "Node", "build", "follow", "join", "pattern_of", "resolve", "split"]
 
 _PLAIN_NAME = re.compile(r'[^.\[\]"\\\s]+')
 _CLASH = ("if", "dependentRequired", "dependentSchemas", "maxProperties", "not", "anyOf", "oneOf")
 _SCALARS = {"string", "number", "integer", "boolean"}
+_NOWHERE = Cut()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One place in the schema: an object with children, an array with an item, or a leaf with its field."""
+    """One place in the schema: an object with children, an array with an item, or a leaf with its field.
+
+    ``recursive``: a leaf because what stands here has this very place in it again.
+    """
 
     shape: str
     pattern: str
@@ -56,6 +63,7 @@ class Node:
     field: Field | None = None
     ordered: bool = False
     fills: bool = True
+    recursive: bool = False
 
     def leaves(self) -> Iterator[Field]:
         """The fields at and below this node, in schema order."""
@@ -111,86 +119,6 @@ def pattern_of(path: str) -> str:
     return re.sub(r"\[\d+\]", "[]", path)
 
 
-def follow(root: dict[str, Any], reference: str) -> Any:
-    """What a local reference (``#/$defs/row``) points to. Raises KeyError where it points nowhere."""
-    target: Any = root
-    for step in reference.removeprefix("#").split("/")[1:]:
-        step = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(target, list):
-            if not step.isdigit() or int(step) >= len(target):
-                raise KeyError(reference)
-            target = target[int(step)]
-        elif isinstance(target, dict) and step in target:
-            target = target[step]
-        else:
-            raise KeyError(reference)
-    return target
-
-
-def _is_null(schema: Any) -> bool:
-    return isinstance(schema, dict) and (schema.get("type") in ("null", ["null"]) or schema.get("enum") == [None])
-
-
-def _merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    merged = {**base, **other}
-    if "properties" in base and "properties" in other:
-        merged["properties"] = {**base["properties"], **other["properties"]}
-    if "required" in base and "required" in other:
-        merged["required"] = [*base["required"], *other["required"]]
-    return merged
-
-
-def resolve(root: dict[str, Any], schema: Any) -> tuple[dict[str, Any], bool]:
-    """A schema with its references, ``allOf`` and "this or null" folded in, and whether null is allowed by the fold."""
-    if not isinstance(schema, dict):
-        return {}, False
-    nullable = False
-    if "$ref" in schema:
-        target, nullable = resolve(root, follow(root, schema["$ref"]))
-        schema = _merge(target, {key: value for key, value in schema.items() if key != "$ref"})
-    if "allOf" in schema:
-        merged: dict[str, Any] = {}
-        for part in schema["allOf"]:
-            merged = _merge(merged, resolve(root, part)[0])
-        schema = _merge(merged, {key: value for key, value in schema.items() if key != "allOf"})
-    for key in ("anyOf", "oneOf"):
-        parts = schema.get(key)
-        if isinstance(parts, list):
-            others = [part for part in parts if not _is_null(part)]
-            if len(others) == 1 and len(others) < len(parts):
-                target, _ = resolve(root, others[0])
-                schema = _merge(target, {name: value for name, value in schema.items() if name != key})
-                nullable = True
-    return schema, nullable
-
-
-def _types(schema: dict[str, Any]) -> list[str]:
-    declared = schema.get("type")
-    if isinstance(declared, str):
-        return [declared]
-    if isinstance(declared, list):
-        return list(declared)
-    values = schema["enum"] if "enum" in schema else [schema["const"]] if "const" in schema else None
-    if values is not None:
-        return list(dict.fromkeys(_type_of(value) for value in values))
-    if "properties" in schema:
-        return ["object"]
-    return ["array"] if "items" in schema else []
-
-
-def _type_of(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int):
-        return "integer"
-    for kind, name in ((str, "string"), (dict, "object"), (list, "array")):
-        if isinstance(value, kind):
-            return name
-    return "number"
-
-
 def default_kind(type_: str, format_: str, schema: dict[str, Any]) -> str:
     """How values are compared where ``x-slm`` does not say: numbers as numbers, dates as dates, choices as classes."""
     if "enum" in schema:
@@ -244,24 +172,81 @@ def _field(schema: dict[str, Any], pattern: str, name: str, types: list[str], nu
     )
 
 
-def build(root: dict[str, Any], schema: Any, pattern: str = "", name: str = "", required: bool = True) -> Node:
-    """The tree of a checked schema (its references must exist and end)."""
+def build(
+    root: dict[str, Any],
+    schema: Any,
+    pattern: str = "",
+    name: str = "",
+    required: bool = True,
+    cut: Cut = _NOWHERE,
+    start: bool = False,
+) -> Node:
+    """The tree of a checked schema. Where ``cut`` holds, what stands there is one leaf, compared as a whole
+    (``refusals.recursive``); ``start``: not here, where the tree begins.
+    """
     resolved, folded = resolve(root, schema)
-    types = _types(resolved)
+    types = types_of(resolved)
     nullable = folded or ("null" in types and None in resolved.get("enum", (None,)))
     solid = [type_ for type_ in types if type_ != "null"]
-    if solid == ["object"] and resolved.get("properties"):
+    if not start and cut.holds(schema):
+        whole = _field(resolved, pattern, name, types, nullable, required)
+        return Node("leaf", pattern, resolved, required, nullable, {}, field=whole, recursive=True)
+    forms = branches(root, resolved)
+    if forms:
+        inside = [types_of(form) for form in forms]
+        nullable = nullable or any(
+            "null" in types and "enum" not in form for types, form in zip(inside, forms, strict=True)
+        )
+        kinds = {type_ for types in inside for type_ in types if type_ != "null"}
+        if kinds == {"object"} and all(properties_of(form) for form in forms):
+            children = _union(root, forms, pattern, cut)
+            return Node("object", pattern, resolved, required, nullable, children, fills=False)
+        if len(kinds) == 1 and kinds <= _SCALARS:
+            resolved, types = _common(resolved, forms, *kinds), [*kinds]
+    elif solid == ["object"] and properties_of(resolved):
         wanted = resolved.get("required", ())
         children = {
-            key: build(root, value, join(pattern, key), key, key in wanted)
-            for key, value in resolved["properties"].items()
+            key: build(root, value, join(pattern, key), key, key in wanted, cut)
+            for key, value in properties_of(resolved).items()
         }
         fills = not any(key in resolved for key in _CLASH)
         return Node("object", pattern, resolved, required, nullable, children, fills=fills)
     items = resolved.get("items")
     if solid == ["array"] and isinstance(items, dict) and items and "prefixItems" not in resolved:
-        item = build(root, items, f"{pattern}[]", name)
+        item = build(root, items, f"{pattern}[]", name, cut=cut)
         ordered = resolved.get("x-slm", {}).get("order") == "ordered"
         return Node("array", pattern, resolved, required, nullable, {}, item=item, ordered=ordered)
     field = _field(resolved, pattern, name, types, nullable, required)
     return Node("leaf", pattern, resolved, required, nullable, {}, field=field)
+
+
+def _union(root: dict[str, Any], forms: list[dict[str, Any]], pattern: str, cut: Cut) -> dict[str, Node]:
+    """The fields of an object that takes one of several forms: those of all forms. A field that several forms have
+    holds what any of them allows (a ``const`` that tells the forms apart is a class), and is required where all say so.
+    """
+    schemas: dict[str, list[Any]] = {}
+    for form in forms:
+        for name, inner in properties_of(form).items():
+            if inner is not False and inner not in schemas.setdefault(name, []):
+                schemas[name].append(inner)
+    children = {}
+    for name, inner in schemas.items():
+        if not inner:
+            continue
+        over = next((one for one in inner if cut.holds(one)), inner[0])
+        schema = over if len(inner) == 1 or cut.holds(over) else {"anyOf": inner, **_named(root, over)}
+        required = all(name in form.get("required", ()) for form in forms)
+        children[name] = build(root, schema, join(pattern, name), name, required, cut)
+    return children
+
+
+def _named(root: dict[str, Any], schema: Any) -> dict[str, Any]:
+    """What a schema says of its place, for a place with several schemas."""
+    resolved = resolve(root, schema)[0]
+    return {key: resolved[key] for key in ("title", "description", "x-slm") if key in resolved}
+
+
+def _common(resolved: dict[str, Any], forms: list[dict[str, Any]], type_: str) -> dict[str, Any]:
+    """One schema for a text or number that is allowed in several forms, with what all of them say."""
+    shared = {key: value for key, value in forms[0].items() if all(form.get(key) == value for form in forms)}
+    return {**resolved, **{key: shared[key] for key in ("format", "x-slm") if key in shared}, "type": type_}

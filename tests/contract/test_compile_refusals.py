@@ -15,7 +15,7 @@ def _nested(levels: int) -> dict[str, Any]:
     return schema
 
 
-RECURSIVE = object_schema({"a": {"$ref": "#/$defs/n"}}, **{"$defs": {"n": object_schema({"b": {"$ref": "#/$defs/n"}})}})
+LOOP = {"$defs": {"n": {"anyOf": [{"$ref": "#/$defs/m"}]}, "m": {"allOf": [{"$ref": "#/$defs/n"}]}}}
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ RECURSIVE = object_schema({"a": {"$ref": "#/$defs/n"}}, **{"$defs": {"n": object
             "properties.a.$ref",
             "not a schema",
         ),
-        (object_schema({"a": {"$ref": "#"}}), "properties.a.$ref", "back to itself"),
-        (RECURSIVE, "$defs.n.properties.b.$ref", "back to itself"),
+        (object_schema({"a": {"$ref": "#/properties/a"}}), "properties.a.$ref", "back to itself"),
+        (object_schema({"a": {"$ref": "#/$defs/n"}}, **LOOP), "$defs.m.allOf.0.$ref", "back to itself"),
         (object_schema({"a": {"$id": "x"}}), "properties.a.$id", "only the whole schema"),
         (object_schema({"a": {}}, **{"$schema": "https://example.com/mine"}), "$schema", "json-schema.org"),
         (object_schema({"a": {"pattern": "(?=a)b"}}), "properties.a.pattern", "look-around"),

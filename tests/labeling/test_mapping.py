@@ -77,6 +77,25 @@ def test_suggestions_rename_what_is_alike_and_drop_the_rest() -> None:
     assert check(steps, *schemas())
 
 
+def texts(*names: str, **more: Any) -> CompiledSchema:
+    return compile_schema({"type": "object", "properties": {**{name: {"type": "string"} for name in names}, **more}})
+
+
+def test_one_field_that_went_and_one_of_its_kind_that_came_are_taken_for_the_same() -> None:
+    assert suggest(texts("id", "company"), texts("id", "seller")) == [
+        {"do": "rename", "field": "company", "to": "seller"}
+    ]
+    # Of two it is open which one it was; a number never was a text.
+    assert suggest(texts("company"), texts("seller", "zip"))[0] == {"do": "drop", "field": "company"}
+    other = texts("id", amount={"type": "number"})
+    assert suggest(texts("id", "company"), other)[0] == {"do": "drop", "field": "company"}
+    row = {"type": "object", "properties": {"seller": {"type": "string"}}}
+    moved_down = compile_schema(
+        {"type": "object", "properties": {"id": {"type": "string"}, "rows": {"type": "array", "items": row}}}
+    )
+    assert {"do": "drop", "field": "company"} in suggest(texts("id", "company"), moved_down)
+
+
 def test_rename_works_row_by_row_and_leaves_missing_ones_missing() -> None:
     result = moved({"do": "rename", "field": "rows[].price", "to": "rows[].unit_price"})
     assert result["rows"] == [{"text": "a", "unit_price": "1"}, {"text": "b"}, {"unit_price": "3"}]
@@ -141,7 +160,7 @@ def test_steps_are_done_in_their_own_order() -> None:
     ],
 )
 def test_a_mapping_that_cannot_be_names_its_step(steps: Any, said: str) -> None:
-    with pytest.raises(MappingError, match=".*") as caught:
+    with pytest.raises(MappingError) as caught:
         check(steps, *schemas())
     assert said in str(caught.value)
 
@@ -153,9 +172,10 @@ def test_a_catastrophic_expression_takes_no_time() -> None:
 
 def test_values_of_another_shape_are_left_alone() -> None:
     steps = suggest(*schemas())
-    for odd in ({}, {"rows": None}, {"rows": [1, None]}, {"rows": "x", "total": [1, 2]}, [], None, 3):
+    shapes: list[Any] = [{}, {"rows": None}, {"rows": [1, None]}, {"rows": "x", "total": [1, 2]}, [], None, 3]
+    for odd in shapes:
         moved(*steps, value=odd)
 
 
 def test_every_step_has_words() -> None:
-    assert [in_words(step) for step in suggest(*schemas())][0] == "vendor becomes vendor_name"
+    assert next(in_words(step) for step in suggest(*schemas())) == "vendor becomes vendor_name"

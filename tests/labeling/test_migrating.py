@@ -16,8 +16,8 @@ from labeling.models import (
     SchemaVersion,
 )
 from labeling.services import annotating, migrating
-from labeling.services.datasets import freeze
 from labeling.services.datasets import rows as frozen_rows
+from labeling.services.freezing import freeze
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 

@@ -1,0 +1,243 @@
+"""The parts a schema's form is made of, and how a value goes into them. Pure; built by ``labeling.formtree``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+from slmstudio.contract.dialect import has_format
+from slmstudio.contract.jsontext import dumps, sha256
+from slmstudio.contract.structure import Field, join
+
+Shape = Literal[
+    "group",
+    "variants",
+    "map",
+    "tuple",
+    "table",
+    "list",
+    "checks",
+    "text",
+    "lines",
+    "number",
+    "date",
+    "choice",
+    "boolean",
+    "json",
+]
+
+#: choices up to which an enum is drawn with numbered buttons; longer ones are searched by typing
+MOST_BUTTONS: Final = 9
+#: forms of a value up to which they stand side by side to be switched between; more are a select
+MOST_SWITCHES: Final = 6
+#: names that entries use for their own ends; an object with a field of such a name is written as JSON
+RAW: Final = "$json"
+FORM: Final = "$form"
+VALUE: Final = "$value"
+MORE: Final = "$more"
+RESERVED: Final = frozenset({RAW, FORM, VALUE, MORE})
+#: rows of an array that are looked at to tell which form a value has
+_SAMPLE: Final = 3
+_WRONG_TYPE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One value of an enum. ``code`` is its JSON text, which is what a form holds; ``label`` is what people read,
+    ``note`` what the schema says of it.
+    """
+
+    code: str
+    label: str
+    value: Any
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FormNode:
+    """One place of the form.
+
+    ``group`` has ``children``; ``variants`` takes one of its ``forms``; ``map`` has rows of a name and a value, its
+    ``item`` is such a row; ``tuple`` has a child for each place of an array; ``table`` (a grid of flat rows) and
+    ``list`` have an ``item``; ``checks`` is an array of different choices; the others are leaves with a ``field``.
+    ``json`` is what no form can draw: it is typed as JSON, for the ``reason`` given. ``note`` says what the form
+    cannot show but the check looks at. ``fixed`` is the code of the one value that is allowed.
+    """
+
+    shape: Shape
+    key: str
+    pattern: str
+    title: str
+    description: str
+    hint: str
+    required: bool
+    nullable: bool
+    field: Field | None = None
+    children: tuple["FormNode", ...] = ()
+    forms: tuple["FormNode", ...] = ()
+    item: "FormNode | None" = None
+    options: tuple[Option, ...] = ()
+    most: int | None = None
+    colour: int = 0
+    reason: str = ""
+    note: str = ""
+    fixed: str = ""
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it is one control."""
+        return not self.children and not self.forms and self.item is None and self.shape not in ("group", "tuple")
+
+    @property
+    def as_buttons(self) -> bool:
+        """Whether a choice is drawn with numbered buttons (else it is searched by typing)."""
+        return len(self.options) <= MOST_BUTTONS
+
+    @property
+    def listed(self) -> str:
+        """The name of its list of choices, the same for the same choices; empty where they are buttons."""
+        if self.shape != "choice" or self.as_buttons:
+            return ""
+        return sha256(dumps([[option.code, option.label, option.note] for option in self.options]))[:10]
+
+    @property
+    def as_switches(self) -> bool:
+        """Whether the forms of a value stand side by side (else in a select)."""
+        return len(self.forms) <= MOST_SWITCHES
+
+    @property
+    def wants_evidence(self) -> bool:
+        """Whether its value should stand in the document."""
+        return self.field is not None and self.field.evidence != "none"
+
+    @property
+    def may_be_absent(self) -> bool:
+        """Whether "not in the document" is an answer here: null, or leaving the field out."""
+        return self.nullable or not self.required
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether what is typed is a number: aligned to the right."""
+        return self.shape == "number"
+
+    @property
+    def names(self) -> "FormNode":
+        """The name's control in a row of a map."""
+        assert self.item is not None
+        return self.item.children[0]
+
+    @property
+    def values(self) -> "FormNode":
+        """What stands beside a name in a row of a map."""
+        assert self.item is not None
+        return self.item.children[1]
+
+    @property
+    def more(self) -> "FormNode | None":
+        """Where the names of a group go that the schema does not list but allows."""
+        last = self.children[-1] if self.children else None
+        return last if self.shape == "group" and last is not None and last.key == MORE else None
+
+    def leaves(self) -> Iterator["FormNode"]:
+        """The leaves at and below this node, in schema order."""
+        if self.is_leaf:
+            yield self
+        for child in (*self.children, *self.forms, *([self.item] if self.item is not None else [])):
+            yield from child.leaves()
+
+    def nodes(self) -> Iterator["FormNode"]:
+        """This node and all below it."""
+        yield self
+        for child in (*self.children, *self.forms, *([self.item] if self.item is not None else [])):
+            yield from child.nodes()
+
+
+def parts(node: FormNode, value: Any, path: str = "") -> Iterator[tuple[str, FormNode, Any]]:
+    """(path, node, value) of what lies directly below a node that is no leaf, empty places included: fields of a group,
+    rows, places, the values of a map, and of ``variants`` the form that the value has (at the same path).
+    """
+    if node.shape == "variants":
+        yield path, node.forms[form_of(node, value)], value
+    elif node.shape == "group":
+        inside = value if isinstance(value, dict) else {}
+        for child in node.children:
+            if child.key == MORE:
+                known = {other.key for other in node.children}
+                yield path, child, {name: inner for name, inner in inside.items() if name not in known}
+            else:
+                yield join(path, child.key), child, inside.get(child.key)
+    elif node.shape == "map":
+        for name, inner in value.items() if isinstance(value, dict) else ():
+            yield join(path, name), node.values, inner
+    elif node.shape == "tuple":
+        listed = value if isinstance(value, list) else []
+        for number, child in enumerate(node.children):
+            yield join(path, number), child, listed[number] if number < len(listed) else None
+    elif node.item is not None:
+        for number, inner in enumerate(value if isinstance(value, list) else ()):
+            yield join(path, number), node.item, inner
+
+
+def form_of(node: FormNode, value: Any) -> int:
+    """Which of the forms of a ``variants`` node a value has: the one that it comes nearest to, the first of equals."""
+    distances = [_distance(form, value, 2) for form in node.forms]
+    return distances.index(min(distances))
+
+
+def _distance(node: FormNode, value: Any, depth: int) -> int:
+    """How far a value is from a node; 0: it looks like one of its own."""
+    if value is None:
+        return 0 if node.nullable else 50
+    match node.shape:
+        case "variants":
+            return min(_distance(form, value, depth) for form in node.forms)
+        case "group":
+            return _group_distance(node, value, depth) if isinstance(value, dict) else _WRONG_TYPE
+        case "map":
+            return _sample(value.values(), node.values, depth) + 1 if isinstance(value, dict) else _WRONG_TYPE
+        case "table" | "list" | "checks" | "tuple":
+            if not isinstance(value, list):
+                return _WRONG_TYPE
+            return _sample(value, node.item, depth) if node.item is not None else abs(len(value) - len(node.children))
+        case "choice":
+            known = any(option.code == dumps(value) for option in node.options)
+            return 0 if known else 200
+    return _leaf_distance(node, value)
+
+
+def _group_distance(node: FormNode, value: dict[str, Any], depth: int) -> int:
+    total = 0
+    known = {child.key: child for child in node.children}
+    for name, child in known.items():
+        if name in value:
+            total += min(200, _distance(child, value[name], depth - 1)) if depth > 0 or child.fixed else 0
+        elif child.required:
+            total += 30 if child.fixed else 10
+    unknown = sum(name not in known for name in value)
+    return total + unknown * (1 if MORE in known else 15)
+
+
+def _sample(values: Any, item: FormNode | None, depth: int) -> int:
+    if item is None or depth <= 0:
+        return 0
+    looked_at = [inner for _, inner in zip(range(_SAMPLE), values, strict=False)]
+    return sum(min(200, _distance(item, inner, depth - 1)) for inner in looked_at)
+
+
+def _leaf_distance(node: FormNode, value: Any) -> int:
+    wanted = node.field.type if node.field is not None else "any"
+    number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+    right = {
+        "string": isinstance(value, str),
+        "number": number,
+        "integer": number and value == int(value),
+        "boolean": isinstance(value, bool),
+        "object": isinstance(value, dict),
+        "array": isinstance(value, list),
+    }
+    if not right.get(wanted, True):
+        return _WRONG_TYPE
+    form = node.field.format if node.field is not None else ""
+    if form and isinstance(value, str) and not has_format(form, value):
+        return 60
+    return 5 if node.shape == "json" else 0

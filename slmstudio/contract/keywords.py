@@ -1,0 +1,108 @@
+"""The keywords of JSON Schema that are understood, by what stands under them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+#: notes of editors and OpenAPI, which change nothing about what is valid
+NOTES_OF_EDITORS = (
+    "markdownDescription",
+    "enumDescriptions",
+    "markdownEnumDescriptions",
+    "enumNames",
+    "defaultSnippets",
+    "deprecationMessage",
+    "doNotSuggest",
+    "errorMessage",
+    "patternErrorMessage",
+    "discriminator",
+    "fileMatch",
+    "tsType",
+)
+#: under which schemas stand by name, in a list, alone; and what holds no schema
+MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
+SINGLES = (
+    "items",
+    "additionalProperties",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+    "contains",
+    "not",
+    "if",
+    "then",
+    "else",
+    "propertyNames",
+)
+PLAIN = (
+    "$schema",
+    "$id",
+    "$ref",
+    "$comment",
+    "type",
+    "enum",
+    "const",
+    "multipleOf",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "maxContains",
+    "minContains",
+    "maxProperties",
+    "minProperties",
+    "required",
+    "dependentRequired",
+    "format",
+    "title",
+    "description",
+    "default",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "examples",
+    "contentEncoding",
+    "contentMediaType",
+    "x-slm",
+    *NOTES_OF_EDITORS,
+)
+TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
+KNOWN = frozenset(MAPS + LISTS + SINGLES + PLAIN)
+ADVICE = {
+    "nullable": 'write "type": ["string", "null"] instead',
+    "example": 'write "examples": [...] instead',
+    "dependencies": 'write "dependentRequired" instead',
+    "id": 'write "$id" instead',
+    "divisibleBy": 'write "multipleOf" instead',
+    "$anchor": "refer to a definition by its path, #/$defs/name",
+    "$dynamicRef": "refer to a definition by its path, #/$defs/name",
+    "$dynamicAnchor": "refer to a definition by its path, #/$defs/name",
+}
+KINDS = {
+    "boolean": ("exact", "class"),
+    "integer": ("exact", "number", "money", "identifier", "class"),
+    "number": ("exact", "number", "money", "class"),
+    "string": ("exact", "text", "date", "money", "number", "identifier", "class", "address", "free"),
+    "array": ("exact", "array"),
+    "object": ("exact",),
+}
+
+
+def subschemas(schema: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The schemas directly inside a schema, each with the steps that lead to it."""
+    for key in MAPS:
+        if isinstance(schema.get(key), dict):
+            for name, value in schema[key].items():
+                yield (key, name), value
+    for key in LISTS:
+        if isinstance(schema.get(key), list):
+            for index, value in enumerate(schema[key]):
+                yield (key, index), value
+    for key in SINGLES:
+        if key in schema:
+            yield (key,), schema[key]

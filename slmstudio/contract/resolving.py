@@ -1,0 +1,269 @@
+"""References, ``allOf``, "one of these" and rules that add fields, folded: one schema says what one place may hold.
+
+Everything here takes a checked schema: its references exist, and no schema leads back to itself at the same place.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+from slmstudio.contract.dialect import identity
+
+#: where ``resolve`` notes the fields that ``then``, ``else`` and ``dependentSchemas`` speak of
+WHEN: Final = "x-slm-when"
+#: keywords whose schemas are about the same value, not about a part of it
+IN_PLACE: Final = ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas")
+#: keywords by which a schema says what a value looks like, where others only add rules
+_SHAPING: Final = frozenset(
+    {"type", "properties", "items", "prefixItems", "enum", "const", "additionalProperties", "patternProperties", WHEN}
+)
+#: forms that a value may take, up to which they are told apart
+MAX_FORMS: Final = 50
+#: what is said of a place, not of one of the forms that its value may take
+_OF_THE_PLACE: Final = frozenset({"title", "description", "default", "examples", "x-slm", "$defs", "definitions"})
+
+
+def follow(root: dict[str, Any], reference: str) -> Any:
+    """What a local reference (``#/$defs/row``) points to. Raises KeyError where it points nowhere."""
+    target: Any = root
+    for step in reference.removeprefix("#").split("/")[1:]:
+        step = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(target, list):
+            if not step.isdigit() or int(step) >= len(target):
+                raise KeyError(reference)
+            target = target[int(step)]
+        elif isinstance(target, dict) and step in target:
+            target = target[step]
+        else:
+            raise KeyError(reference)
+    return target
+
+
+def is_null(schema: Any) -> bool:
+    """Whether a schema allows null and nothing else."""
+    if not isinstance(schema, dict):
+        return False
+    nothing = schema.get("type") in ("null", ["null"]) or schema.get("enum") == [None]
+    return nothing or ("const" in schema and schema["const"] is None)
+
+
+def merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Both schemas in one; where they say the same thing differently, ``other`` has the word."""
+    merged = {**base, **other}
+    for key in ("properties", WHEN):
+        if key in base and key in other:
+            shared = {name: _both(base[key][name], inner) for name, inner in other[key].items() if name in base[key]}
+            merged[key] = {**base[key], **other[key], **shared}
+    if "required" in base and "required" in other:
+        merged["required"] = list(dict.fromkeys([*base["required"], *other["required"]]))
+    return merged
+
+
+def _both(base: Any, other: Any) -> Any:
+    """What two schemas say of the same field. Of two that both lead elsewhere the later has the word."""
+    if not isinstance(base, dict) or not isinstance(other, dict):
+        return base if other is True else other
+    if base == other or any(key in base and key in other for key in IN_PLACE):
+        return other
+    return merge(base, other)
+
+
+def resolve(root: dict[str, Any], schema: Any) -> tuple[dict[str, Any], bool]:
+    """A schema with its references, ``allOf`` and "this or null" folded in, and whether null is allowed by the fold.
+
+    A choice written as a list of ``const`` becomes an ``enum``; fields that only rules speak of are noted under WHEN.
+    """
+    if not isinstance(schema, dict):
+        return {}, False
+    nullable = False
+    if "$ref" in schema:
+        target, nullable = resolve(root, follow(root, schema["$ref"]))
+        schema = merge(target, {key: value for key, value in schema.items() if key != "$ref"})
+    if "allOf" in schema:
+        merged: dict[str, Any] = {}
+        for part in schema["allOf"]:
+            merged = merge(merged, resolve(root, part)[0])
+        schema = merge(merged, {key: value for key, value in schema.items() if key != "allOf"})
+    for key in ("anyOf", "oneOf"):
+        parts = schema.get(key)
+        if isinstance(parts, list):
+            others = [part for part in parts if not is_null(part)]
+            if len(others) == 1:
+                target, inner = resolve(root, others[0])
+                schema = merge(target, {name: value for name, value in schema.items() if name != key})
+                nullable = nullable or inner or len(others) < len(parts)
+            elif "enum" not in schema and (values := _choices(root, parts)):
+                schema = {**schema, "enum": values}
+    return _noted(root, schema), nullable
+
+
+def _choices(root: dict[str, Any], parts: list[Any]) -> list[Any]:
+    """The values of "one of these" where every form is one value or a list of values; else none."""
+    values: list[Any] = []
+    for part in parts:
+        resolved = {"enum": [None]} if is_null(part) else resolve(root, part)[0]
+        found = [resolved["const"]] if "const" in resolved else resolved.get("enum", [])
+        if not found or any(isinstance(value, dict | list) for value in found):
+            return []
+        values += found
+    return list({identity(value): value for value in values}.values())
+
+
+def _noted(root: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with the fields its rules speak of noted; none where it is closed, as they could not be there."""
+    rules = [schema[key] for key in ("then", "else") if key in schema and "if" in schema]
+    rules += schema.get("dependentSchemas", {}).values()
+    if not rules or schema.get("additionalProperties") is False:
+        return schema
+    when = dict(schema.get(WHEN, {}))
+    for rule in rules:
+        resolved = resolve(root, rule)[0]
+        for name, inner in {**resolved.get("properties", {}), **resolved.get(WHEN, {})}.items():
+            if inner is not False:
+                when.setdefault(name, inner)
+    return {**schema, WHEN: when} if when else schema
+
+
+def properties_of(resolved: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an object: the declared ones, then those that only its rules speak of."""
+    declared: dict[str, Any] = resolved.get("properties", {})
+    if WHEN not in resolved:
+        return declared
+    return {**declared, **{name: inner for name, inner in resolved[WHEN].items() if name not in declared}}
+
+
+def branches(root: dict[str, Any], resolved: dict[str, Any]) -> list[dict[str, Any]]:
+    """The forms a value may take where its schema says "one of these", each with what they share folded in.
+
+    A part that again takes one of several forms counts as these. None where it does not, where the parts only add rules
+    (``anyOf: [{required: [a]}, {required: [b]}]``), where it is a choice of plain values, and beyond MAX_FORMS.
+    """
+    found = list(islice(_forms(root, resolved), MAX_FORMS + 1))
+    return found if 1 < len(found) <= MAX_FORMS else []
+
+
+def has_too_many_forms(root: dict[str, Any], resolved: dict[str, Any]) -> bool:
+    """Whether a value may take more than MAX_FORMS forms."""
+    return len(list(islice(_forms(root, resolved), MAX_FORMS + 1))) > MAX_FORMS
+
+
+def _forms(root: dict[str, Any], resolved: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if "enum" in resolved or "const" in resolved:
+        return
+    for key in ("oneOf", "anyOf"):
+        parts = [part for part in resolved.get(key, ()) if not is_null(part)]
+        solid = [resolve(root, part)[0] for part in parts]
+        if len(solid) > 1 and any(_shapes(part) for part in solid):
+            base = {name: value for name, value in resolved.items() if name != key and name not in _OF_THE_PLACE}
+            for part in solid:
+                form = merge(base, part)
+                inner = False
+                for one in _forms(root, form):
+                    inner = True
+                    yield one
+                if not inner:
+                    yield form
+            return
+
+
+def _shapes(part: dict[str, Any]) -> bool:
+    """Whether a part says what a value looks like. ``properties`` that only rule others out do not."""
+    if any(key in part for key in ("oneOf", "anyOf")):
+        return True
+    return any(key in part and not (key == "properties" and _only_rules(part)) for key in _SHAPING)
+
+
+def _only_rules(part: dict[str, Any]) -> bool:
+    return all(inner is False or inner is True or inner == {} for inner in part["properties"].values())
+
+
+def types_of(schema: dict[str, Any]) -> list[str]:
+    """The JSON types that a resolved schema allows; none where it does not say."""
+    declared = schema.get("type")
+    if isinstance(declared, str):
+        return [declared]
+    if isinstance(declared, list):
+        return list(declared)
+    values = schema["enum"] if "enum" in schema else [schema["const"]] if "const" in schema else None
+    if values is not None:
+        return list(dict.fromkeys(type_of(value) for value in values))
+    if "properties" in schema or WHEN in schema:
+        return ["object"]
+    return ["array"] if "items" in schema or "prefixItems" in schema else []
+
+
+def type_of(value: Any) -> str:
+    """The JSON type of a value."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    for kind, name in ((str, "string"), (dict, "object"), (list, "array")):
+        if isinstance(value, kind):
+            return name
+    return "number"
+
+
+# -- recursion ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where a tree of a schema ends because it would start over: at the schemas with these ids, and at what was folded
+    from a reference to the same target (``refs``), which is none of the ``known`` schemas.
+    """
+
+    ids: frozenset[int] = frozenset()
+    refs: frozenset[str] = frozenset()
+    known: frozenset[int] = frozenset()
+
+    def holds(self, schema: Any) -> bool:
+        """Whether the tree ends at this schema."""
+        if not isinstance(schema, dict):
+            return False
+        return id(schema) in self.ids or (id(schema) not in self.known and schema.get("$ref") in self.refs)
+
+
+def loops(edges: dict[int, list[int]]) -> Iterator[list[int]]:
+    """The groups of nodes that lead to each other (Tarjan 1972, without recursion); single nodes only with an edge to
+    themselves.
+    """
+    index: dict[int, int] = {}
+    low: dict[int, int] = {}
+    stack: list[int] = []
+    on_stack: set[int] = set()
+    for start in edges:
+        if start in index:
+            continue
+        work: list[tuple[int, Iterator[int]]] = [(start, iter(edges[start]))]
+        index[start] = low[start] = len(index)
+        stack.append(start)
+        on_stack.add(start)
+        while work:
+            node, inner = work[-1]
+            for other in inner:
+                if other not in index:
+                    index[other] = low[other] = len(index)
+                    stack.append(other)
+                    on_stack.add(other)
+                    work.append((other, iter(edges.get(other, ()))))
+                    break
+                if other in on_stack:
+                    low[node] = min(low[node], index[other])
+            else:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
+                if low[node] == index[node]:
+                    group = []
+                    while True:
+                        member = stack.pop()
+                        on_stack.discard(member)
+                        group.append(member)
+                        if member == node:
+                            break
+                    if len(group) > 1 or node in edges.get(node, ()):
+                        yield group

@@ -1,0 +1,120 @@
+"""Objects of several forms, rules that add fields, recursion: fields, scoring and decoding follow them."""
+
+from typing import Any
+
+import pytest
+
+from slmstudio.contract.grammar import grammar, output_bound, unsupported
+from slmstudio.contract.schema import SchemaError, compile_schema
+from slmstudio.contract.scoring import Outcome, score_document
+from tests.contract.samples import field, object_schema, one
+from tests.contract.test_grammar import accepts
+
+CARD = object_schema({"by": {"const": "card"}, "number": {"type": "string"}}, required=["by", "number"])
+BANK = object_schema({"by": {"const": "bank"}, "iban": {"type": "string"}}, required=["by", "iban"])
+PAYMENT = object_schema({"paid": {"oneOf": [CARD, BANK]}}, required=["paid"])
+
+
+def test_the_fields_of_all_forms_are_fields() -> None:
+    compiled = compile_schema(PAYMENT)
+    found = {leaf.pattern: (leaf.type, leaf.kind, leaf.required) for leaf in compiled.fields}
+    assert found == {
+        "paid.by": ("string", "class", True),
+        "paid.number": ("string", "text", False),
+        "paid.iban": ("string", "text", False),
+    }
+    assert compiled.by_pattern["paid.by"].enum == ("card", "bank")
+
+
+def test_fields_of_another_form_count_neither_way() -> None:
+    compiled = compile_schema(PAYMENT)
+    gold = {"paid": {"by": "bank", "iban": "DE1"}}
+    score = score_document(compiled, text="DE1", gold=gold, raw='{"paid":{"by":"bank","iban":"DE1"}}')
+    assert score.exact
+    assert {leaf.field: leaf.outcome for leaf in score.fields}["paid.number"] == Outcome.BOTH_ABSENT
+    assert compiled.canonical(gold) == '{"paid":{"by":"bank","iban":"DE1"}}'
+
+
+def test_shared_fields_and_forms_can_be_decoded_together() -> None:
+    shared = {"id": {"type": "string"}}
+    part = object_schema(
+        shared, required=["id"], oneOf=[{"properties": {"a": {"type": "integer"}}, "required": ["a"]}, BANK]
+    )
+    made = grammar(object_schema({"x": part}, required=["x"]))
+    assert accepts(made, '{"x":{"id":"1","a":2}}')
+    assert accepts(made, '{"x":{"id":"1","by":"bank","iban":"DE1"}}')
+    assert not accepts(made, '{"x":{"id":"1","size":2}}')
+
+
+def test_rules_between_fields_make_no_forms() -> None:
+    part = object_schema(
+        {"a": {"type": "string"}, "b": {"type": "string"}}, anyOf=[{"required": ["a"]}, {"required": ["b"]}]
+    )
+    assert [leaf.pattern for leaf in one(part).fields] == ["a.a", "a.b"]
+    assert accepts(grammar(object_schema({"a": part})), '{"a":{"b":"x"}}')
+
+
+def test_a_list_of_constants_is_a_choice() -> None:
+    leaf = field({"oneOf": [{"const": "a", "title": "First"}, {"const": "b"}, {"type": "null"}]})
+    assert (leaf.kind, leaf.enum, leaf.nullable) == ("class", ("a", "b"), True)
+
+
+def test_fields_of_rules_are_optional_fields() -> None:
+    rule: dict[str, Any] = {
+        "if": {"properties": {"country": {"const": "US"}}},
+        "then": {"properties": {"state": {"type": "string"}}, "required": ["state"]},
+        "else": {"properties": {"region": {"type": "string"}}},
+    }
+    schema = object_schema({"country": {"enum": ["US", "DE"]}}, allOf=[rule], required=["country"])
+    compiled = compile_schema(schema)
+    assert [(leaf.pattern, leaf.required) for leaf in compiled.fields] == [
+        ("country", True),
+        ("state", False),
+        ("region", False),
+    ]
+    assert compiled.validate({"country": "US"})
+    assert compiled.validate({"country": "US", "state": "NY"}) == []
+    assert accepts(grammar(schema), '{"country":"US","state":"NY"}')
+
+
+def test_the_whole_document_may_be_a_reference_or_take_forms() -> None:
+    schema = {"$ref": "#/$defs/pay", "$defs": {"pay": object_schema({"a": {"type": "string"}})}}
+    assert [leaf.pattern for leaf in compile_schema(schema).fields] == ["a"]
+    assert accepts(grammar(schema), '{"a":"x"}')
+    assert {leaf.pattern for leaf in compile_schema({"oneOf": [CARD, BANK]}).fields} == {"by", "number", "iban"}
+    with pytest.raises(SchemaError, match="must be an object"):
+        compile_schema({"oneOf": [CARD, {"type": "string"}]})
+
+
+TREE = object_schema(
+    {"root": {"$ref": "#/$defs/node"}},
+    **{
+        "$defs": {
+            "node": object_schema(
+                {"name": {"type": "string"}, "parts": {"type": "array", "items": {"$ref": "#/$defs/node"}}},
+                required=["name"],
+                additionalProperties=False,
+            )
+        }
+    },
+)
+
+
+def test_recursion_is_checked_all_the_way_and_one_field_from_where_it_starts_over() -> None:
+    compiled = compile_schema(TREE)
+    assert [(leaf.pattern, leaf.type, leaf.kind) for leaf in compiled.fields] == [
+        ("root.name", "string", "text"),
+        ("root.parts[]", "object", "exact"),
+    ]
+    deep = {"root": {"name": "a", "parts": [{"name": "b", "parts": [{"name": 3}]}]}}
+    assert [problem.path for problem in compiled.validate(deep)] == ["root.parts[0].parts[0].name"]
+    assert unsupported(TREE) == []
+    assert accepts(grammar(TREE), '{"root":{"name":"a","parts":[{"name":"b","parts":[]}]}}')
+    assert output_bound(TREE) is None
+
+
+def test_definitions_that_all_refer_to_each_other_stay_small() -> None:
+    names = [f"d{number}" for number in range(60)]
+    defs = {name: object_schema({other: {"$ref": f"#/$defs/{other}"} for other in names}) for name in names}
+    compiled = compile_schema(object_schema({"a": {"$ref": "#/$defs/d0"}}, **{"$defs": defs}))
+    assert len(compiled.fields) == 60

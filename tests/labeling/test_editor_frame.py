@@ -1,0 +1,42 @@
+"""The frame of the JSON editor: a policy of its own, for people who are logged in."""
+
+import pytest
+from django.test import Client
+
+from tests.labeling.label_desk import Desk, make_desk
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    return make_desk()
+
+
+def test_the_frame_allows_styles_and_nothing_else_more(desk: Desk) -> None:
+    client = Client()
+    client.force_login(desk.ana)
+    answer = client.get("/editor/")
+    assert answer.status_code == 200
+    policy = dict(part.strip().partition(" ")[::2] for part in answer["Content-Security-Policy"].split(";"))
+    assert policy["style-src"] == "'self' 'unsafe-inline'"
+    assert policy["script-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'self'"
+    assert policy["connect-src"] == policy["form-action"] == policy["default-src"] == "'none'"
+    assert answer["X-Frame-Options"] == "SAMEORIGIN"
+
+
+def test_other_pages_keep_their_policy(desk: Desk) -> None:
+    client = Client()
+    client.force_login(desk.ana)
+    answer = client.get("/p/desk/contract/")
+    assert "unsafe-inline" not in answer["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in answer["Content-Security-Policy"]
+    assert answer["X-Frame-Options"] == "DENY"
+
+
+def test_strangers_to_the_studio_are_sent_to_the_login(desk: Desk) -> None:
+    answer = Client().get("/editor/")
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/login/")
+    client = Client()
+    client.force_login(desk.ana)
+    assert client.post("/editor/").status_code == 405

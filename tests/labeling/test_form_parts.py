@@ -1,0 +1,264 @@
+"""Every kind of part: how a schema is drawn, what is typed into it, and why something is written as JSON."""
+
+import re
+import time
+from typing import Any
+
+import pytest
+
+from labeling.entries import ABSENT, RAW, from_entry, to_entry
+from labeling.formnodes import FormNode
+from labeling.formtree import MOST_PARTS, bind, form_for, node_at, tree_of
+from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.contract.schema import compile_schema
+from tests.contract.samples import object_schema
+from tests.labeling.form_values import BANK, CARD, EVERYTHING
+
+
+def tree(schema: dict[str, Any]) -> FormNode:
+    return tree_of(compile_schema(loads(dumps(schema))))
+
+
+def one(schema: dict[str, Any], **more: Any) -> FormNode:
+    """The node of a field with this schema."""
+    return tree(object_schema({"a": schema}, **more)).children[0]
+
+
+@pytest.fixture
+def everything() -> FormNode:
+    return tree(EVERYTHING)
+
+
+def test_every_kind_of_part_has_its_shape(everything: FormNode) -> None:
+    assert {child.key: child.shape for child in everything.children} == {
+        "paid": "variants",
+        "amount": "variants",
+        "tags": "map",
+        "labels": "map",
+        "place": "tuple",
+        "buyer": "group",
+        "parts": "list",
+        "grid": "table",
+        "tree": "group",
+        "anything": "json",
+        "open": "json",
+    }
+    assert node_at(everything, "parts[0]").shape == "variants"
+    assert node_at(everything, "tags.red").shape == "number"
+    assert node_at(everything, "place[1]").title == "Place 2"
+    assert node_at(everything, "buyer.city").shape == "lines"
+
+
+@pytest.mark.parametrize(
+    ("schema", "titles"),
+    [
+        ({"oneOf": [CARD, BANK]}, ["card", "bank"]),
+        ({"oneOf": [{**CARD, "title": "Card"}, BANK]}, ["Card", "bank"]),
+        ({"anyOf": [{"type": "number"}, {"type": "string"}, {"type": "null"}]}, ["Number", "Text"]),
+        ({"type": ["string", "integer"]}, ["Text", "Whole number"]),
+        ({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}, ["Text", "List of texts"]),
+        ({"anyOf": [object_schema({"x": {}}), object_schema({"y": {}})]}, ["With x", "With y"]),
+        (
+            {"oneOf": [{"oneOf": [CARD, BANK]}, object_schema({"cash": {"type": "number"}})]},
+            ["card", "bank", "With cash"],
+        ),
+        (
+            {"oneOf": [object_schema({"x": {}}), object_schema({"x": {}}, minProperties=2)]},
+            ["With x (1)", "With x (2)"],
+        ),
+    ],
+)
+def test_forms_of_a_value_have_names(schema: dict[str, Any], titles: list[str]) -> None:
+    assert [form.title for form in one(schema).forms] == titles
+
+
+def test_forms_of_one_plain_type_are_one_control() -> None:
+    assert one({"anyOf": [{"type": "string", "format": "email"}, {"type": "string", "maxLength": 5}]}).shape == "lines"
+    assert (
+        one({"anyOf": [{"type": "object", "title": "A", "properties": {"x": {}}}, {"type": "null"}]}).shape == "group"
+    )
+
+
+def test_a_value_is_opened_in_the_form_it_has(everything: FormNode) -> None:
+    paid = node_at(everything, "paid")
+    assert to_entry(paid, {"by": "bank", "iban": "DE1"}) == {"$form": 1, "$value": {"by": '"bank"', "iban": "DE1"}}
+    assert to_entry(node_at(everything, "amount"), "12") == {"$form": 1, "$value": "12"}
+    unlike = one({"oneOf": [object_schema({"x": {"type": "number"}}), object_schema({"y": {"type": "number"}})]})
+    assert [to_entry(unlike, value)["$form"] for value in ({"x": 1}, {"y": 1}, {}, {"z": 1})] == [0, 1, 0, 0]
+
+
+def test_a_map_is_rows_of_names_and_values(everything: FormNode) -> None:
+    assert to_entry(node_at(everything, "tags"), {"red": 3}) == [{"key": "red", "value": "3"}]
+    parsed = from_entry(everything, {"tags": [{"key": " red ", "value": "3"}, {"key": "x.y", "value": "4"}]})
+    assert parsed.value == {"tags": {"red": 3, "x.y": 4}}
+    assert parsed.problems == []
+
+
+def test_rows_of_a_map_without_a_name_or_with_one_that_is_taken_lose_nothing(everything: FormNode) -> None:
+    rows = [{"key": "a", "value": "1"}, {"key": "a", "value": "2"}, {"value": "3"}, {"key": "", "value": "4"}, {}]
+    parsed = from_entry(everything, {"tags": rows})
+    assert parsed.value == {"tags": {"a": 1, "a (2)": 2, "unnamed": 3, "unnamed (2)": 4}}
+    assert [(problem.path, problem.rule) for problem in parsed.problems] == [
+        ('tags["a (2)"]', "name"),
+        ("tags.unnamed", "name"),
+        ('tags["unnamed (2)"]', "name"),
+        ("tags", "empty"),
+    ]
+
+
+def test_names_beside_the_fields_of_a_group_are_rows_too(everything: FormNode) -> None:
+    entry = to_entry(everything, {"buyer": {"name": "Acme", "city": "Ulm"}})
+    assert entry["buyer"] == {"name": "Acme", "$more": [{"key": "city", "value": "Ulm"}]}
+    closed = one(object_schema({"x": {"type": "string"}}, additionalProperties=False))
+    assert closed.more is None
+    assert to_entry(closed, {"y": 1}) == {"y": {RAW: "1"}}
+
+
+def test_names_that_are_choices_and_names_like_a_pattern() -> None:
+    names = one({"type": "object", "propertyNames": {"enum": ["de", "en"]}, "additionalProperties": {"type": "string"}})
+    assert [option.label for option in names.names.options] == ["de", "en"]
+    assert to_entry(names, {"de": "Hallo"}) == [{"key": '"de"', "value": "Hallo"}]
+    like = one({"type": "object", "patternProperties": {"^x-": {"type": "string"}}})
+    assert like.names.description == "Names like ^x-"
+
+
+def test_a_place_that_lacks_before_another_is_a_problem_and_one_at_the_end_is_not_there(everything: FormNode) -> None:
+    assert from_entry(everything, {"place": ["1", ""]}).value == {"place": [1]}
+    parsed = from_entry(everything, {"place": ["", "2"]})
+    assert [(problem.path, problem.rule) for problem in parsed.problems] == [("place[0]", "empty")]
+    assert from_entry(everything, {"place": ["", ""]}).value == {}
+
+
+def test_a_constant_is_the_one_choice() -> None:
+    node = one({"const": "company"})
+    assert (node.shape, node.fixed, node.options[0].label) == ("choice", '"company"', "company")
+
+
+def test_rules_between_fields_are_said_and_their_fields_drawn() -> None:
+    node = tree(
+        object_schema(
+            {"country": {"enum": ["US", "DE"]}},
+            **{
+                "if": {"properties": {"country": {"const": "US"}}},
+                "then": {"properties": {"state": {"type": "string"}}},
+            },
+        )
+    )
+    assert [child.key for child in node.children] == ["country", "state"]
+    assert "depends on the others" in node.note
+
+
+def test_all_of_says_together_what_a_field_is() -> None:
+    base = {"$ref": "#/$defs/base"}
+    schema = object_schema(
+        {"a": {"allOf": [base, object_schema({"kind": {"description": "Which"}, "size": {"maximum": 5}})]}},
+        **{"$defs": {"base": object_schema({"kind": {"enum": ["x", "y"]}, "size": {"type": "number"}})}},
+    )
+    group = tree(schema).children[0]
+    assert [(child.key, child.shape, child.description) for child in group.children] == [
+        ("kind", "choice", "Which"),
+        ("size", "number", ""),
+    ]
+
+
+def test_choices_say_what_the_schema_says_of_them() -> None:
+    node = one({"oneOf": [{"const": 1, "title": "Low", "description": "below 10"}, {"const": 2, "title": "High"}]})
+    assert [(option.code, option.label, option.note) for option in node.options] == [
+        ("1", "Low", "below 10"),
+        ("2", "High", ""),
+    ]
+    long = one({"enum": [f"c{number}" for number in range(77)]})
+    assert long.listed
+    assert not long.as_buttons
+
+
+# -- written as JSON, and why ------------------------------------------------------------------------------------------
+
+FORMS = [object_schema({f"f{number}": {"type": "string"}}, required=[f"f{number}"]) for number in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ({}, "anything may stand here"),
+        ({"type": "object"}, "any names and values may stand in it"),
+        ({"type": "array"}, "anything may stand in the list"),
+        ({"type": "array", "prefixItems": [{"type": "string"}], "items": {"type": "number"}}, "any number of others"),
+        ({"oneOf": FORMS}, "more than 50 forms"),
+        (object_schema({RAW: {"type": "string"}}), "a name that forms use themselves"),
+    ],
+)
+def test_what_no_form_can_draw_is_written_as_json_and_says_why(schema: dict[str, Any], reason: str) -> None:
+    node = one(schema)
+    assert node.shape == "json"
+    assert reason in node.reason
+
+
+def test_recursion_ends_in_json_where_it_starts_over(everything: FormNode) -> None:
+    inner = node_at(everything, "tree.inner[0]")
+    assert (inner.shape, inner.reason) == ("json", "it can hold itself again, to any depth")
+    deep = {"tree": {"name": "a", "inner": [{"name": "b", "inner": [{"name": "c"}]}]}}
+    assert from_entry(everything, to_entry(everything, deep)).value == deep
+
+
+def test_recursion_through_forms_and_folded_fields_ends() -> None:
+    expression = {
+        "type": "object",
+        "properties": {"op": {"type": "string"}, "left": {"$ref": "#/$defs/e"}},
+        "allOf": [{"properties": {"left": {"description": "again"}}}],
+        "oneOf": [
+            object_schema({"right": {"$ref": "#/$defs/e", "title": "R"}}),
+            object_schema({"not": {"type": "boolean"}}),
+        ],
+    }
+    node = tree(object_schema({"a": {"$ref": "#/$defs/e"}}, **{"$defs": {"e": expression}}))
+    assert any(part.shape == "json" and "again" in part.reason for part in node.nodes())
+
+
+def test_a_form_of_thousands_of_fields_is_declined_in_bounded_time() -> None:
+    start = time.thread_time()
+    node = tree(object_schema({f"f{number}": {"type": "string"} for number in range(5000)}))
+    assert node.shape == "json"
+    assert f"more than {MOST_PARTS:,} parts" in node.reason
+    assert time.thread_time() - start < 10
+
+
+# -- drawn ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_preview_draws_every_form_and_no_id_twice() -> None:
+    from django.template.loader import render_to_string
+
+    html = render_to_string("labeling/form.html", {"form": form_for(compile_schema(loads(dumps(EVERYTHING))))})
+    assert html.count("sf-form-preview") >= 4
+    assert "Iban" in html
+    found = re.findall(r'\sid="([^"]+)"', re.sub(r"(?s)<template.*?</template>", "", html))
+    assert len(found) == len(set(found))
+
+
+def test_markup_in_a_schema_stays_text() -> None:
+    from django.template.loader import render_to_string
+
+    mark = "</script><img src=x onerror=alert(1)>"
+    many = [mark, *(f"c{number}" for number in range(12))]
+    hostile = object_schema(
+        {mark: {"enum": many, "title": mark, "description": mark}, "b": {"oneOf": [{**CARD, "title": mark}, BANK]}},
+        title=mark,
+    )
+    form = bind(tree(hostile), ABSENT)
+    html = render_to_string("labeling/form.html", {"form": form})
+    assert "form-choices" in html
+    assert "<img" not in html
+    assert html.count("</script>") == 1
+
+
+def test_a_label_is_shown_in_the_form_it_has() -> None:
+    from django.template.loader import render_to_string
+
+    value = {"paid": {"by": "bank", "iban": "DE<1>"}, "tags": {"red": 3}, "place": [1, 2], "buyer": None, "parts": []}
+    form = form_for(compile_schema(loads(dumps(EVERYTHING))), value, read_only=True)
+    html = render_to_string("labeling/form.html", {"form": form})
+    assert "DE&lt;1&gt;" in html
+    assert "Number</label>" not in html
+    assert "<textarea" not in html
+    assert "<input" not in html

