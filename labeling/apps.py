@@ -9,4 +9,9 @@ class LabelingConfig(AppConfig):
     name = "labeling"
 
     def ready(self) -> None:
-        from labeling import panels  # noqa: F401
+        from labeling import panels, steps  # noqa: F401
+        from labeling.services import indexing, webhooks
+        from slmstudio.sweep import after_each_sweep
+
+        after_each_sweep(indexing.sweep)
+        after_each_sweep(webhooks.sweep)

@@ -2,8 +2,9 @@
 
 import logging
 
-from labeling.models import ImportRun, SchemaMigration
-from labeling.services import importing, migrating, webhooks
+from labeling.models import BulkEdit, FreezeRun, ImportRun, IndexRun, SchemaMigration
+from labeling.reading import ReadError
+from labeling.services import bulk, freezing, importing, indexing, migrating, webhooks
 
 logger = logging.getLogger(__name__)
 
@@ -15,14 +16,29 @@ def run_import(pk: int) -> None:
         return
     try:
         importing.process(run)
+    except ReadError as error:
+        importing.fail(run, f"{error} What was imported so far stays." if run.imported else str(error))
     except FileNotFoundError:
-        run.fail("The uploaded file is gone from the artifact store. Upload it again.")
+        importing.fail(run, "The uploaded file is gone from the artifact store. Upload it again.")
     except Exception as error:
         logger.exception("import %s failed", pk)
-        run.fail(
+        importing.fail(
+            run,
             f"The import stopped: {type(error).__name__}: {str(error)[:300]}. What was imported so far stays; import "
-            "the file again, and only the rest is added."
+            "the file again, and only the rest is added.",
         )
+
+
+def run_indexing(pk: int) -> None:
+    """Makes new documents of a project searchable. Interrupted, the next run goes on where this one stopped."""
+    run = IndexRun.objects.filter(pk=pk).first()
+    if run is None or not run.claim():
+        return
+    try:
+        indexing.process(run)
+    except Exception as error:
+        logger.exception("indexing %s failed", pk)
+        run.fail(f"It stopped: {type(error).__name__}: {str(error)[:300]}. It goes on by itself in a while.")
 
 
 def deliver_webhook(pk: int) -> None:
@@ -43,6 +59,34 @@ def run_schema_migration(pk: int) -> None:
     except Exception as error:
         logger.exception("schema migration %s failed", pk)
         found.fail(
-            f"It stopped: {type(error).__name__}: {str(error)[:300]}. Labels that were taken along so far stay; continue "
-            "it to take the rest."
+            f"It stopped: {type(error).__name__}: {str(error)[:300]}. Labels that were taken along so far stay; "
+            "continue it to take the rest."
+        )
+
+
+def run_freeze(pk: int) -> None:
+    """Freezes a dataset version. Done once however often it is delivered; stopped half-way, it leaves nothing."""
+    run = FreezeRun.objects.select_related("project", "created_by").filter(pk=pk).first()
+    if run is None or not run.claim():
+        return
+    try:
+        freezing.process(run)
+    except Exception as error:
+        logger.exception("freeze %s failed", pk)
+        run.fail(f"It stopped: {type(error).__name__}: {str(error)[:300]}. Nothing was frozen; freeze again.")
+
+
+def run_bulk_edit(pk: int) -> None:
+    """Changes many documents. Done once however often it is delivered; started again it changes only the rest."""
+    edit = BulkEdit.objects.select_related("project", "created_by").filter(pk=pk).first()
+    if edit is None or not edit.claim():
+        return
+    try:
+        bulk.process(edit)
+    except FileNotFoundError:
+        edit.fail("The file with what the documents were before is gone from the artifact store, so nothing is undone.")
+    except Exception as error:
+        logger.exception("bulk edit %s failed", pk)
+        edit.fail(
+            f"It stopped: {type(error).__name__}: {str(error)[:300]}. Documents that were changed by then stay changed."
         )

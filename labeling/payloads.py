@@ -1,13 +1,16 @@
 """What the labeling screen posts, parsed and checked."""
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from labeling.entries import ABSENT, Typed
-from slmstudio.contract.jsontext import JsonError, loads
+from slmstudio.contract.jsontext import JsonError, loads, text_fits
 
 #: a tab that was asleep does not claim hours of work
 MOST_SECONDS = 600
+#: fields that one save can report time for
+MOST_FIELDS = 1000
 
 
 class PayloadError(ValueError):
@@ -29,6 +32,8 @@ class SavePayload:
     seconds: float = 0
     submit: bool = False
     was_raw: bool = field(default=False)
+    prediction: int | None = None
+    field_seconds: dict[str, float] = field(default_factory=dict)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -66,6 +71,8 @@ def parse_save(body: bytes) -> SavePayload:
         seconds=min(MOST_SECONDS, whole_number(payload, "seconds")),
         submit=_typed(payload, "submit", bool),
         was_raw=text is not None,
+        prediction=whole_number(payload, "prediction") if payload.get("prediction") is not None else None,
+        field_seconds=_field_seconds(payload),
     )
 
 
@@ -75,6 +82,20 @@ def whole_number(payload: dict[str, Any], name: str) -> int:
     if isinstance(number, bool) or not 0 <= number < 2**31:
         raise PayloadError(f"{name} must be a whole number from 0 up.")
     return int(number)
+
+
+def _field_seconds(payload: dict[str, Any]) -> dict[str, float]:
+    """Seconds per field pattern; what a tab that was asleep would claim is cut."""
+    given = payload.get("field_seconds", {})
+    if not isinstance(given, dict) or len(given) > MOST_FIELDS:
+        raise PayloadError("field_seconds is not an object of seconds per field.")
+    result: dict[str, float] = {}
+    for pattern, seconds in given.items():
+        if isinstance(seconds, bool) or not isinstance(seconds, int | Decimal) or not 0 <= seconds < 2**31:
+            raise PayloadError(f"field_seconds of {pattern[:80]} is not a number of seconds.")
+        if text_fits(pattern):
+            result[pattern[:300]] = float(min(MOST_SECONDS, seconds))
+    return result
 
 
 def _typed(payload: dict[str, Any], name: str, kind: type) -> Any:

@@ -2,10 +2,11 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from labeling.reading.pages import ReadPage, pages_of
 from slmstudio.contract.schema import CompiledSchema, JsonError, dumps, loads
 from slmstudio.hashing import sha256_text
 
@@ -20,12 +21,28 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class ParsedRow:
-    """One row as it was read: ``number`` is its line, ``data`` what it holds, or ``error`` why it cannot be read."""
+    """One row as it was read: ``number`` is its line, ``data`` what it holds, or ``error`` why it cannot be read.
+
+    ``file`` names the file inside a folder that it comes from. ``pages`` are those of a PDF or an image; ``evidence``
+    says where the gold stands in the text (field path -> start and end); ``predictions`` are what models proposed.
+    """
 
     number: int
     data: Any = None
     error: str = ""
     raw: str = ""
+    file: str = ""
+    pages: tuple[ReadPage, ...] = ()
+    evidence: Mapping[str, Any] | None = None
+    predictions: "tuple[Proposed, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A model's proposal that comes with a row: its JSON text, and which model it says it is."""
+
+    raw: str
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +57,10 @@ class Row:
     tags: list[str] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     raw: str = ""
+    file: str = ""
+    pages: tuple[ReadPage, ...] = ()
+    evidence: dict[str, Any] = field(default_factory=dict)
+    predictions: tuple[Proposed, ...] = ()
 
 
 class RowError(ValueError):
@@ -92,6 +113,12 @@ def judge(parsed: ParsedRow, compiled: CompiledSchema) -> Row:
     gold = data.get("gold")
     if gold is not None:
         _check_gold(gold, compiled)
+    extra = {key: value for key, value in data.items() if key not in _KNOWN}
+    pages = parsed.pages
+    if not pages and "page" in extra:
+        pages = pages_of(extra["page"], text)
+        if pages:  # kept as pages, so not beside the document once more
+            del extra["page"]
     return Row(
         number=parsed.number,
         external_id=_identifier(data.get("id"), sha256),
@@ -99,8 +126,12 @@ def judge(parsed: ParsedRow, compiled: CompiledSchema) -> Row:
         sha256=sha256,
         gold=gold,
         tags=_tags(data.get("tags")),
-        metadata=_metadata({key: value for key, value in data.items() if key not in _KNOWN}),
+        metadata=_metadata(extra),
         raw=parsed.raw,
+        file=parsed.file,
+        pages=pages,
+        evidence=_evidence(parsed.evidence, len(text)) if parsed.evidence and gold is not None else {},
+        predictions=parsed.predictions,
     )
 
 
@@ -153,6 +184,8 @@ def _identifier(value: Any, sha256: str) -> str:
     text = str(value)
     if len(text) > MAX_ID:
         raise RowError(f'"id" is longer than {MAX_ID} characters')
+    if text.isascii() and text.isprintable() and not text.isspace():
+        return text
     if not text.strip() or any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
         raise RowError('"id" contains control characters or nothing but blanks')
     return text
@@ -165,6 +198,16 @@ def _check_gold(gold: Any, compiled: CompiledSchema) -> None:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise RowError(f"the gold does not fit the schema: {said}{more}")
     _check_texts("gold", gold)
+
+
+def _evidence(given: Mapping[str, Any], length: int) -> dict[str, Any]:
+    """Spans that lie in the text; others are left out, since a person finds them again with one key."""
+    kept = {}
+    for path, place in given.items():
+        start, end = place.get("start"), place.get("end")
+        if type(start) is int and type(end) is int and 0 <= start < end <= length:
+            kept[path] = {"start": start, "end": end}
+    return kept
 
 
 def _tags(value: Any) -> list[str]:

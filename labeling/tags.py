@@ -3,6 +3,10 @@ generator.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from labeling.models import Project
 
 
 @dataclass(frozen=True)
@@ -29,3 +33,9 @@ FAILURE_TAGS: dict[str, Tag] = {
     "handwriting": Tag("Handwriting", "Something that matters is written by hand."),
     "wrong_kind": Tag("Wrong kind", "This is not the kind of document that it should be."),
 }
+
+
+def tags_of(project: "Project") -> dict[str, Tag]:
+    """The failure tags a project offers: the vocabulary, then the project's own in their order."""
+    own = {name: Tag(name.replace("_", " "), "A tag of this project.") for name in project.extra_tags}
+    return {**FAILURE_TAGS, **{name: tag for name, tag in own.items() if name not in FAILURE_TAGS}}

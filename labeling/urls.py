@@ -2,7 +2,8 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from labeling.views import contract, datasets, documents, me, migrations, projects
+from labeling.api.app import addresses as api_addresses
+from labeling.views import contract, editor, me, migrations, projects, settings, tokens, webhooks
 
 below_project: list[URLPattern | URLResolver] = [
     path("", projects.home, name="project"),
@@ -13,21 +14,30 @@ below_project: list[URLPattern | URLResolver] = [
     path("contract/migrations/<int:pk>/", migrations.migration, name="schema_migration"),
     path("contract/migrations/<int:pk>/cancel/", migrations.cancel, name="schema_migration_cancel"),
     path("contract/migrations/<int:pk>/resume/", migrations.resume, name="schema_migration_resume"),
-    path("documents/", documents.documents, name="documents"),
-    path("documents/import/", documents.import_page, name="import"),
-    path("documents/import/<int:pk>/", documents.import_run, name="import_run"),
-    path("documents/import/<int:pk>/cancel/", documents.cancel_import, name="import_cancel"),
-    path("documents/import/<int:pk>/rejected.jsonl", documents.rejected_rows, name="import_rejects"),
-    path("documents/<int:pk>/", documents.document, name="document"),
-    path("datasets/", datasets.datasets, name="datasets"),
-    path("datasets/<int:number>/", datasets.dataset, name="dataset"),
-    path("datasets/<int:number>/export/<str:shape>.jsonl", datasets.export, name="dataset_export"),
+    path("", include("labeling.document_urls")),
+    path("", include("labeling.import_urls")),
+    path("", include("labeling.dataset_urls")),
+    path("settings/", settings.settings, name="settings"),
+    path("settings/members/add/", settings.add_member, name="member_add"),
+    path("settings/members/<int:pk>/", settings.change_member, name="member_change"),
+    path("settings/members/<int:pk>/remove/", settings.remove_member, name="member_remove"),
+    path("settings/webhooks/add/", webhooks.add, name="webhook_add"),
+    path("settings/webhooks/<int:pk>/", webhooks.webhook, name="webhook"),
+    path("settings/webhooks/<int:pk>/secret/", webhooks.new_secret, name="webhook_secret"),
+    path("settings/webhooks/<int:pk>/test/", webhooks.send_test, name="webhook_test"),
+    path("settings/webhooks/<int:pk>/remove/", webhooks.remove, name="webhook_remove"),
+    path("settings/webhooks/<int:pk>/log/<int:delivery>/again/", webhooks.redeliver, name="webhook_redeliver"),
+    path("tokens/", tokens.tokens, name="tokens"),
+    path("tokens/<int:pk>/revoke/", tokens.revoke, name="token_revoke"),
     path("", include("labeling.label_urls")),
+    path("", include("labeling.review_urls")),
 ]
 
 urlpatterns = [
     path("", projects.projects, name="projects"),
+    path("api/", include(api_addresses())),
     path("me/keys/", me.my_keys, name="my_keys"),
     path("me/exceptions-only/", me.exceptions_only, name="exceptions_only"),
+    path("editor/", editor.frame, name="json_editor"),
     path("p/<slug:slug>/", include(below_project)),
 ]

@@ -83,11 +83,19 @@ def project_for(user: AbstractBaseUser | AnonymousUser, slug: str, action: Actio
     )
     if membership is None:
         raise Http404("No such project.")
-    if not may(membership.role, action):
-        raise Forbidden(membership.role, action)
-    project = membership.project
-    project.role = membership.role
-    project.can = {a.value for a in Action if may(membership.role, a)}
+    return admitted(membership.project, membership.role, action)
+
+
+def admitted(project: Any, role: str, action: Action) -> Any:
+    """A project whose member's role is known, as ``project_for`` gives it.
+
+    Raises:
+        Forbidden: the role does not allow the action.
+    """
+    if not may(role, action):
+        raise Forbidden(role, action)
+    project.role = role
+    project.can = {a.value for a in Action if may(role, a)}
     return project
 
 

@@ -9,25 +9,34 @@ from django.urls import reverse
 
 @dataclass(frozen=True)
 class Link:
-    """One entry of the navigation. ``key`` is the letter after ``g`` that goes there."""
+    """One entry of the navigation. ``key`` is the letter after ``g`` that goes there; ``needs`` the action without
+    which it is not shown.
+    """
 
     title: str
     icon: str
     url: str
     key: str
     active: bool
+    needs: str = ""
 
 
 _SECTIONS = [
     ("Overview", "house", "project", "o", ("project",)),
     ("Contract", "file-earmark-code", "contract", "c", ("contract",)),
     ("Documents", "files", "documents", "d", ("document", "import")),
-    ("Label", "pencil-square", "label", "l", ("label",)),
+    ("Pre-labels", "magic", "prelabels", "b", ("prelabel", "endpoint")),
+    ("Label", "pencil-square", "label", "l", ("label", "mention")),
+    ("Review", "check2-square", "review", "r", ("review",)),
+    ("Progress", "graph-up", "progress", "p", ("progress",)),
     ("Datasets", "box-seam", "datasets", "s", ("dataset",)),
     ("Training", "cpu", "training", "t", ("training",)),
     ("Evaluation", "bar-chart", "evaluation", "e", ("eval", "compar")),
     ("Gates", "shield-check", "gates", "a", ("gate", "approval")),
+    ("Settings", "gear", "settings", "i", ("settings", "member", "webhook")),
 ]
+#: sections that are for some roles alone, with the action of the table they take
+_NEEDS = {"settings": "administer"}
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
@@ -42,7 +51,14 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
     here = match.url_name or ""
     return {
         "sections": [
-            Link(title, icon, reverse(name, args=[match.kwargs["slug"]]), key, _is_here(here, name, prefixes))
+            Link(
+                title,
+                icon,
+                reverse(name, args=[match.kwargs["slug"]]),
+                key,
+                _is_here(here, name, prefixes),
+                _NEEDS.get(name, ""),
+            )
             for title, icon, name, key, prefixes in _SECTIONS
         ]
     }

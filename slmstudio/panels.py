@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Place = Literal["home", "document"]
+Place = Literal["home", "document", "dataset"]
 Panel = Callable[..., "Content | None"]
 
 
@@ -29,7 +29,7 @@ class Step:
     url: str
 
 
-_panels: dict[Place, list[tuple[int, Panel]]] = {"home": [], "document": []}
+_panels: dict[Place, list[tuple[int, Panel]]] = {"home": [], "document": [], "dataset": []}
 _steps: list[tuple[int, Callable[..., "Step | None"]]] = []
 
 
@@ -56,7 +56,7 @@ def next_step(order: int) -> Callable[[Callable[..., "Step | None"]], Callable[.
 
 
 def draw(place: Place, *args: Any) -> list[Content]:
-    """The panels of a place, for a project and user (home) or a document and user (document)."""
+    """The panels of a place, for a project (home), a document or a dataset version, and a user."""
     return [content for _, panel in _panels[place] if (content := panel(*args)) is not None]
 
 

@@ -55,6 +55,8 @@ class BackgroundRun(models.Model):
     #: dotted name of the job function, called with the row's id; "" for a run that consists of other runs
     job_name: ClassVar[str] = ""
     queue_name: ClassVar[str] = "default"
+    #: seconds after which the queue ends the job, -1 for never, None for what the queue says
+    job_timeout: ClassVar[int | None] = None
 
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED, db_index=True)
     job_id = models.UUIDField(default=uuid.uuid4, editable=False)
@@ -126,10 +128,13 @@ class BackgroundRun(models.Model):
         reason to lose the run: its row waits, and the sweep brings it to the queue.
         """
         name, queue, job_id, pk = self.job_name, self.queue_name, str(self.job_id), self.pk
+        timeout = {} if self.job_timeout is None else {"job_timeout": self.job_timeout}
 
         def put() -> None:
             try:
-                django_rq.get_queue(queue).enqueue(name, pk, job_id=job_id, result_ttl=86_400, at_front=first)
+                django_rq.get_queue(queue).enqueue(
+                    name, pk, job_id=job_id, result_ttl=86_400, at_front=first, **timeout
+                )
             except RedisError:
                 logger.exception("the queue %s does not answer; %s %s waits for the sweep", queue, name, pk)
 

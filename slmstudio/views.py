@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from rq import Worker
 
 from slmstudio.access import Action, may
+from slmstudio.problems import problem
 from slmstudio.sweep import sweep_lost
 
 
@@ -58,6 +59,8 @@ def workers(request: HttpRequest) -> HttpResponse:
 
 
 def _error(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
+    if request.path.startswith("/api/"):
+        return problem(status, f"{title}. {text}")
     return render(request, "error.html", {"title": title, "text": text, "status": status}, status=status)
 
 

@@ -47,7 +47,7 @@ class Migration(migrations.Migration):
                 ('started_at', models.DateTimeField(blank=True, null=True)),
                 ('heartbeat_at', models.DateTimeField(blank=True, null=True)),
                 ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('action', models.CharField(choices=[('assign', 'assign'), ('tag', 'add tags'), ('untag', 'remove tags'), ('holdout', 'move to the hold-out'), ('train', 'move out of the hold-out'), ('requeue', 'put back into the queue'), ('overlap', 'ask for several labels')], max_length=10)),
+                ('action', models.CharField(choices=[('assign', 'assign'), ('tag', 'add tags'), ('untag', 'remove tags'), ('holdout', 'move to the hold-out'), ('train', 'move out of the hold-out'), ('requeue', 'put back into the queue'), ('overlap', 'ask for several labels'), ('undo', 'undo')], max_length=10)),
                 ('filters', models.JSONField(default=dict)),
                 ('params', models.JSONField(blank=True, default=dict)),
                 ('changed', models.PositiveIntegerField(default=0)),
@@ -262,6 +262,33 @@ class Migration(migrations.Migration):
             field=models.PositiveSmallIntegerField(default=1, help_text='how many people label it, each unseen by the others'),
         ),
         migrations.AddField(
+            model_name='document',
+            name='disputed',
+            field=models.BooleanField(db_default=False, default=False, help_text='those who labelled it disagree; it waits for adjudication'),
+        ),
+        migrations.AddIndex(
+            model_name='document',
+            index=models.Index(condition=models.Q(('disputed', True)), fields=['project', 'id'], name='document_disputed'),
+        ),
+        migrations.AddIndex(
+            model_name='document',
+            index=models.Index(fields=['project', 'source', 'id'], name='document_source'),
+        ),
+        migrations.AddIndex(
+            model_name='document',
+            index=models.Index(condition=models.Q(('synthetic', True)), fields=['project', 'id'], name='document_synthetic'),
+        ),
+        migrations.AddIndex(
+            model_name='annotation',
+            index=models.Index(condition=models.Q(('predicted_fields__isnull', False)), fields=['project'], name='annotation_compared'),
+        ),
+        # How often a state occurs in each project: without it the planner, and so an approximate count, takes every
+        # project for the average of all.
+        migrations.RunSQL(
+            'CREATE STATISTICS document_mix (mcv) ON project_id, state, holdout, synthetic FROM labeling_document;',
+            'DROP STATISTICS document_mix;',
+        ),
+        migrations.AddField(
             model_name='importrun',
             name='kind',
             field=models.CharField(default='jsonl', max_length=20),
@@ -274,7 +301,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='project',
             name='confidence_floor',
-            field=models.FloatField(default=0.8, help_text='a pre-filled field below this is looked at by a person'),
+            field=models.FloatField(default=0.85, help_text='a pre-filled field below this is looked at by a person'),
         ),
         migrations.AddField(
             model_name='project',
@@ -387,7 +414,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='annotation',
-            index=models.Index(fields=['project', 'submitted_at'], name='annotation_work'),
+            index=models.Index(condition=models.Q(('submitted_at__isnull', False)), fields=['project', 'submitted_at'], include=('user', 'seconds'), name='annotation_work'),
+        ),
+        migrations.AddIndex(
+            model_name='annotation',
+            index=models.Index(condition=models.Q(('user__isnull', False)), fields=['project', 'updated_at', 'document'], name='annotation_saved'),
+        ),
+        migrations.AddIndex(
+            model_name='annotation',
+            index=models.Index(condition=models.Q(('user__isnull', False)), fields=['project', 'seconds', 'document'], name='annotation_time'),
         ),
         migrations.AddIndex(
             model_name='annotation',
@@ -469,7 +504,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='documentscore',
-            index=models.Index(fields=['project', 'score'], name='score_project'),
+            index=models.Index(fields=['project', 'score', 'document'], name='score_project'),
         ),
         migrations.AddIndex(
             model_name='documentsearch',
@@ -510,6 +545,81 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='webhookdelivery',
             index=models.Index(condition=models.Q(('status', 'waiting')), fields=['next_attempt_at'], name='delivery_due'),
+        ),
+        migrations.AddIndex(
+            model_name='document',
+            index=models.Index(condition=models.Q(('assigned_to__isnull', True), ('state__in', ['new', 'in_progress', 'rejected'])), fields=['project', 'id'], name='document_open'),
+        ),
+        migrations.AddIndex(
+            model_name='document',
+            index=models.Index(condition=models.Q(('assigned_to__isnull', False), ('state__in', ['new', 'in_progress', 'rejected'])), fields=['project', 'assigned_to', 'id'], name='document_mine'),
+        ),
+        migrations.AddIndex(
+            model_name='document',
+            index=models.Index(condition=models.Q(('wanted__gt', 1)), fields=['project', 'id'], name='document_overlap'),
+        ),
+        migrations.AddIndex(
+            model_name='annotation',
+            index=models.Index(condition=models.Q(('submitted', False)), fields=['project', 'user', 'document'], name='annotation_unfinished'),
+        ),
+        migrations.AddField(
+            model_name='datasetversion',
+            name='rules',
+            field=models.JSONField(blank=True, default=dict, help_text='labeling.splits.Rules and the shares it was drawn by'),
+        ),
+        migrations.CreateModel(
+            name='FreezeRun',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('status', models.CharField(choices=[('queued', 'queued'), ('running', 'running'), ('done', 'done'), ('failed', 'failed'), ('cancelled', 'cancelled')], db_index=True, default='queued', max_length=10)),
+                ('job_id', models.UUIDField(default=uuid.uuid4, editable=False)),
+                ('progress_done', models.PositiveIntegerField(default=0)),
+                ('progress_total', models.PositiveIntegerField(default=0)),
+                ('stage', models.CharField(blank=True, help_text='what it is doing now, in words', max_length=120)),
+                ('error', models.TextField(blank=True, help_text='why it failed, as a sentence')),
+                ('cancel_requested', models.BooleanField(default=False)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('started_at', models.DateTimeField(blank=True, null=True)),
+                ('heartbeat_at', models.DateTimeField(blank=True, null=True)),
+                ('finished_at', models.DateTimeField(blank=True, null=True)),
+                ('knobs', models.JSONField(default=dict)),
+                ('unchanged', models.BooleanField(default=False)),
+                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('dataset', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='labeling.datasetversion')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='freezes', to='labeling.project')),
+            ],
+            options={
+                'abstract': False,
+            },
+        ),
+        migrations.CreateModel(
+            name='IndexRun',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('status', models.CharField(choices=[('queued', 'queued'), ('running', 'running'), ('done', 'done'), ('failed', 'failed'), ('cancelled', 'cancelled')], db_index=True, default='queued', max_length=10)),
+                ('job_id', models.UUIDField(default=uuid.uuid4, editable=False)),
+                ('progress_done', models.PositiveIntegerField(default=0)),
+                ('progress_total', models.PositiveIntegerField(default=0)),
+                ('stage', models.CharField(blank=True, help_text='what it is doing now, in words', max_length=120)),
+                ('error', models.TextField(blank=True, help_text='why it failed, as a sentence')),
+                ('cancel_requested', models.BooleanField(default=False)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('started_at', models.DateTimeField(blank=True, null=True)),
+                ('heartbeat_at', models.DateTimeField(blank=True, null=True)),
+                ('finished_at', models.DateTimeField(blank=True, null=True)),
+                ('indexed', models.PositiveIntegerField(default=0, help_text='documents that this run made searchable')),
+                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='index_runs', to='labeling.project')),
+            ],
+            options={
+                'abstract': False,
+            },
+        ),
+        # Texts of a few pages stay in their row as they are: the list looks at hundreds of them one by one, and what is
+        # packed or put elsewhere takes three times as long to read.
+        migrations.RunSQL(
+            'ALTER TABLE labeling_documentsearch SET (toast_tuple_target = 8160);',
+            'ALTER TABLE labeling_documentsearch RESET (toast_tuple_target);',
         ),
         migrations.RunSQL(
             """

@@ -1,9 +1,9 @@
 """Tables of the labeling side."""
 
 from labeling.models.annotations import Annotation, AnnotationRevision, Gold, Prediction
-from labeling.models.datasets import DatasetItem, DatasetVersion, Split
+from labeling.models.datasets import DatasetItem, DatasetVersion, FreezeRun, Split
 from labeling.models.documents import Document, DocumentScore, DocumentSearch, DocumentState, Origin, Page
-from labeling.models.imports import ImportRun
+from labeling.models.imports import ImportRun, IndexRun
 from labeling.models.integrations import ApiToken, Webhook, WebhookDelivery
 from labeling.models.projects import Contract, Membership, Project, SchemaVersion
 from labeling.models.work import BulkEdit, Comment, Mention, Preferences, Review, SavedView, SchemaMigration
@@ -21,8 +21,10 @@ __all__ = [
     "DocumentScore",
     "DocumentSearch",
     "DocumentState",
+    "FreezeRun",
     "Gold",
     "ImportRun",
+    "IndexRun",
     "Membership",
     "Mention",
     "Origin",

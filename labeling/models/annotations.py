@@ -57,7 +57,32 @@ class Annotation(models.Model):
             )
         ]
         indexes = [
-            models.Index(fields=["project", "submitted_at"], name="annotation_work"),
+            # What people submitted when, read without the rows themselves; imports have no such moment.
+            models.Index(
+                fields=["project", "submitted_at"],
+                name="annotation_work",
+                include=["user", "seconds"],
+                condition=models.Q(submitted_at__isnull=False),
+            ),
+            models.Index(
+                fields=["project", "user", "document"],
+                name="annotation_unfinished",
+                condition=models.Q(submitted=False),
+            ),
+            # What the list is sorted by; labels without a person, as imports bring them, cost nothing here.
+            models.Index(
+                fields=["project", "updated_at", "document"],
+                name="annotation_saved",
+                condition=models.Q(user__isnull=False),
+            ),
+            models.Index(
+                fields=["project", "seconds", "document"],
+                name="annotation_time",
+                condition=models.Q(user__isnull=False),
+            ),
+            models.Index(
+                fields=["project"], name="annotation_compared", condition=models.Q(predicted_fields__isnull=False)
+            ),
             GinIndex(fields=["value"], name="annotation_fields", opclasses=["jsonb_path_ops"]),
         ]
 

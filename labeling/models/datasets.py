@@ -8,6 +8,7 @@ from django.utils import timezone
 from labeling.models.annotations import AnnotationRevision
 from labeling.models.documents import Document, Origin
 from labeling.models.projects import Project, SchemaVersion
+from slmstudio.runs import BackgroundRun
 
 
 class Split(models.TextChoices):
@@ -32,6 +33,7 @@ class DatasetVersion(models.Model):
     schema_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="datasets")
     instruction = models.TextField()
     seed = models.PositiveIntegerField()
+    rules = models.JSONField(default=dict, blank=True, help_text="labeling.splits.Rules and the shares it was drawn by")
     sha256 = models.CharField(max_length=64)
     holdout_sha256 = models.CharField(max_length=64, help_text="of the hold-out rows alone")
     artifact_key = models.CharField(max_length=300)
@@ -67,3 +69,24 @@ class DatasetItem(models.Model):
 
     def __str__(self) -> str:
         return f"document {self.document_id} in {self.split}"
+
+
+class FreezeRun(BackgroundRun):
+    """One freeze of many documents in the background. ``knobs`` are the arguments of the service's ``freeze``.
+
+    ``unchanged``: nothing had changed, and ``dataset`` is the version that was there.
+    """
+
+    job_name = "labeling.jobs.run_freeze"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="freezes")
+    knobs = models.JSONField(default=dict)
+    dataset = models.ForeignKey(DatasetVersion, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
+    unchanged = models.BooleanField(default=False)
+
+    def __str__(self) -> str:
+        return "freeze"
+
+    def get_absolute_url(self) -> str:
+        """The run's page."""
+        return reverse("freeze_run", args=[self.project.slug, self.pk])

@@ -25,6 +25,10 @@ class DocumentState(models.TextChoices):
     SKIPPED = "skipped", "skipped"
 
 
+#: states in which a document waits to be labelled
+QUEUE = (DocumentState.NEW, DocumentState.IN_PROGRESS, DocumentState.REJECTED)
+
+
 class Origin(models.TextChoices):
     """Where gold comes from."""
 
@@ -46,29 +50,17 @@ class DocumentQuerySet(models.QuerySet["Document"]):
         """Submitted or approved."""
         return self.filter(state__in=[DocumentState.SUBMITTED, DocumentState.APPROVED])
 
-    def holding(self, text: str) -> Self:
-        """Whose text or id contains these characters, whatever their case.
-
-        Trigram indexes serve this from three characters on; fewer are looked for in ids alone.
-        """
-        in_id = models.Q(external_id__icontains=text)
-        return self.filter(in_id | models.Q(text__icontains=text) if len(text) >= 3 else in_id)
-
-    def chosen(self, *, q: str = "", state: str = "", tag: str = "", holdout: str = "") -> Self:
-        """What a list's filters leave; an empty filter leaves everything. ``holdout`` is yes or no."""
-        rows = self
-        if state:
-            rows = rows.filter(state=state)
-        if tag:
-            rows = rows.filter(tags__contains=[tag])
-        if holdout:
-            rows = rows.filter(holdout=holdout == "yes")
-        return rows.holding(q) if q else rows
+    def with_id(self, project: Project, external_id: str) -> "Document | None":
+        """The document with exactly this id; quick however frequent its parts are."""
+        return self.filter(project=project, external_id=external_id).only("external_id", "project").first()
 
     def for_list(self) -> Self:
         """What a row of a list shows; of the text only its beginning, because texts are up to 1 MB long."""
-        return self.only("external_id", "state", "tags", "holdout", "synthetic", "source", "created_at").annotate(
-            beginning=Left("text", 240)
+        shown = ("external_id", "state", "tags", "holdout", "synthetic", "source", "created_at", "wanted", "disputed")
+        return (
+            self.select_related("assigned_to")
+            .only(*shown, "assigned_to__username")
+            .annotate(beginning=Left("text", 240))
         )
 
 
@@ -97,6 +89,10 @@ class Document(models.Model):
     wanted = models.PositiveSmallIntegerField(
         default=1, help_text="how many people label it, each unseen by the others"
     )
+    # A default of the database's own: imports by COPY need not know the column.
+    disputed = models.BooleanField(
+        default=False, db_default=False, help_text="those who labelled it disagree; it waits for adjudication"
+    )
     page_count = models.PositiveSmallIntegerField(default=0, help_text="pages with an image; 0 for plain text")
     skip_reason = models.CharField(max_length=300, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
@@ -117,6 +113,21 @@ class Document(models.Model):
                 name="document_assigned",
                 condition=models.Q(assigned_to__isnull=False),
             ),
+            models.Index(fields=["project", "id"], name="document_disputed", condition=models.Q(disputed=True)),
+            # The queue: what waits and nobody is assigned to, and what waits for a person.
+            models.Index(
+                fields=["project", "id"],
+                name="document_open",
+                condition=models.Q(assigned_to__isnull=True, state__in=["new", "in_progress", "rejected"]),
+            ),
+            models.Index(
+                fields=["project", "assigned_to", "id"],
+                name="document_mine",
+                condition=models.Q(assigned_to__isnull=False, state__in=["new", "in_progress", "rejected"]),
+            ),
+            models.Index(fields=["project", "id"], name="document_overlap", condition=models.Q(wanted__gt=1)),
+            models.Index(fields=["project", "source", "id"], name="document_source"),
+            models.Index(fields=["project", "id"], name="document_synthetic", condition=models.Q(synthetic=True)),
             GinIndex(fields=["tags"], name="document_tags"),
         ]
 
@@ -131,8 +142,8 @@ class Document(models.Model):
 class Page(models.Model):
     """One page of a document that has images. ``start`` and ``end``: where its text stands in the document's text.
 
-    ``lines`` is ``[[start, end, left, top, right, bottom], ...]``: offsets in the document's text (characters) and a box
-    in pixels of the page's image (``width`` by ``height``).
+    ``lines`` is ``[[start, end, left, top, right, bottom], ...]``: offsets in the document's text (characters) and a
+    box in pixels of the page's image (``width`` by ``height``).
     """
 
     document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="pages", db_index=False)
@@ -183,7 +194,7 @@ class DocumentScore(models.Model):
     updated_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        indexes = [models.Index(fields=["project", "score"], name="score_project")]
+        indexes = [models.Index(fields=["project", "score", "document"], name="score_project")]
 
     def __str__(self) -> str:
         return f"{self.score:.0%} on document {self.document_id}"

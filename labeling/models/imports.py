@@ -14,6 +14,7 @@ class ImportRun(BackgroundRun):
     """
 
     job_name = "labeling.jobs.run_import"
+    job_timeout = -1  # scans take hours; each page has a limit of its own
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="imports")
     file_name = models.CharField(max_length=200)
@@ -30,3 +31,19 @@ class ImportRun(BackgroundRun):
 
     def __str__(self) -> str:
         return f"import of {self.file_name}"
+
+
+class IndexRun(BackgroundRun):
+    """Makes what was imported searchable: fills DocumentSearch behind an import, in the order of ids.
+
+    It goes on where the last one stopped, so a new run is all that an interrupted one needs.
+    """
+
+    job_name = "labeling.jobs.run_indexing"
+    job_timeout = -1
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="index_runs")
+    indexed = models.PositiveIntegerField(default=0, help_text="documents that this run made searchable")
+
+    def __str__(self) -> str:
+        return "search index"

@@ -25,8 +25,16 @@ class ApiToken(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
+    # set by labeling.services.tokens.authenticate
+    role: str | None
+
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it opens nothing any longer: revoked, or out of date."""
+        return self.revoked_at is not None or (self.expires_at is not None and self.expires_at <= timezone.now())
 
 
 class Webhook(models.Model):
@@ -47,7 +55,7 @@ class Webhook(models.Model):
 
 
 class WebhookDelivery(models.Model):
-    """One message to a webhook, and how its delivery went. Tried again with growing pauses until ``attempts`` runs out."""
+    """One message to a webhook, and how its delivery went. Tried again with growing pauses, then given up."""
 
     class Status(models.TextChoices):
         """Where it stands."""

@@ -33,7 +33,7 @@ class Project(models.Model):
     overlap_people = models.PositiveSmallIntegerField(default=2, help_text="how many people label such a document")
     withheld_share = models.FloatField(default=0.05, help_text="share of pre-labels that are not shown, 0 to 1")
     confidence_floor = models.FloatField(
-        default=0.8, help_text="a pre-filled field below this is looked at by a person"
+        default=0.85, help_text="a pre-filled field below this is looked at by a person"
     )
     extra_tags = ArrayField(
         models.CharField(max_length=40), default=list, blank=True, help_text="failure tags of this project alone"
@@ -69,9 +69,8 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
     """Named reads of memberships."""
 
     def overview(self, user: Any) -> Self:
-        """A person's projects by name, each with ``documents``, ``labelled`` and ``versions`` counted."""
+        """A person's projects by name, each with ``versions`` of its datasets counted."""
         from labeling.models.datasets import DatasetVersion
-        from labeling.models.documents import Document
 
         def count(rows: models.QuerySet[Any]) -> Coalesce:
             total = rows.filter(project=models.OuterRef("project")).order_by().values("project")
@@ -80,11 +79,7 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         return (
             self.filter(user=user)
             .select_related("project")
-            .annotate(
-                documents=count(Document.objects.all()),
-                labelled=count(Document.objects.labelled()),
-                versions=count(DatasetVersion.objects.all()),
-            )
+            .annotate(versions=count(DatasetVersion.objects.all()))
             .order_by("project__name", "pk")
         )
 

@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.db import models
+from django.urls import reverse
 from django.utils import timezone
 
 from labeling.models.annotations import Annotation, AnnotationRevision
@@ -113,6 +114,7 @@ class BulkEdit(BackgroundRun):
         TRAIN = "train", "move out of the hold-out"
         REQUEUE = "requeue", "put back into the queue"
         OVERLAP = "overlap", "ask for several labels"
+        UNDO = "undo", "undo"
 
     job_name = "labeling.jobs.run_bulk_edit"
 
@@ -125,6 +127,10 @@ class BulkEdit(BackgroundRun):
 
     def __str__(self) -> str:
         return f"{self.get_action_display()} in bulk"
+
+    def get_absolute_url(self) -> str:
+        """The change's page."""
+        return reverse("bulk_edit", args=[self.project.slug, self.pk])
 
 
 class SchemaMigration(BackgroundRun):

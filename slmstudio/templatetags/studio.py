@@ -53,6 +53,17 @@ def duration(seconds: float | None) -> str:
 
 
 @register.filter
+def pace(per_second: float | None) -> str:
+    """A rate as "12.3/s", "4.2/min" or "1.5/h", in the largest unit of time that needs no zero in front."""
+    if per_second is None:
+        return "–"
+    for seconds, unit in ((1, "s"), (60, "min")):
+        if per_second * seconds >= 1:
+            return f"{per_second * seconds:.1f}/{unit}"
+    return f"{per_second * 3600:.1f}/h"
+
+
+@register.filter
 def milliseconds(value: float | None) -> str:
     """Milliseconds as "850 ms" or "1.25 s"."""
     if value is None:

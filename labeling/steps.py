@@ -1,0 +1,59 @@
+"""The next steps that the work between people brings: a mention, a label that was sent back, reviews that wait."""
+
+from typing import Any
+
+from django.urls import reverse
+
+from labeling.listing.finding import TooSlow, within
+from labeling.models import Document, DocumentState, Project
+from labeling.paging import Counted, count
+from labeling.services import adjudicating, commenting, reviewing
+from slmstudio.panels import Step, next_step
+
+MOST_COUNTED = 1_000
+MOST_MS = 8.0
+
+
+@next_step(5)
+def mention_step(project: Project, user: Any) -> Step | None:
+    """Somebody asks this person something."""
+    unread = commenting.unread(project=project, user=user)
+    if not unread:
+        return None
+    words = "a comment" if unread == 1 else f"{unread:,} comments"
+    return Step(
+        f"You are mentioned in {words} that you have not read.", "Read", reverse("mentions", args=[project.slug])
+    )
+
+
+@next_step(6)
+def sent_back_step(project: Project, user: Any) -> Step | None:
+    """A reviewer sent a label of this person back."""
+    back = Document.objects.filter(project=project, assigned_to=user, state=DocumentState.REJECTED)
+    found = count(back, MOST_COUNTED)
+    if not found.number:
+        return None
+    words = "1 label of yours was" if found.number == 1 else f"{found.number:,} labels of yours were"
+    return Step(f"{words} sent back with a reason.", "Correct", reverse("label", args=[project.slug]))
+
+
+@next_step(8)
+def review_step(project: Project, user: Any) -> Step | None:
+    """What waits for a reviewer."""
+    if "review" not in project.can:
+        return None
+    try:
+        with within(MOST_MS):
+            labels = count(reviewing.waiting(project), MOST_COUNTED)
+    except TooSlow:  # a project without reviews, with very many of an earlier time: the page of reviews tells
+        labels = Counted(0, more=False)
+    if labels.number:
+        more = "More than " if labels.more else ""
+        words = "1 label waits" if labels.number == 1 else f"{more}{labels.number:,} labels wait"
+        return Step(f"{words} for a review.", "Review", reverse("review", args=[project.slug]))
+    disputes = count(adjudicating.disputed(project), MOST_COUNTED)
+    if disputes.number:
+        words = "1 document is" if disputes.number == 1 else f"{disputes.number:,} documents are"
+        url = f"{reverse('review', args=[project.slug])}?show=disputed"
+        return Step(f"{words} labelled differently by several people.", "Adjudicate", url)
+    return None

@@ -1,0 +1,164 @@
+"""Calls to addresses that people typed in: webhooks, endpoints of models. Never to where only this machine gets.
+
+An address is checked when it is saved and again when a connection is made, against what its name resolves to at that
+moment. Redirects are not followed. ``OUTBOUND_ALLOW`` names hosts and networks that are allowed although they are
+internal. A time-out is one of each read; ``deadline`` bounds a call as a whole, against servers that trickle for ever.
+"""
+
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpcore
+import httpx
+from django.conf import settings
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Refused(ValueError):
+    """An address that is not called; the message is a sentence."""
+
+
+def check(url: str) -> None:
+    """Raises Refused where an address is none, not http(s), unknown, or internal and not allowed."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise Refused("This is not an address.") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Refused("An address begins with https:// or http:// and names a host.")
+    if parts.username is not None or parts.password is not None:
+        raise Refused("An address with a user name or password in it is not taken.")
+    _addresses(parts.hostname, port or (443 if parts.scheme == "https" else 80))
+
+
+def client(*, timeout: float = 10, **more: Any) -> httpx.Client:
+    """An HTTP client that connects to allowed addresses only, follows no redirect and asks no proxy."""
+    transport = httpx.HTTPTransport(retries=0)
+    transport._pool._network_backend = _Guarded()
+    return httpx.Client(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False, **more)
+
+
+def is_internal(host: str) -> bool:
+    """Whether a host is one that OUTBOUND_ALLOW lets through although it is internal. Raises Refused for others."""
+    for address in _addresses(host, 443):
+        found = ipaddress.ip_address(address.partition("%")[0])
+        if (getattr(found, "ipv4_mapped", None) or found).is_global:
+            return False
+    return True
+
+
+_due = threading.local()
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Whatever a ``client`` does in this thread inside the block ends after so many seconds, as a time-out of httpx."""
+    before = getattr(_due, "at", None)
+    _due.at = time.monotonic() + seconds
+    try:
+        yield
+    finally:
+        _due.at = before
+
+
+def _left(timeout: float | None, error: type[Exception]) -> float | None:
+    """The time-out of one step, with what is left to the deadline. Raises ``error`` where nothing is."""
+    at = getattr(_due, "at", None)
+    if at is None:
+        return timeout
+    left = float(at - time.monotonic())
+    if left <= 0:
+        raise error("the deadline has passed")
+    return left if timeout is None else min(timeout, left)
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    """What a host resolves to, every one of them allowed."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise Refused(f"The host {host[:100]} is not known.") from error
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    for address in addresses:
+        if not _allowed(host, ipaddress.ip_address(address.partition("%")[0])):
+            raise Refused(
+                f"The host {host[:100]} is an internal address ({address}); an administrator can allow it with "
+                "OUTBOUND_ALLOW."
+            )
+    return addresses
+
+
+def _allowed(host: str, address: _Address) -> bool:
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = mapped or address
+    return (address.is_global and not address.is_multicast) or any(
+        host.casefold() == entry.casefold() or _within(address, entry) for entry in settings.OUTBOUND_ALLOW
+    )
+
+
+def _within(address: _Address, entry: str) -> bool:
+    try:
+        return address in ipaddress.ip_network(entry, strict=False)
+    except (ValueError, TypeError):
+        return False
+
+
+class _Guarded(httpcore.NetworkBackend):
+    """Connects to an address that was looked at, not to a name that may resolve to another one a moment later."""
+
+    def __init__(self) -> None:
+        self._real = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        *others, last = _addresses(host, port)
+        for address in others:
+            try:
+                return self._connect(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue
+        return self._connect(last, port, timeout, local_address, socket_options)
+
+    def _connect(self, address: str, port: int, timeout: float | None, *more: Any) -> httpcore.NetworkStream:
+        left = _left(timeout, httpcore.ConnectTimeout)
+        return _Bounded(self._real.connect_tcp(address, port, left, *more))
+
+
+class _Bounded(httpcore.NetworkStream):
+    """A connection whose every step knows the deadline of the thread that takes it."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, _left(timeout, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        left = _left(timeout, httpcore.ConnectTimeout)
+        return _Bounded(self._stream.start_tls(ssl_context, server_hostname, left))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

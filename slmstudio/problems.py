@@ -1,0 +1,35 @@
+"""Problem objects (RFC 9457): how the REST interface says that something is wrong."""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpResponse
+
+from slmstudio.contract.jsontext import dumps
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def problem(
+    status: int,
+    detail: str,
+    errors: Iterable[Mapping[str, Any]] = (),
+    more: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> HttpResponse:
+    """An answer that says what is wrong in a sentence; ``errors`` names the rows or fields."""
+    # A sentence may quote what was sent: half of a surrogate pair cannot be answered, and NUL would not be read.
+    detail = detail.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+    content: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **(more or {}),
+    }
+    listed = [dict(error) for error in errors]
+    if listed:
+        content["errors"] = listed
+    body = dumps(content).encode(errors="replace")
+    return HttpResponse(body, status=status, content_type=MEDIA_TYPE, headers=dict(headers or {}))

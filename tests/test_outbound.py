@@ -1,0 +1,121 @@
+"""Calls to addresses that people typed in: internal ones refused, whatever their name says, and none without an end."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from slmstudio import outbound
+from slmstudio.outbound import Refused
+
+real = socket.getaddrinfo
+
+
+@pytest.fixture
+def server() -> Iterator[int]:
+    """Answers 204 to every connection; the port."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.settimeout(0.1)
+    done = threading.Event()
+
+    def serve() -> None:
+        while not done.is_set():
+            try:
+                connection, _ = listening.accept()
+            except TimeoutError:
+                continue
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield listening.getsockname()[1]
+    done.set()
+    thread.join(2)
+    listening.close()
+
+
+def resolves(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Every name of example stands for these addresses."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
+
+    def resolve(host: str, *arguments: Any, **more: Any) -> Any:
+        return found if host.endswith(".example") else real(host, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1/", "http://localhost/", "http://10.1.2.3/", "http://169.254.169.254/", "http://0.0.0.0/",
+     "http://[::1]/", "http://[fe80::1]/", "http://[::ffff:10.0.0.1]/", "http://2130706433/", "http://224.0.0.1/"],
+)  # fmt: skip
+def test_internal_addresses_are_refused(url: str) -> None:
+    with pytest.raises(Refused, match=r"internal address|not known"):
+        outbound.check(url)
+
+
+@pytest.mark.parametrize("url", ["", "x", "ftp://a/", "http://", "http://a:b@93.184.215.14/", "http://[", "//a/"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(Refused):
+        outbound.check(url)
+
+
+@pytest.mark.parametrize("allowed", ["127.0.0.1", "127.0.0.0/8", "inside.example"])
+def test_an_administrator_can_allow_one(settings: Any, monkeypatch: pytest.MonkeyPatch, allowed: str) -> None:
+    settings.OUTBOUND_ALLOW = ["nonsense/99", allowed]
+    resolves(monkeypatch, "127.0.0.1")
+    outbound.check("http://inside.example/")
+    assert outbound.is_internal("inside.example")
+
+
+def test_a_host_outside_is_not_internal(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolves(monkeypatch, "93.184.215.14")
+    assert not outbound.is_internal("outside.example")
+
+
+def test_one_internal_address_among_others_is_enough_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolves(monkeypatch, "93.184.215.14", "127.0.0.1")
+    with pytest.raises(Refused, match=r"internal address \(127\.0\.0\.1\)"):
+        outbound.check("http://both.example/")
+
+
+def test_a_name_that_means_another_address_when_it_is_called_is_refused(
+    monkeypatch: pytest.MonkeyPatch, server: int
+) -> None:
+    resolves(monkeypatch, "93.184.215.14")
+    outbound.check("http://changing.example/")
+    resolves(monkeypatch, "127.0.0.1")
+    with outbound.client() as client, pytest.raises(Refused, match="internal address"):
+        client.get(f"http://changing.example:{server}/")
+
+
+def test_the_next_address_of_a_host_is_tried_where_one_does_not_answer(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, server: int
+) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.0/8"]
+    resolves(monkeypatch, "127.0.0.9", "127.0.0.1")
+    with outbound.client() as client:
+        assert client.get(f"http://two.example:{server}/").status_code == 204
+    resolves(monkeypatch, "127.0.0.9", "127.0.0.8")
+    with outbound.client() as client, pytest.raises(httpx.ConnectError):
+        client.get(f"http://two.example:{server}/")
+
+
+def test_a_deadline_bounds_a_call_and_ends_with_its_block(settings: Any) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        started = time.monotonic()
+        with outbound.client(timeout=20) as client:
+            with outbound.deadline(0.4), pytest.raises(httpx.TimeoutException):
+                client.get(address)
+            assert time.monotonic() - started < 5
+            with outbound.deadline(0), pytest.raises(httpx.TimeoutException):
+                client.get(address)
+    assert outbound._left(7.0, RuntimeError) == 7.0
