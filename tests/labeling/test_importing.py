@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
@@ -23,7 +24,7 @@ from labeling.models import (
     Origin,
 )
 from labeling.rows import ParsedRow
-from labeling.services import importing
+from labeling.services import importing, inserting
 from labeling.services.importing import ImportResult, Refused, import_rows, start_import
 from slmstudio import artifacts
 from slmstudio.runs import Status
@@ -37,9 +38,9 @@ def desk() -> Desk:
     return make_desk()
 
 
-def start(desk: Desk, data: bytes, **more: bool) -> ImportRun:
+def start(desk: Desk, data: bytes, **more: Any) -> ImportRun:
     return start_import(
-        project=desk.project, user=desk.people["engineer"], upload=ContentFile(data, name="rows.jsonl"), **more
+        project=desk.project, user=desk.people["engineer"], file=ContentFile(data, name="rows.jsonl"), **more
     )
 
 
@@ -103,7 +104,7 @@ def test_queries_do_not_grow_with_the_rows_of_a_batch(desk: Desk) -> None:
             bring_in(desk.project, rows)
         return len(captured)
 
-    assert queries(0, 10) == queries(1000, importing.BATCH)
+    assert queries(0, 10) == queries(1000, inserting.BATCH)
 
 
 def test_memory_does_not_grow_with_the_rows(desk: Desk) -> None:
@@ -118,8 +119,8 @@ def test_memory_does_not_grow_with_the_rows(desk: Desk) -> None:
         tracemalloc.stop()
         return highest
 
-    small = peak(importing.BATCH)
-    assert peak(6 * importing.BATCH) < 1.5 * small
+    small = peak(inserting.BATCH)
+    assert peak(6 * inserting.BATCH) < 1.5 * small
 
 
 def test_long_rows_make_small_batches(desk: Desk) -> None:
@@ -135,7 +136,7 @@ def test_long_rows_make_small_batches(desk: Desk) -> None:
 
 
 def test_stopping_keeps_what_is_in(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "BATCH", 5)
+    monkeypatch.setattr(inserting, "BATCH", 5)
     result = bring_in(desk.project, [invoice(number) for number in range(20)], progress=lambda so_far: so_far.rows < 10)
     assert (result.stopped, result.imported) == (True, 10)
     assert Document.objects.count() == 10
@@ -211,3 +212,85 @@ def test_real_receipts(shared: Path) -> None:
         result = import_rows(project=receipts.project, rows=importing.parse_jsonl(file), source=path.name)
     assert result.rows == len(path.read_text().splitlines())
     assert result.with_gold > 600
+
+
+def test_an_import_that_was_interrupted_goes_on_with_the_same_counts(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after kill -9: the run stands as running with what its last batch noted, and is queued once more."""
+    monkeypatch.setattr(inserting, "BATCH", 10)
+    bring_in(desk.project, [invoice(0), invoice(45)])
+    run = start(desk, jsonl([*(invoice(number) for number in range(50)), "oops"]))
+    write, calls = inserting.write, []
+
+    def killed(*args: Any, **more: Any) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise SystemExit
+        write(*args, **more)
+
+    monkeypatch.setattr(importing, "write", killed)
+    with pytest.raises(SystemExit):
+        run_import(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.imported, run.duplicates) == (Status.RUNNING, 19, 1)
+    assert Document.objects.count() == 21
+
+    monkeypatch.setattr(importing, "write", write)
+    ImportRun.objects.filter(pk=run.pk).update(status=Status.QUEUED, heartbeat_at=None, progress_done=0)
+    run_import(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.imported, run.duplicates, run.rejected) == (Status.DONE, 48, 2, 1)
+    assert Document.objects.count() == 50
+
+
+def test_a_running_import_stops_when_it_is_cancelled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inserting, "BATCH", 10)
+    run = start(desk, jsonl([invoice(number) for number in range(50)]))
+    write = inserting.write
+
+    def cancelling(*args: Any, **more: Any) -> None:
+        ImportRun.objects.filter(pk=run.pk).update(cancel_requested=True)
+        write(*args, **more)
+
+    monkeypatch.setattr(importing, "write", cancelling)
+    run_import(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.imported, Document.objects.count()) == (Status.CANCELLED, 10, 10)
+
+
+def test_a_reader_that_breaks_keeps_what_is_in_and_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inserting, "BATCH", 10)
+
+    def broken(stream: Any) -> Iterator[ParsedRow]:
+        yield from (ParsedRow(number + 1, invoice(number)) for number in range(10))
+        yield ParsedRow(11, error="bad row", raw="bad")
+        yield from (ParsedRow(number + 1, invoice(number)) for number in range(11, 20))
+        raise OSError("the disk went away")
+
+    monkeypatch.setattr("labeling.reading.opening.parse_jsonl", broken)
+    run = start(desk, b"{}\n")
+    run_import(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.imported, run.rejected) == (Status.FAILED, 19, 1)
+    assert "the disk went away" in run.error
+    with artifacts.store().open(run.rejects_key) as file:
+        assert b"bad row" in file.read()
+    assert desk.project.index_runs.count() == 1
+
+
+def test_progress_is_estimated_by_how_much_of_the_file_is_read(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inserting, "BATCH", 1_000)
+    seen: list[tuple[int, int]] = []
+    write = inserting.write
+
+    def noting(*args: Any, **more: Any) -> None:
+        write(*args, **more)
+        run.refresh_from_db()
+        seen.append((run.progress_done, run.progress_total))
+
+    monkeypatch.setattr(importing, "write", noting)
+    run = start(desk, jsonl([{"id": str(n), "text": f"{n} " + "x" * 2_000} for n in range(6_000)]))
+    run_import(run.pk)
+    assert [done for done, _ in seen] == [1_000, 2_000, 3_000, 4_000, 5_000, 6_000]
+    assert all(5_000 <= total <= 9_000 for _, total in seen[1:]), seen

@@ -36,7 +36,7 @@ def test_two_imports_of_the_same_rows_at_once_bring_each_in_once() -> None:
 def test_a_worker_does_the_import(workers: Any, wait_for: Callable[..., None]) -> None:
     desk = make_desk()
     upload = ContentFile(jsonl([invoice(1), "oops"]), name="rows.jsonl")
-    run = start_import(project=desk.project, user=desk.people["engineer"], upload=upload)
+    run = start_import(project=desk.project, user=desk.people["engineer"], file=upload)
     wait_for(lambda: not ImportRun.objects.get(pk=run.pk).is_live, message=workers.text)
     run.refresh_from_db()
     assert (run.status, run.imported, run.rejected) == (Status.DONE, 1, 1)

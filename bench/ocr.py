@@ -1,0 +1,67 @@
+"""How much of the gold is still found in what OCR reads off scans: ``python bench/ocr.py [FOLDER]``.
+
+FOLDER holds images and ``gold.json`` (file name -> fields of the receipt template); by default the receipts in
+``../shared/data/sroie/images``. Each image goes through the reader that imports use. Per field: found exactly as it is
+written (white space aside), and found by ``slmstudio.contract.evidence``, which knows dates, numbers, spacing and what
+OCR confuses.
+"""
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from labeling.reading import Context  # noqa: E402
+from labeling.reading.scans import Scanner  # noqa: E402
+from labeling.templates_catalogue import template  # noqa: E402
+from slmstudio.contract import evidence  # noqa: E402
+from slmstudio.contract.schema import compile_schema  # noqa: E402
+
+
+def main() -> None:
+    """Reads every image, prints a line for each and a table for all."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared/data/sroie/images"
+    golds = json.loads((folder / "gold.json").read_text(encoding="utf-8"))
+    compiled = compile_schema(template("receipt").schema)
+    found: dict[str, list[tuple[bool, bool]]] = {}
+    seconds = []
+    with tempfile.TemporaryDirectory() as work, Scanner(Context(compiled, Path(work))) as scanner:
+        for name, gold in sorted(golds.items()):
+            start = time.perf_counter()
+            row = scanner.row(1, folder / name, "image", name)
+            seconds.append(time.perf_counter() - start)
+            text = "" if row.error else row.data["text"]
+            plain, missing = " ".join(text.split()), []
+            for field in compiled.fields:
+                value = gold.get(field.pattern)
+                if value in (None, ""):
+                    continue
+                exact, meant = " ".join(str(value).split()) in plain, evidence.present(value, field, text)
+                found.setdefault(field.pattern, []).append((exact, meant))
+                if not meant:
+                    missing.append(f"{field.pattern} {value!r}")
+            said = row.error or f"{len(text)} characters, {len(row.pages[0].lines)} boxes"
+            print(f"{name}: {seconds[-1]:.1f} s, {said}{'; not found: ' + '; '.join(missing) if missing else ''}")
+    print(f"\n{'field':<12}{'n':>4}{'exactly':>12}{'normalised':>14}")
+    every = [pair for pairs in found.values() for pair in pairs]
+    for field_name, pairs in [*found.items(), ("all", every)]:
+        whole, alike = sum(one for one, _ in pairs), sum(one for _, one in pairs)
+        print(f"{field_name:<12}{len(pairs):>4}{_share(whole, len(pairs)):>12}{_share(alike, len(pairs)):>14}")
+    rest = sorted(seconds[1:] or seconds)
+    print(f"\nseconds per image: median {rest[len(rest) // 2]:.1f}, most {max(rest):.1f}; the first {seconds[0]:.1f}")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = (used.ru_utime + used.ru_stime) / len(golds)
+    print(f"(the first one loads the models); CPU seconds per image: {cpu:.1f}; peak {used.ru_maxrss // 1024} MB")
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} ({100 * part / whole:.0f} %)"
+
+
+if __name__ == "__main__":
+    main()

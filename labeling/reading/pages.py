@@ -1,0 +1,174 @@
+"""Pages: boxes with text become text in reading order, and every box knows where it stands in that text."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+#: stands between boxes of one line, so that columns can be told from words
+COLUMN = "  "
+PAGE_BREAK = "\n\n"
+MAX_PAGES = 500
+MAX_SIDE = 100_000
+MAX_BOXES = 20_000
+#: share of the lower of two boxes that must lie beside the other to be on its line
+_BESIDE = 0.5
+_OVERLAP = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of one line and its box in pixels of the page's image."""
+
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def height(self) -> float:
+        """Of the box."""
+        return self.bottom - self.top
+
+    @property
+    def middle(self) -> float:
+        """Half-way down the box."""
+        return (self.top + self.bottom) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPage:
+    """One page: ``start`` and ``end`` in the document's text, ``lines`` as ``labeling.models.Page`` keeps them.
+
+    ``image`` is a file with its picture, None where there are boxes alone.
+    """
+
+    number: int
+    width: int
+    height: int
+    start: int
+    end: int
+    lines: list[list[int]] = field(default_factory=list)
+    image: Path | None = None
+
+
+@dataclass(slots=True)
+class _Line:
+    """Boxes beside each other, while they are collected."""
+
+    segments: list[Segment]
+
+    def takes(self, segment: Segment) -> bool:
+        """Whether a box stands beside the nearest box of this line, and above or below none of them."""
+        for other in self.segments:
+            shared = min(other.right, segment.right) - max(other.left, segment.left)
+            if shared > _OVERLAP * min(other.right - other.left, segment.right - segment.left):
+                return False
+        near = min(self.segments, key=lambda other: max(segment.left - other.right, other.left - segment.right))
+        shared = min(near.bottom, segment.bottom) - max(near.top, segment.top)
+        return shared >= _BESIDE * min(near.height, segment.height)
+
+    @property
+    def middle(self) -> float:
+        return sum(segment.middle for segment in self.segments) / len(self.segments)
+
+
+def in_reading_order(segments: Iterable[Segment]) -> list[list[Segment]]:
+    """Lines from top to bottom, each with its boxes from left to right; boxes that stand beside each other are one
+    line, also where the page is a little askew.
+    """
+    lines: list[_Line] = []
+    for segment in sorted(segments, key=lambda each: each.middle):
+        # Only the last few lines can still be beside it.
+        line = next((line for line in reversed(lines[-12:]) if line.takes(segment)), None)
+        if line is None:
+            lines.append(_Line([segment]))
+        else:
+            line.segments.append(segment)
+    lines.sort(key=lambda line: line.middle)
+    return [sorted(line.segments, key=lambda each: each.left) for line in lines]
+
+
+def text_of(segments: Iterable[Segment]) -> tuple[str, list[list[int]]]:
+    """The text of a page, and for every box ``[start, end, left, top, right, bottom]`` in it."""
+    parts: list[str] = []
+    lines: list[list[int]] = []
+    length = 0
+    for line in in_reading_order(segments):
+        if parts:
+            parts.append("\n")
+            length += 1
+        for number, segment in enumerate(line):
+            if number:
+                parts.append(COLUMN)
+                length += len(COLUMN)
+            end = length + len(segment.text)
+            box = (segment.left, segment.top, segment.right, segment.bottom)
+            lines.append([length, end, *(max(0, round(side)) for side in box)])
+            parts.append(segment.text)
+            length = end
+    return "".join(parts), lines
+
+
+def put_together(pages: Iterable[tuple[str, ReadPage]]) -> tuple[str, tuple[ReadPage, ...]]:
+    """The text of a document of several pages, and its pages with their places in it.
+
+    Takes (text of the page, page with offsets in that text).
+    """
+    text = ""
+    placed = []
+    for own, page in pages:
+        shift = len(text) + (len(PAGE_BREAK) if text and own else 0)
+        text = f"{text}{PAGE_BREAK}{own}" if text and own else text + own
+        lines = [[start + shift, end + shift, *box] for start, end, *box in page.lines]
+        placed.append(replace(page, start=shift, end=shift + len(own), lines=lines))
+    return text, tuple(placed)
+
+
+def pages_of(value: Any, text: str) -> tuple[ReadPage, ...]:
+    """The pages that a row brings along: ``{"width", "height", "lines": [{"text", "bbox"}]}``, or a list of these.
+
+    Lines are looked for in the text one after the other; those that are not found are left out. Empty where the value
+    is something else: then it is not about pages.
+    """
+    given = value if isinstance(value, list) else [value]
+    if not 0 < len(given) <= MAX_PAGES or not all(_is_page(page) for page in given):
+        return ()
+    pages = []
+    cursor = 0
+    for number, page in enumerate(given, 1):
+        start = cursor
+        lines = []
+        for line in page["lines"][:MAX_BOXES]:
+            found = text.find(line["text"], cursor) if line["text"].strip() else -1
+            if found < 0:
+                continue
+            cursor = found + len(line["text"])
+            lines.append([found, cursor, *(round(side) for side in line["bbox"])])
+        last = number == len(given)
+        end = len(text) if last else cursor
+        pages.append(ReadPage(number, round(page["width"]), round(page["height"]), start, end, lines))
+    return tuple(pages)
+
+
+def _is_page(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(_is_length(value.get(side)) and value[side] > 0 for side in ("width", "height"))
+        and isinstance(value.get("lines"), list)
+        and all(_is_line(line) for line in value["lines"])
+    )
+
+
+def _is_line(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+        return False
+    box = value.get("bbox")
+    return isinstance(box, list) and len(box) == 4 and all(_is_length(side) for side in box)
+
+
+def _is_length(value: Any) -> bool:
+    from decimal import Decimal
+
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool) and 0 <= value <= MAX_SIDE

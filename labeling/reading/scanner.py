@@ -1,0 +1,252 @@
+"""The child process that opens PDFs and images: renders pages, reads the text layer, or reads scans by OCR.
+
+``python -m labeling.reading.scanner`` takes one request a line on standard input, ``{"path", "kind", "out", "ocr"}``,
+and answers in lines: one per page, then ``{"end": true}``, or ``{"error": sentence}``. It has a limit on memory and
+belongs to its parent, so that a hostile file costs only itself.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from labeling.reading.pages import MAX_BOXES, MAX_PAGES, Segment, text_of
+
+MEMORY_BYTES: Final = 4 * 1024**3
+MAX_PIXELS: Final = 80_000_000
+#: the longer side of a page's image, in pixels, and the resolution that a small page is drawn at
+LONGEST: Final = 2_200
+DOTS_PER_INCH: Final = 170
+QUALITY: Final = 80
+#: letters below which a page of a PDF with a picture is taken for a scan
+_FEWEST_LETTERS: Final = 8
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class RefusedError(ValueError):
+    """Why a file is not read, as a sentence without its name."""
+
+
+def pages(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The pages of a file: number, width and height of the image in pixels, text, line boxes, the image's path.
+
+    Raises:
+        RefusedError: it cannot be read.
+    """
+    path, out = Path(request["path"]), Path(request["out"])
+    ocr = str(request.get("ocr", "auto"))
+    yield from _pdf(path, out, ocr) if request["kind"] == "pdf" else _images(path, out, ocr)
+
+
+# -- PDF ---------------------------------------------------------------------------------------------------------------
+
+
+def _pdf(path: Path, out: Path, ocr: str) -> Iterator[dict[str, Any]]:
+    import pypdfium2 as pdfium
+
+    try:
+        document = pdfium.PdfDocument(path)
+    except pdfium.PdfiumError as error:
+        said = str(error).lower()
+        if "password" in said or "security" in said:
+            raise RefusedError("the PDF is protected with a password; save it without one") from None
+        raise RefusedError("not a PDF that can be opened: it is damaged, cut off, or something else") from None
+    with contextlib.closing(document):
+        count = len(document)
+        if count > MAX_PAGES:
+            raise RefusedError(f"the PDF has {count:,} pages; at most {MAX_PAGES} are read")
+        for number in range(count):
+            try:
+                page = document[number]
+            except pdfium.PdfiumError:
+                raise RefusedError(f"page {number + 1} of the PDF is damaged") from None
+            with contextlib.closing(page):
+                yield _pdf_page(page, number + 1, out, ocr)
+
+
+def _pdf_page(page: Any, number: int, out: Path, ocr: str) -> dict[str, Any]:
+    width, height = (max(1.0, side) for side in page.get_size())
+    scale = min(DOTS_PER_INCH / 72, LONGEST / max(width, height))
+    bitmap = page.render(scale=scale)
+    image = bitmap.to_pil().convert("RGB")
+    segments: list[Segment] = []
+    if ocr != "always":
+        segments = list(_layer(page, bitmap.get_posconv(page)))
+    letters = sum(len("".join(segment.text.split())) for segment in segments)
+    if ocr == "always" or (ocr == "auto" and _is_scan(page, letters)):
+        segments = list(_read(image)) or segments
+    return _page(number, image, segments, out)
+
+
+def _is_scan(page: Any, letters: int) -> bool:
+    """Whether a page says more than its text layer does: a picture with next to no text, or drawn letters alone."""
+    import pypdfium2.raw as raw
+
+    if letters >= _FEWEST_LETTERS:
+        return False
+    wanted = None if not letters else [raw.FPDF_PAGEOBJ_IMAGE]
+    return next(iter(page.get_objects(filter=wanted, max_depth=3)), None) is not None
+
+
+def _layer(page: Any, places: Any) -> Iterator[Segment]:
+    """The stretches of the text layer, those that touch each other joined."""
+    textpage = page.get_textpage()
+    with contextlib.closing(textpage):
+        held: Segment | None = None
+        for index in range(min(textpage.count_rects(), MAX_BOXES)):
+            box = textpage.get_rect(index)
+            text = _clean(textpage.get_text_bounded(*box))
+            if not text:
+                continue
+            (x0, y0), (x1, y1) = places.to_bitmap(box[0], box[3]), places.to_bitmap(box[2], box[1])
+            segment = Segment(text, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+            joined = _joined(held, segment) if held is not None else None
+            if held is not None and joined is None:
+                yield held
+            held = joined or segment
+        if held is not None:
+            yield held
+
+
+def _joined(one: Segment, other: Segment) -> Segment | None:
+    """Both as one stretch, where the second goes on right behind the first (fonts and kerning part words)."""
+    height = max(one.height, other.height, 1)
+    gap = other.left - one.right
+    if abs(one.middle - other.middle) > 0.4 * height or not -0.5 * height < gap < 0.8 * height:
+        return None
+    space = " " if gap > 0.15 * height else ""
+    text = f"{one.text}{space}{other.text}"
+    return Segment(
+        text, min(one.left, other.left), min(one.top, other.top), max(one.right, other.right),
+        max(one.bottom, other.bottom),
+    )  # fmt: skip
+
+
+def _clean(text: str) -> str:
+    """One line without what cannot be kept: NUL, halves of pairs, the marks pdfium puts for what has no letter."""
+    kept = "".join(" " if c.isspace() else c for c in text if c >= " " or c.isspace())
+    kept = kept.replace("\ufffe", "-").replace("\uffff", "")
+    return " ".join(kept.encode("utf-8", "ignore").decode().split())
+
+
+# -- images ------------------------------------------------------------------------------------------------------------
+
+
+def _images(path: Path, out: Path, ocr: str) -> Iterator[dict[str, Any]]:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    Image.MAX_IMAGE_PIXELS = None  # looked at below, with a sentence of our own
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
+            frames = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+            if frames > MAX_PAGES:
+                raise RefusedError(f"the image has {frames:,} pages; at most {MAX_PAGES} are read")
+            for number in range(frames):
+                image.seek(number)
+                if image.width * image.height > MAX_PIXELS:
+                    size = f"{image.width:,} x {image.height:,} pixels"
+                    raise RefusedError(
+                        f"the image is {size}; at most {MAX_PIXELS // 1_000_000} million pixels are read"
+                    )
+                drawn = ImageOps.exif_transpose(image)
+                drawn.thumbnail((LONGEST, LONGEST))
+                drawn = _on_white(drawn)
+                yield _page(number + 1, drawn, list(_read(drawn)) if ocr != "never" else [], out)
+    except UnidentifiedImageError:
+        raise RefusedError("not a PNG, JPEG or TIFF image that can be opened") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, RefusedError):
+            raise
+        raise RefusedError(f"the image is damaged or cut off ({str(error)[:80]})") from None
+
+
+def _on_white(image: Any) -> Any:
+    from PIL import Image
+
+    if image.mode in ("I;16", "I;16B", "I", "F"):
+        image = image.point(lambda value: value / 256).convert("L")
+    if "A" not in image.getbands() and image.info.get("transparency") is None:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+@cache
+def _engine() -> Any:
+    from rapidocr import RapidOCR
+
+    threads = min(4, os.cpu_count() or 1)
+    return RapidOCR(params={"Global.log_level": "error", "EngineConfig.onnxruntime.intra_op_num_threads": threads})
+
+
+def _read(image: Any) -> Iterator[Segment]:
+    """The lines of a scan by OCR; the models lie in the wheel."""
+    found = _engine()(image)
+    if found is None or found.boxes is None or found.txts is None:
+        return
+    for corners, text in zip(found.boxes, found.txts, strict=False):
+        said = _clean(str(text))
+        if said:
+            across, down = [float(x) for x, _ in corners], [float(y) for _, y in corners]
+            yield Segment(said, min(across), min(down), max(across), max(down))
+
+
+def _page(number: int, image: Any, segments: list[Segment], out: Path) -> dict[str, Any]:
+    text, lines = text_of(segments[:MAX_BOXES])
+    target = out / f"{number}.webp"
+    image.save(target, "WEBP", quality=QUALITY, method=2)
+    return {
+        "number": number,
+        "width": image.width,
+        "height": image.height,
+        "text": text,
+        "lines": lines,
+        "image": str(target),
+    }
+
+
+# -- the process -------------------------------------------------------------------------------------------------------
+
+
+def _tie_to_parent() -> None:
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    """Answers requests until standard input ends."""
+    _tie_to_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints goes to standard error
+
+    def answer(line: dict[str, Any]) -> None:
+        answers.write(json.dumps(line) + "\n")
+        answers.flush()
+
+    for line in sys.stdin:
+        try:
+            for page in pages(json.loads(line)):
+                answer({"page": page})
+            answer({"end": True})
+        except RefusedError as refused:
+            answer({"error": str(refused)})
+        except MemoryError:
+            answer({"error": "reading it takes too much memory"})
+        except Exception as error:
+            answer({"error": f"it cannot be read ({type(error).__name__}: {str(error)[:120]})"})
+
+
+if __name__ == "__main__":
+    main()

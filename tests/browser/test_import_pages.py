@@ -1,0 +1,159 @@
+"""Importing in a browser: files chosen or dropped, a folder's places, columns that answer at once, both themes."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from tests.labeling.import_files import packed, pdf, stored
+
+AXE = "node_modules/axe-core/axe.min.js"
+#: a folder for pictures of the pages, for people to look at
+PICTURES = os.environ.get("PICTURES", "")
+TABLE = "text,category\nmy card is lost,billing\nI want to buy,sales\nwhat is this,unknown\n"
+
+
+@pytest.fixture
+def engineer(transactional_db: None, new_page: Callable[[], Page], live_server: LiveServer) -> Page:
+    """A page of an engineer of the project ``desk``, which routes tickets."""
+    from tests.labeling.desk import make_desk
+
+    client = Client()
+    client.force_login(make_desk(template="ticket-routing").people["engineer"])
+    page = new_page()
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+    page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+    page.set_viewport_size({"width": 1280, "height": 860})
+    page.goto("/p/desk/documents/import/")
+    return page
+
+
+def looked_at(page: Page, name: str) -> None:
+    """No axe finding in either theme, nothing wider than the window; with PICTURES set, pictures of both."""
+    axe = (settings.BASE_DIR / AXE).read_text()
+    for theme in ("light", "dark"):
+        page.evaluate("theme => { document.documentElement.dataset.bsTheme = theme }", theme)
+        if PICTURES:
+            page.screenshot(path=Path(PICTURES) / f"{name}-{theme}.png", full_page=True)
+        found: Any = page.evaluate(
+            axe + "; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
+        )
+        assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in found["violations"]] == [], theme
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.evaluate("document.documentElement.dataset.bsTheme = 'light'")
+
+
+def run_all() -> None:
+    """What a worker would do."""
+    from labeling.jobs import run_import, run_indexing
+    from labeling.models import ImportRun, IndexRun
+
+    for run in ImportRun.objects.live():
+        run_import(run.pk)
+    for index in IndexRun.objects.live():
+        run_indexing(index.pk)
+
+
+def test_a_table_is_mapped_and_imported(engineer: Page, tmp_path: Path, watch: Any) -> None:
+    # A second choice before the answer to the first one takes its place; htmx logs that.
+    watch.allow("htmx:afterRequest")
+    watch.allow("htmx:sendAbort")
+    page = engineer
+    looked_at(page, "import")
+    page.set_input_files("input[name=file]", stored(tmp_path, "train.csv", TABLE))
+    expect(page.locator("[data-chosen]")).to_have_text("train.csv, 79 bytes")
+    page.get_by_role("button", name="Import", exact=True).click()
+
+    expect(page.get_by_text("2 of the first 3 rows fit.")).to_be_visible()
+    expect(page.get_by_label("What the column category is")).to_have_value("gold:queue")
+    looked_at(page, "columns")
+    page.get_by_label("What the column category is").focus()
+    page.get_by_label("What the column category is").select_option("beside")
+    expect(page.locator(".alert-success")).to_contain_text("The first 3 rows fit.")
+    expect(page.get_by_label("What the column category is")).to_be_focused()
+    page.reload()
+    expect(page.get_by_label("What the column category is")).to_have_value("beside")
+    page.get_by_label("What the column text is").select_option("beside")
+    expect(page.get_by_role("alert")).to_have_text("Say which column is the document's text.")
+    expect(page.get_by_role("button", name="Import", exact=True)).to_be_disabled()
+    page.get_by_label("What the column text is").select_option("text")
+    page.get_by_label("What the column category is").select_option("gold:queue")
+    expect(page.get_by_text("2 of the first 3 rows fit.")).to_be_visible()
+    page.get_by_role("button", name="Import", exact=True).click()
+
+    expect(page.get_by_text("waiting for a worker")).to_be_visible()
+    run_all()
+    expect(page.get_by_text("Rejected rows")).to_be_visible()
+    expect(page.get_by_text("Made searchable in")).to_be_visible()
+    looked_at(page, "import-run")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="reasons (text)").click()
+    assert "row 4: the column category" in Path(download.value.path()).read_text()
+
+
+def test_a_folder_is_dropped(engineer: Page, tmp_path: Path) -> None:
+    page = engineer
+    page.evaluate(
+        """() => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File(["one"], "a.txt"));
+          transfer.items.add(new File(["two"], "b.txt"));
+          const zone = document.querySelector("[data-drop-zone]");
+          zone.dispatchEvent(new DragEvent("dragover", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+          zone.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        }"""
+    )
+    expect(page.locator("[data-chosen]")).to_have_text("2 files, 6 bytes")
+
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    stored(tmp_path / "in", "x.txt", "first")
+    stored(tmp_path / "in" / "deep", "x.txt", "second")
+    page.set_input_files("[data-folder]", tmp_path / "in")
+    expect(page.locator("[data-chosen]")).to_have_text("2 files, 11 bytes")
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.get_by_text("waiting for a worker")).to_be_visible()
+    run_all()
+    from labeling.models import Document
+
+    expect(page.get_by_text("Made searchable in")).to_be_visible()
+    assert set(Document.objects.values_list("external_id", flat=True)) == {"in/x.txt", "in/deep/x.txt"}
+
+
+def test_a_refused_upload_keeps_what_was_chosen(engineer: Page, tmp_path: Path, watch: Any) -> None:
+    watch.allow("422 POST")
+    page = engineer
+    page.set_input_files(
+        "input[name=file]", stored(tmp_path, "a.docx", packed({"[Content_Types].xml": "", "word/a": ""}))
+    )
+    page.get_by_label("Or paste").fill("and this too")
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.get_by_text("Choose files or paste, not both.")).to_be_visible()
+    expect(page.locator("[data-chosen]")).to_contain_text("a.docx")
+    page.get_by_label("Or paste").fill("")
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.get_by_text("a.docx is an Office file; save it as PDF or CSV.")).to_be_visible()
+    looked_at(page, "refused")
+
+
+def test_a_running_import_shows_how_far_it_is_and_can_be_cancelled(engineer: Page, tmp_path: Path) -> None:
+    from labeling.models import ImportRun
+
+    page = engineer
+    page.set_input_files("input[name=file]", stored(tmp_path, "a.pdf", pdf([["Some words of a PDF"]])))
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.get_by_text("waiting for a worker")).to_be_visible()
+    run = ImportRun.objects.get()
+    assert run.claim()
+    run.beat(stage="importing", progress_done=2_000, progress_total=8_000, imported=1_990, rejected=10)
+    expect(page.get_by_text("2000 of 8000")).to_be_visible()
+    looked_at(page, "running")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("stopping")).to_be_visible()
+    run.refresh_from_db()
+    assert run.cancel_requested

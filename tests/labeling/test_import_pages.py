@@ -1,0 +1,384 @@
+"""Importing through the pages: files, folders, pasted text, the columns of a table, what came of it, by role."""
+
+import json
+import zipfile
+from io import BytesIO
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from labeling import upload_handlers
+from labeling.jobs import run_import, run_indexing
+from labeling.models import (
+    Document,
+    DocumentSearch,
+    Gold,
+    ImportRun,
+    IndexRun,
+    Page,
+    Project,
+    Webhook,
+    WebhookDelivery,
+)
+from labeling.services import uploads
+from slmstudio import artifacts
+from slmstudio.runs import Status
+from tests.labeling.desk import Desk, browser, invoice, jsonl, make_desk
+from tests.labeling.import_files import packed, pdf
+
+pytestmark = pytest.mark.django_db
+
+HTMX = {"HX-Request": "true"}
+PAGE = "documents/import/"
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return make_desk()
+
+
+def file(name: str, data: bytes) -> SimpleUploadedFile:
+    return SimpleUploadedFile(name, data)
+
+
+def imported(desk: Desk, data: dict[str, Any]) -> ImportRun:
+    """Sends the form and does the import that comes of it."""
+    answer = desk.as_("engineer").post(desk.url(PAGE), data)
+    assert answer.status_code == 302, answer.content.decode()
+    run = ImportRun.objects.order_by("-pk")[0]
+    run_import(run.pk)
+    run.refresh_from_db()
+    return run
+
+
+@pytest.mark.parametrize("role", ["annotator", "reviewer", "manager"])
+def test_others_may_not_import(desk: Desk, role: str) -> None:
+    client = desk.as_(role)
+    assert client.get(desk.url(PAGE)).status_code == 403
+    assert client.post(desk.url(PAGE), {"rows": '{"text": "a"}'}).status_code == 403
+    assert client.post(desk.url(PAGE), {"file": file("a.txt", b"words")}).status_code == 403
+    assert client.get(desk.url(f"{PAGE}columns/")).status_code == 403
+    assert not ImportRun.objects.exists()
+
+
+@pytest.mark.parametrize("role", ["engineer", "owner"])
+def test_a_file_is_imported_and_its_page_tells(desk: Desk, role: str) -> None:
+    client = desk.as_(role)
+    upload = file("../rows.jsonl", jsonl([invoice(1), "oops", invoice(1)]))
+    answer = client.post(desk.url(PAGE), {"file": upload, "as_holdout": "on"})
+    run = ImportRun.objects.get()
+    assert answer["Location"] == desk.url(f"{PAGE}{run.pk}/")
+    assert (run.file_name, run.kind, run.status, run.as_holdout) == ("rows.jsonl", "jsonl", Status.QUEUED, True)
+    waiting = client.get(answer["Location"]).content.decode()
+    assert "waiting for a worker" in waiting
+    assert "every 1s" in waiting
+
+    run_import(run.pk)
+    run_indexing(IndexRun.objects.get().pk)
+    page = client.get(answer["Location"], headers=HTMX).content.decode()
+    assert "every 1s" not in page, "an ended import is not polled"
+    assert "<html" not in page
+    assert "not JSON" in page
+    assert "Made searchable in" in page
+    assert "1 document had a text that is there already: nothing of it was changed." in page
+    assert Document.objects.get().holdout
+    assert DocumentSearch.objects.count() == 1
+
+
+def test_the_rejected_rows_can_be_had_as_rows_and_in_words(desk: Desk) -> None:
+    files = {"in/rows.jsonl": jsonl([invoice(1), "oops"]), "in/b.txt": b"\0\0"}
+    run = imported(desk, {"file": file("f.zip", packed({**files}))})
+    client = desk.as_("annotator")
+    rows = client.get(desk.url(f"{PAGE}{run.pk}/rejected.jsonl"))
+    assert "attachment" in rows["Content-Disposition"]
+    first, second = (json.loads(line) for line in b"".join(rows.streaming_content).splitlines())  # type: ignore[attr-defined]
+    assert (first["file"], first["row"], first["line"]) == ("in/rows.jsonl", 2, "oops")
+    assert second["file"] == "in/b.txt"
+    words = client.get(desk.url(f"{PAGE}{run.pk}/rejected.txt"))
+    said = b"".join(words.streaming_content).decode()  # type: ignore[attr-defined]
+    assert said.startswith("in/rows.jsonl, row 2: not JSON")
+    assert words["Content-Type"] == "text/plain; charset=utf-8"
+    assert "in/b.txt" in client.get(desk.url(f"{PAGE}{run.pk}/")).content.decode()
+
+
+def test_what_is_pasted_is_imported(desk: Desk) -> None:
+    imported(desk, {"rows": jsonl([invoice(1)]).decode()})
+    assert Document.objects.get().external_id == "inv-0001"
+    imported(desk, {"rows": "just some words\nand more"})
+    imported(desk, {"rows": "other words"})
+    assert Document.objects.filter(external_id__startswith="text-").count() == 2
+
+
+def test_a_pasted_text_may_be_many_documents(desk: Desk) -> None:
+    run = imported(desk, {"rows": "first message\nsecond message\n", "split": "lines"})
+    assert (run.kind, run.imported) == ("text", 2)
+
+
+def test_several_files_keep_their_places_in_the_folder(desk: Desk) -> None:
+    files = [file("a.txt", b"one"), file("a.txt", b"two"), file("rows.jsonl", jsonl([invoice(1)]))]
+    paths = json.dumps(["in/x/a.txt", "in/y/a.txt", "../../rows.jsonl"])
+    run = imported(desk, {"file": files, "paths": paths})
+    assert (run.file_name, run.kind, run.imported) == ("3 files.zip", "zip", 3)
+    names = set(Document.objects.values_list("external_id", flat=True))
+    assert names == {"in/x/a.txt", "in/y/a.txt", "inv-0001"}
+
+
+def test_files_of_one_name_without_places_are_told_apart(desk: Desk) -> None:
+    imported(desk, {"file": [file("a.txt", b"one"), file("a.txt", b"two")], "paths": "nonsense"})
+    assert set(Document.objects.values_list("external_id", flat=True)) == {"a.txt", "2-a.txt"}
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({}, "Choose a file, or paste something below"),
+        ({"rows": "  \n"}, "Choose a file, or paste something below"),
+        ({"rows": "{}", "file": ("a.jsonl", b"{}")}, "not both"),
+        ({"file": ("a.jsonl", b"")}, "empty"),
+        ({"file": ("a.docx", packed({"[Content_Types].xml": "", "word/a.xml": ""}))}, "Office file"),
+        ({"file": ("a.bin", b"\0\1\2")}, "a kind that is not read"),
+        ({"file": ("a.txt", b"x"), "kind": "nonsense"}, "Select a valid choice"),
+    ],
+)
+@pytest.mark.parametrize("htmx", [False, True])
+def test_a_bad_upload_says_why(desk: Desk, data: dict[str, Any], said: str, htmx: bool) -> None:
+    if "file" in data:
+        data = {**data, "file": file(*data["file"])}
+    answer = desk.as_("engineer").post(desk.url(PAGE), data, headers=HTMX if htmx else {})
+    assert answer.status_code == 422
+    page = answer.content.decode()
+    assert said in page
+    assert ("<html" in page) is not htmx
+    assert not ImportRun.objects.exists()
+
+
+def test_an_upload_that_is_too_large_is_refused_without_being_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_UPLOAD", 1000)
+    monkeypatch.setattr(upload_handlers, "MAX_UPLOAD", 1000)
+    answer = desk.as_("engineer").post(desk.url(PAGE), {"file": file("a.jsonl", b"x" * 200_000)})
+    assert answer.status_code == 422
+    assert "Split it" in answer.content.decode()
+
+
+def test_the_form_is_protected_against_other_sites(desk: Desk) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(desk.people["engineer"])
+    assert client.post(desk.url(PAGE), {"rows": '{"text": "a"}'}).status_code == 403
+    client.get(desk.url(PAGE))
+    token = client.cookies["csrftoken"].value
+    data = {"file": file("a.jsonl", b'{"text": "a"}'), "csrfmiddlewaretoken": token}
+    assert client.post(desk.url(PAGE), data).status_code == 302
+
+
+def test_htmx_is_sent_on_to_the_page_of_the_import(desk: Desk) -> None:
+    answer = desk.as_("engineer").post(desk.url(PAGE), {"rows": '{"text": "a"}'}, headers=HTMX)
+    assert answer["HX-Redirect"] == desk.url(f"{PAGE}{ImportRun.objects.get().pk}/")
+
+
+# -- columns -----------------------------------------------------------------------------------------------------------
+
+TABLE = b"text,category\nmy card is lost,billing\nI want to buy,sales\nwhat is this,unknown\n"
+
+
+def asked(desk: Desk, name: str = "train.csv", data: bytes = TABLE) -> str:
+    """The address of the page that asks for the columns."""
+    answer = desk.as_("engineer").post(desk.url(PAGE), {"file": file(name, data), "as_holdout": "on"})
+    assert answer["Location"].startswith(desk.url(f"{PAGE}columns/?u="))
+    return str(answer["Location"])
+
+
+def ticket(address: str) -> str:
+    from urllib.parse import parse_qs, urlsplit
+
+    return parse_qs(urlsplit(address).query)["u"][0]
+
+
+def test_a_table_asks_for_its_columns_and_tries_the_guess() -> None:
+    desk = make_desk("routing", template="ticket-routing")
+    address = asked(desk)
+    client = desk.as_("engineer")
+    answer = client.get(address)
+    page = answer.content.decode()
+    assert not ImportRun.objects.exists()
+    assert [(column["name"], column["role"]) for column in answer.context["columns"]] == [
+        ("text", "text"),
+        ("category", "gold:queue"),
+    ]
+    assert "2 of the first 3 rows fit" in page
+    assert "unknown" in page
+
+    sent = client.post(desk.url(f"{PAGE}columns/"), {"u": ticket(address), "c0": "text", "c1": "gold:queue"})
+    run = ImportRun.objects.get()
+    assert sent["Location"] == desk.url(f"{PAGE}{run.pk}/")
+    run_import(run.pk)
+    run.refresh_from_db()
+    assert (run.kind, run.imported, run.rejected, run.as_holdout) == ("csv", 2, 1, True)
+    assert {gold.revision.value["queue"] for gold in Gold.objects.all()} == {"billing", "sales"}
+
+
+def test_other_columns_can_be_chosen(desk: Desk) -> None:
+    address = asked(desk)
+    fragment = desk.as_("engineer").get(f"{address}&c1=beside", headers=HTMX).content.decode()
+    assert "<html" not in fragment
+    assert "The first 3 rows fit" in fragment
+    desk.as_("engineer").post(desk.url(f"{PAGE}columns/"), {"u": ticket(address), "c1": "id"})
+    run_import(ImportRun.objects.get().pk)
+    assert set(Document.objects.values_list("external_id", flat=True)) == {"billing", "sales", "unknown"}
+
+
+def test_a_mapping_that_cannot_be_is_refused(desk: Desk) -> None:
+    address = asked(desk)
+    answer = desk.as_("engineer").post(
+        desk.url(f"{PAGE}columns/"), {"u": ticket(address), "c0": "beside", "c1": "beside"}
+    )
+    assert answer.status_code == 422
+    assert "Say which column is the document&#x27;s text." in answer.content.decode()
+    assert not ImportRun.objects.exists()
+
+
+def test_the_way_a_table_is_written_can_be_said(desk: Desk) -> None:
+    address = asked(desk, data=b"a|b,c\nd|e,f\n")
+    answer = desk.as_("engineer").get(f"{address}&delimiter=|&header=no")
+    assert [column["name"] for column in answer.context["columns"]] == ["column 1", "column 2"]
+    assert answer.context["rows"] == [["a", "b,c"], ["d", "e,f"]]
+
+
+def test_a_ticket_is_of_one_project_and_cannot_be_made(desk: Desk) -> None:
+    address = asked(desk)
+    other = make_desk("other")
+    for where, text in ((other, ticket(address)), (desk, "made-up"), (desk, "")):
+        answer = where.as_("engineer").get(where.url(f"{PAGE}columns/"), {"u": text}, follow=True)
+        assert "Upload it again" in answer.content.decode()
+
+
+def test_an_upload_nobody_imports_is_thrown_away(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = asked(desk)
+    assert uploads.throw_away_old() == 0
+    monkeypatch.setattr(uploads, "KEPT", -uploads.KEPT)
+    assert uploads.throw_away_old() >= 1
+    monkeypatch.undo()
+    assert "Upload it again" in desk.as_("engineer").get(address, follow=True).content.decode()
+
+
+# -- while it runs, and after ------------------------------------------------------------------------------------------
+
+
+def test_a_waiting_import_can_be_cancelled_by_those_who_may_import(desk: Desk) -> None:
+    desk.as_("engineer").post(desk.url(PAGE), {"rows": '{"text": "a"}'})
+    run = ImportRun.objects.get()
+    url = desk.url(f"{PAGE}{run.pk}/cancel/")
+    assert desk.as_("annotator").post(url).status_code == 403
+    assert desk.as_("engineer").get(url).status_code == 405
+    assert desk.as_("owner").post(url).status_code == 302
+    run.refresh_from_db()
+    assert run.status == Status.CANCELLED
+    page = desk.as_("owner").post(url, follow=True).content.decode()
+    assert "had ended already" in page
+
+
+def test_an_import_that_ended_early_can_be_started_again(desk: Desk) -> None:
+    desk.as_("engineer").post(desk.url(PAGE), {"rows": '{"text": "a"}'})
+    run = ImportRun.objects.get()
+    run.cancel()
+    url = desk.url(f"{PAGE}{run.pk}/again/")
+    assert "Import again" in desk.as_("engineer").get(desk.url(f"{PAGE}{run.pk}/")).content.decode()
+    assert desk.as_("reviewer").post(url).status_code == 403
+    answer = desk.as_("engineer").post(url)
+    new = ImportRun.objects.exclude(pk=run.pk).get()
+    assert answer["Location"] == desk.url(f"{PAGE}{new.pk}/")
+    run_import(new.pk)
+    assert Document.objects.count() == 1
+    said = desk.as_("engineer").post(desk.url(f"{PAGE}{new.pk}/again/"), follow=True).content.decode()
+    assert "cannot be started again" in said
+
+
+def test_there_is_no_file_of_rejects_where_nothing_was_rejected(desk: Desk) -> None:
+    run = imported(desk, {"rows": '{"text": "a"}'})
+    for name in ("rejected.jsonl", "rejected.txt"):
+        assert desk.as_("engineer").get(desk.url(f"{PAGE}{run.pk}/{name}")).status_code == 404
+
+
+def test_hostile_names_and_reasons_stay_text(desk: Desk) -> None:
+    hostile = "<script>alert(1)</script>"
+    row = json.dumps({"id": hostile, "text": 7})
+    run = imported(desk, {"file": file(f"{hostile}.jsonl", row.encode())})
+    for path in (PAGE, f"{PAGE}{run.pk}/"):
+        assert hostile not in desk.as_("engineer").get(desk.url(path)).content.decode()
+
+
+def test_a_file_that_cannot_be_read_as_a_whole_fails_with_a_sentence(desk: Desk) -> None:
+    upload = uploads.keep(files=[file("t.csv", b"a,b\n1,2\n")])
+    from labeling.services.importing import start_upload
+
+    run = start_upload(project=desk.project, user=desk.people["engineer"], upload=upload)
+    run_import(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+    assert run.error == "Say which column is the document's text. The columns are: a, b."
+
+
+def test_those_who_listen_are_told(desk: Desk) -> None:
+    Webhook.objects.create(project=desk.project, url="https://example.org/hook", events=["import.finished"], salt="s")
+    Project.objects.filter(pk=desk.project.pk).update(webhook_events=["import.finished"])
+    imported(desk, {"rows": jsonl([invoice(1), "oops"]).decode()})
+    told = WebhookDelivery.objects.get()
+    assert told.payload["imported"] == told.payload["rejected"] == 1
+
+
+def test_the_upload_goes_when_all_of_it_is_in(desk: Desk) -> None:
+    run = imported(desk, {"rows": '{"text": "a"}'})
+    assert not artifacts.store().exists(run.upload_key)
+
+
+# -- pages -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_image_of_a_page_is_for_members_and_never_sent_twice(desk: Desk) -> None:
+    imported(desk, {"file": file("a.pdf", pdf([["Invoice A-1"], ["Page two"]]))})
+    document = Document.objects.get()
+    assert (document.external_id, document.page_count) == ("a.pdf", 2)
+    url = desk.url(f"documents/{document.pk}/pages/2/image")
+    client = desk.as_("annotator")
+    answer = client.get(url)
+    data = b"".join(answer.streaming_content)  # type: ignore[attr-defined]
+    assert (answer["Content-Type"], data[8:12]) == ("image/webp", b"WEBP")
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["Cache-Control"] == "private, max-age=3600"
+    assert client.get(url, headers={"If-None-Match": answer["ETag"]}).status_code == 304
+    assert client.get(desk.url(f"documents/{document.pk}/pages/3/image")).status_code == 404
+    assert client.post(url).status_code == 405
+
+    stranger = browser(make_desk("other").people["owner"])
+    assert stranger.get(url).status_code == 404
+    assert stranger.get(f"/p/other/documents/{document.pk}/pages/2/image").status_code == 404
+
+
+def test_a_page_without_image_has_none(desk: Desk) -> None:
+    lines = [{"text": "Total", "bbox": [1, 2, 3, 4]}]
+    row = {"id": "r", "text": "Total", "page": {"width": 10, "height": 10, "lines": lines}}
+    imported(desk, {"rows": json.dumps(row)})
+    found = Page.objects.get()
+    url = desk.url(f"documents/{found.document_id}/pages/1/image")
+    assert desk.as_("annotator").get(url).status_code == 404
+
+
+def test_an_image_that_is_gone_is_a_404(desk: Desk) -> None:
+    imported(desk, {"file": file("a.pdf", pdf([["Invoice A-1"]]))})
+    found = Page.objects.get()
+    artifacts.store().delete(found.image_key)
+    assert desk.as_("annotator").get(desk.url(f"documents/{found.document_id}/pages/1/image")).status_code == 404
+
+
+def test_a_folder_of_pdfs_with_a_broken_one(desk: Desk) -> None:
+    whole = BytesIO()
+    with zipfile.ZipFile(whole, "w") as zipped:
+        zipped.writestr("good.pdf", pdf([["Good"]]))
+        zipped.writestr("bad.pdf", pdf([["Bad"]])[:150])
+        zipped.writestr("locked.pdf", pdf([["x"]], encrypted=True))
+    run = imported(desk, {"file": file("f.zip", whole.getvalue()), "ocr": "never"})
+    assert (run.imported, run.rejected) == (1, 2)
+    reasons = {row["file"]: row["reason"] for row in run.rejects}
+    assert "password" in reasons["locked.pdf"]
+    assert "cannot be opened" in reasons["bad.pdf"] or "can be opened" in reasons["bad.pdf"]

@@ -1,0 +1,90 @@
+"""The search index behind an import: filled in the order of ids, resumed by itself, in a run of its own."""
+
+import pytest
+
+from labeling.jobs import run_indexing
+from labeling.models import Document, DocumentSearch, IndexRun
+from labeling.services import indexing
+from slmstudio.runs import Status
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk() -> Desk:
+    found = make_desk()
+    bring_in(found.project, [invoice(number) for number in range(25)])
+    return found
+
+
+def test_every_document_is_found_in_capitals(desk: Desk) -> None:
+    run = indexing.index_text(desk.project.pk)
+    assert run is not None
+    run_indexing(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.indexed, run.progress_done) == (Status.DONE, 25, 25)
+    assert run.seconds is not None
+    entry = DocumentSearch.objects.get(document__external_id="inv-0003")
+    assert entry.content.startswith("INV-0003\nINVOICE F-3 OF 2026")
+    assert entry.project_id == desk.project.pk
+
+
+def test_it_goes_on_behind_the_last_row(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexing, "BATCH", 10)
+    assert indexing._fill(desk.project.pk) == 10
+    known = set(Document.objects.order_by("pk").values_list("pk", flat=True)[:10])
+    assert set(DocumentSearch.objects.values_list("pk", flat=True)) == known
+    run = indexing.index_text(desk.project.pk)
+    assert run is not None
+    run_indexing(run.pk)
+    run.refresh_from_db()
+    assert (run.indexed, DocumentSearch.objects.count()) == (15, 25)
+    assert indexing.index_text(desk.project.pk) is None, "nothing is left to do"
+
+
+def test_one_run_waits_at_a_time(desk: Desk) -> None:
+    assert indexing.index_text(desk.project.pk) is not None
+    assert indexing.index_text(desk.project.pk) is None
+
+
+def test_other_projects_are_left_alone(desk: Desk) -> None:
+    other = make_desk("other")
+    bring_in(other.project, [invoice(1)])
+    run = indexing.index_text(other.project.pk)
+    assert run is not None
+    run_indexing(run.pk)
+    assert DocumentSearch.objects.count() == 1
+
+
+def test_the_sweep_starts_again_what_died(desk: Desk) -> None:
+    run = indexing.index_text(desk.project.pk)
+    assert run is not None
+    assert indexing.sweep() == [], "it is queued"
+    assert run.claim()
+    run.fail("its worker has gone")
+    (again,) = indexing.sweep()
+    run_indexing(again.pk)
+    assert DocumentSearch.objects.count() == 25
+    assert indexing.sweep() == []
+
+
+def test_the_sweep_gives_up_on_a_project_that_always_fails(desk: Desk) -> None:
+    for _ in range(3):
+        run = IndexRun.objects.create(project=desk.project)
+        run.fail("broken")
+    assert indexing.sweep() == []
+
+
+def test_a_cancelled_run_keeps_what_it_filled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexing, "BATCH", 10)
+    run = indexing.index_text(desk.project.pk)
+    assert run is not None
+    IndexRun.objects.filter(pk=run.pk).update(cancel_requested=True)
+    run_indexing(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.indexed, DocumentSearch.objects.count()) == (Status.CANCELLED, 10, 10)
+
+
+def test_a_job_whose_run_has_gone_ends_quietly() -> None:
+    run_indexing(987_654)

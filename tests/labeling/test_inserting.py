@@ -1,0 +1,157 @@
+"""Rows into the database by COPY: every column, pages with images, evidence, proposals, overlap."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import models
+
+from labeling.models import Annotation, AnnotationRevision, Document, Gold, Page, Prediction
+from labeling.reading.pages import ReadPage
+from labeling.rows import ParsedRow, Proposed
+from labeling.services import inserting
+from labeling.services.importing import import_rows, insert_rows
+from slmstudio import artifacts
+from tests.labeling.desk import SEED_ROW, Desk, bring_in, invoice, make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return make_desk()
+
+
+@pytest.mark.parametrize(
+    ("model", "columns"),
+    [
+        (Document, inserting.DOCUMENT_COLUMNS),
+        (Page, inserting.PAGE_COLUMNS),
+        (Annotation, inserting.ANNOTATION_COLUMNS),
+        (AnnotationRevision, inserting.REVISION_COLUMNS),
+        (Gold, inserting.GOLD_COLUMNS),
+    ],
+)
+def test_copy_leaves_out_only_what_may_be_empty(model: type[models.Model], columns: tuple[str, ...]) -> None:
+    """A column that is new and must hold something has to be written, or every import would fail."""
+    fields = {field.column: field for field in model._meta.concrete_fields}
+    assert set(columns) <= fields.keys()
+    for name, field in fields.items():
+        if name not in columns and not field.primary_key:
+            assert field.null or field.has_db_default(), f"{model.__name__}.{name}"
+
+
+def test_what_is_left_out_is_what_a_new_row_has(desk: Desk) -> None:
+    bring_in(desk.project, [SEED_ROW])
+    document, annotation = Document.objects.get(), Annotation.objects.get()
+    fresh = Document(project=desk.project, external_id="x", text="x", sha256="x")
+    for name in ("disputed", "locked_by", "locked_until", "assigned_to", "wanted", "skip_reason", "metadata", "tags"):
+        assert getattr(document, name) == getattr(fresh, name), name
+    plain = Annotation(project=desk.project)
+    for name in ("seconds", "field_seconds", "evidence", "prediction", "changed_fields", "submitted_at"):
+        assert getattr(annotation, name) == getattr(plain, name), name
+
+
+def test_texts_come_out_as_they_went_in(desk: Desk) -> None:
+    text = "tab\there \\N \\. back\\slash\r\nline “quotes” \u200b\u202e العربية 🙂 <script>"
+    row = {"id": "\\N", "text": text, "tags": ['a "b"', "c,d", "{e}"], "note": {"x": ["\\", 1.50]}}
+    bring_in(desk.project, [row])
+    document = Document.objects.get()
+    assert (document.text, document.external_id, document.tags) == (text, "\\N", ['a "b"', "c,d", "{e}"])
+    assert document.metadata == {"note": {"x": ["\\", Decimal("1.5")]}}
+
+
+def page(number: int, folder: Path | None, **more: Any) -> ReadPage:
+    image = None
+    if folder is not None:
+        image = folder / f"{number}.webp"
+        image.write_bytes(b"picture %d" % number)
+    return ReadPage(number, 100, 50, 0, 4, [[0, 4, 1, 2, 30, 12]], image, **more)
+
+
+def test_pages_and_their_images_are_kept(desk: Desk, tmp_path: Path) -> None:
+    parsed = ParsedRow(1, {"text": "text"}, pages=(page(1, tmp_path), page(2, tmp_path)))
+    import_rows(project=desk.project, rows=[parsed], source="s")
+    document = Document.objects.get()
+    first, second = Page.objects.filter(document=document).order_by("number")
+    assert (document.page_count, first.width, first.lines) == (2, 100, [[0, 4, 1, 2, 30, 12]])
+    with artifacts.store().open(second.image_key) as file:
+        assert file.read() == b"picture 2"
+
+
+def test_the_images_of_a_duplicate_are_not_stored_again(desk: Desk, tmp_path: Path) -> None:
+    for _ in range(2):
+        rows = [ParsedRow(1, {"text": "text"}, pages=(page(1, tmp_path),))]
+        result = import_rows(project=desk.project, rows=rows, source="s")
+    assert (result.imported, result.duplicates) == (0, 1)
+    folder = Page.objects.get().image_key.rpartition("/")[0]
+    assert artifacts.store().listdir(folder)[1] == ["1.webp"]
+
+
+def test_boxes_that_a_row_brings_along_become_pages_without_image(desk: Desk) -> None:
+    lines = [{"text": "Total", "bbox": [10, 20, 60, 30]}, {"text": "12.00", "bbox": [70, 20, 99, 30]}]
+    bring_in(desk.project, [{"id": "r", "text": "Total  12.00", "page": {"width": 100, "height": 50, "lines": lines}}])
+    (found,) = Page.objects.all()
+    assert (found.image_key, found.lines) == ("", [[0, 5, 10, 20, 60, 30], [7, 12, 70, 20, 99, 30]])
+    assert Document.objects.get().metadata == {}
+
+
+def test_evidence_goes_with_the_gold(desk: Desk) -> None:
+    data = invoice(1)
+    parsed = ParsedRow(1, data, evidence={"invoice_id": {"start": 8, "end": 11}, "date": {"start": 9, "end": 10_000}})
+    import_rows(project=desk.project, rows=[parsed], source="s")
+    assert Annotation.objects.get().evidence == {"invoice_id": {"start": 8, "end": 11}}
+    assert AnnotationRevision.objects.get().evidence == Annotation.objects.get().evidence
+
+
+@pytest.mark.parametrize("as_holdout", [False, True])
+def test_proposals_become_predictions_and_never_of_the_holdout(desk: Desk, as_holdout: bool) -> None:
+    proposals = (Proposed('{"invoice_id": "A"}', "tiny"), Proposed("{oops", ""))
+    rows = [ParsedRow(1, {"text": "text"}, predictions=proposals)]
+    import_rows(project=desk.project, rows=rows, source="file.json", as_holdout=as_holdout)
+    found = {p.model: p.value for p in Prediction.objects.all()}
+    assert found == ({} if as_holdout else {"tiny": {"invoice_id": "A"}, "unnamed model": None})
+    assert not Gold.objects.exists()
+
+
+def test_a_share_of_new_documents_is_wanted_from_several_people(desk: Desk) -> None:
+    desk.project.overlap_share, desk.project.overlap_people = 0.5, 3
+    desk.project.save()
+    bring_in(desk.project, [invoice(number, gold=False) for number in range(200)])
+    bring_in(desk.project, [invoice(number) for number in range(200, 300)])
+    labelled = Document.objects.filter(state="submitted")
+    assert set(labelled.values_list("wanted", flat=True)) == {1}
+    assert 60 < Document.objects.filter(wanted=3).count() < 140
+
+
+def test_ids_grow_in_the_order_of_the_rows(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(50)])
+    names = Document.objects.order_by("pk").values_list("external_id", flat=True)
+    assert list(names) == [f"inv-{number:04}" for number in range(50)]
+
+
+def test_a_batch_that_breaks_leaves_nothing_and_counts_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inserting, "BATCH", 5)
+    counts: list[tuple[int, int]] = []
+
+    def broken(*args: Any) -> None:
+        raise OSError("the disk is full")
+
+    def progress(result: inserting.ImportResult) -> bool:
+        counts.append((result.imported, result.rows))
+        monkeypatch.setattr(inserting, "_copy_gold", broken)
+        return True
+
+    with pytest.raises(OSError, match="disk"):
+        bring_in(desk.project, [invoice(number) for number in range(20)], progress=progress)
+    assert counts == [(5, 5)]
+    assert Document.objects.count() == Gold.objects.count() == 5
+
+
+def test_rows_of_a_caller_are_counted_and_numbered(desk: Desk) -> None:
+    rows = [invoice(1), {"id": "x"}, invoice(1), "nonsense"]
+    result = insert_rows(project=desk.project, user=desk.people["engineer"], rows=rows)
+    assert (result.imported, result.duplicates, result.rejected) == (1, 1, 2)
+    assert [(reject.row, reject.id) for reject in result.rejects] == [(2, "x"), (4, "")]
+    assert desk.project.index_runs.count() == 1

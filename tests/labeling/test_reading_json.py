@@ -1,0 +1,248 @@
+"""JSON lists and Label Studio exports, read value after value; and what kind a file is."""
+
+import json
+import tracemalloc
+from decimal import Decimal
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labeling.reading import ReadError, values
+from labeling.reading.kinds import guess
+from labeling.rows import RowError, judge
+from slmstudio.contract.schema import compile_schema
+from tests.labeling.import_files import packed, pdf, read, schema, stored
+
+TEXT = "Invoice A-1029 issued on Jan 14, 2026. Total USD 1,248.50. Vendor: Acme Supplies"
+
+
+def values_of(data: bytes, chunk: int = 1 << 20) -> list[Any]:
+    pieces = [data[start : start + chunk] for start in range(0, len(data), chunk)]
+    return [value.text for value in values.split_values(pieces)]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7, 1000])
+def test_values_are_cut_the_same_wherever_a_chunk_ends(chunk: int) -> None:
+    rows = [{"text": 'a "quoted] \\\\ brace}', "n": [1, {"x": "é,"}]}, {"text": "b"}, {"text": "[{"}]
+    data = json.dumps(rows, ensure_ascii=False, indent=1).encode()
+    assert [json.loads(text) for text in values_of(data, chunk)] == rows
+
+
+def test_objects_may_follow_each_other(tmp_path: Path) -> None:
+    assert [json.loads(text) for text in values_of(b'{"a": 1}\n {"b":\n 2}{"c": 3}')] == [{"a": 1}, {"b": 2}, {"c": 3}]
+
+
+def test_a_list_of_rows_keeps_digits(tmp_path: Path) -> None:
+    path = stored(tmp_path, "rows.json", '[{"text": "t", "n": 1.50}, {"text": }, {"text": "u"}]')
+    first, broken, last = read(path)
+    assert str(first.data["n"]) == "1.50"
+    assert (broken.number, "not JSON" in broken.error) == (2, True)
+    assert last.data == {"text": "u"}
+
+
+def test_a_file_that_was_cut_off_says_so_and_keeps_the_rest(tmp_path: Path) -> None:
+    first, last = read(stored(tmp_path, "rows.json", '[{"text": "t"}, {"text": "u'))
+    assert first.data == {"text": "t"}
+    assert "cut off" in last.error
+
+
+def test_a_row_without_end_is_passed_over_without_being_held(tmp_path: Path) -> None:
+    path = stored(tmp_path, "rows.json", b'[{"text": "' + b"x" * 50_000_000 + b'"}, {"text": "after"}]')
+    tracemalloc.start()
+    rows = read(path)
+    highest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows[0].error == "the row is longer than 4 MB"
+    assert rows[1].data == {"text": "after"}
+    assert highest < 30_000_000
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('{"text": "a", "text": "b"}', "stands twice"),
+        ('{"text": "a", "n": NaN}', "NaN is not a number"),
+        ('{"text": "a", "n": ' + "9" * 400 + "}", "at most 60 digits"),
+        ('{"text": "a", "n": ' + "[" * 10_000 + "]" * 10_000 + "}", "64 deep"),
+        ('{"text": "\\ud800"}', "surrogate"),
+        ('{"text": "a\\u0000"}', "NUL"),
+    ],
+)
+def test_hostile_values_are_named(tmp_path: Path, row: str, said: str) -> None:
+    bad, good = read(stored(tmp_path, "rows.json", f'[{row}, {{"text": "fine"}}]'))
+    assert said in bad.error
+    assert good.data == {"text": "fine"}
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+    bad, good = read(stored(tmp_path, "rows.json", b'[{"text": "\xff"}, {"text": "fine"}]'))
+    assert "not valid UTF-8" in bad.error
+    assert good.data == {"text": "fine"}
+    (utf16,) = read(stored(tmp_path, "wide.json", '[{"text": "a"}]'.encode("utf-16")))
+    assert "UTF-16" in utf16.error
+
+
+# -- kinds -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("a.jsonl", b'{"text": "a"}\n', "jsonl"),
+        ("a.txt", b'{"text": "a"}\n{"text": "b"}', "jsonl"),
+        ("a.json", b'[{"text": "a"}]', "json"),
+        ("a.json", b'{\n "text": "a"\n}', "json"),
+        ("a", b"just words", "text"),
+        ("a.csv", b"text,id\n", "csv"),
+        ("a.txt", pdf([["hello"]]), "pdf"),
+        ("a.pdf", b"\x89PNG\r\n\x1a\n", "image"),
+        ("a.csv", b"PAR1....", "dataset"),
+        ("a.png", packed({"a.txt": "hello"}), "zip"),
+        ("a.zip", packed({"d/data-0.arrow": b"x"}), "dataset"),
+        ("a.json", b'[{"id": 1, "data": {"text": "t"}, "annotations": []}]', "labelstudio"),
+        ("a.txt", b"{not json", "text"),
+    ],
+)
+def test_the_kind_is_seen_and_the_name_is_not_believed(tmp_path: Path, name: str, data: bytes, kind: str) -> None:
+    assert guess(stored(tmp_path, name, data), name) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.jsonl", b"", "empty"),
+        ("a.docx", packed({"[Content_Types].xml": "", "word/document.xml": ""}), "Office file"),
+        ("a.gz", b"\x1f\x8b\x08", "gzip"),
+        ("a.bin", b"\0\1\2\3", "a kind that is not read"),
+        ("a.zip", packed({"a": "b" * 500})[:60], "cannot be opened"),
+    ],
+)
+def test_what_is_not_read_is_refused_with_a_sentence(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+    with pytest.raises(ReadError, match=said):
+        guess(stored(tmp_path, name, data), name)
+
+
+# -- plain text --------------------------------------------------------------------------------------------------------
+
+
+def test_a_text_is_one_document_or_many(tmp_path: Path) -> None:
+    path = stored(tmp_path, "notes.txt", b"\xef\xbb\xbfone\r\ntwo\r\n\r\nthree\r\n")
+    assert [row.data for row in read(path)] == [{"id": "notes.txt", "text": "one\ntwo\n\nthree\n"}]
+    assert [row.data["text"] for row in read(path, split="paragraphs")] == ["one\ntwo", "three"]
+    lines = read(path, split="lines")
+    assert [(row.number, row.data["text"]) for row in lines] == [(1, "one"), (2, "two"), (4, "three")]
+
+
+def test_a_text_in_another_encoding_names_the_byte(tmp_path: Path) -> None:
+    (row,) = read(stored(tmp_path, "a.txt", b"Gr\xfc\xdfe"))
+    assert row.error == "the text is not valid UTF-8: byte 3 cannot be read; save it as UTF-8"
+    (wide,) = read(stored(tmp_path, "b.txt", "Grüße".encode("utf-16")))
+    assert wide.data["text"] == "Grüße"
+
+
+# -- Label Studio ------------------------------------------------------------------------------------------------------
+
+
+def task(results: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    return {"id": 7, "data": {"text": TEXT}, "annotations": [{"id": 1, "result": results}], **more}
+
+
+def typed(name: str, text: str) -> dict[str, Any]:
+    return {"from_name": name, "to_name": "text", "type": "textarea", "value": {"text": [text]}}
+
+
+def span(label: str, said: str) -> dict[str, Any]:
+    start = TEXT.index(said)
+    value = {"start": start, "end": start + len(said), "text": said, "labels": [label]}
+    return {"from_name": "label", "to_name": "text", "type": "labels", "value": value}
+
+
+def test_spans_and_texts_become_gold_with_evidence(tmp_path: Path) -> None:
+    results = [span("invoice_id", "A-1029"), span("date", "Jan 14, 2026"), typed("vendor", "Acme Supplies")]
+    path = stored(tmp_path, "ls.json", [task([*results, typed("total_amount", "1248.50")])])
+    (row,) = read(path)
+    judged = judge(row, schema())
+    assert judged.external_id == "task-7"
+    assert judged.gold == {
+        "invoice_id": "A-1029",
+        "date": "2026-01-14",
+        "vendor": "Acme Supplies",
+        "total_amount": Decimal("1248.50"),
+    }
+    assert str(judged.gold["total_amount"]) == "1248.50"
+    assert judged.evidence["date"] == {"start": TEXT.index("Jan"), "end": TEXT.index("Jan") + 12}
+
+
+def test_choices_and_paths_of_lists_are_put_in_their_place(tmp_path: Path) -> None:
+    compiled = compile_schema(
+        {
+            "type": "object",
+            "properties": {
+                "kind": {"type": "string", "enum": ["a", "b"]},
+                "words": {"type": "array", "items": {"type": "string"}},
+                "lines": {
+                    "type": "array",
+                    "items": {"type": "object", "properties": {"name": {"type": "string"}, "n": {"type": "integer"}}},
+                },
+            },
+        }
+    )
+    results: list[dict[str, Any]] = [
+        {"from_name": "kind", "type": "choices", "value": {"choices": ["b"]}},
+        {"from_name": "words", "type": "textarea", "value": {"text": ["x", "y"]}},
+        {"from_name": "lines[1].n", "type": "number", "value": {"number": 3}},
+        typed("lines[0].name", "first"),
+    ]
+    (row,) = read(stored(tmp_path, "ls.json", [task(results)]), compiled=compiled)
+    assert row.data["gold"] == {"kind": "b", "words": ["x", "y"], "lines": [{"name": "first"}, {"n": 3}]}
+
+
+def test_labelled_stretches_become_rows_of_kind_and_words(tmp_path: Path) -> None:
+    path = stored(tmp_path, "ls.json", [task([span("person", "Acme"), span("other", "A-1029")])])
+    (row,) = read(path, compiled=schema("pii-redaction"))
+    judged = judge(row, schema("pii-redaction"))
+    assert judged.gold == {"spans": [{"type": "person", "text": "Acme"}, {"type": "other", "text": "A-1029"}]}
+    assert judged.evidence["spans[0].text"] == {"start": TEXT.index("Acme"), "end": TEXT.index("Acme") + 4}
+
+
+def test_the_newest_annotation_counts_and_predictions_come_along(tmp_path: Path) -> None:
+    old = {"result": [typed("queue", "sales")], "updated_at": "2026-01-01"}
+    new = {"result": [typed("queue", "billing")], "updated_at": "2026-02-01"}
+    dropped = {"result": [typed("queue", "other")], "updated_at": "2026-03-01", "was_cancelled": True}
+    predictions = [{"model_version": "tiny-1", "result": [typed("queue", "returns")]}]
+    one = {"id": 1, "data": {"text": TEXT}, "annotations": [new, old, dropped], "predictions": predictions}
+    (row,) = read(stored(tmp_path, "ls.json", [one]), compiled=schema("ticket-routing"))
+    assert row.data["gold"] == {"queue": "billing"}
+    assert [(p.model, json.loads(p.raw)) for p in row.predictions] == [("tiny-1", {"queue": "returns"})]
+
+
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        ({"id": 1, "data": {"image": "https://example.org/a.png"}, "annotations": []}, "not fetched"),
+        ({"id": 1, "data": {"text": TEXT}, "annotations": [{"result": [typed("nothing", "x")]}]}, "no field"),
+        ({"id": 1, "data": {"text": TEXT}, "annotations": [{"result": [typed("date", "soon")]}]}, "cannot be"),
+        ({"id": 1, "data": {"text": TEXT}, "annotations": [{"result": [span("stranger", "Acme")]}]}, "neither a field"),
+        ({"id": 1, "annotations": []}, 'no "data"'),
+    ],
+)
+def test_a_task_that_does_not_fit_says_why(tmp_path: Path, one: dict[str, Any], said: str) -> None:
+    (row,) = read(stored(tmp_path, "ls.json", [one]), "labelstudio")
+    with pytest.raises(RowError, match=said):
+        judge(row, schema())
+
+
+def test_no_result_can_blow_a_list_up(tmp_path: Path) -> None:
+    (row,) = read(
+        stored(tmp_path, "ls.json", [task([typed("line_items[999999999].amount", "1")])]),
+        compiled=schema("invoice-with-lines"),
+    )
+    assert "too far down" in row.error
+
+
+def test_reading_a_stream_that_is_no_json_at_all() -> None:
+    ((value, error, _),) = values.parsed_values(BytesIO(b"nonsense"))
+    assert value is None
+    assert "not JSON" in error

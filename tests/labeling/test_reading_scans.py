@@ -1,0 +1,171 @@
+"""PDFs and images in a child process: text, line boxes and pictures of pages; hostile files cost only themselves."""
+
+import os
+import signal
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from labeling.reading import Context, scanner
+from labeling.reading.pages import MAX_PAGES
+from labeling.reading.scans import Scanner
+from labeling.rows import ParsedRow
+from tests.labeling.import_files import in_format, pdf, picture, schema, stored
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Scanner]:
+    work = tmp_path / "work"
+    work.mkdir()
+    with Scanner(Context(schema(), work, {"ocr": "never"})) as found:
+        yield found
+
+
+def row_of(reader: Scanner, path: Path, kind: str) -> ParsedRow:
+    return reader.row(1, path, kind, path.name)
+
+
+def test_a_pdf_gives_its_text_with_a_box_for_every_line(reader: Scanner, tmp_path: Path) -> None:
+    path = stored(tmp_path, "a.pdf", pdf([["Invoice A-1029", "Total 1,248.50"], ["Second page"]]))
+    row = row_of(reader, path, "pdf")
+    text = row.data["text"]
+    assert text == "Invoice A-1029\nTotal 1,248.50\n\nSecond page"
+    assert [(page.number, text[page.start : page.end]) for page in row.pages] == [
+        (1, "Invoice A-1029\nTotal 1,248.50"),
+        (2, "Second page"),
+    ]
+    first, second = row.pages[0].lines
+    assert text[first[0] : first[1]] == "Invoice A-1029"
+    assert first[3] < second[3], "the first line stands above the second"
+    page = row.pages[0]
+    with Image.open(str(page.image)) as image:
+        assert (image.format, image.size) == ("WEBP", (page.width, page.height))
+        # Where the box says there is writing, there is some.
+        ink = image.convert("L").crop((first[2], first[3], first[4], first[5]))
+        assert min(ink.tobytes()) < 128
+        assert min(image.convert("L").crop((0, 0, page.width, first[3] - 5)).tobytes()) > 200
+
+
+def test_a_scan_is_read_by_ocr_only_where_that_is_wanted(tmp_path: Path) -> None:
+    image = picture(["INVOICE A-1029", "Total due 1,248.50"])
+    path = stored(tmp_path, "scan.pdf", in_format(image, "PDF"))
+    (tmp_path / "w").mkdir()
+    with Scanner(Context(schema(), tmp_path / "w", {"ocr": "never"})) as never:
+        assert row_of(never, path, "pdf").error == "no text was found on its page"
+    with Scanner(Context(schema(), tmp_path / "w")) as auto:
+        for name, kind, data in (
+            ("scan.pdf", "pdf", path.read_bytes()),
+            ("scan.png", "image", in_format(image, "PNG")),
+            ("scan.jpg", "image", in_format(image, "JPEG")),
+        ):
+            row = row_of(auto, stored(tmp_path, name, data), kind)
+            assert row.error == "", name
+            text = row.data["text"].replace(" ", "")
+            assert "A-1029" in text and "1,248.50" in text, name  # noqa: PT018
+            start, end, left, top, right, bottom = row.pages[0].lines[0]
+            assert row.data["text"][start:end].startswith("INVOICE")
+            assert 0 < left < right <= row.pages[0].width
+            assert 0 < top < bottom < row.pages[0].height
+
+
+def test_a_tiff_of_two_pages_has_two_pages(reader: Scanner, tmp_path: Path) -> None:
+    first, second = picture(["one"]), picture(["two"])
+    data = in_format(first, "TIFF", save_all=True, append_images=[second])
+    answers = list(
+        scanner.pages(
+            {"path": str(stored(tmp_path, "a.tif", data)), "kind": "image", "out": str(tmp_path), "ocr": "never"}
+        )
+    )
+    assert [answer["number"] for answer in answers] == [1, 2]
+    assert (tmp_path / "2.webp").exists()
+
+
+def test_large_pages_are_drawn_smaller(reader: Scanner, tmp_path: Path) -> None:
+    path = stored(tmp_path, "a.png", in_format(Image.new("RGB", (4_000, 1_000), "white"), "PNG"))
+    (page,) = scanner.pages({"path": str(path), "kind": "image", "out": str(tmp_path), "ocr": "never"})
+    assert (page["width"], page["height"]) == (2_200, 550)
+
+
+def huge_png(width: int, height: int) -> bytes:
+    """The head of a PNG of this size with almost no data behind it."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "data", "said"),
+    [
+        ("a.pdf", "pdf", pdf([["x"]], encrypted=True), "protected with a password"),
+        ("a.pdf", "pdf", pdf([["x"]])[:200], "not a PDF that can be opened"),
+        ("a.pdf", "pdf", b"%PDF-1.4 nonsense", "not a PDF that can be opened"),
+        ("a.pdf", "pdf", pdf([["x"]] * 10_000), f"the PDF has 10,000 pages; at most {MAX_PAGES} are read"),
+        ("a.png", "image", huge_png(30_000, 30_000), "the image is 30,000 x 30,000 pixels"),
+        ("a.png", "image", huge_png(3_000, 3_000), "damaged or cut off"),
+        ("a.jpg", "image", in_format(picture(["x"]), "JPEG")[:3_000], "damaged or cut off"),
+        ("a.png", "image", b"\x89PNG\r\n\x1a\nnothing", "not a PNG, JPEG or TIFF"),
+        ("a.gif", "image", in_format(picture(["x"]), "GIF"), "not a PNG, JPEG or TIFF"),
+        ("a.png", "image", pdf([["x"]]), "not a PNG, JPEG or TIFF"),
+    ],
+)
+def test_hostile_files_are_named_and_the_next_is_read(
+    reader: Scanner, tmp_path: Path, name: str, kind: str, data: bytes, said: str
+) -> None:
+    row = row_of(reader, stored(tmp_path, name, data), kind)
+    assert said in row.error
+    after = row_of(reader, stored(tmp_path, "fine.pdf", pdf([["fine"]])), "pdf")
+    assert after.data["text"] == "fine"
+
+
+def test_a_page_that_takes_too_long_is_given_up(reader: Scanner, tmp_path: Path) -> None:
+    path = stored(tmp_path, "fine.pdf", pdf([["fine"]]))
+    assert not row_of(reader, path, "pdf").error
+    assert reader.child is not None
+    os.kill(reader.child.pid, signal.SIGSTOP)
+    reader.seconds = 1.0
+    assert "page 1 took longer than 1 seconds" in row_of(reader, path, "pdf").error
+    reader.seconds = 60.0
+    assert not row_of(reader, path, "pdf").error, "a new child reads the next file"
+
+
+def test_a_child_that_dies_costs_one_file(reader: Scanner, tmp_path: Path) -> None:
+    path = stored(tmp_path, "fine.pdf", pdf([["fine"]]))
+    row_of(reader, path, "pdf")
+    assert reader.child is not None
+    os.kill(reader.child.pid, signal.SIGSTOP)
+    child = reader.child
+
+    def kill() -> bool:
+        child.kill()
+        return False
+
+    reader.context = Context(reader.context.compiled, reader.context.folder, {"ocr": "never"}, kill)
+    row = row_of(reader, path, "pdf")
+    assert "ended at page 1" in row.error
+    assert not row_of(reader, path, "pdf").error
+
+
+def test_a_cancelled_import_waits_for_no_page(reader: Scanner, tmp_path: Path) -> None:
+    path = stored(tmp_path, "fine.pdf", pdf([["fine"]]))
+    reader.context = Context(reader.context.compiled, reader.context.folder, {}, lambda: True)
+    assert row_of(reader, path, "pdf").error == "the import was cancelled"
+
+
+def test_the_child_has_a_limit_on_memory(tmp_path: Path) -> None:
+    with Scanner(Context(schema(), tmp_path, {"ocr": "never"})) as reader:
+        row_of(reader, stored(tmp_path, "fine.pdf", pdf([["fine"]])), "pdf")
+        assert reader.child is not None
+        limits = Path(f"/proc/{reader.child.pid}/limits")
+        if not limits.exists():
+            pytest.skip("no /proc here")
+        (line,) = [line for line in limits.read_text().splitlines() if line.startswith("Max address space")]
+        assert line.split()[3] == str(scanner.MEMORY_BYTES)

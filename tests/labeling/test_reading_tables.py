@@ -1,0 +1,155 @@
+"""Tables: CSV and TSV as people have them, columns guessed and mapped, broken rows that cost only themselves."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from labeling.reading import ReadError, columns
+from labeling.reading.table import preview
+from labeling.rows import RowError, judge
+from tests.labeling.import_files import read, schema, stored
+
+HEAD = "text,invoice_id,date,vendor,total_amount\n"
+ROW = '"Invoice A-1029, Acme",A-1029,"Jan 14, 2026",Acme Supplies,"1,248.50"\n'
+
+
+def test_the_gold_of_a_table_is_what_its_cells_stand_for(tmp_path: Path) -> None:
+    (row,) = read(stored(tmp_path, "t.csv", HEAD + ROW))
+    assert row.number == 2
+    assert row.data["gold"] == {
+        "invoice_id": "A-1029",
+        "date": "2026-01-14",
+        "vendor": "Acme Supplies",
+        "total_amount": Decimal("1248.50"),
+    }
+    assert judge(row, schema()).gold["total_amount"] == Decimal("1248.50")
+
+
+def test_a_row_without_any_gold_waits_to_be_labelled(tmp_path: Path) -> None:
+    (row,) = read(stored(tmp_path, "t.csv", HEAD + "some text,,,,\n"))
+    assert "gold" not in row.data
+    assert judge(row, schema()).gold is None
+
+
+def test_a_class_column_is_the_only_choice_of_the_schema() -> None:
+    routing = schema("ticket-routing")
+    assert columns.guess(["text", "category"], routing) == {"text": "text", "category": "gold:queue"}
+    assert columns.guess(["Body", "id", "queue", "lang"], routing) == {
+        "Body": "text",
+        "id": "id",
+        "queue": "gold:queue",
+        "lang": "beside",
+    }
+
+
+def test_a_value_that_is_no_choice_names_row_column_and_field(tmp_path: Path) -> None:
+    path = stored(tmp_path, "t.csv", "text,category\nhello,billing\nhi,card_arrival\n")
+    good, bad = read(path, compiled=schema("ticket-routing"))
+    assert good.data["gold"] == {"queue": "billing"}
+    assert bad.number == 3
+    assert bad.error == "the column category holds “card_arrival”, which is not one of the choices of the field queue"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_seen(tmp_path: Path, delimiter: str) -> None:
+    text = "id,text\n1,hello there\n2,good morning\n".replace(",", delimiter)
+    assert [row.data for row in read(stored(tmp_path, "t.csv", text))] == [
+        {"id": "1", "text": "hello there"},
+        {"id": "2", "text": "good morning"},
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_marks_at_the_beginning_are_understood(tmp_path: Path, encoding: str) -> None:
+    path = stored(tmp_path, "t.csv", "text,id\nGrüße,ä\n".encode(encoding))
+    assert [row.data for row in read(path)] == [{"text": "Grüße", "id": "ä"}]
+
+
+def test_a_line_in_another_encoding_costs_only_itself(tmp_path: Path) -> None:
+    path = stored(tmp_path, "t.csv", b"text,id\nGr\xfc\xdfe,1\nhello,2\n")
+    bad, good = read(path)
+    assert (bad.number, good.data["text"]) == (2, "hello")
+    assert "not valid UTF-8: byte 3 cannot be read" in bad.error
+    assert [row.data["text"] for row in read(path, encoding="cp1252")] == ["Grüße", "hello"]
+
+
+def test_a_quotation_mark_that_never_closes_costs_one_row(tmp_path: Path) -> None:
+    rest = "".join(f"row {number},{number}\n" for number in range(500))
+    rows = read(stored(tmp_path, "t.csv", f'text,id\n"open,0\n{rest}'))
+    assert rows[0].error == "a quotation mark that opens in line 2 is never closed"
+    assert [row.data["id"] for row in rows[1:]] == [str(number) for number in range(500)]
+
+
+def test_broken_rows_say_what_is_wrong(tmp_path: Path) -> None:
+    text = 'text,id\n"a"b,1\nc,2,3\nd\nfine,4\n\n"two\nlines",5\n'
+    rows = read(stored(tmp_path, "t.csv", text))
+    assert [row.number for row in rows] == [2, 3, 4, 5, 7]
+    assert "follows the quotation mark" in rows[0].error
+    assert rows[1].error == "the row has 3 cells and the table 2 columns"
+    assert rows[2].error == "the row has 1 cells and the table 2 columns"
+    assert rows[4].data == {"text": "two\nlines", "id": "5"}
+
+
+def test_a_line_without_end_is_passed_over(tmp_path: Path) -> None:
+    rows = read(stored(tmp_path, "t.csv", b"text,id\n" + b"x" * 50_000_000 + b",1\nfine,2\n"))
+    assert rows[0].error == "the line is longer than 4 MB"
+    assert rows[1].data["id"] == "2"
+
+
+def test_nul_bytes_are_named(tmp_path: Path) -> None:
+    (row,) = read(stored(tmp_path, "t.csv", b"text,id\na\0b,1\n"))
+    with pytest.raises(RowError, match="NUL"):
+        judge(row, schema())
+
+
+def test_a_table_without_a_text_says_what_columns_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"which column is the document's text. The columns are: a, b"):
+        read(stored(tmp_path, "t.csv", "a,b\n1,2\n"))
+
+
+def test_columns_of_one_name_and_of_none_are_told_apart(tmp_path: Path) -> None:
+    with stored(tmp_path, "t.csv", "text,text,\na,b,c\n").open("rb") as file:
+        shown = preview(file, {})
+    assert shown.names == ["text", "text (2)", "column 3"]
+    assert shown.rows == [["a", "b", "c"]]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "said"),
+    [
+        ({"a": "beside"}, "which column is the document's text"),
+        ({"a": "text", "b": "text"}, "a and b cannot both be the document's text"),
+        ({"a": "text", "b": "gold:nothing"}, "the schema has no such field"),
+        ({"a": "text", "b": "gold", "c": "gold:vendor"}, "no other column can be a field"),
+        ({"z": "text"}, "There is no column z"),
+    ],
+)
+def test_a_mapping_that_cannot_be_says_why(mapping: dict[str, str], said: str) -> None:
+    assert said in columns.problem(mapping, ["a", "b", "c"], schema())
+
+
+def test_the_whole_gold_may_stand_in_one_column(tmp_path: Path) -> None:
+    gold = '{""invoice_id"":""A"",""date"":""2026-01-14"",""vendor"":""V"",""total_amount"":1.50}'
+    rows = read(stored(tmp_path, "t.csv", f'text,gold\nt,"{gold}"\nu,\nv,"{{"\n'))
+    assert str(rows[0].data["gold"]["total_amount"]) == "1.50"
+    assert rows[1].data["gold"] is None
+    assert "the column gold is not JSON" in rows[2].error
+
+
+def test_banking_requests_map_by_themselves(shared: Path, tmp_path: Path) -> None:
+    path = shared / "data" / "banking77" / "train.csv"
+    if not path.exists():
+        pytest.skip(f"no table at {path}")
+    import json
+
+    from slmstudio.contract.schema import compile_schema
+
+    labels = json.loads((path.parent / "categories.json").read_text())
+    compiled = compile_schema(
+        {"type": "object", "required": ["intent"], "properties": {"intent": {"type": "string", "enum": labels}}}
+    )
+    copy = stored(tmp_path, "train.csv", path.read_bytes())
+    rows = read(copy, compiled=compiled)
+    assert len(rows) > 10_000
+    assert all(judge(row, compiled).gold["intent"] in labels for row in rows)
