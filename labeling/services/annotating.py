@@ -1,33 +1,45 @@
-"""Labels: opening a document, saving drafts, submitting, skipping, flagging.
+"""Labels: opening a document, saving drafts, submitting, restoring.
 
 Every save is one transaction that holds the document's row. A version number, one series for a document and schema
 whoever saves, travels with each save: a save that was made from an older version is merged with what others saved since
 (``labeling.merging``), never put over it. Nothing that the schema rejects is ever submitted or gold.
+
+Where several people label a document each unseen by the others (``Document.wanted``), everybody opens and merges only
+what they wrote themselves; once all have submitted, labels that mean the same count, others wait for adjudication.
+
+What a reviewer approved stays what counts until a reviewer approves something newer: a submit after an approval puts
+the document back to "submitted" and into the review, whether or not the project requires one. A submit by somebody who
+may review, over a label that somebody else answered for, approves at once.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 from django.db import transaction
-from django.db.models import BigIntegerField, Case, F, OuterRef, Subquery, Value, When
+from django.db.models import BigIntegerField, Case, Count, Exists, F, OuterRef, Subquery, Value, When
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from labeling.agreement import agree
 from labeling.checks import Checks, check
-from labeling.entries import Parsed, Typed, from_entry
-from labeling.formtree import FormNode, tree_of
-from labeling.merging import Clash, merge, same
+from labeling.entries import Parsed
+from labeling.merging import same
 from labeling.models import (
     Annotation,
     AnnotationRevision,
+    Comment,
+    Contract,
     Document,
     DocumentState,
-    Gold,
-    Origin,
+    Prediction,
+    Review,
     SchemaVersion,
 )
+from labeling.services import predictions
+from labeling.services.holding import Actions, Held, hold_row, is_own_only, newest_decision, newest_schema, schema_of
+from labeling.services.predictions import Shown
 from labeling.services.queueing import (
     LOCK,
     Refused,
@@ -40,7 +52,10 @@ from labeling.services.queueing import (
     skip,
     standing,
 )
-from slmstudio.contract.schema import CompiledSchema, Problem
+from labeling.services.saving import Saved, Work, decide, make_gold, merged, origin_of, write
+from labeling.services.telling import tell
+from slmstudio.access import Action, may
+from slmstudio.contract.schema import Problem
 
 __all__ = [
     "Checks",
@@ -52,8 +67,10 @@ __all__ = [
     "hold",
     "next_document",
     "open_document",
+    "openable",
     "previous_document",
     "release",
+    "restore",
     "save_draft",
     "skip",
     "standing",
@@ -64,15 +81,18 @@ __all__ = [
 class Invalid(ValueError):
     """The value cannot be submitted. It was kept as a draft: ``saved``. ``problems`` has a sentence per field."""
 
-    def __init__(self, saved: "Saved", problems: list[Problem]) -> None:
+    def __init__(self, saved: Saved, problems: list[Problem]) -> None:
         super().__init__("; ".join(f"{problem.path} {problem.message}".strip() for problem in problems))
         self.saved, self.problems = saved, problems
 
 
 @dataclass(slots=True)
 class Opened:
-    """A document as a person finds it. ``annotation`` is the newest of anybody for the newest schema; without one the
-    value is that of an older schema, or nothing. ``version`` is what a save must name as its base.
+    """A document as a person finds it. ``annotation`` is the newest of anybody for the newest schema (the person's own,
+    with ``own_only``); without one the value is that of an older schema, or the prediction's, or nothing. ``version``
+    is what a save must name as its base.
+
+    ``prediction``: the newest that may be shown. ``rejection``: why the label came back, until it is submitted again.
     """
 
     document: Document
@@ -83,61 +103,61 @@ class Opened:
     version: int
     locked_by_other: Any
     checks: Checks
+    prediction: Shown | None = None
+    rejection: Review | None = None
+    open_comments: int = 0
+    own_only: bool = False
+    instruction: str = ""
 
     @property
     def author(self) -> Any:
         """Whose value it is; None for an import, or where there is none."""
         return self.annotation.user if self.annotation else None
 
-
-@dataclass(slots=True)
-class Saved:
-    """What a save left. ``merged``: paths that somebody else changed meanwhile and that are now theirs; ``clashes``:
-    paths that both changed, where this person's value stays. ``submitted`` is False where a submit had to be merged
-    first: the person must see the result before it counts.
-    """
-
-    version: int
-    value: Any
-    checks: Checks
-    schema_version: SchemaVersion
-    state: str
-    submitted: bool = False
-    merged: list[str] = field(default_factory=list)
-    clashes: list[Clash] = field(default_factory=list)
-    merged_with: str = ""
-    shown: dict[str, str] = field(default_factory=dict)
-
     @property
-    def problems(self) -> list[Problem]:
-        """What the schema rejects."""
-        return self.checks.problems
+    def filled_from(self) -> int | None:
+        """The prediction that the value shown began as; None where it did not."""
+        if self.annotation is not None:
+            return self.annotation.prediction_id
+        return self.prediction.id if self.prediction is not None and self.value == self.prediction.value else None
 
 
-@lru_cache(maxsize=256)
-def _schema(pk: int, sha256: str) -> SchemaVersion:
-    """A schema version, read once per process: its rows never change."""
-    return SchemaVersion.objects.get(pk=pk, sha256=sha256)
-
-
-def _newest(project: Any) -> Any:
-    return SchemaVersion.objects.filter(project=project).order_by("-number")
+def openable() -> Any:
+    """Documents with all that opening one needs beside its columns. A view that fetches its document from here saves
+    ``open_document`` a query.
+    """
+    newest = newest_schema(OuterRef("project_id"))
+    usable = Prediction.objects.filter(
+        document=OuterRef("pk"), schema_version=OuterRef("schema_pk"), value__isnull=False
+    )
+    comments = Comment.objects.filter(document=OuterRef("pk"), resolved_at__isnull=True).order_by().values("document")
+    return Document.objects.annotate(
+        schema_pk=Subquery(newest.values("pk")[:1]),
+        schema_sha256=Subquery(newest.values("sha256")[:1]),
+        decision=newest_decision(OuterRef("pk")),
+        predicted=Exists(usable),
+        open_comments=Coalesce(Subquery(comments.annotate(total=Count("pk")).values("total")), 0),
+        instruction=Subquery(Contract.objects.filter(project=OuterRef("project_id")).values("instruction")[:1]),
+    )
 
 
 def open_document(*, document: Document, user: Any) -> Opened:
     """Opens a document for a person and holds it for them; where somebody else does, ``locked_by_other`` says who."""
-    other = hold(document=document, user=user)
-    newest = _newest(document.project_id).values_list("pk", "sha256")[0]
-    schema_version = _schema(*newest)
+    found: Any = document if hasattr(document, "schema_pk") else openable().get(pk=document.pk)
+    own_only = is_own_only(found, found.decision)
+    other = hold(document=document, user=user, shared=own_only)
+    schema_version = schema_of(found.schema_pk, found.schema_sha256)
+    annotations = Annotation.objects.filter(document=document)
     latest = (
-        Annotation.objects.filter(document=document)
+        (annotations.filter(user=user) if own_only else annotations)
         .select_related("user")
         .order_by("-schema_version__number", "-version", "-updated_at")
         .first()
     )
     current = latest if latest is not None and latest.schema_version_id == schema_version.pk else None
+    shown = predictions.shown(document, schema_version) if found.predicted else None
     compiled = schema_version.compiled
-    value = compiled.ordered(latest.value) if latest is not None else {}
+    value: Any = compiled.ordered(latest.value) if latest is not None else shown.value if shown is not None else {}
     evidence = dict(latest.evidence) if latest is not None else {}
     return Opened(
         document=document,
@@ -148,51 +168,22 @@ def open_document(*, document: Document, user: Any) -> Opened:
         version=current.version if current else 0,
         locked_by_other=other,
         checks=check(compiled, Parsed(value), document.text, evidence),
+        prediction=shown,
+        rejection=None if own_only and current and current.submitted else _rejection(document, found.decision),
+        open_comments=found.open_comments,
+        own_only=own_only,
+        instruction=found.instruction or "",
     )
+
+
+def _rejection(document: Document, decision: str | None) -> Review | None:
+    if document.state != DocumentState.REJECTED or decision != Review.Decision.REJECT:
+        return None
+    newest: Review | None = document.reviews.select_related("reviewer").order_by("-pk").first()
+    return newest
 
 
 # -- saving ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Held:
-    """A document whose row this transaction holds, and where its annotations stand."""
-
-    document: Any
-    schema_version: SchemaVersion
-
-    @property
-    def compiled(self) -> CompiledSchema:
-        return self.schema_version.compiled
-
-    @property
-    def node(self) -> FormNode:
-        return tree_of(self.compiled)
-
-
-def _hold_row(document: Document, user: Any, changes: Mapping[str, Any]) -> _Held:
-    """Updates the document's row, and so waits for and keeps out every other save of it; then reads it.
-
-    The update comes first because only a statement that starts after the wait sees what the other save wrote.
-    """
-    of_project = {"project_id": document.project_id} if document.project_id else {}
-    if not Document.objects.filter(pk=document.pk, **of_project).update(**changes):
-        raise Document.DoesNotExist(f"document {document.pk} has gone")
-    newest = _newest(OuterRef("project_id"))
-    there = Annotation.objects.filter(document=OuterRef("pk"), schema_version=OuterRef("schema_pk"))
-    heads, own = there.order_by("-version", "-updated_at"), there.filter(user=user)
-    row = (
-        Document.objects.select_related("project")
-        .annotate(
-            schema_pk=Subquery(newest.values("pk")[:1]),
-            schema_sha256=Subquery(newest.values("sha256")[:1]),
-            head_pk=Subquery(heads.values("pk")[:1]),
-            head_version=Subquery(heads.values("version")[:1]),
-            own_pk=Subquery(own.values("pk")[:1]),
-        )
-        .get(pk=document.pk)
-    )
-    return _Held(row, _schema(row.schema_pk, row.schema_sha256))
 
 
 def _draft_changes(user: Any, now: datetime) -> dict[str, Any]:
@@ -207,12 +198,24 @@ def _draft_changes(user: Any, now: datetime) -> dict[str, Any]:
     }
 
 
-_SUBMIT_CHANGES = {
-    "state": DocumentState.SUBMITTED,
-    "locked_by": None,
-    "locked_until": None,
-    "skip_reason": "",
-}
+def _submit_changes(document: Document) -> dict[str, Any]:
+    return {
+        "state": _expected_state(document),
+        "disputed": False,
+        "locked_by": None,
+        "locked_until": None,
+        "skip_reason": "",
+    }
+
+
+def _expected_state(document: Document) -> str:
+    """What most submits of this person make of a document: it is written at once, and again only where it is not so.
+
+    A reviewer mostly decides about labels of others. Who they are is known where a view fetched the project.
+    """
+    known = Document._meta.get_field("project").is_cached(document)
+    role = getattr(document.project, "role", "") if known else ""
+    return DocumentState.APPROVED if role and may(role, Action.REVIEW) else DocumentState.SUBMITTED
 
 
 def save_draft(
@@ -224,16 +227,22 @@ def save_draft(
     base_version: int,
     seconds: float = 0,
     schema_number: int | None = None,
+    prediction: int | None = None,
+    field_seconds: Mapping[str, float] | None = None,
+    action: str = Actions.DRAFT,
 ) -> Saved:
     """Saves what a person has so far; it may be invalid. ``value`` is a JSON value, or ``Typed(entry)``.
 
     ``base_version`` is the version it was made from, under the schema of ``schema_number`` (None: the newest); where
-    others saved since, the two are merged field by field. ``seconds``: spent since the last save.
+    others saved since, the two are merged field by field. ``seconds``: spent since the last save; ``field_seconds``:
+    of it with the focus in each field, by pattern. ``prediction``: the one that the form was filled from; it is kept
+    from then on, and one that is not shown for this document is ignored.
     """
     with transaction.atomic():
-        held = _hold_row(document, user, _draft_changes(user, timezone.now()))
-        change = _merged(held, user, value, evidence, base_version, schema_number)
-        _write(held, user, change.saved, AnnotationRevision.Action.DRAFT, seconds)
+        changes = _draft_changes(user, timezone.now())
+        held = hold_row(document, user, changes, prediction=prediction, whole=False)
+        change = merged(held, user, value, evidence, base_version, schema_number)
+        write(held, user, change.saved, action, Work(seconds, field_seconds or {}))
         return change.saved
 
 
@@ -246,6 +255,8 @@ def submit(
     base_version: int,
     seconds: float = 0,
     schema_number: int | None = None,
+    prediction: int | None = None,
+    field_seconds: Mapping[str, float] | None = None,
 ) -> Saved:
     """Submits a label; where the project has review off it is gold at once. Arguments as in ``save_draft``.
 
@@ -258,8 +269,8 @@ def submit(
     problems: list[Problem] = []
     try:
         with transaction.atomic():
-            held = _hold_row(document, user, _SUBMIT_CHANGES)
-            change = _merged(held, user, value, evidence, base_version, schema_number)
+            held = hold_row(document, user, _submit_changes(document), prediction=prediction)
+            change = merged(held, user, value, evidence, base_version, schema_number)
             saved = change.saved
             unseen = bool(saved.clashes) or not same(change.mine, saved.value)
             if unseen or schema_number not in (None, held.schema_version.number):
@@ -267,9 +278,7 @@ def submit(
             problems = [*saved.problems, *saved.checks.unconfirmed]
             if problems:
                 raise _NotYet
-            revision = _write(held, user, saved, AnnotationRevision.Action.SUBMIT, seconds)
-            if not held.document.project.review_required:
-                _make_gold(held, revision)
+            _count(held, user, saved, Work(seconds, field_seconds or {}))
             saved.submitted = True
             return saved
     except _NotYet:
@@ -282,6 +291,8 @@ def submit(
             base_version=base_version,
             seconds=seconds,
             schema_number=schema_number,
+            prediction=prediction,
+            field_seconds=field_seconds,
         )
     if problems:
         raise Invalid(saved, problems)
@@ -292,103 +303,73 @@ class _NotYet(Exception):
     """What was to be submitted becomes a draft."""
 
 
-@dataclass(slots=True)
-class _Change:
-    """A save about to be written. ``mine`` is the value as the person has it."""
-
-    saved: Saved
-    mine: Any
-
-
-def _merged(
-    held: _Held, user: Any, value: Any, evidence: Mapping[str, Any], base_version: int, schema_number: int | None
-) -> _Change:
-    parsed = from_entry(held.node, value.entry) if isinstance(value, Typed) else Parsed(value)
-    mine = parsed.value
-    if schema_number not in (None, held.schema_version.number):
-        # Another schema counts its own versions.
-        base_version = 0
-    head_version = held.document.head_version or 0
-    merged_with, taken, clashes = "", [], []
-    if head_version not in (0, base_version):
-        head = Annotation.objects.get(pk=held.document.head_pk)
-        revisions = AnnotationRevision.objects.filter(
-            annotation__document=held.document, annotation__schema_version=held.schema_version
-        )
-        start = revisions.filter(number=base_version).first()
-        base, since = (start.value, start.number) if start is not None else ({}, 0)
-        result = merge(base, mine, head.value)
-        taken = result.taken
-        # What somebody else put clashes although a later save of this person went over it. Between two tabs of one
-        # person nothing clashes: what this one says is newer.
-        others = revisions.filter(number__gt=since).exclude(annotation__user=user).select_related("annotation__user")
-        other = others.order_by("-number").first()
-        if other is not None:
-            clashes = merge(base, mine, other.value).clashes
-        merged_with = "you, in another window" if other is None else _author(other.annotation)
-        evidence = {**head.evidence, **evidence}
-        parsed = Parsed(result.value, parsed.problems, parsed.shown)
-    checks = check(held.compiled, parsed, held.document.text, evidence)
-    saved = Saved(
-        version=head_version + 1,
-        value=held.compiled.ordered(parsed.value),
-        checks=checks,
-        schema_version=held.schema_version,
-        state=held.document.state,
-        merged=taken,
-        clashes=clashes,
-        merged_with=merged_with if taken or clashes else "",
-        shown=parsed.shown,
-    )
-    return _Change(saved, held.compiled.ordered(mine))
-
-
-def _author(annotation: Annotation) -> str:
-    return annotation.user.get_username() if annotation.user is not None else "an import"
-
-
-def _write(held: _Held, user: Any, saved: Saved, action: str, seconds: float) -> AnnotationRevision:
-    """Writes the annotation of this person and its revision; fills in the version."""
-    now = timezone.now()
-    content = {"value": saved.value, "evidence": saved.checks.evidence}
-    changes: dict[str, Any] = {
-        **content,
-        "valid": saved.checks.valid,
-        "submitted": action == AnnotationRevision.Action.SUBMIT,
-        "origin": Origin.SYNTHETIC if held.document.synthetic else Origin.HUMAN,
-        "version": saved.version,
-        "updated_at": now,
-    }
-    if changes["submitted"]:
-        changes["submitted_at"] = now
-    pk = held.document.own_pk
-    if pk is None:
-        pk = Annotation.objects.create(
-            project_id=held.document.project_id,
-            document=held.document,
-            schema_version=held.schema_version,
-            user=user,
-            seconds=seconds,
-            **changes,
-        ).pk
-    else:
-        Annotation.objects.filter(pk=pk).update(**changes, seconds=F("seconds") + seconds)
-    return AnnotationRevision.objects.create(
-        annotation_id=pk, number=saved.version, action=action, user=user, created_at=now, **content
+def _count(held: Held, user: Any, saved: Saved, work: Work) -> None:
+    """Writes a submitted label and decides what it counts for."""
+    document = held.document
+    project = document.project
+    own = document.answered_by == user.pk
+    retouched = held.settled and not project.review_required
+    fixes = held.may_review and not held.own_only and document.answered_pk is not None and (not own or retouched)
+    revision = write(held, user, saved, Actions.APPROVE if fixes else Actions.SUBMIT, work)
+    changes: dict[str, Any] = {"state": DocumentState.APPROVED if fixes else DocumentState.SUBMITTED}
+    counts = fixes or not (project.review_required or held.settled)
+    if held.own_only:
+        others = document.others_values or []
+        agreed = agree(held.compiled, [saved.value, *others])
+        if len(others) + 1 < document.wanted:
+            # The others come from the queue, so it is nobody's any more; what was sent back stays so for the others.
+            sent_back = document.decision == Review.Decision.REJECT
+            changes = {
+                "state": DocumentState.REJECTED if sent_back else DocumentState.IN_PROGRESS,
+                "assigned_to": None,
+            }
+            counts = False
+        elif not agreed:
+            changes["disputed"] = True
+            counts = False
+    if fixes:
+        saved.approved = True
+        unchanged = same(held.compiled.ordered(document.answered_value), saved.value)
+        decision = Review.Decision.APPROVE if unchanged else Review.Decision.FIX
+        decide(held, user, decision, annotation_id=revision.annotation_id, revision_id=revision.pk)
+    saved.state = changes["state"]
+    if len(changes) > 1 or saved.state != document.state:
+        Document.objects.filter(pk=document.pk).update(**changes)
+    if counts:
+        make_gold(held, revision.pk, origin_of(held, saved), user if fixes else None)
+    tell(
+        "document.approved" if fixes else "document.submitted",
+        document,
+        user,
+        annotation=revision.annotation_id,
+        revision=revision.pk,
     )
 
 
-def _make_gold(held: _Held, revision: AnnotationRevision) -> None:
-    gold = Gold(
-        document=held.document,
-        schema_version=held.schema_version,
-        revision=revision,
-        origin=Origin.SYNTHETIC if held.document.synthetic else Origin.HUMAN,
-        created_at=revision.created_at,
+def restore(*, document: Document, user: Any, revision_id: int, base_version: int) -> Saved:
+    """Writes what an old revision of a document said as a new one of this person; it counts once it is submitted.
+
+    ``base_version``: the version the person saw; what others saved since is merged, as with any save.
+
+    Raises:
+        Refused: there is no such revision, or it is somebody else's while everybody labels unseen by the others.
+    """
+    revision = (
+        AnnotationRevision.objects.select_related("annotation")
+        .annotate(decision=newest_decision(OuterRef("annotation__document")))
+        .filter(pk=revision_id, annotation__document=document)
+        .first()
     )
-    Gold.objects.bulk_create(
-        [gold],
-        update_conflicts=True,
-        unique_fields=["document", "schema_version"],
-        update_fields=["revision", "origin", "approved_by", "created_at"],
+    if revision is None:
+        raise Refused("This document has no such revision.")
+    row = Document.objects.only("wanted").get(pk=document.pk)
+    if is_own_only(row, revision.decision) and revision.annotation.user_id != user.pk:
+        raise Refused("Several people label this document unseen by each other, so only your own labels are restored.")
+    return save_draft(
+        document=document,
+        user=user,
+        value=revision.value,
+        evidence=revision.evidence,
+        base_version=base_version,
+        action=Actions.RESTORE,
     )

@@ -1,21 +1,28 @@
-"""Who labels which document: the queue, its locks, who else is at work, and what is put aside or flagged."""
+"""Who labels which document: the queue, its locks, who else is at work, and what is put aside or flagged.
 
-from collections.abc import Iterable, Sequence
+A person's queue in its order: labels of theirs that a reviewer sent back, documents assigned to them, then what nobody
+is assigned to; within each by id. A document is out of everybody else's queue while somebody holds it (``LOCK``).
+Where several people label a document (``Document.wanted``), each gets it once, one after the other.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import transaction
-from django.db.models import Count, Q
+from django.db import connection, transaction
+from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
 
 from labeling.models import Annotation, Document, DocumentState, Project
-from labeling.tags import FAILURE_TAGS
+from labeling.models.documents import QUEUE
+from labeling.services.telling import tell
+from labeling.tags import tags_of
 
 #: how long a document stays with a person whose tab is silent; an open tab renews it
 LOCK = timedelta(minutes=10)
-QUEUE = (DocumentState.NEW, DocumentState.IN_PROGRESS, DocumentState.REJECTED)
 _CANDIDATES = 8
+_ATTEMPTS = 5
 #: others are looked for this many documents around the one that is open: a queue is worked in order
 _NEARBY = 500
 
@@ -29,50 +36,106 @@ def free_for(user: Any) -> Q:
     return Q(locked_until__isnull=True) | Q(locked_until__lt=timezone.now()) | Q(locked_by=user)
 
 
+# -- the next document -------------------------------------------------------------------------------------------------
+
+
 def next_document(*, project: Project, user: Any, after: int | None = None) -> Document | None:
     """Takes the next document of a person's queue for ten minutes; None where nothing is left.
 
-    Without ``after`` their own unfinished work comes first; with it the queue goes on behind that document and then
-    starts again from the front (the document itself is not given again). Two people never get the same one.
+    Without ``after``, the person's own unfinished drafts come right behind what was sent back to them. With it the
+    queue goes on behind that document, which is not given again, and at its end starts from the front. Two people never
+    hold the same document.
     """
-    if after is None:
-        mine = _take(_unfinished(project, user), user)
-        if mine is not None:
-            return mine
-    for low, high in ((after or 0, None), (0, after)) if after else ((0, None),):
-        for _ in range(5):
-            candidates = _waiting(project, user, low, high)
-            if not candidates:
-                break
-            taken = _take(candidates, user)
+    for _ in range(_ATTEMPTS):
+        empty = True
+        for candidates in _candidates(project, user, after):
+            empty = False
+            taken = take(candidates, user, QUEUE)
             if taken is not None:
                 return taken
+        if empty:
+            return None
     return None
 
 
-def _unfinished(project: Project, user: Any) -> list[int]:
-    drafts = Annotation.objects.filter(
-        user=user, submitted=False, document__project=project, document__state__in=QUEUE
-    ).order_by("document_id")
-    return list(drafts.values_list("document_id", flat=True)[:_CANDIDATES])
+# One statement finds the candidates of all parts of the queue, each by an index of its own: the order of a queue is
+# that of its parts, which no single index has. ``d`` is the document, ``a`` a label of the person.
+_LABELS = "labeling_annotation a JOIN labeling_document d ON d.id = a.document_id"
+_BEGUN = (
+    "a.project_id = %(project)s AND a.user_id = %(user)s AND NOT a.submitted "
+    "AND (d.assigned_to_id IS NULL OR d.assigned_to_id = %(user)s)"
+)
+_MINE = "d.project_id = %(project)s AND d.assigned_to_id = %(user)s"
+_WAITS = "d.state IN ('new', 'in_progress', 'rejected')"
+_SENT_BACK = (
+    ("labeling_document d", f"{_MINE} AND {_WAITS} AND d.state = 'rejected'"),
+    (_LABELS, f"{_BEGUN} AND d.state = 'rejected'"),
+)
+_UNFINISHED = ((_LABELS, f"{_BEGUN} AND d.state IN ('new', 'in_progress')"),)
+_ASSIGNED = (("labeling_document d", f"{_MINE} AND {_WAITS} AND d.state <> 'rejected'"),)
+_UNASSIGNED = (("labeling_document d", f"d.project_id = %(project)s AND d.assigned_to_id IS NULL AND {_WAITS}"),)
+_TIERS = (_SENT_BACK, _ASSIGNED, _UNASSIGNED)
+_FREE = "(d.locked_until IS NULL OR d.locked_until < %(now)s OR d.locked_by_id = %(user)s)"
+# Where several label a document: not labelled by this person yet, nor by as many others as are wanted. An aggregate,
+# not EXISTS: the planner would hash all labels of the person for it.
+_NOT_DONE = (
+    "(d.wanted <= 1 OR (SELECT NOT COALESCE(bool_or(o.user_id = %(user)s AND o.submitted), false) "
+    "AND (COALESCE(bool_or(o.user_id = %(user)s), false) OR d.wanted > count(DISTINCT o.user_id) "
+    "FILTER (WHERE o.user_id <> %(user)s AND o.submitted_at IS NOT NULL)) "
+    "FROM labeling_annotation o WHERE o.document_id = d.id))"
+)
+Part = tuple[tuple[str, str], ...]
 
 
-def _waiting(project: Project, user: Any, low: int, high: int | None) -> list[int]:
-    """The first free documents of the queue by id: a scan of the index for each state, never of the finished."""
-    between = Q(pk__gt=low) if high is None else Q(pk__gt=low, pk__lt=high)
-    parts = [
-        Document.objects.filter(free_for(user), between, project=project, state=state)
-        .order_by("pk")
-        .values_list("pk", flat=True)[:_CANDIDATES]
-        for state in QUEUE
+def _candidates(project: Project, user: Any, after: int | None) -> Iterator[list[int]]:
+    """Free documents in the order of the queue, a handful of each part that has some."""
+    known = {"project": project.pk, "user": user.pk, "now": timezone.now(), "after": after or 0}
+    if after is None:
+        yield from _find([(part, "true") for part in (_SENT_BACK, _UNFINISHED, _ASSIGNED, _UNASSIGNED)], known)
+        return
+    here = _tier_of(project, user, after)
+    # What was looked at within the last minutes and left is not pressed on a person again at once.
+    left = "(d.locked_by_id IS NULL OR d.locked_by_id <> %(user)s)"
+    where = [left if tier < here else "d.id > %(after)s" if tier == here else "true" for tier in range(len(_TIERS))]
+    yield from _find(list(zip(_TIERS, where, strict=True)), known)
+    yield from _find([(part, "d.id <> %(after)s") for part in _TIERS], known)
+
+
+def _find(parts: Sequence[tuple[Part, str]], known: dict[str, Any]) -> list[list[int]]:
+    """The lowest ids of each part of the queue that has any."""
+    selects = [
+        f"(SELECT {rank} AS rank, d.id FROM {rows} WHERE {condition} AND {where} AND {_FREE} AND {_NOT_DONE} "  # noqa: S608
+        f"ORDER BY d.id LIMIT {_CANDIDATES})"
+        for rank, (part, where) in enumerate(parts)
+        for rows, condition in part
     ]
-    return sorted(parts[0].union(*parts[1:], all=True))[:_CANDIDATES]
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(selects), known)
+        found = cursor.fetchall()
+    ranked: dict[int, set[int]] = {}
+    for rank, pk in found:
+        ranked.setdefault(rank, set()).add(pk)
+    return [sorted(ranked[rank])[:_CANDIDATES] for rank in sorted(ranked)]
+
+
+def _tier_of(project: Project, user: Any, pk: int) -> int:
+    """Where in the queue a document stands: 0 sent back, 1 assigned, 2 neither, or not waiting any more."""
+    row = Document.objects.filter(project=project, pk=pk).values_list("state", "assigned_to").first()
+    if row is None or row[0] not in QUEUE:
+        return 2
+    if row[0] == DocumentState.REJECTED and row[1] is not None:
+        return 0
+    return 1 if row[1] == user.pk else 2
 
 
 @transaction.atomic
-def _take(candidates: Sequence[int], user: Any) -> Document | None:
-    document = (
-        Document.objects.filter(free_for(user), pk__in=candidates, state__in=QUEUE)
+def take(candidates: Sequence[int], user: Any, states: Iterable[str]) -> Document | None:
+    """Takes the first of some documents that is still free and in one of these states; None where none is.
+
+    Those that another transaction is just taking are passed over, not waited for.
+    """
+    document: Document | None = (
+        Document.objects.filter(free_for(user), pk__in=candidates, state__in=states)
         .order_by("pk")
         .select_for_update(skip_locked=True, of=("self",))
         .first()
@@ -85,19 +148,25 @@ def _take(candidates: Sequence[int], user: Any) -> Document | None:
 
 def previous_document(*, project: Project, user: Any, before: int) -> Document | None:
     """The nearest document before this one that the person labelled or that nobody else holds."""
-    return (
-        Document.objects.filter(free_for(user) | Q(annotations__user=user), project=project, pk__lt=before)
-        .order_by("-pk")
-        .first()
-    )
+    # Not EXISTS: the planner would hash all labels of the person for it.
+    own = Annotation.objects.filter(document=OuterRef("pk"), user=user).values("document")[:1]
+    rows = Document.objects.filter(free_for(user) | Q(pk=Subquery(own)), project=project, pk__lt=before)
+    found: Document | None = rows.order_by("-pk").first()
+    return found
 
 
-def hold(*, document: Document, user: Any) -> Any:
-    """Takes or renews a document for a person. Returns the other person who holds it, or None."""
+# -- locks -------------------------------------------------------------------------------------------------------------
+
+
+def hold(*, document: Document, user: Any, shared: bool = False) -> Any:
+    """Takes or renews a document for a person. Returns the other person who holds it, or None.
+
+    ``shared``: several people label it side by side, so that nobody is in anybody's way.
+    """
     mine = Document.objects.filter(free_for(user), pk=document.pk).update(
         locked_by=user, locked_until=timezone.now() + LOCK
     )
-    if mine:
+    if mine or shared:
         return None
     fresh = Document.objects.select_related("locked_by").only("locked_by").filter(pk=document.pk).first()
     return fresh.locked_by if fresh is not None else None
@@ -106,6 +175,9 @@ def hold(*, document: Document, user: Any) -> Any:
 def release(*, document: Document, user: Any) -> None:
     """Lets a document go, where this person holds it."""
     Document.objects.filter(pk=document.pk, locked_by=user).update(locked_by=None, locked_until=None)
+
+
+# -- where one stands --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +190,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a person stands in the queue. ``left`` counts what waits and nobody else holds."""
+    """Where a person stands in the queue. ``left`` counts what waits for them and nobody else holds."""
 
     position: int
     total: int
@@ -126,43 +198,78 @@ class Standing:
     others: tuple[Neighbour, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What waits in a project: ``unassigned`` for anybody, ``assigned`` to the person (with what was sent back)."""
+
+    unassigned: int
+    assigned: int
+
+
+# Each count walks one narrow index and never touches the rows, which are wide: their texts are in them.
+_COUNT_UNASSIGNED = (
+    "SELECT count(*) FROM labeling_document WHERE project_id = %s AND assigned_to_id IS NULL "
+    "AND state IN ('new', 'in_progress', 'rejected')"
+)
+_COUNT_ASSIGNED = (
+    "SELECT count(*) FROM labeling_document WHERE project_id = %s AND assigned_to_id = %s "
+    "AND state IN ('new', 'in_progress', 'rejected')"
+)
+_COUNT_ALL = "SELECT count(*) FROM labeling_document WHERE project_id = %s"
+
+
+def counts(*, project: Project, user: Any) -> Counts:
+    """How much waits for a person."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT ({_COUNT_UNASSIGNED}), ({_COUNT_ASSIGNED})", [project.pk, project.pk, user.pk])
+        unassigned, assigned = cursor.fetchone()
+    return Counts(unassigned, assigned)
+
+
 def standing(*, document: Document, user: Any) -> Standing:
     """Position of a document in its project, what is left for this person, and who else is at work nearby."""
-    counts = Document.objects.filter(project_id=document.project_id).aggregate(
-        total=Count("pk"),
-        position=Count("pk", filter=Q(pk__lte=document.pk)),
-        left=Count("pk", filter=Q(state__in=QUEUE)),
-    )
+    project = document.project_id
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT ({_COUNT_ALL} AND id <= %s), ({_COUNT_ALL}), ({_COUNT_UNASSIGNED}), ({_COUNT_ASSIGNED})",
+            [project, document.pk, project, project, project, user.pk],
+        )
+        position, total, unassigned, assigned = cursor.fetchone()
     held = (
         Document.objects.filter(
-            project_id=document.project_id,
+            project_id=project,
             pk__range=(document.pk - _NEARBY, document.pk + _NEARBY),
             locked_until__gt=timezone.now(),
             locked_by__isnull=False,
         )
         .exclude(locked_by=user)
         .select_related("locked_by")
-        .only("external_id", "state", "locked_by__username")
+        .only("external_id", "state", "assigned_to", "locked_by__username")
         # A tab renews the document that is open, not the next one it has taken: the latest lock is where they are.
         .order_by("-locked_until")[:50]
     )
     people: dict[str, Neighbour] = {}
     taken = 0
     for other in held:
-        taken += other.state in QUEUE
+        taken += other.state in QUEUE and other.assigned_to_id in (None, user.pk)
         assert other.locked_by is not None  # the query asks for it
         name = other.locked_by.get_username()
         people.setdefault(name, Neighbour(name, other.external_id))
-    return Standing(counts["position"], counts["total"], counts["left"] - taken, tuple(people.values())[:3])
+    left = max(0, unassigned + assigned - taken)
+    return Standing(position, total, left, tuple(people.values())[:3])
 
 
+# -- put aside, flagged ------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
 def skip(*, document: Document, user: Any, reason: str) -> None:
     """Takes a document out of the queue, with the reason why it cannot be labelled.
 
     Raises:
         Refused: no reason, or the document is submitted already.
     """
-    reason = " ".join(reason.split())[:300]
+    reason = " ".join(reason.replace("\x00", "").split())[:300]
     if not reason:
         raise Refused("Say why this document cannot be labelled.")
     skipped = Document.objects.filter(pk=document.pk, state__in=[*QUEUE, DocumentState.SKIPPED]).update(
@@ -170,6 +277,7 @@ def skip(*, document: Document, user: Any, reason: str) -> None:
     )
     if not skipped:
         raise Refused("This document is submitted already, so it cannot be skipped.")
+    tell("document.skipped", document, user)
 
 
 def flag(*, document: Document, user: Any, tags: Iterable[str]) -> list[str]:
@@ -177,15 +285,15 @@ def flag(*, document: Document, user: Any, tags: Iterable[str]) -> list[str]:
     possible.
 
     Raises:
-        Refused: a tag that neither the vocabulary nor the document knows.
+        Refused: a tag that neither the vocabulary of the project nor the document knows.
     """
     with transaction.atomic():
-        row = Document.objects.select_for_update().only("tags").get(pk=document.pk)
-        known = list(dict.fromkeys([*FAILURE_TAGS, *row.tags]))
+        row = Document.objects.select_for_update(of=("self",)).select_related("project").get(pk=document.pk)
+        known = list(dict.fromkeys([*tags_of(row.project), *row.tags]))
         wanted = set(tags)
         unknown = sorted(wanted.difference(known))
         if unknown:
-            raise Refused(f"There is no failure tag {', '.join(unknown)}.")
+            raise Refused(f"There is no failure tag {', '.join(unknown)[:200]}.")
         row.tags = [tag for tag in known if tag in wanted]
         row.save(update_fields=["tags"])
     return list(row.tags)

@@ -1,0 +1,169 @@
+"""Agreement between people who labelled the same documents, per field. Pure.
+
+Values are compared as in scoring: after normalisation by the kind of their field, rows of arrays paired by likeness
+first. Nothing said (a missing name, null, a row that somebody does not have) is a value like any other.
+
+Cohen, J. (1960): A coefficient of agreement for nominal scales. Krippendorff, K. (2011): Computing Krippendorff's
+alpha-reliability (nominal data, any number of people, missing values).
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from slmstudio.contract.alignment import align
+from slmstudio.contract.kinds import normalise
+from slmstudio.contract.schema import CompiledSchema, exact
+from slmstudio.contract.scoring import cells, differing
+from slmstudio.contract.structure import Field, Node
+
+
+class _Unasked:
+    """Somebody did not label this unit at all."""
+
+    def __repr__(self) -> str:
+        return "UNASKED"
+
+
+#: in a unit: this person did not label it
+UNASKED: Final = _Unasked()
+
+Unit = Sequence[Hashable]
+
+
+def agree(compiled: CompiledSchema, values: Sequence[Any]) -> bool:
+    """Whether all values mean the same in every field: equal after normalisation, rows paired by likeness."""
+    return all(differing(compiled, values[0], value)[0] == 0 for value in values[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class FieldAgreement:
+    """How well people agree on one field. ``units``: places compared; in arrays every row of every document is one.
+
+    ``exact``: share of pairs of labels that mean the same, 0 to 1. ``kappa`` (Cohen, two people) and ``alpha``
+    (Krippendorff, nominal) only for choices; None where they are not defined, as where one choice is all there is.
+    """
+
+    field: Field
+    units: int
+    exact: float
+    kappa: float | None = None
+    alpha: float | None = None
+
+
+def by_field(compiled: CompiledSchema, documents: Iterable[Sequence[Any]]) -> list[FieldAgreement]:
+    """Agreement per field, in the order of the schema. A document is a sequence with one label per person, UNASKED
+    where a person did not label it; the same people in the same order for every document.
+
+    Fields that no document has a unit of are left out. Raises ValueError for what is not a JSON value.
+    """
+    units: dict[str, list[list[Hashable]]] = {field.pattern: [] for field in compiled.root.leaves()}
+    fields = {field.pattern: field for field in compiled.root.leaves()}
+    for labels in documents:
+        asked = [index for index, label in enumerate(labels) if label is not UNASKED]
+        if len(asked) < 2:
+            continue
+        for field, said in compared(compiled, [labels[index] for index in asked]):
+            unit: list[Hashable] = [UNASKED] * len(labels)
+            for index, value in zip(asked, said, strict=True):
+                unit[index] = value
+            units[field.pattern].append(unit)
+    return [_agreement(fields[pattern], found) for pattern, found in units.items() if found]
+
+
+def _agreement(field: Field, units: list[list[Hashable]]) -> FieldAgreement:
+    agreeing, pairs = 0, 0
+    for unit in units:
+        counts = Counter(value for value in unit if value is not UNASKED)
+        total = sum(counts.values())
+        pairs += total * (total - 1)
+        agreeing += sum(count * (count - 1) for count in counts.values())
+    kappa = alpha = None
+    if is_choice(field):
+        alpha = krippendorff(units)
+        people = {index for unit in units for index, value in enumerate(unit) if value is not UNASKED}
+        if len(people) == 2:
+            one, other = sorted(people)
+            both = [unit for unit in units if unit[one] is not UNASKED and unit[other] is not UNASKED]
+            kappa = cohen([unit[one] for unit in both], [unit[other] for unit in both])
+    return FieldAgreement(field, len(units), agreeing / pairs, kappa, alpha)
+
+
+def is_choice(field: Field) -> bool:
+    """Whether a field's values are of a fixed set, so that agreement by chance means something."""
+    return bool(field.enum) or field.kind == "class" or field.type == "boolean"
+
+
+def cohen(one: Sequence[Hashable], other: Sequence[Hashable]) -> float | None:
+    """Cohen's kappa of two people's labels of the same units; None where both only ever said one and the same thing.
+
+    Raises ValueError where the two are not of the same length.
+    """
+    total = len(one)
+    if not total:
+        return None
+    observed = sum(a == b for a, b in zip(one, other, strict=True)) / total
+    ones, others = Counter(one), Counter(other)
+    expected = sum(count * others[value] for value, count in ones.items()) / total**2
+    return None if expected == 1 else (observed - expected) / (1 - expected)
+
+
+def krippendorff(units: Iterable[Unit]) -> float | None:
+    """Krippendorff's alpha for nominal data. A unit is what each person said, UNASKED where they were not asked; units
+    that fewer than two people labelled do not count. None where no two labels can be paired or all are the same.
+    """
+    disagreeing = 0.0
+    totals: Counter[Hashable] = Counter()
+    for unit in units:
+        counts = Counter(value for value in unit if value is not UNASKED)
+        people = sum(counts.values())
+        if people < 2:
+            continue
+        totals.update(counts)
+        same = sum(count * (count - 1) for count in counts.values())
+        disagreeing += (people * (people - 1) - same) / (people - 1)
+    n = sum(totals.values())
+    by_chance = n * n - sum(count * count for count in totals.values())
+    return 1 - (n - 1) * disagreeing / by_chance if by_chance else None
+
+
+# -- labels of several people, place by place --------------------------------------------------------------------------
+
+
+def compared(compiled: CompiledSchema, labels: Sequence[Any]) -> Iterator[tuple[Field, list[Hashable]]]:
+    """Every leaf with what each label says there, normalised; None where it says nothing."""
+    yield from _compared(compiled.root, [exact(label) for label in labels])
+
+
+def _compared(node: Node, values: list[Any]) -> Iterator[tuple[Field, list[Hashable]]]:
+    if node.field is not None:
+        yield node.field, [normalise(value, node.field) for value in values]
+    elif node.item is not None:
+        rows = [value if isinstance(value, list) else [] for value in values]
+        for group in paired_rows(node, rows):
+            yield from _compared(node.item, [rows[i][group[i]] if i in group else None for i in range(len(rows))])
+    else:
+        for name, child in node.children.items():
+            yield from _compared(child, [value.get(name) if isinstance(value, dict) else None for value in values])
+
+
+def paired_rows(node: Node, rows: Sequence[Sequence[Any]]) -> list[dict[int, int]]:
+    """Which rows of several people are the same row: for each, person -> row number, in the order of the first person,
+    then what only later ones have. ``node`` is the array. Each person's rows are paired with those found so far.
+    """
+    assert node.item is not None
+    item = node.item
+    groups: list[dict[int, int]] = []
+    standing_for: list[tuple[Hashable, ...]] = []
+    for person, own in enumerate(rows):
+        mine = [cells(item, row) for row in own]
+        for group, row in align(standing_for, mine, ordered=node.ordered):
+            if row is None:
+                continue
+            if group is None:
+                groups.append({person: row})
+                standing_for.append(mine[row])
+            else:
+                groups[group][person] = row
+    return groups

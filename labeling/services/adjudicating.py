@@ -1,0 +1,130 @@
+"""Adjudication: documents that several people labelled differently, and the one label that a reviewer makes of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from labeling.disputes import Dispute, evidence_of, settle
+from labeling.models import (
+    Annotation,
+    AnnotationRevision,
+    Document,
+    DocumentState,
+    Project,
+    Review,
+    SchemaVersion,
+)
+from labeling.services.holding import Actions, answered_of, newest_schema, schema_of
+from labeling.services.queueing import free_for, hold, take
+from labeling.services.reviewing import Invalid, Refused, Stale, hold_submitted
+from labeling.services.saving import Work, decide, make_gold, merged, origin_of, write
+from labeling.services.telling import tell
+
+OWN = "One of these labels is your own. Four eyes are on in this project, so somebody else decides."
+_CANDIDATES = 8
+
+__all__ = ["Invalid", "Refused", "Stale", "UnderDispute", "adjudicate", "disputed", "next_disputed", "open_dispute"]
+
+
+def disputed(project: Project) -> QuerySet[Document]:
+    """Documents that wait for adjudication."""
+    rows: QuerySet[Document] = Document.objects.filter(project=project, disputed=True)
+    return rows
+
+
+def next_disputed(*, project: Project, user: Any, after: int | None = None) -> Document | None:
+    """Takes the next disputed document for ten minutes; as ``reviewing.next_to_review``."""
+    rows = disputed(project).filter(free_for(user))
+    if project.four_eyes:
+        rows = rows.exclude(Exists(Annotation.objects.filter(document=OuterRef("pk"), user=user)))
+    for part in (Q(pk__gt=after), Q(pk__lt=after)) if after else (Q(),):
+        candidates = list(rows.filter(part).order_by("pk").values_list("pk", flat=True)[:_CANDIDATES])
+        taken = take(candidates, user, [DocumentState.SUBMITTED]) if candidates else None
+        if taken is not None:
+            return taken
+    return None
+
+
+@dataclass(slots=True)
+class UnderDispute:
+    """A disputed document as a reviewer finds it: the newest submitted label of each person, in the order they came.
+
+    ``refusal``: why this person cannot decide, "" where they can.
+    """
+
+    document: Document
+    schema_version: SchemaVersion
+    labels: list[AnnotationRevision]
+    version: int
+    refusal: str
+    held_by: Any
+
+    def settle(self, picks: Mapping[str, Any] | None = None) -> Dispute:
+        """Where the labels differ, and the label that comes of some picks."""
+        compiled = self.schema_version.compiled
+        return settle(compiled.root, [compiled.ordered(label.value) for label in self.labels], picks)
+
+    def evidence(self, dispute: Dispute) -> dict[str, Any]:
+        """The evidence of a settled label: what its people gave for the values that were taken from them."""
+        return evidence_of(dispute, [label.evidence for label in self.labels])
+
+
+def open_dispute(*, document: Document, user: Any) -> UnderDispute:
+    """Opens a disputed document for a reviewer and holds it for them, where a decision is theirs to make."""
+    project = document.project
+    newest = newest_schema(project).only("pk", "sha256").first()
+    version = schema_of(newest.pk, newest.sha256)
+    answered = answered_of(document, version).filter(annotation__user__isnull=False)
+    latest = answered.order_by("annotation_id", "-number").distinct("annotation_id")
+    labels = sorted(latest.select_related("annotation__user"), key=lambda label: label.number)
+    refusal = ""
+    if not document.disputed:
+        refusal = "This document is not disputed, or not any more."
+    elif len(labels) < 2:
+        refusal = "Only one person's label is left under the newest schema, so there is nothing to compare."
+    elif project.four_eyes and any(label.annotation.user_id == user.pk for label in labels):
+        refusal = OWN
+    return UnderDispute(
+        document=document,
+        schema_version=version,
+        labels=labels,
+        version=max((label.number for label in labels), default=0),
+        refusal=refusal,
+        held_by=None if refusal else hold(document=document, user=user),
+    )
+
+
+def adjudicate(*, document: Document, user: Any, value: Any, evidence: Mapping[str, Any], base_version: int) -> Review:
+    """Makes a reviewer's label of a disputed document gold, and ends the dispute.
+
+    ``base_version``: the version of the newest label that the reviewer saw.
+
+    Raises:
+        Stale: somebody submitted another label, or decided, meanwhile.
+        Invalid: the schema rejects the value, or something in it is neither in the document nor confirmed.
+        Refused: the person may not decide.
+    """
+    began = Annotation.objects.filter(document=document, prediction__isnull=False, submitted=True)
+    prediction = began.order_by("pk").values_list("prediction", flat=True).first()
+    with transaction.atomic():
+        changes = {"state": DocumentState.APPROVED, "disputed": False, "locked_by": None, "locked_until": None}
+        held = hold_submitted(document, user, changes, base_version, disputed=True, prediction=prediction)
+        found = held.document
+        # Nothing to merge with: the reviewer saw all labels, and writes one of their own.
+        saved = merged(held, user, value, evidence, found.own_version or 0, None).saved
+        if problems := [*saved.problems, *saved.checks.unconfirmed]:
+            raise Invalid(problems)
+        revision = write(held, user, saved, Actions.ADJUDICATE, Work())
+        review = decide(
+            held,
+            user,
+            Review.Decision.ADJUDICATE,
+            annotation_id=revision.annotation_id,
+            revision_id=revision.pk,
+        )
+        make_gold(held, revision.pk, origin_of(held, saved), user)
+        tell("document.approved", found, user, annotation=revision.annotation_id, revision=revision.pk)
+    return review

@@ -1,0 +1,248 @@
+"""Reviews: what waits, one label beside its document, and the reviewer's decisions; where one is mentioned."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.db.models.functions import Left
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.gzip import gzip_page
+from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
+
+from labeling.diffs import changes
+from labeling.forms_review import DisputeForm, RejectForm, whole_number
+from labeling.formtree import form_for, tree_of
+from labeling.marking import pieces
+from labeling.models import Annotation, Document, Mention, Project
+from labeling.paging import count, page
+from labeling.payloads import PayloadError, parse_object
+from labeling.payloads import whole_number as whole_number_of
+from labeling.services import adjudicating, commenting, reviewing
+from labeling.tags import tags_of
+from slmstudio.access import Action, object_for, project_for
+
+DISPUTED = "disputed"
+
+
+@require_safe
+def review(request: HttpRequest, slug: str) -> HttpResponse:
+    """What waits for a reviewer; ``?show=disputed``: what waits for adjudication."""
+    project = project_for(request.user, slug, Action.READ)
+    disputes = request.GET.get("show") == DISPUTED
+    labels, disputed = reviewing.waiting(project), adjudicating.disputed(project)
+    rows = disputed if disputes else reviewing.with_authors(labels)
+    shown = page(
+        rows.only("external_id", "state", "wanted", "project").annotate(beginning=Left("text", 160)),
+        after=whole_number(request.GET.get("after")),
+        before=whole_number(request.GET.get("before")),
+    )
+    if disputes:
+        _name_people(shown.rows)
+    context = {
+        "project": project,
+        "disputes": disputes,
+        "page": shown,
+        "labels_count": count(labels),
+        "disputes_count": count(disputed),
+        "unread": commenting.unread(project=project, user=request.user),
+    }
+    return render(request, "labeling/review.html", context)
+
+
+def _name_people(documents: list[Document]) -> None:
+    """Adds ``people``: who labelled each document."""
+    rows = Annotation.objects.filter(document__in=documents, user__isnull=False, submitted=True)
+    people: dict[int, list[str]] = {}
+    for key, name in rows.order_by("pk").values_list("document", "user__username"):
+        people.setdefault(key, []).append(name)
+    for document in documents:
+        document.people = ", ".join(dict.fromkeys(people.get(document.pk, [])))  # type: ignore[attr-defined]
+
+
+@require_GET
+def review_next(request: HttpRequest, slug: str) -> HttpResponse:
+    """Goes to the next label to review, or the next dispute; back to the list where none is left for this person."""
+    project = project_for(request.user, slug, Action.REVIEW)
+    after = whole_number(request.GET.get("after"))
+    disputes = request.GET.get("show") == DISPUTED
+    find = adjudicating.next_disputed if disputes else reviewing.next_to_review
+    document = find(project=project, user=request.user, after=after)
+    if document is None:
+        return redirect(_list_url(slug, disputes))
+    return redirect("review_document", slug, document.pk)
+
+
+@require_POST
+def review_onward(request: HttpRequest, slug: str) -> HttpResponse:
+    """Where the labeling screen goes on to after a fix, ``{"after": id}``: back to the reviews. Takes nothing."""
+    project_for(request.user, slug, Action.REVIEW)
+    try:
+        after = whole_number_of(parse_object(request.body), "after")
+    except PayloadError as error:
+        return JsonResponse({"message": str(error)}, status=400)
+    return JsonResponse({"done": True, "url": f"{reverse('review_next', args=[slug])}?{urlencode({'after': after})}"})
+
+
+def _list_url(slug: str, disputes: bool) -> str:
+    return reverse("review", args=[slug]) + (f"?show={DISPUTED}" if disputes else "")
+
+
+def _next_url(slug: str, document: Document, disputes: bool) -> str:
+    query = {"after": document.pk, **({"show": DISPUTED} if disputes else {})}
+    return f"{reverse('review_next', args=[slug])}?{urlencode(query)}"
+
+
+@gzip_page
+@require_safe
+def review_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """One label beside its document, or the labels of several people where they disagree."""
+    project, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
+    if document.disputed:
+        found = adjudicating.open_dispute(document=document, user=request.user)
+        return _dispute_page(request, project, found, DisputeForm(found))
+    return _label_page(request, project, document, RejectForm())
+
+
+def _label_page(
+    request: HttpRequest, project: Project, document: Document, form: RejectForm, status: int = 200
+) -> HttpResponse:
+    found = reviewing.open_review(document=document, user=request.user)
+    compiled = found.schema_version.compiled
+    revision = found.revision
+    last = found.reviews[0] if found.reviews else None
+    context: dict[str, Any] = {
+        **_about(project, document, found.checks.evidence, found.schema_version),
+        "found": found,
+        "form": form_for(compiled, revision.value, read_only=True, problems=found.checks.problems)
+        if revision
+        else None,
+        "since": changes(compiled.ordered(last.revision.value), compiled.ordered(revision.value))[:40]
+        if last is not None and revision is not None
+        else None,
+        "last": last,
+        "reject": form,
+        "next_url": _next_url(project.slug, document, disputes=False),
+    }
+    return render(request, "labeling/review_document.html", context, status=status)
+
+
+def _about(project: Project, document: Document, evidence: dict[str, Any], version: Any) -> dict[str, Any]:
+    """What both pages show of the document."""
+    known = tags_of(project)
+    return {
+        "project": project,
+        "document": document,
+        "pieces": pieces(document.text, tree_of(version.compiled), evidence),
+        "pages": document.pages.exclude(image_key="").order_by("number")[:100] if document.page_count else [],
+        "tags": [known[tag].title if tag in known else tag for tag in document.tags],
+        "comments": [said for said in commenting.threads(document=document) if said.resolved_at is None],
+    }
+
+
+def _dispute_page(
+    request: HttpRequest, project: Project, found: adjudicating.UnderDispute, form: DisputeForm, status: int = 200
+) -> HttpResponse:
+    compiled = found.schema_version.compiled
+    context: dict[str, Any] = {
+        **_about(project, found.document, found.evidence(form.dispute), found.schema_version),
+        "found": found,
+        "form": form,
+        "agreed": form_for(compiled, form.dispute.value, read_only=True) if found.labels else None,
+        "next_url": _next_url(project.slug, found.document, disputes=True),
+    }
+    return render(request, "labeling/review_dispute.html", context, status=status)
+
+
+@require_POST
+def review_approve(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Makes the label gold and goes to the next one."""
+    _, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
+    version = whole_number(request.POST.get("version")) or 0
+    try:
+        reviewing.approve(document=document, user=request.user, base_version=version)
+    except reviewing.Refused as refused:
+        messages.error(request, str(refused))
+        return redirect("review_document", slug, pk)
+    messages.success(request, f"{document.external_id} is approved.")
+    return redirect(_next_url(slug, document, disputes=False))
+
+
+@require_POST
+def review_reject(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Sends the label back with a reason and goes to the next one."""
+    project, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
+    disputed = document.disputed
+    form = RejectForm(request.POST)
+    if not form.is_valid():
+        if disputed:
+            messages.error(request, "Say what is wrong, so that it can be put right.")
+            return redirect("review_document", slug, pk)
+        return _label_page(request, project, document, form, status=422)
+    data = form.cleaned_data
+    try:
+        reviewing.reject(
+            document=document, user=request.user, reason=data["reason"], base_version=data["version"] or None
+        )
+    except reviewing.Refused as refused:
+        messages.error(request, str(refused))
+        return redirect("review_document", slug, pk)
+    messages.success(request, f"{document.external_id} went back with your reason.")
+    return redirect(_next_url(slug, document, disputes=disputed))
+
+
+@require_POST
+def review_adjudicate(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Makes the label that comes of the picks gold and goes to the next dispute."""
+    project, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
+    found = adjudicating.open_dispute(document=document, user=request.user)
+    version = whole_number(request.POST.get("version"))
+    if found.refusal or version != found.version:
+        messages.error(
+            request, found.refusal or "A label was submitted anew meanwhile, so that the differences are others."
+        )
+        return redirect("review_document", slug, pk)
+    form = DisputeForm(found, request.POST)
+    if not form.is_complete:
+        return _dispute_page(request, project, found, form, status=422)
+    try:
+        adjudicating.adjudicate(
+            document=document, user=request.user, value=form.dispute.value, evidence=form.evidence, base_version=version
+        )
+    except adjudicating.Invalid as invalid:
+        form.note(invalid.problems)
+        return _dispute_page(request, project, found, form, status=422)
+    except adjudicating.Refused as refused:
+        messages.error(request, str(refused))
+        return redirect("review_document", slug, pk)
+    messages.success(request, f"{document.external_id} is decided.")
+    return redirect(_next_url(slug, document, disputes=True))
+
+
+# -- mentions ----------------------------------------------------------------------------------------------------------
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def mentions(request: HttpRequest, slug: str) -> HttpResponse:
+    """Where a person is mentioned in comments; POST marks all as read."""
+    project = project_for(request.user, slug, Action.LABEL)
+    if request.method == "POST":
+        commenting.read(project=project, user=request.user)
+        return redirect("mentions", slug)
+    rows = commenting.mentions(project=project, user=request.user)
+    shown = page(rows, after=whole_number(request.GET.get("before")), newest=True)
+    context = {"project": project, "page": shown, "unread": commenting.unread(project=project, user=request.user)}
+    return render(request, "labeling/mentions.html", context)
+
+
+@require_POST
+def mention(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Marks a mention as read and goes to the document it is about."""
+    project = project_for(request.user, slug, Action.LABEL)
+    found = Mention.objects.filter(pk=pk, user=request.user.pk, comment__document__project=project)
+    document = found.values_list("comment__document", flat=True).first()
+    if document is None:
+        return redirect("mentions", slug)
+    commenting.read(project=project, user=request.user, mention=pk)
+    return redirect("label_document", slug, document)

@@ -1,0 +1,100 @@
+// Reviewing by keys: one letter for a button or link of the page, digits for picks; the text and the label light each other up.
+
+const typing = (element) =>
+  element.isContentEditable || ["TEXTAREA", "SELECT"].includes(element.tagName) || (element.tagName === "INPUT" && !["radio", "checkbox"].includes(element.type));
+
+let goUntil = 0; // after "g", a letter goes to a section (studio.js) and must not decide anything
+let sent = false;
+
+document.addEventListener("keydown", (event) => {
+  if (event.target.id === "id_reason" && event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    event.target.form.requestSubmit();
+    return;
+  }
+  if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || typing(event.target)) return;
+  if (document.querySelector("dialog[open]")) return;
+  if (event.key === "g") {
+    goUntil = Date.now() + 1500;
+    return;
+  }
+  if (Date.now() < goUntil) {
+    goUntil = 0;
+    return;
+  }
+  if (/^[1-9]$/.test(event.key)) {
+    if (pick(Number(event.key))) event.preventDefault();
+    return;
+  }
+  const button = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`) ?? document.querySelector(`[data-focus-key="${CSS.escape(event.key)}"]`);
+  if (!button) return;
+  event.preventDefault();
+  if (button.matches("textarea")) button.focus();
+  else button.click();
+});
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-focus]");
+  if (button) document.getElementById(button.dataset.focus)?.focus();
+});
+
+// A second press while the first decision is under way would decide about nothing.
+document.addEventListener("submit", (event) => {
+  if (sent) event.preventDefault();
+  sent = true;
+});
+window.addEventListener("pageshow", () => (sent = false));
+
+// -- picks ----------------------------------------------------------------------------------------------------------
+
+const questions = () => [...document.querySelectorAll("[data-question]")];
+const isOpen = (question) => !question.classList.contains("left-out") && !question.querySelector("input:checked");
+
+function pick(number) {
+  const all = questions();
+  const question = document.activeElement.closest?.("[data-question]") ?? all.find(isOpen);
+  const choice = question?.querySelectorAll("input[type=radio]")[number - 1];
+  if (!choice || choice.disabled) return false;
+  choice.checked = true;
+  choice.dispatchEvent(new Event("change", { bubbles: true }));
+  if (choice.value === "other") {
+    question.querySelector("[data-other]").focus();
+    return true;
+  }
+  const next = [...all.slice(all.indexOf(question) + 1), ...all].find(isOpen);
+  (next?.querySelector("input[type=radio]") ?? document.querySelector("#dispute-form [data-key=a]"))?.focus();
+  return true;
+}
+
+// Typing another value picks it.
+document.addEventListener("input", (event) => {
+  if (!event.target.matches("[data-other]")) return;
+  event.target.closest("[data-question]").querySelector("input[value=other]").checked = true;
+});
+
+// The cells of a row that is left out need no answer.
+function drawRows() {
+  const out = questions()
+    .filter((question) => question.dataset.row && question.querySelector('input[value="leave out"]')?.checked)
+    .map((question) => question.dataset.row);
+  for (const question of questions()) {
+    question.classList.toggle("left-out", Boolean(question.dataset.within) && out.includes(question.dataset.within));
+  }
+}
+document.addEventListener("change", drawRows);
+drawRows();
+
+// -- text and label -------------------------------------------------------------------------------------------------
+
+const fieldOf = (path) => document.getElementById(`f-${path}-label`)?.closest("[data-node]");
+const light = (mark, on) => {
+  mark.classList.toggle("strong", on);
+  fieldOf(mark.dataset.path)?.classList.toggle("strong", on);
+};
+for (const mark of document.querySelectorAll("mark[data-path]")) {
+  mark.addEventListener("pointerenter", () => light(mark, true));
+  mark.addEventListener("pointerleave", () => light(mark, false));
+  const field = fieldOf(mark.dataset.path);
+  field?.addEventListener("pointerenter", () => light(mark, true));
+  field?.addEventListener("pointerleave", () => light(mark, false));
+}

@@ -1,0 +1,221 @@
+"""Reviewing by keys, adjudication, mentions: what needs a browser, and that the pages are accessible in both themes."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from labeling.models import Document, Gold, Review
+from labeling.services import annotating, commenting
+from slmstudio.access import Role
+from slmstudio.contract.jsontext import dumps
+from tests.browser.conftest import Watch
+from tests.browser.labeling import control
+from tests.labeling.label_desk import Desk
+from tests.labeling.work_desk import change, fresh, member
+
+Open = Callable[..., Page]
+TEXT = """ACME SUPPLIES LTD <b>x</b>
+Invoice A-1029              Jan 14, 2026
+Widget, blue        2      10.00      20.00
+Hydraulic pump      1   1,080.00   1,080.00
+Total                              1,100.00
+"""
+ROWS = [
+    {"description": "Widget, blue", "quantity": 2, "unit_price": 10, "amount": 20},
+    {"description": "Hydraulic pump", "quantity": 1, "unit_price": 1080, "amount": 1080},
+]
+LABEL: dict[str, Any] = {
+    "invoice_id": "A-1029",
+    "date": "2026-01-14",
+    "vendor": "ACME SUPPLIES LTD",
+    "line_items": ROWS,
+    "total_amount": 1100,
+}
+
+
+@pytest.fixture
+def desk(transactional_db: None) -> Desk:
+    from tests.labeling.label_desk import make_desk
+
+    desk = make_desk("invoice-with-lines")
+    member(desk, "rita", Role.REVIEWER)
+    change(desk, review_required=True)
+    return desk
+
+
+@pytest.fixture
+def open_page(new_page: Callable[[], Page], live_server: LiveServer) -> Open:
+    """A page below the project, as a person."""
+
+    def opened(user: Any, path: str) -> Page:
+        client = Client()
+        client.force_login(user)
+        page = new_page()
+        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+        page.goto(f"/p/desk/{path}")
+        return page
+
+    return opened
+
+
+def submit(document: Document, user: Any, **changes: Any) -> annotating.Saved:
+    value = {**LABEL, **changes}
+    evidence = {name: {"confirmed": True, "of": dumps(inner)} for name, inner in value.items()}
+    return annotating.submit(document=fresh(document), user=user, value=value, evidence=evidence, base_version=0)
+
+
+def dispute(desk: Desk) -> Document:
+    document = desk.document(TEXT, wanted=2)
+    submit(document, desk.ana)
+    other = [{**ROWS[1], "quantity": 2}]
+    submit(document, desk.ben, vendor="ACME SUPPLIES", line_items=other, total_amount=20)
+    return document
+
+
+def shows(page: Page, document: Document) -> None:
+    """The review of this document is open, and its keys work."""
+    expect(page.locator("#review-document-name")).to_have_text(document.external_id)
+    page.wait_for_load_state()
+
+
+def looked_at(page: Page, name: str) -> None:
+    """Nothing that axe finds, in either theme."""
+    axe = (settings.BASE_DIR / "node_modules/axe-core/axe.min.js").read_text()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        if folder := os.environ.get("SLM_PICTURES"):
+            page.screenshot(path=Path(folder) / f"{name}-{scheme}.png", full_page=True)
+        found = page.evaluate(axe + "; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
+        assert [(rule["id"], [node["target"] for node in rule["nodes"]]) for rule in found["violations"]] == []
+    page.emulate_media(color_scheme="light")
+
+
+def test_labels_are_reviewed_by_keys(desk: Desk, open_page: Open, watch: Watch) -> None:
+    watch.allow("422 POST")
+    first, second, third = (desk.document(TEXT) for _ in range(3))
+    for document in (first, second, third):
+        submit(document, desk.ana)
+    commenting.add(document=fresh(first), user=desk.ben, text="Is the total with tax?", path="total_amount")
+    page = open_page(desk.rita, "review/")
+    looked_at(page, "review-list")
+    page.keyboard.press("s")
+    shows(page, first)
+    looked_at(page, "review-document")
+    page.locator('mark[data-path="vendor"]').hover()
+    expect(page.locator("#f-vendor-label").locator("xpath=ancestor::*[@data-node][1]")).to_have_class("sf-field strong")
+    page.keyboard.press("a")
+    shows(page, second)
+    expect(page.locator("#messages")).to_contain_text(f"{first.external_id} is approved.")
+    page.keyboard.press("r")
+    expect(page.locator("#id_reason")).to_be_focused()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#reason-error")).to_have_text("Say what is wrong, so that it can be put right.")
+    page.wait_for_load_state()
+    page.locator("#id_reason").fill("a total is missing")  # the keys a, r and n are text here
+    page.keyboard.press("Control+Enter")
+    shows(page, third)
+    page.keyboard.press("n")
+    expect(page.get_by_role("heading", name="Review")).to_be_visible()
+    assert list(Review.objects.order_by("pk").values_list("decision", flat=True)) == ["approve", "reject"]
+    assert Gold.objects.count() == 1
+
+
+def test_going_to_a_section_decides_nothing(desk: Desk, open_page: Open) -> None:
+    document = desk.document(TEXT)
+    submit(document, desk.ana)
+    page = open_page(desk.rita, f"review/{document.pk}/")
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    page.wait_for_url("**/gates/")
+    assert not Review.objects.exists()
+
+
+def test_the_annotator_sees_why_it_came_back(desk: Desk, open_page: Open) -> None:
+    document = desk.document(TEXT)
+    submit(document, desk.ana)
+    page = open_page(desk.rita, f"review/{document.pk}/")
+    page.locator("#id_reason").fill("The vendor is without LTD.")
+    page.get_by_role("button", name="Send back").last.click()
+    expect(page.locator("#messages")).to_contain_text("went back with your reason")
+    page = open_page(desk.ana, "label/")
+    expect(page.locator("#rejection")).to_contain_text("The vendor is without LTD.")
+
+
+def test_a_dispute_is_decided_by_keys(desk: Desk, open_page: Open, watch: Watch) -> None:
+    watch.allow("422 POST")
+    document = dispute(desk)
+    page = open_page(desk.rita, "review/?show=disputed")
+    looked_at(page, "disputed-list")
+    page.keyboard.press("s")
+    expect(page.locator("[data-question]")).to_have_count(4)
+    looked_at(page, "dispute")
+    page.keyboard.press("a")
+    expect(page.get_by_text("Pick one.")).to_have_count(4)
+    page.wait_for_load_state()
+    looked_at(page, "dispute-open")
+    page.keyboard.press("2")  # vendor: Ben's
+    row = page.locator('[data-row="line_items[0]"]')
+    row.get_by_text("leave it out").click()
+    page.locator('[data-question]:has(code:text-is("line_items[1].quantity"))').get_by_role("textbox").fill("1")
+    total = page.locator('[data-question]:has(code:text-is("total_amount"))')
+    total.get_by_role("radio").first.check()
+    page.locator("h1").click()
+    page.keyboard.press("a")
+    expect(page.locator("#messages")).to_contain_text(f"{document.external_id} is decided.")
+    value = Gold.objects.get().revision.value
+    assert (value["vendor"], value["total_amount"]) == ("ACME SUPPLIES", 1100)
+    assert value["line_items"] == [{**ROWS[1], "quantity": 1}]
+
+
+def test_a_fix_is_an_approval_and_leads_on(desk: Desk, open_page: Open) -> None:
+    first, second = desk.document(TEXT), desk.document(TEXT)
+    submit(first, desk.ana, vendor="ACME SUPPLIES")
+    submit(second, desk.ana)
+    page = open_page(desk.rita, f"review/{first.pk}/")
+    page.keyboard.press("f")
+    expect(page.locator("#document-name")).to_have_text(first.external_id)
+    expect(page.locator("#strip")).to_contain_text("left for me")  # the script has filled the form
+    control(page, "Vendor").fill("ACME SUPPLIES LTD")
+    page.keyboard.press("Control+Enter")
+    shows(page, second)
+    gold = Gold.objects.get()
+    assert (gold.document, gold.approved_by, gold.revision.value["vendor"]) == (first, desk.rita, "ACME SUPPLIES LTD")
+    assert Review.objects.get().decision == "fix"
+
+
+def test_empty_pages_and_mentions(desk: Desk, open_page: Open) -> None:
+    page = open_page(desk.rita, "review/")
+    looked_at(page, "review-empty")
+    page.goto("/p/desk/review/?show=disputed")
+    looked_at(page, "disputed-empty")
+    page.goto("/p/desk/mentions/")
+    looked_at(page, "mentions-empty")
+    document = desk.document(TEXT)
+    for text in ("what do you say to this?", "and <b>this</b>?"):
+        commenting.add(document=fresh(document), user=desk.ana, text=f"@{desk.rita} {text}", path="vendor")
+    page.goto("/p/desk/review/")
+    page.get_by_role("link", name="2 unread mentions").click()
+    looked_at(page, "mentions")
+    page.get_by_role("button", name="Open the document").first.click()
+    expect(page.locator("#document-name")).to_have_text(document.external_id)
+
+
+def test_ones_own_label_and_a_phone(desk: Desk, open_page: Open) -> None:
+    document = desk.document(TEXT)
+    submit(document, desk.rita)
+    page = open_page(desk.rita, f"review/{document.pk}/")
+    expect(page.get_by_text("This label is your own.")).to_be_visible()
+    looked_at(page, "review-own")
+    page.keyboard.press("a")
+    page.set_viewport_size({"width": 390, "height": 800})
+    looked_at(page, "review-phone")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert not Review.objects.exists()

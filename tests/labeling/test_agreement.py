@@ -1,0 +1,138 @@
+"""Agreement against published values, and what must hold for any labels."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labeling.agreement import UNASKED, agree, by_field, cohen, krippendorff
+from slmstudio.contract.schema import compile_schema
+
+_ = UNASKED
+# Krippendorff (2011), "Computing Krippendorff's alpha-reliability", C: four observers, twelve units, missing values.
+OBSERVERS = [
+    [1, 2, 3, 3, 2, 1, 4, 1, 2, _, _, _],
+    [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, _, 3],
+    [_, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, _],
+    [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, _],
+]
+UNITS: list[Any] = [list(unit) for unit in zip(*OBSERVERS, strict=True)]
+
+
+def test_alpha_of_the_worked_example() -> None:
+    alpha = krippendorff(UNITS)
+    assert alpha is not None
+    assert round(alpha, 3) == 0.743
+
+
+def test_alpha_of_two_observers_and_binary_data() -> None:
+    # The same paper, A: ten units, two observers, alpha = 0.095.
+    meg = [0, 1, 0, 0, 0, 0, 0, 0, 1, 0]
+    owen = [1, 1, 1, 0, 0, 1, 0, 0, 0, 0]
+    alpha = krippendorff([list(pair) for pair in zip(meg, owen, strict=True)])
+    assert alpha is not None
+    assert round(alpha, 3) == 0.095
+
+
+def test_kappa_by_hand() -> None:
+    # 50 units: both yes 20, both no 15, first yes alone 5, second yes alone 10. Observed 0.7, by chance 0.5.
+    one = ["yes"] * 25 + ["no"] * 25
+    other = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
+    assert cohen(one, other) == pytest.approx(0.4)
+    assert cohen(["a", "b", "c"], ["a", "b", "c"]) == 1
+    assert cohen(["a", "b"], ["b", "a"]) == -1
+
+
+def test_where_chance_explains_everything_there_is_no_measure() -> None:
+    assert cohen(["a", "a"], ["a", "a"]) is None
+    assert cohen([], []) is None
+    assert krippendorff([["a", "a"], ["a", "a"]]) is None
+    assert krippendorff([["a", UNASKED], [UNASKED, UNASKED]]) is None
+    with pytest.raises(ValueError, match="zip"):
+        cohen(["a"], ["a", "b"])
+
+
+LABELS = st.lists(st.lists(st.sampled_from(["a", "b", "c", UNASKED]), min_size=3, max_size=3), max_size=12)
+
+
+@given(LABELS, st.permutations(range(3)))
+def test_alpha_does_not_depend_on_who_or_on_names(units: list[list[Any]], order: list[int]) -> None:
+    alpha = krippendorff(units)
+    renamed = {"a": 1, "b": 2, "c": 3, UNASKED: UNASKED}
+    assert krippendorff([[renamed[unit[index]] for index in order] for unit in units]) == pytest.approx(alpha)
+    assert krippendorff([*units, ["a", UNASKED, UNASKED]]) == alpha
+    if alpha is not None:
+        assert alpha <= 1
+        assert (alpha == 1) == all(len({value for value in unit if value is not UNASKED}) <= 1 for unit in units)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), max_size=20))
+def test_kappa_does_not_depend_on_the_order_of_people(pairs: list[tuple[str, str]]) -> None:
+    one, other = [a for a, _b in pairs], [b for _a, b in pairs]
+    kappa = cohen(one, other)
+    assert cohen(other, one) == pytest.approx(kappa)
+    if kappa is not None:
+        assert -1 <= kappa <= 1
+        assert (kappa == 1) == (one == other)
+
+
+SCHEMA = compile_schema(
+    {
+        "type": "object",
+        "properties": {
+            "number": {"type": "string", "x-slm": {"kind": "identifier"}},
+            "kind": {"type": "string", "enum": ["invoice", "reminder"]},
+            "paid": {"type": "boolean"},
+            "total": {"type": ["number", "null"]},
+            "rows": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {"what": {"type": "string"}, "amount": {"type": "number"}},
+                },
+            },
+        },
+    }
+)
+
+
+def label(**changes: Any) -> dict[str, Any]:
+    rows = [{"what": "pump", "amount": 10}, {"what": "hose", "amount": 5}]
+    return {"number": "A-1", "kind": "invoice", "paid": True, "total": 15, "rows": rows, **changes}
+
+
+def test_values_count_for_what_they_mean() -> None:
+    assert agree(SCHEMA, [label(), label(number="a -1", total=Decimal("15.00"))])
+    swapped = label(rows=[{"what": "hose", "amount": 5}, {"what": "pump", "amount": 10}])
+    assert agree(SCHEMA, [label(), swapped, label()])
+    assert not agree(SCHEMA, [label(), label(), label(paid=False)])
+    assert agree(SCHEMA, [label(total=None), {name: value for name, value in label().items() if name != "total"}])
+
+
+def test_each_field_and_each_row_is_compared() -> None:
+    missing_row = label(rows=[{"what": "hose", "amount": 5}])
+    documents = [[label(), label()], [label(), missing_row], [label(), label(kind="reminder", total=16)]]
+    found = {one.field.pattern: one for one in by_field(SCHEMA, documents)}
+    assert (found["number"].units, found["number"].exact) == (3, 1)
+    assert found["kind"].exact == pytest.approx(2 / 3)
+    assert found["total"].exact == pytest.approx(2 / 3)
+    # Three documents with two rows each; in the second, one person lacks the pump.
+    assert found["rows[].what"].units == 6
+    assert found["rows[].what"].exact == pytest.approx(5 / 6)
+    assert found["kind"].kappa == 0
+    assert found["kind"].alpha == pytest.approx(0)
+    assert found["paid"].kappa is None
+    assert (found["number"].kappa, found["number"].alpha) == (None, None)
+
+
+def test_people_who_did_not_label_a_document_do_not_count() -> None:
+    documents = [
+        [label(), label(), UNASKED],
+        [UNASKED, label(kind="reminder"), label(kind="reminder")],
+        [label(), UNASKED, UNASKED],
+    ]
+    found = {one.field.pattern: one for one in by_field(SCHEMA, documents)}
+    assert (found["kind"].units, found["kind"].exact, found["kind"].kappa, found["kind"].alpha) == (2, 1, None, 1)
+    assert by_field(SCHEMA, []) == []

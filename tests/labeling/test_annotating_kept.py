@@ -1,0 +1,89 @@
+"""What a save keeps beside its value: the pre-label it began as, time per field, changes; and going back."""
+
+from typing import Any
+
+import pytest
+
+from labeling.models import Annotation, AnnotationRevision, Document, Gold, Origin, Prediction
+from labeling.services import annotating, predictions
+from tests.labeling.label_desk import GOLD_TEXT, Desk, gold, make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    desk = make_desk()
+    desk.project.withheld_share = 0
+    desk.project.save(update_fields=["withheld_share"])
+    return desk
+
+
+def predicted(desk: Desk, document: Document, raw: str = GOLD_TEXT) -> Prediction:
+    version = desk.project.schema_version
+    proposals = [predictions.Proposal(document.pk, raw)]
+    predictions.record(project=desk.project, schema_version=version, proposals=proposals, model="m", source="s")
+    return Prediction.objects.get(document=document)
+
+
+def save(document: Document, user: Any, value: Any, base: int, **more: Any) -> annotating.Saved:
+    return annotating.save_draft(document=document, user=user, value=value, evidence={}, base_version=base, **more)
+
+
+def test_the_pre_label_a_form_was_filled_from_is_kept(desk: Desk) -> None:
+    document = desk.document()
+    prediction = predicted(desk, document)
+    opened = annotating.open_document(document=document, user=desk.ana)
+    assert (opened.filled_from, opened.value) == (prediction.pk, gold())
+    first = save(document, desk.ana, {**gold(), "vendor": "Acme"}, 0, prediction=prediction.pk)
+    annotating.submit(
+        document=document, user=desk.ana, value={**gold(), "vendor": "Acme"}, evidence={}, base_version=first.version
+    )
+    kept = Annotation.objects.get()
+    assert (kept.prediction, kept.changed_fields, kept.predicted_fields) == (prediction, 1, 4)
+    assert Gold.objects.get().origin == Origin.PRELABELLED
+
+
+def test_a_pre_label_that_is_not_this_documents_or_was_withheld_is_ignored(desk: Desk) -> None:
+    document, other = desk.document(), desk.document()
+    elsewhere, withheld = predicted(desk, other), predicted(desk, document)
+    Prediction.objects.filter(pk=withheld.pk).update(withheld=True)
+    for pk in (elsewhere.pk, withheld.pk, 2**31 - 1):
+        save(document, desk.ana, gold(), Annotation.objects.count() and 1, prediction=pk)
+    annotating.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=3)
+    kept = Annotation.objects.get()
+    # It is held against the withheld one all the same.
+    assert (kept.prediction, kept.changed_fields, kept.predicted_fields) == (None, 0, 4)
+    assert Gold.objects.get().origin == Origin.HUMAN
+
+
+def test_time_per_field_adds_up_and_nonsense_is_dropped(desk: Desk) -> None:
+    document = desk.document()
+    save(document, desk.ana, gold(), 0, seconds=5, field_seconds={"vendor": 2.5, "date": 1, "nonsense": 9})
+    nonsense = {"vendor": 1.25, "date": -4, "invoice_id": float("nan"), "total_amount": 10_000}
+    save(document, desk.ana, gold(), 1, seconds=3, field_seconds=nonsense)
+    kept = Annotation.objects.get()
+    assert (kept.seconds, kept.field_seconds) == (8, {"vendor": 3.8, "date": 1.0, "total_amount": 600.0})
+
+
+def test_going_back_is_one_more_revision(desk: Desk) -> None:
+    document = desk.document()
+    annotating.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=0)
+    save(document, desk.ben, {**gold(), "vendor": "Acme"}, 1)
+    old = AnnotationRevision.objects.get(number=1)
+    saved = annotating.restore(document=document, user=desk.ben, revision_id=old.pk, base_version=2)
+    assert (saved.version, saved.value, saved.submitted) == (3, gold(), False)
+    steps = AnnotationRevision.objects.order_by("number").values_list("action", "user")
+    assert list(steps) == [("submit", desk.ana.pk), ("draft", desk.ben.pk), ("restore", desk.ben.pk)]
+    with pytest.raises(annotating.Refused, match="no such revision"):
+        annotating.restore(document=desk.document(), user=desk.ben, revision_id=old.pk, base_version=0)
+
+
+def test_going_back_does_not_go_over_what_others_saved_meanwhile(desk: Desk) -> None:
+    document = desk.document()
+    save(document, desk.ana, {"vendor": "Acme"}, 0)
+    save(document, desk.ana, {"vendor": "Acme Supplies"}, 1)
+    old = AnnotationRevision.objects.get(number=1)
+    save(document, desk.ben, {"vendor": "Acme Supplies", "invoice_id": "A-1029"}, 2)
+    saved = annotating.restore(document=document, user=desk.ana, revision_id=old.pk, base_version=2)
+    assert (saved.value, saved.merged) == ({"invoice_id": "A-1029", "vendor": "Acme"}, ["invoice_id"])

@@ -1,0 +1,254 @@
+"""Several people label one document, each unseen by the others: who gets it, what counts, adjudication."""
+
+from typing import Any
+
+import pytest
+
+from labeling.models import Annotation, DocumentState, Gold, Origin, Review
+from labeling.services import adjudicating, agreeing, annotating, assigning, predictions, reviewing
+from slmstudio.access import Role
+from tests.labeling.desk import bring_in
+from tests.labeling.label_desk import Desk, gold, make_desk
+from tests.labeling.work_desk import change, fresh, member, review_desk, submit
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    desk = review_desk(review_required=False)
+    member(desk, "cleo")
+    return desk
+
+
+def following(desk: Desk, user: Any, after: int | None = None) -> Any:
+    return annotating.next_document(project=desk.project, user=user, after=after)
+
+
+def dispute(desk: Desk, **changes: Any) -> Any:
+    """A document that Ana and Ben labelled differently."""
+    document = desk.document(wanted=2)
+    submit(document, desk.ana)
+    submit(document, desk.ben, **(changes or {"vendor": "Acme"}))
+    return document
+
+
+def test_each_person_gets_it_once_until_enough_have_labelled_it(desk: Desk) -> None:
+    document = desk.document(wanted=2)
+    assert following(desk, desk.ana) == document
+    assert following(desk, desk.ben) is None  # while Ana has it open
+    saved = submit(document, desk.ana)
+    assert (saved.submitted, saved.state, fresh(document).state) == (True, "in_progress", "in_progress")
+    assert not Gold.objects.exists()
+    assert following(desk, desk.ana) is None
+    assert following(desk, desk.ben) == document
+    assert submit(document, desk.ben).state == "submitted"
+    assert [following(desk, user) for user in (desk.ana, desk.ben, desk.cleo)] == [None] * 3
+
+
+def test_nobody_sees_what_the_others_wrote(desk: Desk) -> None:
+    document = desk.document(wanted=2)
+    submit(document, desk.ana, vendor="Acme")
+    opened = annotating.open_document(document=fresh(document), user=desk.ben)
+    assert (opened.own_only, opened.value, opened.version, opened.author) == (True, {}, 0, None)
+    draft = annotating.save_draft(
+        document=document, user=desk.ben, value={"vendor": "Acme Supplies"}, evidence={}, base_version=0
+    )
+    assert (draft.value, draft.merged, draft.clashes) == ({"vendor": "Acme Supplies"}, [], [])
+    own = annotating.open_document(document=fresh(document), user=desk.ana)
+    assert own.value["vendor"] == "Acme"
+    with pytest.raises(annotating.Refused, match="only your own"):
+        annotating.restore(
+            document=document,
+            user=desk.ben,
+            revision_id=Annotation.objects.get(user=desk.ana).revisions.get().pk,
+            base_version=draft.version,
+        )
+
+
+def test_labels_that_mean_the_same_count(desk: Desk) -> None:
+    document = desk.document(wanted=2)
+    submit(document, desk.ana)
+    submit(document, desk.ben, invoice_id="a-1029")
+    assert (fresh(document).disputed, Gold.objects.get().revision.annotation.user) == (False, desk.ben)
+    change(desk, review_required=True)
+    waits = desk.document(wanted=2)
+    submit(waits, desk.ana)
+    submit(waits, desk.ben)
+    assert Gold.objects.count() == 1
+    assert list(reviewing.waiting(desk.project)) == [document, waits]
+
+
+def test_labels_that_differ_wait_for_adjudication(desk: Desk) -> None:
+    document = dispute(desk)
+    now = fresh(document)
+    assert (now.state, now.disputed, Gold.objects.count()) == (DocumentState.SUBMITTED, True, 0)
+    assert list(adjudicating.disputed(desk.project)) == [document]
+    assert not reviewing.waiting(desk.project).exists()
+    with pytest.raises(reviewing.Stale, match="disagree"):
+        reviewing.approve(document=now, user=desk.rita, base_version=2)
+
+
+def test_who_gives_in_ends_the_dispute(desk: Desk) -> None:
+    document = dispute(desk)
+    saved = submit(document, desk.ben, 2)
+    assert (saved.submitted, fresh(document).disputed, Gold.objects.count()) == (True, False, 1)
+
+
+def test_adjudication_asks_for_what_differs_and_makes_gold(desk: Desk) -> None:
+    document = dispute(desk)
+    found = adjudicating.open_dispute(document=fresh(document), user=desk.rita)
+    assert [label.annotation.user for label in found.labels] == [desk.ana, desk.ben]
+    settled = found.settle({"vendor": "Acme"})
+    assert [(one.path, [said.value for said in one.said]) for one in settled.differences] == [
+        ("vendor", ["Acme Supplies", "Acme"])
+    ]
+    review = adjudicating.adjudicate(
+        document=fresh(document),
+        user=desk.rita,
+        value=settled.value,
+        evidence=found.evidence(settled),
+        base_version=found.version,
+    )
+    final = Gold.objects.get()
+    assert (review.decision, final.approved_by, final.origin) == ("adjudicate", desk.rita, Origin.HUMAN)
+    assert (final.revision.value["vendor"], final.revision.action) == ("Acme", "adjudicate")
+    assert final.revision.evidence["vendor"]["end"] - final.revision.evidence["vendor"]["start"] == 4
+    now = fresh(document)
+    assert (now.state, now.disputed) == (DocumentState.APPROVED, False)
+    # From now on it is one label, seen by everybody.
+    assert annotating.open_document(document=now, user=desk.ana).value["vendor"] == "Acme"
+
+
+def test_gold_that_began_as_a_pre_label_says_so(desk: Desk) -> None:
+    document = desk.document(wanted=2)
+    change(desk, withheld_share=0)
+    version = desk.project.schema_version
+    raw = '{"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme","total_amount":1248.50}'
+    predictions.record(
+        project=desk.project,
+        schema_version=version,
+        proposals=[predictions.Proposal(document.pk, raw)],
+        model="m",
+        source="s",
+    )
+    shown = predictions.shown(document, version)
+    assert shown is not None
+    annotating.submit(
+        document=document, user=desk.ana, value=shown.value, evidence={}, base_version=0, prediction=shown.id
+    )
+    submit(document, desk.ben)
+    found = adjudicating.open_dispute(document=fresh(document), user=desk.rita)
+    adjudicating.adjudicate(
+        document=fresh(document), user=desk.rita, value=gold(), evidence={}, base_version=found.version
+    )
+    assert Gold.objects.get().origin == Origin.PRELABELLED
+
+
+def test_a_party_does_not_judge_where_four_eyes_are_on(desk: Desk) -> None:
+    document = desk.document(wanted=2)
+    submit(document, desk.ana)
+    submit(document, desk.rita, vendor="Acme")
+    assert adjudicating.open_dispute(document=fresh(document), user=desk.rita).refusal == adjudicating.OWN
+    assert adjudicating.next_disputed(project=desk.project, user=desk.rita) is None
+    options: dict[str, Any] = {"value": gold(), "evidence": {}, "base_version": 2}
+    with pytest.raises(adjudicating.Refused, match="Four eyes"):
+        adjudicating.adjudicate(document=fresh(document), user=desk.rita, **options)
+    assert adjudicating.next_disputed(project=desk.project, user=desk.owner) == document
+    with pytest.raises(adjudicating.Refused, match="may review"):
+        adjudicating.adjudicate(document=fresh(document), user=desk.cleo, **options)
+    assert adjudicating.adjudicate(document=fresh(document), user=desk.owner, **options)
+
+
+def test_what_was_not_seen_or_is_invalid_is_not_adjudicated(desk: Desk) -> None:
+    document = dispute(desk)
+    with pytest.raises(adjudicating.Stale, match="look again"):
+        adjudicating.adjudicate(document=fresh(document), user=desk.rita, value=gold(), evidence={}, base_version=1)
+    for value, rule in (({**gold(), "total_amount": "12"}, "type"), ({**gold(), "vendor": "Globex"}, "evidence")):
+        with pytest.raises(adjudicating.Invalid) as refused:
+            adjudicating.adjudicate(document=fresh(document), user=desk.rita, value=value, evidence={}, base_version=2)
+        assert refused.value.problems[0].rule == rule
+    assert (fresh(document).disputed, Gold.objects.count(), Review.objects.count()) == (True, 0, 0)
+
+
+def test_a_dispute_can_be_labelled_again_by_all(desk: Desk) -> None:
+    document = dispute(desk)
+    reviewing.reject(document=fresh(document), user=desk.rita, reason="Read the second page.")
+    now = fresh(document)
+    assert (now.state, now.disputed, now.assigned_to) == (DocumentState.REJECTED, False, None)
+    assert following(desk, desk.cleo) is None
+    for user in (desk.ana, desk.ben):
+        assert following(desk, user) == document
+        opened = annotating.open_document(document=fresh(document), user=user)
+        assert opened.rejection is not None
+        submit(document, user, opened.version)
+        assert annotating.open_document(document=fresh(document), user=user).rejection is None
+        annotating.release(document=document, user=user)
+    assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 1)
+
+
+def test_an_assigned_document_goes_to_the_others_once_its_person_is_done(desk: Desk) -> None:
+    document = desk.document(wanted=2)
+    rows = type(document).objects.filter(project=desk.project)
+    assigning.assign(documents=rows, user=desk.ana)
+    assert following(desk, desk.ben) is None
+    submit(document, desk.ana)
+    assert (following(desk, desk.ana), following(desk, desk.ben)) == (None, document)
+
+
+def test_a_share_of_new_documents_is_drawn_by_a_hash(desk: Desk) -> None:
+    change(desk, overlap_share=0.3, overlap_people=3)
+    rows = [{"id": str(number), "text": f"text {number}"} for number in range(400)]
+    bring_in(desk.project, rows)
+    drawn = dict(desk.project.documents.values_list("external_id", "wanted"))
+    assert set(drawn.values()) == {1, 3}
+    assert 80 < list(drawn.values()).count(3) < 160
+    other = make_desk(slug="other")
+    change(other, overlap_share=0.3, overlap_people=3)
+    bring_in(other.project, rows[::-1])
+    assert dict(other.project.documents.values_list("external_id", "wanted")) == drawn
+
+
+def test_several_labels_are_asked_of_what_still_waits(desk: Desk) -> None:
+    done, waits = desk.document(), desk.document()
+    submit(done, desk.ana)
+    rows = type(done).objects.filter(project=desk.project)
+    result = assigning.ask_for_several(documents=rows, people=3)
+    assert (result.changed, result.left_alone) == (1, 1)
+    assert (fresh(done).wanted, fresh(waits).wanted) == (1, 3)
+    with pytest.raises(assigning.Refused, match="From 1 to 10"):
+        assigning.ask_for_several(documents=rows, people=11)
+
+
+def test_agreement_of_a_project(desk: Desk) -> None:
+    assert agreeing.of_project(desk.project) == []
+    changed: list[dict[str, Any]] = [{}, {"vendor": "Acme"}, {"invoice_id": "a-1029"}]
+    for changes in changed:
+        document = desk.document(wanted=2)
+        submit(document, desk.ana)
+        submit(document, desk.ben, **changes)
+    submit(desk.document(), desk.ana)
+    found = {one.field.pattern: one for one in agreeing.of_project(desk.project)}
+    assert {one.units for one in found.values()} == {3}
+    assert found["vendor"].exact == pytest.approx(2 / 3)
+    assert found["invoice_id"].exact == 1
+
+
+def test_what_came_after_a_decision_is_not_agreement(desk: Desk) -> None:
+    document = dispute(desk)
+    found = adjudicating.open_dispute(document=fresh(document), user=desk.rita)
+    adjudicating.adjudicate(
+        document=fresh(document), user=desk.rita, value=gold(), evidence={}, base_version=found.version
+    )
+    submit(document, desk.ben, 3)
+    by_pattern = {one.field.pattern: one for one in agreeing.of_project(desk.project)}
+    assert (by_pattern["vendor"].units, by_pattern["vendor"].exact) == (1, 0)
+
+
+def test_an_annotator_may_be_a_member_with_any_role(desk: Desk) -> None:
+    engineer = member(desk, "eve", Role.ENGINEER)
+    document = desk.document(wanted=2)
+    submit(document, desk.ana)
+    # Among several, a reviewer's label is one like any other.
+    saved = submit(document, engineer, vendor="Acme")
+    assert (saved.approved, fresh(document).disputed) == (False, True)

@@ -1,0 +1,119 @@
+"""The queue of a large project: every query finds its rows by an index, however much is done already."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from labeling.models import Annotation
+from labeling.services import adjudicating, annotating, queueing, reviewing
+from tests.labeling.label_desk import Desk
+from tests.labeling.work_desk import review_desk
+
+DOCUMENTS = 100_000
+
+
+@pytest.fixture
+def desk(transactional_db: None) -> Desk:
+    """The first 40,000 are done, of the others every tenth wants two people and every hundredth is Ben's."""
+    desk = review_desk(review_required=False)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO labeling_document (project_id, external_id, text, sha256, source, metadata, tags, state,
+                holdout, synthetic, wanted, assigned_to_id, page_count, skip_reason, created_at)
+            SELECT %s, 'doc-' || n, repeat('Invoice of Acme Supplies, total 12.50. ', 40), lpad(n::text, 64, '0'),
+                'rows', '{}', '{}',
+                CASE WHEN n <= 40000 THEN 'submitted' WHEN n %% 10 = 0 THEN 'in_progress' ELSE 'new' END,
+                false, false, CASE WHEN n %% 10 = 0 THEN 2 ELSE 1 END,
+                CASE WHEN n %% 100 = 1 THEN %s END, 0, '', now()
+            FROM generate_series(1, %s) n
+            """,
+            [desk.project.pk, desk.ben.pk, DOCUMENTS],
+        )
+        # Ana labelled 3,000 of those that want another person too.
+        cursor.execute(
+            """
+            INSERT INTO labeling_annotation (project_id, document_id, schema_version_id, user_id, value, evidence,
+                valid, submitted, origin, version, seconds, field_seconds, submitted_at, updated_at)
+            SELECT project_id, id, %s, %s, '{}', '{}', true, true, 'human', 1, 0, '{}', now(), now()
+            FROM labeling_document WHERE project_id = %s AND wanted = 2 AND state = 'in_progress' ORDER BY id LIMIT 3000
+            """,
+            [desk.project.schema_version.pk, desk.ana.pk, desk.project.pk],
+        )
+        cursor.execute("VACUUM (ANALYZE) labeling_document, labeling_annotation")
+    return desk
+
+
+def plans(queries: CaptureQueriesContext) -> list[tuple[str, str]]:
+    """Each SELECT with its plan."""
+    found = []
+    for query in queries.captured_queries:
+        sql = query["sql"]
+        if sql.startswith(("SELECT", "(SELECT")):
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN {sql}")
+                found.append((sql, "\n".join(row[0] for row in cursor.fetchall())))
+    return found
+
+
+def watched(work: Callable[[], Any]) -> tuple[Any, list[tuple[str, str]]]:
+    with CaptureQueriesContext(connection) as queries:
+        result = work()
+    return result, plans(queries)
+
+
+def milliseconds(work: Callable[[], Any]) -> float:
+    """The best of five."""
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - start)
+    return best * 1000
+
+
+def test_every_query_of_the_queue_uses_an_index(desk: Desk) -> None:
+    project = desk.project
+    first, found = watched(lambda: annotating.next_document(project=project, user=desk.ana))
+    assert first is not None
+    works: list[Callable[[], Any]] = [
+        lambda: annotating.next_document(project=project, user=desk.ana, after=first.pk),
+        lambda: annotating.next_document(project=project, user=desk.ben),
+        lambda: annotating.previous_document(project=project, user=desk.ana, before=first.pk),
+        lambda: annotating.open_document(document=first, user=desk.ana),
+        lambda: annotating.standing(document=first, user=desk.ana),
+        lambda: queueing.counts(project=project, user=desk.ana),
+        lambda: reviewing.next_to_review(project=project, user=desk.rita),
+        lambda: adjudicating.next_disputed(project=project, user=desk.rita),
+    ]
+    for work in works:
+        found += watched(work)[1]
+    assert len(found) > 14
+    for sql, plan in found:
+        assert not re.search(r"Seq Scan on labeling_(document|annotation)\b", plan), f"{sql}\n{plan}"
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_the_next_document_takes_few_milliseconds(desk: Desk, required: bool) -> None:
+    project = desk.project
+    project.review_required = required
+    at = {"project": project, "user": desk.ana}
+    opened = annotating.next_document(**at)
+    assert opened is not None
+    done = Annotation.objects.filter(user=desk.ana).order_by("-document")[0].document_id
+    times = {
+        "first": milliseconds(lambda: annotating.next_document(**at)),
+        "next": milliseconds(lambda: annotating.next_document(**at, after=opened.pk)),
+        "next behind much that is mine": milliseconds(lambda: annotating.next_document(**at, after=done)),
+        "next from the end": milliseconds(lambda: annotating.next_document(**at, after=opened.pk + DOCUMENTS)),
+        "assigned": milliseconds(lambda: annotating.next_document(project=project, user=desk.ben)),
+        "standing": milliseconds(lambda: annotating.standing(document=opened, user=desk.ana)),
+        "review": milliseconds(lambda: reviewing.next_to_review(project=project, user=desk.rita)),
+    }
+    # The next document is 0.2 ms of the database and 4 ms of Python; what a busy machine adds must not fail the suite.
+    assert max(times.values()) < 300, times

@@ -1,0 +1,299 @@
+"""The pages of reviews: what is listed, shown and sent."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from labeling.entries import leaf_values
+from labeling.formtree import tree_of
+from labeling.models import DocumentState, Gold, Review
+from labeling.services import annotating, commenting
+from slmstudio.access import Role
+from slmstudio.contract.jsontext import dumps
+from tests.labeling.desk import browser
+from tests.labeling.label_desk import TEXT, Desk, make_desk
+from tests.labeling.work_desk import change, fresh, member, review_desk, submit
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    return review_desk()
+
+
+def at(desk: Desk, path: str = "") -> str:
+    return f"/p/{desk.project.slug}/review/{path}"
+
+
+def page(desk: Desk, user: Any, path: str = "", status: int = 200) -> str:
+    answer = browser(user).get(at(desk, path))
+    assert answer.status_code == status
+    return answer.content.decode()
+
+
+def dispute(desk: Desk, **changes: Any) -> Any:
+    document = desk.document(wanted=2)
+    submit(document, desk.ana)
+    submit(document, desk.ben, **(changes or {"vendor": "Acme"}))
+    return document
+
+
+def test_where_nothing_waits_the_page_says_what_would(desk: Desk) -> None:
+    assert "Every submitted label comes here before it counts." in page(desk, desk.rita)
+    disputed = page(desk, desk.rita, "?show=disputed")
+    assert "Nobody disagrees" in disputed
+    assert "No documents go to several people yet" in disputed
+    change(desk, review_required=False, overlap_share=0.1)
+    assert "Reviews are off in this project" in page(desk, desk.rita)
+    assert "10 % of new documents go to 2 people." in page(desk, desk.rita, "?show=disputed")
+
+
+def test_what_waits_is_listed_with_whose_it_is(desk: Desk) -> None:
+    document = desk.document(name="<b>odd</b>")
+    submit(document, desk.ana)
+    submit(desk.document(), desk.rita)
+    shown = page(desk, desk.rita)
+    assert "&lt;b&gt;odd&lt;/b&gt;" in shown
+    assert desk.ana.username in shown
+    assert "somebody else reviews it" in shown
+    # Everybody reads the list; deciding takes a reviewer.
+    for_ana = page(desk, desk.ana)
+    assert "somebody else reviews it" in for_ana
+    assert at(desk, "next/") not in for_ana
+    dispute(desk)
+    assert f"{desk.ana.username}, {desk.ben.username}" in page(desk, desk.rita, "?show=disputed")
+
+
+def test_a_long_list_has_pages(desk: Desk) -> None:
+    documents = [desk.document(f"text {number}", state=DocumentState.SUBMITTED) for number in range(32)]
+    first = page(desk, desk.rita)
+    assert f"?after={documents[29].pk}" in first
+    assert documents[31].external_id in page(desk, desk.rita, f"?after={documents[29].pk}")
+    for nonsense in ("?after=x", "?after=-1", "?after=99999999999999999999", "?before=%00", "?after=٣"):
+        assert page(desk, desk.rita, nonsense)
+
+
+def test_one_label_beside_its_document(desk: Desk) -> None:
+    text = "<script>alert(1)</script> Invoice A-1029 of Jan 14, 2026, Acme Supplies, USD 1,248.50"
+    document = desk.document(text)
+    submit(document, desk.ana)
+    commenting.add(document=fresh(document), user=desk.ben, text="Is <i>that</i> all?", path="vendor")
+    shown = page(desk, desk.rita, f"{document.pk}/")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
+    assert 'data-path="vendor" title="Vendor">Acme Supplies</mark>' in shown
+    assert "Is &lt;i&gt;that&lt;/i&gt; all?" in shown
+    for word in ("Approve", "Fix and approve", "Send back"):
+        assert word in shown
+    assert fresh(document).locked_by == desk.rita
+    assert f"{desk.rita.username} has this document open too" in page(desk, desk.owner, f"{document.pk}/")
+
+
+def test_approving_goes_to_the_next(desk: Desk) -> None:
+    first, second = desk.document(), desk.document()
+    version = submit(first, desk.ana).version
+    submit(second, desk.ana)
+    rita = browser(desk.rita)
+    assert rita.get(at(desk, "next/"))["Location"] == at(desk, f"{first.pk}/")
+    answer = rita.post(at(desk, f"{first.pk}/approve/"), {"version": version}, follow=True)
+    assert answer.redirect_chain == [(at(desk, f"next/?after={first.pk}"), 302), (at(desk, f"{second.pk}/"), 302)]
+    assert "doc-0001 is approved." in answer.content.decode()
+    assert Gold.objects.get().document == first
+    version = fresh(second).annotations.get().version
+    answer = rita.post(at(desk, f"{second.pk}/approve/"), {"version": version}, follow=True)
+    assert answer.redirect_chain[-1] == (at(desk), 302)
+    assert "Nothing waits for a review" in answer.content.decode()
+
+
+@pytest.mark.parametrize("version", ["", "x", "7", "-1", "99999999999999999999999"])
+def test_approving_what_was_not_seen_is_refused(desk: Desk, version: str) -> None:
+    document = desk.document()
+    submit(document, desk.ana)
+    answer = browser(desk.rita).post(at(desk, f"{document.pk}/approve/"), {"version": version}, follow=True)
+    assert answer.redirect_chain[-1][0] == at(desk, f"{document.pk}/")
+    assert "look again" in answer.content.decode()
+    assert not Gold.objects.exists()
+
+
+def test_sending_back_takes_a_reason(desk: Desk) -> None:
+    document = desk.document()
+    version = submit(document, desk.ana).version
+    rita = browser(desk.rita)
+    address = at(desk, f"{document.pk}/reject/")
+    refused = rita.post(address, {"version": version, "reason": "  "})
+    assert refused.status_code == 422
+    assert "Say what is wrong, so that it can be put right." in refused.content.decode()
+    long = rita.post(address, {"version": version, "reason": "x" * 1001})
+    assert long.status_code == 422
+    assert "x" * 1001 in long.content.decode()
+    answer = rita.post(address, {"version": version, "reason": "No <b>."}, follow=True)
+    assert "went back with your reason" in answer.content.decode()
+    assert fresh(document).state == DocumentState.REJECTED
+    again = page(desk, desk.rita, f"{document.pk}/")
+    assert "No &lt;b&gt;." in again
+    assert f"{desk.rita.username} sent it back already." in again
+    assert 'data-key="a"' not in again
+    submit(document, desk.ana, version, vendor="Acme")
+    assert "What changed since" in page(desk, desk.rita, f"{document.pk}/")
+
+
+def test_ones_own_label_says_so(desk: Desk) -> None:
+    document = desk.document()
+    submit(document, desk.rita)
+    shown = page(desk, desk.rita, f"{document.pk}/")
+    assert "This label is your own. Four eyes are on" in shown
+    assert "Fix and approve" not in shown
+    assert browser(desk.rita).get(at(desk, "next/"))["Location"] == at(desk)
+
+
+def test_others_do_not_decide(desk: Desk) -> None:
+    document = desk.document()
+    submit(document, desk.ana)
+    mia = member(desk, "mia", Role.MANAGER)
+    for user, status in ((desk.ana, 403), (mia, 403), (desk.stranger, 404)):
+        client = browser(user)
+        assert client.get(at(desk, f"{document.pk}/")).status_code == status
+        assert client.get(at(desk, "next/")).status_code == status
+        for action in ("approve", "reject", "adjudicate"):
+            assert client.post(at(desk, f"{document.pk}/{action}/"), {"version": 1}).status_code == status
+    assert browser(desk.rita).get(at(desk, f"{document.pk}/approve/")).status_code == 405
+    assert browser(desk.rita).post(at(desk, "999999/approve/")).status_code == 404
+    assert fresh(document).state == DocumentState.SUBMITTED
+
+
+def test_adjudication_shows_only_what_differs(desk: Desk) -> None:
+    document = dispute(desk)
+    shown = page(desk, desk.rita, f"{document.pk}/")
+    assert shown.count('<fieldset class="question') == 1
+    assert "differ in 1 place<" in shown
+    for words in ("Acme Supplies", desk.ana.username, desk.ben.username, 'name="other-0"'):
+        assert words in shown
+
+
+def test_picking_makes_gold(desk: Desk) -> None:
+    document, second = dispute(desk), dispute(desk)
+    answer = browser(desk.rita).post(at(desk, f"{document.pk}/adjudicate/"), {"version": 2, "pick-0": "1"}, follow=True)
+    assert answer.redirect_chain[-1][0] == at(desk, f"{second.pk}/")
+    assert Gold.objects.get().revision.value["vendor"] == "Acme"
+    assert Review.objects.get().decision == "adjudicate"
+
+
+def test_another_value_is_typed_as_in_the_form(desk: Desk) -> None:
+    document = desk.document(f"{TEXT} Of which goods 1,100.00", wanted=2)
+    submit(document, desk.ana)
+    submit(document, desk.ben, total_amount=1100)
+    address = at(desk, f"{document.pk}/adjudicate/")
+    rita = browser(desk.rita)
+    for sent, words in (
+        ({}, "Pick one."),
+        ({"pick-0": "9"}, "Pick one."),
+        ({"pick-0": "other"}, "Type the value"),
+        ({"pick-0": "other", "other-0": "abc"}, "number"),
+        ({"pick-0": "other", "other-0": "USD 9.00"}, "This is not in the document."),
+    ):
+        answer = rita.post(address, {"version": 2, **sent})
+        assert answer.status_code == 422, sent
+        assert words in answer.content.decode()
+    assert 'name="sure-0"' in answer.content.decode()
+    assert 'value="USD 9.00"' in answer.content.decode()
+    assert not Gold.objects.exists()
+    done = rita.post(address, {"version": 2, "pick-0": "other", "other-0": "USD 9.00", "sure-0": "on"})
+    assert done.status_code == 302
+    revision = Gold.objects.get().revision
+    assert (str(revision.value["total_amount"]), revision.evidence["total_amount"]["of"]) == ("9.00", "9.00")
+
+
+def test_not_in_the_document_can_be_picked(desk: Desk) -> None:
+    document = desk.document(desk.document().text + " PO 77")
+    type(document).objects.filter(pk=document.pk).update(wanted=2)
+    for user, number in ((desk.ana, "77"), (desk.ben, "PO 77")):
+        submit(document, user, purchase_order=number)
+    answer = browser(desk.rita).post(at(desk, f"{document.pk}/adjudicate/"), {"version": 2, "pick-0": "nothing"})
+    assert answer.status_code == 302
+    assert Gold.objects.get().revision.value.get("purchase_order") is None
+
+
+def test_a_dispute_that_changed_meanwhile_is_drawn_anew(desk: Desk) -> None:
+    document = dispute(desk)
+    submit(document, desk.ben, 2, vendor="Supplies")
+    answer = browser(desk.rita).post(at(desk, f"{document.pk}/adjudicate/"), {"version": 2, "pick-0": "1"}, follow=True)
+    assert "submitted anew meanwhile" in answer.content.decode()
+    assert not Gold.objects.exists()
+    submit(document, desk.ben, 3)
+    over = browser(desk.rita).post(at(desk, f"{document.pk}/adjudicate/"), {"version": 4, "pick-0": "1"}, follow=True)
+    assert "not disputed" in over.content.decode()
+
+
+def test_a_party_sees_the_differences_and_does_not_decide(desk: Desk) -> None:
+    document = desk.document(wanted=2)
+    submit(document, desk.ana)
+    submit(document, desk.rita, vendor="Acme")
+    shown = page(desk, desk.rita, f"{document.pk}/")
+    assert "One of these labels is your own." in shown
+    assert "Decide so" not in shown
+    answer = browser(desk.rita).post(at(desk, f"{document.pk}/adjudicate/"), {"version": 2, "pick-0": "0"}, follow=True)
+    assert "your own" in answer.content.decode()
+    assert not Gold.objects.exists()
+
+
+def test_a_dispute_can_be_sent_back(desk: Desk) -> None:
+    document = dispute(desk)
+    rita = browser(desk.rita)
+    empty = rita.post(at(desk, f"{document.pk}/reject/"), {"version": 2, "reason": ""}, follow=True)
+    assert "Say what is wrong" in empty.content.decode()
+    answer = rita.post(at(desk, f"{document.pk}/reject/"), {"version": 2, "reason": "Both read page 1."}, follow=True)
+    assert answer.redirect_chain[-1][0] == at(desk, "?show=disputed")
+    assert (fresh(document).disputed, fresh(document).state) == (False, DocumentState.REJECTED)
+
+
+def test_pages_ask_little_of_the_database(desk: Desk) -> None:
+    for _ in range(5):
+        submit(desk.document(), desk.ana)
+        dispute(desk)
+    rita = browser(desk.rita)
+    first = fresh(desk.project.documents.order_by("pk")[0])
+    annotating.hold(document=first, user=desk.rita)
+    for path, most in (("", 9), ("?show=disputed", 10), (f"{first.pk}/", 12)):
+        with CaptureQueriesContext(connection) as queries:
+            assert rita.get(at(desk, path)).status_code == 200
+        assert len(queries) <= most, [query["sql"][:120] for query in queries]
+
+
+def test_rows_that_not_everybody_has(db: None) -> None:
+    desk = make_desk("invoice-with-lines", slug="lines")
+    member(desk, "rita", Role.REVIEWER)
+    text = "Invoice A-1 2026-01-14 Acme USD\nPump 1 10.00 10.00\nHose 2 5.00 10.00\nTotal 20.00"
+    document = desk.document(text, wanted=2)
+    rows = [
+        {"description": "Pump", "quantity": 1, "unit_price": 10, "amount": 10},
+        {"description": "Hose", "quantity": 2, "unit_price": 5, "amount": 10},
+    ]
+    compiled = desk.project.schema_version.compiled
+    label: dict[str, Any] = {
+        "invoice_id": "A-1",
+        "date": "2026-01-14",
+        "vendor": "Acme",
+        "line_items": rows,
+        "total_amount": 20,
+    }
+    assert compiled.validate(label) == []
+    options: dict[str, Any] = {"document": document, "evidence": _sure(label, compiled), "base_version": 0}
+    annotating.submit(user=desk.ana, value=label, **options)
+    annotating.submit(user=desk.ben, value={**label, "line_items": label["line_items"][1:]}, **options)
+    address = at(desk, f"{document.pk}/")
+    rita = browser(desk.rita)
+    shown = rita.get(address).content.decode()
+    assert "a row that not everybody has" in shown
+    assert ">keep it<" in shown
+    done = rita.post(f"{address}adjudicate/", {"version": 2, "pick-0": "leave out"})
+    assert done.status_code == 302
+    assert Gold.objects.get().revision.value["line_items"] == label["line_items"][1:]
+
+
+def _sure(label: dict[str, Any], compiled: Any) -> dict[str, Any]:
+    """Every value of the label, confirmed."""
+    return {
+        path: {"confirmed": True, "of": dumps(value)} for path, _node, value in leaf_values(tree_of(compiled), label)
+    }

@@ -1,0 +1,296 @@
+"""Reviews: what waits for whom, and what a decision leaves."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from labeling.models import (
+    Annotation,
+    AnnotationRevision,
+    DocumentState,
+    Gold,
+    Membership,
+    Origin,
+    Review,
+    WebhookDelivery,
+)
+from labeling.services import annotating, reviewing, webhooks
+from labeling.services.projects import save_contract
+from slmstudio.access import Role
+from tests.labeling.label_desk import Desk, gold
+from tests.labeling.work_desk import change, fresh, member, review_desk, submit
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    return review_desk()
+
+
+def listen(desk: Desk) -> None:
+    webhooks.create(
+        project=desk.project, user=desk.owner, url="https://93.184.216.34/hook", events=list(webhooks.EVENTS)
+    )
+    desk.project.refresh_from_db()
+
+
+def statements(queries: CaptureQueriesContext) -> list[str]:
+    return [query["sql"] for query in queries if not query["sql"].startswith(("SAVEPOINT", "RELEASE"))]
+
+
+def test_a_submitted_label_waits_and_is_gold_once_it_is_approved(desk: Desk) -> None:
+    document = desk.document()
+    saved = submit(document, desk.ana)
+    assert (saved.submitted, saved.approved, saved.state) == (True, False, "submitted")
+    assert list(reviewing.waiting(desk.project)) == [document]
+    assert not Gold.objects.exists()
+    review = reviewing.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
+    found = Gold.objects.get()
+    assert (found.approved_by, found.origin, found.revision.action) == (desk.rita, Origin.HUMAN, "submit")
+    assert (review.decision, review.annotation.user, review.revision) == ("approve", desk.ana, found.revision)
+    assert fresh(document).state == DocumentState.APPROVED
+    assert not reviewing.waiting(desk.project).exists()
+
+
+def test_a_rejected_label_goes_back_to_its_author_with_the_reason(desk: Desk) -> None:
+    first, document = desk.document("one"), desk.document()
+    submit(document, desk.ana)
+    reviewing.reject(document=fresh(document), user=desk.rita, reason="The vendor is\n Acme  Supplies Ltd.")
+    now = fresh(document)
+    assert (now.state, now.assigned_to, now.locked_by) == (DocumentState.REJECTED, desk.ana, None)
+    opened = annotating.open_document(document=now, user=desk.ana)
+    assert opened.rejection is not None
+    assert (opened.rejection.reason, opened.rejection.reviewer) == ("The vendor is Acme Supplies Ltd.", desk.rita)
+    annotating.release(document=now, user=desk.ana)
+    # First in her queue, although another has a lower number; in nobody else's.
+    assert annotating.next_document(project=desk.project, user=desk.ana) == document
+    annotating.release(document=now, user=desk.ana)
+    assert annotating.next_document(project=desk.project, user=desk.ben) == first
+    again = submit(document, desk.ana, opened.version, vendor="Acme")
+    assert again.submitted
+    assert annotating.open_document(document=fresh(document), user=desk.ana).rejection is None
+    assert list(reviewing.waiting(desk.project)) == [document]
+
+
+def test_the_label_of_somebody_who_left_goes_to_anybody(desk: Desk) -> None:
+    document = desk.document()
+    submit(document, desk.ana)
+    Membership.objects.filter(user=desk.ana).delete()
+    reviewing.reject(document=fresh(document), user=desk.rita, reason="no")
+    assert fresh(document).assigned_to is None
+    assert annotating.next_document(project=desk.project, user=desk.ben) == document
+
+
+@pytest.mark.parametrize(("reason", "words"), [(" \n ", "Say what is wrong"), ("x" * 1001, "1,001 characters")])
+def test_a_rejection_says_why(desk: Desk, reason: str, words: str) -> None:
+    document = desk.document()
+    submit(document, desk.ana)
+    with pytest.raises(reviewing.Refused, match=words):
+        reviewing.reject(document=fresh(document), user=desk.rita, reason=reason)
+    assert fresh(document).state == DocumentState.SUBMITTED
+
+
+def test_nobody_reviews_their_own_label_where_four_eyes_are_on(desk: Desk) -> None:
+    document = desk.document()
+    saved = submit(document, desk.rita)
+    assert saved.approved is False
+    found = reviewing.open_review(document=fresh(document), user=desk.rita)
+    assert found.refusal == reviewing.OWN
+    for decide in (
+        lambda: reviewing.approve(document=fresh(document), user=desk.rita, base_version=saved.version),
+        lambda: reviewing.reject(document=fresh(document), user=desk.rita, reason="no"),
+    ):
+        with pytest.raises(reviewing.Refused, match="Four eyes"):
+            decide()
+    assert fresh(document).state == DocumentState.SUBMITTED
+    assert reviewing.next_to_review(project=desk.project, user=desk.rita) is None
+    assert reviewing.next_to_review(project=desk.project, user=desk.owner) == document
+    change(desk, four_eyes=False)
+    assert reviewing.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
+
+
+def test_only_reviewers_decide(desk: Desk) -> None:
+    document = desk.document()
+    saved = submit(document, desk.ana)
+    for user in (desk.ben, desk.stranger, member(desk, "mia", Role.MANAGER)):
+        with pytest.raises(reviewing.Refused, match="may review"):
+            reviewing.approve(document=fresh(document), user=user, base_version=saved.version)
+    assert not Gold.objects.exists()
+
+
+def test_what_was_not_seen_is_not_approved(desk: Desk) -> None:
+    document = desk.document()
+    first = submit(document, desk.ana)
+    submit(document, desk.ana, first.version, vendor="Acme")
+    with pytest.raises(reviewing.Stale, match="look again"):
+        reviewing.approve(document=fresh(document), user=desk.rita, base_version=first.version)
+    with pytest.raises(reviewing.Stale, match="look again"):
+        reviewing.reject(document=fresh(document), user=desk.rita, reason="no", base_version=first.version)
+    now = fresh(document)
+    assert (now.state, Gold.objects.count(), Review.objects.count()) == (DocumentState.SUBMITTED, 0, 0)
+
+
+def test_a_draft_begun_meanwhile_does_not_keep_a_label_from_being_approved(desk: Desk) -> None:
+    document = desk.document()
+    first = submit(document, desk.ana)
+    annotating.save_draft(document=document, user=desk.ana, value={}, evidence={}, base_version=first.version)
+    found = reviewing.open_review(document=fresh(document), user=desk.rita)
+    assert (found.version, found.revision and found.revision.value["vendor"]) == (first.version, "Acme Supplies")
+    reviewing.approve(document=fresh(document), user=desk.rita, base_version=first.version)
+    assert Gold.objects.get().revision.value["vendor"] == "Acme Supplies"
+
+
+def test_there_is_nothing_to_decide_twice(desk: Desk) -> None:
+    document = desk.document()
+    saved = submit(document, desk.ana)
+    reviewing.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
+    with pytest.raises(reviewing.Stale, match="rita-desk approved it already"):
+        reviewing.approve(document=fresh(document), user=desk.owner, base_version=saved.version)
+    assert Review.objects.count() == 1
+    with pytest.raises(reviewing.Stale, match="new: there is nothing to decide"):
+        reviewing.approve(document=desk.document("two"), user=desk.rita, base_version=0)
+    gone = desk.document("three")
+    pk = gone.pk
+    gone.delete()
+    gone.pk = pk
+    with pytest.raises(reviewing.Stale, match="no longer there"):
+        reviewing.approve(document=gone, user=desk.rita, base_version=0)
+
+
+def test_a_reviewer_fixes_and_approves_in_one_step(desk: Desk) -> None:
+    document = desk.document()
+    saved = submit(document, desk.ana, vendor="Acme")
+    review = reviewing.approve(document=fresh(document), user=desk.rita, base_version=saved.version, value=gold())
+    found = Gold.objects.get()
+    assert (review.decision, found.approved_by) == ("fix", desk.rita)
+    assert (found.revision.value["vendor"], found.revision.action) == ("Acme Supplies", "approve")
+    assert Annotation.objects.get(user=desk.ana).value["vendor"] == "Acme"
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [({"total_amount": "12"}, "type"), ({"vendor": "Globex"}, "evidence"), ({"x": 1}, "additional")],
+)
+def test_nothing_invalid_is_approved(desk: Desk, changes: dict[str, Any], rule: str) -> None:
+    document = desk.document()
+    saved = submit(document, desk.ana)
+    with pytest.raises(reviewing.Invalid) as refused:
+        reviewing.approve(
+            document=fresh(document), user=desk.rita, base_version=saved.version, value={**gold(), **changes}
+        )
+    assert refused.value.problems[0].rule.startswith(rule)
+    assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 0)
+
+
+def test_a_reviewers_submit_on_the_labeling_screen_approves(desk: Desk) -> None:
+    document = desk.document()
+    first = submit(document, desk.ana, vendor="Acme")
+    fixed = submit(document, desk.rita, first.version)
+    assert (fixed.approved, fixed.state, fresh(document).state) == (True, "approved", "approved")
+    assert Review.objects.get().decision == "fix"
+    other = desk.document("x " + document.text)
+    first = submit(other, desk.ana)
+    assert submit(other, desk.rita, first.version).approved
+    assert Review.objects.get(document=other).decision == "approve"
+
+
+def test_after_an_approval_a_new_submit_waits_and_the_approved_label_stays_gold(desk: Desk) -> None:
+    change(desk, review_required=False)
+    document = desk.document()
+    first = submit(document, desk.ana)
+    assert Gold.objects.get().approved_by is None
+    assert not reviewing.waiting(desk.project).exists()
+    reviewing.approve(document=fresh(document), user=desk.rita, base_version=first.version)
+    again = submit(document, desk.ana, first.version, vendor="Acme")
+    assert (again.submitted, again.state) == (True, "submitted")
+    assert Gold.objects.get().revision.value["vendor"] == "Acme Supplies"
+    assert list(reviewing.waiting(desk.project)) == [document]
+    reviewing.approve(document=fresh(document), user=desk.rita, base_version=again.version)
+    assert Gold.objects.get().revision.value["vendor"] == "Acme"
+
+
+def test_reviewers_get_different_labels_in_turn(desk: Desk) -> None:
+    first, second, third = (desk.document() for _ in range(3))
+    for document in (first, second, third):
+        submit(document, desk.ana)
+    take = reviewing.next_to_review
+    assert take(project=desk.project, user=desk.rita) == first
+    assert take(project=desk.project, user=desk.owner) == second
+    assert take(project=desk.project, user=desk.rita, after=first.pk) == third
+    assert take(project=desk.project, user=desk.rita, after=third.pk) == first
+
+
+def test_a_label_of_an_older_schema_has_to_come_again(desk: Desk) -> None:
+    document = desk.document()
+    saved = submit(document, desk.ana)
+    text = desk.project.schema_version.schema_text.replace(
+        '"invoice_id":{', '"note":{"type":"string"},"invoice_id":{', 1
+    )
+    save_contract(project=desk.project, user=desk.owner, instruction="Do it.", schema_text=text, constraints={})
+    assert "newest schema" in reviewing.open_review(document=fresh(document), user=desk.rita).refusal
+    with pytest.raises(reviewing.Refused, match="newest schema"):
+        reviewing.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
+
+
+def test_each_decision_is_told(desk: Desk) -> None:
+    listen(desk)
+    document = desk.document()
+    submit(document, desk.ana)
+    reviewing.reject(document=fresh(document), user=desk.rita, reason="secret words")
+    second = submit(document, desk.ana, 1, vendor="Acme")
+    reviewing.approve(document=fresh(document), user=desk.rita, base_version=second.version)
+    told = list(WebhookDelivery.objects.order_by("created_at"))
+    assert [one.event for one in told] == [
+        "document.submitted",
+        "document.rejected",
+        "document.submitted",
+        "document.approved",
+    ]
+    assert [one.payload["user"] for one in told] == [person.username for person in (desk.ana, desk.rita) * 2]
+    assert "secret words" not in str(told[1].payload)
+
+
+def test_the_most_that_a_save_asks_of_the_database(desk: Desk) -> None:
+    listen(desk)
+    document = desk.document()
+    first = submit(document, desk.ana, vendor="Acme")
+    project = desk.project
+    project.role = Role.REVIEWER  # as a view fetches it
+    given: dict[str, Any] = {"document": fresh(document), "evidence": {}, "schema_number": 1}
+    given["document"].project = project
+    with CaptureQueriesContext(connection) as fix:
+        assert annotating.submit(user=desk.rita, value=gold(), base_version=first.version, **given).approved
+    assert len(statements(fix)) <= 8, "\n".join(statements(fix))
+    change(desk, review_required=False)
+    plain = desk.document()
+    with CaptureQueriesContext(connection) as submitted:
+        submit(plain, desk.ana)
+    assert len(statements(submitted)) <= 8, "\n".join(statements(submitted))  # one is the test's own
+    shared = desk.document(wanted=2)
+    given["document"] = fresh(shared)
+    with CaptureQueriesContext(connection) as overlap:
+        annotating.submit(user=desk.ana, value=gold(), base_version=0, **given)
+    assert len(statements(overlap)) <= 8, "\n".join(statements(overlap))
+    third = desk.document()
+    third.project = project
+    saved = submit(third, desk.ana)
+    with CaptureQueriesContext(connection) as approved:
+        reviewing.approve(document=third, user=desk.rita, base_version=saved.version)
+    assert len(statements(approved)) <= 8, "\n".join(statements(approved))
+
+
+def test_history_keeps_every_step(desk: Desk) -> None:
+    document = desk.document()
+    first = submit(document, desk.ana, vendor="Acme")
+    reviewing.reject(document=fresh(document), user=desk.rita, reason="Supplies")
+    annotating.save_draft(document=document, user=desk.ana, value=gold(), evidence={}, base_version=first.version)
+    last = submit(document, desk.ana, 2)
+    reviewing.approve(document=fresh(document), user=desk.rita, base_version=last.version)
+    steps = AnnotationRevision.objects.order_by("number").values_list("number", "action", "user__username")
+    assert list(steps) == [
+        (number, action, desk.ana.username) for number, action in ((1, "submit"), (2, "draft"), (3, "submit"))
+    ]
+    assert list(Review.objects.order_by("pk").values_list("decision", flat=True)) == ["reject", "approve"]

@@ -1,0 +1,52 @@
+"""The home page names the step that the work between people brings."""
+
+import pytest
+
+from labeling.services import commenting, reviewing
+from slmstudio.access import Action, project_for
+from slmstudio.panels import Step, step_for
+from tests.labeling.label_desk import Desk
+from tests.labeling.work_desk import change, fresh, review_desk, submit
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    return review_desk()
+
+
+def step(desk: Desk, user: object) -> Step:
+    project = project_for(user, desk.project.slug, Action.READ)  # type: ignore[arg-type]
+    found = step_for(project, user)
+    assert found is not None
+    return found
+
+
+def test_a_reviewer_is_sent_to_what_waits(desk: Desk) -> None:
+    for _ in range(2):
+        submit(desk.document(), desk.ana)
+    found = step(desk, desk.rita)
+    assert (found.text, found.button, found.url) == ("2 labels wait for a review.", "Review", "/p/desk/review/")
+    desk.document()
+    assert step(desk, desk.ben).button == "Label"
+
+
+def test_disputes_come_after_reviews(desk: Desk) -> None:
+    change(desk, review_required=False)
+    document = desk.document(wanted=2)
+    submit(document, desk.ana)
+    submit(document, desk.ben, vendor="Acme")
+    found = step(desk, desk.rita)
+    assert found.text == "1 document is labelled differently by several people."
+    assert found.url == "/p/desk/review/?show=disputed"
+
+
+def test_who_is_mentioned_or_has_to_correct_hears_that_first(desk: Desk) -> None:
+    document = desk.document()
+    submit(document, desk.ana)
+    reviewing.reject(document=fresh(document), user=desk.rita, reason="no")
+    assert step(desk, desk.ana).text == "1 label of yours was sent back with a reason."
+    commenting.add(document=fresh(document), user=desk.rita, text=f"@{desk.ana} see page 2")
+    assert step(desk, desk.ana).text == "You are mentioned in a comment that you have not read."
+    assert step(desk, desk.ana).url == "/p/desk/mentions/"

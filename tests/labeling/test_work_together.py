@@ -1,0 +1,219 @@
+"""People at work at the same moment, over real connections: one decision counts, and nothing is lost."""
+
+import random
+from functools import partial
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from labeling.models import AnnotationRevision, Document, DocumentState, Gold, Review
+from labeling.services import adjudicating, annotating, assigning, reviewing
+from slmstudio.access import Role
+from tests.labeling.label_desk import Desk, gold
+from tests.labeling.work_desk import at_once, change, fresh, member, review_desk, submit
+
+ROUNDS = 5
+
+
+@pytest.fixture
+def desk(transactional_db: None) -> Desk:
+    return review_desk()
+
+
+def test_two_submits_on_one_document(desk: Desk) -> None:
+    change(desk, review_required=False)
+    for _ in range(ROUNDS):
+        document = desk.document()
+        results = at_once(
+            partial(submit, document, desk.ana, vendor="Acme"),
+            partial(submit, document, desk.ben),
+        )
+        assert sorted(saved.submitted for saved in results) == [False, True]
+        assert sorted(saved.version for saved in results) == [1, 2]
+        loser = next(saved for saved in results if not saved.submitted)
+        assert [clash.path for clash in loser.clashes] == ["vendor"]
+        revisions = AnnotationRevision.objects.filter(annotation__document=document)
+        assert sorted(revision.value["vendor"] for revision in revisions) == ["Acme", "Acme Supplies"]
+        winner = next(revision for revision in revisions if revision.number == 1)
+        assert Gold.objects.get(document=document).revision == winner
+
+
+def test_an_approval_and_a_new_submit(desk: Desk) -> None:
+    outcomes = set()
+    for _ in range(ROUNDS * 2):
+        document = desk.document()
+        first = submit(document, desk.ana)
+        approved, again = at_once(
+            partial(reviewing.approve, document=fresh(document), user=desk.rita, base_version=first.version),
+            partial(submit, document, desk.ana, first.version, vendor="Acme"),
+        )
+        assert again.submitted
+        now = fresh(document)
+        assert now.state == DocumentState.SUBMITTED  # the new label waits either way
+        golds = Gold.objects.filter(document=document)
+        if isinstance(approved, reviewing.Stale):
+            assert not golds.exists()
+        else:
+            assert golds.get().revision.value["vendor"] == "Acme Supplies"
+        assert list(reviewing.waiting(desk.project)).count(document) == 1
+        outcomes.add(type(approved).__name__)
+    assert outcomes <= {"Review", "Stale"}
+
+
+def test_two_reviewers_decide(desk: Desk) -> None:
+    for _ in range(ROUNDS):
+        document = desk.document()
+        version = submit(document, desk.ana).version
+        results = at_once(
+            partial(reviewing.approve, document=fresh(document), user=desk.rita, base_version=version),
+            partial(reviewing.reject, document=fresh(document), user=desk.owner, reason="no"),
+        )
+        assert sorted(type(result).__name__ for result in results) == ["Review", "Stale"]
+        [review] = Review.objects.filter(document=document)
+        approved = review.decision == "approve"
+        assert fresh(document).state == (DocumentState.APPROVED if approved else DocumentState.REJECTED)
+        assert Gold.objects.filter(document=document).exists() == approved
+
+
+def test_a_dispute_is_decided_once(desk: Desk) -> None:
+    for _ in range(ROUNDS):
+        document = desk.document(wanted=2)
+        submit(document, desk.ana)
+        submit(document, desk.ben, vendor="Acme")
+        options: dict[str, Any] = {"evidence": {}, "base_version": 2}
+        results = at_once(
+            partial(adjudicating.adjudicate, document=fresh(document), user=desk.rita, value=gold(), **options),
+            partial(
+                adjudicating.adjudicate,
+                document=fresh(document),
+                user=desk.owner,
+                value={**gold(), "vendor": "Acme"},
+                **options,
+            ),
+        )
+        assert sorted(type(result).__name__ for result in results) == ["Review", "Stale"]
+        assert Review.objects.filter(document=document).count() == 1
+        won = next(result for result in results if isinstance(result, Review))
+        assert Gold.objects.get(document=document).revision == won.revision
+
+
+def test_the_last_two_labels_of_a_document_that_several_label(desk: Desk) -> None:
+    change(desk, review_required=False)
+    for _ in range(ROUNDS):
+        document = desk.document(wanted=2)
+        results = at_once(partial(submit, document, desk.ana), partial(submit, document, desk.ben, vendor="Acme"))
+        assert [saved.submitted for saved in results] == [True, True]
+        assert sorted(saved.state for saved in results) == ["in_progress", "submitted"]
+        now = fresh(document)
+        assert (now.state, now.disputed) == (DocumentState.SUBMITTED, True)
+
+
+def test_nobody_gets_a_document_of_another(desk: Desk) -> None:
+    people = [member(desk, f"worker{number}") for number in range(6)]
+    for number in range(30):
+        desk.document(f"{number} of many", wanted=2 if number % 5 == 0 else 1)
+    Document.objects.filter(external_id="doc-0003").update(assigned_to=people[0])
+    done: dict[Any, list[int]] = {person: [] for person in people}
+
+    def work(person: Any) -> None:
+        after = None
+        for _ in range(25):
+            document = annotating.next_document(project=desk.project, user=person, after=after)
+            if document is None:
+                return
+            done[person].append(document.pk)
+            Document.objects.filter(pk=document.pk, locked_by=person).update(
+                state=DocumentState.SUBMITTED if document.wanted == 1 else DocumentState.IN_PROGRESS
+            )
+            if document.wanted > 1:
+                annotating.submit(document=document, user=person, value=gold(), evidence=_sure(), base_version=0)
+            after = document.pk
+
+    assert [result for result in at_once(*[partial(work, person) for person in people]) if result] == []
+    given = [pk for own in done.values() for pk in own]
+    wanted = dict(Document.objects.values_list("pk", "wanted"))
+    assert all(given.count(pk) == number for pk, number in wanted.items())
+    assert all(len(own) == len(set(own)) for own in done.values())
+    third = Document.objects.get(external_id="doc-0003")
+    assert [person for person, own in done.items() if third.pk in own] == [people[0]]
+
+
+def _sure() -> dict[str, Any]:
+    """The label of another text, confirmed value by value."""
+    texts = {"invoice_id": '"A-1029"', "date": '"2026-01-14"', "vendor": '"Acme Supplies"', "total_amount": "1248.50"}
+    return {path: {"confirmed": True, "of": text} for path, text in texts.items()}
+
+
+def test_a_lock_that_ran_out_is_taken_over_by_one(desk: Desk) -> None:
+    for _ in range(ROUNDS):
+        document = desk.document()
+        annotating.hold(document=document, user=desk.ana)
+        Document.objects.filter(pk=document.pk).update(locked_until=timezone.now())
+        results = at_once(
+            partial(annotating.next_document, project=desk.project, user=desk.ben),
+            partial(annotating.next_document, project=desk.project, user=desk.owner),
+        )
+        assert sorted(result is None for result in results) == [False, True]
+        holder = fresh(document).locked_by
+        assert holder in (desk.ben, desk.owner)
+        # Ana comes back: she is told, and her save is merged with what the other writes, not put over it.
+        assert annotating.hold(document=document, user=desk.ana) == holder
+        annotating.save_draft(document=document, user=holder, value={"vendor": "Acme"}, evidence={}, base_version=0)
+        late = annotating.save_draft(
+            document=document, user=desk.ana, value={"invoice_id": "A-1029"}, evidence={}, base_version=0
+        )
+        assert late.value == {"invoice_id": "A-1029", "vendor": "Acme"}
+        Document.objects.filter(pk=document.pk).update(state=DocumentState.SUBMITTED)
+
+
+def test_reviewers_take_different_labels(desk: Desk) -> None:
+    reviewers = [desk.rita, desk.owner, *(member(desk, f"rev{number}", Role.REVIEWER) for number in range(4))]
+    for _ in range(6):
+        submit(desk.document(), desk.ana)
+    taken = at_once(*[partial(reviewing.next_to_review, project=desk.project, user=p) for p in reviewers])
+    found = [document.pk for document in taken if document is not None]
+    assert len(found) == len(set(found)) >= 5
+
+
+def test_assigning_and_submitting(desk: Desk) -> None:
+    for _ in range(ROUNDS):
+        document = desk.document()
+        rows = Document.objects.filter(pk=document.pk)
+        saved, changed = at_once(
+            partial(submit, document, desk.ana), partial(assigning.assign, documents=rows, user=desk.ben)
+        )
+        now = fresh(document)
+        assert (saved.submitted, now.state) == (True, DocumentState.SUBMITTED)
+        assert changed.changed == (now.assigned_to_id is not None)
+
+
+def test_hundred_random_steps_leave_no_contradiction(desk: Desk) -> None:
+    """People submit, send back and approve in any order; gold is always what a reviewer approved last."""
+    document = desk.document()
+    chance = random.Random(7)
+
+    def annotator(person: Any) -> None:
+        for _ in range(15):
+            opened = annotating.open_document(document=fresh(document), user=person)
+            value = {**gold(), "vendor": chance.choice(["Acme", "Acme Supplies"])}
+            annotating.submit(document=document, user=person, value=value, evidence={}, base_version=opened.version)
+
+    def reviewer(person: Any) -> None:
+        for step in range(15):
+            found = reviewing.open_review(document=fresh(document), user=person)
+            try:
+                if step % 3 == 0:
+                    reviewing.reject(document=document, user=person, reason="no", base_version=found.version)
+                else:
+                    reviewing.approve(document=document, user=person, base_version=found.version)
+            except reviewing.Refused:
+                continue
+
+    results = at_once(lambda: annotator(desk.ana), lambda: annotator(desk.ben), lambda: reviewer(desk.rita))
+    assert results == [None, None, None]
+    last = Review.objects.filter(document=document, decision="approve").order_by("pk").last()
+    golds = [gold.revision for gold in Gold.objects.filter(document=document)]
+    assert golds == ([last.revision] if last is not None else [])
+    numbers = list(AnnotationRevision.objects.values_list("number", flat=True))
+    assert sorted(numbers) == list(range(1, len(numbers) + 1))
