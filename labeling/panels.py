@@ -4,20 +4,11 @@ from typing import Any
 
 from django.urls import reverse
 
-from labeling.models import DatasetVersion, Document, DocumentState, Project
+from labeling.listing.counting import Counted, StateCounts, state_counts
+from labeling.models import DatasetVersion, DocumentState, Project
+from labeling.models.documents import QUEUE
 from slmstudio.access import Role
 from slmstudio.panels import Content, Step, next_step, register
-
-WAITING = (DocumentState.NEW, DocumentState.IN_PROGRESS, DocumentState.REJECTED)
-
-
-def state_counts(project: Project) -> dict[str, int]:
-    """Documents per state; asked once per project object, because several panels and steps need it."""
-    counts: dict[str, int] | None = getattr(project, "_state_counts", None)
-    if counts is None:
-        counts = Document.objects.filter(project=project).counts_by_state()
-        project._state_counts = counts  # type: ignore[attr-defined]
-    return counts
 
 
 def newest_dataset(project: Project) -> DatasetVersion | None:
@@ -29,36 +20,38 @@ def newest_dataset(project: Project) -> DatasetVersion | None:
     return found
 
 
-def _labelled(counts: dict[str, int]) -> int:
-    return counts.get(DocumentState.SUBMITTED, 0) + counts.get(DocumentState.APPROVED, 0)
+def labelled(counts: StateCounts) -> Counted:
+    """Documents with a label that somebody answers for."""
+    return counts.get(DocumentState.SUBMITTED, DocumentState.APPROVED)
 
 
-def _waiting(counts: dict[str, int]) -> int:
-    return sum(counts.get(state, 0) for state in WAITING)
+def waiting(counts: StateCounts) -> Counted:
+    """Documents that wait to be labelled."""
+    return counts.get(*QUEUE)
 
 
 @register("home", 10)
 def documents_panel(project: Project, user: Any) -> Content:
     """How many documents, how many of them labelled, and in what state the others are."""
     counts = state_counts(project)
-    total, labelled = sum(counts.values()), _labelled(counts)
+    total, done = counts.total, labelled(counts)
     url = reverse("documents", args=[project.slug])
     return Content(
         "labeling/panel_documents.html",
         {
             "total": total,
-            "labelled": labelled,
+            "labelled": done,
             "states": [
-                {"state": state.value, "label": state.label, "count": counts[state], "percent": counts[state] / total}
+                {"state": state.value, "label": state.label, "count": count, "percent": count.number / total.number}
                 for state in DocumentState
-                if counts.get(state)
+                if (count := counts.get(state)).number
             ],
             "strip": [
-                {"title": "Documents", "value": f"{total:,}", "note": f"{_waiting(counts):,} wait", "url": url},
+                {"title": "Documents", "value": _short(total), "note": f"{_short(waiting(counts))} wait", "url": url},
                 {
                     "title": "Labelled",
-                    "value": f"{labelled:,}",
-                    "note": f"{100 * labelled // total} %" if total else "none yet",
+                    "value": _short(done),
+                    "note": f"{100 * done.number // total.number} %" if total.number else "none yet",
                     "url": f"{url}?state=submitted",
                 },
             ],
@@ -99,16 +92,16 @@ def contract_panel(project: Project, user: Any) -> Content:
 @next_step(10)
 def label_step(project: Project, user: Any) -> Step | None:
     """Those who label are sent to their queue."""
-    waiting = _waiting(state_counts(project))
-    if project.role not in (Role.ANNOTATOR, Role.REVIEWER) or not waiting:
+    left = waiting(state_counts(project))
+    if project.role not in (Role.ANNOTATOR, Role.REVIEWER) or not left.number:
         return None
-    return Step(_waits(waiting), "Label", reverse("label", args=[project.slug]))
+    return Step(_waits(left), "Label", reverse("label", args=[project.slug]))
 
 
 @next_step(12)
 def import_step(project: Project, user: Any) -> Step | None:
     """Without documents nothing goes on."""
-    if sum(state_counts(project).values()) or "curate" not in project.can:
+    if state_counts(project).total.number or "curate" not in project.can:
         return None
     return Step(
         "There are no documents yet. Import some, with or without gold.",
@@ -123,13 +116,13 @@ def freeze_step(project: Project, user: Any) -> Step | None:
     counts = state_counts(project)
     if "curate" not in project.can or newest_dataset(project) is not None:
         return None
-    labelled = _labelled(counts)
-    if not labelled:
-        waiting = _waiting(counts)
-        return Step(_waits(waiting), "Label", reverse("label", args=[project.slug])) if waiting else None
+    done = labelled(counts)
+    if not done.number:
+        left = waiting(counts)
+        return Step(_waits(left), "Label", reverse("label", args=[project.slug])) if left.number else None
     return Step(
-        f"{labelled:,} document{' is' if labelled == 1 else 's are'} labelled and none frozen yet. Freeze a version to "
-        "benchmark and train on.",
+        f"{str(done).capitalize()} document{' is' if done.number == 1 else 's are'} labelled and none frozen yet. "
+        "Freeze a version to benchmark and train on.",
         "Freeze a version",
         reverse("datasets", args=[project.slug]),
     )
@@ -142,8 +135,9 @@ def freeze_again_step(project: Project, user: Any) -> Step | None:
     if newest is None or "curate" not in project.can:
         return None
     known = newest.counts["documents"] + sum(newest.counts["left_out"].values())
-    new = _labelled(state_counts(project)) - known
-    if new <= 0:
+    done = labelled(state_counts(project))
+    new = done.number - known
+    if new <= 0 or done.about:  # an estimate tells nothing of a few new ones
         return None
     words = "1 label is" if new == 1 else f"{new:,} labels are"
     return Step(f"{words} newer than {newest}.", "Freeze a version", reverse("datasets", args=[project.slug]))
@@ -152,11 +146,16 @@ def freeze_again_step(project: Project, user: Any) -> Step | None:
 @next_step(90)
 def more_labels_step(project: Project, user: Any) -> Step | None:
     """Where nothing else waits, more labels always help."""
-    waiting = _waiting(state_counts(project))
-    if "label" not in project.can or project.role == Role.MANAGER or not waiting:
+    left = waiting(state_counts(project))
+    if "label" not in project.can or project.role == Role.MANAGER or not left.number:
         return None
-    return Step(_waits(waiting), "Label", reverse("label", args=[project.slug]))
+    return Step(_waits(left), "Label", reverse("label", args=[project.slug]))
 
 
-def _waits(count: int) -> str:
-    return "1 document waits to be labelled." if count == 1 else f"{count:,} documents wait to be labelled."
+def _waits(count: Counted) -> str:
+    many = f"{str(count).capitalize()} documents wait to be labelled."
+    return "1 document waits to be labelled." if count.number == 1 else many
+
+
+def _short(count: Counted) -> str:
+    return f"~{count.number:,}" if count.about else str(count)

@@ -8,7 +8,9 @@ from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_safe
 
 from labeling.forms import ProjectForm
+from labeling.listing.counting import count_states, state_counts
 from labeling.models import Membership
+from labeling.panels import labelled
 from labeling.services.projects import ProjectError, create_project
 from slmstudio import panels
 from slmstudio.access import Action, project_for
@@ -29,8 +31,13 @@ def projects(request: HttpRequest) -> HttpResponse:
                 form.add_error(name if name in form.fields else None, message)
         else:
             return redirect("contract", project.slug)
+    memberships: list[Any] = list(Membership.objects.overview(request.user))
+    count_states([membership.project for membership in memberships])
+    for membership in memberships:
+        counts = state_counts(membership.project)
+        membership.documents, membership.labelled = counts.total, labelled(counts)
     context = {
-        "memberships": Membership.objects.overview(request.user),
+        "memberships": memberships,
         "form": form,
         "open_form": request.method == "POST" or "new" in request.GET,
     }

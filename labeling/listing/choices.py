@@ -1,0 +1,69 @@
+"""What the filters of the list can be chosen from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from labeling.listing.fields import OPERATORS
+from labeling.listing.filters import ORDERS, SPLITS, Filters
+from labeling.models import DocumentState, Membership, Project, Split
+from labeling.tags import tags_of
+from slmstudio.contract.schema import CompiledSchema
+
+MOST_SOURCES = 100
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value and its words."""
+
+    value: str
+    label: str
+
+
+def choices(project: Project, filters: Filters, compiled: CompiledSchema) -> dict[str, list[Choice]]:
+    """Choices per filter. What an address chose stays a choice, though nobody offers it any more."""
+    people = [Choice(name, name) for name in members(project)]
+    offered = {
+        "state": [Choice(value, str(label)) for value, label in DocumentState.choices],
+        "by": [Choice("*", "anybody"), Choice("-", "nobody"), *people],
+        "assigned": [Choice("*", "somebody"), Choice("-", "nobody"), *people],
+        "tag": [Choice(name, tag.title) for name, tag in tags_of(project).items()],
+        "split": [Choice(name, "in none" if name == "none" else str(Split(name).label)) for name in SPLITS],
+        "source": [Choice(name, name) for name in sources(project)],
+        "wrong": [Choice(field.pattern, _title(field)) for field in compiled.fields],
+        "field": [Choice(field.pattern, _title(field)) for field in compiled.fields],
+        "op": [Choice(name, words) for name, words in OPERATORS.items()],
+        "order": [Choice(name, words) for name, words in ORDERS.items()],
+    }
+    for name in ("by", "assigned", "tag", "source", "wrong"):
+        chosen = getattr(filters, name)
+        if chosen and all(choice.value != chosen for choice in offered[name]):
+            offered[name].append(Choice(chosen, chosen))
+    return offered
+
+
+def members(project: Project) -> list[str]:
+    """The names of those who are in a project."""
+    rows = Membership.objects.filter(project=project).order_by("user__username")
+    return list(rows.values_list("user__username", flat=True))
+
+
+def sources(project: Project) -> list[str]:
+    """The first hundred sources by name, each found by one step through the index."""
+    first = (
+        "SELECT d.source FROM labeling_document d WHERE d.project_id = %s AND d.source > {0} ORDER BY d.source LIMIT 1"
+    )
+    sql = (
+        f"WITH RECURSIVE s(source, n) AS (SELECT ({first.format(chr(39) * 2)}), 1 UNION ALL "
+        f"SELECT ({first.format('s.source')}), s.n + 1 FROM s WHERE s.source IS NOT NULL AND s.n < {MOST_SOURCES}) "
+        "SELECT source FROM s WHERE source IS NOT NULL"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [project.pk, project.pk])
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _title(field: Any) -> str:
+    return field.title if "[]" not in field.pattern else f"{field.title} ({field.pattern})"

@@ -1,0 +1,128 @@
+"""A filter by the value of a field: what was typed, read by the field's kind, as SQL on an annotation's value."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from slmstudio.contract.kinds import parse_typed
+from slmstudio.contract.schema import CompiledSchema, Field, dumps, split
+
+OPERATORS = {
+    "is": "is",
+    "contains": "contains",
+    "more": "is more than",
+    "less": "is less than",
+    "empty": "is empty",
+}
+MAX_VALUE = 300
+_NUMERIC = ("number", "integer")
+
+
+class UnreadableFilter(ValueError):
+    """A condition that cannot be asked; the message is a sentence that names the field."""
+
+
+@dataclass(frozen=True)
+class FieldCondition:
+    """One condition on a field, with the SQL that tells whether an annotation's value fits.
+
+    ``predicate`` has ``{value}`` where the jsonb column stands. ``indexed``: the index on values serves it.
+    """
+
+    field: str
+    op: str
+    typed: str
+    words: str
+    predicate: str
+    params: tuple[Any, ...]
+    indexed: bool
+
+
+def operators_for(field: Field) -> list[str]:
+    """What can be asked of a field, in the order it is offered."""
+    if field.type in _NUMERIC or field.format == "date":
+        return ["is", "more", "less", "empty"]
+    if field.enum or field.type == "boolean":
+        return ["is", "empty"]
+    return ["is", "contains", "empty"] if field.type in ("string", "any") else ["empty"]
+
+
+def read_condition(compiled: CompiledSchema, pattern: str, op: str, typed: str) -> FieldCondition:
+    """The condition as typed, for example ``("total_amount", "is", "1,248.50")``.
+
+    Raises:
+        UnreadableFilter: no such field or operator, or a value that the field cannot hold.
+    """
+    field = compiled.by_pattern.get(pattern)
+    if field is None:
+        raise UnreadableFilter(f"The schema has no field {pattern[:80]!r}, so this filter was left out.")
+    op = op or "is"
+    name = _name(field)
+    if op not in OPERATORS:
+        raise UnreadableFilter(f"{name}: there is no comparison {op[:40]!r}, so this filter was left out.")
+    if op not in operators_for(field):
+        raise UnreadableFilter(f"{name}: {OPERATORS[op]!r} cannot be asked of this field; the filter was left out.")
+    typed = " ".join(typed.replace("\x00", "").split())[:MAX_VALUE]
+    if op == "empty":
+        return _condition(field, op, "", *_empty(pattern), indexed=False)
+    if not typed:
+        raise UnreadableFilter(f"{name}: say what it {OPERATORS[op]}; the filter was left out.")
+    if op == "contains":
+        return _condition(field, op, typed, *_contains(pattern, typed), indexed=False)
+    value = parse_typed(typed, field)
+    if value is None:
+        if field.nullable and op == "is" and typed.casefold() in ("null", "none"):
+            return _condition(field, "empty", "", *_empty(pattern), indexed=False)
+        raise UnreadableFilter(f"{name}: {typed!r} is no {_wanted(field)}; the filter was left out.")
+    if op == "is":
+        return _condition(field, op, typed, "{value} @> %s::jsonb", (_nested(pattern, value),), indexed=True)
+    sign = ">" if op == "more" else "<"
+    return _condition(
+        field, op, typed, "{value} @? %s::jsonpath", (f"{_path(pattern)} ? (@ {sign} {dumps(value)})",), indexed=False
+    )
+
+
+def _condition(
+    field: Field, op: str, typed: str, predicate: str, params: tuple[Any, ...], *, indexed: bool
+) -> FieldCondition:
+    words = f"{_name(field)} {OPERATORS[op]}" + (f" {typed}" if typed else "")
+    return FieldCondition(field.pattern, op, typed, words, predicate, params, indexed)
+
+
+def _name(field: Field) -> str:
+    return field.title if "[]" not in field.pattern else f"{field.title} ({field.pattern})"
+
+
+def _wanted(field: Field) -> str:
+    if field.enum:
+        return "choice of this field"
+    return {"number": "number", "integer": "whole number", "boolean": "yes or no"}.get(
+        field.type, "date" if field.format == "date" else "value"
+    )
+
+
+def _nested(pattern: str, value: Any) -> str:
+    """The JSON that a value with this leaf contains: ``{"line_items": [{"amount": 20}]}``."""
+    for step in reversed(split(pattern)):
+        value = [value] if step is None else {str(step): value}
+    return dumps(value)
+
+
+def _path(pattern: str) -> str:
+    """The pattern as jsonpath; names are quoted as JSON is."""
+    return "$" + "".join("[*]" if step is None else f".{dumps(str(step))}" for step in split(pattern))
+
+
+def _contains(pattern: str, typed: str) -> tuple[str, tuple[Any, ...]]:
+    steps = split(pattern)
+    if None not in steps:
+        return "upper({value} #>> %s::text[]) LIKE upper(%s)", ([str(step) for step in steps], f"%{like(typed)}%")
+    return "{value} @? %s::jsonpath", (f'{_path(pattern)} ? (@ like_regex {dumps(typed)} flag "iq")',)
+
+
+def _empty(pattern: str) -> tuple[str, tuple[Any, ...]]:
+    return "NOT ({value} @? %s::jsonpath)", (f'{_path(pattern)} ? (@ != null && @ != "")',)
+
+
+def like(text: str) -> str:
+    """A text for LIKE, with what has a meaning there taken literally."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,0 +1,172 @@
+"""How the labeling goes: per day, per person, per field, and how long a review takes. Reads, each of bounded size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.utils import timezone
+
+from labeling.models import Project
+from slmstudio.contract.schema import CompiledSchema
+
+#: days a page can look back
+WINDOWS = (7, 30, 90)
+#: labels that times are taken of, the newest first; reviews and times per field are taken of fewer
+MOST_LABELS = 10_000
+MOST_TIMED = 1_000
+#: documents that are open longer were left open
+LONGEST = 3_600.0
+
+
+@dataclass(frozen=True)
+class Day:
+    """Labels that people submitted on a day, and how many people did."""
+
+    day: date
+    labels: int
+    people: int
+
+
+@dataclass(frozen=True)
+class Person:
+    """Labels of a person in the window; ``seconds`` is the median per document, None where no time was taken."""
+
+    name: str
+    labels: int
+    seconds: float | None
+    newest: datetime
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds per document: half take up to ``median``, nine of ten up to ``most``. ``labels``: of how many."""
+
+    labels: int
+    median: float | None
+    most: float | None
+
+
+@dataclass(frozen=True)
+class FieldTime:
+    """Seconds with the focus in a field, where it was visited at all."""
+
+    title: str
+    median: float
+    labels: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """How long submitted labels waited for a decision. ``decisions``: of how many."""
+
+    decisions: int
+    median: float | None
+    most: float | None
+    sent_back: int
+
+
+def since(days: int) -> datetime:
+    """The start of the day so many days ago; today counts as one."""
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight - timedelta(days=days - 1)
+
+
+def days(project: Project, start: datetime) -> list[Day]:
+    """Every day from ``start`` to today, those without a label too. From the index alone."""
+    rows = _rows(
+        "SELECT day, sum(labels)::int, count(*) FROM (SELECT (submitted_at AT TIME ZONE %s)::date AS day, user_id, "
+        "count(*) AS labels FROM labeling_annotation WHERE project_id = %s AND submitted_at >= %s "
+        "AND user_id IS NOT NULL GROUP BY 1, 2) a GROUP BY 1",
+        [timezone.get_current_timezone_name(), project.pk, start],
+    )
+    found = {day: (labels, people) for day, labels, people in rows}
+    first, today = timezone.localtime(start).date(), timezone.localdate()
+    span = [first + timedelta(days=number) for number in range((today - first).days + 1)]
+    return [Day(day, *found.get(day, (0, 0))) for day in span]
+
+
+def people(project: Project, start: datetime) -> list[Person]:
+    """Those who submitted labels since ``start``, the most first. Medians are of the newest 10,000 labels."""
+    counts = _rows(
+        "SELECT user_id, count(*), max(submitted_at) FROM labeling_annotation "
+        "WHERE project_id = %s AND submitted_at >= %s AND user_id IS NOT NULL GROUP BY 1",
+        [project.pk, start],
+    )
+    medians = dict(
+        _rows(
+            "SELECT user_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FROM "
+            f"({_NEWEST.format('user_id, seconds', MOST_LABELS)}) a WHERE seconds > 0 AND seconds <= {LONGEST} "
+            "GROUP BY 1",
+            [project.pk, start],
+        )
+    )
+    names = dict(get_user_model().objects.filter(pk__in=[row[0] for row in counts]).values_list("pk", "username"))
+    found = [Person(names.get(pk, "somebody"), number, medians.get(pk), newest) for pk, number, newest in counts]
+    return sorted(found, key=lambda person: (-person.labels, person.name))
+
+
+_NEWEST = (
+    "SELECT {0} FROM labeling_annotation WHERE project_id = %s AND submitted_at >= %s AND user_id IS NOT NULL "
+    "ORDER BY submitted_at DESC LIMIT {1}"
+)
+_MEDIANS = "percentile_cont(0.5) WITHIN GROUP (ORDER BY {0}), percentile_cont(0.9) WITHIN GROUP (ORDER BY {0})"
+
+
+def times(project: Project, start: datetime) -> Times:
+    """Time per document, of the newest 10,000 labels since ``start``."""
+    row = _rows(
+        f"SELECT count(*), {_MEDIANS.format('seconds')} FROM ({_NEWEST.format('seconds', MOST_LABELS)}) a "
+        f"WHERE seconds > 0 AND seconds <= {LONGEST}",
+        [project.pk, start],
+    )[0]
+    return Times(*row)
+
+
+def field_times(project: Project, compiled: CompiledSchema, start: datetime) -> list[FieldTime]:
+    """Time per field, the longest first, of the newest 1,000 labels since ``start``; fields of the schema alone."""
+    rows = _rows(
+        "SELECT f.key, percentile_cont(0.5) WITHIN GROUP (ORDER BY f.value::float8), count(*) FROM "
+        f"({_NEWEST.format('field_seconds', MOST_TIMED)}) a, jsonb_each_text(a.field_seconds) f "
+        "WHERE jsonb_typeof(a.field_seconds) = 'object' AND f.value ~ '^[0-9.]{1,12}$' GROUP BY 1",
+        [project.pk, start],
+    )
+    known = [(compiled.by_pattern[key], median, number) for key, median, number in rows if key in compiled.by_pattern]
+    longest = max((median for _, median, _ in known), default=0) or 1
+    found = [FieldTime(field.title, median, number, median / longest) for field, median, number in known]
+    return sorted(found, key=lambda row: (-row.median, row.title))
+
+
+def reviews(project: Project, start: datetime) -> Reviews:
+    """From a submit to the decision about it, of the newest 1,000 labels since ``start``.
+
+    Labels that a reviewer fixed or adjudicated are left out: the decision is about the reviewer's own revision.
+    """
+    decisions, median, most, sent_back = _rows(
+        f"SELECT count(*), {_MEDIANS.format('w.waited')}, count(*) FILTER (WHERE w.decision = 'reject') FROM ("
+        "SELECT r.decision, extract(epoch FROM r.created_at - v.created_at)::float8 AS waited "
+        f"FROM ({_NEWEST.format('id', MOST_TIMED)}) a JOIN labeling_review r ON r.annotation_id = a.id "
+        "JOIN labeling_annotationrevision v ON v.id = r.revision_id WHERE r.decision IN ('approve', 'reject')) w",
+        [project.pk, start],
+    )[0]
+    return Reviews(decisions, median, most, sent_back)
+
+
+def labels_ever(project: Project) -> bool:
+    """Whether anybody ever submitted a label."""
+    return bool(
+        _rows(
+            "SELECT 1 FROM labeling_annotation WHERE project_id = %s AND submitted_at IS NOT NULL "
+            "AND user_id IS NOT NULL LIMIT 1",
+            [project.pk],
+        )
+    )
+
+
+def _rows(sql: str, params: Sequence[Any]) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return list(cursor.fetchall())

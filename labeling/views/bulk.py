@@ -1,0 +1,104 @@
+"""Changes of many documents: asked for from the list, watched, cancelled, undone."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from labeling.bulk_forms import BulkForm
+from labeling.listing import counting
+from labeling.listing.filters import read_query
+from labeling.models import BulkEdit
+from labeling.services import bulk
+from slmstudio.access import Action, object_for, project_for
+
+
+@require_POST
+def start(request: HttpRequest, slug: str) -> HttpResponse:
+    """Queues a change of what was ticked. For all that match it first asks, naming how many that are."""
+    project = project_for(request.user, slug, Action.CURATE)
+    form = BulkForm(request.POST)
+    if not form.is_valid():
+        return _back(request, slug, str(next(iter(form.errors.values()))[0]))
+    data = form.cleaned_data
+    try:
+        bulk.clean_params(project, data["action"], form.params())
+        if data["of"] == "all" and not data["sure"]:
+            filters = read_query(data["query"], project.schema_version.compiled)
+            if filters.errors:
+                raise bulk.Refused(f"{filters.errors[0]} Nothing was changed.")
+            context = {
+                "project": project,
+                "form": form,
+                "fields": list(request.POST.lists()),
+                "words": form.words(),
+                "count": counting.count(project, filters),
+                "filtered": filters.active,
+                "query": filters.query(),
+            }
+            return render(request, "labeling/bulk_confirm.html", context)
+        edit = bulk.start(
+            project=project,
+            user=request.user,
+            action=data["action"],
+            params=form.params(),
+            ids=None if data["of"] == "all" else form.ids(),
+            query=data["query"] if data["of"] == "all" else None,
+        )
+    except bulk.Refused as refusal:
+        return _back(request, slug, str(refusal))
+    return redirect("bulk_edit", slug, edit.pk)
+
+
+def _back(request: HttpRequest, slug: str, sentence: str) -> HttpResponse:
+    """The list as it was filtered, with the reason."""
+    messages.error(request, sentence)
+    query = request.POST.get("query", "")[:2000]
+    return redirect(f"{reverse('documents', args=[slug])}{'?' + query if query else ''}")
+
+
+@require_safe
+def edit(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """A change while it runs, and what came of it."""
+    rows = BulkEdit.objects.select_related("created_by")
+    project, found = object_for(request.user, slug, Action.READ, rows, pk=pk)
+    undoes = None
+    if found.action == BulkEdit.Action.UNDO:
+        undoes = BulkEdit.objects.filter(project=project, pk=found.params.get("undoes")).first()
+    left: dict[str, Any] = found.params.get("left", {})
+    context = {
+        "project": project,
+        "edit": found,
+        "undoes": undoes,
+        "can_undo": bulk.can_undo(found),
+        "left": sorted(left.items(), key=lambda item: -item[1]),
+        "same": max(0, found.progress_done - found.changed - found.left_alone),
+        "query": found.filters.get("query"),
+        "chosen": len(found.filters.get("ids", ())),
+    }
+    fragment = "#progress" if request.htmx else ""  # type: ignore[attr-defined]
+    return render(request, f"labeling/bulk_edit.html{fragment}", context)
+
+
+@require_POST
+def cancel(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Asks a change to stop; what was changed by then stays changed, and can be undone."""
+    _, found = object_for(request.user, slug, Action.CURATE, BulkEdit.objects.all(), pk=pk)
+    if not found.cancel():
+        messages.info(request, "The change had ended already.")
+    return redirect("bulk_edit", slug, pk)
+
+
+@require_POST
+def undo(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Queues the way back."""
+    _, found = object_for(request.user, slug, Action.CURATE, BulkEdit.objects.all(), pk=pk)
+    try:
+        back = bulk.undo(edit=found, user=request.user)
+    except bulk.Refused as refusal:
+        messages.error(request, str(refusal))
+        return redirect("bulk_edit", slug, pk)
+    return redirect("bulk_edit", slug, back.pk)

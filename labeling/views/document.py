@@ -1,0 +1,97 @@
+"""A document's page, and what is changed from there."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.template.loader import render_to_string
+from django.views.decorators.http import require_POST, require_safe
+
+from labeling.bulk_forms import BulkForm
+from labeling.listing.choices import members
+from labeling.models import Comment, Document, DocumentScore, DocumentState, Page
+from labeling.services import bulk, commenting, queueing
+from labeling.tags import tags_of
+from labeling.views.document_parts import history, label_of, only_own, proposals
+from slmstudio import panels
+from slmstudio.access import Action, object_for
+
+
+@require_safe
+def document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """A document: text with evidence, label, history, comments, and what every model made of it."""
+    rows = Document.objects.select_related("assigned_to")
+    project, shown = object_for(request.user, slug, Action.READ, rows, pk=pk)
+    known = tags_of(project)
+    own = only_own(project, shown)
+    label = label_of(project, shown, request.user, own)
+    context: dict[str, Any] = {
+        "project": project,
+        "document": shown,
+        **label,
+        "own_only": own,
+        "history": history(shown, request.user, own),
+        "proposals": proposals(shown, label),
+        "talk": commenting.threads(document=shown),
+        "pages": Page.objects.filter(document=shown).exclude(image_key="").order_by("number")
+        if shown.page_count
+        else [],
+        "score": DocumentScore.objects.filter(document=shown).first(),
+        "reviews": shown.reviews.select_related("reviewer").order_by("-pk")[:10],
+        "items": shown.dataset_items.select_related("dataset").order_by("-dataset__number"),
+        "tags": [(tag, known.get(tag)) for tag in shown.tags],
+        "known_tags": known,
+        "members": members(project) if "curate" in project.can else [],
+        "can_requeue": shown.state in (DocumentState.SUBMITTED, DocumentState.APPROVED, DocumentState.SKIPPED),
+        "panels": [
+            render_to_string(
+                content.template, {**content.context, "project": project, "document": shown}, request=request
+            )
+            for content in panels.draw("document", shown, request.user)
+            if content.template
+        ],
+    }
+    return render(request, "labeling/document.html", context)
+
+
+@require_POST
+def change(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Makes one of the changes of the list's bar of this document alone, at once."""
+    _, found = object_for(request.user, slug, Action.CURATE, Document.objects.defer("text"), pk=pk)
+    form = BulkForm({**request.POST.dict(), "of": "all"})
+    if not form.is_valid():
+        messages.error(request, str(next(iter(form.errors.values()))[0]))
+        return redirect(found)
+    try:
+        bulk.change_one(document=found, user=request.user, action=form.cleaned_data["action"], params=form.params())
+    except bulk.Refused as refusal:
+        messages.error(request, str(refusal))
+    return redirect(found)
+
+
+@require_POST
+def set_tags(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Sets the document's failure tags."""
+    _, found = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
+    try:
+        queueing.flag(document=found, user=request.user, tags=request.POST.getlist("tags"))
+    except queueing.Refused as refusal:
+        messages.error(request, str(refusal))
+    return redirect(found)
+
+
+@require_POST
+def comment(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Says something about the document, or settles a comment (``settle``: its id)."""
+    _, found = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
+    settle = request.POST.get("settle", "")
+    try:
+        if settle:
+            number = int(settle) if settle.isascii() and settle.isdigit() and len(settle) < 19 else 0
+            commenting.resolve(comment=get_object_or_404(Comment, pk=number, document=found), user=request.user)
+        else:
+            commenting.add(document=found, user=request.user, text=request.POST.get("text", ""))
+    except commenting.Refused as refusal:
+        messages.error(request, str(refusal))
+    return redirect(f"{found.get_absolute_url()}#comments")

@@ -1,0 +1,50 @@
+"""Saved views of the list of documents."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.decorators.http import require_POST
+
+from labeling.models import SavedView
+from labeling.services import views_saved
+from slmstudio.access import Action, object_for, project_for
+
+
+@require_POST
+def save(request: HttpRequest, slug: str) -> HttpResponse:
+    """Keeps the filters of an address under a name."""
+    project = project_for(request.user, slug, Action.READ)
+    query = request.POST.get("query", "")
+    try:
+        view = views_saved.save_view(
+            project=project,
+            user=request.user,
+            name=request.POST.get("name", ""),
+            query=query,
+            shared=request.POST.get("shared") == "on",
+        )
+    except views_saved.Refused as refusal:
+        messages.error(request, str(refusal))
+    else:
+        query = view.query
+        whom = "for all members" if view.shared else "for you"
+        messages.success(request, f"The view {view.name} is kept {whom}.")
+    return redirect(_list(slug, query[:2000]))
+
+
+@require_POST
+def remove(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Removes a view; its filters stay in the address."""
+    project, view = object_for(request.user, slug, Action.READ, SavedView.objects.all(), pk=pk)
+    try:
+        views_saved.remove_view(view=view, user=request.user, everybodys=Action.CURATE in project.can)
+    except views_saved.Refused as refusal:
+        messages.error(request, str(refusal))
+    else:
+        messages.success(request, f"The view {view.name} was removed.")
+    return redirect(_list(slug, view.query))
+
+
+def _list(slug: str, query: str) -> str:
+    return f"{reverse('documents', args=[slug])}{'?' + query if query else ''}"

@@ -1,0 +1,117 @@
+"""The list of documents, a document and progress in a browser: keys, ticks, the address, light and dark."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from labeling.jobs import run_bulk_edit
+from labeling.models import BulkEdit, Document
+from labeling.services import annotating
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+pytestmark = pytest.mark.browser
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def desk(transactional_db: None) -> Desk:
+    made = make_desk()
+    bring_in(made.project, [invoice(number, gold=number % 2 == 0) for number in range(45)])
+    document = Document.objects.get(external_id="inv-0001")
+    annotating.submit(
+        document=document,
+        user=made.people["annotator"],
+        value=invoice(1)["gold"],
+        evidence={},
+        base_version=0,
+        seconds=12,
+        field_seconds={"vendor": 4},
+    )
+    return made
+
+
+@pytest.fixture
+def open_page(new_page: Callable[[], Page], live_server: LiveServer, desk: Desk) -> Open:
+    """A page below the project, as a role."""
+
+    def opened(role: str, path: str) -> Page:
+        client = Client()
+        client.force_login(desk.people[role])
+        page = new_page()
+        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+        page.goto(desk.url(path))
+        return page
+
+    return opened
+
+
+def accessible(page: Page) -> None:
+    """Nothing that axe finds, in either theme."""
+    axe = (settings.BASE_DIR / "node_modules/axe-core/axe.min.js").read_text()
+    for theme in ("light", "dark"):
+        page.evaluate("theme => document.documentElement.dataset.bsTheme = theme", theme)
+        found: Any = page.evaluate(
+            axe + "; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
+        )
+        assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found["violations"]] == [], theme
+
+
+def test_filters_go_into_the_address_and_back_again(open_page: Open, desk: Desk) -> None:
+    page = open_page("annotator", "documents/")
+    page.keyboard.press("/")
+    page.keyboard.type("F-1")
+    expect(page.locator("tr[data-row]")).to_have_count(11)
+    page.get_by_label("State").select_option("new")
+    expect(page.locator("tr[data-row]")).to_have_count(5)
+    assert page.url.endswith("/documents/?q=F-1&state=new")
+    page.reload()
+    expect(page.locator("#q")).to_have_value("F-1")
+    expect(page.locator("tr[data-row]")).to_have_count(5)
+    page.go_back()
+    expect(page.locator("tr[data-row]")).to_have_count(11)
+    expect(page.get_by_label("State")).to_have_value("")
+    page.locator(".chip").click()
+    expect(page.locator("tr[data-row]")).to_have_count(30)
+
+
+def test_rows_are_ticked_by_keys_and_changed_together(open_page: Open, desk: Desk) -> None:
+    page = open_page("engineer", "documents/?state=new")
+    expect(page.locator("[data-value]:visible")).to_have_count(0)
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("Shift+X")
+    expect(page.locator("[data-ticked]")).to_have_text("3")
+    page.get_by_label("What to do with them").select_option("tag")
+    page.get_by_label("Which tag").select_option("ocr_noise")
+    expect(page.locator("[data-value]:visible")).to_have_count(1)
+    accessible(page)
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator("#progress")).to_contain_text("queued")
+    run_bulk_edit(BulkEdit.objects.get().pk)
+    expect(page.locator("#progress")).to_contain_text("Back to the documents")
+    assert Document.objects.filter(tags=["ocr_noise"]).count() == 3
+    accessible(page)
+    page.get_by_role("link", name="Documents", exact=True).last.click()
+    page.locator("[data-tick-all]").check()
+    expect(page.locator("[data-ticked]")).to_have_text("30")
+
+
+def test_all_pages_are_accessible(open_page: Open, desk: Desk) -> None:
+    page = open_page("owner", "documents/?order=saved&field=vendor&op=contains&value=acme&below=50&state=nonsense")
+    accessible(page)
+    page.goto(desk.url(f"documents/{Document.objects.get(external_id='inv-0001').pk}/"))
+    expect(page.locator("mark").first).to_be_visible()
+    accessible(page)
+    page.goto(desk.url("progress/"))
+    expect(page.locator(".progress-plot canvas")).to_be_visible()
+    expect(page.locator("[data-keys]")).to_contain_text("1 label by 1 person")
+    expect(page.get_by_role("heading", name="Do people agree?")).to_be_visible()
+    accessible(page)

@@ -1,0 +1,306 @@
+"""Changes of many documents: what each does and leaves alone, progress, the way back, rights."""
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from labeling.jobs import run_bulk_edit
+from labeling.models import BulkEdit, Document, DocumentState
+from labeling.services import annotating, bulk
+from labeling.services.freezing import freeze
+from slmstudio import artifacts
+from slmstudio.runs import Status
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+pytestmark = pytest.mark.django_db
+Action = BulkEdit.Action
+
+
+@pytest.fixture
+def desk() -> Desk:
+    made = make_desk()
+    bring_in(made.project, [invoice(number, gold=number % 2 == 0) for number in range(6)])
+    return made
+
+
+def do(desk: Desk, action: str, query: str | None = "", ids: list[int] | None = None, **params: Any) -> BulkEdit:
+    """Asks for a change and makes it."""
+    edit = bulk.start(
+        project=desk.project, user=desk.people["engineer"], action=action, params=params, query=query, ids=ids
+    )
+    run_bulk_edit(edit.pk)
+    edit.refresh_from_db()
+    return edit
+
+
+def undone(desk: Desk, edit: BulkEdit) -> BulkEdit:
+    back = bulk.undo(edit=edit, user=desk.people["owner"])
+    run_bulk_edit(back.pk)
+    back.refresh_from_db()
+    return back
+
+
+def pks(*numbers: int) -> list[int]:
+    names = [f"inv-{number:04}" for number in numbers]
+    return list(Document.objects.filter(external_id__in=names).order_by("pk").values_list("pk", flat=True))
+
+
+def test_ticked_documents_are_assigned_and_given_back(desk: Desk) -> None:
+    edit = do(desk, Action.ASSIGN, None, pks(0, 1, 3), user="desk-annotator")
+    assert (edit.status, edit.changed, edit.left_alone) == (Status.DONE, 2, 1)
+    assert edit.params["left"] == {"it does not wait to be labelled": 1}
+    assigned = Document.objects.filter(assigned_to=desk.people["annotator"])
+    assert list(assigned.order_by("pk").values_list("pk", flat=True)) == pks(1, 3)
+    again = do(desk, Action.ASSIGN, None, pks(1, 3), user="desk-annotator")
+    assert (again.changed, again.left_alone, again.progress_done) == (0, 0, 2)
+    assert not bulk.can_undo(again)
+    do(desk, Action.ASSIGN, None, pks(3), user="desk-reviewer")
+    back = undone(desk, edit)
+    assert (back.status, back.changed, back.left_alone) == (Status.DONE, 1, 1)
+    assert back.params["left"] == {"changed since": 1}
+    assert Document.objects.get(pk=pks(1)[0]).assigned_to is None
+    assert Document.objects.get(pk=pks(3)[0]).assigned_to == desk.people["reviewer"]
+    with pytest.raises(bulk.Refused):
+        bulk.undo(edit=edit, user=desk.people["owner"])
+
+
+def test_tags_of_all_that_match(desk: Desk) -> None:
+    Document.objects.filter(pk__in=pks(2)).update(tags=["mine"])
+    edit = do(desk, Action.TAG, "state=submitted", tags=["ocr_noise"])
+    assert edit.changed == 3
+    assert Document.objects.get(pk=pks(2)[0]).tags == ["mine", "ocr_noise"]
+    assert Document.objects.get(pk=pks(1)[0]).tags == []
+    removed = do(desk, Action.UNTAG, "tag=ocr_noise", tags=["ocr_noise"])
+    assert (removed.changed, Document.objects.filter(tags__contains=["ocr_noise"]).count()) == (3, 0)
+    assert undone(desk, removed).changed == 3
+    assert Document.objects.get(pk=pks(2)[0]).tags == ["mine", "ocr_noise"]
+
+
+def test_what_a_dataset_version_used_stays_where_it_is(desk: Desk) -> None:
+    freeze(project=desk.project, user=desk.people["engineer"], holdout_share=0)
+    edit = do(desk, Action.HOLDOUT)
+    assert (edit.changed, edit.left_alone) == (3, 3)
+    assert edit.params["left"] == {"a dataset version used it": 3}
+    assert set(Document.objects.filter(holdout=True).values_list("pk", flat=True)) == set(pks(1, 3, 5))
+    assert (do(desk, Action.TRAIN, "holdout=yes").changed, Document.objects.filter(holdout=True).count()) == (3, 0)
+
+
+def test_the_way_back_does_not_touch_what_was_frozen_since(desk: Desk) -> None:
+    edit = do(desk, Action.HOLDOUT, None, pks(0, 1))
+    freeze(project=desk.project, user=desk.people["engineer"], holdout_share=0)
+    back = undone(desk, edit)
+    assert (back.changed, back.params["left"]) == (1, {"a dataset version used it": 1})
+    assert Document.objects.get(pk=pks(0)[0]).holdout
+
+
+def test_back_into_the_queue_keeps_the_labels(desk: Desk) -> None:
+    skipped = Document.objects.get(pk=pks(1)[0])
+    annotating.skip(document=skipped, user=desk.people["annotator"], reason="two invoices in one")
+    edit = do(desk, Action.REQUEUE)
+    states = dict(Document.objects.values_list("pk", "state"))
+    assert {states[pk] for pk in pks(0, 2, 4)} == {DocumentState.IN_PROGRESS}
+    assert states[skipped.pk] == DocumentState.NEW
+    assert edit.changed == 4
+    assert Document.objects.filter(annotations__isnull=False, golds__isnull=False).count() == 3
+    undone(desk, edit)
+    skipped.refresh_from_db()
+    assert (skipped.state, skipped.skip_reason) == (DocumentState.SKIPPED, "two invoices in one")
+
+
+def test_several_labels_are_asked_for_what_waits(desk: Desk) -> None:
+    edit = do(desk, Action.OVERLAP, wanted=2)
+    assert (edit.changed, edit.left_alone) == (3, 3)
+    document = Document.objects.get(pk=pks(1)[0])
+    value = invoice(1)["gold"]
+    annotating.submit(document=document, user=desk.people["annotator"], value=value, evidence={}, base_version=0)
+    lower = do(desk, Action.OVERLAP, None, pks(1, 3), wanted=1)
+    assert lower.params["left"] == {"somebody labelled it already": 1}
+    assert lower.changed == 1
+
+
+def test_a_change_works_through_batches_and_stops_when_asked(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "BATCH", 2)
+    edit = bulk.start(
+        project=desk.project, user=desk.people["engineer"], action=Action.TAG, params={"tags": ["cut_off"]}, query=""
+    )
+    beat = BulkEdit.beat
+
+    def cancelled_after_one(self: BulkEdit, **changes: Any) -> bool:
+        if changes.get("progress_done") == 2:
+            BulkEdit.objects.filter(pk=self.pk).update(cancel_requested=True)
+        return beat(self, **changes)
+
+    monkeypatch.setattr(BulkEdit, "beat", cancelled_after_one)
+    run_bulk_edit(edit.pk)
+    edit.refresh_from_db()
+    assert (edit.status, edit.progress_total, edit.changed) == (Status.CANCELLED, 6, 2)
+    assert Document.objects.filter(tags=["cut_off"]).count() == 2
+    monkeypatch.setattr(BulkEdit, "beat", beat)
+    assert undone(desk, edit).changed == 2
+    assert not Document.objects.filter(tags=["cut_off"]).exists()
+
+
+def test_what_fails_says_what_stays_and_can_be_undone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "BATCH", 2)
+    write, calls = bulk._write, []
+
+    def fails_at_the_second(changes: Any) -> None:
+        calls.append(changes)
+        if len(calls) == 2:
+            raise OSError("no space left on device")
+        write(changes)
+
+    monkeypatch.setattr(bulk, "_write", fails_at_the_second)
+    edit = do(desk, Action.TAG, tags=["cut_off"])
+    assert edit.status == Status.FAILED
+    assert "no space left" in edit.error
+    assert edit.changed == 2
+    assert undone(desk, edit).changed == 2
+
+
+def test_a_job_delivered_twice_changes_once(desk: Desk) -> None:
+    edit = do(desk, Action.TAG, tags=["cut_off"])
+    run_bulk_edit(edit.pk)
+    run_bulk_edit(10**9)
+    edit.refresh_from_db()
+    assert (edit.changed, edit.progress_done) == (6, 6)
+
+
+def test_the_file_of_what_was_before_is_needed_for_the_way_back(desk: Desk) -> None:
+    edit = do(desk, Action.TAG, tags=["cut_off"])
+    lines = artifacts.store().open(edit.params["kept"]).read().splitlines()
+    assert json.loads(lines[0]) == [pks(0)[0], {"tags": []}, {"tags": ["cut_off"]}]
+    artifacts.store().delete(edit.params["kept"])
+    back = undone(desk, edit)
+    assert back.status == Status.FAILED
+    assert "is gone" in back.error
+
+
+@pytest.mark.parametrize(
+    ("action", "params", "said"),
+    [
+        ("undo", {}, "no such change"),
+        ("drop", {}, "no such change"),
+        (Action.ASSIGN, {"user": "stranger"}, "no member"),
+        (Action.TAG, {"tags": []}, "at least one tag"),
+        (Action.TAG, {"tags": ["nonsense"]}, "no failure tag"),
+        (Action.TAG, {"tags": "ocr_noise"}, "at least one tag"),
+        (Action.UNTAG, {"tags": ["x" * 41]}, "no failure tag"),
+        (Action.OVERLAP, {"wanted": 0}, "from 1 to 10"),
+        (Action.OVERLAP, {"wanted": True}, "from 1 to 10"),
+        (Action.OVERLAP, {}, "from 1 to 10"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(desk: Desk, action: str, params: dict[str, Any], said: str) -> None:
+    with pytest.raises(bulk.Refused, match=said):
+        bulk.start(project=desk.project, user=desk.people["engineer"], action=action, params=params, query="")
+    assert not BulkEdit.objects.exists()
+
+
+def test_filters_that_are_not_understood_change_nothing(desk: Desk) -> None:
+    with pytest.raises(bulk.Refused, match="Nothing was changed"):
+        do(desk, Action.REQUEUE, "state=nonsense")
+    with pytest.raises(bulk.Refused, match="No document is chosen"):
+        do(desk, Action.REQUEUE, None, [])
+    with pytest.raises(bulk.Refused, match="At most"):
+        do(desk, Action.REQUEUE, None, list(range(bulk.MOST_IDS + 1)))
+
+
+def test_documents_of_others_are_not_reached(desk: Desk) -> None:
+    other = make_desk("other")
+    bring_in(other.project, [invoice(90)])
+    strange = Document.objects.get(project=other.project)
+    edit = do(desk, Action.TAG, None, [*pks(0), strange.pk], tags=["cut_off"])
+    strange.refresh_from_db()
+    assert strange.tags == []
+    assert edit.changed == 1
+
+
+# -- pages -------------------------------------------------------------------------------------------------------------
+
+
+def post(client: Client, desk: Desk, **data: Any) -> Any:
+    return client.post(desk.url("documents/bulk/"), data)
+
+
+def test_ticked_documents_through_the_pages(desk: Desk) -> None:
+    client = desk.as_("engineer")
+    answer = post(client, desk, action="tag", tags="cut_off", of="ticked", id=[str(pk) for pk in pks(0, 1)])
+    edit = BulkEdit.objects.get()
+    assert answer["Location"] == desk.url(f"documents/bulk/{edit.pk}/") == edit.get_absolute_url()
+    assert "every 1s" in client.get(answer["Location"]).content.decode()
+    run_bulk_edit(edit.pk)
+    page = client.get(answer["Location"]).content.decode()
+    assert "every 1s" not in page
+    assert "Undo" in page
+    assert "Undo</button>" not in desk.as_("annotator").get(answer["Location"]).content.decode()
+    back = client.post(desk.url(f"documents/bulk/{edit.pk}/undo/"))
+    run_bulk_edit(BulkEdit.objects.latest("pk").pk)
+    assert "Undo: add tags" in client.get(back["Location"]).content.decode()
+    assert not Document.objects.filter(tags=["cut_off"]).exists()
+    again = client.post(desk.url(f"documents/bulk/{edit.pk}/undo/"), follow=True).content.decode()
+    assert "cannot be undone" in again
+
+
+def test_all_that_match_are_named_before_they_are_changed(desk: Desk) -> None:
+    client = desk.as_("engineer")
+    asked = {"action": "requeue", "of": "all", "query": "state=submitted"}
+    page = post(client, desk, **asked).content.decode()
+    assert "3 documents" in page
+    assert 'name="sure"' in page
+    assert not BulkEdit.objects.exists()
+    everything = post(client, desk, **{**asked, "query": ""}).content.decode()
+    assert "all documents of the project" in everything
+    post(client, desk, **asked, sure="on")
+    run_bulk_edit(BulkEdit.objects.get().pk)
+    assert Document.objects.filter(state="in_progress").count() == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({}, "Choose what to do"),
+        ({"action": "undo"}, "There is no such change"),
+        ({"action": "tag", "tags": "cut_off"}, "No document is chosen"),
+        ({"action": "assign", "id": "1"}, "Choose whom"),
+        ({"action": "assign", "user": "stranger", "id": "1"}, "no member"),
+        ({"action": "tag", "tags": "cut_off", "id": "1; DROP"}, "Tick them again"),
+        ({"action": "tag", "tags": "cut_off", "id": "9" * 30}, "Tick them again"),
+        ({"action": "overlap", "wanted": "many", "id": "1"}, "how many people"),
+        ({"action": "overlap", "wanted": "99", "id": "1"}, "from 1 to 10"),
+        ({"action": "requeue", "of": "all", "query": "field=nope&op=is&value=1"}, "Nothing was changed"),
+        ({"action": "requeue", "of": "all", "query": "x" * 3000}, "at most 2000"),
+        ({"action": "tag", "tags": "cut_off", "query": "q=%0D%0ASet-Cookie:x\r\n"}, "No document is chosen"),
+    ],
+)
+def test_a_bad_request_goes_back_to_the_list_with_the_reason(desk: Desk, data: dict[str, str], said: str) -> None:
+    answer = desk.as_("engineer").post(desk.url("documents/bulk/"), data, follow=True)
+    assert answer.status_code == 200
+    assert said in answer.content.decode()
+    assert not BulkEdit.objects.exists()
+
+
+@pytest.mark.parametrize("role", ["annotator", "reviewer", "manager"])
+def test_others_may_look_and_not_change(desk: Desk, role: str) -> None:
+    edit = do(desk, Action.TAG, tags=["cut_off"])
+    client = desk.as_(role)
+    assert post(client, desk, action="requeue", of="all", sure="on").status_code == 403
+    assert client.get(edit.get_absolute_url()).status_code == 200
+    assert client.post(desk.url(f"documents/bulk/{edit.pk}/undo/")).status_code == 403
+    assert client.post(desk.url(f"documents/bulk/{edit.pk}/cancel/")).status_code == 403
+    assert BulkEdit.objects.count() == 1
+
+
+def test_a_waiting_change_is_cancelled(desk: Desk) -> None:
+    edit = bulk.start(
+        project=desk.project, user=desk.people["engineer"], action=Action.TAG, params={"tags": ["cut_off"]}, query=""
+    )
+    client = desk.as_("owner")
+    client.post(desk.url(f"documents/bulk/{edit.pk}/cancel/"))
+    run_bulk_edit(edit.pk)
+    edit.refresh_from_db()
+    assert (edit.status, edit.changed) == (Status.CANCELLED, 0)
+    page = client.post(desk.url(f"documents/bulk/{edit.pk}/cancel/"), follow=True).content.decode()
+    assert "had ended already" in page

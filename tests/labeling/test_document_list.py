@@ -1,0 +1,411 @@
+"""The list of documents: every filter, orders, pages, what is slow, hostile addresses."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from labeling.listing import counting, finding, orders
+from labeling.listing.filters import ORDERS, Filters, read_query
+from labeling.models import Annotation, Document, DocumentScore, DocumentSearch
+from labeling.services import annotating
+from labeling.services.freezing import freeze
+from labeling.services.indexing import index_text
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+pytestmark = pytest.mark.django_db
+
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return make_desk()
+
+
+@pytest.fixture
+def full(desk: Desk) -> Desk:
+    """Six documents that differ in all that can be filtered."""
+    bring_in(desk.project, [invoice(1), invoice(2, tags=["ocr_noise"]), invoice(3, gold=False)])
+    bring_in(desk.project, [invoice(4)], as_holdout=True)
+    bring_in(desk.project, [invoice(5)], synthetic=True)
+    nulls = {"invoice_id": "F-6", "date": "2026-02-28", "vendor": 'O"Hara % Sons_\\', "total_amount": 6}
+    bring_in(desk.project, [{**invoice(6), "text": "100% certain, 1000 times", "gold": nulls}])
+    Document.objects.filter(external_id="inv-0005").update(source="other.jsonl")
+    return desk
+
+
+def names(desk: Desk, query: str, **more: Any) -> list[str]:
+    """The ids of the documents that fit, as the list finds them; the set-wise form must agree."""
+    filters = read_query(query, desk.project.schema_version.compiled)
+    found = finding.page(project=desk.project, filters=filters, **more)
+    ids = dict(Document.objects.values_list("pk", "external_id"))
+    if not more and not filters.order:
+        assert sorted(finding.matching(desk.project, filters).values_list("pk", flat=True)) == found.ids
+    return [ids[pk][-1] for pk in found.ids]
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("", "123456"),
+        ("state=new", "3"),
+        ("tag=ocr_noise", "2"),
+        ("tag=nothing", ""),
+        ("holdout=yes", "4"),
+        ("holdout=no&state=submitted", "1256"),
+        ("synthetic=yes", "5"),
+        ("synthetic=no&holdout=no", "1236"),
+        ("source=other.jsonl", "5"),
+        ("q=f-2", "2"),
+        ("q=INV-0004", "4"),
+        ("q=03", "3"),
+        ("q=100%25", "6"),
+        ("q=1_0", ""),
+        ("q=acme", "12345"),
+        ("q=nothing+of+it", ""),
+        ("field=invoice_id&op=is&value=F-2", "2"),
+        ("field=vendor&op=is&value=acme", ""),
+        ("field=vendor&op=contains&value=cme", "1245"),
+        ("field=vendor&op=contains&value=%25+sons_%5C", "6"),
+        ("field=vendor&op=contains&value=%25+sonsx%5C", ""),
+        ("field=total_amount&op=is&value=2.50", "2"),
+        ("field=total_amount&op=more&value=4", "456"),
+        ("field=total_amount&op=less&value=USD+2.00", "1"),
+        ("field=date&op=is&value=Feb+28,+2026", "6"),
+        ("field=date&op=less&value=2026-02-01", "1245"),
+        ("field=vendor&op=contains&value=acme&field=total_amount&op=more&value=4", "45"),
+        ("q=acme&field=invoice_id&op=is&value=F-5&synthetic=yes", "5"),
+    ],
+)
+@pytest.mark.parametrize("indexed", [True, False])
+def test_every_filter(full: Desk, query: str, wanted: str, indexed: bool) -> None:
+    """With the search index and without it: documents that it does not know yet are read themselves."""
+    if not indexed:
+        DocumentSearch.objects.all().delete()
+    assert "".join(names(full, query)) == wanted
+
+
+def test_text_is_found_before_and_after_it_is_indexed(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1)])
+    DocumentSearch.objects.all().delete()
+    run = index_text(desk.project.pk)
+    assert run is not None
+    from labeling.services import indexing
+
+    assert run.claim()
+    indexing.process(run)
+    assert DocumentSearch.objects.count() == 1
+    bring_in(desk.project, [invoice(2)])
+    assert names(desk, "q=acme") == ["1", "2"]
+
+
+def test_people_assignment_scores_and_splits(full: Desk) -> None:
+    people = full.people
+    documents = {document.external_id[-1]: document for document in Document.objects.all()}
+    for number, role in (("3", "annotator"), ("1", "reviewer")):
+        annotating.save_draft(
+            document=documents[number], user=people[role], value={}, evidence={}, base_version=0, seconds=5
+        )
+    Document.objects.filter(external_id="inv-0003").update(assigned_to=people["annotator"])
+    assert names(full, "by=desk-annotator") == ["3"]
+    assert names(full, "by=*") == ["1", "3"]
+    assert names(full, "by=-") == ["2", "4", "5", "6"]
+    assert names(full, "by=nobody-of-this-name") == []
+    assert names(full, "assigned=desk-annotator") == ["3"]
+    assert names(full, "assigned=*") == ["3"]
+    assert names(full, "assigned=-") == ["1", "2", "4", "5", "6"]
+    for number, score in (("1", 0.25), ("2", 1.0)):
+        wrong = ["vendor"] if score < 1 else []
+        DocumentScore.objects.create(
+            document=documents[number], project=full.project, score=score, wrong_fields=wrong, source="evaluation 1"
+        )
+    assert names(full, "below=50") == ["1"]
+    assert names(full, "above=100%25") == ["2"]
+    assert names(full, "above=20&below=30,5") == ["1"]
+    assert names(full, "wrong=vendor") == ["1"]
+    freeze(project=full.project, user=people["engineer"], holdout_share=0)
+    assert "3" in names(full, "split=none")
+    assert names(full, "split=holdout") == ["4"]
+
+
+def test_every_order_goes_to_its_end_and_back(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(25)])
+    documents = list(Document.objects.order_by("pk"))
+    user = desk.people["annotator"]
+    for number, document in enumerate(documents[:20]):
+        DocumentScore.objects.create(document=document, project=desk.project, score=number % 3 / 2, source="x")
+        for person in (user, desk.people["reviewer"])[: 1 + number % 2]:
+            Annotation.objects.create(
+                project=desk.project,
+                document=document,
+                schema_version=desk.project.schema_version,
+                user=person,
+                seconds=number // 4,
+                updated_at=timezone.now(),
+            )
+    for order in ORDERS:
+        filters = Filters(order=order)
+        found, after, pages = [], "", []
+        while True:
+            page = finding.page(project=desk.project, filters=filters, after=after, size=7)
+            pages.append(page)
+            found += page.ids
+            if not page.after:
+                break
+            after = page.after
+        wanted = 25 if order in ("", "newest") else 20
+        assert len(found) == len(set(found)) == wanted, order
+        back: list[int] = []
+        before = pages[-1].before
+        while before:
+            page = finding.page(project=desk.project, filters=filters, before=before, size=7)
+            back = page.ids + back
+            before = page.before
+        assert back == found[: len(found) - len(pages[-1].ids)], order
+    scores = dict(DocumentScore.objects.values_list("document_id", "score"))
+    worst = finding.page(project=desk.project, filters=Filters(order="worst")).ids
+    assert [scores[pk] for pk in worst] == sorted(scores.values())
+
+
+@pytest.mark.parametrize("order", list(ORDERS))
+@pytest.mark.parametrize("way", ["walk", "index", "windows"])
+def test_each_way_of_finding_finds_the_same(desk: Desk, order: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by one, by the index, and stretch by stretch of the index."""
+    rows = [invoice(number, tags=["ocr_noise"] if number % 5 == 0 else []) for number in range(60)]
+    bring_in(desk.project, rows)
+    user = desk.people["annotator"]
+    for document in Document.objects.all():
+        DocumentScore.objects.create(document=document, project=desk.project, score=document.pk % 7 / 7, source="x")
+        Annotation.objects.create(
+            project=desk.project, document=document, schema_version=desk.project.schema_version, user=user, seconds=3
+        )
+    monkeypatch.setattr(finding, "FIRST", 10_000 if way == "walk" else 2)
+    monkeypatch.setattr(finding, "RARE", 10_000 if way == "index" else 1)
+    monkeypatch.setattr(finding, "WINDOW", 4)
+    monkeypatch.setattr(finding, "BUDGET_MS", 5_000.0)
+    filters = read_query(f"q=acme&tag=ocr_noise&order={order}", desk.project.schema_version.compiled)
+    wanted = set(Document.objects.filter(tags=["ocr_noise"]).values_list("pk", flat=True))
+    first = finding.page(project=desk.project, filters=filters, size=8)
+    second = finding.page(project=desk.project, filters=filters, after=first.after, size=8)
+    assert len(first.ids) == 8
+    assert not second.unfinished
+    assert not second.after
+    assert set(first.ids) | set(second.ids) == wanted
+    assert len(first.ids + second.ids) == len(wanted)
+    again = finding.page(project=desk.project, filters=filters, before=second.before, size=8)
+    assert again.ids == first.ids
+
+
+def test_a_search_that_takes_too_long_says_how_far_it_came(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(40)])
+    monkeypatch.setattr(finding, "FIRST", 10)
+    monkeypatch.setattr(finding, "BUDGET_MS", -1_000.0)
+    monkeypatch.setattr(finding, "INDEX_MS", 1_000.0)
+    monkeypatch.setattr(finding, "RARE", -1)
+    client, url = desk.as_("annotator"), desk.url("documents/")
+    answer = client.get(url, {"q": "total 39"})
+    page = answer.context["page"]
+    assert (page.ids, page.unfinished) == ([], True)
+    assert page.after == str(Document.objects.order_by("pk")[9].pk)
+    assert "None found so far" in answer.content.decode()
+    on = client.get(url, {"q": "total 39", "after": page.after, "search": "on"}).context
+    assert [row.document.external_id for row in on["rows"]] == ["inv-0039"]
+    assert not on["page"].unfinished
+
+
+def test_documents_that_take_too_long_end_in_a_message(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(**_: Any) -> None:
+        raise finding.TooSlow
+
+    bring_in(desk.project, [invoice(1)])
+    monkeypatch.setattr(finding, "page", slow)
+    answer = desk.as_("annotator").get(desk.url("documents/?q=acme"))
+    assert answer.status_code == 200
+    assert "take too long" in answer.content.decode()
+
+
+def test_a_statement_is_stopped_at_its_limit_and_only_there(desk: Desk) -> None:
+    with pytest.raises(finding.TooSlow), finding.within(20) as cursor:
+        cursor.execute("SELECT pg_sleep(2)")
+    with finding.within(1_000) as cursor:
+        cursor.execute("SELECT 1")
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone()[0] == "0"
+
+
+# -- counts ------------------------------------------------------------------------------------------------------------
+
+
+def test_counts_are_exact_up_to_a_limit_and_about_beyond(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring_in(desk.project, [invoice(number, gold=number % 3 == 0) for number in range(60)])
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE labeling_document")
+
+    def counted(query: str) -> counting.Counted:
+        vars(desk.project).pop("_state_counts", None)
+        filters = read_query(query, desk.project.schema_version.compiled)
+        return counting.count(desk.project, filters, finding.page(project=desk.project, filters=filters))
+
+    assert str(counted("")) == "60"
+    assert str(counted("state=new")) == "40"
+    assert str(counted("q=F-59+")) == "1"
+    monkeypatch.setattr(counting, "EXACT", 25)
+    monkeypatch.setattr(counting, "EXACT_OF_MANY", 30)
+    monkeypatch.setattr(counting, "EXACT_OF_FILTER", 30)
+    assert counted("state=submitted") == counting.Counted(20)
+    assert str(counted("state=new")) == "about 40"
+    assert str(counted("")) == "about 60"
+    assert str(counted("holdout=no")) == "about 60"
+    # what is frequent is looked at as a whole in a small project; in a large one a sample tells
+    monkeypatch.setattr(finding, "RARE", 5)
+    assert counted("q=acme") == counting.Counted(60)
+    monkeypatch.setattr(counting, "EXACT_BY_LOOKING", 50)
+    assert str(counted("q=acme")) == "about 60"
+    assert counted("field=invoice_id&op=is&value=F-3") == counting.Counted(1)
+    page = desk.as_("annotator").get(desk.url("documents/?state=new")).content.decode()
+    assert "about 40 documents" in page
+
+
+def test_the_home_counts_about_where_there_are_many(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(40)])
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE labeling_document")
+    monkeypatch.setattr(counting, "EXACT", 10)
+    monkeypatch.setattr(counting, "EXACT_OF_MANY", 10)
+    page = desk.as_("engineer").get(desk.url()).content.decode()
+    assert "~40" in page
+    assert "About 40 documents are labelled and none frozen yet" in page
+
+
+# -- addresses ---------------------------------------------------------------------------------------------------------
+
+HOSTILE = [
+    "state=nonsense",
+    "order=drop",
+    "split=x&holdout=maybe&synthetic=2",
+    "below=abc&above=-5",
+    "below=nan&above=inf",
+    "below=1e400",
+    "field=no_such_field&op=is&value=1",
+    "field=vendor&op=regex&value=(a%2B)%2B$",
+    "field=vendor&op=more&value=1",
+    "field=total_amount&op=is&value=lots",
+    "field=vendor&op=is",
+    "field=vendor&op=contains&value=%00",
+    "&".join(
+        ["field=vendor&op=contains&value=a"] * 40 + ["field=vendor&op=contains&value=" + str(n) for n in range(1)]
+    ),
+    "field=line_items[].amount&op=is&value=1",
+]
+QUIET = [
+    "after=x&before=-1",
+    "after=9999999999999999999999",
+    "after=%00&before=%ff",
+    "after=0.5~3",
+    "order=worst&after=nan~3",
+    "order=worst&after=7",
+    "order=saved&after=2026-13-77T99~3",
+    "order=saved&after=2026-01-01T00:00:00~3",
+    "q=%00",
+    "q=%ED%A0%80",
+    "q=" + "%25" * 200,
+    "q=" + "_%5C" * 60,
+    "q='; DROP TABLE labeling_document; --",
+    "q=%25s+%25(name)s+{id}+{0}",
+    "tag={value}%25s",
+    "source=%25s%00",
+    "by=%25s&assigned=%27",
+    "wrong=%5B%5D",
+    "field=vendor&op=contains&value=%22+flag+%22q%22+)+%7C%7C+(%24",
+    "field=vendor&op=contains&value=%25s%25(a)s{value}",
+    "field=vendor&op=is&value=%EF%BF%BD%F0%9F%98%80",
+    "field=total_amount&op=more&value=" + "9" * 300,
+    "q=" + "x" * 5000,
+    "unknown=1&unknown=2",
+    "search=on",
+]
+
+
+@pytest.mark.parametrize("query", HOSTILE)
+def test_what_is_not_understood_is_left_out_and_said(full: Desk, query: str) -> None:
+    answer = full.as_("annotator").get(f"{full.url('documents/')}?{query}")
+    assert answer.status_code == 200
+    assert answer.context["errors"]
+    assert 'class="alert alert-warning"' in answer.content.decode()
+
+
+@pytest.mark.parametrize("query", QUIET)
+def test_hostile_addresses_never_break_the_list(full: Desk, query: str) -> None:
+    client, url = full.as_("engineer"), full.url("documents/")
+    assert client.get(f"{url}?{query}").status_code == 200
+    assert client.get(f"{url}?{query}", headers=HTMX).status_code == 200
+
+
+def test_a_place_of_another_order_is_no_place() -> None:
+    assert orders.read_place("12", "") == (None, 12)
+    assert orders.read_place("0.5~12", "worst") == (0.5, 12)
+    for text, order in (("0.5~12", ""), ("12", "worst"), ("x~12", "best"), ("²", ""), ("9" * 19, ""), ("~5", "saved")):
+        assert orders.read_place(text, order) is None, text
+
+
+def test_the_address_that_htmx_is_told_has_no_empty_filters(full: Desk) -> None:
+    query = urlencode([("q", ""), ("state", "new"), ("order", ""), ("field", ""), ("op", "is"), ("value", "")])
+    answer = full.as_("annotator").get(f"{full.url('documents/')}?{query}", headers=HTMX)
+    assert answer["HX-Push-Url"] == full.url("documents/?state=new")
+
+
+def test_an_exact_id_leads_to_its_document(full: Desk) -> None:
+    client = full.as_("annotator")
+    page = client.get(full.url("documents/?q=inv-0004")).content.decode()
+    assert "is the document with exactly this id" in page
+    assert "with exactly this id" not in client.get(full.url("documents/?q=inv-000")).content.decode()
+
+
+def test_chips_take_one_filter_away(full: Desk) -> None:
+    page = full.as_("annotator").get(
+        full.url("documents/?state=submitted&below=50&field=vendor&op=contains&value=acme")
+    )
+    chips = {chip.words: chip.query for chip in page.context["chips"]}
+    assert chips["submitted"] == "below=50&field=vendor&op=contains&value=acme"
+    assert chips["Vendor contains acme"] == "state=submitted&below=50"
+    assert "state=submitted" in chips["50 %"]
+
+
+def test_a_row_shows_people_score_and_assignment(full: Desk) -> None:
+    document = Document.objects.get(external_id="inv-0003")
+    annotating.save_draft(
+        document=document, user=full.people["annotator"], value={}, evidence={}, base_version=0, seconds=61
+    )
+    DocumentScore.objects.create(document=document, project=full.project, score=0.5, wrong_fields=["date"], source="e")
+    Document.objects.filter(external_id="inv-0001").update(assigned_to=full.people["reviewer"], disputed=True)
+    page = full.as_("manager").get(full.url("documents/?order=")).content.decode()
+    for text in ("desk-annotator", "50 %", "wrong: date", "for desk-reviewer", "disputed"):
+        assert text in page
+    slow = full.as_("manager").get(full.url("documents/?order=slowest")).content.decode()
+    assert "1 min 1 s" in slow
+    assert "those without a label are left out" in slow
+
+
+def test_the_list_takes_few_queries(full: Desk) -> None:
+    client = full.as_("engineer")
+    client.get(full.url("documents/"))
+    with CaptureQueriesContext(connection) as captured:
+        client.get(full.url("documents/?state=submitted&q=acme&tag=ocr_noise&order=newest"))
+    said = [
+        query["sql"]
+        for query in captured
+        if "SAVEPOINT" not in query["sql"] and "statement_timeout" not in query["sql"]
+    ]
+    assert len(said) <= 16, said
+
+
+def test_fewer_rights_show_fewer_tools(full: Desk) -> None:
+    page = full.as_("annotator").get(full.url("documents/")).content.decode()
+    assert "data-bulk" not in page
+    assert "Tick " not in page
+    assert "data-bulk" in full.as_("owner").get(full.url("documents/")).content.decode()

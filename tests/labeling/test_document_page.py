@@ -1,0 +1,230 @@
+"""A document's page: marked text, label, proposals, comments, history, and what is changed from there."""
+
+from typing import Any
+
+import pytest
+
+from labeling.formtree import tree_of
+from labeling.marks import marked
+from labeling.models import BulkEdit, Comment, Document, DocumentScore, DocumentState, Page, Prediction
+from labeling.services import annotating, commenting, reviewing
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk() -> Desk:
+    made = make_desk()
+    bring_in(made.project, [invoice(1), invoice(2, gold=False)])
+    return made
+
+
+def document(number: int) -> Document:
+    return Document.objects.select_related("project").get(external_id=f"inv-{number:04}")
+
+
+def page(desk: Desk, number: int, role: str = "owner") -> str:
+    return desk.as_(role).get(desk.url(f"documents/{document(number).pk}/")).content.decode()
+
+
+def propose(desk: Desk, number: int, **more: Any) -> Prediction:
+    value = {**invoice(number)["gold"], "vendor": "Akme"}
+    return Prediction.objects.create(
+        **{
+            "document": document(number),
+            "schema_version": desk.project.schema_version,
+            "value": value,
+            "valid": True,
+            "model": "tiny model",
+            "source": "prelabel-1",
+            **more,
+        }
+    )
+
+
+def test_the_text_is_marked_where_the_values_of_gold_stand(desk: Desk) -> None:
+    shown = page(desk, 1)
+    assert 'title="Vendor">Acme Supplies</mark>' in shown
+    assert 'title="Invoice date">2026-01-14</mark>' in shown
+
+
+def test_a_draft_is_shown_as_what_it_is(desk: Desk) -> None:
+    annotating.save_draft(
+        document=document(2),
+        user=desk.people["annotator"],
+        value={"vendor": "Acme Supplies"},
+        evidence={},
+        base_version=0,
+    )
+    shown = page(desk, 2)
+    assert "a draft of desk-annotator" in shown
+    assert "not gold" in shown
+    assert 'title="Vendor">Acme Supplies</mark>' in shown
+
+
+def test_marks_never_lose_a_character(desk: Desk) -> None:
+    node = tree_of(desk.project.schema_version.compiled)
+    text = "<b>Acme</b> 🙂 Acme"
+    evidence = {
+        "vendor": {"start": 3, "end": 7},
+        "date": {"start": 5, "end": 12},
+        "invoice_id": {"start": 3, "end": 5},
+        "nowhere": {"start": 14, "end": 15},
+        "a": {"start": -1, "end": 3},
+        "b": {"start": 4, "end": 4},
+        "c": {"start": 0, "end": 99},
+        "d": {"start": "0", "end": 3},
+        "e": "text",
+        "f": {"confirmed": True},
+    }
+    found = marked(text, evidence, node)
+    assert "".join(piece.text for piece in found.pieces) == text
+    assert [(piece.title, piece.text) for piece in found.pieces if piece.title] == [
+        ("Vendor", "Acme"),
+        ("nowhere", "A"),
+    ]
+    assert {key.title for key in found.keys} == {"Vendor", "nowhere"}
+
+
+def test_proposals_are_held_against_the_label(desk: Desk) -> None:
+    propose(desk, 1)
+    propose(desk, 1, source="prelabel-2", value=None, valid=False, raw="no <JSON> at all")
+    shown = page(desk, 1)
+    assert "tiny model" in shown
+    assert "1 of 4 fields differ from the label" in shown
+    assert "<del>Akme</del>" in shown
+    assert "no &lt;JSON&gt; at all" in shown
+
+
+def test_what_is_withheld_is_shown_once_the_document_is_labelled(desk: Desk) -> None:
+    propose(desk, 2, withheld=True)
+    for role in ("annotator", "owner"):
+        shown = page(desk, 2, role)
+        assert "Shown once the document is labelled" in shown
+        assert "Akme" not in shown
+    Document.objects.filter(pk=document(2).pk).update(state=DocumentState.SUBMITTED)
+    assert "Akme" in page(desk, 2, "annotator")
+
+
+def test_who_labels_unseen_sees_only_their_own(desk: Desk) -> None:
+    Document.objects.filter(external_id="inv-0002").update(wanted=2)
+    annotating.submit(
+        document=document(2),
+        user=desk.people["reviewer"],
+        value={**invoice(2)["gold"], "invoice_id": "F-2"},
+        evidence={},
+        base_version=0,
+    )
+    shown = page(desk, 2, "annotator")
+    assert "each unseen by the others" in shown
+    assert "Not labelled yet" in shown
+    assert "desk-reviewer</strong> submitted" not in shown
+    assert "desk-reviewer</strong> submitted" in page(desk, 2, "owner")
+
+
+def test_score_assignment_pages_and_reviews_are_there(desk: Desk) -> None:
+    found = document(1)
+    DocumentScore.objects.create(
+        document=found, project=desk.project, score=0.75, wrong_fields=["vendor"], source="evaluation 7"
+    )
+    Page.objects.create(document=found, number=1, image_key="pages/1.png", width=600, height=800, start=0, end=10)
+    Document.objects.filter(pk=found.pk).update(page_count=1, disputed=True)
+    shown = page(desk, 1)
+    for text in ("75 % of its fields right", "evaluation 7", "disputed", 'width="600" height="800"', "nobody"):
+        assert text in shown
+
+
+def test_a_rejection_says_why(desk: Desk) -> None:
+    desk.project.review_required = True
+    desk.project.save(update_fields=["review_required"])
+    saved = annotating.submit(
+        document=document(2), user=desk.people["annotator"], value=invoice(2)["gold"], evidence={}, base_version=0
+    )
+    reviewing.reject(
+        document=document(2), user=desk.people["reviewer"], base_version=saved.version, reason="the <total> is net"
+    )
+    shown = page(desk, 2)
+    assert "sent it back" in shown
+    assert "the &lt;total&gt; is net" in shown
+
+
+# -- changes -----------------------------------------------------------------------------------------------------------
+
+
+def change(desk: Desk, number: int, role: str = "engineer", **data: str) -> Any:
+    return desk.as_(role).post(desk.url(f"documents/{document(number).pk}/change/"), data, follow=True)
+
+
+def test_it_is_assigned_moved_and_requeued(desk: Desk) -> None:
+    change(desk, 2, action="assign", user="desk-annotator")
+    assert document(2).assigned_to == desk.people["annotator"]
+    change(desk, 2, action="assign", user="-")
+    assert document(2).assigned_to is None
+    change(desk, 2, action="holdout")
+    assert document(2).holdout
+    change(desk, 2, action="train")
+    assert not document(2).holdout
+    change(desk, 1, action="requeue")
+    assert document(1).state == DocumentState.IN_PROGRESS
+    assert not BulkEdit.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({}, "Choose what to do"),
+        ({"action": "undo"}, "no such change"),
+        ({"action": "assign"}, "Choose whom"),
+        ({"action": "assign", "user": "stranger"}, "no member"),
+        ({"action": "overlap", "wanted": "0"}, "from 1 to 10"),
+        ({"action": "assign", "user": "desk-annotator"}, "does not wait to be labelled"),
+    ],
+)
+def test_what_cannot_be_changed_says_why(desk: Desk, data: dict[str, str], said: str) -> None:
+    answer = change(desk, 1, **data)
+    assert answer.status_code == 200
+    assert said in answer.content.decode()
+
+
+def test_tags_are_set_by_those_who_label(desk: Desk) -> None:
+    url = desk.url(f"documents/{document(1).pk}/tags/")
+    desk.as_("annotator").post(url, {"tags": ["ocr_noise", "cut_off"]})
+    assert set(document(1).tags) == {"ocr_noise", "cut_off"}
+    said = desk.as_("annotator").post(url, {"tags": ["nonsense"]}, follow=True).content.decode()
+    assert "no failure tag nonsense" in said
+    desk.as_("annotator").post(url, {})
+    assert document(1).tags == []
+
+
+def test_comments_are_made_and_settled(desk: Desk) -> None:
+    url = desk.url(f"documents/{document(1).pk}/comment/")
+    client = desk.as_("annotator")
+    answer = client.post(url, {"text": "Is this <b>one</b> invoice? @desk-reviewer"})
+    assert answer["Location"].endswith("#comments")
+    comment = Comment.objects.get()
+    assert "Is this &lt;b&gt;one&lt;/b&gt; invoice?" in page(desk, 1)
+    assert commenting.unread(project=desk.project, user=desk.people["reviewer"]) == 1
+    desk.as_("reviewer").post(url, {"settle": str(comment.pk)})
+    assert "settled by desk-reviewer" in page(desk, 1)
+    assert "Write something first" in client.post(url, {"text": "  "}, follow=True).content.decode()
+    for wrong in ("x", "-1", "9" * 40, "²", str(comment.pk + 1)):
+        assert client.post(url, {"settle": wrong}).status_code == 404
+
+
+@pytest.mark.parametrize("role", ["annotator", "reviewer", "manager"])
+def test_others_may_not_change_it(desk: Desk, role: str) -> None:
+    answer = change(desk, 1, role, action="requeue")
+    assert answer.status_code == 403
+    assert document(1).state == DocumentState.SUBMITTED
+    shown = page(desk, 1, role)
+    assert "Put back into the queue" not in shown
+    assert "Put back into the queue" in page(desk, 1, "engineer")
+
+
+def test_a_document_of_another_project_is_not_found(desk: Desk) -> None:
+    other = make_desk("other")
+    for path in ("change/", "tags/", "comment/"):
+        url = other.url(f"documents/{document(1).pk}/{path}")
+        assert other.as_("owner").post(url, {"action": "requeue", "text": "x"}).status_code == 404
+    assert document(1).state == DocumentState.SUBMITTED

@@ -1,0 +1,163 @@
+"""The progress page: per day, per person, times, reviews, and what it says before there is anything."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from labeling import progress
+from labeling.models import Annotation, Document, Prediction, Review
+from labeling.services import annotating
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return make_desk()
+
+
+def label(desk: Desk, number: int, role: str, seconds: float, days_ago: int = 0, **more: Any) -> Document:
+    """A label of a person, so many days ago."""
+    document = Document.objects.get(external_id=f"inv-{number:04}")
+    annotating.submit(
+        document=document,
+        user=desk.people[role],
+        value=invoice(number)["gold"],
+        evidence={},
+        base_version=0,
+        seconds=seconds,
+        **more,
+    )
+    moment = timezone.now() - timedelta(days=days_ago)
+    Annotation.objects.filter(document=document).update(submitted_at=moment)
+    return document
+
+
+@pytest.fixture
+def at_work(desk: Desk) -> Desk:
+    bring_in(desk.project, [invoice(number, gold=False) for number in range(8)])
+    label(desk, 0, "annotator", 10, field_seconds={"vendor": 4, "date": 2})
+    label(desk, 1, "annotator", 30, 2, field_seconds={"vendor": 8})
+    label(desk, 2, "annotator", 20, 2)
+    label(desk, 3, "reviewer", 50, 1)
+    label(desk, 4, "reviewer", 99, 40)
+    return desk
+
+
+def test_nothing_yet_says_what_to_do(desk: Desk) -> None:
+    assert "Import documents" in desk.as_("engineer").get(desk.url("progress/")).content.decode()
+    assert "Import documents" not in desk.as_("annotator").get(desk.url("progress/")).content.decode()
+    bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
+    page = desk.as_("annotator").get(desk.url("progress/")).content.decode()
+    assert "No label yet" in page
+    assert "Label the first" in page
+    assert desk.as_("annotator").get(desk.url("progress/days.json")).json()["labels"] == [0] * 30
+
+
+def test_per_day(at_work: Desk) -> None:
+    rows = progress.days(at_work.project, progress.since(7))
+    assert [(row.labels, row.people) for row in rows] == [(0, 0)] * 4 + [(2, 1), (1, 1), (1, 1)]
+    answer = at_work.as_("manager").get(at_work.url("progress/days.json?days=90")).json()
+    assert len(answer["days"]) == len(answer["labels"]) == 90
+    assert sum(answer["labels"]) == 5
+    assert all(after - before == 86_400 for before, after in zip(answer["days"], answer["days"][1:], strict=False))
+
+
+def test_per_person(at_work: Desk) -> None:
+    people = progress.people(at_work.project, progress.since(30))
+    assert [(person.name, person.labels, person.seconds) for person in people] == [
+        ("desk-annotator", 3, 20),
+        ("desk-reviewer", 1, 50),
+    ]
+
+
+def test_times_leave_out_what_was_left_open(at_work: Desk) -> None:
+    Annotation.objects.filter(document__external_id="inv-0003").update(seconds=90_000)
+    times = progress.times(at_work.project, progress.since(30))
+    assert (times.labels, times.median) == (3, 20)
+    compiled = at_work.project.schema_version.compiled
+    fields = progress.field_times(at_work.project, compiled, progress.since(30))
+    assert [(row.title, row.median, row.labels) for row in fields] == [("Vendor", 6, 2), ("Invoice date", 2, 1)]
+
+
+def test_bad_times_of_fields_are_left_out(at_work: Desk) -> None:
+    Annotation.objects.update(field_seconds={"vendor": "lots", "no_such_field": 3, "date": [1], "total_amount": -4})
+    compiled = at_work.project.schema_version.compiled
+    assert progress.field_times(at_work.project, compiled, progress.since(90)) == []
+
+
+def test_how_long_reviews_take(at_work: Desk) -> None:
+    for number, decision, hours in ((0, "approve", 1), (1, "reject", 3), (2, "fix", 9)):
+        annotation = Annotation.objects.get(document__external_id=f"inv-{number:04}")
+        revision = annotation.revisions.latest("pk")
+        Review.objects.create(
+            document=annotation.document,
+            annotation=annotation,
+            revision=revision,
+            decision=decision,
+            reviewer=at_work.people["reviewer"],
+            created_at=revision.created_at + timedelta(hours=hours),
+        )
+    found = progress.reviews(at_work.project, progress.since(30))
+    assert (found.decisions, found.median, found.sent_back) == (2, 2 * 3600, 1)
+
+
+def test_the_page_shows_it_all_in_few_queries(at_work: Desk) -> None:
+    client = at_work.as_("manager")
+    client.get(at_work.url("progress/"))
+    with CaptureQueriesContext(connection) as captured:
+        page = client.get(at_work.url("progress/?days=30")).content.decode()
+    assert len(captured) <= 14, [query["sql"] for query in captured]
+    for text in ("desk-annotator", "4 in 30 days", "Time per field", "submitted", "at this pace"):
+        assert text in page
+    assert "4 in 7 days" in client.get(at_work.url("progress/?days=7")).content.decode()
+    for hostile in ("days=x", "days=-1", "days=99999999999", "days=%00", "days=7&days=x"):
+        assert client.get(at_work.url(f"progress/?{hostile}")).status_code == 200
+        assert client.get(at_work.url(f"progress/days.json?{hostile}")).status_code == 200
+
+
+def test_another_projects_work_is_not_counted(at_work: Desk) -> None:
+    other = make_desk("other")
+    assert progress.people(other.project, progress.since(30)) == []
+    assert not progress.labels_ever(other.project)
+
+
+def test_quality_says_whether_people_look(at_work: Desk) -> None:
+    client = at_work.as_("reviewer")
+    page = client.get(at_work.url("progress/quality/")).content.decode()
+    assert "No label began as a pre-label yet" in page
+    assert "No document was labelled by several people yet" in page
+    version = at_work.project.schema_version
+    for number, withheld in ((0, False), (1, True), (2, False)):
+        document = Document.objects.get(external_id=f"inv-{number:04}")
+        prediction = Prediction.objects.create(
+            document=document, schema_version=version, value={}, model="m", source="prelabel-1", withheld=withheld
+        )
+        Annotation.objects.filter(document=document).update(
+            prediction=None if withheld else prediction, changed_fields=2 if withheld else 1, predicted_fields=4
+        )
+    page = client.get(at_work.url("progress/quality/")).content.decode()
+    assert "Accepted blindly" in page
+    assert "50 %" in page
+
+
+def test_agreement_of_those_who_labelled_the_same(at_work: Desk) -> None:
+    Document.objects.filter(external_id="inv-0005").update(wanted=2)
+    document = Document.objects.get(external_id="inv-0005")
+    for role in ("annotator", "reviewer"):
+        value = invoice(5)["gold"] | ({"vendor": "Other"} if role == "reviewer" else {})
+        annotating.submit(
+            document=document,
+            user=at_work.people[role],
+            value=value,
+            evidence={"vendor": {"confirmed": True, "of": '"Other"'}},
+            base_version=0,
+        )
+    page = at_work.as_("owner").get(at_work.url("progress/quality/")).content.decode()
+    assert "Same meaning" in page
+    assert "0 %" in page

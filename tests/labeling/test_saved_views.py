@@ -1,0 +1,97 @@
+"""Saved views: own ones, shared ones, what is kept of an address."""
+
+import pytest
+
+from labeling.models import SavedView
+from labeling.services import views_saved
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk() -> Desk:
+    made = make_desk()
+    bring_in(made.project, [invoice(1), invoice(2, gold=False)])
+    return made
+
+
+def test_a_view_is_kept_shown_and_removed(desk: Desk) -> None:
+    client = desk.as_("annotator")
+    data = {"name": "  To   do ", "query": "state=new&nonsense=1&after=7&order=newest"}
+    answer = client.post(desk.url("documents/views/"), data)
+    view = SavedView.objects.get()
+    assert (view.name, view.query, view.shared) == ("To do", "state=new&order=newest", False)
+    assert answer["Location"] == desk.url("documents/?state=new&order=newest")
+    page = client.get(answer["Location"]).content.decode()
+    assert 'aria-current="page">To do' in page
+    assert "Remove the view To do" in page
+    assert "To do" not in desk.as_("owner").get(desk.url("documents/")).content.decode()
+    client.post(desk.url(f"documents/views/{view.pk}/remove/"))
+    assert not SavedView.objects.exists()
+
+
+def test_a_view_of_the_same_name_is_replaced(desk: Desk) -> None:
+    for query in ("state=new", "state=submitted"):
+        views_saved.save_view(project=desk.project, user=desk.people["owner"], name="Mine", query=query)
+    views_saved.save_view(project=desk.project, user=desk.people["manager"], name="Mine", query="q=x")
+    assert set(SavedView.objects.values_list("query", flat=True)) == {"state=submitted", "q=x"}
+
+
+def test_shared_views_are_seen_by_all_and_removed_by_few(desk: Desk) -> None:
+    view = views_saved.save_view(
+        project=desk.project, user=desk.people["reviewer"], name="For all", query="state=new", shared=True
+    )
+    url = desk.url(f"documents/views/{view.pk}/remove/")
+    client = desk.as_("annotator")
+    page = client.get(desk.url("documents/?state=new")).content.decode()
+    assert "For all" in page
+    assert "Remove the view" not in page
+    assert "can remove it" in client.post(url, follow=True).content.decode()
+    assert SavedView.objects.exists()
+    desk.as_("engineer").post(url)
+    assert not SavedView.objects.exists()
+
+
+def test_a_private_view_of_somebody_else_stays(desk: Desk) -> None:
+    view = views_saved.save_view(project=desk.project, user=desk.people["reviewer"], name="Mine", query="state=new")
+    desk.as_("owner").post(desk.url(f"documents/views/{view.pk}/remove/"))
+    assert SavedView.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"name": " ", "query": "state=new"}, "Give the view a name"),
+        ({"name": "x" * 61, "query": "state=new"}, "at most 60"),
+        ({"name": "a", "query": "x" * 20_001}, "too long"),
+        (
+            {
+                "name": "a",
+                "query": "&".join(["field=vendor&op=contains&value=" + "ä" * 290 + str(n) for n in range(6)]),
+            },
+            "too long",
+        ),
+        ({"name": "\0", "query": ""}, "Give the view a name"),
+    ],
+)
+def test_a_view_that_cannot_be_kept_says_why(desk: Desk, data: dict[str, str], said: str) -> None:
+    answer = desk.as_("annotator").post(desk.url("documents/views/"), data, follow=True)
+    assert answer.status_code == 200
+    assert said in answer.content.decode()
+    assert not SavedView.objects.exists()
+
+
+def test_there_is_an_end_of_views(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views_saved, "MOST_VIEWS", 1)
+    views_saved.save_view(project=desk.project, user=desk.people["owner"], name="One", query="")
+    with pytest.raises(views_saved.Refused, match="already"):
+        views_saved.save_view(project=desk.project, user=desk.people["owner"], name="Two", query="")
+
+
+def test_hostile_names_stay_text(desk: Desk) -> None:
+    hostile = "<script>alert(1)</script>"
+    views_saved.save_view(project=desk.project, user=desk.people["owner"], name=hostile, query="q=%3Cb%3E", shared=True)
+    page = desk.as_("annotator").get(desk.url("documents/")).content.decode()
+    assert hostile not in page
+    assert "&lt;script&gt;" in page
