@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from labeling.views import label
+from labeling.views import label, label_talk
 
 urlpatterns = [
     path("label/", label.label, name="label"),
@@ -14,4 +14,8 @@ urlpatterns = [
     path("label/<int:pk>/flag/", label.flag, name="label_flag"),
     path("label/<int:pk>/here/", label.here, name="label_here"),
     path("label/<int:pk>/release/", label.release, name="label_release"),
+    path("label/<int:pk>/comments/", label_talk.comments, name="label_comments"),
+    path("label/<int:pk>/comments/resolve/", label_talk.resolve, name="label_resolve"),
+    path("label/<int:pk>/history/", label_talk.history, name="label_history"),
+    path("label/<int:pk>/restore/", label_talk.restore, name="label_restore"),
 ]

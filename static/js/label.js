@@ -2,57 +2,84 @@
 
 import { announce } from "./studio.js";
 import { Checks } from "./label_checks.js";
+import { Clashes } from "./label_clashes.js";
 import { Evidence } from "./label_evidence.js";
-import { Form, itemOf, rowsOf, stepsOf } from "./label_form.js";
+import { Exceptions } from "./label_exceptions.js";
+import { Form, itemOf, rowsOf } from "./label_form.js";
 import { gridKeys } from "./label_grid.js";
-import { chord, digitOf } from "./label_keys.js";
+import { chord, digitOf, Keys } from "./label_keys.js";
 import { Leftovers } from "./label_leftovers.js";
+import { Way } from "./label_leave.js";
 import { Model } from "./label_model.js";
-import { pathOf, split } from "./label_paths.js";
-import { Queue } from "./label_queue.js";
-import { Status } from "./label_status.js";
-import { Sync, reach } from "./label_sync.js";
+import { differing, partly } from "./label_partly.js";
 import { flagDialog, skipDialog, splitter } from "./label_parts.js";
+import { Queue } from "./label_queue.js";
+import { RawView } from "./label_raw.js";
+import { leftoverList, Status } from "./label_status.js";
+import { Sync } from "./label_sync.js";
+import { Comments, History } from "./label_talk.js";
+import { Clock } from "./label_time.js";
 
 const $ = (id) => document.getElementById(id);
 const page = $("label");
+let current = null; // the document that is open
+
+const keys = new Keys(JSON.parse($("label-keys").textContent));
+const clock = new Clock();
 const model = new Model();
 const form = new Form($("form"), model, changed);
-const checks = new Checks(form, { confirm, take, remove });
-const sync = new Sync({ user: page.dataset.user, collect, answered, stateChanged: () => status.draw() });
-const status = new Status({ sync, checks, raw: () => isRawView() });
-const queue = new Queue(page, sync);
-const leftovers = new Leftovers(sync, (entries) => whenReleased(() => status.leftovers(entries)));
-const evidence = new Evidence({ model, form, checks, status, left: () => whenReleased(() => checks.show(checks.answer)) });
-
-let current = null; // the document that is open
-let rawEdited = false;
-let clashes = []; // what somebody else put where this person put something else, until it is settled
+const clashes = new Clashes(model);
+const sync = new Sync({ user: page.dataset.user, clock, collect, answered, stateChanged: () => status.draw() });
+const checks = new Checks(form, { confirm, take, remove, right: (path) => exceptions.right(path), looks: () => exceptions.found });
+const status = new Status({ sync, checks, keys });
+const exceptions = new Exceptions({ page, form, model, checks, keys, say: (words) => status.say(words), changed: looked });
+const queue = new Queue(page, clock);
+const leftovers = new Leftovers(sync, (entries) => whenReleased(() => leftoverList(entries)));
+const evidence = new Evidence({
+  model, form, checks, status,
+  left: () => whenReleased(() => checks.show(checks.answer)),
+  entered: (path) => clock.enter(path),
+});
+const raw = new RawView({
+  checkpoint: () => model.checkpoint(),
+  changed,
+  saved: () => sync.flush(),
+  back: () => {
+    if (evidence.focused !== null) form.focus(evidence.focused);
+    else form.focusFirstEmpty();
+    status.draw();
+  },
+});
+const way = new Way({ sync, queue, checks, clashes, status, raw, form, open, current: () => current });
+const comments = new Comments({ form, current: () => current, focused: () => evidence.focused });
+const changes = new History({ current: () => current, version: () => sync.version, saved: () => sync.flush(), restored });
 
 // -- opening ----------------------------------------------------------------------------------------------------------
 
 function open(state, { push = false } = {}) {
   if (current && state.schema !== current.schema) return location.assign(state.urls.document);
   current = state;
+  clock.open();
   model.open(state.entry, state.evidence);
   sync.open(state);
   checks.open();
-  clashes = [];
+  clashes.open();
   for (const touched of form.root.querySelectorAll("[data-touched]")) delete touched.dataset.touched;
-  evidence.close();
-  evidence.text.open(state.text);
+  evidence.open(state);
   form.fill();
+  raw.show("form");
+  raw.fill(state.json);
+  exceptions.open(state);
   checks.show(state);
-  showView("form");
-  $("raw-text").value = state.json;
   drawHead();
-  status.open(state);
+  status.open(state, () => way.follow("next"));
+  comments.opened(state);
   if (push) history.pushState({}, "", state.urls.document);
   queue.opened(state);
   restore();
   leftovers.send();
   $("form-scroll").scrollTop = 0;
-  form.focusFirstEmpty();
+  if (!exceptions.focusFirst()) form.focusFirstEmpty();
   evidence.draw();
   return undefined;
 }
@@ -75,9 +102,7 @@ function restore() {
   }
   if (left.base_version > current.version || (left.entry === undefined && left.json === undefined)) return sync.forget();
   if (left.json !== undefined) {
-    showView("json");
-    $("raw-text").value = left.json;
-    rawEdited = true;
+    raw.edit(left.json);
   } else {
     model.checkpoint();
     model.entry = left.entry;
@@ -96,8 +121,14 @@ function changed() {
   sync.change();
 }
 
+// A field was looked at: its message goes at once, not with the answer of the server.
+function looked() {
+  checks.show(checks.answer);
+  changed();
+}
+
 function collect() {
-  if (isRawView() && rawEdited) return { json: $("raw-text").value, evidence: model.evidence };
+  if (raw.isShown && raw.edited) return { json: raw.text, evidence: model.evidence };
   return { entry: model.entry, evidence: model.evidence };
 }
 
@@ -120,29 +151,27 @@ function answered(result) {
   whenReleased(() => adopt(result));
 }
 
-function adopt({ answer, fresh }) {
+// `sent`: what an answer is about that comes while the person types on.
+function adopt({ answer, fresh, sent }) {
   if (answer.syntax) status.syntax(answer.syntax);
   if (answer.syntax || answer.message) return;
   if (!fresh) {
     // The form goes its own way, but the next save may start from this version and say nothing of these any more.
-    if (!answer.clashes.length) return;
-    keepClashes(answer, fresh);
-    status.merged({ ...answer, merged: [] }, (path) => form.titleOf(path));
-    checks.show({ ...checks.answer, clashes });
+    if (answer.clashes.length) status.merged({ ...answer, merged: [] }, (path) => form.titleOf(path));
+    clashes.keep(answer, fresh);
+    adoptPartly(answer, sent);
     return;
   }
   status.syntax("");
   current.state = answer.state;
-  model.evidence = answer.evidence;
-  if (answer.entry !== undefined) {
-    model.checkpoint();
-    model.entry = answer.entry;
-    form.fill();
-  }
+  if (answer.entry === undefined) model.evidence = answer.evidence;
+  else keepingFocus(() => replace(answer));
   if (answer.merged.length || answer.clashes.length) status.merged(answer, (path) => form.titleOf(path));
-  if (!isRawView() || !rawEdited) $("raw-text").value = answer.json;
-  keepClashes(answer, fresh);
-  checks.show({ ...answer, clashes });
+  raw.fill(answer.json);
+  clashes.keep(answer, fresh);
+  if (exceptions.found !== null && answer.exceptions) exceptions.show(answer.exceptions);
+  else exceptions.draw();
+  checks.show({ ...answer, clashes: clashes.all });
   if (answer.schema !== current.schema) {
     status.notice("The schema was changed meanwhile. Your draft is saved; the page is loaded anew.", "warning");
     setTimeout(() => location.reload(), 1500);
@@ -152,14 +181,39 @@ function adopt({ answer, fresh }) {
   evidence.line();
 }
 
-// A clash stands beside its field until the person changes the field, having stopped to type after it came.
-function keepClashes(answer, fresh) {
-  const mine = (path) => JSON.stringify(model.get(split(path))) ?? "";
-  const newer = answer.clashes.map((clash) => ({ ...clash, by: answer.merged_with, mine: null }));
-  const paths = new Set(newer.map((clash) => clash.path));
-  const stands = (clash) => !paths.has(clash.path) && [null, mine(clash.path)].includes(clash.mine);
-  clashes = [...clashes.filter(stands), ...newer];
-  if (fresh) for (const clash of clashes) clash.mine = mine(clash.path);
+function adoptPartly(answer, sent) {
+  let holds = checks.answer;
+  if (sent !== undefined && !raw.isShown && !answer.merged.length && answer.schema === current.schema) {
+    const before = { ...checks.answer, evidence: model.evidence, exceptions: exceptions.found };
+    holds = partly(before, answer, differing(sent, model.entry));
+    model.evidence = holds.evidence;
+    if (exceptions.found !== null && answer.exceptions) exceptions.show(holds.exceptions);
+  }
+  checks.show({ ...holds, clashes: clashes.all });
+  status.draw();
+  evidence.draw();
+}
+
+function replace(answer) {
+  model.checkpoint();
+  model.entry = answer.entry;
+  model.evidence = answer.evidence;
+  form.fill();
+}
+
+// Rows come and go with what is put into the form; the focus stays in its field, or near where it was.
+function keepingFocus(action) {
+  const path = document.activeElement?.closest("#form") ? evidence.focused : null;
+  action();
+  if (path !== null && !document.activeElement?.closest("#form")) form.focus(path);
+}
+
+// An old version is back: as a draft, and as one step that can be undone.
+function restored(answer) {
+  sync.accept(answer);
+  raw.show("form");
+  adopt({ answer, fresh: true });
+  status.notice(`It is as it was then, as a draft (v${answer.version}). ${keys.words("undo")} takes it back.`, "info", [["Take it back", () => step(model.undo())]]);
 }
 
 function confirm(path, of) {
@@ -170,20 +224,14 @@ function confirm(path, of) {
 }
 
 function take(clash) {
-  const { node } = form.find(clash.path);
-  clashes = clashes.filter((other) => other.path !== clash.path);
+  clashes.settle(clash.path);
   model.checkpoint();
-  form.put(node, clash.absent ? undefined : clash.entry);
+  form.putAt(clash.path, clash.absent ? undefined : clash.entry);
 }
 
 function remove(path) {
-  const { node } = form.find(path);
   model.checkpoint();
-  const inside = model.get(stepsOf(node));
-  for (const name of Object.keys(inside ?? {})) {
-    if (pathOf([...stepsOf(node), name]) === path) model.set([...stepsOf(node), name], undefined);
-  }
-  changed();
+  form.removeAt(path);
 }
 
 function step(moved) {
@@ -195,112 +243,14 @@ function step(moved) {
   changed();
 }
 
-// -- JSON view ----------------------------------------------------------------------------------------------------------
-
-function isRawView() {
-  return !$("raw").hidden;
-}
-
-function showView(name) {
-  $("raw").hidden = name !== "json";
-  $("form").hidden = name === "json";
-  $("focus-line").hidden = name === "json";
-  if (name === "json") rawEdited = false;
-  for (const button of document.querySelectorAll("[data-view]")) {
-    button.classList.toggle("active", button.dataset.view === name);
-    button.setAttribute("aria-pressed", String(button.dataset.view === name));
-  }
-}
-
-async function switchView(name = isRawView() ? "form" : "json") {
-  if (name === (isRawView() ? "json" : "form")) return;
-  const saved = await sync.flush();
-  if (name === "form" && rawEdited && !saved) return $("raw-text").focus();
-  showView(name);
-  if (name === "json") {
-    $("raw-text").focus();
-    $("raw-text").setSelectionRange(0, 0);
-    $("raw-text").scrollTop = 0;
-  }
-  else if (evidence.focused !== null) form.focus(evidence.focused);
-  else form.focusFirstEmpty();
-  status.draw();
-}
-
-$("raw-text").addEventListener("input", () => {
-  if (!rawEdited) model.checkpoint();
-  rawEdited = true;
-  changed();
-});
-
 // -- actions ------------------------------------------------------------------------------------------------------------
-
-// One way out of a document at a time: a second press while the first is under way would skip the document after it.
-let leaving = null;
-function once(action) {
-  return (...args) => {
-    leaving ??= action(...args).finally(() => (leaving = null));
-    return leaving;
-  };
-}
-
-const submit = once(async () => {
-  const { status: code, answer } = await sync.send(true);
-  if (code === 200) return (await mayLeave()) && goOn(() => queue.next());
-  if (code === 409 && !answer.merged.length && !answer.clashes.length) return undefined;
-  if (code === 409) return status.say("Not submitted yet: look at what changed, then submit again.");
-  if (code === 422 && !answer.syntax) {
-    checks.tried = true;
-    if (isRawView()) await switchView("form");
-    checks.show(checks.answer);
-    status.draw();
-    const first = checks.first();
-    if (first !== undefined) form.focus(first);
-    const box = first && document.querySelector(`[data-confirm="${CSS.escape(first)}"]`);
-    if (box && !checks.seen.some((problem) => problem.path === first)) box.focus();
-    status.say(status.verdictWords());
-  }
-  return undefined;
-});
-
-// What was typed is saved and brought up nothing to look at, or the person leaves the document all the same.
-async function mayLeave() {
-  const known = new Set(clashes.map((clash) => clash.path));
-  if (await sync.flush()) {
-    if (clashes.every((clash) => known.has(clash.path))) return true;
-    status.say("Look at what somebody else changed, then go on.");
-    return false;
-  }
-  const why = sync.stuck || "The server does not answer.";
-  return window.confirm(`${why}\nThe last changes are not saved; they are kept in this browser. Go on all the same?`);
-}
-
-async function goOn(step) {
-  let state;
-  try {
-    state = await step();
-  } catch (error) {
-    return announce(error.message);
-  }
-  if (!state) return undefined;
-  // What was typed while it was fetched.
-  await sync.flush();
-  return open(state, { push: true });
-}
 
 async function saveNow() {
   if (await sync.flush()) status.say("Saved.");
 }
 
-const follow = once(async (direction) => {
-  if (await mayLeave()) await goOn(() => queue[direction]());
-});
-
 const dialogs = {
-  skip: skipDialog(() => current, once(() => {
-    sync.discard();
-    return goOn(() => queue.next());
-  })),
+  skip: skipDialog(() => current, () => way.skipped()),
   flag: flagDialog(() => current, () => status.flags(current.tags)),
 };
 
@@ -313,9 +263,7 @@ function addRow() {
 
 function withRow(action) {
   const item = document.activeElement ? itemOf(document.activeElement) : null;
-  if (!item) return false;
-  action(item);
-  return true;
+  if (item) action(item);
 }
 
 function nothing() {
@@ -324,44 +272,61 @@ function nothing() {
   else if (evidence.node && !form.toggleNull(evidence.node)) status.say("This field is required: it cannot be left out.");
 }
 
+function toDocument() {
+  const { front } = evidence.pages;
+  if (!front.contains(document.activeElement)) front.focus({ preventScroll: true });
+  else if (evidence.focused !== null) form.focus(evidence.focused);
+  else form.focusFirstEmpty();
+}
+
+function prefilled() {
+  if (exceptions.found === null) announce("No model filled this form.", "info");
+  return exceptions.found !== null;
+}
+
 const ACTIONS = {
-  "Ctrl+Enter": submit,
-  "Ctrl+KeyS": saveNow,
-  "Ctrl+KeyZ": () => !isRawView() && step(model.undo()),
-  "Ctrl+Shift+KeyZ": () => !isRawView() && step(model.redo()),
-  "Ctrl+KeyY": () => !isRawView() && step(model.redo()),
-  "Alt+KeyN": () => follow("next"),
-  "Alt+KeyP": () => follow("previous"),
-  "Alt+KeyX": () => dialogs.skip(),
-  "Alt+KeyF": () => dialogs.flag(),
-  "Alt+KeyJ": () => switchView(),
-  "Alt+KeyE": () => evidence.cycle() || announce("This value stands nowhere in the document.", "info"),
-  "Alt+KeyR": addRow,
-  "Alt+Digit0": nothing,
-  "Ctrl+KeyD": () => withRow((item) => form.duplicateRow(item)),
-  "Ctrl+Shift+Backspace": () => withRow((item) => form.deleteRow(item)),
+  submit: () => way.submit(),
+  save: saveNow,
+  undo: () => !raw.isShown && step(model.undo()),
+  redo: () => !raw.isShown && step(model.redo()),
+  next: () => way.follow("next"),
+  previous: () => way.follow("previous"),
+  skip: () => dialogs.skip(),
+  flag: () => dialogs.flag(),
+  comment: () => comments.show(),
+  history: () => changes.show(),
+  right: () => prefilled() && exceptions.right(evidence.focused),
+  all_fields: () => prefilled() && exceptions.toggle(),
+  absent: nothing,
+  evidence: () => evidence.cycle() || announce("This value stands nowhere in the document.", "info"),
+  row_add: addRow,
+  row_duplicate: () => withRow((item) => form.duplicateRow(item)),
+  row_delete: () => withRow((item) => form.deleteRow(item)),
+  json: () => raw.turn(),
+  view: () => evidence.pages.turnView() || announce("This document is text alone: it has no pages.", "info"),
+  document: toDocument,
 };
-const NATIVE_IN_RAW = new Set(["Ctrl+KeyZ", "Ctrl+Shift+KeyZ", "Ctrl+KeyY", "Ctrl+KeyD", "Ctrl+Shift+Backspace"]);
+// In the text of the JSON view these are the browser's.
+const NATIVE_IN_RAW = new Set(["undo", "redo", "row_duplicate", "row_delete"]);
 
 document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
-  const keys = chord(event);
-  const action = ACTIONS[keys];
-  if (action && !(isRawView() && NATIVE_IN_RAW.has(keys))) {
+  const name = keys.actionOf(event);
+  if (name && !(raw.isShown && NATIVE_IN_RAW.has(name))) {
     event.preventDefault();
-    action();
+    ACTIONS[name]();
     return;
   }
-  choose(event, keys);
+  choose(event, chord(event));
 });
 
 // Digits choose in a choice; Backspace and Delete empty it.
-function choose(event, keys) {
+function choose(event, pressedKeys) {
   const control = event.target.closest?.("[data-choice]");
   if (!control) return;
   const leaf = control.closest("[data-node]");
   const number = digitOf(event);
-  const empties = ["Backspace", "Delete"].includes(keys);
+  const empties = ["Backspace", "Delete"].includes(pressedKeys);
   if (number === null && !empties) return;
   event.preventDefault();
   if (empties) {
@@ -377,36 +342,10 @@ function choose(event, keys) {
   }
 }
 
-$("submit-button").addEventListener("click", submit);
+for (const name of ["submit", "skip", "flag", "next", "previous"]) $(`${name}-button`).addEventListener("click", () => ACTIONS[name]());
 $("save-button").addEventListener("click", saveNow);
-$("skip-button").addEventListener("click", () => dialogs.skip());
-$("flag-button").addEventListener("click", () => dialogs.flag());
-$("next-button").addEventListener("click", () => follow("next"));
-$("previous-button").addEventListener("click", () => follow("previous"));
-$("verdict").addEventListener("click", async () => {
-  checks.tried = true;
-  if (isRawView()) await switchView("form");
-  checks.show(checks.answer);
-  status.draw();
-  const first = checks.first();
-  if (first !== undefined) form.focus(first);
-});
-for (const button of document.querySelectorAll("[data-view]")) button.addEventListener("click", () => switchView(button.dataset.view));
-window.addEventListener("popstate", async () => {
-  const stay = () => history.pushState({}, "", current.urls.document);
-  if (!(await mayLeave())) return stay();
-  let response;
-  try {
-    response = await reach(`${location.pathname}state/`);
-  } catch (error) {
-    announce(error.message);
-    return stay();
-  }
-  if (response.ok && !response.redirected) open(await response.json());
-  else location.reload();
-  return undefined;
-});
-// Keys of a selection in the document belong to the field that is filled.
+$("verdict").addEventListener("click", () => way.toFirstProblem());
 gridKeys($("form"), form);
 splitter($("splitter"), $("panes"));
+keys.hint(document);
 open(JSON.parse($("label-state").textContent));

@@ -2,12 +2,14 @@
 
 import { controlOf, isLeaf, parentOf, rowsOf } from "./label_form.js";
 
-const ICONS = { problem: "exclamation-octagon-fill", warning: "exclamation-triangle-fill", clash: "people-fill" };
+const ICONS = { problem: "exclamation-octagon-fill", warning: "exclamation-triangle-fill", clash: "people-fill", look: "eye-fill" };
 
 export class Checks {
-  constructor(form, { confirm, take, remove }) {
+  // `looks`: the fields of a pre-filled form to look at, path -> reasons, or null.
+  constructor(form, { confirm, take, remove, right, looks }) {
     this.form = form;
-    this.actions = { confirm, take, remove };
+    this.looks = looks;
+    this.actions = { confirm, take, remove, right };
     this.drawn = new Map();
     this.open();
   }
@@ -48,7 +50,7 @@ export class Checks {
       if (!box) return;
       if (!wanted.has(box)) wanted.set(box, []);
       wanted.get(box).push({ tone, item, cell, exact });
-      if (isLeaf(node) && marked.get(node) !== "problem") marked.set(node, tone);
+      if (isLeaf(node) && marked.get(node) !== "problem" && tone !== "look") marked.set(node, tone);
     };
     for (const problem of this.seen) add("problem", problem);
     for (const warning of this.answer.warnings) add("warning", warning);
@@ -56,22 +58,43 @@ export class Checks {
       if (this.form.model.evidence[path]?.confirmed) add("confirmed", { path, of, message: "is not in the document" });
     }
     for (const clash of this.answer.clashes) add("clash", clash);
+    for (const [path, reasons] of Object.entries(this.looks() ?? {})) {
+      // What stands there as a message already need not be said twice.
+      const said = [...this.seen, ...this.answer.warnings].filter((item) => item.path === path).map((item) => item.message);
+      const words = reasons.filter((reason) => !said.includes(reason)).join("; ");
+      const settled = [...this.answer.problems, ...this.toConfirm].some((item) => item.path === path);
+      if (words || !settled) add("look", { path, message: words, bare: !words, settled });
+    }
     this.draw(wanted);
     this.mark(marked);
     this.sides();
   }
 
   draw(wanted) {
-    for (const box of this.drawn.keys()) if (!wanted.has(box)) box.replaceChildren();
+    for (const box of this.drawn.keys()) {
+      if (wanted.has(box)) continue;
+      const lost = box.contains(document.activeElement);
+      box.replaceChildren();
+      if (lost) this.refocus(box);
+    }
     const drawn = new Map();
     for (const [box, items] of wanted) {
       const signature = JSON.stringify(items.map(({ tone, item, exact }) => [tone, item, exact]));
       if (this.drawn.get(box) !== signature || !box.isConnected) {
+        const held = box.contains(document.activeElement) ? document.activeElement.dataset.confirm : undefined;
+        const lost = box.contains(document.activeElement);
         box.replaceChildren(...items.map((entry) => this.message(entry)));
+        if (lost) this.refocus(box, held);
       }
       drawn.set(box, signature);
     }
     this.drawn = drawn;
+  }
+
+  // The button that had the focus is gone: the same one of the new messages has it, or the field they are about.
+  refocus(box, confirms = undefined) {
+    const same = confirms === undefined ? null : box.querySelector(`[data-confirm="${CSS.escape(confirms)}"]`);
+    (same ?? controlOf(box.closest("[data-node]")))?.focus();
   }
 
   message({ tone, item, cell, exact }) {
@@ -82,7 +105,8 @@ export class Checks {
     const words = tone === "clash" ? `${item.by} wrote ${item.shown}` : item.message;
     const text = where ? `${where}: ${words}` : words;
     if (cell) line.append(button(text, () => controlOf(cell)?.focus()));
-    else line.append(Object.assign(document.createElement("span"), { textContent: text }));
+    else if (!item.bare) line.append(Object.assign(document.createElement("span"), { textContent: text }));
+    if (tone === "look" && !item.settled) line.append(Object.assign(button("looks right", () => this.actions.right(item.path)), { tabIndex: -1 }));
     if (tone === "clash") line.append(button("take it", () => this.actions.take(item)));
     if (item.rule === "additionalProperties") line.append(button("remove it", () => this.actions.remove(item.path)));
     if (item.rule === "evidence" || tone === "confirmed") line.append(this.confirmation(item, tone === "confirmed"));
@@ -100,7 +124,10 @@ export class Checks {
   }
 
   mark(marked) {
-    for (const node of this.form.root.querySelectorAll('[data-node="leaf"], [data-node="checks"]')) {
+    // Only what is marked or was: a long grid has thousands of cells.
+    const before = this.marked?.keys() ?? [];
+    this.marked = marked;
+    for (const node of new Set([...before, ...marked.keys()])) {
       const tone = marked.get(node);
       node.classList.toggle("has-problem", tone === "problem");
       node.classList.toggle("has-warning", tone === "warning" || tone === "clash");

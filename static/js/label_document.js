@@ -34,6 +34,11 @@ export class DocumentView {
     return this.units ? this.units[Math.min(point, this.units.length - 1)] : point;
   }
 
+  // The text between two places, counted in characters.
+  slice(start, end) {
+    return this.text.slice(this.toUnit(start), this.toUnit(end));
+  }
+
   toPoint(unit) {
     if (!this.units) return unit;
     let low = 0;

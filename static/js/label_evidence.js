@@ -3,20 +3,32 @@
 import { addLines } from "./label_grid.js";
 import { DocumentView } from "./label_document.js";
 import { controlOf, isLeaf } from "./label_form.js";
+import { PageView } from "./label_pages.js";
 
 const $ = (id) => document.getElementById(id);
 const UNTYPED = ["choice", "boolean"];
 
 export class Evidence {
   // `focused` is the path of the field that had the focus last: what a selection in the document fills.
-  constructor({ model, form, checks, status, left }) {
-    Object.assign(this, { model, form, checks, status });
-    this.text = new DocumentView($("document"), $("document-scroll"), {
-      selected: (words, start, end) => this.selected(words, start, end),
-      clicked: (path) => form.focus(path),
+  // `left` is called when a field was left, `entered` with the path of the one that has the focus now.
+  constructor({ model, form, checks, status, left, entered }) {
+    Object.assign(this, { model, form, checks, status, entered });
+    const selected = (words, start, end) => this.selected(words, start, end);
+    this.text = new DocumentView($("document"), $("document-scroll"), { selected, clicked: (path) => form.focus(path) });
+    this.pages = new PageView({
+      selected,
+      slice: (start, end) => this.text.slice(start, end),
+      numeric: () => this.node?.dataset.shape === "number",
+      say: (words) => status.say(words),
     });
     this.listen($("form"), left);
     this.close();
+  }
+
+  open(state) {
+    this.close();
+    this.text.open(state.text);
+    this.pages.open(state.pages);
   }
 
   close() {
@@ -35,6 +47,7 @@ export class Evidence {
       if (!isLeaf(node) || !event.target.matches("[data-control]")) return;
       this.focused = this.form.pathOf(node);
       this.block = null;
+      this.entered(this.focused);
       this.draw();
       this.reveal();
       this.line();
@@ -60,8 +73,9 @@ export class Evidence {
     for (const leaf of this.form.root.querySelectorAll('[data-node="leaf"]')) {
       const path = this.form.pathOf(leaf);
       const place = this.model.evidence[path];
-      const { colour, title } = leaf.dataset;
       const strong = path === this.focused;
+      if (!strong && place?.start === undefined) continue;
+      const { colour, title } = leaf.dataset;
       if (place?.start !== undefined) {
         const tone = strong ? "strong" : path === this.lit ? "lit" : "faint";
         marks.push({ start: place.start, end: place.end, path, colour, title, tone });
@@ -72,11 +86,14 @@ export class Evidence {
       }
     }
     this.text.mark(marks);
+    this.pages.mark(marks);
   }
 
   reveal() {
     const place = this.model.evidence[this.focused];
-    if (place?.start !== undefined) this.text.reveal(place.start);
+    if (place?.start === undefined) return;
+    this.text.reveal(place.start);
+    this.pages.reveal(place.start);
   }
 
   // The line below the form.

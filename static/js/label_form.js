@@ -1,39 +1,33 @@
 // The form between its HTML, drawn by the server from the schema, and the model.
 
-import { isRaw, join } from "./label_paths.js";
+import { Combobox } from "./label_combobox.js";
+import { editorButtons } from "./label_editor.js";
+import { fillVariants, holdForms, switchForm } from "./label_variants.js";
+import { isRaw, join, split } from "./label_paths.js";
+import { layLong } from "./label_sheet.js";
+import * as parts from "./label_nodes.js";
 
-const NODE = "[data-node]";
-let identifiers = 0;
+const { NODE, bodyOf, branchOf, childrenOf, columnOf, controlOf, isGroup, isLeaf, isRows, newItem, nodeOf, parentOf, positions, showRaw, stepsOf } = parts;
+export { controlOf, indexOf, isLeaf, itemOf, parentOf, rowsOf, stepsOf } from "./label_nodes.js";
 
-export const parentOf = (node) => node.parentElement?.closest(NODE) ?? null;
-export const itemOf = (node) => node.closest("[data-item]");
-export const rowsOf = (node) => node?.closest('[data-node="table"], [data-node="list"]') ?? null;
-export const isLeaf = (node) => ["leaf", "checks"].includes(node?.dataset.node);
-const bodyOf = (rows) => rows.querySelector("[data-body]");
-
-// Kept by fillRows, which runs after every change of rows: counting siblings for every path is slow in long grids.
-const positions = new WeakMap();
-export const indexOf = (item) => positions.get(item) ?? [...item.parentElement.children].indexOf(item);
-
-export function stepsOf(node) {
-  const parent = parentOf(node);
-  if (!parent) return [];
-  if (["table", "list"].includes(parent.dataset.node)) return [...stepsOf(parent), indexOf(itemOf(node))];
-  return [...stepsOf(parent), node.dataset.key];
-}
+const WORDS = { absent: "not filled", null: "not in the document", raw: "kept as JSON" };
 
 export class Form {
   constructor(root, model, changed) {
     this.root = root.querySelector(NODE);
     this.model = model;
     this.changed = changed;
-    identify(this.root);
+    this.paths = new WeakMap(); // where parts stand in the label, until rows or names change
+    parts.identify(this.root);
+    this.combobox = new Combobox(root, this);
     root.addEventListener("input", (event) => this.typed(event.target));
     root.addEventListener("change", (event) => {
       if (event.target.matches("[data-choice]")) this.typed(event.target);
+      if (event.target.matches("[data-switch]")) switchForm(this, event.target.closest(NODE), Number(event.target.value));
     });
     root.addEventListener("click", (event) => this.clicked(event.target));
     root.addEventListener("submit", (event) => event.preventDefault());
+    editorButtons(root, this);
   }
 
   // -- from the model to the page --
@@ -44,44 +38,81 @@ export class Form {
 
   fillNode(node, entry) {
     const kind = node.dataset.node;
-    node.dataset.state = entry === undefined ? "absent" : entry === null ? "null" : isRaw(entry) ? "raw" : "value";
-    if (kind === "group") {
+    node.dataset.state = entry === undefined || entry === "" ? "absent" : entry === null ? "null" : isRaw(entry) ? "raw" : "value";
+    if (kind === "variants") {
+      fillVariants(this, node, entry);
+    } else if (isGroup(node)) {
       const inside = node.dataset.state === "value" ? entry : {};
       for (const child of childrenOf(node)) this.fillNode(child, inside[child.dataset.key]);
-      showRaw(node, entry);
     } else if (isLeaf(node)) {
-      fillLeaf(node, entry);
+      return parts.fillLeaf(node, entry);
     } else {
       this.fillRows(node, Array.isArray(entry) ? entry : []);
-      showRaw(node, entry);
     }
+    this.markState(node);
+    return showRaw(node, entry);
+  }
+
+  // What the head of a group or a list says: how many rows, whether it is in the document.
+  markState(node) {
+    const { state } = node.dataset;
+    const rows = isRows(node) ? bodyOf(node).children.length : null;
+    const count = [...node.children].find((child) => child.matches(".sf-node-head"))?.querySelector("[data-count]");
+    const words = rows === 1 ? "1 row" : rows ? `${rows} rows` : "none in the document";
+    if (count) count.textContent = WORDS[state] ?? words;
+    const leftOut = state === "absent" && rows === null && "absentable" in node.dataset && !("nullable" in node.dataset);
+    const none = state === "null" || leftOut || (state === "value" && rows === 0);
+    nullButtonOf(node)?.setAttribute("aria-pressed", String(none));
   }
 
   fillRows(node, entries) {
     const body = bodyOf(node);
     while (body.children.length > entries.length) body.lastElementChild.remove();
-    while (body.children.length < entries.length) body.append(newItem(node));
-    entries.forEach((entry, index) => {
-      const item = body.children[index];
+    if (body.children.length < entries.length) {
+      const more = document.createDocumentFragment();
+      for (let left = entries.length - body.children.length; left > 0; left -= 1) more.append(newItem(node));
+      body.append(more);
+    }
+    this.number(node, 0);
+    if (node.dataset.node === "table") layLong(node, entries.length);
+    let item = body.firstElementChild;
+    for (const entry of entries) {
+      this.fillNode(nodeOf(item), entry);
+      item = item.nextElementSibling;
+    }
+  }
+
+  // Counts the rows from one on: what stands in which changed.
+  number(node, from) {
+    this.paths = new WeakMap();
+    let item = bodyOf(node).children[from];
+    for (let index = from; item; index += 1, item = item.nextElementSibling) {
+      if (positions.get(item) === index) continue;
       positions.set(item, index);
       item.querySelector("[data-number]").textContent = index + 1;
-      this.fillNode(item.matches(NODE) ? item : item.querySelector(NODE), entry);
-    });
-    const words = { absent: "not filled", null: "not in the document", raw: "kept as JSON" };
-    const count = entries.length === 1 ? "1 row" : entries.length ? `${entries.length} rows` : "none in the document";
-    node.querySelector("[data-count]").textContent = words[node.dataset.state] ?? count;
-    const none = node.dataset.state === "null" || (node.dataset.state === "value" && !entries.length);
-    node.querySelector("[data-null]")?.setAttribute("aria-pressed", String(none));
+    }
+  }
+
+  // After one row came or went: only that one is drawn, as filling a long grid takes time.
+  spliced(node, index, item) {
+    const body = bodyOf(node);
+    if (item) body.insertBefore(item, body.children[index] ?? null);
+    else body.children[index].remove();
+    this.number(node, index);
+    node.dataset.state = "value";
+    if (item) this.fillNode(nodeOf(item), this.model.get([...stepsOf(node), index]));
+    this.markState(node);
+    showRaw(node, []);
   }
 
   // -- from the page to the model --
 
   typed(control) {
     const leaf = control.closest(NODE);
-    if (!isLeaf(leaf)) return;
+    if (!isLeaf(leaf) || "combo" in control.dataset || !("control" in control.dataset)) return;
     leaf.dataset.touched = "";
     this.model.checkpoint(stepsOf(leaf).join("/"));
-    this.put(leaf, readLeaf(leaf));
+    this.put(leaf, parts.readLeaf(leaf));
   }
 
   // Puts an entry into a field: undefined empties it, null means "not in the document".
@@ -89,24 +120,32 @@ export class Form {
     const steps = stepsOf(node);
     const inRow = typeof steps.at(-1) === "number";
     this.model.set(steps, entry === undefined && inRow ? "" : entry);
+    if (node.dataset.key === "key") this.paths = new WeakMap();
     if (entry === undefined) this.prune(parentOf(node));
+    else this.hold(parentOf(node));
     this.fillNode(node, this.model.get(steps));
     for (let above = parentOf(node); above; above = parentOf(above)) {
       const inside = this.model.get(stepsOf(above));
       above.dataset.state = inside === undefined ? "absent" : "value";
+      if (!isLeaf(above) && !isRows(above)) this.markState(above);
       showRaw(above, inside);
     }
     this.changed();
   }
 
+  // What comes with a value: the form it is in, and the constants of the groups around it.
+  hold(group) {
+    holdForms(this, group);
+  }
+
   // An optional group whose last field was emptied is itself not there.
   prune(group) {
     const parent = group ? parentOf(group) : null;
-    if (parent?.dataset.node !== "group" || "required" in group.dataset) return;
+    if (!parent || !isGroup(parent) || !isGroup(group) || "required" in group.dataset) return;
     const steps = stepsOf(group);
     const entry = this.model.get(steps);
-    if (!entry || Object.keys(entry).length) return;
-    this.model.set(steps, undefined);
+    if (!entry || Object.values(entry).some((inner) => inner !== "")) return;
+    this.model.set(steps, typeof steps.at(-1) === "number" ? "" : undefined);
     this.prune(parent);
   }
 
@@ -115,20 +154,20 @@ export class Form {
     if (!node) return;
     if (target.closest("[data-null]")) this.toggleNull(node);
     else if (target.closest("[data-add-row]")) this.addRow(node);
-    else if (target.closest("[data-duplicate-row]")) this.duplicateRow(itemOf(target));
-    else if (target.closest("[data-delete-row]")) this.deleteRow(itemOf(target));
+    else if (target.closest("[data-duplicate-row]")) this.duplicateRow(parts.itemOf(target));
+    else if (target.closest("[data-delete-row]")) this.deleteRow(parts.itemOf(target));
     else if (target.closest("[data-start-over]")) {
       this.model.checkpoint();
-      this.put(node, node.dataset.node === "group" ? {} : []);
+      this.put(node, isRows(node) || node.dataset.node === "tuple" ? [] : node.dataset.node === "variants" ? { $form: 0 } : {});
     }
   }
 
-  // "Not in the document": null where the schema allows it, else left out; an array is empty.
+  // "Not in the document": null where the schema allows it, else left out; an array or a map is empty.
   toggleNull(node) {
     if (!("absentable" in node.dataset)) return false;
     this.model.checkpoint();
     node.dataset.touched = "";
-    const array = !isLeaf(node) || node.dataset.node === "checks";
+    const array = isRows(node) || node.dataset.node === "checks";
     const nothing = "nullable" in node.dataset ? null : array ? [] : undefined;
     const now = this.model.get(stepsOf(node));
     const already = array && Array.isArray(nothing) ? Array.isArray(now) && !now.length : now === nothing;
@@ -144,33 +183,35 @@ export class Form {
   addRow(rows, entry = undefined, at = undefined) {
     const body = bodyOf(rows);
     const index = at ?? body.children.length;
-    const blank = rows.dataset.node === "table" || newItem(rows).querySelector(NODE)?.dataset.node === "group" ? {} : "";
+    const item = newItem(rows);
+    const grouped = isGroup(nodeOf(item)) || rows.dataset.node === "map";
     this.model.checkpoint();
-    this.model.insertRow(stepsOf(rows), index, entry ?? blank);
-    this.fillNode(rows, this.model.get(stepsOf(rows)));
+    this.model.insertRow(stepsOf(rows), index, entry ?? (grouped ? {} : ""));
+    this.hold(parentOf(rows));
+    this.spliced(rows, index, item);
     controlOf(body.children[index])?.focus();
     this.changed();
   }
 
   duplicateRow(item) {
-    const rows = rowsOf(item.parentElement);
-    const index = indexOf(item);
+    const rows = parts.rowsOf(item.parentElement);
+    const index = parts.indexOf(item);
     const entry = structuredClone(this.model.get([...stepsOf(rows), index]));
     const column = columnOf(document.activeElement);
     this.addRow(rows, entry, index + 1);
-    focusColumn(bodyOf(rows).children[index + 1], column);
+    parts.focusColumn(bodyOf(rows).children[index + 1], column);
   }
 
   deleteRow(item) {
-    const rows = rowsOf(item.parentElement);
-    const index = indexOf(item);
+    const rows = parts.rowsOf(item.parentElement);
+    const index = parts.indexOf(item);
     const column = columnOf(document.activeElement);
     this.model.checkpoint();
     this.model.removeRow(stepsOf(rows), index);
-    this.fillNode(rows, this.model.get(stepsOf(rows)));
+    this.spliced(rows, index, null);
     const body = bodyOf(rows);
     const neighbour = body.children[Math.min(index, body.children.length - 1)];
-    if (neighbour) focusColumn(neighbour, column);
+    if (neighbour) parts.focusColumn(neighbour, column);
     else rows.querySelector("[data-add-row]")?.focus();
     this.changed();
   }
@@ -179,27 +220,82 @@ export class Form {
 
   // The node of a path, or the nearest one above it; `exact` says which.
   find(path) {
-    let found = this.root;
-    for (let node = this.root; node; ) {
-      found = node;
-      const here = this.pathOf(node);
-      if (here === path) return { node, exact: true };
-      node = this.below(node).find((child) => {
-        const inner = this.pathOf(child);
-        return path === inner || path.startsWith(`${inner}.`) || path.startsWith(`${inner}[`);
-      });
+    for (let node = this.root, here = ""; ; ) {
+      if (here === path && (isLeaf(node) || node.dataset.node !== "variants")) return { node, exact: true };
+      const next = this.step(node, here, path);
+      if (!next) return { node, exact: here === path };
+      [node, here] = next;
     }
-    return { node: found, exact: false };
   }
 
-  below(node) {
-    if (node.dataset.node === "group") return childrenOf(node);
-    if (isLeaf(node)) return [];
-    return [...bodyOf(node).children].map((item) => (item.matches(NODE) ? item : item.querySelector(NODE)));
+  // The part below a node that a path leads into, with its own path.
+  step(node, here, path) {
+    const leads = (inner) => path === inner || path.startsWith(`${inner}.`) || path.startsWith(`${inner}[`);
+    const { node: kind } = node.dataset;
+    if (isLeaf(node)) return null;
+    if (kind === "variants") {
+      const [form] = branchOf(node)?.children ?? [];
+      return form ? [form, here] : null;
+    }
+    if (isRows(node) && kind !== "map") {
+      const index = /^\[(\d+)\]/u.exec(path.slice(here.length))?.[1];
+      const item = path.startsWith(here) && index !== undefined ? bodyOf(node).children[index] : null;
+      return item ? [nodeOf(item), join(here, Number(index))] : null;
+    }
+    const below = kind === "map" ? this.pairs(node).flatMap(([key, value]) => [key, value]) : childrenOf(node);
+    for (const child of below) {
+      const inner = this.pathOf(child);
+      if (inner !== here && leads(inner)) return [child, inner];
+    }
+    const more = below.find((child) => child.dataset.key === "$more");
+    return more && this.step(more, here, path);
   }
 
+  // The name and the value of each row of a map.
+  pairs(map) {
+    return [...bodyOf(map).children].map((row) => childrenOf(row));
+  }
+
+  // Where a part's value stands in the label. The name in a row of a map has a path of its own: "tags[0]".
   pathOf(node) {
-    return stepsOf(node).reduce(join, "");
+    let path = this.paths.get(node);
+    if (path === undefined) this.paths.set(node, (path = this.placeOf(node)));
+    return path;
+  }
+
+  placeOf(node) {
+    const parent = parentOf(node);
+    if (!parent) return "";
+    const { key } = node.dataset;
+    if (key === "$value" || key === "$more") return this.pathOf(parent);
+    const above = parent && parentOf(parent);
+    if (above?.dataset.node === "map") {
+      const row = parts.indexOf(parent);
+      const name = this.model.get([...stepsOf(above), row, "key"]) ?? "";
+      return key === "key" ? join(this.pathOf(above), row) : join(this.pathOf(above), nameOf(above, name));
+    }
+    if (isRows(parent)) return join(this.pathOf(parent), parts.indexOf(parts.itemOf(node)));
+    return join(this.pathOf(parent), parent.dataset.node === "tuple" ? Number(key) : key);
+  }
+
+  // Puts an entry where a path leads, also into a row of a map that is not there yet.
+  putAt(path, entry) {
+    const { node, exact } = this.find(path);
+    if (exact) return this.put(node, entry);
+    const map = node.dataset.node === "map" ? node : childrenOf(node).find((child) => child.dataset.key === "$more");
+    const [name, ...further] = split(path.slice(this.pathOf(node).length));
+    if (!map || entry === undefined || typeof name !== "string" || further.length) return undefined;
+    return this.addRow(map, { key: namesAreChoices(map) ? JSON.stringify(name) : name, value: entry });
+  }
+
+  // Takes away a name that the schema does not know, which no part stands for.
+  removeAt(path) {
+    const { node } = this.find(path);
+    const steps = stepsOf(node);
+    for (const name of Object.keys(this.model.get(steps) ?? {})) {
+      if (join(this.pathOf(node), name) === path) this.model.set([...steps, name], undefined);
+    }
+    this.changed();
   }
 
   titleOf(path) {
@@ -216,118 +312,18 @@ export class Form {
 
   focusFirstEmpty() {
     const leaves = [...this.root.querySelectorAll('[data-node="leaf"], [data-node="checks"]')];
-    const empty = (leaf) => leaf.dataset.state === "absent" && "required" in leaf.dataset;
-    controlOf(leaves.find(empty) ?? leaves[0])?.focus();
+    const empty = (leaf) => leaf.dataset.state === "absent" && "required" in leaf.dataset && !("fixed" in leaf.dataset);
+    (controlOf(leaves.find(empty) ?? leaves[0]) ?? controlOf(this.root))?.focus();
   }
 }
 
-// -- one control ------------------------------------------------------------------------------------------------------
-
-export function controlOf(node) {
-  const controls = [...(node?.querySelectorAll("[data-control]") ?? [])];
-  return controls.find((control) => control.checked) ?? controls[0] ?? null;
+function nullButtonOf(node) {
+  return [...node.children].find((child) => child.matches(".sf-node-head"))?.querySelector("[data-null]") ?? null;
 }
 
-function controlsOf(leaf) {
-  return [...leaf.querySelectorAll("[data-control]")];
-}
+const namesAreChoices = (map) => newItem(map).querySelector('[data-key="key"]').dataset.shape === "choice";
 
-function fillLeaf(leaf, entry) {
-  const state = leaf.dataset.state;
-  const raw = state === "raw" ? entry.$json : null;
-  // Where null is not allowed, an optional field that is empty is what "not in the document" means.
-  const words = "evidence" in leaf.dataset ? "not in the document" : "none";
-  const out = state === "null" || (state === "absent" && "absentable" in leaf.dataset && !("nullable" in leaf.dataset));
-  for (const control of controlsOf(leaf)) {
-    if (control.type === "radio") {
-      control.checked = state === "value" && control.value === String(entry);
-    } else if (control.type === "checkbox") {
-      control.checked = Array.isArray(entry) && entry.includes(control.value);
-    } else if (control.tagName === "SELECT") {
-      control.options[0].textContent = out ? words : raw ?? "";
-      control.value = state === "value" ? String(entry) : "";
-    } else {
-      const text = raw ?? (state === "value" ? String(entry) : "");
-      if (control.value !== text) control.value = text;
-      control.placeholder = !out ? "" : leaf.matches("td") ? "–" : words;
-      grow(control);
-    }
-  }
-  leaf.querySelector("[data-null]")?.setAttribute("aria-pressed", String(out));
-}
-
-function readLeaf(leaf) {
-  const controls = controlsOf(leaf);
-  const shape = leaf.dataset.shape;
-  if (shape === "checks") return controls.filter((control) => control.checked).map((control) => control.value);
-  const [first] = controls;
-  const value = first.type === "radio" ? controls.find((control) => control.checked)?.value : first.value;
-  if (value === undefined || value === "") return undefined;
-  if (shape === "boolean") return value === "true";
-  return shape === "json" ? { $json: value } : value;
-}
-
-// Browsers without field-sizing need help to grow a text area with its text.
-const grows = CSS.supports("field-sizing", "content");
-function grow(control) {
-  if (grows || control.tagName !== "TEXTAREA") return;
-  control.style.height = "auto";
-  control.style.height = `${control.scrollHeight + 2}px`;
-}
-
-// -- rows ---------------------------------------------------------------------------------------------------------------
-
-const columnOf = (element) => element?.closest?.("td")?.cellIndex ?? null;
-
-function focusColumn(item, column) {
-  const cell = column !== null ? item?.children[column] : null;
-  (controlOf(cell) ?? controlOf(item))?.focus();
-}
-
-function newItem(rows) {
-  const template = [...rows.children].find((child) => child.matches("template[data-blank]"));
-  const item = template.content.firstElementChild.cloneNode(true);
-  identify(item);
-  return item;
-}
-
-function childrenOf(group) {
-  return [...group.querySelectorAll(NODE)].filter((node) => parentOf(node) === group);
-}
-
-// What a group or an array cannot show is kept, shown as JSON, and can be replaced.
-function showRaw(node, entry) {
-  const there = [...node.children].find((child) => child.matches(".sf-raw-note"));
-  if (!isRaw(entry)) return there?.remove();
-  const note = there ?? document.createElement("div");
-  note.className = "sf-raw-note";
-  note.replaceChildren(Object.assign(document.createElement("code"), { textContent: entry.$json }));
-  note.append(Object.assign(document.createElement("button"), { type: "button", className: "sf-row-button", textContent: "start over" }));
-  note.lastElementChild.dataset.startOver = "";
-  if (!there) node.append(note);
-  return undefined;
-}
-
-// Ids that labels and messages point to; rows are copies, so ids are given here and not by the server.
-function identify(root) {
-  for (const leaf of [root, ...root.querySelectorAll(NODE)].filter((node) => isLeaf(node))) {
-    identifiers += 1;
-    const id = `field-${identifiers}`;
-    const controls = controlsOf(leaf);
-    const [group] = leaf.getElementsByClassName("sf-choices");
-    const label = leaf.querySelector(".sf-field-label");
-    if (label) label.id = `${id}-label`;
-    const messages = leaf.querySelector("[data-messages]");
-    if (messages) messages.id = `${id}-messages`;
-    if (group) {
-      group.removeAttribute("id");
-      if (label) group.setAttribute("aria-labelledby", label.id);
-      label?.removeAttribute("for");
-      for (const control of controls) control.name = id;
-    } else if (controls.length) {
-      controls[0].id = id;
-      label?.setAttribute("for", id);
-    }
-    if (!label && !leaf.matches("td")) for (const control of controls) control.setAttribute("aria-label", leaf.closest(".sf-rows")?.dataset.title ?? "value");
-  }
+// A name as it stands in the label: where names are choices, the entry is the JSON text of one.
+function nameOf(map, entry) {
+  return entry && namesAreChoices(map) ? JSON.parse(entry) : entry.trim();
 }

@@ -1,25 +1,70 @@
-// Spreadsheet keys in a grid: arrows, Enter, pasting a block of cells.
+// Spreadsheet keys in a grid: arrows, Enter, blocks of cells pasted and copied.
 
-import { controlOf, indexOf, rowsOf, stepsOf } from "./label_form.js";
+import { choicesOf, controlOf, indexOf, rowsOf, stepsOf } from "./label_nodes.js";
 import { chord } from "./label_keys.js";
+import { cellsOf, readBlock, writeBlock } from "./label_sheet.js";
 
 export function gridKeys(root, form) {
+  const picked = new Picked(root);
   root.addEventListener("keydown", (event) => {
     const cell = event.target.closest?.("td[data-node]");
     if (!cell) return;
+    if (picked.key(event, cell)) return event.preventDefault();
     const target = move(event, cell, form);
-    if (target === undefined) return;
+    if (target === undefined) return undefined;
     event.preventDefault();
     target?.focus();
-    target?.select?.();
+    return target?.select?.();
   });
   root.addEventListener("paste", (event) => {
     const cell = event.target.closest?.("td[data-node]");
-    const text = event.clipboardData?.getData("text/plain") ?? "";
-    if (!cell || !/[\t\n]/u.test(text.trimEnd())) return;
+    const lines = cell && readBlock(event.clipboardData?.getData("text/plain") ?? "");
+    if (!lines) return;
     event.preventDefault();
-    pasteBlock(cell, text.trimEnd().split(/\r?\n/u).map((line) => line.split("\t")), form);
+    pasteBlock(cell, lines, form);
   });
+  root.addEventListener("copy", (event) => {
+    if (!picked.rows.length) return;
+    event.preventDefault();
+    event.clipboardData.setData("text/plain", writeBlock(picked.rows.map((row) => cellsOf(row).map(textOf))));
+  });
+}
+
+// Whole rows picked with Shift and the arrows, to be copied.
+class Picked {
+  constructor(root) {
+    this.rows = [];
+    this.from = null;
+    root.addEventListener("pointerdown", () => this.drop());
+    root.addEventListener("focusout", (event) => root.contains(event.relatedTarget) || this.drop());
+  }
+
+  key(event, cell) {
+    const by = { "Shift+ArrowUp": -1, "Shift+ArrowDown": 1 }[chord(event)];
+    if (by === undefined) {
+      if (!["Shift", "Control", "Meta", "Alt"].includes(event.key) && !event.ctrlKey && !event.metaKey) this.drop();
+      return false;
+    }
+    const row = cell.parentElement;
+    this.from ??= row;
+    const next = (by < 0 ? row.previousElementSibling : row.nextElementSibling) ?? row;
+    const [first, last] = [indexOf(this.from), indexOf(next)].sort((a, b) => a - b);
+    this.mark([...row.parentElement.children].slice(first, last + 1));
+    const control = controlOf(next.children[cell.cellIndex]);
+    control?.focus();
+    return true;
+  }
+
+  drop() {
+    this.mark([]);
+    this.from = null;
+  }
+
+  mark(rows) {
+    for (const row of this.rows) row.classList.remove("sf-picked");
+    for (const row of rows) row.classList.add("sf-picked");
+    this.rows = rows;
+  }
 }
 
 // The control to go to, null to stay, undefined to leave the key to the browser.
@@ -88,22 +133,45 @@ function rowOf(cells, columns) {
   return entry;
 }
 
+// A block goes to the cell that has the focus and to those right of it and below; rows that lack are added.
 function pasteBlock(cell, lines, form) {
   const rows = rowsOf(cell);
   const [firstRow, firstColumn] = [indexOf(cell.parentElement), cell.cellIndex];
   const { model } = form;
   model.checkpoint();
   const steps = stepsOf(rows);
-  const heads = [...cell.parentElement.querySelectorAll("td[data-node]")];
+  const heads = new Map(cellsOf(cell.parentElement).map((head) => [head.cellIndex, head]));
   lines.forEach((texts, down) => {
     const index = firstRow + down;
     if (!Array.isArray(model.get(steps)) || model.get(steps).length <= index) model.insertRow(steps, index, {});
     texts.forEach((text, right) => {
-      const column = heads.find((head) => head.cellIndex === firstColumn + right);
-      if (!column || ["choice", "boolean"].includes(column.dataset.shape)) return;
-      model.set([...steps, index, column.dataset.key], text.trim() || undefined);
+      const column = heads.get(firstColumn + right);
+      if (column) model.set([...steps, index, column.dataset.key], entryOf(column, text.trim()));
     });
   });
   form.fillNode(rows, model.get(steps));
   form.changed();
+}
+
+const YES = ["yes", "true", "1", "x", "y"];
+const NO = ["no", "false", "0", "n"];
+
+// What a pasted text is in a column; a text that is none of its choices stays, and the check says so.
+function entryOf(column, text) {
+  const { shape } = column.dataset;
+  const plain = text.toLowerCase();
+  if (!text) return undefined;
+  if (shape === "boolean") return YES.includes(plain) ? true : NO.includes(plain) ? false : text;
+  if (shape !== "choice") return text;
+  return optionsOf(column).find(([code, label]) => code === text || label.toLowerCase() === plain)?.[0] ?? text;
+}
+
+function optionsOf(cell) {
+  const control = controlOf(cell);
+  return control.tagName === "SELECT" ? [...control.options].slice(1).map((option) => [option.value, option.text]) : choicesOf(cell);
+}
+
+function textOf(cell) {
+  const control = controlOf(cell);
+  return control.tagName === "SELECT" ? (control.value && control.selectedOptions[0]?.text) || "" : control.value;
 }

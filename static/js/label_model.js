@@ -5,6 +5,9 @@ import { getIn, pathOf, setIn, shiftRows } from "./label_paths.js";
 const BURST = 1200; // changes of one field within this many ms are undone together
 const MOST_STEPS = 300;
 
+// Where the rows stand in the label: the form that a value is in is no part of the way.
+const placeOf = (steps) => pathOf(steps.filter((step) => step !== "$value"));
+
 export class Model {
   open(entry, evidence) {
     this.entry = entry;
@@ -37,14 +40,14 @@ export class Model {
     const rows = Array.isArray(this.get(steps)) ? [...this.get(steps)] : [];
     rows.splice(index, 0, entry);
     this.set(steps, rows);
-    this.evidence = shiftRows(this.evidence, pathOf(steps), index, 1);
+    this.evidence = shiftRows(this.evidence, placeOf(steps), index, 1);
   }
 
   removeRow(steps, index) {
     const rows = [...this.get(steps)];
     rows.splice(index, 1);
     this.set(steps, rows);
-    this.evidence = shiftRows(this.evidence, pathOf(steps), index, -1);
+    this.evidence = shiftRows(this.evidence, placeOf(steps), index, -1);
   }
 
   snapshot() {

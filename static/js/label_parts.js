@@ -4,7 +4,7 @@ import { post } from "./label_sync.js";
 
 const $ = (id) => document.getElementById(id);
 
-for (const dialog of document.querySelectorAll(".small-dialog")) {
+for (const dialog of document.querySelectorAll(".small-dialog, .drawer")) {
   dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close();

@@ -44,6 +44,8 @@ export function setIn(entry, steps, value) {
   if (!steps.length) return value;
   const [step, ...rest] = steps;
   const here = isContainer(entry, step) ? entry : typeof step === "number" ? [] : {};
+  // A place before it that nobody filled is empty, not null.
+  while (typeof step === "number" && here.length < step) here.push("");
   const inner = setIn(Object.hasOwn(here, step) ? here[step] : undefined, rest, value);
   if (inner === undefined && typeof step === "string") delete here[step];
   else Object.defineProperty(here, step, { value: inner, writable: true, enumerable: true, configurable: true });

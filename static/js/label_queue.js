@@ -7,20 +7,19 @@ const FRESH = 7 * 60_000; // ms for which a document fetched ahead is still held
 const PREFETCH_AFTER = 600; // ms
 
 export class Queue {
-  constructor(page, sync) {
+  constructor(page, clock) {
     this.page = page;
-    this.sync = sync;
+    this.clock = clock;
     this.ahead = null;
     this.returning = false;
-    this.seconds = 0;
     this.timer = document.getElementById("timer");
-    this.active = Date.now();
-    for (const name of ["keydown", "pointerdown", "pointermove", "wheel"]) {
-      document.addEventListener(name, () => (this.active = Date.now()), { passive: true });
-    }
-    setInterval(() => this.tick(), 1000);
+    setInterval(() => this.drawTimer(), 1000);
     setInterval(() => document.visibilityState === "visible" && this.here(), HERE_EVERY);
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.here());
+    // The one fetched ahead is free for others when the tab goes away.
+    window.addEventListener("pagehide", () => {
+      if (this.held) fetch(this.held, { method: "POST", headers: headers(), keepalive: true }).catch(() => {});
+    });
   }
 
   opened(state) {
@@ -32,10 +31,12 @@ export class Queue {
     }
     this.returning = false;
     this.current = state;
-    this.seconds = 0;
     this.drawTimer();
+    // Until the server has told, the strip says where the person was before.
+    document.getElementById("strip").toggleAttribute("data-stale", true);
     this.here();
     this.ahead = null;
+    this.held = null;
     setTimeout(() => this.current === state && this.prefetch(), PREFETCH_AFTER);
   }
 
@@ -53,8 +54,15 @@ export class Queue {
 
   prefetch() {
     this.ahead ??= { at: Date.now(), from: this.current, answer: post(this.page.dataset.nextUrl, { after: this.current.id }) };
-    this.ahead.answer.catch(() => (this.ahead = null));
+    this.ahead.answer.then((state) => this.warm(state)).catch(() => (this.ahead = null));
     return this.ahead.answer;
+  }
+
+  // The first page's image is there when the document is opened.
+  warm(state) {
+    if (this.current.id !== state.id) this.held = state.urls?.release ?? null;
+    const url = state.pages?.[0]?.url;
+    if (url) new Image().src = url;
   }
 
   // The next document's state, or null where the page that says "nothing is left" is opened.
@@ -92,20 +100,16 @@ export class Queue {
       // HTML of our own server: a fragment of this page.
       if (response.ok && !response.redirected && current === this.current) {
         document.getElementById("strip").innerHTML = await response.text();
+        document.getElementById("strip").toggleAttribute("data-stale", false);
       }
     } catch {
       // The saved state says when the server cannot be reached.
     }
   }
 
-  tick() {
-    if (document.visibilityState !== "visible" || Date.now() - this.active > 60_000) return;
-    this.seconds += 1;
-    this.sync.seconds += 1;
-    this.drawTimer();
-  }
-
   drawTimer() {
-    this.timer.textContent = `${Math.floor(this.seconds / 60)}:${String(this.seconds % 60).padStart(2, "0")}`;
+    const { seconds } = this.clock;
+    const words = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+    if (this.timer.textContent !== words) this.timer.textContent = words;
   }
 }

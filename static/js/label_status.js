@@ -1,23 +1,27 @@
 // What the screen says: saved or not, how many problems, the field that has the focus, notices.
 
+import { keyCap } from "./label_keys.js";
+
 const $ = (id) => document.getElementById(id);
 const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
 
 export class Status {
-  constructor({ sync, checks, raw }) {
-    this.sync = sync;
-    this.checks = checks;
-    this.raw = raw;
+  constructor({ sync, checks, keys }) {
+    Object.assign(this, { sync, checks, keys });
     $("notice-close").addEventListener("click", () => ($("notice").hidden = true));
     setInterval(() => this.drawSaved(), 1000);
   }
 
-  open(state) {
+  // `goOn` opens the next document.
+  open(state, goOn) {
     this.state = state;
     $("notice").hidden = true;
     this.syntax("");
+    this.rejection(state.rejection);
     if (state.held_by) {
-      this.notice(`${state.held_by} has this document open. What you both change is merged field by field.`, "warning");
+      this.notice(`${state.held_by} has this document open. What you both change is merged field by field.`, "warning", [["Open another", goOn]]);
+    } else if (state.own_only && !state.submitted) {
+      this.notice("Several people label this document, each without seeing the others.");
     } else if (["submitted", "approved"].includes(state.state) && !state.submitted) {
       this.notice("This document is submitted; what stands here was changed since, and counts once it is submitted again.");
     } else if (state.author && !state.submitted) {
@@ -29,6 +33,16 @@ export class Status {
       this.notice(`This document was skipped: ${state.skip_reason}`, "warning");
     }
     this.draw();
+  }
+
+  rejection(found) {
+    $("rejection").hidden = !found;
+    if (!found) return;
+    $("rejection-who").textContent = `${found.by} sent this back.`;
+    $("rejection-when").dateTime = found.at;
+    $("rejection-when").title = new Date(found.at).toLocaleString();
+    $("rejection-when").textContent = since(new Date(found.at));
+    $("rejection-reason").textContent = found.reason;
   }
 
   draw() {
@@ -88,8 +102,14 @@ export class Status {
     setTimeout(() => ($("announcer").textContent = words), 30);
   }
 
-  notice(words, tone = "info") {
+  // `actions` is [[words, what a press does], ...].
+  notice(words, tone = "info", actions = []) {
     $("notice-text").textContent = words;
+    $("notice-actions").replaceChildren(...actions.map(([text, does]) => {
+      const button = Object.assign(document.createElement("button"), { type: "button", className: "btn btn-quiet", textContent: text });
+      button.addEventListener("click", does);
+      return button;
+    }));
     $("notice").dataset.tone = tone;
     $("notice").hidden = false;
   }
@@ -102,25 +122,6 @@ export class Status {
       parts.push(`You and ${answer.merged_with} both changed ${names(answer.clashes.map((clash) => clash.path))}: yours stays, theirs stands beside it.`);
     }
     this.notice(parts.join(" "), "warning");
-  }
-
-  // Stands until each is saved or discarded.
-  leftovers(entries) {
-    $("leftovers")?.remove();
-    if (!entries.length) return;
-    const box = Object.assign(document.createElement("div"), { id: "leftovers", className: "alert alert-warning" });
-    box.setAttribute("role", "status");
-    box.append("Not saved yet, and kept in this browser only. Open a document to save it:");
-    for (const { name, url, discard } of entries) {
-      const link = Object.assign(document.createElement("a"), { href: url, textContent: name });
-      const button = Object.assign(document.createElement("button"), { type: "button", className: "btn btn-quiet", textContent: "Discard" });
-      button.setAttribute("aria-label", `Discard what was not saved in ${name}`);
-      button.addEventListener("click", discard);
-      const line = document.createElement("div");
-      line.append(link, " ", button);
-      box.append(line);
-    }
-    $("messages").append(box);
   }
 
   syntax(message) {
@@ -139,7 +140,7 @@ export class Status {
 
   block(count) {
     $("focus-words").replaceChildren(Object.assign(document.createElement("strong"), { textContent: plural(count, "line", "lines") }), " selected");
-    $("focus-facts").replaceChildren(key("Alt R", "make rows of them"));
+    $("focus-facts").replaceChildren(this.key("row_add", "make rows of them"));
   }
 
   // The line below the form: what the field with the focus is for, how it was understood, where it stands.
@@ -153,15 +154,17 @@ export class Status {
     if (!facts) return;
     if (facts.shown !== undefined) side.append(Object.assign(document.createElement("b"), { textContent: `= ${facts.shown}` }));
     side.append(facts.place);
-    if (facts.spans?.length > 1) side.append(key("Alt E", "next place"));
-    if ("absentable" in node.dataset) side.append(key("Alt 0", "not in document"));
+    if (facts.spans?.length > 1) side.append(this.key("evidence", "next place"));
+    if ("absentable" in node.dataset) side.append(this.key("absent", "not in document"));
+    if ("look" in node.dataset) side.append(this.key("right", "looks right"));
   }
-}
 
-function key(keys, words) {
-  const element = document.createElement("span");
-  element.append(Object.assign(document.createElement("kbd"), { textContent: keys }), ` ${words}`);
-  return element;
+  // What a key does, as the person has it.
+  key(name, words) {
+    const element = document.createElement("span");
+    element.append(keyCap(this.keys.words(name)), ` ${words}`);
+    return element;
+  }
 }
 
 function since(moment) {
@@ -170,4 +173,23 @@ function since(moment) {
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
   if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
   return `${Math.floor(seconds / 86400)} d ago`;
+}
+
+// What is not saved yet; it stands until each is saved or discarded.
+export function leftoverList(entries) {
+  $("leftovers")?.remove();
+  if (!entries.length) return;
+  const box = Object.assign(document.createElement("div"), { id: "leftovers", className: "alert alert-warning" });
+  box.setAttribute("role", "status");
+  box.append("Not saved yet, and kept in this browser only. Open a document to save it:");
+  for (const { name, url, discard } of entries) {
+    const link = Object.assign(document.createElement("a"), { href: url, textContent: name });
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "btn btn-quiet", textContent: "Discard" });
+    button.setAttribute("aria-label", `Discard what was not saved in ${name}`);
+    button.addEventListener("click", discard);
+    const line = document.createElement("div");
+    line.append(link, " ", button);
+    box.append(line);
+  }
+  $("messages").append(box);
 }

@@ -3,13 +3,14 @@
 // What is not yet saved lies in localStorage too, with the version it was made from. After a failure it is sent again,
 // after a crash it is found when the document is opened; the server merges it with whatever was saved meanwhile.
 
-const PAUSE = 400; // ms without a change before a draft is sent
+const PAUSE = 300; // ms without a change before a draft is sent
 const LONGEST = 900; // ms after the first change at the latest
 const RETRIES = [1500, 3000, 6000, 12000, 30000];
 
 export class Sync {
-  constructor({ user, collect, answered, stateChanged }) {
+  constructor({ user, clock, collect, answered, stateChanged }) {
     this.user = user;
+    this.clock = clock;
     this.collect = collect;
     this.answered = answered;
     this.stateChanged = stateChanged;
@@ -28,7 +29,6 @@ export class Sync {
     this.edits = 0;
     this.acknowledged = 0;
     this.failures = 0;
-    this.seconds = 0;
     this.stuck = "";
     this.savedAt = state.saved_at ? new Date(state.saved_at) : null;
     this.stateChanged();
@@ -100,10 +100,11 @@ export class Sync {
     const body = this.body(submit);
     this.keep(body);
     this.stateChanged();
+    const text = JSON.stringify(body);
     let response;
     let answer;
     try {
-      response = await fetch(document.urls.save, { method: "POST", headers: headers(), body: JSON.stringify(body) });
+      response = await fetch(document.urls.save, { method: "POST", headers: headers(), body: text });
       if (response.redirected || response.status >= 500 || [403, 429].includes(response.status)) throw new Refusal(response);
       answer = await response.json();
     } catch (error) {
@@ -117,7 +118,7 @@ export class Sync {
       return { status: response.status, answer };
     }
     this.failures = 0;
-    this.seconds = Math.max(0, this.seconds - body.seconds);
+    this.clock.reported(body);
     this.savedAt = new Date();
     const fresh = sent === this.edits;
     // Merged while the person typed on: the next save starts from the old version again, and is merged as a whole.
@@ -127,7 +128,7 @@ export class Sync {
     }
     if (fresh) this.forget();
     else this.schedule(PAUSE);
-    this.answered({ status: response.status, answer, fresh });
+    this.answered({ status: response.status, answer, fresh, sent: fresh ? null : JSON.parse(text).entry });
     return { status: response.status, answer };
   }
 
@@ -136,9 +137,19 @@ export class Sync {
       ...this.collect(),
       base_version: this.version,
       schema: this.document.schema,
-      seconds: Math.min(600, Math.round(this.seconds)),
+      prediction: this.document.prediction?.id ?? null,
+      ...this.clock.report(),
       submit,
     };
+  }
+
+  // What was saved by another way than a save of the form, such as going back to an old version.
+  accept(answer) {
+    clearTimeout(this.timer);
+    this.version = answer.version;
+    this.acknowledged = this.edits;
+    this.savedAt = new Date();
+    this.stateChanged();
   }
 
   failed(error) {

@@ -29,6 +29,25 @@ document.addEventListener("click", (event) => {
   if (copy) navigator.clipboard?.writeText(copy.dataset.copy);
 });
 
+// Bootstrap's scripts are for menus and the like: they come when somebody first goes to one, not with every page.
+let bootstrap = null;
+const loadBootstrap = () => {
+  bootstrap ??= new Promise((loaded, failed) => {
+    const script = Object.assign(document.createElement("script"), { src: document.body.dataset.bootstrap, onload: loaded, onerror: failed });
+    document.head.append(script);
+  });
+  bootstrap.then(() => (bootstrap.isThere = true)).catch(() => (bootstrap = null));
+  return bootstrap;
+};
+const fromBootstrap = (event) => event.target.closest?.("[data-bs-toggle], [data-bs-dismiss]");
+for (const name of ["pointerover", "focusin"]) document.addEventListener(name, (event) => fromBootstrap(event) && loadBootstrap().catch(() => {}));
+document.addEventListener("click", (event) => {
+  const button = fromBootstrap(event);
+  if (!button || bootstrap?.isThere) return;
+  event.preventDefault();
+  loadBootstrap().then(() => button.click()).catch(() => announce("The server cannot be reached. Try again in a moment."));
+});
+
 let goUntil = 0;
 document.addEventListener("keydown", (event) => {
   if (typing(event.target) || event.ctrlKey || event.altKey || event.metaKey) return;

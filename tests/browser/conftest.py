@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -27,8 +27,9 @@ from playwright.sync_api import (
 )
 from pytest_django.live_server_helper import LiveServer
 
-from labeling.models import Document
-from tests.labeling.label_desk import Desk, make_desk
+if TYPE_CHECKING:  # models can be imported only once Django is set up, which comes after this file
+    from labeling.models import Document
+    from tests.labeling.label_desk import Desk
 
 # Playwright's loop runs in the thread of the test, where Django then refuses the ORM although nothing is asynchronous.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
@@ -141,6 +142,10 @@ def new_page(
             for page in context.pages:
                 page.screenshot(path=tmp_path / f"page-{number}.png")
                 print(f"{page.url} looked like {tmp_path / f'page-{number}.png'}")
+        # A page that goes away tells the server so; that must not meet the database as it is emptied.
+        context.set_offline(True)
+        for page in context.pages:
+            page.wait_for_timeout(150)
         context.close()
 
 
@@ -162,7 +167,9 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture
-def desk(transactional_db: None) -> Desk:
+def desk(transactional_db: None) -> "Desk":
+    from tests.labeling.label_desk import make_desk
+
     return make_desk("invoice-with-lines")
 
 
@@ -170,7 +177,7 @@ def desk(transactional_db: None) -> Desk:
 def open_label(new_page: Callable[[], Page], live_server: LiveServer) -> Open:
     """Opens the queue, or a document, as a person."""
 
-    def opened(user: Any, document: Document | None = None) -> Page:
+    def opened(user: Any, document: "Document | None" = None) -> Page:
         client = Client()
         client.force_login(user)
         page = new_page()

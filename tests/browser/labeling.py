@@ -1,8 +1,13 @@
 """What the tests of the labeling screen share: a document, and how a person works on it."""
 
+import json
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from playwright.sync_api import Locator, Page, expect
+
+if TYPE_CHECKING:
+    from labeling.models import Document
 
 LINES = """ACME SUPPLIES <b>LTD</b> 🙂
 Invoice A-1029              Jan 14, 2026
@@ -52,3 +57,63 @@ def fill_required(page: Page) -> None:
     control(page, "Invoice date").fill("Jan 14, 2026")
     control(page, "Vendor").fill("ACME SUPPLIES")
     control(page, "Total amount").fill("1,100.00")
+
+
+PREDICTED = {
+    "invoice_id": "A-1029",
+    "date": "2026-01-14",
+    "vendor": "Globex",
+    "currency": "USD",
+    "line_items": [
+        {"description": "Widget, blue", "quantity": 2, "unit_price": 10, "amount": 20},
+        {"description": "Hydraulic pump", "quantity": 1, "unit_price": 1080, "amount": 1080},
+    ],
+    "total_amount": 1100,
+}
+
+
+def predict(document: "Document", confidence: dict[str, float], **changes: Any) -> None:
+    """A model fills the form of a document; with ``changes``, other than ``PREDICTED``."""
+    from labeling.models import Project
+    from labeling.services import predictions
+
+    Project.objects.filter(pk=document.project_id).update(withheld_share=0)
+    project = Project.objects.get(pk=document.project_id)
+    predictions.record(
+        project=project,
+        schema_version=project.schema_version,
+        proposals=[predictions.Proposal(document.pk, json.dumps({**PREDICTED, **changes}), confidence)],
+        model="tuned-7",
+        source="test",
+    )
+
+
+WIDTH, HEIGHT, LINE = 800, 1000, 24
+
+
+def paged(document: "Document", per_page: int = 4) -> None:
+    """Gives a document pages of boxes without images: every few lines of its text are one page."""
+    from labeling.models import Page as DocumentPage
+
+    offset, number = 0, 0
+    lines: list[list[float]] = []
+    texts = document.text.split("\n")
+    for index, text in enumerate(texts):
+        if text:
+            top = 40 + len(lines) * (HEIGHT - 80) / max(per_page, 23)
+            lines.append([offset, offset + len(text), 40, top, 40 + 12 * len(text), top + min(LINE, 900 / per_page)])
+        offset += len(text) + 1
+        if lines and (index % per_page == per_page - 1 or index == len(texts) - 1):
+            number += 1
+            DocumentPage.objects.create(
+                document=document,
+                number=number,
+                width=WIDTH,
+                height=HEIGHT,
+                start=lines[0][0],
+                end=lines[-1][1],
+                lines=lines,
+            )
+            lines = []
+    document.page_count = number
+    document.save(update_fields=["page_count"])

@@ -4,16 +4,20 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import Dialog, Page, expect
 
-from labeling.models import Annotation, Gold
+from labeling.models import Annotation, Document, DocumentState, Gold
 from tests.browser.conftest import Open
 from tests.browser.labeling import LINES, control, fill_required, saved
 from tests.labeling.label_desk import Desk
 
 
 def test_two_people_get_a_merge_and_see_what_clashed(desk: Desk, open_label: Open) -> None:
-    document = desk.document(LINES)
+    document, _, _ = (desk.document(LINES) for _ in range(3))
     ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
     expect(ben.locator("#notice-text")).to_contain_text(f"{desk.ana.username} has this document open")
+    expect(ben.locator("#strip")).to_contain_text(f"{desk.ana.username} has this one open too")
+    ben.get_by_role("button", name="Open another").click()
+    expect(ben.locator("#document-name")).not_to_have_text(document.external_id)
+    ben.goto(reverse("label_document", args=["desk", document.pk]))
     control(ana, "Vendor").fill("ACME")
     saved(ana, 1)
     control(ben, "Invoice number").fill("A-1029")
@@ -228,3 +232,91 @@ def test_a_crashed_tab_is_restored_and_merged(desk: Desk, open_label: Open) -> N
     expect(page.locator("#notice-text")).to_contain_text("is put back")
     saved(page, 1)
     assert page.evaluate("Object.keys(localStorage).join()") == ""
+
+
+def test_what_a_closed_tab_could_not_save_is_sent_where_nothing_is_left_to_label(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    page = open_label(desk.ana, document)
+    page.context.set_offline(True)
+    control(page, "Vendor").fill("ACME")
+    expect(page.locator("#saved[data-tone=bad]")).to_be_visible()
+    later = page.context.new_page()
+    page.close()
+    later.context.set_offline(False)
+    # As if it was long ago: a tab that failed a moment ago may still be at it.
+    key = f"label-{desk.ana.pk}-{document.pk}"
+    Document.objects.update(state=DocumentState.SKIPPED)
+    later.goto("/me/keys/")
+    later.evaluate(
+        """key => {
+            const left = JSON.parse(localStorage.getItem(key));
+            localStorage.setItem(key, JSON.stringify({ ...left, at: "2020-01-01" }));
+        }""",
+        key,
+    )
+    assert not Annotation.objects.exists()
+    later.goto(reverse("label", args=["desk"]))
+    expect(later.get_by_text("Nothing is left to label")).to_be_visible()
+    later.wait_for_function(
+        "() => !Object.keys(localStorage).some((key) => key.startsWith('label-') && /\\d$/u.test(key))"
+    )
+    assert Annotation.objects.get().value == {"vendor": "ACME"}
+
+
+def test_the_focus_is_never_lost_when_rows_or_messages_go(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    page = open_label(desk.ana, document)
+    for text in ("Widget, blue", "Hydraulic pump"):
+        page.locator('[data-title="Line items"] [data-add-row]').click()
+        page.keyboard.type(text)
+    saved_words = page.locator("#saved-words")
+    expect(saved_words).to_contain_text("saved ")
+    page.locator("[data-body] tr:nth-child(2) [data-delete-row]").click(force=True)
+    expect(page.locator("[data-body] tr")).to_have_count(1)
+    assert page.evaluate("document.activeElement.closest('[data-body] tr') !== null")
+    page.locator("[data-body] tr [data-delete-row]").click(force=True)
+    expect(page.locator("[data-body] tr")).to_have_count(0)
+    assert page.evaluate("document.activeElement.matches('[data-add-row]')")
+    # The box that says "it is right all the same" is drawn anew with every answer.
+    control(page, "Vendor").fill("Globex")
+    box = page.locator('[data-confirm="vendor"]')
+    box.focus()
+    page.keyboard.press("Space")
+    page.wait_for_timeout(900)
+    expect(box).to_be_focused()
+    # Somebody else takes away the row that holds the focus.
+    page.locator('[data-title="Line items"] [data-add-row]').click()
+    page.keyboard.type("Widget")
+    expect(saved_words).to_contain_text("saved ")
+    page.wait_for_timeout(900)
+    ben = open_label(desk.ben, document)
+    ben.locator("[data-body] tr [data-delete-row]").click(force=True)
+    expect(ben.locator("#saved-words")).to_contain_text("saved ")
+    ben.wait_for_timeout(900)
+    page.evaluate("document.querySelector('[data-body] tr [data-control]').focus()")
+    page.keyboard.press("Control+s")
+    control(page, "Payment terms").evaluate(
+        "element => { element.value = 'Net 30'; element.dispatchEvent(new Event('input', { bubbles: true })) }"
+    )
+    expect(page.locator("[data-body] tr")).to_have_count(0)
+    assert page.evaluate("document.activeElement !== document.body")
+
+
+def test_time_is_counted_by_field_and_not_while_the_person_is_away(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    page.clock.install()
+    page.reload()
+    expect(page.locator("#strip")).to_contain_text("left for me")
+    control(page, "Vendor").focus()
+    page.clock.run_for(20_000)
+    page.keyboard.type("ACME")
+    # Nobody touches anything for ten minutes: of them one counts.
+    page.clock.run_for(600_000)
+    control(page, "Payment terms").focus()
+    page.keyboard.type("Net 30")
+    page.clock.run_for(5_000)
+    saved(page, 2)
+    annotation = Annotation.objects.get()
+    assert 75 <= annotation.field_seconds["vendor"] <= 85, annotation.field_seconds
+    assert annotation.field_seconds.get("payment_terms", 0) <= 6
+    assert annotation.seconds <= 95

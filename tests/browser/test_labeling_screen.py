@@ -186,3 +186,25 @@ def test_the_screen_is_accessible(desk: Desk, open_label: Open, scheme: Any) -> 
     axe = (settings.BASE_DIR / "node_modules/axe-core/axe.min.js").read_text()
     found = page.evaluate(axe + "; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
     assert [(rule["id"], [node["target"] for node in rule["nodes"]]) for rule in found["violations"]] == []
+
+
+def test_messages_come_while_one_types_on_in_another_field(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    control(page, "Invoice date").focus()
+    page.keyboard.type("soon")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(control(page, "Vendor")).to_be_focused()
+    page.evaluate(
+        """() => {
+            window.cameAfter = null;
+            const node = document.querySelector('[data-title="Invoice date"] [data-messages]');
+            const typed = () => (window.cameAfter ??= document.activeElement.value.length);
+            new MutationObserver(typed).observe(node, { childList: true });
+        }"""
+    )
+    # Never a pause in which a save would find the form at rest.
+    page.keyboard.type("ACME SUPPLIES and many more words " * 2, delay=60)
+    assert page.evaluate("window.cameAfter") is not None, "no message before the typing ended"
+    expect(page.locator('[data-title="Invoice date"] .sf-message')).to_contain_text("must be a date")
+    expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES and many more words " * 2)

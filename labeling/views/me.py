@@ -1,0 +1,39 @@
+"""What belongs to a person and to no project: their keys and how the labeling screen behaves for them."""
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from labeling import keys
+from labeling.services import preferences
+
+
+@require_http_methods(["GET", "POST"])
+def my_keys(request: HttpRequest) -> HttpResponse:
+    """The person's keys of the labeling screen; POST sets one (``action``, ``chord``) or gives it or all back."""
+    error, status, said = "", 200, ""
+    if request.method == "POST":
+        action = request.POST.get("action", "")
+        try:
+            if "reset" in request.POST:
+                preferences.reset_keys(user=request.user, action=action)
+                said = "As it was at first." if action else "All keys are as they were at first."
+            else:
+                preferences.set_key(user=request.user, action=action, chord=request.POST.get("chord", ""))
+                said = "Changed. It holds from the next document you open."
+        except keys.KeyRefused as refusal:
+            error, status = str(refusal), 422
+    rows = keys.rows(keys.bindings(preferences.of(request.user).keys))
+    context = {"rows": rows, "error": error, "said": said, "any_own": any(row.own for row in rows)}
+    fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
+    return render(request, f"labeling/my_keys.html{'#table' if fragment else ''}", context, status=status)
+
+
+@require_POST
+def exceptions_only(request: HttpRequest) -> HttpResponse:
+    """Remembers whether Tab visits only the fields that failed a check: ``on`` is 1 or 0."""
+    on = request.POST.get("on")
+    if on not in ("0", "1"):
+        return JsonResponse({"message": "on must be 0 or 1."}, status=400)
+    preferences.set_exceptions_only(user=request.user, on=on == "1")
+    return HttpResponse(status=204)

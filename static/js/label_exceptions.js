@@ -1,0 +1,117 @@
+// Where a model filled the form: which fields a person has to look at. What passed every check stays quiet, and Tab goes
+// from one to look at to the next. The server says which, and why, with every save.
+
+import { headers } from "./label_sync.js";
+import { controlOf, isLeaf } from "./label_form.js";
+
+const $ = (id) => document.getElementById(id);
+
+export class Exceptions {
+  constructor({ page, form, model, checks, keys, say, changed }) {
+    Object.assign(this, { page, form, model, checks, keys, say, changed });
+    this.only = "exceptionsOnly" in page.dataset;
+    this.found = null; // path -> reasons; null: no model filled this form
+    $("prefill-toggle").addEventListener("click", () => this.toggle());
+    page.addEventListener("keydown", (event) => this.tab(event));
+  }
+
+  get isOn() {
+    return this.only && this.found !== null && !$("form").hidden;
+  }
+
+  open(state) {
+    $("prefill").hidden = state.exceptions === null;
+    if (state.prediction) $("prefill-model").textContent = state.prediction.model;
+    this.show(state.exceptions);
+  }
+
+  show(found) {
+    this.found = found;
+    this.draw();
+  }
+
+  draw() {
+    const looks = new Set(this.nodes());
+    for (const node of this.form.root.parentElement.querySelectorAll("[data-look]")) if (!looks.has(node)) delete node.dataset.look;
+    for (const node of looks) node.dataset.look = "";
+    $("form").toggleAttribute("data-exceptions", this.only && this.found !== null);
+    if (this.found === null) return;
+    const count = Object.keys(this.found).length;
+    const total = this.form.root.querySelectorAll('[data-node="leaf"], [data-node="checks"]').length;
+    $("prefill-count").textContent = count ? `${count} of ${Math.max(total, count)} to look at` : `all ${total} fields pass`;
+    $("prefill").dataset.tone = count ? "warning" : "good";
+    $("prefill-toggle").setAttribute("aria-pressed", String(this.only));
+    $("prefill-toggle-words").textContent = this.only ? "Visit all fields" : "Only those to look at";
+  }
+
+  nodes() {
+    return Object.keys(this.found ?? {}).map((path) => this.form.find(path).node);
+  }
+
+  // What Tab visits, from top to bottom: the fields to look at, and what somebody else wrote beside one.
+  stops() {
+    const controls = this.nodes().map((node) => (isLeaf(node) ? controlOf(node) : null) ?? node.querySelector("[data-add-row], [data-control]"));
+    const clashes = this.form.root.querySelectorAll(".sf-message-clash button");
+    const inOrder = (a, b) => (a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1);
+    return [...new Set([...controls, ...clashes])].filter(Boolean).sort(inOrder);
+  }
+
+  tab(event) {
+    if (event.key !== "Tab" || event.ctrlKey || event.altKey || event.metaKey || !this.isOn) return;
+    // Above the form stands the switch, behind it the button that submits.
+    if (!event.target.closest(event.shiftKey ? "#form, #submit-button" : "#form, #prefill")) return;
+    event.preventDefault();
+    this.go(event.target, event.shiftKey);
+  }
+
+  // Goes to the next field to look at; behind the last one to the button that submits, before the first to the switch.
+  go(from, back = false) {
+    const side = back ? Node.DOCUMENT_POSITION_PRECEDING : Node.DOCUMENT_POSITION_FOLLOWING;
+    const beyond = this.stops().filter((stop) => stop !== from && from.compareDocumentPosition(stop) & side);
+    const target = (back ? beyond.at(-1) : beyond[0]) ?? $(back ? "prefill-toggle" : "submit-button");
+    target.focus();
+    target.closest(".sf-field, .sf-item, tr")?.scrollIntoView({ block: "nearest" });
+  }
+
+  focusFirst() {
+    if (!this.isOn || !this.stops().length) return false;
+    this.stops()[0].focus();
+    return true;
+  }
+
+  // The field is right as it stands: it is looked at, and the next one comes.
+  right(path) {
+    if (this.found === null) return;
+    const node = this.form.find(path ?? "").node;
+    const from = document.activeElement?.closest("#form") ? document.activeElement : controlOf(node) ?? node;
+    if (path !== null && this.found[path]) this.mark(path);
+    this.go(from);
+    const left = Object.keys(this.found).length;
+    if (!left) this.say(`Everything is looked at. ${this.keys.words("submit")} submits.`);
+  }
+
+  mark(path) {
+    const { model, checks } = this;
+    if (checks.answer.problems.some((problem) => problem.path === path)) {
+      this.say("This one does not fit the schema yet.");
+      return;
+    }
+    model.checkpoint();
+    const missing = checks.answer.missing[path];
+    model.evidence[path] = { ...model.evidence[path], seen: true, ...(missing !== undefined && { confirmed: true, of: missing }) };
+    const { [path]: _, ...others } = this.found;
+    this.show(others);
+    this.changed();
+  }
+
+  toggle() {
+    if (this.found === null) return;
+    this.only = !this.only;
+    this.draw();
+    this.say(this.only ? "Tab visits only the fields to look at." : "Tab visits all fields.");
+    const body = new URLSearchParams({ on: this.only ? "1" : "0" });
+    const sent = { ...headers(), "content-type": "application/x-www-form-urlencoded" };
+    // Only what the next page starts with: where it is not kept, nothing is lost.
+    fetch(this.page.dataset.exceptionsUrl, { method: "POST", headers: sent, body }).catch(() => {});
+  }
+}

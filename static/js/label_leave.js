@@ -1,0 +1,97 @@
+// The ways out of a document: submit, next and previous, skip, back in the browser. None of them loses what was typed.
+
+import { announce } from "./studio.js";
+import { reach } from "./label_sync.js";
+
+export class Way {
+  // `open(state, {push})` opens a document; `current()` is the one that is open.
+  constructor({ sync, queue, checks, clashes, status, raw, form, open, current }) {
+    Object.assign(this, { sync, queue, checks, clashes, status, raw, form, open, current });
+    this.leaving = null;
+    window.addEventListener("popstate", () => this.popped());
+  }
+
+  // One way out at a time: a second press while the first is under way would skip the document after it.
+  once(action) {
+    this.leaving ??= action().finally(() => (this.leaving = null));
+    return this.leaving;
+  }
+
+  submit() {
+    return this.once(async () => {
+      const { status: code, answer } = await this.sync.send(true);
+      if (code === 200) return (await this.mayLeave()) && this.goOn(() => this.queue.next());
+      if (code === 409 && !answer.merged.length && !answer.clashes.length) return undefined;
+      if (code === 409) return this.status.say("Not submitted yet: look at what changed, then submit again.");
+      if (code === 422 && !answer.syntax) await this.toFirstProblem();
+      return undefined;
+    });
+  }
+
+  async toFirstProblem() {
+    const { checks, status } = this;
+    checks.tried = true;
+    if (this.raw.isShown) await this.raw.turn("form");
+    checks.show(checks.answer);
+    status.draw();
+    const first = checks.first();
+    if (first !== undefined) this.form.focus(first);
+    const box = first && document.querySelector(`[data-confirm="${CSS.escape(first)}"]`);
+    if (box && !checks.seen.some((problem) => problem.path === first)) box.focus();
+    status.say(status.verdictWords());
+  }
+
+  // direction: next or previous.
+  follow(direction) {
+    return this.once(async () => {
+      if (await this.mayLeave()) await this.goOn(() => this.queue[direction]());
+    });
+  }
+
+  skipped() {
+    return this.once(() => {
+      this.sync.discard();
+      return this.goOn(() => this.queue.next());
+    });
+  }
+
+  // What was typed is saved and brought up nothing to look at, or the person leaves the document all the same.
+  async mayLeave() {
+    const known = this.clashes.paths;
+    if (await this.sync.flush()) {
+      if ([...this.clashes.paths].every((path) => known.has(path))) return true;
+      this.status.say("Look at what somebody else changed, then go on.");
+      return false;
+    }
+    const why = this.sync.stuck || "The server does not answer.";
+    return window.confirm(`${why}\nThe last changes are not saved; they are kept in this browser. Go on all the same?`);
+  }
+
+  async goOn(step) {
+    let state;
+    try {
+      state = await step();
+    } catch (error) {
+      return announce(error.message);
+    }
+    if (!state) return undefined;
+    // What was typed while it was fetched.
+    await this.sync.flush();
+    return this.open(state, { push: true });
+  }
+
+  async popped() {
+    const stay = () => history.pushState({}, "", this.current().urls.document);
+    if (!(await this.mayLeave())) return stay();
+    let response;
+    try {
+      response = await reach(`${location.pathname}state/`);
+    } catch (error) {
+      announce(error.message);
+      return stay();
+    }
+    if (response.ok && !response.redirected) this.open(await response.json());
+    else location.reload();
+    return undefined;
+  }
+}

@@ -1,0 +1,111 @@
+"""Where a model filled the form: only what failed a check is visited, and the rest is one key."""
+
+from playwright.sync_api import expect
+
+from labeling.models import Annotation, Gold
+from labeling.services import preferences
+from tests.browser.conftest import Open, Watch
+from tests.browser.labeling import LINES, control, predict
+from tests.labeling.label_desk import Desk
+
+LOOK = "#form [data-look]"
+
+
+def test_only_what_failed_a_check_is_visited_by_keys_alone(desk: Desk, open_label: Open) -> None:
+    document, following = desk.document(LINES), desk.document(LINES)
+    predict(document, {"date": 0.4, "line_items[1].quantity": 0.3, "invoice_id": 0.99})
+    page = open_label(desk.ana, document)
+    expect(page.locator("#prefill-model")).to_have_text("tuned-7")
+    expect(page.locator("#prefill-count")).to_have_text("3 of 17 to look at")
+    expect(page.locator(LOOK)).to_have_count(3)
+    date, vendor = control(page, "Invoice date"), control(page, "Vendor")
+    expect(date).to_be_focused()
+    expect(page.locator('[data-title="Invoice date"]')).to_contain_text("the model is 40 % sure")
+    page.keyboard.press("Tab")
+    expect(vendor).to_be_focused()
+    page.keyboard.press("Tab")
+    quantity = page.locator('[data-body] tr:nth-child(2) [data-title="Quantity"] [data-control]')
+    expect(quantity).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#submit-button")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    expect(page.locator("#prefill-toggle")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(date).to_be_focused()
+    page.keyboard.press("Alt+y")
+    expect(page.locator("#prefill-count")).to_have_text("2 of 17 to look at")
+    expect(vendor).to_be_focused()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("ACME SUPPLIES")
+    expect(page.locator("#prefill-count")).to_have_text("1 of 17 to look at")
+    page.keyboard.press("Tab")
+    expect(quantity).to_be_focused()
+    page.keyboard.press("Alt+y")
+    expect(page.locator("#prefill-count")).to_have_text("all 17 fields pass")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#document-name")).to_have_text(following.external_id)
+    expect(page.locator("#prefill")).to_be_hidden()
+    gold = Gold.objects.get()
+    assert (gold.origin, gold.revision.value["vendor"]) == ("prelabelled", "ACME SUPPLIES")
+    assert gold.revision.evidence["date"]["seen"] == '"2026-01-14"'
+    annotation = Annotation.objects.get()
+    assert annotation.prediction is not None
+    assert (annotation.changed_fields, annotation.prediction.model) == (1, "tuned-7")
+    assert set(annotation.field_seconds) >= {"vendor"}
+
+
+def test_a_value_that_is_nowhere_is_right_by_the_same_key(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    predict(document, {})
+    page = open_label(desk.ana, document)
+    expect(page.locator("#prefill-count")).to_have_text("1 of 17 to look at")
+    expect(control(page, "Vendor")).to_be_focused()
+    page.keyboard.press("Alt+y")
+    expect(page.locator("#submit-button")).to_be_focused()
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("Nothing is left to label")).to_be_visible()
+    assert Gold.objects.get().revision.evidence["vendor"] == {"confirmed": True, "of": '"Globex"', "seen": '"Globex"'}
+
+
+def test_a_broken_sum_is_looked_at_in_every_field_it_names_until_it_adds_up(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES.replace("Total  ", "Subtotal 1,000.00\nTotal  "))
+    predict(document, {}, vendor="ACME SUPPLIES", subtotal=1000)
+    page = open_label(desk.ana, document)
+    expect(control(page, "Subtotal")).to_be_visible()
+    expect(page.locator('[data-title="Subtotal"]')).to_have_attribute("data-look", "")
+    expect(page.locator("#form td[data-look]")).to_have_count(2)
+    control(page, "Subtotal").fill("")
+    expect(page.locator("#prefill-count")).to_have_text("all 17 fields pass")
+    page.keyboard.press("Control+z")
+    expect(page.locator('[data-title="Subtotal"]')).to_have_attribute("data-look", "")
+
+
+def test_all_fields_can_be_visited_and_that_is_remembered(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    predict(document, {})
+    page = open_label(desk.ana, document)
+    page.keyboard.press("Alt+a")
+    expect(page.locator("#prefill-toggle")).to_have_text("Only those to look at Alt A")
+    control(page, "Invoice number").focus()
+    page.keyboard.press("Tab")
+    expect(control(page, "Invoice date")).to_be_focused()
+    page.wait_for_timeout(300)
+    assert not preferences.of(desk.ana).exceptions_only
+    page.reload()
+    expect(page.locator("#prefill-toggle-words")).to_have_text("Only those to look at")
+    page.locator("#prefill-toggle").click()
+    expect(page.locator("#form")).to_have_attribute("data-exceptions", "")
+
+
+def test_nothing_is_prefilled_where_a_person_began(desk: Desk, open_label: Open, watch: Watch) -> None:
+    document = desk.document(LINES)
+    page = open_label(desk.ana, document)
+    control(page, "Vendor").fill("ACME")
+    expect(page.locator("#saved-words")).to_contain_text("· v1")
+    predict(document, {})
+    page.reload()
+    expect(control(page, "Vendor")).to_have_value("ACME")
+    expect(page.locator("#prefill")).to_be_hidden()

@@ -1,0 +1,90 @@
+"""A person's own keys: chosen by pressing them, refused with a reason, and used on the labeling screen."""
+
+from django.urls import reverse
+from playwright.sync_api import expect
+
+from labeling.services import preferences
+from tests.browser.conftest import Open, Watch
+from tests.browser.labeling import LINES, control
+from tests.labeling.label_desk import Desk
+
+
+def test_a_key_is_given_another_chord_and_the_screen_obeys(desk: Desk, open_label: Open, watch: Watch) -> None:
+    watch.allow("422 POST /me/keys/")
+    document, other = desk.document(LINES), desk.document(LINES)
+    page = open_label(desk.ana, document)
+    page.get_by_role("button", name=desk.ana.username).click()
+    page.get_by_role("link", name="My keys").click()
+    page.locator("#change-skip").click()
+    expect(page.locator(".keys-waiting")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".keys-waiting")).to_have_count(0)
+    page.locator("#change-skip").click()
+    page.keyboard.press("Alt+n")
+    expect(page.locator("#my-keys")).to_contain_text("Alt+N is taken: next document without submitting.")
+    expect(page.locator("#change-skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Control+Shift+k")
+    expect(page.locator('[data-action="skip"] .tag')).to_have_text("yours")
+    assert preferences.of(desk.ana).keys == {"skip": "Ctrl+Shift+KeyK"}
+    page.locator("#change-next").click()
+    page.keyboard.press("Control+c")
+    expect(page.locator("#my-keys")).to_contain_text("Ctrl+C cannot be had: it copies")
+    page.locator("#change-next").click()
+    page.keyboard.press("Shift+J")
+    expect(page.locator('[data-action="next"] .tag')).to_have_text("yours")
+
+    page.goto(reverse("label_document", args=["desk", document.pk]))
+    expect(page.locator("#skip-button kbd")).to_have_text("Ctrl Shift K")
+    control(page, "Vendor").focus()
+    page.keyboard.press("Alt+x")
+    expect(page.locator("#skip-dialog")).to_be_hidden()
+    page.keyboard.press("Control+Shift+k")
+    expect(page.locator("#skip-dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    # Without Ctrl or Alt it is typed where something is typed, and else it does what it is for.
+    control(page, "Vendor").focus()
+    page.keyboard.press("Shift+J")
+    expect(control(page, "Vendor")).to_have_value("J")
+    page.locator("#document-scroll").focus()
+    page.keyboard.press("Shift+J")
+    expect(page.locator("#document-name")).to_have_text(other.external_id)
+
+    page.goto(reverse("my_keys"))
+    page.get_by_role("button", name="As at first: skip with a reason").click()
+    expect(page.locator('[data-action="skip"] .tag')).to_have_count(0)
+    page.get_by_role("button", name="All as at first").click()
+    expect(page.locator("#my-keys .tag")).to_have_count(0)
+    assert preferences.of(desk.ana).keys == {}
+
+
+def test_altgr_types_and_does_nothing_else(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    control(page, "Vendor").focus()
+    pressed = """type => document.activeElement.dispatchEvent(new KeyboardEvent(type, {
+        code: "KeyC", key: "c", altKey: true, modifierAltGraph: type === "keydown", bubbles: true, cancelable: true,
+    }))"""
+    assert page.evaluate(pressed, "keydown") is True
+    expect(page.locator("#comments-dialog")).to_be_hidden()
+    # The same without AltGr, on a layout where the place of C types another letter.
+    plain = pressed.replace(', modifierAltGraph: type === "keydown"', "").replace('key: "c"', 'key: "с"')
+    assert page.evaluate(plain, "keydown") is False
+    expect(page.locator("#comments-dialog")).to_be_visible()
+
+
+def test_on_a_mac_alt_is_control_and_option_and_ctrl_is_command(desk: Desk, open_label: Open) -> None:
+    document, other = desk.document(LINES), desk.document(LINES)
+    page = open_label(desk.ana, document)
+    page.add_init_script("Object.defineProperty(Navigator.prototype, 'platform', { get: () => 'MacIntel' })")
+    page.reload()
+    expect(page.locator("#skip-button kbd")).to_have_text("⌃⌥ X")
+    expect(page.locator("#submit-button kbd")).to_have_text("⌘ ↵")
+    control(page, "Vendor").focus()
+    page.keyboard.press("Alt+c")
+    expect(page.locator("#comments-dialog")).to_be_hidden()
+    page.keyboard.press("Control+Alt+c")
+    expect(page.locator("#comments-dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Meta+z")
+    page.keyboard.press("Control+Alt+n")
+    expect(page.locator("#document-name")).to_have_text(other.external_id)

@@ -1,0 +1,150 @@
+"""What a person must look at in a pre-filled form, and what they need not."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from labeling.checks import check
+from labeling.entries import Parsed
+from labeling.exceptions import exceptions
+from slmstudio.contract.schema import CompiledSchema, compile_schema, loads
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "invoice_id": {"type": "string"},
+        "date": {"type": "string", "format": "date"},
+        "due_date": {"type": ["string", "null"], "format": "date"},
+        "kind": {"enum": ["invoice", "receipt"]},
+        "line_items": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "amount": {"type": "number", "x-slm": {"kind": "money"}}},
+                "required": ["name", "amount"],
+            },
+        },
+        "total": {"type": "number", "x-slm": {"kind": "money"}},
+        "buyer": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+    },
+    "required": ["invoice_id", "date", "line_items", "total"],
+    "additionalProperties": False,
+    "x-slm": {"invariants": ["sum(line_items[].amount) == total", "due_date >= date"]},
+}
+TEXT = "Invoice A-7 of 2026-01-14, due 2026-02-13\nWidget 20.00\nGadget 5.50\nTotal 25.50\nBuyer Smith"
+GOOD = loads(
+    '{"invoice_id":"A-7","date":"2026-01-14","due_date":"2026-02-13","kind":"invoice","line_items":'
+    '[{"name":"Widget","amount":20.00},{"name":"Gadget","amount":5.50}],"total":25.50}'
+)
+
+
+@pytest.fixture(scope="module")
+def compiled() -> CompiledSchema:
+    return compile_schema(SCHEMA)
+
+
+def reasons(compiled: CompiledSchema, value: Any, given: Any = None, **more: Any) -> dict[str, list[str]]:
+    checks = check(compiled, Parsed(value), TEXT, given or {})
+    options: dict[str, Any] = {"confidence": {}, "floor": 0.8, **more}
+    return exceptions(compiled, value, checks, **options)
+
+
+def failing(found: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {path: why for path, why in found.items() if why}
+
+
+def test_a_value_that_passes_everything_is_quiet_and_every_leaf_is_named(compiled: CompiledSchema) -> None:
+    found = reasons(compiled, GOOD, confidence=dict.fromkeys(("invoice_id", "total", "line_items[1].amount"), 0.81))
+    assert failing(found) == {}
+    assert list(found) == [
+        "invoice_id",
+        "date",
+        "due_date",
+        "kind",
+        "line_items[0].name",
+        "line_items[0].amount",
+        "line_items[1].name",
+        "line_items[1].amount",
+        "total",
+        "buyer.name",
+    ]
+
+
+def test_a_value_that_is_not_in_the_document_must_be_looked_at_until_it_is_confirmed(compiled: CompiledSchema) -> None:
+    value = {**GOOD, "invoice_id": "B-99"}
+    assert failing(reasons(compiled, value)) == {"invoice_id": ["is not in the document"]}
+    assert failing(reasons(compiled, value, {"invoice_id": {"confirmed": True, "of": '"B-99"'}})) == {}
+
+
+def test_what_is_never_copied_is_not_asked_for(compiled: CompiledSchema) -> None:
+    assert reasons(compiled, {**GOOD, "kind": "receipt"})["kind"] == []
+
+
+def test_a_broken_rule_marks_every_field_it_names_and_no_other(compiled: CompiledSchema) -> None:
+    value = {**GOOD, "total": Decimal("20.00")}
+    found = failing(reasons(compiled, value))
+    assert set(found) == {"line_items[0].amount", "line_items[1].amount", "total"}
+    assert found["total"] == found["line_items[0].amount"]
+    assert "25.5" in found["total"][0]
+    assert "20" in found["total"][0]
+
+
+def test_a_rule_between_dates_marks_both(compiled: CompiledSchema) -> None:
+    value = {**GOOD, "date": "2026-02-13", "due_date": "2026-01-14"}
+    assert set(failing(reasons(compiled, value))) == {"date", "due_date"}
+
+
+def test_a_sum_without_rows_marks_the_list(compiled: CompiledSchema) -> None:
+    assert "line_items" in failing(reasons(compiled, {**GOOD, "line_items": []}))
+
+
+def test_what_the_schema_rejects_is_said_at_its_field(compiled: CompiledSchema) -> None:
+    value = {**GOOD, "date": "Jan 14", "line_items": [{"name": "Widget", "amount": "x"}], "colour": "red"}
+    found = failing(reasons(compiled, value))
+    assert {"date", "line_items[0].amount", "colour"} <= set(found)
+    assert list(found)[-1] == "colour", "what the form has no field for comes last"
+
+
+def test_a_required_field_that_is_empty_is_said_once(compiled: CompiledSchema) -> None:
+    value = {name: item for name, item in GOOD.items() if name != "invoice_id"}
+    assert len(failing(reasons(compiled, value))["invoice_id"]) == 1
+    assert failing(reasons(compiled, {**GOOD, "invoice_id": ""})) == {"invoice_id": ["is required and empty"]}
+
+
+def test_an_optional_group_that_is_not_there_asks_for_nothing(compiled: CompiledSchema) -> None:
+    assert reasons(compiled, GOOD)["buyer.name"] == []
+    assert failing(reasons(compiled, {**GOOD, "buyer": {}})).keys() == {"buyer.name"}
+
+
+def test_doubt_is_given_in_whole_per_cent_rounded_down(compiled: CompiledSchema) -> None:
+    found = failing(reasons(compiled, GOOD, confidence={"total": 0.7999, "date": 0.8, "due_date": 0.62}))
+    assert found == {"due_date": ["the model is 62 % sure"], "total": ["the model is 79 % sure"]}
+    assert failing(reasons(compiled, GOOD, confidence={"total": 0.5}, floor=0.4)) == {}
+
+
+def test_doubt_about_an_empty_field_says_what_it_is_about(compiled: CompiledSchema) -> None:
+    found = failing(reasons(compiled, {**GOOD, "due_date": None}, confidence={"due_date": 0.5}))
+    assert found == {"due_date": ["the model is 50 % sure that it is not in the document"]}
+
+
+def test_doubt_ends_where_a_person_changed_the_field(compiled: CompiledSchema) -> None:
+    sure = {"total": 0.5, "line_items[0].amount": 0.5}
+    changed = {**GOOD, "total": Decimal("25.5")}
+    assert set(failing(reasons(compiled, GOOD, confidence=sure, predicted=GOOD))) == set(sure)
+    assert set(failing(reasons(compiled, changed, confidence=sure, predicted=GOOD))) == {"line_items[0].amount"}
+    fewer = {**GOOD, "line_items": []}
+    assert "total" in failing(reasons(compiled, GOOD, confidence=sure, predicted=fewer))
+    assert "line_items[0].amount" not in failing(reasons(compiled, GOOD, confidence=sure, predicted=fewer))
+
+
+def test_certain_reasons_stand_in_front_of_doubt(compiled: CompiledSchema) -> None:
+    value = {**GOOD, "total": Decimal("31.00")}
+    found = reasons(compiled, value, confidence={"total": 0.1})["total"]
+    assert len(found) == 3
+    assert found[-1] == "the model is 10 % sure"
+
+
+@pytest.mark.parametrize("value", [None, [], "text", {"line_items": "none"}, {"line_items": [None, 3]}, {"buyer": 3}])
+def test_any_json_value_is_taken(compiled: CompiledSchema, value: Any) -> None:
+    assert failing(reasons(compiled, value, confidence={"total": 0.1}, predicted=value))

@@ -1,0 +1,113 @@
+"""The keys of the labeling screen: what they are, what a person may make of them, and the page where they do."""
+
+import json
+import re
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from labeling import keys
+from labeling.services import preferences
+from tests.labeling.label_desk import Desk, make_desk
+
+
+def test_no_two_actions_share_a_chord_and_all_can_be_pressed() -> None:
+    chords = [chord for action in keys.ACTIONS for chord in action.defaults]
+    assert len(chords) == len(set(chords))
+    for action in keys.ACTIONS:
+        for chord in action.defaults:
+            # What is a default can be taken back by hand as well.
+            assert keys.rebound({}, action.name, chord).get(action.name, chord) == chord
+
+
+@pytest.mark.parametrize(
+    ("chord", "why"),
+    [
+        ("", "This cannot be a key"),
+        ("Alt+KeyN", "Alt+N is taken: next document"),
+        ("Ctrl+KeyC", "copies"),
+        ("Ctrl+Shift+KeyT", "the browser keeps it"),
+        ("Enter", "needed for filling the form"),
+        ("Tab", "cannot be a key"),
+        ("Ctrl+Alt+KeyK", "cannot be a key"),
+        ("Digit5", "needed for filling the form"),
+        ("<script>", "cannot be a key"),
+        ("Alt+" + "K" * 10_000, "cannot be a key"),
+    ],
+)
+def test_a_chord_is_refused_with_the_reason(chord: str, why: str) -> None:
+    with pytest.raises(keys.KeyRefused, match=re.escape(why)) as refusal:
+        keys.rebound({}, "skip", chord)
+    assert len(str(refusal.value)) < 200
+
+
+def test_an_action_that_is_none_is_refused() -> None:
+    with pytest.raises(keys.KeyRefused, match="nothing called"):
+        keys.rebound({}, "explode", "Alt+KeyK")
+
+
+def test_a_chord_given_away_is_free_and_cannot_be_had_back_while_it_is_used() -> None:
+    own = keys.rebound({}, "skip", "Alt+KeyK")
+    own = keys.rebound(own, "flag", "Alt+KeyX")
+    with pytest.raises(keys.KeyRefused, match="taken by now: flag"):
+        keys.back_to_default(own, "skip")
+    assert keys.back_to_default(keys.back_to_default(own, "flag"), "skip") == {}
+
+
+@pytest.mark.parametrize("stored", [None, [], "x", {"skip": 3}, {"skip": ["Alt+KeyK"]}, {"skip": "nonsense"}])
+def test_what_is_stored_may_be_anything(stored: object) -> None:
+    assert keys.bindings(stored)["skip"] == ("Alt+KeyX",)
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    return make_desk()
+
+
+def test_the_page_sets_refuses_and_takes_back(desk: Desk) -> None:
+    client = Client()
+    client.force_login(desk.ana)
+    page = reverse("my_keys")
+    assert "As at first" not in client.get(page).text
+    answer = client.post(page, {"action": "skip", "chord": "Alt+KeyK"})
+    assert answer.status_code == 200
+    assert "Changed." in answer.text
+    assert preferences.of(desk.ana).keys == {"skip": "Alt+KeyK"}
+    answer = client.post(page, {"action": "flag", "chord": "Alt+KeyK"})
+    assert answer.status_code == 422
+    assert "Alt+K is taken: skip with a reason." in answer.text
+    assert preferences.of(desk.ana).keys == {"skip": "Alt+KeyK"}
+    assert preferences.of(desk.ben).keys == {}
+    client.post(page, {"action": "skip", "reset": "1"})
+    assert preferences.of(desk.ana).keys == {}
+    client.post(page, {"action": "skip", "chord": "Alt+KeyK"})
+    client.post(page, {"reset": "1"})
+    assert preferences.of(desk.ana).keys == {}
+
+
+def test_only_the_table_is_swapped(desk: Desk) -> None:
+    client = Client()
+    client.force_login(desk.ana)
+    answer = client.post(reverse("my_keys"), {"action": "skip", "chord": "Alt+KeyK"}, headers={"HX-Request": "true"})
+    assert "<html" not in answer.text
+    assert 'data-chord="Alt+KeyK"' in answer.text
+
+
+@pytest.mark.parametrize(("sent", "status"), [({"on": "0"}, 204), ({"on": "2"}, 400), ({}, 400)])
+def test_whether_all_fields_are_visited_is_kept(desk: Desk, sent: dict[str, str], status: int) -> None:
+    client = Client()
+    client.force_login(desk.ana)
+    assert client.post(reverse("exceptions_only"), sent).status_code == status
+    assert preferences.of(desk.ana).exceptions_only is (status != 204)
+    assert client.get(reverse("exceptions_only")).status_code == 405
+
+
+def test_the_screen_gets_the_persons_keys(desk: Desk) -> None:
+    preferences.set_key(user=desk.ana, action="submit", chord="Ctrl+Shift+Enter")
+    client = Client()
+    client.force_login(desk.ana)
+    text = client.get(reverse("label_document", args=["desk", desk.document().pk])).text
+    bound = json.loads(text.split('id="label-keys" type="application/json">')[1].split("</script>")[0])
+    assert bound["submit"] == ["Ctrl+Shift+Enter"]
+    assert '<kbd data-keys="submit">Ctrl Shift ↵</kbd>' in text

@@ -1,0 +1,206 @@
+"""Beside the form: comments, the history of a label, going back to an old version, and pre-filled forms."""
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from labeling.models import Annotation, Comment, Document, Mention, Project
+from labeling.services import annotating, predictions
+from slmstudio.access import Role
+from tests.labeling.label_desk import Desk, gold, make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    return make_desk()
+
+
+def client_of(user: Any) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def url(name: str, document: Document) -> str:
+    return reverse(name, args=["desk", document.pk])
+
+
+def post(client: Client, name: str, document: Document, body: Any) -> Any:
+    return client.post(
+        url(name, document), body if isinstance(body, str) else json.dumps(body), content_type="application/json"
+    )
+
+
+def draft(desk: Desk, document: Document, user: Any, value: Any, base: int = 0) -> Any:
+    return annotating.save_draft(document=document, user=user, value=value, evidence={}, base_version=base)
+
+
+def test_a_comment_is_said_seen_and_settled(desk: Desk) -> None:
+    document = desk.document()
+    ana, ben = client_of(desk.ana), client_of(desk.ben)
+    answer = post(ana, "label_comments", document, {"path": "vendor", "text": "Is it <b>this</b>, @ben-desk?"}).json()
+    assert (answer["count"], answer["commented"]) == (1, {"vendor": 1})
+    assert "&lt;b&gt;this" in answer["html"]
+    assert "<b>this" not in answer["html"]
+    assert answer["members"] == ["ana-desk", "ben-desk", "owner-desk"]
+    state = ben.get(url("label_state", document)).json()
+    assert (state["comments"], state["commented"]) == (1, {"vendor": 1})
+    assert Mention.objects.get().read_at is None
+    assert "Is it" in ben.get(url("label_comments", document)).json()["html"]
+    assert Mention.objects.get().read_at is not None
+    settled = post(ben, "label_resolve", document, {"comment": Comment.objects.get().pk}).json()
+    assert (settled["count"], settled["commented"]) == (0, {})
+    assert "settled by ben-desk" in settled["html"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"text": ""},
+        {"text": "x" * 5000},
+        {"text": 3},
+        {"text": "x", "path": ["vendor"]},
+        {"text": "x", "path": "a[" * 400},
+        {"text": "half \ud800"},
+        "not json",
+        [],
+    ],
+)
+def test_a_comment_that_is_none_is_refused_with_a_message(desk: Desk, body: Any) -> None:
+    answer = post(client_of(desk.ana), "label_comments", desk.document(), body)
+    assert answer.status_code == 422
+    assert answer.json()["message"]
+    assert not Comment.objects.exists()
+
+
+def test_a_comment_of_another_document_is_not_settled_here(desk: Desk) -> None:
+    here, there = desk.document(), desk.document()
+    client = client_of(desk.ana)
+    post(client, "label_comments", there, {"text": "x"})
+    number = Comment.objects.get().pk
+    assert post(client, "label_resolve", here, {"comment": number}).status_code == 404
+    assert post(client, "label_resolve", here, {"comment": "1; drop"}).status_code == 422
+    assert Comment.objects.get().resolved_at is None
+
+
+def test_the_history_says_who_changed_what(desk: Desk) -> None:
+    document = desk.document()
+    draft(desk, document, desk.ben, {"vendor": "<i>Acme</i>"})
+    draft(desk, document, desk.ana, {"vendor": "Acme Supplies", "invoice_id": "A-1029"}, 1)
+    text = client_of(desk.ana).get(url("label_history", document)).text
+    assert "<strong>ana-desk</strong>" in text
+    assert "<del>&lt;i&gt;Acme&lt;/i&gt;</del>" in text
+    assert "<ins>Acme Supplies</ins>" in text
+    assert text.index("invoice_id") < text.index("vendor"), "in the order of the schema"
+    assert text.count("data-restore") == 1, "the newest need not be gone back to"
+    other = client_of(desk.ana).get(url("label_history", desk.document()))
+    assert "Nobody has touched it yet." in other.text
+
+
+def test_several_people_labelling_one_document_do_not_see_each_others_history(desk: Desk) -> None:
+    document = desk.document(wanted=2)
+    draft(desk, document, desk.ben, {"vendor": "Bens secret"})
+    assert "Bens secret" not in client_of(desk.ana).get(url("label_history", document)).text
+    assert "Bens secret" in client_of(desk.ben).get(url("label_history", document)).text
+    assert "Bens secret" in client_of(desk.owner).get(url("label_history", document)).text
+
+
+def test_going_back_answers_with_the_whole_form(desk: Desk) -> None:
+    document = desk.document()
+    draft(desk, document, desk.ben, {"vendor": "Acme"})
+    old = Annotation.objects.get().revisions.get()
+    draft(desk, document, desk.ana, gold(), 1)
+    client = client_of(desk.ana)
+    answer = post(client, "label_restore", document, {"revision": old.pk, "base_version": 2})
+    assert answer.status_code == 200
+    assert (answer.json()["version"], answer.json()["entry"]) == (3, {"vendor": "Acme"})
+    assert Annotation.objects.get(user=desk.ana).value == {"vendor": "Acme"}
+    elsewhere = desk.document()
+    refused = post(client, "label_restore", elsewhere, {"revision": old.pk, "base_version": 0})
+    assert refused.status_code == 422
+    assert "no such revision" in refused.json()["message"]
+    assert post(client, "label_restore", document, {"revision": "x", "base_version": 0}).status_code == 422
+
+
+def predicted(desk: Desk, document: Document, **changes: Any) -> None:
+    Project.objects.update(withheld_share=0, confidence_floor=0.8)
+    proposal = predictions.Proposal(
+        document.pk, json.dumps({**gold(), "total_amount": 1248.5, **changes}), {"date": 0.5, "vendor": 0.9}
+    )
+    project = Project.objects.get(pk=desk.project.pk)
+    predictions.record(
+        project=project, schema_version=project.schema_version, proposals=[proposal], model="m", source="t"
+    )
+
+
+def state_of(desk: Desk, document: Document) -> dict[str, Any]:
+    return dict(client_of(desk.ana).get(url("label_state", document)).json())
+
+
+def save(desk: Desk, document: Document, base: int, entry: Any, evidence: Any, **more: Any) -> Any:
+    body = {"entry": entry, "evidence": evidence, "base_version": base, "schema": 1, "seconds": 1, "submit": False}
+    return post(client_of(desk.ana), "label_save", document, {**body, **more})
+
+
+def test_a_prefilled_form_says_what_to_look_at_until_it_was(desk: Desk) -> None:
+    document = desk.document()
+    predicted(desk, document)
+    state = state_of(desk, document)
+    assert state["prediction"]["model"] == "m"
+    assert state["exceptions"] == {"date": ["the model is 50 % sure"]}
+    number = state["prediction"]["id"]
+    answer = save(desk, document, 0, state["entry"], {"date": {"seen": True}}, prediction=number).json()
+    assert answer["exceptions"] == {}
+    # Seen was the value that stood there then.
+    entry = {**state["entry"], "date": "soon"}
+    answer = save(desk, document, 1, entry, answer["evidence"], prediction=number).json()
+    assert list(answer["exceptions"]) == ["date"]
+
+
+def test_a_label_that_a_person_began_is_not_called_prefilled(desk: Desk) -> None:
+    document = desk.document()
+    draft(desk, document, desk.ana, {"vendor": "Acme"})
+    predicted(desk, document)
+    state = state_of(desk, document)
+    assert (state["prediction"], state["exceptions"], state["entry"]) == (None, None, {"vendor": "Acme"})
+
+
+def test_a_submitted_label_is_not_looked_at_again(desk: Desk) -> None:
+    document = desk.document()
+    predicted(desk, document)
+    number = state_of(desk, document)["prediction"]["id"]
+    answer = save(desk, document, 0, state_of(desk, document)["entry"], {}, prediction=number, submit=True)
+    assert answer.status_code == 200, answer.json()
+    state = state_of(desk, document)
+    assert (state["prediction"]["id"], state["exceptions"]) == (number, None)
+
+
+@pytest.mark.parametrize(
+    "fields", [[], {"vendor": "x"}, {"vendor": -1}, {"vendor": True}, {str(n): 1 for n in range(1001)}]
+)
+def test_time_by_field_that_is_none_is_refused(desk: Desk, fields: Any) -> None:
+    answer = save(desk, desk.document(), 0, {}, {}, field_seconds=fields)
+    assert answer.status_code == 400
+    assert "field_seconds" in answer.json()["message"]
+
+
+def test_time_by_field_adds_up_and_unknown_fields_are_dropped(desk: Desk) -> None:
+    document = desk.document()
+    save(desk, document, 0, {"vendor": "A"}, {}, field_seconds={"vendor": 2.5, "nothing": 9, "date": 0})
+    save(desk, document, 1, {"vendor": "B"}, {}, field_seconds={"vendor": 99_999})
+    assert Annotation.objects.get().field_seconds == {"vendor": 602.5}
+
+
+def test_a_manager_may_comment_and_a_stranger_may_not(desk: Desk) -> None:
+    document = desk.document()
+    desk.project.memberships.filter(user=desk.ben).update(role=Role.MANAGER)
+    assert post(client_of(desk.ben), "label_comments", document, {"text": "x"}).status_code == 200
+    assert post(client_of(desk.stranger), "label_comments", document, {"text": "x"}).status_code == 404
+    assert client_of(desk.stranger).get(url("label_history", document)).status_code == 404
+    for name in ("label_resolve", "label_restore"):
+        assert client_of(desk.ana).get(url(name, document)).status_code == 405
