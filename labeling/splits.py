@@ -1,14 +1,16 @@
-"""Who goes where in a dataset version. Pure: texts' keys, flags and a seed in, splits out.
+"""Who goes where in a dataset version. Pure: candidates, rules and a seed in, splits out.
 
-A draw is a number from 0 to 1 that a seed and a document's normalised text give, so it stays the same while a project
-grows, and texts that differ only in case, spacing or Unicode form are always on the same side.
+A draw is a number from 0 to 1 that a seed and a key give, so it stays the same while a project grows. What belongs
+together (nearly the same text, the same vendor or batch where a rule says so) is a group: it is drawn as one, by the
+key of its oldest member, and never stands on two sides.
 """
 
 import hashlib
-import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from labeling.neardup import THRESHOLD, normal_form
 
 TRAIN, VALIDATION, HOLDOUT = "train", "validation", "holdout"
 ORDER = (TRAIN, VALIDATION, HOLDOUT)
@@ -18,15 +20,17 @@ ENOUGH = 20
 
 def text_key(text: str) -> bytes:
     """What texts that differ only in case, spacing or Unicode form share."""
-    normal = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    return hashlib.blake2b(normal.encode(), digest_size=16).digest()
+    return hashlib.blake2b(normal_form(text).encode(), digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A document with gold: what the draw needs of it. ``key`` is its ``text_key``.
 
-    ``used``: an earlier version trained on it, so that it can never be held out any more.
+    ``used``: an earlier version trained on it, so that it can never be held out any more. ``alike`` is the number of
+    its group of near-duplicates (by default its text alone makes one), ``family`` what the rule groups by ("" for
+    nothing), ``strata`` what the draw is to be spread over (failure tags, or the class), ``wanted`` whether the rules
+    take it in at all. What is held out is always taken in.
     """
 
     pk: int
@@ -34,83 +38,246 @@ class Candidate:
     holdout: bool
     origin: str
     used: bool = False
+    alike: int | None = None
+    family: str = ""
+    strata: tuple[str, ...] = ()
+    wanted: bool = True
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a version is drawn. All empty: everything that is labelled, near-duplicates together.
+
+    ``group_by`` is "", "source" or "metadata.<key>"; ``stratify`` "", "tags" or the pattern of a class field.
+    ``states``, ``origins`` and ``tags`` leave in documents with one of these, ``without_tags`` leaves out; ``most``
+    bounds training and validation together. None of it touches documents that are held out already.
+    """
+
+    similarity: float = THRESHOLD
+    group_by: str = ""
+    stratify: str = ""
+    states: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    without_tags: tuple[str, ...] = ()
+    most: int | None = None
+
+    def want(self, *, state: str, origin: str, tags: Sequence[str]) -> bool:
+        """Whether a document passes the filters."""
+        return (
+            (not self.states or state in self.states)
+            and (not self.origins or origin in self.origins)
+            and (not self.tags or any(tag in self.tags for tag in tags))
+            and not any(tag in self.without_tags for tag in tags)
+        )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``split`` by primary key; who is newly held out; who is left out as nearly the same as one held out."""
+    """``split`` by primary key; who is newly held out; who is left out, and why.
+
+    ``near_duplicates``: nearly the same as a held-out document; ``relatives``: of the same family (``group_by``) as
+    one; ``not_by_people``: held out, but generated or labelled with a pre-label; ``unwanted``: the filters; ``over``:
+    beyond ``most``.
+    """
 
     split: dict[int, str]
     newly_held_out: list[int]
     near_duplicates: list[int]
+    relatives: list[int] = field(default_factory=list)
+    not_by_people: list[int] = field(default_factory=list)
+    unwanted: list[int] = field(default_factory=list)
+    over: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Group:
+    members: list[Candidate]
+    key: bytes = b""
+    stratum: str = ""
+
+    @property
+    def size(self) -> int:
+        return len(self.members)
 
 
 def draw(seed: int, purpose: str, key: bytes) -> float:
-    """A number in [0, 1), the same for ever for the same seed, purpose and text."""
+    """A number in [0, 1), the same for ever for the same seed, purpose and key."""
     digest = hashlib.blake2b(key, digest_size=8, salt=purpose.encode()[:16], key=str(seed).encode()).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
-def plan(candidates: Iterable[Candidate], *, seed: int, validation_share: float, holdout_share: float) -> Plan:
+def plan(
+    candidates: Iterable[Candidate],
+    *,
+    seed: int,
+    validation_share: float,
+    holdout_share: float,
+    most: int | None = None,
+) -> Plan:
     """Splits for all candidates.
 
-    Where some are held out already, those are the hold-out. Where none are, ``holdout_share`` of all is drawn from
-    those that no earlier version used, real documents with labels made by people first; where there are at least
-    ``ENOUGH`` of these, nothing else. Validation is a share of the rest.
+    Where some are held out already, those are the hold-out. Where none are, ``holdout_share`` of all that is wanted is
+    drawn from those that no earlier version used. A hold-out is real documents with labels that people made without a
+    pre-label; only where there is not one of these, it is what there is. Validation is a share of the rest. What
+    resembles or is related to a held-out document, and is not held out itself, is left out.
     """
-    groups: dict[bytes, list[Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        groups[candidate.key].append(candidate)
-    held = {key for key, members in groups.items() if any(member.holdout for member in members)}
-    newly_held_out: list[int] = []
-    if not held:
+    everyone = sorted(candidates, key=lambda candidate: candidate.pk)
+    taken = [candidate for candidate in everyone if candidate.wanted or candidate.holdout]
+    result = Plan({}, [], [], unwanted=[c.pk for c in everyone if not (c.wanted or c.holdout)])
+    groups = _groups(taken)
+    held = [group for group in groups if any(member.holdout for member in group.members)]
+    if held:
+        _keep_holdout(held, result)
+    else:
         held = _draw_holdout(groups, seed, holdout_share)
-        newly_held_out = [member.pk for key in held for member in groups[key]]
+        result.newly_held_out.extend(sorted(member.pk for group in held for member in group.members))
+        result.split.update(dict.fromkeys(result.newly_held_out, HOLDOUT))
+    out = {id(group) for group in held}
+    rest = [group for group in groups if id(group) not in out]
+    rest, over = _at_most(rest, seed, most)
+    result.over.extend(sorted(member.pk for group in over for member in group.members))
+    validation = {id(group) for group in _draw_validation(rest, seed, validation_share)}
+    for group in rest:
+        for member in group.members:
+            result.split[member.pk] = VALIDATION if id(group) in validation else TRAIN
+    return result
 
-    split: dict[int, str] = {}
-    near_duplicates: list[int] = []
-    new = set(newly_held_out)
-    for key in held:
-        for member in groups[key]:
-            if member.holdout or member.pk in new:
-                split[member.pk] = HOLDOUT
+
+def _keep_holdout(held: list[_Group], result: Plan) -> None:
+    clean = any(member.holdout and member.origin in PEOPLE_MADE for group in held for member in group.members)
+    for group in held:
+        alike = {_alike(member) for member in group.members if member.holdout}
+        for member in group.members:
+            if member.holdout and clean and member.origin not in PEOPLE_MADE:
+                result.not_by_people.append(member.pk)
+            elif member.holdout:
+                result.split[member.pk] = HOLDOUT
+            elif _alike(member) in alike:
+                result.near_duplicates.append(member.pk)
             else:
-                near_duplicates.append(member.pk)
-    rest = [key for key in groups if key not in held]
-    validation = _draw_validation(rest, seed, validation_share)
-    for key in rest:
-        for member in groups[key]:
-            split[member.pk] = VALIDATION if key in validation else TRAIN
-    return Plan(split, sorted(newly_held_out), sorted(near_duplicates))
+                result.relatives.append(member.pk)
+    for left_out in (result.near_duplicates, result.relatives, result.not_by_people):
+        left_out.sort()
 
 
-def _draw_holdout(groups: dict[bytes, list[Candidate]], seed: int, share: float) -> set[bytes]:
-    """Whole groups until the share of all documents is reached; at least one, and never all."""
+def _alike(candidate: Candidate) -> object:
+    return candidate.key if candidate.alike is None else candidate.alike
+
+
+def _groups(candidates: list[Candidate]) -> list[_Group]:
+    """Candidates joined by near-duplication and by family, each group led by its oldest member."""
+    leader: dict[int, int] = {candidate.pk: candidate.pk for candidate in candidates}
+
+    def lead(pk: int) -> int:
+        while leader[pk] != pk:
+            leader[pk] = leader[leader[pk]]
+            pk = leader[pk]
+        return pk
+
+    first: dict[tuple[str, object], int] = {}
+    for candidate in candidates:
+        names: list[tuple[str, object]] = [("text", candidate.key), ("alike", _alike(candidate))]
+        if candidate.family:
+            names.append(("family", candidate.family))
+        for name in names:
+            one, other = lead(candidate.pk), lead(first.setdefault(name, candidate.pk))
+            leader[max(one, other)] = min(one, other)
+
+    members: dict[int, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        members[lead(candidate.pk)].append(candidate)
+    common = Counter(stratum for candidate in candidates for stratum in candidate.strata)
+    groups = []
+    for found in members.values():
+        oldest = found[0]
+        key = hashlib.blake2b(oldest.family.encode(), digest_size=16).digest() if oldest.family else oldest.key
+        strata = {stratum for member in found for stratum in member.strata}
+        # The rarest, so that what is rare is drawn too.
+        groups.append(_Group(found, key, min(strata, key=lambda name: (common[name], name), default="")))
+    return groups
+
+
+def _strata(groups: Iterable[_Group]) -> list[list[_Group]]:
+    """Groups by stratum, the rarest first."""
+    found: dict[str, list[_Group]] = defaultdict(list)
+    for group in groups:
+        found[group.stratum].append(group)
+    return [found[name] for name in sorted(found, key=lambda name: (len(found[name]), name))]
+
+
+def _draw_holdout(groups: list[_Group], seed: int, share: float) -> list[_Group]:
+    """Whole groups, from each stratum its share; at least one, and never all."""
     if share <= 0 or len(groups) < 2:
-        return set()
-    fresh = [key for key, members in groups.items() if not any(member.used for member in members)]
-    fresh.sort(key=lambda key: draw(seed, HOLDOUT, key))
-    people_made = [key for key in fresh if all(member.origin in PEOPLE_MADE for member in groups[key])]
-    others = [key for key in fresh if any(member.origin not in PEOPLE_MADE for member in groups[key])]
-    wanted = max(1, round(share * sum(len(members) for members in groups.values())))
-    if len(people_made) >= ENOUGH:
-        # Enough to judge by: nothing else is let in, and training keeps at least half of what people made.
-        wanted = min(wanted, max(ENOUGH, len(people_made) // 2))
-        others = []
-    chosen: set[bytes] = set()
+        return []
+    fresh = [group for group in groups if not any(member.used for member in group.members)]
+    fresh.sort(key=lambda group: draw(seed, HOLDOUT, group.key))
+    people_made = [group for group in fresh if all(member.origin in PEOPLE_MADE for member in group.members)]
+    others = [group for group in fresh if any(member.origin not in PEOPLE_MADE for member in group.members)]
+    wanted = max(1, round(share * sum(group.size for group in groups)))
+    if not people_made:
+        return _spread(others, wanted, len(groups) - 1)
+    # Training keeps at least half of what people made, as soon as there is enough to judge by.
+    people = sum(group.size for group in people_made)
+    return _spread(people_made, min(wanted, max(ENOUGH, people // 2)), len(groups) - 1)
+
+
+def _spread(groups: list[_Group], wanted: int, most_groups: int) -> list[_Group]:
+    """Groups in their order until about ``wanted`` documents are reached, from each stratum its part of all.
+
+    The only group of a stratum stays where training can see it, unless there is but one stratum.
+    """
+    if most_groups <= 0 or not groups:
+        return []
+    total = sum(group.size for group in groups)
+    strata = _strata(groups)
+    chosen: list[_Group] = []
+    for stratum in strata:
+        if len(stratum) > 1 or len(strata) == 1:
+            share = sum(group.size for group in stratum) / total
+            chosen += _fill(stratum, max(1, round(wanted * share)))
+    return (chosen or groups[:1])[:most_groups]
+
+
+def _fill(groups: list[_Group], part: int) -> list[_Group]:
+    """Groups in their order that bring the count nearer to ``part``; the smallest where all are larger."""
+    chosen: list[_Group] = []
     count = 0
-    for key in [*people_made, *others]:
-        if count >= wanted or len(chosen) == len(groups) - 1:
+    for group in groups:
+        if count >= part:
             break
-        chosen.add(key)
-        count += len(groups[key])
+        if group.size <= part and abs(count + group.size - part) <= abs(count - part):
+            chosen.append(group)
+            count += group.size
+    return chosen or [min(groups, key=lambda group: group.size)]
+
+
+def _at_most(groups: list[_Group], seed: int, most: int | None) -> tuple[list[_Group], list[_Group]]:
+    """The groups that fit into ``most`` documents, and the others; drawn, and the same while the project grows."""
+    if most is None or sum(group.size for group in groups) <= most:
+        return groups, []
+    kept: list[_Group] = []
+    over: list[_Group] = []
+    count = 0
+    for group in sorted(groups, key=lambda group: draw(seed, "most", group.key)):
+        fits = count + group.size <= most
+        (kept if fits else over).append(group)
+        count += group.size if fits else 0
+    return kept, over
+
+
+def _draw_validation(groups: Sequence[_Group], seed: int, share: float) -> list[_Group]:
+    """Everything whose draw is below the share; of a stratum with two groups at least one, and never all of it."""
+    if share <= 0 or len(groups) < 2:
+        return []
+
+    def place(group: _Group) -> float:
+        return draw(seed, VALIDATION, group.key)
+
+    strata = [stratum for stratum in _strata(groups) if len(stratum) > 1] or [list(groups)]
+    chosen: list[_Group] = []
+    for stratum in strata:
+        ranked = sorted(stratum, key=place)
+        count = sum(place(group) < share for group in ranked)
+        chosen += ranked[: min(max(1, count), len(ranked) - 1)]
     return chosen
-
-
-def _draw_validation(keys: Sequence[bytes], seed: int, share: float) -> set[bytes]:
-    """Everything whose draw is below the share; at least one group where there are two, and never all."""
-    if share <= 0 or len(keys) < 2:
-        return set()
-    ranked = sorted(keys, key=lambda key: draw(seed, VALIDATION, key))
-    count = sum(draw(seed, VALIDATION, key) < share for key in ranked)
-    return set(ranked[: min(max(1, count), len(ranked) - 1)])

@@ -55,7 +55,7 @@ def test_seed_example_from_text_to_training_row(queues: None) -> None:
     assert found == {**AS_PRINTED, "total_amount": "USD 1,248.50"}
 
     client.post("/p/seed/datasets/", {"seed": 17, "validation": 0, "holdout": 0})
-    rows = client.get("/p/seed/datasets/1/export/instruct.jsonl")
+    rows = client.get("/p/seed/datasets/1/export/instruct/")
     text = b"".join(rows.streaming_content).decode()  # type: ignore[attr-defined]
     row = json.loads(text)
     assert row["instruction"] == INSTRUCTION

@@ -163,6 +163,8 @@ def _measure(report: LengthReport) -> None:
     finally:
         spec.unlink(missing_ok=True)
         output.unlink(missing_ok=True)
+    seen = {row["split"]: {"id": row["id"], **row["seen"]} for row in rows if "seen" in row}
+    write_text(report.seen_key, json.dumps(seen, ensure_ascii=False))
     lengths = [[row["id"], row["split"], row["prompt"], row["completion"]] for row in rows]
     report.lengths = lengths
     longest = max((tokens for _, tokens in report.totals()), default=0)

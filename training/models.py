@@ -71,6 +71,11 @@ class LengthReport(BackgroundRun):
         """Done, and measured with the base model as it is now."""
         return self.status == Status.DONE and self.model_sha256 == self.base_model.sha256
 
+    @property
+    def seen_key(self) -> str:
+        """Where the first row of each split lies as the model reads it: split -> {id, prompt, completion}."""
+        return f"lengths/{self.pk}.seen.json"
+
     def totals(self, split: str | None = None) -> list[tuple[str, int]]:
         """Id and tokens (prompt with completion) of each row of a split; without one, of all but the hold-out."""
         return [

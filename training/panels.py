@@ -1,4 +1,4 @@
-"""What a project's home shows about training: the last run, and what an engineer could do next."""
+"""What pages of a project show about training: the last run, token lengths, and what an engineer could do next."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from django.urls import reverse
 
 from slmstudio.panels import Content, Step, next_step, register
 from slmstudio.runs import Status
+from training.length_views import lengths_context
 from training.models import TrainingRun
 from training.services.reading import newest_dataset_without_run
 
@@ -19,6 +20,12 @@ def last_run(project: Any, user: Any) -> Content | None:
         return Content("", {"strip": [cell]})
     cell |= {"value": str(run.number), "note": f"newest {run.get_status_display()}"}
     return Content("training/panel.html", {"run": run, "project": project, "strip": [cell]})
+
+
+@register("dataset", 10)
+def token_lengths(dataset: Any, user: Any) -> Content:
+    """How long its documents are in tokens of each base model, and what would not fit."""
+    return Content("training/dataset_lengths.html", lengths_context(dataset))
 
 
 @next_step(40)

@@ -8,7 +8,7 @@ The completion is the canonical JSON of the gold (``CompiledSchema.canonical``) 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 
 class Message(TypedDict):
@@ -24,6 +24,13 @@ class Example:
 
     document: str
     answer: str
+
+
+def shown_schema(value: Any) -> Any:
+    """A schema as a model is told it: without the studio's own options."""
+    if isinstance(value, dict):
+        return {key: shown_schema(one) for key, one in value.items() if key not in ("x-slm", "$schema", "$id")}
+    return [shown_schema(one) for one in value] if isinstance(value, list) else value
 
 
 def system_text(instruction: str, schema_text: str | None = None) -> str:

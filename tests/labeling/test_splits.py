@@ -11,6 +11,9 @@ def candidates(count: int, *, origin: str = "imported", start: int = 0, holdout:
     ]
 
 
+ORIGINS = ("human", "prelabelled", "imported", "synthetic")
+
+
 def draw(rows: list[Candidate], seed: int = 17, validation: float = 0.1, holdout: float = 0.2) -> Plan:
     return plan(rows, seed=seed, validation_share=validation, holdout_share=holdout)
 
@@ -63,11 +66,25 @@ def test_real_documents_are_held_out_before_generated_ones() -> None:
     assert set(draw(rows).newly_held_out) == set(range(900, 900 + ENOUGH))
 
 
-def test_a_few_real_documents_are_filled_up_with_generated_ones() -> None:
-    rows = candidates(200, origin="synthetic") + candidates(1, start=200)
-    held = draw(rows).newly_held_out
+def test_a_few_real_documents_are_not_filled_up_with_generated_ones() -> None:
+    rows = candidates(200, origin="synthetic") + candidates(50, origin="prelabelled", start=300)
+    rows += candidates(3, start=200)
+    assert set(draw(rows).newly_held_out) == {200, 201, 202}
+
+
+def test_where_nothing_is_made_by_people_the_holdout_is_what_there_is() -> None:
+    held = draw(candidates(100, origin="synthetic") + candidates(100, origin="prelabelled", start=100)).newly_held_out
     assert len(held) == 40
-    assert 200 in held
+
+
+def test_held_out_documents_with_a_prelabel_are_left_out_beside_those_without() -> None:
+    rows = [
+        *candidates(40),
+        *(Candidate(100 + n, text_key(f"held {n}"), True, origin) for n, origin in enumerate(ORIGINS)),
+    ]
+    found = draw(rows)
+    assert sorted(pk for pk, split in found.split.items() if split == HOLDOUT) == [100, 102]
+    assert found.not_by_people == [101, 103]
 
 
 def test_what_an_earlier_version_trained_on_is_never_held_out() -> None:

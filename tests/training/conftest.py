@@ -51,7 +51,7 @@ def project(people: dict[str, Any]) -> "Project":
 @pytest.fixture
 def dataset(project: "Project", people: dict[str, Any]) -> "DatasetVersion":
     """Twenty receipts, frozen: training, validation and hold-out."""
-    from labeling.services.datasets import freeze
+    from labeling.services.freezing import freeze
     from labeling.services.importing import ParsedRow, import_rows
 
     parsed = (ParsedRow(number, receipt(number)) for number in range(1, 21))

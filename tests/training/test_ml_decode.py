@@ -129,6 +129,37 @@ def test_an_answer_over_the_limit_says_so(small: Asked) -> None:
         assert (answer.finish_reason, answer.output_tokens) == ("length", 7)
 
 
+@pytest.mark.parametrize("foresee", [True, False])
+def test_log_probabilities_are_those_of_the_tokens_that_were_written(small: Asked, foresee: bool) -> None:
+    prompt = small.prompts[0]
+    decoder = Decoder(small.loaded, small.encoder, foresee=foresee)
+    answer = decoder.answer(prompt.copy, max_new_tokens=30, with_logprobs=True)
+    assert len(answer.tokens) == len(answer.logprobs) == answer.output_tokens
+    with torch.inference_mode():
+        logits = small.loaded.model(torch.tensor([[*prompt, *answer.tokens]])).logits[0]
+    expected = logits.log_softmax(-1)
+    for place, (token, logprob) in enumerate(zip(answer.tokens, answer.logprobs, strict=True)):
+        assert logprob == pytest.approx(float(expected[len(prompt) + place - 1, token]), abs=1e-3)
+    assert decoder.answer(prompt.copy, max_new_tokens=30).logprobs == ()
+
+
+def test_held_to_a_schema_probabilities_are_among_what_it_allows(small: Asked) -> None:
+    prompt = small.prompts[0]
+    decoder = Decoder(small.loaded, small.encoder)
+    held = small.grammar.constraint()
+    answer = decoder.answer(prompt.copy, max_new_tokens=120, constraint=held, with_logprobs=True)
+    with torch.inference_mode():
+        logits = small.loaded.model(torch.tensor([[*prompt, *answer.tokens]])).logits[0]
+    free = logits.log_softmax(-1)
+    gained = [
+        logprob - float(free[len(prompt) + place - 1, token])
+        for place, (token, logprob) in enumerate(zip(answer.tokens, answer.logprobs, strict=True))
+    ]
+    assert all(logprob <= 1e-6 for logprob in answer.logprobs)
+    assert min(gained) > -1e-3
+    assert max(gained) > 1, "where the grammar leaves few tokens, each is more probable"
+
+
 def test_latency_and_tokens_are_counted(small: Asked) -> None:
     answer = small.answers(held=True)[0]
     assert answer.latency_ms > 0

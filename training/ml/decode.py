@@ -46,7 +46,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model wrote. ``finish_reason``: stop, or length where it was cut at the limit. Latency in milliseconds."""
+    """What a model wrote. ``finish_reason``: stop, or length where it was cut at the limit. Latency in milliseconds.
+
+    Where they were asked for: ``tokens`` it wrote, and for each the natural logarithm of the probability it was chosen
+    with, among those that the grammar allowed.
+    """
 
     text: str
     finish_reason: str
@@ -54,6 +58,8 @@ class Answer:
     prompt_tokens: int
     output_tokens: int
     steps: int
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
 
 
 def load(path: str, *, precision: str = "auto") -> Loaded:
@@ -96,7 +102,12 @@ class Decoder:
         return len(shared)
 
     def answer(
-        self, make_prompt: Callable[[], list[int]], *, max_new_tokens: int, constraint: Constraint | None = None
+        self,
+        make_prompt: Callable[[], list[int]],
+        *,
+        max_new_tokens: int,
+        constraint: Constraint | None = None,
+        with_logprobs: bool = False,
     ) -> Answer:
         """Answers one document. ``make_prompt`` tokenises its prompt, inside the time that is measured.
 
@@ -104,14 +115,21 @@ class Decoder:
         """
         started = time.perf_counter()
         prompt = make_prompt()
-        written, finish, steps = self._decode(prompt, max_new_tokens, constraint)
+        logprobs: list[float] | None = [] if with_logprobs else None
+        written, finish, steps = self._decode(prompt, max_new_tokens, constraint, logprobs)
         text = self._encoder.decode(written)
         elapsed = (time.perf_counter() - started) * 1000
-        return Answer(text, finish, round(elapsed, 2), len(prompt), len(written), steps)
+        kept = () if logprobs is None else (tuple(written), tuple(logprobs))
+        return Answer(text, finish, round(elapsed, 2), len(prompt), len(written), steps, *kept)
 
     @torch.inference_mode()
-    def _decode(self, prompt: list[int], limit: int, constraint: Constraint | None) -> tuple[list[int], str, int]:
-        """Tokens written (the one that ended them included), why they ended, and forward passes."""
+    def _decode(
+        self, prompt: list[int], limit: int, constraint: Constraint | None, logprobs: list[float] | None = None
+    ) -> tuple[list[int], str, int]:
+        """Tokens written (the one that ended them included), why they ended, and forward passes.
+
+        ``logprobs``: a list that gets the log-probability of each token written.
+        """
         held = self._reuse(prompt)
         if constraint:
             constraint.reset()
@@ -123,7 +141,7 @@ class Decoder:
             steps += 1
             held = len(tokens) + len(draft)
             for position in range(len(draft) + 1):
-                token = self._pick(logits[position], constraint)
+                token = self._pick(logits[position], constraint, logprobs)
                 tokens.append(token)
                 if token in self._stops:
                     return tokens[len(prompt) :], "stop", steps
@@ -157,10 +175,13 @@ class Decoder:
         self._cache = result.cache
         return result.logits[0]
 
-    def _pick(self, logits: torch.Tensor, constraint: Constraint | None) -> int:
+    def _pick(self, logits: torch.Tensor, constraint: Constraint | None, logprobs: list[float] | None) -> int:
         if constraint:
             logits = constraint.mask(logits)
-        return int(logits.argmax())
+        token = int(logits.argmax())
+        if logprobs is not None:
+            logprobs.append(float(logits[token].float() - logits.float().logsumexp(-1)))
+        return token
 
     def _draft(self, tokens: list[int], start: int, room: int, constraint: Constraint | None) -> list[int]:
         """Tokens that will probably come next, at most ``room`` of them."""

@@ -1,7 +1,8 @@
 """How long every row of a dataset is in tokens of one model: ``python -m training.ml.lengths SPEC.yaml``.
 
-Writes one JSON object a line to ``output`` (id, split, prompt, completion) and ends with ``done``: rows, max, output,
-sha256, histogram (a list of {from, to, count} over prompt plus completion, 64 tokens wide).
+Writes one JSON object a line to ``output`` (id, split, prompt, completion; the first row of each split also with
+``seen``, the texts of both as the model reads them) and ends with ``done``: rows, max, output, sha256, histogram (a
+list of {from, to, count} over prompt plus completion, 64 tokens wide).
 """
 
 import json
@@ -88,14 +89,18 @@ def main(spec: LengthsSpec, emitter: Emitter) -> None:
     encoded = encode_rows(rows, instruction=spec.contract.instruction, schema=compiled(spec.contract), encoder=encoder)
     output = Path(spec.output)
     output.parent.mkdir(parents=True, exist_ok=True)
+    shown: set[str] = set()
     with output.open("w", encoding="utf-8") as file:
         for one in encoded:
-            measured = {
+            measured: dict[str, Any] = {
                 "id": one.row.id,
                 "split": one.row.split,
                 "prompt": len(one.prompt),
                 "completion": len(one.completion),
             }
+            if one.row.split not in shown:
+                shown.add(one.row.split)
+                measured["seen"] = {"prompt": encoder.shown(one.prompt), "completion": encoder.shown(one.completion)}
             file.write(json.dumps(measured, ensure_ascii=False) + "\n")
     lengths = [one.length for one in encoded]
     emitter.emit(

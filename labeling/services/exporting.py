@@ -1,0 +1,120 @@
+"""Exports: a dataset version, or what a project has now, as a stream of bytes in one of several shapes.
+
+Nothing is held but a piece of the file and, for a project, the keys of its documents.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.db import connection
+from django.db.models import QuerySet
+from django.utils.text import slugify
+
+from labeling.models import DatasetVersion, Document, Gold, Project
+from labeling.services import datasets
+from labeling.writing import About, Example
+from labeling.writing.shapes import SHAPES, Shape
+from slmstudio.contract.schema import CompiledSchema, loads
+
+CHUNK = 1_000
+#: what of a project goes out: documents with gold; those with any label; all of them
+PARTS = {
+    "gold": "documents with gold",
+    "labels": "documents with a label, gold or not yet",
+    "all": "all documents, labelled or not",
+}
+# The label that counts: gold of the newest schema, else what was submitted last.
+_ROWS = """
+SELECT d.external_id, d.text, d.tags, d.metadata::text,
+       CASE WHEN d.synthetic THEN 'synthetic' ELSE COALESCE(g.origin, a.origin) END,
+       COALESCE(g.value, a.value)::text
+FROM labeling_document d
+LEFT JOIN LATERAL (
+    SELECT r.value, gold.origin FROM labeling_gold gold
+    JOIN labeling_schemaversion v ON v.id = gold.schema_version_id
+    JOIN labeling_annotationrevision r ON r.id = gold.revision_id
+    WHERE gold.document_id = d.id ORDER BY v.number DESC LIMIT 1
+) g ON true
+LEFT JOIN LATERAL (
+    SELECT w.value, w.origin FROM labeling_annotation w
+    WHERE %(labels)s AND g.value IS NULL AND w.document_id = d.id AND w.submitted
+    ORDER BY w.submitted_at DESC NULLS LAST, w.id DESC LIMIT 1
+) a ON true
+WHERE d.id = ANY(%(keys)s) ORDER BY d.id
+"""
+
+
+def export_dataset(dataset: DatasetVersion, shape: str, split: str = "") -> Iterator[bytes]:
+    """A version, or one split of it.
+
+    Raises:
+        KeyError: no such shape.
+        FileNotFoundError: the version's file is gone; raised here and not while it is read.
+    """
+    write = SHAPES[shape].write
+    datasets.file_path(dataset)
+    if shape == "rows":
+        return _lines(dataset, split)
+    compiled = dataset.schema_version.compiled
+    about = About(f"{dataset.project.name} v{dataset.number}", dataset.instruction, compiled)
+    return write((_example(row) for row in datasets.rows(dataset, split or None)), about)
+
+
+def _lines(dataset: DatasetVersion, split: str) -> Iterator[bytes]:
+    """The frozen file itself, or the lines of one split."""
+    with datasets.file_path(dataset).open("rb") as file:
+        if not split:
+            while piece := file.read(1 << 16):
+                yield piece
+            return
+        for line in file:
+            if loads(line, max_characters=None)["split"] == split:
+                yield line
+
+
+def _example(row: dict[str, Any]) -> Example:
+    return Example(row["id"], row["text"], row["gold"], row["tags"], row["origin"], row["split"])
+
+
+def export_project(
+    project: Project, shape: str, *, documents: QuerySet[Document] | None = None, part: str = "gold"
+) -> Iterator[bytes]:
+    """What a project has now, or of it these ``documents``; ``part`` is one of ``PARTS``.
+
+    Raises:
+        KeyError: no such shape or part.
+    """
+    write = SHAPES[shape].write
+    PARTS[part]
+    chosen = Document.objects.filter(project=project) if documents is None else documents
+    keys = list(chosen.order_by("pk").values_list("pk", flat=True))
+    compiled = project.schema_version.compiled
+    return write(_examples(keys, part, compiled), About(project.name, project.contract.instruction, compiled))
+
+
+def _examples(keys: list[int], part: str, compiled: CompiledSchema) -> Iterator[Example]:
+    for start in range(0, len(keys), CHUNK):
+        with connection.cursor() as cursor:
+            cursor.execute(_ROWS, {"keys": keys[start : start + CHUNK], "labels": part != "gold"})
+            found = cursor.fetchall()
+        for external_id, text, tags, metadata, origin, value in found:
+            if value is None and part != "all":
+                continue
+            gold = None if value is None else compiled.ordered(loads(value))
+            extra = loads(metadata) if metadata != "{}" else {}
+            yield Example(external_id, text, gold, tags, "" if value is None else origin, "", extra)
+
+
+def count_project(project: Project, documents: QuerySet[Document] | None = None) -> dict[str, int]:
+    """How many documents an export of each part would hold, the parts in their order."""
+    chosen = Document.objects.filter(project=project) if documents is None else documents
+    gold = Gold.objects.newest_of(project)
+    return {
+        "gold": (gold if documents is None else gold.filter(document__in=chosen)).count(),
+        "all": chosen.count(),
+    }
+
+
+def file_name(parts: Iterable[str], shape: Shape) -> str:
+    """The name of the file that is sent, of letters, digits and dashes."""
+    return f"{'-'.join(slugify(part) for part in parts if part) or 'export'}.{shape.extension}"

@@ -1,0 +1,130 @@
+"""The files of a dataset version: its rows, and the pairs of near-duplicates that were seen when it was drawn.
+
+One row a line: ``{"id", "split", "text", "gold", "tags", "origin"}``, sorted by split and id, so that the same content
+is the same file. One pair a line: ``{"a", "b", "similarity", "sides"}``, where a and b are document keys and sides the
+split of each, or the name of the reason for which it was left out.
+"""
+
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+from django.core.files import File
+
+from labeling import splits
+from labeling.models import AnnotationRevision, Document
+from labeling.services.gathering import CHUNK, Collected, Entry, Progress
+from slmstudio import artifacts
+from slmstudio.contract.schema import CompiledSchema, dumps
+
+
+@dataclass
+class Written:
+    """Hashes of the rows and of the hold-out's rows, and ``DatasetVersion.counts`` as far as rows tell them."""
+
+    sha256: str
+    holdout_sha256: str
+    counts: dict[str, Any]
+
+
+def ordered(entries: Sequence[Entry], split: Mapping[int, str]) -> list[Entry]:
+    """By split and id, compared by code points: the order must not hang on the database's collation or on keys."""
+    place = {name: number for number, name in enumerate(splits.ORDER)}
+    kept = [entry for entry in entries if entry.pk in split]
+    return sorted(kept, key=lambda entry: (place[split[entry.pk]], entry.external_id))
+
+
+def write_rows(
+    file: IO[bytes], order: Sequence[Entry], split: Mapping[int, str], compiled: CompiledSchema, progress: Progress
+) -> Written:
+    """Writes the rows and counts them."""
+    whole, holdout = hashlib.sha256(), hashlib.sha256()
+    by_split: Counter[str] = Counter()
+    origins: dict[str, Counter[str]] = {name: Counter() for name in splits.ORDER}
+    tags: dict[str, Counter[str]] = {name: Counter() for name in splits.ORDER}
+    for start in range(0, len(order), CHUNK):
+        for row in _rows(order[start : start + CHUNK], split, compiled):
+            line = f"{dumps(row)}\n".encode()
+            file.write(line)
+            whole.update(line)
+            by_split[row["split"]] += 1
+            origins[row["split"]][row["origin"]] += 1
+            tags[row["split"]].update(row["tags"])
+            if row["split"] == splits.HOLDOUT:
+                holdout.update(line)
+        progress("writing", min(start + CHUNK, len(order)), len(order))
+    counts = {
+        "documents": len(order),
+        "splits": {name: by_split[name] for name in splits.ORDER},
+        "origins": _sorted(sum(origins.values(), Counter())),
+        "holdout_origins": _sorted(origins[splits.HOLDOUT]),
+        "tags": _sorted(sum(tags.values(), Counter())),
+        "validation_tags": _sorted(tags[splits.VALIDATION]),
+        "holdout_tags": _sorted(tags[splits.HOLDOUT]),
+    }
+    return Written(whole.hexdigest(), holdout.hexdigest(), counts)
+
+
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items()))
+
+
+def _rows(entries: Sequence[Entry], split: Mapping[int, str], compiled: CompiledSchema) -> Iterator[dict[str, Any]]:
+    documents = Document.objects.filter(pk__in=[entry.pk for entry in entries])
+    texts = dict(documents.values_list("pk", "text"))
+    revisions = AnnotationRevision.objects.filter(pk__in=[entry.revision_id for entry in entries])
+    values = dict(revisions.values_list("pk", "value"))
+    for entry in entries:
+        yield {
+            "id": entry.external_id,
+            "split": split[entry.pk],
+            "text": texts[entry.pk],
+            "gold": compiled.ordered(values[entry.revision_id]),
+            "tags": sorted(set(entry.tags)),
+            "origin": entry.origin,
+        }
+
+
+@contextmanager
+def pairs_file(collected: Collected, sides: Mapping[int, str]) -> Iterator[IO[bytes]]:
+    """The pairs as a file; those whose two sides differ come first, then the most alike."""
+    rows: list[dict[str, Any]] = []
+    for pair in collected.found.pairs:
+        a, b = collected.places[pair.first], collected.places[pair.second]
+        both = [sides.get(a, "does_not_fit_schema"), sides.get(b, "does_not_fit_schema")]
+        rows.append({"a": a, "b": b, "similarity": pair.similarity, "sides": both})
+    rows.sort(key=lambda row: row["sides"][0] == row["sides"][1])
+    with tempfile.TemporaryFile() as file:
+        file.writelines(f"{dumps(row)}\n".encode() for row in rows)
+        file.seek(0)
+        yield file
+
+
+def rows_key(pk: int) -> str:
+    """Where the rows of the version with this key lie."""
+    return f"datasets/{pk}/dataset.jsonl"
+
+
+def pairs_key(artifact_key: str) -> str:
+    """Where the pairs of a version lie whose rows lie under ``artifact_key``."""
+    return f"{artifact_key.rpartition('/')[0]}/pairs.jsonl"
+
+
+def store(key: str, file: IO[bytes]) -> None:
+    """Stores a file under exactly this key.
+
+    The key is fresh from the database's sequence: a file under it is left over from a database that is gone.
+    """
+    remove(key)
+    artifacts.store().save(key, File(file))
+
+
+def remove(*keys: str) -> None:
+    """Removes files of a version that did not come to be."""
+    for key in keys:
+        if artifacts.store().exists(key):
+            artifacts.store().delete(key)

@@ -1,0 +1,94 @@
+"""Exports: a dataset version, and what a project has now, as files that are streamed."""
+
+from collections.abc import Iterator
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict, StreamingHttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from labeling.listing import finding
+from labeling.listing.filters import Filters, read_filters
+from labeling.models import DatasetVersion, Project, Split
+from labeling.services import exporting
+from labeling.writing.shapes import SHAPES, Shape
+from slmstudio.access import Action, object_for, project_for
+
+#: milliseconds for the counts of the page, and for finding what is exported
+COUNT_MS = 1_500
+FIND_MS = 30_000
+
+
+@require_safe
+def dataset_export(request: HttpRequest, slug: str, number: int, shape: str) -> HttpResponseBase:
+    """The version in one shape; ``?split=`` for one split alone."""
+    project, shown = object_for(
+        request.user, slug, Action.READ, DatasetVersion.objects.select_related("schema_version"), number=number
+    )
+    split = request.GET.get("split", "")
+    if shape not in SHAPES or split not in ("", *Split.values):
+        raise Http404("There is no such export.")
+    try:
+        content = exporting.export_dataset(shown, shape, split)
+    except FileNotFoundError as error:
+        raise Http404(str(error)) from error
+    return _sent(content, SHAPES[shape], [project.slug, f"v{number}", split, shape])
+
+
+@require_safe
+def export_page(request: HttpRequest, slug: str) -> HttpResponse:
+    """What can be exported of the documents that the list's filters leave."""
+    project = project_for(request.user, slug, Action.READ)
+    filters = _filters(request.GET, project)
+    try:
+        with finding.within(COUNT_MS):
+            chosen = finding.matching(project, filters) if filters.active else None
+            counts = exporting.count_project(project, chosen)
+    except finding.TooSlow:
+        counts = {}
+    context = {
+        "project": project,
+        "filters": filters,
+        "query": filters.query(),
+        "parts": exporting.PARTS,
+        "part": _part(request.GET),
+        "counts": counts,
+        "shapes": SHAPES,
+    }
+    return render(request, "labeling/export.html", context, status=422 if filters.errors else 200)
+
+
+@require_safe
+def project_export(request: HttpRequest, slug: str, shape: str) -> HttpResponseBase:
+    """What the project has now in one shape: of the documents that the filters leave, ``part`` of them."""
+    project = project_for(request.user, slug, Action.READ)
+    if shape not in SHAPES or request.GET.get("part", "gold") not in exporting.PARTS:
+        raise Http404("There is no such export.")
+    filters = _filters(request.GET, project)
+    if filters.errors:  # never more than was asked for
+        return _refused(" ".join(filters.errors))
+    documents = finding.matching(project, filters) if filters.active else None
+    try:
+        with finding.within(FIND_MS):
+            content = exporting.export_project(project, shape, documents=documents, part=_part(request.GET))
+    except finding.TooSlow:
+        return _refused("These filters take too long on documents as many as these. Take one of them away.")
+    return _sent(content, SHAPES[shape], [project.slug, "selection" if filters.active else "", shape])
+
+
+def _refused(sentence: str) -> HttpResponse:
+    return HttpResponse(sentence, status=422, content_type="text/plain; charset=utf-8")
+
+
+def _filters(parameters: QueryDict, project: Project) -> Filters:
+    return read_filters(parameters, project.schema_version.compiled)
+
+
+def _part(parameters: QueryDict) -> str:
+    part = parameters.get("part", "gold")
+    return part if part in exporting.PARTS else "gold"
+
+
+def _sent(content: Iterator[bytes], shape: Shape, name: list[str]) -> StreamingHttpResponse:
+    answer = StreamingHttpResponse(content, content_type=shape.content_type)
+    answer["Content-Disposition"] = f'attachment; filename="{exporting.file_name(name, shape)}"'
+    return answer

@@ -1,0 +1,62 @@
+"""JSONL: what trainers read in three shapes, and the rows that an import reads."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from labeling.writing import About, Example, beside, pieces
+from slmstudio.contract.schema import dumps
+
+
+def instruct(examples: Iterable[Example], about: About) -> Iterator[bytes]:
+    """``{"instruction", "input", "output"}``; documents without a label are left out."""
+    return pieces(
+        _line(instruction=about.instruction, input=one.text, output=about.compiled.canonical(one.gold))
+        for one in examples
+        if one.gold is not None
+    )
+
+
+def chat(examples: Iterable[Example], about: About) -> Iterator[bytes]:
+    """``{"messages"}`` of system, user and assistant; documents without a label are left out."""
+    return pieces(
+        _line(
+            messages=[
+                {"role": "system", "content": about.instruction},
+                {"role": "user", "content": one.text},
+                {"role": "assistant", "content": about.compiled.canonical(one.gold)},
+            ]
+        )
+        for one in examples
+        if one.gold is not None
+    )
+
+
+def completion(examples: Iterable[Example], about: About) -> Iterator[bytes]:
+    """``{"prompt", "completion"}``; documents without a label are left out."""
+    return pieces(
+        _line(
+            prompt=f"{about.instruction}\n\nDocument:\n{one.text}\n\nJSON:\n",
+            completion=about.compiled.canonical(one.gold),
+        )
+        for one in examples
+        if one.gold is not None
+    )
+
+
+def rows(examples: Iterable[Example], about: About) -> Iterator[bytes]:
+    """What the import reads: id, text, gold and tags, and beside them everything else that came with a document."""
+    return pieces(_line(**row(one)) for one in examples)
+
+
+def row(one: Example) -> dict[str, Any]:
+    """One example as an import row."""
+    line: dict[str, Any] = {"id": one.id, "text": one.text}
+    if one.gold is not None:
+        line["gold"] = one.gold
+    if one.tags:
+        line["tags"] = one.tags
+    return line | beside(one)
+
+
+def _line(**values: Any) -> str:
+    return f"{dumps(values)}\n"

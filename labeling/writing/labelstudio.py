@@ -1,0 +1,85 @@
+"""Label Studio JSON: a list of tasks, each with the document as data and its label as one annotation.
+
+Every leaf of the label is a result of its own, named by its path (``seller.name``, ``line_items[0].amount``): a choice
+where the schema has fixed values, a text area otherwise. Numbers keep their digits, and an empty text area is null. A
+label that this cannot say (an empty text or list, a value of any type) is one text area named ``gold`` with its JSON.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from labeling.writing import About, Example, beside, pieces
+from slmstudio.contract.kinds import parse_typed
+from slmstudio.contract.schema import CompiledSchema, dumps, join, pattern_of
+
+TO_NAME = "text"
+WHOLE = "gold"
+
+
+def tasks(examples: Iterable[Example], about: About) -> Iterator[bytes]:
+    """The list, a task a line."""
+    return pieces(_listed(dumps(task(one, number, about.compiled)) for number, one in enumerate(examples, start=1)))
+
+
+def _listed(values: Iterable[str]) -> Iterator[str]:
+    before = "[\n"
+    for value in values:
+        yield before + value
+        before = ",\n"
+    yield "[]\n" if before == "[\n" else "\n]\n"
+
+
+def task(one: Example, number: int, compiled: CompiledSchema) -> dict[str, Any]:
+    """One document. ``data`` holds what was imported with it as well, the names of ours first."""
+    data: dict[str, Any] = {"text": one.text, "id": one.id}
+    if one.tags:
+        data["tags"] = one.tags
+    data |= beside(one)
+    annotations = []
+    if one.gold is not None:
+        annotations.append({"id": number, "ground_truth": True, "result": list(results(one.id, one.gold, compiled))})
+    return {"id": number, "data": data, "annotations": annotations, "predictions": []}
+
+
+def results(seed: str, gold: Any, compiled: CompiledSchema) -> Iterator[dict[str, Any]]:
+    """The leaves of a label, or the label as a whole."""
+    leaves = list(_leaves(gold, ""))
+    if not all(_sayable(path, value, compiled) for path, value in leaves):
+        leaves = [(WHOLE, dumps(gold))]
+    for path, value in leaves:
+        field = compiled.by_pattern.get(pattern_of(path))
+        choice = field is not None and (bool(field.enum) or field.type == "boolean")
+        said = [] if value is None else [value if isinstance(value, str) else dumps(value)]
+        yield {
+            "id": hashlib.blake2b(f"{seed}\0{path}".encode(), digest_size=5).hexdigest(),
+            "from_name": path,
+            "to_name": TO_NAME,
+            "type": "choices" if choice else "textarea",
+            "value": {"choices": said} if choice else {"text": said},
+        }
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            yield from _leaves(item, join(path, name))
+    elif isinstance(value, list) and value:
+        for number, item in enumerate(value):
+            yield from _leaves(item, join(path, number))
+    else:
+        yield path, value
+
+
+def _sayable(path: str, value: Any, compiled: CompiledSchema) -> bool:
+    """Whether a reader that knows the schema gets the leaf back from its text."""
+    field = compiled.by_pattern.get(pattern_of(path))
+    if field is None or path == WHOLE or value == "" or isinstance(value, dict | list):
+        return False
+    if isinstance(value, str):
+        if field.format == "date" and not field.enum:
+            return parse_typed(value, field) == value
+        return field.type == "string" and (not field.enum or value in field.enum)
+    if value is None:
+        return not path.endswith("]")
+    return field.type in (("boolean",) if isinstance(value, bool) else ("number", "integer"))

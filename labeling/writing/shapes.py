@@ -1,0 +1,46 @@
+"""The shapes that an export can have, by the name that stands in its address."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from labeling.writing import Write, arrow, jsonl, labelstudio, table
+
+JSONL = "application/jsonl; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One shape: its title, what it is for, and what writes it. ``needs_gold``: documents without a label stay out."""
+
+    title: str
+    description: str
+    extension: str
+    content_type: str
+    write: Write
+    needs_gold: bool = False
+
+
+SHAPES: Final[dict[str, Shape]] = {
+    "instruct": Shape("Instruct", "instruction, input, output", "jsonl", JSONL, jsonl.instruct, needs_gold=True),
+    "chat": Shape("Chat", "messages of system, user and assistant", "jsonl", JSONL, jsonl.chat, needs_gold=True),
+    "completion": Shape(
+        "Prompt and completion",
+        "one text to go on from, and how it goes on",
+        "jsonl",
+        JSONL,
+        jsonl.completion,
+        needs_gold=True,
+    ),
+    "rows": Shape("Rows", "id, text, gold, tags: what the import reads", "jsonl", JSONL, jsonl.rows),
+    "csv": Shape(
+        "CSV of fields",
+        "one column a field; cells that a spreadsheet would run get an apostrophe in front",
+        "csv",
+        "text/csv; charset=utf-8",
+        table.fields,
+    ),
+    "label-studio": Shape(
+        "Label Studio", "JSON of tasks with their annotation", "json", "application/json", labelstudio.tasks
+    ),
+    "hf": Shape("Hugging Face Datasets", "a zipped folder for load_from_disk", "zip", "application/zip", arrow.folder),
+}

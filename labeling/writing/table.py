@@ -1,0 +1,96 @@
+"""CSV of fields: one row a document, one column a field; what repeats (line items) stands as JSON in one cell.
+
+The last column is the whole label as JSON: an import reads that one, so that null, an empty text and every digit come
+back as they were.
+
+A cell that a spreadsheet would take for a formula (it begins with = + - @, a tab or a carriage return) gets an
+apostrophe in front, and so does one that begins with apostrophes and then one of these, so that nothing is lost:
+whoever reads such a cell takes one apostrophe off. Numbers of the schema are digits and stay as they are.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Any
+
+from labeling.writing import PIECE, About, Example
+from slmstudio.contract.schema import CompiledSchema, Node, dumps, split
+
+OWN = ("id", "text", "tags", "split", "origin")
+WHOLE = "gold"
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+class _Held:
+    """What a csv writer wrote since it was last emptied."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+
+    def write(self, text: str) -> None:
+        self.parts.append(text)
+
+    def empty(self) -> bytes:
+        data = "".join(self.parts).encode()
+        self.parts.clear()
+        return data
+
+
+def fields(examples: Iterable[Example], about: About) -> Iterator[bytes]:
+    """The table with its head. UTF-8 with a byte order mark, because spreadsheets take it for another code without."""
+    columns = list(columns_of(about.compiled))
+    held = _Held()
+    writer = csv.writer(held)
+    held.write("\N{BYTE ORDER MARK}")
+    writer.writerow([safe(name) for name in (*OWN, *(name for name, _ in columns), WHOLE)])
+    for number, one in enumerate(examples, start=1):
+        own = (one.id, one.text, ",".join(one.tags), one.split, one.origin)
+        leaves = (cell(_at(one.gold, steps)) for _, steps in columns)
+        writer.writerow([*map(safe, own), *leaves, "" if one.gold is None else safe(dumps(one.gold))])
+        if number % PIECE == 0:
+            yield held.empty()
+    yield held.empty()
+
+
+def columns_of(compiled: CompiledSchema) -> Iterator[tuple[str, list[str]]]:
+    """Name and path of every column of the gold; a field that is called like a column of ours is set off by "gold."."""
+    for pattern in _patterns(compiled.root):
+        yield (f"gold.{pattern}" if pattern in (*OWN, WHOLE) else pattern), [str(step) for step in split(pattern)]
+
+
+def _patterns(node: Node) -> Iterator[str]:
+    for child in node.children.values():
+        if child.children:
+            yield from _patterns(child)
+        else:
+            yield child.pattern
+
+
+def _at(value: Any, steps: list[str]) -> Any:
+    for step in steps:
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
+
+
+def cell(value: Any) -> str:
+    """A value as a cell: texts as they are, numbers as digits, what has parts as JSON; empty where there is none."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return safe(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | Decimal):
+        return dumps(value)
+    return safe(dumps(value))
+
+
+def safe(text: str) -> str:
+    """A text that no spreadsheet runs."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def plain(text: str) -> str:
+    """The text that ``safe`` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text

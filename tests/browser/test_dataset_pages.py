@@ -1,0 +1,146 @@
+"""Datasets in a browser: freezing by rules, reading, comparing, exporting; in light and in dark, for everybody."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from labeling.models import DatasetVersion
+from labeling.services.freezing import freeze
+from slmstudio.artifacts import write_text
+from slmstudio.runs import Status
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+As = Callable[[str], Page]
+AXE = "node_modules/axe-core/axe.min.js"
+
+
+@pytest.fixture
+def desk(transactional_db: None) -> Desk:
+    found = make_desk()
+    rows = [
+        invoice(n, tags=[["ocr_noise"], ["several_dates", "poor_scan"], []][n % 3], company=f"company {n % 5}")
+        for n in range(40)
+    ]
+    for row in rows:
+        row["text"] += f"\nItem {row['id'][-2:] * 9}\nThank you for your business. Payment is due within 30 days."
+    bring_in(found.project, [*rows, {**rows[3], "id": "second-scan", "text": rows[3]["text"].replace("Item", "ltem")}])
+    bring_in(found.project, [invoice(90, gold=False)])
+    return found
+
+
+@pytest.fixture
+def open_as(new_page: Callable[[], Page], live_server: LiveServer, desk: Desk) -> As:
+    """``open_as("engineer")`` is a page of a browser in which that person is logged in."""
+
+    def opened(role: str) -> Page:
+        client = Client()
+        client.force_login(desk.people[role])
+        page = new_page()
+        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+        return page
+
+    return opened
+
+
+def check(page: Page, name: str) -> None:
+    """No rule of WCAG 2.2 AA is broken, in light and in dark, and nothing is wider than the window."""
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.evaluate("scheme => document.documentElement.setAttribute('data-bs-theme', scheme)", scheme)
+        if folder := os.environ.get("PICTURES"):
+            page.screenshot(path=Path(folder) / f"{name}-{scheme}.png", full_page=True)
+        axe = (settings.BASE_DIR / AXE).read_text()
+        found: Any = page.evaluate(
+            axe + "; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
+        )
+        said = [(one["id"], [node["html"][:160] for node in one["nodes"]]) for one in found["violations"]]
+        assert not said, (name, scheme, said)
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, f"{name} is {wide} pixels too wide"
+
+
+def versions(desk: Desk) -> tuple[DatasetVersion, DatasetVersion]:
+    first = freeze(project=desk.project, user=desk.people["engineer"])
+    bring_in(desk.project, [invoice(100), invoice(101)])
+    return first, freeze(project=desk.project, user=desk.people["engineer"], seed=9, validation_share=0.3)
+
+
+def test_an_engineer_freezes_by_rules(desk: Desk, open_as: As) -> None:
+    page = open_as("engineer")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(desk.url("datasets/"))
+    expect(page.locator("#preview")).to_contain_text("Labels that go in")
+    page.get_by_text("Rules: groups, strata, what goes in").click()
+    page.get_by_label("Keep together what is of").select_option(label="the same company")
+    page.locator("fieldset", has_text="Never with one of these tags").get_by_label("poor_scan").check()
+    expect(page.locator("#preview")).to_contain_text("Left out by the rules")
+    check(page, "freeze")
+    page.get_by_role("button", name="Freeze", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("v1")
+    expect(page.get_by_text("that the rules do not take in")).to_be_visible()
+    expect(page.get_by_text("metadata.company")).to_be_visible()
+
+
+def test_a_version_is_read_page_by_page(desk: Desk, open_as: As, tiny_base_model: Any) -> None:
+    from labeling.services.datasets import rows
+    from training.models import LengthReport
+
+    _, second = versions(desk)
+    lengths = [[row["id"], row["split"], 120 + 7 * n, 40] for n, row in enumerate(rows(second))]
+    report = LengthReport.objects.create(
+        dataset=second, base_model=tiny_base_model, status=Status.DONE, lengths=lengths, longest=500,
+        model_sha256=tiny_base_model.sha256,
+    )  # fmt: skip
+    write_text(report.seen_key, '{"train": {"id": "inv-0001", "prompt": "<|im_start|>user", "completion": "{}"}}')
+    page = open_as("manager")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(desk.url("datasets/2/"))
+    page.get_by_label("Sequence length, tokens").fill("300")
+    page.get_by_label("Sequence length, tokens").press("Enter")
+    expect(page.locator("#token-lengths")).to_contain_text("would be cut")
+    check(page, "version")
+    page.get_by_role("navigation", name="Split").get_by_role("link", name="hold-out").click()
+    expect(page.locator("#examples .tag", has_text="holdout").first).to_be_visible()
+    page.get_by_role("link", name="Next").click()
+    expect(page.locator("#examples")).to_contain_text("page 2 of")
+    page.reload()
+    expect(page.locator("#examples")).to_contain_text("page 2 of")
+    page.get_by_role("link", name="Look at the pairs").click()
+    expect(page.get_by_text("second-scan")).to_be_visible()
+    check(page, "near-duplicates")
+
+
+def test_two_versions_are_compared(desk: Desk, open_as: As) -> None:
+    versions(desk)
+    page = open_as("annotator")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(desk.url("datasets/"))
+    check(page, "list")
+    page.get_by_role("link", name="Compare two versions").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("v1 → v2")
+    page.get_by_role("navigation", name="What changed").get_by_role("link", name="added 2").click()
+    expect(page.get_by_role("link", name="inv-0100")).to_be_visible()
+    page.go_back()
+    check(page, "diff")
+
+
+def test_what_is_labelled_now_is_downloaded(desk: Desk, open_as: As) -> None:
+    page = open_as("annotator")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(desk.url("export/?tag=ocr_noise"))
+    expect(page.get_by_text("this selection")).to_be_visible()
+    check(page, "export")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="as CSV of fields").click()
+    assert download.value.suggested_filename == "desk-selection-csv.csv"
+    text = download.value.path().read_text(encoding="utf-8-sig")
+    assert text.startswith("id,text,tags,split,origin,")
+    assert text.count("Acme Supplies") >= 14

@@ -1,0 +1,103 @@
+"""Two versions of a dataset: what was added, removed, relabelled, moved, and what else is different."""
+
+from typing import Any
+
+import pytest
+
+from labeling.models import Annotation, AnnotationRevision, DatasetVersion, Document, DocumentState, Gold, Origin
+from labeling.services.comparing import diff, differences
+from labeling.services.freezing import freeze
+from labeling.services.projects import save_contract
+from labeling.splits import Rules
+from slmstudio.contract.schema import dumps, loads
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk() -> Desk:
+    found = make_desk()
+    bring_in(found.project, [invoice(number) for number in range(20)])
+    return found
+
+
+def frozen(desk: Desk, **more: Any) -> DatasetVersion:
+    return freeze(project=desk.project, user=desk.people["engineer"], **more)
+
+
+def label_again(name: str, **changes: Any) -> None:
+    gold = Gold.objects.get(document__external_id=name)
+    annotation = Annotation.objects.get(document=gold.document)
+    revision = AnnotationRevision.objects.create(
+        annotation=annotation, number=2, action="submit", value={**gold.revision.value, **changes}
+    )
+    Gold.objects.filter(pk=gold.pk).update(revision=revision, origin=Origin.HUMAN)
+
+
+def test_a_version_against_itself_is_the_same(desk: Desk) -> None:
+    one = frozen(desk)
+    found = diff(one, one)
+    assert set(found.counts.values()) == {0}
+    assert (found.fields, found.moves, found.schema, found.instruction, found.rules) == ([], [], [], [], [])
+
+
+def test_labels_that_changed_are_told_by_field(desk: Desk) -> None:
+    one = frozen(desk)
+    label_again("inv-0003", vendor="Another", total_amount=loads("3.5"))
+    label_again("inv-0004", vendor="Another")
+    label_again("inv-0005", total_amount=loads("5.500"))
+    two = frozen(desk)
+    found = diff(one, two)
+    assert found.counts["changed"] == 3
+    assert found.fields == [("vendor", 2), ("total_amount", 1)]
+    rows = {row.external_id: row for row in differences(one, two, "changed")}
+    (change,) = rows["inv-0003"].changes
+    assert (change.path, change.old, change.new) == ("vendor", "Acme Supplies", "Another")
+    assert (rows["inv-0005"].changes[0].old, rows["inv-0005"].changes[0].new) == ("5.5", "5.500")
+    assert (rows["inv-0004"].old_origin, rows["inv-0004"].new_origin) == ("imported", "human")
+
+
+def test_saving_the_same_again_is_no_change(desk: Desk) -> None:
+    one = frozen(desk)
+    label_again("inv-0003")
+    bring_in(desk.project, [invoice(30)])
+    assert diff(one, frozen(desk)).counts["changed"] == 0
+
+
+def test_documents_that_came_and_went(desk: Desk) -> None:
+    one = frozen(desk)
+    gone = one.items.filter(split="train").select_related("document").first()
+    assert gone is not None
+    Document.objects.filter(pk=gone.document_id).update(state=DocumentState.SKIPPED)
+    bring_in(desk.project, [invoice(30), invoice(31)])
+    two = frozen(desk)
+    counts = diff(one, two).counts
+    assert (counts["added"], counts["removed"]) == (2, 1)
+    assert [row.external_id for row in differences(one, two, "added")] == ["inv-0030", "inv-0031"]
+    assert [row.external_id for row in differences(one, two, "removed")] == [gone.document.external_id]
+    assert [row.external_id for row in differences(one, two, "added", start=1, count=1)] == ["inv-0031"]
+
+
+def test_documents_that_moved_to_another_split(desk: Desk) -> None:
+    one, two = frozen(desk), frozen(desk, seed=5, validation_share=0.4)
+    found = diff(one, two)
+    assert found.counts["moved"] == sum(count for _, _, count in found.moves) > 0
+    assert all("holdout" not in (before, after) for before, after, _ in found.moves), "a hold-out stays"
+    row = differences(one, two, "moved")[0]
+    assert {row.before, row.after} == {"train", "validation"}
+
+
+def test_schema_instruction_and_rules_are_told(desk: Desk) -> None:
+    one = frozen(desk)
+    schema = loads(desk.project.schema_version.schema_text)
+    schema["properties"]["currency"] = {"type": ["string", "null"]}
+    save_contract(
+        project=desk.project, user=desk.people["engineer"], instruction="Another one.", schema_text=dumps(schema),
+        constraints={},
+    )  # fmt: skip
+    desk.project.contract.refresh_from_db()
+    found = diff(one, frozen(desk, rules=Rules(similarity=0.9)))
+    assert any("currency" in line.text for line in found.schema if line.mark == "+")
+    assert [line.text for line in found.instruction if line.mark == "+"] == ["Another one."]
+    assert [(change.path, change.old, change.new) for change in found.rules] == [("similarity", "0.8", "0.9")]

@@ -1,0 +1,184 @@
+"""Exports of a version and of a project: what goes out comes in again, filters hold, memory and rights too."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+
+from labeling.jobs import run_import
+from labeling.models import Annotation, Document, Gold, Origin
+from labeling.reading import Context, arrow, labelstudio, table
+from labeling.rows import ParsedRow, parse_jsonl
+from labeling.services.datasets import file_path, rows
+from labeling.services.exporting import export_dataset, export_project
+from labeling.services.freezing import freeze
+from labeling.services.importing import import_rows, start_import
+from labeling.writing.shapes import SHAPES
+from slmstudio.contract.schema import dumps, loads
+from tests.labeling.desk import SEED_ROW, Desk, bring_in, invoice, make_desk
+
+pytestmark = pytest.mark.django_db
+
+ROUND = ("rows", "csv", "label-studio", "hf")
+
+
+@pytest.fixture
+def desk() -> Desk:
+    found = make_desk()
+    bring_in(found.project, [SEED_ROW, *[invoice(n, tags=["ocr_noise"], shop=f"s{n % 3}") for n in range(10)]])
+    bring_in(found.project, [invoice(50, gold=False)])
+    return found
+
+
+def exported(desk: Desk, shape: str, **more: Any) -> bytes:
+    return b"".join(export_project(desk.project, shape, **more))
+
+
+def read_again(shape: str, data: bytes, desk: Desk, folder: Path) -> Iterator[ParsedRow]:
+    context = Context(desk.project.schema_version.compiled, folder)
+    if shape == "rows":
+        return parse_jsonl(io.BytesIO(data))
+    if shape == "csv":
+        return table.rows(io.BytesIO(data), context)
+    if shape == "label-studio":
+        return labelstudio.rows(io.BytesIO(data), context)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        archive.extractall(folder)
+    return (row for path in sorted(folder.rglob("*.arrow")) for row in arrow.rows(path, context))
+
+
+def labels(desk: Desk) -> dict[str, tuple[str, str]]:
+    compiled = desk.project.schema_version.compiled
+    golds = Gold.objects.filter(document__project=desk.project).select_related("document", "revision")
+    return {g.document.external_id: (g.document.text, dumps(compiled.ordered(g.revision.value))) for g in golds}
+
+
+@pytest.mark.parametrize("shape", ROUND)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_an_export_imported_elsewhere_gives_the_same_labels(
+    desk: Desk, shape: str, frozen: bool, tmp_path: Path
+) -> None:
+    if frozen:
+        dataset = freeze(project=desk.project, user=None, rules=None)
+        data = b"".join(export_dataset(dataset, shape))
+    else:
+        data = exported(desk, shape)
+    other = make_desk("other")
+    result = import_rows(project=other.project, rows=read_again(shape, data, other, tmp_path), source="export")
+    assert (result.imported, result.with_gold, result.rejected) == (11, 11, 0), result.rejects
+    assert labels(other) == labels(desk)
+    assert '"total_amount":1248.50' in labels(other)["seed"][1]
+
+
+def test_an_export_of_rows_keeps_what_came_with_a_document(desk: Desk) -> None:
+    found = {row["id"]: row for row in map(loads, exported(desk, "rows").splitlines())}
+    assert found["inv-0004"]["shop"] == "s1"
+    assert found["inv-0004"]["tags"] == ["ocr_noise"]
+    assert found["seed"]["gold"]["total_amount"] == Decimal("1248.50")
+    assert list(found["seed"]["gold"]) == ["invoice_id", "date", "vendor", "total_amount"]
+
+
+def test_what_goes_out_is_gold_or_any_label_or_everything(desk: Desk) -> None:
+    waiting = Document.objects.get(external_id="inv-0050")
+    Annotation.objects.create(
+        project=desk.project, document=waiting, schema_version=desk.project.schema_version,
+        value={"invoice_id": "by hand"}, submitted=True, origin=Origin.HUMAN,
+    )  # fmt: skip
+    bring_in(desk.project, [invoice(60, gold=False)])
+    sizes = {part: len(exported(desk, "rows", part=part).splitlines()) for part in ("gold", "labels", "all")}
+    assert sizes == {"gold": 11, "labels": 12, "all": 13}
+    assert b"by hand" in exported(desk, "rows", part="labels")
+
+
+def test_gold_of_the_newest_schema_goes_out(desk: Desk) -> None:
+    assert len(exported(desk, "instruct").splitlines()) == 11
+    first = json.loads(exported(desk, "instruct").splitlines()[0])
+    assert first["instruction"] == desk.project.contract.instruction
+
+
+def test_a_selection_of_the_list_is_exported_through_its_filters(desk: Desk) -> None:
+    client = desk.as_("annotator")
+    answer = client.get(desk.url("export/rows/?tag=ocr_noise&q=F-7"))
+    assert [json.loads(line)["id"] for line in b"".join(answer.streaming_content).splitlines()] == ["inv-0007"]  # type: ignore[attr-defined]
+    assert 'filename="desk-selection-rows.jsonl"' in answer["Content-Disposition"]
+    page = client.get(desk.url("export/?tag=ocr_noise"))
+    assert page.context["counts"] == {"gold": 10, "all": 10}
+    assert "tag=ocr_noise&amp;part=gold" in page.content.decode()
+
+
+def test_a_filter_that_is_not_understood_exports_nothing(desk: Desk) -> None:
+    client = desk.as_("annotator")
+    answer = client.get(desk.url("export/rows/?field=nowhere&op=is&value=1"))
+    assert answer.status_code == 422
+    assert "no field" in answer.content.decode()
+    assert client.get(desk.url("export/?below=x")).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["export/xml/", "export/rows/?part=drafts", "datasets/9/export/rows/"])
+def test_exports_that_are_not_there(desk: Desk, path: str) -> None:
+    assert desk.as_("annotator").get(desk.url(path)).status_code == 404
+
+
+def test_an_empty_project_says_what_to_do() -> None:
+    page = make_desk("empty").as_("annotator").get("/p/empty/export/")
+    assert page.status_code == 200
+    assert "Import documents and label some" in page.content.decode()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_of_a_version_has_its_rows(desk: Desk, shape: str) -> None:
+    dataset = freeze(project=desk.project, user=None)
+    whole = b"".join(export_dataset(dataset, shape))
+    assert whole
+    if shape == "rows":
+        assert whole == file_path(dataset).read_bytes()
+    if shape in ("instruct", "chat", "completion", "rows"):
+        held = b"".join(export_dataset(dataset, shape, "holdout")).splitlines()
+        assert len(held) == dataset.counts["splits"]["holdout"]
+
+
+def test_rows_of_one_split_are_that_split_alone(desk: Desk) -> None:
+    dataset = freeze(project=desk.project, user=None)
+    lines = b"".join(export_dataset(dataset, "rows", "train")).splitlines()
+    assert [loads(line) for line in lines] == list(rows(dataset, "train"))
+
+
+def test_a_name_of_a_metadata_field_never_takes_the_place_of_a_label(desk: Desk) -> None:
+    Document.objects.filter(external_id="seed").update(metadata={"text": "other", "gold": 1, "id": "x", "tags": "y"})
+    (row,) = [row for row in map(loads, exported(desk, "rows").splitlines()) if row["id"] == "seed"]
+    assert row["gold"]["invoice_id"] == "A-1029"
+    assert row["text"].startswith("...Thank you")
+
+
+INVOICE = {
+    "invoice_id": "-17",
+    "date": None,
+    "vendor": '=Acme, "& Sons"',
+    "line_items": [
+        {"description": "Widget\nblue", "quantity": 2, "unit_price": Decimal("10.0"), "amount": Decimal("20.00")}
+    ],
+    "total_amount": Decimal("20.00"),
+}
+SPANS = {"spans": [{"type": "person", "text": "@Ana"}, {"type": "phone", "text": "+49 170 1"}]}
+
+
+@pytest.mark.parametrize("shape", ROUND)
+@pytest.mark.parametrize(("template", "gold"), [("invoice-with-lines", INVOICE), ("pii-redaction", SPANS)])
+def test_a_file_that_was_exported_is_uploaded_as_it_is(shape: str, template: str, gold: dict[str, Any]) -> None:
+    """Through the upload and the job: the kind of the file and its columns are seen by themselves."""
+    one, other = make_desk("one", template), make_desk("other", template)
+    text = '=Acme, "& Sons"\nInvoice -17\nWidget\nblue 2 10.0 20.00\n@Ana +49 170 1 No. '
+    bring_in(one.project, [dumps({"id": f"=d{n}", "text": f"{text}{n}", "gold": gold}) for n in range(4)])
+    assert len(labels(one)) == 4
+    upload = ContentFile(exported(one, shape), name=f"export.{SHAPES[shape].extension}")
+    run = start_import(project=other.project, user=other.people["owner"], file=upload)
+    run_import(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.imported, run.rejected) == ("done", 4, 0), (run.error, run.rejects)
+    assert labels(other) == labels(one)

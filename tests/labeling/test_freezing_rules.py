@@ -1,0 +1,241 @@
+"""What a freeze is asked to do: groups, strata, filters; what it tells of; and that nobody is overtaken."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from labeling.jobs import run_freeze
+from labeling.models import DatasetVersion, Document, FreezeRun, Gold, Origin, Webhook, WebhookDelivery
+from labeling.services import freezing, frozen_files, gathering
+from labeling.services.datasets import rows, twins
+from labeling.services.freezing import Refused, freeze, process, start_freeze
+from labeling.services.projects import save_contract
+from labeling.splits import Rules
+from slmstudio import audit
+from slmstudio.contract.schema import dumps, loads
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return make_desk()
+
+
+def frozen(desk: Desk, **more: Any) -> DatasetVersion:
+    return freeze(project=desk.project, user=desk.people["engineer"], **more)
+
+
+def sides(dataset: DatasetVersion) -> dict[str, str]:
+    return dict(dataset.items.values_list("document__external_id", "split"))
+
+
+def test_documents_of_one_company_are_never_on_two_sides(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(n, company=f"c{n % 9}") for n in range(60)])
+    dataset = frozen(desk, rules=Rules(group_by="metadata.company"), validation_share=0.2)
+    found: dict[int, set[str]] = {}
+    for name, split in sides(dataset).items():
+        found.setdefault(int(name[-4:]) % 9, set()).add(split)
+    assert all(len(splits) == 1 for splits in found.values())
+    assert set.union(*found.values()) == {"train", "validation", "holdout"}
+
+
+def test_relatives_of_a_held_out_document_are_left_out(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1, company="acme")], as_holdout=True)
+    bring_in(desk.project, [invoice(2, company="acme"), invoice(3, company="globex"), invoice(4)])
+    dataset = frozen(desk, rules=Rules(group_by="metadata.company"))
+    assert dataset.counts["left_out"]["related_to_holdout"] == 1
+    assert "inv-0002" not in sides(dataset)
+
+
+def test_a_rare_tag_is_in_every_split(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(n, tags=["rare_layout"] if n < 6 else []) for n in range(60)])
+    counts = frozen(desk, rules=Rules(stratify="tags")).counts
+    assert counts["holdout_tags"]["rare_layout"] >= 1
+    assert counts["tags"]["rare_layout"] == 6
+    assert counts["validation_tags"]["rare_layout"] >= 1
+
+
+def test_filters_leave_out_and_count_and_never_touch_the_holdout(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1)], as_holdout=True)
+    bring_in(desk.project, [invoice(n, tags=["ocr_noise"] if n % 2 else []) for n in range(10, 20)])
+    rules = Rules(without_tags=("ocr_noise",), origins=("imported",))
+    ahead = gathering.preview(project=desk.project, rules=rules)
+    counts = frozen(desk, rules=rules).counts
+    assert (ahead.documents, ahead.unwanted, ahead.held_out) == (6, 5, 1)
+    assert (counts["documents"], counts["left_out"]["not_chosen"], counts["splits"]["holdout"]) == (6, 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("rules", "field"),
+    [
+        (Rules(similarity=0.1), "similarity"),
+        (Rules(similarity=1.5), "similarity"),
+        (Rules(most=1), "most"),
+        (Rules(group_by="metadata."), "group_by"),
+        (Rules(group_by="text"), "group_by"),
+        (Rules(group_by="metadata.a\0"), "group_by"),
+        (Rules(stratify="vendor"), "stratify"),
+        (Rules(stratify="nowhere"), "stratify"),
+    ],
+)
+def test_rules_that_make_no_sense_are_refused(desk: Desk, rules: Rules, field: str) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2)])
+    with pytest.raises(Refused) as caught:
+        frozen(desk, rules=rules)
+    assert caught.value.field == field
+
+
+def test_rules_that_leave_nothing_say_so(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2)])
+    with pytest.raises(Refused, match="The rules leave none of 2"):
+        frozen(desk, rules=Rules(tags=("handwriting",)))
+    bring_in(desk.project, [invoice(3, company="a")], as_holdout=True)
+    Document.objects.update(metadata={"company": "a"})
+    with pytest.raises(Refused, match="Group by something finer"):
+        frozen(desk, rules=Rules(group_by="metadata.company"))
+
+
+def test_a_holdout_with_prelabels_is_left_out_beside_one_without(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2)], as_holdout=True)
+    bring_in(desk.project, [invoice(3), invoice(4)])
+    Gold.objects.filter(document__external_id="inv-0002").update(origin=Origin.PRELABELLED)
+    assert gathering.preview(project=desk.project).not_by_people == 1
+    dataset = frozen(desk)
+    assert dataset.counts["left_out"]["holdout_not_by_people"] == 1
+    assert dataset.counts["holdout_origins"] == {"imported": 1}
+    assert "inv-0002" not in sides(dataset)
+
+
+def test_what_was_held_out_once_is_held_out_for_ever(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(30)])
+    first = frozen(desk)
+    Document.objects.update(holdout=False)  # by whatever way
+    bring_in(desk.project, [invoice(number) for number in range(30, 40)])
+    second = frozen(desk, seed=3)
+    assert first.holdout_sha256 == second.holdout_sha256
+
+
+def test_near_duplicates_are_kept_on_one_side_and_listed(desk: Desk) -> None:
+    long = " ".join(f"line {n} of a long invoice from Acme Supplies" for n in range(20))
+    same = [{**invoice(n), "text": f"{long} copy {n}"} for n in range(12)]
+    bring_in(desk.project, [*same, *[{**invoice(n), "text": f"{n} " * 60} for n in range(20, 50)]])
+    dataset = frozen(desk, validation_share=0.3)
+    copies = {split for name, split in sides(dataset).items() if int(name[-4:]) < 12}
+    assert len(copies) == 1
+    found, total = twins(dataset, start=0, count=100)
+    assert total == dataset.counts["near_duplicates"]["pairs"] == 66
+    assert dataset.counts["near_duplicates"]["groups"] == 1
+    assert not any(pair.apart for pair in found)
+
+
+def test_an_earlier_version_without_pairs_has_none(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2)])
+    dataset = frozen(desk)
+    dataset.artifact_key = "datasets/0/dataset.jsonl"
+    assert twins(dataset, start=0, count=5) == ([], 0)
+
+
+def test_it_is_told_to_webhooks_and_the_audit_log(desk: Desk) -> None:
+    noted: list[dict[str, Any]] = []
+    audit.keep_in(lambda **entry: noted.append(entry))
+    try:
+        desk.project.webhook_events = ["dataset.frozen"]
+        desk.project.save(update_fields=["webhook_events"])
+        Webhook.objects.create(project=desk.project, url="https://example.com/x", events=["dataset.frozen"])
+        bring_in(desk.project, [invoice(1), invoice(2)])
+        dataset = frozen(desk)
+        assert frozen(desk).pk == dataset.pk
+    finally:
+        audit._keepers.pop()
+    (delivery,) = WebhookDelivery.objects.all()
+    assert delivery.payload["dataset"] == 1
+    assert delivery.payload["sha256"] == dataset.sha256
+    (entry,) = [entry for entry in noted if entry["action"] == "froze"]
+    assert (entry["about"], entry["details"]["documents"]) == ("dataset v1", 2)
+
+
+def test_a_freeze_that_was_overtaken_freezes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two freezes at once draw two hold-outs; the later one to end says so."""
+    bring_in(desk.project, [invoice(number) for number in range(20)])
+    write = frozen_files.write_rows
+
+    def meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(frozen_files, "write_rows", write)
+        frozen(desk, seed=99)
+        return write(*arguments)
+
+    monkeypatch.setattr(frozen_files, "write_rows", meanwhile)
+    with pytest.raises(Refused, match="Somebody else chose a hold-out"):
+        frozen(desk)
+    assert DatasetVersion.objects.count() == 1
+    assert len(list(rows(DatasetVersion.objects.get()))) == 20
+
+
+def test_a_schema_that_changed_meanwhile_freezes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(5)])
+    plan = freezing._plan
+
+    def meanwhile(*arguments: Any) -> Any:
+        schema = loads(desk.project.schema_version.schema_text)
+        schema["properties"]["currency"] = {"type": ["string", "null"]}
+        save_contract(
+            project=desk.project, user=desk.people["engineer"], instruction="Same.", schema_text=dumps(schema),
+            constraints={},
+        )  # fmt: skip
+        return plan(*arguments)
+
+    monkeypatch.setattr(freezing, "_plan", meanwhile)
+    with pytest.raises(Refused, match="The schema was changed"):
+        frozen(desk)
+    assert not DatasetVersion.objects.exists()
+    assert not Document.objects.filter(holdout=True).exists()
+
+
+def test_progress_is_told_outside_of_any_transaction(transactional_db: None) -> None:
+    """Else nobody would see it before the end, and a cancel would wait for it."""
+    desk = make_desk()
+    bring_in(desk.project, [invoice(number) for number in range(5)])
+    told: list[tuple[str, bool]] = []
+    frozen(desk, progress=lambda stage, done, total: told.append((stage, connection.in_atomic_block)))
+    assert {stage for stage, _ in told} == {"comparing texts", "drawing", "writing", "storing"}
+    assert not any(inside for _, inside in told)
+
+
+@pytest.mark.parametrize("stage", ["comparing texts", "drawing", "writing", "storing"])
+def test_a_freeze_that_is_cancelled_half_way_leaves_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(5)])
+    run = start_freeze(project=desk.project, user=None, rules=Rules(), seed=1, validation_share=0.1, holdout_share=0.2)
+    assert run.claim()
+    beat = FreezeRun.beat
+
+    def beating(self: FreezeRun, **changes: Any) -> bool:
+        if changes.get("stage") == stage:
+            FreezeRun.objects.filter(pk=self.pk).update(cancel_requested=True)
+        return beat(self, **changes)
+
+    monkeypatch.setattr(FreezeRun, "beat", beating)
+    process(run)
+    run.refresh_from_db()
+    assert (run.status, run.dataset) == ("cancelled", None)
+    assert not DatasetVersion.objects.exists()
+    assert not Document.objects.filter(holdout=True).exists()
+
+
+def test_a_run_that_cannot_freeze_says_why(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1, gold=False)])
+    run = start_freeze(project=desk.project, user=None, rules=Rules(), seed=1, validation_share=0.1, holdout_share=0.2)
+    run_freeze(run.pk)
+    run.refresh_from_db()
+    assert run.status == "failed"
+    assert "No document is labelled yet" in run.error
+
+
+def test_a_run_with_a_wrong_knob_is_refused_before_it_is_queued(desk: Desk) -> None:
+    with pytest.raises(Refused):
+        start_freeze(project=desk.project, user=None, rules=Rules(), seed=-1, validation_share=0.1, holdout_share=0.2)
+    assert not FreezeRun.objects.exists()

@@ -1,0 +1,132 @@
+"""Whatever the documents and the rules: every document goes one way, and what belongs together goes the same way."""
+
+from collections import defaultdict
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labeling.splits import HOLDOUT, ORDER, PEOPLE_MADE, TRAIN, Candidate, Plan, plan, text_key
+
+ORIGINS = ("human", "imported", "prelabelled", "synthetic")
+
+
+def candidate(pk: int, *, text: int, **more: Any) -> Candidate:
+    return Candidate(pk, text_key(f"text {text}"), **more)
+
+
+ROWS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {
+        "text": st.integers(0, 40),
+        "holdout": st.booleans() | st.just(False),
+        "origin": st.sampled_from(ORIGINS),
+        "used": st.booleans(),
+        "alike": st.none() | st.integers(0, 30),
+        "family": st.sampled_from(["", "", "acme", "globex", "initech"]),
+        "strata": st.lists(st.sampled_from(["a", "b", "rare"]), max_size=2, unique=True).map(tuple),
+        "wanted": st.booleans() | st.just(True),
+    }
+)
+documents = st.lists(ROWS, max_size=60).map(lambda rows: [candidate(pk, **row) for pk, row in enumerate(rows)])
+knobs = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 2**31 - 1),
+        "validation_share": st.floats(0, 0.5),
+        "holdout_share": st.floats(0, 0.9),
+        "most": st.none() | st.integers(2, 60),
+    }
+)
+
+
+def reasons(found: Plan) -> list[list[int]]:
+    return [found.near_duplicates, found.relatives, found.not_by_people, found.unwanted, found.over]
+
+
+def partners(rows: list[Candidate]) -> dict[object, list[Candidate]]:
+    """Documents by what ties them together: their text, their group of near-duplicates, their family."""
+    tied: dict[object, list[Candidate]] = defaultdict(list)
+    for row in rows:
+        tied["text", row.key].append(row)
+        if row.alike is not None:
+            tied["alike", row.alike].append(row)
+        if row.family:
+            tied["family", row.family].append(row)
+    return tied
+
+
+@settings(max_examples=300, deadline=None)
+@given(rows=documents, knobs=knobs)
+def test_every_document_has_one_split_or_one_reason(rows: list[Candidate], knobs: dict[str, Any]) -> None:
+    found = plan(rows, **knobs)
+    told = [*found.split, *(pk for left_out in reasons(found) for pk in left_out)]
+    assert sorted(told) == [row.pk for row in rows]
+    assert set(found.split.values()) <= set(ORDER)
+
+
+@settings(max_examples=300, deadline=None)
+@given(rows=documents, knobs=knobs)
+def test_what_belongs_together_is_never_on_two_sides(rows: list[Candidate], knobs: dict[str, Any]) -> None:
+    found = plan(rows, **knobs)
+    for members in partners(rows).values():
+        sides = {found.split[member.pk] for member in members if member.pk in found.split}
+        assert len(sides) <= 1, members
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows=documents, knobs=knobs)
+def test_what_is_held_out_stays_and_nothing_joins_it(rows: list[Candidate], knobs: dict[str, Any]) -> None:
+    found = plan(rows, **knobs)
+    held = {row.pk for row in rows if row.holdout}
+    judged = {pk for pk, split in found.split.items() if split == HOLDOUT}
+    if held:
+        assert judged | set(found.not_by_people) == held
+        assert found.newly_held_out == []
+    else:
+        assert judged == set(found.newly_held_out)
+        assert not any(row.used for row in rows if row.pk in judged)
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows=documents, knobs=knobs)
+def test_a_holdout_that_people_made_holds_nothing_else(rows: list[Candidate], knobs: dict[str, Any]) -> None:
+    found = plan(rows, **knobs)
+    origins = {row.origin for row in rows if found.split.get(row.pk) == HOLDOUT}
+    if any(row.holdout and row.origin in PEOPLE_MADE for row in rows):
+        assert origins <= PEOPLE_MADE
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows=documents, knobs=knobs)
+def test_the_same_seed_draws_the_same(rows: list[Candidate], knobs: dict[str, Any]) -> None:
+    assert plan(rows, **knobs) == plan(list(reversed(rows)), **knobs)
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows=documents, knobs=knobs)
+def test_the_second_freeze_of_the_same_keeps_every_holdout_document(
+    rows: list[Candidate], knobs: dict[str, Any]
+) -> None:
+    first = plan(rows, **knobs)
+    marked = [
+        Candidate(
+            row.pk, row.key, row.holdout or row.pk in first.newly_held_out, row.origin, True, row.alike, row.family,
+            row.strata, row.wanted,
+        )
+        for row in rows
+    ]  # fmt: skip
+    second = plan(marked, **{**knobs, "seed": 1})
+    before = {pk for pk, split in first.split.items() if split == HOLDOUT}
+    assert {pk for pk, split in second.split.items() if split == HOLDOUT} == before
+
+
+@settings(max_examples=100, deadline=None)
+@given(count=st.integers(30, 200), rare=st.integers(2, 8), seed=st.integers(0, 1000))
+def test_a_rare_class_is_in_every_split_that_is_drawn(count: int, rare: int, seed: int) -> None:
+    rows = [
+        Candidate(pk, text_key(f"text {pk}"), False, "human", strata=("rare",) if pk < rare else ("common",))
+        for pk in range(count)
+    ]
+    found = plan(rows, seed=seed, validation_share=0.1, holdout_share=0.2)
+    rare_sides = [found.split[pk] for pk in range(rare)]
+    assert HOLDOUT in rare_sides
+    assert TRAIN in rare_sides

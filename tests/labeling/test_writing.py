@@ -1,0 +1,233 @@
+"""Exports as bytes, and the way back: what is written is read again by the import's readers, to the digit."""
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from labeling.reading import Context, arrow, labelstudio, table
+from labeling.rows import ParsedRow, judge, parse_jsonl
+from labeling.writing import About, Example
+from labeling.writing.shapes import SHAPES
+from labeling.writing.table import plain, safe
+from slmstudio.contract.schema import compile_schema, dumps, loads
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "invoice_id": {"type": "string"},
+        "date": {"type": ["string", "null"], "format": "date"},
+        "total": {"type": "number"},
+        "count": {"type": ["integer", "null"]},
+        "paid": {"type": "boolean"},
+        "kind": {"enum": ["invoice", "receipt", "="]},
+        "seller": {
+            "type": "object",
+            "properties": {"name": {"type": "string"}, "vat": {"type": ["string", "null"]}},
+            "required": ["name"],
+            "additionalProperties": False,
+        },
+        "notes": {"type": "array", "items": {"type": "string"}},
+        "lines": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"text": {"type": "string"}, "amount": {"type": ["number", "null"]}},
+                "required": ["text"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["invoice_id", "total"],
+    "additionalProperties": False,
+}
+COMPILED = compile_schema(SCHEMA)
+ABOUT = About("Invoices v3", "Extract the fields.", COMPILED)
+GOLD = {
+    "invoice_id": "A-1029",
+    "date": "2026-01-14",
+    "total": Decimal("1248.50"),
+    "count": None,
+    "paid": True,
+    "kind": "receipt",
+    "seller": {"name": "=cmd|' /C calc'!A0", "vat": None},
+    "notes": ["+49 170", "two\nlines"],
+    "lines": [{"text": "Widget; 2 x", "amount": Decimal("20.00")}, {"text": "-", "amount": None}],
+}
+
+
+def one(gold: Any = GOLD, name: str = "inv-1", text: str = "Invoice A-1029\nTotal 1,248.50", **more: Any) -> Example:
+    return Example(name, text, gold, ["ocr_noise"], "human", **more)
+
+
+def written(shape: str, *examples: Example) -> bytes:
+    return b"".join(SHAPES[shape].write(examples, ABOUT))
+
+
+def read(shape: str, data: bytes, folder: Path) -> list[ParsedRow]:
+    """What the import's reader for this shape makes of the bytes."""
+    context = Context(COMPILED, folder)
+    if shape == "rows":
+        return list(parse_jsonl(io.BytesIO(data)))
+    if shape == "csv":
+        return list(table.rows(io.BytesIO(data), context))
+    if shape == "label-studio":
+        return list(labelstudio.rows(io.BytesIO(data), context))
+    return [row for path in unpacked(data, folder) for row in arrow.rows(path, context)]
+
+
+def unpacked(data: bytes, folder: Path) -> list[Path]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        archive.extractall(folder)
+    return sorted(folder.rglob("*.arrow"))
+
+
+ROUND = ("rows", "csv", "label-studio", "hf")
+
+
+@pytest.mark.parametrize("shape", ROUND)
+def test_labels_come_back_as_they_were(shape: str, tmp_path: Path) -> None:
+    least = {"invoice_id": "", "total": Decimal("-0.10")}
+    text = '=HYPERLINK("http://x")\r\n\'+1 \N{RIGHT-TO-LEFT OVERRIDE}\N{ZERO WIDTH SPACE}\x7f\t"q"; a,b'
+    given = [one(), one(least, "=1+1", text), one({**GOLD, "notes": [], "lines": []}, "third", "another text")]
+    back = [judge(row, COMPILED) for row in read(shape, written(shape, *given), tmp_path)]
+    assert [(row.external_id, row.text, row.tags) for row in back] == [(e.id, e.text, e.tags) for e in given]
+    assert [dumps(COMPILED.ordered(row.gold)) for row in back] == [dumps(COMPILED.ordered(e.gold)) for e in given]
+
+
+texts = st.text(st.characters(exclude_characters="\0\r", exclude_categories=["Cs"]), max_size=30)
+numbers = st.decimals(-(10**9), 10**9, places=3, allow_nan=False) | st.sampled_from([Decimal("1E+3"), Decimal("0.10")])
+golds = st.fixed_dictionaries(
+    {"invoice_id": texts, "total": numbers},
+    optional={
+        "date": st.none() | st.dates().map(str),
+        "count": st.none() | st.integers(-(10**18), 10**18),
+        "paid": st.booleans(),
+        "kind": st.sampled_from(["invoice", "receipt", "="]),
+        "seller": st.fixed_dictionaries({"name": texts}, optional={"vat": st.none() | texts}),
+        "notes": st.lists(texts, max_size=3),
+        "lines": st.lists(st.fixed_dictionaries({"text": texts}, optional={"amount": st.none() | numbers}), max_size=3),
+    },
+)
+
+
+@pytest.mark.parametrize("shape", ROUND)
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(gold=golds)
+def test_any_label_comes_back(shape: str, gold: dict[str, Any], tmp_path: Path) -> None:
+    assert not COMPILED.validate(gold)
+    (row,) = read(shape, written(shape, one(gold)), tmp_path)
+    assert dumps(COMPILED.ordered(judge(row, COMPILED).gold)) == dumps(COMPILED.ordered(loads(dumps(gold))))
+
+
+@given(text=st.text("'=+-@\t\ra1", max_size=6))
+@example("'=1")
+@example("''-")
+def test_what_makes_a_cell_safe_can_be_taken_back(text: str) -> None:
+    assert plain(safe(text)) == text
+    assert not safe(text).startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+def test_no_cell_of_a_table_is_a_formula_but_numbers_stay_numbers() -> None:
+    rows = list(csv.reader(io.StringIO(written("csv", one({**GOLD, "total": Decimal("-5.10")}, "@SUM(1)")).decode())))
+    head, cells = rows[0], dict(zip(rows[0], rows[1], strict=True))
+    assert head[0] == "\N{BYTE ORDER MARK}id"
+    assert cells["\N{BYTE ORDER MARK}id"] == "'@SUM(1)"
+    assert cells["seller.name"] == "'=cmd|' /C calc'!A0"
+    assert cells["total"] == "-5.10"
+    assert (cells["paid"], cells["count"], cells["kind"]) == ("true", "", "receipt")
+    assert loads(cells["lines"])[0]["amount"] == Decimal("20.00")
+    assert "'=" in written("csv", one({**GOLD, "kind": "="})).decode()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_to_write_is_still_a_file_of_its_kind(shape: str, tmp_path: Path) -> None:
+    data = written(shape)
+    if shape == "label-studio":
+        assert json.loads(data) == []
+    elif shape == "csv":
+        assert len(data.splitlines()) == 1
+    elif shape == "hf":
+        assert read("hf", data, tmp_path) == []
+    else:
+        assert data == b""
+
+
+@pytest.mark.parametrize("shape", ["instruct", "chat", "completion"])
+def test_documents_without_a_label_teach_nothing(shape: str) -> None:
+    assert len(written(shape, one(), one(None, "waits")).splitlines()) == 1
+
+
+@pytest.mark.parametrize("shape", ROUND)
+def test_documents_without_a_label_go_out_without_one(shape: str, tmp_path: Path) -> None:
+    rows = [judge(row, COMPILED) for row in read(shape, written(shape, one(), one(None, "waits", "text 2")), tmp_path)]
+    assert [row.gold is None for row in rows] == [False, True]
+
+
+def test_what_a_model_is_taught_is_canonical() -> None:
+    line = loads(written("instruct", one({"total": Decimal("1.50"), "invoice_id": "A"})))
+    assert line["instruction"] == "Extract the fields."
+    assert line["output"].startswith('{"invoice_id":"A","date":null,"total":1.50,')
+    messages = loads(written("chat", one()))["messages"]
+    assert [turn["role"] for turn in messages] == ["system", "user", "assistant"]
+    pair = loads(written("completion", one()))
+    assert pair["prompt"].endswith("JSON:\n")
+    assert pair["completion"] == messages[2]["content"]
+
+
+def test_label_studio_gets_fields_where_it_can() -> None:
+    (task,) = json.loads(written("label-studio", one()))
+    results = {result["from_name"]: result for result in task["annotations"][0]["result"]}
+    assert results["total"]["value"] == {"text": ["1248.50"]}
+    assert results["kind"]["type"] == "choices"
+    assert results["lines[0].text"]["value"] == {"text": ["Widget; 2 x"]}
+    assert task["data"]["text"] == one().text
+    (whole,) = json.loads(written("label-studio", one({**GOLD, "invoice_id": ""})))[0]["annotations"][0]["result"]
+    assert whole["from_name"] == "gold"
+
+
+def test_hugging_face_reads_the_folder(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    splits = [*(["train"] * 3), "validation", "holdout"]
+    given = [one(name=f"inv-{n}", split=split) for n, split in enumerate(splits)]
+    unpacked(written("hf", *given), tmp_path)
+    loaded = datasets.load_from_disk(str(tmp_path / "dataset"))
+    assert {name: len(part) for name, part in loaded.items()} == {"train": 3, "validation": 1, "holdout": 1}
+    row = loaded["holdout"][0]
+    assert loads(row["gold"]) == COMPILED.ordered(GOLD)
+    assert (row["id"], row["tags"], row["origin"]) == ("inv-4", ["ocr_noise"], "human")
+    assert loaded["train"].map(lambda row: {"length": len(row["text"])})["length"] == [len(one().text)] * 3
+
+
+def test_hugging_face_reads_a_folder_without_splits(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    unpacked(written("hf", one(), one(None, "waits")), tmp_path)
+    loaded = datasets.load_from_disk(str(tmp_path / "dataset"))
+    assert loaded.column_names == ["id", "text", "gold", "tags", "origin"]
+    assert [row["gold"] is None for row in loaded] == [False, True]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_export_is_made_as_it_is_read(shape: str) -> None:
+    """Nothing is held back: of many documents only a piece is asked for before the first bytes come."""
+    taken = 0
+
+    def endless() -> Iterator[Example]:
+        nonlocal taken
+        for number in range(1_000_000):
+            taken += 1
+            yield one(name=f"inv-{number}", split="train")
+
+    pieces = SHAPES[shape].write(endless(), ABOUT)
+    size = 0
+    while size < 1_000:
+        size += len(next(pieces))
+    assert taken <= 2_001

@@ -1,0 +1,94 @@
+"""Token lengths on the page of a dataset version: what is measured, what would be cut, who may have it measured."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from labeling.models import DatasetVersion
+from slmstudio.artifacts import write_text
+from training.jobs import measure_lengths as job
+from training.length_views import lengths_context
+from training.models import BaseModel, LengthReport
+
+PAGE = "/p/receipts/datasets/1/"
+PANEL = "/p/receipts/training/lengths/1/"
+HTMX = {"HX-Request": "true"}
+
+
+def test_the_page_says_that_nothing_is_measured_yet(
+    dataset: DatasetVersion, tiny_base_model: BaseModel, login: Callable[[str], Client]
+) -> None:
+    page = login("engineer").get(PAGE).content.decode()
+    assert "Nothing is measured yet" in page
+    assert "Measure</button>" in page
+    assert "Measure</button>" not in login("manager").get(PAGE).content.decode()
+
+
+def test_what_would_be_cut_follows_from_the_length_asked_about(
+    lengths: LengthReport, login: Callable[[str], Client]
+) -> None:
+    (fit,) = lengths_context(lengths.dataset)["fits"]
+    assert (fit.limit, fit.over) == (1024, 0)
+    (fit,) = lengths_context(lengths.dataset, 299)["fits"]
+    assert (fit.limit, fit.over, len(fit.named)) == (299, 1, 1)
+    page = login("manager").get(f"{PANEL}?limit=99", headers=HTMX).content.decode()
+    rows = lengths.dataset.counts["splits"]["train"] + lengths.dataset.counts["splits"]["validation"]
+    assert f"{rows} would be cut" in page
+    assert 'class="over"' in page
+
+
+def test_no_length_is_beyond_what_the_model_reads(lengths: LengthReport) -> None:
+    BaseModel.objects.filter(pk=lengths.base_model.pk).update(context=256)
+    (fit,) = lengths_context(lengths.dataset, 4096)["fits"]
+    assert (fit.limit, fit.over) == (256, 1)
+
+
+@pytest.mark.parametrize("limit", ["", "x", "-1", "9" * 30, "0"])
+def test_a_length_that_makes_no_sense_is_the_usual_one(
+    lengths: LengthReport, login: Callable[[str], Client], limit: str
+) -> None:
+    page = login("manager").get(f"{PANEL}?limit={limit}", headers=HTMX)
+    assert page.status_code == 200
+    assert "Longer than 1,024" in page.content.decode()
+
+
+def test_measuring_is_queued_by_those_who_may(
+    dataset: DatasetVersion, tiny_base_model: BaseModel, login: Callable[[str], Client], queues: None
+) -> None:
+    assert login("manager").post(PANEL, {"base_model": tiny_base_model.slug}).status_code == 403
+    answer = login("engineer").post(PANEL, {"base_model": tiny_base_model.slug}, headers=HTMX)
+    assert 'hx-trigger="every 1s"' in answer.content.decode()
+    assert LengthReport.objects.get().status == "queued"
+    plain = login("engineer").post(PANEL, {"base_model": tiny_base_model.slug})
+    assert (plain.status_code, plain["Location"]) == (302, PAGE)
+
+
+@pytest.mark.parametrize("slug", ["", "nobody", "a\0b"])
+def test_an_unknown_model_is_refused(dataset: DatasetVersion, login: Callable[[str], Client], slug: str) -> None:
+    answer = login("engineer").post(PANEL, {"base_model": slug}, headers=HTMX)
+    assert answer.status_code == 422
+    assert "Choose a base model" in answer.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_job_keeps_a_document_as_the_model_reads_it(
+    dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any], queues: None
+) -> None:
+    report = LengthReport.objects.create(dataset=dataset, base_model=tiny_base_model)
+    job(report.pk)
+    (fit,) = lengths_context(dataset)["fits"]
+    assert fit.seen is not None
+    assert dataset.instruction in fit.seen["prompt"]
+    assert fit.seen["prompt"] != dataset.instruction
+    assert fit.seen["completion"].startswith('{"')
+
+
+def test_text_of_a_document_stays_text(lengths: LengthReport, login: Callable[[str], Client]) -> None:
+    seen = {"train": {"id": "a", "prompt": "<|im_start|><script>x</script>", "completion": "{}"}}
+    write_text(lengths.seen_key, json.dumps(seen))
+    page = login("manager").get(PAGE).content.decode()
+    assert "&lt;|im_start|&gt;&lt;script&gt;" in page
+    assert "<script>x" not in page
