@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from evaluation.models import Approval, AuditEntry, EvalRun, GatePolicy, GateReport, LoopRun
+from evaluation.models import Approval, AuditEntry, Endpoint, EvalRun, GatePolicy, GateReport, LoopRun, PrelabelRun
 
 
 class ReadOnly(admin.ModelAdmin):
@@ -66,3 +66,20 @@ class LoopRunAdmin(ReadOnly):
     """Passes of the loop."""
 
     list_display = ("pk", "project", "status", "stage", "created_at")
+
+
+@admin.register(Endpoint)
+class EndpointAdmin(ReadOnly):
+    """Models elsewhere; the variable of a key is named here, the key is not."""
+
+    list_display = ("name", "project", "url", "model", "key_variable", "tested_at", "retired_at")
+    list_select_related = ("project",)
+
+
+@admin.register(PrelabelRun)
+class PrelabelRunAdmin(ReadOnly):
+    """Runs of pre-labels."""
+
+    list_display = ("number", "project", "subject", "status", "progress_done", "progress_total", "created_at")
+    list_filter = ("status", "project")
+    list_select_related = ("project", "model_version", "endpoint")

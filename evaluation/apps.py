@@ -10,9 +10,12 @@ class EvaluationConfig(AppConfig):
 
     def ready(self) -> None:
         from evaluation import panels  # noqa: F401
+        from evaluation.services import audit as log
         from evaluation.services.evals import tell_loop
         from evaluation.services.loop import advance_live
+        from slmstudio.audit import keep_in
         from slmstudio.sweep import after_each_sweep, when_swept
 
+        keep_in(log.record)
         when_swept("evaluation.EvalRun", tell_loop)
         after_each_sweep(advance_live)

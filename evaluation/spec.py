@@ -31,7 +31,7 @@ class EvalSpec:
     ``mode``: free, or constrained by the schema's grammar. ``max_new_tokens: auto`` is
     ``max(ceil(1.5 * 1.5 * longest completion of the train split), 64) + 16`` tokens, and when constrained at least
     ``min(output bound in characters, 2048)``, as far as the model's context goes. ``outputs`` is the JSON lines file
-    that is written.
+    that is written. ``confidence``: also how sure the model was of each field.
     """
 
     model: ModelRef
@@ -45,6 +45,7 @@ class EvalSpec:
     mode: Literal["constrained", "free"] = "constrained"
     max_new_tokens: Literal["auto"] | int = "auto"
     seed: int = 17
+    confidence: bool = False
 
     def problems(self) -> Problems:
         if isinstance(self.max_new_tokens, int) and not 1 <= self.max_new_tokens <= 32768:

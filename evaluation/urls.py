@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from evaluation.views import comparisons, decisions, evals, gates, runs
+from evaluation.views import comparisons, decisions, endpoints, evals, gates, prelabels, runs
 
 urlpatterns = [
     path("evaluation/", evals.evaluations, name="evaluation"),
@@ -13,6 +13,14 @@ urlpatterns = [
     path("evaluation/<int:number>/outputs.jsonl", runs.download, name="eval_outputs"),
     path("evaluation/<int:number>/outputs/<int:document>/", runs.output, name="eval_output"),
     path("evaluation/loop/", evals.loop, name="loop_panel"),
+    path("prelabels/", prelabels.prelabel_list, name="prelabels"),
+    path("prelabels/new/", prelabels.new, name="prelabel_new"),
+    path("prelabels/<int:number>/", prelabels.run, name="prelabel_run"),
+    path("prelabels/<int:number>/cancel/", prelabels.cancel, name="prelabel_cancel"),
+    path("prelabels/endpoints/new/", endpoints.new, name="endpoint_new"),
+    path("prelabels/endpoints/<int:pk>/", endpoints.endpoint, name="endpoint"),
+    path("prelabels/endpoints/<int:pk>/test/", endpoints.test, name="endpoint_test"),
+    path("prelabels/endpoints/<int:pk>/remove/", endpoints.remove, name="endpoint_remove"),
     path("gates/", gates.gates, name="gates"),
     path("gates/policy/", gates.policy, name="gate_policy"),
     path("gates/judge/", gates.judge, name="gate_judge"),

@@ -2,8 +2,9 @@
 
 Events: start {documents, max_new_tokens, device, precision, threads, shared_tokens, warm_ms, stop_ids, seed,
 packages}; output {id, raw, finish_reason: stop | length | error, latency_ms, prompt_tokens, output_tokens, error}, one
-for each document; done {seconds, docs_per_second, peak_memory_bytes, sha256}. Every output is also a line of the
-outputs file. A document that fails is an outcome with a reason; it never ends the run.
+for each document, and where the spec asks for it confidence {path: [least, mean]}; done {seconds, docs_per_second,
+peak_memory_bytes, sha256}. Every output is also a line of the outputs file. A document that fails is an outcome with a
+reason; it never ends the run.
 
 Latency is that of one document at a time: tokenising, reading what is not shared with the other prompts, decoding. The
 shared start of all prompts is computed once before the first document; ``warm_ms`` says what that cost.
@@ -21,6 +22,7 @@ from typing import Any
 
 from transformers import set_seed
 
+from evaluation.confidence import per_field
 from evaluation.spec import EvalSpec
 from slmstudio.contract import grammar
 from slmstudio.contract.schema import CompiledSchema, dumps
@@ -28,11 +30,11 @@ from slmstudio.hashing import sha256_file
 from training.ml import device as machine
 from training.ml.checks import check_ref
 from training.ml.constrain import ConstraintError, Grammar
-from training.ml.decode import Decoder, Loaded, load
+from training.ml.decode import Answer, Decoder, Loaded, load
 from training.ml.encode import Encoder
 from training.ml.events import Emitter, Refused, explain, run_child
 from training.ml.rows import Row, compiled, of_split, read_rows
-from training.prompts import Example
+from training.prompts import Example, shown_schema
 
 MOST_BOUNDED = 2048
 LEAST_FREE = 64
@@ -50,6 +52,14 @@ class Output:
     prompt_tokens: int
     output_tokens: int
     error: str
+    confidence: dict[str, tuple[float, float]] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it is written and told; confidence only where it was asked for."""
+        told = asdict(self)
+        if self.confidence is None:
+            del told["confidence"]
+        return told
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,9 @@ class Answering:
                 lambda: self._fitting(row.text),
                 max_new_tokens=self._most(row),
                 constraint=self._grammar.constraint() if self._grammar else None,
+                with_logprobs=self._spec.confidence,
             )
+            confidence = self._confidence(answer) if self._spec.confidence else None
         except Exception as error:
             elapsed = round((time.perf_counter() - started) * 1000, 2)
             if not isinstance(error, Refused | ConstraintError):
@@ -125,7 +137,14 @@ class Answering:
             prompt_tokens=answer.prompt_tokens,
             output_tokens=answer.output_tokens,
             error="",
+            confidence=confidence,
         )
+
+    def _confidence(self, answer: Answer) -> dict[str, tuple[float, float]]:
+        """How sure the model was of each field: probability of the least sure token, and the mean of all of them."""
+        ends = [len(self._encoder.decode(answer.tokens[: count + 1])) for count in range(len(answer.tokens))]
+        found = per_field(answer.text, ends, answer.logprobs)
+        return {path: (round(sure.least, 4), round(sure.mean, 4)) for path, sure in found.items()}
 
     def _most(self, row: Row) -> int:
         """Most tokens of this document's answer: the limit, or what the model's context leaves of it."""
@@ -148,13 +167,6 @@ class Answering:
         """A decoder that was left in the middle of something starts afresh."""
         self._decoder = Decoder(self._loaded, self._encoder)
         self._decoder.warm(list(self._prompts.values()))
-
-
-def shown_schema(value: Any) -> Any:
-    """A schema as a model is told it: without the studio's own options."""
-    if isinstance(value, dict):
-        return {key: shown_schema(one) for key, one in value.items() if key not in ("x-slm", "$schema", "$id")}
-    return [shown_schema(one) for one in value] if isinstance(value, list) else value
 
 
 def token_limit(spec: EvalSpec, schema: CompiledSchema, rows: Iterable[Row], encoder: Encoder) -> Limit:
@@ -214,7 +226,7 @@ def _write(spec: EvalSpec, answering: Answering, rows: list[Row], loaded: Loaded
     started = time.perf_counter()
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
-            output = asdict(answering.answer(row))
+            output = answering.answer(row).as_dict()
             file.write(json.dumps(output, ensure_ascii=False) + "\n")
             file.flush()
             emitter.emit("output", **output)

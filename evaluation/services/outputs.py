@@ -6,8 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 from evaluation.compare import spread
+from evaluation.measurements import Scored
 from evaluation.models import EvalOutput, EvalRun
-from labeling.services import datasets
+from labeling.services import datasets, scores
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.contract.schema import CompiledSchema
@@ -118,7 +119,7 @@ def finish(run: EvalRun, *, sha256: str, facts: dict[str, Any]) -> None:
     if len(rows) != expected:
         raise OutputError(f"Of {expected} documents only {len(rows)} were answered. Start the evaluation again.")
     times = [row.latency_ms for row in rows if row.finish_reason != "error"]
-    run.finish(
+    finished = run.finish(
         progress_done=expected,
         progress_total=expected,
         scores=summary(run.dataset.schema_version.compiled, rows),
@@ -127,6 +128,14 @@ def finish(run: EvalRun, *, sha256: str, facts: dict[str, Any]) -> None:
         scorer_version=SCORER_VERSION,
         outputs_sha256=found,
     )
+    if finished:
+        _tell_documents(run, rows)
+
+
+def _tell_documents(run: EvalRun, rows: list[EvalOutput]) -> None:
+    """Lets the list of documents be sorted and filtered by how this evaluation went."""
+    told = (scores.Row(row.document_id, Scored.of(row.score).share_right, row.wrong_fields) for row in rows)
+    scores.record(project=run.project, rows=told, source=f"evaluation {run.number}")
 
 
 def _lengths(rows: list[EvalOutput]) -> dict[str, Any]:

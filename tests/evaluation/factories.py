@@ -19,7 +19,7 @@ from evaluation.services import evals, outputs, subjects
 from labeling.models import DatasetVersion, Document, Project, Split
 from labeling.rows import ParsedRow
 from labeling.samples import generate
-from labeling.services import datasets
+from labeling.services import datasets, freezing
 from labeling.services.importing import import_rows
 from labeling.services.projects import create_project
 from slmstudio import artifacts
@@ -73,7 +73,7 @@ def make_world(folder: Path, *, documents: int = 40, holdout: int = 20, slug: st
         ]
         result = import_rows(project=project, rows=rows, source="test", as_holdout=held_out)
         assert result.rejected == 0, result.rejects
-    dataset = datasets.freeze(project=project, user=people["erik"], validation_share=0.1)
+    dataset = freezing.freeze(project=project, user=people["erik"], validation_share=0.1)
     base_model = make_base_model(folder)
     training_run, version = make_version(project, people["erik"], dataset, base_model)
     return World(

@@ -22,7 +22,7 @@ def refuses(sql: str) -> str:
 
 def test_entries_are_added_and_read_newest_first(world: World, entry: AuditEntry) -> None:
     second = audit.record(project=world.project, user=None, action="changed", about="gate policy", details={"a": 1})
-    assert list(audit.entries(project=world.project)) == [second, entry]
+    assert list(audit.entries(project=world.project))[:2] == [second, entry]
     assert list(audit.entries(project=world.project, about="gate report 1")) == [entry]
 
 

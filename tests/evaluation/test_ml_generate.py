@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.ml.generate import MOST_BOUNDED, UNKNOWN, Limit, main, shown_schema, token_limit
+from evaluation.ml.generate import MOST_BOUNDED, UNKNOWN, Limit, main, token_limit
 from evaluation.spec import EvalSpec
 from slmstudio.contract.grammar import output_bound
 from slmstudio.contract.schema import compile_schema
@@ -26,6 +26,7 @@ from tests.training.ml_data import (
 from training.ml.events import Refused
 from training.ml.lengths import load_encoder
 from training.ml.rows import read_rows
+from training.prompts import shown_schema
 from training.strict import build
 
 WIDE: dict[str, Any] = {
@@ -112,6 +113,17 @@ def test_schema_and_examples_are_shown_and_shared(tmp_path: Path) -> None:
     told = run(full, include_schema=True, examples=[example, example])
     assert named(told, "output")[0]["prompt_tokens"] > named(events, "output")[0]["prompt_tokens"] + 150
     assert named(told, "start")[0]["shared_tokens"] > named(events, "start")[0]["shared_tokens"] + 150
+
+
+def test_how_sure_the_model_was_of_each_field_comes_where_it_is_asked_for(tmp_path: Path) -> None:
+    code, events, errors = run_child("evaluation.ml.generate", spec(tmp_path, confidence=True).to_yaml(), tmp_path)
+    assert code == 0, errors
+    for one in named(events, "output"):
+        assert set(one["confidence"]) == set(json.loads(one["raw"]))
+        for least, mean in one["confidence"].values():
+            assert 0 <= least <= mean <= 1
+    assert all(0 < one["confidence"]["total"][0] < 1 for one in named(events, "output")), "a random model is not sure"
+    assert "confidence" not in named(run(tmp_path), "output")[0]
 
 
 def test_the_studios_own_options_are_not_shown() -> None:

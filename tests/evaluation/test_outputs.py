@@ -10,7 +10,7 @@ from evaluation.services.evals import start_evaluation
 from evaluation.services.outputs import OutputError, Store
 from labeling.models import DatasetVersion
 from labeling.rows import ParsedRow
-from labeling.services import datasets
+from labeling.services import datasets, freezing
 from labeling.services.importing import import_rows
 from labeling.services.projects import create_project
 from slmstudio import artifacts
@@ -155,12 +155,17 @@ def test_sroie_figures_come_with_its_four_fields(world: World) -> None:
     patterns = {field.pattern for field in project.schema_version.compiled.fields}
     assert {"company", "date", "address", "total"} <= patterns
     gold = {"company": "ACME SDN BHD", "date": "25/12/2018", "address": "1 JALAN SATU", "total": "9.00"}
-    texts = [(f"r{index}", f"ACME SDN BHD\n1 JALAN SATU\nNo. {index} 25/12/2018\nTOTAL 9.00") for index in range(6)]
+    # Unlike enough that they are no near-duplicates.
+    things = [" ".join(f"{index}{thing}{index}" for thing in range(20)) for index in range(6)]
+    texts = [
+        (f"r{index}", f"ACME SDN BHD\n1 JALAN SATU\nNo. {index} 25/12/2018\n{things[index]}\nTOTAL 9.00")
+        for index in range(6)
+    ]
     rows = [ParsedRow(n, {"id": name, "text": text, "gold": gold}) for n, (name, text) in enumerate(texts, start=1)]
     result = import_rows(project=project, rows=rows, source="test")
     assert result.rejected == 0, result.rejects
     world.project = project
-    world.dataset = datasets.freeze(project=project, user=world.owner, validation_share=0, holdout_share=0.5)
+    world.dataset = freezing.freeze(project=project, user=world.owner, validation_share=0, holdout_share=0.5)
 
     def say(row: dict[str, Any]) -> dict[str, Any]:
         return {"raw": dumps({**row["gold"], "address": "1 Jalan Satu"})}

@@ -21,8 +21,8 @@ from evaluation.loop_rows import Line, RowsError, choose_rows
 from evaluation.services.loop import abandon, advance, stages, start_loop
 from evaluation.services.loop_report import loop_report, write_outputs
 from labeling.models import DatasetVersion, Project
-from labeling.services.datasets import Refused as DatasetRefused
-from labeling.services.datasets import freeze
+from labeling.services.freezing import Refused as DatasetRefused
+from labeling.services.freezing import freeze
 from labeling.services.importing import Refused as ImportRefused
 from labeling.services.importing import start_import
 from labeling.services.projects import ProjectError, create_project
@@ -130,7 +130,7 @@ class Command(BaseCommand):
             file.flush()
             file.seek(0)
             upload: File[Any] = File(file, name=f"{name}.jsonl")
-            run = start_import(project=project, user=owner, upload=upload, as_holdout=name == "holdout")
+            run = start_import(project=project, user=owner, file=upload, as_holdout=name == "holdout")
         self._wait(run, f"import of {name}")
         result = {"imported": run.imported, "duplicates": run.duplicates, "rejected": run.rejected}
         self._say(f"import of {name}: {result}")

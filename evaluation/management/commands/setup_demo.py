@@ -18,7 +18,7 @@ from evaluation.models import LoopRun
 from evaluation.services.loop import start_loop
 from labeling.models import DatasetVersion, Project
 from labeling.samples import Sample, generate
-from labeling.services.datasets import freeze
+from labeling.services.freezing import freeze
 from labeling.services.importing import ParsedRow, import_rows
 from labeling.services.projects import create_project
 from slmstudio.access import Role

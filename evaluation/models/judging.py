@@ -1,4 +1,4 @@
-"""Tables of the evaluation side."""
+"""Eval runs with their outputs, and everything that is judged by them."""
 
 from typing import Any, ClassVar, Self
 

@@ -1,0 +1,27 @@
+"""Tables of the evaluation side."""
+
+from evaluation.models.judging import (
+    Approval,
+    AuditEntry,
+    Comparison,
+    EvalOutput,
+    EvalRun,
+    GatePolicy,
+    GateReport,
+    LoopRun,
+)
+from evaluation.models.prelabels import Endpoint, PrelabelItem, PrelabelRun
+
+__all__ = [
+    "Approval",
+    "AuditEntry",
+    "Comparison",
+    "Endpoint",
+    "EvalOutput",
+    "EvalRun",
+    "GatePolicy",
+    "GateReport",
+    "LoopRun",
+    "PrelabelItem",
+    "PrelabelRun",
+]

@@ -1,0 +1,254 @@
+"""The background job of a run of pre-labels: a model of this studio in a child process, or an endpoint over HTTP."""
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from evaluation.answers import Outcome, outcome_of
+from evaluation.chat import Chat, Said
+from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
+from evaluation.services import endpoints, prelabels
+from evaluation.services.prelabels import Answer, Store
+from evaluation.spec import EvalSpec
+from labeling.models import Split
+from labeling.services import datasets
+from slmstudio import artifacts
+from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.hashing import folder_hash
+from slmstudio.supervisor import supervise
+from training.models import ModelVersion
+from training.services.runs import Refused
+from training.spec import RunSpec
+from training.strict import build
+
+logger = logging.getLogger(__name__)
+SPLIT = "prelabel"
+CHUNK = 50
+# After so many documents in a row that ended the same way, nobody else is asked: (outcomes, how many).
+_HOPELESS = (
+    ({Outcome.REFUSED, Outcome.UNREACHABLE, Outcome.WEB_PAGE, Outcome.NO_COMPLETION}, 5),
+    ({Outcome.BUSY, Outcome.TIMEOUT}, 10),
+)
+_FORBIDDEN = (401, 402, 403, 404)
+
+
+class Broken(Exception):
+    """The run as a whole went wrong; the message is a sentence."""
+
+
+def run_prelabels(pk: int) -> None:
+    """Asks a model about every document of a run and keeps what it says.
+
+    Delivered twice, it works once (it claims the run); cut off in the middle, the sweep fails it with a sentence, and
+    what was answered until then stays. It never retries by itself: a new run leaves out what has a pre-label.
+    """
+    rows = PrelabelRun.objects.with_subject().select_related("project", "model_version__training_run__dataset")
+    run = rows.filter(pk=pk).first()
+    if run is None or not run.claim():
+        return
+    store = Store(run)
+    facts: dict[str, Any] = {}
+    try:
+        if run.model_version is not None:
+            done = _by_child(run, run.model_version, store, facts)
+        else:
+            assert run.endpoint is not None  # the database sees to it
+            done = _by_endpoint(run, run.endpoint, store, facts)
+        store.flush()
+        if done:
+            prelabels.finish(run, facts)
+        else:
+            run.cancelled(facts={**run.facts, **facts})
+    except (Broken, Refused) as error:
+        store.flush()
+        prelabels.stop(run, str(error), facts)
+    except Exception as error:
+        logger.exception("pre-labels %s of project %s broke", run.number, run.project_id)
+        prelabels.stop(run, f"Something broke that should not ({type(error).__name__}: {error}).", facts)
+
+
+# -- a model of this studio --------------------------------------------------------------------------------------------
+
+
+def _by_child(run: PrelabelRun, version: ModelVersion, store: Store, facts: dict[str, Any]) -> bool:
+    """False where it was cancelled."""
+    run.record(stage="checking the files")
+    spec = _write_spec(run, version)
+    compiled = run.schema_version.compiled
+    run.record(stage="loading the model")
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event["event"] == "output":
+            store.add(int(event["id"]), _answer(compiled, event))
+        elif event["event"] in ("start", "done"):
+            told = ("device", "precision", "threads", "docs_per_second", "peak_memory_bytes", "max_new_tokens")
+            facts.update({name: event[name] for name in told if name in event})
+
+    log = artifacts.local_path(f"{run.folder_key}/log.txt")
+    ending = supervise(run, [sys.executable, "-m", "evaluation.ml.generate", str(spec)], on_event=on_event, log=log)
+    if not ending.ok and not ending.cancelled:
+        raise Broken(ending.error)
+    return not ending.cancelled
+
+
+def _answer(compiled: Any, event: dict[str, Any]) -> Answer:
+    """A child's event as an answer."""
+    seconds = float(event.get("latency_ms") or 0) / 1000
+    tokens = int(event.get("prompt_tokens") or 0) + int(event.get("output_tokens") or 0)
+    if event.get("finish_reason") == "error":
+        reason = str(event.get("error") or "")
+        long = reason.startswith("The prompt has ")
+        return Answer(Outcome.TOO_LONG if long else Outcome.MODEL_ERROR, reason, seconds=seconds)
+    raw = str(event.get("raw") or "")
+    outcome, detail = outcome_of(compiled, raw, cut=event.get("finish_reason") == "length")
+    sure = {path: least for path, (least, _) in (event.get("confidence") or {}).items()}
+    return Answer(outcome, detail, raw, sure, seconds, tokens)
+
+
+def _write_spec(run: PrelabelRun, version: ModelVersion) -> Path:
+    """Writes the documents and the spec of a child process; returns the spec's path. Raises Broken."""
+    folder = artifacts.local_path(version.folder_key)
+    if not folder.is_dir():
+        raise Broken(f"The folder of {version} has gone ({version.folder_key}).")
+    found = folder_hash(folder)
+    if found != version.sha256:
+        raise Broken(
+            f"The files of {version} have changed: their hash is {found[:12]}, recorded is {version.sha256[:12]}."
+        )
+    documents = artifacts.local_path(f"{run.folder_key}/documents.jsonl")
+    with documents.open("w", encoding="utf-8") as file:
+        for row in _rows(run, version):
+            file.write(dumps(row) + "\n")
+    spec = build(
+        EvalSpec,
+        {
+            "model": {"path": str(folder), "sha256": version.sha256},
+            "contract": {
+                "instruction": run.instruction,
+                "schema": loads(run.schema_version.schema_text),
+                "schema_sha256": run.schema_version.sha256,
+            },
+            "prompt": RunSpec.from_yaml(version.training_run.spec).prompt,
+            "documents": {"path": str(documents), "split": SPLIT},
+            "outputs": str(artifacts.local_path(f"{run.folder_key}/outputs.jsonl")),
+            "confidence": True,
+        },
+    )
+    key = f"{run.folder_key}/spec.yaml"
+    artifacts.write_text(key, spec.to_yaml())
+    run.record(spec=spec.to_yaml())
+    return artifacts.local_path(key)
+
+
+def _rows(run: PrelabelRun, version: ModelVersion) -> Iterator[dict[str, Any]]:
+    """The documents that are asked about; and of the training documents the gold, which says how long answers are."""
+    dataset = version.training_run.dataset
+    if dataset.schema_version_id == run.schema_version_id:
+        for number, row in enumerate(datasets.rows(dataset, Split.TRAIN)):
+            yield {"id": f"known-{number}", "split": str(Split.TRAIN), "text": "", "gold": row["gold"]}
+    asked = False
+    for items in _chunks(run):
+        for pk, text in prelabels.documents_of(items).items():
+            asked = True
+            yield {"id": str(pk), "split": SPLIT, "text": text, "gold": None}
+    if not asked:
+        raise Broken("None of the documents is left to ask about.")
+
+
+def _chunks(run: PrelabelRun) -> Iterator[list[PrelabelItem]]:
+    rows = prelabels.waiting(run).iterator(chunk_size=CHUNK)
+    while items := list(islice(rows, CHUNK)):
+        yield items
+
+
+# -- an endpoint -------------------------------------------------------------------------------------------------------
+
+
+def _by_endpoint(run: PrelabelRun, endpoint: Endpoint, store: Store, facts: dict[str, Any]) -> bool:
+    """False where it was cancelled. Only this thread touches the database; the others ask."""
+    address = endpoints.address_of(endpoint)
+    compiled = run.schema_version.compiled
+    stop = threading.Event()
+    chat = Chat(address, compiled, stop)
+    trouble = _Trouble(endpoint.name)
+    todo = _to_ask(run, store)
+    pool = ThreadPoolExecutor(address.at_once, thread_name_prefix="prelabel")
+    under_way: dict[Future[Said], int] = {}
+    beat = _Heart(run)
+    try:
+        while True:
+            within = run.token_budget is None or store.tokens < run.token_budget
+            for pk, text in islice(todo, address.at_once - len(under_way) if within else 0):
+                turns = endpoints.messages(run.instruction, compiled.schema, text, run.examples)
+                under_way[pool.submit(chat.ask, turns)] = pk
+            if not under_way:
+                facts["budget_spent"] = not within
+                return True
+            done, _ = wait(under_way, timeout=1.0, return_when=FIRST_COMPLETED)
+            for future in done:
+                said = future.result()
+                store.add(under_way.pop(future), _said(said))
+                trouble.note(said)
+            if not beat():
+                return False
+    finally:
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        chat.close()
+        facts.update(chat.way, tokens=store.tokens)
+
+
+class _Heart:
+    """Beats at the rate the supervisor does; False: stop."""
+
+    def __init__(self, run: PrelabelRun) -> None:
+        self._run = run
+        self._next = 0.0
+
+    def __call__(self) -> bool:
+        if time.monotonic() < self._next:
+            return True
+        self._next = time.monotonic() + min(2.0, settings.RUN_HEARTBEAT_SECONDS)
+        return self._run.beat()
+
+
+def _to_ask(run: PrelabelRun, store: Store) -> Iterator[tuple[int, str]]:
+    """Id and text of each document, read as it is needed; what may not be asked about any more is noted."""
+    for items in _chunks(run):
+        texts = prelabels.documents_of(items)
+        for item in items:
+            if item.document_id in texts:
+                yield item.document_id, texts[item.document_id]
+            elif item.document_id:
+                store.add(item.document_id, Answer(Outcome.HELD_OUT, tries=0))
+
+
+def _said(said: Said) -> Answer:
+    return Answer(said.outcome, said.detail, said.text, said.confidence, said.seconds, said.tokens, said.tries)
+
+
+class _Trouble:
+    """Sees when asking on is hopeless: a key that is refused, an address where nobody answers."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._in_a_row = 0
+        self._kind: set[Outcome] = set()
+
+    def note(self, said: Said) -> None:
+        """Raises Broken where the documents in a row say that it is of no use."""
+        kind, most = next(((kind, most) for kind, most in _HOPELESS if said.outcome in kind), (set(), 0))
+        self._in_a_row = self._in_a_row + 1 if kind and kind == self._kind else int(bool(kind))
+        self._kind = kind
+        if said.outcome == Outcome.REFUSED and said.status in _FORBIDDEN:
+            raise Broken(f"The endpoint {self._name} refuses the request: {said.detail}")
+        if kind and self._in_a_row >= most:
+            raise Broken(f"The endpoint {self._name} failed {most} times in a row, last: {said.detail}")

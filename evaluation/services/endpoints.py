@@ -1,0 +1,172 @@
+"""Models elsewhere: adding, changing, testing and putting aside; and the keys that are sent to them.
+
+A key lives in the environment of the processes alone. A row names its variable, which begins with ``SLM_KEY_``, and the
+key is sent only to hosts that the variable ``<name>_HOSTS`` lists: whoever may add an endpoint can use a key, but not
+have it sent to a machine of their own.
+"""
+
+import os
+import re
+import threading
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.db import transaction
+from django.utils import timezone
+
+from evaluation.answers import WORDS, Outcome
+from evaluation.chat import Address, Chat, Said
+from evaluation.models import Endpoint
+from evaluation.services import audit
+from labeling.models import Document, Project
+from slmstudio import outbound
+from slmstudio.contract.schema import dumps
+from training import prompts
+from training.services.runs import Refused
+
+KEY = re.compile(r"SLM_KEY_[A-Z0-9_]{1,60}")
+TEST_SECONDS = 30
+_CHANGEABLE = (
+    "name", "url", "model", "key_variable", "structured", "logprobs", "timeout_seconds", "at_once", "max_tokens",
+)  # fmt: skip
+_BOUNDS = {"timeout_seconds": (1, 600), "at_once": (1, 32), "max_tokens": (16, 32_768)}
+_TEXT = "ACME SUPPLIES\nInvoice A-1029 of Jan 14, 2026\nTotal USD 1,248.50"
+
+
+@transaction.atomic
+def save_endpoint(*, project: Project, user: Any, endpoint: Endpoint | None = None, **values: Any) -> Endpoint:
+    """Adds an endpoint, or changes one. Values by the names of its columns.
+
+    Raises:
+        Refused: with the name of the value that cannot be used, and why.
+    """
+    values = {name: values[name].strip() if isinstance(values[name], str) else values[name] for name in _CHANGEABLE}
+    _check(project, endpoint, values)
+    row = endpoint or Endpoint(project=project, created_by=user)
+    for name, value in values.items():
+        setattr(row, name, value)
+    row.full_clean(exclude=["project", "created_by"])
+    row.save()
+    audit.record(
+        project=project,
+        user=user,
+        action="changed" if endpoint else "added",
+        about=f"endpoint {row.name}",
+        details={name: values[name] for name in ("url", "model", "key_variable")},
+    )
+    return row
+
+
+def _check(project: Project, endpoint: Endpoint | None, values: dict[str, Any]) -> None:
+    """Raises Refused for the first value that cannot be used."""
+    for name, words in (("name", "Give it a name."), ("model", "Name the model that is to be asked for.")):
+        if not values[name]:
+            raise Refused(name, words)
+    for name, (low, high) in _BOUNDS.items():
+        if not low <= values[name] <= high:
+            raise Refused(name, f"This is between {low:,} and {high:,}.")
+    same = Endpoint.objects.in_use(project).filter(name=values["name"])
+    if same.exclude(pk=endpoint.pk if endpoint else 0).exists():
+        raise Refused("name", "There is an endpoint of this name already.")
+    try:
+        outbound.check(values["url"])
+    except outbound.Refused as refusal:
+        raise Refused("url", str(refusal)) from refusal
+    if "?" in values["url"] or "#" in values["url"]:
+        raise Refused("url", "An address with ? or # in it is not taken: a key in it would be seen by everybody here.")
+    if values["url"].rstrip("/").endswith("/chat/completions"):
+        raise Refused("url", "Leave out /chat/completions: the address usually ends in /v1.")
+    if values["key_variable"]:
+        _key(values["key_variable"], values["url"])
+
+
+def _key(variable: str, url: str) -> str:
+    """The key in a variable, for an address it may be sent to. Raises Refused."""
+    if not KEY.fullmatch(variable):
+        raise Refused("key_variable", "The name of a key's variable is SLM_KEY_ and capital letters, digits or _.")
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise Refused("key_variable", f"{variable} is not set where the studio runs. An administrator sets it.")
+    if not key.isascii() or not key.isprintable():
+        raise Refused("key_variable", f"{variable} holds characters that cannot be sent in a header.")
+    parts = urlsplit(url)
+    host = (parts.hostname or "").casefold()
+    allowed = [one.strip().casefold() for one in os.environ.get(f"{variable}_HOSTS", "").split(",") if one.strip()]
+    if host not in allowed:
+        raise Refused(
+            "key_variable",
+            f"This key is not sent to {host}: {variable}_HOSTS names "
+            f"{', '.join(allowed) if allowed else 'no host'}. An administrator sets it.",
+        )
+    if parts.scheme != "https" and not outbound.is_internal(host):
+        raise Refused("url", "A key is sent over https:// only.")
+    return key
+
+
+def address_of(endpoint: Endpoint) -> Address:
+    """What a call needs, the key included. Raises Refused where the key is not there or may not be sent."""
+    return Address(
+        url=endpoint.url,
+        model=endpoint.model,
+        key=_key(endpoint.key_variable, endpoint.url) if endpoint.key_variable else "",
+        structured=endpoint.structured,
+        logprobs=endpoint.logprobs,
+        timeout_seconds=endpoint.timeout_seconds,
+        at_once=endpoint.at_once,
+        max_tokens=endpoint.max_tokens,
+    )
+
+
+def test_endpoint(*, endpoint: Endpoint) -> dict[str, Any]:
+    """Asks about one document and notes what came of it. Never raises for what the endpoint does.
+
+    The document is the first that is not held out, or a made-up one where the project has none.
+    """
+    project = endpoint.project
+    document = Document.objects.filter(project=project, holdout=False).order_by("pk").only("text").first()
+    compiled = project.schema_version.compiled
+    text = document.text if document is not None else _TEXT
+    try:
+        address = address_of(endpoint)
+    except Refused as refusal:
+        said, way = Said(Outcome.REFUSED, refusal.message), {}
+    else:
+        chat = Chat(address.within(TEST_SECONDS), compiled, threading.Event(), tries=1)
+        try:
+            said = chat.ask(messages(project.contract.instruction, compiled.schema, text))
+            way = chat.way
+        finally:
+            chat.close()
+    result = {
+        "outcome": str(said.outcome),
+        "words": WORDS[said.outcome],
+        "detail": said.detail,
+        "ok": said.outcome in (Outcome.VALID, Outcome.INVALID, Outcome.NOT_JSON, Outcome.CUT_OFF),
+        "text": said.text[:2000],
+        "confidence": bool(said.confidence),
+        "seconds": said.seconds,
+        "tokens": said.tokens,
+        **way,
+    }
+    Endpoint.objects.filter(pk=endpoint.pk).update(tested_at=timezone.now(), test_result=result)
+    endpoint.refresh_from_db(fields=["tested_at", "test_result"])
+    return result
+
+
+def messages(
+    instruction: str, schema: dict[str, Any], text: str, examples: list[dict[str, Any]] | None = None
+) -> list[prompts.Message]:
+    """The turns that a model elsewhere is sent: instruction and schema, solved examples, the document."""
+    solved = [prompts.Example(one["text"], one["answer"]) for one in examples or []]
+    return prompts.chat(
+        instruction=instruction, document=text, schema_text=dumps(prompts.shown_schema(schema)), examples=solved
+    )
+
+
+@transaction.atomic
+def retire(*, endpoint: Endpoint, user: Any) -> bool:
+    """Puts an endpoint aside; its runs stay as they are. False where that was done already."""
+    done = Endpoint.objects.filter(pk=endpoint.pk, retired_at__isnull=True).update(retired_at=timezone.now())
+    if done:
+        audit.record(project=endpoint.project, user=user, action="removed", about=f"endpoint {endpoint.name}")
+    return bool(done)

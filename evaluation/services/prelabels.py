@@ -1,0 +1,323 @@
+"""Runs of pre-labels: choosing documents, starting, cancelling, and keeping what a model says.
+
+What comes out are Predictions: they fill forms, and a person submits what they stand for. Hold-out documents are never
+chosen, and one that moves there meanwhile gets none.
+"""
+
+import random
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Avg, Count, Exists, OuterRef, QuerySet, Sum
+
+from evaluation.answers import ANSWERED, USABLE, WORDS, Outcome
+from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
+from evaluation.services import audit, endpoints
+from evaluation.services.evals import next_number
+from labeling.checks import check
+from labeling.entries import Parsed
+from labeling.listing import filters as listed
+from labeling.listing.finding import matching
+from labeling.models import DatasetVersion, Document, DocumentState, Prediction, Project, SchemaVersion, Split
+from labeling.services import datasets, predictions
+from slmstudio.contract.scoring import wilson
+from training.models import ModelVersion
+from training.services.runs import Refused
+
+MOST_DOCUMENTS = 10_000
+MOST_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Documents that may be pre-labelled. ``words`` says which were asked for."""
+
+    rows: QuerySet[Document]
+    words: str
+
+
+def choose(*, project: Project, query: str = "", again: bool = False) -> Choice:
+    """The documents that a run may ask about, hold-out documents aside.
+
+    ``query``: the query string of a list of documents; without one, those that nobody has begun to label. ``again``:
+    also those that have a pre-label that can fill a form.
+
+    Raises:
+        Refused: ``field`` is ``query``; the list's filters are not understood.
+    """
+    schema_version = project.schema_version
+    if query:
+        wanted = listed.read_query(query, schema_version.compiled)
+        if wanted.errors:
+            raise Refused("query", " ".join(wanted.errors))
+        rows = matching(project, wanted)
+        words = f"documents of the list “{wanted.query()}”" if wanted.active else "all documents"
+    else:
+        rows = Document.objects.filter(project=project, state=DocumentState.NEW)
+        words = "documents that nobody has begun to label"
+    rows = rows.filter(holdout=False)
+    if not again:
+        rows = rows.filter(~Exists(_usable(schema_version).filter(document=OuterRef("pk"))))
+        words += " and that have no pre-label yet"
+    return Choice(rows, words[:300])
+
+
+def _usable(schema_version: SchemaVersion) -> QuerySet[Prediction]:
+    return Prediction.objects.filter(schema_version=schema_version, value__isnull=False)
+
+
+@transaction.atomic
+def start_prelabels(
+    *,
+    project: Project,
+    user: Any,
+    model_version: ModelVersion | None = None,
+    endpoint: Endpoint | None = None,
+    query: str = "",
+    limit: int = 200,
+    again: bool = False,
+    examples: int = 0,
+    token_budget: int | None = None,
+) -> PrelabelRun:
+    """Queues a run over at most ``limit`` documents, in the order they came in.
+
+    ``examples``: how many solved training documents an endpoint is shown; ``token_budget``: tokens after which it is
+    asked no more.
+
+    Raises:
+        Refused: ``field`` is one of model, query, limit, examples, token_budget. Nothing is queued then.
+    """
+    _check_subject(project, model_version, endpoint)
+    if not 1 <= limit <= MOST_DOCUMENTS:
+        raise Refused("limit", f"A run asks about 1 to {MOST_DOCUMENTS:,} documents.")
+    if token_budget is not None and token_budget < 1:
+        raise Refused("token_budget", "A budget is at least one token.")
+    chosen = choose(project=project, query=query, again=again)
+    documents = list(chosen.rows.order_by("pk").values_list("pk", flat=True)[:limit])
+    if not documents:
+        raise Refused("query", f"There are no {chosen.words} outside the hold-out.")
+    run = PrelabelRun(
+        project=project,
+        number=next_number(PrelabelRun, project),
+        schema_version=project.schema_version,
+        instruction=_instruction(project, model_version),
+        model_version=model_version,
+        endpoint=endpoint,
+        chosen=chosen.words,
+        examples=_examples(project, examples) if endpoint is not None else [],
+        token_budget=token_budget if endpoint is not None else None,
+        created_by=user,
+        progress_total=len(documents),
+    )
+    run.full_clean()
+    run.save()
+    PrelabelItem.objects.bulk_create([PrelabelItem(run=run, document_id=pk) for pk in documents], batch_size=1000)
+    audit.record(
+        project=project,
+        user=user,
+        action="started",
+        about=f"pre-labels {run.number}",
+        details={"model": run.subject, "documents": len(documents), "of": chosen.words},
+    )
+    run.enqueue()
+    return run
+
+
+def _check_subject(project: Project, version: ModelVersion | None, endpoint: Endpoint | None) -> None:
+    if (version is None) == (endpoint is None):
+        raise Refused("model", "Choose one model: one that was trained here, or an endpoint.")
+    for one in (version, endpoint):
+        if one is not None and one.project_id != project.pk:
+            raise Refused("model", "That model belongs to another project.")
+    if endpoint is None:
+        return
+    if endpoint.retired_at is not None:
+        raise Refused("model", "That endpoint was removed.")
+    try:
+        endpoints.address_of(endpoint)
+    except Refused as refusal:
+        raise Refused("model", refusal.message) from refusal
+
+
+def _instruction(project: Project, version: ModelVersion | None) -> str:
+    """A model of this studio is asked in the words it was trained with, one elsewhere in those of the contract."""
+    return version.training_run.dataset.instruction if version is not None else project.contract.instruction
+
+
+def _examples(project: Project, count: int) -> list[dict[str, Any]]:
+    """Solved documents of the newest dataset's training split, drawn by its seed from the shorter half."""
+    if not 0 <= count <= MOST_EXAMPLES:
+        raise Refused("examples", f"Between 0 and {MOST_EXAMPLES} solved examples can be shown.")
+    dataset = (
+        DatasetVersion.objects.filter(project=project, schema_version=project.schema_version).order_by("number").last()
+    )
+    if not count:
+        return []
+    if dataset is None:
+        raise Refused("examples", "Solved examples come from a frozen dataset of the newest schema; there is none yet.")
+    rows = sorted(datasets.rows(dataset, Split.TRAIN), key=lambda row: (len(row["text"]), row["id"]))
+    half = rows[: max(count, len(rows) // 2)]
+    drawn = random.Random(dataset.seed).sample(half, min(count, len(half)))
+    compiled = dataset.schema_version.compiled
+    return [{"text": row["text"], "answer": compiled.canonical(row["gold"])} for row in drawn]
+
+
+def cancel(*, run: PrelabelRun, user: Any) -> bool:
+    """Cancels a queued run at once and asks a running one to stop. False where it had ended already."""
+    if not run.cancel():
+        return False
+    audit.record(project=run.project, user=user, action="cancelled", about=f"pre-labels {run.number}")
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said about a document; ``text`` is its JSON as written."""
+
+    outcome: Outcome
+    detail: str = ""
+    text: str = ""
+    confidence: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0
+    tokens: int = 0
+    tries: int = 1
+
+
+class Store:
+    """Keeps answers as they come, in batches: a Prediction where there is an output, and the outcome of every document.
+
+    Told twice about a document, it changes nothing.
+    """
+
+    BATCH = 25
+    SECONDS = 2.0
+
+    def __init__(self, run: PrelabelRun) -> None:
+        self.run = run
+        self.stored = run.items.exclude(outcome=Outcome.WAITING).count()
+        self.tokens = 0
+        self._waiting: dict[int, Answer] = {}
+        self._last = time.monotonic()
+
+    def add(self, document_id: int, answer: Answer) -> None:
+        """Takes one answer."""
+        self._waiting[document_id] = answer
+        self.tokens += answer.tokens
+        if len(self._waiting) >= self.BATCH or time.monotonic() - self._last >= self.SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what waits and moves the run's progress."""
+        if self._waiting:
+            self._write(self._waiting)
+            self._waiting = {}
+            self.run.record(progress_done=self.stored, stage="asking")
+        self._last = time.monotonic()
+
+    @transaction.atomic
+    def _write(self, answers: Mapping[int, Answer]) -> None:
+        run = self.run
+        predictions.record(
+            project=run.project,
+            schema_version=run.schema_version,
+            proposals=[
+                predictions.Proposal(pk, answer.text, answer.confidence, answer.seconds)
+                for pk, answer in answers.items()
+                if answer.outcome in ANSWERED
+            ],
+            model=run.subject,
+            source=run.source,
+        )
+        there = Document.objects.filter(pk__in=answers).only("text", "holdout").in_bulk()
+        items = list(
+            PrelabelItem.objects.select_for_update()
+            .filter(run=run, document_id__in=answers, outcome=Outcome.WAITING)
+            .order_by("pk")
+        )
+        for item in items:
+            _fill(item, answers[item.document_id or 0], there.get(item.document_id or 0), run.schema_version)
+        PrelabelItem.objects.bulk_update(
+            items, ["outcome", "detail", "looked_for", "found", "seconds", "tokens", "tries"]
+        )
+        self.stored += len(items)
+
+
+def _fill(item: PrelabelItem, answer: Answer, document: Document | None, schema_version: SchemaVersion) -> None:
+    """Writes an answer into a document's row."""
+    item.outcome, item.detail = answer.outcome, answer.detail.replace("\0", " ")[:300]
+    item.seconds, item.tokens, item.tries = answer.seconds, answer.tokens, min(answer.tries, 1000)
+    if document is None or document.holdout:
+        item.outcome, item.detail = (Outcome.GONE if document is None else Outcome.HELD_OUT), ""
+    elif answer.outcome in USABLE:
+        compiled = schema_version.compiled
+        value, _ = compiled.check(answer.text)
+        checks = check(compiled, Parsed(value), document.text, {})
+        item.found = len(checks.spans)
+        item.looked_for = item.found + len(checks.missing)
+
+
+def waiting(run: PrelabelRun) -> QuerySet[PrelabelItem]:
+    """The documents of a run that were not asked about yet, in their order."""
+    rows: QuerySet[PrelabelItem] = PrelabelItem.objects.filter(run=run, outcome=Outcome.WAITING).order_by("pk")
+    return rows
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What came out of a run so far. ``outcomes``: (name, words, count), most frequent first."""
+
+    outcomes: list[tuple[str, str, int]]
+    asked: int
+    valid: dict[str, Any]
+    found: dict[str, Any]
+    usable: int
+    withheld: int
+    tokens: int
+    seconds: float | None
+
+
+def figures(run: PrelabelRun) -> Figures:
+    """Counts what became of the documents of a run; three queries."""
+    counts: dict[str, int] = dict(run.items.values_list("outcome").annotate(n=Count("pk")).order_by())
+    asked = {name: n for name, n in counts.items() if name not in (Outcome.WAITING, Outcome.HELD_OUT, Outcome.GONE)}
+    sums = run.items.aggregate(
+        found=Sum("found"), looked_for=Sum("looked_for"), tokens=Sum("tokens"), seconds=Avg("seconds")
+    )
+    total = sum(asked.values())
+    withheld = Prediction.objects.filter(
+        document__project=run.project_id, source=run.source, withheld=True, value__isnull=False
+    ).count()
+    outcomes = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return Figures(
+        outcomes=[(name, WORDS[Outcome(name)], n) for name, n in outcomes],
+        asked=total,
+        valid=wilson(asked.get(Outcome.VALID, 0), total),
+        found=wilson(sums["found"] or 0, sums["looked_for"] or 0),
+        usable=sum(asked.get(name, 0) for name in USABLE),
+        withheld=withheld,
+        tokens=sums["tokens"] or 0,
+        seconds=sums["seconds"] if total else None,
+    )
+
+
+def finish(run: PrelabelRun, facts: Mapping[str, Any]) -> None:
+    """Ends a run well."""
+    run.finish(facts={**run.facts, **facts}, progress_done=run.items.exclude(outcome=Outcome.WAITING).count())
+
+
+def stop(run: PrelabelRun, sentence: str, facts: Mapping[str, Any]) -> None:
+    """Ends a run that went wrong as a whole. What was recorded stays, and the sentence says how much that is."""
+    usable = run.items.filter(outcome__in=USABLE).count()
+    left = waiting(run).count()
+    kept = f"{usable} document{'s have' if usable != 1 else ' has'} a pre-label"
+    rest = f", {left} {'were' if left != 1 else 'was'} not asked about" if left else ""
+    run.fail(f"{sentence} {kept}{rest}.", facts={**run.facts, **facts})
+
+
+def documents_of(items: Iterable[PrelabelItem]) -> dict[int, str]:
+    """Document id -> text, for items that still have a document outside the hold-out."""
+    ids = [item.document_id for item in items if item.document_id]
+    return dict(Document.objects.filter(pk__in=ids, holdout=False).values_list("pk", "text"))

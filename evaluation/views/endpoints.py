@@ -1,0 +1,81 @@
+"""Adding, changing, testing and removing endpoints: models elsewhere that propose labels."""
+
+import os
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from evaluation.models import Endpoint
+from evaluation.prelabel_forms import EndpointForm
+from evaluation.services import endpoints
+from slmstudio.access import Action, object_for, project_for
+
+
+def _in_use() -> Any:
+    return Endpoint.objects.filter(retired_at__isnull=True).select_related("project")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def new(request: HttpRequest, slug: str) -> HttpResponse:
+    """The form of a new endpoint; once added, its page, where it can be tested."""
+    project = project_for(request.user, slug, Action.RUN)
+    form = EndpointForm.empty()
+    if request.method == "POST":
+        form = EndpointForm(request.POST)
+        made = _saved(request, project, form, None)
+        if made is not None:
+            messages.success(request, f"{made.name} was added. Test it before you let it propose.")
+            return redirect("endpoint", project.slug, made.pk)
+    context = {"project": project, "form": form}
+    return render(request, "evaluation/endpoint.html", context, status=422 if form.errors else 200)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def endpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """One endpoint: its settings, and what the last test found."""
+    project, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
+    form = EndpointForm.of(found)
+    if request.method == "POST":
+        form = EndpointForm(request.POST)
+        if _saved(request, project, form, found) is not None:
+            messages.success(request, f"{found.name} was saved.")
+            return redirect("endpoint", project.slug, found.pk)
+        found.refresh_from_db()
+    context = {
+        "project": project,
+        "form": form,
+        "endpoint": found,
+        "key_set": bool(found.key_variable and os.environ.get(found.key_variable)),
+    }
+    return render(request, "evaluation/endpoint.html", context, status=422 if form.errors else 200)
+
+
+def _saved(request: HttpRequest, project: Any, form: EndpointForm, found: Endpoint | None) -> Endpoint | None:
+    """The endpoint as saved; None where the form has errors then."""
+    if not form.is_valid():
+        return None
+    try:
+        return endpoints.save_endpoint(project=project, user=request.user, endpoint=found, **form.cleaned_data)
+    except endpoints.Refused as refusal:
+        form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
+        return None
+
+
+@require_POST
+def test(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Asks about one document; the page then shows what came of it."""
+    _, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
+    endpoints.test_endpoint(endpoint=found)
+    return redirect("endpoint", found.project.slug, found.pk)
+
+
+@require_POST
+def remove(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Puts an endpoint aside; what it proposed stays."""
+    project, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
+    if endpoints.retire(endpoint=found, user=request.user):
+        messages.success(request, f"{found.name} was removed. What it proposed stays.")
+    return redirect("prelabels", project.slug)

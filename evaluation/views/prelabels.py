@@ -1,0 +1,118 @@
+"""Pre-labels: the list of runs and endpoints, a new run, and the page of one."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from evaluation.answers import USABLE, WORDS, Outcome
+from evaluation.models import Endpoint, PrelabelRun
+from evaluation.prelabel_forms import PrelabelForm
+from evaluation.services import prelabels
+from evaluation.views.parts import asked, go, page_or_part, wants_part
+from labeling.services import predictions
+from slmstudio.access import Action, object_for, project_for
+
+PAGE = 30
+
+
+@require_safe
+def prelabel_list(request: HttpRequest, slug: str) -> HttpResponse:
+    """Every run of the project, newest first, its endpoints, and whether people look at what is proposed."""
+    project = project_for(request.user, slug, Action.READ)
+    rows = PrelabelRun.objects.filter(project=project).with_subject().order_by("-number")
+    page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
+    endpoints = list(Endpoint.objects.in_use(project))
+    context = {
+        "project": project,
+        "page": page,
+        "live": any(run.is_live for run in page),
+        "endpoints": endpoints,
+        "any": bool(endpoints) or page.paginator.count > 0,
+    }
+    if not wants_part(request):
+        context["everybody"] = predictions.honesty(project).everybody
+    return page_or_part(request, "evaluation/prelabels.html", "runs", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def new(request: HttpRequest, slug: str) -> HttpResponse:
+    """The form of a new run. ``?query=`` takes over a list of documents, ``?model=version-2`` chooses the model."""
+    project = project_for(request.user, slug, Action.RUN)
+    if request.method != "POST":
+        wanted = {name: asked(request, name) for name in ("model",) if name in request.GET}
+        wanted["query"] = request.GET.get("query", "").replace("\0", "")[:2000]
+        form = PrelabelForm(project=project, initial={"limit": 200, "examples": 0, **wanted})
+        return render(request, "evaluation/prelabel_new.html", _new_context(project, form))
+    form = PrelabelForm(request.POST, project=project)
+    if form.is_valid():
+        try:
+            run = prelabels.start_prelabels(project=project, user=request.user, **form.order())
+        except prelabels.Refused as refusal:
+            visible = refusal.field in form.fields and refusal.field != "query"
+            form.add_error(refusal.field if visible else None, refusal.message)
+        else:
+            return go(request, run.get_absolute_url())
+    return page_or_part(request, "evaluation/prelabel_new.html", "form", _new_context(project, form), status=422)
+
+
+def _new_context(project: Any, form: PrelabelForm) -> dict[str, Any]:
+    """The form, and how many documents there are to ask about; that they are none, or cannot be counted, is said."""
+    context: dict[str, Any] = {"project": project, "form": form}
+    try:
+        chosen = prelabels.choose(project=project, query=form.shown_query)
+    except prelabels.Refused as refusal:
+        return {**context, "problem": refusal.message}
+    # Counted no further than a run goes.
+    count = chosen.rows[: prelabels.MOST_DOCUMENTS + 1].count()
+    return {
+        **context,
+        "words": chosen.words,
+        "count": min(count, prelabels.MOST_DOCUMENTS),
+        "more": count > prelabels.MOST_DOCUMENTS,
+    }
+
+
+@require_safe
+def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """One run: progress while it is live, what came out, and what became of each document."""
+    rows = PrelabelRun.objects.with_subject().select_related("project")
+    project, found = object_for(request.user, slug, Action.READ, rows, number=number)
+    if wants_part(request) and request.GET.get("part") == "live":
+        if not found.is_live:
+            return HttpResponse(headers={"HX-Refresh": "true"})
+        context = {"project": project, "run": found, "figures": prelabels.figures(found)}
+        return render(request, "evaluation/prelabel_run.html#live", context)
+    context = {"project": project, "run": found, "figures": prelabels.figures(found), **_items(request, found)}
+    if wants_part(request):
+        return render(request, "evaluation/prelabel_run.html#items", context)
+    return render(request, "evaluation/prelabel_run.html", context)
+
+
+def _items(request: HttpRequest, found: PrelabelRun) -> dict[str, Any]:
+    """The documents of a run; those with this outcome, where the address asks for one; what went wrong first."""
+    wanted = asked(request, "outcome")
+    rows = found.items.select_related("document").defer("document__text", "document__metadata").order_by("pk")
+    if wanted in set(Outcome):
+        rows = rows.filter(outcome=wanted)
+    else:
+        wanted = ""
+        rows = rows.exclude(outcome__in=[Outcome.WAITING])
+    return {
+        "page": Paginator(rows, PAGE).get_page(request.GET.get("page")),
+        "outcome": wanted,
+        "outcome_words": WORDS[Outcome(wanted)] if wanted else "",
+        "good": [str(one) for one in USABLE],
+    }
+
+
+@require_POST
+def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """Cancels a run that waits or works."""
+    project, found = object_for(request.user, slug, Action.RUN, PrelabelRun, number=number)
+    if not prelabels.cancel(run=found, user=request.user):
+        messages.info(request, f"Run {found.number} had ended already.")
+    return redirect("prelabel_run", project.slug, found.number)

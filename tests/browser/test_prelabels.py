@@ -1,0 +1,115 @@
+"""Pre-labels in a browser: an endpoint is added and tested, proposes, and the pages hold in light and dark."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.test import Client
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from evaluation.models import Endpoint, PrelabelRun
+from evaluation.prelabel_jobs import run_prelabels
+from evaluation.services.prelabels import start_prelabels
+from labeling.models import Prediction
+from tests.browser.conftest import Watch
+from tests.evaluation import fake_openai as fakes
+from tests.evaluation.fake_openai import Fake, error, says
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+AXE = Path(django_settings.BASE_DIR) / "node_modules/axe-core/axe.min.js"
+GOOD = '{"invoice_id":"A-1","date":"2026-01-14","vendor":"Acme","total_amount":1.5}'
+
+
+@pytest.fixture
+def work(transactional_db: None, queues: None, settings: Any) -> Desk:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    work = make_desk()
+    bring_in(work.project, [invoice(number, gold=False) for number in range(1, 7)])
+    return work
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    with fakes.running() as server:
+        server.replies = [says(GOOD)]
+        yield server
+
+
+@pytest.fixture
+def page(work: Desk, new_page: Callable[[], Page], live_server: LiveServer) -> Page:
+    client = Client()
+    client.force_login(work.people["owner"])
+    page = new_page()
+    name = django_settings.SESSION_COOKIE_NAME
+    page.context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": live_server.url}])
+    return page
+
+
+def look(page: Page) -> None:
+    """No violation of WCAG 2.2 AA, in either theme."""
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found = page.evaluate(
+            AXE.read_text() + "; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
+        )
+        assert [(rule["id"], [node["target"] for node in rule["nodes"]]) for rule in found["violations"]] == []
+
+
+def test_an_endpoint_is_added_tested_and_proposes(work: Desk, fake: Fake, page: Page) -> None:
+    page.goto("/p/desk/prelabels/")
+    look(page)
+    page.get_by_role("link", name="Add an endpoint").click()
+    page.get_by_label("Name").fill("large")
+    page.get_by_label("Address").fill(fake.url)
+    page.get_by_label("Model", exact=True).fill("fake-1")
+    look(page)
+    page.get_by_role("button", name="Add the endpoint").click()
+    page.get_by_role("button", name="Test it").click()
+    expect(page.get_by_text("Fits the schema")).to_be_visible()
+    look(page)
+    page.get_by_role("link", name="Pre-label documents").click()
+    page.get_by_label("At most so many documents").fill("4")
+    look(page)
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_text("waiting for a worker")).to_be_visible()
+    look(page)
+    fake.replies = [says(GOOD), says("sorry"), error(400, "no"), says(GOOD)]
+    Endpoint.objects.update(structured="free", logprobs=False, at_once=1)
+    run_prelabels(PrelabelRun.objects.get().pk)
+    # The page asks for itself and finds that the run has ended.
+    expect(page.get_by_role("link", name="Label them")).to_be_visible()
+    expect(page.get_by_text("2 of 4 documents")).to_be_visible()
+    look(page)
+    page.get_by_role("link", name="No JSON object").click()
+    expect(page.locator("#items tbody tr")).to_have_count(1)
+    page.go_back()
+    expect(page.locator("#items tbody tr")).to_have_count(4)
+    assert Prediction.objects.filter(value__isnull=False).count() == 2
+
+
+def test_a_list_is_taken_over_and_what_is_wrong_stands_beside_its_field(
+    work: Desk, fake: Fake, page: Page, watch: Watch
+) -> None:
+    Endpoint.objects.create(project=work.project, name="large", url=fake.url, model="m")
+    page.goto("/p/desk/documents/?state=new")
+    page.get_by_role("link", name="Pre-label these").click()
+    expect(page.get_by_text("documents of the list “state=new”")).to_be_visible()
+    page.get_by_label("At most so many documents").fill("0")
+    watch.allow("422 POST /p/desk/prelabels/new/")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("alert")).to_contain_text("greater than or equal to 1")
+    look(page)
+
+
+def test_a_run_is_cancelled_while_it_waits(work: Desk, fake: Fake, page: Page) -> None:
+    endpoint = Endpoint.objects.create(project=work.project, name="large", url=fake.url, model="m")
+    start_prelabels(project=work.project, user=work.people["owner"], endpoint=endpoint)
+    page.goto("/p/desk/prelabels/1/")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("It was cancelled.")).to_be_visible()
+    page.goto("/p/desk/prelabels/")
+    expect(page.get_by_role("cell", name="cancelled")).to_be_visible()
+    look(page)

@@ -1,0 +1,297 @@
+"""Asking a model behind an address: whatever its server does, one document has one named outcome, in bounded time."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from evaluation import chat as module
+from evaluation.answers import Outcome, json_of
+from evaluation.chat import Address, Chat, Said
+from evaluation.services.endpoints import messages
+from slmstudio.contract.schema import compile_schema, dumps, loads
+from tests.evaluation import fake_openai as fakes
+from tests.evaluation.fake_openai import Fake, breaks_off, error, floods, hangs, pieces, says, sends
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "x-slm": {"kind": "exact"}},
+        "total": {"type": ["number", "null"], "multipleOf": 0.01},
+    },
+    "required": ["id", "total"],
+    "additionalProperties": False,
+}
+COMPILED = compile_schema(loads(dumps(SCHEMA)))  # fractions are Decimal, as in the database
+TURNS = messages("Extract.", SCHEMA, "Invoice A-1, total 2.50")
+GOOD = '{"id": "A-1", "total": 2.50}'
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    with fakes.running() as server:
+        server.replies = [says(GOOD)]
+        yield server
+
+
+def ask(fake: Fake, **changes: Any) -> Said:
+    """What comes of one document."""
+    address = replace(Address(fake.url, "fake-1", timeout_seconds=5), **changes)
+    chat = Chat(address, COMPILED, threading.Event())
+    try:
+        return chat.ask(TURNS)
+    finally:
+        chat.close()
+
+
+def test_an_answer_is_read_and_counted(fake: Fake) -> None:
+    said = ask(fake)
+    assert (said.outcome, said.text, said.tokens, said.estimated, said.tries) == (Outcome.VALID, GOOD, 120, False, 1)
+
+
+def test_the_model_is_told_the_task_and_held_to_the_schema(fake: Fake) -> None:
+    ask(fake)
+    [body] = fake.asked
+    assert body["model"] == "fake-1"
+    assert body["temperature"] == 0
+    assert [message["role"] for message in body["messages"]] == ["system", "user"]
+    assert "JSON Schema" in body["messages"][0]["content"]
+    held = body["response_format"]
+    assert held["type"] == "json_schema"
+    assert held["json_schema"]["strict"] is True
+    assert "x-slm" not in str(held), "the studio's own options are nobody's business"
+
+
+def test_a_schema_that_leaves_names_open_is_not_called_strict(fake: Fake) -> None:
+    compiled = compile_schema({"type": "object", "properties": {"id": {"type": "string"}}})
+    chat = Chat(Address(fake.url, "fake-1"), compiled, threading.Event())
+    chat.ask(TURNS)
+    chat.close()
+    assert fake.asked[0]["response_format"]["json_schema"]["strict"] is False
+
+
+# -- how it is asked ---------------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_knows_no_schema_is_asked_for_an_object_then_in_words(fake: Fake) -> None:
+    fake.replies = [
+        error(400, "Unknown parameter: 'response_format.json_schema'"),
+        error(400, "response_format is not supported"),
+        says(f"Here it is:\n```json\n{GOOD}\n```\nAnything else?"),
+    ]
+    said = ask(fake)
+    assert (said.outcome, said.text) == (Outcome.VALID, GOOD)
+    assert [body.get("response_format", {}).get("type") for body in fake.asked] == ["json_schema", "json_object", None]
+
+
+def test_a_server_that_gives_no_log_probabilities_is_asked_without(fake: Fake) -> None:
+    fake.replies = [error(400, "logprobs is not allowed for this model"), says(GOOD)]
+    said = ask(fake)
+    assert said.outcome == Outcome.VALID
+    assert ["logprobs" in body for body in fake.asked] == [True, False]
+    assert fake.asked[1]["response_format"]["type"] == "json_schema"
+
+
+def test_what_was_found_out_holds_for_the_documents_after(fake: Fake) -> None:
+    chat = Chat(Address(fake.url, "fake-1"), COMPILED, threading.Event())
+    fake.replies = [error(400, "json_schema?"), says(GOOD), error(400, "this document is forbidden")]
+    assert chat.ask(TURNS).outcome == Outcome.VALID
+    said = chat.ask(TURNS)
+    chat.close()
+    assert (said.outcome, said.tries) == (Outcome.REFUSED, 1), "it answered this way before: the document is to blame"
+    assert chat.way == {"response_format": "json_object", "logprobs": True}
+
+
+def test_a_fixed_way_of_asking_is_kept(fake: Fake) -> None:
+    fake.replies = [error(400, "response_format is not supported")]
+    assert ask(fake, structured="json_schema", logprobs=False).outcome == Outcome.REFUSED
+    assert len(fake.asked) == 1
+
+
+# -- how sure it was ---------------------------------------------------------------------------------------------------
+
+
+def test_log_probabilities_become_confidence_by_field(fake: Fake) -> None:
+    logprobs = pieces(('{"', 1.0), ("id", 0.01), ('": "', 0.9), ("A", 0.6), ("-1", 0.8), ('", "', 0.7), ("total", 0.02),
+                      ('": ', 1.0), ("2.50", 0.5), ("}", 0.95))  # fmt: skip
+    fake.replies = [says('{"id": "A-1", "total": 2.50}', logprobs=logprobs)]
+    said = ask(fake)
+    assert said.confidence == pytest.approx({"id": 0.6, "total": 0.5})
+
+
+def test_confidence_survives_talk_around_the_answer(fake: Fake) -> None:
+    logprobs = pieces(
+        ("Sure: é ", 0.1), ('{"id":"', 1.0), ("A", 0.6), ('","total":', 1.0), ("1", 0.9), ("}", 1.0), (" Bye", 0.1)
+    )
+    fake.replies = [says('Sure: é {"id":"A","total":1} Bye', logprobs=logprobs)]
+    assert ask(fake).confidence == pytest.approx({"id": 0.6, "total": 0.9})
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        [],
+        [{"token": "other text", "logprob": -1.0, "bytes": None}],
+        [{"token": GOOD, "logprob": "high"}],
+        [{"logprob": -1.0}],
+        [None],
+        [{"token": GOOD, "logprob": -1.0, "bytes": [999]}, 3],
+    ],
+)
+def test_log_probabilities_that_do_not_fit_give_no_confidence(fake: Fake, logprobs: list[Any]) -> None:
+    fake.replies = [says(GOOD, logprobs=logprobs)]
+    said = ask(fake)
+    assert (said.outcome, said.confidence) == (Outcome.VALID, {})
+
+
+# -- what servers do ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        (says('{"id": "A-1"}'), Outcome.INVALID),
+        (says("I am sorry, I cannot."), Outcome.NOT_JSON),
+        (says("[1, 2]"), Outcome.NOT_JSON),
+        (says('{"id": "A-1", "tot', finish="length"), Outcome.CUT_OFF),
+        (says("  \n"), Outcome.EMPTY),
+        (says("", finish="length"), Outcome.CUT_OFF),
+        (says("", finish="content_filter"), Outcome.DECLINED),
+        (says("<think>maybe {not this}</think>" + GOOD), Outcome.VALID),
+        (says([{"type": "text", "text": GOOD}]), Outcome.VALID),
+        (says(None), Outcome.NO_COMPLETION),
+        (says(17), Outcome.NO_COMPLETION),
+        (sends(b"<!doctype html><h1>Login</h1>", kind="text/html"), Outcome.WEB_PAGE),
+        (sends(b"  <html>", kind="application/json"), Outcome.WEB_PAGE),
+        (sends(b"not json"), Outcome.NO_COMPLETION),
+        (sends(b""), Outcome.NO_COMPLETION),
+        (sends(b"[" * 200_000), Outcome.NO_COMPLETION),
+        (sends(b'{"choices": []}'), Outcome.NO_COMPLETION),
+        (sends(b'{"choices": [{"message": "text"}]}'), Outcome.NO_COMPLETION),
+        (sends(b'{"error": {"message": "model not loaded"}}'), Outcome.NO_COMPLETION),
+        (sends(b"\xff\xfe\x00\xd8"), Outcome.NO_COMPLETION),
+        (sends(b"x" * 2_000_000), Outcome.TOO_BIG),
+        (floods, Outcome.TOO_BIG),
+        (sends(b"", status=302, Location="http://169.254.169.254/"), Outcome.REFUSED),
+        (error(401, "Incorrect API key provided"), Outcome.REFUSED),
+        (error(404, "no such model"), Outcome.REFUSED),
+        (error(400, "This has 9,000 tokens.", code="context_length_exceeded"), Outcome.TOO_LONG),
+        (error(413, "prompt is too long"), Outcome.TOO_LONG),
+        (sends(b"<h1>502</h1>", status=502, kind="text/html"), Outcome.BUSY),
+        (breaks_off, Outcome.BUSY),
+    ],
+)  # fmt: skip
+def test_each_misbehaviour_has_a_name(fake: Fake, reply: Any, outcome: Outcome) -> None:
+    fake.replies = [reply]
+    started = time.monotonic()
+    said = ask(fake, structured="free", logprobs=False)
+    assert said.outcome == outcome, said
+    assert time.monotonic() - started < 5
+    assert len(said.detail) <= 300
+
+
+@pytest.mark.parametrize("reply", [hangs, fakes.trickles, fakes.trickles_headers])
+def test_an_answer_without_an_end_is_given_up_when_its_time_is_over(fake: Fake, reply: Any) -> None:
+    fake.replies = [reply]
+    started = time.monotonic()
+    said = ask(fake, timeout_seconds=0.6)
+    assert said.outcome == Outcome.TIMEOUT
+    assert "0.6 s" in said.detail
+    assert 0.5 < time.monotonic() - started < 3
+
+
+def test_nobody_there_is_unreachable(fake: Fake) -> None:
+    said = ask(fake, url="http://127.0.0.1:9/v1")
+    assert said.outcome == Outcome.UNREACHABLE
+    assert said.tries == module.TRIES
+
+
+def test_an_internal_address_is_not_called(fake: Fake, settings: Any) -> None:
+    settings.OUTBOUND_ALLOW = []
+    said = ask(fake)
+    assert said.outcome == Outcome.UNREACHABLE
+    assert "internal address" in said.detail
+    assert not fake.asked
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_server_is_asked_again_with_growing_pauses(fake: Fake, status: int) -> None:
+    fake.replies = [error(status, "later"), error(status, "later"), says(GOOD)]
+    said = ask(fake)
+    assert (said.outcome, said.tries) == (Outcome.VALID, 3)
+
+
+def test_a_server_that_stays_busy_is_given_up(fake: Fake) -> None:
+    fake.replies = [error(429, "You exceeded your current quota")]
+    said = ask(fake)
+    assert (said.outcome, said.tries, said.status) == (Outcome.BUSY, module.TRIES, 429)
+    assert said.detail == "HTTP 429: You exceeded your current quota"
+
+
+def test_it_waits_as_long_as_the_server_asks(fake: Fake) -> None:
+    fake.replies = [error(429, "later", Retry_After="1"), says(GOOD)]
+    started = time.monotonic()
+    assert ask(fake).outcome == Outcome.VALID
+    assert time.monotonic() - started >= 1
+
+
+@pytest.mark.parametrize("value", ["-5", "soon", "Wed, 21 Oct 2099 07:28:00 GMT", "1e999"])
+def test_nonsense_about_waiting_is_bounded(value: str) -> None:
+    assert 0 <= module._retry_after(value) <= module.LONGEST_PAUSE_SECONDS
+
+
+def test_stopping_ends_the_waiting(fake: Fake) -> None:
+    fake.replies = [error(429, "later", Retry_After="60")]
+    stop = threading.Event()
+    chat = Chat(Address(fake.url, "fake-1"), COMPILED, stop)
+    threading.Timer(0.3, stop.set).start()
+    started = time.monotonic()
+    said = chat.ask(TURNS)
+    chat.close()
+    assert said.outcome == Outcome.WAITING, "it can be asked about by the next run"
+    assert time.monotonic() - started < 3
+
+
+# -- the key -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_key_goes_into_the_header_and_nowhere_else(fake: Fake) -> None:
+    ask(fake, key="sk-secret")
+    assert fake.headers[0]["Authorization"] == "Bearer sk-secret"
+    assert "sk-secret" not in str(fake.asked)
+    assert "sk-secret" not in repr(Address(fake.url, "m", key="sk-secret"))
+    ask(fake)
+    assert "Authorization" not in fake.headers[1]
+
+
+def test_a_server_that_repeats_the_key_does_not_get_it_shown(fake: Fake) -> None:
+    fake.replies = [error(401, "Incorrect API key provided: sk-secret\0!")]
+    said = ask(fake, key="sk-secret")
+    assert said.detail == "HTTP 401: Incorrect API key provided: *** !"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ('{"a":1}', '{"a":1}'),
+        ('```\n{"a":1}\n```', '{"a":1}'),
+        ('<think>{"no":0}</think>\n{"a":1}', '{"a":1}'),
+        ('It is {"a":{"b":1}}.', '{"a":{"b":1}}'),
+        ('{"a":', '{"a":'),
+        ("no braces", "no braces"),
+        ("", ""),
+    ],
+)
+def test_the_json_in_an_answer_is_found(content: str, found: str) -> None:
+    start, text = json_of(content)
+    assert text == found
+    assert content[start:].startswith(text)

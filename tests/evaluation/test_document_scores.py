@@ -1,0 +1,36 @@
+"""An evaluation tells each document how it went, and the newest one counts."""
+
+import pytest
+
+from labeling.models import Document, DocumentScore
+from labeling.services import scores
+from tests.evaluation.factories import World, broken, evaluated, pretend, right
+
+
+def test_each_document_of_an_evaluation_has_the_share_of_fields_that_were_right(world: World) -> None:
+    run = evaluated(world, pretend(3, spoil=0.4))
+    rows = {row.document_id: row for row in DocumentScore.objects.all()}
+    outputs = list(run.outputs.all())
+    assert len(rows) == len(outputs) == 12
+    assert {row.source for row in rows.values()} == {f"evaluation {run.number}"}
+    for output in outputs:
+        fields = [one for one in output.score["fields"] if one["outcome"] != "both_absent"]
+        right_ones = sum(one["outcome"] == "correct" for one in fields)
+        assert rows[output.document_id].score == pytest.approx(right_ones / len(fields))
+        assert rows[output.document_id].wrong_fields == output.wrong_fields
+    assert 0 < min(row.score for row in rows.values()) < 1
+
+
+def test_the_newest_evaluation_counts(world: World) -> None:
+    evaluated(world, right)
+    assert set(DocumentScore.objects.values_list("score", flat=True)) == {1.0}
+    run = evaluated(world, broken)
+    assert set(DocumentScore.objects.values_list("score", "source")) == {(0.0, f"evaluation {run.number}")}
+
+
+def test_many_rows_are_written_in_batches_and_kept_within_bounds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "BATCH", 5)
+    ids = Document.objects.filter(project=world.project).values_list("pk", flat=True)
+    rows = (scores.Row(pk, 1.5, ["vendor"]) for pk in ids)
+    assert scores.record(project=world.project, rows=rows, source="x" * 300) == len(ids) == 24
+    assert set(DocumentScore.objects.values_list("score", flat=True)) == {1.0}

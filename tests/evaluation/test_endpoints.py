@@ -1,0 +1,170 @@
+"""Endpoints: what is taken, where a key may go, and what a test says."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from evaluation.models import AuditEntry, Endpoint
+from evaluation.services import endpoints
+from evaluation.services.endpoints import Refused, address_of, retire, save_endpoint
+from labeling.models import Document
+from tests.evaluation import fake_openai as fakes
+from tests.evaluation.factories import World
+from tests.evaluation.fake_openai import Fake, error, hangs, says
+
+VALUES: dict[str, Any] = {
+    "name": "large", "url": "https://93.184.215.14/v1", "model": "gpt", "key_variable": "", "structured": "auto",
+    "logprobs": True, "timeout_seconds": 60, "at_once": 4, "max_tokens": 1024,
+}  # fmt: skip
+GOOD = '{"invoice_id":"A","date":"2026-01-14","vendor":"V","total_amount":1}'
+
+
+@pytest.fixture
+def fake(settings: Any) -> Iterator[Fake]:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    with fakes.running() as server:
+        server.replies = [says(GOOD)]
+        yield server
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("SLM_KEY_LARGE", "sk-secret")
+    monkeypatch.setenv("SLM_KEY_LARGE_HOSTS", "api.example.com, 93.184.215.14")
+    return "SLM_KEY_LARGE"
+
+
+def save(world: World, **changes: Any) -> Endpoint:
+    return save_endpoint(project=world.project, user=world.engineer, **{**VALUES, **changes})
+
+
+def test_an_endpoint_is_added_changed_and_noted(world: World) -> None:
+    row = save(world, name=" large ")
+    assert row.name == "large"
+    save_endpoint(project=world.project, user=world.engineer, endpoint=row, **{**VALUES, "model": "other"})
+    row.refresh_from_db()
+    assert row.model == "other"
+    assert list(AuditEntry.objects.filter(about="endpoint large").order_by("pk").values_list("action", flat=True)) == [
+        "added", "changed"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"name": "  "}, "name", "Give it a name"),
+        ({"model": ""}, "model", "Name the model"),
+        ({"url": "api.example.com"}, "url", "begins with https"),
+        ({"url": "file:///etc/passwd"}, "url", "begins with https"),
+        ({"url": "https://user:pass@93.184.215.14/v1"}, "url", "user name or password"),
+        ({"url": "https://93.184.215.14/v1?key=sk-1"}, "url", "a key in it would be seen"),
+        ({"url": "https://93.184.215.14/v1/chat/completions"}, "url", "Leave out /chat/completions"),
+        ({"url": "http://127.0.0.1:8000/v1"}, "url", "internal address"),
+        ({"url": "http://169.254.169.254/latest"}, "url", "internal address"),
+        ({"url": "http://[::1]/v1"}, "url", "internal address"),
+        ({"url": "http://[::ffff:127.0.0.1]/v1"}, "url", "internal address"),
+        ({"url": "https://no-such-host.invalid/v1"}, "url", "not known"),
+        ({"url": "https://[/v1"}, "url", "not an address"),
+        ({"url": "https://93.184.215.14:99999/v1"}, "url", "not an address"),
+        ({"timeout_seconds": 0}, "timeout_seconds", "between 1 and 600"),
+        ({"at_once": 33}, "at_once", "between 1 and 32"),
+        ({"max_tokens": 1}, "max_tokens", "between 16 and 32,768"),
+        ({"key_variable": "DATABASE_URL"}, "key_variable", "SLM_KEY_"),
+        ({"key_variable": "SECRET_KEY"}, "key_variable", "SLM_KEY_"),
+        ({"key_variable": "SLM_KEY_UNSET"}, "key_variable", "SLM_KEY_UNSET is not set"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(world: World, changes: dict[str, Any], field: str, words: str) -> None:
+    with pytest.raises(Refused) as caught:
+        save(world, **changes)
+    assert caught.value.field == field
+    assert words in caught.value.message or words in caught.value.message.lower()
+    assert not Endpoint.objects.exists()
+
+
+def test_a_name_stands_once_until_its_endpoint_is_removed(world: World) -> None:
+    row = save(world)
+    with pytest.raises(Refused, match="of this name already"):
+        save(world)
+    assert retire(endpoint=row, user=world.engineer)
+    assert not retire(endpoint=row, user=world.engineer)
+    assert save(world).pk != row.pk
+
+
+# -- keys --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_read_from_the_environment_and_kept_nowhere(world: World, key: str) -> None:
+    row = save(world, key_variable=key)
+    assert address_of(row).key == "sk-secret"
+    row.refresh_from_db()
+    assert "sk-secret" not in str(vars(row))
+    assert "sk-secret" not in str(list(AuditEntry.objects.values_list("details", flat=True)))
+
+
+def test_a_key_goes_only_to_hosts_that_the_administrator_named(
+    world: World, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = save(world, key_variable=key)
+    monkeypatch.setenv("SLM_KEY_LARGE_HOSTS", "api.example.com")
+    with pytest.raises(Refused, match=r"not sent to 93\.184\.215\.14: SLM_KEY_LARGE_HOSTS names api\.example\.com"):
+        address_of(row)
+    monkeypatch.delenv("SLM_KEY_LARGE_HOSTS")
+    with pytest.raises(Refused, match="names no host"):
+        address_of(row)
+
+
+def test_a_key_is_not_sent_in_the_clear(world: World, key: str) -> None:
+    with pytest.raises(Refused, match="over https:// only"):
+        save(world, key_variable=key, url="http://93.184.215.14/v1")
+
+
+def test_a_key_that_would_break_the_header_is_refused(world: World, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLM_KEY_LARGE", "sk-1\r\nX-Evil: 1")
+    with pytest.raises(Refused, match="cannot be sent"):
+        save(world, key_variable=key)
+
+
+# -- the test of one ---------------------------------------------------------------------------------------------------
+
+
+def test_a_test_asks_about_one_document_that_is_not_held_out(world: World, fake: Fake) -> None:
+    row = save(world, url=fake.url)
+    result = endpoints.test_endpoint(endpoint=row)
+    assert (result["outcome"], result["ok"], result["response_format"]) == ("valid", True, "json_schema")
+    row.refresh_from_db()
+    assert row.test_result == result
+    assert row.tested_at is not None
+    shown = fake.asked[0]["messages"][-1]["content"]
+    assert Document.objects.get(project=world.project, text=shown).holdout is False
+
+
+def test_without_documents_it_asks_about_one_of_its_own(world: World, fake: Fake) -> None:
+    Document.objects.update(holdout=True)
+    endpoints.test_endpoint(endpoint=save(world, url=fake.url))
+    assert fake.asked[0]["messages"][-1]["content"] == endpoints._TEXT
+
+
+def test_a_test_that_fails_says_why_at_once(world: World, fake: Fake) -> None:
+    fake.replies = [error(503, "loading the model")]
+    result = endpoints.test_endpoint(endpoint=save(world, url=fake.url))
+    assert (result["ok"], result["detail"]) == (False, "HTTP 503: loading the model")
+    assert len(fake.asked) == 1, "a person waits: it is not tried again"
+
+
+def test_a_test_does_not_wait_for_ever(world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "TEST_SECONDS", 0.5)
+    fake.replies = [hangs]
+    assert endpoints.test_endpoint(endpoint=save(world, url=fake.url))["outcome"] == "timeout"
+
+
+def test_a_test_whose_key_may_not_be_sent_sends_nothing(
+    world: World, fake: Fake, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLM_KEY_LARGE_HOSTS", "127.0.0.1")
+    row = save(world, url=fake.url, key_variable=key)
+    monkeypatch.setenv("SLM_KEY_LARGE_HOSTS", "elsewhere.example.com")
+    result = endpoints.test_endpoint(endpoint=row)
+    assert (result["ok"], result["outcome"]) == (False, "refused")
+    assert not fake.asked

@@ -1,0 +1,376 @@
+"""Runs of pre-labels: whom they ask about, what they keep, and that nothing of it is ever gold or on the hold-out."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from evaluation import chat, prelabel_jobs
+from evaluation.answers import Outcome
+from evaluation.models import AuditEntry, Endpoint, PrelabelItem, PrelabelRun
+from evaluation.prelabel_jobs import run_prelabels
+from evaluation.services import prelabels
+from evaluation.services.endpoints import save_endpoint
+from evaluation.services.prelabels import Answer, Refused, Store, cancel, figures, start_prelabels
+from labeling.models import Annotation, Document, Gold, Prediction
+from labeling.rows import ParsedRow
+from labeling.samples import generate
+from labeling.services import predictions
+from labeling.services.importing import import_rows
+from labeling.services.projects import create_project
+from slmstudio import artifacts
+from slmstudio.contract.jsontext import dumps
+from slmstudio.hashing import folder_hash, sha256_file
+from slmstudio.runs import Status
+from tests.evaluation import fake_openai as fakes
+from tests.evaluation.factories import World, make_world
+from tests.evaluation.fake_openai import Fake, error, says, sends, slowly
+from training.models import ModelVersion
+from training.services.base_models import prepare, register_tiny
+
+FRESH = 8
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    monkeypatch.setattr(chat, "FIRST_PAUSE_SECONDS", 0.01)
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    with fakes.running() as server:
+        server.replies = [answers]
+        yield server
+
+
+@pytest.fixture
+def fresh(world: World) -> list[Document]:
+    """Documents that nobody has begun to label."""
+    return add_fresh(world)
+
+
+def add_fresh(world: World) -> list[Document]:
+    samples = list(generate(40, 99))[:FRESH]
+    rows = [ParsedRow(n, {"id": f"fresh-{n}", "text": one.text}) for n, one in enumerate(samples, start=1)]
+    assert import_rows(project=world.project, rows=rows, source="test").imported == FRESH
+    return list(Document.objects.filter(project=world.project, external_id__startswith="fresh").order_by("pk"))
+
+
+def answers(handler: Any, body: dict[str, Any]) -> None:
+    """Reads the invoice number out of the document that it is asked about, and makes up the rest."""
+    text = body["messages"][-1]["content"]
+    word = next(word for word in text.split() if any(letter.isdigit() for letter in word))
+    value = {"invoice_id": word, "date": "2026-01-14", "vendor": "Nobody Anywhere Ltd", "total_amount": 12.5}
+    says(dumps(value))(handler, body)
+
+
+def make_endpoint(world: World, fake: Fake, **changes: Any) -> Endpoint:
+    values: dict[str, Any] = {
+        "name": "large", "url": fake.url, "model": "fake-1", "key_variable": "", "structured": "auto",
+        "logprobs": True, "timeout_seconds": 5, "at_once": 4, "max_tokens": 500, **changes,
+    }  # fmt: skip
+    return save_endpoint(project=world.project, user=world.engineer, **values)
+
+
+def started(world: World, endpoint: Endpoint | None = None, **more: Any) -> PrelabelRun:
+    subject: dict[str, Any] = {"endpoint": endpoint} if endpoint else {"model_version": world.version}
+    return start_prelabels(project=world.project, user=world.engineer, **subject, **more)
+
+
+def outcomes(run: PrelabelRun) -> dict[str, int]:
+    return {name: n for name, _, n in figures(run).outcomes}
+
+
+def ended(run: PrelabelRun) -> PrelabelRun:
+    run_prelabels(run.pk)
+    run.refresh_from_db()
+    return run
+
+
+# -- whom it asks about ------------------------------------------------------------------------------------------------
+
+
+def test_documents_that_nobody_has_begun_are_chosen_in_order_up_to_the_limit(
+    world: World, fresh: list[Document]
+) -> None:
+    run = started(world, limit=5)
+    assert list(run.items.order_by("pk").values_list("document", flat=True)) == [one.pk for one in fresh[:5]]
+    assert (run.progress_total, run.source) == (5, "prelabel-1")
+    entry = AuditEntry.objects.get(about="pre-labels 1")
+    assert (entry.action, entry.details["documents"]) == ("started", 5)
+
+
+def test_a_list_can_be_asked_about_and_its_holdout_is_left_out(world: World, fresh: list[Document]) -> None:
+    run = started(world, query="state=submitted", limit=1000)
+    holdout = set(Document.objects.filter(project=world.project, holdout=True).values_list("pk", flat=True))
+    chosen = set(run.items.values_list("document", flat=True))
+    assert holdout
+    assert chosen
+    assert not chosen & (holdout | {one.pk for one in fresh})
+    assert run.chosen.startswith("documents of the list “state=submitted”")
+
+
+def test_what_has_a_prelabel_is_left_out_unless_it_is_asked_for_again(world: World, fresh: list[Document]) -> None:
+    predictions.record(
+        project=world.project,
+        schema_version=world.project.schema_version,
+        proposals=[predictions.Proposal(fresh[0].pk, "{}"), predictions.Proposal(fresh[1].pk, "no json")],
+        model="m",
+        source="s",
+    )
+    first = prelabels.choose(project=world.project).rows
+    assert fresh[0] not in first
+    assert fresh[1] in first, "what fills no form does not count"
+    assert prelabels.choose(project=world.project, again=True).rows.count() == FRESH
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 10_001}, "limit"),
+        ({"query": "below=many"}, "query"),
+        ({"query": "holdout=yes"}, "query"),
+        ({"query": "q=no+such+text+anywhere"}, "query"),
+        ({"token_budget": 0}, "token_budget"),
+        ({"endpoint": None, "model_version": None}, "model"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_and_nothing_is_queued(
+    world: World, fresh: list[Document], changes: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(Refused) as caught:
+        start_prelabels(project=world.project, user=world.engineer, **{"model_version": world.version, **changes})
+    assert caught.value.field == field
+    assert not PrelabelRun.objects.exists()
+
+
+def test_a_model_of_another_project_is_refused(world: World, fresh: list[Document]) -> None:
+    other = create_project(owner=world.engineer, name="Other", slug="other", template="invoice")
+    with pytest.raises(Refused, match="another project"):
+        start_prelabels(project=other, user=world.engineer, model_version=world.version)
+
+
+# -- an endpoint -------------------------------------------------------------------------------------------------------
+
+
+def test_an_endpoint_proposes_and_every_document_has_its_outcome(
+    world: World, fresh: list[Document], fake: Fake
+) -> None:
+    run = ended(started(world, make_endpoint(world, fake)))
+    assert (run.status, run.error, run.progress_done) == (Status.DONE, "", FRESH)
+    assert outcomes(run) == {"valid": FRESH}
+    assert Prediction.objects.filter(source="prelabel-1", valid=True).count() == FRESH
+    counted = figures(run)
+    assert counted.valid["rate"] == 1
+    assert 0 < counted.found["k"] < counted.found["n"], "the invoice number is in the text, the vendor is made up"
+    assert counted.tokens == run.facts["tokens"] == 120 * FRESH
+    assert run.facts["response_format"] == "json_schema"
+    assert 1 < fake.most_at_work <= 4
+
+
+def test_a_prelabel_is_never_an_annotation_or_gold_by_itself(world: World, fresh: list[Document], fake: Fake) -> None:
+    before = (Annotation.objects.count(), Gold.objects.count())
+    ended(started(world, make_endpoint(world, fake)))
+    assert (Annotation.objects.count(), Gold.objects.count()) == before
+    assert set(Document.objects.filter(pk__in=[one.pk for one in fresh]).values_list("state", flat=True)) == {"new"}
+
+
+def test_a_document_that_moves_to_the_holdout_meanwhile_gets_none(
+    world: World, fresh: list[Document], fake: Fake
+) -> None:
+    run = started(world, make_endpoint(world, fake))
+    Document.objects.filter(pk=fresh[0].pk).update(holdout=True)
+    ended(run)
+    assert run.status == Status.DONE
+    assert outcomes(run) == {"valid": FRESH - 1, "held_out": 1}
+    assert not Prediction.objects.filter(document=fresh[0]).exists()
+    assert fresh[0].text not in str(fake.asked), "nor was it shown to anybody"
+
+
+def test_one_that_moves_while_it_is_asked_about_gets_none_either(world: World, fresh: list[Document]) -> None:
+    run = started(world)
+    run.claim()
+    store = Store(run)
+    Document.objects.filter(pk=fresh[0].pk).update(holdout=True)
+    store.add(fresh[0].pk, Answer(Outcome.VALID, text='{"invoice_id": "A"}'))
+    store.flush()
+    assert outcomes(run) == {"waiting": FRESH - 1, "held_out": 1}
+    assert not Prediction.objects.exists()
+
+
+def test_the_share_that_is_withheld_is_the_same_for_every_run(world: World, fresh: list[Document], fake: Fake) -> None:
+    world.project.withheld_share = 0.5
+    world.project.save()
+    endpoint = make_endpoint(world, fake)
+    first, second = ended(started(world, endpoint)), ended(started(world, endpoint, again=True))
+    drawn = [
+        set(Prediction.objects.filter(source=run.source, withheld=True).values_list("document", flat=True))
+        for run in (first, second)
+    ]
+    expected = {one.pk for one in fresh if predictions.withheld(world.project, one.pk)}
+    assert drawn == [expected, expected]
+    assert figures(first).withheld == len(expected)
+
+
+def test_a_bad_answer_costs_only_its_document(world: World, fresh: list[Document], fake: Fake) -> None:
+    fake.replies = [
+        says("sorry"), sends(b"<html>"), error(400, "bad words"), sends(b"x" * 2_000_000), says("{}"), answers
+    ]  # fmt: skip
+    run = ended(started(world, make_endpoint(world, fake, at_once=1, structured="free", logprobs=False)))
+    assert run.status == Status.DONE
+    assert outcomes(run) == {
+        "not_json": 1, "web_page": 1, "refused": 1, "too_big": 1, "invalid": 1, "valid": FRESH - 5
+    }  # fmt: skip
+    item = run.items.get(outcome="refused")
+    assert item.detail == "HTTP 400: bad words"
+    assert not Prediction.objects.filter(document=item.document).exists()
+    assert Prediction.objects.get(document=run.items.get(outcome="not_json").document).raw == "sorry"
+
+
+def test_a_refused_key_ends_the_run_and_keeps_what_there_is(world: World, fresh: list[Document], fake: Fake) -> None:
+    fake.replies = [answers, answers, error(401, "The key has expired")]
+    run = ended(started(world, make_endpoint(world, fake, at_once=1)))
+    assert run.status == Status.FAILED
+    assert run.error == (
+        "The endpoint large refuses the request: HTTP 401: The key has expired "
+        f"2 documents have a pre-label, {FRESH - 3} were not asked about."
+    )
+    assert len(fake.asked) == 3
+    again = ended(started(world, make_endpoint(world, fake, name="mended")))
+    assert again.progress_total == FRESH - 2, "a new run goes on with the others"
+
+
+def test_an_address_where_nobody_answers_is_given_up_early(
+    world: World, fresh: list[Document], fake: Fake, settings: Any
+) -> None:
+    run = started(world, make_endpoint(world, fake, at_once=1))
+    Endpoint.objects.update(url="http://127.0.0.1:9/v1")
+    ended(run)
+    assert run.status == Status.FAILED
+    assert run.error.startswith("The endpoint large failed 5 times in a row, last: No connection")
+    assert outcomes(run) == {"unreachable": 5, "waiting": FRESH - 5}
+
+
+def test_the_budget_ends_the_asking(world: World, fresh: list[Document], fake: Fake) -> None:
+    run = ended(started(world, make_endpoint(world, fake, at_once=1), token_budget=300))
+    assert run.status == Status.DONE
+    assert outcomes(run) == {"valid": 3, "waiting": FRESH - 3}
+    assert run.facts["budget_spent"] is True
+    assert run.facts["tokens"] == 360
+
+
+def test_a_run_that_is_cancelled_stops_asking(
+    world: World, fresh: list[Document], fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prelabel_jobs._Heart, "__call__", lambda self: self._run.beat())
+    run = started(world, make_endpoint(world, fake, at_once=1))
+
+    def cancelling(handler: Any, body: dict[str, Any]) -> None:
+        answers(handler, body)
+        if len(fake.asked) == 2:
+            done.set()
+
+    done = threading.Event()
+    monkeypatch.setattr(
+        PrelabelRun, "beat", lambda self, **changes: not (done.is_set() and cancel(run=self, user=world.engineer))
+    )
+    fake.replies = [slowly(0.05, cancelling)]
+    ended(run)
+    assert run.status == Status.CANCELLED
+    assert len(fake.asked) < FRESH
+    assert AuditEntry.objects.filter(action="cancelled", about="pre-labels 1").exists()
+
+
+def test_delivered_twice_it_asks_once(world: World, fresh: list[Document], fake: Fake) -> None:
+    run = ended(started(world, make_endpoint(world, fake)))
+    asked = len(fake.asked)
+    run_prelabels(run.pk)
+    assert len(fake.asked) == asked == FRESH
+    run_prelabels(0)
+
+
+def test_an_answer_that_is_told_twice_changes_nothing(world: World, fresh: list[Document]) -> None:
+    run = started(world)
+    run.claim()
+    for text in ('{"invoice_id": "A"}', '{"invoice_id": "B"}'):
+        store = Store(run)
+        store.add(fresh[0].pk, Answer(Outcome.INVALID, text=text))
+        store.flush()
+    assert Prediction.objects.get().value == {"invoice_id": "A"}
+    assert outcomes(run) == {"invalid": 1, "waiting": FRESH - 1}
+
+
+def test_solved_examples_come_from_the_training_split_alone(world: World, fresh: list[Document], fake: Fake) -> None:
+    run = ended(started(world, make_endpoint(world, fake), examples=2))
+    turns = fake.asked[0]["messages"]
+    assert [turn["role"] for turn in turns] == ["system", "user", "assistant", "user", "assistant", "user"]
+    holdout = set(Document.objects.filter(project=world.project, holdout=True).values_list("text", flat=True))
+    assert not {one["text"] for one in run.examples} & holdout
+
+
+def test_a_key_that_is_gone_when_the_run_starts_is_said(
+    world: World, fresh: list[Document], fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLM_KEY_TEST", "sk-1")
+    monkeypatch.setenv("SLM_KEY_TEST_HOSTS", "127.0.0.1")
+    run = started(world, make_endpoint(world, fake, key_variable="SLM_KEY_TEST"))
+    monkeypatch.delenv("SLM_KEY_TEST")
+    ended(run)
+    assert run.status == Status.FAILED
+    assert run.error.startswith("SLM_KEY_TEST is not set where the studio runs.")
+    assert not fake.asked
+
+
+# -- a model of this studio --------------------------------------------------------------------------------------------
+
+
+def test_changed_weights_are_refused(world: World, fresh: list[Document]) -> None:
+    run = started(world)
+    (artifacts.local_path(world.version.folder_key) / "model.safetensors").write_bytes(b"others")
+    ended(run)
+    assert run.status == Status.FAILED
+    assert run.error.startswith("The files of model v1 have changed: their hash is ")
+
+
+def with_tiny_weights(world: World) -> None:
+    """Puts a model that can be loaded where the world's has none."""
+    tiny = prepare(base_model=register_tiny())
+    folder = artifacts.local_path(world.version.folder_key)
+    shutil.copytree(tiny.folder, folder, dirs_exist_ok=True)
+    ModelVersion.objects.filter(pk=world.version.pk).update(
+        sha256=folder_hash(folder), tokenizer_sha256=sha256_file(folder / "tokenizer.json")
+    )
+    world.version.refresh_from_db()
+
+
+@pytest.mark.slow
+def test_a_real_model_proposes_by_its_own_child_on_a_real_worker(
+    transactional_db: None, tmp_path: Any, workers: Any, wait_for: Callable[..., None]
+) -> None:
+    world = make_world(tmp_path / "base", documents=24, holdout=12)
+    fresh = add_fresh(world)
+    Document.objects.filter(pk=fresh[0].pk).update(text=fresh[0].text * 40)
+    with_tiny_weights(world)
+    run = started(world)
+    wait_for(
+        lambda: PrelabelRun.objects.get(pk=run.pk).status in (Status.DONE, Status.FAILED),
+        seconds=400,
+        message=workers.text,
+    )
+    run.refresh_from_db()
+    assert (run.status, run.error) == (Status.DONE, "")
+    found = outcomes(run)
+    assert found.pop("too_long") == 1
+    assert sum(found.values()) == FRESH - 1
+    assert set(found) == {"valid", "cut_off"}, "held to the schema, a random model writes validly or on and on"
+    assert run.items.get(outcome="too_long").document_id == fresh[0].pk
+    for one in Prediction.objects.filter(source=run.source, valid=True):
+        assert one.model == "model v1"
+        assert {path for path, value in one.value.items() if not isinstance(value, list | dict)} <= set(one.confidence)
+        assert all(0 <= sure <= 1 for sure in one.confidence.values())
+    assert run.facts["device"]
+    assert PrelabelItem.objects.filter(run=run, seconds__gt=0, tokens__gt=0).count() == FRESH - 1

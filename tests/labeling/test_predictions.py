@@ -1,0 +1,192 @@
+"""Predictions: kept once each, shown to whom they may be, never to anybody for a hold-out document."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from labeling.models import Annotation, Document, Gold, Prediction
+from labeling.services import predictions
+from labeling.services.predictions import Proposal, Recorded, record, shown
+from slmstudio.contract.jsontext import dumps
+from tests.labeling.label_desk import Desk, make_desk
+
+pytestmark = pytest.mark.django_db
+
+RAW = '{"total_amount":1248.50,"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme Supplies"}'
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    made = make_desk()
+    made.project.withheld_share = 0
+    made.project.save()
+    return made
+
+
+def propose(desk: Desk, *documents: Document, raw: str = RAW, source: str = "prelabel-1", **more: Any) -> Recorded:
+    return record(
+        project=desk.project,
+        schema_version=desk.project.schema_version,
+        proposals=[Proposal(document.pk, raw, **more) for document in documents],
+        model="SmolLM2",
+        source=source,
+    )
+
+
+def test_the_newest_is_shown_in_the_order_of_the_schema_with_exact_digits_by_one_query(
+    desk: Desk, django_assert_num_queries: Any
+) -> None:
+    document = desk.document()
+    propose(desk, document, raw='{"invoice_id":"old"}')
+    assert propose(desk, document, source="prelabel-2", confidence={"total_amount": 0.5}) == Recorded(written=1)
+    version = desk.project.schema_version
+    with django_assert_num_queries(1):
+        found = shown(document, version)
+    assert found is not None
+    assert found.model == "SmolLM2"
+    assert found.confidence == {"total_amount": 0.5}
+    assert dumps(found.value).startswith('{"invoice_id":"A-1029","date"')
+    assert "1248.50" in dumps(found.value)
+    assert Prediction.objects.filter(valid=True).count() == 1, "the first lacks required fields"
+
+
+def test_a_prediction_is_no_annotation_and_no_gold(desk: Desk) -> None:
+    propose(desk, desk.document())
+    assert not Annotation.objects.exists()
+    assert not Gold.objects.exists()
+
+
+def test_a_source_proposes_once_for_a_document(desk: Desk) -> None:
+    one, two = desk.document(), desk.document()
+    propose(desk, one)
+    again = propose(desk, one, two, raw='{"invoice_id":"other"}')
+    assert again == Recorded(written=1, repeated=1)
+    found = shown(one, desk.project.schema_version)
+    assert found is not None
+    assert found.value["invoice_id"] == "A-1029"
+
+
+def test_holdout_documents_get_none_and_are_counted(desk: Desk) -> None:
+    held, free = desk.document(), desk.document()
+    Document.objects.filter(pk=held.pk).update(holdout=True)
+    assert propose(desk, held, free) == Recorded(written=1, held_out=1)
+    assert not Prediction.objects.filter(document=held).exists()
+
+
+def test_a_document_that_became_holdout_shows_none(desk: Desk) -> None:
+    document = desk.document()
+    propose(desk, document)
+    document.holdout = True
+    assert shown(document, desk.project.schema_version) is None
+
+
+def test_documents_of_another_project_are_not_touched(desk: Desk) -> None:
+    other = make_desk(slug="other").document()
+    assert propose(desk, other) == Recorded(gone=1)
+
+
+def test_an_output_that_is_no_object_is_kept_as_it_came_and_never_shown(desk: Desk) -> None:
+    document = desk.document()
+    for number, raw in enumerate(['{"invoice_id": "A', "[1, 2]", "null", "a \0 b \ud800", '{"a":1,"a":2}']):
+        counted = propose(desk, document, raw=raw, source=f"prelabel-{number}", confidence={"invoice_id": 0.9})
+        assert counted == Recorded(written=1, unusable=1)
+    assert shown(document, desk.project.schema_version) is None
+    assert list(Prediction.objects.order_by("id").values_list("raw", flat=True))[:2] == ['{"invoice_id": "A', "[1, 2]"]
+
+
+def test_an_invalid_object_is_shown_and_says_that_it_is_invalid(desk: Desk) -> None:
+    document = desk.document()
+    propose(desk, document, raw='{"total_amount": "many"}')
+    assert shown(document, desk.project.schema_version) is not None
+    assert not Prediction.objects.get().valid
+
+
+def test_the_share_that_is_withheld_is_drawn_per_document_and_never_shown(desk: Desk) -> None:
+    desk.project.withheld_share = 0.5
+    documents = [desk.document() for _ in range(40)]
+    propose(desk, *documents)
+    propose(desk, *documents, source="prelabel-2")
+    first, second = (
+        set(Prediction.objects.filter(source=f"prelabel-{number}", withheld=True).values_list("document", flat=True))
+        for number in (1, 2)
+    )
+    assert first == second, "another run does not change the draw"
+    assert 8 <= len(first) <= 32
+    version = desk.project.schema_version
+    for document in documents:
+        assert (shown(document, version) is None) == (document.pk in first)
+        assert predictions.compared_with(document, version) is not None
+
+
+def test_withheld_shares_are_what_was_asked_for(desk: Desk) -> None:
+    desk.project.withheld_share = 0.05
+    drawn = sum(predictions.withheld(desk.project, number) for number in range(20_000))
+    assert 850 <= drawn <= 1150
+
+
+def test_a_difference_is_one_of_meaning(desk: Desk) -> None:
+    compiled = desk.project.schema_version.compiled
+    label = {"invoice_id": "A-1029", "date": "2026-01-14", "vendor": "Acme Supplies", "total_amount": Decimal("1248.5")}
+    same = {**label, "total_amount": Decimal("1248.50"), "vendor": "Acme  Supplies"}
+    changed, total = predictions.difference(compiled, label, same)
+    assert (changed, total) == (0, 4)
+    assert predictions.difference(compiled, label, {**label, "vendor": None}) == (1, 4)
+    assert predictions.difference(compiled, {}, {}) == (0, 0)
+
+
+# -- do people look ----------------------------------------------------------------------------------------------------
+
+
+def submitted(desk: Desk, user: Any, changed: int, *, seen: bool, fields: int = 4) -> None:
+    """A submitted annotation that was held against a prediction."""
+    document = desk.document()
+    propose(desk, document)
+    prediction = Prediction.objects.get(document=document)
+    Prediction.objects.filter(pk=prediction.pk).update(withheld=not seen)
+    Annotation.objects.create(
+        project=desk.project,
+        document=document,
+        schema_version=desk.project.schema_version,
+        user=user,
+        submitted=True,
+        submitted_at=document.created_at,
+        prediction=prediction if seen else None,
+        changed_fields=changed,
+        predicted_fields=fields,
+    )
+
+
+def test_who_corrects_as_much_as_they_would_have_written_is_honest_and_who_corrects_nothing_is_blind(
+    desk: Desk, django_assert_num_queries: Any
+) -> None:
+    for number in range(12):
+        submitted(desk, desk.ana, number % 2, seen=True)
+        submitted(desk, desk.ana, number % 2, seen=False)
+        submitted(desk, desk.ben, 0, seen=True)
+        submitted(desk, desk.ben, number % 2, seen=False)
+    with django_assert_num_queries(1):
+        found = predictions.honesty(desk.project)
+    ana, ben = found.people
+    assert (ana.shown.documents, ana.shown.changed, ana.shown.fields, ana.shown.unchanged) == (12, 6, 48, 0.5)
+    assert ana.blind == 0.0
+    assert ben.blind == 1.0
+    assert ben.shown.unchanged == 1.0
+    assert found.everybody.blind == pytest.approx(0.5)
+    low, high = found.everybody.blind_interval or (1, 0)
+    assert low < 0.5 < high
+
+
+def test_nothing_to_correct_gives_no_rate(desk: Desk) -> None:
+    submitted(desk, desk.ana, 0, seen=True)
+    submitted(desk, desk.ana, 0, seen=False)
+    ana = predictions.honesty(desk.project).people[0]
+    assert ana.blind is None
+    assert ana.blind_interval is None
+    assert ana.shown.share == 0
+
+
+def test_documents_that_were_only_begun_earlier_are_no_random_sample_and_do_not_count(desk: Desk) -> None:
+    submitted(desk, desk.ana, 3, seen=False)
+    Prediction.objects.update(withheld=False)
+    assert predictions.honesty(desk.project).people == ()
