@@ -39,6 +39,7 @@ EVENTS: dict[str, str] = {
     "document.approved": "a label was approved in review",
     "document.rejected": "a label was sent back in review",
     "document.skipped": "a document was skipped",
+    "comment.added": "somebody commented on a document",
     "import.finished": "an import ended",
     "dataset.frozen": "a dataset version was frozen",
     "prelabel.finished": "a run of pre-labels ended",

@@ -1,0 +1,156 @@
+"""Frozen versions, exports, and how far the labeling is."""
+
+from typing import Any, Literal
+
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from ninja import Query, Router
+
+from labeling.api.access import Slug, caller, object_of, project_of
+from labeling.api.documents import chosen
+from labeling.api.problems import Problem, field_problem
+from labeling.api.shapes import about
+from labeling.api.shapes_data import DatasetOut, DatasetsOut, FreezeIn, FreezeRunOut, ProgressOut
+from labeling.api.shapes_work import DocumentFilters
+from labeling.api.wire import answer, at
+from labeling.models import DatasetVersion, Document, DocumentState, FreezeRun, Gold
+from labeling.services import exporting, freezing
+from labeling.services.queueing import QUEUE
+from labeling.splits import Rules
+from labeling.writing.shapes import SHAPES, Shape
+
+router = Router(tags=["datasets"])
+below_project = Router(tags=["datasets"])
+ShapeName = Literal["instruct", "chat", "completion", "rows", "csv", "label-studio", "hf"]
+_FILES = ("application/jsonl", "text/csv", "application/json", "application/zip")
+
+
+@router.get("", summary="List dataset versions", **about("read", DatasetsOut))
+def datasets(request: HttpRequest, slug: Slug) -> HttpResponse:
+    """The frozen versions of the project, the newest first."""
+    project = project_of(request)
+    rows = project.datasets.select_related("schema_version", "created_by").order_by("-number")
+    return answer({"items": [_out(project, row) for row in rows]})
+
+
+@router.post("", summary="Freeze a dataset version", **about("curate", FreezeRunOut, 400, status=202))
+def freeze(request: HttpRequest, slug: Slug, body: FreezeIn) -> HttpResponse:
+    """Freezes what is labelled, in the background; the answer's `id` leads to how it stands."""
+    project = project_of(request)
+    given = body.model_dump()
+    knobs = {name: given.pop(name) for name in ("seed", "validation_share", "holdout_share")}
+    chosen_by: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
+    try:
+        run = freezing.start_freeze(project=project, user=caller(request).user, rules=Rules(**chosen_by), **knobs)
+    except freezing.Refused as refusal:
+        raise field_problem(refusal.field, refusal.message) from refusal
+    return answer(_run(run), 202)
+
+
+@router.get("/freezes/{int:pk}", summary="Read a freeze", **about("read", FreezeRunOut))
+def freeze_run(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+    """How a freeze stands; `dataset` is the version's number once it is done."""
+    run = object_of(request, FreezeRun.objects.select_related("dataset"), pk=pk)
+    return answer(_run(run))
+
+
+@router.get("/{int:number}", summary="Read a dataset version", **about("read", DatasetOut))
+def dataset(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
+    """One version: its hashes, counts and what it was drawn by."""
+    rows = DatasetVersion.objects.select_related("schema_version", "created_by")
+    found = object_of(request, rows, number=number)
+    project = found.project
+    return answer(_out(project, found))
+
+
+@router.get("/{int:number}/export", summary="Export a dataset version", **about("read", None, files=_FILES))
+def export_dataset(
+    request: HttpRequest,
+    slug: Slug,
+    number: int,
+    shape: ShapeName = Query("instruct"),
+    split: Literal["", "train", "validation", "holdout"] = Query("", description="left out, all of it"),
+) -> HttpResponseBase:
+    """The version as a file, sent as it is read."""
+    rows = DatasetVersion.objects.select_related("schema_version")
+    found = object_of(request, rows, number=number)
+    project = found.project
+    try:
+        pieces = exporting.export_dataset(found, shape, split)
+    except FileNotFoundError as error:
+        raise Problem(404, str(error)) from error
+    return _file(pieces, (project.slug, f"v{number}", split, shape), SHAPES[shape])
+
+
+@below_project.get("/export", summary="Export labels", **about("read", None, files=_FILES))
+def export(
+    request: HttpRequest,
+    slug: Slug,
+    shape: ShapeName = Query("rows"),
+    part: Literal["gold", "labels", "all"] = Query(
+        "gold", description="also labels that are not gold yet, or everything"
+    ),
+    filters: DocumentFilters = Query(...),
+) -> HttpResponseBase:
+    """What the project has now, as a file sent as it is read; of certain documents by the filters of the list."""
+    project = project_of(request)
+    some = set(request.GET).intersection(DocumentFilters.model_fields)
+    documents = chosen(request, project, filters) if some else None
+    pieces = exporting.export_project(project, shape, documents=documents, part=part)
+    return _file(pieces, (project.slug, part, shape), SHAPES[shape])
+
+
+@below_project.get("/progress", summary="Read the progress", **about("read", ProgressOut))
+def progress(request: HttpRequest, slug: Slug) -> HttpResponse:
+    """Documents by state, and how many there are of what matters."""
+    project = project_of(request)
+    rows = Document.objects.filter(project=project)
+    states = rows.counts_by_state()
+    marks = rows.aggregate(holdout=Count("pk", filter=Q(holdout=True)), disputed=Count("pk", filter=Q(disputed=True)))
+    return answer(
+        {
+            "documents": sum(states.values()),
+            "states": {state: states.get(state, 0) for state in DocumentState.values},
+            "labelled": sum(states.get(state, 0) for state in (DocumentState.SUBMITTED, DocumentState.APPROVED)),
+            "gold": Gold.objects.newest_of(project).count(),
+            **marks,
+            "left": sum(states.get(state, 0) for state in QUEUE),
+        }
+    )
+
+
+def _file(pieces: Any, parts: tuple[str, ...], shape: Shape) -> StreamingHttpResponse:
+    sent = StreamingHttpResponse(pieces, content_type=shape.content_type)
+    sent["Content-Disposition"] = f'attachment; filename="{exporting.file_name(parts, shape)}"'
+    return sent
+
+
+def _out(project: Any, row: DatasetVersion) -> dict[str, Any]:
+    row.project = project
+    return {
+        "number": row.number,
+        "schema_number": row.schema_version.number,
+        "instruction": row.instruction,
+        "seed": row.seed,
+        "rules": row.rules,
+        "sha256": row.sha256,
+        "holdout_sha256": row.holdout_sha256,
+        "counts": row.counts,
+        "created_by": row.created_by.get_username() if row.created_by is not None else None,
+        "created_at": at(row.created_at),
+        "url": row.get_absolute_url(),
+    }
+
+
+def _run(run: FreezeRun) -> dict[str, Any]:
+    return {
+        "id": run.pk,
+        "status": run.status,
+        "stage": run.stage,
+        "error": run.error,
+        "unchanged": run.unchanged,
+        "dataset": run.dataset.number if run.dataset is not None else None,
+    }

@@ -1,0 +1,139 @@
+"""Webhooks: which addresses are told of what, and how that went."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Query, Router
+
+from labeling.api.access import Slug, caller, object_of, project_of
+from labeling.api.problems import Problem, field_problem
+from labeling.api.shapes import DeliveriesOut, DeliveryOut, WebhookChange, WebhookIn, WebhookOut, WebhooksOut, about
+from labeling.api.wire import answer, at, nothing
+from labeling.models import Webhook, WebhookDelivery
+from labeling.paging import page
+from labeling.services import webhooks as service
+
+router = Router(tags=["webhooks"])
+PER_PAGE = 50
+
+
+@router.get("", summary="List webhooks", **about("webhooks", WebhooksOut))
+def webhooks(request: HttpRequest, slug: Slug) -> HttpResponse:
+    """The project's webhooks, and the events they can listen to."""
+    project = project_of(request)
+    return answer({"items": [_out(hook) for hook in project.webhooks.order_by("pk")], "events": service.EVENTS})
+
+
+@router.post("", summary="Add a webhook", **about("webhooks", WebhookOut, 400, 422, status=201))
+def add_webhook(request: HttpRequest, slug: Slug, body: WebhookIn) -> HttpResponse:
+    """Adds a webhook. The answer has the secret that signs its messages."""
+    project = project_of(request)
+    try:
+        hook = service.create(
+            project=project, user=caller(request).user, url=body.url, events=body.events, active=body.active
+        )
+    except service.Refused as refusal:
+        raise field_problem(refusal.field, refusal.message) from refusal
+    return answer(_out(hook, secret=service.secret_of(hook)), 201)
+
+
+@router.get("/{int:pk}", summary="Read a webhook", **about("webhooks", WebhookOut))
+def webhook(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+    """One webhook."""
+    hook = object_of(request, Webhook, pk=pk)
+    return answer(_out(hook))
+
+
+@router.patch("/{int:pk}", summary="Change a webhook", **about("webhooks", WebhookOut, 400, 422))
+def change_webhook(request: HttpRequest, slug: Slug, pk: int, body: WebhookChange) -> HttpResponse:
+    """Changes address, events or whether it is switched on."""
+    hook = object_of(request, Webhook, pk=pk)
+    try:
+        hook = service.change(webhook=hook, user=caller(request).user, **body.model_dump(exclude_none=True))
+    except service.Refused as refusal:
+        raise field_problem(refusal.field, refusal.message) from refusal
+    return answer(_out(hook))
+
+
+@router.delete("/{int:pk}", summary="Remove a webhook", **about("webhooks", None, status=204))
+def remove_webhook(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+    """Removes a webhook with its log; what waits to be delivered never is."""
+    hook = object_of(request, Webhook, pk=pk)
+    service.remove(webhook=hook, user=caller(request).user)
+    return nothing()
+
+
+@router.get("/{int:pk}/secret", summary="Read the secret", **about("webhooks", WebhookOut))
+def webhook_secret(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+    """The webhook with the secret that signs its messages."""
+    hook = object_of(request, Webhook, pk=pk)
+    return answer(_out(hook, secret=service.secret_of(hook)))
+
+
+@router.post("/{int:pk}/secret", summary="Make another secret", **about("webhooks", WebhookOut))
+def new_webhook_secret(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+    """Makes another secret; the one before signs nothing from now on."""
+    hook = object_of(request, Webhook, pk=pk)
+    secret = service.new_secret(webhook=hook, user=caller(request).user)
+    return answer(_out(hook, secret=secret))
+
+
+@router.post("/{int:pk}/test", summary="Send a test", **about("webhooks", DeliveryOut, status=202))
+def test_webhook(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+    """Sends a message of the event ``test``; its delivery shows how it went."""
+    hook = object_of(request, Webhook, pk=pk)
+    return answer(_delivery(service.send_test(webhook=hook, user=caller(request).user)), 202)
+
+
+@router.get("/{int:pk}/deliveries", summary="Read the delivery log", **about("webhooks", DeliveriesOut, 422))
+def deliveries(
+    request: HttpRequest, slug: Slug, pk: int, before: int | None = Query(None, ge=1, lt=2**63)
+) -> HttpResponse:
+    """The webhook's deliveries, the newest first, fifty at a time. Ended ones are kept for thirty days."""
+    hook = object_of(request, Webhook, pk=pk)
+    found = page(hook.deliveries.all(), after=before, newest=True, size=PER_PAGE)
+    return answer({"items": [_delivery(row) for row in found.rows], "next_before": found.after})
+
+
+@router.post(
+    "/{int:pk}/deliveries/{int:delivery}/redeliver",
+    summary="Deliver again",
+    **about("webhooks", DeliveryOut, 409, status=202),
+)
+def redeliver(request: HttpRequest, slug: Slug, pk: int, delivery: int) -> HttpResponse:
+    """Sends a message again under the same id."""
+    hook = object_of(request, Webhook, pk=pk)
+    row = WebhookDelivery.objects.filter(webhook=hook, pk=delivery).first()
+    if row is None:
+        raise Problem(404, "This webhook has no such delivery.")
+    try:
+        return answer(_delivery(service.redeliver(delivery=row)), 202)
+    except service.Refused as refusal:
+        raise Problem(409, refusal.message) from refusal
+
+
+def _out(hook: Webhook, **more: Any) -> dict[str, Any]:
+    return {
+        "id": hook.pk,
+        "url": hook.url,
+        "events": hook.events,
+        "active": hook.active,
+        "created_at": at(hook.created_at),
+        **more,
+    }
+
+
+def _delivery(row: WebhookDelivery) -> dict[str, Any]:
+    return {
+        "id": row.pk,
+        "event": row.event,
+        "status": row.status,
+        "attempts": row.attempts,
+        "response_code": row.response_code,
+        "milliseconds": row.milliseconds,
+        "error": row.error,
+        "created_at": at(row.created_at),
+        "delivered_at": at(row.delivered_at),
+        "next_attempt_at": at(row.next_attempt_at),
+        "payload": row.payload,
+    }

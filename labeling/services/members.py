@@ -1,0 +1,180 @@
+"""Who is in a project and with which role, and how work is done in it. A project always keeps an owner."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from labeling.models import ApiToken, Document, Membership, Project
+from labeling.tags import FAILURE_TAGS
+from slmstudio.access import Role
+from slmstudio.audit import note
+
+#: what ``change_settings`` takes
+SETTINGS = (
+    "review_required",
+    "four_eyes",
+    "overlap_share",
+    "overlap_people",
+    "withheld_share",
+    "confidence_floor",
+    "extra_tags",
+)
+MOST_PEOPLE, MOST_EXTRA_TAGS = 10, 50
+
+
+class Refused(ValueError):
+    """A change that is not made. ``field`` is username, role, a setting's name or form; the message is a sentence."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field, self.message = field, message
+
+
+@transaction.atomic
+def add(*, project: Project, by: Any, username: str, role: str) -> Membership:
+    """Takes a person who has an account into the project.
+
+    Raises:
+        Refused: nobody has this user name, they are in the project already, or there is no such role.
+    """
+    _hold(project)
+    person = get_user_model().objects.filter(username=username.strip(), is_active=True).first()
+    if person is None:
+        raise Refused(
+            "username", "Nobody has this user name. Accounts are made by an administrator; capitals count in names."
+        )
+    _check_role(role)
+    if Membership.objects.filter(project=project, user=person).exists():
+        raise Refused("username", f"{person.get_username()} is in this project already.")
+    membership = Membership.objects.create(project=project, user=person, role=role)
+    note(project=project, user=by, action="added", about=f"member {person.get_username()}", details={"role": role})
+    return membership
+
+
+@transaction.atomic
+def change_role(*, membership: Membership, by: Any, role: str) -> Membership:
+    """Gives a member another role.
+
+    Raises:
+        Refused: there is no such role, it would leave the project without an owner, or they are no member any longer.
+    """
+    _hold(membership.project)
+    _check_role(role)
+    row = _row(membership)
+    before = row.role
+    if before == role:
+        return row
+    if before == Role.OWNER:
+        _keep_an_owner(row)
+    row.role = role
+    row.save(update_fields=["role"])
+    details = {"before": before, "after": role}
+    note(
+        project=membership.project,
+        user=by,
+        action="changed",
+        about=f"member {row.user.get_username()}",
+        details=details,
+    )
+    return row
+
+
+@transaction.atomic
+def remove(*, membership: Membership, by: Any) -> None:
+    """Takes a person out of the project. What they labelled stays; their tokens end, what they hold is let go.
+
+    Raises:
+        Refused: it is the last owner, or somebody who is no member any longer.
+    """
+    project = membership.project
+    _hold(project)
+    row = _row(membership)
+    if row.role == Role.OWNER:
+        _keep_an_owner(row)
+    name = row.user.get_username()
+    ApiToken.objects.filter(project=project, user=row.user, revoked_at=None).update(revoked_at=timezone.now())
+    documents = Document.objects.filter(project=project)
+    documents.filter(assigned_to=row.user).update(assigned_to=None)
+    documents.filter(locked_by=row.user).update(locked_by=None, locked_until=None)
+    row.delete()
+    note(project=project, user=by, action="removed", about=f"member {name}", details={"role": row.role})
+
+
+def change_settings(*, project: Project, by: Any, values: Mapping[str, Any]) -> Project:
+    """Sets what is given of ``SETTINGS``. Shares are numbers from 0 to 1.
+
+    Raises:
+        Refused: a name is unknown or a value is out of range; nothing was changed.
+    """
+    unknown = sorted(set(values).difference(SETTINGS))
+    if unknown:
+        raise Refused("form", f"There is no setting {unknown[0]}.")
+    for name in ("overlap_share", "withheld_share", "confidence_floor"):
+        if name in values and not 0 <= values[name] <= 1:
+            raise Refused(name, "This is a share from 0 to 100 %.")
+    if "overlap_people" in values and not 2 <= values["overlap_people"] <= MOST_PEOPLE:
+        raise Refused("overlap_people", f"From 2 to {MOST_PEOPLE} people can label one document.")
+    clean = dict(values)
+    if "extra_tags" in clean:
+        clean["extra_tags"] = _tags(clean["extra_tags"])
+    with transaction.atomic():
+        row = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+        changed = {name: value for name, value in clean.items() if getattr(row, name) != value}
+        before = {name: getattr(row, name) for name in changed}
+        for name, value in changed.items():
+            setattr(row, name, value)
+            setattr(project, name, value)
+        try:
+            row.full_clean(exclude=["slug"])
+        except ValidationError as error:
+            raise Refused(next(iter(error.message_dict)), " ".join(error.messages)) from error
+        if changed:
+            row.save(update_fields=list(changed))
+            details = {"before": before, "after": changed}
+            note(project=project, user=by, action="changed", about="settings", details=details)
+    return project
+
+
+def _tags(given: Any) -> list[str]:
+    tags: list[str] = []
+    for tag in given:
+        name = "_".join(str(tag).split()).lower()
+        if not name:
+            continue
+        if len(name) > 40 or not name.isprintable() or "," in name:
+            raise Refused("extra_tags", f"The tag {name[:60]} is not taken: up to 40 printable characters, no comma.")
+        if name not in FAILURE_TAGS and name not in tags:
+            tags.append(name)
+    if len(tags) > MOST_EXTRA_TAGS:
+        raise Refused("extra_tags", f"A project has at most {MOST_EXTRA_TAGS} tags of its own.")
+    return tags
+
+
+def _hold(project: Project) -> None:
+    """One change of members at a time, so that two owners cannot remove each other."""
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+
+
+def _row(membership: Membership) -> Membership:
+    row: Membership | None = Membership.objects.select_related("user").filter(pk=membership.pk).first()
+    if row is None:
+        raise Refused("form", "This person is no longer in the project.")
+    return row
+
+
+def _check_role(role: str) -> None:
+    if role not in Role.values:
+        raise Refused("role", f"There is no role {role[:40]}; there are {', '.join(Role.values)}.")
+
+
+def _keep_an_owner(row: Membership) -> None:
+    others = Membership.objects.filter(project=row.project, role=Role.OWNER).exclude(pk=row.pk)
+    if not others.exists():
+        raise Refused(
+            "role",
+            f"{row.user.get_username()} is the only owner. Make somebody else an owner first; a project keeps one.",
+        )

@@ -1,0 +1,138 @@
+"""Tokens: a program acts as one member in one project, within scopes, and never can more than that member can now.
+
+A token is shown once, when it is made; the database has its hash. Scopes are what the token is for; the role is asked
+for again at every request, so a token of somebody who was taken off the project opens nothing.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import OuterRef, Q, Subquery
+from django.utils import timezone
+
+from labeling.models import ApiToken, Membership, Project
+from slmstudio.access import Action, may
+from slmstudio.audit import note
+
+SCOPES: dict[str, str] = {
+    "read": "read the project: contract, documents, labels, dataset versions, exports",
+    "label": "take, save and submit documents, skip, flag and comment",
+    "review": "approve and reject labels",
+    "import": "bring in documents and predictions of models",
+    "curate": "freeze dataset versions",
+    "webhooks": "manage webhooks",
+}
+#: what a role must allow for a scope to be of use
+ACTIONS: dict[str, Action] = {
+    "read": Action.READ,
+    "label": Action.LABEL,
+    "review": Action.REVIEW,
+    "import": Action.CURATE,
+    "curate": Action.CURATE,
+    "webhooks": Action.ADMINISTER,
+}
+BEGINNING = "slm_"
+MOST_TOKENS = 20
+MOST_DAYS = 3_650
+_NOTED_EVERY = timedelta(minutes=1)
+
+
+class Refused(ValueError):
+    """A token that is not made. ``field`` is name, scopes, days or form; the message is a sentence."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field, self.message = field, message
+
+
+def scopes_for(role: str) -> dict[str, str]:
+    """The scopes that are of use to somebody with this role."""
+    return {scope: text for scope, text in SCOPES.items() if may(role, ACTIONS[scope])}
+
+
+def create(*, project: Project, user: Any, name: str, scopes: Iterable[str], days: int | None) -> tuple[ApiToken, str]:
+    """A token of a member, and the text that is shown once. ``days``: how long it is good for; None: for ever.
+
+    Raises:
+        Refused: no name, no or an unknown scope, one that the role does not allow, a time out of range, or too many.
+    """
+    membership = Membership.objects.get(project=project, user=user)
+    name, chosen = " ".join(name.split()), set(scopes)
+    if not name or len(name) > 80 or not name.isprintable():
+        raise Refused("name", "Give it a name of up to 80 characters, so that you know later what it is for.")
+    unknown = sorted(chosen.difference(SCOPES))
+    if unknown:
+        raise Refused("scopes", f"There is no scope {unknown[0]}; there are {', '.join(SCOPES)}.")
+    if not chosen:
+        raise Refused("scopes", "Choose at least one scope.")
+    beyond = [scope for scope in SCOPES if scope in chosen and not may(membership.role, ACTIONS[scope])]
+    if beyond:
+        raise Refused("scopes", f"As {membership.get_role_display()} you cannot use the scope {beyond[0]}.")
+    if days is not None and not 1 <= days <= MOST_DAYS:
+        raise Refused("days", f"A token is good for 1 to {MOST_DAYS:,} days, or without an end.")
+    text = f"{BEGINNING}{secrets.token_urlsafe(32)}"
+    token = ApiToken(
+        project=project,
+        user=user,
+        name=name,
+        prefix=text[:12],
+        sha256=_hash(text),
+        scopes=[scope for scope in SCOPES if scope in chosen],
+        expires_at=None if days is None else timezone.now() + timedelta(days=days),
+    )
+    with transaction.atomic():
+        Membership.objects.select_for_update().get(pk=membership.pk)
+        if alive(project, user).count() >= MOST_TOKENS:
+            raise Refused("form", f"You have {MOST_TOKENS} tokens in this project. Revoke one first.")
+        try:
+            token.full_clean(exclude=["project", "user"])
+        except ValidationError as error:
+            raise Refused("form", " ".join(error.messages)) from error
+        token.save()
+        note(project=project, user=user, action="made", about=f"token {token.prefix}", details={"scopes": token.scopes})
+    return token, text
+
+
+def authenticate(text: str) -> ApiToken | None:
+    """The token with its person and project, if it is one that counts; notes its use, at most once a minute.
+
+    ``role`` is what the person is in the project now, None where they are no member: read in the same query.
+    """
+    if not text.startswith(BEGINNING) or len(text) > 100:
+        return None
+    members = Membership.objects.filter(project=OuterRef("project"), user=OuterRef("user"))
+    rows = ApiToken.objects.select_related("user", "project").annotate(role_now=Subquery(members.values("role")[:1]))
+    token: Any = rows.filter(sha256=_hash(text), revoked_at=None).first()
+    now = timezone.now()
+    if token is None or not token.user.is_active or (token.expires_at is not None and token.expires_at <= now):
+        return None
+    if token.last_used_at is None or token.last_used_at <= now - _NOTED_EVERY:
+        unnoted = Q(last_used_at=None) | Q(last_used_at__lte=now - _NOTED_EVERY)
+        ApiToken.objects.filter(unnoted, pk=token.pk).update(last_used_at=now)
+    found: ApiToken = token
+    found.role = token.role_now
+    return found
+
+
+def revoke(*, token: ApiToken, user: Any) -> bool:
+    """Ends a token for good; False where it had ended already."""
+    with transaction.atomic():
+        ended = ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()) == 1
+        if ended:
+            note(project=token.project, user=user, action="revoked", about=f"token {token.prefix}")
+    return ended
+
+
+def alive(project: Project, user: Any = None) -> Any:
+    """The tokens of a project that are not revoked, newest first; of one person where one is named."""
+    rows = ApiToken.objects.filter(project=project, revoked_at=None).select_related("user").order_by("-pk")
+    return rows if user is None else rows.filter(user=user)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()

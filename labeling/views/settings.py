@@ -1,0 +1,94 @@
+"""A project's settings: who is in it, how work is done, what its tokens are. For its owners."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from labeling.models import Membership
+from labeling.services import members, tokens
+from labeling.settings_forms import MemberForm, WorkForm
+from slmstudio.access import Action, Role, object_for, project_for
+
+
+@require_http_methods(["GET", "POST"])
+def settings(request: HttpRequest, slug: str) -> HttpResponse:
+    """Everything at once; POST changes how work is done."""
+    project = project_for(request.user, slug, Action.ADMINISTER)
+    if request.method == "GET":
+        return _page(request, project)
+    form = WorkForm(request.POST)
+    if form.is_valid():
+        try:
+            members.change_settings(project=project, by=request.user, values=form.values())
+        except members.Refused as refusal:
+            form.add_error(None if refusal.field == "form" else refusal.field, refusal.message)
+        else:
+            messages.success(request, "Saved. It holds for whatever happens from now on.")
+            return redirect("settings", slug)
+    return _page(request, project, work=form)
+
+
+@require_POST
+def add_member(request: HttpRequest, slug: str) -> HttpResponse:
+    """Takes somebody into the project."""
+    project = project_for(request.user, slug, Action.ADMINISTER)
+    form = MemberForm(request.POST)
+    if form.is_valid():
+        try:
+            added = members.add(project=project, by=request.user, **form.cleaned_data)
+        except members.Refused as refusal:
+            form.add_error(refusal.field, refusal.message)
+        else:
+            messages.success(request, f"{added.user.get_username()} is in the project now, as {added.role}.")
+            return redirect("settings", slug)
+    return _page(request, project, member=form)
+
+
+@require_POST
+def change_member(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Gives a member another role."""
+    project, membership = object_for(request.user, slug, Action.ADMINISTER, Membership, pk=pk)
+    try:
+        changed = members.change_role(membership=membership, by=request.user, role=request.POST.get("role", ""))
+    except members.Refused as refusal:
+        return _page(request, project, refused=(membership.pk, refusal.message))
+    messages.success(request, f"{changed.user.get_username()} is {changed.role} now.")
+    if changed.user == request.user and changed.role != Role.OWNER:
+        return redirect("project", slug)
+    return redirect("settings", slug)
+
+
+@require_POST
+def remove_member(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Takes somebody out of the project, or leaves it."""
+    project, membership = object_for(
+        request.user, slug, Action.ADMINISTER, Membership.objects.select_related("user"), pk=pk
+    )
+    name = membership.user.get_username()
+    try:
+        members.remove(membership=membership, by=request.user)
+    except members.Refused as refusal:
+        return _page(request, project, refused=(membership.pk, refusal.message))
+    if membership.user == request.user:
+        messages.success(request, f"You have left {project.name}.")
+        return redirect("projects")
+    messages.success(request, f"{name} is no longer in the project. What they labelled stays.")
+    return redirect("settings", slug)
+
+
+def _page(request: HttpRequest, project: Any, refused: tuple[int, str] | None = None, **forms: Any) -> HttpResponse:
+    """The page; 422 where a form, or ``refused`` (a member and a sentence), says what is wrong."""
+    people = project.memberships.select_related("user").order_by("user__username")
+    context = {
+        "project": project,
+        "work": forms.get("work") or WorkForm.of(project),
+        "member": forms.get("member") or MemberForm(),
+        "people": [(row, refused[1] if refused and refused[0] == row.pk else "") for row in people],
+        "roles": Role.choices,
+        "tokens": tokens.alive(project),
+        "webhooks": project.webhooks.order_by("pk"),
+    }
+    return render(request, "labeling/settings.html", context, status=422 if refused or forms else 200)

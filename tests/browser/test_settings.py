@@ -1,0 +1,166 @@
+"""Settings, tokens, webhooks and the API reference in a browser: without inline script or style, in light and dark."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.test import Client
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from labeling.models import ApiToken, WebhookDelivery
+from labeling.services import tokens, webhooks
+from tests.browser.conftest import Watch
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+AXE = Path(django_settings.BASE_DIR) / "node_modules/axe-core/axe.min.js"
+
+
+@pytest.fixture
+def work(transactional_db: None, queues: None, settings: Any) -> Desk:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    work = make_desk()
+    bring_in(work.project, [invoice(1, gold=False)])
+    return work
+
+
+@pytest.fixture
+def as_person(new_page: Callable[[], Page], live_server: LiveServer) -> Callable[[Any], Page]:
+    def logged_in(user: Any) -> Page:
+        client = Client()
+        client.force_login(user)
+        page = new_page()
+        name = django_settings.SESSION_COOKIE_NAME
+        page.context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": live_server.url}])
+        return page
+
+    return logged_in
+
+
+def look(page: Page, name: str, known: tuple[str, ...] = ()) -> None:
+    """No violation of WCAG 2.2 AA but of the rules ``known``. With SLM_PICTURES a picture is kept in that folder."""
+    found = page.evaluate(
+        AXE.read_text() + "; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
+    )
+    if folder := os.environ.get("SLM_PICTURES"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+    broken = [(rule["id"], [node["target"] for node in rule["nodes"]][:5]) for rule in found["violations"]]
+    assert [(rule, targets) for rule, targets in broken if rule not in known] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_are_accessible(work: Desk, as_person: Callable[[Any], Page], scheme: Any) -> None:
+    hook = webhooks.create(
+        project=work.project,
+        user=work.people["owner"],
+        url="http://127.0.0.1:9/hook",
+        events=["document.submitted", "dataset.frozen"],
+    )
+    for number in range(3):
+        webhooks.send_test(webhook=hook, user=work.people["owner"])
+        tokens.create(
+            project=work.project, user=work.people["owner"], name=f"import {number}", scopes=["read", "import"], days=90
+        )
+    given_up, delivered = WebhookDelivery.objects.order_by("pk")[:2]
+    error = "It answered 500 where a 2xx is needed."
+    WebhookDelivery.objects.filter(pk=given_up.pk).update(status="given_up", attempts=7, error=error, milliseconds=120)
+    WebhookDelivery.objects.filter(pk=delivered.pk).update(
+        status="delivered", attempts=1, response_code=200, milliseconds=12
+    )
+    page = as_person(work.people["owner"])
+    page.emulate_media(color_scheme=scheme)
+    page.goto("/p/desk/settings/")
+    page.get_by_text("What each role may do").click()
+    look(page, f"settings-{scheme}")
+    page.goto("/p/desk/tokens/")
+    page.get_by_label("Name").fill("nightly")
+    page.get_by_role("button", name="Make the token").click()
+    expect(page.locator("#made-token")).to_have_value(re.compile("slm_"))
+    look(page, f"tokens-{scheme}")
+    page.goto(f"/p/desk/settings/webhooks/{hook.pk}/")
+    page.get_by_text("Show the secret").click()
+    look(page, f"webhook-{scheme}")
+    page.goto("/p/desk/settings/webhooks/add/")
+    look(page, f"webhook-new-{scheme}")
+
+
+def test_a_token_is_made_copied_and_gone_at_the_next_look(
+    work: Desk, as_person: Callable[[Any], Page], live_server: LiveServer
+) -> None:
+    page = as_person(work.people["annotator"])
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=live_server.url)
+    page.goto("/p/desk/tokens/")
+    page.get_by_label("Name").fill("my program")
+    page.get_by_role("button", name="Make the token").click()
+    expect(page.locator("#made-title")).to_be_focused()
+    shown = page.locator("#made-token").input_value()
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("() => navigator.clipboard.readText()") == shown
+    assert tokens.authenticate(shown) is not None
+    page.reload()
+    expect(page.locator("#made-token")).to_have_count(0)
+    assert ApiToken.objects.count() == 1
+    page.get_by_role("button", name=re.compile("Revoke my program")).click()
+    expect(page.get_by_text("opens nothing any longer")).to_be_visible()
+    assert tokens.authenticate(shown) is None
+
+
+def test_what_is_wrong_stands_beside_its_field(work: Desk, as_person: Callable[[Any], Page], watch: Watch) -> None:
+    watch.allow("422")
+    page = as_person(work.people["annotator"])
+    page.goto("/p/desk/tokens/")
+    page.get_by_role("button", name="Make the token").click()
+    expect(page.locator(".field-error")).to_have_text("This field is required.")
+    look(page, "tokens-wrong")
+
+
+def test_an_owner_changes_a_role_and_removes_somebody(work: Desk, as_person: Callable[[Any], Page]) -> None:
+    page = as_person(work.people["owner"])
+    page.goto("/p/desk/settings/")
+    page.get_by_label("Role of desk-annotator", exact=True).select_option("reviewer")
+    page.get_by_role("button", name="Save the role of desk-annotator").click()
+    expect(page.get_by_text("desk-annotator is reviewer now.")).to_be_visible()
+    row = page.get_by_role("row", name=re.compile("desk-manager"))
+    row.get_by_text("Remove", exact=True).click()
+    row.get_by_role("button", name="Remove from the project").click()
+    expect(page.get_by_text("desk-manager is no longer in the project.")).to_be_visible()
+
+
+def test_the_log_shows_by_itself_how_a_delivery_went(work: Desk, as_person: Callable[[Any], Page]) -> None:
+    hook = webhooks.create(
+        project=work.project, user=work.people["owner"], url="http://127.0.0.1:9/hook", events=["dataset.frozen"]
+    )
+    page = as_person(work.people["owner"])
+    page.goto(f"/p/desk/settings/webhooks/{hook.pk}/")
+    page.get_by_role("button", name="Send a test").click()
+    expect(page.locator("#log")).to_contain_text("waiting")
+    webhooks.deliver(WebhookDelivery.objects.get().pk)
+    expect(page.locator("#log")).to_contain_text("cannot be reached")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_reference_is_drawn_and_can_be_tried(work: Desk, as_person: Callable[[Any], Page], scheme: Any) -> None:
+    page = as_person(work.people["owner"])
+    page.emulate_media(color_scheme=scheme)
+    page.goto("/api/docs")
+    expect(page.locator(".opblock")).not_to_have_count(0, timeout=30_000)
+    # Swagger UI nests a button in what is one already.
+    look(page, f"reference-{scheme}", known=("nested-interactive",))
+    page.get_by_text("Read the progress").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_placeholder("slug").fill("desk")
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table tbody .response-col_status").first).to_contain_text("200")
+    # What writes goes through too: the page sends the session's CSRF token.
+    page.goto("/api/docs")
+    page.get_by_text("Take the next document").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_placeholder("slug").fill("desk")
+    page.locator(".body-param__text").fill("{}")
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table tbody .response-col_status").first).to_contain_text("200")

@@ -1,0 +1,393 @@
+"""Data in and out over HTTP: rows, files, predictions, lists, datasets, exports."""
+
+import json
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from labeling.models import Document, Gold, ImportRun, Prediction
+from labeling.services import importing, tokens
+from tests.labeling.api import Api, api_of
+from tests.labeling.desk import Desk, bring_in, invoice, jsonl, make_desk
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    return make_desk()
+
+
+@pytest.fixture
+def api(desk: Desk) -> Api:
+    return api_of(desk.project, desk.people["engineer"])
+
+
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/jsonl", "application/x-ndjson"])
+def test_rows_are_imported_at_once_and_all_accounted_for(desk: Desk, api: Api, kind: str) -> None:
+    rows: list[Any] = [
+        invoice(1),
+        invoice(2, gold=False),
+        invoice(1),
+        {"id": "no-text"},
+        {**invoice(3), "gold": {"date": "x"}},
+    ]
+    body = jsonl(rows) if "jsonl" in kind or "ndjson" in kind else json.dumps(rows).encode()
+    answer = api("POST", "documents?source=erp", body, content_type=kind)
+    assert answer.status == 200, answer.json
+    counted = {name: answer.json[name] for name in ("imported", "duplicates", "rejected")}
+    assert counted == {"imported": 2, "duplicates": 1, "rejected": 2}
+    assert [(error["row"], error["id"]) for error in answer.json["errors"]] == [(4, "no-text"), (5, "inv-0003")]
+    assert "text" in answer.json["errors"][0]["message"]
+    assert set(Document.objects.values_list("source", flat=True)) == {"erp"}
+    assert Gold.objects.count() == 1
+
+
+def test_marks_of_an_import(desk: Desk, api: Api) -> None:
+    assert api.post("documents?as_holdout=true&synthetic=true", [invoice(1)]).status == 200
+    document = Document.objects.get()
+    assert (document.holdout, document.synthetic, document.source) == (True, True, "api")
+
+
+def test_many_rows_become_an_import_in_the_background(desk: Desk, api: Api, queues: None) -> None:
+    rows = [invoice(number) for number in range(1_001)]
+    for body, kind in ((json.dumps(rows).encode(), "application/json"), (jsonl(rows), "application/jsonl")):
+        answer = api("POST", "documents", body, content_type=kind)
+        assert answer.status == 202, answer.json
+        assert answer.json["status"] == "queued"
+        assert api.get(f"imports/{answer.json['id']}").json["id"] == answer.json["id"]
+    run = ImportRun.objects.earliest("pk")
+    assert run.claim()
+    importing.process(run)
+    after = api.get(f"imports/{run.pk}").json
+    assert (after["status"], after["imported"], after["rejected"]) == ("done", 1_001, 0)
+    assert api.get(f"imports/{run.pk}/rejected").status == 404
+    assert [row["id"] for row in api.get("imports").json["items"]] == sorted(
+        ImportRun.objects.values_list("pk", flat=True), reverse=True
+    )
+
+
+def test_a_thousand_rows_are_done_when_it_is_answered(desk: Desk, api: Api) -> None:
+    answer = api.post("documents", [invoice(number) for number in range(1_000)])
+    assert (answer.status, answer.json["imported"]) == (200, 1_000)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "said"),
+    [
+        (b"[]", "application/json", 422, "no rows"),
+        (b"\n \n", "application/jsonl", 422, "no rows"),
+        (b"{}", "application/json", 422, "list of rows"),
+        (b"[", "application/json", 400, "not JSON"),
+        (b"text", "text/plain", 415, "application/jsonl"),
+        (b"<x/>", "", 415, "application/jsonl"),
+    ],
+)
+def test_a_body_that_holds_no_rows(desk: Desk, api: Api, body: bytes, kind: str, status: int, said: str) -> None:
+    answer = api("POST", "documents", body, content_type=kind)
+    assert (answer.status, said in answer.json["detail"]) == (status, True), answer.json
+    assert not Document.objects.exists()
+
+
+def upload(api: Api, name: str, content: bytes, **fields: str) -> Any:
+    return Client().post(
+        f"{api.base}imports",
+        {"file": SimpleUploadedFile(name, content), **fields},
+        headers={"Authorization": f"Bearer {api.token}"},
+    )
+
+
+def test_a_file_is_imported_in_the_background(desk: Desk, api: Api, queues: None) -> None:
+    answer = upload(api, "rows.jsonl", jsonl([invoice(1), "{"]), as_holdout="true")
+    assert answer.status_code == 202, answer.content
+    run = ImportRun.objects.get()
+    assert (run.as_holdout, run.file_name) == (True, "rows.jsonl")
+    assert run.claim()
+    importing.process(run)
+    found = api.get(f"imports/{run.pk}").json
+    assert (found["status"], found["imported"], found["rejected"]) == ("done", 1, 1)
+    assert found["errors"][0]["row"] == 2
+    assert json.loads(api.get(f"imports/{run.pk}/rejected").raw)["line"] == "{"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fields", "said"),
+    [
+        ("rows.jsonl", b"", {}, "empty"),
+        ("rows.jsonl", b"{}", {"kind": "floppy"}, "no kind floppy"),
+        ("rows.jsonl", b"{}", {"options": "{"}, "not JSON"),
+        ("rows.jsonl", b"{}", {"options": "[]"}, "JSON object"),
+        ("rows.jsonl", b"{}", {"as_holdout": "perhaps"}, "true or false"),
+        ("rows.jsonl", b"{}", {"holdout": "true"}, "no field holdout"),
+    ],
+)
+def test_a_file_that_is_not_taken(
+    desk: Desk, api: Api, name: str, content: bytes, fields: dict[str, str], said: str
+) -> None:
+    answer = upload(api, name, content, **fields)
+    assert answer.status_code == 422, answer.content
+    assert said in answer.json()["detail"]
+    assert not ImportRun.objects.exists()
+
+
+def test_an_import_is_cancelled(desk: Desk, api: Api, queues: None) -> None:
+    upload(api, "rows.jsonl", jsonl([invoice(1)]))
+    run = ImportRun.objects.get()
+    assert api.post(f"imports/{run.pk}/cancel").json["status"] == "cancelled"
+
+
+# -- the list ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_is_read_to_its_end(desk: Desk, api: Api) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(25)])
+    found, after = [], ""
+    for _ in range(9):
+        page = api.get(f"documents?limit=10&after={after}").json
+        found += [row["external_id"] for row in page["items"]]
+        after = page["next_after"]
+        if after is None:
+            break
+    assert found == [f"inv-{number:04}" for number in range(25)]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("state=new", ["inv-0002"]),
+        ("q=F-1+of", ["inv-0001"]),
+        ("external_id=inv-0002", ["inv-0002"]),
+        ("external_id=inv-9999", []),
+        ("field=total_amount&op=is&value=1.5", ["inv-0001"]),
+        ("field=vendor&op=contains&value=acme&order=newest", ["inv-0003", "inv-0001"]),
+        ("holdout=yes", []),
+        ("split=none&tag=", ["inv-0001", "inv-0002", "inv-0003"]),
+    ],
+)
+def test_the_list_is_filtered(desk: Desk, api: Api, query: str, expected: list[str]) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2, gold=False), invoice(3)])
+    answer = api.get(f"documents?{query}")
+    assert answer.status == 200, answer.json
+    assert [row["external_id"] for row in answer.json["items"]] == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("state=lost", "state"),
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("limit=ten", "limit"),
+        ("after=elsewhere", "after"),
+        ("below=101", "below"),
+        ("below=nan", "below"),
+        ("stat=new", "stat"),
+        ("q=%00", "q"),
+        ("q=" + "x" * 201, "q"),
+        ("field=nothing&op=is&value=1", "field"),
+        ("field=total_amount&op=is&value=much", "field"),
+        ("field=total_amount&op=like&value=1", "op"),
+        ("order=random", "order"),
+        ("external_id=a&state=new", "external_id"),
+    ],
+)
+def test_a_filter_that_cannot_be_asked_is_named(desk: Desk, api: Api, query: str, field: str) -> None:
+    answer = api.get(f"documents?{query}")
+    assert answer.status == 422, answer.json
+    assert field in answer.json["errors"][0]["field"]
+
+
+def test_conditions_come_in_threes(desk: Desk, api: Api) -> None:
+    assert api.get("documents?field=total_amount&op=is").status == 422
+
+
+def test_a_document_with_all_that_is_known(desk: Desk, api: Api) -> None:
+    bring_in(desk.project, [{**invoice(7), "customer": "C-9", "tags": ["ocr_noise"]}])
+    pk = Document.objects.get().pk
+    found = api.get(f"documents/{pk}").json
+    assert (found["external_id"], found["metadata"], found["tags"]) == ("inv-0007", {"customer": "C-9"}, ["ocr_noise"])
+    assert found["gold"]["value"] == found["labels"][0]["value"]
+    assert (found["gold"]["origin"], found["labels"][0]["user"]) == ("imported", None)
+    assert found["url"] == f"/p/desk/documents/{pk}/"
+
+
+# -- predictions -------------------------------------------------------------------------------------------------------
+
+
+def test_predictions_are_recorded_and_nothing_more(desk: Desk, api: Api) -> None:
+    desk.project.withheld_share = 0
+    desk.project.save()
+    bring_in(desk.project, [invoice(number, gold=False) for number in range(4)])
+    ids = list(Document.objects.order_by("pk").values_list("pk", flat=True))
+    Document.objects.filter(pk=ids[3]).update(holdout=True)
+    body = {
+        "model": "some model",
+        "source": "night 1",
+        "predictions": [
+            {
+                "document": ids[0],
+                "value": invoice(0)["gold"],
+                "confidence": {"vendor": 0.5},
+                "seconds": 0.25,
+            },
+            {"external_id": "inv-0001", "value": {"vendor": 7}},
+            {"document": ids[2], "raw": "I cannot do that."},
+            {"document": ids[3], "value": {}},
+            {"external_id": "inv-9999", "value": {}},
+        ],
+    }
+    answer = api.post("predictions", body)
+    assert answer.status == 200, answer.json
+    assert {**answer.json, "errors": None} == {
+        "written": 3,
+        "repeated": 0,
+        "held_out": 1,
+        "gone": 1,
+        "unusable": 1,
+        "errors": None,
+    }
+    assert answer.json["errors"][0]["row"] == 5
+    assert not Gold.objects.exists()
+    assert {row.source for row in Prediction.objects.all()} == {"api:night 1"}
+    again = api.post("predictions", body).json
+    assert (again["written"], again["repeated"]) == (0, 3)
+    opened = api_of(desk.project, desk.people["annotator"]).post(f"documents/{ids[0]}/open").json
+    assert opened["prediction"]["value"] == opened["value"] == invoice(0)["gold"]
+    assert opened["prediction"]["confidence"] == {"vendor": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ([{"value": {}}], "document or external_id"),
+        ([{"document": 1, "external_id": "a", "value": {}}], "document or external_id"),
+        ([{"document": 1}], "value or raw"),
+        ([{"document": 1, "value": {}, "raw": "{}"}], "value or raw"),
+        ([{"external_id": "inv-0001", "value": {}}] * 2, "same document"),
+        ([], "predictions"),
+        ([{"document": "1", "value": {}}], "whole number"),
+        ([{"document": 1, "value": {}, "confidence": {"a": 1.5}}], "confidence"),
+        ([{"document": 1, "value": {}, "confidense": {}}], "not known"),
+        ([{"document": 1, "raw": "x"}] * 1_001, "predictions"),
+    ],
+)
+def test_predictions_that_make_no_sense_change_nothing(desk: Desk, api: Api, items: list[Any], said: str) -> None:
+    bring_in(desk.project, [invoice(1, gold=False)])
+    answer = api.post("predictions", {"model": "m", "source": "s", "predictions": items})
+    assert answer.status == 422
+    assert said in answer.json["detail"], answer.json
+    assert not Prediction.objects.exists()
+
+
+def test_a_document_of_another_project_is_none(desk: Desk, api: Api) -> None:
+    other = make_desk("other")
+    bring_in(other.project, [invoice(1, gold=False)])
+    pk = Document.objects.get().pk
+    body = {"model": "m", "source": "s", "predictions": [{"document": pk, "value": {}}]}
+    assert api.post("predictions", body).json["gone"] == 1
+    assert not Prediction.objects.exists()
+    for method, path in (("GET", ""), ("GET", "/history"), ("POST", "/open"), ("GET", "/comments"), ("PUT", "/draft")):
+        sent = {"value": {}, "base_version": 0} if method == "PUT" else None
+        assert api(method, f"documents/{pk}{path}", sent).status == 404, path
+
+
+# -- what goes out -----------------------------------------------------------------------------------------------------
+
+
+def test_current_gold_goes_out_in_every_shape(desk: Desk, api: Api) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2), invoice(3, gold=False)])
+    rows = [json.loads(line) for line in api.get("export").raw.splitlines()]
+    assert [row["id"] for row in rows] == ["inv-0001", "inv-0002"]
+    assert rows[0]["gold"] == invoice(1)["gold"]
+    chosen = api.get("export?q=inv-0002&shape=chat").raw.splitlines()
+    assert len(chosen) == 1
+    assert "messages" in json.loads(chosen[0])
+    for shape in ("instruct", "completion", "csv", "label-studio", "hf"):
+        answer = api.get(f"export?shape={shape}")
+        assert answer.status == 200, shape
+        assert len(answer.raw) > 100, shape
+        assert "attachment" in answer.headers["Content-Disposition"]
+    assert len(api.get("export?part=all").raw.splitlines()) == 3
+    assert api.get("export?shape=xml").status == 422
+
+
+def test_what_goes_out_comes_in_again(desk: Desk, api: Api) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2)])
+    lines = api.get("export").raw
+    other = make_desk("other")
+    answer = api_of(other.project, other.people["engineer"])(
+        "POST", "documents", lines, content_type="application/jsonl"
+    )
+    assert (answer.status, answer.json["imported"]) == (200, 2)
+    values = Gold.objects.filter(document__project=other.project).values_list("revision__value", flat=True)
+    assert [dict(value)["invoice_id"] for value in values] == ["F-1", "F-2"]
+
+
+def test_a_version_is_frozen_read_and_exported(desk: Desk, api: Api, queues: None) -> None:
+    from labeling.models import FreezeRun
+    from labeling.services import freezing
+
+    bring_in(desk.project, [invoice(number) for number in range(20)])
+    started = api.post("datasets", {"seed": 3, "holdout_share": 0.2})
+    assert started.status == 202, started.json
+    run = FreezeRun.objects.get()
+    assert run.claim()
+    freezing.process(run)
+    state = api.get(f"datasets/freezes/{run.pk}").json
+    assert (state["status"], state["dataset"]) == ("done", 1), state
+    version = api.get("datasets/1").json
+    assert version["seed"] == 3
+    assert version["counts"]["documents"] == len(api.get("datasets/1/export?shape=rows").raw.splitlines())
+    held = api.get("datasets/1/export?shape=rows&split=holdout").raw.splitlines()
+    assert {json.loads(line)["split"] for line in held} == {"holdout"}
+    assert [row["number"] for row in api.get("datasets").json["items"]] == [1]
+    assert api.get("datasets/2").status == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"seed": -1}, "seed"),
+        ({"holdout_share": 2}, "holdout_share"),
+        ({"group_by": "moon"}, "group_by"),
+        ({"x": 1}, "x"),
+    ],
+)
+def test_a_freeze_that_makes_no_sense(desk: Desk, api: Api, body: dict[str, Any], field: str) -> None:
+    answer = api.post("datasets", body)
+    assert (answer.status, answer.json["errors"][0]["field"]) == (422, field)
+
+
+def test_progress(desk: Desk, api: Api) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
+    found = api.get("progress").json
+    assert (found["documents"], found["labelled"], found["gold"], found["left"]) == (2, 1, 1, 1)
+    assert found["states"]["new"] == 1
+
+
+# -- projects and tokens -----------------------------------------------------------------------------------------------
+
+
+def test_projects_and_their_contract(desk: Desk, api: Api) -> None:
+    [project] = api.get("/api/v1/projects").json["items"]
+    assert (project["slug"], project["role"]) == ("desk", "engineer")
+    assert "webhooks" not in project["scopes"]
+    assert api.get("/api/v1/projects/desk").json["schema_number"] == 1
+    contract = api.get("contract").json
+    assert list(contract["schema"]["properties"])[:2] == ["invoice_id", "date"]
+    assert api.get("contract?version=2").status == 404
+
+
+def test_ones_own_tokens(desk: Desk, api: Api) -> None:
+    tokens.create(project=desk.project, user=desk.people["owner"], name="not mine", scopes=["read"], days=None)
+    second, _ = tokens.create(
+        project=desk.project, user=desk.people["engineer"], name="second", scopes=["read"], days=9
+    )
+    rows = api.get("tokens").json["items"]
+    assert [(row["name"], row["this"]) for row in rows] == [("second", False), ("test", True)]
+    assert api("DELETE", f"tokens/{second.pk}").status == 403
+    assert api("DELETE", f"tokens/{rows[1]['id']}").status == 204
+    assert api.get("tokens").status == 401

@@ -1,0 +1,90 @@
+"""docs/api.md does what it says: its examples are run as they stand, against a server and a worker that are real."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from pytest_django.live_server_helper import LiveServer
+
+from labeling.models import DatasetVersion, Document, Gold
+from labeling.services import tokens, webhooks
+from tests.conftest import Workers
+from tests.labeling.api import api_of
+from tests.labeling.desk import Desk, make_desk
+
+TEXT = (Path(django_settings.BASE_DIR) / "docs/api.md").read_text()
+
+
+def example(language: str, word: str) -> str:
+    """The one block of code of the page that has this word in it."""
+    [block] = [code for code in re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL) if word in code]
+    return str(block)
+
+
+def run(command: list[str], code: str, desk: Desk, url: str, folder: Path) -> str:
+    environment = {
+        **os.environ,
+        "SLM_URL": url,
+        "SLM_PROJECT": desk.project.slug,
+        "SLM_TOKEN": api_of(desk.project, desk.people["engineer"]).token,
+    }
+    done = subprocess.run(
+        command, input=code, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_example_in_python(live_server: LiveServer, queues: None, tmp_path: Path) -> None:
+    desk = make_desk()
+    said = run([sys.executable, "-"], example("python", "queue/next"), desk, live_server.url, tmp_path).splitlines()
+    assert said[:2] == ["2 imported, 0 there already, 1 rejected", 'row 3: there is no "text"']
+    assert said[2:4] == ["A-1029 submitted", "A-1030 submitted"]
+    outputs = [json.loads(json.loads(line)["output"])["total_amount"] for line in said[4:]]
+    assert outputs == [1248.5, 99.9]
+    assert Gold.objects.count() == 2
+    again = run([sys.executable, "-"], example("python", "queue/next"), desk, live_server.url, tmp_path)
+    assert again.startswith("0 imported, 2 there already, 1 rejected")
+
+
+@pytest.mark.slow
+def test_the_example_with_curl(live_server: LiveServer, idle_workers: Workers, tmp_path: Path) -> None:
+    idle_workers.start("default")
+    desk = make_desk()
+    row = {"id": "A-1031", "text": "Invoice A-1031 of 2026-01-16 from Acme Supplies. Total 12.50"}
+    gold = {"invoice_id": "B-2", "date": "2026-01-17", "vendor": "Acme Supplies", "total_amount": 2}
+    more = {"id": "B-2", "text": "Invoice B-2 of 2026-01-17 from Acme Supplies. Total 2.00", "gold": gold}
+    (tmp_path / "rows.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(more)}\n")
+    said = run(["sh"], example("sh", "queue/next"), desk, live_server.url, tmp_path).splitlines()
+    assert json.loads(said[0])["imported"] == 2
+    assert json.loads(said[1])["submitted"] is True
+    assert '"total_amount":12.50' in said[1]
+    assert Document.objects.get(external_id="A-1031").state == "submitted"
+    assert DatasetVersion.objects.get().counts["documents"] == 2
+    assert {json.loads(line)["messages"][1]["content"] for line in said[2:]} == {row["text"], more["text"]}
+
+
+def test_the_signature_is_checked_as_the_page_says() -> None:
+    names: dict[str, Any] = {}
+    exec(example("python", "is_ours"), names)
+    body = b'{"id": "1"}'
+    import time
+
+    now = int(time.time())
+    assert names["is_ours"]("whsec_x", webhooks.signature("whsec_x", body, now), body)
+    assert not names["is_ours"]("whsec_y", webhooks.signature("whsec_x", body, now), body)
+    assert not names["is_ours"]("whsec_x", webhooks.signature("whsec_x", body, now), body + b" ")
+    assert not names["is_ours"]("whsec_x", webhooks.signature("whsec_x", body, now - 400), body)
+
+
+def test_the_page_names_every_scope_and_the_pauses() -> None:
+    for scope in tokens.SCOPES:
+        assert f"| `{scope}` |" in TEXT
+    assert webhooks.pauses_in_words() in " ".join(TEXT.split())

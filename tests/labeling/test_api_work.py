@@ -1,0 +1,253 @@
+"""Labeling over HTTP: next, open, save, submit, merge, put aside, talk, review."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from labeling.models import Annotation, Document, DocumentState, Gold, Prediction
+from labeling.services import annotating
+from slmstudio.contract.jsontext import loads
+from tests.labeling.api import Api, api_of
+from tests.labeling.desk import SEED_OUTPUT, SEED_TEXT, Desk, bring_in, invoice, make_desk
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    desk = make_desk()
+    bring_in(desk.project, [{"id": "seed", "text": SEED_TEXT}, invoice(1, gold=False), invoice(2, gold=False)])
+    return desk
+
+
+@pytest.fixture
+def api(desk: Desk) -> Api:
+    return api_of(desk.project, desk.people["annotator"])
+
+
+def gold() -> dict[str, Any]:
+    return dict(loads(SEED_OUTPUT))
+
+
+def seed() -> Document:
+    return Document.objects.get(external_id="seed")
+
+
+def test_next_save_submit(desk: Desk, api: Api) -> None:
+    opened = api.post("queue/next").json
+    assert (opened["external_id"], opened["text"], opened["version"], opened["value"]) == ("seed", SEED_TEXT, 0, {})
+    assert opened["instruction"]
+    address = f"documents/{opened['id']}/"
+    draft = api.put(f"{address}draft", {"value": {"invoice_id": "A-1029"}, "base_version": 0})
+    assert draft.status == 200
+    assert draft.json["valid"] is False
+    assert "vendor" in {problem["field"] for problem in draft.json["problems"]}
+    answer = api.post(f"{address}submit", {"value": gold(), "base_version": draft.json["version"], "seconds": 12.5})
+    assert answer.status == 200, answer.json
+    assert (answer.json["state"], answer.json["submitted"], answer.json["value"]) == ("submitted", True, gold())
+    label = Gold.objects.get()
+    assert label.revision.value == gold()
+    assert Annotation.objects.get().seconds == 12.5
+    assert api.post("queue/next").json["external_id"] != "seed"
+
+
+def test_numbers_keep_every_digit_both_ways(desk: Desk, api: Api) -> None:
+    pk = seed().pk
+    value = b'{"value": {"total_amount": 1248.50000000000000000000001}, "base_version": 0}'
+    assert api("PUT", f"documents/{pk}/draft", value).json["value"]["total_amount"] == Decimal(
+        "1248.50000000000000000000001"
+    )
+    assert b"1248.50000000000000000000001" in api.get(f"documents/{pk}").raw
+
+
+def test_two_callers_never_get_the_same_document(desk: Desk, api: Api) -> None:
+    other = api_of(desk.project, desk.people["reviewer"])
+    first, second, third = api.post("queue/next").json, other.post("queue/next").json, other.post("queue/next")
+    assert first["id"] != second["id"]
+    # Without "after" it is one's own unfinished work first, or the next that is free.
+    assert third.json["id"] != first["id"]
+    answer = other.post(f"documents/{first['id']}/open")
+    assert answer.json["held_by"] == desk.people["annotator"].username
+    assert api.post(f"documents/{first['id']}/release").status == 204
+    assert other.post(f"documents/{first['id']}/open").json["held_by"] is None
+
+
+def test_an_empty_queue_is_no_content(desk: Desk, api: Api) -> None:
+    Document.objects.update(state=DocumentState.APPROVED)
+    assert api.post("queue/next").status == 204
+
+
+def test_what_the_schema_rejects_is_kept_and_named_by_field(desk: Desk, api: Api) -> None:
+    pk = seed().pk
+    answer = api.post(f"documents/{pk}/submit", {"value": {**gold(), "date": "soon"}, "base_version": 0})
+    assert answer.status == 422
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json["detail"] == "date is not right, so it was not submitted. It was kept as a draft."
+    assert [error["field"] for error in answer.json["errors"]] == ["date"]
+    assert answer.json["saved"]["version"] == 1
+    assert not Gold.objects.exists()
+    assert Annotation.objects.get().value["date"] == "soon"
+
+
+def test_a_value_that_is_not_in_the_text_must_be_confirmed(desk: Desk, api: Api) -> None:
+    pk, value = seed().pk, {**gold(), "invoice_id": "B-77"}
+    answer = api.post(f"documents/{pk}/submit", {"value": value, "base_version": 0})
+    assert (answer.status, answer.json["errors"][0]["field"]) == (422, "invoice_id")
+    confirmed = {"invoice_id": {"confirmed": True, "of": '"B-77"'}}
+    again = {"value": value, "base_version": answer.json["saved"]["version"], "evidence": confirmed}
+    assert api.post(f"documents/{pk}/submit", again).status == 200
+
+
+def test_what_others_saved_meanwhile_is_merged_and_looked_at_before_it_counts(desk: Desk, api: Api) -> None:
+    document = seed()
+    annotating.save_draft(
+        document=document,
+        user=desk.people["reviewer"],
+        value={**gold(), "vendor": "Acme"},
+        evidence={},
+        base_version=0,
+    )
+    answer = api.post(f"documents/{document.pk}/submit", {"value": gold(), "base_version": 0})
+    assert answer.status == 409
+    assert desk.people["reviewer"].username in answer.json["detail"]
+    saved = answer.json["saved"]
+    assert saved["clashes"] == [{"field": "vendor", "theirs": "Acme", "absent": False}]
+    assert not Gold.objects.exists()
+    again = {"value": saved["value"], "base_version": saved["version"]}
+    assert api.post(f"documents/{document.pk}/submit", again).status == 200
+
+
+def test_a_label_for_another_schema_is_not_submitted(desk: Desk, api: Api) -> None:
+    pk = seed().pk
+    answer = api.post(f"documents/{pk}/submit", {"value": gold(), "base_version": 0, "schema_number": 7})
+    assert answer.status == 409
+    assert "schema is number 1 by now" in answer.json["detail"]
+
+
+def test_submitting_costs_few_queries(desk: Desk, api: Api) -> None:
+    pk = seed().pk
+    body = {"value": gold(), "base_version": api.post(f"documents/{pk}/open").json["version"]}
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        assert api.post(f"documents/{pk}/submit", body).status == 200
+    asked = [query["sql"] for query in captured if "SAVEPOINT" not in query["sql"]]
+    # One for the token with its person, project and role; the rest is the service's.
+    assert len(asked) <= 9, "\n".join(asked)
+
+
+def test_aside_and_flags(desk: Desk, api: Api) -> None:
+    pk = seed().pk
+    assert api.put(f"documents/{pk}/tags", {"tags": ["ocr_noise"]}).json == {"tags": ["ocr_noise"]}
+    refused = api.put(f"documents/{pk}/tags", {"tags": ["no such tag"]})
+    assert (refused.status, refused.json["errors"][0]["field"]) == (422, "tags")
+    assert api.post(f"documents/{pk}/skip", {"reason": "cannot be read"}).status == 204
+    assert api.get(f"documents/{pk}").json["skip_reason"] == "cannot be read"
+    Document.objects.filter(pk=pk).update(state=DocumentState.SUBMITTED)
+    assert api.post(f"documents/{pk}/skip", {"reason": "late"}).status == 409
+
+
+def test_history_and_going_back(desk: Desk, api: Api) -> None:
+    pk = seed().pk
+    api.put(f"documents/{pk}/draft", {"value": {"vendor": "One"}, "base_version": 0})
+    api.put(f"documents/{pk}/draft", {"value": {"vendor": "Two"}, "base_version": 1})
+    rows = api.get(f"documents/{pk}/history").json["items"]
+    assert [(row["number"], row["value"]["vendor"]) for row in rows] == [(2, "Two"), (1, "One")]
+    back = api.post(f"documents/{pk}/restore", {"revision": rows[1]["id"], "base_version": 2})
+    assert back.json["value"] == {"vendor": "One"}
+    assert api.post(f"documents/{pk}/restore", {"revision": 10**9, "base_version": 2}).status == 409
+
+
+def test_comments(desk: Desk, api: Api) -> None:
+    pk = seed().pk
+    said = api.post(f"documents/{pk}/comments", {"text": "Two totals?", "field": "total_amount"})
+    assert said.status == 201
+    assert said.json["user"] == desk.people["annotator"].username
+    [row] = api.get(f"documents/{pk}/comments").json["items"]
+    assert (row["text"], row["field"], row["resolved_at"]) == ("Two totals?", "total_amount", None)
+    assert api.post(f"documents/{pk}/comments/{row['id']}/resolve").json["resolved_at"]
+    other = Document.objects.exclude(pk=pk).first()
+    assert other is not None
+    assert api.post(f"documents/{other.pk}/comments/{row['id']}/resolve").status == 404
+    assert api.post(f"documents/{pk}/comments", {"text": "   "}).status == 422
+
+
+def test_of_labels_made_unseen_by_each_other_one_sees_ones_own(desk: Desk, api: Api) -> None:
+    document = seed()
+    Document.objects.filter(pk=document.pk).update(wanted=2)
+    document.refresh_from_db()
+    annotating.save_draft(
+        document=document, user=desk.people["manager"], value={"vendor": "Secret"}, evidence={}, base_version=0
+    )
+    for path in ("", "/history"):
+        assert b"Secret" not in api.get(f"documents/{document.pk}{path}").raw
+    assert b"Secret" in api_of(desk.project, desk.people["reviewer"]).get(f"documents/{document.pk}").raw
+
+
+def test_what_is_withheld_is_not_in_the_interface_either(desk: Desk, api: Api) -> None:
+    document, version = seed(), desk.project.schema_version
+    for name, withheld in (("hidden", True), ("shown", False)):
+        Prediction.objects.create(
+            document=document,
+            schema_version=version,
+            value={"vendor": name},
+            model="m",
+            source=name,
+            withheld=withheld,
+        )
+    owner = api_of(desk.project, desk.people["owner"])
+    for client in (api, owner):
+        found = client.get(f"documents/{document.pk}").json["predictions"]
+        assert [row["value"]["vendor"] for row in found] == ["shown"]
+    Document.objects.filter(pk=document.pk).update(holdout=True)
+    assert owner.get(f"documents/{document.pk}").json["predictions"] == []
+
+
+# -- review ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def submitted(desk: Desk, api: Api) -> Document:
+    desk.project.review_required = True
+    desk.project.save()
+    document = seed()
+    assert api.post(f"documents/{document.pk}/submit", {"value": gold(), "base_version": 0}).status == 200
+    assert not Gold.objects.exists()
+    return document
+
+
+def test_a_reviewer_approves(desk: Desk, submitted: Document) -> None:
+    reviewer = api_of(desk.project, desk.people["reviewer"])
+    answer = reviewer.post(f"documents/{submitted.pk}/approve", {"base_version": 1})
+    assert answer.status == 200, answer.json
+    assert answer.json["state"] == "approved"
+    found = reviewer.get(f"documents/{submitted.pk}").json["gold"]
+    assert (found["value"], found["approved_by"]) == (gold(), desk.people["reviewer"].username)
+
+
+def test_a_reviewer_puts_it_right(desk: Desk, submitted: Document) -> None:
+    reviewer = api_of(desk.project, desk.people["reviewer"])
+    wrong = {"base_version": 1, "value": {**gold(), "date": "never"}}
+    answer = reviewer.post(f"documents/{submitted.pk}/approve", wrong)
+    assert (answer.status, answer.json["errors"][0]["field"]) == (422, "date")
+    right = {"base_version": 1, "value": {**gold(), "vendor": "Acme"}}
+    assert reviewer.post(f"documents/{submitted.pk}/approve", right).status == 200
+    assert Gold.objects.get().revision.value["vendor"] == "Acme"
+
+
+def test_a_reviewer_sends_it_back_and_its_author_sees_why(desk: Desk, submitted: Document, api: Api) -> None:
+    reviewer = api_of(desk.project, desk.people["reviewer"])
+    answer = reviewer.post(f"documents/{submitted.pk}/reject", {"reason": "The date is that of the order."})
+    assert (answer.status, answer.json["state"]) == (200, "rejected")
+    opened = api.post(f"documents/{submitted.pk}/open").json
+    assert opened["rejection"]["reason"] == "The date is that of the order."
+    assert opened["rejection"]["by"] == desk.people["reviewer"].username
+
+
+def test_what_is_not_waiting_for_a_review_is_a_conflict(desk: Desk) -> None:
+    reviewer = api_of(desk.project, desk.people["reviewer"])
+    assert reviewer.post(f"documents/{seed().pk}/approve", {"base_version": 0}).status == 409
+    assert reviewer.post(f"documents/{seed().pk}/reject", {"reason": "no"}).status == 409
+    assert reviewer.post(f"documents/{seed().pk}/adjudicate", {"value": gold(), "base_version": 0}).status == 409
+    assert reviewer.post("documents/99999999/approve", {"base_version": 0}).status == 404

@@ -1,0 +1,305 @@
+"""A project's settings: members, how work is done, webhooks; and everybody's own tokens."""
+
+import re
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from labeling.models import ApiToken, Document, Membership, Webhook, WebhookDelivery
+from labeling.services import members, tokens, webhooks
+from slmstudio.access import Role
+from tests.labeling.desk import Desk, bring_in, browser, invoice, make_desk, person
+
+
+@pytest.fixture
+def desk(db: None, settings: Any) -> Desk:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    return make_desk()
+
+
+def follow(client: Client, address: str, **data: Any) -> str:
+    """What the page says after a form was sent and its redirect followed."""
+    answer = client.post(address, data, follow=True)
+    assert answer.redirect_chain, (answer.status_code, answer.content.decode()[-3000:])
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def member(desk: Desk, role: str) -> Membership:
+    return Membership.objects.get(project=desk.project, user=desk.people[role])
+
+
+# -- members -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_owner_takes_people_in_changes_their_role_and_takes_them_out(desk: Desk) -> None:
+    client, newcomer = desk.as_("owner"), person("newcomer")
+    page = follow(client, desk.url("settings/members/add/"), username="newcomer", role="reviewer")
+    assert "newcomer is in the project now, as reviewer." in page
+    row = Membership.objects.get(project=desk.project, user=newcomer)
+    assert "newcomer is engineer now." in follow(client, desk.url(f"settings/members/{row.pk}/"), role="engineer")
+    row.refresh_from_db()
+    assert row.role == Role.ENGINEER
+    assert "no longer in the project" in follow(client, desk.url(f"settings/members/{row.pk}/remove/"))
+    assert not Membership.objects.filter(pk=row.pk).exists()
+    assert browser(newcomer).get(desk.url()).status_code == 404
+
+
+def test_who_leaves_loses_tokens_and_what_they_held(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1, gold=False)])
+    annotator = desk.people["annotator"]
+    Document.objects.update(locked_by=annotator, assigned_to=annotator)
+    token, text = tokens.create(project=desk.project, user=annotator, name="x", scopes=["read"], days=None)
+    members.remove(membership=member(desk, "annotator"), by=desk.people["owner"])
+    token.refresh_from_db()
+    assert token.revoked_at is not None
+    assert tokens.authenticate(text) is None
+    document = Document.objects.get()
+    assert (document.locked_by, document.assigned_to) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({"username": "nobody-here", "role": "annotator"}, "Nobody has this user name"),
+        ({"username": "desk-manager", "role": "annotator"}, "in this project already"),
+        ({"username": "outside", "role": "emperor"}, "not one of the available choices"),
+        ({"username": "", "role": "annotator"}, "This field is required"),
+        ({"username": "a\x00b", "role": "annotator"}, "Null characters"),
+    ],
+)
+def test_a_member_that_cannot_be_is_refused_with_a_sentence(desk: Desk, sent: dict[str, str], said: str) -> None:
+    person("outside")
+    before = Membership.objects.count()
+    answer = desk.as_("owner").post(desk.url("settings/members/add/"), sent)
+    assert answer.status_code == 422
+    assert said in answer.content.decode()
+    assert Membership.objects.count() == before
+
+
+def test_the_last_owner_stays(desk: Desk) -> None:
+    client, owner = desk.as_("owner"), member(desk, "owner")
+    for address, sent in [("", {"role": "manager"}), ("remove/", {})]:
+        answer = client.post(desk.url(f"settings/members/{owner.pk}/{address}"), sent)
+        assert answer.status_code == 422
+        assert "is the only owner" in answer.content.decode()
+    assert member(desk, "owner").role == Role.OWNER
+    members.change_role(membership=member(desk, "manager"), by=desk.people["owner"], role=Role.OWNER)
+    assert "You have left Desk." in follow(client, desk.url(f"settings/members/{owner.pk}/remove/"))
+    assert client.get(desk.url("settings/")).status_code == 404
+
+
+def test_an_owner_who_steps_down_lands_where_they_may_be(desk: Desk) -> None:
+    members.change_role(membership=member(desk, "manager"), by=desk.people["owner"], role=Role.OWNER)
+    address = desk.url(f"settings/members/{member(desk, 'owner').pk}/")
+    answer = desk.as_("owner").post(address, {"role": "annotator"})
+    assert answer["Location"] == desk.url()
+
+
+def test_a_member_of_another_project_cannot_be_reached_through_this_one(desk: Desk) -> None:
+    other = make_desk("other")
+    row = member(other, "annotator")
+    assert desk.as_("owner").post(desk.url(f"settings/members/{row.pk}/remove/")).status_code == 404
+    assert Membership.objects.filter(pk=row.pk).exists()
+
+
+def test_one_who_went_meanwhile_is_said_to_have_gone(desk: Desk) -> None:
+    row = member(desk, "annotator")
+    Membership.objects.filter(pk=row.pk).delete()
+    with pytest.raises(members.Refused, match="no longer in the project"):
+        members.remove(membership=row, by=desk.people["owner"])
+
+
+# -- how work is done --------------------------------------------------------------------------------------------------
+
+WORK = {
+    "review_required": "on",
+    "overlap_share": "12.5",
+    "overlap_people": "3",
+    "withheld_share": "10",
+    "confidence_floor": "92.5",
+    "extra_tags": "Two columns, stamp, stamp, ocr_noise",
+}
+
+
+def test_how_work_is_done_is_set_and_shown_again(desk: Desk) -> None:
+    page = follow(desk.as_("owner"), desk.url("settings/"), **WORK)
+    project = desk.project
+    project.refresh_from_db()
+    assert (project.review_required, project.four_eyes) == (True, False)
+    assert (project.overlap_share, project.overlap_people) == (0.125, 3)
+    assert (project.withheld_share, project.confidence_floor) == (0.1, 0.925)
+    assert project.extra_tags == ["two_columns", "stamp"]  # the vocabulary has the other one already
+    for shown in ('value="12.5"', 'value="92.5"', 'value="two_columns, stamp"'):
+        assert shown in page
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("overlap_share", "101", "less than or equal to 100"),
+        ("withheld_share", "-1", "greater than or equal to 0"),
+        ("confidence_floor", "NaN", "Enter a number"),
+        ("confidence_floor", "", "required"),
+        ("overlap_people", "1", "greater than or equal to 2"),
+        ("overlap_people", "400", "less than or equal to 10"),
+        ("extra_tags", "x" * 41, "up to 40 printable characters"),
+        ("extra_tags", ",".join(f"t{n}" for n in range(51)), "at most 50"),
+        ("extra_tags", "a\u202eb", "printable"),
+    ],
+)
+def test_a_setting_out_of_range_changes_nothing(desk: Desk, name: str, value: str, said: str) -> None:
+    answer = desk.as_("owner").post(desk.url("settings/"), {**WORK, name: value})
+    assert answer.status_code == 422
+    assert said in answer.content.decode()
+    desk.project.refresh_from_db()
+    assert desk.project.review_required is False
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------
+
+
+def made_token(client: Client, desk: Desk, **more: Any) -> str:
+    answer = client.post(desk.url("tokens/"), {"name": "nightly import", "scopes": ["read"], "days": "30", **more})
+    assert answer.status_code == 200, answer.content.decode()
+    found = re.search(r'value="(slm_[^"]+)"', answer.content.decode())
+    assert found
+    assert "no-store" in answer["Cache-Control"]
+    return found[1]
+
+
+def test_a_token_is_shown_once_and_kept_as_a_hash(desk: Desk) -> None:
+    client = desk.as_("annotator")
+    text = made_token(client, desk)
+    page = client.get(desk.url("tokens/")).content.decode()
+    assert text not in page
+    assert text[:12] in page
+    assert not any(text in str(value) for value in ApiToken.objects.values().get().values())
+    token = tokens.authenticate(text)
+    assert token is not None
+    assert token.user == desk.people["annotator"]
+
+
+def test_a_fragment_answers_htmx(desk: Desk) -> None:
+    sent = {"name": "x", "scopes": ["read"], "days": ""}
+    answer = desk.as_("annotator").post(desk.url("tokens/"), sent, headers={"HX-Request": "true"})
+    assert "<html" not in answer.content.decode()
+    assert "slm_" in answer.content.decode()
+    assert ApiToken.objects.get().expires_at is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({"name": ""}, "required"),
+        ({"scopes": []}, "at least one scope"),
+        ({"scopes": ["webhooks"]}, "not one of the available"),
+        ({"days": "0"}, "greater than or equal to 1"),
+        ({"days": "99999999"}, "less than or equal to"),
+    ],
+)
+def test_a_token_that_cannot_be_is_refused_with_a_sentence(desk: Desk, sent: dict[str, Any], said: str) -> None:
+    answer = desk.as_("annotator").post(desk.url("tokens/"), {"name": "a", "scopes": ["read"], "days": "", **sent})
+    assert answer.status_code == 422
+    assert said in answer.content.decode()
+    assert not ApiToken.objects.exists()
+
+
+def test_there_are_twenty_at_most(desk: Desk) -> None:
+    for number in range(tokens.MOST_TOKENS):
+        tokens.create(
+            project=desk.project, user=desk.people["annotator"], name=f"t{number}", scopes=["read"], days=None
+        )
+    answer = desk.as_("annotator").post(desk.url("tokens/"), {"name": "a", "scopes": ["read"], "days": ""})
+    assert answer.status_code == 422
+    assert "Revoke one first" in answer.content.decode()
+
+
+def test_one_revokes_ones_own_an_owner_anybodys(desk: Desk) -> None:
+    first, _ = tokens.create(project=desk.project, user=desk.people["annotator"], name="a", scopes=["read"], days=None)
+    second, _ = tokens.create(project=desk.project, user=desk.people["annotator"], name="b", scopes=["read"], days=None)
+    assert desk.as_("reviewer").post(desk.url(f"tokens/{first.pk}/revoke/")).status_code == 404
+    assert "opens nothing any longer" in follow(desk.as_("annotator"), desk.url(f"tokens/{first.pk}/revoke/"))
+    answer = desk.as_("owner").post(desk.url(f"tokens/{second.pk}/revoke/"), {"back": "settings"})
+    assert answer["Location"] == desk.url("settings/")
+    assert not tokens.alive(desk.project).exists()
+
+
+# -- webhooks ----------------------------------------------------------------------------------------------------------
+
+HOOK: dict[str, Any] = {"url": "http://127.0.0.1:9/hook", "events": ["document.submitted"], "active": "on"}
+
+
+def hook_of(desk: Desk) -> Webhook:
+    return webhooks.create(
+        project=desk.project, user=desk.people["owner"], url=HOOK["url"], events=["document.submitted"]
+    )
+
+
+def test_a_webhook_is_added_changed_and_removed(desk: Desk, queues: None) -> None:
+    client = desk.as_("owner")
+    page = follow(client, desk.url("settings/webhooks/add/"), **HOOK)
+    hook = Webhook.objects.get()
+    assert webhooks.secret_of(hook) in page
+    assert "Saved." in follow(
+        client, desk.url(f"settings/webhooks/{hook.pk}/"), url=HOOK["url"], events=["dataset.frozen"]
+    )
+    hook.refresh_from_db()
+    assert (hook.events, hook.active) == (["dataset.frozen"], False)
+    before = webhooks.secret_of(hook)
+    page = follow(client, desk.url(f"settings/webhooks/{hook.pk}/secret/"))
+    assert before not in page
+    assert webhooks.secret_of(Webhook.objects.get()) in page
+    follow(client, desk.url(f"settings/webhooks/{hook.pk}/remove/"))
+    assert not Webhook.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({"url": "http://10.0.0.1/"}, "internal address"),
+        ({"url": "javascript:alert(1)"}, "begins with https"),
+        ({"url": ""}, "required"),
+        ({"events": []}, "at least one event"),
+        ({"events": ["document.eaten"]}, "not one of the available"),
+    ],
+)
+def test_a_webhook_that_cannot_be_is_refused_with_a_sentence(desk: Desk, sent: dict[str, Any], said: str) -> None:
+    answer = desk.as_("owner").post(desk.url("settings/webhooks/add/"), {**HOOK, **sent})
+    assert answer.status_code == 422
+    assert said in answer.content.decode()
+    assert not Webhook.objects.exists()
+
+
+def test_the_log_shows_what_was_sent_and_sends_it_again(desk: Desk, queues: None) -> None:
+    client, hook = desk.as_("owner"), hook_of(desk)
+    address = desk.url(f"settings/webhooks/{hook.pk}/")
+    assert "Nothing was sent yet" in client.get(address).content.decode()
+    page = follow(client, f"{address}test/")
+    assert "waiting" in page
+    assert 'hx-trigger="every 2s"' in page  # while something waits
+    delivery = WebhookDelivery.objects.get()
+    assert "still being tried" in follow(client, f"{address}log/{delivery.pk}/again/")
+    WebhookDelivery.objects.update(status="given_up", attempts=7, error="It answered 500 where a 2xx is needed.")
+    page = client.get(address).content.decode()
+    assert "given up" in page
+    assert "It answered 500" in page
+    assert "every 2s" not in page
+    follow(client, f"{address}log/{delivery.pk}/again/")
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.attempts) == ("waiting", 0)
+
+
+def test_the_log_is_read_page_by_page(desk: Desk, queues: None) -> None:
+    client, hook = desk.as_("owner"), hook_of(desk)
+    for _ in range(31):
+        webhooks.send_test(webhook=hook, user=desk.people["owner"])
+    address = desk.url(f"settings/webhooks/{hook.pk}/")
+    found = re.search(r'href="(\?after=\d+)">Older', client.get(address).content.decode())
+    assert found
+    older = client.get(address + found[1]).content.decode()
+    assert older.count("<code>test</code>") == 1
+    assert "Newer" in older
+    for odd in ("?after=x", "?after=-1", "?before=9999999999999999999", "?after=%00"):
+        assert client.get(address + odd).status_code == 200

@@ -1,0 +1,291 @@
+"""Webhooks: told after commit, signed, tried again with growing pauses, given up and said, never sent to inside."""
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import django_rq
+import pytest
+from django.db import transaction
+from django.utils import timezone
+
+from labeling.models import Project, Webhook, WebhookDelivery
+from labeling.services import webhooks
+from slmstudio import sweep
+from tests.conftest import Workers
+from tests.labeling.desk import Desk, make_desk
+from tests.labeling.receiver import Receiver, receiving
+
+Status = WebhookDelivery.Status
+
+
+@pytest.fixture
+def receiver(settings: Any) -> Iterator[Receiver]:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    with receiving() as state:
+        yield state
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    return make_desk()
+
+
+def hook_for(desk: Desk, url: str, *events: str, **more: Any) -> Webhook:
+    hook = webhooks.create(
+        project=desk.project, user=desk.people["owner"], url=url, events=events or ["document.submitted"], **more
+    )
+    desk.project.refresh_from_db()
+    return hook
+
+
+def told(desk: Desk, **payload: Any) -> WebhookDelivery:
+    webhooks.emit(desk.project, "document.submitted", payload or {"document": 7})
+    return WebhookDelivery.objects.latest("pk")
+
+
+def due_now(delivery: WebhookDelivery) -> None:
+    WebhookDelivery.objects.filter(pk=delivery.pk).update(next_attempt_at=timezone.now())
+
+
+def test_a_message_is_signed_so_that_a_receiver_can_check_it(desk: Desk, receiver: Receiver, queues: None) -> None:
+    hook = hook_for(desk, receiver.url)
+    delivery = told(desk, document=7, url="/p/desk/documents/7/")
+    assert webhooks.deliver(delivery.pk)
+    [message] = receiver.messages
+    stamp, _, digest = message.headers["slm-signature"].partition(",")
+    stamp, digest = stamp.removeprefix("t="), digest.removeprefix("v1=")
+    secret = webhooks.secret_of(hook)
+    assert hmac.new(secret.encode(), f"{stamp}.".encode() + message.body, hashlib.sha256).hexdigest() == digest
+    assert abs(int(stamp) - time.time()) < 60
+    assert message.headers["slm-event"] == "document.submitted"
+    assert message.headers["slm-delivery"] == str(delivery.pk)
+    body = json.loads(message.body)
+    assert body["project"] == "desk"
+    assert body["id"] == str(delivery.pk)
+    assert body["data"] == {"document": 7, "url": "/p/desk/documents/7/"}
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.response_code, delivery.attempts) == (Status.DELIVERED, 200, 1)
+    assert delivery.milliseconds is not None
+    assert delivery.delivered_at is not None
+
+
+def test_the_secret_is_stored_nowhere_and_another_one_can_be_made(desk: Desk, receiver: Receiver) -> None:
+    hook = hook_for(desk, receiver.url)
+    secret = webhooks.secret_of(hook)
+    row = Webhook.objects.filter(pk=hook.pk).values().get()
+    assert not any(secret.removeprefix("whsec_") in str(value) for value in row.values())
+    assert webhooks.new_secret(webhook=hook, user=desk.people["owner"]) != secret
+    assert webhooks.secret_of(Webhook.objects.get(pk=hook.pk)) != secret
+
+
+def test_nothing_is_told_where_nobody_listens(desk: Desk, receiver: Receiver, django_assert_num_queries: Any) -> None:
+    hook_for(desk, receiver.url, "dataset.frozen")
+    with django_assert_num_queries(0):
+        webhooks.emit(desk.project, "document.submitted", {})
+    assert not WebhookDelivery.objects.exists()
+
+
+def test_a_webhook_that_is_off_or_of_another_project_is_not_told(desk: Desk, receiver: Receiver) -> None:
+    hook_for(desk, receiver.url, active=False)
+    other = make_desk("other")
+    hook_for(other, receiver.url)
+    webhooks.emit(desk.project, "document.submitted", {})
+    desk.project.webhook_events = ["document.submitted"]  # as one that was read a moment ago would say
+    webhooks.emit(desk.project, "document.submitted", {})
+    assert not WebhookDelivery.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_is_there_with_what_it_tells_of_or_not_at_all(queues: None, receiver: Receiver) -> None:
+    desk = make_desk()
+    hook_for(desk, receiver.url)
+    queue = django_rq.get_queue("default")
+    with transaction.atomic():
+        told(desk)
+        transaction.set_rollback(True)
+    assert not WebhookDelivery.objects.exists()
+    assert queue.count == 0
+    with transaction.atomic():
+        delivery = told(desk)
+        assert queue.count == 0
+    [job] = queue.jobs
+    assert (job.func_name, list(job.args)) == ("labeling.jobs.deliver_webhook", [delivery.pk])
+
+
+def test_a_failed_attempt_is_made_again_after_growing_pauses_and_given_up_at_the_end(
+    desk: Desk, receiver: Receiver, queues: None
+) -> None:
+    receiver.statuses = [500] * 20
+    hook_for(desk, receiver.url)
+    delivery = told(desk)
+    pauses = []
+    for attempt in range(1, webhooks.MOST_ATTEMPTS + 1):
+        assert not webhooks.deliver(delivery.pk)
+        delivery.refresh_from_db()
+        assert delivery.attempts == attempt
+        assert "500" in delivery.error
+        if delivery.next_attempt_at is not None:
+            pauses.append(round((delivery.next_attempt_at - timezone.now()).total_seconds()))
+        # Not due yet: a second job for it, or a sweep, does nothing.
+        assert not webhooks.deliver(delivery.pk)
+        due_now(delivery)
+    assert pauses == list(webhooks.PAUSES)
+    assert len(receiver.messages) == webhooks.MOST_ATTEMPTS
+    assert len({message.headers["slm-delivery"] for message in receiver.messages}) == 1
+    delivery.refresh_from_db()
+    assert delivery.status == Status.GIVEN_UP
+    assert delivery.response_code == 500
+    # The button in the log.
+    receiver.statuses = []
+    webhooks.redeliver(delivery=delivery)
+    assert webhooks.deliver(delivery.pk)
+
+
+def test_one_that_comes_back_gets_what_it_missed(desk: Desk, receiver: Receiver, queues: None) -> None:
+    receiver.statuses = [503, 200]
+    hook_for(desk, receiver.url)
+    delivery = told(desk)
+    assert not webhooks.deliver(delivery.pk)
+    due_now(delivery)
+    assert webhooks.deliver(delivery.pk)
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.attempts, delivery.error) == (Status.DELIVERED, 2, "")
+
+
+def test_a_redirect_is_not_followed(desk: Desk, receiver: Receiver, queues: None) -> None:
+    receiver.statuses, receiver.location = [302], receiver.url.replace("/hook", "/elsewhere")
+    hook_for(desk, receiver.url)
+    delivery = told(desk)
+    assert not webhooks.deliver(delivery.pk)
+    assert [message.path for message in receiver.messages] == ["/hook"]
+    delivery.refresh_from_db()
+    assert "redirect" in delivery.error
+
+
+def test_a_receiver_that_does_not_answer_is_given_ten_seconds(
+    desk: Desk, receiver: Receiver, queues: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "TIMEOUT_SECONDS", 0.3)
+    receiver.seconds = 1
+    hook_for(desk, receiver.url)
+    delivery = told(desk)
+    started = time.monotonic()
+    assert not webhooks.deliver(delivery.pk)
+    assert time.monotonic() - started < 0.9
+    delivery.refresh_from_db()
+    assert delivery.response_code is None
+    assert "did not answer" in delivery.error
+
+
+def test_nobody_there_is_said(desk: Desk, settings: Any, queues: None) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    hook_for(desk, "http://127.0.0.1:9/hook")
+    delivery = told(desk)
+    assert not webhooks.deliver(delivery.pk)
+    delivery.refresh_from_db()
+    assert "cannot be reached" in delivery.error
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/hook",
+        "http://localhost:8000/hook",
+        "http://[::1]/hook",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://10.0.0.1/",
+        "http://0x7f000001/",
+        "http://[::ffff:127.0.0.1]/",
+        "ftp://example.org/",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "http://",
+        "not an address",
+        "http://user:secret@example.org/",
+        "",
+    ],
+)
+def test_an_address_inside_or_none_at_all_is_refused(desk: Desk, url: str) -> None:
+    with pytest.raises(webhooks.Refused) as refused:
+        hook_for(desk, url)
+    assert refused.value.field == "url"
+    assert not Webhook.objects.exists()
+
+
+def test_an_address_that_was_allowed_once_is_checked_again_when_it_is_called(
+    desk: Desk, receiver: Receiver, queues: None, settings: Any
+) -> None:
+    hook_for(desk, receiver.url)
+    settings.OUTBOUND_ALLOW = []
+    delivery = told(desk)
+    assert not webhooks.deliver(delivery.pk)
+    assert not receiver.messages
+    delivery.refresh_from_db()
+    assert "OUTBOUND_ALLOW" in delivery.error
+
+
+@pytest.mark.parametrize(("events", "word"), [([], "at least one"), (["document.eaten"], "document.eaten")])
+def test_events_are_those_there_are(desk: Desk, receiver: Receiver, events: list[str], word: str) -> None:
+    with pytest.raises(webhooks.Refused, match=word) as refused:
+        webhooks.create(project=desk.project, user=desk.people["owner"], url=receiver.url, events=events)
+    assert refused.value.field == "events"
+
+
+def test_the_project_knows_what_its_webhooks_listen_to(desk: Desk, receiver: Receiver) -> None:
+    first = hook_for(desk, receiver.url, "dataset.frozen", "document.submitted")
+    hook_for(desk, receiver.url, "document.submitted")
+    assert desk.project.webhook_events == ["document.submitted", "dataset.frozen"]
+    webhooks.change(webhook=first, user=desk.people["owner"], active=False)
+    assert Project.objects.get(pk=desk.project.pk).webhook_events == ["document.submitted"]
+    webhooks.change(webhook=first, user=desk.people["owner"], active=True, events=["import.finished"])
+    assert Project.objects.get(pk=desk.project.pk).webhook_events == ["document.submitted", "import.finished"]
+    webhooks.remove(webhook=first, user=desk.people["owner"])
+    assert Project.objects.get(pk=desk.project.pk).webhook_events == ["document.submitted"]
+
+
+def test_the_sweep_queues_what_is_due_and_forgotten_and_removes_what_is_old(
+    desk: Desk, receiver: Receiver, queues: None, django_capture_on_commit_callbacks: Any
+) -> None:
+    hook_for(desk, receiver.url)
+    delivery, fresh, old = told(desk), told(desk), told(desk)
+    a_minute_ago, long_ago = timezone.now() - timedelta(minutes=1), timezone.now() - timedelta(days=31)
+    WebhookDelivery.objects.filter(pk=delivery.pk).update(next_attempt_at=a_minute_ago)
+    WebhookDelivery.objects.filter(pk=old.pk).update(created_at=long_ago, status=Status.DELIVERED)
+    with django_capture_on_commit_callbacks(execute=True):
+        sweep.sweep_lost()
+    assert [job.args[0] for job in django_rq.get_queue("default").jobs] == [delivery.pk]
+    assert set(WebhookDelivery.objects.values_list("pk", flat=True)) == {delivery.pk, fresh.pk}
+
+
+def test_a_delivery_whose_worker_has_gone_is_due_again(desk: Desk, receiver: Receiver, queues: None) -> None:
+    hook_for(desk, receiver.url)
+    delivery = told(desk)
+    WebhookDelivery.objects.filter(pk=delivery.pk).update(
+        attempts=webhooks.MOST_ATTEMPTS, next_attempt_at=timezone.now()
+    )
+    assert not webhooks.deliver(delivery.pk)
+    delivery.refresh_from_db()
+    assert delivery.status == Status.GIVEN_UP
+    assert not receiver.messages
+
+
+def test_a_delivery_that_has_gone_ends_quietly(db: None) -> None:
+    assert not webhooks.deliver(12345)
+
+
+def test_the_queue_brings_messages_by_itself(
+    idle_workers: Workers, receiver: Receiver, wait_for: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTBOUND_ALLOW", "127.0.0.1")
+    idle_workers.start("default")
+    desk = make_desk()
+    hook = hook_for(desk, receiver.url)
+    webhooks.send_test(webhook=hook, user=desk.people["owner"])
+    wait_for(lambda: receiver.messages, seconds=30, message=idle_workers.text)
+    wait_for(lambda: WebhookDelivery.objects.filter(status=Status.DELIVERED).exists(), seconds=10)
+    assert receiver.messages[0].headers["slm-event"] == webhooks.TEST
