@@ -1,0 +1,31 @@
+"""Says in a header of each answer how many queries it took."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+
+HEADER = "X-Queries"
+
+
+class _Counter:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        self.count += 1
+        return execute(sql, params, many, context)
+
+
+def count_queries(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """The middleware. Statements of a streamed body come after the headers and are not counted."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        counter = _Counter()
+        with connection.execute_wrapper(counter):
+            response = get_response(request)
+        response[HEADER] = str(counter.count)
+        return response
+
+    return middleware
