@@ -21,15 +21,30 @@ NEEDS: dict[str | tuple[str, str], Action] = {
         ("project", "contract", "contract_preview", "contract_version", "documents", "document", "import_run"),
         Action.READ,
     ),
-    **dict.fromkeys(("import_rejects", "datasets", "dataset", "dataset_export"), Action.READ),
+    **dict.fromkeys(("import_rejects", "datasets", "dataset", "dataset_export", "freeze_run"), Action.READ),
     **dict.fromkeys(("training", "training_run", "training_curves", "training_spec", "training_log"), Action.READ),
     **dict.fromkeys(("evaluation", "eval_run", "eval_output", "eval_outputs", "comparison"), Action.READ),
     **dict.fromkeys(("loop_panel", "gates", "gate_report", "gate_verify"), Action.READ),
+    **dict.fromkeys(("prelabels", "prelabel_run"), Action.READ),
+    **dict.fromkeys(("prelabel_new", "prelabel_cancel"), Action.RUN),
+    **dict.fromkeys(("endpoint", "endpoint_new", "endpoint_test", "endpoint_remove"), Action.RUN),
     **dict.fromkeys(("label", "label_document", "label_state", "label_next", "label_save"), Action.LABEL),
     **dict.fromkeys(("label_skip", "label_flag", "label_here", "label_release"), Action.LABEL),
     **dict.fromkeys(("label_comments", "label_resolve", "label_history", "label_restore"), Action.LABEL),
+    **dict.fromkeys(("dataset_twins", "dataset_diff", "export", "project_export"), Action.READ),
+    "freeze_cancel": Action.CURATE,
+    **dict.fromkeys(("mentions", "mention"), Action.LABEL),
+    "review": Action.READ,
+    **dict.fromkeys(("review_next", "review_document", "review_approve", "review_reject"), Action.REVIEW),
+    **dict.fromkeys(("review_adjudicate", "review_onward"), Action.REVIEW),
+    **dict.fromkeys(("import_rejects_text", "page_image"), Action.READ),
+    **dict.fromkeys(("import_columns", "import_again"), Action.CURATE),
     **dict.fromkeys(("import", "import_cancel", ("datasets", "post")), Action.CURATE),
     "schema_migration": Action.READ,
+    **dict.fromkeys(("progress", "progress_days", "progress_quality", "bulk_edit"), Action.READ),
+    **dict.fromkeys(("view_save", "view_remove"), Action.READ),
+    **dict.fromkeys(("document_tags", "document_comment"), Action.LABEL),
+    **dict.fromkeys(("bulk_start", "bulk_cancel", "bulk_undo", "document_change"), Action.CURATE),
     **dict.fromkeys(
         (
             ("contract", "post"),
@@ -40,7 +55,13 @@ NEEDS: dict[str | tuple[str, str], Action] = {
         ),
         Action.CONTRACT,
     ),
+    "dataset_lengths": Action.READ,
+    ("dataset_lengths", "post"): Action.RUN,
     **dict.fromkeys(("training_new", "training_lengths", "training_cancel", "eval_new", "eval_cancel"), Action.RUN),
+    **dict.fromkeys(("tokens", "token_revoke"), Action.READ),  # one's own; others' are not found
+    **dict.fromkeys(("settings", "member_add", "member_change", "member_remove"), Action.ADMINISTER),
+    **dict.fromkeys(("webhook_add", "webhook", "webhook_secret", "webhook_test"), Action.ADMINISTER),
+    **dict.fromkeys(("webhook_remove", "webhook_redeliver"), Action.ADMINISTER),
     "gate_policy": Action.SET_POLICY,
     "gate_decide": Action.APPROVE,
 }
@@ -61,7 +82,9 @@ def addresses(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, str]
 
 
 def all_addresses() -> list[str]:
-    return sorted({address for _, address in addresses(get_resolver().url_patterns)})
+    """Every page. The REST interface answers in its own way and is walked in test_api_rights."""
+    found = {address for name, address in addresses(get_resolver().url_patterns) if not name.startswith("api_")}
+    return sorted({*found, "/api/docs"})
 
 
 def in_project() -> list[tuple[str, str]]:

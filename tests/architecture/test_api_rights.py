@@ -1,0 +1,230 @@
+"""Every operation of the REST interface, walked as people and programs who do not belong there.
+
+The operations come from the URLconf and from the OpenAPI document, which must agree; so a new one cannot be forgotten.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+from django.urls import get_resolver
+from django.utils import timezone
+
+from labeling.api.app import PREFIX, document
+from labeling.models import ApiToken, Project
+from labeling.services import tokens
+from labeling.services.projects import create_project
+from slmstudio.access import Action, Role, may
+from tests.architecture.test_rights import addresses
+from tests.labeling.api import Api, api_of
+
+#: an operation that concerns no single project
+GENERAL = [("GET", f"{PREFIX}/projects")]
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Method, address with its arguments filled in, and description of every operation."""
+    for path, methods in document()["paths"].items():
+        filled = re.sub(r"\{\w+\}", "1", path.replace("{slug}", "guarded"))
+        for method, operation in methods.items():
+            yield method.upper(), filled, operation
+
+
+def in_project() -> list[tuple[str, str, dict[str, Any]]]:
+    return [found for found in operations() if found[:2] not in GENERAL]
+
+
+@pytest.fixture
+def people(db: None) -> dict[str, Any]:
+    users = get_user_model().objects
+    owner = users.create_user("owner")
+    members = {users.create_user(role): role for role in Role.values if role != Role.OWNER}
+    create_project(owner=owner, name="Guarded", slug="guarded", template="invoice", members=members)
+    stranger = users.create_user("stranger")
+    create_project(owner=stranger, name="Elsewhere", slug="elsewhere", template="invoice")
+    return {"owner": owner, "stranger": stranger, **{user.username: user for user in members}}
+
+
+def guarded() -> Project:
+    return Project.objects.get(slug="guarded")
+
+
+@lru_cache(maxsize=1)
+def nobody() -> Client:
+    """A client without cookies; making one costs as much as many requests."""
+    return Client()
+
+
+def call(method: str, path: str, token: str = "", client: Client | None = None) -> Any:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return (client or nobody()).generic(method, path, b"{}", "application/json", headers=headers)
+
+
+def test_the_description_and_the_addresses_are_the_same_operations() -> None:
+    routed = {
+        address
+        for name, address in addresses(get_resolver().url_patterns)
+        if address.startswith(f"{PREFIX}/") and name not in ("api_openapi", "api_nothing")
+    }
+    described = {path for _, path, _ in operations()}
+    assert routed == described
+    assert len(in_project()) > 35
+
+
+def test_every_operation_says_what_it_takes() -> None:
+    for method, path, operation in operations():
+        assert tokens.ACTIONS[operation["x-scope"]] == operation["x-needs"], (method, path)
+
+
+def test_without_a_token_nothing_is_answered(people: dict[str, Any]) -> None:
+    for method, path, _ in operations():
+        answer = call(method, path)
+        assert answer.status_code == 401, (method, path, answer.status_code)
+        assert answer["Content-Type"] == "application/problem+json"
+        assert "Bearer" in answer["WWW-Authenticate"]
+
+
+def _ended(people: dict[str, Any], how: str) -> str:
+    token, text = tokens.create(project=guarded(), user=people["owner"], name="x", scopes=list(tokens.SCOPES), days=1)
+    row = ApiToken.objects.filter(pk=token.pk)
+    if how == "expired":
+        row.update(expires_at=timezone.now() - timedelta(seconds=1))
+    elif how == "revoked":
+        tokens.revoke(token=token, user=people["owner"])
+    elif how == "account switched off":
+        get_user_model().objects.filter(pk=people["owner"].pk).update(is_active=False)
+    elif how == "mistyped":
+        text = text[:-1] + ("a" if text[-1] != "a" else "b")
+    return text
+
+
+@pytest.mark.parametrize("how", ["expired", "revoked", "account switched off", "mistyped"])
+def test_a_token_that_counts_no_longer_opens_nothing(people: dict[str, Any], how: str) -> None:
+    text = _ended(people, how)
+    for method, path, _ in operations():
+        assert call(method, path, text).status_code == 401, (method, path)
+
+
+@pytest.mark.parametrize(
+    "header", ["Bearer", "Bearer ", "Basic YTpi", "Bearer slm_" + "x" * 5_000, "Bearer \xff", "slm_x"]
+)
+def test_other_headers_are_no_token(people: dict[str, Any], header: str) -> None:
+    answer = Client().get(f"{PREFIX}/projects", headers={"Authorization": header})
+    assert answer.status_code == 401
+
+
+def test_strangers_do_not_learn_that_a_project_exists(people: dict[str, Any]) -> None:
+    elsewhere = api_of(Project.objects.get(slug="elsewhere"), people["stranger"])
+    browser = Client()
+    browser.force_login(people["stranger"])
+    for method, path, _ in in_project():
+        for client, token in ((None, elsewhere.token), (browser, "")):
+            answer = call(method, path, token, client)
+            there_is_none = call(method, path.replace("guarded", "no-such-project"), token, client)
+            assert answer.status_code == there_is_none.status_code == 404, (method, path, answer.content)
+            assert answer.content == there_is_none.content
+
+
+def test_a_token_opens_one_project_alone(people: dict[str, Any]) -> None:
+    other = create_project(owner=people["owner"], name="Second", slug="second", template="invoice")
+    elsewhere = api_of(other, people["owner"])
+    for method, path, _ in in_project():
+        assert call(method, path, elsewhere.token).status_code == 404, (method, path)
+    listed = elsewhere.get(f"{PREFIX}/projects").json["items"]
+    assert [project["slug"] for project in listed] == ["second"]
+
+
+def _everything(user: Any) -> Api:
+    """A token with all scopes, whatever the role of its person: as if the role had been taken away later."""
+    api = api_of(guarded(), user, "read")
+    ApiToken.objects.filter(user=user).update(scopes=list(tokens.SCOPES))
+    return api
+
+
+@pytest.mark.parametrize("role", Role.values)
+def test_each_role_reaches_what_the_table_says_and_nothing_else(people: dict[str, Any], role: str) -> None:
+    api = _everything(people[role])
+    browser = Client()
+    browser.force_login(people[role])
+    for method, path, operation in in_project():
+        allowed = may(role, Action(operation["x-needs"]))
+        for client, token in ((None, api.token), (browser, "")):
+            answer = call(method, path, token, client)
+            assert (answer.status_code != 403) == allowed, (method, path, answer.status_code, answer.content)
+            assert answer.status_code < 500, (method, path, answer.content)
+            if allowed and method == "GET" and "/1" not in path:
+                assert answer.status_code == 200, (method, path, answer.content)
+            if answer.status_code == 422:
+                assert "slug" not in answer.json()["detail"], (method, path, answer.content)
+
+
+@pytest.mark.parametrize("scope", tokens.SCOPES)
+def test_a_token_reaches_what_its_scope_says_and_nothing_else(people: dict[str, Any], scope: str) -> None:
+    token = api_of(guarded(), people["owner"], scope).token
+    for method, path, operation in operations():
+        answer = call(method, path, token)
+        assert (answer.status_code != 403) == (operation["x-scope"] == scope), (method, path, answer.content)
+        if answer.status_code == 403:
+            assert operation["x-scope"] in answer.json()["detail"]
+
+
+def test_a_role_that_was_taken_away_is_gone_at_the_next_request(people: dict[str, Any]) -> None:
+    from labeling.models import Membership
+    from labeling.services import members
+
+    api = api_of(guarded(), people["engineer"])
+    assert api.post("datasets").status == 202
+    row = Membership.objects.get(project=guarded(), user=people["engineer"])
+    members.change_role(membership=row, by=people["owner"], role=Role.ANNOTATOR)
+    assert api.post("datasets").status == 403
+    members.remove(membership=row, by=people["owner"])
+    assert api.get("documents").status == 401  # removal ends their tokens
+
+
+def test_a_browser_needs_the_csrf_token_for_what_writes(people: dict[str, Any]) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(people["owner"])
+    for method, path, operation in in_project():
+        answer = call(method, path, client=client)
+        if method == "GET":
+            assert answer.status_code != 403, (method, path)
+        else:
+            assert answer.status_code == 403, (method, path)
+            assert "CSRF" in answer.json()["detail"], operation
+
+
+def test_a_token_cannot_be_made_with_a_token(people: dict[str, Any]) -> None:
+    api = _everything(people["owner"])
+    assert api.post("tokens").status == 405
+    answer = Client().post("/p/guarded/tokens/", {"name": "x"}, headers={"Authorization": f"Bearer {api.token}"})
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/login/")
+
+
+def test_the_description_itself_is_for_whoever_may_come_in(people: dict[str, Any]) -> None:
+    address = f"{PREFIX}/openapi.json"
+    assert Client().get(address).status_code == 401
+    assert Client().get("/api/docs").status_code == 302
+    assert api_of(guarded(), people["annotator"]).get(address).json["openapi"].startswith("3.")
+    client = Client()
+    client.force_login(people["annotator"])
+    assert client.get(address).status_code == 200
+    assert client.get("/api/docs").status_code == 200
+
+
+def test_an_address_that_is_none_is_said_so_in_json(people: dict[str, Any]) -> None:
+    for address in ("/api/", "/api/v1/", "/api/v1/nothing", "/api/v2/projects", "/api/docs/"):
+        answer = Client().get(address)
+        assert answer.status_code == 404, address
+        assert answer["Content-Type"] == "application/problem+json"
+
+
+def test_a_method_that_is_none_is_said_so_in_json(people: dict[str, Any]) -> None:
+    answer = api_of(guarded(), people["owner"])("DELETE", "documents")
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, POST")
+    assert answer.headers["Content-Type"] == "application/problem+json"

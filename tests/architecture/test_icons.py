@@ -1,0 +1,44 @@
+"""The style sheet of icons has every icon that a page names, and is small."""
+
+import gzip
+import re
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.staticfiles import finders
+
+from slmstudio import icons
+
+ROOT = Path(settings.BASE_DIR)
+DRAWINGS = ROOT / "node_modules/bootstrap-icons/icons"
+
+
+def made() -> str:
+    return Path(str(finders.find(icons.SHEET))).read_text(encoding="utf-8")
+
+
+def test_every_icon_that_is_named_is_there() -> None:
+    there = set(re.findall(r"^\.bi-([a-z0-9-]+) ", made(), re.MULTILINE))
+    for path in icons.sources(ROOT):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for name in re.findall(r"\bbi bi-([a-z0-9-]+)(?=[\"' ])", text):
+            assert (DRAWINGS / f"{name}.svg").is_file(), f"{path} names {name}, which bootstrap-icons does not have"
+            assert name in there, f"{path} names {name}"
+    # Put together from parts in Python, in a template and in a script.
+    assert {"house", "exclamation-octagon", "people-fill"} <= there
+
+
+def test_a_name_that_is_no_icon_and_hostile_words_are_left_out() -> None:
+    assert "bi-" not in icons.sheet(DRAWINGS, {"no-such-thing"}).replace("--bi", "").replace("var(--bi)", "")
+    assert icons.named('<i class="bi bi-x-lg"></i> "house"') == {"x-lg"}
+    assert "house" in icons.named('icon = "house"')
+
+
+def test_it_is_small_and_one_rule_is_one_drawing() -> None:
+    text = made()
+    assert len(gzip.compress(text.encode())) < 16 * 1024
+    for line in text.splitlines():
+        if line.startswith(".bi-"):
+            assert re.fullmatch(r'\.bi-[a-z0-9-]+ \{ --bi: url\("data:image/svg\+xml,%3Csvg[^"<>#]*%3E"\); \}', line), (
+                line
+            )
