@@ -23,6 +23,10 @@ _MOST_WORDS = 200
 # Characters that OCR takes for one another, each mapped to one of its group, after case folding.
 _CONFUSED = str.maketrans("oqli|!sbzg", "0011115826")
 _DIGITISH = re.compile(r"(?<![\w.,])[\dOoQlI|SsBZz][\dOoQlI|SsBZz.,'’]*[\dOoQlI|SsBZz](?!\w)")
+# An amount may be written together with a currency or a unit of up to three letters: RM367.10, 12.50KG.
+_AMOUNT = re.compile(r"\d[\d.,]*[.,]\d+")
+_NO_WORD_BEFORE = r"(?<![^\W_]{4})(?<![\d.,])"
+_NO_WORD_AFTER = r"(?![^\W\d_]{4})"
 _MARK = re.compile(r"[.,]")
 _TO_DIGITS = str.maketrans("OoQlI|SsBZz", "00011155822")
 
@@ -101,6 +105,9 @@ def _find_text(value: str, text: str) -> list[tuple[int, int]]:
             hits = list(_letters(text, confused).occurrences(needle))
             if value.isdigit():  # 12 is not 1.2
                 hits = [(start, end) for start, end in hits if not _MARK.search(text, start, end)]
+    if not hits and _AMOUNT.fullmatch(value):
+        amount = rf"{_NO_WORD_BEFORE}{re.escape(value)}(?![\d]|[.,]\d){_NO_WORD_AFTER}"
+        hits = [match.span() for match in re.finditer(amount, text)]
     words = value.split(maxsplit=_MOST_WORDS)
     return hits if hits or not _FEWEST_WORDS <= len(words) <= _MOST_WORDS else _pieces(words, _letters(text, False))
 

@@ -110,7 +110,17 @@ def scan(text: str, locale: str = "") -> list[tuple[int, int, tuple[Decimal, ...
 
 def find(value: Decimal, text: str, locale: str = "") -> list[tuple[int, int, bool]]:
     """Where a text has a number of this absolute value, as (start, end, negative), see ``scan``."""
-    return [_widen(text, start, end) for start, end, values in _cores(text, locale) if value in values]
+    return [_widen(text, start, end) for start, end in _by_value(text, locale).get(value, ())]
+
+
+@lru_cache(maxsize=64)
+def _by_value(text: str, locale: str) -> dict[Decimal, list[tuple[int, int]]]:
+    """Where each number of a text stands, see ``_cores``."""
+    places: dict[Decimal, list[tuple[int, int]]] = {}
+    for start, end, values in _cores(text, locale):
+        for value in set(values):
+            places.setdefault(value, []).append((start, end))
+    return places
 
 
 def _widen(text: str, start: int, end: int) -> tuple[int, int, bool]:

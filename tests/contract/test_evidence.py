@@ -69,6 +69,10 @@ SEED = compile_schema(SEED_SCHEMA)
         ({**TEXT, "x-slm": {"kind": "money"}}, "RM 31.00", "TOTAL 31.00", ["31.00"]),
         ({"type": "boolean"}, True, "true", []),
         (TEXT, None, "null", []),
+        (TEXT, "367.10", "NET TOTAL RM367.10", ["367.10"]),
+        (TEXT, "12.50", "12.50KG", ["12.50"]),
+        (TEXT, "12.50", "ABCD12.50 12.50KILO 112.50 12.501 12.50.1 3,12.50", []),
+        (TEXT, "10", "RM10", []),
     ],
 )
 def test_found(schema: dict[str, Any], value: Any, text: str, found: list[str]) -> None:
