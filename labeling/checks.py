@@ -57,12 +57,12 @@ def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[st
     broken = [problem for problem in compiled.validate(parsed.value) if not _within(problem.path, own)]
     checks = Checks(problems=[*parsed.problems, *broken])
     checks.warnings.extend(invariants.check(compiled, parsed.value))
-    rows: dict[str, list[Place]] = {}
+    search = _Search(text)
     wrong = {problem.path for problem in checks.problems}
     for path, node, value in leaf_values(tree_of(compiled), parsed.value):
         scalar = isinstance(value, str | int | Decimal) and not isinstance(value, bool)
         if node.wants_evidence and scalar and path not in wrong:
-            _place(checks, path, node, value, text, given.get(path), rows)
+            _place(checks, path, node, value, given.get(path), search)
     _note_seen(checks, parsed.value, given)
     return checks
 
@@ -87,21 +87,36 @@ def _within(path: str, places: tuple[str, ...]) -> bool:
     return any(path == place or path.startswith((f"{place}.", f"{place}[")) for place in places)
 
 
-def _place(
-    checks: Checks, path: str, node: FormNode, value: Any, text: str, given: Any, rows: dict[str, list[Place]]
-) -> None:
+@dataclass(slots=True)
+class _Search:
+    """A document whose values are looked for: what was found, each value once, for each row, and what is taken."""
+
+    text: str
+    known: dict[tuple[int, str], list[Place]] = field(default_factory=dict)
+    rows: dict[str, list[Place]] = field(default_factory=dict)
+    taken: set[Place] = field(default_factory=set)
+
+    def find(self, value: Any, node: FormNode) -> list[Place]:
+        """Every place where a value stands. A long grid has the same numbers again and again."""
+        assert node.field is not None
+        key = (id(node.field), dumps(value))
+        if key not in self.known:
+            self.known[key] = [(span.start, span.end) for span in finder.find(value, node.field, self.text)]
+        return self.known[key]
+
+
+def _place(checks: Checks, path: str, node: FormNode, value: Any, given: Any, search: _Search) -> None:
     """Finds one value in the text and notes where it stands, or that it does not."""
-    assert node.field is not None
-    found = [(span.start, span.end) for span in finder.find(value, node.field, text)]
+    found = search.find(value, node)
     row = path[: path.rfind("]") + 1]
-    neighbours = rows.setdefault(row, []) if row else []
-    taken = {(place["start"], place["end"]) for place in checks.evidence.values() if "start" in place}
-    chosen = _given_place(given, found, len(text)) or _nearest(found, neighbours, taken)
+    neighbours = search.rows.setdefault(row, []) if row else []
+    chosen = _given_place(given, found, len(search.text)) or _nearest(found, neighbours, search.taken)
     if chosen is not None:
         checks.evidence[path] = {"start": chosen[0], "end": chosen[1]}
         if chosen not in found:
             checks.evidence[path]["by"] = "hand"
         neighbours.append(chosen)
+        search.taken.add(chosen)
     if found:
         checks.spans[path] = _shown(found, chosen)
         return

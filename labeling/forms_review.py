@@ -41,13 +41,16 @@ class RejectForm(forms.Form):
 
 @dataclass(slots=True)
 class Choice:
-    """One thing that can be picked. ``people`` gave it; nobody for "not in the document"."""
+    """One thing that can be picked. ``people`` gave it; nobody for "not in the document". ``place``: where they found
+    it in the text, in characters.
+    """
 
     code: str
     words: str
     people: str = ""
     nothing: bool = False
     cells: list[str] = field(default_factory=list)
+    place: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -172,7 +175,12 @@ class DisputeForm:
     def _choice(self, code: str, said: Said, node: FormNode) -> Choice:
         nothing = said.value is MISSING or said.value is None
         words = "not in the document" if nothing else _in_words(node, said.value)
-        return Choice(code, words, self._people(said.people), nothing)
+        return Choice(code, words, self._people(said.people), nothing, place=self._place(said))
+
+    def _place(self, said: Said) -> tuple[int, int] | None:
+        place = self.found.labels[said.people[0]].evidence.get(said.path)
+        start, end = (place.get("start"), place.get("end")) if isinstance(place, dict) else (None, None)
+        return (start, end) if isinstance(start, int) and isinstance(end, int) and 0 <= start < end else None
 
     def _people(self, people: tuple[int, ...]) -> str:
         return ", ".join(self.names[person] for person in people)

@@ -30,7 +30,7 @@ ACTIONS: tuple[KeyAction, ...] = (
     KeyAction("flag", "flag what makes it hard", ("Alt+KeyF",)),
     KeyAction("comment", "comment", ("Alt+KeyC",)),
     KeyAction("history", "who changed what", ("Alt+KeyH",)),
-    KeyAction("right", "pre-filled: looks right, go on", ("Alt+KeyY",)),
+    KeyAction("right", "it is right as it stands; pre-filled: and go on", ("Alt+KeyY",)),
     KeyAction("all_fields", "pre-filled: visit all fields, or only those to look at", ("Alt+KeyA",)),
     KeyAction("absent", "not in the document", ("Alt+Digit0",)),
     KeyAction("evidence", "next place in the document where the value stands", ("Alt+KeyE",)),
@@ -40,6 +40,7 @@ ACTIONS: tuple[KeyAction, ...] = (
     KeyAction("json", "JSON and back", ("Alt+KeyJ",)),
     KeyAction("view", "page, text or both", ("Alt+KeyV",)),
     KeyAction("document", "to the document, and back to the field", ("Alt+KeyD",)),
+    KeyAction("keys", "show these keys, also while typing", ("Alt+KeyK",)),
 )
 BY_NAME = {action.name: action for action in ACTIONS}
 

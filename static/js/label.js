@@ -3,6 +3,7 @@
 import { announce } from "./studio.js";
 import { Checks } from "./label_checks.js";
 import { Clashes } from "./label_clashes.js";
+import { Completion } from "./label_complete.js";
 import { Evidence } from "./label_evidence.js";
 import { Exceptions } from "./label_exceptions.js";
 import { Form, itemOf, rowsOf } from "./label_form.js";
@@ -11,7 +12,7 @@ import { chord, digitOf, Keys } from "./label_keys.js";
 import { Leftovers } from "./label_leftovers.js";
 import { Way } from "./label_leave.js";
 import { Model } from "./label_model.js";
-import { differing, partly } from "./label_partly.js";
+import { differing, firstDifference, partly } from "./label_partly.js";
 import { flagDialog, skipDialog, splitter } from "./label_parts.js";
 import { Queue } from "./label_queue.js";
 import { RawView } from "./label_raw.js";
@@ -28,7 +29,7 @@ const keys = new Keys(JSON.parse($("label-keys").textContent));
 const clock = new Clock();
 const model = new Model();
 const form = new Form($("form"), model, changed);
-const clashes = new Clashes(model);
+const clashes = new Clashes(form);
 const sync = new Sync({ user: page.dataset.user, clock, collect, answered, stateChanged: () => status.draw() });
 const checks = new Checks(form, { confirm, take, remove, right: (path) => exceptions.right(path), looks: () => exceptions.found });
 const status = new Status({ sync, checks, keys });
@@ -192,6 +193,7 @@ function adoptPartly(answer, sent) {
   checks.show({ ...holds, clashes: clashes.all });
   status.draw();
   evidence.draw();
+  evidence.line();
 }
 
 function replace(answer) {
@@ -213,7 +215,7 @@ function restored(answer) {
   sync.accept(answer);
   raw.show("form");
   adopt({ answer, fresh: true });
-  status.notice(`It is as it was then, as a draft (v${answer.version}). ${keys.words("undo")} takes it back.`, "info", [["Take it back", () => step(model.undo())]]);
+  status.notice(`It is as it was then, as a draft (v${answer.version}). ${keys.words("undo")} takes it back.`, "info", [["Take it back", () => step("undo")]]);
 }
 
 function confirm(path, of) {
@@ -234,13 +236,18 @@ function remove(path) {
   form.removeAt(path);
 }
 
-function step(moved) {
-  if (!moved) return;
+// One step back or on: the focus goes where something changed, unless it is there already.
+function step(way) {
+  const before = model.entry;
+  if (!model[way]()) return status.say(`Nothing is left to ${way}.`);
   const path = evidence.focused;
   form.fill();
-  if (path !== null) form.focus(path);
+  const steps = firstDifference(before, model.entry);
+  const changedNode = steps && form.nodeAt(steps);
+  if (changedNode && !changedNode.contains(path === null ? null : form.find(path).node)) form.focusNode(changedNode);
+  else if (path !== null) form.focus(path);
   evidence.draw();
-  changed();
+  return changed();
 }
 
 // -- actions ------------------------------------------------------------------------------------------------------------
@@ -279,6 +286,18 @@ function toDocument() {
   else form.focusFirstEmpty();
 }
 
+// The field at hand: the one that the message with the focus is about, else the one that had the focus last.
+const here = () => document.activeElement?.closest("[data-about]")?.dataset.about ?? evidence.focused;
+
+// It is right although it is nowhere in the document.
+function confirmFocused() {
+  const path = here();
+  const of = checks.answer.missing[path];
+  if (of === undefined) return announce("There is nothing to confirm in this field.", "info");
+  confirm(path, model.evidence[path]?.confirmed ? null : of);
+  return status.say(model.evidence[path]?.confirmed ? "Confirmed." : "Not confirmed any more.");
+}
+
 function prefilled() {
   if (exceptions.found === null) announce("No model filled this form.", "info");
   return exceptions.found !== null;
@@ -287,15 +306,15 @@ function prefilled() {
 const ACTIONS = {
   submit: () => way.submit(),
   save: saveNow,
-  undo: () => !raw.isShown && step(model.undo()),
-  redo: () => !raw.isShown && step(model.redo()),
+  undo: () => !raw.isShown && step("undo"),
+  redo: () => !raw.isShown && step("redo"),
   next: () => way.follow("next"),
   previous: () => way.follow("previous"),
   skip: () => dialogs.skip(),
   flag: () => dialogs.flag(),
   comment: () => comments.show(),
   history: () => changes.show(),
-  right: () => prefilled() && exceptions.right(evidence.focused),
+  right: () => (exceptions.found === null ? confirmFocused() : exceptions.right(here())),
   all_fields: () => prefilled() && exceptions.toggle(),
   absent: nothing,
   evidence: () => evidence.cycle() || announce("This value stands nowhere in the document.", "info"),
@@ -305,6 +324,7 @@ const ACTIONS = {
   json: () => raw.turn(),
   view: () => evidence.pages.turnView() || announce("This document is text alone: it has no pages.", "info"),
   document: toDocument,
+  keys: () => document.querySelector("[data-keys-help]").click(),
 };
 // In the text of the JSON view these are the browser's.
 const NATIVE_IN_RAW = new Set(["undo", "redo", "row_duplicate", "row_delete"]);
@@ -344,8 +364,12 @@ function choose(event, pressedKeys) {
 
 for (const name of ["submit", "skip", "flag", "next", "previous"]) $(`${name}-button`).addEventListener("click", () => ACTIONS[name]());
 $("save-button").addEventListener("click", saveNow);
+$("instruction").addEventListener("click", ({ currentTarget: button }) => {
+  button.setAttribute("aria-expanded", String(button.getAttribute("aria-expanded") !== "true"));
+});
 $("verdict").addEventListener("click", () => way.toFirstProblem());
 gridKeys($("form"), form);
+new Completion($("form"), { text: evidence.text, take: (...place) => evidence.selected(...place) });
 splitter($("splitter"), $("panes"));
 keys.hint(document);
 open(JSON.parse($("label-state").textContent));

@@ -2,7 +2,12 @@
 
 import { controlOf, isLeaf, parentOf, rowsOf } from "./label_form.js";
 
+const MOST = 20; // messages below a grid; a press shows more
+const MORE = 100;
+const WEIGHT = ["clash", "problem", "warning", "look", "confirmed"];
 const ICONS = { problem: "exclamation-octagon-fill", warning: "exclamation-triangle-fill", clash: "people-fill", look: "eye-fill" };
+
+let messages = 0; // that were drawn, for ids of their own
 
 export class Checks {
   // `looks`: the fields of a pre-filled form to look at, path -> reasons, or null.
@@ -15,6 +20,7 @@ export class Checks {
   }
 
   open() {
+    this.most = new Map(); // how many messages a grid shows, where somebody asked for more
     this.answer = { problems: [], warnings: [], shown: {}, spans: {}, missing: {}, clashes: [] };
     this.tried = false;
   }
@@ -43,26 +49,31 @@ export class Checks {
     this.answer = { clashes: [], ...answer };
     const wanted = new Map();
     const marked = new Map();
+    this.described = new Map(); // ids of the messages of cells
+    this.cells = new Map(); // what is said about a cell, which stands below its grid
     const add = (tone, item) => {
       const { node, exact } = this.form.find(item.path);
-      const cell = node.matches("td") ? node : null;
+      const cell = node.matches("td, tr") ? node : null;
       const box = messagesOf(cell ? rowsOf(cell) : node);
       if (!box) return;
       if (!wanted.has(box)) wanted.set(box, []);
       wanted.get(box).push({ tone, item, cell, exact });
+      if (cell && !item.bare) this.cells.set(item.path, [...(this.cells.get(item.path) ?? []), { tone, words: tone === "confirmed" ? `${item.message}; confirmed` : wordsOf(tone, item) }]);
       if (isLeaf(node) && marked.get(node) !== "problem" && tone !== "look") marked.set(node, tone);
     };
-    for (const problem of this.seen) add("problem", problem);
+    const { seen } = this;
+    for (const problem of seen) add("problem", problem);
     for (const warning of this.answer.warnings) add("warning", warning);
     for (const [path, of] of Object.entries(this.answer.missing)) {
       if (this.form.model.evidence[path]?.confirmed) add("confirmed", { path, of, message: "is not in the document" });
     }
     for (const clash of this.answer.clashes) add("clash", clash);
+    // What stands there as a message already need not be said twice.
+    const said = new Set([...seen, ...this.answer.warnings].map((item) => `${item.path} ${item.message}`));
+    const own = new Set([...this.answer.problems, ...this.toConfirm].map((item) => item.path));
     for (const [path, reasons] of Object.entries(this.looks() ?? {})) {
-      // What stands there as a message already need not be said twice.
-      const said = [...this.seen, ...this.answer.warnings].filter((item) => item.path === path).map((item) => item.message);
-      const words = reasons.filter((reason) => !said.includes(reason)).join("; ");
-      const settled = [...this.answer.problems, ...this.toConfirm].some((item) => item.path === path);
+      const words = reasons.filter((reason) => !said.has(`${path} ${reason}`)).join("; ");
+      const settled = own.has(path);
       if (words || !settled) add("look", { path, message: words, bare: !words, settled });
     }
     this.draw(wanted);
@@ -70,47 +81,88 @@ export class Checks {
     this.sides();
   }
 
+  // Lines that stand already stay as they are: a screen reader hears what is new, and the focus is not moved.
   draw(wanted) {
-    for (const box of this.drawn.keys()) {
-      if (wanted.has(box)) continue;
-      const lost = box.contains(document.activeElement);
-      box.replaceChildren();
-      if (lost) this.refocus(box);
-    }
-    const drawn = new Map();
+    for (const box of this.drawn.keys()) if (!wanted.has(box)) wanted.set(box, []);
     for (const [box, items] of wanted) {
-      const signature = JSON.stringify(items.map(({ tone, item, exact }) => [tone, item, exact]));
-      if (this.drawn.get(box) !== signature || !box.isConnected) {
-        const held = box.contains(document.activeElement) ? document.activeElement.dataset.confirm : undefined;
-        const lost = box.contains(document.activeElement);
-        box.replaceChildren(...items.map((entry) => this.message(entry)));
-        if (lost) this.refocus(box, held);
+      const focused = box.contains(document.activeElement) ? document.activeElement : null;
+      const about = focused?.closest("[data-about]")?.dataset.about;
+      const before = this.drawn.get(box) ?? new Map();
+      const lines = this.linesOf(box, items, before);
+      for (const [key, line] of before) if (lines.get(key) !== line) line.remove();
+      let place = box.firstChild;
+      for (const line of lines.values()) {
+        if (line === place) place = place.nextSibling;
+        else box.insertBefore(line, place);
       }
-      drawn.set(box, signature);
+      if (focused && !focused.isConnected) this.refocus(box, focused, about);
+      if (lines.size) this.drawn.set(box, lines);
+      else this.drawn.delete(box);
     }
-    this.drawn = drawn;
   }
 
-  // The button that had the focus is gone: the same one of the new messages has it, or the field they are about.
-  refocus(box, confirms = undefined) {
-    const same = confirms === undefined ? null : box.querySelector(`[data-confirm="${CSS.escape(confirms)}"]`);
-    (same ?? controlOf(box.closest("[data-node]")))?.focus();
+  // The lines of a box by what they say, the weightiest first; of very many those that the person asked for.
+  linesOf(box, items, before) {
+    const sorted = items.sort((one, other) => WEIGHT.indexOf(one.tone) - WEIGHT.indexOf(other.tone));
+    const most = this.most.get(box) ?? MOST;
+    const rest = sorted.length - most > 1 ? sorted.length - most : 0;
+    const lines = new Map();
+    for (const entry of rest ? sorted.slice(0, most) : sorted) {
+      const key = JSON.stringify([entry.tone, entry.item, entry.exact]);
+      const line = before.get(key) ?? this.message(entry);
+      lines.set(key, line);
+      const tick = line.querySelector("[data-confirm]");
+      if (tick) tick.checked = Boolean(this.form.model.evidence[entry.item.path]?.confirmed);
+      if (entry.cell) this.described.set(entry.cell, [...(this.described.get(entry.cell) ?? []), line.id]);
+    }
+    if (rest) {
+      lines.set("more", before.get("more") ?? this.further(box));
+      lines.get("more").firstChild.textContent = `${rest} more`;
+    }
+    return lines;
+  }
+
+  further(box) {
+    const line = Object.assign(document.createElement("p"), { className: "sf-message sf-message-more" });
+    line.append(button("", (event) => {
+      const shown = box.children.length - 1;
+      event.target.blur();
+      this.most.set(box, shown + MORE);
+      this.show(this.answer);
+      box.children[shown]?.querySelector("button, input")?.focus();
+    }));
+    return line;
+  }
+
+  // What had the focus is gone: the same box of the new messages has it, or the field that the message was about.
+  refocus(box, focused, about) {
+    const { confirm } = focused.dataset;
+    const same = confirm === undefined ? null : box.querySelector(`[data-confirm="${CSS.escape(confirm)}"]`);
+    const { node } = about === undefined ? { node: box.closest("[data-node]") } : this.form.find(about);
+    (same ?? controlOf(node) ?? controlOf(box.closest("[data-node]")))?.focus();
   }
 
   message({ tone, item, cell, exact }) {
-    const line = Object.assign(document.createElement("p"), { className: `sf-message sf-message-${tone}` });
+    const line = Object.assign(document.createElement("p"), { className: `sf-message sf-message-${tone}`, id: `message-${(messages += 1)}` });
+    line.dataset.about = item.path;
     const icon = ICONS[tone];
     if (icon) line.append(Object.assign(document.createElement("i"), { className: `bi bi-${icon}`, ariaHidden: "true" }));
-    const where = cell ? `Row ${cell.parentElement.rowIndex}, ${cell.dataset.title}` : exact ? "" : item.path;
-    const words = tone === "clash" ? `${item.by} wrote ${item.shown}` : item.message;
-    const text = where ? `${where}: ${words}` : words;
-    if (cell) line.append(button(text, () => controlOf(cell)?.focus()));
+    const text = `${this.placeOf(item, cell, exact)}${wordsOf(tone, item)}`;
+    if (cell) line.append(button(text, () => this.form.focus(item.path)));
     else if (!item.bare) line.append(Object.assign(document.createElement("span"), { textContent: text }));
     if (tone === "look" && !item.settled) line.append(Object.assign(button("looks right", () => this.actions.right(item.path)), { tabIndex: -1 }));
     if (tone === "clash") line.append(button("take it", () => this.actions.take(item)));
     if (item.rule === "additionalProperties") line.append(button("remove it", () => this.actions.remove(item.path)));
     if (item.rule === "evidence" || tone === "confirmed") line.append(this.confirmation(item, tone === "confirmed"));
     return line;
+  }
+
+  // What a message begins with: where the cell is, which group or list it is about; nothing beside a field.
+  placeOf({ path }, cell, exact) {
+    if (cell) return `${[`Row ${cell.closest("tr").rowIndex}`, cell.dataset.title].filter(Boolean).join(", ")}: `;
+    const { node } = this.form.find(path);
+    if (!exact) return `${path}: `;
+    return isLeaf(node) || !node.dataset.title ? "" : `${node.dataset.title} `;
   }
 
   confirmation(item, confirmed) {
@@ -131,14 +183,21 @@ export class Checks {
       const tone = marked.get(node);
       node.classList.toggle("has-problem", tone === "problem");
       node.classList.toggle("has-warning", tone === "warning" || tone === "clash");
-      const box = messagesOf(node.matches("td") ? rowsOf(node) : node);
+      const id = node.matches("td") ? this.described.get(node)?.join(" ") : messagesOf(node)?.id;
       for (const control of node.querySelectorAll("[data-control]")) {
         control.toggleAttribute("aria-invalid", false);
         if (tone === "problem") control.setAttribute("aria-invalid", "true");
-        if (tone && box?.id) control.setAttribute("aria-describedby", box.id);
+        if (tone && id) control.setAttribute("aria-describedby", id);
         else control.removeAttribute("aria-describedby");
       }
     }
+  }
+
+  // What is said about a cell of a grid: [{tone, words}], the weightiest first.
+  about(path) {
+    const row = path?.slice(0, path.lastIndexOf("]") + 1);
+    const said = [...(this.cells?.get(path) ?? []), ...(this.cells?.get(row) ?? [])];
+    return said.sort((one, other) => WEIGHT.indexOf(one.tone) - WEIGHT.indexOf(other.tone));
   }
 
   // How a typed value was understood, and whether it stands in the document.
@@ -171,6 +230,8 @@ export class Checks {
     return order.find((path) => paths.has(path)) ?? blocking[0]?.path ?? this.answer.warnings[0]?.path;
   }
 }
+
+const wordsOf = (tone, item) => (tone === "clash" ? `${item.by} wrote ${item.shown}` : item.message);
 
 function messagesOf(node) {
   for (let here = node; here; here = parentOf(here)) {

@@ -22,6 +22,7 @@ export class DocumentView {
     for (const line of text.split("\n")) {
       const element = document.createElement("div");
       element.className = "line";
+      element.dir = "auto"; // each line runs as its script does
       element.textContent = line;
       this.root.append(element);
       this.lines.push({ start, text: line, element, drawn: "" });

@@ -2,7 +2,7 @@
 
 import { addLines } from "./label_grid.js";
 import { DocumentView } from "./label_document.js";
-import { controlOf, isLeaf } from "./label_form.js";
+import { controlOf, isLeaf, stepsOf } from "./label_form.js";
 import { PageView } from "./label_pages.js";
 
 const $ = (id) => document.getElementById(id);
@@ -52,6 +52,7 @@ export class Evidence {
       this.reveal();
       this.line();
     });
+    root.addEventListener("input", () => (this.block = null));
     root.addEventListener("focusout", (event) => {
       const node = event.target.closest("[data-node]");
       if (!isLeaf(node) || "touched" in node.dataset || node.contains(event.relatedTarget)) return;
@@ -99,9 +100,11 @@ export class Evidence {
   // The line below the form.
   line() {
     const { node, focused, checks } = this;
+    if (this.block) return this.status.block(this.block.lines.length);
     const { shown, spans } = checks.answer;
-    const facts = { shown: shown[focused], place: checks.place(focused), spans: spans[focused] };
-    this.status.field(node, node && isLeaf(node) ? facts : null);
+    const toConfirm = checks.toConfirm.some((warning) => warning.path === focused);
+    const facts = { shown: shown[focused], place: checks.place(focused), spans: spans[focused], said: checks.about(focused), toConfirm };
+    return this.status.field(node, node && isLeaf(node) ? facts : null);
   }
 
   // Goes to the next place where the focused field's value stands. False: it stands nowhere.
@@ -125,13 +128,16 @@ export class Evidence {
   selected(words, start, end) {
     const { node, form, model } = this;
     if ($("form").hidden) return;
-    const takesLines = node && !node.matches("td") && node.dataset.shape === "lines";
-    this.block = words.includes("\n") && !takesLines && this.gridFor(node) ? words.split("\n").filter((line) => line.trim()) : null;
+    const block = words.includes("\n") && this.gridFor(node) ? words.split("\n").filter((line) => line.trim()) : null;
+    // A field that holds lines is filled with them; rows can be made of them all the same.
+    const filled = node?.dataset.node === "leaf" && !node.matches("td") && node.dataset.shape === "lines";
+    this.block = block && !filled ? { lines: block } : null;
     if (this.block) {
-      this.status.block(this.block.length);
+      this.line();
       return;
     }
     if (node?.dataset.node !== "leaf" || UNTYPED.includes(node.dataset.shape)) return;
+    const before = { path: this.focused, entry: model.get(stepsOf(node)), evidence: model.evidence[this.focused] };
     model.checkpoint();
     model.evidence[this.focused] = { start, end, by: "hand" };
     node.dataset.touched = "";
@@ -140,6 +146,8 @@ export class Evidence {
     const control = controlOf(node);
     control.focus();
     control.setSelectionRange?.(value.length, value.length);
+    if (block) this.block = { lines: block, before };
+    this.line();
     this.draw();
   }
 
@@ -151,10 +159,23 @@ export class Evidence {
   addBlock(node) {
     if (!this.block) return false;
     const grid = this.gridFor(node);
-    this.status.say(`${addLines(grid, this.block, this.form)} rows added.`);
-    getSelection().removeAllRanges();
-    this.form.focus(`${this.form.pathOf(grid)}[0]`);
+    const { lines, before } = this.block;
     this.block = null;
+    if (before) this.putBack(before);
+    const added = addLines(grid, lines, this.form);
+    this.status.say(`${added} rows added.`);
+    getSelection().removeAllRanges();
+    const first = this.model.get(stepsOf(grid)).length - added;
+    this.form.focus(`${this.form.pathOf(grid)}[${Math.max(0, first)}]`);
     return true;
+  }
+
+  // What a selection filled although it was not meant for the field.
+  putBack({ path, entry, evidence }) {
+    const { node, exact } = this.form.find(path);
+    if (!exact) return;
+    if (evidence === undefined) delete this.model.evidence[path];
+    else this.model.evidence[path] = evidence;
+    this.form.put(node, entry);
   }
 }

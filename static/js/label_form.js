@@ -303,8 +303,25 @@ export class Form {
     return node.dataset.title ?? "the label";
   }
 
+  // The node that an entry is drawn in, or the nearest one to it.
+  nodeAt(steps) {
+    let node = this.root;
+    for (const step of steps) {
+      let next = null;
+      if (isRows(node)) next = [...bodyOf(node).children].slice(0, step + 1).at(-1);
+      else if (node.dataset.node === "variants") next = branchOf(node)?.firstElementChild;
+      else if (!isLeaf(node)) next = childrenOf(node).find((child) => child.dataset.key === String(step));
+      if (!next) break;
+      node = nodeOf(next);
+    }
+    return node;
+  }
+
   focus(path) {
-    const { node } = this.find(path);
+    this.focusNode(this.find(path).node);
+  }
+
+  focusNode(node) {
     const control = controlOf(node) ?? node.querySelector("[data-add-row]");
     control?.focus();
     control?.closest(".sf-field, .sf-item, tr")?.scrollIntoView({ block: "nearest" });

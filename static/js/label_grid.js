@@ -98,11 +98,12 @@ function atEdge(control, place) {
   return whole || (control.selectionStart === place && control.selectionEnd === place);
 }
 
-// Rows of a grid from lines of a document: "Widget   2   10.00   20.00". Cells stand apart by two blanks or a tab; where
-// there are fewer cells than columns, words go to the text columns from the left and numbers to the others from the right.
+// Rows of a grid from lines of a document: "Widget   2   10.00   20.00". Cells stand apart by two blanks or a tab, in a
+// line that has neither figures at its end do; where there are fewer cells than columns, words go to the text columns
+// from the left and numbers to the others from the right.
 export function addLines(rows, lines, form) {
   const columns = [...form.blankOf(rows).querySelectorAll("[data-node]")].map(({ dataset }) => ({ key: dataset.key, shape: dataset.shape }));
-  const entries = lines.map((line) => rowOf(line.trim().split(/\t|\s{2,}/u).filter(Boolean), columns)).filter((entry) => Object.keys(entry).length);
+  const entries = lines.map((line) => rowOf(cellsIn(line.trim()), columns)).filter((entry) => Object.keys(entry).length);
   const { model } = form;
   const steps = stepsOf(rows);
   model.checkpoint();
@@ -113,6 +114,17 @@ export function addLines(rows, lines, form) {
   return entries.length;
 }
 
+const FIGURE = /^[^\p{L}\p{N}]*\p{N}[\p{N}.,'’]*[^\p{L}\p{N}]*$/u;
+
+function cellsIn(line) {
+  const cells = line.split(/\t|\s{2,}/u).filter(Boolean);
+  if (cells.length !== 1) return cells;
+  const words = line.split(/\s+/u);
+  const figures = [];
+  while (words.length > 1 && FIGURE.test(words.at(-1))) figures.unshift(words.pop());
+  return [words.join(" "), ...figures];
+}
+
 function rowOf(cells, columns) {
   const entry = {};
   const open = columns.filter((column) => !["choice", "boolean"].includes(column.shape));
@@ -120,7 +132,8 @@ function rowOf(cells, columns) {
     open.forEach((column, index) => (entry[column.key] = cells[index]));
     return entry;
   }
-  const isNumber = (cell) => /\d/u.test(cell) && !/[^\W\d_]{4}/u.test(cell);
+  const count = (cell, kind) => cell.match(kind)?.length ?? 0;
+  const isNumber = (cell) => count(cell, /\p{N}/gu) >= Math.max(1, count(cell, /\p{L}/gu)) && !/\p{L}{4}/u.test(cell);
   const texts = open.filter((column) => column.shape !== "number");
   const numbers = open.filter((column) => column.shape === "number");
   const figures = [];

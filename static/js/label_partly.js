@@ -2,19 +2,40 @@
 
 import { isRaw, join } from "./label_paths.js";
 
-// The paths whose values differ between two entries; where rows came or went, the path of the rows.
+const inside = (entry) => entry !== null && typeof entry === "object" && !isRaw(entry);
+const isPair = (entry) => inside(entry) && Object.keys(entry).every((name) => name === "key" || name === "value");
+
+// The paths whose values differ between two entries; where rows came or went, or names of a map, the path of the rows.
 export function differing(one, other, path = "", found = []) {
   if (one === other) return found;
-  const inside = (entry) => entry !== null && typeof entry === "object" && !isRaw(entry);
-  if (!inside(one) || !inside(other) || Array.isArray(one) !== Array.isArray(other)) {
+  const alike = inside(one) && inside(other) && Array.isArray(one) === Array.isArray(other);
+  if (!alike) {
     if (JSON.stringify(one) !== JSON.stringify(other)) found.push(path);
   } else if (Array.isArray(one)) {
-    if (one.length === other.length) one.forEach((entry, index) => differing(entry, other[index], join(path, index), found));
-    else found.push(path);
+    const rows = one.length === other.length && !one.every(isPair);
+    if (rows) one.forEach((entry, index) => differing(entry, other[index], join(path, index), found));
+    else if (JSON.stringify(one) !== JSON.stringify(other)) found.push(path);
   } else {
-    for (const key of new Set([...Object.keys(one), ...Object.keys(other)])) differing(one[key], other[key], join(path, key), found);
+    for (const key of new Set([...Object.keys(one), ...Object.keys(other)])) {
+      // The form that a value is in, and the names beside those of the schema, are no part of the way.
+      const here = key.startsWith("$") ? path : join(path, key);
+      differing(one[key], other[key], here, found);
+    }
   }
   return found;
+}
+
+// The steps to the first place where two entries differ; null where they do not.
+export function firstDifference(one, other, steps = []) {
+  if (one === other) return null;
+  if (!inside(one) || !inside(other) || Array.isArray(one) !== Array.isArray(other)) {
+    return JSON.stringify(one) === JSON.stringify(other) ? null : steps;
+  }
+  for (const key of new Set([...Object.keys(one), ...Object.keys(other)])) {
+    const found = firstDifference(one[key], other[key], [...steps, Array.isArray(one) ? Number(key) : key]);
+    if (found) return found;
+  }
+  return null;
 }
 
 // What holds of an answer, with what was known before for the paths that changed since. `before` and the answer have

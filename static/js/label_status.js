@@ -150,13 +150,18 @@ export class Status {
     side.replaceChildren();
     if (!node) return;
     const { title, description, hint } = node.dataset;
-    words.append(Object.assign(document.createElement("strong"), { textContent: title ?? "" }), ` ${[description, hint].filter(Boolean).join(" ")}`);
+    words.append(Object.assign(document.createElement("strong"), { textContent: title ?? "" }), " ");
+    // What is wrong with a cell stands below its grid, which may be far away.
+    const said = facts?.said ?? [];
+    for (const { tone, words: text } of said) words.append(Object.assign(document.createElement("span"), { className: `sf-message-${tone}`, textContent: `${text} ` }));
+    if (!said.length) words.append([description, hint].filter(Boolean).join(" "));
     if (!facts) return;
     if (facts.shown !== undefined) side.append(Object.assign(document.createElement("b"), { textContent: `= ${facts.shown}` }));
     side.append(facts.place);
     if (facts.spans?.length > 1) side.append(this.key("evidence", "next place"));
     if ("absentable" in node.dataset) side.append(this.key("absent", "not in document"));
     if ("look" in node.dataset) side.append(this.key("right", "looks right"));
+    else if (facts.toConfirm) side.append(this.key("right", "right all the same"));
   }
 
   // What a key does, as the person has it.

@@ -26,12 +26,28 @@ function say(at) {
   keys.textContent = `${day(data.days[index])}: ${labels.toLocaleString("en")} label${labels === 1 ? "" : "s"} by ${people} ${people === 1 ? "person" : "people"}`;
 }
 
+// The newest day first; days without a label are left out.
+function tabulate() {
+  const row = (index) => {
+    const line = document.createElement("tr");
+    line.append(
+      ...[day(data.days[index]), data.labels[index].toLocaleString("en"), data.people[index]].map((text, place) =>
+        Object.assign(document.createElement("td"), { textContent: text, className: place ? "num" : "" }),
+      ),
+    );
+    return line;
+  };
+  const busy = [...data.days.keys()].filter((index) => data.labels[index]).reverse();
+  document.querySelector("[data-days-table]").replaceChildren(...busy.map(row));
+}
+
 function draw() {
   plot?.destroy();
   plot = new uPlot(
     {
       width: box.clientWidth,
       height: box.clientHeight,
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"), // days come as midnights in UTC
       legend: { show: false },
       cursor: { y: false, points: { show: false } },
       scales: { x: { range: (_, low, high) => [low - 43200, high + 43200] }, y: { range: (_, low, high) => [0, Math.max(1, high * 1.08)] } },
@@ -49,6 +65,7 @@ const answer = await fetch(box.dataset.days, { headers: { accept: "application/j
 if (answer.ok) {
   data = await answer.json();
   draw();
+  tabulate();
   new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: box.clientHeight })).observe(box);
   new MutationObserver(draw).observe(document.documentElement, { attributes: true, attributeFilter: ["data-bs-theme"] });
 } else {

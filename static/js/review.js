@@ -7,7 +7,7 @@ let goUntil = 0; // after "g", a letter goes to a section (studio.js) and must n
 let sent = false;
 
 document.addEventListener("keydown", (event) => {
-  if (event.target.id === "id_reason" && event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+  if (event.target.matches("textarea") && event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
     event.target.form.requestSubmit();
     return;
@@ -24,6 +24,10 @@ document.addEventListener("keydown", (event) => {
   }
   if (/^[1-9]$/.test(event.key)) {
     if (pick(Number(event.key))) event.preventDefault();
+    return;
+  }
+  if (event.key === "j" || event.key === "k") {
+    step(event.key === "j" ? 1 : -1);
     return;
   }
   const button = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`) ?? document.querySelector(`[data-focus-key="${CSS.escape(event.key)}"]`);
@@ -86,15 +90,71 @@ drawRows();
 
 // -- text and label -------------------------------------------------------------------------------------------------
 
+const marks = [...document.querySelectorAll("mark[data-path]")];
 const fieldOf = (path) => document.getElementById(`f-${path}-label`)?.closest("[data-node]");
 const light = (mark, on) => {
   mark.classList.toggle("strong", on);
   fieldOf(mark.dataset.path)?.classList.toggle("strong", on);
 };
-for (const mark of document.querySelectorAll("mark[data-path]")) {
+let here = null;
+
+function show(mark) {
+  if (here) light(here, false);
+  here = mark;
+  light(mark, true);
+  mark.scrollIntoView({ block: "nearest" });
+  fieldOf(mark.dataset.path)?.scrollIntoView({ block: "nearest" });
+}
+
+function step(by) {
+  if (!marks.length) return;
+  const at = marks.indexOf(here);
+  show(marks[at < 0 ? (by > 0 ? 0 : marks.length - 1) : (at + by + marks.length) % marks.length]);
+}
+
+for (const mark of marks) {
   mark.addEventListener("pointerenter", () => light(mark, true));
-  mark.addEventListener("pointerleave", () => light(mark, false));
+  mark.addEventListener("pointerleave", () => mark !== here && light(mark, false));
   const field = fieldOf(mark.dataset.path);
   field?.addEventListener("pointerenter", () => light(mark, true));
-  field?.addEventListener("pointerleave", () => light(mark, false));
+  field?.addEventListener("pointerleave", () => mark !== here && light(mark, false));
+  field?.addEventListener("click", () => show(mark));
+}
+
+// -- where a pick stands in the text --------------------------------------------------------------------------------
+
+// Places are counted in characters, the browser counts UTF-16 units.
+function rangeOf(start, end) {
+  const walker = document.createTreeWalker(document.querySelector(".document-text"), NodeFilter.SHOW_TEXT);
+  const range = document.createRange();
+  let at = 0;
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const characters = [...node.data];
+    const units = (count) => characters.slice(0, count).join("").length;
+    if (start >= at && start < at + characters.length) range.setStart(node, units(start - at));
+    at += characters.length;
+    if (end <= at) {
+      range.setEnd(node, units(end - at + characters.length));
+      return range;
+    }
+  }
+  return null;
+}
+
+function showPlace(choice) {
+  const range = choice?.dataset.start ? rangeOf(Number(choice.dataset.start), Number(choice.dataset.end)) : null;
+  CSS.highlights.delete("pick");
+  if (!range) return;
+  CSS.highlights.set("pick", new Highlight(range));
+  range.startContainer.parentElement.closest(".review-text")?.scrollTo({
+    top: range.getBoundingClientRect().top - document.querySelector(".document-text").getBoundingClientRect().top - 120,
+  });
+}
+
+if (globalThis.Highlight && CSS.highlights) {
+  for (const choice of document.querySelectorAll(".pick")) {
+    choice.addEventListener("pointerenter", () => showPlace(choice));
+    choice.addEventListener("focusin", () => showPlace(choice));
+  }
+  document.addEventListener("change", (event) => showPlace(event.target.closest(".pick")));
 }

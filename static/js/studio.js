@@ -109,3 +109,9 @@ export function widths(root) {
 }
 widths(document);
 document.addEventListener("htmx:afterSettle", (event) => widths(event.target));
+
+// The server shows times, and counts days, in the zone of whoever looks.
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+if (zone && !document.cookie.split("; ").includes(`zone=${zone}`)) {
+  document.cookie = `zone=${zone}; path=/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
+}

@@ -6,6 +6,8 @@ security policy, a resource that is missing or a server error.
 
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings
+from django.core.signals import request_finished, request_started
 from django.test import Client
 from django.urls import reverse
 from playwright.sync_api import (
@@ -116,9 +119,55 @@ def watch() -> Iterator[Watch]:
         pytest.fail("the pages complained:\n" + "\n".join(left))
 
 
+class UnderWay:
+    """How many requests the site is answering. A page that goes away still sends some, which nobody waits for."""
+
+    def __init__(self) -> None:
+        self.count, self.changed = 0, threading.Condition()
+
+    def began(self, **_: Any) -> None:
+        """A request came in. The tests' own client asks in the thread of the test."""
+        self._add(1)
+
+    def ended(self, **_: Any) -> None:
+        """Its answer is out."""
+        self._add(-1)
+
+    def settle(self, quiet: float = 0.15, most: float = 15) -> None:
+        """Waits until nothing has been asked for a moment."""
+        until = time.monotonic() + most
+        with self.changed:
+            while time.monotonic() < until:
+                if not self.changed.wait(quiet) and self.count <= 0:
+                    return
+
+    def _add(self, number: int) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            with self.changed:
+                self.count += number
+                self.changed.notify_all()
+
+
+@pytest.fixture
+def under_way(live_server: LiveServer) -> Iterator[UnderWay]:
+    """The requests that are being answered; at the end of a test there are none, before its tables are emptied."""
+    requests = UnderWay()
+    request_started.connect(requests.began)
+    request_finished.connect(requests.ended)
+    yield requests
+    requests.settle()
+    request_started.disconnect(requests.began)
+    request_finished.disconnect(requests.ended)
+
+
 @pytest.fixture
 def new_page(
-    browser: Browser, live_server: LiveServer, watch: Watch, request: pytest.FixtureRequest, tmp_path: Path
+    browser: Browser,
+    live_server: LiveServer,
+    under_way: UnderWay,
+    watch: Watch,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
 ) -> Iterator[Callable[[], Page]]:
     """Makes pages in contexts of their own, each as a different person's browser would be; base address is the site.
 
@@ -142,10 +191,6 @@ def new_page(
             for page in context.pages:
                 page.screenshot(path=tmp_path / f"page-{number}.png")
                 print(f"{page.url} looked like {tmp_path / f'page-{number}.png'}")
-        # A page that goes away tells the server so; that must not meet the database as it is emptied.
-        context.set_offline(True)
-        for page in context.pages:
-            page.wait_for_timeout(150)
         context.close()
 
 

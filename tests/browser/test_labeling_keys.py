@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from labeling.services import preferences
 from tests.browser.conftest import Open, Watch
-from tests.browser.labeling import LINES, control
+from tests.browser.labeling import LINES, control, fill_required
 from tests.labeling.label_desk import Desk
 
 
@@ -88,3 +88,20 @@ def test_on_a_mac_alt_is_control_and_option_and_ctrl_is_command(desk: Desk, open
     page.keyboard.press("Meta+z")
     page.keyboard.press("Control+Alt+n")
     expect(page.locator("#document-name")).to_have_text(other.external_id)
+
+
+def test_what_is_nowhere_in_the_document_is_confirmed_where_the_refusal_leads(
+    desk: Desk, open_label: Open, watch: Watch
+) -> None:
+    watch.allow("422 POST")
+    document = desk.document(LINES)
+    page = open_label(desk.ana, document)
+    fill_required(page)
+    control(page, "Invoice number").fill("B-77")
+    control(page, "Total amount").focus()
+    page.locator("#form [data-title='Line items'] [data-null]").click()
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("checkbox", name="it is right all the same")).to_be_focused()
+    page.keyboard.press("Alt+y")
+    expect(page.get_by_role("checkbox", name="it is right all the same")).to_be_checked()
+    expect(page.locator("#verdict-words")).not_to_contain_text("to confirm")

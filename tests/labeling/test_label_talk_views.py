@@ -94,8 +94,8 @@ def test_the_history_says_who_changed_what(desk: Desk) -> None:
     draft(desk, document, desk.ana, {"vendor": "Acme Supplies", "invoice_id": "A-1029"}, 1)
     text = client_of(desk.ana).get(url("label_history", document)).text
     assert "<strong>ana-desk</strong>" in text
-    assert "<del>&lt;i&gt;Acme&lt;/i&gt;</del>" in text
-    assert "<ins>Acme Supplies</ins>" in text
+    assert '<del dir="auto">&lt;i&gt;Acme&lt;/i&gt;</del>' in text
+    assert '<ins dir="auto">Acme Supplies</ins>' in text
     assert text.index("invoice_id") < text.index("vendor"), "in the order of the schema"
     assert text.count("data-restore") == 1, "the newest need not be gone back to"
     other = client_of(desk.ana).get(url("label_history", desk.document()))
