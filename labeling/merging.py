@@ -5,8 +5,9 @@ side added or removed are added and removed. Where both sides changed the same f
 and the other value is reported; what one side changed and the other took away stays.
 """
 
+from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from typing import Any, Final
 
 from slmstudio.contract.jsontext import dumps
@@ -100,38 +101,107 @@ def _merge_objects(
 
 @dataclass(slots=True)
 class _Edits:
-    """What one side did to the rows of the base: ``kept[i]`` is its row for base row i (MISSING: removed)."""
+    """What one side did to the rows of the base: ``kept[i]`` is its row for base row i (MISSING: removed), ``added[i]``
+    its new rows before that.
+    """
 
     kept: list[Any]
     added: list[list[Any]]
+
+    @property
+    def moved(self) -> bool:
+        """Whether rows came or went."""
+        return any(self.added) or any(row is MISSING for row in self.kept)
 
 
 def _edits(base: list[Any], side: list[Any]) -> _Edits:
     kept: list[Any] = [MISSING] * len(base)
     added: list[list[Any]] = [[] for _ in range(len(base) + 1)]
-    if len(base) == len(side):
-        return _Edits(list(side), added)
-    matcher = SequenceMatcher(None, [dumps(row) for row in base], [dumps(row) for row in side], autojunk=False)
-    for tag, low, high, start, end in matcher.get_opcodes():
-        pairs = min(high - low, end - start) if tag in ("equal", "replace") else 0
+    low = start = 0
+    for high, end in [*_matches(base, side), (len(base), len(side))]:
+        pairs = min(high - low, end - start)
         for offset in range(pairs):
             kept[low + offset] = side[start + offset]
         added[low + pairs].extend(side[start + pairs : end])
+        if high < len(base):
+            kept[high] = side[end]
+        low, start = high + 1, end + 1
     return _Edits(kept, added)
+
+
+def _matches(base: list[Any], side: list[Any]) -> list[tuple[int, int]]:
+    """Which rows of a side are which of the base, unchanged, in order. As many rows as before are the same rows, each
+    in its place, unless more of them are found unchanged elsewhere: one went and another came.
+
+    In n log n steps for any rows: a row that stands there several times is told apart by its number, so that the
+    longest common sequence is the longest rising one of their places.
+    """
+    before, after = [_key(row) for row in base], [_key(row) for row in side]
+    most = min(len(before), len(after))
+    head = next((n for n in range(most) if before[n] != after[n]), most)
+    tail = next((n for n in range(most - head) if before[-1 - n] != after[-1 - n]), most - head)
+    places = {key: place for place, key in enumerate(_numbered(after[head : len(after) - tail]), head)}
+    found = enumerate(_numbered(before[head : len(before) - tail]), head)
+    middle = _rising([(place, places[key]) for place, key in found if key in places])
+    if len(before) == len(after):
+        still = [(place, place) for place in range(head, len(before) - tail) if before[place] == after[place]]
+        middle = middle if len(middle) > len(still) else still
+    ends = zip(range(len(before) - tail, len(before)), range(len(after) - tail, len(after)), strict=True)
+    return [*((place, place) for place in range(head)), *middle, *ends]
+
+
+def _numbered(keys: list[str]) -> list[tuple[str, int]]:
+    seen: Counter[str] = Counter()
+    numbered = []
+    for key in keys:
+        numbered.append((key, seen[key]))
+        seen[key] += 1
+    return numbered
+
+
+def _rising(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The most of the pairs whose second numbers rise, as the first do (patience sorting)."""
+    tops: list[int] = []
+    ends: list[int] = []
+    before: list[int] = []
+    for number, (_, second) in enumerate(pairs):
+        pile = bisect_left(tops, second)
+        before.append(ends[pile - 1] if pile else -1)
+        tops[pile : pile + 1], ends[pile : pile + 1] = [second], [number]
+    found = []
+    number = ends[-1] if ends else -1
+    while number >= 0:
+        found.append(pairs[number])
+        number = before[number]
+    return found[::-1]
+
+
+def _key(row: Any) -> str:
+    """The same for what is ``same``."""
+    return dumps(_sorted(row))
+
+
+def _sorted(value: Any) -> Any:
+    """With names in alphabetical order: the database gives them back in another than the form."""
+    if isinstance(value, dict):
+        return {name: _sorted(value[name]) for name in sorted(value)}
+    return [_sorted(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _merge_arrays(base: list[Any], mine: list[Any], theirs: list[Any], path: str, merged: Merged) -> list[Any]:
     my, their = _edits(base, mine), _edits(base, theirs)
     result: list[Any] = []
-    if len(mine) == len(theirs) == len(base):
+    if not my.moved and not their.moved:
         return [
             _merge(*rows, join(path, number), merged)
-            for number, rows in enumerate(zip(base, mine, theirs, strict=True))
+            for number, rows in enumerate(zip(base, my.kept, their.kept, strict=True))
         ]
     merged.taken.append(path)
     for number in range(len(base) + 1):
         result.extend(my.added[number])
-        result.extend(row for row in their.added[number] if not any(same(row, own) for own in my.added[number]))
+        if their.added[number]:
+            own = {_key(row) for row in my.added[number]}
+            result.extend(row for row in their.added[number] if _key(row) not in own)
         if number < len(base):
             row = _merge(base[number], my.kept[number], their.kept[number], join(path, len(result)), merged)
             if row is not MISSING:

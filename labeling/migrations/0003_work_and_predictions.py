@@ -621,11 +621,6 @@ class Migration(migrations.Migration):
             'ALTER TABLE labeling_documentsearch SET (toast_tuple_target = 8160);',
             'ALTER TABLE labeling_documentsearch RESET (toast_tuple_target);',
         ),
-        migrations.RunSQL(
-            """
-            INSERT INTO labeling_documentsearch (document_id, project_id, content)
-            SELECT id, project_id, upper(external_id || E'\\n' || text) FROM labeling_document ORDER BY id;
-            """,
-            migrations.RunSQL.noop,
-        ),
+        # Documents that are there already become searchable behind this, by labeling.services.indexing: filling the
+        # index here would keep them locked all the while.
     ]

@@ -11,6 +11,9 @@ from labeling.models.documents import Document, DocumentState, Origin
 from labeling.models.projects import Project, SchemaVersion
 from slmstudio.fields import ExactJSONField
 
+#: states whose documents go into no dataset version
+ASIDE = (DocumentState.SKIPPED, DocumentState.REJECTED)
+
 
 class Annotation(models.Model):
     """One person's JSON for a document under a schema version. ``version`` grows by one with every save."""
@@ -133,7 +136,7 @@ class GoldQuerySet(models.QuerySet["Gold"]):
 
     def to_freeze(self, project: Project) -> Self:
         """The newest gold of every document that is not set aside."""
-        return self.newest_of(project).exclude(document__state__in=[DocumentState.SKIPPED, DocumentState.REJECTED])
+        return self.newest_of(project).exclude(document__state__in=ASIDE)
 
 
 class Gold(models.Model):

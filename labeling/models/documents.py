@@ -27,6 +27,8 @@ class DocumentState(models.TextChoices):
 
 #: states in which a document waits to be labelled
 QUEUE = (DocumentState.NEW, DocumentState.IN_PROGRESS, DocumentState.REJECTED)
+#: states in which everybody who was asked has labelled it
+LABELLED = (DocumentState.SUBMITTED, DocumentState.APPROVED)
 
 
 class Origin(models.TextChoices):
@@ -48,7 +50,7 @@ class DocumentQuerySet(models.QuerySet["Document"]):
 
     def labelled(self) -> Self:
         """Submitted or approved."""
-        return self.filter(state__in=[DocumentState.SUBMITTED, DocumentState.APPROVED])
+        return self.filter(state__in=LABELLED)
 
     def with_id(self, project: Project, external_id: str) -> "Document | None":
         """The document with exactly this id; quick however frequent its parts are."""

@@ -14,6 +14,7 @@ class ImportRun(BackgroundRun):
     """
 
     job_name = "labeling.jobs.run_import"
+    queue_name = "imports"
     job_timeout = -1  # scans take hours; each page has a limit of its own
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="imports")

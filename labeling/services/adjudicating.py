@@ -107,8 +107,9 @@ def adjudicate(*, document: Document, user: Any, value: Any, evidence: Mapping[s
         Invalid: the schema rejects the value, or something in it is neither in the document nor confirmed.
         Refused: the person may not decide.
     """
-    began = Annotation.objects.filter(document=document, prediction__isnull=False, submitted=True)
-    prediction = began.order_by("pk").values_list("prediction", flat=True).first()
+    labels = Annotation.objects.filter(document=document).order_by("pk")
+    began = labels.filter(prediction__isnull=False, submitted=True)
+    prediction = began.values_list("prediction", flat=True).first()
     with transaction.atomic():
         changes = {"state": DocumentState.APPROVED, "disputed": False, "locked_by": None, "locked_until": None}
         held = hold_submitted(document, user, changes, base_version, disputed=True, prediction=prediction)
@@ -117,6 +118,7 @@ def adjudicate(*, document: Document, user: Any, value: Any, evidence: Mapping[s
         saved = merged(held, user, value, evidence, found.own_version or 0, None).saved
         if problems := [*saved.problems, *saved.checks.unconfirmed]:
             raise Invalid(problems)
+        saved.made_of = tuple(labels.values_list("origin", flat=True))
         revision = write(held, user, saved, Actions.ADJUDICATE, Work())
         review = decide(
             held,

@@ -308,7 +308,8 @@ def _count(held: Held, user: Any, saved: Saved, work: Work) -> None:
     document = held.document
     project = document.project
     own = document.answered_by == user.pk
-    retouched = held.settled and not project.review_required
+    # A reviewer may go on with a label of their own that a colleague approved, but not where four eyes are on.
+    retouched = held.settled and not project.review_required and not project.four_eyes
     fixes = held.may_review and not held.own_only and document.answered_pk is not None and (not own or retouched)
     revision = write(held, user, saved, Actions.APPROVE if fixes else Actions.SUBMIT, work)
     changes: dict[str, Any] = {"state": DocumentState.APPROVED if fixes else DocumentState.SUBMITTED}

@@ -1,21 +1,21 @@
 """One change of many documents: those that were ticked, or all that the list's filters leave.
 
 A change is a run in the background. It works through the documents in batches, each a transaction that holds the rows;
-what a change may not touch is left alone, counted and named. What every document was before is kept in a file, so that
-the change can be undone where nobody changed the document since.
+what a change may not touch is left alone, counted and named. What every document was before is kept in a file of each
+batch, so that the change can be undone where nobody changed the document since.
 """
 
 import json
-import tempfile
+import uuid
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import IO, Any
+from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.files import File
+from django.core.files.base import ContentFile
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
@@ -104,7 +104,7 @@ def undo(*, edit: BulkEdit, user: Any) -> BulkEdit:
 
 def can_undo(edit: BulkEdit) -> bool:
     """Whether what was before is known and nobody asked for it yet."""
-    return bool(not edit.is_live and edit.changed and edit.params.get("kept") and not edit.params.get("undone_by"))
+    return bool(not edit.is_live and edit.params.get("kept") and not edit.params.get("undone_by"))
 
 
 def change_one(*, document: Document, user: Any, action: str, params: Mapping[str, Any]) -> None:
@@ -169,46 +169,70 @@ def _tags(project: Project, action: str, tags: Any) -> list[str]:
 def process(edit: BulkEdit) -> None:
     """Makes the change, batch by batch, and ends the run; stops between two batches where that was asked for.
 
-    Repeated from the start after an interruption it changes only what was not changed yet.
+    Repeated from the start after an interruption it changes only what was not changed yet; what was before the
+    interruption can be undone with the rest.
     """
     if edit.action == Action.UNDO:
         _go_back(edit)
         return
     ids = _targets(edit)
     edit.beat(progress_total=len(ids), progress_done=0, stage="changing documents")
-    tally = _Tally()
-    with tempfile.TemporaryFile() as before:
-        going = True
-        try:
-            for batch in _batches(ids, BATCH):
-                with transaction.atomic():
-                    done = _apply(edit.project, edit.action, edit.params, batch)
-                before.writelines(done.lines)
-                tally.add(done, len(batch))
-                going = edit.beat(**tally.columns())
-                if not going:
-                    break
-        finally:
-            tally.end(edit, _keep(edit, before) if tally.changed else "")
+    tally, going = _Tally(), True
+    tally.changed = sum(count for _, count in edit.params.get("kept", []))
+    try:
+        for batch in _batches(ids, BATCH):
+            done = _change(edit, batch)
+            tally.add(done, len(batch))
+            going = edit.beat(**tally.columns())
+            if not going:
+                break
+    finally:
+        tally.end(edit)
     if going:
         edit.finish()
     else:
         edit.cancelled()
 
 
+def _change(edit: BulkEdit, batch: Sequence[int]) -> "_Done":
+    """Changes a batch. What was before is stored and noted on the run in the same transaction: both or neither."""
+    key, kept = "", edit.params.get("kept", [])
+    try:
+        with transaction.atomic():
+            done = _apply(edit.project, edit.action, edit.params, batch)
+            if done.lines:
+                name = f"bulk/{edit.pk}/{len(kept):05}-{uuid.uuid4().hex[:8]}.jsonl"
+                key = artifacts.store().save(name, ContentFile(b"".join(done.lines)))
+                kept = [*kept, [key, len(done.lines)]]
+                BulkEdit.objects.filter(pk=edit.pk).update(params={**edit.params, "kept": kept})
+    except BaseException:
+        if key:
+            artifacts.store().delete(key)
+        raise
+    edit.params = {**edit.params, "kept": kept}
+    return done
+
+
+def _before(edit: BulkEdit) -> Iterator[Any]:
+    """What the documents of a change were before, and became, document after document."""
+    kept = edit.params["kept"]
+    for key, _ in [(kept, 0)] if isinstance(kept, str) else kept:  # one file, as changes kept it once
+        with artifacts.store().open(key) as lines:
+            yield from map(json.loads, lines)
+
+
 def _go_back(edit: BulkEdit) -> None:
     origin = BulkEdit.objects.get(pk=edit.params["undoes"], project=edit.project)
     edit.beat(progress_total=origin.changed, progress_done=0, stage="putting documents back")
     tally, going = _Tally(), True
-    with artifacts.store().open(origin.params["kept"]) as lines:
-        for batch in _batches((json.loads(line) for line in lines), BATCH):
-            with transaction.atomic():
-                done = _put_back(edit.project, origin.action, batch)
-            tally.add(done, len(batch))
-            going = edit.beat(**tally.columns())
-            if not going:
-                break
-    tally.end(edit, "")
+    for batch in _batches(_before(origin), BATCH):
+        with transaction.atomic():
+            done = _put_back(edit.project, origin.action, batch)
+        tally.add(done, len(batch))
+        going = edit.beat(**tally.columns())
+        if not going:
+            break
+    tally.end(edit)
     if going:
         edit.finish()
     else:
@@ -238,9 +262,9 @@ class _Tally:
     def columns(self) -> dict[str, int]:
         return {"progress_done": self.done, "changed": self.changed, "left_alone": sum(self.left.values())}
 
-    def end(self, edit: BulkEdit, kept: str) -> None:
-        """Notes the reasons, and where it is kept what was before."""
-        edit.params = {**edit.params, "left": dict(self.left), **({"kept": kept} if kept else {})}
+    def end(self, edit: BulkEdit) -> None:
+        """Notes the reasons."""
+        edit.params = {**edit.params, "left": dict(self.left)}
         edit.save(update_fields=["params"])
 
 
@@ -259,11 +283,6 @@ def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
-
-
-def _keep(edit: BulkEdit, before: IO[bytes]) -> str:
-    before.seek(0)
-    return str(artifacts.store().save(f"bulk/{edit.pk}/before.jsonl", File(before)))
 
 
 def _hold(project: Project, action: str, ids: Sequence[int]) -> dict[int, Any]:
@@ -295,10 +314,12 @@ def _apply(project: Project, action: str, params: Mapping[str, Any], ids: Sequen
     changes = {pk: verdict for pk, verdict in verdicts.items() if isinstance(verdict, dict) and verdict}
     left = Counter(verdict for verdict in verdicts.values() if isinstance(verdict, str))
     left.update({_GONE: len(ids) - len(held)} if len(held) < len(ids) else {})
+    taken_back = _take_back(changes) if action == Action.REQUEUE else {}
     lines = []
     for pk, change in changes.items():
         before = {name: getattr(held[pk], name) for name in change}
-        lines.append(json.dumps([pk, before, change]).encode() + b"\n")
+        line = [pk, before, change, *([taken_back[pk]] if pk in taken_back else [])]
+        lines.append(json.dumps(line).encode() + b"\n")
     _write(changes)
     return _Done(len(changes), left, lines)
 
@@ -308,20 +329,45 @@ def _put_back(project: Project, action: str, lines: Sequence[Any]) -> _Done:
     changes: dict[int, dict[str, Any]] = {}
     left: Counter[str] = Counter()
     people = set(get_user_model().objects.values_list("pk", flat=True)) if action == Action.ASSIGN else set()
-    for pk, before, after in lines:
+    labels: list[tuple[int, int]] = []
+    for pk, before, after, *taken_back in lines:
         row = held.get(pk)
         if row is None:
             left[_GONE] += 1
         elif action in MOVES and row.frozen:
             left[FROZEN] += 1
+        elif all(getattr(row, name) == value for name, value in before.items()):
+            continue  # put back before an interruption
         elif any(getattr(row, name) != value for name, value in after.items()):
             left[_CHANGED_SINCE] += 1
         elif action == Action.ASSIGN and before["assigned_to_id"] not in {None, *people}:
             changes[pk] = {"assigned_to_id": None}
         else:
             changes[pk] = before
+            labels += taken_back[0] if taken_back else []
     _write(changes)
+    _give_back(labels)
     return _Done(len(changes), left, [])
+
+
+def _take_back(documents: Iterable[int]) -> dict[int, list[tuple[int, int]]]:
+    """Submitted labels become drafts that their people go on with, as where a reviewer sends them back: where several
+    label a document it would otherwise be in nobody's queue. Key and version of each, by document.
+    """
+    rows = Annotation.objects.filter(document__in=documents, submitted=True)
+    found: dict[int, list[tuple[int, int]]] = {}
+    for document, pk, version in rows.order_by("pk").values_list("document_id", "pk", "version"):
+        found.setdefault(document, []).append((pk, version))
+    rows.update(submitted=False)
+    return found
+
+
+def _give_back(labels: Sequence[tuple[int, int]]) -> None:
+    """Labels that were taken back are submitted again, but for those whose people have gone on since."""
+    wanted = {(pk, version) for pk, version in labels}
+    rows = Annotation.objects.filter(pk__in=[pk for pk, _ in wanted]).values_list("pk", "version")
+    same = [pk for pk, version in rows if (pk, version) in wanted]
+    Annotation.objects.filter(pk__in=same).update(submitted=True)
 
 
 def _write(changes: Mapping[int, dict[str, Any]]) -> None:

@@ -71,7 +71,6 @@ class Diff:
     uncounted: int
     schema: list[Line]
     instruction: list[Line]
-    rules: list[Change]
 
 
 def diff(a: DatasetVersion, b: DatasetVersion) -> Diff:
@@ -96,7 +95,6 @@ def diff(a: DatasetVersion, b: DatasetVersion) -> Diff:
         if same_schema
         else compare_lines(pretty(a.schema_version.schema_text), pretty(b.schema_version.schema_text)),
         instruction=compare_lines(a.instruction, b.instruction),
-        rules=changes(a.rules | {"seed": a.seed}, b.rules | {"seed": b.seed}),
     )
 
 

@@ -12,6 +12,7 @@ from django.utils.text import slugify
 
 from labeling.models import DatasetVersion, Document, Gold, Project
 from labeling.services import datasets
+from labeling.services.holding import IS_SETTLED
 from labeling.writing import About, Example
 from labeling.writing.shapes import SHAPES, Shape
 from slmstudio.contract.schema import CompiledSchema, loads
@@ -23,25 +24,31 @@ PARTS = {
     "labels": "documents with a label, gold or not yet",
     "all": "all documents, labelled or not",
 }
-# The label that counts: gold of the newest schema, else what was submitted last.
+# The label that counts: gold of the newest schema, else what was submitted last. ``seen``: it may be read by who asks.
 _ROWS = """
 SELECT d.external_id, d.text, d.tags, d.metadata::text,
        CASE WHEN d.synthetic THEN 'synthetic' ELSE COALESCE(g.origin, a.origin) END,
-       COALESCE(g.value, a.value)::text
+       COALESCE(g.value, a.value)::text,
+       CASE WHEN %(pages)s AND d.page_count > 0 THEN (
+           SELECT jsonb_agg(jsonb_build_array(p.width, p.height, p.lines) ORDER BY p.number)::text
+           FROM labeling_page p WHERE p.document_id = d.id
+       ) END
 FROM labeling_document d
+CROSS JOIN LATERAL (SELECT %(blind)s::int IS NULL OR d.wanted = 1 OR {settled} AS seen) b
 LEFT JOIN LATERAL (
     SELECT r.value, gold.origin FROM labeling_gold gold
     JOIN labeling_schemaversion v ON v.id = gold.schema_version_id
     JOIN labeling_annotationrevision r ON r.id = gold.revision_id
-    WHERE gold.document_id = d.id ORDER BY v.number DESC LIMIT 1
+    WHERE gold.document_id = d.id AND (b.seen OR d.state IN ('submitted', 'approved')) ORDER BY v.number DESC LIMIT 1
 ) g ON true
 LEFT JOIN LATERAL (
     SELECT w.value, w.origin FROM labeling_annotation w
     WHERE %(labels)s AND g.value IS NULL AND w.document_id = d.id AND w.submitted
+    AND (b.seen OR w.user_id = %(blind)s)
     ORDER BY w.submitted_at DESC NULLS LAST, w.id DESC LIMIT 1
 ) a ON true
 WHERE d.id = ANY(%(keys)s) ORDER BY d.id
-"""
+""".replace("{settled}", IS_SETTLED)
 
 
 def export_dataset(dataset: DatasetVersion, shape: str, split: str = "") -> Iterator[bytes]:
@@ -77,9 +84,15 @@ def _example(row: dict[str, Any]) -> Example:
 
 
 def export_project(
-    project: Project, shape: str, *, documents: QuerySet[Document] | None = None, part: str = "gold"
+    project: Project,
+    shape: str,
+    *,
+    documents: QuerySet[Document] | None = None,
+    part: str = "gold",
+    blind: int | None = None,
 ) -> Iterator[bytes]:
-    """What a project has now, or of it these ``documents``; ``part`` is one of ``PARTS``.
+    """What a project has now, or of it these ``documents``; ``part`` is one of ``PARTS``. ``blind`` is a person who
+    does not see what others wrote where several label a document unseen by each other, until it is decided.
 
     Raises:
         KeyError: no such shape or part.
@@ -89,20 +102,45 @@ def export_project(
     chosen = Document.objects.filter(project=project) if documents is None else documents
     keys = list(chosen.order_by("pk").values_list("pk", flat=True))
     compiled = project.schema_version.compiled
-    return write(_examples(keys, part, compiled), About(project.name, project.contract.instruction, compiled))
+    examples = _examples(keys, part, compiled, pages=shape == "rows", blind=blind)
+    return write(examples, About(project.name, project.contract.instruction, compiled))
 
 
-def _examples(keys: list[int], part: str, compiled: CompiledSchema) -> Iterator[Example]:
+def _examples(
+    keys: list[int], part: str, compiled: CompiledSchema, *, pages: bool, blind: int | None
+) -> Iterator[Example]:
+    """``pages``: with the line boxes of pages, as an import reads them."""
     for start in range(0, len(keys), CHUNK):
         with connection.cursor() as cursor:
-            cursor.execute(_ROWS, {"keys": keys[start : start + CHUNK], "labels": part != "gold"})
+            some: dict[str, Any] = {
+                "keys": keys[start : start + CHUNK],
+                "labels": part != "gold",
+                "pages": pages,
+                "blind": blind,
+            }
+            cursor.execute(_ROWS, some)
             found = cursor.fetchall()
-        for external_id, text, tags, metadata, origin, value in found:
+        for external_id, text, tags, metadata, origin, value, boxes in found:
             if value is None and part != "all":
                 continue
             gold = None if value is None else compiled.ordered(loads(value))
             extra = loads(metadata) if metadata != "{}" else {}
+            if boxes is not None:
+                extra.setdefault("page", _page_of(text, loads(boxes, max_characters=None)))
             yield Example(external_id, text, gold, tags, "" if value is None else origin, "", extra)
+
+
+def _page_of(text: str, pages: list[list[Any]]) -> Any:
+    """The pages of a document as a row holds them (``labeling.reading.pages.pages_of``)."""
+    found = [
+        {
+            "width": width,
+            "height": height,
+            "lines": [{"text": text[start:end], "bbox": box} for start, end, *box in lines],
+        }
+        for width, height, lines in pages
+    ]
+    return found[0] if len(found) == 1 else found
 
 
 def count_project(project: Project, documents: QuerySet[Document] | None = None) -> dict[str, int]:

@@ -15,7 +15,8 @@ from django.db.models import Max
 from django.urls import reverse
 
 from labeling import splits
-from labeling.models import DatasetVersion, Document, FreezeRun, Project, SchemaVersion
+from labeling.models import DatasetItem, DatasetVersion, Document, FreezeRun, Project, SchemaVersion
+from labeling.models.annotations import ASIDE
 from labeling.neardup import HIGHEST, LOWEST
 from labeling.services import frozen_files, webhooks
 from labeling.services.frozen_files import Written, pairs_key
@@ -252,16 +253,41 @@ def _take_holdout(dataset: DatasetVersion, plan: splits.Plan, newest: int) -> No
     Project.objects.select_for_update(no_key=True).get(pk=dataset.project.pk)
     if dataset.project.schema_versions.order_by("-number").first() != dataset.schema_version:
         raise Refused("form", "The schema was changed while this was being frozen. Nothing was frozen; freeze again.")
-    if not plan.newly_held_out:
-        return
-    marked = Document.objects.filter(project=dataset.project, holdout=True).exists()
-    if marked or _newest_number(dataset.project) != newest:
+    marked = Document.objects.filter(project=dataset.project, holdout=True)
+    if plan.newly_held_out and (marked.exists() or _newest_number(dataset.project) != newest):
         raise Refused(
             "form",
             "Somebody else chose a hold-out or froze a version while this was being frozen. Nothing was frozen; freeze "
             "again, and that hold-out is used.",
         )
-    Document.objects.filter(pk__in=plan.newly_held_out).update(holdout=True)
+    if _moved(dataset.project, plan):
+        raise Refused(
+            "form",
+            "Documents were moved to or from the hold-out, skipped or sent back while this was being frozen. Nothing "
+            "was frozen; freeze again.",
+        )
+    rows: Any = Document.objects.filter(pk__in=plan.newly_held_out)
+    list(rows.order_by("pk").select_for_update(no_key=True).values_list("pk"))  # in the order in which all lock them
+    rows.update(holdout=True)
+
+
+def _moved(project: Project, plan: splits.Plan) -> bool:
+    """Whether what was drawn is no longer true of a document: it would be trained on in this version and judged in the
+    next one, or the other way round. Asked under the lock of the project, which whoever moves a document holds too.
+    """
+    rows = Document.objects.filter(project=project)
+    held = set(rows.filter(holdout=True).values_list("pk", flat=True))
+    if any(split != splits.HOLDOUT and pk in held for pk, split in plan.split.items()):
+        return True
+    judged = set(plan.newly_held_out)
+    freed = [pk for pk, split in plan.split.items() if split == splits.HOLDOUT and pk not in held and pk not in judged]
+    if freed:
+        # What a version held out once is held out for ever, whatever became of the mark.
+        used = DatasetItem.objects.filter(dataset__project=project, split=splits.HOLDOUT, document__in=freed)
+        if used.values("document").distinct().count() < len(freed):
+            return True
+    aside = rows.filter(state__in=ASIDE).values_list("pk", flat=True)
+    return not plan.split.keys().isdisjoint(aside)
 
 
 def _insert(dataset: DatasetVersion, order: list[Entry], split: dict[int, str]) -> None:

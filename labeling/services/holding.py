@@ -16,7 +16,7 @@ from slmstudio.fields import ExactDecoder
 
 Actions = AnnotationRevision.Action
 #: revisions that stand for a label somebody answers for
-ANSWERED = (Actions.SUBMIT, Actions.IMPORT, Actions.APPROVE, Actions.ADJUDICATE)
+ANSWERED = (Actions.SUBMIT, Actions.IMPORT, Actions.APPROVE, Actions.ADJUDICATE, Actions.MIGRATE)
 #: decisions after which a label is a reviewer's word
 SETTLED = (Review.Decision.APPROVE, Review.Decision.FIX, Review.Decision.ADJUDICATE)
 
@@ -37,6 +37,12 @@ def newest_decision(document: Any) -> Any:
     return Subquery(Review.objects.filter(document=document).order_by("-pk").values("decision")[:1])
 
 
+#: the same in SQL: whether the newest review of the document ``d`` was such a decision
+IS_SETTLED = """COALESCE(
+    (SELECT r.decision FROM labeling_review r WHERE r.document_id = d.id ORDER BY r.id DESC LIMIT 1)
+    IN ('approve', 'fix', 'adjudicate'), false)"""
+
+
 def is_own_only(document: Any, decision: str | None) -> bool:
     """Whether several people label a document, each unseen by the others; over once a reviewer has decided."""
     return document.wanted > 1 and decision not in SETTLED
@@ -46,9 +52,8 @@ def answered_of(document: Any, schema_version: Any) -> Any:
     """The revisions of a document that somebody answers for, the newest first: submitted, imported, decided, or taken
     along from an older schema where they counted.
     """
-    stands = Q(action__in=ANSWERED) | Q(action=Actions.MIGRATE, annotation__submitted=True)
     return AnnotationRevision.objects.filter(
-        stands, annotation__document=document, annotation__schema_version=schema_version
+        action__in=ANSWERED, annotation__document=document, annotation__schema_version=schema_version
     ).order_by("-number", "-pk")
 
 
@@ -121,17 +126,23 @@ def hold_row(
 
 
 # By hand: an ORM query with as many subqueries takes longer to be put together than to be answered. ``s`` is the newest
-# schema version, ``head`` the newest label of anybody under it, ``own`` this person's.
+# schema version, ``head`` the newest label of anybody under it, ``own`` this person's; ``latest`` and ``mine`` are the
+# same under whichever schema, because a form begins as the label of an older one; ``proposed``: a pre-label is shown.
 _COLUMNS = """
     SELECT d.*, s.id AS schema_pk, s.sha256 AS schema_sha256,
-        head.id AS head_pk, head.version AS head_version, head.prediction_id AS head_prediction,
+        head.id AS head_pk, head.version AS head_version,
         own.id AS own_pk, own.version AS own_version, own.prediction_id AS own_prediction,
         own.field_seconds AS own_field_seconds,
         (SELECT m.role FROM labeling_membership m
          WHERE m.project_id = d.project_id AND m.user_id = %(user)s) AS role,
         (SELECT r.decision FROM labeling_review r WHERE r.document_id = d.id ORDER BY r.id DESC LIMIT 1) AS decision,
         (SELECT f.id FROM labeling_prediction f WHERE f.id = %(prediction)s AND f.document_id = d.id
-         AND f.schema_version_id = s.id AND NOT f.withheld AND f.value IS NOT NULL) AS filled_pk"""
+         AND NOT f.withheld AND f.value IS NOT NULL) AS filled_pk,
+        latest.origin AS latest_origin, mine.origin AS own_origin,
+        NOT d.holdout AND EXISTS (
+            SELECT 1 FROM labeling_prediction p WHERE p.document_id = d.id AND p.schema_version_id = s.id
+            AND NOT p.withheld AND p.value IS NOT NULL
+        ) AS proposed"""
 _TABLES = """
     FROM labeling_document d
     JOIN LATERAL (
@@ -139,9 +150,17 @@ _TABLES = """
         WHERE v.project_id = d.project_id ORDER BY v.number DESC LIMIT 1
     ) s ON true
     LEFT JOIN LATERAL (
-        SELECT a.id, a.version, a.prediction_id FROM labeling_annotation a
+        SELECT a.id, a.version FROM labeling_annotation a
         WHERE a.document_id = d.id AND a.schema_version_id = s.id ORDER BY a.version DESC, a.updated_at DESC LIMIT 1
     ) head ON true
+    LEFT JOIN LATERAL (
+        SELECT a.origin FROM labeling_annotation a JOIN labeling_schemaversion v ON v.id = a.schema_version_id
+        WHERE a.document_id = d.id ORDER BY v.number DESC, a.version DESC, a.updated_at DESC LIMIT 1
+    ) latest ON true
+    LEFT JOIN LATERAL (
+        SELECT a.origin FROM labeling_annotation a JOIN labeling_schemaversion v ON v.id = a.schema_version_id
+        WHERE a.document_id = d.id AND a.user_id = %(user)s ORDER BY v.number DESC LIMIT 1
+    ) mine ON true
     LEFT JOIN labeling_annotation own
         ON own.document_id = d.id AND own.schema_version_id = s.id AND own.user_id = %(user)s"""
 # ``answered`` as in ``answered_of``.
@@ -158,7 +177,7 @@ _MORE_TABLES = """
         SELECT v.id, v.number, v.value, v.annotation_id, a.origin, a.user_id
         FROM labeling_annotationrevision v JOIN labeling_annotation a ON a.id = v.annotation_id
         WHERE a.document_id = d.id AND a.schema_version_id = s.id
-        AND (v.action IN ('submit', 'import', 'approve', 'adjudicate') OR (v.action = 'migrate' AND a.submitted))
+        AND v.action IN ('submit', 'import', 'approve', 'adjudicate', 'migrate')
         ORDER BY v.number DESC, v.id DESC LIMIT 1
     ) answered ON true
     LEFT JOIN LATERAL (

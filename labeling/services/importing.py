@@ -17,6 +17,7 @@ from django.db import transaction
 
 from labeling.models import ImportRun, Project
 from labeling.reading import KINDS, Context
+from labeling.reading import options as reading_options
 from labeling.reading.opening import open_rows
 from labeling.rows import ParsedRow, parse_jsonl
 from labeling.services import indexing, uploads, webhooks
@@ -56,7 +57,7 @@ def start_import(
     """Stores a file and queues its import. ``kind`` is one of ``reading.KINDS``; None: it is seen from the file.
 
     Raises:
-        Refused: the file is empty, too large, or of a kind that is not read.
+        Refused: the file is empty, too large, or of a kind that is not read; an option is not one of its kind.
     """
     if kind and kind not in KINDS:
         raise Refused(f"There is no kind of file called {kind}. There are {', '.join(KINDS)}.")
@@ -65,6 +66,10 @@ def start_import(
     if file_name:
         file.name = file_name
     upload = uploads.keep(files=[file], kind=kind or "")
+    wrong = reading_options.problem(options or {}, upload.kind)
+    if wrong:
+        artifacts.store().delete(upload.key)
+        raise Refused(wrong)
     return start_upload(
         project=project, user=user, upload=upload, options=options, as_holdout=as_holdout, synthetic=synthetic
     )

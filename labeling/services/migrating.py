@@ -3,29 +3,30 @@
 Both are background runs over every labelled document. The change makes the new SchemaVersion first; from then on people
 label under it. Each document then gets the annotations of its people once more under the new version, as new revisions
 (the old ones stay, and frozen datasets with them). What the new schema refuses goes back into the queue as a draft. An
-interrupted run goes on where it stopped: a document that has an annotation under the new version is left alone.
+interrupted run goes on where it stopped: what it has taken along is left alone (see ``labeling.services.carrying``).
 """
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, Q
 
 from labeling.diffs import changes
 from labeling.mapping import MappingError, Step, check, mapper
-from labeling.merging import same
 from labeling.models import (
     Annotation,
     AnnotationRevision,
     Document,
     DocumentState,
-    Gold,
     Project,
     SchemaMigration,
     SchemaVersion,
 )
+from labeling.services import carrying
+from labeling.services.holding import ANSWERED
 from labeling.services.projects import ContractError, in_words, read_schema
 from slmstudio.contract.schema import CompiledSchema, dumps, loads, sha256
 from slmstudio.runs import Status
@@ -33,6 +34,8 @@ from slmstudio.runs import Status
 BATCH = 300
 MOST_EXAMPLES = 10
 MOST_CHANGES = 12
+#: seconds that a save may take while the schema changes
+LONGEST_SAVE = 10.0
 
 
 class Refused(ValueError):
@@ -83,6 +86,8 @@ def resume(*, run: SchemaMigration) -> SchemaMigration | None:
         Project.objects.select_for_update(no_key=True).get(pk=run.project_id)
         if SchemaMigration.objects.live().filter(project=run.project_id, dry_run=False).exists():
             return None
+        if run.project.schema_version.pk != run.to_version_id:
+            return None  # there is a newer schema: nobody labels under this one any more
         again = SchemaMigration(
             project_id=run.project_id,
             from_version_id=run.from_version_id,
@@ -110,13 +115,13 @@ class _Tally:
     breaks: list[dict[str, Any]] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
 
-    def note(self, document: Document, old: Any, new: Any, compiled: CompiledSchema, *, counts: bool) -> bool:
-        """Takes one label in; whether it fits."""
-        problems = compiled.validate(new)
+    def note(self, part: carrying.Part) -> None:
+        """Takes one label in."""
+        problems, document = part.problems, part.old.document
         self.looked_at += 1
-        moved = changes(old, compiled.ordered(new))
+        moved = changes(part.before, part.after)
         self.changed += bool(moved)
-        if not counts:
+        if not part.stands:
             self.drafts += 1
         elif problems:
             self.broken += 1
@@ -135,7 +140,6 @@ class _Tally:
                     "problem": in_words(problems[0]) if problems else "",
                 }
             )
-        return not problems
 
     def result(self) -> dict[str, Any]:
         """As it is stored."""
@@ -163,18 +167,25 @@ def process(run: SchemaMigration) -> None:
     version = run.to_version
     if not run.dry_run and version is None:
         version = _make_version(run)
-    done = 0
-    stopped = False
-    for keys in _batches(documents):
-        if version is None:
-            _count(run, keys, apply, compiled, tally)
-        else:
-            _move(run, version, keys, apply, tally)
-        done += len(keys)
-        stage = "trying" if run.dry_run else "taking the labels along"
-        if not run.beat(stage=stage, progress_done=done, result=tally.result()):
-            stopped = True
-            break
+    under_way = set() if version is None else _under_way()
+
+    def work_through(rows: Any, done: int) -> tuple[int, bool]:
+        for keys in _batches(rows):
+            if version is None:
+                _count(run, keys, apply, compiled, tally)
+            else:
+                _move(run, version, keys, apply, tally)
+            done += len(keys)
+            stage = "trying" if run.dry_run else "taking the labels along"
+            if not run.beat(stage=stage, progress_done=done, result=tally.result()):
+                return done, True
+        return done, False
+
+    done, stopped = work_through(documents, 0)
+    if version is not None and not stopped:
+        # First labels of documents whose save began under the old version and ended behind their batch.
+        _wait_for(under_way)
+        done, stopped = work_through(_labelled(run), done)
     ended = {"progress_done": done, "result": tally.result()}
     if stopped:
         run.cancelled(**ended)
@@ -182,12 +193,40 @@ def process(run: SchemaMigration) -> None:
         run.finish(**ended, progress_total=done)
 
 
+def _under_way() -> set[tuple[int, str]]:
+    """The writing transactions that may have read what the schema was before, each with its process."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid, backend_xid::text FROM pg_stat_activity WHERE backend_xid IS NOT NULL "
+            "AND datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return set(cursor.fetchall())
+
+
+def _wait_for(transactions: set[tuple[int, str]]) -> None:
+    """Waits until these have ended; saves take milliseconds, and what takes longer than ten seconds is no save."""
+    end = time.monotonic() + LONGEST_SAVE
+    while transactions & _under_way() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
 def _labelled(run: SchemaMigration) -> Any:
-    """Documents with a label under the old version; for a change those that have none under the new one yet."""
+    """Documents with a label under the old version; once the new one is there, those of which something is left behind.
+
+    A label under the new version alone does not say that: a tab that was open all the time saves one.
+    """
     annotations = Annotation.objects.filter(document=OuterRef("pk"))
     rows = Document.objects.filter(Exists(annotations), project=run.project)
     if run.to_version_id:
-        rows = rows.exclude(Exists(annotations.filter(schema_version=run.to_version_id)))
+        new = annotations.filter(schema_version=run.to_version_id)
+        answered = AnnotationRevision.objects.filter(
+            annotation__document=OuterRef("pk"), annotation__schema_version=run.to_version_id, action__in=ANSWERED
+        )
+        same_person = Annotation.objects.filter(
+            document=OuterRef("document"), user=OuterRef("user"), schema_version=run.to_version_id
+        )
+        left = Q(wanted__gt=1) & Exists(annotations.filter(~Exists(same_person), user__isnull=False))
+        rows = rows.filter(~Exists(new) | Q(state__in=carrying.LABELLED) & ~Exists(answered) | left)
     return rows
 
 
@@ -224,41 +263,13 @@ def _make_version(run: SchemaMigration) -> SchemaVersion:
     return version
 
 
-@dataclass(slots=True)
-class _Labels:
-    """The annotations of one document under the newest version it has any, the oldest save first, and its gold."""
-
-    document: Document
-    annotations: list[Annotation]
-    gold: Gold | None
-
-
-def _read(run: SchemaMigration, keys: list[int]) -> list[_Labels]:
-    documents = Document.objects.filter(pk__in=keys).defer("text", "metadata").in_bulk()
-    annotations = (
-        Annotation.objects.filter(document__in=keys, schema_version__number__lte=run.from_version.number)
-        .select_related("schema_version")
-        .order_by("-schema_version__number", "version", "updated_at")
-    )
-    labels = {key: _Labels(documents[key], [], None) for key in keys if key in documents}
-    for annotation in annotations:
-        mine = labels[annotation.document_id].annotations
-        if not mine or mine[0].schema_version_id == annotation.schema_version_id:
-            mine.append(annotation)
-    golds = Gold.objects.newest_of(run.project).filter(document__in=keys).select_related("revision")
-    for gold in golds:
-        labels[gold.document_id].gold = gold
-    return list(labels.values())
-
-
 def _count(
     run: SchemaMigration, keys: list[int], apply: Callable[[Any], Any], compiled: CompiledSchema, tally: _Tally
 ) -> None:
-    for labels in _read(run, keys):
-        for annotation in labels.annotations:
-            old = annotation.schema_version.compiled.ordered(annotation.value)
-            counts = annotation.submitted or labels.gold is not None
-            tally.note(labels.document, old, apply(old), compiled, counts=counts)
+    for labels in carrying.read(run.project, run.from_version, keys):
+        for part in carrying.told(labels.parts()):
+            part.take(compiled, apply)
+            tally.note(part)
 
 
 def _move(
@@ -268,81 +279,13 @@ def _move(
     with transaction.atomic():
         held = Document.objects.select_for_update(of=("self",)).filter(pk__in=keys).order_by("pk")
         keys = list(held.values_list("pk", flat=True))
-        there = set(Annotation.objects.filter(document__in=keys, schema_version=version).values_list("document_id"))
-        queue_again: list[int] = []
-        for labels in _read(run, [key for key in keys if (key,) not in there]):
-            if not _write(run, version, labels, apply, tally):
-                queue_again.append(labels.document.pk)
-        Document.objects.labelled().filter(pk__in=queue_again).update(state=DocumentState.IN_PROGRESS)
-
-
-def _write(
-    run: SchemaMigration, version: SchemaVersion, labels: _Labels, apply: Callable[[Any], Any], tally: _Tally
-) -> bool:
-    """One document under the new version. False where what counted of it no longer fits."""
-    compiled = version.compiled
-    fits_all = True
-    number = 0
-    for old in labels.annotations:
-        gold = labels.gold if labels.gold and labels.gold.revision.annotation_id == old.pk else None
-        before = old.schema_version.compiled.ordered(old.value)
-        value = compiled.ordered(apply(before))
-        counts = old.submitted or gold is not None
-        valid = tally.note(labels.document, before, value, compiled, counts=counts)
-        fits_all = fits_all and (valid or not counts)
-        annotation = Annotation.objects.create(
-            **{name: getattr(old, name) for name in _CARRIED},
-            schema_version=version,
-            value=value,
-            valid=valid,
-            submitted=old.submitted and valid,
-        )
-        # A draft that was begun after the label became gold: gold is what it was, and the draft follows it.
-        values = [value]
-        if gold is not None and not same(gold.revision.value, old.value):
-            values.insert(0, compiled.ordered(apply(gold.revision.value)))
-        for place, content in enumerate(values):
-            number += 1
-            revision = AnnotationRevision.objects.create(
-                annotation=annotation,
-                number=number,
-                action=AnnotationRevision.Action.MIGRATE,
-                value=content,
-                evidence=old.evidence,
-                user=run.created_by,
-            )
-            if gold is not None and place == 0:
-                fits_all = _keep_gold(gold, version, revision) and fits_all
-        Annotation.objects.filter(pk=annotation.pk).update(version=number)
-    return fits_all
-
-
-_CARRIED = (
-    "project_id",
-    "document_id",
-    "user_id",
-    "evidence",
-    "origin",
-    "prediction_id",
-    "changed_fields",
-    "predicted_fields",
-    "submitted_at",
-    "updated_at",
-)
-
-
-def _keep_gold(gold: Gold, version: SchemaVersion, revision: AnnotationRevision) -> bool:
-    """Gold under the new version, where the revision is valid under it."""
-    if version.compiled.validate(revision.value):
-        return False
-    Gold.objects.create(
-        document_id=gold.document_id,
-        schema_version=version,
-        revision=revision,
-        origin=gold.origin,
-        approved_by_id=gold.approved_by_id,
-    )
-    return True
+        queue_again = [
+            labels.document.pk
+            for labels in carrying.read(run.project, run.from_version, keys, version)
+            if not carrying.write(labels, version, apply, tally.note, run.created_by_id)
+        ]
+        rows = Document.objects.labelled().filter(pk__in=queue_again)
+        rows.update(state=DocumentState.IN_PROGRESS, disputed=False)
 
 
 __all__ = ["ContractError", "MappingError", "Refused", "plan", "process"]

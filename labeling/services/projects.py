@@ -10,8 +10,19 @@ from typing import Any
 import simplejson
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import QuerySet
 
-from labeling.models import Contract, Document, DocumentState, Gold, Membership, Project, SchemaVersion
+from labeling.models import (
+    Contract,
+    Document,
+    DocumentState,
+    Gold,
+    Membership,
+    Project,
+    SchemaMigration,
+    SchemaVersion,
+)
+from labeling.services.reviewing import waiting
 from labeling.templates_catalogue import UnknownTemplate, template
 from slmstudio.access import Role
 from slmstudio.contract.schema import CompiledSchema, JsonError, SchemaError, compile_schema, dumps, loads, sha256
@@ -19,6 +30,7 @@ from slmstudio.contract.schema import CompiledSchema, JsonError, SchemaError, co
 MAX_INSTRUCTION = 8_000
 MAX_SCHEMA = 400_000
 ONE_LINE = 72
+MOST_PENDING = 1_000
 NUMBERS = {
     "latency_p95_ms": "latency",
     "requests_per_second": "throughput",
@@ -156,7 +168,8 @@ def save_contract(
 ) -> SchemaVersion:
     """Saves the contract; makes a new SchemaVersion only where the schema changed.
 
-    Where it changed, labelled documents whose gold no longer fits go back to the queue; their old labels stay.
+    Where it changed, labelled documents whose gold no longer fits go back to the queue, and so do those that wait for a
+    review or an adjudication: nothing is decided about a label of an older schema. All labels stay.
     ``seen`` is the ``stamp`` of the contract the person started from: another one means somebody saved meanwhile.
 
     Raises:
@@ -194,6 +207,8 @@ def save_contract(
     newest = project.schema_version
     if newest.schema_text == text:
         return newest
+    if SchemaMigration.objects.live().filter(project=project, dry_run=False).exists():
+        raise ContractError({"schema": "Labels are being taken to another schema just now. Save once that is done."})
     version = SchemaVersion(
         project=project, number=newest.number + 1, schema_text=text, sha256=sha256(text), created_by=user
     )
@@ -210,8 +225,11 @@ def stamp(contract: Contract) -> str:
 
 @dataclass
 class Fit:
-    """How existing labels stand to a schema: how many were looked at, how many do not fit, and the first of those."""
+    """How existing labels stand to a schema: how many were looked at, how many do not fit, and the first of those.
+    ``pending``: documents that wait for a decision about their label, counted up to ``MOST_PENDING``.
+    """
 
+    pending: int = 0
     looked_at: int = 0
     broken: int = 0
     examples: list[tuple[Document, str]] = field(default_factory=list)
@@ -220,7 +238,8 @@ class Fit:
 
 def fit(*, project: Project, compiled: CompiledSchema, limit: int = 500) -> Fit:
     """A dry run of a schema over the first ``limit`` labelled documents of a project."""
-    result = Fit()
+    pending = sum(len(rows.values_list("pk")[:MOST_PENDING]) for rows in _undecided(project))
+    result = Fit(pending=min(pending, MOST_PENDING))
     golds = list(
         Gold.objects.newest_of(project).select_related("revision", "document").order_by("document_id")[: limit + 1]
     )
@@ -241,14 +260,25 @@ def in_words(problem: Any) -> str:
 
 
 def _queue_again(project: Project, compiled: CompiledSchema) -> None:
-    """Labelled documents whose gold the schema refuses are to be labelled again."""
+    """Labelled documents whose gold the schema refuses are to be labelled again, and those without a decision yet."""
     broken: list[int] = []
     golds = Gold.objects.newest_of(project).select_related("revision").only("document_id", "revision__value")
     for gold in golds.iterator(chunk_size=500):
         if compiled.validate(gold.revision.value):
             broken.append(gold.document_id)
-    for start in range(0, len(broken), 5_000):
-        Document.objects.labelled().filter(pk__in=broken[start : start + 5_000]).update(state=DocumentState.IN_PROGRESS)
+    # The undecided last: as few as possible are submitted under the old schema between this and the commit.
+    undecided = [pk for rows in _undecided(project) for pk in rows.values_list("pk", flat=True)]
+    keys = sorted({*broken, *undecided})
+    for start in range(0, len(keys), 5_000):
+        rows = Document.objects.labelled().filter(pk__in=keys[start : start + 5_000])
+        # In the order in which everybody locks them.
+        list(rows.order_by("pk").select_for_update(no_key=True).values_list("pk"))
+        rows.update(state=DocumentState.IN_PROGRESS, disputed=False)
+
+
+def _undecided(project: Project) -> tuple[QuerySet[Document], QuerySet[Document]]:
+    """Documents whose label waits for a reviewer, and those that wait for adjudication."""
+    return waiting(project), Document.objects.filter(project=project, state=DocumentState.SUBMITTED, disputed=True)
 
 
 def pretty(schema_text: str) -> str:

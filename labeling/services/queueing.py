@@ -76,13 +76,17 @@ _ASSIGNED = (("labeling_document d", f"{_MINE} AND {_WAITS} AND d.state <> 'reje
 _UNASSIGNED = (("labeling_document d", f"d.project_id = %(project)s AND d.assigned_to_id IS NULL AND {_WAITS}"),)
 _TIERS = (_SENT_BACK, _ASSIGNED, _UNASSIGNED)
 _FREE = "(d.locked_until IS NULL OR d.locked_until < %(now)s OR d.locked_by_id = %(user)s)"
-# Where several label a document: not labelled by this person yet, nor by as many others as are wanted. An aggregate,
-# not EXISTS: the planner would hash all labels of the person for it.
+# Where several label a document: not labelled under the newest schema by this person yet, nor by as many others as are
+# wanted. Who was sent back keeps their place, unless they have left. An aggregate, not EXISTS: the planner would hash
+# all labels of the person for it.
+_NEWEST = "(SELECT v.id FROM labeling_schemaversion v WHERE v.project_id = %(project)s ORDER BY v.number DESC LIMIT 1)"
 _NOT_DONE = (
-    "(d.wanted <= 1 OR (SELECT NOT COALESCE(bool_or(o.user_id = %(user)s AND o.submitted), false) "
+    "(d.wanted <= 1 OR (SELECT NOT COALESCE(bool_or(o.user_id = %(user)s AND o.submitted), false) "  # noqa: S608
     "AND (COALESCE(bool_or(o.user_id = %(user)s), false) OR d.wanted > count(DISTINCT o.user_id) "
-    "FILTER (WHERE o.user_id <> %(user)s AND o.submitted_at IS NOT NULL)) "
-    "FROM labeling_annotation o WHERE o.document_id = d.id))"
+    "FILTER (WHERE o.user_id <> %(user)s AND (o.submitted OR o.submitted_at IS NOT NULL AND m.id IS NOT NULL))) "
+    "FROM labeling_annotation o "
+    "LEFT JOIN labeling_membership m ON m.project_id = %(project)s AND m.user_id = o.user_id "
+    f"WHERE o.document_id = d.id AND o.schema_version_id = {_NEWEST}))"
 )
 Part = tuple[tuple[str, str], ...]
 

@@ -215,6 +215,7 @@ def approve(
             saved = merged(held, user, value, evidence or {}, base or 0, None).saved
             if problems := [*saved.problems, *saved.checks.unconfirmed]:
                 raise Invalid(problems)
+            saved.made_of = (found.answered_origin,)
             revision = write(held, user, saved, Actions.APPROVE, Work())
             annotation_id, revision_id, origin = revision.annotation_id, revision.pk, origin_of(held, saved)
         review = decide(held, user, decision, annotation_id=annotation_id, revision_id=revision_id)
@@ -232,7 +233,7 @@ def reject(*, document: Document, user: Any, reason: str, base_version: int | No
         Stale: somebody submitted another one, or decided, meanwhile.
         Refused: no reason, or the person may not decide, or there is nothing to decide.
     """
-    reason = " ".join(reason.replace("\x00", "").split())
+    reason = _tidy(reason)
     if not reason:
         raise Refused("Say what is wrong, so that it can be put right.")
     if len(reason) > MOST_REASON:
@@ -257,6 +258,12 @@ def reject(*, document: Document, user: Any, reason: str, base_version: int | No
             Document.objects.filter(pk=found.pk).update(assigned_to=author)
         tell("document.rejected", found, user, annotation=found.answered_annotation, revision=found.answered_pk)
     return review
+
+
+def _tidy(text: str) -> str:
+    """A text with its lines, without the spaces around them and empty lines but one."""
+    lines = [" ".join(line.split()) for line in text.replace("\x00", "").splitlines()]
+    return "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line or before).strip()
 
 
 def hold_submitted(

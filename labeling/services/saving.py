@@ -35,7 +35,8 @@ class Saved:
     """What a save left. ``merged``: paths that somebody else changed meanwhile and that are now theirs; ``clashes``:
     paths that both changed, where this person's value stays. ``submitted`` is False where a submit had to be merged
     first: the person must see the result before it counts. ``prediction``: the pre-label the form was filled with.
-    ``approved``: a reviewer's submit, which approves at once.
+    ``approved``: a reviewer's submit, which approves at once. ``made_of``: origins of labels that a reviewer made this
+    one of, beside those of their own.
     """
 
     version: int
@@ -50,6 +51,7 @@ class Saved:
     merged_with: str = ""
     shown: dict[str, str] = field(default_factory=dict)
     prediction: int | None = None
+    made_of: tuple[str, ...] = ()
 
     @property
     def problems(self) -> list[Problem]:
@@ -130,11 +132,16 @@ def author_of(annotation: Annotation) -> str:
 
 
 def origin_of(held: Held, saved: Saved) -> str:
-    """Where a label of this save comes from: a pre-label, where its form or the one it goes on from began as one."""
-    if held.document.synthetic:
+    """Where a label of this save comes from: a pre-label, where its form or a label it goes on from began as one, or
+    where the person could see one before their first save. What a client says about it cannot make it less.
+    """
+    document = held.document
+    if document.synthetic:
         return Origin.SYNTHETIC
-    started = saved.prediction or (None if held.own_only else held.document.head_prediction)
-    return Origin.HUMAN if started is None else Origin.PRELABELLED
+    before = {document.own_origin, *saved.made_of, *(() if held.own_only else (document.latest_origin,))}
+    seen = document.proposed and document.own_origin is None
+    began = saved.prediction is not None or Origin.PRELABELLED in before or seen
+    return Origin.PRELABELLED if began else Origin.HUMAN
 
 
 def write(held: Held, user: Any, saved: Saved, action: str, work: Work) -> AnnotationRevision:

@@ -18,8 +18,8 @@ from django.utils import timezone
 
 from labeling.models import ImportRun, Project
 from labeling.reading import MAPPED, Context, ReadError, arrow, table
-from labeling.reading.archive import MOST_FILES
 from labeling.reading.opening import guess, open_rows
+from labeling.reading.zips import MOST_FILES, opened
 from labeling.rows import RowError, judge
 from slmstudio import artifacts
 
@@ -191,7 +191,7 @@ def _first_table(path: Path) -> Iterator[Path]:
         yield path
         return
     try:
-        with zipfile.ZipFile(path) as archive, tempfile.NamedTemporaryFile() as copy:
+        with opened(path, "It") as archive, tempfile.NamedTemporaryFile() as copy:
             names = sorted(name for name in archive.namelist() if name.endswith((".arrow", ".parquet")))
             if not names:
                 raise ReadError("The folder has no Arrow and no Parquet file.")

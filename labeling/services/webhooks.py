@@ -13,7 +13,6 @@ import logging
 import secrets
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +25,7 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from redis.exceptions import RedisError
+from rq.job import JobStatus
 
 from labeling.models import Project, Webhook, WebhookDelivery
 from slmstudio import outbound
@@ -53,10 +53,14 @@ TIMEOUT_SECONDS = 10
 MOST_WEBHOOKS = 20
 KEPT_DAYS = 30
 _JOB = "labeling.jobs.deliver_webhook"
+_QUEUE = "webhooks"
 _DUE_AT_ONCE = 200
+#: a webhook where nobody answered so often in a row is left in peace for so many seconds: each try costs a worker ten
+MOST_SILENT, REST_SECONDS = 5, 120
+_SILENT = "slm:webhook:{}:silent"
 #: a delivery that was claimed and not answered for this long is due again: its worker has gone
 _LEASE = timedelta(seconds=90)
-#: a receiver may answer so slowly that no single read is too late
+#: the call itself has a deadline; a name may take long to resolve
 _JOB_SECONDS = 60
 
 Status = WebhookDelivery.Status
@@ -100,7 +104,7 @@ def redeliver(*, delivery: WebhookDelivery) -> WebhookDelivery:
         raise Refused("form", "This delivery is still being tried.")
     changed = WebhookDelivery.objects.filter(pk=delivery.pk).exclude(status=Status.WAITING)
     if changed.update(status=Status.WAITING, attempts=0, next_attempt_at=timezone.now(), error="") == 1:
-        _enqueue(delivery.pk)
+        _enqueue(delivery.pk, 0)
     delivery.refresh_from_db()
     return delivery
 
@@ -113,20 +117,27 @@ def _send(hooks: Iterable[int], event: str, payload: dict[str, Any]) -> list[Web
             for pk in hooks
         )
         for delivery in made:
-            _enqueue(delivery.pk)
+            _enqueue(delivery.pk, 0)
     return made
 
 
-def _enqueue(pk: int, pause: int = 0) -> None:
-    """Queues an attempt after commit. A queue that does not answer costs nothing: the sweep finds what is due."""
+def _enqueue(pk: int, attempts: int, pause: int = 0) -> None:
+    """Queues the attempt after ``attempts`` others once committed, unless it waits in the queue already. A queue that
+    does not answer costs nothing: the sweep finds what is due.
+    """
 
     def put() -> None:
         try:
-            queue = django_rq.get_queue("default")
+            queue = django_rq.get_queue(_QUEUE)
+            job_id = f"webhook-{pk}-{attempts}"
+            there = queue.fetch_job(job_id)
+            if there is not None and there.get_status() == JobStatus.QUEUED:
+                return
+            more = {"job_id": job_id, "result_ttl": 0, "failure_ttl": 3600, "job_timeout": _JOB_SECONDS}
             if pause:
-                queue.enqueue_in(timedelta(seconds=pause), _JOB, pk, result_ttl=0, job_timeout=_JOB_SECONDS)
+                queue.enqueue_in(timedelta(seconds=pause), _JOB, pk, **more)
             else:
-                queue.enqueue(_JOB, pk, result_ttl=0, job_timeout=_JOB_SECONDS)
+                queue.enqueue(_JOB, pk, **more)
         except RedisError:
             logger.warning("the queue does not answer; webhook delivery %s waits for the sweep", pk)
 
@@ -145,6 +156,10 @@ def deliver(pk: int) -> bool:
     due = WebhookDelivery.objects.filter(pk=pk, status=Status.WAITING, next_attempt_at__lte=now)
     if due.filter(attempts__gte=MOST_ATTEMPTS).update(status=Status.GIVEN_UP, next_attempt_at=None):
         return False
+    if _is_resting(pk):
+        # Not an attempt; the sweep brings it back.
+        due.update(next_attempt_at=now + timedelta(seconds=REST_SECONDS))
+        return False
     if due.update(attempts=F("attempts") + 1, next_attempt_at=now + _LEASE) != 1:
         return False
     delivery = WebhookDelivery.objects.select_related("webhook__project").get(pk=pk)
@@ -156,6 +171,7 @@ def deliver(pk: int) -> bool:
         "milliseconds": round((time.monotonic() - started) * 1000),
     }
     mine = WebhookDelivery.objects.filter(pk=pk, status=Status.WAITING, attempts=delivery.attempts)
+    _note(delivery.webhook_id, silent=code is None)
     if not error:
         mine.update(**changes, status=Status.DELIVERED, next_attempt_at=None, delivered_at=timezone.now())
         return True
@@ -164,8 +180,31 @@ def deliver(pk: int) -> bool:
         return False
     pause = PAUSES[delivery.attempts - 1]
     mine.update(**changes, next_attempt_at=timezone.now() + timedelta(seconds=pause))
-    _enqueue(pk, pause)
+    _enqueue(pk, delivery.attempts, pause)
     return False
+
+
+def _is_resting(pk: int) -> bool:
+    """Whether nobody answered at the delivery's webhook several times in a row. A test is sent all the same."""
+    hook = WebhookDelivery.objects.filter(pk=pk).exclude(event=TEST).values_list("webhook_id", flat=True).first()
+    try:
+        return bool(django_rq.get_connection(_QUEUE).exists(f"{_SILENT.format(hook)}:rest"))
+    except RedisError:
+        return False
+
+
+def _note(hook: int, *, silent: bool) -> None:
+    """Counts how often in a row nobody answered; after a rest one is sent, and if nobody answers it rests again."""
+    key = _SILENT.format(hook)
+    try:
+        server = django_rq.get_connection(_QUEUE)
+        if not silent:
+            server.delete(key, f"{key}:rest")
+        elif server.incr(key) >= MOST_SILENT:
+            server.set(f"{key}:rest", 1, ex=REST_SECONDS)
+        server.expire(key, 86_400)
+    except RedisError:
+        logger.warning("the queue does not answer; webhook %s is asked on", hook)
 
 
 def _post(delivery: WebhookDelivery) -> tuple[int | None, str]:
@@ -181,6 +220,7 @@ def _post(delivery: WebhookDelivery) -> tuple[int | None, str]:
     try:
         outbound.check(delivery.webhook.url)
         with (
+            outbound.deadline(TIMEOUT_SECONDS),
             outbound.client(timeout=TIMEOUT_SECONDS) as client,
             client.stream("POST", delivery.webhook.url, content=body, headers=headers) as answer,
         ):
@@ -223,26 +263,20 @@ def signature(secret: str, body: bytes, timestamp: int) -> str:
     return f"t={timestamp},v1={digest}"
 
 
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """What a sweep did: deliveries queued again, and old ones removed."""
-
-    queued: int
-    removed: int
-
-
-def sweep() -> Swept:
-    """Queues every delivery that is due and perhaps forgotten by the queue; removes ended ones after thirty days."""
+def sweep() -> tuple[int, int]:
+    """Queues every delivery that is due and perhaps forgotten by the queue; removes ended ones after thirty days. How
+    many of both.
+    """
     now = timezone.now()
     late = now - timedelta(seconds=5)  # what became due this moment is in the queue already
     due = WebhookDelivery.objects.filter(status=Status.WAITING, next_attempt_at__lte=late).order_by("next_attempt_at")
-    pks = list(due.values_list("pk", flat=True)[:_DUE_AT_ONCE])
-    for pk in pks:
-        _enqueue(pk)
+    pks = list(due.values_list("pk", "attempts")[:_DUE_AT_ONCE])
+    for pk, attempts in pks:
+        _enqueue(pk, attempts)
     old = WebhookDelivery.objects.filter(created_at__lt=now - timedelta(days=KEPT_DAYS)).exclude(status=Status.WAITING)
     ended = list(old.order_by("pk").values_list("pk", flat=True)[:5_000])
     removed, _ = WebhookDelivery.objects.filter(pk__in=ended).delete() if ended else (0, {})
-    return Swept(len(pks), removed)
+    return len(pks), removed
 
 
 # -- the webhooks themselves -------------------------------------------------------------------------------------------
@@ -294,6 +328,7 @@ def change(
         if before != _details(hook):
             details = {"before": before, "after": _details(hook)}
             note(project=project, user=user, action="changed", about=f"webhook {hook.pk}", details=details)
+        transaction.on_commit(lambda: _note(hook.pk, silent=False))  # perhaps it answers now
     hook.project = project
     return hook
 
@@ -355,5 +390,5 @@ def shown_url(url: str) -> str:
 
 
 def pauses_in_words() -> str:
-    """When an attempt is made again, as a page says it."""
+    """``PAUSES``, as a page says it."""
     return "10 seconds, a minute, 5 minutes, half an hour, 2 hours and 6 hours"

@@ -35,6 +35,7 @@ def start(request: HttpRequest, slug: str) -> HttpResponse:
                 "form": form,
                 "fields": list(request.POST.lists()),
                 "words": form.words(),
+                "action": data["action"],
                 "count": counting.count(project, filters),
                 "filtered": filters.active,
                 "query": filters.query(),

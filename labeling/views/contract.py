@@ -11,7 +11,7 @@ from labeling.diffs import Line, compare_lines
 from labeling.forms import ContractForm
 from labeling.formtree import form_for
 from labeling.models import Contract, Project, SchemaVersion
-from labeling.services.projects import ContractError, fit, pretty, read_schema, save_contract, stamp
+from labeling.services.projects import MOST_PENDING, ContractError, fit, pretty, read_schema, save_contract, stamp
 from slmstudio.access import Action, project_for
 from slmstudio.contract.grammar import output_bound, unsupported
 
@@ -96,6 +96,7 @@ def _preview(project: Project, text: str, version: SchemaVersion) -> dict[str, A
         "bound": output_bound(compiled.schema),
         "changed": changed,
         "fit": fit(project=project, compiled=compiled) if changed else None,
+        "most_pending": MOST_PENDING,
     }
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from labeling.models import Annotation, AnnotationRevision, Document, Gold, Origin, Prediction
 from labeling.services import annotating, predictions
+from labeling.services.projects import save_contract
+from slmstudio.contract.schema import dumps, loads
 from tests.labeling.label_desk import GOLD_TEXT, Desk, gold, make_desk
 
 pytestmark = pytest.mark.django_db
@@ -55,6 +57,76 @@ def test_a_pre_label_that_is_not_this_documents_or_was_withheld_is_ignored(desk:
     # It is held against the withheld one all the same.
     assert (kept.prediction, kept.changed_fields, kept.predicted_fields) == (None, 0, 4)
     assert Gold.objects.get().origin == Origin.HUMAN
+
+
+def label(document: Document, user: Any, base: int = 0, **more: Any) -> annotating.Saved:
+    """A submit of a client that says nothing about pre-labels."""
+    fresh = Document.objects.get(pk=document.pk)
+    return annotating.submit(document=fresh, user=user, value=gold(), evidence={}, base_version=base, **more)
+
+
+def test_a_client_that_keeps_the_pre_label_to_itself_makes_no_human_gold(desk: Desk) -> None:
+    document = desk.document()
+    predicted(desk, document)
+    label(document, desk.ana)
+    assert Gold.objects.get().origin == Origin.PRELABELLED
+    label(document, desk.ana, 1)
+    label(document, desk.ben, 2)
+    assert set(Annotation.objects.values_list("origin", flat=True)) == {Origin.PRELABELLED}
+
+
+def test_who_was_shown_no_pre_label_wrote_it_themselves(desk: Desk) -> None:
+    withheld, held_out, before = (desk.document() for _ in range(3))
+    save(before, desk.ana, {"vendor": "Acme"}, 0)
+    for document in (withheld, held_out, before):
+        predicted(desk, document)
+    Prediction.objects.filter(document=withheld).update(withheld=True)
+    Document.objects.filter(pk=held_out.pk).update(holdout=True)
+    label(withheld, desk.ana)
+    label(held_out, desk.ana)
+    label(before, desk.ana, 1)
+    assert set(Gold.objects.values_list("document", "origin")) == {
+        (document.pk, Origin.HUMAN) for document in (withheld, held_out, before)
+    }
+
+
+def newer_schema(desk: Desk) -> None:
+    schema = loads(desk.project.schema_version.schema_text)
+    schema["properties"]["note"] = {"type": ["string", "null"]}
+    save_contract(project=desk.project, user=desk.owner, instruction="x", schema_text=dumps(schema), constraints={})
+
+
+def test_a_pre_label_stays_one_under_a_newer_schema(desk: Desk) -> None:
+    document = desk.document()
+    prediction = predicted(desk, document)
+    label(document, desk.ana, prediction=prediction.pk)
+    newer_schema(desk)
+    # The form of both is filled from the label under the older schema.
+    assert annotating.open_document(document=document, user=desk.ben).value == gold()
+    save(document, desk.ben, gold(), 0)
+    label(document, desk.ana, 1)
+    assert list(Gold.objects.values_list("origin", flat=True)) == [Origin.PRELABELLED] * 2
+    assert Annotation.objects.get(user=desk.ben).origin == Origin.PRELABELLED
+
+
+def test_among_several_it_stays_one_for_whom_it_was_one(desk: Desk) -> None:
+    document = desk.document(wanted=2)
+    predicted(desk, document)
+    label(document, desk.ana)
+    newer_schema(desk)
+    label(document, desk.ana)
+    label(document, desk.ben)
+    origins = Annotation.objects.filter(schema_version__number=2).values_list("user", "origin")
+    assert set(origins) == {(desk.ana.pk, Origin.PRELABELLED), (desk.ben.pk, Origin.HUMAN)}
+
+
+def test_a_tab_that_was_filled_before_the_schema_changed_says_so_still(desk: Desk) -> None:
+    document = desk.document()
+    prediction = predicted(desk, document)
+    newer_schema(desk)
+    save(document, desk.ana, gold(), 0, schema_number=1, prediction=prediction.pk)
+    label(document, desk.ana, 1)
+    assert Gold.objects.get().origin == Origin.PRELABELLED
 
 
 def test_time_per_field_adds_up_and_nonsense_is_dropped(desk: Desk) -> None:

@@ -1,10 +1,11 @@
 """Two people change one label: every change of both is in the result, or is reported."""
 
+import time
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labeling.merging import MISSING, Clash, merge, same
@@ -58,6 +59,47 @@ def test_rows_of_both_are_kept_and_edits_follow_their_row() -> None:
     assert merge(BASE, edited, removed).value["rows"] == [{"x": "r1", "y": "edit"}, {"x": "r2"}]
 
 
+def test_an_edit_follows_its_row_where_one_row_went_and_another_came() -> None:
+    mine = changed(rows=[{"x": "r1"}, {"x": "r2"}, {"x": "my new"}])
+    theirs = changed(rows=[{"x": "r0"}, {"x": "r1"}, {"x": "r2", "y": "edit"}])
+    for one, other in ((mine, theirs), (theirs, mine)):
+        merged = merge(BASE, one, other)
+        assert merged.value["rows"] == [{"x": "r1"}, {"x": "r2", "y": "edit"}, {"x": "my new"}]
+        assert merged.clashes == []
+
+
+def test_a_row_is_the_same_whatever_the_order_of_its_names() -> None:
+    base = [{"name": letter, "amount": number, "of": {"a": 1, "b": 2}} for number, letter in enumerate("abc")]
+    mine = [{"of": {"b": 2, "a": 1}, "amount": row["amount"], "name": row["name"]} for row in base[1:]]
+    theirs = [*base[:2], {**base[2], "amount": 9}]
+    assert merge(base, mine, theirs).value == [base[1], {**base[2], "amount": 9}]
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_many_rows_merge_at_once(equal: bool) -> None:
+    """Whoever saves holds the document's row meanwhile."""
+    count = 12_000
+    base = [{"x": "" if equal else str(number)} for number in range(count)]
+    mine = [*base[:500], {"x": "mine"}, *base[501:9_000], {"x": "more"}, *base[9_001:]]
+    started = time.process_time()
+    merged = merge(base, mine, [{"x": "theirs"}, *base, *[{"x": "end"}] * 9_000])
+    assert [merged.value.count({"x": who}) for who in ("mine", "more", "theirs", "end")] == [1, 1, 1, 9_000]
+    assert len(merged.value) == count + 9_001
+    merged = merge(base, base[::-1], [*base, *base])
+    assert {row["x"] for row in merged.value} == {row["x"] for row in base}
+    added = [{"x": f"new {number}"} for number in range(count)]
+    assert len(merge([], added, [*added[::2], {"x": "theirs"}]).value) == count + 1
+    assert time.process_time() - started < 5
+
+
+def test_what_stands_still_is_found_among_equal_rows() -> None:
+    base = [{"x": "same"}] * 6
+    mine = [{"x": "one"}, *base[:4], {"x": "two"}]
+    assert merge(base, mine, [*base[:2], {"x": "theirs"}, *base[3:]]).value == [
+        {"x": "one"}, base[0], {"x": "theirs"}, base[0], base[0], {"x": "two"}
+    ]  # fmt: skip
+
+
 def test_a_row_removed_by_one_and_edited_by_the_other_stays() -> None:
     edited = changed(rows=[{"x": "r0"}, {"x": "r1"}, {"x": "r2", "y": "edit"}])
     removed = changed(rows=[{"x": "r0"}, {"x": "r1"}])
@@ -78,6 +120,7 @@ VALUES = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES)
 def test_without_changes_of_one_side_the_other_side_is_the_result(base: dict[str, Any], other: dict[str, Any]) -> None:
     assert merge(base, other, base).value == other
@@ -85,6 +128,7 @@ def test_without_changes_of_one_side_the_other_side_is_the_result(base: dict[str
     assert merge(base, other, base).taken == []
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES, VALUES)
 def test_no_change_of_mine_is_lost(base: dict[str, Any], mine: dict[str, Any], theirs: dict[str, Any]) -> None:
     merged = merge(base, mine, theirs).value

@@ -1,10 +1,12 @@
 """Changes of many documents: what each does and leaves alone, progress, the way back, rights."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from labeling.jobs import run_bulk_edit
 from labeling.models import BulkEdit, Document, DocumentState
@@ -12,6 +14,7 @@ from labeling.services import annotating, bulk
 from labeling.services.freezing import freeze
 from slmstudio import artifacts
 from slmstudio.runs import Status
+from slmstudio.sweep import requeue_interrupted, sweep_lost
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db
@@ -104,6 +107,9 @@ def test_back_into_the_queue_keeps_the_labels(desk: Desk) -> None:
     assert states[skipped.pk] == DocumentState.NEW
     assert edit.changed == 4
     assert Document.objects.filter(annotations__isnull=False, golds__isnull=False).count() == 3
+    # What counts until somebody submits a newer label goes into datasets meanwhile; the pages say so.
+    assert freeze(project=desk.project, user=desk.people["engineer"], holdout_share=0).counts["documents"] == 3
+    assert "Gold stays gold" in desk.as_("engineer").get(edit.get_absolute_url()).content.decode()
     undone(desk, edit)
     skipped.refresh_from_db()
     assert (skipped.state, skipped.skip_reason) == (DocumentState.SKIPPED, "two invoices in one")
@@ -160,6 +166,44 @@ def test_what_fails_says_what_stays_and_can_be_undone(desk: Desk, monkeypatch: p
     assert undone(desk, edit).changed == 2
 
 
+@pytest.mark.parametrize("swept", [requeue_interrupted, sweep_lost])
+def test_what_was_changed_before_its_worker_was_killed_is_undone_with_the_rest(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, swept: Any
+) -> None:
+    monkeypatch.setattr(bulk, "BATCH", 2)
+    edit = bulk.start(
+        project=desk.project, user=desk.people["engineer"], action=Action.TAG, params={"tags": ["cut_off"]}, query=""
+    )
+    with monkeypatch.context() as killed:
+        killed.setattr(BulkEdit, "beat", lambda self, **changes: "progress_total" in changes or _kill())
+        with pytest.raises(KeyboardInterrupt):
+            run_bulk_edit(edit.pk)
+    assert Document.objects.filter(tags=["cut_off"]).count() == 2
+    BulkEdit.objects.filter(pk=edit.pk).update(heartbeat_at=timezone.now() - timedelta(days=1))
+    swept()
+    run_bulk_edit(edit.pk)
+    edit.refresh_from_db()
+    there = 6 if swept is requeue_interrupted else 2
+    assert Document.objects.filter(tags=["cut_off"]).count() == there
+    assert undone(desk, edit).changed == there
+    assert not Document.objects.filter(tags=["cut_off"]).exists()
+
+
+def _kill() -> bool:
+    raise KeyboardInterrupt
+
+
+def test_a_way_back_that_was_interrupted_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "BATCH", 2)
+    edit = do(desk, Action.TAG, tags=["cut_off"])
+    back = bulk.undo(edit=edit, user=desk.people["owner"])
+    bulk._put_back(desk.project, edit.action, list(bulk._before(edit))[:2])
+    run_bulk_edit(back.pk)
+    back.refresh_from_db()
+    assert (back.changed, back.left_alone) == (4, 0)
+    assert not Document.objects.filter(tags=["cut_off"]).exists()
+
+
 def test_a_job_delivered_twice_changes_once(desk: Desk) -> None:
     edit = do(desk, Action.TAG, tags=["cut_off"])
     run_bulk_edit(edit.pk)
@@ -170,9 +214,11 @@ def test_a_job_delivered_twice_changes_once(desk: Desk) -> None:
 
 def test_the_file_of_what_was_before_is_needed_for_the_way_back(desk: Desk) -> None:
     edit = do(desk, Action.TAG, tags=["cut_off"])
-    lines = artifacts.store().open(edit.params["kept"]).read().splitlines()
+    ((key, count),) = edit.params["kept"]
+    lines = artifacts.store().open(key).read().splitlines()
+    assert len(lines) == count == 6
     assert json.loads(lines[0]) == [pks(0)[0], {"tags": []}, {"tags": ["cut_off"]}]
-    artifacts.store().delete(edit.params["kept"])
+    artifacts.store().delete(key)
     back = undone(desk, edit)
     assert back.status == Status.FAILED
     assert "is gone" in back.error
@@ -250,6 +296,7 @@ def test_all_that_match_are_named_before_they_are_changed(desk: Desk) -> None:
     page = post(client, desk, **asked).content.decode()
     assert "3 documents" in page
     assert 'name="sure"' in page
+    assert "Gold stays gold" in page
     assert not BulkEdit.objects.exists()
     everything = post(client, desk, **{**asked, "query": ""}).content.decode()
     assert "all documents of the project" in everything

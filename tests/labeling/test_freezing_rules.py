@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from labeling.jobs import run_freeze
 from labeling.models import DatasetVersion, Document, FreezeRun, Gold, Origin, Webhook, WebhookDelivery
@@ -172,6 +173,43 @@ def test_a_freeze_that_was_overtaken_freezes_nothing(desk: Desk, monkeypatch: py
         frozen(desk)
     assert DatasetVersion.objects.count() == 1
     assert len(list(rows(DatasetVersion.objects.get()))) == 20
+
+
+@pytest.mark.parametrize(
+    ("number", "meanwhile", "after"),
+    [
+        (13, {"holdout": True}, ["holdout"]),  # else it is trained on now, and judged by the next version
+        (3, {"holdout": False}, ["train", "validation"]),
+        (13, {"state": "rejected"}, [None]),
+        (3, {"state": "skipped"}, [None]),
+    ],
+)
+def test_a_document_that_moved_meanwhile_freezes_nothing(
+    desk: Desk, number: int, meanwhile: dict[str, Any], after: list[str | None]
+) -> None:
+    bring_in(desk.project, [invoice(n) for n in range(8)], as_holdout=True)
+    bring_in(desk.project, [invoice(n) for n in range(8, 20)])
+    moved = Document.objects.filter(external_id=f"inv-{number:04}")
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage == "storing":
+            moved.update(**meanwhile)
+
+    with pytest.raises(Refused, match="Documents were moved"):
+        frozen(desk, progress=progress)
+    assert not DatasetVersion.objects.exists()
+    assert sides(frozen(desk)).get(moved.get().external_id) in after
+
+
+def test_documents_that_are_newly_held_out_are_locked_in_the_order_of_all_others(desk: Desk) -> None:
+    """An update of many rows locks them in any order, and waits for ever with one that does it the other way round."""
+    bring_in(desk.project, [invoice(n) for n in range(20)])
+    with CaptureQueriesContext(connection) as queries:
+        frozen(desk)
+    asked = [query["sql"] for query in queries if 'labeling_document"' in query["sql"]]
+    update = next(number for number, sql in enumerate(asked) if sql.startswith("UPDATE"))
+    assert asked[update - 1].startswith('SELECT "labeling_document"."id" AS "pk"')
+    assert asked[update - 1].endswith("ORDER BY 1 ASC FOR NO KEY UPDATE")
 
 
 def test_a_schema_that_changed_meanwhile_freezes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

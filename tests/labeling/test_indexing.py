@@ -1,6 +1,8 @@
 """The search index behind an import: filled in the order of ids, resumed by itself, in a run of its own."""
 
 import pytest
+from django.db.migrations import RunSQL
+from django.db.migrations.loader import MigrationLoader
 
 from labeling.jobs import run_indexing
 from labeling.models import Document, DocumentSearch, IndexRun
@@ -88,3 +90,18 @@ def test_a_cancelled_run_keeps_what_it_filled(desk: Desk, monkeypatch: pytest.Mo
 
 def test_a_job_whose_run_has_gone_ends_quietly() -> None:
     run_indexing(987_654)
+
+
+def test_a_migration_leaves_the_filling_to_the_sweep(desk: Desk) -> None:
+    # It would hold every document locked for as long as the index takes; what is there already is new to the sweep.
+    migrations = MigrationLoader(None).disk_migrations
+    statements = [
+        str(operation.sql)
+        for (app, _), migration in migrations.items()
+        if app == "labeling"
+        for operation in migration.operations
+        if isinstance(operation, RunSQL)
+    ]
+    assert statements
+    assert not [sql for sql in statements if "INTO labeling_documentsearch" in sql]
+    assert len(indexing.sweep()) == 1

@@ -1,5 +1,6 @@
 """Taking labels to another schema: the dry run, the change, what it keeps and what it queues again."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from labeling.services.datasets import rows as frozen_rows
 from labeling.services.freezing import freeze
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.labeling.work_desk import at_once
 
 
 @pytest.fixture
@@ -179,3 +181,35 @@ def test_what_cannot_be_planned_says_why(desk: Desk) -> None:
     migrating.plan(**{**plan, "mapping": RENAME}, schema_text=renamed(desk), dry_run=False)
     with pytest.raises(migrating.Refused, match="under way"):
         migrating.plan(**{**plan, "mapping": RENAME}, schema_text=renamed(desk), dry_run=False)
+
+
+def test_a_label_whose_save_was_under_way_comes_along(
+    transactional_db: None, queues: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = make_desk()
+    bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
+    document = Document.objects.get(external_id="inv-0002")
+    holds, may_go_on = threading.Event(), threading.Event()
+    write = annotating.write
+
+    def slow(*args: Any) -> Any:
+        holds.set()  # the schema has been read
+        assert may_go_on.wait(20)
+        return write(*args)
+
+    def submit() -> Any:
+        return annotating.submit(
+            document=document, user=desk.people["annotator"], value=invoice(2)["gold"], evidence={}, base_version=0
+        )
+
+    def change() -> SchemaMigration:
+        assert holds.wait(20)
+        threading.Timer(1, may_go_on.set).start()
+        return run(desk, renamed(desk), RENAME, dry_run=False)
+
+    monkeypatch.setattr(annotating, "write", slow)
+    saved, done = at_once(submit, change)
+    assert (saved.submitted, done.status, done.result["kept"]) == (True, "done", 2)
+    gold = Gold.objects.newest_of(desk.project).get(document=document)
+    assert gold.schema_version.number == 2
+    assert gold.revision.value["seller"] == "Acme Supplies"

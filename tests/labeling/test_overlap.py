@@ -4,9 +4,20 @@ from typing import Any
 
 import pytest
 
-from labeling.models import Annotation, DocumentState, Gold, Origin, Review
-from labeling.services import adjudicating, agreeing, annotating, assigning, predictions, reviewing
+from labeling.jobs import run_bulk_edit
+from labeling.models import Annotation, DocumentState, Gold, Membership, Origin, Review
+from labeling.services import (
+    adjudicating,
+    agreeing,
+    annotating,
+    assigning,
+    bulk,
+    members,
+    predictions,
+    reviewing,
+)
 from slmstudio.access import Role
+from slmstudio.contract.schema import dumps
 from tests.labeling.desk import bring_in
 from tests.labeling.label_desk import Desk, gold, make_desk
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit
@@ -76,7 +87,7 @@ def test_labels_that_mean_the_same_count(desk: Desk) -> None:
     submit(waits, desk.ana)
     submit(waits, desk.ben)
     assert Gold.objects.count() == 1
-    assert list(reviewing.waiting(desk.project)) == [document, waits]
+    assert list(reviewing.waiting(desk.project).order_by("pk")) == [document, waits]
 
 
 def test_labels_that_differ_wait_for_adjudication(desk: Desk) -> None:
@@ -145,6 +156,32 @@ def test_gold_that_began_as_a_pre_label_says_so(desk: Desk) -> None:
     assert Gold.objects.get().origin == Origin.PRELABELLED
 
 
+def test_a_reviewer_makes_no_human_gold_of_pre_labels_that_agree_or_not(desk: Desk) -> None:
+    change(desk, withheld_share=0, review_required=True)
+    proposals = {}
+    other: list[dict[str, Any]] = [{}, {"vendor": "Acme"}]
+    for changes in other:
+        document = desk.document(wanted=2)
+        proposal = predictions.Proposal(document.pk, dumps(gold()))
+        predictions.record(
+            project=desk.project,
+            schema_version=desk.project.schema_version,
+            proposals=[proposal],
+            model="m",
+            source="s",
+        )
+        submit(document, desk.ana)
+        submit(document, desk.ben, **changes)
+        proposals[document] = bool(changes)
+        # From now on it is shown to nobody, the reviewer neither.
+        type(document).objects.filter(pk=document.pk).update(holdout=True)
+    options: dict[str, Any] = {"user": desk.rita, "value": gold(), "evidence": {}, "base_version": 2}
+    for document, differ in proposals.items():
+        decide = adjudicating.adjudicate if differ else reviewing.approve
+        decide(document=fresh(document), **options)
+    assert list(Gold.objects.values_list("origin", flat=True)) == [Origin.PRELABELLED] * 2
+
+
 def test_a_party_does_not_judge_where_four_eyes_are_on(desk: Desk) -> None:
     document = desk.document(wanted=2)
     submit(document, desk.ana)
@@ -185,6 +222,51 @@ def test_a_dispute_can_be_labelled_again_by_all(desk: Desk) -> None:
         assert annotating.open_document(document=fresh(document), user=user).rejection is None
         annotating.release(document=document, user=user)
     assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 1)
+
+
+@pytest.mark.parametrize("action", ["rejected", "drafted", "left first"])
+def test_who_leaves_the_project_leaves_their_place_to_others(desk: Desk, action: str) -> None:
+    document = desk.document(wanted=2)
+    submit(document, desk.ana)
+    ana = Membership.objects.get(project=desk.project, user=desk.ana)
+    if action == "drafted":
+        annotating.save_draft(document=fresh(document), user=desk.ana, value=gold(), evidence={}, base_version=1)
+    else:
+        submit(document, desk.ben)
+        if action == "left first":
+            members.remove(membership=ana, by=desk.owner)
+        reviewing.reject(document=fresh(document), user=desk.rita, reason="Read the second page.")
+    if action != "left first":
+        members.remove(membership=ana, by=desk.owner)
+    submit(document, desk.ben, 2 if action != "drafted" else 0)
+    assert following(desk, desk.ben) is None
+    assert following(desk, desk.cleo) == document
+    submit(document, desk.cleo)
+    assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 1)
+
+
+def test_what_is_put_back_goes_to_those_who_labelled_it(desk: Desk) -> None:
+    document = dispute(desk)
+    bulk.change_one(document=fresh(document), user=desk.owner, action="requeue", params={})
+    now = fresh(document)
+    assert (now.state, now.disputed) == (DocumentState.IN_PROGRESS, False)
+    for user in (desk.ana, desk.ben):
+        assert following(desk, user) == document
+        submit(document, user, annotating.open_document(document=fresh(document), user=user).version)
+    assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 1)
+
+
+def test_what_was_put_back_by_mistake_waits_again_as_it_did(desk: Desk, queues: None) -> None:
+    document, other = dispute(desk), dispute(desk)
+    edit = bulk.start(project=desk.project, user=desk.owner, action="requeue", params={}, query="")
+    run_bulk_edit(edit.pk)
+    edit.refresh_from_db()
+    annotating.save_draft(document=fresh(other), user=desk.ben, value=gold(), evidence={}, base_version=2)
+    run_bulk_edit(bulk.undo(edit=edit, user=desk.owner).pk)
+    assert list(adjudicating.disputed(desk.project).order_by("pk")) == [document, other]
+    submitted = Annotation.objects.filter(submitted=True).values_list("document", "user")
+    # Ben has begun something new on the other one: that is a draft and stays one.
+    assert set(submitted) == {(document.pk, desk.ana.pk), (document.pk, desk.ben.pk), (other.pk, desk.ana.pk)}
 
 
 def test_an_assigned_document_goes_to_the_others_once_its_person_is_done(desk: Desk) -> None:

@@ -5,8 +5,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.utils import DatabaseError
+from django.test.utils import CaptureQueriesContext
 
 from labeling.models import Document, DocumentState, Gold, Membership, Project, SchemaVersion
 from labeling.services.projects import (
@@ -189,6 +190,25 @@ def test_labels_that_no_longer_fit_go_back_to_the_queue(desk: Desk) -> None:
         "inv-0004": DocumentState.IN_PROGRESS,
     }
     assert Gold.objects.count() == 3, "old labels stay"
+
+
+def test_what_waits_for_a_review_is_told_and_goes_back_to_the_queue(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2), invoice(3, gold=False)])
+    text = dumps(schema_of(desk, note={"type": "string"}))
+    assert fit(project=desk.project, compiled=read_schema(text)[0]).pending == 0
+    Project.objects.filter(pk=desk.project.pk).update(review_required=True)
+    desk.project.refresh_from_db()
+    assert fit(project=desk.project, compiled=read_schema(text)[0]).pending == 2
+    page = desk.as_("engineer").post(desk.url("contract/preview/"), {"schema": text}).content.decode()
+    assert "2 submitted documents wait for a decision." in page
+    with CaptureQueriesContext(connection) as queries:
+        save(desk, schema_text=text)
+    assert Document.objects.counts_by_state() == {"in_progress": 2, "new": 1}
+    about = [query["sql"] for query in queries if '"labeling_document"' in query["sql"]]
+    changed = next(number for number, sql in enumerate(about) if sql.startswith("UPDATE"))
+    # As bulk edits and migrations do, in one order: two of them never wait for each other.
+    assert "ORDER BY" in about[changed - 1]
+    assert about[changed - 1].endswith("FOR NO KEY UPDATE")
 
 
 def test_a_schema_is_shown_as_it_was_written() -> None:

@@ -63,7 +63,7 @@ def test_a_rejected_label_goes_back_to_its_author_with_the_reason(desk: Desk) ->
     assert (now.state, now.assigned_to, now.locked_by) == (DocumentState.REJECTED, desk.ana, None)
     opened = annotating.open_document(document=now, user=desk.ana)
     assert opened.rejection is not None
-    assert (opened.rejection.reason, opened.rejection.reviewer) == ("The vendor is Acme Supplies Ltd.", desk.rita)
+    assert (opened.rejection.reason, opened.rejection.reviewer) == ("The vendor is\nAcme Supplies Ltd.", desk.rita)
     annotating.release(document=now, user=desk.ana)
     # First in her queue, although another has a lower number; in nobody else's.
     assert annotating.next_document(project=desk.project, user=desk.ana) == document
@@ -91,6 +91,14 @@ def test_a_rejection_says_why(desk: Desk, reason: str, words: str) -> None:
     with pytest.raises(reviewing.Refused, match=words):
         reviewing.reject(document=fresh(document), user=desk.rita, reason=reason)
     assert fresh(document).state == DocumentState.SUBMITTED
+
+
+def test_a_reason_keeps_its_lines(desk: Desk) -> None:
+    document = desk.document()
+    submit(document, desk.ana)
+    typed = "\r\n Two things:\r\n\r\n\r\n-  the  date\x00\r\n- the total \r\n"
+    review = reviewing.reject(document=fresh(document), user=desk.rita, reason=typed)
+    assert review.reason == "Two things:\n\n- the date\n- the total"
 
 
 def test_nobody_reviews_their_own_label_where_four_eyes_are_on(desk: Desk) -> None:
@@ -230,9 +238,26 @@ def test_a_label_of_an_older_schema_has_to_come_again(desk: Desk) -> None:
         '"invoice_id":{', '"note":{"type":"string"},"invoice_id":{', 1
     )
     save_contract(project=desk.project, user=desk.owner, instruction="Do it.", schema_text=text, constraints={})
-    assert "newest schema" in reviewing.open_review(document=fresh(document), user=desk.rita).refusal
-    with pytest.raises(reviewing.Refused, match="newest schema"):
+    assert not reviewing.waiting(desk.project).exists()
+    assert "in progress" in reviewing.open_review(document=fresh(document), user=desk.rita).refusal
+    with pytest.raises(reviewing.Refused, match="nothing to decide"):
         reviewing.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
+    assert annotating.next_document(project=desk.project, user=desk.ana) == document
+    again = submit(document, desk.ana)
+    assert reviewing.approve(document=fresh(document), user=desk.rita, base_version=again.version)
+
+
+def test_nobody_approves_what_they_change_of_their_own_approved_label(desk: Desk) -> None:
+    change(desk, review_required=False)
+    document = desk.document()
+    submit(document, desk.rita)
+    reviewing.approve(document=fresh(document), user=desk.owner, base_version=1)
+    changed = submit(document, desk.rita, 1, vendor="Acme")
+    assert (changed.approved, fresh(document).state) == (False, DocumentState.SUBMITTED)
+    assert Gold.objects.get().revision.value["vendor"] == "Acme Supplies"
+    assert list(reviewing.waiting(desk.project)) == [document]
+    change(desk, four_eyes=False)
+    assert submit(document, desk.rita, 2, vendor="Acme Supplies").approved
 
 
 def test_each_decision_is_told(desk: Desk) -> None:

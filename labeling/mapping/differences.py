@@ -1,0 +1,115 @@
+"""What differs between two schemas, and the steps that most likely bridge it. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rapidfuzz import fuzz
+
+from labeling.mapping.patterns import last_name, rows_of
+from labeling.mapping.steps import Step
+from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.schema import CompiledSchema, Node
+from slmstudio.contract.structure import split
+
+#: names that are at least this alike (0 to 100) are taken for the same field under a new name
+_ALIKE = 55
+
+
+@dataclass(slots=True)
+class Difference:
+    """What differs between two schemas, as patterns; only the topmost of what came or went.
+
+    ``narrowed``: choices that the new schema no longer has, as JSON texts, per field.
+    """
+
+    removed: dict[str, Node] = field(default_factory=dict)
+    added: dict[str, Node] = field(default_factory=dict)
+    retyped: dict[str, tuple[Node, Node]] = field(default_factory=dict)
+    narrowed: dict[str, list[str]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.removed or self.added or self.retyped or self.narrowed)
+
+
+def difference(old: CompiledSchema, new: CompiledSchema) -> Difference:
+    """What a label of the old schema meets in the new one."""
+    result = Difference()
+    _compare(old.root, new.root, result)
+    result.added = {node.pattern: node for node in new.root.nodes() if node.pattern in result.added}
+    return result
+
+
+def _compare(old: Node, new: Node, result: Difference) -> None:
+    if old.shape == new.shape == "object":
+        for key in dict.fromkeys([*old.children, *new.children]):
+            before, after = old.children.get(key), new.children.get(key)
+            if after is None and before is not None:
+                result.removed[before.pattern] = before
+            elif before is None and after is not None:
+                result.added[after.pattern] = after
+            elif before is not None and after is not None:
+                _compare(before, after, result)
+        return
+    if old.item is not None and new.item is not None:
+        _compare(old.item, new.item, result)
+        return
+    if _type(old) != _type(new):
+        result.retyped[new.pattern] = (old, new)
+        return
+    kept = _choices(new)
+    gone = [code for code in _choices(old) if code not in kept] if kept else []
+    if gone:
+        result.narrowed[new.pattern] = gone
+
+
+def _type(node: Node) -> str:
+    return node.shape if node.field is None else node.field.type
+
+
+def _choices(node: Node) -> list[str]:
+    return [dumps(value) for value in node.field.enum] if node.field is not None else []
+
+
+def suggest(old: CompiledSchema, new: CompiledSchema) -> list[Step]:
+    """The steps a person would most likely want, to be looked at and corrected."""
+    differs = difference(old, new)
+    steps: list[Step] = []
+    free = dict(differs.added)
+    lone = _lone_pairs(differs)
+    for pattern, node in differs.removed.items():
+        target = _namesake(pattern, node, free) or lone.get(pattern, "")
+        if target in free:
+            steps.append({"do": "rename", "field": pattern, "to": target})
+            del free[target]
+        else:
+            steps.append({"do": "drop", "field": pattern})
+    steps.extend({"do": "convert", "field": pattern} for pattern in differs.retyped)
+    for pattern, node in free.items():
+        declared = node.schema.get("default", node.schema.get("const"))
+        if declared is not None:
+            steps.append({"do": "default", "field": pattern, "value": declared})
+    return steps
+
+
+def _namesake(pattern: str, node: Node, free: Mapping[str, Node]) -> str:
+    """The new field that most likely is this old one: same rows, same type, and the most alike in name."""
+    scores = {
+        other: fuzz.WRatio(last_name(pattern), last_name(other))
+        for other, there in free.items()
+        if rows_of(other) == rows_of(pattern) and _type(there) == _type(node)
+    }
+    best = max(scores, key=lambda name: scores[name], default="")
+    return best if best and scores[best] >= _ALIKE else ""
+
+
+def _lone_pairs(differs: Difference) -> dict[str, str]:
+    """Old field -> new field where one field of a kind went from an object and one of that kind came: most likely it is
+    the same under another name (company, seller).
+    """
+    pairs: dict[Any, tuple[list[str], list[str]]] = {}
+    for side, nodes in enumerate((differs.removed, differs.added)):
+        for pattern, node in nodes.items():
+            kind = node.shape if node.field is None else (node.field.type, node.field.kind, node.field.format)
+            pairs.setdefault((split(pattern)[:-1], kind), ([], []))[side].append(pattern)
+    return {gone[0]: came[0] for gone, came in pairs.values() if len(gone) == len(came) == 1}

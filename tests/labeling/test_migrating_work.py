@@ -1,0 +1,283 @@
+"""The schema changes while people are at work: what waits for a review or for agreement is never stranded."""
+
+from typing import Any
+
+import pytest
+
+from labeling import jobs
+from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, SchemaMigration
+from labeling.services import adjudicating, annotating, migrating, reviewing
+from labeling.services.freezing import freeze
+from labeling.services.projects import ContractError, save_contract
+from slmstudio.contract.schema import dumps, loads
+from tests.labeling.label_desk import Desk, gold
+from tests.labeling.work_desk import change, fresh, member, review_desk, submit
+
+RENAME = [{"do": "rename", "field": "vendor", "to": "seller"}]
+
+
+@pytest.fixture
+def desk(db: None, queues: None) -> Desk:
+    desk = review_desk()
+    member(desk, "cleo")
+    return desk
+
+
+def schema(desk: Desk, *, renamed: bool = False, shortest: int = 0) -> str:
+    """The project's schema with one more field that may be left out; with the vendor renamed or of a least length."""
+    found = loads(desk.project.schema_version.schema_text)
+    found["properties"]["note"] = {"type": ["string", "null"]}
+    if shortest:
+        found["properties"]["vendor"]["minLength"] = shortest
+    if renamed:
+        found["properties"]["seller"] = found["properties"].pop("vendor")
+        found["required"] = ["seller" if name == "vendor" else name for name in found["required"]]
+    return dumps(found)
+
+
+def plan(desk: Desk, text: str, mapping: Any = (), *, dry_run: bool = False) -> SchemaMigration:
+    return migrating.plan(
+        project=desk.project, user=desk.owner, schema_text=text, mapping=list(mapping), dry_run=dry_run
+    )
+
+
+def migrate(desk: Desk, text: str, mapping: Any = ()) -> SchemaMigration:
+    run = plan(desk, text, mapping)
+    jobs.run_schema_migration(run.pk)
+    run.refresh_from_db()
+    assert run.status == "done", run.error
+    return run
+
+
+def contract(desk: Desk, text: str) -> Any:
+    return save_contract(project=desk.project, user=desk.owner, instruction="x", schema_text=text, constraints={})
+
+
+def draft(document: Document, user: Any, base: int, number: int | None = None, **changes: Any) -> annotating.Saved:
+    value = {**gold(), **changes}
+    return annotating.save_draft(
+        document=fresh(document), user=user, value=value, evidence={}, base_version=base, schema_number=number
+    )
+
+
+def under(number: int) -> Any:
+    return AnnotationRevision.objects.filter(annotation__schema_version__number=number).order_by("number")
+
+
+def test_a_label_under_review_goes_along_although_its_author_went_on(desk: Desk) -> None:
+    document = desk.document()
+    submit(document, desk.ana)
+    draft(document, desk.ana, 1, vendor="Acme")
+    run = migrate(desk, schema(desk))
+    assert (run.result["kept"], run.result["drafts"]) == (1, 0)
+    assert [(one.action, one.value["vendor"]) for one in under(2)] == [("migrate", "Acme Supplies"), ("draft", "Acme")]
+    found = reviewing.open_review(document=fresh(document), user=desk.rita)
+    assert (found.refusal, found.author, found.version) == ("", desk.ana, 1)
+    reviewing.approve(document=fresh(document), user=desk.rita, base_version=1)
+    assert Gold.objects.get().revision.value["vendor"] == "Acme Supplies"
+    assert annotating.open_document(document=fresh(document), user=desk.ana).value["vendor"] == "Acme"
+
+
+def test_a_label_that_was_taken_along_stays_under_review_while_its_author_goes_on(desk: Desk) -> None:
+    document = desk.document()
+    submit(document, desk.ana)
+    migrate(desk, schema(desk))
+    draft(document, desk.ana, 1, vendor="Acme")
+    assert reviewing.open_review(document=fresh(document), user=desk.rita).refusal == ""
+    reviewing.approve(document=fresh(document), user=desk.rita, base_version=1)
+
+
+def test_what_nobody_answers_for_any_more_goes_back_into_the_queue(desk: Desk) -> None:
+    document = desk.document()
+    submit(document, desk.ana)
+    draft(document, desk.ana, 1, vendor="Acme Supplies of Delaware")
+    migrate(desk, schema(desk, shortest=20))
+    assert fresh(document).state == DocumentState.IN_PROGRESS
+    assert not reviewing.waiting(desk.project).exists()
+    assert annotating.next_document(project=desk.project, user=desk.ana) == document
+
+
+def test_a_dispute_ends_where_a_label_no_longer_fits(desk: Desk) -> None:
+    document = desk.document(wanted=2)
+    submit(document, desk.ana)
+    submit(document, desk.ben, vendor="Acme")
+    assert fresh(document).disputed
+    migrate(desk, schema(desk, shortest=6))
+    now = fresh(document)
+    assert (now.state, now.disputed) == (DocumentState.IN_PROGRESS, False)
+    assert annotating.next_document(project=desk.project, user=desk.ana) is None
+    assert annotating.next_document(project=desk.project, user=desk.ben) == document
+    submit(document, desk.ben, 2)
+    assert (fresh(document).state, fresh(document).disputed) == (DocumentState.SUBMITTED, False)
+
+
+def test_an_old_label_that_gold_replaced_does_not_decide(desk: Desk) -> None:
+    document = desk.document()
+    first = submit(document, desk.ana, vendor="Acme")
+    reviewing.approve(document=fresh(document), user=desk.rita, base_version=1, value=gold(), evidence={})
+    assert first.submitted
+    migrate(desk, schema(desk, shortest=6))
+    assert fresh(document).state == DocumentState.APPROVED
+    assert Gold.objects.newest_of(desk.project).get().revision.annotation.user == desk.rita
+
+
+def test_gold_goes_along_although_somebody_drafted_under_a_later_schema(desk: Desk) -> None:
+    change(desk, review_required=False)
+    document = desk.document()
+    submit(document, desk.ana)
+    contract(desk, schema(desk))
+    draft(document, desk.ben, 0, vendor="Acme")
+    migrate(desk, schema(desk, renamed=True), RENAME)
+    found = Gold.objects.newest_of(desk.project).get()
+    assert (found.schema_version.number, found.revision.value["seller"]) == (3, "Acme Supplies")
+    assert annotating.open_document(document=fresh(document), user=desk.cleo).value["seller"] == "Acme"
+
+
+def with_a_tab(desk: Desk, monkeypatch: pytest.MonkeyPatch, tab: Any) -> SchemaMigration:
+    """Changes the schema; between the new version and the first batch a tab that was open all the time saves."""
+    move = migrating._move
+
+    def tab_first(*args: Any) -> None:
+        if not Annotation.objects.filter(schema_version__number=2).exists():
+            tab()
+        move(*args)
+
+    monkeypatch.setattr(migrating, "_move", tab_first)
+    return migrate(desk, schema(desk, renamed=True), RENAME)
+
+
+@pytest.mark.parametrize("who", ["ana", "ben"])
+def test_a_tab_that_was_open_all_the_time_strands_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    change(desk, review_required=False)
+    document = desk.document()
+    other = desk.document()
+    for one in (document, other):
+        submit(one, desk.ana)
+    run = with_a_tab(desk, monkeypatch, lambda: draft(document, getattr(desk, who), 1, 1, vendor="Acme"))
+    assert (run.result["looked_at"], run.result["kept"]) == (2, 2)
+    golds = Gold.objects.newest_of(desk.project).select_related("revision__annotation")
+    assert [row.revision.value["seller"] for row in golds] == ["Acme Supplies"] * 2
+    assert {row.revision.annotation.user for row in golds} == {desk.ana}
+    saved = draft(document, getattr(desk, who), 1, 2, vendor="Acme")
+    assert saved.version > 2  # their own draft is still what they go on from
+    assert saved.clashes == []
+    assert freeze(project=desk.project, user=desk.owner, holdout_share=0).counts["documents"] == 2
+    again = len(under(2))
+    jobs.run_schema_migration(SchemaMigration.objects.create(**repeated(run)).pk)
+    assert len(under(2)) == again
+
+
+def repeated(run: SchemaMigration) -> dict[str, Any]:
+    names = ("project", "from_version", "to_version", "schema_text", "mapping", "created_by")
+    return {**{name: getattr(run, name) for name in names}, "dry_run": False}
+
+
+def test_a_tab_does_not_end_a_review(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = desk.document()
+    submit(document, desk.ana)
+    with_a_tab(desk, monkeypatch, lambda: draft(document, desk.ben, 1, 1))
+    found = reviewing.open_review(document=fresh(document), user=desk.rita)
+    assert (found.refusal, found.author) == ("", desk.ana)
+    assert found.revision is not None
+    assert found.revision.value["seller"] == "Acme Supplies"
+
+
+def test_labels_of_the_others_go_along_beside_a_tab(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(desk, review_required=False)
+    document = desk.document(wanted=2)
+    submit(document, desk.ana)
+    with_a_tab(desk, monkeypatch, lambda: draft(document, desk.ben, 0, 1))
+    label = {name: inner for name, inner in gold().items() if name != "vendor"} | {"seller": "Acme Supplies"}
+    annotating.submit(document=fresh(document), user=desk.ben, value=label, evidence={}, base_version=1)
+    assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 1)
+
+
+def test_what_a_tab_saved_before_the_change_went_on_hides_nothing_from_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(desk, review_required=False)
+    document, shared = desk.document(), desk.document(wanted=2)
+    for one in (document, shared):
+        submit(one, desk.ana)
+
+    def stops(*_: Any) -> None:
+        for one in (document, shared):
+            draft(one, desk.ben, 0, 1)
+        raise RuntimeError("the cable was pulled")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(migrating, "_move", stops)
+        run = plan(desk, schema(desk, renamed=True), RENAME)
+        jobs.run_schema_migration(run.pk)
+    run.refresh_from_db()
+    rest = migrating.resume(run=run)
+    assert rest is not None
+    jobs.run_schema_migration(rest.pk)
+    assert Gold.objects.newest_of(desk.project).get().schema_version.number == 2
+    assert Annotation.objects.filter(document=shared, schema_version__number=2, submitted=True).get().user == desk.ana
+
+
+def test_what_was_submitted_under_the_new_schema_is_newer_than_gold(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(desk, review_required=False)
+    document = desk.document()
+    submit(document, desk.ana)
+    label = {name: inner for name, inner in gold().items() if name != "vendor"} | {"seller": "Acme"}
+
+    def tab() -> None:
+        annotating.submit(document=fresh(document), user=desk.ben, value=label, evidence={}, base_version=0)
+
+    with_a_tab(desk, monkeypatch, tab)
+    assert Gold.objects.newest_of(desk.project).get().revision.value["seller"] == "Acme"
+    assert len(under(2)) == 1
+
+
+# -- the contract's own way, without a mapping -------------------------------------------------------------------------
+
+
+def test_saving_the_contract_asks_again_for_what_waits_for_agreement(desk: Desk) -> None:
+    change(desk, review_required=False)
+    document = desk.document(wanted=2)
+    submit(document, desk.ana)
+    contract(desk, schema(desk))
+    submit(document, desk.ben)
+    assert fresh(document).state == DocumentState.IN_PROGRESS
+    assert annotating.next_document(project=desk.project, user=desk.ben) is None
+    assert annotating.next_document(project=desk.project, user=desk.ana) == document
+    submit(document, desk.ana)
+    assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 1)
+
+
+def test_saving_the_contract_ends_disputes(desk: Desk) -> None:
+    change(desk, review_required=False)
+    document = desk.document(wanted=2)
+    submit(document, desk.ana)
+    submit(document, desk.ben, vendor="Acme")
+    contract(desk, schema(desk))
+    assert not adjudicating.disputed(desk.project).exists()
+    assert fresh(document).state == DocumentState.IN_PROGRESS
+    assert annotating.next_document(project=desk.project, user=desk.ana) == document
+
+
+def test_the_contract_is_not_saved_while_labels_are_taken_along(desk: Desk) -> None:
+    submit(desk.document(), desk.ana)
+    first = desk.project.schema_version.schema_text
+    plan(desk, schema(desk), dry_run=True)
+    run = plan(desk, schema(desk))
+    with pytest.raises(ContractError, match="just now"):
+        contract(desk, schema(desk, shortest=2))
+    assert contract(desk, first).number == 1  # the instruction alone
+    run.fail("the cable was pulled")
+    assert contract(desk, schema(desk, shortest=2)).number == 2
+
+
+def test_a_change_is_not_gone_on_with_under_a_newer_schema(desk: Desk) -> None:
+    submit(desk.document(), desk.ana)
+    run = migrate(desk, schema(desk))
+    SchemaMigration.objects.filter(pk=run.pk).update(status="cancelled")
+    run.refresh_from_db()
+    contract(desk, schema(desk, shortest=2))
+    assert migrating.resume(run=run) is None

@@ -1,0 +1,112 @@
+"""What nobody may learn before they have labelled a document: what others wrote, and what a model proposed."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from labeling.models import Document, DocumentState
+from labeling.services import bulk, predictions, queueing, reviewing
+from slmstudio.access import Role
+from slmstudio.contract.jsontext import dumps
+from tests.labeling.desk import browser
+from tests.labeling.label_desk import Desk, gold
+from tests.labeling.work_desk import member, review_desk, submit
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    desk = review_desk(review_required=False, withheld_share=0)
+    member(desk, "mia", Role.MANAGER)
+    return desk
+
+
+def url(desk: Desk, path: str) -> str:
+    return f"/p/{desk.project.slug}/{path}"
+
+
+def exported(desk: Desk, client: Client, part: str = "labels") -> str:
+    answer = client.get(url(desk, f"export/rows/?part={part}"))
+    assert answer.status_code == 200
+    return b"".join(answer).decode()
+
+
+def listed(desk: Desk, client: Client) -> str:
+    return client.get(url(desk, "documents/?field=vendor&op=is&value=Acme")).content.decode()
+
+
+def propose(desk: Desk, document: Document) -> None:
+    value = dumps({**gold(), "vendor": "ZZZMODEL"})
+    predictions.record(
+        project=desk.project,
+        schema_version=desk.project.schema_version,
+        proposals=[predictions.Proposal(document.pk, value)],
+        model="m",
+        source="s",
+    )
+
+
+@pytest.mark.parametrize("name", ["ben", "mia"])
+def test_others_labels_are_neither_exported_nor_found_by_their_values(desk: Desk, name: str) -> None:
+    person = getattr(desk, name)
+    unseen, plain = desk.document(wanted=2, name="unseen"), desk.document(name="plain")
+    submit(unseen, desk.ana, vendor="Acme")
+    submit(plain, desk.ana, vendor="Acme")
+    client, reviewer = browser(person), browser(desk.rita)
+    assert ("unseen" in exported(desk, client), "plain" in exported(desk, client)) == (False, True)
+    assert "unseen" in exported(desk, reviewer)
+    assert "unseen" in exported(desk, browser(desk.ana))
+    assert (">unseen<" in listed(desk, client), ">plain<" in listed(desk, client)) == (False, True)
+    assert ">unseen<" in listed(desk, reviewer)
+    assert exported(desk, client, "all").count('"vendor":"Acme"') == 1
+    submit(unseen, person, vendor="Acme")
+    reviewing.approve(document=unseen, user=desk.rita, base_version=2)
+    assert "unseen" in exported(desk, client)
+    assert ">unseen<" in listed(desk, client)
+
+
+def test_a_label_that_was_taken_back_stays_unseen_though_it_was_gold(desk: Desk) -> None:
+    document = desk.document(wanted=2, name="again")
+    submit(document, desk.ana)
+    submit(document, desk.ben)
+    assert "again" in exported(desk, browser(desk.ben), "gold")
+    bulk.change_one(document=document, user=desk.owner, action="requeue", params={})
+    assert "again" not in exported(desk, browser(desk.ben), "gold")
+    assert "again" in exported(desk, browser(desk.rita), "gold")
+
+
+def test_a_manager_may_label_and_so_sees_what_others_wrote_only_afterwards(desk: Desk) -> None:
+    document = desk.document(wanted=2)
+    submit(document, desk.ana, vendor="Acme")
+    page = url(desk, f"documents/{document.pk}/")
+    manager = browser(desk.mia)
+    assert "here you see what you wrote yourself" in manager.get(page).content.decode()
+    submit(document, desk.ben, vendor="Acme")
+    assert "here you see what you wrote yourself" not in manager.get(page).content.decode()
+
+
+@pytest.mark.parametrize("state", [DocumentState.NEW, DocumentState.SKIPPED, DocumentState.REJECTED])
+def test_a_held_out_document_shows_no_pre_label_before_it_is_labelled(desk: Desk, state: str) -> None:
+    document = desk.document()
+    propose(desk, document)
+    Document.objects.filter(pk=document.pk).update(holdout=True, state=state)
+
+    def shown() -> str:
+        return browser(desk.ana).get(url(desk, f"documents/{document.pk}/")).content.decode()
+
+    assert "ZZZMODEL" not in shown()
+    Document.objects.filter(pk=document.pk).update(state=DocumentState.SUBMITTED)
+    assert "ZZZMODEL" in shown()
+
+
+def test_a_skip_does_not_reveal_what_is_withheld(desk: Desk) -> None:
+    desk.project.withheld_share = 1
+    desk.project.save()
+    document = desk.document()
+    propose(desk, document)
+    queueing.skip(document=document, user=desk.ana, reason="cannot be read")
+    page: Any = browser(desk.ana).get(url(desk, f"documents/{document.pk}/"))
+    assert "Shown once the document is labelled" in page.content.decode()
+    assert "ZZZMODEL" not in page.content.decode()
