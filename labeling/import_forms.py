@@ -1,6 +1,5 @@
 """What people choose on the import pages: parsing and checking, no writes."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,16 +9,13 @@ from django.core.files.base import ContentFile
 
 from labeling.reading import KINDS, PASTED
 from labeling.reading.columns import Choice
+from labeling.reading.options import OCR
 from labeling.reading.table import DELIMITERS, ENCODINGS
 from labeling.reading.text import SPLITS
+from slmstudio.contract.jsontext import JsonError, loads
 
 CONTROL = {"class": "form-control"}
 SELECT = {"class": "form-select"}
-OCR = {
-    "auto": "Where there is no text",
-    "always": "On every page",
-    "never": "Never",
-}
 
 
 class _Files(forms.FileInput):
@@ -73,8 +69,8 @@ class ImportForm(forms.Form):
     def clean_paths(self) -> list[str]:
         """The files' places in their folder; nothing where they cannot be known."""
         try:
-            paths = json.loads(self.cleaned_data["paths"] or "[]")
-        except ValueError:
+            paths = loads(self.cleaned_data["paths"] or "[]")
+        except JsonError:
             return []
         fits = isinstance(paths, list) and all(isinstance(path, str) for path in paths)
         return paths if fits else []

@@ -1,5 +1,6 @@
 """Zips: every file in one is read by its own kind, and a broken or hostile one costs only itself."""
 
+import logging
 import shutil
 import stat
 import tempfile
@@ -12,9 +13,11 @@ from typing import Final
 
 from labeling.reading import KINDS, Context, ReadError
 from labeling.reading.kinds import guess
+from labeling.reading.zips import opened
 from labeling.rows import ParsedRow
 
-MOST_FILES: Final = 200_000
+_log = logging.getLogger(__name__)
+
 MOST_BYTES: Final = 8 * 1024**3
 MOST_BYTES_OF_ONE: Final = 2 * 1024**3
 #: a file that grows by more than this when it is unpacked is a bomb, unless it stays small
@@ -46,24 +49,25 @@ class Progress:
         return min(1.0, self.done / max(1, self.total))
 
 
+@dataclass(slots=True)
+class _Budget:
+    """Bytes that may still be unpacked; those of refused files count too, or many bombs would take for ever."""
+
+    left: int
+
+
 def rows(path: Path, context: Context, read: ReadFile, progress: Progress, *, only: str = "") -> Iterator[ParsedRow]:
     """The rows of all files of a zip, each with the file it comes from; ``only`` one kind of them where that is given.
 
     Raises:
-        ReadError: it is no zip.
+        ReadError: it is no zip that can be opened.
     """
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
-        raise ReadError(f"It is a zip that cannot be opened: {error}. It may be cut off; pack it again.") from None
-    with archive:
+    with opened(path, "It") as archive:
         entries = [entry for entry in archive.infolist() if not _is_passed_over(entry)]
-        if len(entries) > MOST_FILES:
-            raise ReadError(f"The zip has {len(entries):,} files; at most {MOST_FILES:,} are read.")
         if any(entry.filename.endswith(".arrow") for entry in entries):
             entries = [entry for entry in entries if not entry.filename.endswith(_OF_DATASETS)]
         progress.total = max(1, sum(entry.compress_size for entry in entries))
-        left = MOST_BYTES
+        budget = _Budget(MOST_BYTES)
         seen: set[str] = set()
         for number, entry in enumerate(entries, 1):
             if context.stopped():
@@ -73,7 +77,7 @@ def rows(path: Path, context: Context, read: ReadFile, progress: Progress, *, on
                 target = Path(folder) / "file"
                 try:
                     _check(entry, seen)
-                    left -= _unpack(archive, entry, target, left)
+                    _unpack(archive, entry, target, budget)
                     kind = guess(target, name)
                     if kind == "zip":
                         raise _EntryError("a zip inside a zip is not opened; unpack it")
@@ -92,6 +96,9 @@ def _rows_of(path: Path, kind: str, name: str, read: ReadFile) -> Iterator[Parse
             yield replace(parsed, file=name)
     except ReadError as error:
         yield ParsedRow(1, {"id": name[:200]}, str(error), file=name)
+    except Exception as error:  # whatever a file does to its reader, the others are read
+        _log.exception("reading %s of a zip", name)
+        yield ParsedRow(1, {"id": name[:200]}, f"it cannot be read ({type(error).__name__})", file=name)
 
 
 def _is_passed_over(entry: zipfile.ZipInfo) -> bool:
@@ -117,14 +124,17 @@ def _check(entry: zipfile.ZipInfo, seen: set[str]) -> None:
     seen.add(name)
 
 
-def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left: int) -> int:
-    """Unpacks one file, watching how it grows instead of believing what the zip says; its size."""
-    most = min(left, MOST_BYTES_OF_ONE, max(_SMALL, _RATIO * entry.compress_size))
+def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, budget: _Budget) -> None:
+    """Unpacks one file, watching how it grows instead of believing what the zip says."""
+    most = min(MOST_BYTES_OF_ONE, max(_SMALL, _RATIO * entry.compress_size))
     size = 0
     try:
         with archive.open(entry) as source, target.open("wb") as out:
             while chunk := source.read(_CHUNK):
                 size += len(chunk)
+                budget.left -= len(chunk)
+                if budget.left < 0:
+                    raise _EntryError(f"the zip grows to more than {MOST_BYTES // 1024**2:,} MB in all")
                 if size > most:
                     raise _EntryError(
                         f"it grows to more than {most // 1024**2:,} MB when it is unpacked, which is more than is taken"
@@ -134,4 +144,3 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left
                 out.write(chunk)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise _EntryError(f"it is damaged in the zip ({str(error)[:100] or type(error).__name__})") from None
-    return size

@@ -1,12 +1,12 @@
 """What kind of file this is: by its first bytes, then by its name. The name alone is never believed."""
 
 import re
-import zipfile
 from pathlib import Path
 from typing import Any, Final
 
 from labeling.reading import KINDS, ReadError
 from labeling.reading.values import split_values
+from labeling.reading.zips import opened
 from slmstudio.contract.jsontext import JsonError, loads
 
 _HEAD: Final = 256 * 1024
@@ -63,11 +63,8 @@ def guess(path: Path, name: str) -> str:
 
 
 def _in_zip(path: Path, name: str) -> str:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
-        raise ReadError(f"{name} is a zip that cannot be opened: {error}. It may be cut off; pack it again.") from None
+    with opened(path, name) as archive:
+        names = archive.namelist()
     if "[Content_Types].xml" in names and any(_OFFICE.match(inside) for inside in names):
         raise ReadError(f"{name} is an Office file; save it as PDF or CSV.")
     return "dataset" if any(inside.endswith((".arrow", ".parquet")) for inside in names) else "zip"

@@ -82,6 +82,8 @@ def _text(data: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _newest(annotations: Any) -> Any:
+    if annotations is not None and not isinstance(annotations, list):
+        raise _TaskError('"annotations" must be a list')
     given = [one for one in annotations or () if isinstance(one, dict) and not one.get("was_cancelled")]
     given = [one for one in given if isinstance(one.get("result"), list) and one["result"]]
     return max(given, key=lambda one: str(one.get("updated_at") or one.get("created_at") or ""), default=None)
@@ -98,9 +100,6 @@ def _proposals(given: Any, compiled: CompiledSchema, text: str) -> Iterator[Prop
 
 
 def _fitting(value: Any, compiled: CompiledSchema) -> Any:
-    """As it is where the schema takes it; else without what holds nothing, where that helps."""
-    if not compiled.validate(value):
-        return value
     """As it was said; without what is null where the schema does not take that."""
     if not compiled.validate(value):
         return value
@@ -246,6 +245,9 @@ def _put(building: _Building, path: str, value: Any) -> None:
     place: Any = building.value
     steps = [step for step in split(path) if step is not None]
     for step, following in zip(steps, [*steps[1:], None], strict=True):
+        fits = isinstance(place, list if isinstance(step, int) else dict)
+        if not fits:
+            raise _TaskError(f"the result {path} contradicts another one")
         if isinstance(step, int):
             if step > _ROWS_AT_MOST:
                 raise _TaskError(f"the result {path} is too far down its list")
@@ -257,8 +259,6 @@ def _put(building: _Building, path: str, value: Any) -> None:
             place = place.setdefault(step, [] if isinstance(following, int) else {})
         else:
             place = place[step]
-        if following is not None and not isinstance(place, dict | list):
-            raise _TaskError(f"the result {path} contradicts another one")
 
 
 def _typed(value: Any, wanted: Field, name: str) -> Any:

@@ -215,7 +215,8 @@ def _page(number: int, image: Any, segments: list[Segment], out: Path) -> dict[s
 # -- the process -------------------------------------------------------------------------------------------------------
 
 
-def _tie_to_parent() -> None:
+def tie_to_parent() -> None:
+    """Has this process killed when the one that started it ends."""
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -225,7 +226,7 @@ def _tie_to_parent() -> None:
 
 def main() -> None:
     """Answers requests until standard input ends."""
-    _tie_to_parent()
+    tie_to_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")

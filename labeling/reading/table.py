@@ -18,17 +18,23 @@ ENCODINGS: Final = {"utf-8": "UTF-8", "cp1252": "Windows-1252 (Western Europe)",
 MOST_LINES: Final = 20_000
 MOST_COLUMNS: Final = 500
 _HEAD: Final = 64 * 1024
+#: stands where bytes are no text, so that the line they are in is refused; never part of UTF-8
+_UNREADABLE: Final = b"\xff"
 
 csv.field_size_limit(MAX_LINE)
 
 
 class _FromUtf16(io.RawIOBase):
-    """Bytes in UTF-16 as bytes in UTF-8, so that lines can be read with a limit."""
+    """Bytes in UTF-16 as bytes in UTF-8, so that lines can be read with a limit.
+
+    Half of a surrogate pair, and a byte that is left over, make the line they are in unreadable instead of vanishing.
+    """
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
-        self.decoder = codecs.getincrementaldecoder("utf-16")("replace")
+        self.decoder = codecs.getincrementaldecoder("utf-16")("surrogatepass")
         self.ready = b""
+        self.ended = False
 
     def readable(self) -> bool:
         """Yes."""
@@ -38,13 +44,21 @@ class _FromUtf16(io.RawIOBase):
         """As of any raw stream."""
         while not self.ready:
             piece = self.stream.read(1 << 16)
-            self.ready = self.decoder.decode(piece, final=not piece).encode("utf-8", "replace")
             if not piece:
+                self.ready = b"" if self.ended else self._rest()
                 break
+            self.ready = self.decoder.decode(piece).encode("utf-8", "surrogatepass")
         count = min(len(buffer), len(self.ready))
         buffer[:count] = self.ready[:count]
         self.ready = self.ready[count:]
         return count
+
+    def _rest(self) -> bytes:
+        self.ended = True
+        try:
+            return self.decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            return _UNREADABLE
 
 
 class _EndlessError(Exception):
@@ -58,9 +72,10 @@ class _UnreadableError(Exception):
 class _Lines:
     """Physical lines for the CSV parser, which can be taken back as far as the start of the record."""
 
-    def __init__(self, stream: IO[bytes], encoding: str) -> None:
-        self.stream = stream
-        self.encoding = encoding
+    def __init__(self, stream: IO[bytes], layout: "Layout") -> None:
+        self.stream = _narrow(stream, layout)
+        self.written = layout.encoding
+        self.encoding = "utf-8" if layout.encoding == "utf-16" else layout.encoding
         self.number = 0
         self.back: deque[bytes] = deque()
         self.taken: list[bytes] = []
@@ -97,6 +112,10 @@ class _Lines:
         try:
             return line.decode(self.encoding)
         except UnicodeDecodeError as error:
+            if self.written != self.encoding:
+                raise _UnreadableError(
+                    f"the line is not valid {ENCODINGS[self.written]}: half of a character cannot be read"
+                ) from None
             raise _UnreadableError(
                 f"the line is not valid {ENCODINGS[self.encoding]}: byte {error.start + 1:,} cannot be read; "
                 "choose another encoding, or save the file as UTF-8"
@@ -151,7 +170,7 @@ class Record:
 
 def records(stream: IO[bytes], layout: Layout) -> Iterator[Record]:
     """Every record of a table, the line of names included; blank lines are passed over."""
-    lines = _Lines(_narrow(stream, layout), "utf-8" if layout.encoding == "utf-16" else layout.encoding)
+    lines = _Lines(stream, layout)
     reader = csv.reader(lines, delimiter=layout.delimiter, strict=True)
     while True:
         begin = lines.begin()

@@ -31,7 +31,8 @@ def _row(number: int, data: bytes, name: str | None) -> ParsedRow:
     try:
         text = decoded(data)
     except UnicodeDecodeError as error:
-        reason = f"the text is not valid UTF-8: byte {error.start + 1:,} cannot be read; save it as UTF-8"
+        wanted = "UTF-8" if error.encoding.startswith("utf-8") else "UTF-16"
+        reason = f"the text is not valid {wanted}: byte {error.start + 1:,} cannot be read; save it as UTF-8"
         return ParsedRow(number, {"id": name}, error=reason)
     return ParsedRow(number, {"id": name, "text": text.replace("\r\n", "\n")})
 

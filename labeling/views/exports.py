@@ -11,7 +11,7 @@ from labeling.listing.filters import Filters, read_filters
 from labeling.models import DatasetVersion, Project, Split
 from labeling.services import exporting
 from labeling.writing.shapes import SHAPES, Shape
-from slmstudio.access import Action, object_for, project_for
+from slmstudio.access import Action, may, object_for, project_for
 
 #: milliseconds for the counts of the page, and for finding what is exported
 COUNT_MS = 1_500
@@ -69,7 +69,13 @@ def project_export(request: HttpRequest, slug: str, shape: str) -> HttpResponseB
     documents = finding.matching(project, filters) if filters.active else None
     try:
         with finding.within(FIND_MS):
-            content = exporting.export_project(project, shape, documents=documents, part=_part(request.GET))
+            content = exporting.export_project(
+                project,
+                shape,
+                documents=documents,
+                part=_part(request.GET),
+                blind=None if may(project.role, Action.REVIEW) else request.user.pk,
+            )
     except finding.TooSlow:
         return _refused("These filters take too long on documents as many as these. Take one of them away.")
     return _sent(content, SHAPES[shape], [project.slug, "selection" if filters.active else "", shape])

@@ -7,6 +7,7 @@ from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_safe
 
+from labeling.diffs import compare_words
 from labeling.models import DatasetVersion, Project, Split
 from labeling.neardup import THRESHOLD
 from labeling.services import comparing
@@ -22,6 +23,21 @@ from slmstudio.access import Action, object_for, project_for
 PER_PAGE = 5
 TWINS_PER_PAGE = 10
 CHANGES_PER_PAGE = 20
+#: characters of a text that are shown beside another one
+SHOWN = 4_000
+#: the rules and shares of a draw, and what people call them
+RULES = {
+    "similarity": "Near-duplicates are alike by",
+    "group_by": "Kept together by",
+    "stratify": "Spread evenly over",
+    "states": "Only",
+    "origins": "Only gold that is",
+    "tags": "Only with a tag of",
+    "without_tags": "Never with a tag of",
+    "most": "For training and validation at most",
+    "validation_share": "Validation",
+    "holdout_share": "Hold-out, where one had to be drawn",
+}
 
 
 @require_safe
@@ -82,7 +98,8 @@ def twins(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     context = {
         "project": project,
         "dataset": shown,
-        "pairs": pairs,
+        "pairs": [(pair, *compare_words(pair.one.text[:SHOWN], pair.other.text[:SHOWN])) for pair in pairs],
+        "shown": SHOWN,
         "total": total,
         "counted": counted,
         "apart": apart,
@@ -112,6 +129,7 @@ def diff(request: HttpRequest, slug: str) -> HttpResponse:
         "a": a,
         "b": b,
         "diff": found,
+        "rules": _changed_rules(a, b),
         "kind": kind,
         "kinds": [(name, words, found.counts[name]) for name, words in comparing.KINDS.items()],
         "rows": comparing.differences(
@@ -152,7 +170,8 @@ def _page(request: HttpRequest, total: int, size: int) -> tuple[int, int]:
 def _examples(shown: DatasetVersion, split: str, start: int) -> list[dict[str, Any]]:
     compiled = shown.schema_version.compiled
     rows = service.some_rows(shown, split=split or None, start=start, count=PER_PAGE)
-    return [{**row, "output": compiled.canonical(row["gold"])} for row in rows]
+    # A line is broken behind a comma: compact JSON has no blank to break it at.
+    return [{**row, "parts": compiled.canonical(row["gold"]).split(",")} for row in rows]
 
 
 def _tags(project: Project, counts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -174,26 +193,25 @@ def _rules(shown: DatasetVersion) -> list[tuple[str, str]]:
     """How it was drawn, in words: the shares, and the rules that were asked for."""
     if not shown.rules:
         return []
-    words = {
-        "similarity": "Near-duplicates are alike by",
-        "group_by": "Kept together by",
-        "stratify": "Spread evenly over",
-        "states": "Only",
-        "origins": "Only gold that is",
-        "tags": "Only with a tag of",
-        "without_tags": "Never with a tag of",
-        "most": "For training and validation at most",
-        "validation_share": "Validation",
-        "holdout_share": "Hold-out, where one had to be drawn",
-    }
     rules, usual = rules_of(shown.rules), Rules()
-    rows = []
-    for name, said in words.items():
-        value = shown.rules.get(name)
-        if name == "similarity" or name.endswith("_share"):
-            rows.append((said, f"{100 * float(value or 0):.0f} %"))
-        elif getattr(rules, name) != getattr(usual, name):
-            rows.append(
-                (said, ", ".join(value) if isinstance(value, list) else f"{value:,}" if name == "most" else value)
-            )
-    return rows
+    return [
+        (said, _rule(name, shown.rules.get(name)))
+        for name, said in RULES.items()
+        if name == "similarity" or name.endswith("_share") or getattr(rules, name) != getattr(usual, name)
+    ]
+
+
+def _rule(name: str, value: Any) -> str:
+    """What a rule says, "" where it says nothing."""
+    if name == "similarity" or name.endswith("_share"):
+        return f"{100 * float(value or 0):.4g} %"
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:,}" if name == "most" and value is not None else str(value or "")
+
+
+def _changed_rules(a: DatasetVersion, b: DatasetVersion) -> list[tuple[str, str, str]]:
+    """(What it is about, before, after) of everything that was drawn in another way."""
+    pairs = [(said, _rule(name, a.rules.get(name)), _rule(name, b.rules.get(name))) for name, said in RULES.items()]
+    pairs.append(("Seed", str(a.seed), str(b.seed)))
+    return [pair for pair in pairs if pair[1] != pair[2]]

@@ -3,9 +3,9 @@
 The last column is the whole label as JSON: an import reads that one, so that null, an empty text and every digit come
 back as they were.
 
-A cell that a spreadsheet would take for a formula (it begins with = + - @, a tab or a carriage return) gets an
-apostrophe in front, and so does one that begins with apostrophes and then one of these, so that nothing is lost:
-whoever reads such a cell takes one apostrophe off. Numbers of the schema are digits and stay as they are.
+A cell that a spreadsheet would take for a formula (it begins with = + - @ or their wide forms, a tab or a line break)
+gets an apostrophe in front, and so does one that begins with apostrophes and then one of these, so that nothing is
+lost: whoever reads such a cell takes one apostrophe off. Numbers of the schema are digits and stay as they are.
 """
 
 import csv
@@ -19,7 +19,8 @@ from slmstudio.contract.schema import CompiledSchema, Node, dumps, split
 
 OWN = ("id", "text", "tags", "split", "origin")
 WHOLE = "gold"
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+# The wide forms run where a spreadsheet is set to Chinese or Japanese.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 class _Held:

@@ -84,6 +84,22 @@ def test_an_export_of_rows_keeps_what_came_with_a_document(desk: Desk) -> None:
     assert list(found["seed"]["gold"]) == ["invoice_id", "date", "vendor", "total_amount"]
 
 
+def test_the_line_boxes_of_pages_go_out_and_come_back(desk: Desk) -> None:
+    pages = [
+        {"width": 200, "height": 300, "lines": [{"text": "Total", "bbox": [1, 2, 30, 12]}]},
+        {"width": 210, "height": 310, "lines": [{"text": "2.50", "bbox": [40, 2, 60, 12]}]},
+    ]
+    bring_in(desk.project, [{"id": "one", "text": "Total", "page": pages[0]}])
+    bring_in(desk.project, [{"id": "two", "text": "Total\n2.50", "page": pages}])
+    data = exported(desk, "rows", part="all")
+    found = {row["id"]: row for row in map(loads, data.splitlines())}
+    assert (found["one"]["page"], found["two"]["page"]) == (pages[0], pages)
+    assert "page" not in found["seed"]
+    other = make_desk("other")
+    import_rows(project=other.project, rows=parse_jsonl(io.BytesIO(data)), source="export")
+    assert exported(other, "rows", part="all") == data
+
+
 def test_what_goes_out_is_gold_or_any_label_or_everything(desk: Desk) -> None:
     waiting = Document.objects.get(external_id="inv-0050")
     Annotation.objects.create(

@@ -125,8 +125,9 @@ def test_several_files_keep_their_places_in_the_folder(desk: Desk) -> None:
     assert names == {"in/x/a.txt", "in/y/a.txt", "inv-0001"}
 
 
-def test_files_of_one_name_without_places_are_told_apart(desk: Desk) -> None:
-    imported(desk, {"file": [file("a.txt", b"one"), file("a.txt", b"two")], "paths": "nonsense"})
+@pytest.mark.parametrize("paths", ["nonsense", "[" * 100_000, '{"a": 1}', "[1, 2]", '["\\ud800", "b"]'])
+def test_files_of_one_name_without_places_are_told_apart(desk: Desk, paths: str) -> None:
+    imported(desk, {"file": [file("a.txt", b"one"), file("a.txt", b"two")], "paths": paths})
     assert set(Document.objects.values_list("external_id", flat=True)) == {"a.txt", "2-a.txt"}
 
 

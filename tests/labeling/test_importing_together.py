@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
+import psutil
 import pytest
 from django.core.files.base import ContentFile
 from django.db import connection
+from django.utils import timezone
 
 from labeling.models import Document, Gold, ImportRun
-from labeling.services.importing import ImportResult, start_import
+from labeling.services.importing import ImportResult, again, start_import
 from slmstudio.runs import Status
+from slmstudio.sweep import requeue_interrupted, sweep_lost
 from tests.labeling.desk import bring_in, invoice, jsonl, make_desk
 
 
@@ -40,3 +44,51 @@ def test_a_worker_does_the_import(workers: Any, wait_for: Callable[..., None]) -
     wait_for(lambda: not ImportRun.objects.get(pk=run.pk).is_live, message=workers.text)
     run.refresh_from_db()
     assert (run.status, run.imported, run.rejected) == (Status.DONE, 1, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("who", ["the machine starts again", "somebody starts it again"])
+def test_a_worker_that_is_killed_half_way_loses_and_doubles_nothing(
+    idle_workers: Any, wait_for: Callable[..., None], who: str
+) -> None:
+    desk = make_desk()
+    bring_in(desk.project, [invoice(7)])
+    count = 30_000
+    rows: list[Any] = [
+        *(invoice(number) if number < 900 else {"id": number, "text": f"{number} words"} for number in range(count))
+    ]
+    rows[5_000:5_000] = ["oops", {**invoice(8), "text": "other words under an id that is taken"}]
+    upload = ContentFile(jsonl(rows), name="rows.jsonl")
+    run = start_import(project=desk.project, user=desk.people["engineer"], file=upload)
+    idle_workers.start("imports")
+    wait_for(lambda: ImportRun.objects.get(pk=run.pk).progress_done, message=idle_workers.text)
+    worker = psutil.Process(idle_workers.processes["imports"].pid)
+    family = worker.children(recursive=True)
+    idle_workers.kill("imports")
+    for process in family:
+        process.kill()
+    psutil.wait_procs(family)
+
+    run.refresh_from_db()
+    there = Document.objects.count()
+    assert run.status == Status.RUNNING, "it was killed too late"
+    assert 1 < there < count, "it was killed too late"
+    assert there == run.imported + 1, "a batch and its count are one transaction"
+    if who == "the machine starts again":
+        assert requeue_interrupted() == [run]
+        new = run
+    else:
+        long_ago = timezone.now() - timedelta(hours=1)
+        ImportRun.objects.filter(pk=run.pk).update(heartbeat_at=long_ago)
+        assert run in sweep_lost()
+        run.refresh_from_db()
+        assert "has not answered" in run.error
+        found = again(run=run, user=desk.people["engineer"])
+        assert found is not None
+        new = found
+    idle_workers.start("imports")
+    wait_for(lambda: not ImportRun.objects.get(pk=new.pk).is_live, message=idle_workers.text)
+    new.refresh_from_db()
+    assert (new.status, new.imported + new.duplicates, new.rejected) == (Status.DONE, count, 2)
+    assert new.imported == (count - 1 if new == run else count - there), "what the first try brought in is told apart"
+    assert (Document.objects.count(), Gold.objects.count()) == (count, 900)

@@ -1,16 +1,22 @@
 """Zips and datasets: every file by its own kind, and hostile ones cost only themselves."""
 
+import contextlib
 import json
+import os
+import random
 import struct
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from labeling.reading import ReadError, archive, arrow
-from labeling.rows import judge
+from labeling.reading import ReadError, archive, arrow, zips
+from labeling.reading.kinds import guess
+from labeling.rows import ParsedRow, judge
 from tests.labeling.import_files import packed, pdf, read, schema, stored
 
 
@@ -66,6 +72,14 @@ def test_a_zip_that_lies_about_sizes_is_watched(tmp_path: Path, monkeypatch: pyt
     assert [bool(row.error) for row in rows] == [False, False, True, True, True]
 
 
+def test_bombs_that_were_refused_count_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MOST_BYTES", 40_000_000)
+    files: dict[str, bytes | str] = {f"{number}.txt": b"0" * 30_000_000 for number in range(4)}
+    rows = read(stored(tmp_path, "f.zip", packed({**files, "late.txt": "words"})))
+    assert ["grows to more than 16 MB when it is unpacked" in row.error for row in rows] == [True] * 2 + [False] * 3
+    assert ["the zip grows to more than 38 MB in all" in row.error for row in rows[2:]] == [True] * 3
+
+
 def test_a_broken_file_in_a_zip_costs_only_itself(tmp_path: Path) -> None:
     data = bytearray(packed({"a.txt": "first words " * 50, "b.txt": "second words " * 50}))
     at = data.index(b"a.txt") + len(b"a.txt") + 8
@@ -73,6 +87,30 @@ def test_a_broken_file_in_a_zip_costs_only_itself(tmp_path: Path) -> None:
     broken, good = read(stored(tmp_path, "f.zip", bytes(data)))
     assert (broken.file, "damaged" in broken.error) == ("a.txt", True)
     assert good.data["text"].startswith("second")
+
+
+def test_a_file_that_breaks_its_reader_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaking(*_: Any) -> Iterator[ParsedRow]:
+        yield ParsedRow(2, {"text": "before"})
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr("labeling.reading.table.rows", breaking)
+    before, broken, good = read(stored(tmp_path, "f.zip", packed({"a.csv": "text\nx\n", "b.txt": "fine"})))
+    assert (before.data["text"], good.data["text"]) == ("before", "fine")
+    assert (broken.file, broken.error) == ("a.csv", "it cannot be read (RecursionError)")
+
+
+def test_a_zip_of_too_many_files_is_refused_before_its_list_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = stored(tmp_path, "f.zip", packed({f"{number}.txt": "x" for number in range(300)}))
+    monkeypatch.setattr(zips, "MOST_FILES", 299)
+    with pytest.raises(ReadError, match="too many files"):
+        guess(path, "f.zip")
+    monkeypatch.setattr(zips, "MOST_DIRECTORY", 10_000)
+    monkeypatch.setattr(zips.zipfile, "ZipFile", None)  # or the list would lie in memory by then
+    with pytest.raises(ReadError, match=r"f\.zip is a zip of too many files"):
+        guess(path, "f.zip")
 
 
 def test_an_encrypted_entry_is_named(tmp_path: Path) -> None:
@@ -161,3 +199,91 @@ def test_cells_that_hold_bytes_or_no_number_cost_their_row(tmp_path: Path) -> No
     bad, good = read(tmp_path / "n.parquet")
     assert "not a number" in bad.error
     assert good.data["x"] == 1
+
+
+def test_cells_that_cannot_be_read_cost_their_row(tmp_path: Path) -> None:
+    broken = pa.StringArray.from_buffers(2, pa.py_buffer(b"\0\0\0\0\2\0\0\0\3\0\0\0"), pa.py_buffer(b"a\xffb"))
+    far = pa.array([2, 10**13], pa.timestamp("s"))
+    table = pa.table({"text": ["one", "two"], "note": broken, "at": far})
+    for path in (tmp_path / "t.arrow", tmp_path / "t.parquet"):
+        if path.suffix == ".arrow":
+            with pa.ipc.new_stream(str(path), table.schema) as writer:
+                writer.write_table(table)
+        else:
+            pq.write_table(table, path)
+        first, second = read(path)
+        assert "Invalid UTF8" in first.error
+        assert "cannot be read" in second.error
+        assert ["Invalid UTF8" in cell for cell in arrow.preview(path).rows[0]] == [True]
+
+
+def test_a_dataset_that_points_outside_of_itself_is_refused(tmp_path: Path) -> None:
+    """Arrow believes its files: without a look at them first, this one ends the process that reads it."""
+    path = tmp_path / "t.arrow"
+    table = pa.table({"text": ["aa", "b"]})
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
+    whole = path.read_bytes()
+    offsets = struct.pack("<3i", 0, 2, 3)
+    assert whole.count(offsets) == 1
+    path.write_bytes(whole.replace(offsets, struct.pack("<3i", 0, 2**31 - 1, 3)))
+    assert ["out of bounds" in row.error or "non-monotonic" in row.error for row in read(path)] == [True, True]
+    path.write_bytes(whole.replace(offsets, struct.pack("<3i", 0, 2, 2**31 - 1)))
+    with pytest.raises(ReadError, match="The file is damaged"):
+        read(path)
+
+
+def test_no_byte_of_a_dataset_ends_the_import(tmp_path: Path) -> None:
+    path = tmp_path / "t.arrow"
+    table = pa.table({"text": ["aa", "b"], "tags": [["x"], ["y", "z"]]})
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
+    whole = path.read_bytes()
+    for seed in range(200):
+        draw = random.Random(seed)
+        data = bytearray(whole)
+        for _ in range(draw.randint(1, 3)):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        path.write_bytes(data)
+        with contextlib.suppress(ReadError):
+            assert len(list(arrow.lines(path))) <= 3
+
+
+def bomb(path: Path, cell: int, rows: int = 64) -> Path:
+    """A small file with one long cell that every row repeats."""
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * cell]))
+    table = pa.table({"text": column})
+    if path.suffix == ".parquet":
+        pq.write_table(table, path, compression="zstd", store_schema=False)  # read as plain texts
+    else:
+        with pa.ipc.new_stream(str(path), table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(table)
+    assert path.stat().st_size < 20_000
+    return path
+
+
+@pytest.mark.parametrize("name", ["bomb.parquet", "bomb.arrow"])
+def test_a_small_file_that_unpacks_to_a_large_one_takes_no_memory_here(tmp_path: Path, name: str) -> None:
+    path = bomb(tmp_path / name, 4_000_001)
+    before, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(pool)
+    try:
+        assert [row.error for row in read(path, "dataset")] == ["the row is longer than 4 MB"] * 64
+        assert [len(cells[0]) for cells in arrow.preview(path).rows] == [2_000] * 8
+        assert pool.max_memory() in (None, 0)
+    finally:
+        pa.set_memory_pool(before)
+
+
+def test_a_file_beyond_the_limit_on_memory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match="too much memory"):
+        read(bomb(tmp_path / "bomb.parquet", 20_000_000))
+    column = read(bomb(tmp_path / "bomb.arrow", 300_000_000, 2))
+    assert [row.error for row in column] == ["reading it takes too much memory"] * 2
+
+
+def test_a_file_of_which_nothing_comes_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "never.parquet")
+    monkeypatch.setattr(arrow, "SECONDS", 0.0)
+    with pytest.raises(ReadError, match="could be read within"):
+        arrow.preview(tmp_path / "never.parquet")

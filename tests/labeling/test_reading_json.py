@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from labeling.reading import ReadError, values
+from labeling.reading import Context, ReadError, labelstudio, values
 from labeling.reading.kinds import guess
 from labeling.rows import RowError, judge
 from slmstudio.contract.schema import compile_schema
@@ -140,6 +142,23 @@ def test_a_text_in_another_encoding_names_the_byte(tmp_path: Path) -> None:
     assert row.error == "the text is not valid UTF-8: byte 3 cannot be read; save it as UTF-8"
     (wide,) = read(stored(tmp_path, "b.txt", "Grüße".encode("utf-16")))
     assert wide.data["text"] == "Grüße"
+    (half,) = read(stored(tmp_path, "c.txt", "ab".encode("utf-16") + b"\x00\xd8c\x00"))
+    assert half.error == "the text is not valid UTF-16: byte 7 cannot be read; save it as UTF-8"
+    (nul,) = read(stored(tmp_path, "d.txt", b"a\0b"), "text")
+    with pytest.raises(RowError, match="NUL"):
+        judge(nul, schema())
+
+
+@pytest.mark.parametrize("split", ["whole", "lines", "paragraphs"])
+def test_a_text_without_end_is_not_held(tmp_path: Path, split: str) -> None:
+    path = stored(tmp_path, "a.txt", b"x" * 50_000_000 + b"\n\nafter\n")
+    tracemalloc.start()
+    rows = read(path, "text", split=split)
+    highest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows[0].error == "the text is longer than 1 MB"
+    assert [row.data["text"] for row in rows[1:]] == ([] if split == "whole" else ["after"])
+    assert highest < 30_000_000
 
 
 # -- Label Studio ------------------------------------------------------------------------------------------------------
@@ -226,6 +245,15 @@ def test_the_newest_annotation_counts_and_predictions_come_along(tmp_path: Path)
         ({"id": 1, "data": {"text": TEXT}, "annotations": [{"result": [typed("date", "soon")]}]}, "cannot be"),
         ({"id": 1, "data": {"text": TEXT}, "annotations": [{"result": [span("stranger", "Acme")]}]}, "neither a field"),
         ({"id": 1, "annotations": []}, 'no "data"'),
+        ({"id": 1, "data": {"text": TEXT}, "annotations": 5}, '"annotations" must be a list'),
+        (
+            {
+                "id": 1,
+                "data": {"text": TEXT},
+                "annotations": [{"result": [typed("vendor", "A"), typed("vendor.x", "B")]}],
+            },
+            "no field",
+        ),
     ],
 )
 def test_a_task_that_does_not_fit_says_why(tmp_path: Path, one: dict[str, Any], said: str) -> None:
@@ -240,6 +268,59 @@ def test_no_result_can_blow_a_list_up(tmp_path: Path) -> None:
         compiled=schema("invoice-with-lines"),
     )
     assert "too far down" in row.error
+
+
+def test_results_that_contradict_each_other_cost_their_task(tmp_path: Path) -> None:
+    results = [typed("line_items", '{"a": 1}'), typed("line_items[0].amount", "1")]
+    path = stored(tmp_path, "ls.json", [task(results), task([])])
+    bad, good = read(path, "labelstudio", compiled=schema("invoice-with-lines"))
+    assert "the result line_items[0].amount contradicts another one" in bad.error
+    assert good.data["text"] == TEXT
+
+
+junk = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 9)
+    | st.sampled_from(["", "a", "text", "[1]", "{}", "line_items[0]", TEXT]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["text", "labels", "choices", "start", "end", "result"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+paths = st.sampled_from(
+    [
+        "vendor",
+        "vendor.x",
+        "total_amount",
+        "line_items",
+        "line_items[0]",
+        "line_items[1].amount",
+        "line_items.x",
+        "[0]",
+        "",
+    ]
+)
+any_result = junk | st.fixed_dictionaries({"from_name": paths | junk, "value": junk})
+any_annotation = junk | st.fixed_dictionaries({"result": junk | st.lists(any_result, max_size=4)})
+any_task = junk | st.fixed_dictionaries(
+    {"data": junk | st.just({"text": TEXT})},
+    optional={
+        "id": junk,
+        "annotations": junk | st.lists(any_annotation, max_size=2),
+        "predictions": junk | st.lists(any_annotation, max_size=2),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(one=any_task)
+def test_a_task_of_any_shape_costs_only_itself(one: Any) -> None:
+    data = json.dumps([one, task([])]).encode()
+    found = list(labelstudio.rows(BytesIO(data), Context(schema("invoice-with-lines"), Path("unused"))))
+    assert len(found) == 2
+    assert found[1].data["text"] == TEXT
 
 
 def test_reading_a_stream_that_is_no_json_at_all() -> None:

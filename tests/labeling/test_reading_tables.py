@@ -74,6 +74,19 @@ def test_a_line_in_another_encoding_costs_only_itself(tmp_path: Path) -> None:
     assert [row.data["text"] for row in read(path, encoding="cp1252")] == ["Grüße", "hello"]
 
 
+@pytest.mark.parametrize("half", [b"\x00\xd8", b"\x00\xdc"])
+def test_half_of_a_character_in_utf16_costs_only_its_line(tmp_path: Path, half: bytes) -> None:
+    def wide(text: str) -> bytes:
+        return text.encode("utf-16-le")
+
+    path = stored(tmp_path, "t.csv", b"\xff\xfe" + wide("text,id\nbro") + half + wide("ken,1\nfine \U0001f600,2\n"))
+    bad, good = read(path)
+    assert (bad.number, bad.error) == (2, "the line is not valid UTF-16: half of a character cannot be read")
+    assert good.data == {"text": "fine \U0001f600", "id": "2"}
+    first, cut = read(stored(tmp_path, "u.csv", "text,id\na,1\nb,2".encode("utf-16")[:-1]))
+    assert (first.data["id"], "half of a character" in cut.error) == ("1", True)
+
+
 def test_a_quotation_mark_that_never_closes_costs_one_row(tmp_path: Path) -> None:
     rest = "".join(f"row {number},{number}\n" for number in range(500))
     rows = read(stored(tmp_path, "t.csv", f'text,id\n"open,0\n{rest}'))

@@ -122,18 +122,25 @@ golds = st.fixed_dictionaries(
 @pytest.mark.parametrize("shape", ROUND)
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(gold=golds)
-def test_any_label_comes_back(shape: str, gold: dict[str, Any], tmp_path: Path) -> None:
+def test_any_label_comes_back(
+    shape: str, gold: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(path: Path, *_: Any) -> Iterator[tuple[str, str]]:
+        """What the child process says, without a process for each of so many labels."""
+        return ((line[0], line[1:]) for line in arrow.lines(path))
+
+    monkeypatch.setattr(arrow, "_told", here)
     assert not COMPILED.validate(gold)
     (row,) = read(shape, written(shape, one(gold)), tmp_path)
     assert dumps(COMPILED.ordered(judge(row, COMPILED).gold)) == dumps(COMPILED.ordered(loads(dumps(gold))))
 
 
-@given(text=st.text("'=+-@\t\ra1", max_size=6))
+@given(text=st.text("'=+-@\t\r\n\uff1d\uff0b\uff0d\uff20a1", max_size=6))
 @example("'=1")
 @example("''-")
 def test_what_makes_a_cell_safe_can_be_taken_back(text: str) -> None:
     assert plain(safe(text)) == text
-    assert not safe(text).startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert not safe(text).startswith(("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"))
 
 
 def test_no_cell_of_a_table_is_a_formula_but_numbers_stay_numbers() -> None:
