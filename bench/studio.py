@@ -64,7 +64,7 @@ def _start(started: list[subprocess.Popen[bytes]], web_workers: int, threads: in
     web = [sys.executable, "-m", "gunicorn", "slmstudio.wsgi:application", "--bind", f"127.0.0.1:{port}"]
     web += ["--workers", str(web_workers), "--threads", str(threads), "--log-level", "warning", "--keep-alive", "30"]
     started.append(subprocess.Popen(web, cwd=ROOT))
-    worker = [sys.executable, "manage.py", "rqworker", "default"]
+    worker = [sys.executable, "manage.py", "rqworker", "imports", "default", "webhooks"]
     started.append(subprocess.Popen(worker, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
     wait_for(port)
     import django

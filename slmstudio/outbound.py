@@ -20,6 +20,9 @@ import httpx
 from django.conf import settings
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+#: what Python calls global although it may lead inside: 6to4 and its relays, site-local addresses of old. NAT64,
+#: IPv4-compatible and IPv4-translated addresses are among those that are "reserved" in IPv6.
+_HIDING = tuple(map(ipaddress.ip_network, ("2002::/16", "192.88.99.0/24", "fec0::/10")))
 
 
 class Refused(ValueError):
@@ -49,11 +52,7 @@ def client(*, timeout: float = 10, **more: Any) -> httpx.Client:
 
 def is_internal(host: str) -> bool:
     """Whether a host is one that OUTBOUND_ALLOW lets through although it is internal. Raises Refused for others."""
-    for address in _addresses(host, 443):
-        found = ipaddress.ip_address(address.partition("%")[0])
-        if (getattr(found, "ipv4_mapped", None) or found).is_global:
-            return False
-    return True
+    return not any(_is_outside(ipaddress.ip_address(one.partition("%")[0])) for one in _addresses(host, 443))
 
 
 _due = threading.local()
@@ -98,11 +97,22 @@ def _addresses(host: str, port: int) -> list[str]:
 
 
 def _allowed(host: str, address: _Address) -> bool:
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
-    return (address.is_global and not address.is_multicast) or any(
-        host.casefold() == entry.casefold() or _within(address, entry) for entry in settings.OUTBOUND_ALLOW
+    return _is_outside(address) or any(
+        host.casefold() == entry.casefold() or _within(_plain(address), entry) for entry in settings.OUTBOUND_ALLOW
     )
+
+
+def _is_outside(address: _Address) -> bool:
+    """Whether an address is of the internet at large, and hides none that is not."""
+    plain = _plain(address)
+    if not plain.is_global or plain.is_multicast or (plain.version == 6 and plain.is_reserved):
+        return False
+    return not any(plain in network for network in _HIDING if network.version == plain.version)
+
+
+def _plain(address: _Address) -> _Address:
+    """An IPv4 address that is written as an IPv6 one, as itself."""
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _within(address: _Address, entry: str) -> bool:

@@ -53,6 +53,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "slmstudio.zones.viewer_zone",
 ]
 
 ROOT_URLCONF = "slmstudio.urls"
@@ -79,10 +80,13 @@ DATABASES = {"default": database_settings(env.url("DATABASE_URL", schemes=["post
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.url("REDIS_URL", schemes=["redis", "rediss", "unix", "valkey"])
-# Jobs carry ids only. GPU jobs have no time-out of the queue's: limits belong to the supervisor.
+# Jobs carry ids only. GPU jobs have no time-out of the queue's: limits belong to the supervisor. Imports of scans take
+# hours and receivers of webhooks may not answer: neither holds up a freeze or a change that somebody waits for.
 _QUEUE = {"URL": REDIS_URL, "SERIALIZER": "rq.serializers.JSONSerializer"}
 RQ_QUEUES = {
     "default": {**_QUEUE, "DEFAULT_TIMEOUT": 3600},
+    "imports": {**_QUEUE, "DEFAULT_TIMEOUT": 3600},
+    "webhooks": {**_QUEUE, "DEFAULT_TIMEOUT": 60},
     "gpu": {**_QUEUE, "DEFAULT_TIMEOUT": -1},
 }
 

@@ -1,6 +1,7 @@
 """Pages that belong to no app: health, workers, errors."""
 
 import django_rq
+from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
 from django.db import connection
@@ -38,7 +39,7 @@ def workers(request: HttpRequest) -> HttpResponse:
     sweep_lost()  # whoever looks at the workers sees their runs as they are, cron or no cron
     context: dict[str, object] = {"queues": [], "workers": [], "problem": ""}
     try:
-        queues = [django_rq.get_queue(name) for name in ("default", "gpu")]
+        queues = [django_rq.get_queue(name) for name in settings.RQ_QUEUES]
         context["queues"] = [
             {"name": q.name, "waiting": q.count, "failed": q.failed_job_registry.count} for q in queues
         ]

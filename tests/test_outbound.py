@@ -53,11 +53,21 @@ def resolves(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
 @pytest.mark.parametrize(
     "url",
     ["http://127.0.0.1/", "http://localhost/", "http://10.1.2.3/", "http://169.254.169.254/", "http://0.0.0.0/",
-     "http://[::1]/", "http://[fe80::1]/", "http://[::ffff:10.0.0.1]/", "http://2130706433/", "http://224.0.0.1/"],
+     "http://[::1]/", "http://[fe80::1]/", "http://[::ffff:10.0.0.1]/", "http://2130706433/", "http://224.0.0.1/",
+     "http://0177.0.0.1/", "http://0x7f.1/", "http://127.1/", "http://100.64.0.1/", "http://[ff02::1]/",
+     "http://[fc00::1]/", "http://[fec0::1]/", "http://[fe80::1%25lo]/", "http://①②⑦.⓪.⓪.①/",
+     # IPv4 inside IPv6: compatible, translated, NAT64, 6to4
+     "http://[::127.0.0.1]/", "http://[::ffff:0:10.0.0.1]/", "http://[64:ff9b::169.254.169.254]/",
+     "http://[64:ff9b:1::10.0.0.1]/", "http://[2002:7f00:1::]/"],
 )  # fmt: skip
 def test_internal_addresses_are_refused(url: str) -> None:
     with pytest.raises(Refused, match=r"internal address|not known"):
         outbound.check(url)
+
+
+@pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"])
+def test_an_address_outside_is_taken(address: str) -> None:
+    outbound.check(f"https://{f'[{address}]' if ':' in address else address}/v1")
 
 
 @pytest.mark.parametrize("url", ["", "x", "ftp://a/", "http://", "http://a:b@93.184.215.14/", "http://[", "//a/"])

@@ -58,8 +58,10 @@ def _serve(port: int, *, dev: bool, loop: bool) -> int:
                 (*manage, "runserver", f"{HOST}:{port}") if dev else _web(port),
                 before_start=lambda: need_port(HOST, port),
             ),
-            Program("worker", (*manage, "rqworker", "default", "--with-scheduler"), patience=3.0),
-            # A training is not waited for: the next start puts what was interrupted back into the queue.
+            # Every worker takes its 100 MB, so on one machine webhooks go out between the jobs of the default queue.
+            Program("worker", (*manage, "rqworker", "default", "webhooks", "--with-scheduler"), patience=3.0),
+            # Neither an import nor a training is waited for: the next start puts back what was interrupted.
+            Program("imports", (*manage, "rqworker", "imports"), patience=1.0),
             Program("gpu", (*manage, "rqworker", "gpu"), patience=1.0),
             Program("sweep", (*manage, "sweep", "--every", "30"), patience=1.0),
         ],

@@ -54,9 +54,11 @@ def duration(seconds: float | None) -> str:
 
 @register.filter
 def pace(per_second: float | None) -> str:
-    """A rate as "12.3/s", "4.2/min" or "1.5/h", in the largest unit of time that needs no zero in front."""
+    """A rate as "2,139/s", "12.3/s", "4.2/min" or "1.5/h", in the largest unit that needs no zero in front."""
     if per_second is None:
         return "–"
+    if per_second >= 100:
+        return f"{per_second:,.0f}/s"
     for seconds, unit in ((1, "s"), (60, "min")):
         if per_second * seconds >= 1:
             return f"{per_second * seconds:.1f}/{unit}"

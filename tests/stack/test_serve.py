@@ -78,7 +78,8 @@ def test_from_nothing_to_a_page_and_ctrl_c(home: Path, tmp_path: Path) -> None:
         until(f"ready at http://127.0.0.1:{port}/", process, log)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
             assert b"SLM Studio" in answer.read()
-        until(r"worker \| .*Listening on default", process, log)
+        until(r"worker +\| .*Listening on default, webhooks", process, log)
+        until(r"imports +\| .*Listening on imports", process, log)
         until(r"gpu +\| .*Listening on gpu", process, log)
         began = time.monotonic()
         process.send_signal(signal.SIGINT)

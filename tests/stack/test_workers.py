@@ -11,7 +11,7 @@ from slmstudio.stack import processes
 from tests.conftest import Workers
 
 
-@pytest.mark.parametrize("queue", ["default", "gpu"])
+@pytest.mark.parametrize("queue", ["default", "imports", "gpu"])
 def test_a_queued_job_runs_on_the_test_database(workers: Workers, wait_for: Callable[..., None], queue: str) -> None:
     job = django_rq.get_queue(queue).enqueue("tests.stack.jobs.where")
     wait_for(lambda: job.get_status(refresh=True) in ("finished", "failed"), seconds=30, message=workers.text)

@@ -1,0 +1,36 @@
+"""The viewer's time zone: pages show times, and count days, as the person looking lives them.
+
+The browser names its zone in a cookie (``static/js/studio.js``). A name that is none is ignored: the site's zone holds.
+"""
+
+from collections.abc import Callable
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+COOKIE = "zone"
+LONGEST_NAME = 64
+
+
+def viewer_zone(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware: answers a request in the zone that its cookie names."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        zone = zone_of(request.COOKIES.get(COOKIE, ""))
+        if zone is None:
+            return get_response(request)
+        with timezone.override(zone):
+            return get_response(request)
+
+    return middleware
+
+
+def zone_of(name: str) -> ZoneInfo | None:
+    """The zone of this name, as ``Europe/Berlin``; None where there is none."""
+    if not name or len(name) > LONGEST_NAME:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones, a path, a NUL
+        return None

@@ -1,0 +1,31 @@
+"""Times are shown in the zone of whoever looks; a cookie that names none changes nothing."""
+
+from datetime import UTC, datetime
+
+import pytest
+from django.utils import timezone
+
+from labeling.models import Project
+from tests.labeling.desk import make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+def shown(zone: str) -> str:
+    desk = make_desk()
+    Project.objects.update(created_at=datetime(2026, 3, 1, 22, 30, tzinfo=UTC))
+    client = desk.as_("annotator")
+    client.cookies["zone"] = zone
+    page = client.get("/")
+    assert page.status_code == 200
+    assert timezone.get_current_timezone_name() == "UTC", "the next request starts from the site's zone"
+    return page.content.decode()
+
+
+def test_times_are_the_viewers() -> None:
+    assert 'title="2026-03-02 07:30:00 JST"' in shown("Asia/Tokyo")
+
+
+@pytest.mark.parametrize("zone", ["", "Europe", "../../etc/passwd", "/etc/passwd", "No/Where", "a" * 4000, "é%00"])
+def test_what_is_no_zone_is_ignored(zone: str) -> None:
+    assert 'title="2026-03-01 22:30:00 UTC"' in shown(zone)
