@@ -91,9 +91,11 @@ def outcome_of(compiled: CompiledSchema, text: str, *, cut: bool) -> tuple[Outco
 
 
 def token_ends(tokens: list[Any], content: str) -> list[int] | None:
-    """Where each token of a chat completion's logprobs ends in its text; None where they do not make up the text.
+    """Where each token of a chat completion's logprobs ends in its text; None where the text is not made of them.
 
-    A token is its ``bytes`` where they are given, because a letter may be spread over several tokens.
+    A token is its ``bytes`` where they are given, because a letter may be spread over several tokens. Some servers
+    leave a fence or a thought out of the text and not out of the tokens (llama.cpp does): what stood before the text
+    ends at 0, and each token behind it one place further beyond its end.
     """
     written, ends = b"", []
     for token in tokens:
@@ -106,15 +108,27 @@ def token_ends(tokens: list[Any], content: str) -> list[int] | None:
         written += bytes(piece)
         ends.append(len(written))
     whole = content.encode("utf-8", "surrogatepass")
-    if not written.startswith(whole):
+    start = written.rfind(whole)
+    if start < 0:
         return None
-    if content.isascii():
-        return [min(end, len(whole)) for end in ends]
+    places = _letters(whole)
+    found, begin, beyond = [], 0, 0
+    for end in ends:
+        beyond += begin - start >= len(whole)
+        found.append(places[min(max(0, end - start), len(whole))] + beyond)
+        begin = end
+    return found
+
+
+def _letters(whole: bytes) -> list[int]:
+    """For each number of bytes of a text, how many letters have begun in them."""
+    if whole.isascii():
+        return list(range(len(whole) + 1))
     letters, places = 0, [0] * (len(whole) + 1)
     for place, byte in enumerate(whole):
         letters += byte & 0xC0 != 0x80
         places[place + 1] = letters
-    return [places[min(end, len(whole))] for end in ends]
+    return places
 
 
 def _is_bytes(piece: Any) -> bool:

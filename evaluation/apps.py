@@ -13,9 +13,11 @@ class EvaluationConfig(AppConfig):
         from evaluation.services import audit as log
         from evaluation.services.evals import tell_loop
         from evaluation.services.loop import advance_live
+        from evaluation.services.prelabels import tell
         from slmstudio.audit import keep_in
         from slmstudio.sweep import after_each_sweep, when_swept
 
         keep_in(log.record)
         when_swept("evaluation.EvalRun", tell_loop)
+        when_swept("evaluation.PrelabelRun", tell)
         after_each_sweep(advance_live)

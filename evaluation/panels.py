@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import Prefetch
 from django.urls import reverse
 
 from evaluation.models import EvalOutput, EvalRun, GateReport
@@ -40,7 +41,7 @@ def last_evaluation(project: Any, user: Any) -> Content | None:
 @register("home", 60)
 def last_report(project: Any, user: Any) -> Content | None:
     """The newest gate report and how its decision stands."""
-    report = _reports(project).first()
+    report = _newest_report(project)
     cell = {"title": "Gates", "value": "–", "note": "not judged yet", "url": reverse("gates", args=[project.slug])}
     if report is None:
         return Content("", {"strip": [cell]})
@@ -50,21 +51,13 @@ def last_report(project: Any, user: Any) -> Content | None:
     return Content("evaluation/gates_panel.html", context)
 
 
-def _reports(project: Any) -> Any:
-    return (
-        GateReport.objects.filter(project=project)
-        .select_related(
-            "project",
-            "policy",
-            "approval",
-            "eval_run__base_model",
-            "eval_run__dataset__schema_version",
-            "eval_run__model_version__training_run",
-            "eval_run__training_run",
-            "baseline",
-        )
-        .order_by("-number")
-    )
+def _newest_report(project: Any) -> GateReport | None:
+    """The newest report with its evaluation; in two queries, because to plan one join of it all takes longer."""
+    reports = GateReport.objects.filter(project=project).select_related("policy", "approval").order_by("-number")
+    report: GateReport | None = reports.prefetch_related(Prefetch("eval_run", EvalRun.objects.with_subject())).first()
+    if report is not None:
+        report.project = project
+    return report
 
 
 @register("document", 50)
@@ -89,7 +82,7 @@ def decide(project: Any, user: Any) -> Step | None:
     """For a manager: the newest report, where it waits for a decision that this person may take."""
     if not _can(project, Action.APPROVE):
         return None
-    report = _reports(project).first()
+    report = _newest_report(project)
     if report is None or hasattr(report, "approval") or obstacle_for(report, user):
         return None
     return Step(f"Gate report {report.number} waits for your decision.", "Read it", report.get_absolute_url())

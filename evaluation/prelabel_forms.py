@@ -127,7 +127,11 @@ class EndpointForm(forms.Form):
         label="Ask how sure it is of each token, where it can say so", required=False, widget=_check()
     )
     timeout_seconds = forms.IntegerField(label="Seconds for an answer", widget=_number())
-    at_once = forms.IntegerField(label="Requests at once", widget=_number())
+    at_once = forms.IntegerField(
+        label="Requests at once",
+        widget=_number(),
+        help_text="No more than the server works on side by side: the others wait there, and their time runs.",
+    )
     max_tokens = forms.IntegerField(label="Most tokens of an answer", widget=_number())
 
     @classmethod

@@ -66,7 +66,7 @@ def run_prelabels(pk: int) -> None:
         if done:
             prelabels.finish(run, facts)
         else:
-            run.cancelled(facts={**run.facts, **facts})
+            prelabels.stopped(run, facts)
     except (Broken, Refused) as error:
         store.flush()
         prelabels.stop(run, str(error), facts)

@@ -19,6 +19,7 @@ from evaluation.chat import Address, Chat, Said
 from evaluation.models import Endpoint
 from evaluation.services import audit
 from labeling.models import Document, Project
+from labeling.services import predictions
 from slmstudio import outbound
 from slmstudio.contract.schema import dumps
 from training import prompts
@@ -120,12 +121,12 @@ def address_of(endpoint: Endpoint) -> Address:
 def test_endpoint(*, endpoint: Endpoint) -> dict[str, Any]:
     """Asks about one document and notes what came of it. Never raises for what the endpoint does.
 
-    The document is the first that is not held out, or a made-up one where the project has none.
+    The document is the first that is not held out and whose pre-labels are not withheld, because the answer is shown;
+    or a made-up one where the first hundred have none such.
     """
     project = endpoint.project
-    document = Document.objects.filter(project=project, holdout=False).order_by("pk").only("text").first()
     compiled = project.schema_version.compiled
-    text = document.text if document is not None else _TEXT
+    text = _shown_text(project)
     try:
         address = address_of(endpoint)
     except Refused as refusal:
@@ -151,6 +152,12 @@ def test_endpoint(*, endpoint: Endpoint) -> dict[str, Any]:
     Endpoint.objects.filter(pk=endpoint.pk).update(tested_at=timezone.now(), test_result=result)
     endpoint.refresh_from_db(fields=["tested_at", "test_result"])
     return result
+
+
+def _shown_text(project: Project) -> str:
+    keys = Document.objects.filter(project=project, holdout=False).order_by("pk").values_list("pk", flat=True)[:100]
+    chosen = next((pk for pk in keys if not predictions.withheld(project, pk)), None)
+    return _TEXT if chosen is None else str(Document.objects.values_list("text", flat=True).get(pk=chosen))
 
 
 def messages(

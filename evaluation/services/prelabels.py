@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Avg, Count, Exists, OuterRef, QuerySet, Sum
+from django.db.models import Avg, Case, Count, Exists, OuterRef, Q, QuerySet, Sum, When
 
 from evaluation.answers import ANSWERED, USABLE, WORDS, Outcome
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
@@ -22,8 +22,10 @@ from labeling.entries import Parsed
 from labeling.listing import filters as listed
 from labeling.listing.finding import matching
 from labeling.models import DatasetVersion, Document, DocumentState, Prediction, Project, SchemaVersion, Split
-from labeling.services import datasets, predictions
+from labeling.models.documents import LABELLED
+from labeling.services import datasets, predictions, webhooks
 from slmstudio.contract.scoring import wilson
+from slmstudio.runs import Status
 from training.models import ModelVersion
 from training.services.runs import Refused
 
@@ -148,7 +150,7 @@ def _instruction(project: Project, version: ModelVersion | None) -> str:
 
 
 def _examples(project: Project, count: int) -> list[dict[str, Any]]:
-    """Solved documents of the newest dataset's training split, drawn by its seed from the shorter half."""
+    """Solved documents of the newest dataset's training split, drawn by its seed from the half of shorter rows."""
     if not 0 <= count <= MOST_EXAMPLES:
         raise Refused("examples", f"Between 0 and {MOST_EXAMPLES} solved examples can be shown.")
     dataset = (
@@ -158,18 +160,21 @@ def _examples(project: Project, count: int) -> list[dict[str, Any]]:
         return []
     if dataset is None:
         raise Refused("examples", "Solved examples come from a frozen dataset of the newest schema; there is none yet.")
-    rows = sorted(datasets.rows(dataset, Split.TRAIN), key=lambda row: (len(row["text"]), row["id"]))
-    half = rows[: max(count, len(rows) // 2)]
-    drawn = random.Random(dataset.seed).sample(half, min(count, len(half)))
+    places = datasets.places(dataset, Split.TRAIN)
+    half = places[: max(count, len(places) // 2)]
+    drawn = datasets.rows_at(dataset, random.Random(dataset.seed).sample(half, min(count, len(half))))
     compiled = dataset.schema_version.compiled
     return [{"text": row["text"], "answer": compiled.canonical(row["gold"])} for row in drawn]
 
 
 def cancel(*, run: PrelabelRun, user: Any) -> bool:
     """Cancels a queued run at once and asks a running one to stop. False where it had ended already."""
-    if not run.cancel():
-        return False
-    audit.record(project=run.project, user=user, action="cancelled", about=f"pre-labels {run.number}")
+    with transaction.atomic():
+        if not run.cancel():
+            return False
+        audit.record(project=run.project, user=user, action="cancelled", about=f"pre-labels {run.number}")
+        if run.status == Status.CANCELLED:  # one that is at work tells of it when it has stopped
+            tell(run)
     return True
 
 
@@ -217,8 +222,13 @@ class Store:
             self.run.record(progress_done=self.stored, stage="asking")
         self._last = time.monotonic()
 
-    @transaction.atomic
     def _write(self, answers: Mapping[int, Answer]) -> None:
+        # Nobody who labels one of these documents waits while long texts are searched.
+        looked = _looked_for(answers, self.run.schema_version)
+        with transaction.atomic():
+            self.stored += self._keep(answers, looked)
+
+    def _keep(self, answers: Mapping[int, Answer], looked: Mapping[int, tuple[int, int]]) -> int:
         run = self.run
         predictions.record(
             project=run.project,
@@ -231,38 +241,58 @@ class Store:
             model=run.subject,
             source=run.source,
         )
-        there = Document.objects.filter(pk__in=answers).only("text", "holdout").in_bulk()
+        there = dict(Document.objects.filter(pk__in=answers).values_list("pk", "holdout"))
         items = list(
             PrelabelItem.objects.select_for_update()
             .filter(run=run, document_id__in=answers, outcome=Outcome.WAITING)
             .order_by("pk")
         )
         for item in items:
-            _fill(item, answers[item.document_id or 0], there.get(item.document_id or 0), run.schema_version)
+            pk = item.document_id or 0
+            _fill(item, answers[pk], there.get(pk), looked.get(pk, (0, 0)))
         PrelabelItem.objects.bulk_update(
             items, ["outcome", "detail", "looked_for", "found", "seconds", "tokens", "tries"]
         )
-        self.stored += len(items)
+        return len(items)
 
 
-def _fill(item: PrelabelItem, answer: Answer, document: Document | None, schema_version: SchemaVersion) -> None:
-    """Writes an answer into a document's row."""
+def _looked_for(answers: Mapping[int, Answer], schema_version: SchemaVersion) -> dict[int, tuple[int, int]]:
+    """How many values should stand in each document's text, and of these how many do."""
+    compiled = schema_version.compiled
+    usable = [pk for pk, answer in answers.items() if answer.outcome in USABLE]
+    found = {}
+    for pk, text in Document.objects.filter(pk__in=usable, holdout=False).values_list("pk", "text"):
+        value, _ = compiled.check(answers[pk].text)
+        checks = check(compiled, Parsed(value), text, {})
+        found[pk] = (len(checks.spans) + len(checks.missing), len(checks.spans))
+    return found
+
+
+def _fill(item: PrelabelItem, answer: Answer, holdout: bool | None, looked: tuple[int, int]) -> None:
+    """Writes an answer into a document's row. ``holdout`` is None where the document has gone."""
     item.outcome, item.detail = answer.outcome, answer.detail.replace("\0", " ")[:300]
     item.seconds, item.tokens, item.tries = answer.seconds, answer.tokens, min(answer.tries, 1000)
-    if document is None or document.holdout:
-        item.outcome, item.detail = (Outcome.GONE if document is None else Outcome.HELD_OUT), ""
-    elif answer.outcome in USABLE:
-        compiled = schema_version.compiled
-        value, _ = compiled.check(answer.text)
-        checks = check(compiled, Parsed(value), document.text, {})
-        item.found = len(checks.spans)
-        item.looked_for = item.found + len(checks.missing)
+    if holdout is None or holdout:
+        item.outcome, item.detail = (Outcome.GONE if holdout is None else Outcome.HELD_OUT), ""
+    else:
+        item.looked_for, item.found = looked
 
 
 def waiting(run: PrelabelRun) -> QuerySet[PrelabelItem]:
     """The documents of a run that were not asked about yet, in their order."""
     rows: QuerySet[PrelabelItem] = PrelabelItem.objects.filter(run=run, outcome=Outcome.WAITING).order_by("pk")
     return rows
+
+
+def items_of(run: PrelabelRun) -> QuerySet[PrelabelItem]:
+    """The documents of a run, in their order. ``hidden``: the pre-label is withheld and the document not labelled yet,
+    so that not even the sentence about what is wrong with it may be read: it quotes the value.
+    """
+    drawn = Prediction.objects.filter(document=OuterRef("document"), source=run.source, withheld=True)
+    rows: QuerySet[PrelabelItem] = run.items.annotate(
+        hidden=Case(When(Exists(drawn) & ~Q(document__state__in=LABELLED), then=True), default=False)
+    )
+    return rows.order_by("pk")
 
 
 @dataclass(frozen=True)
@@ -303,18 +333,43 @@ def figures(run: PrelabelRun) -> Figures:
     )
 
 
+def tell(run: PrelabelRun) -> None:
+    """Tells the project's webhooks that a run has ended; in the transaction of its end."""
+    facts = {
+        "prelabels": run.number,
+        "status": run.status,
+        "error": run.error,
+        "documents": run.items.exclude(outcome=Outcome.WAITING).count(),
+        "usable": run.items.filter(outcome__in=USABLE).count(),
+        "url": run.get_absolute_url(),
+    }
+    webhooks.emit(run.project, "prelabel.finished", facts)
+
+
+@transaction.atomic
 def finish(run: PrelabelRun, facts: Mapping[str, Any]) -> None:
     """Ends a run well."""
-    run.finish(facts={**run.facts, **facts}, progress_done=run.items.exclude(outcome=Outcome.WAITING).count())
+    answered = run.items.exclude(outcome=Outcome.WAITING).count()
+    if run.finish(facts={**run.facts, **facts}, progress_done=answered):
+        tell(run)
 
 
+@transaction.atomic
+def stopped(run: PrelabelRun, facts: Mapping[str, Any]) -> None:
+    """Ends a run that was asked to stop and has."""
+    if run.cancelled(facts={**run.facts, **facts}):
+        tell(run)
+
+
+@transaction.atomic
 def stop(run: PrelabelRun, sentence: str, facts: Mapping[str, Any]) -> None:
     """Ends a run that went wrong as a whole. What was recorded stays, and the sentence says how much that is."""
     usable = run.items.filter(outcome__in=USABLE).count()
     left = waiting(run).count()
     kept = f"{usable} document{'s have' if usable != 1 else ' has'} a pre-label"
     rest = f", {left} {'were' if left != 1 else 'was'} not asked about" if left else ""
-    run.fail(f"{sentence} {kept}{rest}.", facts={**run.facts, **facts})
+    if run.fail(f"{sentence} {kept}{rest}.", facts={**run.facts, **facts}):
+        tell(run)
 
 
 def documents_of(items: Iterable[PrelabelItem]) -> dict[int, str]:

@@ -95,7 +95,7 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 def _items(request: HttpRequest, found: PrelabelRun) -> dict[str, Any]:
     """The documents of a run; those with this outcome, where the address asks for one; what went wrong first."""
     wanted = asked(request, "outcome")
-    rows = found.items.select_related("document").defer("document__text", "document__metadata").order_by("pk")
+    rows = prelabels.items_of(found).select_related("document").defer("document__text", "document__metadata")
     if wanted in set(Outcome):
         rows = rows.filter(outcome=wanted)
     else:

@@ -19,6 +19,7 @@ from labeling.services import exporting, freezing
 from labeling.services.queueing import QUEUE
 from labeling.splits import Rules
 from labeling.writing.shapes import SHAPES, Shape
+from slmstudio.access import Action, may
 
 router = Router(tags=["datasets"])
 below_project = Router(tags=["datasets"])
@@ -99,7 +100,8 @@ def export(
     project = project_of(request)
     some = set(request.GET).intersection(DocumentFilters.model_fields)
     documents = chosen(request, project, filters) if some else None
-    pieces = exporting.export_project(project, shape, documents=documents, part=part)
+    blind = None if may(project.role, Action.REVIEW) else caller(request).user.pk
+    pieces = exporting.export_project(project, shape, documents=documents, part=part, blind=blind)
     return _file(pieces, (project.slug, part, shape), SHAPES[shape])
 
 

@@ -18,6 +18,7 @@ from labeling.api.wire import answer, at
 from labeling.models import ImportRun, Project
 from labeling.paging import page
 from labeling.reading import KINDS
+from labeling.reading.options import WORDS
 from labeling.rows import parse_jsonl
 from labeling.services import importing
 from slmstudio import artifacts
@@ -151,11 +152,11 @@ def start_import(
     slug: Slug,
     file: UploadedFile = File(...),
     kind: str = Form("", max_length=20, description=f"one of {', '.join(KINDS)}; left out, told from the file"),
-    options: str = Form("", max_length=100_000, description="a JSON object: what that kind can be told"),
+    options: str = Form("", max_length=100_000, description=f"a JSON object: {WORDS}"),
     as_holdout: Flag = Form(False),
     synthetic: Flag = Form(False),
 ) -> HttpResponse:
-    """Imports a file in the background: whatever the import page takes, up to 1 GB (multipart/form-data)."""
+    """Imports a file in the background: whatever the import page takes, up to 2 GB (multipart/form-data)."""
     project = project_of(request)
     unknown = sorted({*request.POST, *request.FILES}.difference(_FORM))
     if unknown:

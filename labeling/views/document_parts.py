@@ -6,9 +6,9 @@ from labeling.checks import check
 from labeling.diffs import changes
 from labeling.entries import Parsed
 from labeling.formtree import form_for, tree_of
-from labeling.marks import Marked, marked
+from labeling.marking import Marked, marked
 from labeling.models import Annotation, AnnotationRevision, Document, Gold, Prediction, Project
-from labeling.models.documents import QUEUE
+from labeling.models.documents import LABELLED, QUEUE
 from labeling.services.holding import is_own_only, newest_decision
 from labeling.services.predictions import difference
 from slmstudio.access import Action, Role, may
@@ -22,8 +22,10 @@ LONG_TEXT = 200_000
 
 def only_own(project: Project, document: Document) -> bool:
     """Whether this person labels the document unseen by others, and so must not see what others wrote."""
-    if document.wanted == 1 or may(project.role, Action.REVIEW) or project.role == Role.MANAGER:
+    if document.wanted == 1 or may(project.role, Action.REVIEW):
         return False
+    if project.role == Role.MANAGER and document.state not in QUEUE:
+        return False  # what others wrote can no longer be copied
     decision = Document.objects.filter(pk=document.pk).values_list(newest_decision(document), flat=True).first()
     return is_own_only(document, decision)
 
@@ -71,10 +73,13 @@ def _marked(document: Document, compiled: Any, value: Any, evidence: dict[str, A
 
 def proposals(document: Document, label: dict[str, Any]) -> list[dict[str, Any]]:
     """What models proposed, the newest first, each held against the label. What is withheld stays so until the document
-    is labelled: seen by whoever labels it, it could no longer be compared with what people write by themselves.
+    is labelled: seen by whoever labels it, it could no longer be compared with what people write by themselves. Of a
+    document that is held out nothing is said until then. One that was skipped can still be labelled.
     """
+    waits = document.state not in LABELLED
+    if document.holdout and waits:
+        return []
     rows = Prediction.objects.filter(document=document).select_related("schema_version").order_by("-id")
-    waits = document.state in QUEUE
     found = []
     for row in rows[:MOST_PREDICTIONS]:
         hidden = row.withheld and waits
@@ -90,14 +95,26 @@ def proposals(document: Document, label: dict[str, Any]) -> list[dict[str, Any]]
 
 
 def history(document: Document, user: Any, own: bool) -> list[dict[str, Any]]:
-    """The newest fifty saves, each with the fields it changed against the one before it."""
+    """The newest fifty saves, each with the fields it changed against the one before it: of the same person, where
+    several label the document unseen by each other.
+    """
     rows = AnnotationRevision.objects.filter(annotation__document=document)
     rows = rows.filter(annotation__user=user) if own else rows
     revisions = list(rows.select_related("user", "annotation__schema_version").order_by("-pk")[: MOST_REVISIONS + 1])
     steps = []
     for place, revision in enumerate(revisions[:MOST_REVISIONS]):
-        earlier = revisions[place + 1].value if place + 1 < len(revisions) else {}
+        earlier = _before(revision, revisions[place + 1 :], apart=document.wanted > 1)
         compiled = revision.annotation.schema_version.compiled
-        changed = changes(earlier, compiled.ordered(revision.value))
+        changed = changes(earlier.value if earlier is not None else {}, compiled.ordered(revision.value))
         steps.append({"revision": revision, "changes": changed[:MOST_CHANGES], "more": len(changed) - MOST_CHANGES})
     return steps
+
+
+def _before(revision: AnnotationRevision, older: list[AnnotationRevision], *, apart: bool) -> AnnotationRevision | None:
+    """What a revision was made from, of those before it, the newest first. A reviewer's own starts from the others'."""
+    newest = older[0] if older else None
+    if not apart:
+        return newest
+    own = next((other for other in older if other.annotation.user_id == revision.annotation.user_id), None)
+    written = revision.action in (AnnotationRevision.Action.DRAFT, AnnotationRevision.Action.SUBMIT)
+    return own if own is not None or written else newest

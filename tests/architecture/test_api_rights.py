@@ -3,6 +3,7 @@
 The operations come from the URLconf and from the OpenAPI document, which must agree; so a new one cannot be forgotten.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,12 +15,14 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import get_resolver
 from django.utils import timezone
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from labeling.api.app import PREFIX, document
 from labeling.models import ApiToken, Project
 from labeling.services import tokens
 from labeling.services.projects import create_project
 from slmstudio.access import Action, Role, may
+from slmstudio.contract.jsontext import dumps
 from tests.architecture.test_rights import addresses
 from tests.labeling.api import Api, api_of
 
@@ -74,6 +77,20 @@ def test_the_description_and_the_addresses_are_the_same_operations() -> None:
     described = {path for _, path, _ in operations()}
     assert routed == described
     assert len(in_project()) > 35
+
+
+def test_the_description_is_an_openapi_document() -> None:
+    """By the schema that the OpenAPI Initiative published for 3.1, and every reference in it leads somewhere."""
+    made = document()
+    OPENAPI_31_VALIDATOR.validate(json.loads(dumps(made)))
+    names = [operation["operationId"] for _, _, operation in operations()]
+    assert len(names) == len(set(names))
+    references = re.findall(r'"\$ref":"#/([^"]+)"', dumps(made))
+    assert references
+    for reference in references:
+        found = made
+        for part in reference.split("/"):
+            found = found[part]
 
 
 def test_every_operation_says_what_it_takes() -> None:

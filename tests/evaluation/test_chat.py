@@ -136,6 +136,16 @@ def test_confidence_survives_talk_around_the_answer(fake: Fake) -> None:
     assert ask(fake).confidence == pytest.approx({"id": 0.6, "total": 0.9})
 
 
+def test_what_a_server_left_out_of_its_text_but_not_of_its_tokens_does_not_count(fake: Fake) -> None:
+    # As llama.cpp does with a fence. The first brace is that of a thought; what ends the answer is sure of nothing.
+    logprobs = pieces(
+        ("<think>{}</think>", 0.1), ("```json\n\n", 0.1), ('{"id":"', 1.0), ("é", 0.6), ('","total":', 1.0), ("1", 0.9),
+        ("}", 1.0), ("\n", 0.01), ("```", 0.01), ("", 0.01),
+    )  # fmt: skip
+    fake.replies = [says('{"id":"é","total":1}', logprobs=logprobs)]
+    assert ask(fake).confidence == pytest.approx({"id": 0.6, "total": 0.9})
+
+
 @pytest.mark.parametrize(
     "logprobs",
     [

@@ -9,6 +9,7 @@ from evaluation.models import AuditEntry, Endpoint
 from evaluation.services import endpoints
 from evaluation.services.endpoints import Refused, address_of, retire, save_endpoint
 from labeling.models import Document
+from labeling.services import predictions
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World
 from tests.evaluation.fake_openai import Fake, error, hangs, says
@@ -144,6 +145,19 @@ def test_without_documents_it_asks_about_one_of_its_own(world: World, fake: Fake
     Document.objects.update(holdout=True)
     endpoints.test_endpoint(endpoint=save(world, url=fake.url))
     assert fake.asked[0]["messages"][-1]["content"] == endpoints._TEXT
+
+
+def test_what_is_withheld_is_not_shown_by_a_test_either(world: World, fake: Fake) -> None:
+    world.project.withheld_share = 0.5
+    world.project.save()
+    endpoints.test_endpoint(endpoint=save(world, url=fake.url))
+    open_to_all = Document.objects.filter(project=world.project, holdout=False).order_by("pk")
+    first = next(one for one in open_to_all if not predictions.withheld(world.project, one.pk))
+    assert fake.asked[0]["messages"][-1]["content"] == first.text
+    world.project.withheld_share = 1
+    world.project.save()
+    endpoints.test_endpoint(endpoint=save(world, url=fake.url, name="another"))
+    assert fake.asked[1]["messages"][-1]["content"] == endpoints._TEXT
 
 
 def test_a_test_that_fails_says_why_at_once(world: World, fake: Fake) -> None:

@@ -147,6 +147,24 @@ def test_the_page_of_a_run_counts_and_filters_what_came_out(
         assert engineer.get(url("prelabel_run", 1), {"outcome": odd}).status_code == 200
 
 
+def test_a_withheld_value_is_not_quoted_by_what_is_wrong_with_it(
+    world: World, fresh: list[Document], engineer: Client
+) -> None:
+    world.project.withheld_share = 1
+    world.project.save()
+    said = "date must be a date; found the text 'Tuesday'"
+    broken = GOOD.replace("2026-01-14", "Tuesday")
+    run_with(world, {fresh[0].pk: Answer(Outcome.INVALID, said, text=broken)})
+    for query in ({}, {"outcome": "invalid"}):
+        for state in ("new", "skipped"):  # who skipped it may still label it
+            Document.objects.filter(pk=fresh[0].pk).update(state=state)
+            page = engineer.get(url("prelabel_run", 1), query).content.decode()
+            assert "Tuesday" not in page
+            assert "withheld until it is labelled" in page
+    Document.objects.filter(pk=fresh[0].pk).update(state="submitted")
+    assert "Tuesday" in engineer.get(url("prelabel_run", 1)).content.decode()
+
+
 def test_the_live_part_asks_for_the_whole_page_once_the_run_has_ended(
     world: World, fresh: list[Document], engineer: Client
 ) -> None:

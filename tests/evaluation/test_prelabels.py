@@ -160,7 +160,16 @@ def test_a_model_of_another_project_is_refused(world: World, fresh: list[Documen
 def test_an_endpoint_proposes_and_every_document_has_its_outcome(
     world: World, fresh: list[Document], fake: Fake
 ) -> None:
-    run = ended(started(world, make_endpoint(world, fake)))
+    several = threading.Event()
+
+    def once_several_ask(handler: Any, body: dict[str, Any]) -> None:
+        if fake.at_work > 1:
+            several.set()
+        several.wait(5)
+        answers(handler, body)
+
+    fake.replies = [once_several_ask]
+    run = ended(started(world, make_endpoint(world, fake, timeout_seconds=20)))
     assert (run.status, run.error, run.progress_done) == (Status.DONE, "", FRESH)
     assert outcomes(run) == {"valid": FRESH}
     assert Prediction.objects.filter(source="prelabel-1", valid=True).count() == FRESH

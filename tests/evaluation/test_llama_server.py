@@ -1,0 +1,71 @@
+"""The client of endpoints against a real llama.cpp server: what it sends is understood, what comes back is read."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from evaluation.answers import ANSWERED, Outcome
+from evaluation.chat import Address, Chat, Said
+from evaluation.services.endpoints import _TEXT, messages
+from slmstudio.contract.schema import compile_schema
+from tests.evaluation import llama_server
+
+pytestmark = [pytest.mark.real_model, pytest.mark.slow]
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["invoice_id", "total_amount"],
+    "properties": {"invoice_id": {"type": "string", "maxLength": 20}, "total_amount": {"type": "number"}},
+}
+COMPILED = compile_schema(SCHEMA)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with llama_server.running() as address:
+        yield address
+
+
+@pytest.fixture(autouse=True)
+def allowed(settings: Any) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+
+
+def ask(url: str, **changes: Any) -> tuple[Said, dict[str, Any]]:
+    """What it says about an invoice, and how it was asked in the end."""
+    chat = Chat(Address(url, "any", max_tokens=40, **changes), COMPILED, threading.Event())
+    try:
+        turns = messages("Extract the number of the invoice and its total.", SCHEMA, _TEXT)
+        return chat.ask(turns), chat.way
+    finally:
+        chat.close()
+
+
+def test_held_to_the_schema_it_fits_and_says_how_sure_it_is(url: str) -> None:
+    said, way = ask(url)
+    assert said.outcome == Outcome.VALID, (said.detail, said.text)
+    assert way == {"response_format": "json_schema", "logprobs": True}
+    assert set(said.confidence) == {"invoice_id", "total_amount"}
+    assert all(0 < sure <= 1 for sure in said.confidence.values())
+    assert said.tokens > 100
+    assert not said.estimated
+
+
+@pytest.mark.parametrize("structured", ["json_object", "free"])
+def test_asked_for_less_it_still_ends_with_a_named_answer(url: str, structured: str) -> None:
+    said, way = ask(url, structured=structured)
+    assert said.outcome in ANSWERED
+    assert way["response_format"] == structured
+
+
+def test_too_slow_is_given_up_in_time(url: str) -> None:
+    said, _ = ask(url, timeout_seconds=0.05)
+    assert said.outcome == Outcome.TIMEOUT
+    assert said.seconds < 2
+
+
+def test_another_path_is_refused_and_not_asked_again(url: str) -> None:
+    said, _ = ask(f"{url}/elsewhere")
+    assert (said.outcome, said.status, said.tries) == (Outcome.REFUSED, 404, 1)

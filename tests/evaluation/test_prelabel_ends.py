@@ -1,0 +1,105 @@
+"""What runs of pre-labels tell when they end, and that nobody waits for them meanwhile."""
+
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from evaluation.answers import Outcome
+from evaluation.models import PrelabelRun
+from evaluation.prelabel_jobs import run_prelabels
+from evaluation.services import prelabels
+from evaluation.services.prelabels import Answer, Store, start_prelabels
+from labeling.models import DatasetVersion, Document, WebhookDelivery
+from labeling.services import datasets, webhooks
+from slmstudio.sweep import sweep_lost
+from tests.evaluation.factories import World
+
+GOOD = '{"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme Supplies","total_amount":1248.50}'
+
+
+@pytest.fixture
+def run(world: World, settings: Any) -> PrelabelRun:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    webhooks.create(
+        project=world.project, user=world.owner, url="http://127.0.0.1:9/hook", events=["prelabel.finished"]
+    )
+    Document.objects.create(project=world.project, external_id="late", text="Invoice A-1029", sha256="0" * 64)
+    world.project.refresh_from_db()
+    return start_prelabels(project=world.project, user=world.engineer, model_version=world.version)
+
+
+def told() -> list[tuple[int, str, int]]:
+    rows = WebhookDelivery.objects.filter(event="prelabel.finished").order_by("pk").values_list("payload", flat=True)
+    return [(payload["prelabels"], payload["status"], payload["usable"]) for payload in rows]
+
+
+def test_a_run_that_ends_well_is_told(run: PrelabelRun) -> None:
+    run.claim()
+    store = Store(run)
+    store.add(Document.objects.get(external_id="late").pk, Answer(Outcome.VALID, text=GOOD))
+    store.flush()
+    prelabels.finish(run, {})
+    prelabels.finish(run, {})
+    assert told() == [(1, "done", 1)]
+    assert WebhookDelivery.objects.get().payload["url"] == run.get_absolute_url()
+
+
+def test_a_run_that_goes_wrong_is_told(run: PrelabelRun) -> None:
+    run_prelabels(run.pk)  # there are no weights
+    run.refresh_from_db()
+    assert told() == [(1, "failed", 0)]
+    assert WebhookDelivery.objects.get().payload["error"] == run.error != ""
+
+
+def test_a_run_that_is_cancelled_is_told_once_it_has_stopped(run: PrelabelRun, world: World) -> None:
+    run.claim()
+    assert prelabels.cancel(run=run, user=world.engineer)
+    assert told() == []
+    prelabels.stopped(run, {})
+    assert told() == [(1, "cancelled", 0)]
+    second = start_prelabels(project=world.project, user=world.engineer, model_version=world.version)
+    assert prelabels.cancel(run=second, user=world.engineer)
+    assert told()[1:] == [(2, "cancelled", 0)]
+
+
+def test_a_run_whose_worker_has_gone_is_told(run: PrelabelRun) -> None:
+    run.claim()
+    PrelabelRun.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
+    sweep_lost()
+    assert told() == [(1, "failed", 0)]
+
+
+def test_no_row_is_held_while_texts_are_searched(run: PrelabelRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = []
+    check = prelabels.check
+    before = len(connection.savepoint_ids)
+
+    def searching(*arguments: Any) -> Any:
+        deep.append(len(connection.savepoint_ids))
+        return check(*arguments)
+
+    monkeypatch.setattr(prelabels, "check", searching)
+    store = Store(run)
+    store.add(Document.objects.get(external_id="late").pk, Answer(Outcome.VALID, text=GOOD))
+    store.flush()
+    assert deep == [before]
+    item = run.items.get(document__external_id="late")
+    assert (item.found, item.looked_for) == (1, 4)
+
+
+def test_examples_are_read_where_they_stand(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = DatasetVersion.objects.get(project=world.project)
+    rows = list(datasets.rows(dataset, "train"))
+    places = datasets.places(dataset, "train")
+    found = datasets.rows_at(dataset, places)
+    assert sorted(row["id"] for row in found) == sorted(row["id"] for row in rows)
+    lengths = [len(row["text"]) for row in found]
+    assert sum(lengths[: len(lengths) // 2]) < sum(lengths[len(lengths) // 2 :])
+    shuffled = random.Random(3).sample(places, len(places))
+    assert datasets.rows_at(dataset, shuffled)[::-1] == datasets.rows_at(dataset, shuffled[::-1])
+    monkeypatch.setattr(datasets, "rows", None)
+    assert len(prelabels._examples(world.project, 3)) == 3
