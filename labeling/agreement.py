@@ -3,13 +3,15 @@
 Values are compared as in scoring: after normalisation by the kind of their field, rows of arrays paired by likeness
 first. Nothing said (a missing name, null, a row that somebody does not have) is a value like any other.
 
-Cohen, J. (1960): A coefficient of agreement for nominal scales. Krippendorff, K. (2011): Computing Krippendorff's
+Cohen, J. (1960): A coefficient of agreement for nominal scales. Light, R. J. (1971): Measures of response agreement for
+qualitative data (kappa of more than two people: the mean over pairs). Krippendorff, K. (2011): Computing Krippendorff's
 alpha-reliability (nominal data, any number of people, missing values).
 """
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Final
 
 from slmstudio.contract.alignment import align
@@ -41,8 +43,9 @@ def agree(compiled: CompiledSchema, values: Sequence[Any]) -> bool:
 class FieldAgreement:
     """How well people agree on one field. ``units``: places compared; in arrays every row of every document is one.
 
-    ``exact``: share of pairs of labels that mean the same, 0 to 1. ``kappa`` (Cohen, two people) and ``alpha``
-    (Krippendorff, nominal) only for choices; None where they are not defined, as where one choice is all there is.
+    ``exact``: share of pairs of labels that mean the same, 0 to 1. ``kappa`` (Cohen; of more than two people the mean
+    over their pairs) and ``alpha`` (Krippendorff, nominal) only for choices; None where they are not defined, as where
+    one choice is all there is.
     """
 
     field: Field
@@ -81,12 +84,7 @@ def _agreement(field: Field, units: list[list[Hashable]]) -> FieldAgreement:
         agreeing += sum(count * (count - 1) for count in counts.values())
     kappa = alpha = None
     if is_choice(field):
-        alpha = krippendorff(units)
-        people = {index for unit in units for index, value in enumerate(unit) if value is not UNASKED}
-        if len(people) == 2:
-            one, other = sorted(people)
-            both = [unit for unit in units if unit[one] is not UNASKED and unit[other] is not UNASKED]
-            kappa = cohen([unit[one] for unit in both], [unit[other] for unit in both])
+        kappa, alpha = kappa_of_pairs(units), krippendorff(units)
     return FieldAgreement(field, len(units), agreeing / pairs, kappa, alpha)
 
 
@@ -107,6 +105,23 @@ def cohen(one: Sequence[Hashable], other: Sequence[Hashable]) -> float | None:
     ones, others = Counter(one), Counter(other)
     expected = sum(count * others[value] for value, count in ones.items()) / total**2
     return None if expected == 1 else (observed - expected) / (1 - expected)
+
+
+def kappa_of_pairs(units: Sequence[Unit]) -> float | None:
+    """Cohen's kappa of two people, of more the mean over all pairs (Light), each weighed by the units that both
+    labelled: where people share a queue, pairs share more or fewer. A unit is as in ``krippendorff``. None where no
+    pair has one.
+    """
+    pairs: dict[tuple[int, int], tuple[list[Hashable], list[Hashable]]] = {}
+    for unit in units:
+        asked = [index for index, value in enumerate(unit) if value is not UNASKED]
+        for one, other in combinations(asked, 2):
+            ones, others = pairs.setdefault((one, other), ([], []))
+            ones.append(unit[one])
+            others.append(unit[other])
+    kappas = [(kappa, len(ones)) for ones, others in pairs.values() if (kappa := cohen(ones, others)) is not None]
+    weight = sum(size for _, size in kappas)
+    return sum(kappa * size for kappa, size in kappas) / weight if weight else None
 
 
 def krippendorff(units: Iterable[Unit]) -> float | None:

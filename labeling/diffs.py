@@ -1,6 +1,7 @@
 """What changed: between two texts line by line, between two values field by field. Pure."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,25 @@ def compare_lines(old: str, new: str) -> list[Line]:
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=3)
     body = list(lines)[2:]  # the two lines that name files
     return [Line("@", "") if line.startswith("@@") else Line(line[:1], line[1:]) for line in body]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of a text, and whether the other text has something else in its place."""
+
+    text: str
+    differs: bool
+
+
+def compare_words(one: str, other: str) -> tuple[list[Stretch], list[Stretch]]:
+    """Both texts in stretches that are the same or differ, cut at words."""
+    parts = re.findall(r"\w+|\s+|[^\w\s]", one), re.findall(r"\w+|\s+|[^\w\s]", other)
+    sides: tuple[list[Stretch], list[Stretch]] = [], []
+    for kind, *places in difflib.SequenceMatcher(None, *parts).get_opcodes():
+        for side, words, (start, end) in zip(sides, parts, (places[:2], places[2:]), strict=True):
+            if start < end:
+                side.append(Stretch("".join(words[start:end]), kind != "equal"))
+    return sides
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,13 @@ KEEP, LEAVE_OUT = "keep", "leave out"
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A value, and who gave it (numbers of labels). MISSING and null both mean that nothing is there."""
+    """A value, and who gave it (numbers of labels). MISSING and null both mean that nothing is there. ``path``: where
+    it stands in the label of the first of them.
+    """
 
     value: Any
     people: tuple[int, ...]
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ class _Settler:
         groups = sorted(said.values(), key=lambda group: (-len(group), group[0].person))
         if len(groups) == 1:
             return self.taken(groups[0][0], out)
-        values = tuple(Said(group[0].value, tuple(one.person for one in group)) for group in groups)
+        values = tuple(Said(group[0].value, tuple(one.person for one in group), group[0].path) for group in groups)
         self.dispute.differences.append(Difference(path, field, values, within=within))
         self.dispute.places[path] = out
         if path not in self.picks:

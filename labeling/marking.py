@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from labeling.formtree import FormNode, node_at
+from labeling.formtree import COLOURS, FormNode, node_at
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A field that is marked: its title and its colour, 0 to 7, as in its form."""
+
+    title: str
+    colour: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,23 +25,49 @@ class Piece:
     colour: int = 0
 
 
-def pieces(text: str, node: FormNode, evidence: Mapping[str, Any]) -> list[Piece]:
-    """The whole text in pieces. Of values that share characters only the first is marked."""
-    places = []
-    for path, place in evidence.items():
-        start, end = place.get("start"), place.get("end")
-        if type(start) is int and type(end) is int and 0 <= start < end <= len(text):
-            places.append((start, end, path))
-    result: list[Piece] = []
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A marked text. ``keys``: each field that is marked, once, by colour."""
+
+    pieces: list[Piece]
+    keys: list[Key]
+
+
+def marked(text: str, evidence: Mapping[str, Any], node: FormNode) -> Marked:
+    """The whole text with the evidence of a label: path -> ``{"start", "end"}`` in characters.
+
+    Of places that overlap the first and, of two that start together, the longer one is marked. What is no place in the
+    text is left out.
+    """
+    places = sorted(
+        (place["start"], -place["end"], path)
+        for path, place in evidence.items()
+        if isinstance(place, dict) and _fits(place.get("start"), place.get("end"), len(text))
+    )
+    pieces: list[Piece] = []
+    keys: dict[Key, None] = {}
     at = 0
-    for start, end, path in sorted(places):
+    for start, minus_end, path in places:
         if start < at:
             continue
         if start > at:
-            result.append(Piece(text[at:start]))
-        leaf = node_at(node, path)
-        result.append(Piece(text[start:end], path, leaf.title or leaf.key, leaf.colour))
-        at = end
+            pieces.append(Piece(text[at:start]))
+        at = -minus_end
+        key = _key(node, path)
+        keys[key] = None
+        pieces.append(Piece(text[start:at], path, key.title, key.colour))
     if at < len(text):
-        result.append(Piece(text[at:]))
-    return result
+        pieces.append(Piece(text[at:]))
+    return Marked(pieces, sorted(keys, key=lambda key: (key.colour, key.title)))
+
+
+def _fits(start: Any, end: Any, length: int) -> bool:
+    return type(start) is int and type(end) is int and 0 <= start < end <= length
+
+
+def _key(node: FormNode, path: str) -> Key:
+    try:
+        leaf = node_at(node, path)
+    except (KeyError, ValueError, IndexError, AttributeError):
+        return Key(path, COLOURS - 1)
+    return Key(leaf.title or leaf.key or path, leaf.colour)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -76,16 +76,19 @@ def since(days: int) -> datetime:
 
 
 def days(project: Project, start: datetime) -> list[Day]:
-    """Every day from ``start`` to today, those without a label too. From the index alone."""
-    rows = _rows(
-        "SELECT day, sum(labels)::int, count(*) FROM (SELECT (submitted_at AT TIME ZONE %s)::date AS day, user_id, "
-        "count(*) AS labels FROM labeling_annotation WHERE project_id = %s AND submitted_at >= %s "
-        "AND user_id IS NOT NULL GROUP BY 1, 2) a GROUP BY 1",
-        [timezone.get_current_timezone_name(), project.pk, start],
-    )
-    found = {day: (labels, people) for day, labels, people in rows}
+    """Every day of the viewer's from ``start`` to today, those without a label too. From the index alone."""
     first, today = timezone.localtime(start).date(), timezone.localdate()
     span = [first + timedelta(days=number) for number in range((today - first).days + 1)]
+    zone = timezone.get_current_timezone()
+    # Where each day begins, reckoned here: the database need not know the zone, nor when its clocks change.
+    begins = [datetime.combine(day, time(), zone) for day in span]
+    rows = _rows(
+        "SELECT day, sum(labels)::int, count(*) FROM (SELECT width_bucket(submitted_at, %s::timestamptz[]) AS day, "
+        "user_id, count(*) AS labels FROM labeling_annotation WHERE project_id = %s AND submitted_at >= %s "
+        "AND user_id IS NOT NULL GROUP BY 1, 2) a GROUP BY 1",
+        [begins, project.pk, start],
+    )
+    found = {span[number - 1]: (labels, people) for number, labels, people in rows}
     return [Day(day, *found.get(day, (0, 0))) for day in span]
 
 

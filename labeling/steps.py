@@ -42,11 +42,7 @@ def review_step(project: Project, user: Any) -> Step | None:
     """What waits for a reviewer."""
     if "review" not in project.can:
         return None
-    try:
-        with within(MOST_MS):
-            labels = count(reviewing.waiting(project), MOST_COUNTED)
-    except TooSlow:  # a project without reviews, with very many of an earlier time: the page of reviews tells
-        labels = Counted(0, more=False)
+    labels = _waiting(project)
     if labels.number:
         more = "More than " if labels.more else ""
         words = "1 label waits" if labels.number == 1 else f"{more}{labels.number:,} labels wait"
@@ -57,3 +53,14 @@ def review_step(project: Project, user: Any) -> Step | None:
         url = f"{reverse('review', args=[project.slug])}?show=disputed"
         return Step(f"{words} labelled differently by several people.", "Adjudicate", url)
     return None
+
+
+def _waiting(project: Project) -> Counted:
+    """Labels that wait for a review. Where all do an index counts them; else few do, among those reviewed earlier."""
+    if project.review_required:
+        return count(reviewing.waiting(project), MOST_COUNTED)
+    try:
+        with within(MOST_MS):
+            return count(reviewing.waiting(project), MOST_COUNTED)
+    except TooSlow:  # very many of an earlier time: the page of reviews tells
+        return Counted(0, more=False)

@@ -12,6 +12,8 @@ from typing import Any
 from labeling.listing.fields import FieldCondition, like
 from labeling.listing.filters import ANYBODY, NOBODY, Filters
 from labeling.models import DocumentSearch, Project
+from labeling.services.holding import IS_SETTLED
+from slmstudio.access import Action, Role, may
 
 SQL = tuple[str, tuple[Any, ...]]
 
@@ -120,6 +122,12 @@ def _text(project: Project, text: str) -> Condition:
 
 def _field(project: Project, condition: FieldCondition) -> Condition:
     predicate = condition.predicate.replace("{value}", "a.value")
+    if may(getattr(project, "role", Role.OWNER), Action.REVIEW):  # a job has no role
+        seen = ""
+    else:
+        # Who labels a document unseen by the others must not learn their values by looking for them.
+        seen = f" AND (SELECT d.wanted = 1 OR ({IS_SETTLED}) FROM labeling_document d WHERE d.id = a.document_id)"
+    predicate += seen
     return Condition(
         f"COALESCE((SELECT bool_or({predicate}) FROM labeling_annotation a WHERE a.document_id = {{id}}), false)",
         condition.params,

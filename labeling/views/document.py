@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from labeling.bulk_forms import BulkForm
@@ -83,7 +84,7 @@ def set_tags(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 @require_POST
 def comment(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    """Says something about the document, or settles a comment (``settle``: its id)."""
+    """Says something about the document, or settles a comment (``settle``: its id); goes back to where it was said."""
     _, found = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
     settle = request.POST.get("settle", "")
     try:
@@ -94,4 +95,6 @@ def comment(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
             commenting.add(document=found, user=request.user, text=request.POST.get("text", ""))
     except commenting.Refused as refusal:
         messages.error(request, str(refusal))
-    return redirect(f"{found.get_absolute_url()}#comments")
+    in_review = request.POST.get("from") == "review"
+    back = reverse("review_document", args=[slug, pk]) if in_review else found.get_absolute_url()
+    return redirect(f"{back}#comments")

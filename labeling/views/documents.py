@@ -22,13 +22,14 @@ def documents(request: HttpRequest, slug: str) -> HttpResponse:
     compiled = project.schema_version.compiled
     filters = read_filters(request.GET, compiled)
     errors = list(filters.errors)
+    patient = request.GET.get("search") == "on"
     try:
         shown = finding.page(
             project=project,
             filters=filters,
             after=request.GET.get("after", ""),
             before=request.GET.get("before", ""),
-            patient=request.GET.get("search") == "on",
+            patient=patient,
         )
         count = counting.count(project, filters, shown)
     except finding.TooSlow:
@@ -53,7 +54,8 @@ def documents(request: HttpRequest, slug: str) -> HttpResponse:
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
     answer = render(request, f"labeling/documents.html{'#list' if fragment else ''}", context)
     if fragment:
-        answer["HX-Push-Url"] = _address(request, filters)
+        # A search that goes on by itself is one step back, however long it took.
+        answer["HX-Replace-Url" if patient else "HX-Push-Url"] = _address(request, filters)
     return answer
 
 

@@ -1,11 +1,10 @@
 """Where the labeling stands: pace, people, states, times, agreement."""
 
-from datetime import datetime, time
+from datetime import UTC, datetime, time
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from labeling import progress as reads
@@ -50,13 +49,12 @@ def progress(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_safe
 def days(request: HttpRequest, slug: str) -> HttpResponse:
-    """Labels and people per day, for the curve: days as seconds since 1970."""
+    """Labels and people per day, for the curve: days as seconds from 1970 to their midnight, as if in UTC."""
     project = project_for(request.user, slug, Action.READ)
     rows = reads.days(project, reads.since(_window(request)))
-    zone = timezone.get_current_timezone()
     return JsonResponse(
         {
-            "days": [int(datetime.combine(row.day, time(), zone).timestamp()) for row in rows],
+            "days": [int(datetime.combine(row.day, time(), UTC).timestamp()) for row in rows],
             "labels": [row.labels for row in rows],
             "people": [row.people for row in rows],
         }

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from labeling.diffs import changes
 from labeling.forms_review import DisputeForm, RejectForm, whole_number
 from labeling.formtree import form_for, tree_of
-from labeling.marking import pieces
+from labeling.marking import marked
 from labeling.models import Annotation, Document, Mention, Project
 from labeling.paging import count, page
 from labeling.payloads import PayloadError, parse_object
@@ -134,7 +134,7 @@ def _about(project: Project, document: Document, evidence: dict[str, Any], versi
     return {
         "project": project,
         "document": document,
-        "pieces": pieces(document.text, tree_of(version.compiled), evidence),
+        "pieces": marked(document.text, evidence, tree_of(version.compiled)).pieces,
         "pages": document.pages.exclude(image_key="").order_by("number")[:100] if document.page_count else [],
         "tags": [known[tag].title if tag in known else tag for tag in document.tags],
         "comments": [said for said in commenting.threads(document=document) if said.resolved_at is None],

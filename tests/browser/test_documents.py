@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from labeling.jobs import run_bulk_edit
+from labeling.listing import finding
 from labeling.models import BulkEdit, Document
 from labeling.services import annotating
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
@@ -80,6 +81,20 @@ def test_filters_go_into_the_address_and_back_again(open_page: Open, desk: Desk)
     expect(page.locator("tr[data-row]")).to_have_count(30)
 
 
+def test_a_long_search_goes_on_by_itself(open_page: Open, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    # No time at first, so that ten documents are looked at and the rest is left to the next request.
+    for name, value in (("FIRST", 10), ("BUDGET_MS", -1_000.0), ("INDEX_MS", 1_000.0), ("RARE", -1)):
+        monkeypatch.setattr(finding, name, value)
+    page = open_page("annotator", "documents/?state=new")
+    page.locator("#q").fill("Total 43")
+    expect(page.locator("tr[data-row]")).to_have_count(1)
+    expect(page.locator("tr[data-row]")).to_contain_text("inv-0043")
+    assert "after=" in page.url
+    page.go_back()
+    expect(page.locator("#q")).to_have_value("")
+    assert page.url.endswith("documents/?state=new")
+
+
 def test_rows_are_ticked_by_keys_and_changed_together(open_page: Open, desk: Desk) -> None:
     page = open_page("engineer", "documents/?state=new")
     expect(page.locator("[data-value]:visible")).to_have_count(0)
@@ -113,5 +128,10 @@ def test_all_pages_are_accessible(open_page: Open, desk: Desk) -> None:
     page.goto(desk.url("progress/"))
     expect(page.locator(".progress-plot canvas")).to_be_visible()
     expect(page.locator("[data-keys]")).to_contain_text("1 label by 1 person")
+    page.get_by_text("As a table").click()
+    expect(page.locator("[data-days-table] td.num")).to_have_text(["1", "1"])
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    page.set_viewport_size({"width": 1366, "height": 900})
     expect(page.get_by_role("heading", name="Do people agree?")).to_be_visible()
     accessible(page)

@@ -175,6 +175,38 @@ def test_a_dispute_is_decided_by_keys(desk: Desk, open_page: Open, watch: Watch)
     assert value["line_items"] == [{**ROWS[1], "quantity": 1}]
 
 
+def found_by_itself(document: Document, user: Any, **changes: Any) -> None:
+    """Submits a label without saying where its values stand."""
+    annotating.submit(document=fresh(document), user=user, value={**LABEL, **changes}, evidence={}, base_version=0)
+
+
+def test_values_are_walked_and_asked_about_by_keys(desk: Desk, open_page: Open) -> None:
+    document = desk.document(f"🙂 {TEXT}")
+    found_by_itself(document, desk.ana)
+    page = open_page(desk.rita, f"review/{document.pk}/")
+    for key, text in (("j", "ACME SUPPLIES LTD"), ("j", "A-1029"), ("k", "ACME SUPPLIES LTD")):
+        page.keyboard.press(key)
+        expect(page.locator("mark.strong")).to_have_text(text)
+    page.keyboard.press("c")
+    page.keyboard.type("a or r? @ana-desk knows")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#comments article")).to_contain_text("a or r? @ana-desk knows")
+    assert commenting.unread(project=desk.project, user=desk.ana) == 1
+    assert not Review.objects.exists()
+    looked_at(page, "review-comment")
+
+
+def test_a_candidate_lights_up_where_it_stands(desk: Desk, open_page: Open) -> None:
+    document = desk.document(f"🙂 {TEXT}", wanted=2)
+    found_by_itself(document, desk.ana)
+    found_by_itself(document, desk.ben, vendor="ACME")
+    page = open_page(desk.rita, f"review/{document.pk}/")
+    lit = "[...(CSS.highlights.get('pick') ?? [])].map((range) => range.toString())"
+    for choice, text in (("ACME SUPPLIES LTD", ["ACME SUPPLIES LTD"]), ("ACME", ["ACME"]), ("not in the document", [])):
+        page.locator(".pick", has=page.get_by_text(choice, exact=True)).get_by_role("radio").focus()
+        assert page.evaluate(lit) == text
+
+
 def test_a_fix_is_an_approval_and_leads_on(desk: Desk, open_page: Open) -> None:
     first, second = desk.document(TEXT), desk.document(TEXT)
     submit(first, desk.ana, vendor="ACME SUPPLIES")

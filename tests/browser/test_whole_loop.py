@@ -89,7 +89,7 @@ def _import(page: Page) -> None:
 
 
 def _label_the_seed(page: Page) -> None:
-    page.get_by_role("link", name="Label").first.click()
+    page.get_by_role("link", name="Label", exact=True).first.click()
     expect(page.locator("#document")).to_contain_text("Invoice A-1029")
     page.get_by_role("textbox", name="Invoice number").fill("A-1029")
     page.get_by_role("textbox", name="Invoice date").fill("Jan 14, 2026")

@@ -31,9 +31,10 @@ class Desk:
     ana: Any
     ben: Any
     stranger: Any
-    # a reviewer and one more annotator, where a test makes them (work_desk)
+    # a reviewer, one more annotator and a manager, where a test makes them (work_desk)
     rita: Any = None
     cleo: Any = None
+    mia: Any = None
 
     def document(self, text: str = TEXT, name: str = "", **more: Any) -> Document:
         """One more document. Equal texts are told apart by a number at their end."""

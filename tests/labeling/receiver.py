@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,6 +26,7 @@ class Receiver:
     statuses: list[int] = field(default_factory=list)
     seconds: float = 0
     location: str = ""
+    drips: int = 0  # this many header lines, one every 0.1 s, so that no single read is too late
     messages: list[Received] = field(default_factory=list)
 
 
@@ -39,6 +40,10 @@ def receiving() -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             state.messages.append(Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
             time.sleep(state.seconds)
+            with suppress(OSError):  # who gave up has hung up
+                for drip in range(state.drips):
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\n" if not drip else b"X-1: 1\r\n")
+                    time.sleep(0.1)
             self.send_response(state.statuses.pop(0) if state.statuses else 200)
             if state.location:
                 self.send_header("Location", state.location)

@@ -1,13 +1,15 @@
 """Agreement against published values, and what must hold for any labels."""
 
+import random
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.inter_rater import cohens_kappa
 
-from labeling.agreement import UNASKED, agree, by_field, cohen, krippendorff
+from labeling.agreement import UNASKED, agree, by_field, cohen, kappa_of_pairs, krippendorff
 from slmstudio.contract.schema import compile_schema
 
 _ = UNASKED
@@ -43,6 +45,38 @@ def test_kappa_by_hand() -> None:
     assert cohen(one, other) == pytest.approx(0.4)
     assert cohen(["a", "b", "c"], ["a", "b", "c"]) == 1
     assert cohen(["a", "b"], ["b", "a"]) == -1
+
+
+def random_units(seed: int, people: int, missing: float = 0) -> list[list[Any]]:
+    draw = random.Random(seed)
+    return [[UNASKED if draw.random() < missing else draw.choice("aabc") for _ in range(people)] for _ in range(40)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_kappa_is_that_of_statsmodels(seed: int) -> None:
+    units = random_units(seed, 2)
+    table = [[sum(unit == [one, other] for unit in units) for other in "abc"] for one in "abc"]
+    kappa = cohens_kappa(table, return_results=False)
+    assert cohen([unit[0] for unit in units], [unit[1] for unit in units]) == pytest.approx(kappa)
+    assert kappa_of_pairs(units) == pytest.approx(kappa)
+
+
+# What the package krippendorff 0.9 gives for the same units.
+@pytest.mark.parametrize(
+    ("seed", "people", "alpha"),
+    [(1, 2, -0.10624169986719778), (2, 3, 0.09398099260823645), (3, 5, -0.0676835081029552)],
+)
+def test_alpha_with_missing_labels_is_that_of_another_program(seed: int, people: int, alpha: float) -> None:
+    assert krippendorff(random_units(seed, people, missing=0.3)) == pytest.approx(alpha)
+
+
+def test_kappa_of_several_people_is_the_mean_over_pairs_weighed_by_what_they_share() -> None:
+    # ana and ben agree on four units; ana and cleo disagree on two; ben and cleo share none.
+    units = [["x", "x", _], ["y", "y", _], ["x", "x", _], ["y", "y", _], ["x", _, "y"], ["y", _, "x"]]
+    assert kappa_of_pairs(units) == pytest.approx((4 * 1 + 2 * -1) / 6)
+    # A pair that only ever said one thing has no kappa, and says nothing about the others.
+    assert kappa_of_pairs([*units, [_, "x", "x"]]) == pytest.approx((4 * 1 + 2 * -1) / 6)
+    assert kappa_of_pairs([["x", _, _]]) is None
 
 
 def test_where_chance_explains_everything_there_is_no_measure() -> None:

@@ -56,7 +56,7 @@ def test_the_example_in_python(live_server: LiveServer, queues: None, tmp_path: 
 
 @pytest.mark.slow
 def test_the_example_with_curl(live_server: LiveServer, idle_workers: Workers, tmp_path: Path) -> None:
-    idle_workers.start("default")
+    idle_workers.start("default", "imports")
     desk = make_desk()
     row = {"id": "A-1031", "text": "Invoice A-1031 of 2026-01-16 from Acme Supplies. Total 12.50"}
     gold = {"invoice_id": "B-2", "date": "2026-01-17", "vendor": "Acme Supplies", "total_amount": 2}

@@ -7,7 +7,7 @@ import pytest
 from labeling.checks import check
 from labeling.entries import Parsed
 from labeling.formtree import tree_of
-from labeling.marking import pieces
+from labeling.marking import marked
 from labeling.merging import MISSING, value_at
 from slmstudio.contract.schema import compile_schema
 from tests.labeling.test_agreement import SCHEMA, label
@@ -49,7 +49,7 @@ def test_a_text_is_cut_where_values_stand() -> None:
         "d": {"start": 9, "end": 99},
         "e": {"confirmed": True, "of": "1"},
     }
-    cut = pieces("one, <two>", tree_of(compiled), evidence)
+    cut = marked("one, <two>", evidence, tree_of(compiled)).pieces
     assert [(piece.text, piece.path) for piece in cut] == [("one", "a"), (", <", ""), ("two", "b"), (">", "")]
-    assert "".join(piece.text for piece in pieces("text", tree_of(compiled), {})) == "text"
-    assert pieces("", tree_of(compiled), {}) == []
+    assert [piece.text for piece in marked("text", {}, tree_of(compiled)).pieces] == ["text"]
+    assert marked("", {}, tree_of(compiled)).pieces == []

@@ -8,7 +8,6 @@ from labeling.models import Annotation, AnnotationRevision, DatasetVersion, Docu
 from labeling.services.comparing import diff, differences
 from labeling.services.freezing import freeze
 from labeling.services.projects import save_contract
-from labeling.splits import Rules
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
@@ -39,7 +38,7 @@ def test_a_version_against_itself_is_the_same(desk: Desk) -> None:
     one = frozen(desk)
     found = diff(one, one)
     assert set(found.counts.values()) == {0}
-    assert (found.fields, found.moves, found.schema, found.instruction, found.rules) == ([], [], [], [], [])
+    assert (found.fields, found.moves, found.schema, found.instruction) == ([], [], [], [])
 
 
 def test_labels_that_changed_are_told_by_field(desk: Desk) -> None:
@@ -88,7 +87,7 @@ def test_documents_that_moved_to_another_split(desk: Desk) -> None:
     assert {row.before, row.after} == {"train", "validation"}
 
 
-def test_schema_instruction_and_rules_are_told(desk: Desk) -> None:
+def test_schema_and_instruction_are_told(desk: Desk) -> None:
     one = frozen(desk)
     schema = loads(desk.project.schema_version.schema_text)
     schema["properties"]["currency"] = {"type": ["string", "null"]}
@@ -97,7 +96,6 @@ def test_schema_instruction_and_rules_are_told(desk: Desk) -> None:
         constraints={},
     )  # fmt: skip
     desk.project.contract.refresh_from_db()
-    found = diff(one, frozen(desk, rules=Rules(similarity=0.9)))
+    found = diff(one, frozen(desk))
     assert any("currency" in line.text for line in found.schema if line.mark == "+")
     assert [line.text for line in found.instruction if line.mark == "+"] == ["Another one."]
-    assert [(change.path, change.old, change.new) for change in found.rules] == [("similarity", "0.8", "0.9")]

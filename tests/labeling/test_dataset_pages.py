@@ -94,7 +94,7 @@ def test_a_version_shows_counts_hashes_and_examples(desk: Desk, frozen: DatasetV
     for words in ("Instruction", "Input", "Output", "ocr_noise", "imported"):
         assert words in text
     first = page.context["examples"][0]
-    assert json.loads(first["output"]) == json.loads(json.dumps(first["gold"], default=float))
+    assert json.loads(",".join(first["parts"])) == json.loads(json.dumps(first["gold"], default=float))
 
 
 def test_examples_by_split_and_page(desk: Desk, frozen: DatasetVersion) -> None:
@@ -252,8 +252,9 @@ def test_pairs_of_near_duplicates_are_listed(desk: Desk) -> None:
     page = desk.as_("manager").get(desk.url("datasets/1/")).content.decode()
     assert "1 pair in 1 group; 1 with one of the two left out" in page
     listed = desk.as_("manager").get(desk.url("datasets/1/near-duplicates/?show=apart"))
-    (pair,) = listed.context["pairs"]
+    ((pair, *_),) = listed.context["pairs"]
     assert {pair.one.external_id, pair.other.external_id} == {"inv-0003", "twin"}
+    assert "Total 3.50<mark> .</mark></pre>" in listed.content.decode()
     assert "nearly the same as a hold-out document" in listed.content.decode()
     assert desk.as_("manager").get(desk.url("datasets/1/near-duplicates/?page=x")).status_code == 200
 
@@ -272,6 +273,24 @@ def test_two_versions_side_by_side(desk: Desk, frozen: DatasetVersion) -> None:
     assert client.get(desk.url("datasets/diff/?a=1&b=9")).status_code == 404
     assert client.get(desk.url("datasets/diff/?a=x&b=1")).status_code == 404
     assert client.get(desk.url("datasets/diff/")).context["b"].number == 2
+    assert "How it was drawn" not in page.content.decode()
+
+
+def test_what_was_drawn_in_another_way_is_told_in_words(desk: Desk, frozen: DatasetVersion) -> None:
+    rules = Rules(similarity=0.9, group_by="metadata.shop", tags=("ocr_noise", "cut_off"), most=2_000)
+    bring_in(desk.project, [invoice(number, tags=["cut_off"]) for number in range(100, 110)])
+    freeze(project=desk.project, user=desk.people["engineer"], rules=rules, seed=5, validation_share=0.125)
+    page = desk.as_("manager").get(desk.url("datasets/diff/?a=1&b=2")).content.decode()
+    for said in (
+        "<dt>Near-duplicates are alike by</dt><dd><del>80 %</del> → <ins>90 %</ins>",
+        "<dt>Kept together by</dt><dd><del>–</del> → <ins>metadata.shop</ins>",
+        "<dt>Only with a tag of</dt><dd><del>–</del> → <ins>ocr_noise, cut_off</ins>",
+        "<dt>For training and validation at most</dt><dd><del>–</del> → <ins>2,000</ins>",
+        "<dt>Validation</dt><dd><del>10 %</del> → <ins>12.5 %</ins>",
+        "<dt>Seed</dt><dd><del>17</del> → <ins>5</ins>",
+    ):
+        assert said in page
+    assert "Hold-out, where one had to be drawn" not in page
 
 
 def test_script_in_a_document_stays_text(desk: Desk) -> None:

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from labeling.diffs import Change, Line, changes, compare_lines
+from labeling.diffs import Change, Line, Stretch, changes, compare_lines, compare_words
 
 
 def test_changed_added_and_removed_fields_in_order() -> None:
@@ -38,3 +38,16 @@ def test_lines() -> None:
         Line(" ", "c"),
     ]
     assert compare_lines("same", "same") == []
+
+
+def test_words_that_differ_are_marked_on_their_side() -> None:
+    one, other = compare_words("Total 1.50 EUR", "Total 1.60 EUR net")
+    assert one == [Stretch("Total 1.", False), Stretch("50", True), Stretch(" EUR", False)]
+    assert other == [Stretch("Total 1.", False), Stretch("60", True), Stretch(" EUR", False), Stretch(" net", True)]
+    assert compare_words("", "a") == ([], [Stretch("a", True)])
+
+
+def test_no_letter_is_lost_between_the_marks() -> None:
+    one, other = "ä\t– 1,5\r\n\N{RIGHT-TO-LEFT OVERRIDE}x" * 300, "ä\t– 1.5\n x" * 300
+    sides = compare_words(one, other)
+    assert ["".join(part.text for part in side) for side in sides] == [one, other]

@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from labeling.listing import counting, finding, orders
+from labeling.listing import finding, orders
 from labeling.listing.filters import ORDERS, Filters, read_query
 from labeling.models import Annotation, Document, DocumentScore, DocumentSearch
 from labeling.services import annotating
@@ -212,6 +212,11 @@ def test_a_search_that_takes_too_long_says_how_far_it_came(desk: Desk, monkeypat
     assert (page.ids, page.unfinished) == ([], True)
     assert page.after == str(Document.objects.order_by("pk")[9].pk)
     assert "None found so far" in answer.content.decode()
+    # The page goes on by itself, and that is no step to go back through.
+    onwards = f"?q=total+39&amp;after={page.after}&amp;search=on"
+    assert f'hx-get="{onwards}"' in answer.content.decode()
+    alone = client.get(url, {"q": "total 39", "after": page.after, "search": "on"}, headers=HTMX)
+    assert (alone["HX-Replace-Url"], "HX-Push-Url" in alone) == (f"{url}?q=total+39&after={page.after}", False)
     on = client.get(url, {"q": "total 39", "after": page.after, "search": "on"}).context
     assert [row.document.external_id for row in on["rows"]] == ["inv-0039"]
     assert not on["page"].unfinished
@@ -236,50 +241,6 @@ def test_a_statement_is_stopped_at_its_limit_and_only_there(desk: Desk) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SHOW statement_timeout")
         assert cursor.fetchone()[0] == "0"
-
-
-# -- counts ------------------------------------------------------------------------------------------------------------
-
-
-def test_counts_are_exact_up_to_a_limit_and_about_beyond(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    bring_in(desk.project, [invoice(number, gold=number % 3 == 0) for number in range(60)])
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE labeling_document")
-
-    def counted(query: str) -> counting.Counted:
-        vars(desk.project).pop("_state_counts", None)
-        filters = read_query(query, desk.project.schema_version.compiled)
-        return counting.count(desk.project, filters, finding.page(project=desk.project, filters=filters))
-
-    assert str(counted("")) == "60"
-    assert str(counted("state=new")) == "40"
-    assert str(counted("q=F-59+")) == "1"
-    monkeypatch.setattr(counting, "EXACT", 25)
-    monkeypatch.setattr(counting, "EXACT_OF_MANY", 30)
-    monkeypatch.setattr(counting, "EXACT_OF_FILTER", 30)
-    assert counted("state=submitted") == counting.Counted(20)
-    assert str(counted("state=new")) == "about 40"
-    assert str(counted("")) == "about 60"
-    assert str(counted("holdout=no")) == "about 60"
-    # what is frequent is looked at as a whole in a small project; in a large one a sample tells
-    monkeypatch.setattr(finding, "RARE", 5)
-    assert counted("q=acme") == counting.Counted(60)
-    monkeypatch.setattr(counting, "EXACT_BY_LOOKING", 50)
-    assert str(counted("q=acme")) == "about 60"
-    assert counted("field=invoice_id&op=is&value=F-3") == counting.Counted(1)
-    page = desk.as_("annotator").get(desk.url("documents/?state=new")).content.decode()
-    assert "about 40 documents" in page
-
-
-def test_the_home_counts_about_where_there_are_many(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    bring_in(desk.project, [invoice(number) for number in range(40)])
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE labeling_document")
-    monkeypatch.setattr(counting, "EXACT", 10)
-    monkeypatch.setattr(counting, "EXACT_OF_MANY", 10)
-    page = desk.as_("engineer").get(desk.url()).content.decode()
-    assert "~40" in page
-    assert "About 40 documents are labelled and none frozen yet" in page
 
 
 # -- addresses ---------------------------------------------------------------------------------------------------------
@@ -384,7 +345,7 @@ def test_a_row_shows_people_score_and_assignment(full: Desk) -> None:
     DocumentScore.objects.create(document=document, project=full.project, score=0.5, wrong_fields=["date"], source="e")
     Document.objects.filter(external_id="inv-0001").update(assigned_to=full.people["reviewer"], disputed=True)
     page = full.as_("manager").get(full.url("documents/?order=")).content.decode()
-    for text in ("desk-annotator", "50 %", "wrong: date", "for desk-reviewer", "disputed"):
+    for text in ("desk-annotator", "50 %", "wrong: date", "for desk-reviewer", "disputed", "an import"):
         assert text in page
     slow = full.as_("manager").get(full.url("documents/?order=slowest")).content.decode()
     assert "1 min 1 s" in slow

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from labeling.formtree import tree_of
-from labeling.marks import marked
+from labeling.marking import marked
 from labeling.models import BulkEdit, Comment, Document, DocumentScore, DocumentState, Page, Prediction
 from labeling.services import annotating, commenting, reviewing
+from labeling.views.document_parts import history
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db
@@ -121,6 +122,25 @@ def test_who_labels_unseen_sees_only_their_own(desk: Desk) -> None:
     assert "Not labelled yet" in shown
     assert "desk-reviewer</strong> submitted" not in shown
     assert "desk-reviewer</strong> submitted" in page(desk, 2, "owner")
+
+
+def test_the_history_holds_nobody_against_a_label_they_did_not_see(desk: Desk) -> None:
+    Document.objects.filter(external_id="inv-0002").update(wanted=2)
+    for role, changed in (("annotator", {}), ("reviewer", {"vendor": "Akme"})):
+        annotating.submit(
+            document=document(2),
+            user=desk.people[role],
+            value={**invoice(2)["gold"], **changed},
+            evidence={"vendor": {"confirmed": True, "of": '"Akme"'}},
+            base_version=0,
+        )
+    steps = history(document(2), desk.people["owner"], own=False)
+    written = [
+        (step["revision"].user.get_username(), {change.path: change.old for change in step["changes"]})
+        for step in steps
+    ]
+    everything_new = dict.fromkeys(invoice(2)["gold"])
+    assert written == [("desk-reviewer", everything_new), ("desk-annotator", everything_new)]
 
 
 def test_score_assignment_pages_and_reviews_are_there(desk: Desk) -> None:

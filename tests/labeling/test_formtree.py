@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labeling.entries import ABSENT, RAW, from_entry, leaf_values, to_entry
@@ -193,12 +193,14 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*CLAIM["properties"], "stray"]), JSON, max_size=6))
 def test_any_value_survives_the_form(value: dict[str, Any]) -> None:
     tree = tree_of(compile_schema(loads(dumps(CLAIM))))
     assert dumps(from_entry(tree, to_entry(tree, value)).value) == dumps(value)
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_any_posted_entry_is_read_without_a_crash(entry: Any) -> None:
     compiled = compile_schema(loads(dumps(CLAIM)))

@@ -44,18 +44,18 @@ def test_a_chord_is_refused_with_the_reason(chord: str, why: str) -> None:
 
 def test_an_action_that_is_none_is_refused() -> None:
     with pytest.raises(keys.KeyRefused, match="nothing called"):
-        keys.rebound({}, "explode", "Alt+KeyK")
+        keys.rebound({}, "explode", "Alt+KeyU")
 
 
 def test_a_chord_given_away_is_free_and_cannot_be_had_back_while_it_is_used() -> None:
-    own = keys.rebound({}, "skip", "Alt+KeyK")
+    own = keys.rebound({}, "skip", "Alt+KeyU")
     own = keys.rebound(own, "flag", "Alt+KeyX")
     with pytest.raises(keys.KeyRefused, match="taken by now: flag"):
         keys.back_to_default(own, "skip")
     assert keys.back_to_default(keys.back_to_default(own, "flag"), "skip") == {}
 
 
-@pytest.mark.parametrize("stored", [None, [], "x", {"skip": 3}, {"skip": ["Alt+KeyK"]}, {"skip": "nonsense"}])
+@pytest.mark.parametrize("stored", [None, [], "x", {"skip": 3}, {"skip": ["Alt+KeyU"]}, {"skip": "nonsense"}])
 def test_what_is_stored_may_be_anything(stored: object) -> None:
     assert keys.bindings(stored)["skip"] == ("Alt+KeyX",)
 
@@ -70,18 +70,18 @@ def test_the_page_sets_refuses_and_takes_back(desk: Desk) -> None:
     client.force_login(desk.ana)
     page = reverse("my_keys")
     assert "As at first" not in client.get(page).text
-    answer = client.post(page, {"action": "skip", "chord": "Alt+KeyK"})
+    answer = client.post(page, {"action": "skip", "chord": "Alt+KeyU"})
     assert answer.status_code == 200
     assert "Changed." in answer.text
-    assert preferences.of(desk.ana).keys == {"skip": "Alt+KeyK"}
-    answer = client.post(page, {"action": "flag", "chord": "Alt+KeyK"})
+    assert preferences.of(desk.ana).keys == {"skip": "Alt+KeyU"}
+    answer = client.post(page, {"action": "flag", "chord": "Alt+KeyU"})
     assert answer.status_code == 422
-    assert "Alt+K is taken: skip with a reason." in answer.text
-    assert preferences.of(desk.ana).keys == {"skip": "Alt+KeyK"}
+    assert "Alt+U is taken: skip with a reason." in answer.text
+    assert preferences.of(desk.ana).keys == {"skip": "Alt+KeyU"}
     assert preferences.of(desk.ben).keys == {}
     client.post(page, {"action": "skip", "reset": "1"})
     assert preferences.of(desk.ana).keys == {}
-    client.post(page, {"action": "skip", "chord": "Alt+KeyK"})
+    client.post(page, {"action": "skip", "chord": "Alt+KeyU"})
     client.post(page, {"reset": "1"})
     assert preferences.of(desk.ana).keys == {}
 
@@ -89,9 +89,9 @@ def test_the_page_sets_refuses_and_takes_back(desk: Desk) -> None:
 def test_only_the_table_is_swapped(desk: Desk) -> None:
     client = Client()
     client.force_login(desk.ana)
-    answer = client.post(reverse("my_keys"), {"action": "skip", "chord": "Alt+KeyK"}, headers={"HX-Request": "true"})
+    answer = client.post(reverse("my_keys"), {"action": "skip", "chord": "Alt+KeyU"}, headers={"HX-Request": "true"})
     assert "<html" not in answer.text
-    assert 'data-chord="Alt+KeyK"' in answer.text
+    assert 'data-chord="Alt+KeyU"' in answer.text
 
 
 @pytest.mark.parametrize(("sent", "status"), [({"on": "0"}, 204), ({"on": "2"}, 400), ({}, 400)])

@@ -1,7 +1,8 @@
 """The progress page: per day, per person, times, reviews, and what it says before there is anything."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection
@@ -66,6 +67,20 @@ def test_per_day(at_work: Desk) -> None:
     assert len(answer["days"]) == len(answer["labels"]) == 90
     assert sum(answer["labels"]) == 5
     assert all(after - before == 86_400 for before, after in zip(answer["days"], answer["days"][1:], strict=False))
+
+
+@pytest.mark.parametrize("name", ["Asia/Tokyo", "America/Los_Angeles", "Pacific/Kiritimati"])
+def test_a_day_is_the_viewers(at_work: Desk, name: str) -> None:
+    moment = timezone.now() - timedelta(days=4)
+    tokyo_midnight = moment.astimezone(ZoneInfo("Asia/Tokyo")).replace(hour=0, minute=1)
+    Annotation.objects.filter(document__external_id="inv-0000").update(submitted_at=tokyo_midnight)
+    Annotation.objects.exclude(document__external_id="inv-0000").update(submitted_at=None)
+    client = at_work.as_("manager")
+    client.cookies["zone"] = name
+    answer = client.get(at_work.url("progress/days.json")).json()
+    labelled = [day for day, labels in zip(answer["days"], answer["labels"], strict=True) if labels]
+    here = tokyo_midnight.astimezone(ZoneInfo(name)).date()
+    assert [datetime.fromtimestamp(day, UTC).date() for day in labelled] == [here]
 
 
 def test_per_person(at_work: Desk) -> None:

@@ -172,6 +172,30 @@ def test_adjudication_shows_only_what_differs(desk: Desk) -> None:
         assert words in shown
 
 
+def test_each_candidate_says_where_it_stands(desk: Desk) -> None:
+    document = dispute(desk)
+    shown = page(desk, desk.rita, f"{document.pk}/")
+    start = TEXT.index("Acme Supplies")
+    for value in ("Acme Supplies", "Acme"):
+        assert f'data-start="{start}" data-end="{start + len(value)}"' in shown
+
+
+def test_a_reviewer_asks_without_deciding(desk: Desk) -> None:
+    document = desk.document()
+    submit(document, desk.ana)
+    rita = browser(desk.rita)
+    address = f"/p/{desk.project.slug}/documents/{document.pk}/comment/"
+    said = rita.post(address, {"text": "Which <total>?", "from": "review"}, follow=True)
+    assert said.redirect_chain == [(f"{at(desk, f'{document.pk}/')}#comments", 302)]
+    assert "Which &lt;total&gt;?" in said.content.decode()
+    comment = commenting.threads(document=document)[0]
+    rita.post(address, {"settle": comment.pk, "from": "review"})
+    assert "Which" not in page(desk, desk.rita, f"{document.pk}/")
+    assert fresh(document).state == DocumentState.SUBMITTED
+    elsewhere = rita.post(address, {"text": "x", "from": "//evil.example/"})
+    assert elsewhere.headers["location"] == f"{document.get_absolute_url()}#comments"
+
+
 def test_picking_makes_gold(desk: Desk) -> None:
     document, second = dispute(desk), dispute(desk)
     answer = browser(desk.rita).post(at(desk, f"{document.pk}/adjudicate/"), {"version": 2, "pick-0": "1"}, follow=True)

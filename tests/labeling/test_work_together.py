@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from labeling.models import AnnotationRevision, Document, DocumentState, Gold, Review
-from labeling.services import adjudicating, annotating, assigning, reviewing
+from labeling import jobs
+from labeling.models import AnnotationRevision, BulkEdit, Document, DocumentState, Gold, Review
+from labeling.services import adjudicating, annotating, assigning, bulk, reviewing
 from slmstudio.access import Role
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import at_once, change, fresh, member, review_desk, submit
@@ -186,6 +187,46 @@ def test_assigning_and_submitting(desk: Desk) -> None:
         now = fresh(document)
         assert (saved.submitted, now.state) == (True, DocumentState.SUBMITTED)
         assert changed.changed == (now.assigned_to_id is not None)
+
+
+def test_putting_back_and_approving(desk: Desk) -> None:
+    for _ in range(ROUNDS):
+        document = desk.document()
+        version = submit(document, desk.ana).version
+        approved, _back = at_once(
+            partial(reviewing.approve, document=fresh(document), user=desk.rita, base_version=version),
+            partial(bulk.change_one, document=fresh(document), user=desk.owner, action="requeue", params={}),
+        )
+        # Whoever came second saw what the first had done.
+        assert fresh(document).state == DocumentState.IN_PROGRESS
+        assert Gold.objects.filter(document=document).exists() == isinstance(approved, Review)
+
+
+def test_two_changes_of_many_lose_nothing(desk: Desk, queues: None) -> None:
+    documents = [desk.document() for _ in range(20)]
+    ids = [document.pk for document in documents]
+
+    def tag(name: str) -> BulkEdit:
+        edit = bulk.start(project=desk.project, user=desk.owner, action="tag", params={"tags": [name]}, ids=ids)
+        jobs.run_bulk_edit(edit.pk)
+        edit.refresh_from_db()
+        return edit
+
+    one, other, *saved = at_once(
+        partial(tag, "ocr_noise"),
+        partial(tag, "cut_off"),
+        *(partial(submit, document, desk.ana) for document in documents[:6]),
+    )
+    assert [(edit.status, edit.changed) for edit in (one, other)] == [("done", 20)] * 2
+    assert [result.submitted for result in saved] == [True] * 6
+    for document in documents:
+        assert sorted(fresh(document).tags) == ["cut_off", "ocr_noise"]
+    back = bulk.undo(edit=one, user=desk.owner)
+    jobs.run_bulk_edit(back.pk)
+    back.refresh_from_db()
+    # What the other change did since is kept: a document that it came to later is left as it is.
+    assert back.changed + back.left_alone == 20
+    assert all("cut_off" in fresh(document).tags for document in documents)
 
 
 def test_hundred_random_steps_leave_no_contradiction(desk: Desk) -> None:

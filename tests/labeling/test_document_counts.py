@@ -1,0 +1,56 @@
+"""How many documents there are: exact up to a limit, and said to be about so many beyond it."""
+
+import pytest
+from django.db import connection
+
+from labeling.listing import counting, finding
+from labeling.listing.filters import read_query
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return make_desk()
+
+
+def test_counts_are_exact_up_to_a_limit_and_about_beyond(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring_in(desk.project, [invoice(number, gold=number % 3 == 0) for number in range(60)])
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE labeling_document")
+
+    def counted(query: str) -> counting.Counted:
+        vars(desk.project).pop("_state_counts", None)
+        filters = read_query(query, desk.project.schema_version.compiled)
+        return counting.count(desk.project, filters, finding.page(project=desk.project, filters=filters))
+
+    assert str(counted("")) == "60"
+    assert str(counted("state=new")) == "40"
+    assert str(counted("q=F-59+")) == "1"
+    monkeypatch.setattr(counting, "EXACT", 25)
+    monkeypatch.setattr(counting, "EXACT_OF_MANY", 30)
+    monkeypatch.setattr(counting, "EXACT_OF_FILTER", 30)
+    assert counted("state=submitted") == counting.Counted(20)
+    assert str(counted("state=new")) == "about 40"
+    assert str(counted("")) == "about 60"
+    assert str(counted("holdout=no")) == "about 60"
+    # what is frequent is looked at as a whole in a small project; in a large one a sample tells
+    monkeypatch.setattr(finding, "RARE", 5)
+    assert counted("q=acme") == counting.Counted(60)
+    monkeypatch.setattr(counting, "EXACT_BY_LOOKING", 50)
+    assert str(counted("q=acme")) == "about 60"
+    assert counted("field=invoice_id&op=is&value=F-3") == counting.Counted(1)
+    page = desk.as_("annotator").get(desk.url("documents/?state=new")).content.decode()
+    assert "about 40 documents" in page
+
+
+def test_the_home_counts_about_where_there_are_many(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(40)])
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE labeling_document")
+    monkeypatch.setattr(counting, "EXACT", 10)
+    monkeypatch.setattr(counting, "EXACT_OF_MANY", 10)
+    page = desk.as_("engineer").get(desk.url()).content.decode()
+    assert "~40" in page
+    assert "About 40 documents are labelled and none frozen yet" in page
