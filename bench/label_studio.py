@@ -50,7 +50,8 @@ def main() -> int:
     with studio() as running:
         ours = Bench(running, options.documents, options.repeat, annotated=ANNOTATED)
         imported = ours.run()["import"]["rows_seconds"] * 1000
-        ours.samples["import"] = Samples("import", times=[imported])
+        ours.samples["import"] = Samples("import")
+        ours.samples["import"].add(imported, 0)
         with label_studio(options.environment.resolve()) as address:
             theirs = _Theirs(address, options.documents, options.repeat).run()
     rows = []
