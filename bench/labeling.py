@@ -128,12 +128,13 @@ class Bench:
     def run(self) -> dict[str, Any]:
         """Import, then every operation; prints a table."""
         imported = self.load()
-        browser = Browser(self.studio.port, self.user)
+        annotator, engineer = self.member("annotator"), self.member("engineer")
         try:
-            self.label(browser)
-            self.read(browser)
+            self.label(annotator)
+            self.read(engineer)
         finally:
-            browser.close()
+            annotator.close()
+            engineer.close()
         print(
             table(
                 f"{self.documents:,} documents, {self.annotated:,} annotated",
@@ -157,6 +158,16 @@ class Bench:
             "import": imported,
             "operations": [s.as_dict() for s in self.samples.values()],
         }
+
+    def member(self, role: str) -> Browser:
+        """A browser of a person with a role."""
+        from django.contrib.auth import get_user_model
+
+        from labeling.models import Membership
+
+        user = get_user_model().objects.create_user(f"{self.project.slug}-{role}", password=None)
+        Membership.objects.create(project=self.project, user=user, role=role)
+        return Browser(self.studio.port, user)
 
     def load(self) -> dict[str, Any]:
         """Imports the documents by the worker; seconds until the rows are there, and until the text index is."""

@@ -40,7 +40,7 @@ def next_document(request: HttpRequest, slug: Slug, body: NextIn) -> HttpRespons
     """
     project = project_of(request)
     user = caller(request).user
-    document = annotating.next_document(project=project, user=user, after=body.after)
+    document = annotating.next_document(project=project, user=user, after=body.after, rows=annotating.openable())
     if document is None:
         return nothing()
     document.project = project

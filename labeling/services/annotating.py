@@ -14,7 +14,7 @@ may review, over a label that somebody else answered for, approves at once.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -145,7 +145,9 @@ def open_document(*, document: Document, user: Any) -> Opened:
     """Opens a document for a person and holds it for them; where somebody else does, ``locked_by_other`` says who."""
     found: Any = document if hasattr(document, "schema_pk") else openable().get(pk=document.pk)
     own_only = is_own_only(found, found.decision)
-    other = hold(document=document, user=user, shared=own_only)
+    fresh = timezone.now() + LOCK - timedelta(seconds=5)  # taken a moment ago, by what led here
+    just_taken = found.locked_by_id == user.pk and found.locked_until is not None and found.locked_until > fresh
+    other = None if just_taken else hold(document=document, user=user, shared=own_only)
     schema_version = schema_of(found.schema_pk, found.schema_sha256)
     annotations = Annotation.objects.filter(document=document)
     latest = (

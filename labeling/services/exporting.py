@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils.text import slugify
 
-from labeling.models import DatasetVersion, Document, Gold, Project
+from labeling.models import Annotation, DatasetVersion, Document, Gold, Project
 from labeling.services import datasets
 from labeling.services.holding import IS_SETTLED
 from labeling.writing import About, Example
@@ -100,6 +100,8 @@ def export_project(
     write = SHAPES[shape].write
     PARTS[part]
     chosen = Document.objects.filter(project=project) if documents is None else documents
+    if part != "all":  # of many documents few may be labelled
+        chosen = chosen.filter(pk__in=Annotation.objects.filter(project=project).values("document"))
     keys = list(chosen.order_by("pk").values_list("pk", flat=True))
     compiled = project.schema_version.compiled
     examples = _examples(keys, part, compiled, pages=shape == "rows", blind=blind)

@@ -39,8 +39,9 @@ def free_for(user: Any) -> Q:
 # -- the next document -------------------------------------------------------------------------------------------------
 
 
-def next_document(*, project: Project, user: Any, after: int | None = None) -> Document | None:
-    """Takes the next document of a person's queue for ten minutes; None where nothing is left.
+def next_document(*, project: Project, user: Any, after: int | None = None, rows: Any = None) -> Document | None:
+    """Takes the next document of a person's queue for ten minutes; None where nothing is left. ``rows``: the query it
+    is read by (``annotating.openable()`` saves one where it is opened at once).
 
     Without ``after``, the person's own unfinished drafts come right behind what was sent back to them. With it the
     queue goes on behind that document, which is not given again, and at its end starts from the front. Two people never
@@ -50,7 +51,7 @@ def next_document(*, project: Project, user: Any, after: int | None = None) -> D
         empty = True
         for candidates in _candidates(project, user, after):
             empty = False
-            taken = take(candidates, user, QUEUE)
+            taken = take(candidates, user, QUEUE, rows)
             if taken is not None:
                 return taken
         if empty:
@@ -133,13 +134,14 @@ def _tier_of(project: Project, user: Any, pk: int) -> int:
 
 
 @transaction.atomic
-def take(candidates: Sequence[int], user: Any, states: Iterable[str]) -> Document | None:
+def take(candidates: Sequence[int], user: Any, states: Iterable[str], rows: Any = None) -> Document | None:
     """Takes the first of some documents that is still free and in one of these states; None where none is.
 
     Those that another transaction is just taking are passed over, not waited for.
     """
     document: Document | None = (
-        Document.objects.filter(free_for(user), pk__in=candidates, state__in=states)
+        (Document.objects.all() if rows is None else rows)
+        .filter(free_for(user), pk__in=candidates, state__in=states)
         .order_by("pk")
         .select_for_update(skip_locked=True, of=("self",))
         .first()

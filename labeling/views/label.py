@@ -88,7 +88,9 @@ def following(request: HttpRequest, slug: str) -> HttpResponse:
     if back:
         document = annotating.previous_document(project=project, user=request.user, before=number)
     else:
-        document = annotating.next_document(project=project, user=request.user, after=number)
+        document = annotating.next_document(
+            project=project, user=request.user, after=number, rows=annotating.openable()
+        )
     if document is None:
         return JsonResponse({"done": True, "url": reverse("label", args=[slug])})
     document.project = project
