@@ -263,10 +263,11 @@ class _Search:
         for condition in self.conditions:
             if not condition.indexed:
                 continue
+            candidates = condition.rare or condition.candidates
             try:
                 with within(min(INDEX_MS * self.budget / BUDGET_MS, self._left()), by_index=True) as cursor:
                     cursor.execute(
-                        f"SELECT ARRAY(SELECT c.id FROM ({condition.candidates}) c(id) LIMIT {rare + 1})",
+                        f"SELECT ARRAY(SELECT c.id FROM ({candidates}) c(id) LIMIT {rare + 1})",
                         condition.candidates_params,
                     )
                     ids = cursor.fetchone()[0]
