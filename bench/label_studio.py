@@ -13,6 +13,7 @@ connection. Label Studio is asked what its own pages ask for: ``/api/projects/<i
 import argparse
 import contextlib
 import json
+import logging
 import os
 import random
 import subprocess
@@ -47,6 +48,7 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=20)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     with studio() as running:
         ours = Bench(running, options.documents, options.repeat, annotated=ANNOTATED)
         imported = ours.run()["import"]["rows_seconds"] * 1000

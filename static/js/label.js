@@ -41,6 +41,7 @@ const evidence = new Evidence({
   left: () => whenReleased(() => checks.show(checks.answer)),
   entered: (path) => clock.enter(path),
 });
+const completion = new Completion($("form"), { text: evidence.text, take: (...place) => evidence.selected(...place) });
 const raw = new RawView({
   checkpoint: () => model.checkpoint(),
   changed,
@@ -60,6 +61,7 @@ const changes = new History({ current: () => current, version: () => sync.versio
 function open(state, { push = false } = {}) {
   if (current && state.schema !== current.schema) return location.assign(state.urls.document);
   current = state;
+  completion.hide();
   clock.open();
   model.open(state.entry, state.evidence);
   sync.open(state);
@@ -241,6 +243,7 @@ function step(way) {
   const before = model.entry;
   if (!model[way]()) return status.say(`Nothing is left to ${way}.`);
   const path = evidence.focused;
+  completion.hide();
   form.fill();
   const steps = firstDifference(before, model.entry);
   const changedNode = steps && form.nodeAt(steps);
@@ -369,7 +372,6 @@ $("instruction").addEventListener("click", ({ currentTarget: button }) => {
 });
 $("verdict").addEventListener("click", () => way.toFirstProblem());
 gridKeys($("form"), form);
-new Completion($("form"), { text: evidence.text, take: (...place) => evidence.selected(...place) });
 splitter($("splitter"), $("panes"));
 keys.hint(document);
 open(JSON.parse($("label-state").textContent));

@@ -60,7 +60,7 @@ export class Completion {
   }
 
   show(input, ways) {
-    Object.assign(this, { input, ways, at: 0 });
+    Object.assign(this, { input, ways, at: 0, value: input?.value });
     this.draw();
   }
 
@@ -95,18 +95,20 @@ export class Completion {
   }
 
   key(event) {
-    if (event.target !== this.input || !this.ways.length) return;
-    if (event.altKey || event.metaKey || event.shiftKey || (event.ctrlKey && event.key !== "ArrowRight")) return;
+    if (event.target !== this.input || !this.ways.length) return undefined;
+    if (this.input.value !== this.value) return this.hide(); // filled by something else meanwhile
+    if (event.altKey || event.metaKey || event.shiftKey || (event.ctrlKey && event.key !== "ArrowRight")) return undefined;
     const atEnd = this.input.selectionStart === this.input.value.length;
     const { key } = event;
-    if (!atEnd) return;
+    if (!atEnd) return undefined;
     if (key === "Escape") this.hide();
     else if (event.ctrlKey) this.accept({ word: true });
     else if (key === "End" || (key === "ArrowRight" && !RIGHT_TO_LEFT.test(this.input.value))) this.accept();
     else if ((key === "ArrowDown" || key === "ArrowUp") && this.ways.length > 1) this.turn(key === "ArrowDown" ? 1 : -1);
-    else return;
+    else return undefined;
     event.preventDefault();
     event.stopPropagation();
+    return undefined;
   }
 
   turn(by) {

@@ -87,3 +87,18 @@ def test_a_number_goes_on_to_its_end(desk: Desk, open_label: Open) -> None:
     expect(total).to_have_value("1,100.00")
     page.keyboard.press("Control+z")
     expect(total).not_to_have_value("1,100.00")
+
+
+def test_the_next_document_opens_without_what_was_offered_before(desk: Desk, open_label: Open) -> None:
+    document, other = desk.document(TEXT), desk.document("Another text")
+    page = open_label(desk.ana, document)
+    control(page, "Invoice number").focus()
+    page.keyboard.type("A-10")
+    expect(page.locator(".sf-hint")).to_be_visible()
+    page.keyboard.press("Control+z")
+    expect(page.locator(".sf-hint")).to_have_count(0)
+    page.keyboard.type("A-10")
+    expect(page.locator(".sf-hint")).to_be_visible()
+    page.keyboard.press("Alt+n")
+    expect(page.locator("#document-name")).to_have_text(other.external_id)
+    expect(page.locator(".sf-hint")).to_have_count(0)
