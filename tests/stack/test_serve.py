@@ -1,12 +1,15 @@
 """``make demo`` as a person has it: a taken port, the way to a page that answers, and Ctrl+C."""
 
+import contextlib
 import os
+import random
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -32,8 +35,26 @@ def demo(home: Path, port: int, log: Path) -> "subprocess.Popen[bytes]":
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """A port below those that the system gives to connections: asking one of these again and again until somebody
+    answers can reach the one who asks.
+    """
+    for port in random.sample(range(20_000, 32_000), 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no free port")
+
+
+def page(port: int) -> bytes:
+    """The first page, asked for again for some seconds where nobody answers."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+                return bytes(answer.read())
+        except urllib.error.URLError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 def until(pattern: str, process: "subprocess.Popen[bytes]", log: Path, seconds: float = 120) -> None:
@@ -76,8 +97,7 @@ def test_from_nothing_to_a_page_and_ctrl_c(home: Path, tmp_path: Path) -> None:
     process = demo(home, port, log)
     try:
         until(f"ready at http://127.0.0.1:{port}/", process, log)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
-            assert b"SLM Studio" in answer.read()
+        assert b"SLM Studio" in page(port), log.read_text()
         until(r"worker +\| .*Listening on default, webhooks", process, log)
         until(r"imports +\| .*Listening on imports", process, log)
         until(r"gpu +\| .*Listening on gpu", process, log)
