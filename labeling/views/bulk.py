@@ -1,6 +1,7 @@
 """Changes of many documents: asked for from the list, watched, cancelled, undone."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -20,6 +21,8 @@ from slmstudio.access import Action, object_for, project_for
 def start(request: HttpRequest, slug: str) -> HttpResponse:
     """Queues a change of what was ticked. For all that match it first asks, naming how many that are."""
     project = project_for(request.user, slug, Action.CURATE)
+    if request.POST.get("action") == "export":
+        return _to_export(request, slug)
     form = BulkForm(request.POST)
     if not form.is_valid():
         return _back(request, slug, str(next(iter(form.errors.values()))[0]))
@@ -52,6 +55,18 @@ def start(request: HttpRequest, slug: str) -> HttpResponse:
     except bulk.Refused as refusal:
         return _back(request, slug, str(refusal))
     return redirect("bulk_edit", slug, edit.pk)
+
+
+def _to_export(request: HttpRequest, slug: str) -> HttpResponse:
+    """Nothing is changed by an export: its page takes what was ticked, or the filters."""
+    ticked = ",".join(request.POST.getlist("id"))
+    if request.POST.get("of") == "all":
+        query = request.POST.get("query", "")[:2000]
+    elif ticked:
+        query = urlencode({"ids": ticked}, safe=",")
+    else:
+        return _back(request, slug, "Tick the documents that are to be exported.")
+    return redirect(f"{reverse('export', args=[slug])}{'?' + query if query else ''}")
 
 
 def _back(request: HttpRequest, slug: str, sentence: str) -> HttpResponse:

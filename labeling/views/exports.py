@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict, StreamingHttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from labeling.listing import finding
 from labeling.listing.filters import Filters, read_filters
-from labeling.models import DatasetVersion, Project, Split
+from labeling.models import DatasetVersion, Document, Project, Split
 from labeling.services import exporting
+from labeling.services.bulk import MOST_IDS
 from labeling.writing.shapes import SHAPES, Shape
 from slmstudio.access import Action, may, object_for, project_for
 
@@ -41,14 +43,15 @@ def export_page(request: HttpRequest, slug: str) -> HttpResponse:
     filters = _filters(request.GET, project)
     try:
         with finding.within(COUNT_MS):
-            chosen = finding.matching(project, filters) if filters.active else None
+            chosen = _chosen(request.GET, project, filters)
             counts = exporting.count_project(project, chosen)
     except finding.TooSlow:
         counts = {}
     context = {
         "project": project,
         "filters": filters,
-        "query": filters.query(),
+        "query": "&".join(filter(None, [filters.query(), f"ids={ids}" if (ids := request.GET.get("ids")) else ""])),
+        "ticked": _ticked(request.GET),
         "parts": exporting.PARTS,
         "part": _part(request.GET),
         "counts": counts,
@@ -66,8 +69,8 @@ def project_export(request: HttpRequest, slug: str, shape: str) -> HttpResponseB
     filters = _filters(request.GET, project)
     if filters.errors:  # never more than was asked for
         return _refused(" ".join(filters.errors))
-    documents = finding.matching(project, filters) if filters.active else None
     try:
+        documents = _chosen(request.GET, project, filters)
         with finding.within(FIND_MS):
             content = exporting.export_project(
                 project,
@@ -78,7 +81,30 @@ def project_export(request: HttpRequest, slug: str, shape: str) -> HttpResponseB
             )
     except finding.TooSlow:
         return _refused("These filters take too long on documents as many as these. Take one of them away.")
-    return _sent(content, SHAPES[shape], [project.slug, "selection" if filters.active else "", shape])
+    return _sent(content, SHAPES[shape], [project.slug, "selection" if documents is not None else "", shape])
+
+
+def _ticked(parameters: QueryDict) -> list[int] | None:
+    """The documents that were ticked in the list; None where all are meant.
+
+    Raises:
+        Http404: what is given are no ids.
+    """
+    given = parameters.get("ids", "")
+    if not given:
+        return None
+    texts = given.split(",")
+    if len(texts) > MOST_IDS or not all(text.isascii() and text.isdigit() and len(text) < 19 for text in texts):
+        raise Http404("These are no documents.")
+    return [int(text) for text in texts]
+
+
+def _chosen(parameters: QueryDict, project: Project, filters: Filters) -> QuerySet[Document] | None:
+    """What was ticked, or what the filters leave; None: all documents."""
+    ticked = _ticked(parameters)
+    if ticked is not None:
+        return Document.objects.filter(project=project, pk__in=ticked)
+    return finding.matching(project, filters) if filters.active else None
 
 
 def _refused(sentence: str) -> HttpResponse:

@@ -1,7 +1,9 @@
 """Exports of a version and of a project: what goes out comes in again, filters hold, memory and rights too."""
 
+import html
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from decimal import Decimal
@@ -126,6 +128,27 @@ def test_a_selection_of_the_list_is_exported_through_its_filters(desk: Desk) -> 
     page = client.get(desk.url("export/?tag=ocr_noise"))
     assert page.context["counts"] == {"gold": 10, "all": 10}
     assert "tag=ocr_noise&amp;part=gold" in page.content.decode()
+
+
+def test_ticked_documents_are_exported_and_no_others(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(1, 5)])
+    one, other = Document.objects.filter(external_id__in=["inv-0002", "inv-0004"]).values_list("pk", flat=True)
+    client = desk.as_("engineer")
+    asked = {"action": "export", "of": "ticked", "id": [one, other], "query": "state=submitted"}
+    page = client.post(desk.url("documents/bulk/"), asked, follow=True)
+    assert "Only the 2 documents that you ticked" in page.content.decode()
+    link = re.search(r'href="([^"]*export/rows/[^"]*)"', page.content.decode())
+    assert link is not None
+    rows = b"".join(client.get(html.unescape(link[1])).streaming_content).decode().splitlines()  # type: ignore[attr-defined]
+    assert {json.loads(row)["id"] for row in rows} == {"inv-0002", "inv-0004"}
+    everything = client.post(desk.url("documents/bulk/"), {**asked, "of": "all"})
+    assert everything["Location"].endswith("/export/?state=submitted")
+    none = client.post(desk.url("documents/bulk/"), {"action": "export", "of": "ticked"}, follow=True)
+    assert "Tick the documents" in none.content.decode()
+    assert client.get(desk.url("export/rows/?ids=1;2")).status_code == 404
+    stranger = make_desk("stranger")
+    foreign = stranger.as_("engineer").get(stranger.url(f"export/rows/?ids={one}"))
+    assert b"".join(foreign.streaming_content) == b""  # type: ignore[attr-defined]
 
 
 def test_a_filter_that_is_not_understood_exports_nothing(desk: Desk) -> None:
