@@ -4,9 +4,10 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-METHODS = ("lora", "full")
+METHODS = ("lora", "qlora", "full")
 SCHEDULERS = ("cosine", "linear", "constant")
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+TRACKERS = ("tensorboard", "wandb")
 TOO_LONG = ("refuse", "leave_out")
 #: documents that go through the model at once where nobody says otherwise; the rest is accumulated
 DEVICE_BATCH = 8
@@ -34,11 +35,14 @@ class Knobs:
     scheduler: str = "cosine"
     precision: str = "auto"
     activation_checkpointing: bool = False
+    devices: int = 1
+    early_stopping: int | None = None
+    trackers: tuple[str, ...] = ()
 
     @property
     def effective_batch(self) -> int:
         """Documents behind one step of the optimizer."""
-        return self.batch_size * self.accumulation
+        return self.batch_size * self.accumulation * self.devices
 
     def steps(self, rows: int) -> int:
         """Steps of the whole run over ``rows`` training documents."""

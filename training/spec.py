@@ -69,7 +69,10 @@ class RunSpec:
     ``batch_size`` counts rows a device sees at once; ``batch_size * accumulation`` rows make one optimiser step.
     ``max_length`` is in tokens, prompt and completion together: longer rows stop the run (``too_long: refuse``) or are
     left out and counted (``leave_out``), never cut. ``max_steps`` overrides ``epochs``. ``eval_every`` counts steps;
-    without it the run looks at the validation split four times, and at least once an epoch.
+    without it the run looks at the validation split four times, and at least once an epoch. ``save_every`` counts steps
+    between checkpoints; without it one is written after each look and every five minutes. ``early_stopping`` is how
+    many looks in a row may pass without a lower validation loss before the run ends; the weights of the best look are
+    then what comes out. ``devices``: GPUs of one machine that share each step.
     """
 
     base_model: ModelRef
@@ -88,20 +91,24 @@ class RunSpec:
     warmup_ratio: float = 0.05
     epochs: float = 3.0
     max_steps: int | None = None
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     activation_checkpointing: bool = False
+    devices: int = 1
     seed: int = 17
     eval_every: int | None = None
+    save_every: int | None = None
+    early_stopping: int | None = None
     sample_documents: int = 4
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     too_long: Literal["refuse", "leave_out"] = "refuse"
 
     @property
     def effective_batch_size(self) -> int:
-        """Rows behind one optimiser step, on one device."""
-        return self.batch_size * self.accumulation
+        """Rows behind one optimiser step, all devices together."""
+        return self.batch_size * self.accumulation * self.devices
 
     def problems(self) -> Problems:
-        for name in ("batch_size", "accumulation"):
+        for name in ("batch_size", "accumulation", "devices"):
             if getattr(self, name) < 1:
                 yield name, "must be at least 1"
         if self.max_length < 16:
@@ -112,7 +119,7 @@ class RunSpec:
             yield "warmup_ratio", "must be at least 0 and below 1"
         if self.epochs <= 0:
             yield "epochs", "must be above 0"
-        for name in ("max_steps", "eval_every"):
+        for name in ("max_steps", "eval_every", "save_every", "early_stopping"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 yield name, "must be at least 1"

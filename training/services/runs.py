@@ -238,6 +238,9 @@ def build_spec(run: TrainingRun, knobs: Knobs) -> RunSpec:
             "epochs": knobs.epochs,
             "precision": knobs.precision,
             "activation_checkpointing": knobs.activation_checkpointing,
+            "devices": knobs.devices,
+            "early_stopping": knobs.early_stopping,
+            "trackers": list(knobs.trackers),
             "seed": knobs.seed,
             "too_long": knobs.too_long,
             "output_dir": str(local_path(run.folder_key)),
@@ -263,4 +266,7 @@ def knobs_of(spec: RunSpec) -> Knobs:
         scheduler=spec.scheduler,
         precision=spec.precision,
         activation_checkpointing=spec.activation_checkpointing,
+        devices=spec.devices,
+        early_stopping=spec.early_stopping,
+        trackers=spec.trackers,
     )
