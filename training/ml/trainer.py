@@ -1,16 +1,22 @@
 """TRL's SFTTrainer with what a small machine needs: logits only where they count, batches of equal length, and a stop.
 
+On a CPU attention goes in blocks (``attention``) and adapters are added in one pass (``adapters``).
+
 On CUDA TRL's own fused head already scores labelled positions only; elsewhere it scores every position, and with a
 vocabulary of 49 thousand that is a third of a forward pass for nothing.
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch.nn import functional
 from torch.utils.data import Sampler
 from trl import SFTTrainer
+
+from training.ml.adapters import fuse
+from training.ml.attention import in_blocks
 
 
 class Stopped(Exception):
@@ -59,12 +65,19 @@ class CompletionTrainer(SFTTrainer):
         self._lengths = lengths
         self.tokens_seen = 0
         super().__init__(*args, **kwargs)
+        if self.args.device.type == "cpu":
+            fuse(self.model)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.world_size > 1:
             return super()._get_train_sampler(train_dataset)
         rows = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
         return ByLength(self._lengths, rows, self.args.seed)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Forward and backward pass of one batch; returns its loss."""
+        with in_blocks(model.config) if self.args.device.type == "cpu" else nullcontext():
+            return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -76,9 +89,9 @@ class CompletionTrainer(SFTTrainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels = inputs["labels"][:, 1:]
         scored = (labels != -100).any(dim=0).nonzero().flatten()  # positions that predict a labelled token
-        # Rows are padded on the right, and no token looks to its right: without a mask the same numbers come out, and
-        # attention takes the faster path for plain causal rows.
-        logits = model(input_ids=inputs["input_ids"], logits_to_keep=scored, use_cache=False).logits
+        # Rows are padded on the right, and no token looks to its right: without a mask the same numbers come out.
+        with in_blocks(self.model.config):  # the validation loss comes here without a training step
+            logits = model(input_ids=inputs["input_ids"], logits_to_keep=scored, use_cache=False).logits
         wanted = labels[:, scored]
         counted = wanted != -100
         total = functional.cross_entropy(logits[counted].float(), wanted[counted], reduction="sum")

@@ -1,0 +1,319 @@
+"""This trainer beside TRL: ``python -m bench.training [--model NAME] [--rows N] [--rounds N] [--json FILE]``.
+
+Three contenders, each in a process of its own, take turns on the same receipts, tokens, adapter and seed:
+
+- ``studio``: ``python -m training.ml.train``, with the events it writes;
+- ``plain``: TRL's SFTTrainer with the defaults of SFTConfig;
+- ``tuned``: the same script set by hand for a CPU (no recomputing, fp32, rows grouped by length).
+
+Said are real tokens per second (padding not counted, the first step of each process left out), peak memory, the loss on
+receipts not trained on after the same tokens, and the share of what this machine's matrix multiply reaches by itself.
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.timing import table
+from training.spec import ContractRef, DatasetRef, Lora, ModelRef, PrepareSpec, RunSpec
+
+ROOT = Path(__file__).resolve().parent.parent
+CONTENDERS = ("studio", "plain", "tuned")
+PACKAGED = {"smollm2-135m-instruct": "chat", "gemma-3-270m": "plain"}
+WATCHED = 16  # receipts that the loss is measured on
+LONGEST = 1024  # where SFTConfig would cut
+
+
+def main() -> None:
+    """Prepares, trains in turns, measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", action="append", choices=sorted(PACKAGED), help="default: all of them")
+    parser.add_argument("--receipts", type=Path, default=ROOT.parent / "shared/data/sroie/receipts.jsonl")
+    parser.add_argument("--rows", type=int, default=48, help="receipts to train on, once")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=2, help="turns of each contender")
+    parser.add_argument("--home", type=Path, help="keeps prepared models here (default: thrown away)")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        results = [_model(name, options, work) for name in options.model or sorted(PACKAGED, reverse=True)]
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+def _model(name: str, options: argparse.Namespace, work: Path) -> dict[str, Any]:
+    folder = _prepared(name, options.home or work)
+    spec = _spec(name, folder, options, work)
+    rows = _encoded(spec)
+    turns: dict[str, list[dict[str, Any]]] = {one: [] for one in CONTENDERS}
+    for turn in range(options.rounds):
+        order = CONTENDERS[turn % 3 :] + CONTENDERS[: turn % 3]
+        for contender in order:
+            output = work / f"{name}-{contender}-{turn}"
+            events = list(_studio(spec, output) if contender == "studio" else _script(contender, spec, rows, output))
+            turns[contender].append(_figures(events))
+            print(f"{name} {contender} {turn + 1}: {turns[contender][-1]}", file=sys.stderr, flush=True)
+    losses = _losses(spec, rows, {one: work / f"{name}-{one}-0" for one in CONTENDERS})
+    result = {"model": name, "rows": len(rows["train"]), "tokens": sum(len(one["input_ids"]) for one in rows["train"])}
+    result["contenders"] = {
+        one: {
+            "tokens_per_second": statistics.median(turn["tokens_per_second"] for turn in turns[one]),
+            "peak_memory_bytes": max(turn["peak_memory_bytes"] for turn in turns[one]),
+            "loss": losses[one],
+            "turns": turns[one],
+        }
+        for one in CONTENDERS
+    }
+    result["multiply"] = _multiply(spec, rows, result["contenders"]["studio"]["tokens_per_second"])
+    _print(result)
+    return result
+
+
+def _prepared(name: str, home: Path) -> Path:
+    folder = home / "models" / name
+    if not folder.is_dir():
+        spec = home / f"prepare-{name}.yaml"
+        home.mkdir(parents=True, exist_ok=True)
+        spec.write_text(PrepareSpec(kind="packaged", source=name, output_dir=str(folder)).to_yaml(), encoding="utf-8")
+        list(_child("training.ml.prepare", str(spec)))
+    return folder
+
+
+def _spec(name: str, folder: Path, options: argparse.Namespace, work: Path) -> RunSpec:
+    """The run, on a dataset file of receipts that are not too long for any contender."""
+    from labeling.templates_catalogue import template
+
+    receipt = template("receipt")
+    dataset = work / f"{name}.jsonl"
+    spec = RunSpec(
+        base_model=ModelRef(path=str(folder)),
+        dataset=DatasetRef(path=str(dataset)),
+        contract=ContractRef(instruction=receipt.instruction, schema=receipt.schema),
+        output_dir="",
+        prompt="chat" if PACKAGED[name] == "chat" else "plain",
+        max_length=LONGEST,
+        lora=Lora(),
+        batch_size=options.batch,
+        epochs=1,
+        learning_rate=1e-3,
+        warmup_ratio=0,
+        scheduler="linear",
+        sample_documents=0,
+        too_long="leave_out",
+    )
+    found = [json.loads(line) for line in options.receipts.read_text(encoding="utf-8").splitlines()]
+    found = [one for one in found if len(one["gold"]) == len(receipt.schema["properties"])]
+    train, watched = found[WATCHED : WATCHED + options.rows], found[:WATCHED]
+    with dataset.open("w", encoding="utf-8") as file:
+        for split, one in itertools.chain((("train", row) for row in train), (("holdout", row) for row in watched)):
+            file.write(json.dumps({"id": one["id"], "split": split, "text": one["text"], "gold": one["gold"]}) + "\n")
+    return spec
+
+
+def _encoded(spec: RunSpec) -> dict[str, list[dict[str, Any]]]:
+    """The rows in tokens, as the scripts take them: ids, and which of them are learned."""
+    from training.ml.lengths import encode_rows, load_encoder
+    from training.ml.rows import compiled, of_split, read_rows
+
+    encoder, schema = load_encoder(spec.base_model.path, spec.prompt), compiled(spec.contract)
+    rows = read_rows(spec.dataset.path)
+    return {
+        split: [
+            {
+                "input_ids": one.prompt + one.completion,
+                "completion_mask": [0] * len(one.prompt) + [1] * len(one.completion),
+            }
+            for one in encode_rows(
+                of_split(rows, split), instruction=spec.contract.instruction, schema=schema, encoder=encoder
+            )
+            if one.length <= LONGEST
+        ]
+        for split in ("train", "holdout")
+    }
+
+
+def _studio(spec: RunSpec, output: Path) -> Iterator[dict[str, Any]]:
+    from dataclasses import replace
+
+    path = output.with_suffix(".yaml")
+    path.write_text(replace(spec, output_dir=str(output)).to_yaml(), encoding="utf-8")
+    before, last = 0.0, 0
+    for event in _child("training.ml.train", str(path)):
+        if event["event"] == "metrics":
+            # The event has the tokens so far and the speed of its step.
+            seconds = (event["tokens"] - last) / event["tokens_per_second"]
+            before, last = before + seconds, event["tokens"]
+            yield {"event": "step", "seconds": seconds, "tokens": last, "loss": event["loss"]}
+        elif event["event"] == "done":
+            yield event
+
+
+def _script(kind: str, spec: RunSpec, rows: dict[str, Any], output: Path) -> Iterator[dict[str, Any]]:
+    path = output.with_suffix(".json")
+    work = {
+        "kind": kind,
+        "model": spec.base_model.path,
+        "rows": rows["train"],
+        "output": str(output),
+        "steps": -(-len(rows["train"]) // spec.batch_size),
+        "batch": spec.batch_size,
+        "learning_rate": spec.learning_rate,
+        "seed": spec.seed,
+        "r": spec.lora.r,
+        "alpha": spec.lora.alpha,
+    }
+    path.write_text(json.dumps(work), encoding="utf-8")
+    return _child("bench.training_plain", str(path))
+
+
+def _child(module: str, argument: str) -> Iterator[dict[str, Any]]:
+    """The events of a child process; SystemExit with its last words where it fails."""
+    with tempfile.TemporaryFile("w+") as words:
+        command = [sys.executable, "-m", module, argument]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=words, text=True) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                if line.startswith("{"):
+                    event = json.loads(line)
+                    if event["event"] == "error":
+                        raise SystemExit(f"{module}: {event['message']}")
+                    yield event
+        if child.returncode:
+            words.seek(0)
+            raise SystemExit(f"{module} ended with {child.returncode}: {words.read()[-2000:]}")
+
+
+def _figures(events: list[dict[str, Any]]) -> dict[str, Any]:
+    steps = [event for event in events if event["event"] == "step"]
+    tokens = steps[-1]["tokens"] - steps[0]["tokens"]
+    seconds = sum(step["seconds"] for step in steps[1:])
+    return {
+        "tokens_per_second": round(tokens / seconds, 1),
+        "tokens": steps[-1]["tokens"],
+        "peak_memory_bytes": events[-1]["peak_memory_bytes"],
+        "last_loss": steps[-1]["loss"],
+    }
+
+
+def _losses(spec: RunSpec, rows: dict[str, Any], folders: dict[str, Path]) -> dict[str, float]:
+    """Mean loss in nats per token over the completions of receipts nobody trained on, in fp32."""
+    import torch
+    from peft import PeftModel
+    from torch.nn import functional
+    from transformers import AutoModelForCausalLM
+
+    found = {}
+    for name, folder in folders.items():
+        base = AutoModelForCausalLM.from_pretrained(spec.base_model.path, dtype=torch.float32)
+        adapter = folder / "adapter" if (folder / "adapter").is_dir() else folder
+        model = PeftModel.from_pretrained(base, str(adapter)).eval()
+        total, count = 0.0, 0
+        with torch.inference_mode():
+            for one in rows["holdout"]:
+                ids = torch.tensor([one["input_ids"]])
+                learned = sum(one["completion_mask"])
+                logits = model(input_ids=ids, logits_to_keep=learned + 1).logits[0, :-1]
+                total += float(functional.cross_entropy(logits, ids[0, -learned:], reduction="sum"))
+                count += learned
+        found[name] = round(total / count, 4)
+    return found
+
+
+def _multiply(spec: RunSpec, rows: dict[str, Any], speed: float) -> dict[str, Any]:
+    """The products of a LoRA step alone: how many operations a token takes, and how fast this machine does them.
+
+    Forward pass and gradients of activations through every frozen matrix (4 operations for each weight and token), the
+    adapter's own (6), attention (forward 4 and backward 8 for each pair of positions, head size and head, half of the
+    square), and the output layer where a token is learned. The limit is that of products of the model's own shapes.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    from training.ml.device import pick_device, resolve_precision, set_threads
+
+    set_threads()
+    device = pick_device()
+    precision = resolve_precision("auto", device)
+    config = AutoConfig.from_pretrained(spec.base_model.path)
+    hidden, wide, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    size = getattr(config, "head_dim", None) or hidden // config.num_attention_heads
+    queries, keys = config.num_attention_heads * size, config.num_key_value_heads * size
+    shapes = [(hidden, queries), (hidden, keys), (hidden, keys), (queries, hidden)]
+    shapes += [(hidden, wide), (hidden, wide), (wide, hidden)]
+    lengths = [len(one["input_ids"]) for one in rows["train"]]
+    learned = sum(sum(one["completion_mask"]) for one in rows["train"])
+    tokens = sum(lengths)
+    matrices = 4 * layers * sum(a * b for a, b in shapes)
+    adapters = 6 * layers * sum(spec.lora.r * (a + b) for a, b in shapes)
+    attention = 12 * layers * queries * sum(length * length / 2 for length in lengths) / tokens
+    head = 4 * hidden * config.vocab_size * learned / tokens
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    at_once = spec.batch_size * tokens // len(lengths)
+    limit = _limit(shapes, at_once, dtype, device)
+    needed = matrices + adapters + attention + head
+    return {
+        "precision": precision,
+        "operations_per_token": round(needed),
+        "limit_gflops": round(limit / 1e9, 1),
+        "reached_gflops": round(needed * speed / 1e9, 1),
+        "share": round(needed * speed / limit, 3),
+    }
+
+
+def _limit(shapes: list[tuple[int, int]], rows: int, dtype: Any, device: Any) -> float:
+    """Operations per second of a model's products over ``rows`` tokens, the best of several."""
+    import torch
+
+    pairs = [
+        (torch.randn(rows, a, dtype=dtype, device=device), torch.randn(b, a, dtype=dtype, device=device))
+        for a, b in shapes
+    ]
+    best = 0.0
+    for _ in range(8):
+        started = time.perf_counter()
+        for left, right in pairs:
+            left @ right.T
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - started
+        best = max(best, sum(2 * rows * a * b for a, b in shapes) / seconds)
+    return best
+
+
+def _print(result: dict[str, Any]) -> None:
+    found = result["contenders"]
+    studio = found["studio"]["tokens_per_second"]
+    print(
+        table(
+            f"{result['model']}: {result['rows']} receipts, {result['tokens']:,} tokens",
+            ["contender", "tokens/s", "studio is", "peak memory", "loss after"],
+            [
+                [
+                    name,
+                    f"{one['tokens_per_second']:.0f}",
+                    f"{studio / one['tokens_per_second']:.2f} x",
+                    f"{one['peak_memory_bytes'] / 1e9:.2f} GB",
+                    f"{one['loss']:.4f}",
+                ]
+                for name, one in found.items()
+            ],
+        )
+    )
+    multiply = result["multiply"]
+    print(
+        f"{multiply['reached_gflops']} of {multiply['limit_gflops']} GFLOP/s in {multiply['precision']}: "
+        f"{100 * multiply['share']:.0f} % of the machine's matrix multiply\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

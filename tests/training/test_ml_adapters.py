@@ -1,0 +1,72 @@
+"""LoRA in one pass gives what PEFT gives, and steps aside where an adapter is more than the plain kind."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from training.ml.adapters import fuse
+from training.ml.tiny import build_tiny
+
+IDS = torch.randint(5, 100, (2, 40), generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: Any) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    build_tiny(folder)
+    return folder
+
+
+def adapted(folder: Path, **options: Any) -> Any:
+    """A model with an adapter that already does something."""
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", **options))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model.train()
+
+
+def learned(model: Any) -> tuple[float, dict[str, torch.Tensor]]:
+    loss = model(input_ids=IDS, labels=IDS).loss
+    loss.backward()
+    return loss.item(), {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
+
+
+def test_loss_and_gradients_are_those_of_peft(tiny: Path) -> None:
+    loss, gradients = learned(adapted(tiny))
+    fused = adapted(tiny)
+    assert fuse(fused) == len(gradients) // 2 > 0
+    found, again = learned(fused)
+    assert found == pytest.approx(loss, rel=1e-5)
+    assert again.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(again[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_an_adapter_that_is_switched_off_stays_off(tiny: Path) -> None:
+    model = adapted(tiny).eval()
+    with model.disable_adapter():
+        without = model(input_ids=IDS).logits
+    fuse(model)
+    with model.disable_adapter():
+        torch.testing.assert_close(model(input_ids=IDS).logits, without)
+    assert not torch.allclose(model(input_ids=IDS).logits, without)
+
+
+def test_merging_gives_the_same_model(tiny: Path) -> None:
+    model = adapted(tiny).eval()
+    fuse(model)
+    before = model(input_ids=IDS).logits
+    merged = model.merge_and_unload()
+    torch.testing.assert_close(merged(input_ids=IDS).logits, before, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"lora_dropout": 0.1}, {"use_dora": True}, {"lora_bias": True}])
+def test_other_kinds_of_adapter_are_left_to_peft(tiny: Path, options: dict[str, Any]) -> None:
+    assert fuse(adapted(tiny, **options)) == 0

@@ -1,0 +1,74 @@
+"""Attention in blocks gives what torch's own gives: values, gradients, windows, heads that share keys."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from training.ml import attention
+from training.ml.attention import attend, in_blocks
+from training.ml.tiny import build_tiny
+
+
+def heads(count: int, length: int) -> torch.Tensor:
+    return torch.randn(2, count, length, 8, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 33, 100])
+@pytest.mark.parametrize("window", [None, 5, 40, 1000])
+def test_values_and_gradients_are_those_of_torch(length: int, window: int | None) -> None:
+    torch.manual_seed(length)
+    query, key, value = heads(6, length), heads(2, length), heads(2, length)
+    places = torch.arange(length)
+    seen = places <= places[:, None]
+    if window:
+        seen &= places > places[:, None] - window
+    expected = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen, enable_gqa=True)
+    given: Any = attend(None, query, key, value, None, sliding_window=window)[0].transpose(1, 2)
+    torch.testing.assert_close(given, expected)
+    weights = torch.randn_like(expected)
+    wanted = torch.autograd.grad(expected, (query, key, value), weights)
+    found = torch.autograd.grad(given, (query, key, value), weights)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_a_mask_or_a_cache_is_refused_rather_than_ignored() -> None:
+    query, key = heads(2, 4), heads(2, 6)
+    with pytest.raises(ValueError, match="whole rows"):
+        attend(None, query, key, key, None)
+    with pytest.raises(ValueError, match="whole rows"):
+        attend(None, query, query, query, torch.ones(4, 4))
+
+
+def test_a_model_learns_the_same_and_attends_as_before_afterwards(tmp_path: Any, monkeypatch: Any) -> None:
+    from transformers import AutoModelForCausalLM
+
+    build_tiny(tmp_path / "tiny")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "tiny", dtype=torch.float32)
+    ids = torch.randint(5, 100, (3, 70))
+    usual = model(input_ids=ids, labels=ids, use_cache=False).loss
+    usual.backward()
+    gradients = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    calls = []
+    monkeypatch.setattr(
+        attention._Blocks, "apply", lambda *args, real=attention._Blocks.apply: calls.append(1) or real(*args)
+    )
+    with in_blocks(model.config):
+        blocked = model(input_ids=ids, labels=ids, use_cache=False).loss
+        blocked.backward()
+    assert len(calls) == model.config.num_hidden_layers
+    torch.testing.assert_close(blocked, usual)
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
+    model(input_ids=ids, labels=ids)
+    assert len(calls) == model.config.num_hidden_layers
+
+
+def test_an_architecture_that_attends_in_another_way_is_left_alone() -> None:
+    from transformers import Gemma2Config
+
+    config = Gemma2Config(attn_implementation="sdpa")  # caps its scores
+    with in_blocks(config):
+        assert config._attn_implementation == "sdpa"
