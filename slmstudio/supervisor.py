@@ -3,36 +3,97 @@
 The child writes JSON lines to its standard output and anything else to standard error, which goes to a log file. It
 runs in a process group of its own and dies with its supervisor (it asks the kernel for that itself), so that a run that
 is resumed never has a twin.
+
+A database that does not answer for a while costs neither an event nor the child: events wait here, and once too many
+wait they stay in the pipe, where the child waits for them to be read.
 """
 
 import json
+import logging
 import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import psutil
 from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
 
 from slmstudio.runs import BackgroundRun
 
+logger = logging.getLogger(__name__)
+
 Event = dict[str, Any]
+T = TypeVar("T")
+#: seconds between asking a child to stop and killing it
 GRACE_SECONDS = 20.0
+#: the same for a child that writes a checkpoint first: some gigabytes, perhaps to a disk over the network
+CHECKPOINT_GRACE_SECONDS = 180.0
+#: a worker that is asked to stop sends this to the process of its job
+STOP_SIGNAL = signal.SIGUSR1
+#: the errors of a database that is away: restarted, failed over, out of reach
+AWAY = (OperationalError, InterfaceError)
+#: after so many seconds without a database the run is given up; its checkpoint is kept, and the sweep finds it
+PATIENCE_SECONDS = 1800.0
 _MAX_LINE = 16 * 1024 * 1024
+#: bytes of events that wait for the database before the child has to
+_MAX_WAITING = 64 * 1024 * 1024
+
+_stop_asked = threading.Event()
+
+
+def stop_soon(*_: object) -> None:
+    """A signal's handler: whatever this process supervises is asked to stop, and so is what it would start next."""
+    _stop_asked.set()
+
+
+def stop_asked() -> bool:
+    """Whether this process was told to stop what it does for a run."""
+    return _stop_asked.is_set()
 
 
 @dataclass
 class Ending:
-    """How a child ended: ``ok``, ``cancelled``, or neither with a sentence in ``error``."""
+    """How a child ended: ``ok``, ``cancelled``, ``interrupted`` (the worker was told to stop), or a sentence in
+    ``error``. ``signal`` is the one that killed it, 0 where it ended by itself. ``events`` and ``cpu_seconds`` are what
+    supervising cost this process.
+    """
 
     ok: bool
     cancelled: bool = False
+    interrupted: bool = False
     error: str = ""
+    signal: int = 0
     last: dict[str, Event] = field(default_factory=dict)
+    events: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+def cost_of(ending: Ending, before: dict[str, float] | None = None) -> dict[str, float]:
+    """What supervising cost, with the attempts before: processor seconds of the supervisor (reading, heartbeats, rows),
+    the events they went into, and the seconds the child ran.
+    """
+    mine = {"cpu_seconds": ending.cpu_seconds, "events": float(ending.events), "seconds": ending.seconds}
+    return {name: round((before or {}).get(name, 0.0) + value, 4) for name, value in mine.items()}
+
+
+def cost_sentence(cost: dict[str, float]) -> str:
+    """One line about what ``cost_of`` gave."""
+    events, seconds = max(1.0, cost["events"]), max(1e-9, cost["seconds"])
+    return (
+        f"supervision: {cost['cpu_seconds']:.2f} processor seconds for {cost['events']:.0f} events "
+        f"in {seconds:.1f} s, {1000 * cost['cpu_seconds'] / events:.2f} ms an event, "
+        f"{100 * cost['cpu_seconds'] / seconds:.2f} % of the time"
+    )
 
 
 def explain_exit(code: int, log: Path) -> str:
@@ -56,6 +117,30 @@ def _tail(log: Path, characters: int = 600) -> str:
     return f"Its last words: {last[-characters:]}" if last else ""
 
 
+def patiently(do: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:
+    """What ``do`` gives, tried again for a while where the database is away. ``do`` must bear being done twice.
+
+    Raises:
+        OperationalError, InterfaceError: the database was away for longer than ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    wait = 0.2
+    while True:
+        try:
+            return do()
+        except AWAY as error:
+            if connection.in_atomic_block or time.monotonic() > deadline:
+                raise
+            logger.warning("the database does not answer (%s); trying again in %.1f s", _short(error), wait)
+            connection.close()  # the next query opens a new one
+            time.sleep(wait)
+            wait = min(wait * 2, 5.0)
+
+
+def _short(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
 def supervise(
     run: BackgroundRun,
     argv: list[str],
@@ -63,12 +148,22 @@ def supervise(
     on_event: Callable[[Event], None],
     log: Path,
     env: dict[str, str] | None = None,
+    keep: Sequence[int] = (),
+    grace: float = GRACE_SECONDS,
+    on_stop: Callable[[], None] = lambda: None,
+    on_idle: Callable[[], None] = lambda: None,
+    launcher: bool = False,
 ) -> Ending:
-    """Runs ``argv`` until it ends or the run is cancelled; calls ``on_event`` for every event it writes.
+    """Runs ``argv`` until it ends, the run is cancelled or the worker is told to stop.
 
-    The run's heart beats every ``RUN_HEARTBEAT_SECONDS`` whether or not events come. Events with ``done`` and ``total``
-    move the progress. The caller turns the ending into the run's last state.
+    ``on_event`` is called for every event the child writes, in order; it may be called again with the same event after
+    the database was away. ``keep`` are file descriptors the child holds as well, such as locks. A child that is asked
+    to stop has ``grace`` seconds; ``on_stop`` is called at that moment, ``on_idle`` where nothing came for half a
+    second. ``launcher``: the child only starts those who
+    work, and they are asked. The run's heart beats every ``RUN_HEARTBEAT_SECONDS`` whether or not events come. The
+    caller turns the ending into the run's last state.
     """
+    began, spent = time.monotonic(), time.process_time()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as errors:
         child = subprocess.Popen(
@@ -79,67 +174,192 @@ def supervise(
             cwd=settings.BASE_DIR,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
             start_new_session=True,
+            pass_fds=tuple(keep),
         )
     ending = Ending(ok=False)
     try:
-        _stream(run, child, on_event, ending)
+        with _told_to_stop():
+            _Stream(run, child, on_event, ending, grace, on_stop, on_idle, launcher).follow()
         code = child.wait()
     finally:
         _kill_group(child, signal.SIGKILL)
         child.wait()
-    if ending.cancelled:
+        ending.seconds = time.monotonic() - began
+        ending.cpu_seconds = time.process_time() - spent
+    if ending.cancelled or ending.interrupted:
         return ending
     ending.ok = code == 0 and "error" not in ending.last
+    ending.signal = max(0, -code)
     if not ending.ok:
         said = ending.last.get("error", {}).get("message")
         ending.error = str(said) if said else explain_exit(code, log)
     return ending
 
 
-def _stream(
-    run: BackgroundRun, child: "subprocess.Popen[bytes]", on_event: Callable[[Event], None], ending: Ending
-) -> None:
-    """Reads events until the child closes its output, beating in between."""
-    assert child.stdout is not None
-    os.set_blocking(child.stdout.fileno(), False)
-    buffer = b""
-    next_beat = 0.0
-    kill_at: float | None = None
-    with selectors.DefaultSelector() as selector:
-        selector.register(child.stdout, selectors.EVENT_READ)
-        while True:
-            now = time.monotonic()
-            if now >= next_beat:
-                next_beat = now + settings.RUN_HEARTBEAT_SECONDS
-                if not run.beat() and not ending.cancelled:
-                    ending.cancelled = True
-                    kill_at = now + GRACE_SECONDS
-                    _kill_group(child, signal.SIGTERM)
-            if kill_at is not None and now >= kill_at:
-                _kill_group(child, signal.SIGKILL)
-            if not selector.select(timeout=0.5):
-                if child.poll() is not None and kill_at is not None:
-                    return
-                continue
-            piece = child.stdout.read(1 << 16)
-            if not piece:
+@contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """While a child runs, SIGTERM asks it to stop first; it would end this process and lose the child's last words."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop_soon) for number in (signal.SIGTERM, STOP_SIGNAL)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Stream:
+    """Reads a child's events until it closes its output; delivers them, beating in between."""
+
+    def __init__(
+        self,
+        run: BackgroundRun,
+        child: "subprocess.Popen[bytes]",
+        on_event: Callable[[Event], None],
+        ending: Ending,
+        grace: float,
+        on_stop: Callable[[], None],
+        on_idle: Callable[[], None],
+        launcher: bool,
+    ) -> None:
+        assert child.stdout is not None
+        self.run, self.child, self.on_event, self.ending = run, child, on_event, ending
+        self.grace, self.launcher = grace, launcher
+        self.on_stop, self.on_idle = on_stop, on_idle
+        self.output = child.stdout
+        os.set_blocking(self.output.fileno(), False)
+        self.buffer = b""
+        self.waiting: deque[tuple[Event, int]] = deque()
+        self.bytes_waiting = 0
+        self.kill_at: float | None = None
+        self.next_beat = 0.0
+        # Of the database: when it may be asked again, how long to wait after that, since when each thing has failed.
+        self.ask_at = 0.0
+        self.pause = 0.0
+        self.failing_since: dict[str, float] = {}
+
+    def follow(self) -> None:
+        """Until the child has ended and everything it said is delivered."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.output, selectors.EVENT_READ)
+            while True:
+                self._mind_time()
+                self._deliver()
+                if self.bytes_waiting > _MAX_WAITING:
+                    time.sleep(0.2)  # the rest stays in the pipe, and the child waits
+                    continue
+                if not selector.select(timeout=0.5):
+                    if self.child.poll() is not None and self.kill_at is not None:
+                        break
+                    if not self.waiting and time.monotonic() >= self.ask_at:
+                        self._database("idle", self.on_idle)
+                    continue
+                piece = self.output.read(1 << 16)
+                if not piece:
+                    break
+                self._take(piece)
+        while self.waiting:
+            self._mind_time()
+            self._deliver()
+            if self.waiting:
+                time.sleep(0.2)
+
+    def _mind_time(self) -> None:
+        """Beats where it is time; asks the child to stop where that was asked for; kills it when its grace is over."""
+        now = time.monotonic()
+        if _stop_asked.is_set() and self.kill_at is None:
+            self.ending.interrupted = True
+            self._ask_to_stop(now)
+        if now >= self.next_beat and now >= self.ask_at:
+            self._database("beat", self._beat)
+        if self.kill_at is not None and now >= self.kill_at:
+            _kill_group(self.child, signal.SIGKILL)
+
+    def _beat(self) -> None:
+        alive = self.run.beat()
+        now = time.monotonic()
+        self.next_beat = now + settings.RUN_HEARTBEAT_SECONDS
+        if not alive and not self.ending.cancelled:
+            # Also where the worker is told to stop already: a run that somebody cancelled does not come back.
+            self.ending.cancelled = True
+            if self.kill_at is None:
+                self._ask_to_stop(now)
+
+    def _ask_to_stop(self, now: float) -> None:
+        self.kill_at = now + self.grace
+        if self.launcher:
+            _terminate_launched(self.child)
+        else:
+            _kill_group(self.child, signal.SIGTERM)
+        self._database("stop", self.on_stop)
+
+    def _take(self, piece: bytes) -> None:
+        *lines, self.buffer = (self.buffer + piece).split(b"\n")
+        if len(self.buffer) > _MAX_LINE:
+            raise ValueError("the child wrote a line of more than 16 MB")
+        for line in lines:
+            event = _event(line)
+            if event is not None:
+                self.ending.last[event["event"]] = event
+                self.waiting.append((event, len(line)))
+                self.bytes_waiting += len(line)
+
+    def _deliver(self) -> None:
+        """Gives waiting events on, oldest first, until one cannot be delivered."""
+        while self.waiting and time.monotonic() >= self.ask_at:
+            event, size = self.waiting[0]
+            if not self._database("event", lambda: self.on_event(event)):  # noqa: B023 (called at once)
                 return
-            buffer += piece
-            *lines, buffer = buffer.split(b"\n")
-            if len(buffer) > _MAX_LINE:
-                raise ValueError("the child wrote a line of more than 16 MB")
-            for line in lines:
-                _handle(line, on_event, ending)
+            self.waiting.popleft()
+            self.bytes_waiting -= size
+            self.ending.events += 1
+
+    def _database(self, what: str, do: Callable[[], None]) -> bool:
+        """Does what needs the database; False where that is away, which is then left in peace for a moment.
+
+        Raises:
+            OperationalError, InterfaceError: it has been away for longer than ``PATIENCE_SECONDS``.
+        """
+        try:
+            do()
+        except AWAY as error:
+            now = time.monotonic()
+            since = self.failing_since.setdefault(what, now)
+            if connection.in_atomic_block or now - since > PATIENCE_SECONDS:
+                raise
+            self.pause = min(max(0.2, self.pause * 2), 5.0)
+            self.ask_at = now + self.pause
+            logger.warning("the database does not answer (%s); %d events wait", _short(error), len(self.waiting))
+            connection.close()  # the next query opens a new one
+            return False
+        self.failing_since.pop(what, None)
+        self.pause = 0.0
+        return True
 
 
-def _handle(line: bytes, on_event: Callable[[Event], None], ending: Ending) -> None:
+def _event(line: bytes) -> Event | None:
     try:
         event = json.loads(line)
     except ValueError:
-        return  # not ours: a library printed to standard output before the child took it over
-    if isinstance(event, dict) and "event" in event:
-        ending.last[event["event"]] = event
-        on_event(event)
+        return None  # not ours: a library printed to standard output before the child took it over
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def _terminate_launched(launcher: "subprocess.Popen[bytes]") -> None:
+    """SIGTERM for what a launcher started: the launcher itself would kill them before their checkpoints are written."""
+    try:
+        launched = psutil.Process(launcher.pid).children(recursive=True)
+    except psutil.Error:
+        launched = []
+    if not launched:
+        _kill_group(launcher, signal.SIGTERM)
+    for process in launched:
+        try:
+            process.terminate()
+        except psutil.Error:
+            continue
 
 
 def _kill_group(child: "subprocess.Popen[bytes]", number: signal.Signals) -> None:

@@ -1,8 +1,8 @@
-"""Ends runs whose worker has gone: running by their row, but with a heart that stopped."""
+"""Looks after runs whose worker has gone: running by their row, but with a heart that stopped."""
 
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import django_rq
@@ -10,12 +10,13 @@ from django.apps import apps
 from django.conf import settings
 from django.utils import timezone
 from redis.exceptions import RedisError
-from rq.job import JobStatus
+from rq.job import Job, JobStatus
 
 from slmstudio.runs import BackgroundRun, Status
 
 _FORGOTTEN_AFTER_SECONDS = 60
-_WAITING = (JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.SCHEDULED)
+_WAITING = {str(s.value) for s in (JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.SCHEDULED)}
+_AT_ONCE = 1000
 _always: list[Callable[[], object]] = []
 _after: dict[str, list[Callable[[Any], object]]] = {}
 
@@ -39,7 +40,8 @@ def run_models() -> list[type[BackgroundRun]]:
 
 
 def sweep_lost() -> list[BackgroundRun]:
-    """Fails every lost run with a sentence, or cancels it where that was asked for; returns the runs it ended.
+    """Ends every lost run: queued again where it may be, cancelled where that was asked for, failed with a sentence
+    otherwise. Returns the runs it ended or queued again; their status tells which.
 
     Queued runs whose job is no longer in the queue (it did not answer, or forgot) are queued again. Safe to call at any
     time and by several at once: each run is moved by one guarded UPDATE. A run that has no process of its own has no
@@ -47,27 +49,39 @@ def sweep_lost() -> list[BackgroundRun]:
     """
     requeue_forgotten()
     now = timezone.now()
-    limit = settings.RUN_LOST_AFTER_SECONDS
-    sentence = (
-        f"Its worker has not answered for more than {limit} seconds: it was stopped, or the machine was. "
-        "What it had reported until then is kept. Start it again."
-    )
     ended: list[BackgroundRun] = []
     for model in run_models():
         for run in model.objects.lost(now):
-            if run.cancel_requested:
-                changes: dict[str, Any] = {"status": Status.CANCELLED}
-            else:
-                changes = {"status": Status.FAILED, "error": sentence}
             # Guarded by the state and the heartbeat that was seen, so that a heart that beats again wins.
             mine = model.objects.filter(pk=run.pk, status=Status.RUNNING, heartbeat_at=run.heartbeat_at)
-            if mine.update(**changes, stage="", finished_at=now) == 1:
+            if mine.update(**_after_loss(run, now)) == 1:
                 run.refresh_from_db()
                 ended.append(run)
-                _tell(run)
+                if run.status == Status.QUEUED:
+                    run.enqueue(first=True)
+                else:
+                    _tell(run)
     for look in _always:
         look()
     return ended
+
+
+def _after_loss(run: BackgroundRun, now: datetime) -> dict[str, Any]:
+    """What becomes of a run whose worker has gone."""
+    if run.cancel_requested:
+        return {"status": Status.CANCELLED, "stage": "", "finished_at": now}
+    if run.tries < run.attempts_allowed:
+        stage = "its worker was lost; it goes on with the next one"
+        # Under another job: should its old worker come back to life, the run is no longer that one's.
+        return {"status": Status.QUEUED, "job_id": uuid.uuid4(), "heartbeat_at": None, "stage": stage}
+    times = f"This has happened {run.tries} times. " if run.tries > 1 else ""
+    step = getattr(run, "checkpoint_step", 0)
+    sentence = (
+        f"Its worker has not answered for more than {settings.RUN_LOST_AFTER_SECONDS} seconds: it was stopped, or the "
+        f"machine was. {times}What it had reported until then is kept. "
+        + (f"It can be resumed from step {step}." if step else "Start it again.")
+    )
+    return {"status": Status.FAILED, "error": sentence, "stage": "", "finished_at": now}
 
 
 def _tell(run: BackgroundRun) -> None:
@@ -78,41 +92,49 @@ def _tell(run: BackgroundRun) -> None:
 def requeue_forgotten() -> list[BackgroundRun]:
     """Queues again what has been queued for a minute by its row and is not in the queue; returns those runs."""
     again: list[BackgroundRun] = []
+    old = timezone.now() - timedelta(seconds=_FORGOTTEN_AFTER_SECONDS)
     for model in run_models():
-        old = timezone.now() - timedelta(seconds=_FORGOTTEN_AFTER_SECONDS)
-        for run in model.objects.filter(status=Status.QUEUED, created_at__lt=old):
-            try:
-                if _in_queue(run):
-                    continue
-            except RedisError:
-                return again
-            waiting = model.objects.filter(pk=run.pk, status=Status.QUEUED, job_id=run.job_id)
+        waiting = model.objects.filter(status=Status.QUEUED, created_at__lt=old)
+        try:
+            forgotten = _forgotten(list(waiting.values_list("pk", "job_id")))
+        except RedisError:
+            return again
+        for run in model.objects.filter(pk__in=forgotten):
+            mine = model.objects.filter(pk=run.pk, status=Status.QUEUED, job_id=run.job_id)
             run.job_id = uuid.uuid4()
-            if waiting.update(job_id=run.job_id) == 1:
+            if mine.update(job_id=run.job_id) == 1:
                 run.enqueue()
                 again.append(run)
     return again
 
 
-def _in_queue(run: BackgroundRun) -> bool:
-    """Whether the run's job waits or is at work; a job that ended without claiming its run is as good as lost."""
-    queue = django_rq.get_queue(run.queue_name)
-    job = queue.fetch_job(str(run.job_id))
-    return job is not None and job.get_status() in _WAITING
+def _forgotten(waiting: list[tuple[Any, uuid.UUID]]) -> list[Any]:
+    """Keys of the runs whose job neither waits nor is at work. One that ended without claiming its run is lost, too."""
+    pipeline = django_rq.get_connection("default").pipeline(transaction=False)
+    lost: list[Any] = []
+    for at in range(0, len(waiting), _AT_ONCE):
+        part = waiting[at : at + _AT_ONCE]
+        for _, job_id in part:
+            pipeline.hget(Job.key_for(str(job_id)), "status")
+        states = pipeline.execute()
+        lost += [pk for (pk, _), state in zip(part, states, strict=True) if (state or b"").decode() not in _WAITING]
+    return lost
 
 
 def requeue_interrupted() -> list[BackgroundRun]:
     """Puts every run that was at work back into its queue, to start again; returns those runs.
 
     Only for a moment when no worker runs anywhere, such as the start of a machine that is all there is: a run that says
-    it is running has then lost its worker. What a run had written is written again by the same run; rows are unique per
-    step or document, so nothing is there twice.
+    it is running has then lost its worker. A run with a checkpoint goes on from there. What another had written is
+    written again by the same run; rows are unique per step or document, so nothing is there twice.
     """
     again: list[BackgroundRun] = []
     for model in run_models():
         for run in model.objects.filter(status=Status.RUNNING, heartbeat_at__isnull=False):
             mine = model.objects.filter(pk=run.pk, status=Status.RUNNING, heartbeat_at=run.heartbeat_at)
-            fresh: dict[str, Any] = {"status": Status.QUEUED, "job_id": uuid.uuid4(), "progress_done": 0}
+            fresh: dict[str, Any] = {"status": Status.QUEUED, "job_id": uuid.uuid4()}
+            if not getattr(run, "checkpoint_step", 0):
+                fresh["progress_done"] = 0
             if run.cancel_requested:
                 fresh = {"status": Status.CANCELLED, "finished_at": timezone.now()}
             if mine.update(**fresh, stage="", heartbeat_at=None) == 1:

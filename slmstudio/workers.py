@@ -1,27 +1,132 @@
-"""Workers for a command that needs the queue to be worked: those that run already, or some of its own."""
+"""The workers there are, on whatever host; and workers of its own for a command that needs the queue to be worked."""
 
+import json
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 import django_rq
 import psutil
 from django.conf import settings
+from django.utils import timezone
 from rq import Worker
-from rq.worker import BaseWorker
+from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE
+from rq.utils import utcparse
+
+from slmstudio.hardware import Hardware
+from slmstudio.queue_worker import FACTS_KEY
+
+#: seconds after its last heartbeat until a worker of another host counts as gone
+GONE_AFTER_SECONDS = 90
+#: workers that are looked at, at most
+MOST_WORKERS = 500
+
+
+@dataclass(frozen=True)
+class LiveWorker:
+    """A worker that answers. Memory in bytes; ``hardware`` is None for one that does not publish it."""
+
+    name: str
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    state: str
+    since: datetime | None
+    beat: datetime
+    done: int
+    failed: int
+    hardware: Hardware | None = None
+    memory: int = 0
+    job_memory: int = 0
+    job_ids: tuple[str, ...] = field(default=())
+
+
+def live_workers() -> list[LiveWorker]:
+    """Every worker that still beats, in the order of host and process id. Three round trips, however many they are.
+
+    Raises:
+        RedisError: the queue does not answer.
+    """
+    connection: Any = django_rq.get_connection("default")  # its stubs cannot say that it answers in bytes
+    keys = sorted(key.decode() for key in connection.smembers(Worker.redis_workers_keys))[:MOST_WORKERS]
+    if not keys:
+        return []
+    names = [key.removeprefix(Worker.redis_worker_namespace_prefix) for key in keys]
+    pipeline = connection.pipeline(transaction=False)
+    for key, name in zip(keys, names, strict=True):
+        pipeline.hgetall(key)
+        pipeline.smembers(WORKER_EXECUTIONS_KEY_TEMPLATE.format(name))
+    answers = pipeline.execute()
+    facts = connection.mget([FACTS_KEY.format(name) for name in names])
+    found = [
+        _worker(name, row, executions, fact)
+        for name, row, executions, fact in zip(names, answers[::2], answers[1::2], facts, strict=True)
+        if row
+    ]
+    return sorted((worker for worker in found if worker is not None), key=lambda worker: (worker.host, worker.pid))
+
+
+def _worker(name: str, row: dict[bytes, bytes], executions: set[bytes], fact: bytes | None) -> LiveWorker | None:
+    values = {key.decode(): value.decode(errors="replace") for key, value in row.items()}
+    beat = utcparse(values["last_heartbeat"]) if values.get("last_heartbeat") else None
+    pid = int(values.get("pid") or 0)
+    if beat is None or "death" in values or _is_gone(values.get("hostname", ""), pid, beat):
+        return None
+    hardware, memory, job_memory = None, 0, 0
+    if fact:
+        try:
+            said = json.loads(fact)
+            hardware = Hardware.from_dict(said["hardware"])
+            memory, job_memory = int(said["memory"]), int(said["job_memory"])
+        except (ValueError, KeyError, TypeError):
+            pass  # of a worker that runs another version
+    return LiveWorker(
+        name=name,
+        host=values.get("hostname", ""),
+        pid=pid,
+        queues=tuple(values.get("queues", "").split(",")),
+        state=values.get("state", ""),
+        since=utcparse(values["birth"]) if values.get("birth") else None,
+        beat=beat,
+        done=int(values.get("successful_job_count") or 0),
+        failed=int(values.get("failed_job_count") or 0),
+        hardware=hardware,
+        memory=memory,
+        job_memory=job_memory,
+        # members are "<job id>:<execution id>"
+        job_ids=tuple(sorted(member.decode().split(":", 1)[0] for member in executions)),
+    )
+
+
+def _is_gone(host: str, pid: int, beat: datetime) -> bool:
+    """A worker of this machine that was killed stays registered for a while; its process tells. Elsewhere its heart."""
+    if host == socket.gethostname():
+        return not (pid and psutil.pid_exists(pid))
+    return (timezone.now() - beat).total_seconds() > GONE_AFTER_SECONDS
 
 
 def listening() -> set[str]:
     """Names of the queues that a live worker listens to."""
-    workers = Worker.all(connection=django_rq.get_connection("default"))
-    return {name for worker in workers if not _is_gone(worker) for name in worker.queue_names()}
+    return {name for worker in live_workers() for name in worker.queues}
 
 
-def _is_gone(worker: BaseWorker) -> bool:
-    """A worker of this machine that was killed stays registered for minutes; its process tells."""
-    return worker.hostname == socket.gethostname() and not (worker.pid and psutil.pid_exists(worker.pid))
+def hardware_of(queue: str) -> Hardware | None:
+    """The ablest machine of the live workers that listen to a queue: most cards, then most memory. None: nobody does.
+
+    Raises:
+        RedisError: the queue does not answer.
+    """
+    machines = [worker.hardware for worker in live_workers() if worker.hardware and queue in worker.queues]
+    return max(machines, key=_ability, default=None)
+
+
+def _ability(machine: Hardware) -> tuple[int, int, int]:
+    return len(machine.gpus), max((gpu.memory_bytes for gpu in machine.gpus), default=0), machine.memory_bytes
 
 
 class WorkerGone(RuntimeError):
@@ -65,10 +170,10 @@ def working(queues: list[str], *, say: Callable[[str], None]) -> Iterator[Starte
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM lets a job finish; a second one stops it. After a while it is killed."""
+    """SIGTERM lets a short job finish and a training save a checkpoint; a second one stops it. Then it is killed."""
     process.terminate()
     try:
-        process.wait(timeout=3)
+        process.wait(timeout=10)
     except subprocess.TimeoutExpired:
         process.terminate()
         try:

@@ -134,12 +134,12 @@ class Workers:
         self.log = log
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, *queues: str) -> None:
-        """Starts a worker for each queue and waits until it listens."""
+    def start(self, *queues: str, options: tuple[str, ...] = ()) -> None:
+        """Starts a worker for each queue, with more options of ``rqworker``, and waits until it listens."""
         for queue in queues:
             with self.log.open("ab") as output:
                 self.processes[queue] = subprocess.Popen(
-                    [sys.executable, "manage.py", "rqworker", queue],
+                    [sys.executable, "manage.py", "rqworker", queue, *options],
                     cwd=ROOT,
                     env=worker_environment(),
                     stdout=output,

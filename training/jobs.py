@@ -3,37 +3,52 @@
 import errno
 import json
 import logging
+import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from labeling.services.datasets import file_path
 from slmstudio.artifacts import local_path, write_text
 from slmstudio.contract.schema import loads
+from slmstudio.devices import Devices, GivenUp, TooFew, held_for
 from slmstudio.hashing import folder_hash, sha256_file
 from slmstudio.runs import BackgroundRun
-from slmstudio.supervisor import supervise
+from slmstudio.stack.programs import TIED
+from slmstudio.supervisor import (
+    CHECKPOINT_GRACE_SECONDS,
+    Ending,
+    cost_of,
+    patiently,
+    supervise,
+)
 from slmstudio.sweep import sweep_lost
 from training.models import LengthReport, TrainingRun
 from training.services.base_models import prepare
 from training.services.children import ChildCancelled, ChildFailed, run_child, spec_file
-from training.services.recording import Recorder, begin_anew, record_artifacts
+from training.services.recording import Recorder, record_artifacts
 from training.services.runs import Refused
 from training.spec import ContractRef, DatasetRef, LengthsSpec, ModelRef, RunSpec
 
 log = logging.getLogger(__name__)
+TRAINER = "training.ml.train"
+LAUNCHER = "accelerate.commands.accelerate_cli"
+STEP_BACK_SECONDS = 5.0
 
 
 def run_training(pk: int) -> None:
-    """Fine-tunes as the run's spec says. At most once: a run that is claimed already, or gone, is left alone.
+    """Fine-tunes as the run's spec says, from the newest checkpoint where there is one.
 
-    A lost worker's run is not tried again by the queue; the sweep fails it.
+    At most once at a time: a run that is claimed already, or gone, is left alone. The queue never tries again; the run
+    does: its worker told to stop puts it back, the sweep queues the run of a lost worker again, and a child that was
+    killed after it had got further than the attempt before is started once more.
     """
     sweep_lost()
     run: Any = TrainingRun.objects.select_related("dataset__schema_version", "project").filter(pk=pk).first()
-    if run is None or not run.claim():
+    if run is None or not run.claim(attempts=run.attempts + 1):
         return
-    with _Explained(run):
+    with Explained(run):
         _train(run)
 
 
@@ -46,11 +61,11 @@ def measure_lengths(pk: int) -> None:
     report = LengthReport.objects.select_related("dataset__schema_version", "base_model").filter(pk=pk).first()
     if report is None or not report.claim():
         return
-    with _Explained(report):
+    with Explained(report):
         _measure(report)
 
 
-class _Explained:
+class Explained:
     """Whatever stops a job becomes the run's last state: a sentence, or cancelled. Bugs are raised again as well."""
 
     def __init__(self, run: BackgroundRun) -> None:
@@ -84,32 +99,99 @@ def explain(error: BaseException) -> str:
 
 
 def _train(run: TrainingRun) -> None:
+    spec = RunSpec.from_yaml(run.spec)
     run.beat(stage="checking model and dataset")
-    _verify(RunSpec.from_yaml(run.spec))
+    _verify(spec)
     spec_key = f"{run.folder_key}/spec.yaml"
     write_text(spec_key, run.spec)
-    begin_anew(run)
-    recorder = Recorder(run)
-    run.beat(stage="loading the model")
     try:
-        ending = supervise(
+        with held_for(run, spec.devices) as devices:
+            recorder = Recorder(run)
+            ending = _run_child(run, _command(spec, local_path(spec_key), run), devices, recorder)
+    except GivenUp:
+        _leave(run)
+        return
+    except TooFew:
+        _step_back(run, spec.devices)
+        return
+    run.facts = {**run.facts, "supervision": cost_of(ending, run.facts.get("supervision"))}
+    patiently(lambda: run.record(facts=run.facts))
+    _end(run, ending, recorder)
+
+
+def _run_child(run: TrainingRun, argv: list[str], devices: Devices, recorder: Recorder) -> Ending:
+    patiently(lambda: run.beat(stage="loading the model"))
+    try:
+        return supervise(
             run,
-            [sys.executable, "-m", "training.ml.train", str(local_path(spec_key))],
+            argv,
             on_event=recorder,
             log=log_path(run),
+            env=devices.env,
+            keep=devices.locks,
+            grace=CHECKPOINT_GRACE_SECONDS,
+            on_stop=recorder.stopping,
+            on_idle=recorder.idle,
+            launcher=LAUNCHER in argv,
         )
     finally:
-        recorder.flush()
+        patiently(recorder.flush)
+
+
+def _command(spec: RunSpec, path: Path, run: TrainingRun) -> list[str]:
+    """The child's command line; for several cards behind accelerate's launcher, which starts one process for each."""
+    resume = ["--resume"] if run.attempts > 1 or run.checkpoint_step else []
+    module = ["-m", TRAINER, str(path), *resume]
+    if spec.devices == 1:
+        return [sys.executable, *module]
+    tied = [sys.executable, str(TIED), str(os.getpid())]  # the launcher does not end with its parent by itself
+    return [
+        *tied,
+        *(sys.executable, "-m", LAUNCHER, "launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"),
+        *("--num_processes", str(spec.devices), "--main_process_port", "0", "--dynamo_backend", "no"),
+        *module,
+    ]
+
+
+def _end(run: TrainingRun, ending: Ending, recorder: Recorder) -> None:
+    """Turns the child's ending into what becomes of the run."""
     if ending.cancelled:
         raise ChildCancelled
+    if ending.interrupted:
+        _leave(run)
+        return
+    if ending.signal and run.checkpoint_step > recorder.resumed_from and run.tries < run.attempts_allowed:
+        stage = f"its process was killed; it goes on from step {run.checkpoint_step}"
+        patiently(lambda: run.put_back(stage=stage))
+        return
     if not ending.ok:
-        raise ChildFailed(ending.error)
+        raise ChildFailed(_with_checkpoint(run, ending.error))
     if ending.last.get("done", {}).get("stopped"):
-        raise ChildFailed(
-            "The training process was told to stop before its last step, most likely because its worker or the machine "
-            "was shut down. A model that is half trained is not kept. Start the run again."
-        )
-    record_artifacts(run, recorder.artifacts)
+        raise ChildCancelled  # somebody asked the process itself
+    patiently(lambda: record_artifacts(run, recorder.artifacts))
+
+
+def _leave(run: TrainingRun) -> None:
+    """Puts a run back whose worker was told to stop, or cancels it where that is why. No attempt has failed."""
+    _put_back(run, "its worker was stopped; it goes on with the next one")
+
+
+def _put_back(run: TrainingRun, stage: str, *, first: bool = True) -> None:
+    facts = {**run.facts, "forgiven": int(run.facts.get("forgiven") or 0) + 1}
+    patiently(lambda: run.put_back(first=first, facts=facts, stage=stage))
+
+
+def _with_checkpoint(run: TrainingRun, sentence: str) -> str:
+    """The sentence, and that nothing of what came before is lost."""
+    if not run.checkpoint_step:
+        return sentence
+    return f"{sentence} Its checkpoint of step {run.checkpoint_step} is kept, and it can be resumed from there."
+
+
+def _step_back(run: TrainingRun, devices: int) -> None:
+    """Leaves the run to a worker with more cards: at the end of the queue, after a moment."""
+    time.sleep(STEP_BACK_SECONDS)
+    _put_back(run, f"waiting for a worker with {devices} cards", first=False)
 
 
 def _verify(spec: RunSpec) -> None:

@@ -53,6 +53,18 @@ class BaseModel(models.Model):
         return "chat" if self.instruction_tuned else "plain"
 
 
+class ModelPull(BackgroundRun):
+    """Brings a base model into its folder, asked for on a page. One row for each model; asked again, it runs again."""
+
+    job_name = "training.model_jobs.pull_model"
+    job_timeout = -1  # as long as the download takes
+
+    base_model = models.OneToOneField(BaseModel, on_delete=models.CASCADE, related_name="pull")
+
+    def __str__(self) -> str:
+        return f"preparing {self.base_model}"
+
+
 class LengthReport(BackgroundRun):
     """Token lengths of every row of a dataset version under a base model's tokenizer."""
 
@@ -120,6 +132,7 @@ class TrainingRun(BackgroundRun):
 
     job_name = "training.jobs.run_training"
     queue_name = "gpu"
+    attempts_allowed = 3
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="training_runs")
     number = models.PositiveIntegerField()
@@ -146,8 +159,19 @@ class TrainingRun(BackgroundRun):
         return reverse("training_run", args=[self.project.slug, self.number])
 
     @property
+    def tries(self) -> int:
+        """Attempts since a person looked at it, without those whose worker was told to stop."""
+        return self.attempts - int(self.facts.get("forgiven") or 0)
+
+    @property
+    def rate(self) -> float | None:
+        """Steps per second of this attempt."""
+        taken = self.progress_done - int(self.facts.get("resumed_from") or 0)
+        return taken / self.seconds if self.seconds and taken > 0 else None
+
+    @property
     def folder_key(self) -> str:
-        """Where its files lie in the artifact store: spec.yaml, log.txt, adapter/, merged/."""
+        """Where its files lie in the artifact store: spec.yaml, log.txt, state/, adapter/, merged/."""
         return f"training/{self.pk}"
 
 
@@ -198,3 +222,63 @@ class ModelVersion(models.Model):
 
     def __str__(self) -> str:
         return f"model v{self.number}"
+
+
+class Export(BackgroundRun):
+    """Something to take along, made in the background: a folder of files with their hashes."""
+
+    folder_key = models.CharField(max_length=300, blank=True, help_text="in the artifact store; empty until it is made")
+    sha256 = models.CharField(max_length=64, blank=True, help_text="of the folder")
+    files = models.JSONField(default=list, blank=True, help_text="{path, size, sha256} of the folder")
+
+    class Meta:
+        abstract = True
+
+
+class ModelExport(Export):
+    """A model version as a GGUF file, checked on llama.cpp.
+
+    In the queue of trainings and generations: it loads the model twice and computes on all cores, so it waits for its
+    turn, and an import never waits for it.
+    """
+
+    job_name = "training.export_jobs.export_model"
+    queue_name = "gpu"
+
+    class Kind(models.TextChoices):
+        """How the weights are stored."""
+
+        F16 = "f16", "GGUF f16"
+        Q8_0 = "q8_0", "GGUF q8_0"
+
+    model_version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="exports")
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    parity = models.JSONField(default=dict, blank=True, help_text="what the check found; see training.ml.parity")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["model_version", "kind"], name="model_export_once")]
+
+    def __str__(self) -> str:
+        return f"{self.model_version} as {self.get_kind_display()}"
+
+
+class SpecExport(Export):
+    """A run's settings and rows for another trainer."""
+
+    job_name = "training.export_jobs.export_spec"
+
+    class Trainer(models.TextChoices):
+        """Who is to train."""
+
+        AXOLOTL = "axolotl", "Axolotl"
+        UNSLOTH = "unsloth", "Unsloth"
+
+    training_run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="spec_exports")
+    kind = models.CharField(max_length=10, choices=Trainer.choices)
+    validation = models.JSONField(default=dict, blank=True, help_text="what the trainer itself said when it loaded it")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["training_run", "kind"], name="spec_export_once")]
+
+    def __str__(self) -> str:
+        return f"{self.training_run} for {self.get_kind_display()}"

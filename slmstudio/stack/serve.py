@@ -60,9 +60,9 @@ def _serve(port: int, *, dev: bool, loop: bool) -> int:
             ),
             # Every worker takes its 100 MB, so on one machine webhooks go out between the jobs of the default queue.
             Program("worker", (*manage, "rqworker", "default", "webhooks", "--with-scheduler"), patience=3.0),
-            # Neither an import nor a training is waited for: the next start puts back what was interrupted.
+            # An import is not waited for: the next start puts back what was interrupted. A training saves a checkpoint.
             Program("imports", (*manage, "rqworker", "imports"), patience=1.0),
-            Program("gpu", (*manage, "rqworker", "gpu"), patience=1.0),
+            Program("gpu", (*manage, "rqworker", "gpu"), patience=20.0),
             Program("sweep", (*manage, "sweep", "--every", "30"), patience=1.0),
         ],
         cwd=ROOT,

@@ -74,6 +74,17 @@ def milliseconds(value: float | None) -> str:
 
 
 @register.filter
+def memory(number: float | None) -> str:
+    """Bytes as memory is told everywhere: "704 KB", "24 MB", "8.4 GB", in thousands and not in 1024s."""
+    if number is None:
+        return "–"
+    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
+        if number >= 0.95 * size:
+            return f"{number / size:,.1f} {unit}" if unit == "GB" and number < 1e10 else f"{number / size:,.0f} {unit}"
+    return f"{number:.0f} bytes"
+
+
+@register.filter
 def ago(moment: datetime | None) -> SafeString | str:
     """ "3 minutes ago" with the exact time on hover."""
     if moment is None:

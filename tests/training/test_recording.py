@@ -14,7 +14,7 @@ from slmstudio.runs import Status
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.presets import Knobs
 from training.services.children import ChildFailed
-from training.services.recording import Recorder, begin_anew, record_artifacts
+from training.services.recording import Recorder, record_artifacts
 from training.services.runs import start_training
 
 
@@ -79,14 +79,15 @@ def test_values_that_json_or_the_database_cannot_hold_do_not_stop_a_run(run: Tra
     assert "\0" not in run.events.get(kind="samples").data["rows"][0]["raw"]
 
 
-def test_a_run_that_begins_anew_keeps_nothing_of_its_first_attempt(run: TrainingRun) -> None:
+def test_an_attempt_that_starts_at_step_one_keeps_nothing_of_the_one_before(run: TrainingRun) -> None:
     recorder = Recorder(run)
     recorder({"event": "start", "total_steps": 5, "train_rows": 14})
     recorder(metrics(3))
-    recorder({"event": "done", "steps": 3, "stopped": True})
-    begin_anew(run)
+    recorder({"event": "checkpoint", "step": 3, "path": "state/3", "bytes": 9, "sha256": "f"})
+    recorder({"event": "warning", "step": 0, "message": "little data"})
+    Recorder(run)({"event": "start", "total_steps": 5, "train_rows": 14, "resumed_from": 0})
     run.refresh_from_db()
-    assert (run.facts, run.progress_done, run.events.count()) == ({}, 0, 0)
+    assert (run.progress_done, run.checkpoint_step, run.events.count()) == (0, 0, 0)
 
 
 def test_events_nobody_knows_are_passed_over(run: TrainingRun) -> None:
@@ -140,3 +141,44 @@ def test_no_model_comes_out_of_a_run_that_was_swept_a_moment_ago(run: TrainingRu
     assert not ModelVersion.objects.exists()
     run.refresh_from_db()
     assert (run.status, run.error) == (Status.FAILED, "lost")
+
+
+def test_an_attempt_that_goes_on_forgets_the_points_after_its_step_alone(run: TrainingRun) -> None:
+    first = Recorder(run)
+    first({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 0})
+    for step in range(1, 8):
+        first(metrics(step))
+        if step == 4:
+            first({"event": "checkpoint", "step": 4, "path": "state/4", "bytes": 9, "sha256": "f"})
+    first({"event": "warning", "step": 6, "message": "the loss jumped"})
+    again = Recorder(run)
+    again({"event": "warning", "step": 7, "message": "the checkpoint of step 7 is damaged"})
+    again({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
+    run.refresh_from_db()
+    assert (run.progress_done, run.checkpoint_step, run.facts["resumed_from"]) == (4, 4, 4)
+    assert list(run.events.filter(kind="metrics").order_by("step").values_list("step", flat=True)) == [1, 2, 3, 4]
+    assert [event.data["message"] for event in run.events.filter(kind="warning")] == [
+        "the checkpoint of step 7 is damaged"
+    ]
+    for step in range(5, 10):
+        again(metrics(step))
+    again.flush()
+    assert run.events.filter(kind="metrics").count() == 9
+
+
+def test_points_are_not_held_back_while_nothing_comes(run: TrainingRun) -> None:
+    recorder = Recorder(run)
+    recorder({"event": "start", "total_steps": 9, "train_rows": 14})
+    recorder(metrics(1))
+    assert not run.events.exists()
+    recorder.idle()
+    assert run.events.count() == 1
+
+
+def test_what_it_does_is_saving_a_checkpoint_once_it_was_asked_to_stop(run: TrainingRun) -> None:
+    recorder = Recorder(run)
+    recorder({"event": "start", "total_steps": 9, "train_rows": 14})
+    recorder.stopping()
+    recorder({"event": "validation", "step": 1, "loss": 1.0})
+    run.refresh_from_db()
+    assert run.stage == "saving a checkpoint"

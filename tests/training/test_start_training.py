@@ -10,6 +10,7 @@ from labeling.models import DatasetVersion, Project, Split
 from labeling.services.datasets import file_path
 from labeling.services.projects import create_project
 from slmstudio.runs import Status
+from training.estimates import Estimate
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.presets import Knobs
 from training.services.base_models import find_base_model
@@ -155,3 +156,24 @@ def test_cancelling_a_queued_run_ends_it_at_once_and_only_once(start: Any, lengt
     assert run.status == Status.CANCELLED
     assert not cancel(run)
     assert not run.claim()
+
+
+def test_what_was_foretold_is_kept_with_the_run(
+    start: Any, lengths: LengthReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "training.services.runs.estimate_for",
+        lambda **order: Estimate(memory_bytes=7 << 20, steps=12, binding="weights"),
+    )
+    run = start()
+    run.refresh_from_db()
+    assert (run.estimate["memory_bytes"], run.estimate["steps"]) == (7 << 20, 12)
+
+
+def test_what_cannot_fit_is_refused_with_the_knob_to_turn(
+    start: Any, lengths: LengthReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    too_much = Estimate(memory_bytes=1 << 40, refusals={"batch_size": "It takes 1 TB. Set the batch size to 1."})
+    monkeypatch.setattr("training.services.runs.estimate_for", lambda **order: too_much)
+    refused = refusal(start)
+    assert (refused.field, refused.message) == ("batch_size", "It takes 1 TB. Set the batch size to 1.")

@@ -1,9 +1,10 @@
-"""Lost runs are ended with a sentence, whatever kind they are; everything else is left alone."""
+"""Lost runs are queued again or ended with a sentence, by their kind; everything else is left alone."""
 
 from datetime import timedelta
 from io import StringIO
 from typing import Any
 
+import django_rq
 import pytest
 from django.conf import settings
 from django.core.management import call_command
@@ -35,12 +36,26 @@ def silent_for(run: TrainingRun, seconds: float, **changes: Any) -> None:
 LONG = settings.RUN_LOST_AFTER_SECONDS + 5
 
 
-def test_a_lost_run_fails_with_a_sentence_and_keeps_its_progress(run: TrainingRun) -> None:
-    silent_for(run, LONG, progress_done=40, progress_total=90)
+@pytest.mark.django_db(transaction=True)
+def test_a_lost_run_goes_on_with_the_next_worker_and_keeps_its_progress(run: TrainingRun, queues: None) -> None:
+    silent_for(run, LONG, progress_done=40, progress_total=90, checkpoint_step=35, attempts=2)
+    before = run.job_id
+    assert [again.pk for again in sweep.sweep_lost()] == [run.pk]
+    run.refresh_from_db()
+    assert (run.status, run.progress_done, run.checkpoint_step) == (Status.QUEUED, 40, 35)
+    assert run.job_id != before
+    assert django_rq.get_queue("gpu").job_ids == [str(run.job_id)]
+    assert sweep.sweep_lost() == []
+
+
+def test_a_run_that_lost_three_workers_fails_with_a_sentence(run: TrainingRun) -> None:
+    silent_for(run, LONG, progress_done=40, progress_total=90, attempts=3, checkpoint_step=35)
     assert [ended.pk for ended in sweep.sweep_lost()] == [run.pk]
     run.refresh_from_db()
     assert (run.status, run.stage, run.progress_done) == (Status.FAILED, "", 40)
     assert run.error.startswith("Its worker has not answered")
+    assert "happened 3 times" in run.error
+    assert run.error.endswith("It can be resumed from step 35.")
     assert run.finished_at is not None
     assert sweep.sweep_lost() == []
 
@@ -70,7 +85,7 @@ def test_who_asked_is_told_about_a_swept_run(run: TrainingRun, monkeypatch: pyte
     monkeypatch.setattr(sweep, "_after", {})
     told: list[int] = []
     sweep.when_swept("training.TrainingRun", lambda ended: told.append(ended.pk))
-    silent_for(run, LONG)
+    silent_for(run, LONG, attempts=3)
     sweep.sweep_lost()
     assert told == [run.pk]
 
@@ -79,18 +94,18 @@ def test_a_job_sweeps_before_it_works(run: TrainingRun) -> None:
     silent_for(run, LONG)
     run_training(10**9)  # a run that has gone
     run.refresh_from_db()
-    assert run.status == Status.FAILED
+    assert run.status == Status.QUEUED
 
 
 def test_looking_at_the_workers_sweeps(run: TrainingRun, login: Any, queues: None) -> None:
     silent_for(run, LONG)
     assert login("engineer").get("/workers/").status_code == 200
     run.refresh_from_db()
-    assert run.status == Status.FAILED
+    assert run.status == Status.QUEUED
 
 
 def test_the_command_says_what_it_ended(run: TrainingRun) -> None:
-    silent_for(run, LONG)
+    silent_for(run, LONG, attempts=3)
     said = StringIO()
     call_command("sweep", stdout=said)
     assert f"training run {run.pk} failed" in said.getvalue()

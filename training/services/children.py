@@ -21,7 +21,7 @@ class ChildFailed(Exception):
 
 
 class ChildCancelled(Exception):
-    """The run a child worked for was cancelled."""
+    """The run a child worked for was cancelled, or is in the queue again."""
 
 
 def run_child(
@@ -44,7 +44,9 @@ def run_child(
     if run is None:
         return _blocking(argv, log, on_event)
     ending: Ending = supervise(run, argv, on_event=on_event, log=log)
-    if ending.cancelled:
+    if ending.interrupted:
+        run.put_back()  # the worker was told to stop; the next one starts it again
+    if ending.cancelled or ending.interrupted:
         raise ChildCancelled
     if not ending.ok:
         raise ChildFailed(ending.error)

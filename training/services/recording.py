@@ -11,9 +11,11 @@ from django.db.models import Max
 
 from labeling.models import Project
 from slmstudio.artifacts import local_path
-from slmstudio.hashing import folder_manifest, manifest_hash, sha256_text
+from slmstudio.hashing import folder_manifest, manifest_hash
+from training.card import FILES as CARD
 from training.models import ModelVersion, TrainingEvent, TrainingRun
 from training.services.children import ChildFailed
+from training.services.describing import describe, lineage_of
 from training.spec import RunSpec
 
 Event = dict[str, Any]
@@ -34,26 +36,36 @@ def storable(value: Any) -> Any:
     return value
 
 
-def begin_anew(run: TrainingRun) -> None:
-    """Forgets the points and facts of an attempt that was interrupted: a run that starts again starts at step one."""
-    run.events.all().delete()
-    run.record(facts={}, progress_done=0)
+def go_on_from(run: TrainingRun, step: int) -> None:
+    """Forgets what an earlier attempt told of the steps after ``step``: they are taken again. 0 forgets everything.
+
+    Done twice it does no more than once.
+    """
+    later = run.events.filter(step__gt=step) if step else run.events.all()
+    later.delete()
+    run.record(progress_done=step, checkpoint_step=step)
 
 
 class Recorder:
     """Takes a trainer's events. Points are written in batches about once a second; the rest at once.
 
-    A point that is told twice is one row: the table holds each (run, kind, step) once.
+    An event that is told twice changes nothing: the table holds each (run, kind, step) once. When an attempt says where
+    it goes on, points after that step are forgotten. Seconds and tokens are the trainer's to add up over attempts.
     """
 
     def __init__(self, run: TrainingRun) -> None:
         self.run = run
         self.artifacts: dict[str, Event] = {}
         self.total_steps = run.progress_total
+        self.resumed_from = 0
         self._rows: list[TrainingEvent] = []
         self._flushed_at = 0.0
-        self._stage = ""
-        self._step = 0
+        self._stage = run.stage
+        self._stopping = False
+        self._step = run.progress_done
+        # What was told before the start, as that a checkpoint is damaged: it is of this attempt and is kept.
+        self._early: list[TrainingEvent] = []
+        self._started = False
 
     def __call__(self, event: Event) -> None:
         event = storable(event)
@@ -63,11 +75,9 @@ class Recorder:
             self._point(name, data)
         elif name == "artifact":
             self.artifacts[str(data["kind"])] = data
-            self._stage = "saving the model"
+            self._say("saving the model")
         elif name == "start":
-            self.total_steps = int(data.get("total_steps") or 0)
-            self._note_facts(data)
-            self._stage = "training"
+            self._start(data)
         elif name == "done":
             self._note_facts(data)
         # Points may wait for the next one; anything rarer is shown as soon as it is known.
@@ -82,16 +92,47 @@ class Recorder:
             self._rows = []
         self.run.record(progress_done=self._step, progress_total=self.total_steps, stage=self._stage[:120])
 
+    def idle(self) -> None:
+        """Nothing has come for a moment, as while a checkpoint is written: what is held back need not wait longer."""
+        if self._rows:
+            self.flush()
+
+    def stopping(self) -> None:
+        """The child was asked to stop: from now on that is what the run is doing."""
+        self._say("saving a checkpoint")
+        self._stopping = True
+        self.run.record(stage=self._stage)
+
+    def _say(self, stage: str) -> None:
+        if not self._stopping:
+            self._stage = stage
+
+    def _start(self, data: Event) -> None:
+        self.resumed_from = int(data.get("resumed_from") or 0)
+        self.total_steps = int(data.get("total_steps") or 0)
+        self._step = self.resumed_from
+        go_on_from(self.run, self.resumed_from)
+        self._rows += self._early
+        self._started = True
+        self.run.facts.pop("stopped", None)  # of the attempt before
+        self._note_facts(data)
+        self._say("training")
+
     def _point(self, kind: str, data: Event) -> None:
         step = max(0, int(data.get("step") or 0))
         key = ""
         if kind == TrainingEvent.Kind.WARNING:
             # Several warnings may fall on one step.
             key = hashlib.sha256(str(data.get("message", "")).encode()).hexdigest()[:16]
-        self._rows.append(TrainingEvent(run=self.run, kind=kind, step=step, key=key, data=data))
+        elif kind == TrainingEvent.Kind.CHECKPOINT:
+            self.run.record(checkpoint_step=step)
+        row = TrainingEvent(run=self.run, kind=kind, step=step, key=key, data=data)
+        self._rows.append(row)
+        if not self._started:
+            self._early.append(row)
         self._step = max(self._step, min(step, self.total_steps or step))
         if kind != TrainingEvent.Kind.WARNING:
-            self._stage = "training"
+            self._say("training")
 
     def _note_facts(self, data: Event) -> None:
         self.run.facts = {**self.run.facts, **data}
@@ -100,6 +141,7 @@ class Recorder:
 
 def record_artifacts(run: TrainingRun, artifacts: dict[str, Event]) -> ModelVersion:
     """Ends a run well: makes its ModelVersion from the folders the trainer wrote, and the run is done. All or nothing.
+    Asked again it gives the same.
 
     Raises:
         ChildFailed: the folder with the merged model is missing, or is not what the trainer said it wrote.
@@ -110,6 +152,9 @@ def record_artifacts(run: TrainingRun, artifacts: dict[str, Event]) -> ModelVers
     tokenizer = next((file["sha256"] for file in merged if file["path"] == "tokenizer.json"), "")
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=run.project_id)  # numbers are given one at a time
+        made = ModelVersion.objects.filter(training_run=run).first()
+        if made is not None:  # the database went away right after it had been told, before it could say so
+            return made
         last = ModelVersion.objects.filter(project_id=run.project_id).aggregate(last=Max("number"))["last"] or 0
         model = ModelVersion.objects.create(
             project_id=run.project_id,
@@ -122,15 +167,7 @@ def record_artifacts(run: TrainingRun, artifacts: dict[str, Event]) -> ModelVers
             adapter_sha256=adapter_hash,
             files=merged,
             adapter_files=adapter,
-            lineage={
-                "base_model": spec.base_model.slug,
-                "base_model_sha256": spec.base_model.sha256,
-                "dataset": run.dataset.number,
-                "dataset_sha256": spec.dataset.sha256,
-                "schema": run.dataset.schema_version.number,
-                "schema_sha256": spec.contract.schema_sha256,
-                "spec_sha256": sha256_text(run.spec),
-            },
+            lineage=lineage_of(run, spec),
         )
         if not run.finish(progress_done=run.progress_total):
             # Swept or cancelled a moment ago: that stands, and no model comes out of it.
@@ -148,8 +185,12 @@ def _folder(run: TrainingRun, artifacts: dict[str, Event], kind: str) -> tuple[s
     path = (path if path.is_absolute() else root / path).resolve()
     if not path.is_relative_to(root) or not path.is_dir():
         raise ChildFailed(f"The trainer's {kind} model is not where it belongs: {path}.")
-    manifest = folder_manifest(path)
-    found = manifest_hash(manifest)
-    if not manifest or found != said["sha256"]:
+    # Without the card, which is there already where this is done a second time.
+    written = [entry for entry in folder_manifest(path) if entry["path"] not in CARD]
+    if not written or manifest_hash(written) != said["sha256"]:
         raise ChildFailed(f"The files of the {kind} model are not those the trainer wrote; the disk may be full.")
-    return f"{run.folder_key}/{path.relative_to(root).as_posix()}", [dict(entry) for entry in manifest], found
+    if kind == "merged":
+        describe(run, path)
+    manifest = folder_manifest(path)
+    key = f"{run.folder_key}/{path.relative_to(root).as_posix()}"
+    return key, [dict(entry) for entry in manifest], manifest_hash(manifest)

@@ -17,7 +17,9 @@ from slmstudio.contract.schema import loads
 from slmstudio.runs import LIVE, Status
 from slmstudio.sweep import sweep_lost
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.presets import Knobs, preset, problems
+from training.presets import Knobs, preset, problems, task_of
+from training.services.estimating import estimate_for
+from training.services.machines import abilities
 from training.spec import RunSpec
 from training.strict import build
 
@@ -28,6 +30,7 @@ __all__ = [
     "fitting_knobs",
     "measure_lengths",
     "preset",
+    "resume",
     "start_training",
     "sweep_lost",
 ]
@@ -50,7 +53,7 @@ def train_rows(dataset: DatasetVersion) -> int:
 
 def fitting_knobs(*, dataset: DatasetVersion, base_model: BaseModel | None = None, method: str = "lora") -> Knobs:
     """The preset for this dataset, with a sequence length that its documents fit in where their lengths are known."""
-    knobs = preset(train_rows(dataset), method)
+    knobs = preset(train_rows(dataset), method, task_of(dataset.schema_version.compiled.fields))
     if base_model is None:
         return knobs
     report = LengthReport.objects.filter(dataset=dataset, base_model=base_model).select_related("base_model").first()
@@ -124,19 +127,24 @@ def start_training(
 
     Raises:
         Refused: nothing to learn from, a base model that is not prepared, lengths that are not measured, documents over
-            the limit (with their ids and the knob), or a knob with a value that makes no sense.
+            the limit (with their ids and the knob), a knob with a value that makes no sense, or more memory or disk
+            than there is (with the knob to turn).
     """
     if dataset.project_id != project.pk:
         raise Refused("dataset", "That dataset version belongs to another project.")
     _refuse_empty(dataset)
     _refuse_unprepared(base_model)
-    wrong = problems(knobs, base_model.context)
+    wrong = problems(knobs, base_model.context, **abilities())
     if wrong:
         first, *_ = wrong
         raise Refused(first, wrong[first], wrong)
     if len(name) > 120:
         raise Refused("name", "A name has at most 120 characters.")
     _refuse_lengths(dataset, base_model, knobs)
+    foretold = estimate_for(dataset=dataset, base_model=base_model, knobs=knobs)
+    if foretold is not None and foretold.refusals:
+        first, *_ = foretold.refusals
+        raise Refused(first, foretold.refusals[first], foretold.refusals)
     Project.objects.select_for_update().get(pk=project.pk)  # numbers are given one at a time
     last = TrainingRun.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0
     run = TrainingRun.objects.create(
@@ -146,6 +154,7 @@ def start_training(
         dataset=dataset,
         base_model=base_model,
         created_by=user,
+        estimate=foretold.as_dict() if foretold is not None else {},
     )
     run.spec = build_spec(run, knobs).to_yaml()
     run.full_clean()
@@ -155,8 +164,51 @@ def start_training(
 
 
 def cancel(run: TrainingRun) -> bool:
-    """Stops a run: at once while it waits, as soon as its process has ended otherwise. False: it had ended already."""
+    """Stops a run: at once while it waits, as soon as its process has saved a checkpoint otherwise; it can be resumed
+    from there. False: it had ended already.
+    """
     return run.cancel()
+
+
+@transaction.atomic
+def resume(*, run: TrainingRun, user: Any) -> None:
+    """Queues a run again that failed or was cancelled, to go on from its checkpoint under the spec it has.
+
+    Raises:
+        Refused: it is at work or done, it has no checkpoint, or what it needs is gone.
+    """
+    rows: Any = TrainingRun.objects.select_for_update(of=("self",))
+    found: TrainingRun = rows.select_related("base_model").get(pk=run.pk)
+    if found.status not in (Status.FAILED, Status.CANCELLED):
+        raise Refused("run", f"This run is {found.get_status_display()}: there is nothing to resume.")
+    if not found.checkpoint_step:
+        raise Refused(
+            "run", "This run ended before its first checkpoint, so there is nothing to resume. Start a new one."
+        )
+    _refuse_unprepared(found.base_model)
+    again: dict[str, Any] = {
+        "status": Status.QUEUED,
+        "job_id": uuid.uuid4(),
+        "error": "",
+        "stage": "",
+        "cancel_requested": False,
+        "heartbeat_at": None,
+        "finished_at": None,
+        "facts": {
+            **found.facts,
+            "forgiven": found.attempts,  # whoever resumes it has looked at what was wrong
+            "resumed_by": [*found.facts.get("resumed_by", []), _signed(user, found)],
+        },
+    }
+    for name, value in again.items():
+        setattr(found, name, value)
+    found.save(update_fields=list(again))
+    found.enqueue()
+    run.refresh_from_db()
+
+
+def _signed(user: Any, run: TrainingRun) -> dict[str, Any]:
+    return {"who": user.get_username(), "when": timezone.now().isoformat(), "step": run.checkpoint_step}
 
 
 def _refuse_empty(dataset: DatasetVersion) -> None:

@@ -1,4 +1,4 @@
-"""``manage.py sweep``: ends runs whose worker has gone. Once, for a timer, or with ``--every`` until stopped."""
+"""``manage.py sweep``: looks after runs whose worker has gone. Once, for a timer, or with ``--every`` until stopped."""
 
 import time
 from argparse import ArgumentParser
@@ -11,7 +11,7 @@ from slmstudio.sweep import sweep_lost
 
 
 class Command(BaseCommand):
-    """Fails lost runs with the reason on their page."""
+    """Queues lost runs again, or fails them with the reason on their page."""
 
     help = __doc__ or ""
 

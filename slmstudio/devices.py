@@ -1,0 +1,147 @@
+"""Which graphics cards a job gets: one card, or as many as it asks for, never one that another job holds.
+
+A card belongs to the process that holds the lock of its file. The child of a job holds it too, so that a card is not
+given away before the last process on it has gone, whatever killed the others. A machine without cards is one device:
+two trainings on one processor only slow each other down.
+"""
+
+import fcntl
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+from slmstudio.hardware import Gpu, Hardware, this_machine
+from slmstudio.runs import BackgroundRun
+from slmstudio.supervisor import patiently, stop_asked
+
+_AGAIN_SECONDS = 1.0
+WAITING = "waiting for another job on this machine"
+
+
+class TooFew(Exception):
+    """This machine has fewer cards than the job asks for; the message is a sentence."""
+
+
+class GivenUp(Exception):
+    """The waiting for a device was ended."""
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What a job was given. ``env`` shows its child the cards, ``locks`` are descriptors the child must hold too."""
+
+    gpus: tuple[Gpu, ...]
+    env: dict[str, str]
+    locks: tuple[int, ...]
+
+
+@contextmanager
+def held_for(run: BackgroundRun, count: int = 1) -> Iterator[Devices]:
+    """Devices for a run, as ``held`` gives them. While it waits its heart beats, and its page says what it waits for.
+
+    Raises:
+        TooFew: the machine has not so many cards.
+        GivenUp: the run was cancelled meanwhile, or the worker was told to stop; ``put_back`` is right for both.
+    """
+
+    def wait() -> bool:
+        return not stop_asked() and patiently(lambda: run.beat(stage=WAITING))
+
+    with held(count, wait=wait) as devices:
+        yield devices
+
+
+@contextmanager
+def held(
+    count: int = 1,
+    *,
+    wait: Callable[[], bool],
+    machine: Hardware | None = None,
+    folder: Path | None = None,
+) -> Iterator[Devices]:
+    """``count`` devices of this machine, held while the block runs; the freest cards first.
+
+    ``wait`` is called about once a second while they are taken; False ends the waiting.
+
+    Raises:
+        TooFew: the machine has not so many cards.
+        GivenUp: ``wait`` said so.
+    """
+    machine = machine or this_machine()
+    folder = (folder or settings.LOCK_FOLDER) / (machine.host or socket.gethostname())
+    folder.mkdir(parents=True, exist_ok=True)
+    cards = _visible(machine.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if len(cards) < count and count > 1:
+        have = f"{len(cards)} graphics card{'' if len(cards) == 1 else 's'}"
+        raise TooFew(f"This run asks for {count} graphics cards, and its worker on {machine.host} sees {have}.")
+    while True:
+        taken = _take(count, cards, folder)
+        if taken is not None:
+            break
+        if not wait():
+            raise GivenUp
+        time.sleep(_AGAIN_SECONDS)
+    given, locks = taken
+    try:
+        # Without cards nothing is set: a build for another kind of accelerator finds its own.
+        env = {"CUDA_VISIBLE_DEVICES": ",".join(card.uuid for card in given)} if given else {}
+        yield Devices(given, env, locks)
+    finally:
+        for lock in locks:
+            os.close(lock)  # not unlocked: a child that outlives this process still holds it
+
+
+def _visible(cards: Sequence[Gpu], chosen: str | None) -> tuple[Gpu, ...]:
+    """The cards that the worker's own CUDA_VISIBLE_DEVICES leaves it, by index or by (the start of) an id."""
+    if chosen is None:
+        return tuple(cards)
+    names = [name.strip() for name in chosen.split(",") if name.strip()]
+    found = []
+    for name in names:
+        card = next((c for c in cards if str(c.index) == name or c.uuid.startswith(name)), None)
+        if card is None:
+            break  # as CUDA reads it: what follows an unknown name does not count
+        found.append(card)
+    return tuple(found)
+
+
+def _take(count: int, cards: Sequence[Gpu], folder: Path) -> tuple[tuple[Gpu, ...], tuple[int, ...]] | None:
+    """All that is asked for, or nothing: one that held a part and waited could wait for another that does the same."""
+    if not cards:
+        lock = _lock(folder / "processor.lock")
+        return None if lock is None else ((), (lock,))
+    given: list[Gpu] = []
+    locks: list[int] = []
+    # The freest first: something that is none of ours may sit on a card.
+    for card in sorted(cards, key=lambda card: (card.used_bytes or 0, card.index)):
+        lock = _lock(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', card.uuid)}.lock")
+        if lock is not None:
+            given.append(card)
+            locks.append(lock)
+        if len(given) == count:
+            return tuple(sorted(given, key=lambda card: card.index)), tuple(locks)
+    for lock in locks:
+        os.close(lock)
+    return None
+
+
+def _lock(path: Path) -> int | None:
+    """A descriptor that holds the file's lock, None where another process has it. The kernel frees it with its last
+    holder.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())  # for people who wonder
+    return descriptor

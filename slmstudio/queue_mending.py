@@ -1,0 +1,75 @@
+"""What a person does about a failed job: starts it again, or puts it away."""
+
+import uuid
+from typing import Any
+
+import django_rq
+from rq.exceptions import NoSuchJobError
+from rq.job import Job
+
+from slmstudio.queue_reading import FailedJob, read_failed
+from slmstudio.runs import BackgroundRun, Status
+
+
+class Gone(Exception):
+    """The job is not among the failed ones any more: somebody else was faster."""
+
+
+def failed_job(queue_name: str, job_id: str) -> FailedJob:
+    """One failed job.
+
+    Raises:
+        Gone: it is not among the failed ones of that queue.
+        RedisError: the queue does not answer.
+    """
+    queue = django_rq.get_queue(queue_name)
+    row: Any = queue.connection.hgetall(Job.key_for(job_id))
+    if not row or job_id not in queue.failed_job_registry:
+        raise Gone
+    return read_failed(queue_name, job_id, row, [])
+
+
+def start_again(job: FailedJob, run: BackgroundRun | None) -> bool:
+    """Queues a failed job again; for a run that failed the run itself, under a new job, with a clean slate.
+
+    False: the run is at work, done or waiting already, and the job was only put away.
+
+    Raises:
+        Gone: somebody else did something about it.
+        RedisError: the queue does not answer.
+    """
+    if run is None:
+        try:
+            django_rq.get_queue(job.queue).failed_job_registry.requeue(job.id)
+        except (NoSuchJobError, ValueError):
+            raise Gone from None
+        return True
+    put_away(job)
+    fresh = {
+        "status": Status.QUEUED,
+        "job_id": uuid.uuid4(),
+        "error": "",
+        "stage": "",
+        "cancel_requested": False,
+        "heartbeat_at": None,
+        "finished_at": None,
+    }
+    if type(run).objects.filter(pk=run.pk, status=Status.FAILED, job_id=run.job_id).update(**fresh) != 1:
+        return False
+    run.refresh_from_db()
+    run.enqueue()
+    return True
+
+
+def put_away(job: FailedJob) -> None:
+    """Removes a failed job from the queue's memory; the run it was for stays as it is.
+
+    Raises:
+        Gone: somebody else did.
+        RedisError: the queue does not answer.
+    """
+    queue = django_rq.get_queue(job.queue)
+    found = queue.fetch_job(job.id)
+    if found is None or job.id not in queue.failed_job_registry:
+        raise Gone
+    queue.failed_job_registry.remove(found, delete_job=True)

@@ -1,0 +1,171 @@
+"""The page of the workers: who works, what waits, what failed; for those who start runs."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+from redis.exceptions import RedisError
+
+from slmstudio.access import Action, may
+from slmstudio.queue_mending import Gone, failed_job, put_away, start_again
+from slmstudio.queue_reading import FailedJob, failed_jobs, project_of, queue_states, runs_of, runs_of_failed
+from slmstudio.runs import BackgroundRun
+from slmstudio.sweep import sweep_lost
+from slmstudio.workers import LiveWorker, live_workers
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Whose page it is: the role in each project, and whether all of the installation is theirs to see."""
+
+    roles: dict[int, str]
+    all: bool
+
+    @classmethod
+    def of(cls, user: Any) -> "Viewer":
+        """Raises PermissionDenied for who starts no runs anywhere."""
+        roles = dict(user.memberships.values_list("project_id", "role"))
+        everything = user.is_staff or user.is_superuser
+        if not (everything or any(may(role, Action.RUN) for role in roles.values())):
+            raise PermissionDenied("Workers are shown to engineers and owners of a project.")
+        return cls(roles, everything)
+
+    def reads(self, run: BackgroundRun | None) -> bool:
+        """Whether a run may be named to this person. What belongs to no project is the staff's."""
+        project = project_of(run) if run is not None else None
+        return self.all if project is None else project.pk in self.roles
+
+    def mends(self, run: BackgroundRun | None) -> bool:
+        """Whether this person may start its failed job again."""
+        project = project_of(run) if run is not None else None
+        if project is None or self.all:
+            return self.all
+        return may(self.roles.get(project.pk, ""), Action.RUN) if project.pk in self.roles else False
+
+
+@dataclass(frozen=True)
+class Named:
+    """A run as one person may see it."""
+
+    words: str
+    url: str = ""
+    percent: int | None = None
+    stage: str = ""
+
+
+@dataclass(frozen=True)
+class WorkerRow:
+    """A worker, how many seconds ago it beat, and what it does."""
+
+    worker: LiveWorker
+    age: int
+    job: Named | None
+
+
+@dataclass(frozen=True)
+class FailedRow:
+    """A failed job as one person may see it."""
+
+    job: FailedJob
+    run: Named
+    error: str
+    ended: datetime | None
+    mends: bool
+
+
+@require_safe
+def workers(request: HttpRequest) -> HttpResponse:
+    """The page, and the part of it that refreshes itself."""
+    viewer = Viewer.of(request.user)
+    part = request.GET.get("part") == "live"
+    if not part:
+        sweep_lost()  # whoever looks at the workers sees their runs as they are, cron or no cron
+    context: dict[str, Any] = {"problem": "", "queues": [], "workers": [], "failed": []}
+    try:
+        found = live_workers()
+        context["queues"] = queue_states(found)
+        context["workers"] = _worker_rows(found, viewer)
+        context["failed"] = _failed_rows(failed_jobs(), viewer)
+    except RedisError as error:
+        context["problem"] = f"The queue does not answer ({type(error).__name__}). Jobs wait until it does."
+    context["absent"] = [queue for queue in context["queues"] if not queue.workers]
+    context["failed_total"] = sum(queue.failed for queue in context["queues"])
+    return render(request, "workers.html#live" if part else "workers.html", context)
+
+
+def _worker_rows(found: list[LiveWorker], viewer: Viewer) -> list[WorkerRow]:
+    runs = runs_of(job for worker in found for job in worker.job_ids)
+    now = timezone.now()
+    rows = []
+    for worker in found:
+        job = None
+        if worker.job_ids:
+            run = runs.get(worker.job_ids[0])
+            job = _named(run, viewer) if run is not None else Named("a job")
+        rows.append(WorkerRow(worker, max(1, round((now - worker.beat).total_seconds())), job))
+    return rows
+
+
+def _failed_rows(jobs: list[FailedJob], viewer: Viewer) -> list[FailedRow]:
+    runs = runs_of_failed(jobs)
+    rows = []
+    for job in jobs:
+        run = runs.get(job.id)
+        shown = viewer.reads(run)
+        words = _named(run, viewer) if run is not None else Named(job.function or "a job")
+        error = job.error if shown else "Only members of its project see why."
+        rows.append(FailedRow(job, words, error, job.ended, viewer.mends(run)))
+    return rows
+
+
+def _named(run: BackgroundRun, viewer: Viewer) -> Named:
+    kind = str(run._meta.verbose_name)
+    if not viewer.reads(run):
+        return Named(f"{kind} of another project")
+    project = project_of(run)
+    url = ""
+    # Staff see what runs, but pages of a project are its members'.
+    if project is not None and project.pk in viewer.roles and hasattr(run, "get_absolute_url"):
+        try:
+            url = run.get_absolute_url()
+        except NoReverseMatch:
+            url = ""
+    words = f"{kind}: {run}" + (f" ({project})" if project is not None else "")
+    return Named(words, url, run.percent if run.is_live and run.progress_total else None, run.stage)
+
+
+@require_POST
+def mend(request: HttpRequest, queue: str, job_id: str) -> HttpResponse:
+    """Starts a failed job again (``do=requeue``) or puts it away (``do=remove``)."""
+    viewer = Viewer.of(request.user)
+    if queue not in settings.RQ_QUEUES:
+        raise Http404
+    back = HttpResponseRedirect(reverse("workers"))
+    try:
+        job = failed_job(queue, job_id)
+        run = runs_of_failed([job]).get(job.id)
+        if not viewer.reads(run):
+            raise Http404
+        if not viewer.mends(run):
+            raise PermissionDenied("It takes an engineer or owner of its project to start a failed job again.")
+        if request.POST.get("do") == "requeue":
+            again = start_again(job, run)
+            messages.success(request, "It is in the queue again." if again else "Its run goes on or is over already.")
+        elif request.POST.get("do") == "remove":
+            put_away(job)
+            messages.success(request, "The failed job is removed. The run it was for stays as it is.")
+        else:
+            return HttpResponse("do is requeue or remove", status=400, content_type="text/plain")
+    except Gone:
+        messages.info(request, "That job is not among the failed ones any more.")
+    except RedisError as error:
+        messages.error(request, f"The queue does not answer ({type(error).__name__}). Nothing was changed.")
+    return back

@@ -1,0 +1,127 @@
+"""No two jobs share a graphics card, whatever becomes of the workers; a child sees the cards it was given alone."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from slmstudio.devices import GivenUp, TooFew, held
+from slmstudio.hardware import Gpu, Hardware, this_machine
+
+GIB = 1 << 30
+
+
+def machine(cards: int) -> Hardware:
+    return replace(
+        this_machine(), gpus=tuple(Gpu(n, f"GPU-{n}-{n}{n}", "NVIDIA L4", 24 * GIB, 0) for n in range(cards))
+    )
+
+
+def never() -> bool:
+    return False
+
+
+@pytest.fixture(autouse=True)
+def no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_two_jobs_get_a_card_each_and_a_third_waits(tmp_path: Path) -> None:
+    with held(machine=machine(2), folder=tmp_path, wait=never) as one:
+        with held(machine=machine(2), folder=tmp_path, wait=never) as other:
+            cards = {one.env["CUDA_VISIBLE_DEVICES"], other.env["CUDA_VISIBLE_DEVICES"]}
+            assert cards == {"GPU-0-00", "GPU-1-11"}
+            asked: list[int] = []
+
+            def wait() -> bool:
+                asked.append(1)
+                return False
+
+            with pytest.raises(GivenUp), held(machine=machine(2), folder=tmp_path, wait=wait):
+                pass
+            assert asked == [1]
+        with held(machine=machine(2), folder=tmp_path, wait=never) as again:
+            assert again.env == other.env
+
+
+def test_the_freest_card_is_taken_first(tmp_path: Path) -> None:
+    cards = tuple(replace(card, used_bytes=(20, 1, 5)[card.index] * GIB) for card in machine(3).gpus)
+    with held(machine=replace(machine(3), gpus=cards), folder=tmp_path, wait=never) as found:
+        assert [card.index for card in found.gpus] == [1]
+
+
+def test_a_job_for_several_cards_takes_all_of_them_or_none(tmp_path: Path) -> None:
+    with held(2, machine=machine(2), folder=tmp_path, wait=never) as both:
+        assert both.env["CUDA_VISIBLE_DEVICES"] == "GPU-0-00,GPU-1-11"
+    with held(machine=machine(2), folder=tmp_path, wait=never):
+        with pytest.raises(GivenUp), held(2, machine=machine(2), folder=tmp_path, wait=never):
+            pass
+        with held(machine=machine(2), folder=tmp_path, wait=never) as left:
+            assert len(left.gpus) == 1  # the one that waited in vain holds nothing
+
+
+def test_more_cards_than_there_are_is_a_sentence(tmp_path: Path) -> None:
+    said = pytest.raises(TooFew, match=r"asks for 4 graphics cards, and its worker on .* sees 2 graphics cards")
+    with said, held(4, machine=machine(2), folder=tmp_path, wait=never):
+        pass
+
+
+@pytest.mark.parametrize(("chosen", "sees"), [("1", "GPU-1-11"), ("GPU-0-00", "GPU-0-00"), ("GPU-2", "GPU-2-22")])
+def test_the_workers_own_choice_of_cards_is_kept(
+    chosen: str, sees: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    with held(machine=machine(3), folder=tmp_path, wait=never) as found:
+        assert found.env["CUDA_VISIBLE_DEVICES"] == sees
+
+
+def test_without_cards_one_job_at_a_time_and_nothing_is_said_about_cards(tmp_path: Path) -> None:
+    with held(machine=machine(0), folder=tmp_path, wait=never) as found:
+        assert found.env == {}
+        with pytest.raises(GivenUp), held(machine=machine(0), folder=tmp_path, wait=never):
+            pass
+    other_host = replace(machine(0), host="elsewhere")
+    with held(machine=machine(0), folder=tmp_path, wait=never), held(machine=other_host, folder=tmp_path, wait=never):
+        pass
+
+
+def test_a_child_sees_its_card_and_holds_it_when_its_supervisor_is_killed(
+    tmp_path: Path, wait_for: Callable[..., None]
+) -> None:
+    """The supervisor is killed; its child, which takes a moment to end, keeps the card until then."""
+    words = tmp_path / "child.txt"
+    child = (
+        "import os, time, pathlib;"
+        f"pathlib.Path({str(words)!r}).write_text(os.environ['CUDA_VISIBLE_DEVICES'] + ' ' + str(os.getpid()));"
+        "time.sleep(30)"
+    )
+    script = f"""
+import os, subprocess, sys
+from pathlib import Path
+import django
+django.setup()
+from slmstudio.devices import held
+from tests.stack.test_devices import machine, never
+with held(machine=machine(1), folder=Path({str(tmp_path)!r}), wait=never) as found:
+    subprocess.run([sys.executable, "-c", {child!r}], env={{**os.environ, **found.env}}, pass_fds=found.locks)
+"""
+    with subprocess.Popen([sys.executable, "-c", script]) as supervisor:
+        try:
+            wait_for(lambda: words.exists() and " " in words.read_text(), seconds=30)
+            card, pid = words.read_text().split()
+            assert card == "GPU-0-00"
+        finally:
+            supervisor.kill()
+    try:
+        with pytest.raises(GivenUp), held(machine=machine(1), folder=tmp_path, wait=never):
+            pass
+    finally:
+        os.kill(int(pid), 9)
+    deadline = time.monotonic() + 10
+    with held(machine=machine(1), folder=tmp_path, wait=lambda: time.monotonic() < deadline):
+        pass

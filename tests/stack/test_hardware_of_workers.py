@@ -1,0 +1,79 @@
+"""The machine of a live worker is known to every process that can reach the queue."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import django_rq
+import pytest
+
+from slmstudio import hardware
+from slmstudio.hardware import Gpu, Hardware, this_machine
+from slmstudio.queue_worker import FACTS_KEY
+from slmstudio.workers import hardware_of, live_workers
+
+
+def test_a_machine_survives_json_and_says_what_it_has() -> None:
+    machine = replace(this_machine(), gpus=(Gpu(0, "GPU-1", "NVIDIA L4", 24 << 30, 1 << 30),))
+    assert Hardware.from_dict(json.loads(json.dumps(machine.as_dict()))) == machine
+    assert machine.cores >= 1
+    assert 0 < machine.available_bytes <= machine.memory_bytes
+    assert machine.processor
+
+
+@pytest.mark.parametrize(
+    ("flags", "bf16"), [("fpu avx2 avx512f", False), ("fpu avx512_bf16", True), ("fpu amx_bf16 amx_tile", True)]
+)
+def test_the_processors_flags_say_whether_it_multiplies_bf16(
+    flags: str, bf16: bool, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text(f"processor\t: 0\nmodel name\t: Example 9000\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
+    monkeypatch.setattr(hardware, "_CPUINFO", file)
+    hardware._processor.cache_clear()
+    try:
+        machine = this_machine()
+    finally:
+        hardware._processor.cache_clear()
+    assert (machine.processor, machine.bf16) == ("Example 9000", bf16)
+
+
+def test_without_a_driver_there_are_no_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    def nothing() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", nothing)
+    assert this_machine().gpus == ()
+
+
+def test_a_worker_publishes_its_machine_and_takes_it_along(idle_workers: Any, wait_for: Callable[..., None]) -> None:
+    assert hardware_of("gpu") is None
+    idle_workers.start("gpu")
+    found = hardware_of("gpu")
+    assert found is not None
+    assert (found.host, found.memory_bytes) == (this_machine().host, this_machine().memory_bytes)
+    assert hardware_of("default") is None
+    worker, *_ = live_workers()
+    assert worker.memory > 10_000_000
+    connection = django_rq.get_connection("default")
+    key = FACTS_KEY.format(worker.name)
+    assert 30 < connection.ttl(key) < 600
+    idle_workers.stop()
+    assert hardware_of("gpu") is None
+    assert not connection.exists(key)
+
+
+def test_the_ablest_machine_of_a_queue_counts(queues: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = replace(this_machine(), host="small", gpus=())
+    large = replace(small, host="large", gpus=(Gpu(0, "a", "L4", 24 << 30), Gpu(1, "b", "L4", 24 << 30)))
+    idle_worker = {"queues": ("gpu",)}
+
+    class Found:
+        def __init__(self, machine: Hardware | None) -> None:
+            self.hardware, self.queues = machine, idle_worker["queues"]
+
+    monkeypatch.setattr("slmstudio.workers.live_workers", lambda: [Found(small), Found(large), Found(None)])
+    assert hardware_of("gpu") == large

@@ -1,0 +1,157 @@
+"""A child is watched: its events come once, whatever the database does; it is asked before it is killed."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from slmstudio import supervisor
+from slmstudio.supervisor import patiently, supervise
+
+
+class Run:
+    """As much of a run as is needed: its heart, until it is cancelled."""
+
+    def __init__(self, beats: float = 1e9) -> None:
+        self.beats, self.beaten = beats, 0
+
+    def beat(self, **changes: Any) -> bool:
+        self.beaten += 1
+        return self.beaten <= self.beats
+
+
+@pytest.fixture(autouse=True)
+def closed(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """No database is asked; the heart beats often."""
+    monkeypatch.setattr(
+        supervisor, "connection", type("C", (), {"in_atomic_block": False, "close": lambda self: None})()
+    )
+    settings.RUN_HEARTBEAT_SECONDS = 0.1
+
+
+def child(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "child.py"
+    path.write_text(text)
+    return [sys.executable, str(path)]
+
+
+def test_events_wait_while_the_database_is_away_and_come_in_order(tmp_path: Path) -> None:
+    count = "import json\nfor n in range(200): print(json.dumps({'event': 'n', 'n': n}), flush=True)"
+    got: list[int] = []
+    away = [5]
+
+    def take(event: dict[str, Any]) -> None:
+        if len(got) == 50 and away[0]:
+            away[0] -= 1
+            raise OperationalError("the server closed the connection unexpectedly")
+        got.append(event["n"])
+
+    ending = supervise(Run(), child(tmp_path, count), on_event=take, log=tmp_path / "log")  # type: ignore[arg-type]
+    assert ending.ok
+    assert got == list(range(200))
+    assert (away[0], ending.events) == (0, 200)
+
+
+def test_a_child_waits_when_too_much_waits_for_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_MAX_WAITING", 10_000)
+    talk = "import json\nfor n in range(300): print(json.dumps({'event': 'n', 'n': n, 'x': 'x' * 2000}), flush=True)"
+    got: list[int] = []
+    until = time.monotonic() + 1.5
+    most = [0]
+
+    def take(event: dict[str, Any]) -> None:
+        if time.monotonic() < until:
+            raise OperationalError("away")
+        got.append(event["n"])
+
+    def watch(self: Any) -> None:
+        most[0] = max(most[0], self.bytes_waiting)
+        deliver(self)
+
+    deliver = supervisor._Stream._deliver
+    monkeypatch.setattr(supervisor._Stream, "_deliver", watch)
+    ending = supervise(Run(), child(tmp_path, talk), on_event=take, log=tmp_path / "log")  # type: ignore[arg-type]
+    assert ending.ok
+    assert got == list(range(300))
+    assert most[0] < 10_000 + (1 << 16) * 2
+
+
+def test_a_database_that_never_comes_back_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "PATIENCE_SECONDS", 0.5)
+
+    def take(event: dict[str, Any]) -> None:
+        raise OperationalError("away")
+
+    talk = 'import time\nprint(\'{"event": "n"}\', flush=True)\ntime.sleep(30)'
+    began = time.monotonic()
+    with pytest.raises(OperationalError):
+        supervise(Run(), child(tmp_path, talk), on_event=take, log=tmp_path / "log")  # type: ignore[arg-type]
+    assert time.monotonic() - began < 15
+
+
+def test_what_a_launcher_started_is_asked_to_stop_and_not_the_launcher(tmp_path: Path) -> None:
+    """As accelerate's does, the launcher kills its processes at once when it is told to end."""
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        "import pathlib, signal, sys, time\n"
+        "def stop(*_):\n"
+        "    time.sleep(0.5); pathlib.Path(sys.argv[1]).write_text('saved'); sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        "pathlib.Path(sys.argv[1] + '.up').touch()\n"
+        "time.sleep(60)\n"
+    )
+    launcher = f"""
+import pathlib, signal, subprocess, sys, time
+names = [{str(tmp_path / "a")!r}, {str(tmp_path / "b")!r}]
+started = [subprocess.Popen([sys.executable, {str(worker)!r}, name]) for name in names]
+def stop(*_):
+    for one in started: one.kill()
+    sys.exit(1)
+signal.signal(signal.SIGTERM, stop)
+for one in started: one.wait()
+"""
+
+    class Cancelled(Run):
+        def beat(self, **changes: Any) -> bool:
+            return not all((tmp_path / f"{name}.up").exists() for name in "ab")
+
+    told: list[int] = []
+    run: Any = Cancelled()
+    argv = child(tmp_path, launcher)
+    ending = supervise(
+        run,
+        argv,
+        on_event=lambda event: None,
+        log=tmp_path / "log",
+        launcher=True,
+        on_stop=lambda: told.append(1),
+    )
+    assert ending.cancelled
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["saved", "saved"]
+    assert told == [1]
+
+
+def test_a_child_that_does_not_stop_is_killed_when_its_grace_is_over(tmp_path: Path) -> None:
+    deaf = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)"
+    run: Any = Run(beats=10)
+    began = time.monotonic()
+    ending = supervise(run, child(tmp_path, deaf), on_event=lambda event: None, log=tmp_path / "log", grace=0.5)
+    assert ending.cancelled
+    assert time.monotonic() - began < 15
+
+
+def test_what_is_tried_patiently_is_done_once_the_database_is_back() -> None:
+    tries = [0]
+
+    def do() -> int:
+        tries[0] += 1
+        if tries[0] < 3:
+            raise OperationalError("starting up")
+        return tries[0]
+
+    assert patiently(do) == 3
+    with pytest.raises(OperationalError):
+        patiently(lambda: (_ for _ in ()).throw(OperationalError("away")), seconds=0.1)

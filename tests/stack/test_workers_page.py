@@ -1,0 +1,253 @@
+"""The page of the workers: who works, what waits, what failed and what can be done about it; for who starts runs."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import django_rq
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from redis.exceptions import ConnectionError as RedisConnectionError
+from rq.job import Job, JobStatus
+
+from labeling.models import ImportRun, Project
+from slmstudio import workers_view
+from slmstudio.access import Role
+from slmstudio.hardware import Gpu, this_machine
+from slmstudio.runs import Status
+from slmstudio.workers import LiveWorker
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def people(db: None, django_user_model: Any) -> dict[str, Any]:
+    names = [*Role.values, "stranger", "staff", "other"]
+    found = {name: django_user_model.objects.create_user(name, password="x") for name in names}
+    found["staff"].is_staff = True
+    found["staff"].save()
+    return found
+
+
+@pytest.fixture
+def project(people: dict[str, Any]) -> Project:
+    from labeling.services.projects import create_project
+
+    members = {people[role]: role for role in Role.values if role != Role.OWNER}
+    create_project(owner=people["other"], name="Others", slug="others", template="receipt", members={})
+    return create_project(owner=people["owner"], name="Receipts", slug="receipts", template="receipt", members=members)
+
+
+@pytest.fixture
+def page(project: Project, people: dict[str, Any], queues: None) -> Callable[[str], str]:
+    def get(name: str = "engineer") -> str:
+        return client(people, name).get("/workers/").content.decode()
+
+    return get
+
+
+def fail_job(job: Job, text: str) -> None:
+    """As a worker does it whose job raised."""
+    with job.connection.pipeline() as pipeline:
+        job._handle_failure(text, pipeline=pipeline)
+        pipeline.execute()
+    job.set_status(JobStatus.FAILED)
+
+
+def client(people: dict[str, Any], name: str) -> Client:
+    found = Client()
+    found.force_login(people[name])
+    return found
+
+
+def worker(name: str, **values: Any) -> LiveWorker:
+    now = timezone.now()
+    standard: dict[str, Any] = {
+        "host": "node-7",
+        "pid": 71,
+        "queues": ("gpu",),
+        "state": "busy",
+        "since": now - timedelta(hours=2),
+        "beat": now - timedelta(seconds=12),
+        "done": 41,
+        "failed": 1,
+        "memory": 120 << 20,
+        "job_memory": 3 << 30,
+        "hardware": replace(this_machine(), gpus=(Gpu(0, "GPU-1", "NVIDIA L4", 24 << 30, 7 << 30),)),
+    }
+    return LiveWorker(name=name, **{**standard, **values})
+
+
+@pytest.fixture
+def failed_import(project: Project, people: dict[str, Any], queues: None) -> ImportRun:
+    """An import that failed, with its job among the failed ones of the queue."""
+    run = ImportRun.objects.create(project=project, created_by=people["engineer"])
+    queue = django_rq.get_queue("imports")
+    job = queue.enqueue("labeling.jobs.run_import", run.pk, job_id=str(run.job_id))
+    queue.remove(job)
+    text = 'Traceback (most recent call last):\n  File "x.py", line 1\nValueError: the file has no rows'
+    fail_job(job, text)
+    run.fail("It stopped.")
+    return run
+
+
+def test_it_shows_a_worker_its_machine_and_its_memory(
+    page: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers_view, "live_workers", lambda: [worker("w1")])
+    text = page("engineer")
+    for words in (
+        "node-7",
+        "process 71",
+        "NVIDIA L4",
+        "7.0\xa0GB of 24.0\xa0GB",
+        "120.0\xa0MB",
+        "job 3.0\xa0GB",
+        "12 s ago",
+    ):
+        assert words in text, words
+    assert "Nobody listens to <code>default</code>" in text
+    assert "Nobody listens to <code>gpu</code>" not in text
+
+
+def test_what_a_worker_does_is_named_to_members_of_the_project_alone(
+    page: Callable[[str], str], project: Project, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ImportRun.objects.create(project=project, created_by=people["engineer"])
+    run.claim()
+    busy = worker("w1", queues=("imports",), job_ids=(str(run.job_id),))
+    monkeypatch.setattr(workers_view, "live_workers", lambda: [busy])
+    assert "(Receipts)" in page("engineer")
+    hidden = page("other")
+    assert "Receipts" not in hidden
+    assert "of another project" in hidden
+
+
+def test_waiting_jobs_are_counted_with_the_oldest_wait_and_the_missing_worker(page: Callable[[str], str]) -> None:
+    queue = django_rq.get_queue("gpu")
+    job = queue.enqueue("training.jobs.run_training", 0)
+    queue.enqueue("training.jobs.run_training", 0)
+    job.enqueued_at = timezone.now() - timedelta(minutes=3)
+    job.save()
+    text = page("engineer")
+    assert "Nobody listens to <code>gpu</code>, and 2 jobs wait" in text
+    assert "<code>manage.py rqworker gpu</code>" in text
+    assert "3 min" in text
+
+
+def test_a_failed_job_shows_the_last_line_and_is_started_again(
+    page: Callable[[str], str], failed_import: ImportRun, people: dict[str, Any]
+) -> None:
+    assert "ValueError: the file has no rows" in page("engineer")
+    before = failed_import.job_id
+    address = f"/workers/failed/imports/{before}/"
+    assert client(people, "engineer").post(address, {"do": "requeue"}).status_code == 302
+    failed_import.refresh_from_db()
+    assert (failed_import.status, failed_import.error) == (Status.QUEUED, "")
+    assert django_rq.get_queue("imports").job_ids == [str(failed_import.job_id)]
+    assert failed_import.job_id != before
+    assert "ValueError" not in page("engineer")
+    again = client(people, "engineer").post(address, {"do": "requeue"}, follow=True).content.decode()
+    assert "not among the failed ones" in again
+    assert len(django_rq.get_queue("imports").job_ids) == 1
+
+
+def test_a_failed_job_is_removed_and_its_run_stays(failed_import: ImportRun, people: dict[str, Any]) -> None:
+    address = f"/workers/failed/imports/{failed_import.job_id}/"
+    assert client(people, "owner").post(address, {"do": "remove"}).status_code == 302
+    failed_import.refresh_from_db()
+    assert failed_import.status == Status.FAILED
+    assert django_rq.get_queue("imports").failed_job_registry.count == 0
+
+
+def test_a_failed_job_that_is_no_run_is_the_staffs(page: Callable[[str], str], people: dict[str, Any]) -> None:
+    queue = django_rq.get_queue("webhooks")
+    job = queue.enqueue("labeling.jobs.deliver", 5)
+    queue.remove(job)
+    fail_job(job, "RuntimeError: secret of nobody")
+    assert "secret" not in page("engineer")
+    assert "RuntimeError: secret of nobody" in page("staff")
+    address = f"/workers/failed/webhooks/{job.id}/"
+    assert client(people, "engineer").post(address, {"do": "requeue"}).status_code == 404
+    assert client(people, "staff").post(address, {"do": "requeue"}).status_code == 302
+    assert queue.job_ids == [job.id]
+
+
+@pytest.mark.parametrize(("name", "page_status", "post_status"), [("annotator", 403, 403), ("stranger", 403, 403)])
+def test_who_starts_no_runs_sees_no_workers(
+    name: str, page_status: int, post_status: int, failed_import: ImportRun, people: dict[str, Any]
+) -> None:
+    address = f"/workers/failed/imports/{failed_import.job_id}/"
+    assert client(people, name).get("/workers/").status_code == page_status
+    assert client(people, name).post(address, {"do": "requeue"}).status_code == post_status
+    assert client(people, "other").post(address, {"do": "remove"}).status_code == 404
+    assert client(people, "engineer").get(address).status_code == 405
+    assert client(people, "engineer").post(address, {"do": "dance"}).status_code == 400
+    assert client(people, "engineer").post("/workers/failed/nothing/x/", {"do": "remove"}).status_code == 404
+    assert Client().get("/workers/").status_code == 302
+    failed_import.refresh_from_db()
+    assert failed_import.status == Status.FAILED
+
+
+def test_without_the_queue_it_says_so(page: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> list[LiveWorker]:
+        raise RedisConnectionError
+
+    monkeypatch.setattr(workers_view, "live_workers", away)
+    assert "The queue does not answer (ConnectionError)" in page("engineer")
+
+
+def test_ten_thousand_jobs_and_fifty_workers_cost_a_few_round_trips(
+    project: Project, people: dict[str, Any], queues: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = django_rq.get_queue("gpu")
+    connection_: Any = queue.connection
+    connection_.rpush(queue.key, *(f"job-{n}" for n in range(10_000)))
+    now = timezone.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    names = [f"w{n}" for n in range(50)]
+    for name in names:
+        connection_.sadd("rq:workers", f"rq:worker:{name}")
+        row: dict[str, Any] = {
+            "hostname": "far",
+            "pid": 1,
+            "queues": "gpu",
+            "last_heartbeat": now,
+            "birth": now,
+            "state": "busy",
+        }
+        connection_.hset(f"rq:worker:{name}", mapping=row)
+    ImportRun.objects.bulk_create(
+        ImportRun(project=project, created_at=timezone.now() - timedelta(hours=1)) for _ in range(1_000)
+    )
+    asked: list[int] = []
+    from redis.connection import AbstractConnection
+
+    read = AbstractConnection.send_packed_command
+
+    def counted(self: Any, *args: Any, **options: Any) -> Any:
+        asked.append(1)
+        return read(self, *args, **options)
+
+    try:
+        monkeypatch.setattr(AbstractConnection, "send_packed_command", counted)
+        viewer = client(people, "engineer")
+        with CaptureQueriesContext(connection) as queries:
+            began = time.perf_counter()
+            answer = viewer.get("/workers/?part=live")
+            took = time.perf_counter() - began
+        text = answer.content.decode()
+        assert text.count("process 1,") == 50
+        assert "10,000" in text
+        assert "<html" not in text
+        assert len(asked) <= 20
+        assert len(queries) <= 8
+        assert took < 1.0
+    finally:
+        for name in names:
+            connection_.delete(f"rq:worker:{name}")
+            connection_.srem("rq:workers", f"rq:worker:{name}")

@@ -1,0 +1,16 @@
+"""A worker whose trainings are done by the fake trainer: ``manage.py rqworker gpu --worker-class <this>``."""
+
+from typing import Any
+
+from slmstudio.queue_worker import StudioWorker
+
+
+class FakeTrainerWorker(StudioWorker):
+    """The real worker in everything else."""
+
+    def main_work_horse(self, job: Any, queue: Any) -> None:
+        """Only the job's own process is told of the fake."""
+        from training import jobs
+
+        jobs.TRAINER = "tests.training.fake_trainer"
+        super().main_work_horse(job, queue)

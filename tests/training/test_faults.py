@@ -1,0 +1,218 @@
+"""Real workers, a real PostgreSQL and Valkey, and what befalls them while a run is at work: nothing is lost or doubled.
+
+The trainer is a fake that speaks the events in milliseconds.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import django_rq
+import psutil
+import pytest
+from django.db import connection
+
+from labeling.models import DatasetVersion, Project
+from slmstudio.artifacts import local_path
+from slmstudio.runs import Status
+from slmstudio.stack.control import Server
+from slmstudio.stack.places import Places
+from slmstudio.stack.postgres import Postgres
+from slmstudio.stack.valkey import Valkey
+from slmstudio.sweep import sweep_lost
+from tests.training.fake_trainer import loss
+from tests.training.fakes import WORKER, attempts, curve, plan
+from training.models import LengthReport, ModelVersion, TrainingRun
+from training.presets import Knobs
+from training.services.runs import cancel, start_training
+
+pytestmark = pytest.mark.django_db(transaction=True)
+STEPS = 60
+WHOLE = [(step, loss(step)) for step in range(1, STEPS + 1)]
+
+
+@pytest.fixture
+def start(
+    project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any], queues: None
+) -> Callable[..., TrainingRun]:
+    """Queues a run of the fake trainer: 60 steps in three seconds, a checkpoint every ten."""
+
+    def make(**values: Any) -> TrainingRun:
+        run = start_training(
+            project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+        )
+        plan(run, **{"steps": STEPS, "pace": 0.05, "save_every": 10, **values})
+        return run
+
+    return make
+
+
+@pytest.fixture
+def settled(wait_for: Callable[..., None], idle_workers: Any) -> Callable[..., TrainingRun]:
+    """``settled(run)`` waits until a run has ended."""
+
+    def wait(run: TrainingRun, seconds: float = 60) -> TrainingRun:
+        def ended() -> bool:
+            run.refresh_from_db()
+            return run.finished_at is not None and not run.is_live
+
+        wait_for(ended, seconds=seconds, message=lambda: f"{run.status} {run.stage}\n{idle_workers.text()}")
+        return run
+
+    return wait
+
+
+@pytest.fixture
+def embedded() -> Iterator[Places]:
+    """The servers of this session, where they are ours to stop; they run again afterwards."""
+    places = Places.of(Path(os.environ["SLM_HOME"]))
+    servers: list[Server] = [Postgres(places), Valkey(places)]
+    if any(server.running() is None for server in servers):
+        pytest.skip("the servers are not this session's")
+    yield places
+    for server in servers:
+        if server.running() is None:
+            server.start()
+            server.wait_ready()
+    connection.close()
+
+
+def reached(run: TrainingRun, step: int) -> Callable[[], bool]:
+    return lambda: run.events.filter(kind="metrics", step__gte=step).exists()
+
+
+def family(pid: int) -> list[psutil.Process]:
+    worker = psutil.Process(pid)
+    return [worker, *worker.children(recursive=True)]
+
+
+def test_a_worker_killed_with_all_it_started_costs_nothing_but_time(
+    start: Any, settled: Any, idle_workers: Any, wait_for: Callable[..., None], settings: Any
+) -> None:
+    run = start()
+    idle_workers.start("gpu", options=WORKER)
+    wait_for(reached(run, 25), seconds=30, message=idle_workers.text)
+    for process in family(idle_workers.processes["gpu"].pid):
+        process.kill()
+    idle_workers.kill("gpu")
+    child = attempts(run)[0]["pid"]
+    wait_for(lambda: not psutil.pid_exists(child), seconds=5, message="the trainer outlived its supervisor")
+    kept = json.loads(local_path(f"{run.folder_key}/state.json").read_text())["step"]
+    settings.RUN_LOST_AFTER_SECONDS = 0.2
+    time.sleep(0.3)
+    assert [lost.pk for lost in sweep_lost()] == [run.pk]
+    assert sweep_lost() == []
+    settings.RUN_LOST_AFTER_SECONDS = 90
+    idle_workers.start("gpu", options=WORKER)
+    settled(run)
+    assert (run.status, run.error, run.attempts) == (Status.DONE, "", 2)
+    assert attempts(run)[1]["from"] == kept >= 20
+    assert curve(run) == WHOLE
+    assert ModelVersion.objects.filter(training_run=run).count() == 1
+    assert run.facts["tokens"] == STEPS * 100
+
+
+def test_a_worker_that_is_stopped_saves_a_checkpoint_and_the_next_goes_on(
+    start: Any, settled: Any, idle_workers: Any, wait_for: Callable[..., None]
+) -> None:
+    run = start(save_every=1000)
+    idle_workers.start("gpu", options=WORKER)
+    wait_for(reached(run, 10), seconds=30, message=idle_workers.text)
+    worker = idle_workers.processes.pop("gpu")
+    began = time.monotonic()
+    worker.terminate()
+    assert worker.wait(15) == 0
+    assert time.monotonic() - began < 10
+    run.refresh_from_db()
+    assert (run.status, run.tries) == (Status.QUEUED, 0)
+    assert 10 <= run.checkpoint_step < STEPS
+    idle_workers.start("gpu", options=WORKER)
+    settled(run)
+    assert run.status == Status.DONE
+    assert attempts(run)[1]["from"] == attempts_end(run)
+    assert curve(run) == WHOLE
+
+
+def attempts_end(run: TrainingRun) -> int:
+    """The step at which the first attempt saved its only checkpoint before the last one."""
+    return int(run.events.filter(kind="checkpoint").order_by("step").values_list("step", flat=True)[0])
+
+
+def test_a_postgresql_that_is_away_costs_neither_a_point_nor_the_child(
+    start: Any, settled: Any, idle_workers: Any, wait_for: Callable[..., None], embedded: Places
+) -> None:
+    run = start()
+    idle_workers.start("gpu", options=WORKER)
+    wait_for(reached(run, 5), seconds=30, message=idle_workers.text)
+    connection.close()
+    server = Postgres(embedded)
+    server.stop()
+    time.sleep(float(os.environ.get("AWAY_SECONDS", "4")))  # the trainer ends meanwhile, or goes on
+    server.start()
+    server.wait_ready()
+    settled(run, seconds=90)
+    assert (run.status, run.error) == (Status.DONE, "")
+    assert len(attempts(run)) == 1
+    assert curve(run) == WHOLE
+    assert run.events.filter(kind="checkpoint").count() == STEPS // 10
+
+
+def test_a_valkey_that_is_killed_costs_neither_the_run_nor_the_worker(
+    start: Any, settled: Any, idle_workers: Any, wait_for: Callable[..., None], embedded: Places
+) -> None:
+    run = start()
+    idle_workers.start("gpu", options=WORKER)
+    wait_for(reached(run, 5), seconds=30, message=idle_workers.text)
+    server = Valkey(embedded)
+    process = server.running()
+    assert process is not None
+    process.kill()
+    process.wait(5)
+    time.sleep(1)
+    server.start()
+    server.wait_ready()
+    settled(run)
+    assert (run.status, run.error) == (Status.DONE, "")
+    assert curve(run) == WHOLE
+    assert idle_workers.processes["gpu"].poll() is None
+    later = start(steps=3)
+    settled(later)
+    assert later.status == Status.DONE, idle_workers.text()
+
+
+def test_two_workers_of_one_host_do_one_run_after_the_other(
+    start: Any, settled: Any, idle_workers: Any, wait_for: Callable[..., None]
+) -> None:
+    first, second = start(steps=5000), start(steps=5)
+    idle_workers.start("gpu", options=WORKER)
+    other = idle_workers.processes.pop("gpu")
+    idle_workers.start("gpu", options=WORKER)
+    idle_workers.processes["other"] = other
+
+    def waits() -> bool:
+        second.refresh_from_db()
+        return second.stage == "waiting for another job on this machine"
+
+    wait_for(waits, seconds=30, message=idle_workers.text)
+    assert attempts(second) == []
+    cancel(TrainingRun.objects.get(pk=first.pk))
+    settled(first)
+    settled(second)
+    assert (first.status, second.status) == (Status.CANCELLED, Status.DONE)
+    assert second.finished_at > first.finished_at
+
+
+def test_a_trainer_that_runs_out_of_memory_is_tried_once_more_and_no_worker_dies_of_it(
+    start: Any, settled: Any, idle_workers: Any
+) -> None:
+    run = start(pace=0.01, die_always=15)
+    idle_workers.start("gpu", options=WORKER)
+    settled(run)
+    assert run.status == Status.FAILED
+    assert "ran out of memory" in run.error
+    assert [attempt["from"] for attempt in attempts(run)] == [0, 10]
+    assert idle_workers.processes["gpu"].poll() is None
+    assert django_rq.get_queue("gpu").count == 0

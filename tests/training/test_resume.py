@@ -1,0 +1,241 @@
+"""A run that died, was cancelled or lost its worker goes on from its checkpoint, and every point is there once."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import django_rq
+import psutil
+import pytest
+from django.db import connection
+
+from labeling.models import DatasetVersion, Project
+from slmstudio import supervisor
+from slmstudio.artifacts import local_path
+from slmstudio.runs import Status
+from slmstudio.sweep import requeue_interrupted
+from tests.training.fake_trainer import loss
+from tests.training.fakes import attempts, curve, plan
+from training import jobs
+from training.models import LengthReport, ModelVersion, TrainingRun
+from training.presets import Knobs
+from training.services.runs import Refused, cancel, resume, start_training
+
+pytestmark = pytest.mark.django_db(transaction=True)
+WHOLE = [(step, loss(step)) for step in range(1, 21)]
+
+
+@pytest.fixture
+def run(
+    project: Project,
+    dataset: DatasetVersion,
+    lengths: LengthReport,
+    people: dict[str, Any],
+    queues: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> TrainingRun:
+    monkeypatch.setattr(jobs, "TRAINER", "tests.training.fake_trainer")
+    return start_training(
+        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+    )
+
+
+@pytest.fixture
+def once_at_step(run: TrainingRun) -> Any:
+    """``once_at_step(7, act)`` calls ``act`` beside the test when the run has a point of that step."""
+    threads: list[threading.Thread] = []
+    over = threading.Event()
+
+    def watch(step: int, act: Callable[[], object]) -> None:
+        def work() -> None:
+            while not over.is_set() and not run.events.filter(kind="metrics", step__gte=step).exists():
+                time.sleep(0.02)
+            try:
+                act()
+            finally:
+                connection.close()
+
+        threads.append(threading.Thread(target=work))
+        threads[-1].start()
+
+    yield watch
+    over.set()
+    for thread in threads:
+        thread.join()
+
+
+def work(run: TrainingRun) -> TrainingRun:
+    jobs.run_training(run.pk)
+    run.refresh_from_db()
+    return run
+
+
+def waiting() -> list[str]:
+    return list(django_rq.get_queue("gpu").job_ids)
+
+
+def test_a_child_that_is_killed_goes_on_from_its_checkpoint_by_itself(run: TrainingRun) -> None:
+    plan(run, die_at=13)
+    django_rq.get_queue("gpu").empty()
+    work(run)
+    assert (run.status, run.checkpoint_step, run.attempts) == (Status.QUEUED, 10, 1)
+    assert waiting() == [str(run.job_id)]
+    assert "step 10" in run.stage
+    work(run)
+    assert (run.status, run.error, run.progress_done) == (Status.DONE, "", 20)
+    assert [attempt["from"] for attempt in attempts(run)] == [0, 10]
+    assert curve(run) == WHOLE
+    assert ModelVersion.objects.filter(training_run=run).count() == 1
+
+
+def test_seconds_and_tokens_are_those_of_the_work_that_is_kept(run: TrainingRun) -> None:
+    plan(run, die_at=13, pace=0.03)
+    work(run)
+    kept = json.loads(local_path(f"{run.folder_key}/state.json").read_text())
+    work(run)
+    assert run.facts["tokens"] == 2000
+    assert run.facts["seconds"] >= kept["seconds"] + 10 * 0.03
+    assert run.facts["resumed_from"] == 10
+    cost = run.facts["supervision"]
+    assert cost["events"] >= 20
+    assert 0 < cost["cpu_seconds"] < cost["seconds"]
+
+
+def test_a_child_that_gets_no_further_than_before_is_not_started_again(run: TrainingRun) -> None:
+    plan(run, die_always=13)
+    work(run)
+    assert run.status == Status.QUEUED
+    work(run)
+    assert (run.status, run.attempts) == (Status.FAILED, 2)
+    assert "was killed" in run.error
+    assert "checkpoint of step 10 is kept" in run.error
+    assert not ModelVersion.objects.exists()
+
+
+def test_a_child_that_dies_before_its_first_checkpoint_fails_at_once(run: TrainingRun) -> None:
+    plan(run, die_at=3)
+    work(run)
+    assert (run.status, run.checkpoint_step) == (Status.FAILED, 0)
+    assert "batch size" in run.error
+
+
+def test_an_error_with_a_sentence_waits_for_a_person_who_resumes_it(run: TrainingRun, people: dict[str, Any]) -> None:
+    plan(run, error_at=7)
+    work(run)
+    assert run.status == Status.FAILED
+    assert run.error.startswith("The disk is full. Free some space.")
+    assert "checkpoint of step 5" in run.error
+    django_rq.get_queue("gpu").empty()
+    resume(run=run, user=people["owner"])
+    assert (run.status, run.error, run.tries) == (Status.QUEUED, "", 0)
+    assert run.facts["resumed_by"][0]["who"] == "owner"
+    assert run.created_by == people["engineer"]
+    assert waiting() == [str(run.job_id)]
+    work(run)
+    assert run.status == Status.DONE
+    assert curve(run) == WHOLE
+    assert [attempt["from"] for attempt in attempts(run)] == [0, 5]
+
+
+def test_a_cancelled_run_keeps_its_work_and_can_be_resumed(
+    run: TrainingRun, people: dict[str, Any], once_at_step: Any, settings: Any
+) -> None:
+    settings.RUN_HEARTBEAT_SECONDS = 0.1
+    plan(run, steps=400, slow_save=0.5, save_every=1000)
+    stages: set[str] = set()
+    once_at_step(7, lambda: cancel(TrainingRun.objects.get(pk=run.pk)))
+
+    def look() -> None:
+        while not (stage := TrainingRun.objects.get(pk=run.pk)).finished_at:
+            stages.add(stage.stage)
+            time.sleep(0.02)
+
+    once_at_step(8, look)
+    work(run)
+    assert (run.status, run.error) == (Status.CANCELLED, "")
+    assert "saving a checkpoint" in stages
+    assert run.checkpoint_step == len(curve(run)) >= 7
+    stopped_at = run.checkpoint_step
+    plan(run, steps=stopped_at + 5)
+    resume(run=run, user=people["engineer"])
+    work(run)
+    assert run.status == Status.DONE
+    assert attempts(run)[-1]["from"] == stopped_at
+    assert curve(run) == [(step, loss(step)) for step in range(1, stopped_at + 6)]
+
+
+def test_a_worker_that_is_told_to_stop_puts_the_run_back_with_its_work(run: TrainingRun, once_at_step: Any) -> None:
+    plan(run, steps=400, save_every=1000)
+    django_rq.get_queue("gpu").empty()
+    once_at_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        work(run)
+    finally:
+        supervisor._stop_asked.clear()
+    assert (run.status, run.tries, run.attempts) == (Status.QUEUED, 0, 1)
+    assert run.checkpoint_step == len(curve(run)) >= 6
+    assert waiting() == [str(run.job_id)]
+    assert not psutil.pid_exists(attempts(run)[0]["pid"])
+
+
+def test_a_child_that_somebody_asked_to_stop_is_a_cancelled_run(run: TrainingRun, once_at_step: Any) -> None:
+    plan(run, steps=400, save_every=1000)
+    once_at_step(6, lambda: os.kill(attempts(run)[0]["pid"], signal.SIGTERM))
+    work(run)
+    assert (run.status, run.error) == (Status.CANCELLED, "")
+    assert run.checkpoint_step >= 6
+    assert not ModelVersion.objects.exists()
+
+
+def test_the_start_of_the_one_machine_keeps_checkpoint_and_points(run: TrainingRun) -> None:
+    plan(run, die_at=13)
+    work(run)
+    run.claim()
+    requeue_interrupted()
+    run.refresh_from_db()
+    assert (run.status, run.checkpoint_step, run.progress_done) == (Status.QUEUED, 10, 13)
+    assert len(curve(run)) == 13
+    work(run)
+    assert run.status == Status.DONE
+    assert curve(run) == WHOLE
+
+
+def test_a_damaged_checkpoint_means_an_older_one_and_its_points_are_taken_again(run: TrainingRun) -> None:
+    plan(run, die_at=13)
+    work(run)
+    local_path(f"{run.folder_key}/state.json").write_text('{"step": 5}')
+    work(run)
+    assert run.status == Status.DONE
+    assert attempts(run)[-1]["from"] == 5
+    assert curve(run) == WHOLE
+    assert list(run.events.filter(kind="checkpoint").order_by("step").values_list("step", flat=True)) == [5, 10, 15, 20]
+
+
+def test_what_cannot_be_resumed_is_refused(run: TrainingRun, people: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match="nothing to resume"):
+        resume(run=run, user=people["engineer"])
+    TrainingRun.objects.filter(pk=run.pk).update(status=Status.FAILED)
+    with pytest.raises(Refused, match="before its first checkpoint"):
+        resume(run=run, user=people["engineer"])
+    run.checkpoint_step = 5
+    run.save(update_fields=["checkpoint_step"])
+    TrainingRun.objects.filter(pk=run.pk).update(status=Status.DONE)
+    with pytest.raises(Refused, match="is done"):
+        resume(run=run, user=people["engineer"])
+
+
+def test_a_worker_that_comes_back_to_life_leaves_the_run_to_its_new_one(run: TrainingRun) -> None:
+    old = TrainingRun.objects.get(pk=run.pk)
+    assert old.claim(attempts=1)
+    requeue_interrupted()
+    run.refresh_from_db()
+    assert run.claim(attempts=2)
+    assert not old.beat(stage="training")
+    assert not old.finish()
+    assert not old.fail("lost")
+    run.refresh_from_db()
+    assert (run.status, run.stage) == (Status.RUNNING, "starting")
