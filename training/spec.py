@@ -186,3 +186,28 @@ class PrepareSpec:
     def from_yaml(cls, text: str) -> "PrepareSpec":
         """Raises SpecError naming the field."""
         return strict.from_yaml(cls, text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifySpec:
+    """Looks a prepared model folder over.
+
+    ``sha256`` is the hash it should have (empty: not checked). ``gguf`` names a GGUF file to hold it against, or
+    ``package`` the packaged model whose file is taken.
+    """
+
+    path: str
+    version: Literal[1] = 1
+    sha256: str = ""
+    prompt: PromptStyle = "chat"
+    gguf: str = ""
+    package: str = ""
+
+    def to_yaml(self) -> str:
+        """This spec as YAML."""
+        return strict.to_yaml(self)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "VerifySpec":
+        """Raises SpecError naming the field."""
+        return strict.from_yaml(cls, text)

@@ -13,7 +13,16 @@ from django.core.management import CommandError, call_command
 
 from slmstudio.hashing import folder_hash
 from training.models import BaseModel
-from training.services.base_models import find_base_model, prepare, register_folder, sync_catalogue
+from training.services.base_models import (
+    add_hub_model,
+    find_base_model,
+    named_model,
+    prepare,
+    register_folder,
+    register_tiny,
+    sync_catalogue,
+)
+from training.services.estimating import shape_of
 from training.services.runs import Refused
 
 pytestmark = pytest.mark.django_db
@@ -43,9 +52,56 @@ def test_the_catalogue_says_what_the_packaged_model_is() -> None:
 
 def test_syncing_again_keeps_what_was_prepared() -> None:
     sync_catalogue()
-    BaseModel.objects.update(folder="/models/smol", sha256="a" * 64)
+    own = {**find_base_model("gemma-3-270m").shape, "context": 4096}
+    BaseModel.objects.update(folder="/models/smol", sha256="a" * 64, shape=own, context=4096)
     sync_catalogue()
-    assert BaseModel.objects.get().ready
+    assert {(model.ready, model.context) for model in BaseModel.objects.all()} == {(True, 4096)}
+
+
+def test_the_catalogue_says_what_each_model_is_and_how_large_it_is_trained() -> None:
+    sync_catalogue()
+    gemma = find_base_model("gemma-3-270m")
+    assert (gemma.source, gemma.instruction_tuned, gemma.prompt) == ("packaged", False, "plain")
+    llama = find_base_model("llama-3-2-1b-instruct")
+    assert (llama.source, llama.location) == ("hub", "meta-llama/Llama-3.2-1B-Instruct")
+    for model in BaseModel.objects.all():
+        assert model.licence
+        assert shape_of(model)
+
+
+def test_a_model_of_the_hub_is_known_before_it_is_downloaded() -> None:
+    sync_catalogue()
+    model = add_hub_model(hub_id=" HuggingFaceTB/SmolLM3-3B ", revision="v1.0")
+    assert (model.slug, model.location, model.revision) == ("smollm3-3b", "HuggingFaceTB/SmolLM3-3B", "v1.0")
+    assert not model.ready
+    assert add_hub_model(hub_id="huggingfacetb/smollm3-3b") == model
+    assert add_hub_model(hub_id="someone/SmolLM3-3B").slug == "smollm3-3b-2"
+    assert named_model("Qwen/Qwen3-0.6B@main").slug == "qwen3-0-6b"  # the one of the catalogue
+
+
+@pytest.mark.parametrize("hub_id", ["", "Qwen3", "a/b/c", "../x/y", "a b/c", "-a/b", "a/..", "https://h.co/a/b"])
+def test_what_is_no_hub_id_is_refused(hub_id: str) -> None:
+    with pytest.raises(Refused) as caught:
+        add_hub_model(hub_id=hub_id)
+    assert caught.value.field == "hub_id"
+    assert not BaseModel.objects.exists()
+
+
+def test_a_revision_that_is_none_or_another_than_the_prepared_one_is_refused() -> None:
+    with pytest.raises(Refused) as caught:
+        add_hub_model(hub_id="a/b", revision="../../etc")
+    assert caught.value.field == "revision"
+    model = add_hub_model(hub_id="a/b")
+    BaseModel.objects.filter(pk=model.pk).update(folder="/x", sha256="a" * 64, revision="c0ffee")
+    assert add_hub_model(hub_id="a/b", revision="c0ffee").ready
+    with pytest.raises(Refused, match="prepared at c0ffee"):
+        add_hub_model(hub_id="a/b", revision="main")
+
+
+def test_without_a_network_the_hub_is_given_up_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    with pytest.raises(Refused, match=r"a/b cannot be downloaded\. Take a packaged model"):
+        prepare(base_model=add_hub_model(hub_id="a/b"))
 
 
 def test_a_folder_of_ones_own_is_copied_clean(own: Path) -> None:
@@ -58,6 +114,8 @@ def test_a_folder_of_ones_own_is_copied_clean(own: Path) -> None:
     assert model.context == 2048
     assert model.parameters > 0
     assert model.instruction_tuned  # it has a chat template
+    assert (model.architecture, model.shape["layers"]) == ("LlamaForCausalLM", 2)
+    assert model.size_bytes > 4 * model.parameters
     shutil.rmtree(target)
 
 
@@ -106,11 +164,44 @@ def test_a_prepared_folder_that_is_whole_is_not_made_again(tiny_base_model: Base
     assert Path(tiny_base_model.folder).stat().st_mtime_ns == before
 
 
+def test_a_folder_that_was_made_before_the_database_is_only_looked_over(tiny_folder: Path) -> None:
+    target = Path(settings.HOME) / "models" / "tiny-random"
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(tiny_folder, target)
+    made = (target / "model.safetensors").stat().st_mtime_ns
+    try:
+        model = prepare(base_model=register_tiny())
+        assert (model.folder, model.sha256) == (str(target), folder_hash(target))
+        assert (target / "model.safetensors").stat().st_mtime_ns == made
+    finally:
+        shutil.rmtree(target)
+
+
 def test_the_command_lists_and_names_the_unknown(tiny_base_model: Any) -> None:
     said = StringIO()
     call_command("models", "list", stdout=said)
-    lines = said.getvalue().splitlines()
-    assert any(line.startswith("smollm2-135m-instruct") and "not prepared" in line for line in lines)
-    assert any(line.startswith("tiny-random") and " prepared" in line for line in lines)
-    with pytest.raises(CommandError, match="no base model 'gpt-17'"):
-        call_command("models", "prepare", "gpt-17")
+    lines = {line.split()[0]: line for line in said.getvalue().splitlines()}
+    assert lines["smollm2-135m-instruct"].split()[1] == "no"
+    assert lines["tiny-random"].split()[1] == "yes"
+    assert "Apache-2.0" in lines["qwen3-1-7b"]
+    assert lines["qwen3-1-7b"].count(" GB") == 4
+    for action in ("pull", "prepare"):
+        with pytest.raises(CommandError, match="no base model 'gpt-17'"):
+            call_command("models", action, "gpt-17")
+
+
+def test_the_command_looks_a_prepared_model_over(tiny_base_model: BaseModel) -> None:
+    said = StringIO()
+    call_command("models", "check", "tiny-random", stdout=said)
+    assert [line[:4] for line in said.getvalue().splitlines()[:3]] == ["ok  "] * 3
+    with pytest.raises(CommandError, match="is not prepared"):
+        call_command("models", "check", "gemma-3-270m")
+
+
+def test_the_command_says_what_is_not_in_order(own: Path) -> None:
+    (own / "config.json").write_text(json.dumps({**json.loads((own / "config.json").read_text()), "auto_map": {}}))
+    BaseModel.objects.create(slug="own", name="Own", source="folder", location=str(own), folder=str(own), sha256="a")
+    said = StringIO()
+    with pytest.raises(CommandError, match="own is not in order"):
+        call_command("models", "check", "own", stdout=said)
+    assert said.getvalue().startswith("NOT files: config.json names code of its own")

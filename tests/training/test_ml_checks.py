@@ -1,7 +1,9 @@
 """A model folder is looked at before it is loaded."""
 
 import json
+import os
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,72 @@ def test_a_changed_folder_is_refused(folder: Path) -> None:
     edit(folder / "generation_config.json", temperature=0.5)
     with pytest.raises(Refused, match="changed"):
         check_ref(ref)
+
+
+def header(**tensors: object) -> bytes:
+    text = json.dumps(tensors).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+def tensor(start: int, stop: int, shape: list[int], dtype: str = "F32") -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "cut off"),
+        (b"\xff" * 8, "cut off"),
+        (struct.pack("<Q", 10) + b"{}", "cut off"),
+        (struct.pack("<Q", 2) + b"[[", "not JSON"),
+        (struct.pack("<Q", 40_000) + b"[" * 40_000, "not JSON"),
+        (struct.pack("<Q", 2) + b"[]", "no tensors"),
+        (header(a=tensor(0, 16, [4])) + bytes(8), "not whole"),
+        (header(a=tensor(0, 16, [4])) + bytes(400), "not whole"),
+        (header(a=tensor(0, 16, [2**40])) + bytes(16), "a is not as long"),
+        (header(a=tensor(0, 16, [4], "PICKLE")) + bytes(16), "a is not as long"),
+        (header(a=tensor(-16, 0, [4])) + bytes(16), "a is not as long"),
+        (header(a=tensor(0, 16, [4]), b=tensor(8, 24, [4])) + bytes(24), "overlap or leave gaps"),
+        (header(a=tensor(8, 24, [4])) + bytes(24), "overlap or leave gaps"),
+    ],
+)
+def test_weights_whose_header_does_not_agree_with_the_file_are_refused(folder: Path, data: bytes, why: str) -> None:
+    (folder / "model.safetensors").write_bytes(data)
+    assert why in reason(folder)
+
+
+@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "gone.safetensors", 3])
+def test_an_index_may_only_name_what_lies_in_the_folder(folder: Path, name: object) -> None:
+    index = {"weight_map": {"model.embed_tokens.weight": name}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "model.safetensors.index.json" in reason(folder)
+
+
+def test_an_index_of_what_is_there_passes(folder: Path) -> None:
+    index = {"weight_map": {"model.embed_tokens.weight": "model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    check_folder(folder)
+
+
+def test_a_configuration_of_more_weights_than_there_are_is_refused(folder: Path) -> None:
+    edit(folder / "config.json", num_hidden_layers=10**9)
+    assert "describes" in reason(folder)
+
+
+def test_a_linked_folder_and_a_pipe_are_refused(folder: Path) -> None:
+    (folder / "more").symlink_to("/etc")
+    assert "more is a link out of the folder" in reason(folder)
+    (folder / "more").unlink()
+    os.mkfifo(folder / "notes")
+    assert "notes is no plain file" in reason(folder)
+
+
+def test_json_that_is_nested_without_end_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_text("[" * 100_000)
+    assert "config.json is not valid JSON" in reason(folder)
+
+
+@pytest.mark.parametrize("named", [None, 7, "LlamaForCausalLM", [None]])
+def test_an_architecture_that_is_no_list_of_names_is_refused(folder: Path, named: object) -> None:
+    edit(folder / "config.json", architectures=named)
+    assert "not a causal language model" in reason(folder)

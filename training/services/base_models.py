@@ -1,11 +1,13 @@
 """The models a fine-tuning can start from: which there are, and bringing one into a clean, checked folder."""
 
 import fcntl
+import json
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,47 +17,37 @@ from django.utils.text import slugify
 
 from slmstudio.hashing import folder_hash
 from slmstudio.runs import BackgroundRun
+from training.catalogue import CATALOGUE
 from training.models import BaseModel
 from training.services.children import ChildCancelled, ChildFailed, run_child, spec_file
 from training.services.runs import Refused
-from training.spec import PrepareSpec
+from training.spec import PrepareSpec, VerifySpec
 
 TINY = "tiny-random"
-
-
-@dataclass(frozen=True)
-class Known:
-    """One model of the catalogue."""
-
-    slug: str
-    name: str
-    source: str
-    location: str
-    reference: str
-    licence: str
-    parameters: int
-    context: int
-    instruction_tuned: bool
-
-
-CATALOGUE = (
-    Known(
-        slug="smollm2-135m-instruct",
-        name="SmolLM2 135M Instruct",
-        source=BaseModel.Source.PACKAGED,
-        location="smollm2-135m-instruct",
-        reference="HuggingFaceTB/SmolLM2-135M-Instruct",
-        licence="Apache-2.0",
-        parameters=134_515_008,
-        context=8192,
-        instruction_tuned=True,
-    ),
-)
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,63}", re.ASCII)
+#: what a model itself says better than the catalogue, once it is prepared
+_OWN_FACTS = ("parameters", "context", "shape", "architecture")
 
 
 def sync_catalogue() -> list[BaseModel]:
     """Makes sure that every model of the catalogue has its row; what was prepared stays prepared."""
-    return [BaseModel.objects.update_or_create(slug=known.slug, defaults=asdict(known))[0] for known in CATALOGUE]
+    there = {model.slug: model for model in BaseModel.objects.filter(slug__in=[known.slug for known in CATALOGUE])}
+    rows = []
+    for known in CATALOGUE:
+        row, columns = there.get(known.slug), known.columns()
+        if row is None:
+            rows.append(BaseModel.objects.update_or_create(slug=known.slug, defaults=columns)[0])
+            continue
+        if row.ready:
+            columns = {name: value for name, value in columns.items() if name not in _OWN_FACTS or not row.shape}
+        changed = [name for name, value in columns.items() if getattr(row, name) != value]
+        for name in changed:
+            setattr(row, name, columns[name])
+        if changed:
+            row.save(update_fields=changed)
+        rows.append(row)
+    return rows
 
 
 def find_base_model(slug: str) -> BaseModel:
@@ -100,6 +92,52 @@ def register_folder(*, slug: str, name: str, folder: Path | str, licence: str = 
     return model
 
 
+def add_hub_model(*, hub_id: str, revision: str = "", name: str = "") -> BaseModel:
+    """Makes a model of the hub known; nothing is downloaded before it is prepared. One that is known is given back.
+
+    ``revision`` is a branch, tag or commit, ``main`` where none is named; a prepared model keeps the commit it was
+    taken from.
+
+    Raises:
+        Refused: the id or the revision cannot be one, or the model is prepared at another revision already.
+    """
+    hub_id, revision = hub_id.strip(), revision.strip()
+    if not _HUB_ID.fullmatch(hub_id) or ".." in hub_id:
+        raise Refused("hub_id", "A hub id has the form organisation/name, such as Qwen/Qwen3-0.6B.")
+    if revision and (not _REVISION.fullmatch(revision) or ".." in revision):
+        raise Refused("revision", "A revision is a branch, a tag or a commit: letters, digits, dots, dashes, slashes.")
+    if len(name) > 120:
+        raise Refused("name", "A name has at most 120 characters.")
+    model = BaseModel.objects.filter(source=BaseModel.Source.HUB, location__iexact=hub_id).first()
+    if model is None:
+        model = BaseModel(slug=_free_slug(hub_id), source=BaseModel.Source.HUB, location=hub_id, reference=hub_id)
+        model.name = name.strip() or hub_id.partition("/")[2]
+    elif model.ready and revision not in ("", model.revision):
+        raise Refused("revision", f"{model} is prepared at {model.revision[:12]}. Another revision is another model.")
+    model.revision = revision or model.revision
+    model.full_clean()
+    model.save()
+    return model
+
+
+def _free_slug(hub_id: str) -> str:
+    wanted = slugify(hub_id.partition("/")[2].replace(".", "-").replace("_", "-"))[:70] or "model"
+    taken = set(BaseModel.objects.filter(slug__startswith=wanted).values_list("slug", flat=True))
+    return next(slug for slug in [wanted, *(f"{wanted}-{n}" for n in range(2, 10_000))] if slug not in taken)
+
+
+def named_model(text: str) -> BaseModel:
+    """The model that somebody names on a command line: a slug, or a hub id with or without ``@revision``.
+
+    Raises:
+        Refused: no such slug, or no hub id.
+    """
+    if "/" not in text:
+        return find_base_model(text)
+    hub_id, _, revision = text.partition("@")
+    return add_hub_model(hub_id=hub_id, revision=revision)
+
+
 def register_tiny() -> BaseModel:
     """The tiny model with random weights, for tests and trials of the machinery; it learns nothing of use."""
     return BaseModel.objects.update_or_create(
@@ -131,19 +169,44 @@ def prepare(*, base_model: BaseModel, run: BackgroundRun | None = None) -> BaseM
         base_model.refresh_from_db()
         if _is_whole(base_model):
             return base_model
-        draft = home / f".{base_model.slug}.new"
-        shutil.rmtree(draft, ignore_errors=True)
-        try:
-            done = _prepare_into(draft, base_model, run)
-            sha256 = folder_hash(draft)
-            shutil.rmtree(target, ignore_errors=True)
-            draft.rename(target)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        if not base_model.ready and _was_made(target, base_model):
+            done, sha256 = _prepare_into(target, base_model, run), folder_hash(target)  # only looked over
+        else:
+            done, sha256 = _make(home / f".{base_model.slug}.new", target, base_model, run)
         base_model.folder, base_model.sha256 = str(target), sha256
         _note_facts(base_model, done)
-        base_model.save(update_fields=["folder", "sha256", "parameters", "context", "licence", "instruction_tuned"])
+        base_model.save(
+            update_fields=[
+                "folder", "sha256", "parameters", "context", "licence", "instruction_tuned", "architecture", "shape",
+                "size_bytes", "revision",
+            ]
+        )  # fmt: skip
     return base_model
+
+
+def _make(draft: Path, target: Path, base_model: BaseModel, run: BackgroundRun | None) -> tuple[dict[str, Any], str]:
+    """Makes the folder under another name, then puts it in its place; what the child said, and the folder's hash."""
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        done = _prepare_into(draft, base_model, run)
+        sha256 = folder_hash(draft)
+        shutil.rmtree(target, ignore_errors=True)
+        draft.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return done, sha256
+
+
+def _was_made(target: Path, base_model: BaseModel) -> bool:
+    """Whether this very model lies there already, made before the database was: the child then only looks it over."""
+    spec = _prepare_spec(base_model, target)
+    try:
+        source = json.loads((target / "source.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    same = isinstance(source, dict) and (source.get("kind"), source.get("source")) == (spec.kind, spec.source)
+    # a folder of somebody's own may have changed since, and a branch moves on
+    return same and spec.kind in ("packaged", "tiny")
 
 
 def _is_whole(base_model: BaseModel) -> bool:
@@ -155,7 +218,7 @@ def _prepare_into(draft: Path, base_model: BaseModel, run: BackgroundRun | None)
     spec = spec_file(_prepare_spec(base_model, draft).to_yaml())
     log = draft.with_suffix(".log")
     try:
-        return run_child("training.ml.prepare", spec, log, run=run).get("done", {})
+        return run_child("training.ml.prepare", spec, log, run=run, on_event=_telling(run)).get("done", {})
     except ChildFailed as failure:
         raise Refused("base_model", f"{base_model} cannot be prepared. {failure}") from failure
     finally:
@@ -171,15 +234,32 @@ def _prepare_spec(base_model: BaseModel, output: Path) -> PrepareSpec:
         kind = "hub"
     else:
         kind = "tiny" if base_model.slug == TINY else "packaged"
-    return PrepareSpec(kind=kind, source=base_model.location, output_dir=str(output))
+    return PrepareSpec(
+        kind=kind, source=base_model.location, output_dir=str(output), revision=base_model.revision or "main"
+    )
+
+
+def _telling(run: BackgroundRun | None) -> Callable[[dict[str, Any]], None]:
+    """Shows on the run's row what the child is at."""
+
+    def tell(event: dict[str, Any]) -> None:
+        if run is not None and event["event"] == "stage":
+            run.record(stage=str(event.get("text", ""))[:120])
+
+    return tell
 
 
 def _note_facts(base_model: BaseModel, done: dict[str, Any]) -> None:
     """Takes over what the child found in the model's own configuration."""
     base_model.parameters = int(done.get("parameters") or base_model.parameters)
     base_model.context = int(done.get("context_length") or base_model.context)
+    base_model.architecture = str(done.get("architecture") or base_model.architecture)[:80]
+    base_model.shape = done.get("shape") or base_model.shape
+    base_model.size_bytes = int(done.get("size_bytes") or 0)
+    base_model.revision = str(done.get("revision") or base_model.revision)[:64]
     base_model.licence = base_model.licence or str(done.get("license") or "")[:80]
-    if "chat_template" in done and (base_model.source != BaseModel.Source.PACKAGED or base_model.slug == TINY):
+    known = base_model.slug in {one.slug for one in CATALOGUE}
+    if "chat_template" in done and not known:
         base_model.instruction_tuned = bool(done["chat_template"])
 
 
@@ -197,3 +277,47 @@ def _alone(lock: Path, run: BackgroundRun | None) -> Iterator[None]:
                     raise ChildCancelled from None
                 time.sleep(0.5)
         yield
+
+
+@dataclass(frozen=True)
+class Look:
+    """One thing that was looked at in a prepared model."""
+
+    name: str
+    ok: bool
+    said: str
+
+
+def check(*, base_model: BaseModel, gguf: Path | None = None) -> list[Look]:
+    """Looks a prepared model over: files, tokenizer, weights and, against a GGUF file, llama.cpp. Blocks.
+
+    A packaged model is held against the file of its package.
+
+    Raises:
+        Refused: it is not prepared, or the looking itself broke off.
+    """
+    if not base_model.ready:
+        raise Refused("base_model", f"{base_model} is not prepared. Run: manage.py models pull {base_model.slug}")
+    packaged = base_model.source == BaseModel.Source.PACKAGED and base_model.slug != TINY and gguf is None
+    wanted = VerifySpec(
+        path=base_model.folder,
+        sha256=base_model.sha256,
+        prompt="chat" if base_model.instruction_tuned else "plain",
+        gguf=str(gguf.expanduser().resolve()) if gguf else "",
+        package=base_model.location if packaged else "",
+    )
+    spec, looks = spec_file(wanted.to_yaml()), list[Look]()
+
+    def note(event: dict[str, Any]) -> None:
+        if event["event"] == "look":
+            looks.append(Look(event["name"], bool(event["ok"]), str(event["said"])))
+
+    log = Path(settings.HOME) / "models" / f".{base_model.slug}.check.log"
+    try:
+        run_child("training.ml.verify", spec, log, on_event=note)
+    except ChildFailed as failure:
+        raise Refused("base_model", f"{base_model} could not be looked over. {failure}") from failure
+    finally:
+        spec.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
+    return looks

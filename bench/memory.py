@@ -1,0 +1,122 @@
+"""Peak memory of the real trainer beside what ``training.memory`` foretells: ``python -m bench.memory MODEL_FOLDER``.
+
+Each point trains two steps on rows of one length in a process of its own. ``--points`` takes some of them by name.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from training.estimates import Shape, training_memory
+from training.presets import Knobs
+from training.spec import RunSpec
+from training.strict import build
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"answer": {"type": "string", "maxLength": 4000}},
+    "required": ["answer"],
+    "additionalProperties": False,
+}
+SENTENCE = "the total of the receipt is due on the day and at the place that is printed on it "
+LORA = Knobs(precision="bf16")
+#: name: knobs (batch_size, max_length as the rows' own length), answer as a share of the row
+POINTS: dict[str, Knobs] = {
+    "lora-1x512": replace(LORA, batch_size=1, max_length=512),
+    "lora-4x512": replace(LORA, batch_size=4, max_length=512),
+    "lora-8x512": replace(LORA, batch_size=8, max_length=512),
+    "lora-2x1024": replace(LORA, batch_size=2, max_length=1024),
+    "lora-4x1024": replace(LORA, batch_size=4, max_length=1024),
+    "lora-1x2048": replace(LORA, batch_size=1, max_length=2048),
+    "lora-4x512-fp32": replace(LORA, batch_size=4, max_length=512, precision="fp32"),
+    "lora-4x512-again": replace(LORA, batch_size=4, max_length=512, activation_checkpointing=True),
+    "lora-8x512-again": replace(LORA, batch_size=8, max_length=512, activation_checkpointing=True),
+    "lora-r64-4x512": replace(LORA, batch_size=4, max_length=512, lora_r=64, lora_alpha=128),
+    "full-1x512": replace(LORA, method="full", batch_size=1, max_length=512, learning_rate=1e-4),
+    "full-4x512": replace(LORA, method="full", batch_size=4, max_length=512, learning_rate=1e-4),
+    "full-4x512-fp32": replace(LORA, method="full", batch_size=4, max_length=512, precision="fp32"),
+    "full-4x512-again": replace(LORA, method="full", batch_size=4, max_length=512, activation_checkpointing=True),
+}
+ANSWER = 100
+
+
+def measure(model: Path, knobs: Knobs) -> tuple[int, int, int, int]:
+    """Longest row and longest answer in tokens, peak bytes of the steps, peak bytes of the whole run."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+    words = len(tokenizer(SENTENCE)["input_ids"])
+    text = SENTENCE * max(1, (knobs.max_length - ANSWER - 60) // words)
+    gold = {"answer": (SENTENCE * (ANSWER // words)).strip()}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = [{"id": f"r{n}", "split": "train", "text": text, "gold": gold} for n in range(2 * knobs.batch_size)]
+        (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        spec = build(RunSpec, _spec(model, folder, knobs))
+        (folder / "spec.yaml").write_text(spec.to_yaml())
+        done = subprocess.run(
+            [sys.executable, "-m", "training.ml.train", str(folder / "spec.yaml")],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    steps = [event for event in events if event["event"] == "metrics"]
+    ended = [event for event in events if event["event"] == "done"]
+    if not steps or not ended:
+        raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
+    start = next(event for event in events if event["event"] == "start")
+    answer = len(tokenizer(json.dumps(gold))["input_ids"]) + 1
+    peak = ended[-1].get("peak_memory_bytes", 0)
+    return start["longest"], answer, max(event["memory_bytes"] for event in steps), peak
+
+
+def _spec(model: Path, folder: Path, knobs: Knobs) -> dict[str, Any]:
+    return {
+        "base_model": {"path": str(model)},
+        "dataset": {"path": str(folder / "data.jsonl")},
+        "contract": {"instruction": "Answer.", "schema": SCHEMA},
+        "output_dir": str(folder / "out"),
+        "prompt": "chat" if (model / "chat_template.jinja").is_file() else "plain",
+        "method": knobs.method,
+        "lora": {"r": knobs.lora_r, "alpha": knobs.lora_alpha, "dropout": 0.0},
+        "max_length": knobs.max_length + 64,
+        "batch_size": knobs.batch_size,
+        "learning_rate": knobs.learning_rate,
+        "max_steps": 2,
+        "precision": knobs.precision,
+        "activation_checkpointing": knobs.activation_checkpointing,
+    }
+
+
+def main() -> None:
+    """Prints a line for each point, and the mean and worst error."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--points", nargs="*", default=list(POINTS))
+    chosen = parser.parse_args()
+    shape = Shape.from_config(json.loads((chosen.model / "config.json").read_text()))
+    errors = []
+    for name in chosen.points:
+        knobs = POINTS[name]
+        longest, answer, peak, whole = measure(chosen.model, knobs)
+        parts = training_memory(
+            shape, method=knobs.method, knobs=knobs, longest=longest, precision=knobs.precision, device="cpu",
+            answer=answer,
+        )  # fmt: skip
+        told = sum(part.bytes for part in parts)
+        errors.append(told / (whole or peak) - 1)
+        said = {part.title: round(part.bytes / 1e6) for part in parts}
+        print(
+            f"{name:20} {longest:5} tokens, answer {answer:4}: {peak / 1e9:6.2f} GB (whole run {whole / 1e9:5.2f}), "
+            f"foretold {told / 1e9:6.2f} GB, {100 * errors[-1]:+5.0f} %  {said}",
+            flush=True,
+        )
+    print(f"mean error {100 * sum(map(abs, errors)) / len(errors):.0f} %, worst {100 * max(map(abs, errors)):.0f} %")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""The page of base models: who sees it, what it shows, having one prepared, making one known."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.urls import reverse
+
+from labeling.models import Project
+from slmstudio.access import Role
+from slmstudio.runs import Status
+from training.model_jobs import pull_model
+from training.models import BaseModel, ModelPull
+from training.services.base_models import sync_catalogue
+
+pytestmark = pytest.mark.usefixtures("queues")
+URL = "/models/"
+Login = Callable[[str], Client]
+
+
+@pytest.mark.parametrize("role", [*Role.values, "stranger"])
+def test_engineers_and_owners_of_any_project_see_it(project: Project, login: Login, role: str) -> None:
+    allowed = role in (Role.ENGINEER, Role.OWNER)
+    client = login(role)
+    assert client.get(URL).status_code == (200 if allowed else 403)
+    sync_catalogue()
+    assert client.post(f"{URL}gemma-3-270m/prepare/").status_code == (302 if allowed else 403)
+    assert client.post(f"{URL}add/", {"kind": "hub", "hub-hub_id": "a/b"}).status_code == (302 if allowed else 403)
+    assert ModelPull.objects.exists() == allowed
+
+
+def test_it_shows_the_catalogue_with_memory_and_what_fits(project: Project, login: Login) -> None:
+    project.contract.constraints = {"hardware_memory_gb": "2"}
+    project.contract.save()
+    page = login("engineer").get(URL).content.decode()
+    assert "Gemma terms of use" in page
+    assert "not instruction-tuned" in page
+    assert "Serves in 16 GB" in page
+    assert "there are" not in page
+    page = login("engineer").get(f"{URL}?project={project.slug}").content.decode()
+    assert "Serves in 2.0 GB" in page
+    assert "there are 2.0 GB" in page  # for the models of a billion parameters and more
+
+
+def test_a_project_of_others_and_an_odd_length_change_nothing(project: Project, login: Login) -> None:
+    answer = login("engineer").get(f"{URL}?project=secret&tokens=99999999999")
+    assert answer.status_code == 200
+    assert "rows of 1,024 tokens" in answer.content.decode()
+
+
+def test_the_page_asks_the_database_as_often_for_many_models_as_for_few(
+    project: Project, login: Login, django_assert_max_num_queries: Any
+) -> None:
+    client = login("engineer")
+    client.get(URL)
+    for number in range(30):
+        BaseModel.objects.create(slug=f"m{number}", name=f"M {number}", source="hub", location=f"a/m{number}")
+    with django_assert_max_num_queries(12):
+        client.get(URL)
+
+
+def test_a_model_is_prepared_in_the_background_once(project: Project, login: Login) -> None:
+    sync_catalogue()
+    client = login("engineer")
+    for _ in range(2):
+        answer = client.post(f"{URL}gemma-3-270m/prepare/", headers={"HX-Request": "true"})
+        assert answer.status_code == 200
+        assert "waiting for a worker" in answer.content.decode()
+    pull = ModelPull.objects.get()
+    assert (pull.status, pull.base_model.slug) == (Status.QUEUED, "gemma-3-270m")
+    client.post(f"{URL}gemma-3-270m/stop/")
+    pull.refresh_from_db()
+    assert pull.status == Status.CANCELLED
+
+
+def test_a_pull_that_fails_says_why_and_can_be_tried_again(
+    project: Project, login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    client = login("engineer")
+    client.post(f"{URL}add/", {"kind": "hub", "hub-hub_id": "someone/some-model"})
+    pull = ModelPull.objects.get()
+    pull_model(pull.pk)
+    pull.refresh_from_db()
+    assert pull.status == Status.FAILED
+    page = client.get(URL).content.decode()
+    assert "someone/some-model cannot be downloaded" in page
+    client.post(f"{URL}some-model/prepare/")
+    pull.refresh_from_db()
+    assert (pull.status, pull.error) == (Status.QUEUED, "")
+
+
+def test_a_prepared_model_is_done_at_once(project: Project, tiny_base_model: BaseModel, login: Login) -> None:
+    login("engineer").post(f"{URL}tiny-random/prepare/")
+    pull = ModelPull.objects.get()
+    pull_model(pull.pk)
+    pull.refresh_from_db()
+    assert pull.status == Status.DONE
+    pull_model(pull.pk)  # a job that comes twice does nothing
+    pull_model(0)
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({"kind": "hub"}, "This field is required"),
+        ({"kind": "hub", "hub-hub_id": "Qwen3"}, "organisation/name, such as"),
+        ({"kind": "hub", "hub-hub_id": "a/b", "hub-revision": "../x"}, "A revision is a branch"),
+        ({"kind": "folder", "folder-folder": "/etc", "folder-name": "X", "folder-slug": "x"}, "MODEL_FOLDERS"),
+    ],
+)
+def test_what_cannot_be_added_is_said_beside_its_field(
+    project: Project, login: Login, sent: dict[str, str], said: str
+) -> None:
+    answer = login("engineer").post(f"{URL}add/", sent)
+    assert answer.status_code == 422
+    assert said in answer.content.decode()
+    assert not ModelPull.objects.exists()
+
+
+def test_a_folder_is_added_and_prepared(project: Project, login: Login, tiny_folder: Path) -> None:
+    settings.MODEL_FOLDERS.append(tiny_folder.parent)
+    try:
+        sent = {"kind": "folder", "folder-folder": str(tiny_folder), "folder-name": "Ours", "folder-slug": "ours"}
+        assert login("engineer").post(f"{URL}add/", sent)["Location"] == reverse("base_models")
+    finally:
+        settings.MODEL_FOLDERS.remove(tiny_folder.parent)
+    assert ModelPull.objects.get().base_model.slug == "ours"
+
+
+def test_other_methods_and_unknown_models_are_not_found(project: Project, login: Login) -> None:
+    client = login("engineer")
+    assert client.post(URL).status_code == 405
+    assert client.get(f"{URL}add/").status_code == 405
+    assert client.post(f"{URL}nothing/prepare/").status_code == 404
+    sync_catalogue()
+    assert client.post(f"{URL}gemma-3-270m/stop/").status_code == 404

@@ -1,0 +1,110 @@
+"""The base models that the studio knows of before anything is downloaded. Pure.
+
+Facts are those of the ``config.json`` and the model card on the hub. Parameters are those stored, tied weights once.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from training.shapes import Shape
+
+PACKAGED, HUB = "packaged", "hub"
+
+
+@dataclass(frozen=True)
+class Known:
+    """One model of the catalogue. ``location``: the slug of a package, or the hub id that is pulled."""
+
+    slug: str
+    name: str
+    source: str
+    location: str
+    reference: str
+    licence: str
+    instruction_tuned: bool
+    architecture: str
+    shape: Shape
+
+    def columns(self) -> dict[str, Any]:
+        """The columns of its row that never change."""
+        return {
+            "slug": self.slug,
+            "name": self.name,
+            "source": self.source,
+            "location": self.location,
+            "reference": self.reference,
+            "licence": self.licence,
+            "instruction_tuned": self.instruction_tuned,
+            "architecture": self.architecture,
+            "parameters": self.shape.parameters,
+            "context": self.shape.context,
+            "shape": self.shape.as_dict(),
+        }
+
+
+def _shape(
+    parameters: int, context: int, vocabulary: int, widths: tuple[int, int, int], heads: tuple[int, int, int],
+    window: int | None = None,
+) -> Shape:  # fmt: skip
+    """``widths``: layers, hidden, intermediate. ``heads``: of queries, of keys, and the size of each. All are tied."""
+    layers, hidden, intermediate = widths
+    return Shape(
+        layers=layers,
+        hidden=hidden,
+        intermediate=intermediate,
+        heads=heads[0],
+        kv_heads=heads[1],
+        head_dim=heads[2],
+        vocabulary=vocabulary,
+        tied=True,
+        parameters=parameters,
+        context=context,
+        window=window,
+    )
+
+
+def _hub(slug: str, name: str, hub_id: str, licence: str, architecture: str, shape: Shape) -> Known:
+    return Known(slug, name, HUB, hub_id, hub_id, licence, True, architecture, shape)
+
+
+_LLAMA, _QWEN, _GEMMA = "LlamaForCausalLM", "Qwen3ForCausalLM", "Gemma3ForCausalLM"
+_GEMMA_270M = _shape(268_098_176, 32_768, 262_144, (18, 640, 2048), (4, 1, 256), window=512)
+
+CATALOGUE = (
+    Known(
+        "smollm2-135m-instruct", "SmolLM2 135M Instruct", PACKAGED, "smollm2-135m-instruct",
+        "HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0", True, _LLAMA,
+        _shape(134_515_008, 8192, 49_152, (30, 576, 1536), (9, 3, 64)),
+    ),
+    Known(
+        "gemma-3-270m", "Gemma 3 270M", PACKAGED, "gemma-3-270m", "google/gemma-3-270m", "Gemma terms of use", False,
+        _GEMMA, _GEMMA_270M,
+    ),
+    _hub(
+        "gemma-3-270m-it", "Gemma 3 270M it", "google/gemma-3-270m-it", "Gemma terms of use", _GEMMA, _GEMMA_270M,
+    ),
+    _hub(
+        "smollm2-360m-instruct", "SmolLM2 360M Instruct", "HuggingFaceTB/SmolLM2-360M-Instruct", "Apache-2.0", _LLAMA,
+        _shape(361_821_120, 8192, 49_152, (32, 960, 2560), (15, 5, 64)),
+    ),
+    _hub(
+        "qwen3-0-6b", "Qwen3 0.6B", "Qwen/Qwen3-0.6B", "Apache-2.0", _QWEN,
+        _shape(596_049_920, 40_960, 151_936, (28, 1024, 3072), (16, 8, 128)),
+    ),
+    _hub(
+        "gemma-3-1b-it", "Gemma 3 1B it", "google/gemma-3-1b-it", "Gemma terms of use", _GEMMA,
+        _shape(999_885_952, 32_768, 262_144, (26, 1152, 6912), (4, 1, 256), window=512),
+    ),
+    _hub(
+        "llama-3-2-1b-instruct", "Llama 3.2 1B Instruct", "meta-llama/Llama-3.2-1B-Instruct", "Llama 3.2 licence",
+        _LLAMA, _shape(1_235_814_400, 131_072, 128_256, (16, 2048, 8192), (32, 8, 64)),
+    ),
+    _hub(
+        "smollm2-1-7b-instruct", "SmolLM2 1.7B Instruct", "HuggingFaceTB/SmolLM2-1.7B-Instruct", "Apache-2.0", _LLAMA,
+        _shape(1_711_376_384, 8192, 49_152, (24, 2048, 8192), (32, 32, 64)),
+    ),
+    _hub(
+        "qwen3-1-7b", "Qwen3 1.7B", "Qwen/Qwen3-1.7B", "Apache-2.0", _QWEN,
+        _shape(1_720_574_976, 40_960, 151_936, (28, 2048, 6144), (16, 8, 128)),
+    ),
+)  # fmt: skip

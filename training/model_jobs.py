@@ -1,0 +1,32 @@
+"""The job of base models: bringing one into its folder, in the background."""
+
+import logging
+
+from slmstudio.sweep import sweep_lost
+from training.jobs import explain
+from training.models import ModelPull
+from training.services.base_models import prepare
+from training.services.children import ChildCancelled
+from training.services.runs import Refused
+
+log = logging.getLogger(__name__)
+
+
+def pull_model(pk: int) -> None:
+    """Prepares the base model of a pull. At most once per request; one that is gone or claimed is left alone."""
+    sweep_lost()
+    pull = ModelPull.objects.select_related("base_model").filter(pk=pk).first()
+    if pull is None or not pull.claim():
+        return
+    try:
+        prepare(base_model=pull.base_model, run=pull)
+    except ChildCancelled:
+        pull.cancelled()
+    except Refused as refusal:
+        pull.fail(refusal.message)
+    except BaseException as error:
+        log.exception("the pull of %s stopped", pull.base_model)
+        pull.fail(explain(error))
+        raise
+    else:
+        pull.finish()

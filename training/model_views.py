@@ -1,0 +1,103 @@
+"""The page of base models: what there is, what each costs, having one prepared, making one known."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from labeling.models import Project
+from training.estimates import TYPICAL_TOKENS
+from training.model_forms import FolderForm, HubForm
+from training.models import BaseModel
+from training.services import reading
+from training.services.base_models import add_hub_model, register_folder, sync_catalogue
+from training.services.catalogue import lines
+from training.services.estimating import latency_limit, memory_limit
+from training.services.machines import gpu_hardware
+from training.services.pulling import may_see_models, pull
+from training.services.runs import Refused
+
+
+def _check(request: HttpRequest) -> None:
+    if not may_see_models(request.user):
+        raise PermissionDenied("Base models are shown to engineers and owners of a project.")
+
+
+def _draw(request: HttpRequest, status: int = 200, **forms: Any) -> HttpResponse:
+    mine = Project.objects.filter(memberships__user=request.user.pk).select_related("contract").order_by("name")
+    asked = (request.GET.get("project") or request.POST.get("project") or "").replace("\0", "")
+    chosen = next((one for one in mine if one.slug == asked), None)
+    tokens = _tokens(request.GET.get("tokens", ""))
+    limit = memory_limit(chosen)
+    hardware = gpu_hardware()
+    latency = latency_limit(chosen)
+    rows = lines(limit_bytes=limit, tokens=tokens, hardware=hardware, latency=latency)
+    live = any(row.pull is not None and row.pull.is_live for row in rows)
+    context = {
+        "rows": rows,
+        "live": live,
+        "nobody": reading.nobody_works("default") if live else "",
+        "projects": mine,
+        "chosen": chosen,
+        "tokens": tokens,
+        "limit": limit,
+        "latency": latency,
+        "hardware": hardware,
+        "folders": settings.MODEL_FOLDERS,
+        "hub_form": HubForm(),
+        "folder_form": FolderForm(),
+        **forms,
+    }
+    htmx: Any = request.htmx  # type: ignore[attr-defined]
+    part = bool(htmx) and not htmx.history_restore_request and not forms
+    return render(request, "training/models.html#table" if part else "training/models.html", context, status=status)
+
+
+def _tokens(text: str) -> int:
+    """Tokens of a typical row that the table is worked out for, from the address."""
+    return min(131_072, max(16, int(text))) if text.isdecimal() and len(text) < 7 else TYPICAL_TOKENS
+
+
+@require_safe
+def models(request: HttpRequest) -> HttpResponse:
+    """Every base model with its memory; ``?project=`` takes its hardware, ``?tokens=`` the length of a row."""
+    _check(request)
+    sync_catalogue()
+    return _draw(request)
+
+
+@require_POST
+def prepare(request: HttpRequest, model: str) -> HttpResponse:
+    """Has a base model prepared in the background."""
+    _check(request)
+    pull(base_model=get_object_or_404(BaseModel, slug=model), user=request.user)
+    return _draw(request) if request.htmx else redirect("base_models")  # type: ignore[attr-defined]
+
+
+@require_POST
+def stop(request: HttpRequest, model: str) -> HttpResponse:
+    """Stops a preparation that waits or runs."""
+    _check(request)
+    found = get_object_or_404(BaseModel.objects.select_related("pull"), slug=model, pull__isnull=False)
+    found.pull.cancel()
+    return _draw(request) if request.htmx else redirect("base_models")  # type: ignore[attr-defined]
+
+
+@require_POST
+def add(request: HttpRequest) -> HttpResponse:
+    """Makes a model of the hub or of a folder known, and has it prepared."""
+    _check(request)
+    from_folder = request.POST.get("kind") == "folder"
+    form: Any = FolderForm(request.POST) if from_folder else HubForm(request.POST)
+    if form.is_valid():
+        try:
+            model = register_folder(**form.cleaned_data) if from_folder else add_hub_model(**form.cleaned_data)
+        except Refused as refusal:
+            form.refuse(refusal.errors)
+        else:
+            pull(base_model=model, user=request.user)
+            return redirect("base_models")
+    return _draw(request, 422, **{"folder_form" if from_folder else "hub_form": form})
