@@ -5,7 +5,17 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from evaluation.models import Approval, AuditEntry, Endpoint, EvalRun, GatePolicy, GateReport, LoopRun, PrelabelRun
+from evaluation.models import (
+    Approval,
+    AuditEntry,
+    Benchmark,
+    Endpoint,
+    EvalRun,
+    GatePolicy,
+    GateReport,
+    LoopRun,
+    PrelabelRun,
+)
 
 
 class ReadOnly(admin.ModelAdmin):
@@ -27,7 +37,16 @@ class EvalRunAdmin(ReadOnly):
 
     list_display = ("number", "project", "subject", "split", "mode", "status", "created_by", "created_at")
     list_filter = ("status", "split", "mode", "project")
-    list_select_related = ("project", "base_model", "model_version", "training_run", "created_by")
+    list_select_related = ("project", "base_model", "model_version", "training_run", "endpoint", "created_by")
+
+
+@admin.register(Benchmark)
+class BenchmarkAdmin(ReadOnly):
+    """Benchmarks."""
+
+    list_display = ("number", "project", "dataset", "status", "created_by", "created_at")
+    list_filter = ("status", "project")
+    list_select_related = ("project", "dataset", "created_by")
 
 
 @admin.register(GatePolicy)

@@ -11,6 +11,7 @@ class EvaluationConfig(AppConfig):
     def ready(self) -> None:
         from evaluation import panels  # noqa: F401
         from evaluation.services import audit as log
+        from evaluation.services.benchmarks import advance_live as advance_benchmarks
         from evaluation.services.evals import tell_loop
         from evaluation.services.loop import advance_live
         from evaluation.services.prelabels import tell
@@ -21,3 +22,4 @@ class EvaluationConfig(AppConfig):
         when_swept("evaluation.EvalRun", tell_loop)
         when_swept("evaluation.PrelabelRun", tell)
         after_each_sweep(advance_live)
+        after_each_sweep(advance_benchmarks)

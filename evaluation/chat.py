@@ -52,15 +52,18 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What became of one document. ``text``: its JSON as written; ``tokens``: read and written, ``estimated`` where the
-    answer did not count them. ``seconds`` of the last try; ``status``: of its HTTP answer, 0 where there was none.
+    """What became of one document. ``text``: its JSON as written, ``content``: all that was written. ``tokens``: read
+    and written, of these ``tokens_out`` written; ``estimated`` where the answer did not count them. ``seconds`` of the
+    last try; ``status``: of its HTTP answer, 0 where there was none.
     """
 
     outcome: Outcome
     detail: str = ""
     text: str = ""
     confidence: dict[str, float] = field(default_factory=dict)
+    content: str = ""
     tokens: int = 0
+    tokens_out: int = 0
     estimated: bool = False
     tries: int = 0
     seconds: float = 0
@@ -240,9 +243,10 @@ class Chat:
         if choice is None or not isinstance(message, dict):
             reason = _reason(text) or "It has no choices with a message."
             return Said(Outcome.NO_COMPLETION, self._told(reason))
-        tokens = _usage(answer)
         said = self._message(choice, message)
-        return replace(said, tokens=_guess(messages, text) if tokens is None else tokens, estimated=tokens is None)
+        counted = _usage(answer)
+        tokens, written = counted or _guess(messages, text, said.content)
+        return replace(said, tokens=tokens, tokens_out=written, estimated=counted is None)
 
     def _message(self, choice: dict[str, Any], message: dict[str, Any]) -> Said:
         if isinstance(message.get("refusal"), str) and message["refusal"]:
@@ -254,7 +258,7 @@ class Chat:
             return Said(Outcome.NO_COMPLETION, "Its message has no text.")
         start, written = json_of(content)
         outcome, detail = outcome_of(self._compiled, written, cut=choice.get("finish_reason") == "length")
-        return Said(outcome, detail, written, _confidence(choice, content, start, written))
+        return Said(outcome, detail, written, _confidence(choice, content, start, written), content)
 
 
 def _can_be_strict(schema: Any) -> bool:
@@ -312,15 +316,21 @@ def _content(content: Any) -> str | None:
     return content if isinstance(content, str) else None
 
 
-def _usage(answer: dict[str, Any]) -> int | None:
+def _usage(answer: dict[str, Any]) -> tuple[int, int] | None:
+    """Tokens in all and tokens written, where the server counted them."""
     usage = answer.get("usage")
-    total = usage.get("total_tokens") if isinstance(usage, dict) else None
-    return total if type(total) is int and 0 < total < 10**8 else None
+    if not isinstance(usage, dict):
+        return None
+    total, written = usage.get("total_tokens"), usage.get("completion_tokens")
+    if type(total) is not int or not 0 < total < 10**8:
+        return None
+    return total, written if type(written) is int and 0 <= written <= total else 0
 
 
-def _guess(messages: Sequence[Message], text: str) -> int:
+def _guess(messages: Sequence[Message], text: str, content: str) -> tuple[int, int]:
     """Four characters to a token, where nobody counted."""
-    return (sum(len(message["content"]) for message in messages) + min(len(text), 20_000)) // 4
+    read = sum(len(message["content"]) for message in messages)
+    return (read + min(len(text), 20_000)) // 4, min(len(content), 20_000) // 4
 
 
 def _confidence(choice: dict[str, Any], content: str, start: int, written: str) -> dict[str, float]:

@@ -8,23 +8,31 @@ from typing import Any
 
 import django_rq
 
+from evaluation import endpoint_eval
+from evaluation.asking import Broken
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.services import evals, outputs, subjects
 from slmstudio import artifacts
+from slmstudio.devices import GivenUp, held_for
 from slmstudio.runs import Status
 from slmstudio.supervisor import Ending, supervise
+from training.services import base_models
+from training.services.children import ChildCancelled
+from training.services.runs import Refused
 
 logger = logging.getLogger(__name__)
 STEP_BACK_SECONDS = 3.0
 
 
 def run_evaluation(pk: int) -> None:
-    """Evaluates a model: verifies its files, lets a child process generate, scores and stores what it says.
+    """Evaluates a model: verifies its files, lets a child process generate, scores and stores what it says; or asks an
+    endpoint about each document.
 
     Delivered twice, it works once (it claims the run); cut off in the middle, the sweep fails the run with a sentence.
     It never retries by itself. When the run has ended, however, the loop it may belong to is told.
     """
-    run = EvalRun.objects.with_subject().select_related("project", "dataset__schema_version").filter(pk=pk).first()
+    rows = EvalRun.objects.with_subject().select_related("project", "dataset__schema_version", "benchmark")
+    run = rows.filter(pk=pk).first()
     if run is None:
         return
     if evals.wait_for_training(run):
@@ -33,8 +41,13 @@ def run_evaluation(pk: int) -> None:
     if not run.claim():
         return  # somebody else has it, or it was cancelled while it waited
     try:
-        _evaluate(run)
-    except (subjects.SubjectError, outputs.OutputError) as error:
+        if run.endpoint is not None:
+            endpoint_eval.evaluate(run, run.endpoint)
+        else:
+            _evaluate(run)
+    except ChildCancelled:
+        run.cancelled()
+    except (subjects.SubjectError, outputs.OutputError, Refused, Broken) as error:
         run.fail(str(error))
     except Exception as error:
         logger.exception("evaluation %s of project %s broke", run.number, run.project_id)
@@ -45,6 +58,9 @@ def run_evaluation(pk: int) -> None:
 
 def _evaluate(run: EvalRun) -> None:
     subjects.resolve(run)
+    if run.base_model is not None and not run.base_model.ready:
+        run.record(stage="preparing the model")
+        base_models.prepare(base_model=run.base_model, run=run)
     run.record(stage="checking the files")
     subjects.check_files(run)
     spec = subjects.write_spec(run)
@@ -65,7 +81,13 @@ def _evaluate(run: EvalRun) -> None:
             facts.update(_without_kind(event))
 
     log = artifacts.local_path(f"{run.folder_key}/log.txt")
-    ending = supervise(run, [sys.executable, "-m", "evaluation.ml.generate", str(spec)], on_event=on_event, log=log)
+    argv = [sys.executable, "-m", "evaluation.ml.generate", str(spec)]
+    try:
+        with held_for(run) as devices:
+            ending = supervise(run, argv, on_event=on_event, log=log, env=devices.env, keep=devices.locks)
+    except GivenUp:
+        run.put_back()
+        return
     store.flush()
     _end(run, ending, facts)
 
@@ -73,6 +95,8 @@ def _evaluate(run: EvalRun) -> None:
 def _end(run: EvalRun, ending: Ending, facts: dict[str, Any]) -> None:
     if ending.cancelled:
         run.cancelled(facts=facts)
+    elif ending.interrupted:
+        run.put_back()  # the worker was told to stop; the next one starts it again
     elif not ending.ok:
         run.fail(ending.error, facts=facts)
     else:

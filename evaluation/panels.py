@@ -25,7 +25,7 @@ def loop(project: Any, user: Any) -> Content | None:
 @register("home", 50)
 def last_evaluation(project: Any, user: Any) -> Content | None:
     """The newest evaluation that is done, or the newest of all where none is."""
-    runs = EvalRun.objects.filter(project=project).with_subject().order_by("-number")
+    runs = EvalRun.objects.filter(project=project, benchmark=None).with_subject().order_by("-number")
     run = runs.done().first() or runs.first()
     address = reverse("evaluation", args=[project.slug])
     cell = {"title": "Last evaluation", "value": "–", "note": "none yet", "url": address}
@@ -65,7 +65,9 @@ def outputs(document: Any, user: Any) -> Content | None:
     """Every model's output on a document, newest evaluation first."""
     rows = (
         EvalOutput.objects.filter(document=document, eval_run__status=Status.DONE)
-        .select_related("eval_run__base_model", "eval_run__model_version", "eval_run__training_run")
+        .select_related(
+            "eval_run__base_model", "eval_run__model_version", "eval_run__training_run", "eval_run__endpoint"
+        )
         .defer("gold", "score", "raw")
         .order_by("-eval_run__number")[:20]
     )

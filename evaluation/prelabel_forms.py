@@ -14,8 +14,8 @@ def _text(**more: Any) -> forms.TextInput:
     return forms.TextInput(attrs={"class": "form-control", "autocomplete": "off", "spellcheck": "false", **more})
 
 
-def _number() -> forms.NumberInput:
-    return forms.NumberInput(attrs={"class": "form-control"})
+def _number(**more: Any) -> forms.NumberInput:
+    return forms.NumberInput(attrs={"class": "form-control", **more})
 
 
 def _select() -> forms.Select:
@@ -133,6 +133,21 @@ class EndpointForm(forms.Form):
         help_text="No more than the server works on side by side: the others wait there, and their time runs.",
     )
     max_tokens = forms.IntegerField(label="Most tokens of an answer", widget=_number())
+    price_in = forms.FloatField(
+        label="Price of a million tokens read",
+        min_value=0,
+        max_value=1_000_000,
+        required=False,
+        widget=_number(step="any"),
+        help_text="In the currency of the contract. A benchmark says what a thousand documents cost.",
+    )
+    price_out = forms.FloatField(
+        label="Price of a million tokens written",
+        min_value=0,
+        max_value=1_000_000,
+        required=False,
+        widget=_number(step="any"),
+    )
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> "EndpointForm":

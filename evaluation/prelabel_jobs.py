@@ -3,16 +3,14 @@
 import logging
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
-
 from evaluation.answers import Outcome, outcome_of
+from evaluation.asking import Broken, Heart, Trouble
 from evaluation.chat import Chat, Said
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
 from evaluation.services import endpoints, prelabels
@@ -22,6 +20,7 @@ from labeling.models import Split
 from labeling.services import datasets
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.devices import GivenUp, held_for
 from slmstudio.hashing import folder_hash
 from slmstudio.supervisor import supervise
 from training.models import ModelVersion
@@ -32,16 +31,6 @@ from training.strict import build
 logger = logging.getLogger(__name__)
 SPLIT = "prelabel"
 CHUNK = 50
-# After so many documents in a row that ended the same way, nobody else is asked: (outcomes, how many).
-_HOPELESS = (
-    ({Outcome.REFUSED, Outcome.UNREACHABLE, Outcome.WEB_PAGE, Outcome.NO_COMPLETION}, 5),
-    ({Outcome.BUSY, Outcome.TIMEOUT}, 10),
-)
-_FORBIDDEN = (401, 402, 403, 404)
-
-
-class Broken(Exception):
-    """The run as a whole went wrong; the message is a sentence."""
 
 
 def run_prelabels(pk: int) -> None:
@@ -79,7 +68,7 @@ def run_prelabels(pk: int) -> None:
 
 
 def _by_child(run: PrelabelRun, version: ModelVersion, store: Store, facts: dict[str, Any]) -> bool:
-    """False where it was cancelled."""
+    """False where it was cancelled, or goes on with another worker."""
     run.record(stage="checking the files")
     spec = _write_spec(run, version)
     compiled = run.schema_version.compiled
@@ -93,7 +82,16 @@ def _by_child(run: PrelabelRun, version: ModelVersion, store: Store, facts: dict
             facts.update({name: event[name] for name in told if name in event})
 
     log = artifacts.local_path(f"{run.folder_key}/log.txt")
-    ending = supervise(run, [sys.executable, "-m", "evaluation.ml.generate", str(spec)], on_event=on_event, log=log)
+    argv = [sys.executable, "-m", "evaluation.ml.generate", str(spec)]
+    try:
+        with held_for(run) as devices:
+            ending = supervise(run, argv, on_event=on_event, log=log, env=devices.env, keep=devices.locks)
+    except GivenUp:
+        run.put_back()
+        return False
+    if ending.interrupted:
+        run.put_back()  # the worker was told to stop; the next one goes on
+        return False
     if not ending.ok and not ending.cancelled:
         raise Broken(ending.error)
     return not ending.cancelled
@@ -178,11 +176,11 @@ def _by_endpoint(run: PrelabelRun, endpoint: Endpoint, store: Store, facts: dict
     compiled = run.schema_version.compiled
     stop = threading.Event()
     chat = Chat(address, compiled, stop)
-    trouble = _Trouble(endpoint.name)
+    trouble = Trouble(endpoint.name)
     todo = _to_ask(run, store)
     pool = ThreadPoolExecutor(address.at_once, thread_name_prefix="prelabel")
     under_way: dict[Future[Said], int] = {}
-    beat = _Heart(run)
+    beat = Heart(run)
     try:
         while True:
             within = run.token_budget is None or store.tokens < run.token_budget
@@ -206,20 +204,6 @@ def _by_endpoint(run: PrelabelRun, endpoint: Endpoint, store: Store, facts: dict
         facts.update(chat.way, tokens=store.tokens)
 
 
-class _Heart:
-    """Beats at the rate the supervisor does; False: stop."""
-
-    def __init__(self, run: PrelabelRun) -> None:
-        self._run = run
-        self._next = 0.0
-
-    def __call__(self) -> bool:
-        if time.monotonic() < self._next:
-            return True
-        self._next = time.monotonic() + min(2.0, settings.RUN_HEARTBEAT_SECONDS)
-        return self._run.beat()
-
-
 def _to_ask(run: PrelabelRun, store: Store) -> Iterator[tuple[int, str]]:
     """Id and text of each document, read as it is needed; what may not be asked about any more is noted."""
     for items in _chunks(run):
@@ -233,22 +217,3 @@ def _to_ask(run: PrelabelRun, store: Store) -> Iterator[tuple[int, str]]:
 
 def _said(said: Said) -> Answer:
     return Answer(said.outcome, said.detail, said.text, said.confidence, said.seconds, said.tokens, said.tries)
-
-
-class _Trouble:
-    """Sees when asking on is hopeless: a key that is refused, an address where nobody answers."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._in_a_row = 0
-        self._kind: set[Outcome] = set()
-
-    def note(self, said: Said) -> None:
-        """Raises Broken where the documents in a row say that it is of no use."""
-        kind, most = next(((kind, most) for kind, most in _HOPELESS if said.outcome in kind), (set(), 0))
-        self._in_a_row = self._in_a_row + 1 if kind and kind == self._kind else int(bool(kind))
-        self._kind = kind
-        if said.outcome == Outcome.REFUSED and said.status in _FORBIDDEN:
-            raise Broken(f"The endpoint {self._name} refuses the request: {said.detail}")
-        if kind and self._in_a_row >= most:
-            raise Broken(f"The endpoint {self._name} failed {most} times in a row, last: {said.detail}")

@@ -9,11 +9,15 @@ from training.spec import ContractRef, ModelRef, Problems, PromptStyle
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentsRef:
-    """The documents: one split of a dataset file (JSON lines) and the hash of its bytes; empty means not checked."""
+    """The documents: one split of a dataset file (JSON lines) and the hash of its bytes; empty means not checked.
+
+    ``ids``: where there are some, those documents of the file are meant, whatever their split, in this order.
+    """
 
     path: str
     split: str
     sha256: str = ""
+    ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

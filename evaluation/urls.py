@@ -2,9 +2,13 @@
 
 from django.urls import path
 
-from evaluation.views import comparisons, decisions, endpoints, evals, gates, prelabels, runs
+from evaluation.views import benchmarks, comparisons, decisions, endpoints, evals, gates, prelabels, runs
 
 urlpatterns = [
+    path("benchmark/", benchmarks.benchmarks, name="benchmarks"),
+    path("benchmark/new/", benchmarks.new, name="benchmark_new"),
+    path("benchmark/<int:number>/", benchmarks.benchmark, name="benchmark"),
+    path("benchmark/<int:number>/cancel/", benchmarks.cancel, name="benchmark_cancel"),
     path("evaluation/", evals.evaluations, name="evaluation"),
     path("evaluation/new/", evals.new, name="eval_new"),
     path("evaluation/compare/", comparisons.comparison, name="comparison"),

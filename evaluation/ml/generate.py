@@ -1,4 +1,4 @@
-"""Answers of one model over the documents of a split: ``python -m evaluation.ml.generate SPEC.yaml``.
+"""Answers of one model over the documents of a split, or those named: ``python -m evaluation.ml.generate SPEC.yaml``.
 
 Events: start {documents, max_new_tokens, device, precision, threads, shared_tokens, warm_ms, stop_ids, seed,
 packages}; output {id, raw, finish_reason: stop | length | error, latency_ms, prompt_tokens, output_tokens, error}, one
@@ -23,7 +23,7 @@ from typing import Any
 from transformers import set_seed
 
 from evaluation.confidence import per_field
-from evaluation.spec import EvalSpec
+from evaluation.spec import DocumentsRef, EvalSpec
 from slmstudio.contract import grammar
 from slmstudio.contract.schema import CompiledSchema, dumps
 from slmstudio.hashing import sha256_file
@@ -169,6 +169,17 @@ class Answering:
         self._decoder.warm(list(self._prompts.values()))
 
 
+def chosen(rows: Iterable[Row], wanted: DocumentsRef) -> list[Row]:
+    """The documents that are asked about. Raises Refused where one that is named is not there."""
+    if not wanted.ids:
+        return of_split(rows, wanted.split)
+    there = {row.id: row for row in rows}
+    missing = [name for name in wanted.ids if name not in there]
+    if missing:
+        raise Refused("dataset", f"The dataset has no document {missing[0]!r}.")
+    return [there[name] for name in wanted.ids]
+
+
 def token_limit(spec: EvalSpec, schema: CompiledSchema, rows: Iterable[Row], encoder: Encoder) -> Limit:
     """Tokens of an answer; ``auto`` looks at the train split of the dataset file and at the schema.
 
@@ -191,7 +202,7 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
     check_ref(spec.model)
     schema = compiled(spec.contract)
     rows = read_rows(spec.documents.path, spec.documents.sha256)
-    asked = of_split(rows, spec.documents.split)
+    asked = chosen(rows, spec.documents)
     if not asked:
         raise Refused("dataset", f"The dataset has no document in the split {spec.documents.split}.")
     set_seed(spec.seed)

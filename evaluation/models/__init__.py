@@ -1,5 +1,6 @@
 """Tables of the evaluation side."""
 
+from evaluation.models.benchmarks import Benchmark
 from evaluation.models.judging import (
     Approval,
     AuditEntry,
@@ -15,6 +16,7 @@ from evaluation.models.prelabels import Endpoint, PrelabelItem, PrelabelRun
 __all__ = [
     "Approval",
     "AuditEntry",
+    "Benchmark",
     "Comparison",
     "Endpoint",
     "EvalOutput",

@@ -8,6 +8,8 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
+from evaluation.models.benchmarks import Benchmark
+from evaluation.models.prelabels import Endpoint
 from labeling.models import DatasetVersion, Document, Project, Split
 from slmstudio.fields import ExactJSONField
 from slmstudio.runs import BackgroundRun, RunQuerySet
@@ -21,7 +23,7 @@ class EvalRunQuerySet(RunQuerySet):
     def with_subject(self) -> Any:
         """With what their names are made of, in one query."""
         rows: Any = self
-        return rows.select_related("base_model", "training_run", "model_version", "dataset", "created_by")
+        return rows.select_related("base_model", "training_run", "model_version", "endpoint", "dataset", "created_by")
 
     def on_holdout(self) -> Any:
         """Those that looked at a hold-out."""
@@ -30,11 +32,14 @@ class EvalRunQuerySet(RunQuerySet):
 
 
 class EvalRun(BackgroundRun):
-    """A model over a split of a dataset version: outputs, scores, latency, tokens.
+    """A model over a split of a dataset version, or over a benchmark's documents: outputs, scores, latency, tokens.
 
-    The model is a BaseModel (a benchmark), or a ModelVersion; a run queued behind a training names the TrainingRun and
+    The model is a BaseModel, a ModelVersion or an Endpoint; a run queued behind a training names the TrainingRun and
     takes its ModelVersion when it starts.
     """
+
+    #: stands in the place of a split where the documents are those of a benchmark
+    BENCHMARK = "benchmark"
 
     class Mode(models.TextChoices):
         """How the output is decoded."""
@@ -48,7 +53,8 @@ class EvalRun(BackgroundRun):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="eval_runs")
     number = models.PositiveIntegerField()
     dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="eval_runs")
-    split = models.CharField(max_length=10, choices=Split.choices, default=Split.HOLDOUT)
+    split = models.CharField(max_length=10, choices=[*Split.choices, (BENCHMARK, "benchmark")], default=Split.HOLDOUT)
+    benchmark = models.ForeignKey(Benchmark, null=True, blank=True, on_delete=models.CASCADE, related_name="runs")
     mode = models.CharField(max_length=12, choices=Mode.choices, default=Mode.CONSTRAINED)
     base_model = models.ForeignKey(BaseModel, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs")
     training_run = models.ForeignKey(
@@ -57,6 +63,7 @@ class EvalRun(BackgroundRun):
     model_version = models.ForeignKey(
         ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs"
     )
+    endpoint = models.ForeignKey(Endpoint, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs")
     spec = models.TextField(blank=True, help_text="the EvalSpec as YAML, written when the run starts")
     scores = models.JSONField(default=dict, blank=True, help_text="see evaluation.services.outputs.summary")
     latency = models.JSONField(default=dict, blank=True, help_text="p50, p95, p99 in ms, one document at a time")
@@ -71,8 +78,14 @@ class EvalRun(BackgroundRun):
             models.UniqueConstraint(fields=["project", "number"], name="eval_number_once"),
             models.CheckConstraint(
                 name="eval_has_one_subject",
-                condition=models.Q(base_model__isnull=False, training_run__isnull=True)
-                | models.Q(base_model__isnull=True, training_run__isnull=False),
+                condition=models.Q(base_model__isnull=False, training_run__isnull=True, endpoint__isnull=True)
+                | models.Q(base_model__isnull=True, training_run__isnull=False, endpoint__isnull=True)
+                | models.Q(base_model__isnull=True, training_run__isnull=True, endpoint__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="eval_benchmark_is_no_split",
+                condition=models.Q(benchmark__isnull=False, split="benchmark")
+                | (models.Q(benchmark__isnull=True) & ~models.Q(split="benchmark")),
             ),
         ]
 
@@ -88,7 +101,7 @@ class EvalRun(BackgroundRun):
         """What was evaluated, in words."""
         if self.base_model is not None:
             return str(self.base_model)
-        return str(self.model_version or self.training_run)
+        return str(self.endpoint or self.model_version or self.training_run)
 
     @property
     def short_name(self) -> str:

@@ -45,6 +45,10 @@ class Endpoint(models.Model):
     timeout_seconds = models.PositiveIntegerField(default=60)
     at_once = models.PositiveSmallIntegerField(default=4, help_text="requests under way together")
     max_tokens = models.PositiveIntegerField(default=1024, help_text="of one answer")
+    price_in = models.FloatField(
+        null=True, blank=True, help_text="of a million tokens read, in the currency of the contract"
+    )
+    price_out = models.FloatField(null=True, blank=True, help_text="of a million tokens written")
     tested_at = models.DateTimeField(null=True, blank=True)
     test_result = models.JSONField(default=dict, blank=True, help_text="what the last test found")
     retired_at = models.DateTimeField(null=True, blank=True)

@@ -30,6 +30,8 @@ TEST_SECONDS = 30
 _CHANGEABLE = (
     "name", "url", "model", "key_variable", "structured", "logprobs", "timeout_seconds", "at_once", "max_tokens",
 )  # fmt: skip
+#: of a million tokens; None: not known
+_PRICES = ("price_in", "price_out")
 _BOUNDS = {"timeout_seconds": (1, 600), "at_once": (1, 32), "max_tokens": (16, 32_768)}
 _TEXT = "ACME SUPPLIES\nInvoice A-1029 of Jan 14, 2026\nTotal USD 1,248.50"
 
@@ -41,10 +43,11 @@ def save_endpoint(*, project: Project, user: Any, endpoint: Endpoint | None = No
     Raises:
         Refused: with the name of the value that cannot be used, and why.
     """
+    prices = {name: values.get(name) for name in _PRICES}
     values = {name: values[name].strip() if isinstance(values[name], str) else values[name] for name in _CHANGEABLE}
     _check(project, endpoint, values)
     row = endpoint or Endpoint(project=project, created_by=user)
-    for name, value in values.items():
+    for name, value in {**values, **prices}.items():
         setattr(row, name, value)
     row.full_clean(exclude=["project", "created_by"])
     row.save()

@@ -5,8 +5,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
-from evaluation.models import EvalRun
-from evaluation.services import audit
+from evaluation.models import Benchmark, Endpoint, EvalRun
+from evaluation.services import audit, judged
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.runs import Status
 from training.models import BaseModel, TrainingRun
@@ -32,20 +32,27 @@ def start_evaluation(
     mode: str = EvalRun.Mode.CONSTRAINED,
     base_model: BaseModel | None = None,
     training_run: TrainingRun | None = None,
+    endpoint: Endpoint | None = None,
+    benchmark: Benchmark | None = None,
 ) -> EvalRun:
-    """Queues an evaluation of a base model, or of what a training run made or is going to make.
+    """Queues an evaluation of a base model, of what a training run made or is going to make, or of an endpoint.
+
+    With a ``benchmark`` its documents are asked about in place of a split, and a base model that is not prepared yet is
+    prepared by the job. An endpoint is evaluated in a benchmark alone: hold-out documents never leave the studio.
 
     Raises:
         Refused: ``field`` is one of model, dataset, split, mode. Nothing is queued then.
     """
-    _check_subject(project, base_model, training_run)
+    _check_subject(project, base_model, training_run, endpoint, benchmark)
     if dataset.project_id != project.pk:
         raise Refused("dataset", "That dataset version belongs to another project.")
-    if split not in Split.values:
+    if benchmark is not None:
+        split = EvalRun.BENCHMARK
+    elif split not in Split.values:
         raise Refused("split", f"A split is one of {', '.join(Split.values)}.")
     if mode not in EvalRun.Mode.values:
         raise Refused("mode", f"A mode is one of {', '.join(EvalRun.Mode.values)}.")
-    if not dataset.items.filter(split=split).exists():
+    if benchmark is None and not dataset.items.filter(split=split).exists():
         label = Split(split).label
         raise Refused("split", f"The {label} split of {dataset} is empty. Choose another, or freeze a new version.")
     run = EvalRun(
@@ -56,9 +63,11 @@ def start_evaluation(
         mode=mode,
         base_model=base_model,
         training_run=training_run,
+        endpoint=endpoint,
+        benchmark=benchmark,
         created_by=user,
-        progress_total=dataset.items.filter(split=split).count(),
     )
+    run.progress_total = judged.count(run)
     run.full_clean()
     run.save()
     audit.record(
@@ -72,11 +81,21 @@ def start_evaluation(
     return run
 
 
-def _check_subject(project: Project, base_model: BaseModel | None, training_run: TrainingRun | None) -> None:
-    if (base_model is None) == (training_run is None):
+def _check_subject(
+    project: Project,
+    base_model: BaseModel | None,
+    training_run: TrainingRun | None,
+    endpoint: Endpoint | None,
+    benchmark: Benchmark | None,
+) -> None:
+    if sum(one is not None for one in (base_model, training_run, endpoint)) != 1:
         raise Refused("model", "Choose one model: a base model or a training run.")
-    if base_model is not None and not base_model.ready:
+    if base_model is not None and not base_model.ready and benchmark is None:
         raise Refused("model", f"{base_model} is not prepared yet, so there is nothing to evaluate.")
+    if endpoint is not None and benchmark is None:
+        raise Refused("model", f"{endpoint} is a model elsewhere: it is evaluated in a benchmark alone.")
+    if endpoint is not None and endpoint.project_id != project.pk:
+        raise Refused("model", "That endpoint belongs to another project.")
     if training_run is None:
         return
     if training_run.project_id != project.pk:
@@ -109,7 +128,12 @@ def cancel(*, run: EvalRun, user: Any) -> bool:
 
 
 def tell_loop(run: EvalRun) -> None:
-    """Tells the loop that the run may belong to that it has ended. The loop builds on this module, hence the import."""
-    from evaluation.services import loop
+    """Tells what the run belongs to that it has ended: a benchmark, or perhaps a loop. Both build on this module, hence
+    the imports.
+    """
+    from evaluation.services import benchmarks, loop
 
-    loop.eval_ended(run)
+    if run.benchmark_id is not None:
+        benchmarks.advance(run.benchmark_id)
+    else:
+        loop.eval_ended(run)

@@ -8,7 +8,8 @@ from typing import Any
 from evaluation.compare import spread
 from evaluation.measurements import Scored
 from evaluation.models import EvalOutput, EvalRun
-from labeling.services import datasets, scores
+from evaluation.services import judged
+from labeling.services import scores
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.contract.schema import CompiledSchema
@@ -37,18 +38,17 @@ class Store:
     def __init__(self, run: EvalRun) -> None:
         self.run = run
         self.compiled = run.dataset.schema_version.compiled
-        self.rows = {str(row["id"]): row for row in datasets.rows(run.dataset, run.split)}
-        items = run.dataset.items.filter(split=run.split).values_list("document__external_id", "document_id")
-        self.documents: dict[str, int] = dict(items)
+        self.documents = judged.documents(run)
+        self.rows = {str(row["id"]): row for row in judged.rows(run)}
         self.waiting: list[EvalOutput] = []
         self.stored = 0
         self._last = time.monotonic()
 
     def add(self, event: dict[str, Any]) -> None:
-        """Scores one output. Raises OutputError where it belongs to no document of the split."""
+        """Scores one output. Raises OutputError where it belongs to no document of the run."""
         key = str(event["id"])
         if key not in self.rows or key not in self.documents:
-            raise OutputError(f"The model's process answered for {key!r}, which is no document of this split.")
+            raise OutputError(f"The model's process answered for {key!r}, which is no document of this run.")
         self.waiting.append(
             scored_output(self.run, self.compiled, document_id=self.documents[key], row=self.rows[key], event=event)
         )
@@ -114,7 +114,7 @@ def finish(run: EvalRun, *, sha256: str, facts: dict[str, Any]) -> None:
     found = sha256_file(path)
     if sha256 and found != sha256:
         raise OutputError("The file of outputs is not what the model's process wrote. Start the evaluation again.")
-    expected = run.dataset.items.filter(split=run.split).count()
+    expected = judged.count(run)
     rows = list(EvalOutput.objects.filter(eval_run=run).order_by("document_id"))
     if len(rows) != expected:
         raise OutputError(f"Of {expected} documents only {len(rows)} were answered. Start the evaluation again.")
@@ -128,7 +128,8 @@ def finish(run: EvalRun, *, sha256: str, facts: dict[str, Any]) -> None:
         scorer_version=SCORER_VERSION,
         outputs_sha256=found,
     )
-    if finished:
+    # What models make of a document before any tuning says little about the document.
+    if finished and run.benchmark is None:
         _tell_documents(run, rows)
 
 
@@ -182,7 +183,7 @@ def recount(run: EvalRun) -> dict[str, Any]:
     Equal to ``run.scores`` as long as scorer, schema and outputs are what they were.
     """
     compiled = run.dataset.schema_version.compiled
-    texts = {str(row["id"]): row["text"] for row in datasets.rows(run.dataset, run.split)}
+    texts = {str(row["id"]): row["text"] for row in judged.rows(run)}
     rows = list(EvalOutput.objects.filter(eval_run=run).with_documents())
     for row in rows:
         score = score_document(

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.models import EvalRun
+from evaluation.services import judged
 from evaluation.spec import EvalSpec
-from labeling.models import Split
+from labeling.models import DatasetVersion, Split
 from labeling.services import datasets
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import loads
@@ -121,7 +122,12 @@ def _spec(run: EvalRun) -> EvalSpec:
             "include_schema": not model.tuned,
             "examples": [] if model.tuned else examples(run),
             "mode": str(run.mode),
-            "documents": {"path": str(datasets.file_path(dataset)), "sha256": dataset.sha256, "split": str(run.split)},
+            "documents": {
+                "path": str(datasets.file_path(dataset)),
+                "sha256": dataset.sha256,
+                "split": str(run.split),
+                "ids": [] if run.benchmark is None else list(judged.documents(run)),
+            },
             "outputs": str(artifacts.local_path(run.outputs_key)),
             "seed": dataset.seed,
         },
@@ -132,13 +138,28 @@ def examples(run: EvalRun) -> list[dict[str, Any]]:
     """Two solved documents for a model that has not been tuned: drawn by the dataset's seed from the shorter half.
 
     They are training documents, or validation documents where those of the training split are judged: no answer is
-    shown beforehand. Fewer than two where there are fewer.
+    shown beforehand. Fewer than two where there are fewer. A benchmark has set its own aside.
     """
+    if run.benchmark is not None:
+        return _set_aside(run.dataset, run.benchmark.examples)
     split = Split.VALIDATION if run.split == Split.TRAIN else Split.TRAIN
-    rows = sorted(datasets.rows(run.dataset, split), key=lambda row: (len(row["text"]), row["id"]))
+    return [{"text": row["text"], "gold": row["gold"]} for row in drawn_examples(run.dataset, split)]
+
+
+def _set_aside(dataset: DatasetVersion, keys: list[int]) -> list[dict[str, Any]]:
+    """The documents with these keys, in this order."""
+    items = dataset.items.filter(document__in=keys).values_list("document__external_id", "document_id")
+    place = {external_id: keys.index(key) for external_id, key in items}
+    found = [row for row in datasets.rows(dataset) if str(row["id"]) in place]
+    found.sort(key=lambda row: place[str(row["id"])])
+    return [{"text": row["text"], "gold": row["gold"]} for row in found]
+
+
+def drawn_examples(dataset: DatasetVersion, split: str) -> list[dict[str, Any]]:
+    """Two rows of a split, or fewer where there are fewer: drawn by the dataset's seed from the shorter half."""
+    rows = sorted(datasets.rows(dataset, split), key=lambda row: (len(row["text"]), row["id"]))
     half = rows[: max(EXAMPLES, len(rows) // 2)]
-    drawn = random.Random(run.dataset.seed).sample(half, min(EXAMPLES, len(half)))
-    return [{"text": row["text"], "gold": row["gold"]} for row in drawn]
+    return random.Random(dataset.seed).sample(half, min(EXAMPLES, len(half)))
 
 
 def how(run: EvalRun) -> dict[str, str]:
@@ -148,6 +169,9 @@ def how(run: EvalRun) -> dict[str, str]:
         "Decoding": run.get_mode_display(),
         "Dataset": f"{run.dataset}, {run.get_split_display()}",
     }
+    if run.endpoint is not None:
+        asked = f"instruction and schema, {run.facts.get('examples', 0)} solved examples (chat)"
+        return {**said, "Prompt": asked, "Device": "elsewhere"}
     if not run.spec:
         return said
     spec = EvalSpec.from_yaml(run.spec)

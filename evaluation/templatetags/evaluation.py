@@ -199,6 +199,12 @@ def gigabytes(value: float | None) -> str:
 
 
 @register.filter
+def money(value: float) -> str:
+    """An amount with as many digits as say something: "1,240", "3.10", "0.0042"."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+@register.filter
 def spoken(value: str) -> str:
     """A name of the code in words: "still_wrong" as "still wrong"."""
     return str(value).replace("_", " ")

@@ -25,14 +25,14 @@ def evaluations(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.READ)
     rows: Any = EvalRun.objects.filter(project=project).with_subject().order_by("-number")
     split = request.GET.get("split", "")
-    if split in Split.values:
+    if split in (*Split.values, EvalRun.BENCHMARK):
         rows = rows.filter(split=split)
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
     context = {
         "project": project,
         "page": page,
         "split": split,
-        "splits": Split.choices,
+        "splits": [*Split.choices, (EvalRun.BENCHMARK, "benchmark")],
         "live": any(run.is_live for run in page),
         "any": page.paginator.count > 0 or EvalRun.objects.filter(project=project).exists(),
     }

@@ -28,7 +28,7 @@ FILTERS = ("state", "field", "error", "tag", "q")
 
 def _runs() -> Any:
     return EvalRun.objects.with_subject().select_related(
-        "project", "dataset__schema_version", "model_version__training_run"
+        "project", "dataset__schema_version", "model_version__training_run", "benchmark"
     )
 
 
@@ -36,7 +36,7 @@ def _runs() -> Any:
 def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """One evaluation. Its fragments: ``live`` while it runs, ``outputs`` for a filtered list."""
     project, found = object_for(request.user, slug, Action.READ, _runs(), number=number)
-    belonging(project, found.dataset, found.training_run)
+    belonging(project, found.dataset, found.training_run, found.benchmark)
     part = wants_part(request)
     if part and request.GET.get("part") == "live":
         if not found.is_live:
@@ -118,7 +118,8 @@ def outputs_of(request: HttpRequest, found: EvalRun) -> dict[str, Any]:
 
 def _others(found: EvalRun) -> Any:
     """Finished runs on the same split that this one can be compared with."""
-    same = EvalRun.objects.filter(project_id=found.project_id, split=found.split).done().exclude(pk=found.pk)
+    same = EvalRun.objects.filter(project_id=found.project_id, split=found.split, benchmark=found.benchmark_id)
+    same = same.done().exclude(pk=found.pk)
     return same.with_subject().order_by("-number")[:30]
 
 

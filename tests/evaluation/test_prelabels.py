@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evaluation import chat, prelabel_jobs
+from evaluation import asking, chat
 from evaluation.answers import Outcome
 from evaluation.models import AuditEntry, Endpoint, PrelabelItem, PrelabelRun
 from evaluation.prelabel_jobs import run_prelabels
@@ -275,7 +275,7 @@ def test_the_budget_ends_the_asking(world: World, fresh: list[Document], fake: F
 def test_a_run_that_is_cancelled_stops_asking(
     world: World, fresh: list[Document], fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prelabel_jobs._Heart, "__call__", lambda self: self._run.beat())
+    monkeypatch.setattr(asking.Heart, "__call__", lambda self: self._run.beat())
     run = started(world, make_endpoint(world, fake, at_once=1))
 
     def cancelling(handler: Any, body: dict[str, Any]) -> None:

@@ -124,7 +124,7 @@ def test_a_run_that_starts_again_forgets_the_outputs_of_its_first_attempt(
     store.flush()
     EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED)
 
-    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any) -> Ending:
+    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> Ending:
         for row in rows:
             on_event({"event": "output", "id": row["id"], "raw": "of the second"})
         artifacts.write_text(run.outputs_key, "")

@@ -1,0 +1,42 @@
+"""Benchmarks: several models, before any tuning, on the same labelled documents."""
+
+from typing import Any, ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.urls import reverse
+
+from labeling.models import DatasetVersion, Project
+from slmstudio.runs import BackgroundRun, RunQuerySet
+
+
+class Benchmark(BackgroundRun):
+    """Eval runs of several models on documents that are the same for all, and what follows from them.
+
+    It owns no job of its own: each eval run that ends asks it to go on (``evaluation.services.benchmarks.advance``).
+    Its documents are never held out, so that it is no look at the hold-out.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="benchmarks")
+    number = models.PositiveIntegerField()
+    dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="benchmarks")
+    seed = models.PositiveIntegerField()
+    documents = ArrayField(models.BigIntegerField(), help_text="keys of the documents that judge, in the order asked")
+    examples = ArrayField(models.BigIntegerField(), help_text="keys of the solved documents that base models are shown")
+    modes = ArrayField(models.CharField(max_length=12), help_text="of EvalRun.Mode")
+    constraints = models.JSONField(default=dict, blank=True, help_text="those of the contract when it was started")
+    result = models.JSONField(default=dict, blank=True, help_text="see evaluation.recommend.Recommendation")
+
+    objects: ClassVar[Any] = RunQuerySet.as_manager()
+    # The manager of its eval runs; Any, because the stubs take its rows for bare BackgroundRuns.
+    runs: Any
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "number"], name="benchmark_number_once")]
+
+    def __str__(self) -> str:
+        return f"benchmark {self.number}"
+
+    def get_absolute_url(self) -> str:
+        """The benchmark's page."""
+        return reverse("benchmark", args=[self.project.slug, self.number])

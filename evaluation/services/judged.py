@@ -1,0 +1,42 @@
+"""The documents that an eval run is judged by: those of a split, or those of its benchmark."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from evaluation.models import EvalRun
+from labeling.services import datasets
+
+
+def documents(run: EvalRun) -> dict[str, int]:
+    """Id -> key of each document, in the order in which they are asked about."""
+    found = dict(_items(run).values_list("document__external_id", "document_id"))
+    if run.benchmark is None:
+        return found
+    place = {key: number for number, key in enumerate(run.benchmark.documents)}
+    return dict(sorted(found.items(), key=lambda pair: place[pair[1]]))
+
+
+def count(run: EvalRun) -> int:
+    """How many there are."""
+    return int(_items(run).count())
+
+
+def rows(run: EvalRun) -> Iterator[dict[str, Any]]:
+    """Their rows in the dataset's file, in its order.
+
+    Raises:
+        FileNotFoundError: the artifact store no longer has the file.
+    """
+    if run.benchmark is None:
+        yield from datasets.rows(run.dataset, run.split)
+        return
+    wanted = set(documents(run))
+    for row in datasets.rows(run.dataset):
+        if str(row["id"]) in wanted:
+            yield row
+
+
+def _items(run: EvalRun) -> Any:
+    if run.benchmark is None:
+        return run.dataset.items.filter(split=run.split)
+    return run.dataset.items.filter(document__in=run.benchmark.documents)

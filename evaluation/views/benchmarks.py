@@ -1,0 +1,123 @@
+"""Benchmarks: their list, a new one, and the page of one."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db.models import Prefetch
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from evaluation.benchmark_forms import BenchmarkForm
+from evaluation.models import Benchmark, EvalRun
+from evaluation.services import benchmark_results
+from evaluation.services import benchmarks as service
+from evaluation.views.parts import belonging, go, page_or_part, wants_part
+from labeling.models import Project
+from slmstudio.access import Action, object_for, project_for
+from slmstudio.runs import Status
+
+PAGE = 20
+
+
+@require_safe
+def benchmarks(request: HttpRequest, slug: str) -> HttpResponse:
+    """Every benchmark of the project, newest first, with what it recommends."""
+    project = project_for(request.user, slug, Action.READ)
+    runs = Prefetch("runs", EvalRun.objects.with_subject().order_by("number"))
+    rows = Benchmark.objects.filter(project=project).select_related("dataset", "created_by")
+    page = Paginator(rows.prefetch_related(runs).order_by("-number"), PAGE).get_page(request.GET.get("page"))
+    belonging(project, *page)
+    for row in page:
+        _show_progress(row, row.runs.all())
+    context: dict[str, Any] = {"project": project, "page": page, "live": any(row.is_live for row in page)}
+    if not wants_part(request):
+        context["stock"] = service.stock(project)
+        context["least"] = service.LEAST
+    return page_or_part(request, "evaluation/benchmarks.html", "rows", context)
+
+
+def _show_progress(row: Benchmark, runs: Any) -> None:
+    """Puts the progress of its runs into the row that is shown."""
+    if not row.is_live:
+        return
+    runs = list(runs)
+    row.progress_done = sum(run.progress_done for run in runs)
+    working = next((run for run in runs if run.status == Status.RUNNING), None)
+    if row.cancel_requested:
+        row.stage = "stopping"
+    elif working is not None:
+        row.stage = f"{working.subject}, {working.get_mode_display()}: {working.stage}"
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def new(request: HttpRequest, slug: str) -> HttpResponse:
+    """The form of a new benchmark. ``?models=slug`` (several times) ticks models beforehand."""
+    project = project_for(request.user, slug, Action.RUN)
+    stock = service.stock(project)
+    if request.method != "POST":
+        form = BenchmarkForm(project=project, stock=stock, wanted=request.GET.getlist("models"))
+        return render(request, "evaluation/benchmark_new.html", _new_context(project, stock, form))
+    form = BenchmarkForm(request.POST, project=project, stock=stock)
+    if form.is_valid():
+        try:
+            made = service.start_benchmark(project=project, user=request.user, **form.order())
+        except service.Refused as refusal:
+            form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
+        else:
+            return go(request, made.get_absolute_url())
+    context = _new_context(project, stock, form)
+    return page_or_part(request, "evaluation/benchmark_new.html", "form", context, status=422)
+
+
+def _new_context(project: Project, stock: service.Stock, form: BenchmarkForm) -> dict[str, Any]:
+    return {"project": project, "stock": stock, "form": form, "least": service.LEAST}
+
+
+@require_safe
+def benchmark(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """One benchmark: progress while it is live, then the models side by side with what is recommended."""
+    rows = Benchmark.objects.select_related("project", "dataset__schema_version", "created_by")
+    project, found = object_for(request.user, slug, Action.READ, rows, number=number)
+    belonging(project, found.dataset)
+    was_live = found.is_live
+    runs = list(EvalRun.objects.filter(benchmark=found).with_subject().order_by("number"))
+    belonging(project, *runs)
+    _show_progress(found, runs)
+    if wants_part(request) and not was_live:
+        return HttpResponse(headers={"HX-Refresh": "true"})
+    done = [run for run in runs if run.status == Status.DONE]
+    context = {
+        "project": project,
+        "benchmark": found,
+        "rows": benchmark_results.rows(found, runs),
+        "done": done,
+        "limits": benchmark_results.limits(found),
+        "recommended": next((run for run in runs if run.number == found.result.get("run")), None),
+    }
+    if wants_part(request):
+        return render(request, "evaluation/benchmark.html#live", context)
+    context["matrix"] = benchmark_results.matrix(found, done)
+    context["errors"] = benchmark_results.errors(done)
+    judges = found.dataset.items.filter(document__in=found.documents)
+    context["counts"] = _counts(judges.values_list("split", "origin"))
+    return render(request, "evaluation/benchmark.html", context)
+
+
+def _counts(items: Any) -> dict[str, int]:
+    """How many documents came from which split, and how many were labelled where."""
+    counts: dict[str, int] = {}
+    for split, origin in items:
+        counts[split] = counts.get(split, 0) + 1
+        counts[origin] = counts.get(origin, 0) + 1
+    return counts
+
+
+@require_POST
+def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """Cancels a benchmark with all its evaluations; what is measured stays."""
+    project, found = object_for(request.user, slug, Action.RUN, Benchmark, number=number)
+    if not service.cancel(benchmark=found, user=request.user):
+        messages.info(request, f"Benchmark {found.number} had ended already.")
+    return redirect("benchmark", project.slug, found.number)

@@ -1,0 +1,116 @@
+"""Which documents judge in a benchmark: labelled by people, never held out, unlike the examples, the same each time."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from evaluation.models import Benchmark
+from evaluation.services import benchmarks, subjects
+from evaluation.services.benchmarks import Refused, draw, stock
+from labeling.models import DatasetItem, Document, Split
+from labeling.rows import ParsedRow
+from labeling.services import freezing
+from labeling.services.importing import import_rows
+from tests.evaluation.benchmark_desk import started, wide_world
+from tests.evaluation.factories import World
+
+
+@pytest.fixture
+def wide(db: None, tmp_path: Path) -> World:
+    return wide_world(tmp_path)
+
+
+def split_of(world: World, keys: list[int]) -> list[str]:
+    items = dict(DatasetItem.objects.filter(dataset=world.dataset).values_list("document_id", "split"))
+    return [items[key] for key in keys]
+
+
+def rewrite_items(**changes: Any) -> None:
+    """Frozen items are kept by a trigger; a test may say otherwise."""
+    table = DatasetItem._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        DatasetItem.objects.filter(**changes.pop("where")).update(**changes)
+        cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+
+
+def test_validation_comes_first_and_the_hold_out_never(wide: World) -> None:
+    drawn = draw(wide.dataset, count=20, seed=17)
+    splits = split_of(wide, drawn.documents)
+    validation = wide.dataset.items.filter(split=Split.VALIDATION).count()
+    assert splits == ["validation"] * validation + ["train"] * (20 - validation)
+    assert len(set(drawn.documents)) == 20
+
+
+def test_the_same_seed_draws_the_same_and_another_draws_others(wide: World) -> None:
+    assert draw(wide.dataset, count=20, seed=17) == draw(wide.dataset, count=20, seed=17)
+    assert draw(wide.dataset, count=20, seed=17).documents != draw(wide.dataset, count=20, seed=18).documents
+
+
+def test_the_examples_are_those_of_every_base_evaluation_and_do_not_judge(wide: World) -> None:
+    made = started(wide)
+    run = made.runs.get()
+    shown = [one["text"] for one in subjects.examples(run)]
+    assert shown == [row["text"] for row in subjects.drawn_examples(wide.dataset, Split.TRAIN)]
+    assert len(shown) == 2
+    assert not set(shown) & set(Document.objects.filter(pk__in=made.documents).values_list("text", flat=True))
+
+
+def test_pre_labelled_and_generated_gold_judges_nobody(wide: World) -> None:
+    keys = list(wide.dataset.items.exclude(split=Split.HOLDOUT).order_by("pk").values_list("pk", flat=True))
+    rewrite_items(where={"pk__in": keys[:4]}, origin="prelabelled")
+    rewrite_items(where={"pk__in": keys[4:6]}, origin="synthetic")
+    spoilt = set(DatasetItem.objects.filter(pk__in=keys[:6]).values_list("document_id", flat=True))
+    assert not set(draw(wide.dataset, count=24, seed=17).documents) & spoilt
+    assert stock(wide.project).not_by_people == 6
+
+
+def test_a_document_held_out_since_does_not_judge(wide: World) -> None:
+    first = draw(wide.dataset, count=20, seed=17).documents[0]
+    Document.objects.filter(pk=first).update(holdout=True)
+    assert first not in draw(wide.dataset, count=20, seed=17).documents
+
+
+def test_what_a_candidate_was_trained_on_does_not_judge(wide: World) -> None:
+    """The tuned model saw the training split of the only dataset: only validation is left."""
+    with pytest.raises(Refused) as refused:
+        started(wide, wide.base_model, wide.version)
+    assert refused.value.field == "documents"
+    assert "that no candidate was trained on" in refused.value.message
+    assert not Benchmark.objects.exists()
+
+
+def test_near_duplicates_judge_once(wide: World) -> None:
+    twin = Document.objects.get(pk=draw(wide.dataset, count=20, seed=17).documents[-1])
+    gold = wide.dataset.items.get(document=twin).revision.value
+    rows = [ParsedRow(n, {"id": f"twin-{n}", "text": f"{twin.text}\nCopy {n}", "gold": gold}) for n in range(6)]
+    assert import_rows(project=wide.project, rows=rows, source="test").imported == 6
+    dataset = freezing.freeze(project=wide.project, user=wide.engineer)
+    family = {twin.pk, *Document.objects.filter(external_id__startswith="twin-").values_list("pk", flat=True)}
+    drawn = draw(dataset, count=50, seed=17).documents
+    assert len(set(drawn) & family) <= 1
+    assert len(drawn) > 20
+
+
+def test_too_few_documents_are_refused_with_how_many_there_are(world: World) -> None:
+    """12 outside the hold-out, two of them examples."""
+    assert (stock(world.project).count, stock(world.project).missing) == (10, 10)
+    with pytest.raises(Refused, match=r"dataset v1 has \d+ documents outside the hold-out that people labelled"):
+        started(world)
+
+
+def test_a_benchmark_judges_by_20_to_50_documents(wide: World) -> None:
+    for count in (19, 51):
+        with pytest.raises(Refused, match="judges by 20 to 50 documents"):
+            started(wide, documents=count)
+
+
+def test_nothing_frozen_under_the_present_schema_is_refused(wide: World) -> None:
+    wide.project.schema_versions.create(number=99, schema_text='{"type": "object"}', sha256="0" * 64)
+    assert stock(wide.project).dataset is None
+    assert benchmarks.stock(wide.project).missing == 20
+    with pytest.raises(Refused, match="No dataset is frozen under the present schema"):
+        started(wide)

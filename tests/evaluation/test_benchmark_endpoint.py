@@ -1,0 +1,143 @@
+"""A model elsewhere in a benchmark: asked one document at a time, judged as written, priced by its tokens."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation import chat
+from evaluation.jobs import run_evaluation
+from evaluation.models import Endpoint, EvalOutput
+from evaluation.services import benchmark_results, subjects
+from evaluation.services.benchmarks import Refused, cancel
+from evaluation.services.endpoints import save_endpoint
+from labeling.services import datasets
+from slmstudio import artifacts
+from slmstudio.contract.jsontext import dumps
+from slmstudio.runs import Status
+from tests.evaluation import fake_openai as fakes
+from tests.evaluation import llama_server
+from tests.evaluation.benchmark_desk import MODES, started, wide_world
+from tests.evaluation.factories import World
+from tests.evaluation.fake_openai import Fake, error, says
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    monkeypatch.setattr(chat, "FIRST_PAUSE_SECONDS", 0.01)
+
+
+@pytest.fixture
+def wide(db: None, tmp_path: Path) -> World:
+    return wide_world(tmp_path)
+
+
+@pytest.fixture
+def fake(wide: World) -> Iterator[Fake]:
+    """Knows the gold of every document, and writes it into a fence where it is not held to the schema."""
+    gold = {row["text"]: dumps(row["gold"]) for row in datasets.rows(wide.dataset)}
+
+    def knows(handler: Any, body: dict[str, Any]) -> None:
+        answer = gold[body["messages"][-1]["content"]]
+        says(answer if "response_format" in body else f"```json\n{answer}\n```")(handler, body)
+
+    with fakes.running() as server:
+        server.replies = [knows]
+        yield server
+
+
+def endpoint(world: World, url: str, **changes: Any) -> Endpoint:
+    values: dict[str, Any] = {
+        "name": "today", "url": url, "model": "fake-1", "key_variable": "", "structured": "auto", "logprobs": True,
+        "timeout_seconds": 60, "at_once": 4, "max_tokens": 200, "price_in": 2.5, "price_out": 10.0, **changes,
+    }  # fmt: skip
+    return save_endpoint(project=world.project, user=world.engineer, **values)
+
+
+def test_it_is_asked_as_base_models_are_and_judged_as_it_writes(wide: World, fake: Fake) -> None:
+    made = started(wide, endpoint(wide, fake.url), modes=MODES)
+    for run in made.runs.order_by("number"):
+        run_evaluation(run.pk)
+    held, free = made.runs.order_by("number")
+    assert (held.status, held.scores["document_exact"]["k"], held.scores["documents"]) == (Status.DONE, 20, 20)
+    assert (free.scores["schema_valid"]["k"], free.scores["errors"]["format"] > 0) == (0, True)
+    assert fake.most_at_work == 1
+    assert [body.get("response_format", {}).get("type") for body in fake.asked] == ["json_schema"] * 20 + [None] * 20
+    turns = fake.asked[0]["messages"]
+    shown = [turn["content"] for turn in turns if turn["role"] == "user"]
+    assert shown[:2] == [one["text"] for one in subjects.examples(held)]
+    rows = list(EvalOutput.objects.filter(eval_run=held))
+    assert all(row.latency_ms > 0 and (row.prompt_tokens, row.output_tokens) == (100, 20) for row in rows)
+    assert len(artifacts.local_path(held.outputs_key).read_text().splitlines()) == 20
+    cost = benchmark_results.cost_of(held, {})
+    assert cost.thousand == pytest.approx(1000 * (100 * 2.5 + 20 * 10.0) / 1e6)
+
+
+def test_it_is_told_as_what_has_to_be_beaten_and_recommended_only_alone(wide: World, fake: Fake) -> None:
+    made = started(wide, endpoint(wide, fake.url))
+    run_evaluation(made.runs.get().pk)
+    made.refresh_from_db()
+    assert made.result["sentence"].startswith("today, held to the schema: the only one measured")
+
+
+def test_a_server_that_knows_no_schema_ends_its_run_with_a_sentence(wide: World, fake: Fake) -> None:
+    fake.replies = [error(400, "response_format is not supported")]
+    made = started(wide, endpoint(wide, fake.url))
+    run = made.runs.get()
+    run_evaluation(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+    assert run.error.startswith("The endpoint today failed 5 times in a row, last: HTTP 400")
+    assert EvalOutput.objects.filter(eval_run=run, finish_reason="error").count() == 5
+
+
+def test_one_that_is_asked_in_words_alone_is_not_held_to_the_schema(wide: World, fake: Fake) -> None:
+    plain = endpoint(wide, fake.url, structured="free")
+    with pytest.raises(Refused, match="cannot be held to a schema"):
+        started(wide, plain, modes=["constrained"])
+    assert [run.mode for run in started(wide, plain, wide.base_model, modes=MODES).runs.order_by("number")] == [
+        "free", "constrained", "free",
+    ]  # fmt: skip
+
+
+def test_a_document_held_out_meanwhile_is_not_sent(wide: World, fake: Fake) -> None:
+    made = started(wide, endpoint(wide, fake.url))
+    wide.project.documents.filter(pk=made.documents[3]).update(holdout=True)
+    run = made.runs.get()
+    run_evaluation(run.pk)
+    row = EvalOutput.objects.get(eval_run=run, document=made.documents[3])
+    assert (row.finish_reason, row.error) == ("error", "moved to the hold-out meanwhile")
+    assert row.document.text not in [body["messages"][-1]["content"] for body in fake.asked]
+
+
+def test_it_stops_where_the_benchmark_is_cancelled(wide: World, fake: Fake) -> None:
+    made = started(wide, endpoint(wide, fake.url))
+    run = made.runs.get()
+    made.cancel()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evaluation.asking.Heart.__call__", lambda self: len(fake.asked) < 2)
+        run_evaluation(run.pk)
+    run.refresh_from_db()
+    made.refresh_from_db()
+    assert (run.status, made.status) == (Status.CANCELLED, Status.CANCELLED)
+    assert len(fake.asked) == 2
+    assert not cancel(benchmark=made, user=wide.engineer)
+
+
+@pytest.mark.real_model
+@pytest.mark.slow
+def test_a_real_server_of_llama_cpp_is_measured(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluation.services.benchmarks.LEAST", 2)
+    with llama_server.running() as url:
+        made = started(wide, endpoint(wide, url, max_tokens=60), documents=2)
+        run_evaluation(made.runs.get().pk)
+    run = made.runs.get()
+    assert (run.status, run.error) == (Status.DONE, "")
+    assert run.scores["documents"] == 2
+    assert run.facts["prompt_tokens"] > 100 * 2
+    assert 0 < run.facts["output_tokens"] <= 120
+    lines = artifacts.local_path(run.outputs_key).read_text().splitlines()
+    assert {json.loads(line)["finish_reason"] for line in lines} <= {"stop", "length"}

@@ -1,0 +1,164 @@
+"""The pages of benchmarks: what is missing, starting one, following it, and the models side by side."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
+
+from evaluation.models import Benchmark
+from labeling.models import Contract
+from slmstudio.runs import Status
+from tests.evaluation.benchmark_desk import answered, finished, started, wide_world
+from tests.evaluation.factories import World, broken, pretend, right
+
+LIST, NEW, ONE = "/p/invoices/benchmark/", "/p/invoices/benchmark/new/", "/p/invoices/benchmark/1/"
+HTMX = {"HX-Request": "true"}
+ORDER = {"models": ["small-base"], "documents": 20, "modes": ["constrained", "free"]}
+
+
+@pytest.fixture
+def wide(db: None, tmp_path: Path) -> World:
+    return wide_world(tmp_path)
+
+
+@pytest.fixture
+def engineer(wide: World, client: Client) -> Client:
+    client.force_login(wide.engineer)
+    return client
+
+
+def test_too_few_labels_say_how_many_are_missing(world: World, client: Client) -> None:
+    client.force_login(world.engineer)
+    for address in (LIST, NEW):
+        page = client.get(address)
+        assertContains(page, "10 documents missing.")
+        assertContains(page, "/p/invoices/label/")
+        assertNotContains(page, 'name="models"')
+
+
+def test_the_navigation_leads_there_by_its_key(wide: World, engineer: Client) -> None:
+    assertContains(engineer.get("/p/invoices/"), f'href="{LIST}" data-go="m" title="Benchmark (g m)"')
+    assertContains(engineer.get(LIST), "No model has been benchmarked yet")
+
+
+def test_the_form_tells_each_model_and_ticks_what_is_here(wide: World, engineer: Client) -> None:
+    page = engineer.get(NEW)
+    assertContains(page, "10 M parameters")
+    assertContains(page, 'value="small-base" id="model-small-base" checked')
+    assertContains(page, "of validation, which come first")
+    assertContains(page, 'value="version-1"')
+    assertContains(engineer.get(f"{NEW}?models=version-1"), 'value="version-1" id="model-version-1" checked')
+
+
+def test_sending_it_starts_one_and_leads_to_its_page(wide: World, engineer: Client) -> None:
+    assertRedirects(engineer.post(NEW, ORDER), ONE)
+    made = Benchmark.objects.get()
+    assert (made.created_by, len(made.documents), made.modes) == (wide.engineer, 20, ["constrained", "free"])
+    assert [run.mode for run in made.runs.order_by("number")] == ["constrained", "free"]
+
+
+def test_bad_orders_come_back_with_the_reason(wide: World, engineer: Client) -> None:
+    for changes, said in (
+        ({"models": []}, "Tick at least one model."),
+        ({"models": ["nobody"]}, "Not in the list."),
+        ({"documents": 51}, "less than or equal to 50"),
+        ({"documents": 31}, "dataset v1 has 30 documents outside the hold-out"),
+        ({"modes": []}, "Tick at least one way of decoding."),
+    ):
+        answer = engineer.post(NEW, {**ORDER, **changes}, headers=HTMX)
+        assertContains(answer, said, status_code=422)
+        assertNotContains(answer, "<html", status_code=422)
+    assert not Benchmark.objects.exists()
+
+
+def test_everybody_in_the_project_reads_and_those_who_run_start(wide: World, client: Client) -> None:
+    answered(started(wide).runs.get(), right)
+    for who, may in ((wide.engineer, True), (wide.owner, True), (wide.manager, False), (wide.annotator, False)):
+        client.force_login(who)
+        page = client.get(ONE)
+        assert ("Fine-tune Small base 10M" in page.text) is may, who
+        assert (client.get(NEW).status_code == 200) is may
+        assert (client.post(f"{ONE}cancel/").status_code == 302) is may
+    client.force_login(wide.stranger)
+    assert client.get(ONE).status_code == 404
+
+
+def test_it_polls_while_it_is_live_and_can_be_cancelled(wide: World, engineer: Client) -> None:
+    made = started(wide)
+    page = engineer.get(ONE)
+    assertContains(page, 'hx-trigger="every 2s"')
+    assertContains(page, f'action="{ONE}cancel/"')
+    part = engineer.get(ONE, headers=HTMX)
+    assertNotContains(part, "<html")
+    assertContains(engineer.get(LIST, headers=HTMX), "0 of 20")
+    engineer.post(f"{ONE}cancel/")
+    made.refresh_from_db()
+    assert made.status == Status.CANCELLED
+    assert engineer.get(ONE, headers=HTMX)["HX-Refresh"] == "true"
+    assertContains(engineer.get(ONE), "It was cancelled.")
+
+
+def test_models_stand_side_by_side_with_the_recommendation_on_top(
+    wide: World, engineer: Client, tmp_path: Path
+) -> None:
+    Contract.objects.update(constraints={"latency_p95_ms": 800, "hardware_price_per_hour": "3.6", "currency": "EUR"})
+    wide.project.contract.refresh_from_db()
+    finished(wide, tmp_path, broken, pretend(3, spoil=0.3), latency_ms=500)
+    page = engineer.get(ONE)
+    assertContains(
+        page, "Larger base 20M, held to the schema: best field accuracy among those that keep to 16 GB and 800 ms"
+    )
+    assertContains(page, "more than luck")
+    assertContains(page, "/p/invoices/training/new/?base_model=larger-base&amp;dataset=1")
+    for number in (1, 2, 3, 4):
+        assertContains(page, f'href="/p/invoices/evaluation/{number}/"')
+    for number in (1, 2, 4):
+        assertContains(page, f"/p/invoices/evaluation/compare/?runs=3,{number}")
+    assertContains(page, "0.50 EUR")
+    assertContains(page, "812 MB")
+    assertContains(page, "<code>invoice_id</code>")
+    assertContains(page, "/p/invoices/evaluation/1/?error=format#outputs")
+    assertContains(page, "not seen: this is no look at it")
+    assertContains(engineer.get(LIST), "best field accuracy among those that keep to")
+
+
+def test_what_breaks_the_contract_and_what_is_not_known_are_said(wide: World, engineer: Client) -> None:
+    Contract.objects.update(constraints={"latency_p95_ms": 200})
+    wide.project.contract.refresh_from_db()
+    answered(started(wide).runs.get(), right)
+    page = engineer.get(ONE)
+    assertContains(page, "Small base 10M does not keep to 16 GB and 200 ms, so none is recommended.")
+    assertContains(page, "No recommendation")
+    assertContains(page, "the contract has no price per hour of the hardware")
+    assertNotContains(page, "Fine-tune Small base 10M")
+
+
+def test_one_that_failed_stands_there_with_its_reason(wide: World, engineer: Client) -> None:
+    run = started(wide).runs.get()
+    run.fail("The machine ran out of <memory>.")
+    assertContains(engineer.get(ONE), "The machine ran out of &lt;memory&gt;.")
+
+
+def test_its_evaluations_say_where_they_belong(wide: World, engineer: Client) -> None:
+    answered(started(wide).runs.get(), right)
+    page = engineer.get("/p/invoices/evaluation/1/")
+    assertContains(page, f'in <a href="{ONE}">benchmark 1</a>, 20 documents of')
+    assertNotContains(page, "Judge by the gates")
+    assertContains(engineer.get("/p/invoices/evaluation/?split=benchmark"), "evaluation/1/")
+    assertNotContains(engineer.get("/p/invoices/"), "evaluation 1, benchmark")
+
+
+def test_more_models_and_benchmarks_take_no_more_queries(
+    wide: World, engineer: Client, tmp_path: Path, django_assert_max_num_queries: Any
+) -> None:
+    finished(wide, tmp_path, broken, right)
+    for _ in range(4):
+        answered(started(wide).runs.get(), right)
+    with django_assert_max_num_queries(9):
+        assertContains(engineer.get(ONE), "Larger base 20M")
+    with django_assert_max_num_queries(12):
+        assertContains(engineer.get(LIST), "Larger base 20M")
+    with django_assert_max_num_queries(9):
+        engineer.get(LIST, headers=HTMX)

@@ -1,0 +1,194 @@
+"""A benchmark from its start to what it says: one eval run for each model and mode, and no look at the hold-out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation import jobs
+from evaluation.jobs import run_evaluation
+from evaluation.models import AuditEntry, EvalOutput, EvalRun
+from evaluation.services import benchmark_results, benchmarks, evals, outputs
+from evaluation.services.benchmarks import Refused, cancel
+from evaluation.services.comparisons import compare_runs
+from evaluation.services.gates import make_report
+from evaluation.spec import EvalSpec
+from labeling.models import DocumentScore
+from slmstudio import artifacts
+from slmstudio.runs import Status
+from slmstudio.supervisor import Ending
+from slmstudio.sweep import sweep_lost
+from tests.evaluation.benchmark_desk import MODES, another_model, answered, finished, started, wide_world
+from tests.evaluation.factories import World, broken, pretend, right
+from training.models import BaseModel
+
+
+@pytest.fixture
+def wide(db: None, tmp_path: Path) -> World:
+    return wide_world(tmp_path)
+
+
+def test_every_model_is_asked_in_every_mode_about_the_same_documents(wide: World, tmp_path: Path) -> None:
+    made = finished(wide, tmp_path, pretend(1, spoil=0.8), right)
+    runs = list(made.runs.order_by("number"))
+    assert [(run.base_model.slug, run.mode) for run in runs] == [
+        ("small-base", "constrained"), ("small-base", "free"), ("larger-base", "constrained"), ("larger-base", "free"),
+    ]  # fmt: skip
+    for run in runs:
+        assert set(EvalOutput.objects.filter(eval_run=run).values_list("document_id", flat=True)) == set(made.documents)
+        assert run.scores["documents"] == 20
+    assert made.status == Status.DONE
+    assert made.progress_done == made.progress_total == 80
+    assert AuditEntry.objects.filter(about="benchmark 1", action="started").exists()
+
+
+def test_it_recommends_with_its_reason_once_all_have_ended(wide: World, tmp_path: Path) -> None:
+    made = started(wide, wide.base_model, another_model(tmp_path))
+    small, large = made.runs.order_by("number")
+    answered(small, pretend(1, spoil=0.8))
+    made.refresh_from_db()
+    assert (made.status, made.result) == (Status.RUNNING, {})
+    answered(large, right)
+    made.refresh_from_db()
+    assert (made.status, made.result["run"], made.result["separable"]) == (Status.DONE, large.number, True)
+    assert "Larger base 20M, held to the schema: best field accuracy" in made.result["sentence"]
+    [pair] = made.result["pairs"]
+    assert (pair["documents"], pair["p_adjusted"] < 0.05) == (20, True)
+
+
+def test_the_child_is_told_the_documents_by_name(wide: World) -> None:
+    made = started(wide)
+    run = made.runs.get()
+
+    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> Ending:
+        spec = EvalSpec.from_yaml(Path(argv[-1]).read_text())
+        on_event({"event": "start", "device": "cpu"})
+        for key in spec.documents.ids:
+            on_event({"event": "output", "id": key, "raw": "{}", "finish_reason": "stop", "latency_ms": 5})
+        artifacts.write_text(run.outputs_key, "")
+        return Ending(ok=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs, "supervise", child)
+        run_evaluation(run.pk)
+    run.refresh_from_db()
+    made.refresh_from_db()
+    assert (run.status, run.error, made.status) == (Status.DONE, "", Status.DONE)
+    spec = EvalSpec.from_yaml(run.spec)
+    assert (len(spec.documents.ids), spec.documents.split, len(spec.examples)) == (20, "benchmark", 2)
+    names = dict(wide.dataset.items.values_list("document__external_id", "document_id"))
+    assert [names[key] for key in spec.documents.ids] == made.documents
+    assert outputs.recount(run) == run.scores
+
+
+def test_it_is_no_look_at_the_hold_out_and_no_gate_judges_it(wide: World) -> None:
+    made = started(wide)
+    run = answered(made.runs.get(), right)
+    assert run.split == "benchmark"
+    assert not EvalRun.objects.on_holdout().exists()
+    with pytest.raises(Refused, match="not on the hold-out"):
+        make_report(eval_run=run, baseline=None, user=wide.engineer)
+
+
+def test_the_scores_in_the_list_of_documents_stay_those_of_real_evaluations(wide: World) -> None:
+    answered(started(wide).runs.get(), right)
+    assert not DocumentScore.objects.exists()
+
+
+def test_two_of_its_runs_can_be_held_against_each_other(wide: World, tmp_path: Path) -> None:
+    made = finished(wide, tmp_path, broken, right)
+    first, *_, last = made.runs.order_by("number")
+    assert compare_runs(a=first, b=last).result["n"] == 20
+
+
+def test_one_that_fails_leaves_the_others_standing(wide: World, tmp_path: Path) -> None:
+    made = started(wide, wide.base_model, another_model(tmp_path))
+    first, second = made.runs.order_by("number")
+    first.fail("The machine ran out of memory.")
+    evals.tell_loop(first)
+    answered(second, right)
+    made.refresh_from_db()
+    assert (made.status, made.result["run"]) == (Status.DONE, second.number)
+
+
+def test_where_none_was_measured_it_failed_with_the_first_reason(wide: World) -> None:
+    made = started(wide)
+    run = made.runs.get()
+    run.fail("The machine ran out of memory.")
+    sweep_lost()  # the worker died without telling
+    made.refresh_from_db()
+    assert (made.status, made.error) == (
+        Status.FAILED, "No model was measured: The machine ran out of memory.",
+    )  # fmt: skip
+
+
+def test_a_cancelled_one_stops_what_waits_and_keeps_what_was_measured(wide: World) -> None:
+    made = started(wide, modes=MODES)
+    first, second = made.runs.order_by("number")
+    answered(first, right)
+    made.refresh_from_db()
+    assert cancel(benchmark=made, user=wide.engineer)
+    made.refresh_from_db()
+    second.refresh_from_db()
+    assert (made.status, second.status) == (Status.CANCELLED, Status.CANCELLED)
+    assert made.result["run"] == first.number
+    assert not cancel(benchmark=made, user=wide.engineer)
+
+
+def test_a_running_one_is_cancelled_once_its_child_has_stopped(wide: World) -> None:
+    made = started(wide)
+    run = made.runs.get()
+    assert run.claim()
+    cancel(benchmark=made, user=wide.engineer)
+    made.refresh_from_db()
+    run.refresh_from_db()
+    assert (made.status, made.cancel_requested, run.cancel_requested) == (Status.RUNNING, True, True)
+    run.cancelled()
+    evals.tell_loop(run)
+    made.refresh_from_db()
+    assert made.status == Status.CANCELLED
+
+
+def test_a_model_that_is_not_prepared_is_prepared_by_the_job(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    BaseModel.objects.update(folder="", sha256="")
+    wide.base_model.refresh_from_db()
+    with pytest.raises(Refused, match="not prepared yet"):
+        evals.start_evaluation(
+            project=wide.project, user=wide.engineer, dataset=wide.dataset, base_model=wide.base_model
+        )
+    asked = []
+
+    def prepare(*, base_model: BaseModel, run: Any) -> BaseModel:
+        asked.append((base_model.slug, run.number))
+        raise Refused("base_model", "The package is not installed.")
+
+    monkeypatch.setattr(jobs.base_models, "prepare", prepare)
+    made = started(wide)
+    run_evaluation(made.runs.get().pk)
+    assert asked == [("small-base", 1)]
+    made.refresh_from_db()
+    assert made.error == "No model was measured: The package is not installed."
+
+
+def test_orders_that_make_no_sense_are_refused(wide: World) -> None:
+    for changes, field in (
+        ({"modes": ["constrained", "guessing"]}, "modes"),
+        ({"modes": []}, "modes"),
+        ({"candidates": []}, "models"),
+        ({"candidates": [wide.base_model, wide.base_model]}, "models"),
+    ):
+        order: dict[str, Any] = {"candidates": [wide.base_model], "modes": ["free"], "documents": 20, **changes}
+        with pytest.raises(Refused) as refused:
+            benchmarks.start_benchmark(project=wide.project, user=wide.engineer, **order)
+        assert refused.value.field == field
+    assert not EvalRun.objects.exists()
+
+
+def test_a_thousand_documents_cost_the_measured_time_at_the_price_of_the_hardware(wide: World) -> None:
+    made = started(wide)
+    run = answered(made.runs.get(), right, latency_ms=500)
+    run.refresh_from_db()
+    cost = benchmark_results.cost_of(run, {"hardware_price_per_hour": "3.60"})
+    assert cost.thousand == pytest.approx(0.5)
+    unknown = benchmark_results.cost_of(run, {})
+    assert (unknown.thousand, unknown.why) == (None, "the contract has no price per hour of the hardware")
