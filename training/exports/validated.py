@@ -1,0 +1,76 @@
+"""When a real Axolotl last loaded what is written here, as it was noted; and whether that still says anything.
+
+``make test-axolotl`` loads the configurations of every reference case and fails where the note is not of these.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from slmstudio.hashing import sha256_text
+from training.exports import axolotl
+from training.exports.specs import TrainerSpec
+from training.exports.texts import Counts
+from training.spec import ContractRef, DatasetRef, Lora, ModelRef, RunSpec
+
+NOTE = Path(__file__).with_name("validated.json")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """An Axolotl of this version loaded configurations of ``cases`` kinds on this day (ISO)."""
+
+    version: str
+    on: str
+    cases: int
+
+
+def reference_cases() -> list[tuple[TrainerSpec, Counts]]:
+    """One configuration for each way in which configurations differ."""
+    base = RunSpec(
+        base_model=ModelRef(path="base", sha256="0" * 64, slug="base"),
+        dataset=DatasetRef(path="dataset.jsonl", sha256="1" * 64),
+        contract=ContractRef(instruction="Extract.", schema={"type": "object"}, schema_sha256="2" * 64),
+        output_dir="out",
+    )
+    counts = Counts(train=400, validation=40, steps=150, eval_steps=38, longest=900)
+    few = Lora(r=8, alpha=16, dropout=0.1, targets=("q_proj", "v_proj"))
+    changes: list[dict[str, Any]] = [
+        {},
+        {"method": "qlora", "precision": "bf16", "lora": few},
+        {"method": "full", "precision": "fp32", "learning_rate": 1e-5, "scheduler": "linear"},
+        {"precision": "fp16", "scheduler": "constant", "warmup_ratio": 0.0, "activation_checkpointing": True},
+        {"early_stopping": 3, "save_every": 10, "accumulation": 4, "batch_size": 2},
+        {"max_steps": 12, "trackers": ("tensorboard", "wandb"), "eval_every": 5},
+    ]
+    cases = [(_case(replace(base, **change)), counts) for change in changes]
+    return [
+        *cases,
+        (_case(base), replace(counts, validation=0)),
+        (_case(replace(base, early_stopping=2), revision="a" * 40), counts),
+    ]
+
+
+def _case(run: RunSpec, revision: str = "") -> TrainerSpec:
+    model = "someone/a-model" if revision else "base"
+    return TrainerSpec(
+        run=run, trainer="axolotl", output_dir="out", base_model=model, revision=revision, title="A reference case"
+    )
+
+
+@cache
+def form() -> str:
+    """A hash of all reference configurations: it changes when what is written changes."""
+    return sha256_text("\n".join(axolotl.config(spec, counts) for spec, counts in reference_cases()))
+
+
+@cache
+def fact() -> Fact | None:
+    """What was noted, where it is of configurations as they are written now."""
+    try:
+        noted = json.loads(NOTE.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return Fact(noted["version"], noted["on"], noted["cases"]) if noted.get("form") == form() else None

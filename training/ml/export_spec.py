@@ -1,0 +1,151 @@
+"""A run for another trainer: ``python -m training.ml.export_spec SPEC.yaml``.
+
+Writes train.jsonl, validation.jsonl (prompts and answers as texts that come to the very token ids the studio's trainer
+learns from; checked row by row), tokens.json (the hashes of those ids), and the configuration or script. Event
+``done``: train, validation, left_out (rows over the sequence length, where the run leaves them out), longest. Before it
+``validation`` {ok, version, rows, on, error} where the spec names an environment with Axolotl.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from training.exports import axolotl, axolotl_check, unsloth
+from training.exports.specs import TrainerSpec
+from training.exports.texts import Counts
+from training.ml.building import eval_interval, total_steps
+from training.ml.checks import check_ref
+from training.ml.encode import Encoder
+from training.ml.events import Emitter, Refused, run_child
+from training.ml.lengths import EncodedRow, encode_rows, load_encoder
+from training.ml.rows import compiled, of_split, read_rows
+from training.ml.save import write_json
+
+SPLITS = ("train", "validation")
+_WORD = {"train": "training", "validation": "validation"}
+Shape = Callable[[str, str], dict[str, Any]]
+
+
+class Texts:
+    """Prompts and answers as texts that a tokenizer turns into exactly the ids of an encoded row."""
+
+    def __init__(self, encoder: Encoder, instruction: str) -> None:
+        self._encoder = encoder
+        self._instruction = instruction
+        tokenizer = encoder.tokenizer
+        self._beginning = str(tokenizer.bos_token) if encoder.puts_bos else ""
+        self._end = str(tokenizer.convert_ids_to_tokens(encoder.end_id))
+
+    def of(self, row: EncodedRow, answer: str) -> tuple[str, str]:
+        """Prompt and completion of a row. Refused where they would come to other ids."""
+        prompt = self._encoder.text(instruction=self._instruction, document=row.row.text)
+        texts = self._beginning + prompt, answer + self._end
+        for text, ids in zip(texts, (row.prompt, row.completion), strict=True):
+            if list(self._encoder.tokenizer(text, add_special_tokens=False)["input_ids"]) != ids:
+                raise Refused(
+                    "tokens",
+                    f"Document {row.row.id} cannot be written as text that comes to the same tokens again, so another "
+                    "trainer would learn something else.",
+                )
+        return texts
+
+
+def main(spec: TrainerSpec, emitter: Emitter) -> None:
+    """The child process."""
+    run = spec.run
+    check_ref(run.base_model)
+    schema = compiled(run.contract)
+    encoder = load_encoder(run.base_model.path, run.prompt)
+    rows = read_rows(run.dataset.path, run.dataset.sha256)
+    output = Path(spec.output_dir)
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    texts = Texts(encoder, run.contract.instruction)
+    shape: Shape = axolotl.row if spec.trainer == "axolotl" else unsloth.row
+    kept: dict[str, list[EncodedRow]] = {}
+    hashes: dict[str, dict[str, Any]] = {}
+    left_out = 0
+    for split in SPLITS:
+        encoded = encode_rows(
+            of_split(rows, split), instruction=run.contract.instruction, schema=schema, encoder=encoder
+        )
+        kept[split] = [one for one in encoded if one.length <= run.max_length]
+        left_out += _over(split, len(encoded) - len(kept[split]), spec)
+        made = (shape(*texts.of(one, schema.canonical(one.row.gold))) for one in kept[split])
+        _write(output / f"{split}.jsonl", made)
+        hashes[split] = {"rows": len(kept[split]), "sha256": _hash(kept[split])}
+    if not kept["train"]:
+        raise Refused("dataset", "There is no training document that fits.")
+    counts = Counts(
+        train=len(kept["train"]),
+        validation=len(kept["validation"]),
+        steps=total_steps(run, len(kept["train"])),
+        eval_steps=eval_interval(run, len(kept["train"])),
+        longest=max(one.length for part in kept.values() for one in part),
+    )
+    write_json(output / "tokens.json", hashes)
+    _write_words(output, spec, counts)
+    for path in output.iterdir():
+        path.chmod(0o644)
+    if spec.checker:
+        emitter.emit("validation", **_checked(spec, output))
+    emitter.emit("done", train=counts.train, validation=counts.validation, left_out=left_out, longest=counts.longest)
+
+
+def _over(split: str, count: int, spec: TrainerSpec) -> int:
+    if count and spec.run.too_long == "refuse":
+        raise Refused(
+            "length",
+            f"{count} {_WORD[split]} documents are longer than {spec.run.max_length} tokens. Raise the sequence length "
+            "or choose to leave them out. Nothing is ever cut.",
+        )
+    return count
+
+
+def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _hash(rows: list[EncodedRow]) -> str:
+    """SHA-256 over the ids and labels of the rows, in order, as JSON."""
+    seen = hashlib.sha256()
+    for one in rows:
+        labels = [-100] * len(one.prompt) + one.completion
+        seen.update(json.dumps([one.prompt + one.completion, labels]).encode())
+    return seen.hexdigest()
+
+
+def _write_words(output: Path, spec: TrainerSpec, counts: Counts) -> None:
+    if spec.trainer == "axolotl":
+        (output / axolotl.CONFIG).write_text(axolotl.config(spec, counts), encoding="utf-8")
+        shutil.copyfile(axolotl_check.__file__, output / "check.py")
+    else:
+        (output / unsloth.SCRIPT).write_text(unsloth.script(spec, counts), encoding="utf-8")
+
+
+def _checked(spec: TrainerSpec, output: Path) -> dict[str, Any]:
+    """What the other trainer itself says about the folder. Refused where it does not take it."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [spec.checker, str(output / "check.py"), str(output), spec.run.base_model.path]
+    on = datetime.now(UTC).date().isoformat()
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=sys.stderr, env=environment, timeout=600)
+        found = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        return {"ok": False, "on": on, "error": f"{spec.checker} could not check it: {error}"[:500]}
+    if not found["ok"]:
+        raise Refused("axolotl", f"Axolotl does not take what was written: {found['error']}")
+    return {**found, "on": on}
+
+
+if __name__ == "__main__":
+    sys.exit(run_child(sys.argv, TrainerSpec.from_yaml, main))

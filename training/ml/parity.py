@@ -1,0 +1,183 @@
+"""Holds a GGUF file on llama.cpp against the model folder it was made from, on real documents.
+
+Token ids must be equal on every prompt and every gold answer, through the file's own chat template as a server uses it.
+Greedy answers of both sides are compared and scored against gold.
+"""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slmstudio.contract import scoring
+from slmstudio.contract.schema import CompiledSchema
+from training.ml.encode import Encoder
+from training.ml.events import Refused
+from training.ml.lengths import EncodedRow
+from training.ml.llama import Llama, running
+
+EXAMPLES = 5
+#: where a 16-bit file shares fewer of its first tokens with the folder than this, its weights are not the folder's
+LEAST_SHARED = 0.5
+
+
+@dataclass(frozen=True)
+class Said:
+    """One answer: its text, its tokens without the end token, and the milliseconds it took."""
+
+    text: str
+    tokens: tuple[int, ...]
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is compared: the documents, how they are asked, and how many tokens an answer may have."""
+
+    rows: Sequence[EncodedRow]
+    instruction: str
+    schema: CompiledSchema
+    encoder: Encoder
+    limit: int
+
+    @property
+    def context(self) -> int:
+        """Tokens that the longest prompt with its answer needs, up to the next 256."""
+        longest = max(max(len(one.prompt) + self.limit, one.length) for one in self.rows)
+        return (longest // 256 + 1) * 256
+
+    def written(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """The tokens of an answer without the one that ended it."""
+        return tuple(token for token in tokens if token not in self.encoder.stop_ids)
+
+
+Progress = Callable[[str, int], None]
+
+
+def on_llama_cpp(file: Path, asked: Question, progress: Progress) -> tuple[list[Said], dict[str, Any] | None]:
+    """The file's answers, or none and the first prompt whose token ids differ from the training side's."""
+    with running(file, context=asked.context) as llama:
+        difference = first_difference(llama, asked)
+        if difference is not None:
+            return [], difference
+        said = []
+        for done, row in enumerate(asked.rows):
+            progress("answering on llama.cpp", done)
+            began = time.perf_counter()
+            text, tokens = llama.answer(row.prompt, asked.limit)
+            elapsed = (time.perf_counter() - began) * 1000
+            said.append(Said(text, asked.written(tokens), elapsed))
+        return said, None
+
+
+def first_difference(llama: Llama, asked: Question) -> dict[str, Any] | None:
+    """The first document whose prompt or gold answer has other token ids there; None where all are equal."""
+    encoder = asked.encoder
+    for row in asked.rows:
+        parts: dict[str, Any] = {"instruction": asked.instruction, "document": row.row.text}
+        text = encoder.text(**parts)
+        if encoder.style == "chat":
+            theirs = llama.prompt_of(encoder.turns(**parts))
+            if theirs != text:
+                return _difference(row, "chat template", encoder, text, theirs)
+        answer = asked.schema.canonical(row.row.gold)
+        for what, ours, found in (
+            ("prompt", row.prompt, llama.prompt_ids(text)),
+            ("answer", row.completion[:-1], llama.tokenize(answer)),
+        ):
+            if ours != found:
+                return _difference(row, what, encoder, ours, found)
+    return None
+
+
+def _difference(row: EncodedRow, what: str, encoder: Encoder, ours: Any, theirs: Any) -> dict[str, Any]:
+    """Where two texts or lists of ids part, with a little of what follows on each side."""
+    at = next((at for at, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), None)
+    at = min(len(ours), len(theirs)) if at is None else at
+    shown = [one[at : at + 40] if isinstance(one, str) else encoder.shown(one[at : at + 10]) for one in (ours, theirs)]
+    return {"id": row.row.id, "what": what, "at": at, "training": shown[0], "llama_cpp": shown[1]}
+
+
+def on_training_side(folder: str, asked: Question, progress: Progress) -> list[Said]:
+    """The folder's answers, in fp32 and on the CPU, as llama.cpp computes too: what differs then is the file."""
+    import torch
+
+    from training.ml.decode import Decoder, load
+
+    loaded = load(folder, precision="fp32")
+    decoder = Decoder(loaded, asked.encoder)
+    decoder.warm([one.prompt for one in asked.rows])
+    said = []
+    for done, row in enumerate(asked.rows):
+        progress("answering with transformers", done)
+        answer = decoder.answer(row.prompt.copy, max_new_tokens=asked.limit, with_logprobs=True)
+        said.append(Said(answer.text, asked.written(answer.tokens), answer.latency_ms))
+    del decoder, loaded
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return said
+
+
+def summary(asked: Question, ours: Sequence[Said], theirs: Sequence[Said]) -> dict[str, Any]:
+    """What both sides wrote, in numbers, with a few of the documents on which they differ."""
+    pairs = list(zip(asked.rows, ours, theirs, strict=True))
+    different = [pair for pair in pairs if pair[1].text != pair[2].text]
+    shared = sum(_shared(our.tokens, their.tokens) for _, our, their in pairs)
+    written = sum(max(len(our.tokens), len(their.tokens)) for _, our, their in pairs)
+    return {
+        "documents": len(pairs),
+        "tokens_equal": True,
+        "prompts": len(pairs),
+        "prompt_tokens": sum(len(row.prompt) for row in asked.rows),
+        "outputs_equal": len(pairs) - len(different),
+        "tokens_shared": round(shared / written, 4) if written else 1.0,
+        "training": _scored(asked, ours),
+        "llama_cpp": _scored(asked, theirs),
+        "examples": [_example(*pair) for pair in different[:EXAMPLES]],
+    }
+
+
+def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """Tokens that agree before the first that does not."""
+    for at, (mine, yours) in enumerate(zip(one, other, strict=False)):
+        if mine != yours:
+            return at
+    return min(len(one), len(other))
+
+
+def _scored(asked: Question, said: Sequence[Said]) -> dict[str, Any]:
+    scores = [
+        scoring.score_document(
+            asked.schema,
+            text=row.row.text,
+            gold=row.row.gold,
+            raw=one.text,
+            finish_reason="length" if len(one.tokens) >= asked.limit else "stop",
+        )
+        for row, one in zip(asked.rows, said, strict=True)
+    ]
+    found = scoring.summarise(scores)
+    return {
+        "field_exact": found["field_exact"]["rate"],
+        "schema_valid": found["schema_valid"]["rate"],
+        "median_ms": round(statistics.median(one.milliseconds for one in said), 1),
+    }
+
+
+def _example(row: EncodedRow, ours: Said, theirs: Said) -> dict[str, Any]:
+    return {"id": row.row.id, "training": ours.text[:2000], "llama_cpp": theirs.text[:2000]}
+
+
+def refuse_other_weights(found: dict[str, Any], kind: str) -> None:
+    """Refused where a 16-bit file writes something else altogether; an 8-bit one may, and its figures say how much."""
+    if kind == "f16" and found["tokens_shared"] < LEAST_SHARED:
+        share = f"{100 * found['tokens_shared']:.0f} %"
+        raise Refused(
+            "outputs",
+            f"The file does not write what the model writes: only {share} of the tokens agree before the first "
+            "difference. It was thrown away.",
+        )

@@ -1,0 +1,175 @@
+"""What of a run can be taken along: asking for exports, and what the page shows of them."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+from django.utils.text import slugify
+
+from labeling.services.datasets import file_path
+from slmstudio.artifacts import local_path
+from slmstudio.runs import LIVE, Status
+from training.exports.specs import GgufSpec, TrainerSpec
+from training.models import Export, ModelExport, ModelVersion, SpecExport, TrainingRun
+from training.services.runs import Refused
+from training.spec import DatasetRef, ModelRef, RunSpec
+
+GGUF = tuple(ModelExport.Kind.values)
+TRAINERS = tuple(SpecExport.Trainer.values)
+KINDS = (*GGUF, *TRAINERS)
+
+
+def request(*, run: TrainingRun, kind: str, user: Any) -> Export:
+    """The export of a run of one kind: the one that is being made, or a new attempt that is queued.
+
+    Raises:
+        Refused: no such kind, or a GGUF file of a run that has no model.
+    """
+    if kind in TRAINERS:
+        return _request(SpecExport, {"training_run": run, "kind": kind}, user)
+    if kind not in GGUF:
+        raise Refused("kind", f"There is no export {kind!r}.")
+    model = model_of(run)
+    if model is None:
+        raise Refused("kind", "The run has no model to export: it has to end well first.")
+    return _request(ModelExport, {"model_version": model, "kind": kind}, user)
+
+
+@transaction.atomic
+def _request(table: type[Export], key: dict[str, Any], user: Any) -> Export:
+    table.objects.bulk_create([table(**key, created_by=user, status=Status.CANCELLED)], ignore_conflicts=True)
+    export: Export = table.objects.select_for_update(of=("self",)).get(**key)
+    if export.status in LIVE:
+        return export
+    again: dict[str, Any] = {
+        "status": Status.QUEUED,
+        "job_id": uuid.uuid4(),
+        "error": "",
+        "stage": "",
+        "cancel_requested": False,
+        "progress_done": 0,
+        "progress_total": 0,
+        "created_by": user,
+        "created_at": timezone.now(),
+        "started_at": None,
+        "heartbeat_at": None,
+        "finished_at": None,
+    }
+    for name, value in again.items():
+        setattr(export, name, value)
+    export.save(update_fields=list(again))
+    export.enqueue()
+    return export
+
+
+def find(run: TrainingRun, kind: str) -> Export | None:
+    """The export of a run of one kind, whatever became of it."""
+    if kind in TRAINERS:
+        return SpecExport.objects.filter(training_run=run, kind=kind).first()
+    return ModelExport.objects.filter(model_version__training_run=run, kind=kind).first()
+
+
+def model_of(run: TrainingRun) -> ModelVersion | None:
+    """The model version that came out of a run."""
+    return ModelVersion.objects.filter(training_run=run).first()
+
+
+# -- what the children are told --------------------------------------------------------------------------------------
+
+
+def folder_of(run: TrainingRun, kind: str) -> str:
+    """The key of an export's folder."""
+    return f"{run.folder_key}/exports/{kind}"
+
+
+def gguf_spec(export: ModelExport) -> GgufSpec:
+    """The spec of the child that makes a GGUF file and checks it."""
+    model, run = export.model_version, export.model_version.training_run
+    spec = RunSpec.from_yaml(run.spec)
+    return GgufSpec(
+        model=ModelRef(path=str(local_path(model.folder_key)), sha256=model.sha256, slug=spec.base_model.slug),
+        dataset=DatasetRef(path=str(file_path(run.dataset)), sha256=run.dataset.sha256),
+        contract=spec.contract,
+        converter=str(settings.GGUF_CONVERTER),
+        output_dir=str(local_path(folder_of(run, export.kind))),
+        stem=f"{slugify(run.project.slug) or 'model'}-v{model.number}-{export.kind}"[-100:].lower().lstrip("-_"),
+        title=f"{run.project.name} v{model.number}"[:100],
+        prompt=spec.prompt,
+        kind="f16" if export.kind == ModelExport.Kind.F16 else "q8_0",
+    )
+
+
+def trainer_spec(export: SpecExport) -> TrainerSpec:
+    """The spec of the child that writes settings and rows for another trainer."""
+    run = export.training_run
+    spec, base = RunSpec.from_yaml(run.spec), run.base_model
+    on_hub = base.source == base.Source.HUB
+    return TrainerSpec(
+        run=spec,
+        trainer="axolotl" if export.kind == SpecExport.Trainer.AXOLOTL else "unsloth",
+        output_dir=str(local_path(folder_of(run, export.kind))),
+        base_model=base.location if on_hub else spec.base_model.path,
+        revision=base.revision if on_hub else "",
+        title=f"{run.project.name}: {run}",
+        checker=settings.AXOLOTL_PYTHON if export.kind == SpecExport.Trainer.AXOLOTL else "",
+    )
+
+
+# -- what the page shows ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One way to take a run along: its kind with a title and a sentence, and the export where there is one."""
+
+    kind: str
+    title: str
+    about: str
+    export: Export | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file["size"] for file in self.export.files) if self.export else 0
+
+    @property
+    def ready(self) -> bool:
+        """Made, and to be downloaded."""
+        return self.export is not None and self.export.status == Status.DONE
+
+    @property
+    def file(self) -> dict[str, Any] | None:
+        """The GGUF file with its size and hash."""
+        return (
+            next((file for file in self.export.files if file["path"].endswith(".gguf")), None) if self.export else None
+        )
+
+    @property
+    def validated(self) -> dict[str, Any]:
+        """What the other trainer said when it loaded this export; empty where it did not."""
+        found = self.export.validation if isinstance(self.export, SpecExport) and self.ready else {}
+        return found if found.get("ok") else {}
+
+
+_ABOUT = {
+    "f16": (
+        "GGUF f16",
+        "For llama.cpp, Ollama and LM Studio: the weights at 16 bits, checked against this model on llama.cpp.",
+    ),
+    "q8_0": (
+        "GGUF q8_0",
+        "Half the size, and faster. With weights of 8 bits some answers differ; the check says how many.",
+    ),
+    "axolotl": ("Axolotl", "This run's settings as axolotl.yaml, with its rows as the model reads them."),
+    "unsloth": ("Unsloth", "This run's settings as a training script, with the same rows."),
+}
+
+
+def offers(run: TrainingRun) -> list[Offer]:
+    """Everything a run can be taken along as, in the order of the page."""
+    made: dict[str, Export] = {one.kind: one for one in SpecExport.objects.filter(training_run=run)}
+    made |= {one.kind: one for one in ModelExport.objects.filter(model_version__training_run=run)}
+    return [Offer(kind, *_ABOUT[kind], made.get(kind)) for kind in KINDS]
