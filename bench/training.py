@@ -63,7 +63,11 @@ def _model(name: str, options: argparse.Namespace, work: Path) -> dict[str, Any]
             turns[contender].append(_figures(events))
             print(f"{name} {contender} {turn + 1}: {turns[contender][-1]}", file=sys.stderr, flush=True)
     losses = _losses(spec, rows, {one: work / f"{name}-{one}-0" for one in CONTENDERS})
-    result = {"model": name, "rows": len(rows["train"]), "tokens": sum(len(one["input_ids"]) for one in rows["train"])}
+    result: dict[str, Any] = {
+        "model": name,
+        "rows": len(rows["train"]),
+        "tokens": sum(len(one["input_ids"]) for one in rows["train"]),
+    }
     result["contenders"] = {
         one: {
             "tokens_per_second": statistics.median(turn["tokens_per_second"] for turn in turns[one]),

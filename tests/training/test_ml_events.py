@@ -69,7 +69,11 @@ def test_an_unreadable_spec_is_refused() -> None:
         (MemoryError(), "memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate"), "memory"),
+        (RuntimeError("std::bad_alloc"), "memory"),
+        (OSError(12, "Cannot allocate memory"), "memory"),
         (OSError(28, "No space left on device"), "disk"),
+        (OSError(122, "Disk quota exceeded"), "disk"),
+        (ValueError("Error while serializing: I/O error: No space left on device (os error 28)"), "disk"),
         (ValueError("odd"), "crash"),
     ],
 )

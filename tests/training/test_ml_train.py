@@ -2,9 +2,8 @@
 
 import json
 import math
+import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +16,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from slmstudio.hashing import folder_hash
-from tests.training.ml_data import REPO, SCHEMA, Told, named, rows, run_child, smollm2, tiny, train_spec, write_dataset
+from tests.training.ml_data import REPO, SCHEMA, Told, named, rows, smollm2, tiny, train_spec, write_dataset
+from tests.training.ml_process import nursery
 from training.ml.events import Refused
 from training.ml.report import Reporter, StopSignal
 from training.ml.train import eval_interval, main, total_steps
@@ -41,8 +41,25 @@ def run(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any) 
     return told.events
 
 
-def run_in_child(folder: Path, **changes: Any) -> tuple[int, Events, str]:
-    return run_child("training.ml.train", spec_in(folder, **changes).to_yaml(), folder)
+def run_in_child(folder: Path, **changes: Any) -> Events:
+    """A run in a process of its own."""
+    spec = spec_in(folder, **changes)
+    path = folder / "spec.yaml"
+    path.write_text(spec.to_yaml())
+    events = list(nursery().run(path))
+    assert nursery().code == 0, events[-1:]
+    return events
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """The tiny model has nothing to share out, and on a busy machine two threads wait for each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+        before = torch.get_num_threads()
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        yield
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)
@@ -57,27 +74,30 @@ def signals() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Events]:
     folder = tmp_path_factory.mktemp("finished")
-    code, events, errors = run_in_child(folder, epochs=10.0)
-    assert code == 0, errors
-    return folder / "out", events
+    return folder / "out", run_in_child(folder, epochs=10.0)
 
 
 def test_the_events_of_a_run(finished: tuple[Path, Events]) -> None:
     _, events = finished
     [start] = named(events, "start")
     assert (start["total_steps"], start["train_rows"], start["validation_rows"]) == (30, 12, 4)
+    assert start["resumed_from"] == 0
     assert 0 < start["trainable_parameters"] < start["parameters"]
     assert [one["step"] for one in named(events, "metrics")] == list(range(1, 31))
     assert set(named(events, "metrics")[0]) == {
-        "event", "step", "epoch", "loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes",
+        "event", "step", "epoch", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "memory_bytes",
         "seconds_left",
     }  # fmt: skip
     looks = [one["step"] for one in named(events, "validation")]
     assert looks[-1] == 30
     assert [one["step"] for one in named(events, "samples")] == looks
     [done] = named(events, "done")
-    assert (done["steps"], done["stopped"]) == (30, False)
-    assert done["tokens"] > 0
+    assert (done["steps"], done["stopped"], done["stopped_early"]) == (30, False, False)
+    assert done["tokens"] == named(events, "metrics")[-1]["tokens"] > 0
+    assert done["seconds"] > 0
+    assert done["best_step"] in looks
+    assert done["peak_memory_bytes"] >= max(one["memory_bytes"] for one in named(events, "metrics"))
+    assert [one["step"] for one in named(events, "checkpoint")] == looks
 
 
 def test_the_loss_falls(finished: tuple[Path, Events]) -> None:
@@ -134,8 +154,7 @@ def test_the_artifacts_are_whole_and_hashed(finished: tuple[Path, Events]) -> No
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_same_spec_gives_the_same_bytes(tmp_path: Path, precision: str) -> None:
-    code, events, errors = run_in_child(tmp_path / "child", precision=precision, max_steps=4)
-    assert code == 0, errors
+    events = run_in_child(tmp_path / "child", precision=precision, max_steps=4)
     here = run(tmp_path / "here", precision=precision, max_steps=4)
     assert hashes(events) == hashes(here)
     assert hashes(here) != hashes(run(tmp_path / "other", precision=precision, max_steps=4, seed=18))
@@ -185,6 +204,22 @@ def test_rows_over_the_limit_are_left_out_where_that_was_chosen(tmp_path: Path) 
     assert start["train_rows"] == 11
 
 
+@pytest.mark.parametrize(
+    ("made", "changes", "said"),
+    [
+        ([], {}, "no training document"),
+        (rows(train=0), {}, "no training document"),
+        (rows(), {"max_length": 16, "too_long": "leave_out"}, "All 12 train documents are longer than 16 tokens"),
+        (rows(validation=0), {"early_stopping": 2}, "early_stopping looks at the validation documents"),
+    ],
+)
+def test_a_dataset_that_cannot_be_learned_from_is_refused(
+    tmp_path: Path, made: list[dict[str, Any]], changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(Refused, match=said):
+        run(tmp_path, made, **changes)
+
+
 def test_without_validation_documents_the_run_says_so(tmp_path: Path) -> None:
     events = run(tmp_path, rows(validation=0), max_steps=1)
     assert "no validation document" in named(events, "warning")[0]["message"]
@@ -194,11 +229,11 @@ def test_without_validation_documents_the_run_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("logs", [{"loss": math.nan, "grad_norm": 1.0}, {"loss": 1.0, "grad_norm": math.inf}])
 def test_a_loss_that_is_no_number_ends_the_run(logs: dict[str, float]) -> None:
     reporter = Reporter(Told().emitter, StopSignal(), None)
-    trainer: Any = SimpleNamespace(args=SimpleNamespace(device=torch.device("cpu")))
+    trainer: Any = SimpleNamespace(args=SimpleNamespace(device=torch.device("cpu"), fp16=False))
     reporter.attach(trainer)
     state = SimpleNamespace(global_step=3, max_steps=9, epoch=0.5)
     reporter.on_log(None, state, None, logs={"loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-4})
-    with pytest.raises(Refused, match="lower learning rate") as caught:
+    with pytest.raises(Refused, match="lower learning_rate") as caught:
         reporter.on_log(None, state, None, logs=logs)
     assert caught.value.kind == "diverged"
 
@@ -207,6 +242,8 @@ def test_a_loss_that_is_no_number_ends_the_run(logs: dict[str, float]) -> None:
     ("changes", "kind"),
     [
         ({"method": "qlora"}, "method"),
+        ({"precision": "fp16"}, "precision"),
+        ({"devices": 2}, "devices"),
         ({"max_length": 4096}, "length"),
         ({"dataset": {"path": "/nowhere.jsonl"}}, "dataset"),
         ({"base_model": {"path": "/nowhere"}}, "model"),
@@ -228,30 +265,31 @@ def test_a_dataset_that_has_changed_is_refused(tmp_path: Path) -> None:
         main(spec, Told().emitter)
 
 
-def test_a_run_that_is_stopped_saves_what_it_has(tmp_path: Path) -> None:
-    (tmp_path / "spec.yaml").write_text(spec_in(tmp_path, max_steps=100_000, eval_every=50_000).to_yaml())
-    child = subprocess.Popen(
-        [sys.executable, "-m", "training.ml.train", str(tmp_path / "spec.yaml")],
-        cwd=REPO,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert child.stdout is not None
-    events: Events = []
-    for line in child.stdout:
-        events.append(json.loads(line))
-        if events[-1]["event"] == "metrics":
-            child.send_signal(signal.SIGTERM)
-            break
-    events += [json.loads(line) for line in child.stdout]
-    assert child.wait(timeout=60) == 0
+def test_a_run_that_is_stopped_before_its_first_step_has_nothing_to_keep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StopSignal, "listen", lambda self: setattr(self, "set", True))
+    events = run(tmp_path)
     [done] = named(events, "done")
-    assert done["stopped"] is True
-    assert 0 < done["steps"] < 100_000
-    for artifact in named(events, "artifact"):
-        assert artifact["sha256"] == folder_hash(tmp_path / "out" / artifact["kind"])
-    assert "Stopped on request" in named(events, "warning")[-1]["message"]
+    assert (done["steps"], done["stopped"]) == (0, True)
+    assert not named(events, "checkpoint")
+    assert not named(events, "artifact")
+
+
+def test_one_answer_to_everything_is_told(tmp_path: Path) -> None:
+    made = rows(validation=0)
+    for row in made:
+        row["gold"] = {"total": "1.00", "invoice_id": "A"}
+    messages = [one["message"] for one in named(run(tmp_path, made, max_steps=1), "warning")]
+    assert sum("All 12 training documents have the same answer" in one for one in messages) == 1
+
+
+def test_looking_leaves_no_trace(tmp_path: Path) -> None:
+    """Validation, samples and checkpoints at every step or hardly ever: the same weights come out."""
+    dropout = {"r": 4, "alpha": 8, "dropout": 0.3}
+    often = run(tmp_path / "often", lora=dropout, max_steps=4, eval_every=1, sample_documents=2, save_every=1)
+    seldom = run(tmp_path / "seldom", lora=dropout, max_steps=4, eval_every=4, sample_documents=0)
+    assert hashes(often) == hashes(seldom)
 
 
 @pytest.mark.real_model

@@ -49,7 +49,7 @@ def fuse(model: nn.Module) -> int:
     count = 0
     for layer in model.modules():
         if type(layer) is Linear and _is_plain(layer):
-            layer.forward = _forward(layer)  # type: ignore[method-assign]
+            layer.forward = _forward(layer)
             count += 1
     return count
 

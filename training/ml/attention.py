@@ -119,9 +119,10 @@ def in_blocks(config: Any) -> Iterator[None]:
 
     Recomputed activations are computed in the backward pass, so the block has to reach over that as well.
     """
-    text = config.get_text_config()
+    text: Any = config.get_text_config()
     before = text._attn_implementation
-    if text.model_type not in KNOWN or getattr(text, "attention_dropout", 0.0) or before not in ("sdpa", NAME):
+    drops = bool(getattr(text, "attention_dropout", None))
+    if drops or text.model_type not in KNOWN or before not in ("sdpa", NAME):
         yield
         return
     text._attn_implementation = NAME

@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
+from slmstudio.hardware import this_machine
+
 _PACKAGES = (
     "torch", "transformers", "peft", "trl", "datasets", "accelerate", "tokenizers", "safetensors", "llguidance",
+    "numpy", "bitsandbytes", "tensorboard", "wandb",
 )  # fmt: skip
 
 
@@ -65,28 +68,23 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    hardware = this_machine()
     described = {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": hardware.processor,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "cores": hardware.cores,
+        "memory_bytes": hardware.memory_bytes,
         "device": device.type,
+        "devices": int(os.environ.get("WORLD_SIZE", "1")),
         "threads": torch.get_num_threads(),
         "precision": precision,
         "packages": versions,
     }
     if device.type == "cuda":
         described["gpu"] = torch.cuda.get_device_name(device)
+        described["gpu_memory_bytes"] = torch.cuda.get_device_properties(device).total_memory
         described["cuda"] = torch.version.cuda
     return described
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor()

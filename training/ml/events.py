@@ -40,6 +40,11 @@ class Emitter:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
+        self._listeners: list[Callable[[str, dict[str, Any]], None]] = []
+
+    def follow(self, listener: Callable[[str, dict[str, Any]], None]) -> None:
+        """Has ``listener`` called with the name and the values of every event from here on."""
+        self._listeners.append(listener)
 
     def emit(self, event: str, **values: Any) -> None:
         """Writes the event. NaN and infinities become null, since JSON has none."""
@@ -47,6 +52,8 @@ class Emitter:
         with self._lock:
             self._stream.write(line + "\n")
             self._stream.flush()
+        for listener in self._listeners:
+            listener(event, values)
 
 
 def _finite(value: Any) -> Any:
@@ -60,10 +67,16 @@ def _finite(value: Any) -> Any:
 
 
 def open_events() -> Emitter:
-    """Takes standard output for events alone: whatever a library prints from here on goes to standard error."""
+    """Takes standard output for events alone: whatever a library prints from here on goes to standard error.
+
+    Of several processes that share one run (``accelerate launch`` numbers them in RANK) only the first one speaks.
+    """
     descriptor = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
+    if os.environ.get("RANK", "0") != "0":
+        os.close(descriptor)
+        return Emitter(open(os.devnull, "w", encoding="utf-8"))
     return Emitter(os.fdopen(descriptor, "w", encoding="utf-8"))
 
 
@@ -112,8 +125,37 @@ def explain(error: BaseException) -> tuple[str, str]:
     if isinstance(error, SpecError):
         return "spec", f"The spec is not valid. {error}"
     text = str(error)
-    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
-        return "memory", "Not enough memory. Try a smaller batch size, a shorter sequence length or a smaller model."
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "disk", "The disk is full. Free some space and start again."
+    if out_of_memory(error):
+        return "memory", (
+            "Not enough memory. Try a smaller batch_size (with more accumulation, so that a step stays the same), a "
+            "shorter max_length or a smaller model."
+        )
+    if disk_full(error):
+        return "disk", "The disk is full. Free some space; what was written before is still there."
     return "crash", f"{type(error).__name__}: {text}"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: Python's, the system's, or what torch makes of it."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    text = str(error).lower()
+    return any(
+        words in text
+        for words in ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc", "alloc_failed")
+    )
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error, or one that it came of, says that there is no room left to write."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        # safetensors and torch write files of their own and hand on the words alone.
+        if any(f"(os error {number})" in str(seen) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+            return True
+        if "No space left on device" in str(seen) or "PytorchStreamWriter failed writing" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

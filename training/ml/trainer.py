@@ -76,7 +76,7 @@ class CompletionTrainer(SFTTrainer):
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Forward and backward pass of one batch; returns its loss."""
-        with in_blocks(model.config) if self.args.device.type == "cpu" else nullcontext():
+        with in_blocks(self.model.config) if self.args.device.type == "cpu" else nullcontext():
             return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(

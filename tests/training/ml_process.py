@@ -1,0 +1,105 @@
+"""Training processes for tests that kill them: forked off one that has torch loaded already, so that each is there at
+once."""
+
+import atexit
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tests.training.ml_data import REPO
+
+Event = dict[str, Any]
+
+_NURSERY = """
+import json, os, resource, sys
+from functools import partial
+from training.ml.events import run_child
+from training.ml.train import main
+from training.spec import RunSpec
+for line in sys.stdin:
+    spec, *flags = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        for name, more in (one[2:].split("=") for one in flags if "=" in one):
+            used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() if name == "AS" else 0
+            resource.setrlimit(getattr(resource, "RLIMIT_" + name), (used + int(more), resource.RLIM_INFINITY))
+        os._exit(run_child(["train", spec], RunSpec.from_yaml, partial(main, resume="--resume" in flags)))
+    print(json.dumps({"event": "born", "pid": pid}), flush=True)
+    print(json.dumps({"event": "died", "code": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}), flush=True)
+"""
+
+
+class Nursery:
+    """Starts one training process after another."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _NURSERY],
+            cwd=REPO,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            # One thread: the tiny model has nothing to share out, and on a busy machine two wait for each other.
+            env={"OMP_NUM_THREADS": "1", **os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        self.pid = 0
+        self.code = 0
+        self._running = False
+
+    def run(self, spec: Path, *flags: str) -> Iterator[Event]:
+        """The events of one run, as they come. ``pid`` and, at the end, ``code`` are those of its process.
+
+        ``flags``: those of the process, and its limits in bytes: ``--FSIZE=`` of a file, ``--AS=`` of memory on top of
+        what it has.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        if self._running:  # a test has failed in the middle of a run
+            os.kill(self.pid, signal.SIGKILL)
+            for line in self._process.stdout:
+                if '"event": "died"' in line:
+                    break
+        self._process.stdin.write(json.dumps([str(spec), *flags]) + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if not line.startswith('{"event"') or not line.endswith("}\n"):
+                continue  # cut off by a kill
+            event = json.loads(line)
+            if event["event"] == "born":
+                self.pid, self._running = event["pid"], True
+            elif event["event"] == "died":
+                self.code, self._running = event["code"], False
+                return
+            else:
+                yield event
+
+    def signal_at(self, number: signal.Signals, spec: Path, metrics: int, *flags: str) -> list[Event]:
+        """The events of a run that gets a signal once it has told ``metrics`` steps."""
+        told: list[Event] = []
+        steps = 0
+        for event in self.run(spec, *flags):
+            told.append(event)
+            steps += event["event"] == "metrics"
+            if steps == metrics and event["event"] == "metrics":
+                os.kill(self.pid, number)
+        return told
+
+    def close(self) -> None:
+        """Ends the process they all come from."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@cache
+def nursery() -> Nursery:
+    """The one of this session."""
+    made = Nursery()
+    atexit.register(made.close)
+    return made

@@ -1,0 +1,130 @@
+"""Checkpoints on disk: whole or not there, and never at the cost of the ones before."""
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.ml import checkpoints
+from training.ml.checkpoints import NoRoom, Store
+
+
+def fill(text: str = "weights") -> Any:
+    return lambda folder: (folder / "weights").write_text(text) and None
+
+
+def write(store: Store, step: int, best: int | None = None) -> checkpoints.Checkpoint:
+    return store.write(step, {"best_step": best, "loss": 0.1 + 0.2}, fill(f"weights {step}"), needed=10)
+
+
+def steps(store: Store) -> list[int]:
+    return sorted(int(path.name.rpartition("-")[2]) for path in store.folder.iterdir())
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    assert store.newest() is None
+    made = write(store, 7)
+    assert store.newest() == made == store.read(7)
+    assert made.facts["loss"] == 0.1 + 0.2
+    assert made.bytes == len("weights 7")
+    assert (made.path / "weights").read_text() == "weights 7"
+
+
+def test_the_newest_two_are_kept_and_those_they_name_as_best(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for step, best in ((1, 1), (2, 1), (3, 1), (4, 4), (5, 4)):
+        write(store, step, best)
+    assert steps(store) == [4, 5]
+    write(store, 6, 4)
+    write(store, 7, 4)
+    assert steps(store) == [4, 6, 7]
+    store.prune()
+    assert steps(store) == [4, 7]
+
+
+@pytest.mark.parametrize("harm", ["changed", "cut", "gone", "added", "facts", "manifest"])
+def test_a_damaged_one_is_passed_over(tmp_path: Path, harm: str) -> None:
+    store = Store(tmp_path)
+    write(store, 1)
+    path = write(store, 2).path
+    if harm == "changed":
+        (path / "weights").write_text("weights 3")
+    elif harm == "cut":
+        (path / "weights").write_text("weig")
+    elif harm == "gone":
+        (path / "weights").unlink()
+    elif harm == "added":
+        (path / "optimizer.pt").write_text("of foreign origin")
+    elif harm == "facts":
+        text = (path / "manifest.json").read_text()
+        (path / "manifest.json").write_text(text.replace('"best_step": null', '"best_step": 1'))
+    else:
+        (path / "manifest.json").write_text("{")
+    told: list[int] = []
+    found = store.newest(told.append)
+    assert found is not None
+    assert (found.step, told) == (1, [2])
+
+
+def test_one_that_was_not_finished_does_not_count(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    write(store, 1)
+    with pytest.raises(ValueError, match="killed"):
+        store.write(2, {}, lambda folder: _half(folder, ValueError("killed")), needed=10)
+    assert steps(store) == [1]
+    (tmp_path / ".writing").mkdir()  # of a process that was killed
+    assert write(store, 2).step == 2
+    assert steps(store) == [1, 2]
+
+
+def _half(folder: Path, error: Exception) -> None:
+    (folder / "weights").write_text("wei")
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:1] . PytorchStreamWriter failed writing file data/2"),
+    ],
+)
+def test_a_full_disk_costs_no_earlier_checkpoint(tmp_path: Path, error: Exception) -> None:
+    store = Store(tmp_path)
+    before = write(store, 1)
+    with pytest.raises(NoRoom, match=r"step 2 could not be written.*Free some space"):
+        store.write(2, {}, lambda folder: _half(folder, error), needed=3_000_000)
+    assert store.newest() == before
+    assert steps(store) == [1]
+
+
+def test_nothing_is_written_where_too_little_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    for step in (1, 2):
+        write(store, step)
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVE + 9))
+    with pytest.raises(NoRoom, match="268 MB are left to other programs"):
+        write(store, 3)
+    assert steps(store) == [2]  # the older one has made way first
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVE + 10))
+    write(store, 3)
+    assert steps(store) == [2, 3]
+
+
+class _Usage:
+    def __init__(self, free: int) -> None:
+        self.free = free
+
+
+def test_a_step_that_is_written_again_replaces_the_first(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = write(store, 1)
+    second = store.write(1, {}, fill("other"), needed=10)
+    assert second.sha256 != first.sha256
+    assert store.newest() == second
+    assert json.loads((second.path / "manifest.json").read_text())["sha256"] == second.sha256

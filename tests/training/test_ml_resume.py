@@ -1,0 +1,162 @@
+"""A run that is killed and resumed ends like one that was not: the same bytes, the same curve, each token once."""
+
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.ml_data import named, rows, smollm2, tiny, train_spec, write_dataset
+from tests.training.ml_process import Event, nursery
+from training.spec import RunSpec
+from training.strict import build
+
+#: what the clock decides is told, and differs
+CLOCK = ("tokens_per_second", "memory_bytes", "seconds_left")
+
+
+def spec_file(folder: Path, **changes: Any) -> Path:
+    """Twelve steps over three epochs, with everything in it that draws random numbers or counts."""
+    folder.mkdir(exist_ok=True)
+    dataset = write_dataset(folder / "data.jsonl", changes.pop("made", None) or rows(train=13))
+    wanted = {
+        "batch_size": 2,
+        "accumulation": 2,
+        "epochs": 3.0,
+        "eval_every": 3,
+        "early_stopping": 9,
+        "lora": {"r": 4, "alpha": 8, "dropout": 0.2},
+        **changes,
+    }
+    model = wanted.pop("model", tiny())
+    spec = build(RunSpec, train_spec(model, dataset, folder / "out", **wanted))
+    (folder / "spec.yaml").write_text(spec.to_yaml())
+    return folder / "spec.yaml"
+
+
+def curve(events: list[Event]) -> dict[tuple[str, int], Event]:
+    """Each point once; a point that is told twice has to be the same both times."""
+    points: dict[tuple[str, int], Event] = {}
+    for event in events:
+        if event["event"] in ("metrics", "validation", "samples"):
+            point = {key: value for key, value in event.items() if key not in CLOCK}
+            assert points.setdefault((event["event"], event["step"]), point) == point
+    return points
+
+
+def outcome(events: list[Event]) -> dict[str, Any]:
+    """What has to be the same however a run got there."""
+    [done] = named(events, "done")
+    return {
+        "artifacts": {one["kind"]: one["sha256"] for one in named(events, "artifact")},
+        "tokens": done["tokens"],
+        "steps": done["steps"],
+        "best": done["best_step"],
+    }
+
+
+@pytest.fixture(scope="module")
+def unkilled(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
+    return list(nursery().run(spec_file(tmp_path_factory.mktemp("unkilled"))))
+
+
+def test_killed_twice_at_random_it_ends_like_a_run_that_was_not(unkilled: list[Event], tmp_path: Path) -> None:
+    spec = spec_file(tmp_path, save_every=1)
+    first, second = random.randint(1, 6), random.randint(1, 5)
+    print(f"killed after {first} steps, then after {second} more")
+    told = nursery().signal_at(signal.SIGKILL, spec, first)
+    assert nursery().code == -signal.SIGKILL
+    again = nursery().signal_at(signal.SIGKILL, spec, second, "--resume")
+    assert nursery().code == -signal.SIGKILL
+    last = list(nursery().run(spec, "--resume"))
+    assert nursery().code == 0
+    assert named(again, "start")[0]["resumed_from"] in (first - 1, first)
+    assert named(last, "start")[0]["resumed_from"] > 0
+    assert curve([*told, *again, *last]) == curve(unkilled)
+    assert outcome(last) == outcome(unkilled)
+
+
+def test_a_run_that_is_told_to_stop_keeps_a_checkpoint_and_no_model(unkilled: list[Event], tmp_path: Path) -> None:
+    spec = spec_file(tmp_path)
+    told = nursery().signal_at(signal.SIGTERM, spec, 2)
+    assert nursery().code == 0
+    [done] = named(told, "done")
+    assert done["stopped"] is True
+    kept = named(told, "checkpoint")[-1]
+    assert kept["step"] == done["steps"] == named(told, "metrics")[-1]["step"]
+    assert Path(kept["path"]).is_dir()
+    assert not (tmp_path / "out" / "merged").exists()
+    assert not named(told, "artifact")
+    last = list(nursery().run(spec, "--resume"))
+    assert named(last, "start")[0]["resumed_from"] == kept["step"]
+    assert curve([*told, *last]) == curve(unkilled)
+    assert outcome(last) == outcome(unkilled)
+
+
+def test_told_to_stop_in_the_middle_of_a_look_it_takes_that_look_again(unkilled: list[Event], tmp_path: Path) -> None:
+    spec = spec_file(tmp_path)
+    told: list[Event] = []
+    for event in nursery().run(spec):
+        told.append(event)
+        if event["event"] == "validation":
+            os.kill(nursery().pid, signal.SIGTERM)
+    assert named(told, "done")[0]["stopped"] is True
+    last = list(nursery().run(spec, "--resume"))
+    assert curve([*told, *last]) == curve(unkilled)
+    assert outcome(last) == outcome(unkilled)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(unkilled: list[Event], tmp_path: Path) -> None:
+    spec = spec_file(tmp_path, save_every=1)
+    told = nursery().signal_at(signal.SIGTERM, spec, 4)
+    newest = Path(named(told, "checkpoint")[-1]["path"])
+    weights = newest / "weights.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    last = list(nursery().run(spec, "--resume"))
+    step = named(told, "checkpoint")[-1]["step"]
+    assert named(last, "start")[0]["resumed_from"] == step - 1
+    assert f"step {step} is damaged" in named(last, "warning")[0]["message"]
+    assert outcome(last) == outcome(unkilled)
+
+
+def test_another_spec_cannot_take_up_the_checkpoint(tmp_path: Path) -> None:
+    nursery().signal_at(signal.SIGTERM, spec_file(tmp_path), 1)
+    other = list(nursery().run(spec_file(tmp_path, learning_rate=1e-3, epochs=4.0), "--resume"))
+    assert nursery().code == 2
+    assert other[-1]["event"] == "error"
+    assert "another epochs and learning_rate" in other[-1]["message"]
+    write_dataset(tmp_path / "data.jsonl", rows(train=14))
+    spec = build(RunSpec, {**train_spec(tiny(), tmp_path / "data.jsonl", tmp_path / "out")})
+    (tmp_path / "spec.yaml").write_text(spec.to_yaml())
+    changed = list(nursery().run(tmp_path / "spec.yaml", "--resume"))
+    assert "dataset" in changed[-1]["message"]
+
+
+def test_resuming_where_nothing_was_kept_starts_at_the_beginning(tmp_path: Path) -> None:
+    events = list(nursery().run(spec_file(tmp_path, max_steps=1), "--resume"))
+    assert named(events, "start")[0]["resumed_from"] == 0
+    assert named(events, "done")[0]["steps"] == 1
+
+
+def test_a_run_lost_between_its_last_step_and_its_model_only_saves_it(tmp_path: Path) -> None:
+    spec = spec_file(tmp_path, max_steps=2)
+    whole = list(nursery().run(spec))
+    again = list(nursery().run(spec, "--resume"))
+    assert named(again, "start")[0]["resumed_from"] == 2
+    assert not named(again, "metrics")
+    assert outcome(again) == outcome(whole)
+
+
+@pytest.mark.real_model
+def test_the_packaged_model_ends_the_same_too(tmp_path: Path) -> None:
+    changes = {"model": smollm2(), "precision": "auto", "max_steps": 3, "sample_documents": 0, "save_every": 1}
+    whole = list(nursery().run(spec_file(tmp_path / "whole", **changes)))
+    spec = spec_file(tmp_path / "killed", **changes)
+    nursery().signal_at(signal.SIGKILL, spec, 2)
+    last = list(nursery().run(spec, "--resume"))
+    assert named(last, "start")[0]["resumed_from"] in (1, 2)
+    assert outcome(last) == outcome(whole)

@@ -1,0 +1,18 @@
+"""How much memory a run may use."""
+
+import resource
+
+import torch
+
+from slmstudio.hardware import this_machine
+
+
+def memory_limit(device: torch.device) -> int | None:
+    """Bytes that this process may use: of the card's memory, or of the machine's, the container's or its own."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    limits = [this_machine().memory_bytes]
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        limits.append(soft)
+    return min(limits)

@@ -1,0 +1,73 @@
+"""The documents of a run, read and encoded; what cannot be trained on is refused here, in words."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import AutoConfig
+
+from slmstudio.contract.schema import CompiledSchema
+from training.ml.encode import Encoder
+from training.ml.events import Refused
+from training.ml.lengths import EncodedRow, encode_rows
+from training.ml.rows import of_split, read_rows
+from training.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows of a run, encoded. ``left_out``: rows over the limit, with their length in tokens."""
+
+    train: list[EncodedRow]
+    validation: list[EncodedRow]
+    left_out: list[dict[str, Any]]
+
+    @property
+    def one_answer(self) -> bool:
+        """Whether every training document has the same answer, so that there is nothing to tell apart."""
+        return len(self.train) > 1 and len({tuple(one.completion) for one in self.train}) == 1
+
+
+def read(spec: RunSpec, schema: CompiledSchema, encoder: Encoder) -> Data:
+    """Encodes the rows; Refused where there are none or where some are too long and may not be left out."""
+    rows = read_rows(spec.dataset.path, spec.dataset.sha256)
+    _check_context(spec)
+    parts, left_out = [], []
+    for split in ("train", "validation"):
+        encoded = encode_rows(
+            of_split(rows, split), instruction=spec.contract.instruction, schema=schema, encoder=encoder
+        )
+        long = [one for one in encoded if one.length > spec.max_length]
+        if long and (spec.too_long == "refuse" or (split == "train" and len(long) == len(encoded))):
+            raise Refused("length", _too_long(long, len(encoded), split, spec))
+        left_out += [{"id": one.row.id, "split": split, "tokens": one.length} for one in long]
+        parts.append([one for one in encoded if one.length <= spec.max_length])
+    train, validation = parts
+    if not train:
+        raise Refused("dataset", "There is no training document to learn from.")
+    if spec.early_stopping is not None and not validation:
+        raise Refused(
+            "early_stopping",
+            "early_stopping looks at the validation documents, and there are none. Leave it out, or freeze a dataset "
+            "with a validation split.",
+        )
+    return Data(train=train, validation=sorted(validation, key=lambda one: one.length), left_out=left_out)
+
+
+def _check_context(spec: RunSpec) -> None:
+    config = AutoConfig.from_pretrained(spec.base_model.path, local_files_only=True, trust_remote_code=False)
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if context and spec.max_length > context:
+        raise Refused("length", f"The model reads {context} tokens at most; max_length is {spec.max_length}.")
+
+
+def _too_long(long: list[EncodedRow], count: int, split: str, spec: RunSpec) -> str:
+    longest = max(one.length for one in long)
+    if len(long) == count and spec.too_long == "leave_out":
+        return (
+            f"All {count} {split} documents are longer than {spec.max_length} tokens, so none would be left; the "
+            f"longest has {longest}. Raise max_length."
+        )
+    return (
+        f"{len(long)} of {count} {split} documents are longer than {spec.max_length} tokens; the longest has {longest}."
+        " Raise the sequence length (max_length) or choose to leave them out. Nothing is ever cut."
+    )
