@@ -162,23 +162,56 @@ def _place(path: str, order: Sequence[str]) -> tuple[int, str]:
     return (order.index(pattern) if pattern in order else len(order), path)
 
 
-def fields_over_time(evaluations: list[dict[str, Any]], order: Sequence[str] = ()) -> list[FieldRow]:
-    """How often each field was right in the samples of each evaluation; ``order`` are the schema's field patterns.
+def field_tallies(outcomes: Iterable[dict[str, Any] | None]) -> dict[str, list[int]]:
+    """Right and judged values by field pattern, from the outcomes of some samples; absent in both is left out.
 
-    The values of a list count as one field: ``line_items[0].amount`` and ``line_items[1].amount`` together. Absent in
-    both is left out; an output that is invalid counts as wrong in all its fields.
+    The values of a list count as one field: ``line_items[0].amount`` and ``line_items[1].amount`` together. An output
+    that is invalid counts as wrong in all its fields.
     """
+    tallies: dict[str, list[int]] = {}
+    for sample in outcomes:
+        for path, outcome in (sample or {}).items():
+            tally = tallies.setdefault(_pattern(path), [0, 0])
+            if outcome != "both_absent":
+                tally[0] += outcome == "correct"
+                tally[1] += 1
+    return tallies
+
+
+def fields_over_time(evaluations: list[dict[str, Any]], order: Sequence[str] = ()) -> list[FieldRow]:
+    """How often each field was right in the samples of each evaluation; ``order`` are the schema's field patterns."""
     rows: dict[str, FieldRow] = {}
     for index, data in enumerate(evaluations):
-        tallies: dict[str, list[int]] = {}
-        for sample in data.get("rows", []):
-            for path, outcome in (sample.get("outcomes") or {}).items():
-                tally = tallies.setdefault(_pattern(path), [0, 0])
-                if outcome != "both_absent":
-                    tally[0] += outcome == "correct"
-                    tally[1] += 1
+        tallies = field_tallies(sample.get("outcomes") for sample in data.get("rows", []))
         for pattern in tallies:
             rows.setdefault(pattern, FieldRow(pattern, [Cell(0, 0)] * index))
         for pattern, row in rows.items():
             row.cells.append(Cell(*tallies.get(pattern, (0, 0))))
     return sorted(rows.values(), key=lambda row: _place(row.name, order))
+
+
+def foretold(
+    memory_bytes: float | None, memory_off: float | None, seconds: float | None, seconds_off: float | None
+) -> list[str]:
+    """An estimate against what came: "memory 9.1 GB foretold, 8.4 GB used, 8 % too much". Nothing where either lacks.
+
+    ``..._off``: what came is by this share more than what was foretold. The share told is of what came.
+    """
+    pairs = [
+        ("memory", memory_bytes, memory_off, lambda value: f"{value / 1e9:,.1f} GB", "used"),
+        ("time", seconds, seconds_off, _spell, "taken"),
+    ]
+    lines = []
+    for name, came, off, words, verb in pairs:
+        if not came or off is None or off <= -1:
+            continue
+        share = round(100 * (1 / (1 + off) - 1))
+        how = "as foretold" if share == 0 else f"{abs(share)} % too {'much' if share > 0 else 'little'}"
+        lines.append(f"{name} {words(came / (1 + off))} foretold, {words(came)} {verb}, {how}")
+    return lines
+
+
+def _spell(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -6,7 +6,8 @@ from django import forms
 
 from labeling.models import DatasetVersion, Project
 from training.models import BaseModel
-from training.presets import DEVICE_BATCH, Knobs, problems, with_effective_batch
+from training.presets import DEVICE_BATCH, ONLY_CUDA, Knobs, problems, with_effective_batch
+from training.services.machines import abilities
 
 
 class DatasetChoice(forms.ModelChoiceField):
@@ -61,6 +62,26 @@ def _select() -> forms.Select:
     return forms.Select(attrs={"class": "form-select"})
 
 
+class _Barred:
+    """Choices of a select or of radios that cannot be had here are shown, but cannot be chosen."""
+
+    barred: frozenset[str] = frozenset()
+
+    def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        option: dict[str, Any] = super().create_option(name, value, *args, **kwargs)  # type: ignore[misc]
+        if str(value) in self.barred:
+            option["attrs"]["disabled"] = True
+        return option
+
+
+class BarredSelect(_Barred, forms.Select):
+    """A select, some of whose options are disabled."""
+
+
+class BarredRadios(_Barred, forms.RadioSelect):
+    """Radios, some of which are disabled."""
+
+
 class NewRunForm(ChoiceForm):
     """A new run: dataset, base model and knobs. Whether they make sense together is the service's to say."""
 
@@ -70,7 +91,10 @@ class NewRunForm(ChoiceForm):
         widget=forms.TextInput(attrs={"class": "form-control", "placeholder": "optional", "autocomplete": "off"}),
     )
     method = forms.ChoiceField(
-        choices=[("lora", "LoRA adapter"), ("full", "Full fine-tuning")], widget=forms.RadioSelect, label="Method"
+        choices=[("lora", "LoRA adapter"), ("qlora", "QLoRA, 4-bit"), ("full", "Full fine-tuning")],
+        widget=BarredRadios,
+        label="Method",
+        error_messages={"required": "Choose a method that can be had here."},
     )
     epochs = forms.FloatField(widget=_number(step="any", min="0"), label="Epochs")
     max_length = forms.IntegerField(widget=_number(min="16", step="1"), label="Max sequence length")
@@ -86,8 +110,8 @@ class NewRunForm(ChoiceForm):
     )
     learning_rate = forms.FloatField(widget=_number(step="any", min="0"), label="Learning rate")
     precision = forms.ChoiceField(
-        choices=[("auto", "automatic"), ("fp32", "32-bit"), ("bf16", "bfloat16")],
-        widget=_select(),
+        choices=[("auto", "automatic"), ("fp32", "32-bit"), ("bf16", "bfloat16"), ("fp16", "16-bit floats")],
+        widget=BarredSelect(attrs={"class": "form-select"}),
         label="Precision",
     )
     activation_checkpointing = forms.BooleanField(
@@ -117,16 +141,44 @@ class NewRunForm(ChoiceForm):
         label="Documents over the limit",
     )
 
-    #: shown in front; the rest is folded away
+    devices = forms.IntegerField(widget=_number(min="1"), initial=1, required=False, label="GPUs")
+    early_stopping = forms.IntegerField(
+        widget=_number(min="1", placeholder="off"), required=False, label="Early stopping (looks)"
+    )
+    trackers = forms.MultipleChoiceField(
+        choices=[("tensorboard", "TensorBoard"), ("wandb", "Weights & Biases, offline")],
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
+        required=False,
+        label="Also write for",
+    )
+
+    #: shown in front, besides what is trained on what; the rest is folded away
     FRONT = ("max_length", "effective_batch", "learning_rate", "precision")
-    FOLDED = ("lora_r", "lora_alpha", "lora_dropout", "scheduler", "warmup_ratio", "at_once", "seed", "too_long")
+    FOLDED = (
+        "lora_r",
+        "lora_alpha",
+        "lora_dropout",
+        "scheduler",
+        "warmup_ratio",
+        "at_once",
+        "seed",
+        "too_long",
+        "early_stopping",
+        "devices",
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.abilities = abilities()
+        if not self.abilities["cuda"]:
+            for name in ("method", "precision"):
+                widget: Any = self.fields[name].widget
+                widget.barred = frozenset(ONLY_CUDA)
         for name in ("dataset", "base_model"):
             self.fields[name].widget.attrs["class"] = "form-select"
         for name, field in self.fields.items():
-            field.widget.attrs.setdefault("aria-describedby", f"{name}-hint")
+            if name != "trackers":  # a group of boxes, which is described as a whole
+                field.widget.attrs.setdefault("aria-describedby", f"{name}-hint {name}-said")
 
     @property
     def front(self) -> list[forms.BoundField]:
@@ -136,25 +188,42 @@ class NewRunForm(ChoiceForm):
     @property
     def folded(self) -> list[forms.BoundField]:
         """The other knobs; those of LoRA are left out where every weight is trained."""
-        full = self["method"].value() == "full"
-        return [self[name] for name in self.FOLDED if not (full and name.startswith("lora_"))]
+        full, several = self["method"].value() == "full", self.abilities["gpus"] > 1
+        hidden = [name for name in self.FOLDED if (full and name.startswith("lora_"))]
+        if not several and str(self["devices"].value() or 1) == "1":
+            hidden.append("devices")
+        return [self[name] for name in self.FOLDED if name not in hidden]
+
+    @property
+    def shown(self) -> list[str]:
+        """Names of all knobs that stand in the form."""
+        aside = ("dataset", "base_model", "method", "epochs", "activation_checkpointing", "trackers")
+        return [*aside, *self.FRONT, *(field.name for field in self.folded)]
 
     @property
     def folded_wrong(self) -> bool:
         """Whether a message would be hidden in what is folded."""
-        return any(name in self.errors for name in self.FOLDED) if self.is_bound else False
+        return any(name in self.errors for name in (*self.FOLDED, "trackers")) if self.is_bound else False
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        if not self.errors:
-            for field, message in problems(self.knobs).items():
-                self.add_error(FIELD_OF.get(field, field), message)
+        if self.errors:
+            return cleaned
+        devices, batch = cleaned.get("devices") or 1, cleaned["effective_batch"]
+        if devices > 1 and batch % devices:
+            nearest = max(1, round(batch / devices)) * devices
+            self.add_error("effective_batch", f"{devices} GPUs cannot share {batch} evenly; take {nearest}.")
+            return cleaned
+        for field, message in problems(self.knobs, **self.abilities).items():
+            self.add_error(FIELD_OF.get(field, field), message)
         return cleaned
 
     @property
     def knobs(self) -> Knobs:
         """The knobs as the service takes them; call it only on valid input."""
         values = {name: self.cleaned_data[name] for name in Knobs.__dataclass_fields__ if name in self.cleaned_data}
+        values["devices"] = values.get("devices") or 1
+        values["trackers"] = tuple(values.get("trackers") or ())
         return with_effective_batch(Knobs(**values), self.cleaned_data["effective_batch"], self.cleaned_data["at_once"])
 
     def refuse(self, errors: dict[str, str]) -> None:
@@ -176,6 +245,8 @@ def initial_of(knobs: Knobs) -> dict[str, Any]:
         "epochs": f"{knobs.epochs:g}",
         "lora_dropout": f"{knobs.lora_dropout:g}",
         "warmup_ratio": f"{knobs.warmup_ratio:g}",
+        "early_stopping": knobs.early_stopping or "",
+        "trackers": list(knobs.trackers),
         "effective_batch": knobs.effective_batch,
         "at_once": max(knobs.batch_size, DEVICE_BATCH if knobs.accumulation == 1 else knobs.batch_size),
     }

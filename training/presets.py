@@ -1,14 +1,21 @@
 """The knobs of a fine-tuning: what each may be, and the values that are right without touching anything. Pure."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal, Protocol
 
 METHODS = ("lora", "qlora", "full")
 SCHEDULERS = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 TRACKERS = ("tensorboard", "wandb")
 TOO_LONG = ("refuse", "leave_out")
+#: what only a CUDA GPU can do
+ONLY_CUDA = {
+    "qlora": "QLoRA needs a CUDA GPU with 4-bit kernels, and no worker of the queue gpu has one. Use LoRA.",
+    "fp16": "16-bit floats need a CUDA GPU, and no worker of the queue gpu has one. Use automatic.",
+}
+Task = Literal["extraction", "classification", "redaction"]
 #: documents that go through the model at once where nobody says otherwise; the rest is accumulated
 DEVICE_BATCH = 8
 
@@ -49,20 +56,55 @@ class Knobs:
         return max(1, math.ceil(math.ceil(rows / self.effective_batch) * self.epochs)) if rows else 0
 
 
-def preset(train_rows: int, method: str = "lora") -> Knobs:
-    """The knobs for a training split of this size.
+class _Field(Protocol):
+    """What ``task_of`` looks at in a leaf of a schema."""
+
+    @property
+    def pattern(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+
+
+def task_of(fields: Sequence[_Field]) -> Task:
+    """What kind of job a schema describes, from its leaves.
+
+    ``redaction``: nothing but rows of a class and the words it stands for. ``classification``: a class decides, and
+    there is at most a remark in free words beside it, so answers are short. Everything else is ``extraction``.
+    """
+    classes = [field for field in fields if field.kind == "class"]
+    if not classes:
+        return "extraction"
+    if all("[]" in field.pattern for field in fields):
+        return "redaction" if len(classes) == 1 and len(fields) == 2 else "extraction"
+    decided = all(field.kind in ("class", "boolean", "free") for field in fields)
+    return "classification" if decided and not any("[]" in field.pattern for field in fields) else "extraction"
+
+
+#: by task: up to so many training documents, so many behind a step, so many passes; the last is for more than that
+_Sizes = tuple[tuple[float, int, float], ...]
+_USUAL: _Sizes = ((60, 2, 6.0), (400, 4, 3.0), (2000, 8, 3.0), (math.inf, 16, 2.0))
+_SIZES: dict[Task, _Sizes] = {"extraction": _USUAL, "classification": _USUAL, "redaction": _USUAL}
+#: by method: full fine-tuning moves every weight, so its steps are ten times smaller than an adapter's
+_LEARNING_RATES = {"lora": 1e-3, "qlora": 1e-3, "full": 1e-4}
+
+
+def preset(train_rows: int, method: str = "lora", task: Task = "extraction") -> Knobs:
+    """The knobs for a training split of this size and a job of this kind.
 
     Few documents need small batches and more passes, or the run ends after a handful of steps; many need fewer passes.
-    Full fine-tuning moves every weight, so its steps are ten times smaller than an adapter's.
     """
-    sizes = ((60, 2, 6.0), (400, 4, 3.0), (2000, 8, 3.0))
-    batch, epochs = next(((batch, epochs) for limit, batch, epochs in sizes if train_rows <= limit), (16, 2.0))
-    knobs = with_effective_batch(Knobs(epochs=epochs), batch)
-    return replace(knobs, method="full", learning_rate=1e-4) if method == "full" else knobs
+    batch, epochs = next((batch, epochs) for limit, batch, epochs in _SIZES[task] if train_rows <= limit)
+    known = method if method in _LEARNING_RATES else "lora"
+    knobs = Knobs(method=known, learning_rate=_LEARNING_RATES[known], epochs=epochs)
+    return with_effective_batch(knobs, batch)
 
 
 def with_effective_batch(knobs: Knobs, effective: int, at_once: int = DEVICE_BATCH) -> Knobs:
-    """The knobs with this many documents behind a step, at most ``at_once`` of them through the model together."""
+    """The knobs with this many documents behind a step, at most ``at_once`` of them through the model together.
+
+    Several devices share a step; where it cannot be shared evenly, each takes a document more.
+    """
+    effective = math.ceil(effective / max(1, knobs.devices))
     batch = next((size for size in range(min(at_once, effective), 0, -1) if effective % size == 0), 1)
     return replace(knobs, batch_size=batch, accumulation=max(1, effective // batch))
 
@@ -71,8 +113,11 @@ def _outside(value: float, low: float, high: float) -> bool:
     return not (isinstance(value, (int, float)) and math.isfinite(value) and low <= value <= high)
 
 
-def problems(knobs: Knobs, context: int = 0) -> dict[str, str]:
-    """What is wrong with the knobs, as one sentence per knob; ``context`` is the model's, 0 where it is not known."""
+def problems(knobs: Knobs, context: int = 0, *, cuda: bool = False, gpus: int = 1) -> dict[str, str]:
+    """What is wrong with the knobs, as one sentence per knob.
+
+    ``context`` is the model's, 0 where it is not known; ``cuda`` and ``gpus``: what the worker has that would train.
+    """
     found: dict[str, str] = {}
     ranges: list[tuple[str, float, float, str]] = [
         ("max_length", 16, 32768, "The sequence length is between 16 and 32,768 tokens."),
@@ -85,7 +130,10 @@ def problems(knobs: Knobs, context: int = 0) -> dict[str, str]:
         ("lora_dropout", 0, 0.9, "The dropout is between 0 and 0.9."),
         ("warmup_ratio", 0, 0.9, "The warm-up is a share of the run between 0 and 0.9."),
         ("seed", 0, 2**31 - 1, "The seed is a whole number between 0 and 2,147,483,647."),
+        ("devices", 1, max(1, gpus), _devices_words(gpus)),
     ]
+    if knobs.early_stopping is not None:
+        ranges.append(("early_stopping", 1, 100, "Early stopping waits for between 1 and 100 looks; empty is off."))
     for name, low, high, sentence in ranges:
         if _outside(getattr(knobs, name), low, high):
             found[name] = sentence
@@ -97,16 +145,26 @@ def problems(knobs: Knobs, context: int = 0) -> dict[str, str]:
     ]
     for name, allowed in choices:
         value = getattr(knobs, name)
-        if value == "qlora":
-            found[name] = "QLoRA needs a CUDA GPU and 4-bit kernels, which this installation does not have. Use LoRA."
-        elif value not in allowed:
+        if value not in allowed:
             found[name] = f"{value!r} is not one of {', '.join(allowed)}."
+        elif value in ONLY_CUDA and not cuda:
+            found[name] = ONLY_CUDA[value]
+    strange = [name for name in knobs.trackers if name not in TRACKERS]
+    if strange:
+        found["trackers"] = f"{strange[0]!r} is not one of {', '.join(TRACKERS)}."
     if context and "max_length" not in found and knobs.max_length > context:
         found["max_length"] = f"The model reads at most {context:,} tokens; this asks for {knobs.max_length:,}."
     return found
 
 
-_TITLES = {
+def _devices_words(gpus: int) -> str:
+    if gpus < 2:
+        return "A run takes one device: no worker of the queue gpu has more than one GPU."
+    return f"A run takes between 1 and {gpus} GPUs, which is what the worker has."
+
+
+#: the knobs that are told in words, in this order
+TITLES = {
     "method": "Method",
     "max_length": "Sequence length",
     "effective_batch": "Batch size",
@@ -121,10 +179,16 @@ _TITLES = {
     "warmup_ratio": "Warm-up",
     "too_long": "Too long",
     "seed": "Seed",
+    "early_stopping": "Early stopping",
+    "devices": "Devices",
+    "trackers": "Trackers",
 }
 _FRONT = ("method", "max_length", "effective_batch", "learning_rate", "epochs", "precision")
 _WORDS = {
     "lora": "LoRA adapter, merged",
+    "qlora": "QLoRA adapter (4-bit), merged",
+    "tensorboard": "TensorBoard",
+    "wandb": "Weights & Biases",
     "full": "full fine-tuning",
     "auto": "automatic",
     "refuse": "refuse the run",
@@ -148,22 +212,29 @@ class Line:
 def in_words(knobs: Knobs, usual: Knobs) -> list[Line]:
     """The knobs as a person reads them, with what the preset would have been where they differ."""
     lines = []
-    for name, title in _TITLES.items():
-        if name.startswith("lora_") and knobs.method != "lora":
+    for name, title in TITLES.items():
+        if name.startswith("lora_") and knobs.method == "full":
             continue
-        said, expected = _say(name, getattr(knobs, name), knobs), _say(name, getattr(usual, name), usual)
+        said, expected = say(name, knobs), say(name, usual)
         lines.append(Line(title, said, "" if said == expected else expected, name in _FRONT))
     return lines
 
 
-def _say(name: str, value: Any, knobs: Knobs) -> str:
+def say(name: str, knobs: Knobs) -> str:
+    """One knob in words."""
+    value = getattr(knobs, name)
     if name == "effective_batch":
-        detail = f" ({knobs.batch_size} at once, {knobs.accumulation} accumulated)" if knobs.accumulation > 1 else ""
-        return f"{value} documents{detail}"
+        parts = [f"{knobs.batch_size} at once", f"{knobs.accumulation} accumulated", f"{knobs.devices} devices"]
+        kept = parts[:1] + [parts[1]] * (knobs.accumulation > 1) + [parts[2]] * (knobs.devices > 1)
+        return f"{value} documents" + (f" ({', '.join(kept)})" if len(kept) > 1 else "")
     if name == "max_length":
         return f"{value:,} tokens"
     if name == "warmup_ratio":
         return f"{100 * value:g} % of the steps"
+    if name == "early_stopping":
+        return f"after {value} look{'s' if value != 1 else ''} without a gain" if value else "off"
+    if name == "trackers":
+        return ", ".join(_WORDS.get(one, one) for one in value) or "none"
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):

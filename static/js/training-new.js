@@ -2,12 +2,6 @@
 
 const words = new Intl.NumberFormat("en");
 
-function duration(seconds) {
-  if (seconds < 90) return `about ${Math.max(1, Math.round(seconds))} s`;
-  if (seconds < 5400) return `about ${Math.round(seconds / 60)} min`;
-  return `about ${(seconds / 3600).toFixed(1)} h`;
-}
-
 function number(form, name) {
   const value = Number(form.elements[name]?.value);
   return Number.isFinite(value) && value > 0 ? value : null;
@@ -29,19 +23,6 @@ function update() {
   overWords.textContent = limit === null ? "–" : over === 0 ? "none" : leftOut ? `${share}, left out` : share;
   overWords.classList.toggle("over-words", over > 0 && !leftOut);
   drawLimit(figure, limit, Number(dataset.scale));
-
-  const batch = number(form, "effective_batch");
-  const epochs = number(form, "epochs");
-  const rows = Number(dataset.trainRows);
-  const show = (selector, text) => {
-    const element = card.querySelector(selector);
-    if (element) element.textContent = text;
-  };
-  if (batch === null || epochs === null) return ["[data-steps]", "[data-tokens]", "[data-time]"].forEach((s) => show(s, "–"));
-  const tokens = Number(dataset.trainTokens) * epochs;
-  show("[data-steps]", words.format(Math.max(1, Math.ceil(Math.ceil(rows / batch) * epochs))));
-  show("[data-tokens]", `${words.format(Math.round(tokens))} over ${words.format(epochs)} epoch${epochs === 1 ? "" : "s"}`);
-  if (dataset.speed) show("[data-time]", duration(tokens / Number(dataset.speed)));
 }
 
 function drawLimit(figure, limit, scale) {
@@ -66,6 +47,7 @@ function follow() {
   const figure = document.getElementById("histogram");
   if (!form || !figure || figure.dataset.followed) return;
   figure.dataset.followed = "yes";
+  document.getElementById("estimate-box")?.dispatchEvent(new Event("lengths-known"));
   const field = form.elements.max_length;
   const preset = form.elements.was.value.split(":")[2];
   const longest = Number(figure.dataset.lengths.split(" ").at(-1));
@@ -77,6 +59,31 @@ function follow() {
   note.hidden = false;
 }
 
+// A value that would fit, as the estimate names it beside the knob.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-apply]");
+  if (!button) return;
+  const { apply: name, value } = button.dataset;
+  const fields = document.querySelectorAll(`#new-run [name="${CSS.escape(name)}"]`);
+  for (const field of fields) {
+    if (field.type === "radio") field.checked = field.value === value;
+    else if (field.type === "checkbox") field.checked = value === "True";
+    else field.value = value;
+  }
+  // A shorter limit fits only where longer documents stay out, as the sentence says.
+  const tooLong = document.querySelector("#new-run [name=too_long]");
+  if (name === "max_length" && tooLong) tooLong.value = "leave_out";
+  const field = [...fields].find((one) => one.type !== "radio" || one.checked);
+  if (!field) return;
+  field.closest("details")?.setAttribute("open", "");
+  field.focus();
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+  field.dispatchEvent(new Event("change", { bubbles: true }));
+});
+// What is refused is not hidden in what is folded away.
+document.addEventListener("htmx:oobAfterSwap", (event) => {
+  if (event.target.querySelector?.(".field-error")) event.target.closest("details")?.setAttribute("open", "");
+});
 document.addEventListener("input", (event) => {
   if (event.target.closest("#new-run")) update();
 });

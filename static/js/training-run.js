@@ -1,246 +1,118 @@
-// A run's curves: drawn with uPlot from the JSON endpoint, which is asked again while the run is live.
-import uPlot from "../vendor/uplot/uPlot.esm.js";
+// A run's curves from the JSON endpoint, which is asked again while the run is live; its log and its keys.
+import { Chart, METRIC, SAMPLE, VALIDATION_LOSS, ask, fieldShare, follow, gigabytes, nothing, plain, share, short, synced, tone } from "./training-charts.js";
 
 const POLL_MS = 2000;
-const HEIGHT = 220;
 const root = document.querySelector("[data-curves]");
-const sync = uPlot.sync("training-run");
+const sync = synced("training-run");
+const state = { url: root.dataset.curves, last: 0, attempt: undefined, live: root.dataset.live === "true", order: [], points: nothing() };
+const view = { smooth: false, log: false, second: "grad_norm", fields: "by_field" };
+const early = root.dataset.early === "true";
 
-// Points by kind, each a list of rows as the endpoint gives them: [step, ...values].
-const points = { metrics: [], validation: [], samples: [] };
-const view = { smooth: false, log: false, second: "grad_norm" };
-let last = 0;
-
-const COLUMN = { loss: 1, learning_rate: 2, grad_norm: 3, tokens_per_second: 4 };
-const plain = (digits) => (value) => (value === null || value === undefined ? "–" : value.toFixed(digits));
-const short = (value) =>
-  value === null || value === undefined ? "–" : value === 0 ? "0" : Math.abs(value) < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
-const share = (value) => (value === null || value === undefined ? "–" : `${Math.round(value * 100)} %`);
-
+const figure = (name) => root.querySelector(`[data-chart="${name}"]`);
+const first = "The first point comes with the first step.";
+const SECOND = { grad_norm: short, tokens_per_second: plain(0), memory_bytes: gigabytes };
 const charts = {
-  loss: {
-    empty: "The first point comes with the first step.",
-    number: plain(3),
-    series: () => [
-      { name: "train", tone: "a", rows: points.metrics, column: 1, smooth: true },
-      { name: "validation", tone: "b", rows: points.validation, column: 1, dots: true },
-    ],
-  },
-  fields: {
-    empty: "Fields right and schema validity appear with the first evaluation.",
-    number: share,
-    range: [0, 1],
-    series: () => [
-      { name: "fields right", tone: "a", rows: points.samples, column: 1, dots: true },
-      { name: "schema-valid", tone: "b", rows: points.samples, column: 2, dots: true, dash: true },
-    ],
-  },
-  learning_rate: {
-    empty: "The first point comes with the first step.",
-    number: short,
-    series: () => [{ name: "", tone: "a", rows: points.metrics, column: 2 }],
-  },
-  second: {
-    empty: "The first point comes with the first step.",
-    number: (value) => (view.second === "grad_norm" ? short(value) : plain(0)(value)),
-    series: () => [{ name: "", tone: "a", rows: points.metrics, column: COLUMN[view.second], smooth: true }],
-  },
+  loss: new Chart(figure("loss"), { sync, number: plain(3), empty: first }),
+  fields: new Chart(figure("fields"), { sync, number: share, range: [-0.02, 1.02], toggles: true, empty: "What is right in the samples appears with the first evaluation." }),
+  learning_rate: new Chart(figure("learning_rate"), { sync, number: short, empty: first }),
+  second: new Chart(figure("second"), { sync, number: SECOND.grad_norm, empty: first }),
+};
+const SERIES = {
+  loss: () => [
+    { name: "train", tone: 1, rows: state.points.metrics, value: (row) => row[METRIC.loss], smooth: true },
+    { name: "validation", tone: 2, rows: state.points.validation, value: (row) => row[VALIDATION_LOSS], dots: true },
+  ],
+  fields: () => (view.fields === "together" ? together() : byField()),
+  learning_rate: () => [{ name: "", tone: 1, rows: state.points.metrics, value: (row) => row[METRIC.learning_rate] }],
+  second: () => [{ name: "", tone: 1, rows: state.points.metrics, value: (row) => row[METRIC[view.second]], smooth: view.second !== "memory_bytes" }],
 };
 
-// Exponential moving average, with the weight of the past corrected at the start (as Adam does it).
-export function smoothed(values, weight = 0.9) {
-  let mean = 0;
-  let mass = 0;
-  return values.map((value) => {
-    if (value === null) return null;
-    mean = weight * mean + (1 - weight) * value;
-    mass = weight * mass + (1 - weight);
-    return mean / mass;
-  });
+function together() {
+  const rows = state.points.samples;
+  return [
+    { name: "fields right", tone: 1, rows, value: (row) => row[SAMPLE.exact], dots: true },
+    { name: "schema-valid", tone: 2, rows, value: (row) => row[SAMPLE.valid], dots: true, dash: [5, 4] },
+  ];
 }
 
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
-function table(series) {
-  const steps = [...new Set(series.flatMap((one) => one.rows.map((row) => row[0])))].sort((a, b) => a - b);
-  const index = new Map(steps.map((step, at) => [step, at]));
-  const columns = [];
-  for (const one of series) {
-    const raw = new Array(steps.length).fill(null);
-    for (const row of one.rows) raw[index.get(row[0])] = row[one.column] ?? null;
-    if (one.smooth && view.smooth) columns.push(raw, smoothed(raw));
-    else columns.push(raw);
-  }
-  return [steps, ...columns];
+function byField() {
+  const rows = state.points.samples;
+  const seen = new Set(rows.flatMap((row) => Object.keys(row[SAMPLE.fields] ?? {})));
+  const names = [...state.order.filter((name) => seen.delete(name)), ...seen];
+  return names.map((name, place) => ({
+    name,
+    id: `field ${name}`,
+    tone: tone(place),
+    rows,
+    value: fieldShare(name),
+    dots: true,
+    dash: place >= 8 ? [5, 4] : undefined,
+  }));
 }
 
-// What uPlot draws: with smoothing the raw curve stays, faint, behind the smooth one.
-function strokes(series) {
-  const drawn = [];
-  for (const one of series) {
-    const colour = css(`--series-${one.tone}`);
-    const line = {
-      label: one.name || "value",
-      stroke: colour,
-      width: 1.75,
-      spanGaps: true,
-      dash: one.dash ? [5, 4] : undefined,
-      points: { show: Boolean(one.dots) || one.rows.length === 1, size: 6, fill: colour },
-    };
-    if (one.smooth && view.smooth) drawn.push({ ...line, alpha: 0.25, width: 1, points: { show: false } }, line);
-    else drawn.push(line);
-  }
-  return drawn;
-}
-
-function axis(format) {
-  return {
-    stroke: css("--axis-ink"),
-    grid: { stroke: css("--grid-line"), width: 1 },
-    ticks: { show: false },
-    font: "11px system-ui, sans-serif",
-    size: 26,
-    gap: 4,
-    ...(format ? { values: (_, splits) => splits.map((s) => (s === null ? "" : format(s))), size: 50 } : { space: 60, values: (_, splits) => splits.map((s) => (Number.isInteger(s) ? s.toLocaleString("en") : "")) }),
-  };
-}
-
-function keys(figure, chart, series, at = null) {
-  const box = figure.querySelector("[data-keys]");
-  box.replaceChildren(
-    ...series
-      .filter((one) => one.rows.length)
-      .map((one) => {
-        const item = document.createElement("span");
-        if (one.name) {
-          const swatch = document.createElement("span");
-          swatch.className = `swatch series-${one.tone}${one.dash ? " swatch-dash" : ""}`;
-          item.append(swatch, `${one.name} `);
-        }
-        const row = at === null ? one.rows.at(-1) : nearest(one.rows, at);
-        const value = document.createElement("b");
-        value.textContent = chart.number(row ? row[one.column] : null);
-        item.append(value);
-        return item;
-      }),
-  );
-}
-
-// The last point at or before a step: rows are sorted.
-function nearest(rows, step) {
-  let found = null;
-  for (const row of rows) {
-    if (row[0] > step) break;
-    found = row;
-  }
-  return found;
+// Checkpoints below the loss; the best look as a ring where early stopping keeps its weights.
+function marks() {
+  const found = state.points.checkpoint.map((row) => ({ kind: "checkpoint", x: row[0] }));
+  const looks = state.points.validation.filter((row) => row[VALIDATION_LOSS] !== null);
+  if (!early || !looks.length) return found;
+  const lowest = looks.reduce((best, row) => (row[VALIDATION_LOSS] < best[VALIDATION_LOSS] ? row : best));
+  const kept = looks.find((row) => row[0] === state.best) ?? lowest;
+  return [...found, { kind: "best", x: kept[0], y: kept[VALIDATION_LOSS] }];
 }
 
 function draw(name) {
-  const chart = charts[name];
-  const figure = root.querySelector(`[data-chart="${name}"]`);
-  const box = figure.querySelector("[data-plot]");
-  const series = chart.series();
-  keys(figure, chart, series);
-  if (!series.some((one) => one.rows.some((row) => row[one.column] !== null))) {
-    chart.plot?.destroy();
-    chart.plot = null;
-    const note = document.createElement("div");
-    note.className = "plot-empty";
-    note.textContent = root.dataset.live === "true" ? chart.empty : "The run ended before there was a point.";
-    box.replaceChildren(note);
-    return;
-  }
-  const data = table(series);
-  const shape = `${series.map((one) => one.rows.length > 1).join()} ${view.smooth} ${view.log} ${view.second} ${document.documentElement.dataset.bsTheme}`;
-  if (chart.plot && chart.shape === shape) {
-    chart.plot.setData(data);
-    return;
-  }
-  chart.plot?.destroy();
-  box.replaceChildren();
-  chart.shape = shape;
-  const logarithmic = name === "loss" && view.log;
-  chart.plot = new uPlot(
-    {
-      width: box.clientWidth,
-      height: HEIGHT,
-      padding: [10, 16, 0, 0],
-      legend: { show: false },
-      cursor: { sync: { key: sync.key, setSeries: false }, drag: { x: true, y: false }, points: { size: 7 } },
-      scales: {
-        x: { time: false },
-        y: logarithmic ? { distr: 3 } : chart.range ? { range: [chart.range[0], chart.range[1]] } : {},
-      },
-      axes: [axis(null), axis(chart.number === share ? share : short)],
-      series: [{}, ...strokes(series)],
-      hooks: {
-        setCursor: [
-          (plot) => {
-            const { idx } = plot.cursor;
-            keys(figure, chart, chart.series(), idx === null || idx === undefined ? null : plot.data[0][idx]);
-          },
-        ],
-      },
-    },
-    data,
-    box,
-  );
+  const options = { smooth: view.smooth, log: name === "loss" && view.log, ended: !state.live };
+  charts[name].draw(SERIES[name](), name === "loss" ? { ...options, marks: marks() } : options);
 }
 
 function drawAll() {
   for (const name of Object.keys(charts)) draw(name);
-  const loss = points.metrics.at(-1);
-  const words = loss ? `Step ${loss[0]}: training loss ${plain(3)(loss[1])}.` : "No point yet.";
+  const loss = state.points.metrics.at(-1);
+  const words = loss ? `Step ${loss[0]}: training loss ${plain(3)(loss[METRIC.loss])}.` : "No point yet.";
   root.querySelector("[data-curves-words]").textContent = words;
+  root.querySelector("[data-checkpoint-key]").hidden = !state.points.checkpoint.length;
 }
 
 async function poll() {
-  let live = root.dataset.live === "true";
   try {
-    const answer = await fetch(`${root.dataset.curves}?after=${last}`, { headers: { Accept: "application/json" } });
-    if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
-    const fresh = await answer.json();
-    live = fresh.live;
-    root.dataset.live = String(live);
-    root.querySelector("[data-live-mark]").hidden = !live;
-    let changed = last === 0;
-    for (const kind of Object.keys(points)) {
-      if (!fresh[kind].length) continue;
-      points[kind].push(...fresh[kind]);
-      points[kind].sort((a, b) => a[0] - b[0]);
-      changed = true;
-    }
-    last = fresh.last;
-    if (changed || !live) drawAll();
+    const changed = await ask(state);
+    root.dataset.live = String(state.live);
+    root.querySelector("[data-live-mark]").hidden = !state.live;
+    if (changed) drawAll();
   } catch {
     // The next try comes anyway; the rest of the page says so where the server is away.
   }
-  if (live) setTimeout(poll, POLL_MS);
+  if (state.live) setTimeout(poll, POLL_MS);
+}
+
+function set(box, name) {
+  view[name] = box.checked;
+  drawAll();
 }
 
 root.addEventListener("change", (event) => {
-  if (event.target.matches("[data-smooth]")) view.smooth = event.target.checked;
-  if (event.target.matches("[data-log]")) view.log = event.target.checked;
-  drawAll();
+  if (event.target.matches("[data-smooth]")) set(event.target, "smooth");
+  if (event.target.matches("[data-log]")) set(event.target, "log");
 });
 root.addEventListener("click", (event) => {
   const button = event.target.closest("[data-show]");
   if (!button) return;
-  view.second = button.dataset.show;
-  for (const one of root.querySelectorAll("[data-show]")) {
+  const name = button.closest("[data-chart]").dataset.chart;
+  view[name] = button.dataset.show;
+  if (name === "second") charts.second.number = SECOND[view.second];
+  for (const one of button.parentElement.querySelectorAll("[data-show]")) {
     one.classList.toggle("active", one === button);
     one.setAttribute("aria-pressed", String(one === button));
   }
-  draw("second");
+  charts[name].shape = null; // another curve in the same place
+  draw(name);
 });
-new MutationObserver(drawAll).observe(document.documentElement, { attributes: true, attributeFilter: ["data-bs-theme"] });
-new ResizeObserver(() => {
-  for (const name of Object.keys(charts)) {
-    const box = root.querySelector(`[data-chart="${name}"] [data-plot]`);
-    charts[name].plot?.setSize({ width: box.clientWidth, height: HEIGHT });
-  }
-}).observe(root);
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input:not([type=checkbox]), textarea, select")) return;
+  const box = { s: "[data-smooth]", l: "[data-log]" }[event.key];
+  if (box && !document.getElementById("keys").open) root.querySelector(box).click();
+});
+follow(root, drawAll, () => Object.values(charts));
 
 // Where many evaluations do not fit, the newest ones are seen.
 function showNewest() {

@@ -15,7 +15,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from evaluation.models import Endpoint
+from evaluation.models import Benchmark, Endpoint
 from evaluation.services import prelabels
 from labeling.models import Document, Mention, Webhook
 from labeling.rows import ParsedRow
@@ -87,6 +87,9 @@ def _furnish(folder: Path) -> None:
     commenting.add(document=document, user=user, text="theirs @erik")
     Endpoint.objects.create(project=project, name="theirs", url="http://127.0.0.1/v1", model="m", created_by=user)
     prelabels.start_prelabels(project=project, user=user, model_version=world.version)
+    Benchmark.objects.create(
+        project=project, number=1, dataset=world.dataset, seed=1, documents=[], examples=[], modes=[]
+    )
     bulk.start(project=project, user=user, action="assign", params={"user": ""}, query="")
     views_saved.save_view(project=project, user=user, name="theirs", query="state=new", shared=True)
     api = api_of(project, user)
@@ -144,7 +147,7 @@ def test_the_ids_are_those_of_something(owner: Any) -> None:
                 there.add(name)
     assert {
         "document", "label_document", "label_history", "label_comments", "review_document", "webhook", "prelabel_run",
-        "endpoint", "training_run", "training_log", "eval_run", "eval_outputs", "dataset", "import_run", "bulk_edit",
-        "freeze_run", "api_document", "api_dataset", "api_import_run", "api_freeze_run", "api_webhook",
+        "endpoint", "benchmark", "training_run", "training_log", "eval_run", "eval_outputs", "dataset", "import_run",
+        "bulk_edit", "freeze_run", "api_document", "api_dataset", "api_import_run", "api_freeze_run", "api_webhook",
         "api_deliveries",
     } <= there  # fmt: skip

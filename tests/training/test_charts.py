@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.charts import fields_over_time, histogram, samples_of
+from training.charts import fields_over_time, foretold, histogram, samples_of
 
 
 @given(st.lists(st.integers(min_value=0, max_value=50_000), min_size=1, max_size=300))
@@ -65,3 +65,12 @@ def test_marks_follow_the_schema_and_say_in_words_what_they_mean() -> None:
 def test_an_outcome_nobody_knows_is_not_shown_as_right() -> None:
     [found] = samples_of({"rows": [sample("a", total="invented")]})
     assert found.marks[0].tone == "bad"
+
+
+def test_an_estimate_is_held_against_what_came() -> None:
+    assert foretold(8.4e9, 8.4 / 9.1 - 1, 720, 0.2) == [
+        "memory 9.1 GB foretold, 8.4 GB used, 8 % too much",
+        "time 10 min foretold, 12 min taken, 17 % too little",
+    ]
+    assert foretold(1e9, 0.0, 60, None) == ["memory 1.0 GB foretold, 1.0 GB used, as foretold"]
+    assert foretold(None, None, None, None) == foretold(8.4e9, None, 60, None) == []

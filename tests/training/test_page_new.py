@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import django_rq
@@ -12,7 +13,8 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs import Status
 from training.forms import NewRunForm
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.presets import preset
+from training.presets import Knobs, preset
+from training.services.runs import knobs_of, start_training
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")
@@ -76,7 +78,12 @@ def test_a_nul_in_the_base_model_is_no_base_model(engineer: Client, lengths: Len
         ({"warmup_ratio": "2"}, "The warm-up is a share"),
         ({"base_model": "gpt-17"}, "There is no such base model. Known are: tiny-random."),
         ({"dataset": "99"}, "There is no such dataset version"),
-        ({"method": "qlora"}, "Select a valid choice"),
+        ({"method": "magic"}, "Select a valid choice"),
+        ({"method": "qlora"}, "QLoRA needs a CUDA GPU"),
+        ({"precision": "fp16"}, "16-bit floats need a CUDA GPU"),
+        ({"devices": "2"}, "no worker of the queue gpu has more than one GPU"),
+        ({"early_stopping": "0"}, "Early stopping waits for between 1 and 100 looks"),
+        ({"trackers": "mlflow"}, "Select a valid choice"),
         ({"name": "x" * 121}, "at most 120 characters"),
     ],
 )
@@ -183,6 +190,25 @@ def test_a_run_can_be_duplicated_with_its_own_values(engineer: Client, lengths: 
     form = engineer.get(URL, {"from": "1"}).context["form"]
     values = {name: str(form[name].value()) for name in ("learning_rate", "seed", "name", "effective_batch")}
     assert values == {"learning_rate": "0.0003", "seed": "4", "name": "mine", "effective_batch": "32"}
+
+
+def test_a_duplicate_that_nobody_touches_has_every_knob_of_its_run(
+    engineer: Client, project: Project, lengths: LengthReport, people: dict[str, Any]
+) -> None:
+    knobs = Knobs(
+        learning_rate=3e-4, epochs=2.5, batch_size=2, accumulation=3, lora_r=8, lora_alpha=24, lora_dropout=0.1, seed=4,
+        max_length=512, too_long="leave_out", warmup_ratio=0.2, scheduler="linear", precision="fp32",
+        activation_checkpointing=True, early_stopping=3, trackers=("tensorboard", "wandb"),
+    )  # fmt: skip
+    assert all(
+        getattr(knobs, name) != value for name, value in asdict(Knobs()).items() if name not in ("method", "devices")
+    )
+    user, model = people["engineer"], lengths.base_model
+    start_training(project=project, user=user, dataset=lengths.dataset, base_model=model, knobs=knobs)
+    form: NewRunForm = engineer.get(URL, {"from": "1"}).context["form"]
+    sent = {bound.name: bound.value() for bound in form if bound.value() not in (None, False)}
+    assert engineer.post(URL, sent).status_code == 302
+    assert knobs_of(RunSpec.from_yaml(TrainingRun.objects.get(number=2).spec)) == knobs
 
 
 def test_with_nothing_to_learn_from_the_page_says_so(

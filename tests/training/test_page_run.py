@@ -1,15 +1,19 @@
 """A run's page: what each state shows, its live parts, its files, and who may cancel."""
 
+import io
+import zipfile
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from labeling.models import DatasetVersion, Project
 from labeling.services.datasets import rows
 from slmstudio.access import Role
-from slmstudio.artifacts import write_text
+from slmstudio.artifacts import local_path, write_text
 from slmstudio.runs import Status
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.presets import Knobs
@@ -47,14 +51,22 @@ def points(run: TrainingRun) -> list[TrainingEvent]:
         "outcomes": outcomes,
     }
     numbers = {"learning_rate": 1e-4, "grad_norm": 1.5, "tokens_per_second": 183.0, "memory_bytes": 2**30}
+    began = timezone.now() - timedelta(minutes=1)
     return [
-        TrainingEvent.objects.create(run=run, kind=kind, step=step, data={"step": step, **data})
+        TrainingEvent.objects.create(
+            run=run,
+            kind=kind,
+            step=step,
+            data={"step": step, **data},
+            created_at=began + timedelta(minutes=step - 1),
+        )
         for kind, step, data in (
             ("metrics", 1, {"loss": 2.5, "epoch": 0.5, "seconds_left": 90, **numbers}),
             ("metrics", 2, {"loss": 2.25, "epoch": 1.0, "seconds_left": 75, **numbers}),
             ("validation", 2, {"loss": 2.375, "epoch": 1.0}),
             ("samples", 2, {"field_exact": 1 / 3, "schema_valid": 0.0, "rows": [sample]}),
             ("warning", 2, {"message": "The loss jumped."}),
+            ("checkpoint", 2, {"path": "state/2", "bytes": 3 * 2**20, "sha256": "e" * 64}),
         )
     ]
 
@@ -92,7 +104,7 @@ def test_a_running_run_shows_step_epoch_and_time_left(
     html = " ".join(login("manager").get(URL).content.decode().split())
     for words in ("step <strong>2</strong> of 24", "epoch <strong>1.00</strong>", "1 min 15 s</strong> left"):
         assert words in html, words
-    for words in ("2.2500", "2.3750", "183", "1.0 GB", "The loss jumped."):
+    for words in ("2.2500", "2.3750", "183", "1.1 GB", "The loss jumped."):
         assert words in html, words
 
 
@@ -115,6 +127,84 @@ def test_a_failed_run_says_why_and_what_is_kept(run: TrainingRun, points: list[T
 def test_a_cancelled_run_says_so(run: TrainingRun, login: Login) -> None:
     set_to(run, Status.CANCELLED)
     assert "It had not begun" in login("manager").get(URL).content.decode()
+
+
+def test_a_run_with_a_checkpoint_can_be_resumed_and_says_from_where(
+    run: TrainingRun, points: list[TrainingEvent], login: Login
+) -> None:
+    resume = f"{URL}resume/"
+    assert 'id="resume-run"' not in login("engineer").get(URL).content.decode()  # it waits
+    for status in (Status.FAILED, Status.CANCELLED):
+        set_to(run, status, checkpoint_step=2, progress_done=2, progress_total=24, started_at=run.created_at)
+        html = login("engineer").get(URL).content.decode()
+        assert 'id="resume-run"' in html
+        assert "checkpoint at step 2" in html
+        assert 'id="resume-run"' not in login("manager").get(URL).content.decode()
+    assert login("manager").post(resume).status_code == 403
+    assert login("stranger").post(resume).status_code == 404
+    assert login("engineer").get(resume).status_code == 405
+    answer = login("engineer").post(resume)
+    assert (answer.status_code, answer["Location"]) == (302, URL)
+    run.refresh_from_db()
+    assert run.status == Status.QUEUED
+    assert "It will go on from its checkpoint at step 2." in login("engineer").get(URL).content.decode()
+
+
+def test_a_run_without_a_checkpoint_cannot_be_resumed_and_the_page_says_why(run: TrainingRun, login: Login) -> None:
+    set_to(run, Status.FAILED)
+    client = login("engineer")
+    assert 'id="resume-run"' not in client.get(URL).content.decode()
+    assert "nothing to resume" in client.post(f"{URL}resume/", follow=True).content.decode()
+    assert client.post(f"{URL}resume/", headers=HTMX)["HX-Refresh"] == "true"
+
+
+def test_a_run_that_was_taken_up_again_says_from_which_step_and_why(run: TrainingRun, login: Login) -> None:
+    set_to(run, Status.RUNNING, attempts=2, facts={"resumed_from": 40}, started_at=run.created_at)
+    html = login("manager").get(URL).content.decode()
+    assert "Attempt 2: resumed from step 40 after its worker or its process had ended." in html
+    set_to(run, Status.RUNNING, facts={"resumed_from": 40, "resumed_by": [{"who": "erik", "step": 40}]})
+    assert "Attempt 2: resumed from step 40 by erik." in login("manager").get(URL).content.decode()
+
+
+def test_the_time_left_goes_down_between_two_points(
+    run: TrainingRun, points: list[TrainingEvent], login: Login
+) -> None:
+    set_to(run, Status.RUNNING, started_at=run.created_at)
+    TrainingEvent.objects.filter(pk=points[1].pk).update(created_at=timezone.now() - timedelta(seconds=31))
+    assert "45 s</strong> left" in login("manager").get(URL).content.decode()  # 75 less 31, up to the next five
+
+
+def test_checkpoints_the_best_look_and_the_estimate_against_reality_are_told(
+    run: TrainingRun, points: list[TrainingEvent], login: Login
+) -> None:
+    TrainingEvent.objects.create(run=run, kind="validation", step=4, data={"loss": 2.125})
+    TrainingEvent.objects.create(run=run, kind="validation", step=6, data={"loss": 2.5})
+    facts = {"peak_memory_bytes": 84 * 10**8, "seconds": 60, "best_step": 4, "stopped_early": True}
+    set_to(run, Status.DONE, facts=facts, estimate={"memory_bytes": 91 * 10**8, "seconds": 60.0})
+    html = " ".join(login("manager").get(URL).content.decode().split())
+    assert "e" * 12 in html
+    assert "Best look: validation 2.1250 at step 4; its weights are what came out." in html
+    assert "Stopped early" in html
+    assert "memory 9.1 GB foretold, 8.4 GB used, 8 % too much" in html
+
+
+def test_files_of_a_tracker_come_as_a_zip_with_the_line_to_type(run: TrainingRun, login: Login) -> None:
+    client, address = login("annotator"), f"{URL}tensorboard.zip"
+    assert client.get(address).status_code == 404
+    TrainingRun.objects.update(spec=run.spec.replace("trackers: []", "trackers: [tensorboard]"))
+    key = f"{run.folder_key}/tensorboard"
+    write_text(f"{key}/events.out.tfevents.1", "points")
+    local_path(f"{key}/link").symlink_to("/etc/passwd")
+    html = client.get(URL).content.decode()
+    assert f"tensorboard --logdir {local_path(key)}" in html
+    assert address in html
+    answer: Any = client.get(address)
+    assert 'filename="receipts-run-1-tensorboard.zip"' in answer["Content-Disposition"]
+    with zipfile.ZipFile(io.BytesIO(b"".join(answer.streaming_content))) as archive:
+        assert archive.namelist() == ["tensorboard/events.out.tfevents.1"]
+    for name in ("wandb", "adapter", "state"):
+        assert client.get(f"{URL}{name}.zip").status_code == 404
+    assert login("stranger").get(address).status_code == 404
 
 
 def test_a_done_run_lists_its_files_its_lineage_and_what_comes_next(run: TrainingRun, login: Login) -> None:
@@ -157,16 +247,26 @@ def test_curves_are_json_and_only_what_is_new_is_sent(
     client = login("annotator")
     first = client.get(f"{URL}curves.json").json()
     assert first["live"] is True
-    assert first["metrics"] == [[1, 2.5, 1e-4, 1.5, 183.0], [2, 2.25, 1e-4, 1.5, 183.0]]
-    assert first["validation"] == [[2, 2.375]]
-    assert first["samples"] == [[2, pytest.approx(1 / 3), 0.0]]
+
+    def drawn(kind: str) -> list[list[Any]]:
+        return [[row[0], *row[3:]] for row in first[kind]]  # epoch and seconds are looked at below
+
+    assert drawn("metrics") == [[1, 2.5, 1e-4, 1.5, 183.0, 2**30], [2, 2.25, 1e-4, 1.5, 183.0, 2**30]]
+    assert drawn("validation") == [[2, 2.375]]
+    [sample] = drawn("samples")
+    assert sample[:3] == [2, pytest.approx(1 / 3), 0.0]
+    assert sample[3] == {"company": [1, 1], "date": [0, 1], "address": [0, 1], "total": [0, 0]}
+    assert drawn("checkpoint") == [[2]]
+    assert [row[1] for row in first["metrics"]] == [0.5, 1.0]
+    assert [row[2] for row in first["metrics"]] == [0, 60]
+    assert first["order"] == ["company", "date", "address", "total"]
     again = client.get(f"{URL}curves.json", {"after": first["last"]}).json()
     assert (again["metrics"], again["validation"], again["samples"]) == ([], [], [])
     assert again["last"] == first["last"]
     TrainingEvent.objects.create(run=run, kind="metrics", step=3, data={"step": 3, "loss": None})
     set_to(run, Status.DONE)
     last = client.get(f"{URL}curves.json", {"after": first["last"]}).json()
-    assert last["metrics"] == [[3, None, None, None, None]]
+    assert [[row[0], *row[3:]] for row in last["metrics"]] == [[3, None, None, None, None, None]]
     assert last["live"] is False
 
 
@@ -176,10 +276,25 @@ def test_curves_take_few_queries_and_no_sample_texts(
     client = login("annotator")
     with django_assert_max_num_queries(6):
         answer = client.get(f"{URL}curves.json")
-    assert "company" not in answer.content.decode()
+    assert '{\\"company' not in answer.content.decode()  # what the model wrote stays where it is
 
 
-@pytest.mark.parametrize("part", ["head", "side", "samples", "log"])
+def test_a_page_with_many_points_takes_no_more_queries(
+    run: TrainingRun, points: list[TrainingEvent], login: Login, django_assert_max_num_queries: Any
+) -> None:
+    TrainingEvent.objects.bulk_create(
+        TrainingEvent(run=run, kind=kind, step=step, data={"step": step, "loss": 1.0, "rows": []})
+        for step in range(3, 103)
+        for kind in ("metrics", "validation", "samples", "checkpoint")
+    )
+    client = login("manager")
+    with django_assert_max_num_queries(30):
+        assert client.get(URL).status_code == 200
+    with django_assert_max_num_queries(7):
+        assert len(client.get(f"{URL}curves.json").json()["metrics"]) == 102
+
+
+@pytest.mark.parametrize("part", ["head", "side", "samples", "log", "kept"])
 def test_live_parts_are_fragments_that_ask_again(
     run: TrainingRun, points: list[TrainingEvent], login: Login, part: str
 ) -> None:

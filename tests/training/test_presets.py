@@ -4,15 +4,32 @@ from dataclasses import replace
 
 import pytest
 
-from training.presets import Knobs, in_words, preset, problems, with_effective_batch
+from labeling.templates_catalogue import template
+from slmstudio.contract.schema import compile_schema
+from training.presets import Knobs, Task, in_words, preset, problems, task_of, with_effective_batch
 
 
 @pytest.mark.parametrize("rows", [1, 60, 61, 400, 401, 2000, 2001, 100_000])
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_every_preset_is_accepted(rows: int, method: str) -> None:
-    knobs = preset(rows, method)
+@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
+@pytest.mark.parametrize("task", ["extraction", "classification", "redaction"])
+def test_every_preset_is_accepted(rows: int, method: str, task: Task) -> None:
+    knobs = preset(rows, method, task)
     assert knobs.method == method
-    assert problems(knobs) == {}
+    assert problems(knobs, cuda=True) == {}
+
+
+@pytest.mark.parametrize(
+    ("slug", "task"),
+    [
+        ("receipt", "extraction"),
+        ("invoice-with-lines", "extraction"),  # its currency is a class, but decides nothing
+        ("ticket-routing", "classification"),
+        ("policy-check", "extraction"),  # it also copies a passage
+        ("pii-redaction", "redaction"),
+    ],
+)
+def test_a_schema_tells_the_task(slug: str, task: Task) -> None:
+    assert task_of(compile_schema(template(slug).schema).fields) == task
 
 
 def test_fewer_documents_get_smaller_batches_and_more_passes() -> None:
@@ -51,11 +68,27 @@ def test_full_fine_tuning_takes_smaller_steps() -> None:
         ("scheduler", "sawtooth"),
         ("precision", "fp7"),
         ("too_long", "cut"),
+        ("precision", "fp16"),
+        ("devices", 2),
+        ("devices", 0),
+        ("early_stopping", 0),
+        ("trackers", ("mlflow",)),
     ],
 )
 def test_nonsense_is_named_at_its_knob(name: str, value: object) -> None:
     found = problems(replace(Knobs(), **{name: value}))  # type: ignore[arg-type]
     assert list(found) == [name]
+
+
+def test_what_needs_a_gpu_is_accepted_where_there_is_one() -> None:
+    knobs = replace(Knobs(), method="qlora", precision="fp16", devices=2)
+    assert problems(knobs, cuda=True, gpus=2) == {}
+    assert set(problems(knobs)) == {"method", "precision", "devices"}
+
+
+def test_several_devices_share_a_step() -> None:
+    knobs = with_effective_batch(replace(Knobs(), devices=2), 16)
+    assert (knobs.batch_size, knobs.accumulation, knobs.effective_batch) == (8, 1, 16)
 
 
 def test_length_beyond_the_models_context_is_named() -> None:

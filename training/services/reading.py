@@ -1,8 +1,10 @@
 """What the pages read about runs: nothing here writes."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils import timezone
 from redis.exceptions import RedisError
 
 from labeling.models import DatasetVersion, Project, Split
@@ -10,12 +12,12 @@ from labeling.services.datasets import rows
 from slmstudio.artifacts import local_path
 from slmstudio.runs import Status
 from slmstudio.workers import listening
-from training.charts import FieldRow, Histogram, Sample, fields_over_time, histogram, samples_of
+from training.charts import FieldRow, Histogram, Sample, fields_over_time, foretold, histogram, samples_of
+from training.estimates import Estimate, how_far_off
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
 from training.services.runs import needed_length
 
 LOG_TAIL = 20_000
-_CURVES = (TrainingEvent.Kind.METRICS, TrainingEvent.Kind.VALIDATION, TrainingEvent.Kind.SAMPLES)
 
 
 def nobody_works(queue: str) -> str:
@@ -26,27 +28,6 @@ def nobody_works(queue: str) -> str:
     except RedisError:
         return "The queue does not answer. What is queued waits until it does."
     return f"No worker listens to the queue {queue}, so runs wait. Start one with manage.py rqworker {queue}."
-
-
-def curve_points(run: TrainingRun, after: int = 0) -> dict[str, Any]:
-    """Points of a run's curves with an event id above ``after``, and the id to ask after next time.
-
-    ``metrics`` are rows ``[step, loss, learning_rate, grad_norm, tokens_per_second]``, ``validation`` ``[step, loss]``,
-    ``samples`` ``[step, field_exact, schema_valid]``; what a point does not have is null.
-    """
-    names = {
-        "metrics": ("loss", "learning_rate", "grad_norm", "tokens_per_second"),
-        "validation": ("loss",),
-        "samples": ("field_exact", "schema_valid"),
-    }
-    points: dict[str, Any] = {"last": after, **{kind: [] for kind in names}}
-    # The rows of a sample are long and no part of a curve: each key is picked out by the database.
-    keys = sorted({f"data__{name}" for kind in names.values() for name in kind})
-    found = TrainingEvent.objects.filter(run=run, pk__gt=after, kind__in=_CURVES).order_by("step")
-    for event in found.values("pk", "kind", "step", *keys):
-        points["last"] = max(points["last"], event["pk"])
-        points[event["kind"]].append([event["step"], *(event[f"data__{name}"] for name in names[event["kind"]])])
-    return points
 
 
 @dataclass(frozen=True)
@@ -151,6 +132,57 @@ def _speed(base_model: BaseModel) -> tuple[float | None, TrainingRun | None]:
 def waiting_place(run: TrainingRun) -> int:
     """How many training runs were queued before this one and still wait."""
     return TrainingRun.objects.filter(status=Status.QUEUED, created_at__lt=run.created_at).count()
+
+
+def time_left(last: TrainingEvent) -> float:
+    """Seconds left as the trainer said at its last point, less what has passed since, in steps that do not flicker."""
+    age = min(120.0, (timezone.now() - last.created_at).total_seconds())
+    seconds = max(0.0, float(last.data.get("seconds_left") or 0) - max(0.0, age))
+    grain = next(grain for limit, grain in ((60, 5), (600, 15), (3600, 60), (math.inf, 300)) if seconds < limit)
+    return math.ceil(seconds / grain) * grain
+
+
+def attempts_in_words(run: TrainingRun) -> str:
+    """How a run that was taken up more than once began this time; empty for the first time."""
+    if run.attempts < 2:
+        return ""
+    step = run.facts.get("resumed_from")
+    if not step:
+        return f"Attempt {run.attempts}: begun anew, because there was no checkpoint yet." if run.tries > 1 else ""
+    asked = [one for one in run.facts.get("resumed_by", []) if one.get("step") == step]
+    why = f"by {asked[-1].get('who')}" if asked else "after its worker or its process had ended"
+    return f"Attempt {run.attempts}: resumed from step {step:,} {why}."
+
+
+@dataclass(frozen=True)
+class Look:
+    """The look at the validation split with the lowest loss. ``kept``: its weights are what comes out."""
+
+    step: int
+    loss: float
+    kept: bool
+
+
+def best_look(run: TrainingRun, validations: list[TrainingEvent]) -> Look | None:
+    """The best of some looks; None before there are two to choose from."""
+    looks = [(event.data["loss"], event.step) for event in validations if event.data.get("loss") is not None]
+    if len(looks) < 2:
+        return None
+    loss, step = min(looks)
+    kept = run.facts.get("best_step")
+    if kept is not None:
+        loss, step = next((pair for pair in looks if pair[1] == kept), (loss, step))
+    return Look(step=step, loss=loss, kept=step == kept)
+
+
+def against_reality(run: TrainingRun) -> list[str]:
+    """What was foretold before the start beside what came, as sentences' halves; empty where nothing was measured."""
+    if run.status != Status.DONE:
+        return []
+    # A run that was taken up again tells the seconds of its last part only.
+    whole_time = run.seconds if run.attempts > 1 else None
+    outcome = how_far_off(Estimate.from_dict(run.estimate or {}), run.facts, whole_time)
+    return foretold(outcome.memory_bytes, outcome.memory_off, outcome.seconds, outcome.seconds_off)
 
 
 def newest_dataset_without_run(project: Project) -> DatasetVersion | None:

@@ -1,0 +1,169 @@
+"""Training in a browser: curves of a long run, runs over one another, and a form that says what a run will cost."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from labeling.services.datasets import rows
+from labeling.services.freezing import freeze
+from slmstudio.hardware import Hardware
+from slmstudio.runs import Status
+from tests.browser.test_dataset_pages import check
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
+from training.presets import Knobs
+from training.services.runs import start_training
+
+STEPS, LOOKS = 2000, 100
+
+
+@pytest.fixture
+def desk(transactional_db: None, tiny_base_model: BaseModel, queues: None, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A project with a frozen dataset whose lengths are known, and a machine that is too small for much."""
+    found = make_desk()
+    bring_in(found.project, [invoice(n) for n in range(20)])
+    dataset = freeze(project=found.project, user=found.people["engineer"], validation_share=0.2)
+    tiny_base_model.shape = {
+        "layers": 30, "hidden": 576, "intermediate": 1536, "heads": 9, "kv_heads": 3, "head_dim": 64,
+        "vocabulary": 49152, "tied": True, "parameters": 134_515_008, "context": 8192, "window": None,
+    }  # fmt: skip
+    tiny_base_model.save()
+    LengthReport.objects.create(
+        dataset=dataset,
+        base_model=tiny_base_model,
+        status=Status.DONE,
+        lengths=[[row["id"], row["split"], 300, 60] for row in rows(dataset)],
+        longest=360,
+        model_sha256=tiny_base_model.sha256,
+    )
+    small = Hardware("box", "a processor", 2, 16 * 2**30, 16 * 2**30, (), bf16=False)
+    monkeypatch.setattr("slmstudio.workers.hardware_of", lambda queue: small)
+    return found
+
+
+@pytest.fixture
+def engineer(new_page: Callable[[], Page], live_server: LiveServer, desk: Desk) -> Page:
+    client = Client()
+    client.force_login(desk.people["engineer"])
+    page = new_page()
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+    page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+    return page
+
+
+def run_of(desk: Desk, steps: int, looks: int, **knobs: Any) -> TrainingRun:
+    """A run with this many points, as a worker would have left them."""
+    project = desk.project
+    run = start_training(
+        project=project,
+        user=desk.people["engineer"],
+        dataset=project.datasets.get(),
+        base_model=BaseModel.objects.get(),
+        knobs=replace(Knobs(), **knobs),
+    )
+    began, events = timezone.now() - timedelta(hours=1), []
+    every = steps // looks
+    for step in range(1, steps + 1):
+        loss: float | None = 4 / (1 + step / 200) + (step % 7) / 50
+        shared = {"run": run, "step": step, "created_at": began + timedelta(seconds=step)}
+        values = {
+            "loss": None if 900 < step < 950 else loss, "epoch": step / 500, "learning_rate": 1e-3 * (1 - step / steps),
+            "grad_norm": 1 + step % 5 / 5, "tokens_per_second": 180 + step % 9, "memory_bytes": 10**9 + step * 10**5,
+        }  # fmt: skip
+        events.append(TrainingEvent(kind="metrics", data=values, **shared))
+        if step % every == 0:
+            outcomes = {
+                "vendor": "correct",
+                "date": "correct" if step > steps / 2 else "wrong",
+                "total_amount": "missing",
+            }
+            sample = {"id": "x", "raw": "{}", "valid": True, "correct": 1, "fields": 3, "outcomes": outcomes}
+            events.append(TrainingEvent(kind="validation", data={"loss": loss, "epoch": step / 500}, **shared))
+            data = {"field_exact": 0.5, "schema_valid": 1.0, "epoch": step / 500, "rows": [sample] * 4}
+            events.append(TrainingEvent(kind="samples", data=data, **shared))
+            kept = {"path": "state", "bytes": 10**6, "sha256": "a" * 64}
+            events.append(TrainingEvent(kind="checkpoint", data=kept, **shared))
+    TrainingEvent.objects.bulk_create(events)
+    ended = {"status": Status.DONE, "progress_done": steps, "progress_total": steps, "attempts": 1}
+    TrainingRun.objects.filter(pk=run.pk).update(**ended, started_at=began, finished_at=timezone.now())
+    return run
+
+
+def test_curves_of_a_long_run_and_of_two_over_one_another(desk: Desk, engineer: Page) -> None:
+    run_of(desk, STEPS, LOOKS, early_stopping=3)
+    run_of(desk, 40, 4, learning_rate=3e-4)
+    page = engineer
+    began = time.monotonic()
+    page.goto("/p/desk/training/1/")
+    expect(page.locator(".curves canvas")).to_have_count(4)
+    assert time.monotonic() - began < 8, "the curves of 2,000 points and 100 looks take too long"
+    redrawn = page.evaluate(
+        """() => { const began = performance.now(); document.querySelector("[data-smooth]").click();
+        document.querySelector("canvas").getBoundingClientRect(); return performance.now() - began }"""
+    )
+    assert redrawn < 1500, redrawn
+    fields = page.locator("[data-chart=fields]")
+    expect(fields.locator(".chart-key")).to_have_text(
+        [re.compile("^date 100 %"), re.compile("^vendor"), re.compile("^total")]
+    )
+    fields.get_by_role("button", name="date").click()
+    expect(fields.get_by_role("button", name="date")).to_have_attribute("aria-pressed", "false")
+    page.keyboard.press("s")
+    expect(page.locator("[data-smooth]")).not_to_be_checked()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("smooth the curves")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Memory").click()
+    expect(page.locator("[data-chart=second] .chart-key b")).to_have_text("1.2 GB")
+    page.locator("#against-run").select_option("2")
+    expect(page.locator("#against")).to_contain_text("0.0003")
+    check(page, "run")
+
+    page.get_by_role("link", name="Curves of both").click()
+    page.wait_for_url("**/overlay/?runs=1,2")
+    expect(page.locator(".curves canvas")).to_have_count(7)
+    expect(page.locator("#finals tbody tr")).to_have_count(2)
+    page.locator("[data-across]").select_option("time")
+    page.get_by_role("button", name="2", exact=True).click()
+    expect(page.locator("[data-chart=loss] .chart-key")).to_have_count(1)
+    page.keyboard.press("2")
+    expect(page.locator("[data-chart=loss] .chart-key")).to_have_count(2)
+    check(page, "overlay")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_form_that_says_what_a_run_will_cost_and_a_list_to_compare_from(desk: Desk, engineer: Page) -> None:
+    for _ in range(2):
+        run_of(desk, 8, 2)
+    page = engineer
+    page.goto("/p/desk/training/new/")
+    expect(page.locator("#estimate")).to_contain_text("It fits.")
+    page.locator("details.folded summary").click()
+    page.locator("[name=at_once]").fill("128")
+    page.locator("[name=effective_batch]").fill("128")
+    expect(page.locator("#estimate")).to_contain_text("It would not fit.")
+    page.locator("[data-apply]").first.click()
+    expect(page.locator("#estimate")).to_contain_text("It fits.")
+    check(page, "new-run")
+
+    TrainingRun.objects.filter(number=2).update(status=Status.RUNNING, heartbeat_at=timezone.now())
+    page.goto("/p/desk/training/")
+    expect(page.get_by_role("button", name="Compare")).to_be_disabled()
+    for number in (1, 2):
+        page.locator(f"#tick-{number}").check()
+    with page.expect_response(lambda answer: answer.request.headers.get("hx-request") == "true"):
+        pass  # the list refreshes itself, and the ticks stay
+    expect(page.locator("#tick-2")).to_be_checked()
+    page.get_by_role("button", name="Compare (2)").click()
+    page.wait_for_url("**/overlay/?runs=1,2")

@@ -1,0 +1,143 @@
+"""What stands beside the form before a run: the estimate, refusals beside their knob with a value that fits."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from labeling.models import DatasetVersion
+from slmstudio.hardware import Gpu, Hardware
+from training.models import BaseModel, LengthReport, TrainingRun
+
+URL = "/p/receipts/training/new/estimate/"
+FORM = "/p/receipts/training/new/"
+Login = Callable[[str], Client]
+SMOLLM = {
+    "layers": 30,
+    "hidden": 576,
+    "intermediate": 1536,
+    "heads": 9,
+    "kv_heads": 3,
+    "head_dim": 64,
+    "vocabulary": 49152,
+    "tied": True,
+    "parameters": 134_515_008,
+    "context": 8192,
+    "window": None,
+}
+
+
+def machine(gigabytes: float, gpus: int = 0) -> Hardware:
+    cards = tuple(Gpu(n, f"gpu-{n}", "H100", 80 * 2**30) for n in range(gpus))
+    size = int(gigabytes * 2**30)
+    return Hardware("box", "a processor", 8, size, size, cards, bf16=False)
+
+
+@pytest.fixture
+def hardware(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hardware | None], None]:
+    """``hardware(x)``: the worker of the queue gpu has this machine."""
+
+    def set_to(found: Hardware | None) -> None:
+        monkeypatch.setattr("slmstudio.workers.hardware_of", lambda queue: found)
+
+    set_to(None)
+    return set_to
+
+
+@pytest.fixture
+def engineer(
+    dataset: DatasetVersion, tiny_base_model: BaseModel, lengths: LengthReport, login: Login, hardware: Any
+) -> Client:
+    BaseModel.objects.filter(pk=tiny_base_model.pk).update(shape=SMOLLM, context=8192)
+    return login("engineer")
+
+
+def filled(client: Client, **changes: Any) -> dict[str, Any]:
+    form = client.get(FORM).context["form"]
+    values = {bound.name: bound.value() for bound in form if bound.value() not in (None, False, [])}
+    return {**values, **changes}
+
+
+def beside(html: str, knob: str) -> str:
+    """What is said beside a knob, out of band."""
+    found = re.search(rf'<div id="{knob}-said"[^>]*>(.*?)</div>', html, re.DOTALL)
+    return found[1] if found else ""
+
+
+def test_the_parts_of_the_memory_and_the_work_stand_beside_the_form(engineer: Client, hardware: Any) -> None:
+    hardware(machine(16))
+    answer = engineer.get(URL, filled(engineer))
+    html = answer.content.decode()
+    found = answer.context["estimate"]
+    assert found.memory_bytes > SMOLLM["parameters"] * 4  # type: ignore[operator]
+    for part in found.parts:
+        assert part.title in html
+    assert f'<dd class="tabular">{found.steps:,}</dd>' in html
+    assert "It fits." in html
+    assert "field-error" not in html
+
+
+def test_what_does_not_fit_names_the_knob_and_a_value_that_does(engineer: Client, hardware: Any) -> None:
+    hardware(machine(2))
+    asked = filled(engineer, effective_batch=64, at_once=64)
+    answer = engineer.get(URL, asked)
+    html = answer.content.decode()
+    refused = answer.context["said"]
+    assert refused
+    offered = {knob: one["value"] for knob, one in refused.items() if one["value"] is not None}
+    assert offered
+    for knob, value in offered.items():
+        assert f'data-apply="{knob}" data-value="{value}"' in beside(html, knob)
+    turned = {knob: "on" if value is True else value for knob, value in offered.items()}
+    again = engineer.get(URL, {**asked, **turned})
+    assert not again.context["said"]
+    assert "It fits." in again.content.decode()
+
+
+def test_a_value_that_makes_no_sense_is_said_beside_its_knob_at_once(engineer: Client) -> None:
+    html = engineer.get(URL, filled(engineer, learning_rate="7")).content.decode()
+    assert "The learning rate is between" in beside(html, "learning_rate")
+    assert beside(html, "epochs") == ""
+
+
+def test_a_field_that_is_still_empty_is_not_shouted_at(engineer: Client) -> None:
+    assert "field-error" not in engineer.get(URL, filled(engineer, epochs="")).content.decode()
+
+
+def test_before_the_lengths_are_known_it_says_when(engineer: Client, lengths: LengthReport) -> None:
+    sent = filled(engineer)
+    lengths.delete()
+    assert "once the token lengths are known" in engineer.get(URL, sent).content.decode()
+
+
+@pytest.mark.parametrize("role", ["annotator", "reviewer", "manager"])
+def test_others_may_not_ask(engineer: Client, login: Login, role: str) -> None:
+    assert login(role).get(URL).status_code == 403
+    assert engineer.post(URL).status_code == 405
+    assert engineer.get(URL, {"dataset": "x"}).status_code == 200
+
+
+def test_what_needs_cuda_is_barred_with_the_reason_until_a_worker_has_it(engineer: Client, hardware: Any) -> None:
+    page = engineer.get(FORM).content.decode()
+    assert re.search(r'<input[^>]*value="qlora"[^>]*disabled', page)
+    assert "need a CUDA GPU, and no worker of the queue gpu has one" in page
+    assert 'name="devices"' not in page
+    hardware(machine(64, gpus=1))
+    page = engineer.get(FORM).content.decode()
+    assert not re.search(r'<input[^>]*value="qlora"[^>]*disabled', page)
+    assert "need a CUDA GPU" not in page
+    assert 'name="devices"' not in page
+    hardware(machine(64, gpus=2))
+    assert 'name="devices"' in engineer.get(FORM).content.decode()
+
+
+@pytest.mark.usefixtures("queues")
+def test_several_gpus_share_a_step_evenly(engineer: Client, hardware: Any) -> None:
+    hardware(machine(64, gpus=2))
+    answer = engineer.post(FORM, filled(engineer, devices="2", effective_batch="9"))
+    assert "2 GPUs cannot share 9 evenly; take 8." in answer.content.decode()
+    answer = engineer.post(FORM, filled(engineer, devices="2", effective_batch="8"))
+    assert answer.status_code == 302
+    assert "devices: 2" in TrainingRun.objects.get().spec

@@ -1,0 +1,157 @@
+"""Runs over one another: the address names them, what cannot be shown is said, and only what differs is listed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from labeling.models import DatasetVersion, Project
+from slmstudio.access import Role
+from slmstudio.runs import Status
+from training.models import LengthReport, TrainingEvent, TrainingRun
+from training.presets import Knobs
+from training.services.runs import start_training
+
+pytestmark = pytest.mark.usefixtures("queues")
+URL = "/p/receipts/training/overlay/"
+HTMX = {"HX-Request": "true"}
+Login = Callable[[str], Client]
+
+
+@pytest.fixture
+def start(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> Any:
+    def call(name: str = "", **knobs: Any) -> TrainingRun:
+        return start_training(
+            project=project,
+            user=people["engineer"],
+            dataset=dataset,
+            base_model=lengths.base_model,
+            knobs=replace(Knobs(), **knobs),
+            name=name,
+        )
+
+    return call
+
+
+def points(run: TrainingRun, *losses: float) -> None:
+    for step, loss in enumerate(losses, start=1):
+        values = {"loss": loss, "tokens_per_second": 100.0, "memory_bytes": step * 2**30}
+        TrainingEvent.objects.create(run=run, kind="metrics", step=step, data=values)
+        TrainingEvent.objects.create(run=run, kind="validation", step=step, data={"loss": loss})
+    TrainingEvent.objects.create(run=run, kind="samples", step=1, data={"field_exact": 0.75, "rows": []})
+
+
+@pytest.mark.parametrize("role", [Role.ANNOTATOR, Role.MANAGER])
+def test_every_member_sees_the_runs_of_the_address(start: Any, login: Login, role: str) -> None:
+    start("one"), start("two")
+    page = login(role).get(URL, {"runs": "2,1"})
+    html = page.content.decode()
+    assert page.status_code == 200
+    assert [run.number for run in page.context["runs"]] == [2, 1]
+    for number in (1, 2):
+        assert f'data-run="/p/receipts/training/{number}/curves.json"' in html
+    assert 'role="alert"' not in html
+
+
+def test_a_stranger_finds_nothing(start: Any, login: Login) -> None:
+    start()
+    assert login("stranger").get(URL, {"runs": "1"}).status_code == 404
+
+
+def test_ticked_boxes_become_one_address_to_share(start: Any, login: Login) -> None:
+    start(), start()
+    answer = login("manager").get(f"{URL}?runs=1&runs=2")
+    assert (answer.status_code, answer["Location"]) == (302, f"{URL}?runs=1,2")
+    assert login("manager").get(f"{URL}?runs=1%0d%0aX:y&runs=2").status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("runs", "words", "shown"),
+    [
+        ("1,9", "There is no run 9 in this project.", [1]),
+        ("1,abc,2", "“abc” is not the number of a run.", [1, 2]),
+        ("1,-2,,1", "“-2” is not the number of a run.", [1]),
+        ("<b>,2", "“&lt;b&gt;” is not the number of a run.", [2]),
+        ("99999999999999999999,2", "is not the number of a run.", [2]),
+        ("1,2,3,4,5,6", "At most 5 runs are laid over one another; 6 is left out.", [1, 2, 3, 4, 5]),
+    ],
+)
+def test_what_cannot_be_shown_is_said_and_the_rest_is_shown(
+    start: Any, login: Login, runs: str, words: str, shown: list[int]
+) -> None:
+    for _ in range(6):
+        start()
+    page = login("engineer").get(URL, {"runs": runs})
+    assert [run.number for run in page.context["runs"]] == shown
+    assert words in page.content.decode()
+
+
+@pytest.mark.parametrize("runs", ["", "x", ",", "7"])
+def test_with_nothing_to_show_the_page_says_how(start: Any, login: Login, runs: str) -> None:
+    page = login("engineer").get(URL, {"runs": runs})
+    assert page.status_code == 200
+    assert "Tick two to five runs" in page.content.decode()
+
+
+def test_runs_of_another_project_are_not_there(start: Any, login: Login, people: dict[str, Any]) -> None:
+    from labeling.services.projects import create_project
+
+    start()
+    create_project(owner=people["engineer"], name="Other", slug="other", template="receipt")
+    page = login("engineer").get("/p/other/training/overlay/", {"runs": "1"})
+    assert "There is no run 1 in this project." in page.content.decode()
+    assert not page.context["runs"]
+
+
+def test_only_what_differs_is_listed(start: Any, login: Login) -> None:
+    start(), start(learning_rate=3e-4, epochs=5.0)
+    page = login("engineer").get(URL, {"runs": "1,2"})
+    assert {line.title: line.values for line in page.context["differences"]} == {
+        "Learning rate": ("0.001", "0.0003"),
+        "Epochs": ("3", "5"),
+    }
+    start()
+    assert "every knob are the same" in login("engineer").get(URL, {"runs": "1,3"}).content.decode()
+
+
+def test_the_table_has_the_best_look_the_fields_the_time_and_the_memory(start: Any, login: Login) -> None:
+    run = start()
+    points(run, 2.5, 1.25, 1.5)
+    run.status, run.facts = Status.DONE, {"seconds": 90, "tokens": 18_000}
+    run.save()
+    [line] = login("engineer").get(URL, {"runs": "1"}).context["lines"]
+    final = line["final"]
+    assert (final.best_validation, final.best_step, final.field_exact, final.loss) == (1.25, 2, 0.75, 1.5)
+    assert (final.seconds, final.memory_bytes, final.tokens_per_second) == (90, 3 * 2**30, 200)
+
+
+def test_the_table_asks_again_only_while_one_is_live(start: Any, login: Login) -> None:
+    first, second = start(), start()
+    TrainingRun.objects.filter(pk=first.pk).update(status=Status.DONE)
+    fragment = login("engineer").get(URL, {"runs": "1,2"}, headers=HTMX).content.decode()
+    assert 'hx-trigger="every 4s"' in fragment
+    assert "<html" not in fragment
+    TrainingRun.objects.filter(pk=second.pk).update(status=Status.DONE)
+    assert "hx-trigger" not in login("engineer").get(URL, {"runs": "1,2"}).content.decode()
+
+
+def test_more_runs_take_no_more_queries(start: Any, login: Login, django_assert_max_num_queries: Any) -> None:
+    for _ in range(5):
+        points(start(), 2.0, 1.0)
+    client = login("engineer")
+    with django_assert_max_num_queries(11):
+        assert client.get(URL, {"runs": "1,2,3,4,5"}).status_code == 200
+
+
+def test_a_run_is_held_against_another_on_its_own_page(start: Any, login: Login) -> None:
+    start("one"), start("two", seed=4)
+    client = login("manager")
+    assert "What its spec does otherwise" in client.get("/p/receipts/training/2/").content.decode()
+    page = client.get("/p/receipts/training/2/", {"against": "1"})
+    assert {line.title: line.values for line in page.context["differences"]} == {"Seed": ("4", "17")}
+    assert "?runs=2,1" in page.content.decode()
+    fragment = client.get("/p/receipts/training/2/", {"part": "against", "against": "1"}, headers=HTMX)
+    assert "<html" not in fragment.content.decode()
+    assert client.get("/p/receipts/training/2/", {"against": "77"}).status_code == 200

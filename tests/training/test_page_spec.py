@@ -1,0 +1,135 @@
+"""A run that is described by a file: the form is filled in, nothing is started, and errors are named by field."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from labeling.models import DatasetVersion, Project
+from training.models import LengthReport, TrainingRun
+from training.presets import Knobs
+from training.services.runs import knobs_of, start_training
+from training.spec import RunSpec
+
+pytestmark = pytest.mark.usefixtures("queues")
+URL = "/p/receipts/training/new/spec/"
+FORM = "/p/receipts/training/new/"
+Login = Callable[[str], Client]
+KNOBS = replace(
+    Knobs(), learning_rate=3e-4, epochs=2.5, batch_size=2, accumulation=3, early_stopping=4, trackers=("tensorboard",),
+    activation_checkpointing=True, seed=4, lora_r=8,
+)  # fmt: skip
+
+
+@pytest.fixture
+def engineer(login: Login) -> Client:
+    return login("engineer")
+
+
+@pytest.fixture
+def spec(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> RunSpec:
+    """The spec of a run with other knobs than the preset's, from somewhere else."""
+    run = start_training(
+        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=KNOBS
+    )
+    text = run.spec
+    run.delete()
+    return RunSpec.from_yaml(text.replace("/data.jsonl", "/elsewhere.jsonl"))
+
+
+def send(client: Client, text: str | bytes) -> Any:
+    data = text.encode() if isinstance(text, str) else text
+    return client.post(URL, {"spec": SimpleUploadedFile("spec.yaml", data)})
+
+
+def test_the_form_is_filled_in_and_nothing_is_started(engineer: Client, spec: RunSpec) -> None:
+    answer = send(engineer, spec.to_yaml())
+    assert answer.status_code == 302
+    assert not TrainingRun.objects.exists()
+    page = engineer.get(answer["Location"])
+    assert "Nothing has been started yet." in page.content.decode()
+    form = page.context["form"]
+    values = {bound.name: bound.value() for bound in form if bound.value() not in (None, False)}
+    assert engineer.post(FORM, values).status_code == 302
+    assert knobs_of(RunSpec.from_yaml(TrainingRun.objects.get().spec)) == KNOBS
+
+
+def test_the_address_that_comes_out_can_be_reloaded(engineer: Client, spec: RunSpec) -> None:
+    address = send(engineer, spec.to_yaml())["Location"]
+    first, again = engineer.get(address), engineer.get(address)
+    assert first.context["form"]["seed"].value() == again.context["form"]["seed"].value() == "4"
+    assert again.context["form"]["trackers"].value() == ["tensorboard"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dataset": {"path": "x", "sha256": "0" * 64}}, "dataset.sha256: no dataset version of this project has the"),
+        ({"dataset": {"path": "x"}}, "dataset.sha256: is missing"),
+        ({"base_model": {"path": "x", "sha256": "1" * 64}}, "base_model.sha256: no prepared base model has the hash"),
+        ({"base_model": {"path": "x"}}, "base_model.sha256: is missing"),
+        ({"max_steps": 5}, "max_steps: a run of the studio counts in epochs"),
+        ({"sample_documents": 9}, "sample_documents: the studio samples 4 documents"),
+        ({"prompt": "plain"}, "prompt: "),
+        ({"learning_rate": "fast"}, "learning_rate: must be a number"),
+        ({"colour": "red"}, "colour: is not known here"),
+        ({"batch_size": 0}, "batch_size: must be at least 1"),
+        ({"lora": {"targets": ["q_proj"]}}, "lora.targets: the studio adapts all linear layers"),
+    ],
+)
+def test_errors_are_named_by_their_field(engineer: Client, spec: RunSpec, changes: dict[str, Any], words: str) -> None:
+    import yaml
+
+    values = {**yaml.safe_load(spec.to_yaml()), **changes}
+    answer = send(engineer, yaml.safe_dump(values, sort_keys=False))
+    assert answer.status_code == 422
+    html = answer.content.decode()
+    said = html[html.index('id="spec-problems"') :]
+    assert words in said[: said.index("</div>")]
+    assert '<form id="new-run"' in html  # the usual form is there all the same
+    assert not TrainingRun.objects.exists()
+
+
+def test_several_errors_are_named_together(engineer: Client, spec: RunSpec) -> None:
+    other = replace(spec, dataset=replace(spec.dataset, sha256="0" * 64), max_steps=3)
+    html = send(engineer, other.to_yaml()).content.decode()
+    assert "dataset.sha256: " in html
+    assert "max_steps: " in html
+
+
+def test_a_contract_of_its_own_is_refused(engineer: Client, spec: RunSpec) -> None:
+    other = replace(spec, contract=replace(spec.contract, instruction="Do something else."))
+    assert "was frozen with another instruction" in send(engineer, other.to_yaml()).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "must be a mapping"),
+        (b"\xff\xfe\x00", "not UTF-8 text"),
+        (b"a: [", "not YAML"),
+        (b"a: 1\na: 2", "stands twice"),
+        (b"!!python/object:os.system {}", "not YAML"),
+        (b"[" * 5000, "spec: "),
+        (b"\0", "not text"),
+        (b"a" * 1_100_000, "more than 1,000,000"),
+    ],
+)
+def test_what_is_no_spec_is_refused_with_a_sentence(engineer: Client, spec: RunSpec, data: bytes, words: str) -> None:
+    answer = send(engineer, data)
+    assert answer.status_code == 422
+    html = answer.content.decode()
+    assert words in html[html.index('id="spec-problems"') :]
+
+
+def test_without_a_file_it_says_so(engineer: Client, spec: RunSpec) -> None:
+    assert "Choose a YAML file first." in engineer.post(URL).content.decode()
+
+
+def test_it_is_for_those_who_may_run(spec: RunSpec, login: Login) -> None:
+    assert send(login("manager"), spec.to_yaml()).status_code == 403
+    assert send(login("stranger"), spec.to_yaml()).status_code == 404
+    assert login("engineer").get(URL).status_code == 405

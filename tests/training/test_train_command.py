@@ -1,0 +1,131 @@
+"""``manage.py train``: the same service as the page, exit codes, and errors by field."""
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from labeling.models import DatasetVersion, Project
+from slmstudio.runs import Status
+from training.management.commands import train
+from training.models import LengthReport, TrainingRun
+from training.presets import Knobs
+from training.services.runs import knobs_of
+from training.spec import RunSpec
+
+pytestmark = pytest.mark.usefixtures("queues")
+
+
+@pytest.fixture
+def ready(project: Project, dataset: DatasetVersion, lengths: LengthReport) -> LengthReport:
+    return lengths
+
+
+def run(*arguments: str) -> str:
+    out = StringIO()
+    call_command("train", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def refused(*arguments: str) -> tuple[str, int]:
+    with pytest.raises(CommandError) as caught:
+        run(*arguments)
+    return str(caught.value), caught.value.returncode
+
+
+def test_the_presets_run_is_queued_for_the_owner(ready: LengthReport, people: dict[str, Any]) -> None:
+    said = run("receipts", "--name", "by hand")
+    made: Any = TrainingRun.objects.get()
+    assert "run 1 is queued: /p/receipts/training/1/" in said
+    assert "No worker listens to the queue gpu" in said
+    assert (made.status, made.name, made.created_by) == (Status.QUEUED, "by hand", people["owner"])
+    assert knobs_of(RunSpec.from_yaml(made.spec)).epochs == 6.0
+
+
+def test_knobs_are_turned(ready: LengthReport) -> None:
+    knobs = ["epochs=2", "effective_batch=6", "trackers=tensorboard", "early-stopping=3", "activation_checkpointing=on"]
+    run("receipts", "--dataset", "1", "--base-model", "tiny-random", *(f"--set={knob}" for knob in knobs))
+    found = knobs_of(RunSpec.from_yaml(TrainingRun.objects.get().spec))
+    assert (found.epochs, found.effective_batch, found.trackers) == (2.0, 6, ("tensorboard",))
+    assert (found.early_stopping, found.activation_checkpointing) == (3, True)
+
+
+def test_a_file_that_one_run_wrote_starts_another(ready: LengthReport, tmp_path: Path) -> None:
+    run("receipts", "--set", "seed=4")
+    path = tmp_path / "spec.yaml"
+    path.write_text(TrainingRun.objects.get().spec)
+    run("receipts", str(path), "--set", "epochs=1")
+    runs: Any = TrainingRun.objects.order_by("number")
+    first, second = (knobs_of(RunSpec.from_yaml(one.spec)) for one in runs)
+    assert (second.seed, second.epochs) == (4, 1.0)
+    assert first.max_length == second.max_length
+
+
+def test_an_estimate_starts_nothing(ready: LengthReport) -> None:
+    run("receipts", "--estimate-only")
+    assert not TrainingRun.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], "project: There is no project 'nowhere'."),
+        (["receipts", "--dataset", "9"], "dataset: There is no dataset version v9"),
+        (["receipts", "--base-model", "gpt-17"], "base_model: There is no base model 'gpt-17'"),
+        (["receipts", "--method", "magic"], "method: 'magic' is not one of"),
+        (["receipts", "--user", "manager"], "user: There is no 'manager' who may train"),
+        (["receipts", "--set", "epochs=many"], "epochs: 'many' is not a number"),
+        (["receipts", "--set", "seed=1.5"], "seed: '1.5' is not a whole number"),
+        (["receipts", "--set", "activation_checkpointing=perhaps"], "is not true or false"),
+        (["receipts", "--set", "colour=red"], "colour: is no knob"),
+        (["receipts", "--set", "epochs"], "epochs: is no knob, or has no value"),
+        (["receipts", "--set", "learning_rate=7"], "learning_rate: The learning rate is between"),
+        (["receipts", "--set", "max_length=128"], "max_length: 1 document is longer than 128 tokens"),
+        (["receipts", "/no/such/file.yaml"], "spec: /no/such/file.yaml cannot be read"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_field(ready: LengthReport, arguments: list[str], words: str) -> None:
+    said, code = refused(*arguments)
+    assert words in said
+    assert code == train.REFUSED
+    assert not TrainingRun.objects.exists()
+
+
+def test_every_error_has_its_line(ready: LengthReport, tmp_path: Path) -> None:
+    said, _ = refused("receipts", "--set", "epochs=x", "--set", "seed=y")
+    assert [line.partition(":")[0] for line in said.splitlines()] == ["epochs", "seed"]
+    path = tmp_path / "spec.yaml"
+    path.write_text("version: 1\n")
+    assert refused("receipts", str(path)) == ("base_model: is missing", train.REFUSED)
+    assert "The file says which" in refused("receipts", str(path), "--dataset", "1")[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [(Status.FAILED, train.FAILED, "failed. The disk is full."), (Status.CANCELLED, train.CANCELLED, "was cancelled")],
+)
+def test_waiting_ends_as_the_run_did(
+    ready: LengthReport, monkeypatch: pytest.MonkeyPatch, status: str, code: int, words: str
+) -> None:
+    """The worker is played by what the command would start one with."""
+    from contextlib import contextmanager
+
+    from slmstudio.workers import Started
+
+    @contextmanager
+    def played(queues: list[str], *, say: Any) -> Any:
+        TrainingRun.objects.update(status=status, error="The disk is full.")
+        yield Started()
+
+    monkeypatch.setattr(train, "working", played)
+    said, returned = refused("receipts", "--wait")
+    assert words in said
+    assert returned == code
+
+
+def test_turning_is_pure() -> None:
+    knobs = train.turned(Knobs(), ["early_stopping=off", "trackers=none", "lora_r=4"])
+    assert (knobs.early_stopping, knobs.trackers, knobs.lora_r) == (None, (), 4)

@@ -1,0 +1,116 @@
+"""Curves of runs as the pages draw them, and the figures they end with. Nothing here writes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import F, FloatField, Func, JSONField, Max, Min, Value
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
+
+from training.charts import field_tallies
+from training.models import TrainingEvent, TrainingRun
+from training.spec import RunSpec
+from training.strict import SpecError
+
+_METRICS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes")
+_NAMES = {"metrics": _METRICS, "validation": ("loss",), "samples": ("field_exact", "schema_valid"), "checkpoint": ()}
+
+
+def spec_of(run: TrainingRun) -> RunSpec | None:
+    """The spec of a run; None where it is of a form that this version does not know."""
+    try:
+        return RunSpec.from_yaml(run.spec)
+    except SpecError:
+        return None
+
+
+def curve_points(run: TrainingRun, after: int = 0) -> dict[str, Any]:
+    """Points of a run's curves with an event id above ``after``, and the id to ask after next time.
+
+    Rows begin with ``step, epoch, seconds`` (since the run's first point) and go on, for ``metrics`` with ``loss,
+    learning_rate, grad_norm, tokens_per_second, memory_bytes``, for ``validation`` with ``loss``, for ``samples`` with
+    ``field_exact, schema_valid, {field: [right, judged]}``, for ``checkpoint`` with nothing more. What a point does not
+    have is null. ``attempt`` goes up when a run is taken up again: points that were seen may then be void.
+    """
+    points: dict[str, Any] = {"last": after, "attempt": run.attempts, **{kind: [] for kind in _NAMES}}
+    began: datetime | None = run.events.aggregate(first=Min("created_at"))["first"]
+    if began is None:
+        return points
+    # The rows of a sample are long and no part of a curve: each key is picked out by the database.
+    keys = sorted({"epoch", *(name for names in _NAMES.values() for name in names)})
+    outcomes = Func(F("data"), Value("$.rows[*].outcomes"), function="jsonb_path_query_array", output_field=JSONField())
+    found = TrainingEvent.objects.filter(run=run, pk__gt=after, kind__in=_NAMES).annotate(outcomes=outcomes)
+    for event in found.order_by("step", "pk").values(
+        "pk", "kind", "step", "created_at", "outcomes", *(f"data__{key}" for key in keys)
+    ):
+        kind = event["kind"]
+        points["last"] = max(points["last"], event["pk"])
+        seconds = round((event["created_at"] - began).total_seconds(), 1)
+        row = [event["step"], event["data__epoch"], seconds, *(event[f"data__{name}"] for name in _NAMES[kind])]
+        if kind == TrainingEvent.Kind.SAMPLES:
+            row.append(field_tallies(event["outcomes"]))
+        points[kind].append(row)
+    return points
+
+
+@dataclass(frozen=True)
+class Finals:
+    """What a run came to so far; None where it has no such point. Seconds and bytes."""
+
+    run: TrainingRun
+    best_validation: float | None = None
+    best_step: int | None = None
+    field_exact: float | None = None
+    schema_valid: float | None = None
+    loss: float | None = None
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    tokens_per_second: float | None = None
+
+
+def finals(runs: Sequence[TrainingRun]) -> list[Finals]:
+    """The figures of some runs, in their order; three queries, however many they are."""
+    events = TrainingEvent.objects.filter(run__in=runs)
+    looks = events.filter(kind__in=("validation", "samples")).order_by("step")
+    rows: Any = list(looks.values("run", "kind", "step", "data__loss", "data__field_exact", "data__schema_valid"))
+    memory = dict(
+        events.filter(kind="metrics")
+        .values_list("run")
+        .annotate(most=Max(Cast(KT("data__memory_bytes"), FloatField())))
+        .order_by()
+    )
+    last: dict[Any, Any] = {
+        event["run"]: event
+        for event in events.filter(kind="metrics")
+        .order_by("run", "-step")
+        .distinct("run")
+        .values("run", "data__loss", "data__tokens_per_second")
+    }
+    return [_finals(run, [row for row in rows if row["run"] == run.pk], last.get(run.pk, {}), memory) for run in runs]
+
+
+def _finals(run: TrainingRun, looks: list[dict[str, Any]], last: dict[str, Any], memory: dict[Any, Any]) -> Finals:
+    facts = run.facts or {}
+    validations = [(row["data__loss"], row["step"]) for row in looks if row["kind"] == "validation"]
+    best = min((pair for pair in validations if pair[0] is not None), default=(None, None))
+    samples: Any = next((row for row in reversed(looks) if row["kind"] == "samples"), {})
+    seconds, tokens = facts.get("seconds"), facts.get("tokens")
+    return Finals(
+        run=run,
+        best_validation=best[0],
+        best_step=best[1],
+        field_exact=samples.get("data__field_exact"),
+        schema_valid=samples.get("data__schema_valid"),
+        loss=last.get("data__loss"),
+        seconds=seconds or run.seconds,
+        memory_bytes=facts.get("peak_memory_bytes") or memory.get(run.pk),
+        tokens_per_second=tokens / seconds if seconds and tokens else last.get("data__tokens_per_second"),
+    )
+
+
+def checkpoints(run: TrainingRun) -> list[dict[str, Any]]:
+    """The checkpoints a run has written, newest first: step, path, bytes, sha256 as the trainer said them."""
+    found: Iterable[TrainingEvent] = run.events.filter(kind=TrainingEvent.Kind.CHECKPOINT).order_by("-step")
+    return [{"step": event.step, **event.data} for event in found]

@@ -1,0 +1,44 @@
+"""Having base models prepared in the background, from a page."""
+
+import uuid
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from slmstudio.access import TABLE, Action
+from slmstudio.runs import LIVE, Status
+from training.models import BaseModel, ModelPull
+
+
+def may_see_models(user: Any) -> bool:
+    """Whether somebody may look at base models and add some: engineers and owners of any project, and the staff."""
+    return bool(user.is_superuser) or user.memberships.filter(role__in=TABLE[Action.RUN]).exists()
+
+
+@transaction.atomic
+def pull(*, base_model: BaseModel, user: Any) -> ModelPull:
+    """Queues the preparation of a base model. One that waits or runs already is given back as it is."""
+    ModelPull.objects.bulk_create(
+        [ModelPull(base_model=base_model, created_by=user, status=Status.CANCELLED)], ignore_conflicts=True
+    )
+    found = ModelPull.objects.select_for_update(of=("self",)).get(base_model=base_model)
+    if found.status in LIVE:
+        return found
+    again: dict[str, Any] = {
+        "status": Status.QUEUED,
+        "job_id": uuid.uuid4(),
+        "error": "",
+        "stage": "",
+        "cancel_requested": False,
+        "created_by": user,
+        "created_at": timezone.now(),
+        "started_at": None,
+        "heartbeat_at": None,
+        "finished_at": None,
+    }
+    for name, value in again.items():
+        setattr(found, name, value)
+    found.save(update_fields=list(again))
+    found.enqueue()
+    return found
