@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from django import forms
-from django.template.defaultfilters import filesizeformat
 
 from evaluation.models import Endpoint, EvalRun
 from evaluation.services.benchmarks import LEAST, MOST, MOST_CANDIDATES, USUAL, Stock, Subject
 from labeling.models import Project
+from slmstudio.sizes import size_words
 from training.estimates import fit
 from training.models import BaseModel, ModelVersion
 from training.services.base_models import TINY
@@ -57,7 +57,7 @@ def _base(model: BaseModel, limit: int) -> Choice:
     found = fit(shape_of(model), limit_bytes=limit)
     facts = [
         f"{model.parameters / 1e6:,.0f} M parameters" if model.parameters else "",
-        filesizeformat(model.size_bytes) if model.size_bytes else "",
+        size_words(model.size_bytes) if model.size_bytes else "",
         f"context {model.context:,}" if model.context else "",
         model.licence or "no licence known",
         "" if model.instruction_tuned else "not taught to follow instructions",

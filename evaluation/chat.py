@@ -244,9 +244,12 @@ class Chat:
             reason = _reason(text) or "It has no choices with a message."
             return Said(Outcome.NO_COMPLETION, self._told(reason))
         said = self._message(choice, message)
-        counted = _usage(answer)
-        tokens, written = counted or _guess(messages, text, said.content)
-        return replace(said, tokens=tokens, tokens_out=written, estimated=counted is None)
+        tokens, written = _usage(answer)
+        guessed, guessed_written = _guess(messages, text, said.content)
+        estimated = tokens is None or written is None
+        tokens = guessed if tokens is None else tokens
+        written = min(tokens, guessed_written) if written is None else written
+        return replace(said, tokens=tokens, tokens_out=written, estimated=estimated)
 
     def _message(self, choice: dict[str, Any], message: dict[str, Any]) -> Said:
         if isinstance(message.get("refusal"), str) and message["refusal"]:
@@ -316,15 +319,17 @@ def _content(content: Any) -> str | None:
     return content if isinstance(content, str) else None
 
 
-def _usage(answer: dict[str, Any]) -> tuple[int, int] | None:
-    """Tokens in all and tokens written, where the server counted them."""
+def _usage(answer: dict[str, Any]) -> tuple[int | None, int | None]:
+    """Tokens in all and tokens written, each where the server counted it."""
     usage = answer.get("usage")
     if not isinstance(usage, dict):
-        return None
-    total, written = usage.get("total_tokens"), usage.get("completion_tokens")
+        return None, None
+    total, read, written = (usage.get(name) for name in ("total_tokens", "prompt_tokens", "completion_tokens"))
     if type(total) is not int or not 0 < total < 10**8:
-        return None
-    return total, written if type(written) is int and 0 <= written <= total else 0
+        return None, None
+    if written is None and type(read) is int:
+        written = total - read
+    return total, written if type(written) is int and 0 <= written <= total else None
 
 
 def _guess(messages: Sequence[Message], text: str, content: str) -> tuple[int, int]:

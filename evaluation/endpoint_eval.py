@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from evaluation.answers import ANSWERED, WORDS, Outcome
-from evaluation.asking import Heart, Trouble
+from evaluation.asking import Broken, Heart, Trouble
 from evaluation.chat import Address, Chat, Said
 from evaluation.models import Endpoint, EvalOutput, EvalRun
 from evaluation.services import endpoints, outputs, subjects
@@ -27,6 +27,7 @@ def evaluate(run: EvalRun, endpoint: Endpoint) -> None:
         Refused: the key or the address cannot be used.
         Broken: asking on is of no use.
         OutputError: as ``outputs.finish``.
+        SubjectError: as ``subjects.examples``.
     """
     held = run.mode == EvalRun.Mode.CONSTRAINED
     address = endpoints.address_of(endpoint)
@@ -61,15 +62,16 @@ class _Asking:
 
     def __init__(self, run: EvalRun, address: Address) -> None:
         compiled = run.dataset.schema_version.compiled
+        self.examples = [
+            {"text": one["text"], "answer": compiled.canonical(one["gold"])} for one in subjects.examples(run)
+        ]
+        self._shown = set(subjects.example_keys(run))
         self._run = run
         self._stop = threading.Event()
         self._chat = Chat(address, compiled, self._stop)
         self._trouble = Trouble(str(run.endpoint))
         self._beat = Heart(run)
         self._schema = compiled.schema
-        self.examples = [
-            {"text": one["text"], "answer": compiled.canonical(one["gold"])} for one in subjects.examples(run)
-        ]
         self.store = outputs.Store(run)
         self.estimated = 0
 
@@ -100,7 +102,11 @@ class _Asking:
         """What became of one document; None where the run was cancelled meanwhile."""
         if not self._beat():
             return None
-        if Document.objects.filter(pk=self.store.documents[key], holdout=True).exists():
+        sent = Document.objects.filter(pk__in=[self.store.documents[key], *self._shown])
+        held_out = set(sent.filter(holdout=True).values_list("pk", flat=True))
+        if held_out & self._shown:
+            raise Broken("A solved example was moved to the hold-out meanwhile, so nobody is shown it any more.")
+        if held_out:
             return Said(Outcome.HELD_OUT)
         turns = endpoints.messages(self._run.dataset.instruction, self._schema, text, self.examples)
         future = pool.submit(self._chat.ask, turns)

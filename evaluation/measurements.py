@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from evaluation.stats import quantile_lower, quantile_upper, share_interval
+
 RIGHT = frozenset({"correct", "both_absent"})
 NOT_COUNTED = "both_absent"
 
@@ -129,6 +131,19 @@ def from_scores(
         [candidate[key].share_right for key in both],
         against,
     )
+
+
+def benchmark_bounds(scores: Iterable[Any], times: Sequence[float]) -> dict[str, Any]:
+    """What a benchmark's figures prove, JSON-ready. ``field_exact``: ``low`` and ``high`` (95 %, documents resampled
+    whole); ``p95_ms``: its one-sided bounds, None where there are too few requests for one; ``requests``: how many.
+    """
+    read = [Scored.of(score) for score in scores]
+    low, high = share_interval([one.counted - one.wrong for one in read], [one.counted for one in read])
+    return {
+        "field_exact": {"low": low, "high": high},
+        "p95_ms": {"low": quantile_lower(times), "high": quantile_upper(times)},
+        "requests": len(times),
+    }
 
 
 def percentile(values: Sequence[float], p: float) -> float:

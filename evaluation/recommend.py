@@ -13,6 +13,8 @@ from typing import Any
 from evaluation.stats import holm, mcnemar_exact
 
 SIGNIFICANT = 0.05
+#: requests below which nothing bounds p95 from above at 95 %
+FEWEST_FOR_P95 = 59
 BYTES = 1e9
 
 
@@ -41,8 +43,9 @@ class Candidate:
     """A model in one mode as it was measured.
 
     ``right`` of ``fields`` fields; ``shares``: document -> share of its fields that are right; ``memory_bytes`` at its
-    peak, None where it runs elsewhere; ``cost`` of a request, None: not known; ``size`` in parameters; ``base``: it can
-    be fine-tuned here.
+    peak, None where it runs elsewhere; ``p95_least`` and ``p95_most``: what ``requests`` prove of p95, None where they
+    are too few; ``machine`` that took the time; ``cost`` of a request, None: not known; ``size`` in parameters;
+    ``base``: it can be fine-tuned here.
     """
 
     run: int
@@ -56,6 +59,10 @@ class Candidate:
     memory_bytes: int | None = None
     p50_ms: float | None = None
     p95_ms: float | None = None
+    p95_least: float | None = None
+    p95_most: float | None = None
+    requests: int = 0
+    machine: str = ""
     cost: float | None = None
     size: int = 0
     base: bool = True
@@ -66,15 +73,42 @@ class Candidate:
         return self.right / self.fields if self.fields else 0.0
 
     def beyond(self, limits: Limits) -> list[str]:
-        """What of the contract it breaks, in words."""
+        """What of the contract it breaks by more than luck, in words."""
         found = []
         if self.memory_bytes is not None and self.memory_bytes > limits.memory_gb * BYTES:
             found.append(f"took {self.memory_bytes / BYTES:.1f} GB")
-        if limits.latency_p95_ms is not None and (self.p95_ms is None or self.p95_ms > limits.latency_p95_ms):
+        limit = limits.latency_p95_ms
+        if limit is not None and (self.p95_ms is None or self._surely_over(limit)):
             found.append(f"p95 {_time(self.p95_ms)}")
         if limits.cost_per_request is not None and self.cost is not None and self.cost > limits.cost_per_request:
             found.append(f"{self.cost:.3g} {limits.currency}".strip() + " a request")
         return found
+
+    def _surely_over(self, limit_ms: float) -> bool:
+        """Whether p95 is over a limit by more than luck: its lower bound is, or the median where there is none."""
+        sure = self.p50_ms if self.p95_least is None else self.p95_least
+        return sure is not None and sure > limit_ms
+
+    def over_by_luck(self, limits: Limits) -> str:
+        """That its p95 is over the limit and that this could be luck, in words; "" where that is not so."""
+        limit, p95 = limits.latency_p95_ms, self.p95_ms
+        if limit is None or p95 is None or p95 <= limit or self._surely_over(limit):
+            return ""
+        return f"p95 {_time(p95)} is over {_time(limit)}, which could be luck in {self.requests} requests"
+
+    def not_proven(self, limits: Limits) -> str:
+        """What its p95 does not prove, as a sentence; "" where the contract says nothing of it, or it is proven."""
+        limit = limits.latency_p95_ms
+        if limit is None or self.p95_ms is None or (self.p95_most is not None and self.p95_most <= limit):
+            return ""
+        where = f" on {self.machine}" if self.machine else ""
+        if over := self.over_by_luck(limits):
+            return f"{self.name}, {self.mode}: {over}, one at a time{where}."
+        few = f"; {FEWEST_FOR_P95} are the fewest that can" if self.requests < FEWEST_FOR_P95 else ""
+        return (
+            f"That p95 of {self.name} stays within {_time(limit)} is not proven by {self.requests} requests, one at a "
+            f"time{where}{few}."
+        )
 
 
 @dataclass(frozen=True)
@@ -98,7 +132,8 @@ class Pair:
 @dataclass(frozen=True)
 class Recommendation:
     """``run``: number of the eval run that is recommended, None where none can be; ``sentence`` says which and why,
-    ``notes`` what else should be known; ``separable``: whether it is better than every other model by more than luck.
+    ``notes`` what else should be known; ``separable``: whether it is better than every other model by more than luck;
+    ``alone``: whether it stands there because there was no other to choose from.
     """
 
     run: int | None
@@ -106,6 +141,7 @@ class Recommendation:
     notes: tuple[str, ...] = ()
     separable: bool = False
     pairs: tuple[Pair, ...] = ()
+    alone: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -113,7 +149,8 @@ class Recommendation:
 
 
 def recommend(candidates: Sequence[Candidate], limits: Limits) -> Recommendation:
-    """The model to start a fine-tuning from: the best field accuracy among base models that keep to the contract.
+    """The model to start a fine-tuning from: the best field accuracy among base models that the contract does not rule
+    out.
 
     Models tuned already and models elsewhere are no choice, but what has to be beaten; where there is no base model,
     they are the choice.
@@ -134,16 +171,21 @@ def recommend(candidates: Sequence[Candidate], limits: Limits) -> Recommendation
         return Recommendation(None, sentence, tuple(notes))
     pairs = _pairs(fitting)
     best, second = fitting[0], fitting[1] if len(fitting) > 1 else None
+    alone = len({one.model for one in choice}) == 1
     if best.right == 0:
-        return _none_right(fitting, notes, pairs)
-    notes = [*_modes(best, choice), *notes]
+        return _none_right(fitting, notes, pairs, alone=alone)
+    notes = [*filter(None, [best.not_proven(limits)]), *_modes(best, choice), *notes]
+    if alone:
+        return Recommendation(best.run, _only_one(best, limits, others), tuple(notes), False, pairs, alone=True)
     if second is None:
-        return Recommendation(best.run, _alone(best, choice, limits), tuple(notes), True, pairs)
+        right = f"{_percent(best.accuracy)} of fields right"
+        sentence = f"{best.name}, {best.mode}: the only one not ruled out by {limits.words}; {right}."
+        return Recommendation(best.run, sentence, tuple(notes), True, pairs)
     mine = [pair for pair in pairs if best.run in (pair.a, pair.b)]
     rivals = [one for one in fitting[1:] if not _beats(best, one, mine)]
     first = next(pair for pair in mine if second.run in (pair.a, pair.b))
     sentence = (
-        f"{best.name}, {best.mode}: best field accuracy among those that keep to {limits.words}; "
+        f"{best.name}, {best.mode}: best field accuracy among those not ruled out by {limits.words}; "
         f"{_percent(best.accuracy)} against {_percent(second.accuracy)} of {second.name}, {_how_sure(best, first)}."
     )
     if rivals:
@@ -191,22 +233,26 @@ def _how_sure(best: Candidate, pair: Pair) -> str:
     return f"{sure} (better on {better} of {pair.documents} documents, worse on {worse}, {p})"
 
 
-def _alone(best: Candidate, choice: Sequence[Candidate], limits: Limits) -> str:
-    only = len({one.model for one in choice}) == 1
-    why = f"the only one measured, and it keeps to {limits.words}" if only else f"the only one within {limits.words}"
-    return f"{best.name}, {best.mode}: {why}; {_percent(best.accuracy)} of fields right."
+def _only_one(best: Candidate, limits: Limits, others: Sequence[Candidate]) -> str:
+    only = "the only base model measured" if best.base and others else "the only one measured"
+    return (
+        f"{best.name}, {best.mode}: {only}, so nothing is compared; {_percent(best.accuracy)} of fields right, and not "
+        f"ruled out by {limits.words}."
+    )
 
 
-def _none_right(fitting: Sequence[Candidate], notes: list[str], pairs: tuple[Pair, ...]) -> Recommendation:
+def _none_right(
+    fitting: Sequence[Candidate], notes: list[str], pairs: tuple[Pair, ...], *, alone: bool
+) -> Recommendation:
     small = min(fitting, key=lambda one: (one.size or float("inf"), one.p50_ms or float("inf")))
     if len(fitting) == 1:
-        sentence = f"{small.name} gets no field right before tuning; it keeps to the contract's limits."
+        sentence = f"{small.name} gets no field right before tuning; the contract's limits do not rule it out."
     else:
         sentence = (
             f"No model gets a field right before tuning, so accuracy does not choose. {small.name} is the smallest "
-            "that keeps to the contract."
+            "that the contract does not rule out."
         )
-    return Recommendation(small.run, sentence, tuple(notes), False, pairs)
+    return Recommendation(small.run, sentence, tuple(notes), False, pairs, alone=alone)
 
 
 def _advice(best: Candidate, rivals: Sequence[Candidate]) -> str:

@@ -268,6 +268,27 @@ def share_loss(
     return _loss_bound([w / c for w, c in pairs], estimate, upper, confidence)
 
 
+def share_interval(
+    part: Sequence[float],
+    whole: Sequence[float],
+    *,
+    confidence: float = 0.95,
+    seed: int = 17,
+    resamples: int = RESAMPLES,
+) -> tuple[float, float]:
+    """The two-sided interval of a share of fields, sum(part) / sum(whole), for showing; one number each per document.
+
+    Documents are resampled whole. Each end is a bound of ``share_loss`` at half the error, so that all right (or none)
+    among few documents is no point. ``(0.0, 1.0)`` where nothing counts.
+    """
+    rest = [w - p for p, w in zip(part, whole, strict=True)]
+    low, high = (
+        share_loss(counted, whole, confidence=(1 + confidence) / 2, seed=seed, resamples=resamples).value
+        for counted in (rest, part)
+    )
+    return 1.0 - low, high
+
+
 def mean_bound(
     values: Sequence[float],
     side: Side = "less",
@@ -322,7 +343,7 @@ def _bootstrap(
     n = len(columns[0])
     if n < 2 or all(np.ptp(column) == 0 for column in columns):
         return float(statistic(*columns, axis=-1)) if n else 0.0
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore", DegenerateDataWarning)
         for method in ("BCa", "percentile"):  # BCa is undefined where every leave-one-out value is the same
             interval = bootstrap(

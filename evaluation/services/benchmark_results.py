@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.compare import cost_of_time, cost_of_tokens
-from evaluation.measurements import Scored
+from evaluation.measurements import Scored, benchmark_bounds
 from evaluation.models import Benchmark, EvalOutput, EvalRun
 from evaluation.recommend import BYTES, Candidate, Limits, Recommendation, recommend
 from slmstudio.contract.scoring import ERRORS
@@ -28,14 +28,17 @@ class Cost:
 
 @dataclass(frozen=True)
 class Row:
-    """One model in one mode. ``beyond``: what of the contract it breaks; ``compare``: number of the run that it is held
-    against, None for that run itself.
+    """One model in one mode. ``fields``: its rate of right fields with an interval over documents; ``beyond``: what of
+    the contract it breaks, ``doubt``: what it breaks perhaps; ``compare``: number of the run that it is held against,
+    None for that run itself.
     """
 
     run: EvalRun
     kind: str
     cost: Cost
+    fields: dict[str, Any]
     beyond: tuple[str, ...]
+    doubt: str
     compare: int | None
 
     @property
@@ -89,7 +92,8 @@ def recommendation(benchmark: Benchmark, done: Sequence[EvalRun]) -> Recommendat
 
 
 def _candidate(run: EvalRun, benchmark: Benchmark, shares: dict[str, float]) -> Candidate:
-    fields = run.scores["field_exact"]
+    fields, bounds = run.scores["field_exact"], run.facts.get("bounds", {})
+    p95 = bounds.get("p95_ms", {})
     return Candidate(
         run=run.number,
         model=_key(run),
@@ -102,6 +106,10 @@ def _candidate(run: EvalRun, benchmark: Benchmark, shares: dict[str, float]) -> 
         memory_bytes=None if run.endpoint_id else run.facts.get("peak_memory_bytes"),
         p50_ms=run.latency.get("p50"),
         p95_ms=run.latency.get("p95"),
+        p95_least=p95.get("low"),
+        p95_most=p95.get("high"),
+        requests=bounds.get("requests", run.scores["documents"]),
+        machine=str(run.facts.get("processor") or ""),
         cost=cost_of(run, benchmark.constraints).request,
         size=run.base_model.parameters if run.base_model else 0,
         base=run.base_model is not None,
@@ -121,10 +129,31 @@ def rows(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[Row]:
     for run in runs:
         done = run.status == Status.DONE
         kind = "elsewhere" if run.endpoint_id else "base model" if run.base_model_id else "fine-tuned here"
-        beyond = tuple(_candidate(run, benchmark, {}).beyond(allowed)) if done else ()
-        compare = against if done and run.number != against else None
-        found.append(Row(run, kind, cost_of(run, benchmark.constraints), beyond, compare))
+        candidate = _candidate(run, benchmark, {}) if done else None
+        found.append(
+            Row(
+                run=run,
+                kind=kind,
+                cost=cost_of(run, benchmark.constraints),
+                fields=right_fields(run) if done else {},
+                beyond=tuple(candidate.beyond(allowed)) if candidate else (),
+                doubt=candidate.over_by_luck(allowed) if candidate else "",
+                compare=against if done and run.number != against else None,
+            )
+        )
     return found
+
+
+def right_fields(run: EvalRun) -> dict[str, Any]:
+    """The rate of right fields of a run that is done, with the interval of a bootstrap over documents.
+
+    The fields of one document are right and wrong together, so that an interval over fields would be too narrow.
+    """
+    bounds = run.facts.get("bounds")
+    if bounds is None:  # measured before they were kept
+        scores = EvalOutput.objects.filter(eval_run=run).values_list("score", flat=True)
+        bounds = benchmark_bounds(scores, [])
+    return {**run.scores["field_exact"], **bounds["field_exact"]}
 
 
 def matrix(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[dict[str, Any]]:
@@ -183,7 +212,7 @@ def _reported(row: Row) -> dict[str, Any]:
         **said,
         "status": run.status,
         "schema_valid": run.scores["schema_valid"],
-        "field_exact": run.scores["field_exact"],
+        "field_exact": {**row.fields, "interval": "bootstrap over documents"},
         "document_exact": run.scores["document_exact"],
         "sroie": run.scores.get("sroie"),
         "per_field": {name: value["rate"] for name, value in run.scores["per_field"].items()},

@@ -5,11 +5,12 @@ dataset version, validation first, because nothing is trained on those. The two 
 shown are the ones of every other evaluation of theirs, and neither they nor what resembles them judges.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Count
 from django.utils import timezone
 
@@ -18,14 +19,19 @@ from evaluation.services import audit, benchmark_results, endpoints, subjects
 from evaluation.services.evals import next_number, start_evaluation
 from labeling import neardup, splits
 from labeling.models import DatasetItem, DatasetVersion, Document, Project, Split
+from labeling.services import datasets
 from slmstudio.runs import LIVE, Status
 from training.models import BaseModel, ModelVersion
 from training.services.runs import Refused
 
+logger = logging.getLogger(__name__)
+
 LEAST, MOST, USUAL = 20, 50, 30
 MOST_CANDIDATES = 6
-#: looked at for one that judges: near-duplicates fall away
+#: looked at for one that judges, at first: near-duplicates fall away
 _WINDOW = 4
+#: looked at in all, which is a second or two
+_MOST_LOOKED_AT = 2000
 
 Subject = BaseModel | ModelVersion | Endpoint
 
@@ -52,10 +58,15 @@ class Stock:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Keys of the documents that judge and of the examples."""
+    """Keys of the documents that judge and of the examples.
+
+    ``looked_at`` of the ``there`` that could judge were compared with each other: not all where there are very many.
+    """
 
     documents: list[int]
     examples: list[int]
+    looked_at: int
+    there: int
 
 
 def newest_dataset(project: Project) -> DatasetVersion | None:
@@ -93,13 +104,8 @@ def draw(dataset: DatasetVersion, *, count: int, seed: int, seen: Sequence[Datas
     """``count`` documents drawn by the seed, validation first; fewer where there are fewer.
 
     ``seen``: what a candidate was trained on; nothing of that judges.
-
-    Raises:
-        FileNotFoundError: the artifact store no longer has the file of the version.
     """
-    ids = [str(row["id"]) for row in subjects.drawn_examples(dataset, Split.TRAIN)]
-    keys = dict(dataset.items.filter(document__external_id__in=ids).values_list("document__external_id", "document_id"))
-    examples = [keys[one] for one in ids]
+    examples = subjects.drawn_examples(dataset, Split.TRAIN)
     rows = _may_judge(dataset).filter(origin__in=splits.PEOPLE_MADE).exclude(document__in=examples)
     if seen:
         trained = DatasetItem.objects.filter(dataset__in=seen, split=Split.TRAIN)
@@ -108,17 +114,23 @@ def draw(dataset: DatasetVersion, *, count: int, seed: int, seen: Sequence[Datas
         rows.values_list("split", "document__external_id", "document_id"),
         key=lambda row: (row[0] != Split.VALIDATION, splits.draw(seed, "benchmark", row[1].encode())),
     )
-    return Drawn(_unlike([pk for *_, pk in order[: _WINDOW * count]], examples)[:count], examples)
+    keys, chosen, at, window = [pk for *_, pk in order], list[int](), 0, _WINDOW * count
+    most = min(len(keys), _MOST_LOOKED_AT)
+    while len(chosen) < count and at < most:
+        chosen += _unlike(keys[at : min(most, at + window)], [*examples, *chosen])
+        at = min(most, at + window)
+        window *= 2
+    return Drawn(chosen[:count], examples, at, len(keys))
 
 
-def _unlike(ordered: Sequence[int], examples: Sequence[int]) -> list[int]:
-    """Those that resemble neither an example nor one before them."""
-    texts = dict(Document.objects.filter(pk__in=[*ordered, *examples]).values_list("pk", "text"))
-    together = [*examples, *ordered]
+def _unlike(ordered: Sequence[int], earlier: Sequence[int]) -> list[int]:
+    """Those that resemble neither one of ``earlier`` nor one before them."""
+    texts = dict(Document.objects.filter(pk__in=[*ordered, *earlier]).values_list("pk", "text"))
+    together = [*earlier, *ordered]
     groups = neardup.group(texts[pk] for pk in together).group
-    taken = set(groups[: len(examples)])
+    taken = set(groups[: len(earlier)])
     kept = []
-    for pk, group in zip(ordered, groups[len(examples) :], strict=True):
+    for pk, group in zip(ordered, groups[len(earlier) :], strict=True):
         if group not in taken:
             taken.add(group)
             kept.append(pk)
@@ -141,10 +153,13 @@ def start_benchmark(
     dataset = newest_dataset(project)
     if dataset is None:
         raise Refused("documents", "No dataset is frozen under the present schema. Freeze one first.")
+    _check_file(dataset)
     trained = [one.training_run.dataset for one in candidates if isinstance(one, ModelVersion)]
     drawn = draw(dataset, count=documents, seed=dataset.seed, seen=trained)
+    if subjects.held_out(drawn.examples):
+        raise Refused("documents", f"A solved example of {dataset} is held out now. Freeze a new version first.")
     if len(drawn.documents) < documents:
-        raise Refused("documents", _too_few(len(drawn.documents), dataset, bool(trained)))
+        raise Refused("documents", _too_few(drawn, dataset, bool(trained)))
     row = Benchmark(
         project=project,
         number=next_number(Benchmark, project),
@@ -199,6 +214,14 @@ def _check(
             _check_endpoint(one, order)
 
 
+def _check_file(dataset: DatasetVersion) -> None:
+    """So that a file that has gone is known now, not by each evaluation."""
+    try:
+        datasets.file_path(dataset)
+    except FileNotFoundError as error:
+        raise Refused("documents", f"{error} Freeze a new version.") from error
+
+
 def _check_endpoint(endpoint: Endpoint, modes: Sequence[str]) -> None:
     if endpoint.retired_at is not None:
         raise Refused("models", f"The endpoint {endpoint} was removed.")
@@ -222,10 +245,17 @@ def _as_subject(one: Subject) -> dict[str, Any]:
     return {"endpoint": one} if isinstance(one, Endpoint) else {"training_run": one.training_run}
 
 
-def _too_few(there: int, dataset: DatasetVersion, trained: bool) -> str:
+def _too_few(drawn: Drawn, dataset: DatasetVersion, trained: bool) -> str:
     unseen = " that no candidate was trained on" if trained else ""
+    found = len(drawn.documents)
+    if drawn.looked_at < drawn.there:
+        return (
+            f"{dataset} has {drawn.there:,} documents outside the hold-out that people labelled{unseen}. Of "
+            f"{drawn.looked_at:,} that were looked at, only {found:,} are no near-duplicates of each other. Ask for "
+            f"fewer, or label documents that differ more and freeze again; {LEAST} is the least."
+        )
     return (
-        f"{dataset} has {there:,} documents outside the hold-out that people labelled{unseen}, near-duplicates counted "
+        f"{dataset} has {found:,} documents outside the hold-out that people labelled{unseen}, near-duplicates counted "
         f"once. Ask for fewer, or label more and freeze again; {LEAST} is the least."
     )
 
@@ -242,7 +272,24 @@ def cancel(*, benchmark: Benchmark, user: Any) -> bool:
 
 
 def advance(pk: int) -> None:
-    """Looks where a benchmark stands, and ends it once all its runs have. Safe at any time, by several at once."""
+    """Looks where a benchmark stands, and ends it once all its runs have. Safe at any time, by several at once.
+
+    One that cannot be ended fails with a sentence: every sweep asks for it, and jobs sweep before they begin.
+
+    Raises:
+        OperationalError: the database does not answer, which is no fault of the benchmark.
+    """
+    try:
+        _advance(pk)
+    except OperationalError:
+        raise
+    except Exception as error:
+        logger.exception("benchmark %s cannot be ended", pk)
+        broke = f"Something broke that should not ({type(error).__name__}: {error}). What was measured is kept."
+        Benchmark.objects.get(pk=pk).fail(broke)
+
+
+def _advance(pk: int) -> None:
     with transaction.atomic():
         row = Benchmark.objects.select_for_update(of=("self",)).select_related("project").filter(pk=pk).first()
         if row is None or not row.is_live:

@@ -38,12 +38,12 @@ _TEXT = "ACME SUPPLIES\nInvoice A-1029 of Jan 14, 2026\nTotal USD 1,248.50"
 
 @transaction.atomic
 def save_endpoint(*, project: Project, user: Any, endpoint: Endpoint | None = None, **values: Any) -> Endpoint:
-    """Adds an endpoint, or changes one. Values by the names of its columns.
+    """Adds an endpoint, or changes one. Values by the names of its columns; a price that is not among them stays.
 
     Raises:
         Refused: with the name of the value that cannot be used, and why.
     """
-    prices = {name: values.get(name) for name in _PRICES}
+    prices = {name: values[name] for name in _PRICES if name in values}
     values = {name: values[name].strip() if isinstance(values[name], str) else values[name] for name in _CHANGEABLE}
     _check(project, endpoint, values)
     row = endpoint or Endpoint(project=project, created_by=user)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from evaluation.compare import spread
-from evaluation.measurements import Scored
+from evaluation.measurements import Scored, benchmark_bounds
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.services import judged
 from labeling.services import scores
@@ -124,7 +124,7 @@ def finish(run: EvalRun, *, sha256: str, facts: dict[str, Any]) -> None:
         progress_total=expected,
         scores=summary(run.dataset.schema_version.compiled, rows),
         latency=spread(times),
-        facts={**run.facts, **facts, **_lengths(rows)},
+        facts={**run.facts, **facts, **_lengths(rows), **_bounds(run, rows, times)},
         scorer_version=SCORER_VERSION,
         outputs_sha256=found,
     )
@@ -147,6 +147,11 @@ def _lengths(rows: list[EvalOutput]) -> dict[str, Any]:
         "cut_off": sum(row.finish_reason == "length" for row in rows),
         "failed": sum(row.finish_reason == "error" for row in rows),
     }
+
+
+def _bounds(run: EvalRun, rows: list[EvalOutput], times: list[float]) -> dict[str, Any]:
+    """What a benchmark shows beside its figures, worked out once; other evaluations are judged by gates."""
+    return {} if run.benchmark is None else {"bounds": benchmark_bounds((row.score for row in rows), times)}
 
 
 def summary(compiled: CompiledSchema, rows: Iterable[EvalOutput]) -> dict[str, Any]:

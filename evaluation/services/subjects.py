@@ -2,13 +2,16 @@
 
 import random
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from django.db.models.functions import Collate, Length
 
 from evaluation.models import EvalRun
 from evaluation.services import judged
 from evaluation.spec import EvalSpec
-from labeling.models import DatasetVersion, Split
+from labeling.models import DatasetItem, DatasetVersion, Document, Split
 from labeling.services import datasets
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import loads
@@ -139,27 +142,47 @@ def examples(run: EvalRun) -> list[dict[str, Any]]:
 
     They are training documents, or validation documents where those of the training split are judged: no answer is
     shown beforehand. Fewer than two where there are fewer. A benchmark has set its own aside.
+
+    Raises:
+        SubjectError: one of them is held out by now.
+        FileNotFoundError: the artifact store no longer has the file of the version.
     """
-    if run.benchmark is not None:
-        return _set_aside(run.dataset, run.benchmark.examples)
-    split = Split.VALIDATION if run.split == Split.TRAIN else Split.TRAIN
-    return [{"text": row["text"], "gold": row["gold"]} for row in drawn_examples(run.dataset, split)]
-
-
-def _set_aside(dataset: DatasetVersion, keys: list[int]) -> list[dict[str, Any]]:
-    """The documents with these keys, in this order."""
-    items = dataset.items.filter(document__in=keys).values_list("document__external_id", "document_id")
+    keys = example_keys(run)
+    if held_out(keys):
+        raise SubjectError(
+            f"A solved example of {run.dataset} is held out now, and its gold would be shown. Freeze a new version."
+        )
+    items = run.dataset.items.filter(document__in=keys).values_list("document__external_id", "document_id")
     place = {external_id: keys.index(key) for external_id, key in items}
-    found = [row for row in datasets.rows(dataset) if str(row["id"]) in place]
-    found.sort(key=lambda row: place[str(row["id"])])
+    wanted = (row for row in datasets.rows(run.dataset) if str(row["id"]) in place)
+    found = sorted(islice(wanted, len(place)), key=lambda row: place[str(row["id"])])
     return [{"text": row["text"], "gold": row["gold"]} for row in found]
 
 
-def drawn_examples(dataset: DatasetVersion, split: str) -> list[dict[str, Any]]:
-    """Two rows of a split, or fewer where there are fewer: drawn by the dataset's seed from the shorter half."""
-    rows = sorted(datasets.rows(dataset, split), key=lambda row: (len(row["text"]), row["id"]))
-    half = rows[: max(EXAMPLES, len(rows) // 2)]
-    return random.Random(dataset.seed).sample(half, min(EXAMPLES, len(half)))
+def example_keys(run: EvalRun) -> list[int]:
+    """Keys of the documents that ``examples`` shows."""
+    if run.benchmark is not None:
+        return list(run.benchmark.examples)
+    return drawn_examples(run.dataset, Split.VALIDATION if run.split == Split.TRAIN else Split.TRAIN)
+
+
+def drawn_examples(dataset: DatasetVersion, split: str) -> list[int]:
+    """Keys of two documents of a split, or fewer where there are fewer: drawn by the dataset's seed from the shorter
+    half. The database does it, because pages draw, too, and a file may be large.
+    """
+    items = dataset.items.filter(split=split)
+    count = items.count()
+    half = min(count, max(EXAMPLES, count // 2))
+    # The order of code points, whatever the database's language.
+    ordered = items.order_by(Length("document__text"), Collate("document__external_id", "C"))
+    drawn = random.Random(dataset.seed).sample(range(half), min(EXAMPLES, half))
+    return [ordered.values_list("document_id", flat=True)[place] for place in drawn]
+
+
+def held_out(keys: list[int]) -> bool:
+    """Whether one of these documents is held out, now or in any dataset version."""
+    ever = DatasetItem.objects.filter(document__in=keys, split=Split.HOLDOUT)
+    return ever.exists() or Document.objects.filter(pk__in=keys, holdout=True).exists()
 
 
 def how(run: EvalRun) -> dict[str, str]:

@@ -191,14 +191,6 @@ def p_value(value: float) -> str:
 
 
 @register.filter
-def gigabytes(value: float | None) -> str:
-    """Bytes as GB or MB."""
-    if not value:
-        return "–"
-    return f"{value / 1e9:.2f} GB" if value >= 1e9 else f"{value / 1e6:.0f} MB"
-
-
-@register.filter
 def money(value: float) -> str:
     """An amount with as many digits as say something: "1,240", "3.10", "0.0042"."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"

@@ -7,13 +7,14 @@ from django.core.paginator import Paginator
 from django.db.models import Prefetch
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from evaluation.benchmark_forms import BenchmarkForm
 from evaluation.models import Benchmark, EvalRun
 from evaluation.services import benchmark_results
 from evaluation.services import benchmarks as service
-from evaluation.views.parts import belonging, go, page_or_part, wants_part
+from evaluation.views.parts import asked, belonging, go, page_or_part, wants_part
 from labeling.models import Project
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.runs import Status
@@ -85,24 +86,40 @@ def benchmark(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     runs = list(EvalRun.objects.filter(benchmark=found).with_subject().order_by("number"))
     belonging(project, *runs)
     _show_progress(found, runs)
-    if wants_part(request) and not was_live:
-        return HttpResponse(headers={"HX-Refresh": "true"})
-    done = [run for run in runs if run.status == Status.DONE]
-    context = {
-        "project": project,
-        "benchmark": found,
-        "rows": benchmark_results.rows(found, runs),
-        "done": done,
-        "limits": benchmark_results.limits(found),
-        "recommended": next((run for run in runs if run.number == found.result.get("run")), None),
-    }
+    context: dict[str, Any] = {"project": project, "benchmark": found, "seen": " ".join(run.status for run in runs)}
     if wants_part(request):
-        return render(request, "evaluation/benchmark.html#live", context)
+        return _progress(request, context, runs, was_live=was_live)
+    done = [run for run in runs if run.status == Status.DONE]
+    context |= _table(found, runs) | {"done": done}
     context["matrix"] = benchmark_results.matrix(found, done)
     context["errors"] = benchmark_results.errors(done)
     judges = found.dataset.items.filter(document__in=found.documents)
     context["counts"] = _counts(judges.values_list("split", "origin"))
     return render(request, "evaluation/benchmark.html", context)
+
+
+def _table(found: Benchmark, runs: list[EvalRun]) -> dict[str, Any]:
+    """What the table of models shows."""
+    return {
+        "rows": benchmark_results.rows(found, runs),
+        "limits": benchmark_results.limits(found),
+        "recommended": next((run for run in runs if run.number == found.result.get("run")), None),
+    }
+
+
+def _progress(request: HttpRequest, context: dict[str, Any], runs: list[EvalRun], *, was_live: bool) -> HttpResponse:
+    """How far a live benchmark is; with the table only where an evaluation began or ended since the page saw it."""
+    found = context["benchmark"]
+    if not was_live:
+        return HttpResponse(headers={"HX-Refresh": "true"})
+    parts = ["words", "bar"]
+    if asked(request, "seen") != context["seen"]:
+        parts.append("table")
+        context |= _table(found, runs)
+    context["beside"] = True
+    return HttpResponse(
+        "".join(render_to_string(f"evaluation/benchmark.html#{one}", context, request) for one in parts)
+    )
 
 
 def _counts(items: Any) -> dict[str, int]:

@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.timezone import localtime
 
+from slmstudio import sizes
 from slmstudio.contract.schema import dumps
 
 register = template.Library()
@@ -75,13 +76,8 @@ def milliseconds(value: float | None) -> str:
 
 @register.filter
 def memory(number: float | None) -> str:
-    """Bytes as memory is told everywhere: "704 KB", "24 MB", "8.4 GB", in thousands and not in 1024s."""
-    if number is None:
-        return "–"
-    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
-        if number >= 0.95 * size:
-            return f"{number / size:,.1f} {unit}" if unit == "GB" and number < 1e10 else f"{number / size:,.0f} {unit}"
-    return f"{number:.0f} bytes"
+    """Bytes as they are told everywhere: "704 KB", "24 MB", "8.4 GB"; an en dash where there is nothing."""
+    return sizes.size_words(number) if number else "–"
 
 
 @register.filter

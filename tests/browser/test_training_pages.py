@@ -79,6 +79,7 @@ def run_of(desk: Desk, steps: int, looks: int, **knobs: Any) -> TrainingRun:
         values = {
             "loss": None if 900 < step < 950 else loss, "epoch": step / 500, "learning_rate": 1e-3 * (1 - step / steps),
             "grad_norm": 1 + step % 5 / 5, "tokens_per_second": 180 + step % 9, "memory_bytes": 10**9 + step * 10**5,
+            "tokens": step * 1500,
         }  # fmt: skip
         events.append(TrainingEvent(kind="metrics", data=values, **shared))
         if step % every == 0:
@@ -133,6 +134,8 @@ def test_curves_of_a_long_run_and_of_two_over_one_another(desk: Desk, engineer: 
     page.wait_for_url("**/overlay/?runs=1,2")
     expect(page.locator(".curves canvas")).to_have_count(7)
     expect(page.locator("#finals tbody tr")).to_have_count(2)
+    page.locator("[data-across]").select_option("tokens")
+    expect(page.locator(".curves canvas")).to_have_count(7)  # looks and samples find their tokens among the points
     page.locator("[data-across]").select_option("time")
     page.get_by_role("button", name="2", exact=True).click()
     expect(page.locator("[data-chart=loss] .chart-key")).to_have_count(1)

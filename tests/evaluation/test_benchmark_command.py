@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from evaluation.management.commands import benchmark as command
 from evaluation.models import Benchmark, EvalRun
 from evaluation.services import evals
+from labeling.services import datasets
 from slmstudio.runs import Status
 from tests.evaluation.benchmark_desk import another_model, answered, wide_world
 from tests.evaluation.factories import World, pretend, right
@@ -65,13 +66,15 @@ def test_it_prints_a_line_for_each_and_writes_the_report(
     said = run("--models", "small-base,larger-base", "--modes", "free", "--json", str(report))
     assert "Larger base 20M, free" in said
     assert "fields 100.0 %" in said
-    assert "Larger base 20M, free: best field accuracy among those that keep to 16 GB" in said
+    assert "Larger base 20M, free: best field accuracy among those not ruled out by 16 GB" in said
+    assert "Intervals of fields are 95 %, by a bootstrap over documents." in said
     written = json.loads(report.read_text())
     assert (len(written["documents"]), written["status"]) == (20, "done")
     assert [(row["model"], row["mode"]) for row in written["runs"]] == [
         ("Small base 10M", "free"), ("Larger base 20M", "free"),
     ]  # fmt: skip
     assert written["runs"][1]["field_exact"]["rate"] == 1
+    assert written["runs"][1]["field_exact"]["low"] < 0.85, "20 documents without an error, not 80 fields"
     assert written["recommendation"]["separable"] is True
 
 
@@ -98,6 +101,12 @@ def test_it_ends_with_1_where_none_was_measured(wide: World, worked: Callable[[W
     with pytest.raises(CommandError, match="No model was measured: The weights have gone") as ended:
         run("--models", "small-base")
     assert ended.value.returncode == 1
+
+
+def test_a_dataset_whose_file_has_gone_is_told_in_a_sentence(wide: World) -> None:
+    datasets.file_path(wide.dataset).unlink()
+    with pytest.raises(CommandError, match="The file of dataset v1 is gone"):
+        run("--models", "small-base")
 
 
 def test_a_model_that_is_not_known_is_named_with_those_that_are(wide: World) -> None:

@@ -1,17 +1,18 @@
 """Which documents judge in a benchmark: labelled by people, never held out, unlike the examples, the same each time."""
 
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
 
-from evaluation.models import Benchmark
+from evaluation.models import Benchmark, EvalRun
 from evaluation.services import benchmarks, subjects
 from evaluation.services.benchmarks import Refused, draw, stock
 from labeling.models import DatasetItem, Document, Split
 from labeling.rows import ParsedRow
-from labeling.services import freezing
+from labeling.services import datasets, freezing
 from labeling.services.importing import import_rows
 from tests.evaluation.benchmark_desk import started, wide_world
 from tests.evaluation.factories import World
@@ -54,9 +55,38 @@ def test_the_examples_are_those_of_every_base_evaluation_and_do_not_judge(wide: 
     made = started(wide)
     run = made.runs.get()
     shown = [one["text"] for one in subjects.examples(run)]
-    assert shown == [row["text"] for row in subjects.drawn_examples(wide.dataset, Split.TRAIN)]
+    others = EvalRun(dataset=wide.dataset, split=Split.HOLDOUT)
+    assert shown == [row["text"] for row in subjects.examples(others)]
     assert len(shown) == 2
     assert not set(shown) & set(Document.objects.filter(pk__in=made.documents).values_list("text", flat=True))
+
+
+def test_the_examples_are_drawn_from_the_shorter_half_by_the_seed(wide: World) -> None:
+    rows = sorted(datasets.rows(wide.dataset, Split.TRAIN), key=lambda row: (len(row["text"]), row["id"]))
+    drawn = random.Random(wide.dataset.seed).sample(rows[: len(rows) // 2], 2)
+    shown = subjects.examples(EvalRun(dataset=wide.dataset, split=Split.HOLDOUT))
+    assert [one["text"] for one in shown] == [row["text"] for row in drawn]
+
+
+def test_the_order_does_not_read_the_file_of_the_dataset(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may hold 100,000 documents, and the web process takes the order."""
+    monkeypatch.setattr(datasets, "rows", lambda *_: pytest.fail("the file was read"))
+    assert len(started(wide).documents) == 20
+
+
+def test_a_dataset_whose_file_has_gone_is_refused(wide: World) -> None:
+    datasets.file_path(wide.dataset).unlink()
+    with pytest.raises(Refused, match=r"The file of dataset v1 is gone .* Freeze a new version"):
+        started(wide)
+
+
+def test_an_example_that_is_held_out_is_shown_to_nobody(wide: World) -> None:
+    run = started(wide).runs.get()
+    Document.objects.filter(pk=run.benchmark.examples[0]).update(holdout=True)
+    with pytest.raises(Refused, match="A solved example of dataset v1 is held out now"):
+        started(wide)
+    with pytest.raises(subjects.SubjectError, match="its gold would be shown"):
+        subjects.examples(run)
 
 
 def test_pre_labelled_and_generated_gold_judges_nobody(wide: World) -> None:
@@ -93,6 +123,24 @@ def test_near_duplicates_judge_once(wide: World) -> None:
     drawn = draw(dataset, count=50, seed=17).documents
     assert len(set(drawn) & family) <= 1
     assert len(drawn) > 20
+
+
+def test_it_looks_on_where_the_first_documents_resemble_each_other(
+    wide: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmarks, "_WINDOW", 1)
+    first = draw(wide.dataset, count=20, seed=17).documents[:15]
+    text = Document.objects.get(pk=first[0]).text
+    for number, key in enumerate(first):
+        Document.objects.filter(pk=key).update(text=f"{text}\nCopy {number}")
+    drawn = draw(wide.dataset, count=14, seed=17)
+    assert (len(drawn.documents), len(set(drawn.documents) & set(first))) == (14, 1)
+
+
+def test_where_not_all_were_looked_at_the_refusal_says_so(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmarks, "_MOST_LOOKED_AT", 10)
+    with pytest.raises(Refused, match=r"has 30 documents .* Of 10 that were looked at, only 10 are no near-duplicates"):
+        started(wide)
 
 
 def test_too_few_documents_are_refused_with_how_many_there_are(world: World) -> None:

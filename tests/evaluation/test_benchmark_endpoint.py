@@ -10,7 +10,7 @@ import pytest
 from evaluation import chat
 from evaluation.jobs import run_evaluation
 from evaluation.models import Endpoint, EvalOutput
-from evaluation.services import benchmark_results, subjects
+from evaluation.services import benchmark_results, outputs, subjects
 from evaluation.services.benchmarks import Refused, cancel
 from evaluation.services.endpoints import save_endpoint
 from labeling.services import datasets
@@ -111,6 +111,24 @@ def test_a_document_held_out_meanwhile_is_not_sent(wide: World, fake: Fake) -> N
     row = EvalOutput.objects.get(eval_run=run, document=made.documents[3])
     assert (row.finish_reason, row.error) == ("error", "moved to the hold-out meanwhile")
     assert row.document.text not in [body["messages"][-1]["content"] for body in fake.asked]
+
+
+def test_an_example_held_out_meanwhile_is_sent_no_more(
+    wide: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = started(wide, endpoint(wide, fake.url))
+    add = outputs.Store.add
+
+    def then_move(store: outputs.Store, event: dict[str, Any]) -> None:
+        add(store, event)
+        wide.project.documents.filter(pk=made.examples[1]).update(holdout=True)
+
+    monkeypatch.setattr(outputs.Store, "add", then_move)
+    run = made.runs.get()
+    run_evaluation(run.pk)
+    run.refresh_from_db()
+    assert (run.status, len(fake.asked)) == (Status.FAILED, 1)
+    assert run.error == "A solved example was moved to the hold-out meanwhile, so nobody is shown it any more."
 
 
 def test_it_stops_where_the_benchmark_is_cancelled(wide: World, fake: Fake) -> None:

@@ -122,6 +122,28 @@ def test_where_none_was_measured_it_failed_with_the_first_reason(wide: World) ->
     )  # fmt: skip
 
 
+def test_one_that_cannot_be_ended_fails_and_holds_up_no_sweep(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs sweep before they begin: what the sweep raises would stop them all."""
+    first, second = started(wide), started(wide)
+    for made in (first, second):
+        made.runs.get().fail("The machine ran out of memory.")
+    conclude = benchmarks._conclude
+
+    def breaks(row: Any, runs: list[EvalRun]) -> None:
+        if row.pk == first.pk:
+            raise KeyError("field_exact")
+        conclude(row, runs)
+
+    monkeypatch.setattr(benchmarks, "_conclude", breaks)
+    sweep_lost()
+    for made in (first, second):
+        made.refresh_from_db()
+        assert made.status == Status.FAILED
+    assert first.error == (
+        "Something broke that should not (KeyError: 'field_exact'). What was measured is kept."
+    )  # fmt: skip
+
+
 def test_a_cancelled_one_stops_what_waits_and_keeps_what_was_measured(wide: World) -> None:
     made = started(wide, modes=MODES)
     first, second = made.runs.order_by("number")

@@ -14,7 +14,7 @@ from evaluation.chat import Address, Chat, Said
 from evaluation.services.endpoints import messages
 from slmstudio.contract.schema import compile_schema, dumps, loads
 from tests.evaluation import fake_openai as fakes
-from tests.evaluation.fake_openai import Fake, breaks_off, error, floods, hangs, pieces, says, sends
+from tests.evaluation.fake_openai import Fake, breaks_off, completion, error, floods, hangs, pieces, says, sends
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -56,6 +56,22 @@ def ask(fake: Fake, **changes: Any) -> Said:
 def test_an_answer_is_read_and_counted(fake: Fake) -> None:
     said = ask(fake)
     assert (said.outcome, said.text, said.tokens, said.estimated, said.tries) == (Outcome.VALID, GOOD, 120, False, 1)
+
+
+@pytest.mark.parametrize(
+    ("usage", "written", "estimated"),
+    [
+        ({"total_tokens": 120}, len(GOOD) // 4, True),
+        ({"total_tokens": 120, "prompt_tokens": 90}, 30, False),
+        ({"total_tokens": 120, "completion_tokens": 200}, len(GOOD) // 4, True),
+    ],
+)
+def test_tokens_that_were_not_counted_apart_are_not_all_taken_for_read(
+    fake: Fake, usage: dict[str, int], written: int, estimated: bool
+) -> None:
+    fake.replies = [sends(dumps({**completion(GOOD), "usage": usage}).encode())]
+    said = ask(fake)
+    assert (said.tokens, said.tokens_out, said.estimated) == (120, written, estimated)
 
 
 def test_the_model_is_told_the_task_and_held_to_the_schema(fake: Fake) -> None:

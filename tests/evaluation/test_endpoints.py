@@ -51,6 +51,16 @@ def test_an_endpoint_is_added_changed_and_noted(world: World) -> None:
     ]  # fmt: skip
 
 
+def test_a_change_that_names_no_price_keeps_the_prices(world: World) -> None:
+    row = save(world, price_in=2.5, price_out=10.0)
+    save_endpoint(project=world.project, user=world.engineer, endpoint=row, **{**VALUES, "model": "other"})
+    row.refresh_from_db()
+    assert (row.price_in, row.price_out) == (2.5, 10.0)
+    save_endpoint(project=world.project, user=world.engineer, endpoint=row, **VALUES, price_in=None, price_out=None)
+    row.refresh_from_db()
+    assert (row.price_in, row.price_out) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "words"),
     [

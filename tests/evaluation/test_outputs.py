@@ -72,7 +72,7 @@ def test_a_nul_in_an_output_is_kept_as_a_replacement_character(running: EvalRun)
 
 
 def test_an_answer_for_an_unknown_document_is_refused(running: EvalRun) -> None:
-    with pytest.raises(OutputError, match="no document of this split"):
+    with pytest.raises(OutputError, match="no document of this run"):
         Store(running).add({"id": "nobody", "raw": "{}"})
 
 

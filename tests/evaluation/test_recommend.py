@@ -13,7 +13,8 @@ def candidate(run: int, name: str, rights: list[int], **changes: Any) -> Candida
     values: dict[str, Any] = {
         "run": run, "model": name, "name": name, "mode": "held to the schema", "right": sum(rights),
         "fields": 4 * len(rights), "valid": 1.0, "shares": {str(n): right / 4 for n, right in enumerate(rights)},
-        "memory_bytes": 900_000_000, "p50_ms": 400.0, "p95_ms": 700.0, "size": 100, **changes,
+        "memory_bytes": 900_000_000, "p50_ms": 400.0, "p95_ms": 700.0, "p95_least": 650.0, "p95_most": 790.0,
+        "requests": 60, "size": 100, **changes,
     }  # fmt: skip
     return Candidate(**values)
 
@@ -22,7 +23,7 @@ def test_a_model_that_is_better_on_nearly_every_document_is_recommended_as_prove
     found = recommend([candidate(1, "Small", [1] * N), candidate(2, "Large", [3] * N)], LIMITS)
     assert (found.run, found.separable) == (2, True)
     assert found.sentence == (
-        "Large, held to the schema: best field accuracy among those that keep to 16 GB and 800 ms; 75.0 % against "
+        "Large, held to the schema: best field accuracy among those not ruled out by 16 GB and 800 ms; 75.0 % against "
         "25.0 % of Small, more than luck (better on 20 of 20 documents, worse on 0, p < 0.001)."
     )
     assert found.notes == ()
@@ -52,12 +53,12 @@ def test_more_candidates_ask_for_more_proof() -> None:
 
 
 def test_what_breaks_the_contract_is_not_recommended_and_the_page_says_why() -> None:
-    slow = candidate(2, "Slow", [4] * N, p95_ms=1250.0)
+    slow = candidate(2, "Slow", [4] * N, p95_ms=1250.0, p95_least=900.0)
     big = candidate(3, "Big", [4] * N, memory_bytes=17_100_000_000)
     found = recommend([candidate(1, "Small", [1] * N), slow, big], LIMITS)
     assert found.run == 1
     assert found.sentence == (
-        "Small, held to the schema: the only one within 16 GB and 800 ms; 25.0 % of fields right."
+        "Small, held to the schema: the only one not ruled out by 16 GB and 800 ms; 25.0 % of fields right."
     )
     assert set(found.notes) == {
         "Slow does not keep to 16 GB and 800 ms: p95 1.25 s.",
@@ -65,8 +66,35 @@ def test_what_breaks_the_contract_is_not_recommended_and_the_page_says_why() -> 
     }
 
 
+def test_a_p95_rules_a_model_out_only_by_more_than_luck() -> None:
+    """Of 20 requests two were slow: p95 is over the limit, but its lower bound is not."""
+    doubtful: dict[str, Any] = {
+        "p95_ms": 850.0,
+        "p95_least": 700.0,
+        "p95_most": None,
+        "requests": 20,
+        "machine": "Xeon",
+    }
+    found = recommend([candidate(1, "Small", [1] * N), candidate(2, "Large", [3] * N, **doubtful)], LIMITS)
+    assert found.run == 2
+    assert found.notes[0] == (
+        "Large, held to the schema: p95 850 ms is over 800 ms, which could be luck in 20 requests, one at a time on "
+        "Xeon."
+    )
+
+
+def test_a_p95_within_the_limit_is_not_called_proven_by_20_requests() -> None:
+    few: dict[str, Any] = {"p95_ms": 700.0, "p95_most": None, "requests": 20, "machine": "Xeon"}
+    found = recommend([candidate(1, "Small", [1] * N), candidate(2, "Large", [3] * N, **few)], LIMITS)
+    assert found.notes[0] == (
+        "That p95 of Large stays within 800 ms is not proven by 20 requests, one at a time on Xeon; 59 are the fewest "
+        "that can."
+    )
+
+
 def test_where_none_keeps_to_the_contract_none_is_recommended() -> None:
-    found = recommend([candidate(1, "A", [1] * N, p95_ms=900.0), candidate(2, "B", [2] * N, p95_ms=950.0)], LIMITS)
+    slow = candidate(1, "A", [1] * N, p95_ms=900.0, p95_least=810.0)
+    found = recommend([slow, candidate(2, "B", [2] * N, p95_ms=950.0, p95_least=820.0)], LIMITS)
     assert found.run is None
     assert found.sentence == (
         "None of the 2 models keeps to 16 GB and 800 ms, so none is recommended. Best without these limits: B, held to "
@@ -85,8 +113,18 @@ def test_a_model_stands_for_its_better_mode_and_the_other_is_told() -> None:
 def test_a_model_elsewhere_is_what_has_to_be_beaten_and_never_the_choice() -> None:
     hosted = candidate(2, "gpt-x", [4] * N, base=False, memory_bytes=None, p95_ms=700.0)
     found = recommend([candidate(1, "Small", [1] * N), hosted], LIMITS)
-    assert found.run == 1
+    assert (found.run, found.alone, found.separable) == (1, True, False)
+    assert "the only base model measured, so nothing is compared" in found.sentence
     assert found.notes == ("To beat: gpt-x, held to the schema, has 100.0 % of fields right, 400 ms at p50.",)
+
+
+def test_a_model_that_stands_alone_is_told_as_measured_and_not_as_the_winner() -> None:
+    found = recommend([candidate(1, "Small", [1] * N)], LIMITS)
+    assert (found.run, found.alone, found.separable) == (1, True, False)
+    assert found.sentence == (
+        "Small, held to the schema: the only one measured, so nothing is compared; 25.0 % of fields right, and not "
+        "ruled out by 16 GB and 800 ms."
+    )
 
 
 def test_where_no_field_is_right_accuracy_does_not_choose() -> None:

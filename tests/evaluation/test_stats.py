@@ -27,6 +27,7 @@ from evaluation.stats import (
     paired_loss,
     quantile_lower,
     quantile_upper,
+    share_interval,
     share_loss,
     wilson,
 )
@@ -304,6 +305,16 @@ def test_alike_documents_are_not_taken_for_a_law() -> None:
     assert share_loss([1.0] * 3, [20.0] * 3).value > 0.5
     assert share_loss([0.0] * 40, [5.0] * 40).value == pytest.approx(exact_upper(0, 40))
     assert share_loss([], []).value == 1.0
+
+
+def test_the_interval_of_a_share_knows_that_fields_of_a_document_go_together() -> None:
+    """Half of 20 documents wholly right and half wholly wrong are 20 observations, not 160."""
+    low, high = share_interval([8.0] * 10 + [0.0] * 10, [8.0] * 20)
+    narrow = wilson(80, 160)
+    assert (low < 0.3 < narrow[0], high > 0.7 > narrow[1]) == (True, True)
+    low, high = share_interval([8.0] * 20, [8.0] * 20)
+    assert (low == pytest.approx(1 - exact_upper(0, 20, 0.975)), high) == (True, 1.0)
+    assert share_interval([], []) == (0.0, 1.0)
 
 
 def test_documents_without_fields_do_not_count() -> None:

@@ -19,6 +19,7 @@ from evaluation.services.benchmarks import LEAST, MOST, USUAL, Subject, advance,
 from labeling.models import Project
 from slmstudio.access import Role
 from slmstudio.runs import Status
+from slmstudio.sizes import size_words
 from slmstudio.sweep import sweep_lost
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers import Started, WorkerGone, working
@@ -89,6 +90,7 @@ class Command(BaseCommand):
         runs = list(EvalRun.objects.filter(benchmark=made).with_subject().order_by("number"))
         for row in benchmark_results.rows(made, runs):
             self._say(_line(row, benchmark_results.limits(made).currency))
+        self._say("Intervals of fields are 95 %, by a bootstrap over documents.")
         for text in (made.result.get("sentence"), *made.result.get("notes", [])):
             if text:
                 self._say(text)
@@ -137,13 +139,13 @@ def _line(row: benchmark_results.Row, currency: str) -> str:
     name = f"{run.subject}, {run.get_mode_display()}"
     if not row.done:
         return f"{name:44} {run.get_status_display()}: {run.error}"
-    fields = run.scores["field_exact"]
+    fields = row.fields
     memory = run.facts.get("peak_memory_bytes")
     cost = f"{row.cost.thousand:.3g} {currency}" if row.cost.thousand is not None else "–"
     return (
         f"{name:44} fields {percent(fields['rate'])} ({percent(fields['low'])} to {percent(fields['high'])})  "
         f"valid {percent(run.scores['schema_valid']['rate'])}  p50 {milliseconds(run.latency['p50'])}  "
-        f"p95 {milliseconds(run.latency['p95'])}  memory {f'{memory / 1e9:.2f} GB' if memory else '–'}  "
+        f"p95 {milliseconds(run.latency['p95'])}  memory {size_words(memory) if memory else '–'}  "
         f"1,000 documents {cost}"
     )
 

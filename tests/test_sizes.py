@@ -1,0 +1,27 @@
+"""Bytes are said in one way, on pages, in sentences and in commands."""
+
+import pytest
+from django.template import engines
+
+from slmstudio.sizes import size_words
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, "0 bytes"),
+        (900, "900 bytes"),
+        (3 * 2**20, "3 MB"),
+        (960_000_000, "1.0 GB"),
+        (1_710_000_000, "1.7 GB"),
+        (9_970_000_000, "10 GB"),
+        (16e9, "16 GB"),
+    ],
+)
+def test_sizes_are_in_thousands_and_short(number: float, words: str) -> None:
+    assert size_words(number) == words
+
+
+def test_pages_say_them_alike_and_a_dash_for_nothing() -> None:
+    drawn = engines["django"].from_string("{{ size|memory }} {{ none|memory }} {{ missing|memory }}")
+    assert drawn.render({"size": 1_710_000_000, "none": None}) == "1.7 GB – –"
