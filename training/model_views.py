@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 from labeling.models import Project
 from training.estimates import TYPICAL_TOKENS
 from training.model_forms import FolderForm, HubForm
-from training.models import BaseModel
+from training.models import BaseModel, ModelPull
 from training.services import reading
 from training.services.base_models import add_hub_model, register_folder, sync_catalogue
 from training.services.catalogue import lines
@@ -39,7 +39,7 @@ def _draw(request: HttpRequest, status: int = 200, **forms: Any) -> HttpResponse
     context = {
         "rows": rows,
         "live": live,
-        "nobody": reading.nobody_works("default") if live else "",
+        "nobody": reading.nobody_works(ModelPull.queue_name) if live else "",
         "projects": mine,
         "chosen": chosen,
         "tokens": tokens,

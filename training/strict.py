@@ -13,23 +13,63 @@ from typing import Any
 import yaml
 
 T = typing.TypeVar("T")
+#: of one number in a file; a schema's 1e300 is written out
+_MOST_DIGITS = 1_000
 
 
 class SpecError(ValueError):
     """A spec file that says something we do not understand; ``field`` is a dotted path such as ``lora.r``."""
 
     def __init__(self, field: str, message: str) -> None:
+        field, message = _printable(field), _printable(message)
         super().__init__(f"{field}: {message}" if field else message)
         self.field = field
         self.message = message
 
 
+def _printable(text: str) -> str:
+    """Half a surrogate pair, which no page and no file can hold, as its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which fractions are Decimal (a JSON Schema's 0.10 stays 0.10) and a key stands once."""
+    """Safe YAML in which fractions are Decimal (a JSON Schema's 0.10 stays 0.10) and a key stands once.
+
+    Dates are text, as JSON has them. Aliases are not taken: a list of a list of a list of ten aliases each is a few
+    hundred bytes that no memory holds once it is written out. Tags are not taken either.
+    """
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        mark: Any = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not taken", mark)
+        if getattr(event, "tag", None) is not None:
+            raise yaml.composer.ComposerError(None, None, "tags (!name) are not taken", mark)
+        return super().compose_node(parent, index)
+
+
+def _digits(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    text = str(loader.construct_scalar(node)).replace("_", "")
+    if len(text) > _MOST_DIGITS:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"a number of more than {_MOST_DIGITS:,} digits", node.start_mark
+        )
+    return text
+
+
+def _whole(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    _digits(loader, node)
+    return int(loader.construct_yaml_int(node))
 
 
 def _exact_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
-    text = str(loader.construct_scalar(node)).replace("_", "")
+    text = _digits(loader, node)
     try:
         return Decimal(text)
     except ArithmeticError:
@@ -48,6 +88,7 @@ def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any
     return mapping
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
 _Loader.add_constructor("tag:yaml.org,2002:float", _exact_float)
 _Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
 
@@ -81,14 +122,19 @@ def from_yaml(cls: type[T], text: str) -> T:
     """The dataclass ``cls`` that a YAML text describes.
 
     Raises SpecError naming the field: on unknown, missing, doubled and ill-typed keys, and where the dataclass's own
-    ``problems()`` finds fault. Never builds anything but plain values (no YAML tags).
+    ``problems()`` finds fault. Never builds anything but plain values (no YAML tags), and no more of them than are
+    written there (no aliases).
     """
     try:
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except SpecError:
+        raise
     except yaml.YAMLError as error:
         raise SpecError("", f"not YAML: {error}") from error
     except RecursionError as error:
         raise SpecError("", "nested too deeply") from error
+    except (ValueError, ArithmeticError) as error:
+        raise SpecError("", f"not YAML: {error}") from error
     return build(cls, data)
 
 
@@ -120,6 +166,8 @@ def _join(path: str, name: str) -> str:
 def _shown(value: Any) -> str:
     if value is None:
         return "nothing"
+    if isinstance(value, dict | list | tuple):
+        return "a mapping" if isinstance(value, dict) else "a list"
     text = repr(value) if isinstance(value, str | bool | int) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -168,11 +216,30 @@ def _scalar(kind: Any, value: Any, path: str) -> Any:
     if isinstance(value, bool):
         if kind is bool:
             return value
-    elif kind is float and isinstance(value, int | float | Decimal) and math.isfinite(value):
+    elif kind is float and isinstance(value, int | float | Decimal) and _fits_a_float(value):
         return float(value)
-    elif kind in (str, int) and isinstance(value, kind):
+    elif kind is str and isinstance(value, str):
+        if not _is_text(value):
+            raise SpecError(path, f"has characters that are not text: {_shown(value)}")
+        return value
+    elif kind is int and isinstance(value, int):
         return value
     hint = ""
     if kind is float and isinstance(value, str) and "e" in value.lower():
         hint = " (YAML wants a point in front of the exponent: 5.0e-4)"
     raise SpecError(path, f"must be {names.get(kind, str(kind))}, found {_shown(value)}{hint}")
+
+
+def _fits_a_float(value: int | float | Decimal) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
+
+
+def _is_text(value: str) -> bool:
+    """Whether a database and a file can hold it: no NUL, no half of a surrogate pair."""
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False

@@ -58,6 +58,36 @@ def test_syncing_again_keeps_what_was_prepared() -> None:
     assert {(model.ready, model.context) for model in BaseModel.objects.all()} == {(True, 4096)}
 
 
+def test_a_model_of_ones_own_with_a_slug_of_the_catalogue_stays_what_it_is(own: Path) -> None:
+    mine = register_folder(slug="qwen3-0-6b", name="Our Qwen", folder=own, licence="ours")
+    BaseModel.objects.filter(pk=mine.pk).update(folder="/models/qwen3-0-6b", sha256="a" * 64)
+    for _ in range(2):
+        sync_catalogue()
+    after = BaseModel.objects.get(pk=mine.pk)
+    assert (after.slug, after.name, after.licence, after.source) == ("qwen3-0-6b", "Our Qwen", "ours", "folder")
+    assert (after.location, after.reference, after.instruction_tuned) == (str(own), "", False)
+    known = BaseModel.objects.get(location="Qwen/Qwen3-0.6B")
+    assert (known.slug, known.source, known.ready) == ("qwen3-0-6b-2", "hub", False)
+
+
+def test_a_model_of_the_hub_that_was_added_before_becomes_that_of_the_catalogue(own: Path) -> None:
+    register_folder(slug="qwen3-0-6b", name="Our Qwen", folder=own)
+    added = add_hub_model(hub_id="qwen/qwen3-0.6b", revision="v1")
+    sync_catalogue()
+    added.refresh_from_db()
+    assert (added.slug, added.name, added.revision) == ("qwen3-0-6b-2", "Qwen3 0.6B", "v1")
+    assert BaseModel.objects.filter(location__iexact="Qwen/Qwen3-0.6B").count() == 1
+
+
+def test_what_a_killed_child_left_is_cleared_before_the_next_one(own: Path) -> None:
+    left = Path(settings.HOME) / "models" / "..mine.new.half"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"x")
+    model = prepare(base_model=register_folder(slug="mine", name="Mine", folder=own))
+    assert not left.exists()
+    shutil.rmtree(model.folder)
+
+
 def test_the_catalogue_says_what_each_model_is_and_how_large_it_is_trained() -> None:
     sync_catalogue()
     gemma = find_base_model("gemma-3-270m")
@@ -104,6 +134,11 @@ def test_without_a_network_the_hub_is_given_up_with_a_sentence(monkeypatch: pyte
         prepare(base_model=add_hub_model(hub_id="a/b"))
 
 
+def test_nothing_is_downloaded_where_it_was_not_asked_for() -> None:
+    with pytest.raises(Refused, match=r"b is not on this machine yet\..* models pull b\."):
+        prepare(base_model=add_hub_model(hub_id="a/b"), fetch=False)
+
+
 def test_a_folder_of_ones_own_is_copied_clean(own: Path) -> None:
     (own / "notes.txt").write_text("not part of a model")
     model = prepare(base_model=register_folder(slug="mine", name="Mine", folder=own))
@@ -143,6 +178,14 @@ def test_a_link_out_of_the_allowed_folders_is_refused(folders: Path, tiny_folder
     (folders / "link").symlink_to(tiny_folder)
     with pytest.raises(Refused, match="MODEL_FOLDERS"):
         register_folder(slug="x", name="X", folder=folders / "link")
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x", "~", "x" * 300, "a\0b"])
+def test_what_cannot_be_a_folder_is_refused(folders: Path, name: str) -> None:
+    for folder in (name, folders / name):
+        with pytest.raises(Refused) as caught:
+            register_folder(slug="x", name="X", folder=folder)
+        assert caught.value.field == "folder"
 
 
 @pytest.mark.parametrize("slug", ["", "Has Space", "../up", "UPPER"])

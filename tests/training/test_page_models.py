@@ -71,6 +71,12 @@ def test_a_model_is_prepared_in_the_background_once(project: Project, login: Log
         assert "waiting for a worker" in answer.content.decode()
     pull = ModelPull.objects.get()
     assert (pull.status, pull.base_model.slug) == (Status.QUEUED, "gemma-3-270m")
+    page = client.get(URL).content.decode()
+    for control in (
+        "stop-gemma-3-270m",
+        "prepare-",
+    ):  # focus stays on what has an id while the table draws itself again
+        assert f'id="{control}' in page
     client.post(f"{URL}gemma-3-270m/stop/")
     pull.refresh_from_db()
     assert pull.status == Status.CANCELLED
@@ -93,6 +99,15 @@ def test_a_pull_that_fails_says_why_and_can_be_tried_again(
     assert (pull.status, pull.error) == (Status.QUEUED, "")
 
 
+def test_a_package_that_is_not_installed_is_named_with_its_size_and_terms(
+    project: Project, login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.services.catalogue.find_spec", lambda name: "smol" in name or None)
+    page = login("engineer").get(URL).content.decode()
+    assert "not installed: make gemma (238 MB, under Google&#x27;s terms of use" in page
+    assert "make setup" not in page
+
+
 def test_a_prepared_model_is_done_at_once(project: Project, tiny_base_model: BaseModel, login: Login) -> None:
     login("engineer").post(f"{URL}tiny-random/prepare/")
     pull = ModelPull.objects.get()
@@ -109,12 +124,22 @@ def test_a_prepared_model_is_done_at_once(project: Project, tiny_base_model: Bas
         ({"kind": "hub"}, "This field is required"),
         ({"kind": "hub", "hub-hub_id": "Qwen3"}, "organisation/name, such as"),
         ({"kind": "hub", "hub-hub_id": "a/b", "hub-revision": "../x"}, "A revision is a branch"),
+        (
+            {"kind": "folder", "folder-folder": "~nosuchuser/x", "folder-name": "X", "folder-slug": "x"},
+            "MODEL_FOLDERS",
+        ),
+        (
+            {"kind": "folder", "folder-folder": "{models}/" + "x" * 260, "folder-name": "X", "folder-slug": "x"},
+            "is not a folder",
+        ),
         ({"kind": "folder", "folder-folder": "/etc", "folder-name": "X", "folder-slug": "x"}, "MODEL_FOLDERS"),
     ],
 )
 def test_what_cannot_be_added_is_said_beside_its_field(
-    project: Project, login: Login, sent: dict[str, str], said: str
+    project: Project, login: Login, monkeypatch: pytest.MonkeyPatch, sent: dict[str, str], said: str
 ) -> None:
+    monkeypatch.setattr(settings, "MODEL_FOLDERS", [Path("/m")])
+    sent = {key: value.replace("{models}", "/m") for key, value in sent.items()}
     answer = login("engineer").post(f"{URL}add/", sent)
     assert answer.status_code == 422
     assert said in answer.content.decode()

@@ -22,6 +22,10 @@ KNOBS = replace(
     Knobs(), learning_rate=3e-4, epochs=2.5, batch_size=2, accumulation=3, early_stopping=4, trackers=("tensorboard",),
     activation_checkpointing=True, seed=4, lora_r=8,
 )  # fmt: skip
+#: a few hundred bytes that are a hundred million words once they are written out
+BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 8)
+) + b"seed: *a7\n"  # fmt: skip
 
 
 @pytest.fixture
@@ -71,6 +75,9 @@ def test_the_address_that_comes_out_can_be_reloaded(engineer: Client, spec: RunS
         ({"dataset": {"path": "x"}}, "dataset.sha256: is missing"),
         ({"base_model": {"path": "x", "sha256": "1" * 64}}, "base_model.sha256: no prepared base model has the hash"),
         ({"base_model": {"path": "x"}}, "base_model.sha256: is missing"),
+        ({"base_model": {"path": "x", "sha256": "\0"}}, "base_model.sha256: has characters that are not text"),
+        ({"dataset": {"path": "x", "sha256": "F" * 64}}, "dataset.sha256: is no SHA-256"),
+        ({"prompt": "2026-99-99"}, "prompt: must be one of"),
         ({"max_steps": 5}, "max_steps: a run of the studio counts in epochs"),
         ({"sample_documents": 9}, "sample_documents: the studio samples 4 documents"),
         ({"prompt": "plain"}, "prompt: "),
@@ -115,7 +122,12 @@ def test_a_contract_of_its_own_is_refused(engineer: Client, spec: RunSpec) -> No
         (b"!!python/object:os.system {}", "not YAML"),
         (b"[" * 5000, "spec: "),
         (b"\0", "not text"),
-        (b"a" * 1_100_000, "more than 1,000,000"),
+        (b"a" * 210_000, "more than 200,000"),
+        (BOMB, "aliases (*name) are not taken"),
+        (b"seed: " + b"9" * 5000, "more than 1,000 digits"),
+        (b'"\\ud800": 1', "\\ud800: is not known here"),
+        (b'"\\ud800": 1\n"\\ud800": 2', "stands twice"),
+        (b'seed: !!int ""', "tags (!name) are not taken"),
     ],
 )
 def test_what_is_no_spec_is_refused_with_a_sentence(engineer: Client, spec: RunSpec, data: bytes, words: str) -> None:

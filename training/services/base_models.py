@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,10 @@ from django.utils.text import slugify
 
 from slmstudio.hashing import folder_hash
 from slmstudio.runs import BackgroundRun
-from training.catalogue import CATALOGUE
+from training.catalogue import CATALOGUE, Known
 from training.models import BaseModel
 from training.services.children import ChildCancelled, ChildFailed, run_child, spec_file
-from training.services.runs import Refused
+from training.services.runs import Refused, unfetched
 from training.spec import PrepareSpec, VerifySpec
 
 TINY = "tiny-random"
@@ -31,14 +31,20 @@ _OWN_FACTS = ("parameters", "context", "shape", "architecture")
 
 
 def sync_catalogue() -> list[BaseModel]:
-    """Makes sure that every model of the catalogue has its row; what was prepared stays prepared."""
-    there = {model.slug: model for model in BaseModel.objects.filter(slug__in=[known.slug for known in CATALOGUE])}
+    """Makes sure that every model of the catalogue has its row; what was prepared stays prepared.
+
+    A row is the catalogue's by where its weights come from. Its slug may be another one: a model of somebody's own that
+    has the slug of the catalogue keeps it, and everything else.
+    """
+    there = _by_origin(BaseModel.objects.order_by("-pk"))  # of several with one origin the first
     rows = []
     for known in CATALOGUE:
-        row, columns = there.get(known.slug), known.columns()
+        row, columns = there.get(_origin(known)), known.columns()
         if row is None:
-            rows.append(BaseModel.objects.update_or_create(slug=known.slug, defaults=columns)[0])
+            columns["slug"] = _free_slug(known.slug)
+            rows.append(BaseModel.objects.get_or_create(slug=columns["slug"], defaults=columns)[0])
             continue
+        del columns["slug"]
         if row.ready:
             columns = {name: value for name, value in columns.items() if name not in _OWN_FACTS or not row.shape}
         changed = [name for name, value in columns.items() if getattr(row, name) != value]
@@ -48,6 +54,16 @@ def sync_catalogue() -> list[BaseModel]:
             row.save(update_fields=changed)
         rows.append(row)
     return rows
+
+
+def _origin(model: BaseModel | Known) -> tuple[str, str]:
+    """Where weights come from. The hub takes its ids in any case."""
+    hub = model.source == BaseModel.Source.HUB
+    return str(model.source), model.location.lower() if hub else model.location
+
+
+def _by_origin(models: Iterable[BaseModel]) -> dict[tuple[str, str], BaseModel]:
+    return {_origin(model): model for model in models}
 
 
 def find_base_model(slug: str) -> BaseModel:
@@ -69,12 +85,12 @@ def register_folder(*, slug: str, name: str, folder: Path | str, licence: str = 
     Raises:
         Refused: the folder is none, lies outside MODEL_FOLDERS, or the slug cannot be used.
     """
-    path = Path(folder).expanduser().resolve()
+    path = _resolved(folder)
     allowed = [root.resolve() for root in settings.MODEL_FOLDERS]
     if not any(path.is_relative_to(root) and path != root for root in allowed):
         places = ", ".join(str(root) for root in allowed)
         raise Refused("folder", f"Model folders lie under {places} (setting MODEL_FOLDERS); {path} does not.")
-    if not path.is_dir():
+    if not _is_folder(path):
         raise Refused("folder", f"{path} is not a folder.")
     if slugify(slug) != slug or not slug:
         raise Refused("slug", "A slug has small letters, digits and hyphens only.")
@@ -90,6 +106,21 @@ def register_folder(*, slug: str, name: str, folder: Path | str, licence: str = 
         raise Refused(field, " ".join(messages)) from error
     model.save()
     return model
+
+
+def _resolved(folder: Path | str) -> Path:
+    """The folder that a text names, links followed. A ``~`` is a letter like others: the text may be of a page."""
+    try:
+        return Path(folder).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise Refused("folder", f"{str(folder)[:100]} cannot be a folder: {error}.") from error
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name of more than 255 bytes, a folder that may not be looked into
+        return False
 
 
 def add_hub_model(*, hub_id: str, revision: str = "", name: str = "") -> BaseModel:
@@ -110,7 +141,9 @@ def add_hub_model(*, hub_id: str, revision: str = "", name: str = "") -> BaseMod
         raise Refused("name", "A name has at most 120 characters.")
     model = BaseModel.objects.filter(source=BaseModel.Source.HUB, location__iexact=hub_id).first()
     if model is None:
-        model = BaseModel(slug=_free_slug(hub_id), source=BaseModel.Source.HUB, location=hub_id, reference=hub_id)
+        model = BaseModel(
+            slug=_free_slug(_slug_of(hub_id)), source=BaseModel.Source.HUB, location=hub_id, reference=hub_id
+        )
         model.name = name.strip() or hub_id.partition("/")[2]
     elif model.ready and revision not in ("", model.revision):
         raise Refused("revision", f"{model} is prepared at {model.revision[:12]}. Another revision is another model.")
@@ -120,8 +153,11 @@ def add_hub_model(*, hub_id: str, revision: str = "", name: str = "") -> BaseMod
     return model
 
 
-def _free_slug(hub_id: str) -> str:
-    wanted = slugify(hub_id.partition("/")[2].replace(".", "-").replace("_", "-"))[:70] or "model"
+def _slug_of(hub_id: str) -> str:
+    return slugify(hub_id.partition("/")[2].replace(".", "-").replace("_", "-"))[:70] or "model"
+
+
+def _free_slug(wanted: str) -> str:
     taken = set(BaseModel.objects.filter(slug__startswith=wanted).values_list("slug", flat=True))
     return next(slug for slug in [wanted, *(f"{wanted}-{n}" for n in range(2, 10_000))] if slug not in taken)
 
@@ -151,14 +187,14 @@ def register_tiny() -> BaseModel:
     )[0]
 
 
-def prepare(*, base_model: BaseModel, run: BackgroundRun | None = None) -> BaseModel:
+def prepare(*, base_model: BaseModel, run: BackgroundRun | None = None, fetch: bool = True) -> BaseModel:
     """Brings a model into ``$SLM_HOME/models/<slug>`` and notes its hash, size and context. Blocks; a minute or so.
 
     Two callers at once do the work once. Nothing half done is ever seen: the folder is made under another name first.
-    With a ``run`` its heart beats meanwhile.
+    With a ``run`` its heart beats meanwhile. Without ``fetch`` nothing is downloaded.
 
     Raises:
-        Refused: the model cannot be prepared, with the reason.
+        Refused: the model cannot be prepared, with the reason; it is not here, and is not to be fetched.
         ChildCancelled: the run was cancelled.
     """
     home = Path(settings.HOME) / "models"
@@ -169,6 +205,8 @@ def prepare(*, base_model: BaseModel, run: BackgroundRun | None = None) -> BaseM
         base_model.refresh_from_db()
         if _is_whole(base_model):
             return base_model
+        if base_model.source == BaseModel.Source.HUB and not fetch:
+            raise unfetched(base_model)
         if not base_model.ready and _was_made(target, base_model):
             done, sha256 = _prepare_into(target, base_model, run), folder_hash(target)  # only looked over
         else:
@@ -186,15 +224,21 @@ def prepare(*, base_model: BaseModel, run: BackgroundRun | None = None) -> BaseM
 
 def _make(draft: Path, target: Path, base_model: BaseModel, run: BackgroundRun | None) -> tuple[dict[str, Any], str]:
     """Makes the folder under another name, then puts it in its place; what the child said, and the folder's hash."""
-    shutil.rmtree(draft, ignore_errors=True)
+    _clear(draft)
     try:
         done = _prepare_into(draft, base_model, run)
         sha256 = folder_hash(draft)
         shutil.rmtree(target, ignore_errors=True)
         draft.rename(target)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        _clear(draft)
     return done, sha256
+
+
+def _clear(draft: Path) -> None:
+    """Takes away a draft and what a child that was killed left beside it, a download perhaps."""
+    for folder in (draft, *draft.parent.glob(f".{draft.name}.*")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _was_made(target: Path, base_model: BaseModel) -> bool:
@@ -235,7 +279,11 @@ def _prepare_spec(base_model: BaseModel, output: Path) -> PrepareSpec:
     else:
         kind = "tiny" if base_model.slug == TINY else "packaged"
     return PrepareSpec(
-        kind=kind, source=base_model.location, output_dir=str(output), revision=base_model.revision or "main"
+        kind=kind,
+        source=base_model.location,
+        output_dir=str(output),
+        revision=base_model.revision or "main",
+        most_gb=float(settings.MODEL_MOST_GB),
     )
 
 
@@ -258,7 +306,7 @@ def _note_facts(base_model: BaseModel, done: dict[str, Any]) -> None:
     base_model.size_bytes = int(done.get("size_bytes") or 0)
     base_model.revision = str(done.get("revision") or base_model.revision)[:64]
     base_model.licence = base_model.licence or str(done.get("license") or "")[:80]
-    known = base_model.slug in {one.slug for one in CATALOGUE}
+    known = _origin(base_model) in {_origin(one) for one in CATALOGUE}
     if "chat_template" in done and not known:
         base_model.instruction_tuned = bool(done["chat_template"])
 

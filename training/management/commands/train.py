@@ -13,10 +13,10 @@ from django.core.management.base import BaseCommand, CommandError
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, may
 from slmstudio.runs import BackgroundRun, Status
+from slmstudio.sizes import size_words
 from slmstudio.sweep import sweep_lost
 from slmstudio.templatetags.studio import duration
 from slmstudio.workers import Started, WorkerGone, working
-from training.estimates import gigabytes
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.presets import METHODS, Knobs, problems, with_effective_batch
 from training.services.base_models import find_base_model
@@ -106,9 +106,9 @@ class Command(BaseCommand):
         found = estimate_for(dataset=dataset, base_model=base_model, knobs=knobs)
         if found is None:
             return
-        limit = f" of {gigabytes(found.memory_limit)} ({found.limit_name})" if found.memory_limit else ""
+        limit = f" of {size_words(found.memory_limit)} ({found.limit_name})" if found.memory_limit else ""
         took = duration(found.seconds) if found.seconds is not None else "not known before a first run"
-        self._say(f"estimate: memory {gigabytes(found.memory_bytes)}{limit}, time {took}")
+        self._say(f"estimate: memory {size_words(found.memory_bytes)}{limit}, time {took}")
         self._say(f"estimate: {found.steps:,} steps, {found.tokens:,} tokens; most goes to {found.binding}")
         if found.refusals:
             first, *_ = found.refusals

@@ -1,0 +1,55 @@
+"""The llama.cpp of this process is asked directly, and a model is not lost where it does not answer."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from training.ml import llama, prepare
+
+
+class _Answers(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.dumps({"tokens": [1, 2]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    found = HTTPServer(("127.0.0.1", 0), _Answers)
+    threading.Thread(target=found.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{found.server_port}"
+    found.shutdown()
+    found.server_close()
+
+
+def test_no_document_goes_to_a_proxy(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    assert llama.Llama(server).tokenize("a receipt") == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.ConnectError("refused"), RuntimeError("failed to load"), OSError("no library")]
+)
+def test_a_llama_cpp_that_does_not_answer_is_a_sentence(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def compare(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(llama, "installed", lambda: True)
+    monkeypatch.setattr(llama, "compare", compare)
+    assert "not compared with llama.cpp" in prepare._against_llama(Path("x.gguf"), None, None, "Smol")

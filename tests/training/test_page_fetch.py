@@ -1,0 +1,81 @@
+"""A hub model in the form of a new run: nothing is downloaded because somebody looked at it."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import django_rq
+import pytest
+from django.test import Client
+
+from labeling.models import DatasetVersion
+from slmstudio.runs import Status
+from training.models import BaseModel, LengthReport, ModelPull
+from training.services.base_models import find_base_model, sync_catalogue
+
+pytestmark = pytest.mark.usefixtures("queues")
+URL = "/p/receipts/training/new/?base_model=qwen3-0-6b"
+LENGTHS = "/p/receipts/training/lengths/"
+CHOICE = {"dataset": "1", "base_model": "qwen3-0-6b"}
+Login = Callable[[str], Client]
+
+
+@pytest.fixture
+def engineer(dataset: DatasetVersion, login: Login) -> Client:
+    sync_catalogue()
+    return login("engineer")
+
+
+def panel(html: str) -> str:
+    found = re.search(r'<section class="card" id="lengths".*?</section>', html, re.S)
+    assert found
+    return found.group()
+
+
+def test_looking_at_it_asks_for_nothing_and_says_what_it_would_cost(engineer: Client) -> None:
+    html = panel(engineer.get(URL).content.decode())
+    assert 'hx-trigger="load"' not in html
+    assert "not on this machine" in html
+    assert "about 1.2 GB" in html
+    assert "Fetch it" in html
+    assert not ModelPull.objects.exists()
+
+
+def test_its_lengths_cannot_be_asked_for_before_it_is_here(engineer: Client) -> None:
+    answer = engineer.post(LENGTHS, CHOICE)
+    assert answer.status_code == 422
+    assert "is not on this machine yet" in answer.content.decode()
+    assert not LengthReport.objects.exists()
+
+
+def test_it_is_fetched_where_somebody_asks_and_that_can_be_stopped(
+    engineer: Client, django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        html = engineer.post(f"{LENGTHS}?fetch=1", CHOICE).content.decode()
+    assert 'hx-trigger="every 1s"' in html
+    pull = ModelPull.objects.get()
+    assert (pull.status, pull.base_model.slug) == (Status.QUEUED, "qwen3-0-6b")
+    assert str(pull.job_id) in django_rq.get_queue("imports").job_ids
+    assert "Fetch it" in engineer.post(f"{LENGTHS}?fetch=stop", CHOICE).content.decode()
+    pull.refresh_from_db()
+    assert pull.status == Status.CANCELLED
+    ModelPull.objects.update(status=Status.FAILED, error="The disk is full.")
+    html = engineer.get(LENGTHS, CHOICE).content.decode()
+    assert "The disk is full." in html
+    assert "Try again" in html
+
+
+def test_once_it_is_here_it_is_measured_like_any_other(engineer: Client, tiny_base_model: BaseModel) -> None:
+    model = find_base_model("qwen3-0-6b")
+    BaseModel.objects.filter(pk=model.pk).update(folder=tiny_base_model.folder, sha256="a" * 64)
+    html = panel(engineer.get(URL).content.decode())
+    assert 'hx-trigger="load"' in html
+    assert "Fetch it" not in html
+    engineer.post(f"{LENGTHS}?fetch=1", CHOICE)  # of an old page
+    assert not ModelPull.objects.exists()
+
+
+def test_only_those_who_may_run_have_it_fetched(engineer: Client, login: Login) -> None:
+    assert login("manager").post(f"{LENGTHS}?fetch=1", CHOICE).status_code == 403
+    assert not ModelPull.objects.exists()
