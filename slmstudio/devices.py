@@ -12,12 +12,12 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from django.conf import settings
 
-from slmstudio.hardware import Gpu, Hardware, this_machine
+from slmstudio.hardware import Gpu, Hardware, mig_device, this_machine
 from slmstudio.runs import BackgroundRun
 from slmstudio.supervisor import patiently, stop_asked
 
@@ -40,6 +40,12 @@ class Devices:
     gpus: tuple[Gpu, ...]
     env: dict[str, str]
     locks: tuple[int, ...]
+
+
+def own_machine() -> Hardware:
+    """This machine with those of its cards that ``CUDA_VISIBLE_DEVICES`` leaves this process."""
+    machine = this_machine()
+    return replace(machine, gpus=_visible(machine.gpus, os.environ.get("CUDA_VISIBLE_DEVICES")))
 
 
 @contextmanager
@@ -99,13 +105,19 @@ def held(
 
 
 def _visible(cards: Sequence[Gpu], chosen: str | None) -> tuple[Gpu, ...]:
-    """The cards that the worker's own CUDA_VISIBLE_DEVICES leaves it, by index or by (the start of) an id."""
+    """The cards that the worker's own CUDA_VISIBLE_DEVICES leaves it, by index or by (the start of) an id.
+
+    An index counts as ``nvidia-smi`` does, by the place on the bus, which is not CUDA's own order where cards differ. A
+    part of a card (MIG) is a card of its own, by its whole id.
+    """
     if chosen is None:
         return tuple(cards)
     names = [name.strip() for name in chosen.split(",") if name.strip()]
-    found = []
+    found: list[Gpu] = []
     for name in names:
         card = next((c for c in cards if str(c.index) == name or c.uuid.startswith(name)), None)
+        if card is None and name.startswith("MIG-"):
+            card = mig_device(name, len(cards) + len(found))
         if card is None:
             break  # as CUDA reads it: what follows an unknown name does not count
         found.append(card)

@@ -7,6 +7,7 @@ import platform
 import socket
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import psutil
 #: flags of /proc/cpuinfo with which a processor multiplies bf16 in hardware
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _CPUINFO = Path("/proc/cpuinfo")
+#: packages that no requirements file brings along and that some trainings need
+OPTIONAL = ("bitsandbytes", "wandb")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,10 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Hardware:
-    """One machine. ``bf16``: its processor multiplies bf16 in hardware. ``cores`` are those this process may use."""
+    """One machine. ``bf16``: its processor multiplies bf16 in hardware. ``cores`` are those this process may use.
+
+    ``packages``: those of ``OPTIONAL`` that are installed there; None where nobody has looked.
+    """
 
     host: str
     processor: str
@@ -39,6 +45,17 @@ class Hardware:
     available_bytes: int
     gpus: tuple[Gpu, ...]
     bf16: bool
+    packages: tuple[str, ...] | None = None
+
+    @property
+    def kind(self) -> str:
+        """What its speed depends on, in words: two machines of one kind are equally fast."""
+        return self.gpus[0].name if self.gpus else f"{self.processor}, {self.cores} cores"
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """The packages of ``OPTIONAL`` that are known not to be there."""
+        return frozenset() if self.packages is None else frozenset(OPTIONAL) - set(self.packages)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -51,7 +68,9 @@ class Hardware:
         Raises:
             KeyError, TypeError: a value is missing, or is not one of ours.
         """
-        return cls(**{**values, "gpus": tuple(Gpu(**gpu) for gpu in values["gpus"])})
+        gpus = tuple(Gpu(**gpu) for gpu in values["gpus"])
+        packages = values.get("packages")
+        return cls(**{**values, "gpus": gpus, "packages": None if packages is None else tuple(packages)})
 
 
 def this_machine() -> Hardware:
@@ -66,6 +85,7 @@ def this_machine() -> Hardware:
         available_bytes=memory.available,
         gpus=_gpus(),
         bf16=bool(flags & _BF16_FLAGS),
+        packages=tuple(name for name in OPTIONAL if find_spec(name) is not None),
     )
 
 
@@ -124,8 +144,27 @@ def _gpus() -> tuple[Gpu, ...]:
         pynvml.nvmlShutdown()
 
 
+def mig_device(uuid: str, index: int) -> Gpu | None:
+    """A part of a card (MIG) by its id; ``index`` is what it shall be called by. None where the driver knows none."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # no package, or no driver: of which nothing is to be asked
+        return None
+    try:
+        return _described(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid), index)
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+
+
 def _gpu(nvml: Any, index: int) -> Gpu:
-    card = nvml.nvmlDeviceGetHandleByIndex(index)
+    return _described(nvml, nvml.nvmlDeviceGetHandleByIndex(index), index)
+
+
+def _described(nvml: Any, card: Any, index: int) -> Gpu:
     used: int | None
     try:
         memory = nvml.nvmlDeviceGetMemoryInfo(card)

@@ -1,6 +1,7 @@
 """What a person does about a failed job: starts it again, or puts it away."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import django_rq
@@ -13,6 +14,21 @@ from slmstudio.runs import BackgroundRun, Status
 
 class Gone(Exception):
     """The job is not among the failed ones any more: somebody else was faster."""
+
+
+class NotAgain(Exception):
+    """The run cannot be started again; the message is a sentence."""
+
+
+#: how runs of a kind are started again, where that takes more than a clean slate: by ``"app.model"``
+_ways: dict[str, Callable[[Any, Any], None]] = {}
+
+
+def start_again_by(model: str, do: Callable[[Any, Any], None]) -> None:
+    """Registers what starts a failed run of ``model`` (``"app.Model"``) again, called with the run and the user; it
+    raises ``NotAgain`` where it will not.
+    """
+    _ways[model.lower()] = do
 
 
 def failed_job(queue_name: str, job_id: str) -> FailedJob:
@@ -29,12 +45,13 @@ def failed_job(queue_name: str, job_id: str) -> FailedJob:
     return read_failed(queue_name, job_id, row, [])
 
 
-def start_again(job: FailedJob, run: BackgroundRun | None) -> bool:
+def start_again(job: FailedJob, run: BackgroundRun | None, user: Any) -> bool:
     """Queues a failed job again; for a run that failed the run itself, under a new job, with a clean slate.
 
     False: the run is at work, done or waiting already, and the job was only put away.
 
     Raises:
+        NotAgain: what the run needs is gone; its job stays among the failed ones.
         Gone: somebody else did something about it.
         RedisError: the queue does not answer.
     """
@@ -43,6 +60,10 @@ def start_again(job: FailedJob, run: BackgroundRun | None) -> bool:
             django_rq.get_queue(job.queue).failed_job_registry.requeue(job.id)
         except (NoSuchJobError, ValueError):
             raise Gone from None
+        return True
+    if run.status == Status.FAILED and (way := _ways.get(run._meta.label_lower)):
+        way(run, user)
+        put_away(job)
         return True
     put_away(job)
     fresh = {

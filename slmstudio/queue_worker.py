@@ -9,6 +9,8 @@ import json
 import logging
 import os
 import signal
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -22,7 +24,7 @@ from rq.executions import Execution
 from rq.job import Job
 
 from slmstudio import supervisor
-from slmstudio.hardware import this_machine
+from slmstudio.devices import own_machine
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +73,8 @@ class StudioWorker(Worker):
 
     def _publish(self, seconds: int, connection: Any) -> None:
         facts = {
-            "hardware": this_machine().as_dict(),
+            "hardware": own_machine().as_dict(),
+            "processes": process_space(),
             "memory": _memory(os.getpid(), family=False),
             # The job's process and what it started: the training itself is a child of that.
             "job_memory": _memory(self.horse_pid, family=True) if self.horse_pid else 0,
@@ -85,8 +88,15 @@ class StudioWorker(Worker):
 
     def _install_signal_handlers(self) -> None:
         super()._install_signal_handlers()
-        # Inherited by the job's process through the fork, so that no hint kills one that has only just begun.
-        signal.signal(supervisor.STOP_SIGNAL, supervisor.stop_soon)
+        worker = os.getpid()
+
+        def stop_soon(*_: object) -> None:
+            # Inherited by the job's process through the fork, so that no hint kills one that has only just begun. The
+            # worker itself passes over a hint: what it took to heart every later job would inherit.
+            if os.getpid() != worker:
+                supervisor.stop_soon()
+
+        signal.signal(supervisor.STOP_SIGNAL, stop_soon)
 
     def handle_warm_shutdown_request(self) -> None:
         super().handle_warm_shutdown_request()
@@ -95,6 +105,19 @@ class StudioWorker(Worker):
                 os.kill(self.horse_pid, supervisor.STOP_SIGNAL)
             except ProcessLookupError:
                 pass
+
+
+@cache
+def process_space() -> str:
+    """Names the set of processes in which this one has its id: a container has its own, under its host's name or not.
+
+    Empty where the system does not tell.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
 
 
 def _memory(pid: int, *, family: bool) -> int:

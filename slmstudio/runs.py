@@ -149,6 +149,27 @@ class BackgroundRun(models.Model):
 
         transaction.on_commit(put)
 
+    def ask_again(self, user: Any) -> None:
+        """Queues a run that has ended once more, for ``user``, as if it were new. The caller holds the row's lock."""
+        again: dict[str, Any] = {
+            "status": Status.QUEUED,
+            "job_id": uuid.uuid4(),
+            "error": "",
+            "stage": "",
+            "cancel_requested": False,
+            "progress_done": 0,
+            "progress_total": 0,
+            "created_by": user,
+            "created_at": timezone.now(),
+            "started_at": None,
+            "heartbeat_at": None,
+            "finished_at": None,
+        }
+        for name, value in again.items():
+            setattr(self, name, value)
+        self.save(update_fields=list(again))
+        self.enqueue()
+
     def claim(self, **changes: Any) -> bool:
         """QUEUED -> RUNNING. False: somebody else has it, or it was cancelled."""
         now = timezone.now()
@@ -163,13 +184,14 @@ class BackgroundRun(models.Model):
     def put_back(self, *, first: bool = True, **changes: Any) -> bool:
         """RUNNING -> QUEUED under a new job, by its worker: to be taken up again. False: it is no longer ours.
 
-        One that was to be cancelled is cancelled instead.
+        One that was to be cancelled is cancelled instead. Done again after the database went away it gives the same: a
+        change whose answer was lost is known again, because the id of the new job follows from that of the old one.
         """
-        waiting = type(self).objects.filter(
-            pk=self.pk, status=Status.RUNNING, job_id=self.job_id, cancel_requested=False
-        )
-        fresh: dict[str, Any] = {"status": Status.QUEUED, "job_id": uuid.uuid4(), "heartbeat_at": None, **changes}
-        if waiting.update(**fresh) == 1:
+        rows = type(self).objects.filter(pk=self.pk)
+        mine = rows.filter(status=Status.RUNNING, job_id=self.job_id, cancel_requested=False)
+        job_id = uuid.uuid5(self.job_id, "put back")
+        fresh: dict[str, Any] = {"status": Status.QUEUED, "job_id": job_id, "heartbeat_at": None, **changes}
+        if mine.update(**fresh) == 1 or rows.filter(status=Status.QUEUED, job_id=job_id).exists():
             self.refresh_from_db()
             self.enqueue(first=first)
             return True
@@ -181,6 +203,11 @@ class BackgroundRun(models.Model):
         if not self._move((Status.RUNNING,), mine=True, heartbeat_at=timezone.now(), **changes):
             return False
         return not type(self).objects.filter(pk=self.pk, cancel_requested=True).exists()
+
+    def is_ours(self) -> bool:
+        """Whether it is still at work under this job: not swept, not ended, not with another worker."""
+        rows = type(self).objects.filter(pk=self.pk, status=Status.RUNNING, job_id=self.job_id)
+        return bool(rows.exists())
 
     def record(self, **changes: Any) -> bool:
         """Notes progress of a run that has no process of its own and so no heart to beat."""

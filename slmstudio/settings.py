@@ -179,6 +179,8 @@ GGUF_CONVERTER = Path(env.str("GGUF_CONVERTER", default=str(Path(sys.prefix) / "
 AXOLOTL_PYTHON = env.str("AXOLOTL_PYTHON", default="")
 # Folders of local base models must lie under one of these.
 MODEL_FOLDERS = [Path(p) for p in env.list("MODEL_FOLDERS", default=[str(HOME / "models")])]
+# Gigabytes of the largest model that is fetched from the hub; 0: no limit but the disk.
+MODEL_MOST_GB = env.int("MODEL_MOST_GB", default=40, minimum=0)
 
 LOGGING = {
     "version": 1,

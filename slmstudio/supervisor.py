@@ -27,6 +27,7 @@ import psutil
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
+from slmstudio.exits import explain_exit
 from slmstudio.runs import BackgroundRun
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ PATIENCE_SECONDS = 1800.0
 _MAX_LINE = 16 * 1024 * 1024
 #: bytes of events that wait for the database before the child has to
 _MAX_WAITING = 64 * 1024 * 1024
+#: seconds without a word after which the output of a child that has ended is given up, though somebody else holds it
+_ORPHANED_SECONDS = 5.0
 
 _stop_asked = threading.Event()
 
@@ -63,15 +66,15 @@ def stop_asked() -> bool:
 @dataclass
 class Ending:
     """How a child ended: ``ok``, ``cancelled``, ``interrupted`` (the worker was told to stop), or a sentence in
-    ``error``. ``signal`` is the one that killed it, 0 where it ended by itself. ``events`` and ``cpu_seconds`` are what
-    supervising cost this process.
+    ``error``. ``died``: it ended without a word of its own, as what is killed does. ``events`` and ``cpu_seconds`` are
+    what supervising cost this process.
     """
 
     ok: bool
     cancelled: bool = False
     interrupted: bool = False
     error: str = ""
-    signal: int = 0
+    died: bool = False
     last: dict[str, Event] = field(default_factory=dict)
     events: int = 0
     seconds: float = 0.0
@@ -94,27 +97,6 @@ def cost_sentence(cost: dict[str, float]) -> str:
         f"in {seconds:.1f} s, {1000 * cost['cpu_seconds'] / events:.2f} ms an event, "
         f"{100 * cost['cpu_seconds'] / seconds:.2f} % of the time"
     )
-
-
-def explain_exit(code: int, log: Path) -> str:
-    """A sentence for an exit code that came without an error event."""
-    tail = _tail(log)
-    if code == -signal.SIGKILL:
-        return "The process was killed, most likely because the machine ran out of memory. Try a smaller batch size."
-    if code < 0:
-        return f"The process was stopped by signal {signal.Signals(-code).name}. {tail}".strip()
-    if "No space left on device" in tail:
-        return "The disk is full. Free some space and start the run again."
-    return f"The process ended with code {code}. {tail}".strip()
-
-
-def _tail(log: Path, characters: int = 600) -> str:
-    try:
-        text = log.read_text(errors="replace").strip()
-    except OSError:
-        return ""
-    last = text.splitlines()[-1] if text else ""
-    return f"Its last words: {last[-characters:]}" if last else ""
 
 
 def patiently(do: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:
@@ -159,13 +141,14 @@ def supervise(
     ``on_event`` is called for every event the child writes, in order; it may be called again with the same event after
     the database was away. ``keep`` are file descriptors the child holds as well, such as locks. A child that is asked
     to stop has ``grace`` seconds; ``on_stop`` is called at that moment, ``on_idle`` where nothing came for half a
-    second. ``launcher``: the child only starts those who
-    work, and they are asked. The run's heart beats every ``RUN_HEARTBEAT_SECONDS`` whether or not events come. The
-    caller turns the ending into the run's last state.
+    second. ``launcher``: the child only starts those who work, and they are asked. A child whose run is no longer this
+    worker's is killed at once: another one may be at work already. The run's heart beats every
+    ``RUN_HEARTBEAT_SECONDS`` whether or not events come. The caller turns the ending into the run's last state.
     """
     began, spent = time.monotonic(), time.process_time()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as errors:
+        since = errors.seek(0, os.SEEK_END)
         child = subprocess.Popen(
             argv,
             stdout=subprocess.PIPE,
@@ -189,10 +172,11 @@ def supervise(
     if ending.cancelled or ending.interrupted:
         return ending
     ending.ok = code == 0 and "error" not in ending.last
-    ending.signal = max(0, -code)
     if not ending.ok:
         said = ending.last.get("error", {}).get("message")
-        ending.error = str(said) if said else explain_exit(code, log)
+        # Of several processes one that is killed has the launcher kill the others and end by itself, with 1.
+        ending.died = not said and (code < 0 or launcher)
+        ending.error = str(said) if said else explain_exit(code, log, since=since, launcher=launcher)
     return ending
 
 
@@ -231,10 +215,11 @@ class _Stream:
         self.output = child.stdout
         os.set_blocking(self.output.fileno(), False)
         self.buffer = b""
-        self.waiting: deque[tuple[Event, int]] = deque()
+        self.waiting: deque[bytes] = deque()  # lines as they came: parsed they would take several times as much
         self.bytes_waiting = 0
         self.kill_at: float | None = None
         self.next_beat = 0.0
+        self.silent_since = 0.0
         # Of the database: when it may be asked again, how long to wait after that, since when each thing has failed.
         self.ask_at = 0.0
         self.pause = 0.0
@@ -251,7 +236,7 @@ class _Stream:
                     time.sleep(0.2)  # the rest stays in the pipe, and the child waits
                     continue
                 if not selector.select(timeout=0.5):
-                    if self.child.poll() is not None and self.kill_at is not None:
+                    if self._is_over():
                         break
                     if not self.waiting and time.monotonic() >= self.ask_at:
                         self._database("idle", self.on_idle)
@@ -260,11 +245,21 @@ class _Stream:
                 if not piece:
                     break
                 self._take(piece)
+                self.silent_since = 0.0
         while self.waiting:
             self._mind_time()
             self._deliver()
             if self.waiting:
                 time.sleep(0.2)
+
+    def _is_over(self) -> bool:
+        """Whether the child has ended and nothing more is to come, though its output is still open: what it started may
+        hold that, and is killed with its group.
+        """
+        if self.child.poll() is None:
+            return False
+        self.silent_since = self.silent_since or time.monotonic()
+        return self.kill_at is not None or time.monotonic() - self.silent_since > _ORPHANED_SECONDS
 
     def _mind_time(self) -> None:
         """Beats where it is time; asks the child to stop where that was asked for; kills it when its grace is over."""
@@ -279,9 +274,15 @@ class _Stream:
 
     def _beat(self) -> None:
         alive = self.run.beat()
+        lost = not alive and not self.run.is_ours()
         now = time.monotonic()
         self.next_beat = now + settings.RUN_HEARTBEAT_SECONDS
-        if not alive and not self.ending.cancelled:
+        if alive:
+            return
+        if lost:
+            # Swept, and perhaps at work elsewhere by now: two would write into one folder.
+            self.ending.cancelled, self.kill_at = True, 0.0
+        elif not self.ending.cancelled:
             # Also where the worker is told to stop already: a run that somebody cancelled does not come back.
             self.ending.cancelled = True
             if self.kill_at is None:
@@ -300,21 +301,20 @@ class _Stream:
         if len(self.buffer) > _MAX_LINE:
             raise ValueError("the child wrote a line of more than 16 MB")
         for line in lines:
-            event = _event(line)
-            if event is not None:
-                self.ending.last[event["event"]] = event
-                self.waiting.append((event, len(line)))
+            if line.startswith(b"{"):  # anything else is not ours
+                self.waiting.append(line)
                 self.bytes_waiting += len(line)
 
     def _deliver(self) -> None:
         """Gives waiting events on, oldest first, until one cannot be delivered."""
         while self.waiting and time.monotonic() >= self.ask_at:
-            event, size = self.waiting[0]
-            if not self._database("event", lambda: self.on_event(event)):  # noqa: B023 (called at once)
-                return
-            self.waiting.popleft()
-            self.bytes_waiting -= size
-            self.ending.events += 1
+            event = _event(self.waiting[0])
+            if event is not None:
+                self.ending.last[event["event"]] = event
+                if not self._database("event", lambda: self.on_event(event)):  # noqa: B023 (called at once)
+                    return
+                self.ending.events += 1
+            self.bytes_waiting -= len(self.waiting.popleft())
 
     def _database(self, what: str, do: Callable[[], None]) -> bool:
         """Does what needs the database; False where that is away, which is then left in peace for a moment.

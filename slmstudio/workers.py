@@ -19,7 +19,7 @@ from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE
 from rq.utils import utcparse
 
 from slmstudio.hardware import Hardware
-from slmstudio.queue_worker import FACTS_KEY
+from slmstudio.queue_worker import FACTS_KEY, process_space
 
 #: seconds after its last heartbeat until a worker of another host counts as gone
 GONE_AFTER_SECONDS = 90
@@ -75,19 +75,22 @@ def _worker(name: str, row: dict[bytes, bytes], executions: set[bytes], fact: by
     values = {key.decode(): value.decode(errors="replace") for key, value in row.items()}
     beat = utcparse(values["last_heartbeat"]) if values.get("last_heartbeat") else None
     pid = int(values.get("pid") or 0)
-    if beat is None or "death" in values or _is_gone(values.get("hostname", ""), pid, beat):
-        return None
-    hardware, memory, job_memory = None, 0, 0
+    hardware, memory, job_memory, processes = None, 0, 0, process_space()
     if fact:
         try:
             said = json.loads(fact)
+            processes = str(said.get("processes", processes))
             hardware = Hardware.from_dict(said["hardware"])
             memory, job_memory = int(said["memory"]), int(said["job_memory"])
         except (ValueError, KeyError, TypeError):
             pass  # of a worker that runs another version
+    host = values.get("hostname", "")
+    near = host == socket.gethostname() and processes == process_space()
+    if beat is None or "death" in values or _is_gone(near, pid, beat):
+        return None
     return LiveWorker(
         name=name,
-        host=values.get("hostname", ""),
+        host=host,
         pid=pid,
         queues=tuple(values.get("queues", "").split(",")),
         state=values.get("state", ""),
@@ -103,9 +106,12 @@ def _worker(name: str, row: dict[bytes, bytes], executions: set[bytes], fact: by
     )
 
 
-def _is_gone(host: str, pid: int, beat: datetime) -> bool:
-    """A worker of this machine that was killed stays registered for a while; its process tells. Elsewhere its heart."""
-    if host == socket.gethostname():
+def _is_gone(near: bool, pid: int, beat: datetime) -> bool:
+    """A worker that was killed stays registered for a while. Where its process can be seen that tells; else its heart.
+
+    ``near``: it is on this machine, and not in a container that counts its processes by itself.
+    """
+    if near:
         return not (pid and psutil.pid_exists(pid))
     return (timezone.now() - beat).total_seconds() > GONE_AFTER_SECONDS
 
@@ -121,8 +127,16 @@ def hardware_of(queue: str) -> Hardware | None:
     Raises:
         RedisError: the queue does not answer.
     """
-    machines = [worker.hardware for worker in live_workers() if worker.hardware and queue in worker.queues]
-    return max(machines, key=_ability, default=None)
+    return max(machines_of(queue), key=_ability, default=None)
+
+
+def machines_of(queue: str) -> list[Hardware]:
+    """The machine of each live worker that listens to a queue and says what it has.
+
+    Raises:
+        RedisError: the queue does not answer.
+    """
+    return [worker.hardware for worker in live_workers() if worker.hardware and queue in worker.queues]
 
 
 def _ability(machine: Hardware) -> tuple[int, int, int]:

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 from redis.exceptions import RedisError
 
 from slmstudio.access import Action, may
-from slmstudio.queue_mending import Gone, failed_job, put_away, start_again
+from slmstudio.queue_mending import Gone, NotAgain, failed_job, put_away, start_again
 from slmstudio.queue_reading import FailedJob, failed_jobs, project_of, queue_states, runs_of, runs_of_failed
 from slmstudio.runs import BackgroundRun
 from slmstudio.sweep import sweep_lost
@@ -157,7 +157,7 @@ def mend(request: HttpRequest, queue: str, job_id: str) -> HttpResponse:
         if not viewer.mends(run):
             raise PermissionDenied("It takes an engineer or owner of its project to start a failed job again.")
         if request.POST.get("do") == "requeue":
-            again = start_again(job, run)
+            again = start_again(job, run, request.user)
             messages.success(request, "It is in the queue again." if again else "Its run goes on or is over already.")
         elif request.POST.get("do") == "remove":
             put_away(job)
@@ -166,6 +166,8 @@ def mend(request: HttpRequest, queue: str, job_id: str) -> HttpResponse:
             return HttpResponse("do is requeue or remove", status=400, content_type="text/plain")
     except Gone:
         messages.info(request, "That job is not among the failed ones any more.")
+    except NotAgain as error:
+        messages.error(request, str(error))
     except RedisError as error:
         messages.error(request, f"The queue does not answer ({type(error).__name__}). Nothing was changed.")
     return back

@@ -135,11 +135,14 @@ class Workers:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, *queues: str, options: tuple[str, ...] = ()) -> None:
-        """Starts a worker for each queue, with more options of ``rqworker``, and waits until it listens."""
+        """Starts a worker for each queue, with more options of ``rqworker``, and waits until it listens.
+
+        ``gpu#2`` is another one for the queue ``gpu``.
+        """
         for queue in queues:
             with self.log.open("ab") as output:
                 self.processes[queue] = subprocess.Popen(
-                    [sys.executable, "manage.py", "rqworker", queue, *options],
+                    [sys.executable, "manage.py", "rqworker", queue.partition("#")[0], *options],
                     cwd=ROOT,
                     env=worker_environment(),
                     stdout=output,
@@ -157,9 +160,11 @@ class Workers:
         """Ends all workers, whatever they are doing."""
         from slmstudio.stack import processes
 
+        families = {name: processes.descendants(worker.pid) for name, worker in self.processes.items()}
         for worker in self.processes.values():
-            family = processes.descendants(worker.pid)
             worker.send_signal(signal.SIGTERM)
+        for name, worker in self.processes.items():
+            family = families[name]
             try:
                 worker.wait(2)
             except subprocess.TimeoutExpired:

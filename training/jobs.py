@@ -11,13 +11,16 @@ from typing import Any
 
 from labeling.services.datasets import file_path
 from slmstudio.artifacts import local_path, write_text
+from slmstudio.beating import beating
 from slmstudio.contract.schema import loads
-from slmstudio.devices import Devices, GivenUp, TooFew, held_for
+from slmstudio.devices import Devices, GivenUp, TooFew, held_for, own_machine
 from slmstudio.hashing import folder_hash, sha256_file
 from slmstudio.runs import BackgroundRun
 from slmstudio.stack.programs import TIED
 from slmstudio.supervisor import (
+    AWAY,
     CHECKPOINT_GRACE_SECONDS,
+    PATIENCE_SECONDS,
     Ending,
     cost_of,
     patiently,
@@ -25,16 +28,20 @@ from slmstudio.supervisor import (
 )
 from slmstudio.sweep import sweep_lost
 from training.models import LengthReport, TrainingRun
+from training.presets import Knobs
 from training.services.base_models import prepare
 from training.services.children import ChildCancelled, ChildFailed, run_child, spec_file
+from training.services.fitness import somebody_fits, unfit
 from training.services.recording import Recorder, record_artifacts
-from training.services.runs import Refused
+from training.services.runs import Refused, knobs_of
 from training.spec import ContractRef, DatasetRef, LengthsSpec, ModelRef, RunSpec
 
 log = logging.getLogger(__name__)
 TRAINER = "training.ml.train"
 LAUNCHER = "accelerate.commands.accelerate_cli"
 STEP_BACK_SECONDS = 5.0
+#: how long a run waits for a worker that is able to do it, such as one that is being restarted
+NOBODY_SECONDS = 600.0
 
 
 def run_training(pk: int) -> None:
@@ -53,7 +60,7 @@ def run_training(pk: int) -> None:
 
 
 def measure_lengths(pk: int) -> None:
-    """Counts the tokens of every row of a dataset version; prepares the base model first where that was never done.
+    """Counts the tokens of every row of a dataset version; prepares a base model of this machine first, once.
 
     At most once per request; the same report can be asked for again.
     """
@@ -78,30 +85,41 @@ class Explained:
         if error is None:
             return False
         if isinstance(error, ChildCancelled):
-            self.run.cancelled()
+            patiently(self.run.cancelled)
             return True
         if isinstance(error, (ChildFailed, Refused)):
-            self.run.fail(str(error))
+            self._fail(str(error))
             return True
         log.error("run %s of %s stopped", self.run.pk, type(self.run).__name__, exc_info=error)
-        self.run.fail(explain(error))
+        # Where the database has been away for half an hour already, the sweep will do it.
+        self._fail(explain(error), seconds=0.0 if isinstance(error, AWAY) else PATIENCE_SECONDS)
         return False
+
+    def _fail(self, sentence: str, seconds: float = PATIENCE_SECONDS) -> None:
+        patiently(lambda: self.run.fail(sentence), seconds)
 
 
 def explain(error: BaseException) -> str:
-    """A sentence for an error nobody foresaw."""
+    """A sentence for an error nobody foresaw. Its own text is for the log: it may name hosts, users and paths, and the
+    page of a run is read by all members of its project.
+    """
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "The disk is full. Free some space and start the run again."
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         return "Its worker was stopped while it ran. Start it again."
-    what = f"{type(error).__name__}: {error}"
-    return f"It was stopped by an error of the studio itself ({what}). The worker's log has more."
+    return f"It was stopped by an error of the studio itself ({type(error).__name__}). The worker's log has more."
 
 
 def _train(run: TrainingRun) -> None:
-    spec = RunSpec.from_yaml(run.spec)
+    spec, machine = RunSpec.from_yaml(run.spec), own_machine()
+    if why := unfit(run, knobs_of(spec), machine):
+        _step_back(run, why, knobs_of(spec))
+        return
     run.beat(stage="checking model and dataset")
-    _verify(spec)
+    run.facts = {**run.facts, "machine": machine.kind}
+    run.facts.pop("nobody_since", None)
+    with beating(run):  # some gigabytes are hashed
+        _verify(spec)
     spec_key = f"{run.folder_key}/spec.yaml"
     write_text(spec_key, run.spec)
     try:
@@ -111,8 +129,8 @@ def _train(run: TrainingRun) -> None:
     except GivenUp:
         _leave(run)
         return
-    except TooFew:
-        _step_back(run, spec.devices)
+    except TooFew as error:
+        _step_back(run, str(error), knobs_of(spec))
         return
     run.facts = {**run.facts, "supervision": cost_of(ending, run.facts.get("supervision"))}
     patiently(lambda: run.record(facts=run.facts))
@@ -160,7 +178,7 @@ def _end(run: TrainingRun, ending: Ending, recorder: Recorder) -> None:
     if ending.interrupted:
         _leave(run)
         return
-    if ending.signal and run.checkpoint_step > recorder.resumed_from and run.tries < run.attempts_allowed:
+    if ending.died and run.checkpoint_step > recorder.resumed_from and run.tries < run.attempts_allowed:
         stage = f"its process was killed; it goes on from step {run.checkpoint_step}"
         patiently(lambda: run.put_back(stage=stage))
         return
@@ -173,12 +191,8 @@ def _end(run: TrainingRun, ending: Ending, recorder: Recorder) -> None:
 
 def _leave(run: TrainingRun) -> None:
     """Puts a run back whose worker was told to stop, or cancels it where that is why. No attempt has failed."""
-    _put_back(run, "its worker was stopped; it goes on with the next one")
-
-
-def _put_back(run: TrainingRun, stage: str, *, first: bool = True) -> None:
     facts = {**run.facts, "forgiven": int(run.facts.get("forgiven") or 0) + 1}
-    patiently(lambda: run.put_back(first=first, facts=facts, stage=stage))
+    patiently(lambda: run.put_back(facts=facts, stage="its worker was stopped; it goes on with the next one"))
 
 
 def _with_checkpoint(run: TrainingRun, sentence: str) -> str:
@@ -188,24 +202,40 @@ def _with_checkpoint(run: TrainingRun, sentence: str) -> str:
     return f"{sentence} Its checkpoint of step {run.checkpoint_step} is kept, and it can be resumed from there."
 
 
-def _step_back(run: TrainingRun, devices: int) -> None:
-    """Leaves the run to a worker with more cards: at the end of the queue, after a moment."""
+def _step_back(run: TrainingRun, why: str, knobs: Knobs) -> None:
+    """Leaves the run to an abler worker: at the end of the queue, after a moment. This was no attempt.
+
+    Raises:
+        ChildFailed: there has been no such worker for ``NOBODY_SECONDS``. One that is restarted is waited for.
+    """
+    facts = {name: value for name, value in run.facts.items() if name != "nobody_since"}
+    if not somebody_fits(run, knobs):
+        since = float(run.facts.get("nobody_since") or time.time())
+        if time.time() - since >= NOBODY_SECONDS:
+            patiently(lambda: run.record(facts=facts))
+            raise ChildFailed(_with_checkpoint(run, f"{why} No worker that is able to do it has come."))
+        facts["nobody_since"] = since
     time.sleep(STEP_BACK_SECONDS)
-    _put_back(run, f"waiting for a worker with {devices} cards", first=False)
+    before, stage = run.attempts - 1, "waiting for a worker that is able to do it"
+    if knobs.devices > 1:
+        stage = f"waiting for a worker with {knobs.devices} cards"
+    patiently(lambda: run.put_back(first=False, attempts=before, facts=facts, stage=stage))
 
 
 def _verify(spec: RunSpec) -> None:
     """What the run rests on is what it was when the run was started."""
     base, data = Path(spec.base_model.path), Path(spec.dataset.path)
     if not base.is_dir():
-        raise ChildFailed(f"The folder of the base model {spec.base_model.slug} is gone: {base}. Prepare it again.")
+        log.error("the folder of the base model %s is gone: %s", spec.base_model.slug, base)
+        raise ChildFailed(f"The folder of the base model {spec.base_model.slug} is gone. Prepare it again.")
     if folder_hash(base) != spec.base_model.sha256:
         raise ChildFailed(
             f"The files of the base model {spec.base_model.slug} have changed since this run was started. "
             "Prepare it again and start a new run."
         )
     if not data.is_file():
-        raise ChildFailed(f"The file of the dataset is gone: {data}. Freeze a new version.")
+        log.error("the file of the dataset is gone: %s", data)
+        raise ChildFailed("The file of the dataset is gone. Freeze a new version.")
     if sha256_file(data) != spec.dataset.sha256:
         raise ChildFailed("The file of the dataset is not what was frozen: its hash differs. Freeze a new version.")
 
@@ -219,8 +249,9 @@ def _measure(report: LengthReport) -> None:
     base_model, dataset = report.base_model, report.dataset
     if not base_model.ready:
         report.beat(stage="preparing the base model, once")
-    # Checks the folder's hash where it is prepared already.
-    base_model = prepare(base_model=base_model, run=report)
+    # Checks the folder's hash where it is prepared already. A download is asked for by itself: it may take hours.
+    with beating(report):
+        base_model = prepare(base_model=base_model, run=report, fetch=False)
     report.beat(stage="counting tokens")
     schema = dataset.schema_version
     output = local_path(f"lengths/{report.pk}.jsonl")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from slmstudio import devices
 from slmstudio.devices import GivenUp, TooFew, held
 from slmstudio.hardware import Gpu, Hardware, this_machine
 
@@ -78,6 +79,29 @@ def test_the_workers_own_choice_of_cards_is_kept(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
     with held(machine=machine(3), folder=tmp_path, wait=never) as found:
         assert found.env["CUDA_VISIBLE_DEVICES"] == sees
+
+
+def test_two_workers_with_a_part_of_one_card_each_work_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def part(uuid: str, index: int) -> Gpu:
+        return Gpu(index, uuid, "NVIDIA H100 MIG 1g.10gb", 10 * GIB, 0)
+
+    monkeypatch.setattr(devices, "mig_device", part)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a")
+    with held(machine=machine(1), folder=tmp_path, wait=never) as one:
+        assert one.env["CUDA_VISIBLE_DEVICES"] == "MIG-a"
+        with pytest.raises(GivenUp), held(machine=machine(1), folder=tmp_path, wait=never):
+            pass
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-b")
+        with held(machine=machine(1), folder=tmp_path, wait=never) as other:
+            assert other.env["CUDA_VISIBLE_DEVICES"] == "MIG-b"
+
+
+def test_a_worker_publishes_the_cards_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "this_machine", lambda: machine(3))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert [card.uuid for card in devices.own_machine().gpus] == ["GPU-1-11"]
 
 
 def test_without_cards_one_job_at_a_time_and_nothing_is_said_about_cards(tmp_path: Path) -> None:

@@ -1,16 +1,18 @@
 """The machine of a live worker is known to every process that can reach the queue."""
 
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import django_rq
 import pytest
+from django.utils import timezone
 
 from slmstudio import hardware
 from slmstudio.hardware import Gpu, Hardware, this_machine
-from slmstudio.queue_worker import FACTS_KEY
+from slmstudio.queue_worker import FACTS_KEY, process_space
 from slmstudio.workers import hardware_of, live_workers
 
 
@@ -64,6 +66,31 @@ def test_a_worker_publishes_its_machine_and_takes_it_along(idle_workers: Any, wa
     idle_workers.stop()
     assert hardware_of("gpu") is None
     assert not connection.exists(key)
+
+
+@pytest.mark.parametrize(("place", "alive"), [("container-7", True), (process_space(), False)])
+def test_a_worker_in_a_container_with_this_hosts_name_is_believed_by_its_heart(
+    place: str, alive: bool, queues: None
+) -> None:
+    """Its process cannot be seen from here, though it has one; of a worker that can be seen the process tells."""
+    connection: Any = django_rq.get_connection("default")
+    facts = {"hardware": this_machine().as_dict(), "memory": 1, "job_memory": 0, "processes": place}
+    now = timezone.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    row: dict[str, Any] = {
+        "hostname": socket.gethostname(),
+        "pid": 2**22 + 1,
+        "queues": "gpu",
+        "last_heartbeat": now,
+        "birth": now,
+    }
+    try:
+        connection.sadd("rq:workers", "rq:worker:boxed")
+        connection.hset("rq:worker:boxed", mapping=row)
+        connection.set(FACTS_KEY.format("boxed"), json.dumps(facts), ex=60)
+        assert (hardware_of("gpu") is not None) == alive
+    finally:
+        connection.srem("rq:workers", "rq:worker:boxed")
+        connection.delete("rq:worker:boxed", FACTS_KEY.format("boxed"))
 
 
 def test_the_ablest_machine_of_a_queue_counts(queues: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from django.db import OperationalError
 
 from slmstudio import supervisor
+from slmstudio.exits import explain_exit
 from slmstudio.supervisor import patiently, supervise
 
 
@@ -21,6 +23,9 @@ class Run:
     def beat(self, **changes: Any) -> bool:
         self.beaten += 1
         return self.beaten <= self.beats
+
+    def is_ours(self) -> bool:
+        return True
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +41,23 @@ def child(tmp_path: Path, text: str) -> list[str]:
     path = tmp_path / "child.py"
     path.write_text(text)
     return [sys.executable, str(path)]
+
+
+DEAF = (
+    "import json, signal, time\n"
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "print(json.dumps({'event': 'deaf'}), flush=True)\n"
+    "time.sleep(60)"
+)
+
+
+def cancel(run: Run) -> Any:
+    """Ends the run's heart at the first event."""
+
+    def take(event: dict[str, Any]) -> None:
+        run.beats = 0
+
+    return take
 
 
 def test_events_wait_while_the_database_is_away_and_come_in_order(tmp_path: Path) -> None:
@@ -135,12 +157,102 @@ for one in started: one.wait()
 
 
 def test_a_child_that_does_not_stop_is_killed_when_its_grace_is_over(tmp_path: Path) -> None:
-    deaf = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)"
-    run: Any = Run(beats=10)
+    run: Any = Run()
     began = time.monotonic()
-    ending = supervise(run, child(tmp_path, deaf), on_event=lambda event: None, log=tmp_path / "log", grace=0.5)
+    ending = supervise(run, child(tmp_path, DEAF), on_event=cancel(run), log=tmp_path / "log", grace=0.5)
     assert ending.cancelled
+    assert 0.5 <= time.monotonic() - began < 15
+
+
+def test_a_child_whose_run_is_another_workers_is_killed_without_grace(tmp_path: Path) -> None:
+    class Taken(Run):
+        def is_ours(self) -> bool:
+            return False
+
+    run: Any = Taken()
+    asked: list[int] = []
+    began = time.monotonic()
+    ending = supervise(
+        run,
+        child(tmp_path, DEAF),
+        on_event=cancel(run),
+        log=tmp_path / "log",
+        grace=60,
+        on_stop=lambda: asked.append(1),
+    )
+    assert ending.cancelled
+    assert asked == []
     assert time.monotonic() - began < 15
+
+
+def test_an_output_that_somebody_else_holds_does_not_keep_a_run_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_ORPHANED_SECONDS", 0.3)
+    parent = (
+        "import json, subprocess, sys\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True)\n"
+        "print(json.dumps({'event': 'n'}), flush=True)"
+    )
+    got: list[str] = []
+    before = set(psutil.Process().children())
+    began = time.monotonic()
+    ending = supervise(
+        Run(),  # type: ignore[arg-type]
+        child(tmp_path, parent),
+        on_event=lambda event: got.append(event["event"]),
+        log=tmp_path / "log",
+    )
+    assert ending.ok
+    assert got == ["n"]
+    assert time.monotonic() - began < 15
+    for process in set(psutil.Process().children(recursive=True)) - before:
+        process.kill()
+
+
+def test_a_launcher_whose_process_was_killed_died_of_it_too(tmp_path: Path) -> None:
+    """What torch's launcher writes when the machine ran out of memory under one of its processes."""
+    log = tmp_path / "log"
+    log.write_text("Root Cause (first observed failure):\n  exitcode  : -11 (pid: 3)\n")  # of the attempt before
+    talk = "import sys\nsys.stderr.write('  exitcode  : -9 (pid: 7)\\n  traceback : Signal 9\\n')\nsys.exit(1)"
+    run: Any = Run()
+    ending = supervise(run, child(tmp_path, talk), on_event=lambda event: None, log=log, launcher=True)
+    assert ending.died
+    assert "ran out of memory" in ending.error
+    ending = supervise(run, child(tmp_path, talk), on_event=lambda event: None, log=log)
+    assert not ending.died
+    assert "ended with code 1" in ending.error
+
+
+def test_the_last_words_of_a_long_log_are_found_at_its_end(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        file.truncate(8 << 30)  # sparse: it takes no room, and reading all of it would not fit
+        file.seek(0, 2)
+        file.write(b"\nValueError: no\n")
+    assert explain_exit(1, log) == "The process ended with code 1. Its last words: ValueError: no"
+    assert explain_exit(1, log, since=log.stat().st_size) == "The process ended with code 1."
+
+
+def test_events_wait_as_the_lines_they_came_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = "import json\nfor n in range(5): print(json.dumps({'event': 'n', 'n': n}), flush=True)\nprint('{half')"
+    until = time.monotonic() + 0.6
+    kinds: set[type] = set()
+
+    def take(event: dict[str, Any]) -> None:
+        if time.monotonic() < until:
+            raise OperationalError("away")
+
+    def watch(self: Any) -> None:
+        kinds.update(type(one) for one in self.waiting)
+        deliver(self)
+
+    deliver = supervisor._Stream._deliver
+    monkeypatch.setattr(supervisor._Stream, "_deliver", watch)
+    ending = supervise(Run(), child(tmp_path, talk), on_event=take, log=tmp_path / "log")  # type: ignore[arg-type]
+    assert ending.events == 5
+    assert kinds == {bytes}
+    assert ending.last["n"]["n"] == 4
 
 
 def test_what_is_tried_patiently_is_done_once_the_database_is_back() -> None:

@@ -1,6 +1,7 @@
 """Events become rows: each once, whatever they hold; folders become a model version only if their hashes are right."""
 
 import math
+import uuid
 from typing import Any
 
 import pytest
@@ -137,10 +138,56 @@ def test_a_folder_elsewhere_is_refused(run: TrainingRun, tmp_path: Any) -> None:
 
 def test_no_model_comes_out_of_a_run_that_was_swept_a_moment_ago(run: TrainingRun) -> None:
     TrainingRun.objects.filter(pk=run.pk).update(status=Status.FAILED, error="lost")
+    state = local_path(f"{run.folder_key}/state/9/model.pt").parent.parent
     record_artifacts(run, {"merged": artifact(run, "merged")})
     assert not ModelVersion.objects.exists()
+    assert state.exists()
     run.refresh_from_db()
     assert (run.status, run.error) == (Status.FAILED, "lost")
+
+
+def test_a_worker_whose_run_is_anothers_adds_nothing_to_its_curve_and_forgets_nothing_of_it(run: TrainingRun) -> None:
+    old = TrainingRun.objects.get(pk=run.pk)
+    recorder = Recorder(old)
+    recorder({"event": "start", "total_steps": 9, "train_rows": 14})
+    recorder(metrics(1))
+    TrainingRun.objects.filter(pk=run.pk).update(job_id=uuid.uuid4())
+    run.refresh_from_db()
+    new = Recorder(run)
+    new({"event": "start", "total_steps": 9, "train_rows": 14})
+    new(metrics(5))
+    new.flush()
+    recorder(metrics(2))
+    recorder.flush()
+    recorder({"event": "checkpoint", "step": 2, "path": "state/2", "bytes": 9, "sha256": "f"})
+    Recorder(old)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 0})
+    run.refresh_from_db()
+    assert list(run.events.values_list("kind", "step")) == [("metrics", 5)]
+    assert (run.progress_done, run.checkpoint_step) == (5, 0)
+
+
+def test_an_attempt_that_is_killed_while_it_loads_has_got_no_further(run: TrainingRun) -> None:
+    run.checkpoint_step = 5
+    assert Recorder(run).resumed_from == 5
+
+
+def test_a_checkpoint_that_is_told_of_again_is_not_the_newest(run: TrainingRun) -> None:
+    recorder = Recorder(run)
+    recorder({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 6})
+    recorder({"event": "checkpoint", "step": 3, "path": "state/3", "bytes": 9, "sha256": "f"})
+    run.refresh_from_db()
+    assert run.checkpoint_step == 6
+    assert run.events.filter(kind="checkpoint", step=3).exists()
+
+
+def test_a_run_that_is_done_keeps_no_state_to_resume_from(run: TrainingRun) -> None:
+    Recorder(run)({"event": "checkpoint", "step": 9, "path": "state/9", "bytes": 9, "sha256": "f"})
+    state = local_path(f"{run.folder_key}/state/9/model.pt").parent.parent
+    said = {"merged": artifact(run, "merged")}
+    record_artifacts(run, said)
+    run.refresh_from_db()
+    assert (run.status, run.checkpoint_step) == (Status.DONE, 0)
+    assert not state.exists()
 
 
 def test_an_attempt_that_goes_on_forgets_the_points_after_its_step_alone(run: TrainingRun) -> None:

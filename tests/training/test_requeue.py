@@ -6,14 +6,15 @@ from typing import Any
 import django_rq
 import pytest
 from django.utils import timezone
+from rq.job import JobStatus
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs import Status
 from slmstudio.sweep import requeue_forgotten, requeue_interrupted
-from slmstudio.workers import listening
 from training.models import LengthReport, TrainingRun
 from training.presets import Knobs
-from training.services.runs import start_training
+from training.services.reading import waiting_place
+from training.services.runs import resume, start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,6 +43,18 @@ def test_a_job_the_queue_forgot_is_queued_again(run: TrainingRun) -> None:
     run.refresh_from_db()
     assert jobs() == [str(run.job_id)]
     assert requeue_forgotten() == []
+
+
+def test_a_run_waits_where_the_queue_has_it_whenever_it_was_made(run: TrainingRun, people: dict[str, Any]) -> None:
+    second = start_training(
+        project=run.project, user=people["engineer"], dataset=run.dataset, base_model=run.base_model, knobs=Knobs()
+    )
+    assert (waiting_place(run), waiting_place(second)) == (0, 1)
+    run.status, run.checkpoint_step = Status.CANCELLED, 3
+    run.save(update_fields=["status", "checkpoint_step"])
+    assert waiting_place(second) == 0  # its job is still in the queue and will find nothing to do
+    resume(run=run, user=people["engineer"])
+    assert (waiting_place(run), waiting_place(second)) == (1, 0)
 
 
 def test_a_job_that_waits_in_the_queue_is_left_alone(run: TrainingRun) -> None:
@@ -73,8 +86,44 @@ def test_a_run_that_was_to_be_cancelled_is_not_started_again(run: TrainingRun) -
     assert jobs() == []
 
 
-def test_a_worker_that_was_killed_listens_no_more(idle_workers: Any) -> None:
-    idle_workers.start("gpu")
-    assert "gpu" in listening()
-    idle_workers.kill("gpu")
-    assert "gpu" not in listening()
+def fail_job(run: TrainingRun) -> None:
+    """As a worker does it whose job raised."""
+    queue = django_rq.get_queue("gpu")
+    job = queue.fetch_job(str(run.job_id))
+    assert job is not None
+    queue.remove(job)
+    with queue.connection.pipeline() as pipeline:
+        job._handle_failure("RuntimeError: a bug", pipeline=pipeline)
+        pipeline.execute()
+    job.set_status(JobStatus.FAILED)
+    run.fail("It stopped.")
+
+
+def test_a_failed_job_that_is_started_again_from_the_workers_page_is_a_resumed_run(
+    run: TrainingRun, people: dict[str, Any], login: Any
+) -> None:
+    run.attempts, run.checkpoint_step = 4, 8
+    run.save()
+    fail_job(run)
+    address = f"/workers/failed/gpu/{run.job_id}/"
+    assert login("engineer").post(address, {"do": "requeue"}).status_code == 302
+    run.refresh_from_db()
+    assert (run.status, run.error, run.tries) == (Status.QUEUED, "", 0)
+    assert [(one["who"], one["step"]) for one in run.facts["resumed_by"]] == [("engineer", 8)]
+    assert jobs() == [str(run.job_id)]
+    assert django_rq.get_queue("gpu").failed_job_registry.count == 0
+
+
+def test_a_failed_job_whose_base_model_is_gone_stays_where_it_is(
+    run: TrainingRun, people: dict[str, Any], login: Any
+) -> None:
+    fail_job(run)
+    run.base_model.folder = "/nowhere/tiny"
+    run.base_model.save()
+    address = f"/workers/failed/gpu/{run.job_id}/"
+    said = login("engineer").post(address, {"do": "requeue"}, follow=True).content.decode()
+    assert "is gone" in said
+    assert "/nowhere" not in said
+    run.refresh_from_db()
+    assert (run.status, jobs()) == (Status.FAILED, [])
+    assert django_rq.get_queue("gpu").failed_job_registry.count == 1

@@ -187,8 +187,10 @@ def test_a_child_that_somebody_asked_to_stop_is_a_cancelled_run(run: TrainingRun
     once_at_step(6, lambda: os.kill(attempts(run)[0]["pid"], signal.SIGTERM))
     work(run)
     assert (run.status, run.error) == (Status.CANCELLED, "")
-    assert run.checkpoint_step >= 6
+    assert 6 <= run.checkpoint_step == run.progress_done < run.progress_total
+    assert run.facts["stopped"] is True
     assert not ModelVersion.objects.exists()
+    assert not psutil.pid_exists(attempts(run)[0]["pid"])
 
 
 def test_the_start_of_the_one_machine_keeps_checkpoint_and_points(run: TrainingRun) -> None:

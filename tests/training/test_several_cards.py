@@ -9,14 +9,17 @@ import django_rq
 import pytest
 
 from labeling.models import DatasetVersion, Project
-from slmstudio import devices
-from slmstudio.hardware import Gpu, this_machine
+from slmstudio import devices, workers
+from slmstudio.hardware import Gpu, Hardware, this_machine
 from slmstudio.runs import Status
+from slmstudio.supervisor import Ending
 from tests.training.fakes import attempts
 from training import jobs
-from training.models import LengthReport, TrainingRun
+from training.catalogue import CATALOGUE
+from training.models import BaseModel, LengthReport, TrainingRun
 from training.presets import Knobs
-from training.services.runs import start_training
+from training.services.recording import Recorder
+from training.services.runs import resume, start_training
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -68,7 +71,116 @@ def test_a_worker_with_too_few_cards_leaves_the_run_to_another(
     queue.empty()
     behind = queue.enqueue("training.jobs.run_training", 0)
     monkeypatch.setattr(jobs, "STEP_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "_verify", lambda spec: pytest.fail("gigabytes are hashed before it is known who trains"))
     jobs.run_training(run.pk)
     run.refresh_from_db()
-    assert (run.status, run.stage, run.tries) == (Status.QUEUED, "waiting for a worker with 4 cards", 0)
+    assert (run.status, run.stage) == (Status.QUEUED, "waiting for a worker with 4 cards")
+    assert (run.attempts, run.tries) == (0, 0)
     assert list(queue.job_ids) == [behind.id, str(run.job_id)]
+
+
+def test_a_run_for_more_cards_than_any_worker_has_fails_with_a_sentence(
+    run: TrainingRun, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is restarted is waited for; then it is over, and a person decides."""
+    on_cards(run, 4)
+    run.checkpoint_step = 7
+    run.save(update_fields=["checkpoint_step"])
+    monkeypatch.setattr(jobs, "STEP_BACK_SECONDS", 0.0)
+    jobs.run_training(run.pk)
+    monkeypatch.setattr(jobs, "NOBODY_SECONDS", 0.0)
+    jobs.run_training(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+    assert "No worker that is able to do it has come." in run.error
+    assert "step 7 is kept" in run.error
+    monkeypatch.setattr(jobs, "NOBODY_SECONDS", 600.0)
+    resume(run=run, user=people["engineer"])
+    jobs.run_training(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.QUEUED  # it waits anew
+
+
+def test_while_a_worker_with_the_cards_is_at_work_the_run_waits(
+    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cards(run, 2)
+    monkeypatch.setattr(jobs, "STEP_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "NOBODY_SECONDS", 0.0)
+    monkeypatch.setattr(workers, "machines_of", lambda queue: [replace(this_machine(), gpus=CARDS)])
+    for _ in range(3):
+        jobs.run_training(run.pk)
+        run.refresh_from_db()
+        assert (run.status, run.attempts) == (Status.QUEUED, 0)
+
+
+def test_a_launcher_one_of_whose_processes_was_killed_goes_on_from_the_checkpoint(run: TrainingRun) -> None:
+    assert run.claim(attempts=1)
+    recorder = Recorder(run)
+    recorder({"event": "start", "total_steps": 9, "train_rows": 14})
+    recorder({"event": "checkpoint", "step": 5, "path": "state/5", "bytes": 9, "sha256": "f"})
+    jobs._end(run, Ending(ok=False, died=True, error="The process was killed."), recorder)
+    run.refresh_from_db()
+    assert (run.status, run.stage) == (Status.QUEUED, "its process was killed; it goes on from step 5")
+
+
+def small(memory: int = 200 << 20) -> Hardware:
+    return replace(this_machine(), host="small", memory_bytes=memory, gpus=())
+
+
+@pytest.fixture
+def large(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> TrainingRun:
+    """A run of a model with a known shape, on a machine that is too small for it. Nothing is trained."""
+    shape = next(known.shape for known in CATALOGUE if known.slug == "smollm2-135m-instruct")
+    BaseModel.objects.filter(pk=run.base_model_id).update(shape=shape.as_dict())
+    monkeypatch.setattr(jobs, "TRAINER", "tests.training.fake_trainer")
+    monkeypatch.setattr(jobs, "STEP_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "own_machine", small)
+    return run
+
+
+def test_a_machine_with_too_little_memory_leaves_the_run_to_one_that_has_it(
+    large: TrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = large
+    monkeypatch.setattr("slmstudio.workers.machines_of", lambda queue: [small(), small(64 << 30)])
+    queue = django_rq.get_queue("gpu")
+    queue.empty()
+    behind = queue.enqueue("training.jobs.run_training", 0)
+    jobs.run_training(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.attempts, run.tries) == (Status.QUEUED, 0, 0)
+    assert run.stage == "waiting for a worker that is able to do it"
+    assert list(queue.job_ids) == [behind.id, str(run.job_id)]
+
+
+def test_where_no_machine_is_large_enough_the_run_fails_and_names_the_knob(
+    large: TrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = large
+    monkeypatch.setattr(jobs, "NOBODY_SECONDS", 0.0)
+    monkeypatch.setattr("slmstudio.workers.machines_of", lambda queue: [small()])
+    jobs.run_training(run.pk)
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+    assert "the memory of small has" in run.error
+
+
+def test_a_machine_without_a_package_of_the_run_says_what_to_install(
+    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.spec = replace(RunSpec.from_yaml(run.spec), trackers=("wandb",)).to_yaml()
+    run.save(update_fields=["spec"])
+    monkeypatch.setattr(jobs, "TRAINER", "tests.training.fake_trainer")
+    monkeypatch.setattr(jobs, "NOBODY_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "own_machine", lambda: replace(this_machine(), packages=()))
+    monkeypatch.setattr("slmstudio.workers.machines_of", lambda queue: [])
+    jobs.run_training(run.pk)
+    run.refresh_from_db()
+    assert (run.status, "pip install wandb" in run.error) == (Status.FAILED, True)
+
+
+def test_a_worker_counts_the_cards_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "this_machine", lambda: replace(this_machine(), gpus=CARDS))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert devices.own_machine().gpus == CARDS[1:]

@@ -10,8 +10,9 @@ from typing import Any
 
 from django.conf import settings
 
+from slmstudio.exits import explain_exit
 from slmstudio.runs import BackgroundRun
-from slmstudio.supervisor import Ending, explain_exit, supervise
+from slmstudio.supervisor import Ending, patiently, supervise
 
 Event = dict[str, Any]
 
@@ -45,7 +46,7 @@ def run_child(
         return _blocking(argv, log, on_event)
     ending: Ending = supervise(run, argv, on_event=on_event, log=log)
     if ending.interrupted:
-        run.put_back()  # the worker was told to stop; the next one starts it again
+        patiently(run.put_back)  # the worker was told to stop; the next one starts it again
     if ending.cancelled or ending.interrupted:
         raise ChildCancelled
     if not ending.ok:

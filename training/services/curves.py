@@ -3,18 +3,20 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any
 
 from django.db.models import F, FloatField, Func, JSONField, Max, Min, Value
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast
 
+from slmstudio.artifacts import local_path
 from training.charts import field_tallies
 from training.models import TrainingEvent, TrainingRun
 from training.spec import RunSpec
 from training.strict import SpecError
 
-_METRICS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes")
+_METRICS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes", "tokens")
 _NAMES = {"metrics": _METRICS, "validation": ("loss",), "samples": ("field_exact", "schema_valid"), "checkpoint": ()}
 
 
@@ -30,9 +32,10 @@ def curve_points(run: TrainingRun, after: int = 0) -> dict[str, Any]:
     """Points of a run's curves with an event id above ``after``, and the id to ask after next time.
 
     Rows begin with ``step, epoch, seconds`` (since the run's first point) and go on, for ``metrics`` with ``loss,
-    learning_rate, grad_norm, tokens_per_second, memory_bytes``, for ``validation`` with ``loss``, for ``samples`` with
-    ``field_exact, schema_valid, {field: [right, judged]}``, for ``checkpoint`` with nothing more. What a point does not
-    have is null. ``attempt`` goes up when a run is taken up again: points that were seen may then be void.
+    learning_rate, grad_norm, tokens_per_second, memory_bytes, tokens`` (learned from so far), for ``validation`` with
+    ``loss``, for ``samples`` with ``field_exact, schema_valid, {field: [right, judged]}``, for ``checkpoint`` with
+    nothing more. What a point does not have is null. ``attempt`` goes up when a run is taken up again: points that were
+    seen may then be void.
     """
     points: dict[str, Any] = {"last": after, "attempt": run.attempts, **{kind: [] for kind in _NAMES}}
     began: datetime | None = run.events.aggregate(first=Min("created_at"))["first"]
@@ -110,7 +113,13 @@ def _finals(run: TrainingRun, looks: list[dict[str, Any]], last: dict[str, Any],
     )
 
 
-def checkpoints(run: TrainingRun) -> list[dict[str, Any]]:
-    """The checkpoints a run has written, newest first: step, path, bytes, sha256 as the trainer said them."""
-    found: Iterable[TrainingEvent] = run.events.filter(kind=TrainingEvent.Kind.CHECKPOINT).order_by("-step")
-    return [{"step": event.step, **event.data} for event in found]
+def checkpoints(run: TrainingRun) -> tuple[list[dict[str, Any]], int]:
+    """The checkpoints of a run that are still on the disk, newest first, and how many it has written in all.
+
+    Each: step, path, bytes, sha256 as the trainer said them; ``best``: its weights are those that are kept as best.
+    """
+    events: Iterable[TrainingEvent] = run.events.filter(kind=TrainingEvent.Kind.CHECKPOINT).order_by("-step")
+    written = [{"step": one.step, **one.data, "best": one.step == run.facts.get("best_step")} for one in events]
+    folder = local_path(f"{run.folder_key}/state")
+    there = [one for one in written if (folder / (PurePath(str(one.get("path") or "")).name or "-")).is_dir()]
+    return there, len(written)

@@ -3,9 +3,12 @@
 import shutil
 from typing import Any
 
+from django.db.models import Case, Value, When
+
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.artifacts import local_path
-from training.estimates import USUAL_LIMIT, Estimate, NoShape, Shape, estimate
+from slmstudio.hardware import Hardware
+from training.estimates import USUAL_LIMIT, Estimate, NoShape, Shape, estimate, resolved_precision
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.presets import Knobs
 from training.services.machines import gpu_hardware
@@ -22,8 +25,13 @@ def shape_of(base_model: BaseModel) -> Shape | None:
         return None
 
 
-def estimate_for(*, dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs) -> Estimate | None:
-    """What this run would cost on the worker that would take it; None where lengths or shape are not known yet."""
+def estimate_for(
+    *, dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs, hardware: Hardware | None = None
+) -> Estimate | None:
+    """What this run would cost on a machine, that of the ablest worker unless one is named.
+
+    None where lengths or shape are not known yet.
+    """
     shape = shape_of(base_model)
     report = LengthReport.objects.filter(dataset=dataset, base_model=base_model).select_related("base_model").first()
     if shape is None or report is None or not report.current:
@@ -32,8 +40,9 @@ def estimate_for(*, dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs
     kept = [row for row in rows if row[0] <= knobs.max_length]
     lengths = [tokens for tokens, _ in rows]
     mean = sum(tokens for tokens, _ in kept) / len(kept) if kept else float(knobs.max_length)
-    hardware = gpu_hardware()
-    speed, speed_from = measured_speed(base_model, shape, knobs, mean, "cuda" if hardware and hardware.gpus else "cpu")
+    hardware = hardware or gpu_hardware()
+    project: Any = dataset.project
+    speed, speed_from = measured_speed(project, base_model, shape, knobs, mean, hardware)
     return estimate(
         shape=shape,
         knobs=knobs,
@@ -47,16 +56,26 @@ def estimate_for(*, dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs
 
 
 def measured_speed(
-    base_model: BaseModel, shape: Shape, knobs: Knobs, length: float, device: str
+    project: Project, base_model: BaseModel, shape: Shape, knobs: Knobs, length: float, hardware: Hardware | None
 ) -> tuple[float | None, str]:
-    """Tokens per second of the last run of this base model that ended well on such a device, scaled to these knobs.
+    """Tokens per second of the last run of this base model that ended well on such a machine, scaled to these knobs.
 
-    All of that run's time counts, samples and looks included. The sentence's end says which run it was.
+    A run of the same precision, of the project where it has one. All of its time counts, samples and looks included.
+    The sentence's end says which run it was; a run of another project, which not everybody may see, is not named.
     """
-    runs: Any = TrainingRun.objects.filter(base_model=base_model, facts__tokens__gt=0, facts__device=device).done()
-    run: Any = runs.order_by("-finished_at").first()
-    seconds = run.facts.get("seconds") if run is not None else None
-    if not seconds or run.facts.get("resumed_from"):  # tokens of the whole, seconds of the last part
+    device = "cuda" if hardware and hardware.gpus else "cpu"
+    runs: Any = TrainingRun.objects.filter(
+        base_model=base_model,
+        facts__tokens__gt=0,
+        facts__seconds__gt=0,
+        facts__device=device,
+        facts__precision=resolved_precision(knobs, hardware),
+    ).done()
+    if hardware is not None:
+        runs = runs.filter(facts__machine=hardware.kind)
+    own = Case(When(project=project, then=Value(0)), default=Value(1))
+    run: Any = runs.order_by(own, "-finished_at").first()
+    if run is None:
         return None, ""
     try:
         spec = RunSpec.from_yaml(run.spec)
@@ -69,9 +88,10 @@ def measured_speed(
         precision=spec.precision,
         devices=spec.devices,
     )
-    reached = run.facts["tokens"] / seconds
+    reached = run.facts["tokens"] / run.facts["seconds"]
     same = then.method == knobs.method and then.activation_checkpointing == knobs.activation_checkpointing
-    words = f"from run {run.number}, which reached {reached:,.0f} tokens a second"
+    which = f"run {run.number}" if run.project_id == project.pk else "an earlier run elsewhere in this studio"
+    words = f"from {which}, which reached {reached:,.0f} tokens a second"
     scaled = words if same else f"{words} with other settings, scaled by the work of a token"
     return scaled_speed(reached, shape, then, knobs, length), scaled
 

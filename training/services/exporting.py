@@ -1,12 +1,10 @@
 """What of a run can be taken along: asking for exports, and what the page shows of them."""
 
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 from django.utils.text import slugify
 
 from labeling.services.datasets import file_path
@@ -44,24 +42,7 @@ def _request(table: type[Export], key: dict[str, Any], user: Any) -> Export:
     export: Export = table.objects.select_for_update(of=("self",)).get(**key)
     if export.status in LIVE:
         return export
-    again: dict[str, Any] = {
-        "status": Status.QUEUED,
-        "job_id": uuid.uuid4(),
-        "error": "",
-        "stage": "",
-        "cancel_requested": False,
-        "progress_done": 0,
-        "progress_total": 0,
-        "created_by": user,
-        "created_at": timezone.now(),
-        "started_at": None,
-        "heartbeat_at": None,
-        "finished_at": None,
-    }
-    for name, value in again.items():
-        setattr(export, name, value)
-    export.save(update_fields=list(again))
-    export.enqueue()
+    export.ask_again(user)
     return export
 
 

@@ -17,7 +17,12 @@ def gpu_hardware() -> Hardware | None:
 
 
 def abilities() -> dict[str, Any]:
-    """What ``presets.problems`` asks about a machine: ``cuda``, and how many ``gpus``."""
-    hardware = gpu_hardware()
-    gpus = len(hardware.gpus) if hardware is not None else 0
-    return {"cuda": gpus > 0, "gpus": max(1, gpus)}
+    """``abilities_of`` the worker that would take a run."""
+    return abilities_of(gpu_hardware())
+
+
+def abilities_of(hardware: Hardware | None) -> dict[str, Any]:
+    """What ``presets.problems`` asks about a machine: ``cuda``, how many ``gpus``, which packages are ``missing``."""
+    if hardware is None:
+        return {"cuda": False, "gpus": 1, "missing": frozenset()}
+    return {"cuda": bool(hardware.gpus), "gpus": max(1, len(hardware.gpus)), "missing": hardware.missing}

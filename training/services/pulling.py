@@ -1,10 +1,8 @@
 """Having base models prepared in the background, from a page."""
 
-import uuid
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 
 from slmstudio.access import TABLE, Action
 from slmstudio.runs import LIVE, Status
@@ -25,20 +23,5 @@ def pull(*, base_model: BaseModel, user: Any) -> ModelPull:
     found = ModelPull.objects.select_for_update(of=("self",)).get(base_model=base_model)
     if found.status in LIVE:
         return found
-    again: dict[str, Any] = {
-        "status": Status.QUEUED,
-        "job_id": uuid.uuid4(),
-        "error": "",
-        "stage": "",
-        "cancel_requested": False,
-        "created_by": user,
-        "created_at": timezone.now(),
-        "started_at": None,
-        "heartbeat_at": None,
-        "finished_at": None,
-    }
-    for name, value in again.items():
-        setattr(found, name, value)
-    found.save(update_fields=list(again))
-    found.enqueue()
+    found.ask_again(user)
     return found

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import django_rq
 from django.utils import timezone
 from redis.exceptions import RedisError
 
@@ -14,7 +15,7 @@ from slmstudio.runs import Status
 from slmstudio.workers import listening
 from training.charts import FieldRow, Histogram, Sample, fields_over_time, foretold, histogram, samples_of
 from training.estimates import Estimate, how_far_off
-from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
+from training.models import LengthReport, TrainingEvent, TrainingRun
 from training.services.runs import needed_length
 
 LOG_TAIL = 20_000
@@ -99,15 +100,12 @@ class Lengths:
     validation_rows: int
     needed: int
     train_tokens: int
-    speed: float | None
-    speed_from: TrainingRun | None
 
 
 def lengths_of(report: LengthReport) -> Lengths:
-    """The report with its histogram and what is known about this model's speed on this installation."""
+    """The report with its histogram."""
     totals = sorted(tokens for _, tokens in report.totals())
     train = [tokens for _, tokens in report.totals(Split.TRAIN)]
-    speed, source = _speed(report.base_model)
     return Lengths(
         report=report,
         histogram=histogram(totals),
@@ -116,22 +114,19 @@ def lengths_of(report: LengthReport) -> Lengths:
         validation_rows=len(totals) - len(train),
         needed=needed_length(report),
         train_tokens=sum(train),
-        speed=speed,
-        speed_from=source,
     )
 
 
-def _speed(base_model: BaseModel) -> tuple[float | None, TrainingRun | None]:
-    """Tokens per second of the last run of a base model that ended well, all of its time counted."""
-    runs = TrainingRun.objects.filter(base_model=base_model, facts__tokens__gt=0).done()
-    run: Any = runs.order_by("-finished_at").first()
-    seconds = run.facts.get("seconds") if run is not None else None
-    return (run.facts["tokens"] / seconds, run) if run is not None and seconds else (None, None)
-
-
 def waiting_place(run: TrainingRun) -> int:
-    """How many training runs were queued before this one and still wait."""
-    return TrainingRun.objects.filter(status=Status.QUEUED, created_at__lt=run.created_at).count()
+    """How many training runs a worker takes before this one: the queue's order, in which a resumed run may be first."""
+    try:
+        order = django_rq.get_queue(run.queue_name).job_ids
+    except RedisError:
+        return 0
+    mine = str(run.job_id)
+    ahead = order[: order.index(mine)] if mine in order else order
+    waiting = TrainingRun.objects.filter(status=Status.QUEUED).exclude(pk=run.pk).values_list("job_id", flat=True)
+    return len({str(job_id) for job_id in waiting} & set(ahead))
 
 
 def time_left(last: TrainingEvent) -> float:
@@ -179,9 +174,7 @@ def against_reality(run: TrainingRun) -> list[str]:
     """What was foretold before the start beside what came, as sentences' halves; empty where nothing was measured."""
     if run.status != Status.DONE:
         return []
-    # A run that was taken up again tells the seconds of its last part only.
-    whole_time = run.seconds if run.attempts > 1 else None
-    outcome = how_far_off(Estimate.from_dict(run.estimate or {}), run.facts, whole_time)
+    outcome = how_far_off(Estimate.from_dict(run.estimate or {}), run.facts)
     return foretold(outcome.memory_bytes, outcome.memory_off, outcome.seconds, outcome.seconds_off)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from django.db.models import Max
 
 from labeling.models import Project
 from slmstudio.artifacts import local_path
+from slmstudio.beating import beating
 from slmstudio.hashing import folder_manifest, manifest_hash
 from training.card import FILES as CARD
 from training.models import ModelVersion, TrainingEvent, TrainingRun
@@ -36,14 +38,17 @@ def storable(value: Any) -> Any:
     return value
 
 
-def go_on_from(run: TrainingRun, step: int) -> None:
+def go_on_from(run: TrainingRun, step: int) -> bool:
     """Forgets what an earlier attempt told of the steps after ``step``: they are taken again. 0 forgets everything.
 
-    Done twice it does no more than once.
+    Done twice it does no more than once. False: the run is no longer this job's, and nothing was forgotten.
     """
     later = run.events.filter(step__gt=step) if step else run.events.all()
-    later.delete()
-    run.record(progress_done=step, checkpoint_step=step)
+    with transaction.atomic():  # the row is held meanwhile, so that nobody takes the run away in between
+        mine = run.record(progress_done=step, checkpoint_step=step)
+        if mine:
+            later.delete()
+    return mine
 
 
 class Recorder:
@@ -51,13 +56,15 @@ class Recorder:
 
     An event that is told twice changes nothing: the table holds each (run, kind, step) once. When an attempt says where
     it goes on, points after that step are forgotten. Seconds and tokens are the trainer's to add up over attempts.
+    A run that was swept, or is another worker's by now, takes nothing more: its points are dropped.
     """
 
     def __init__(self, run: TrainingRun) -> None:
         self.run = run
         self.artifacts: dict[str, Event] = {}
         self.total_steps = run.progress_total
-        self.resumed_from = 0
+        # Until the child says where it goes on: one that is killed before has got no further than this.
+        self.resumed_from = run.checkpoint_step
         self._rows: list[TrainingEvent] = []
         self._flushed_at = 0.0
         self._stage = run.stage
@@ -87,10 +94,11 @@ class Recorder:
     def flush(self) -> None:
         """Writes what is held back."""
         self._flushed_at = time.monotonic()
-        if self._rows:
-            TrainingEvent.objects.bulk_create(self._rows, ignore_conflicts=True)
-            self._rows = []
-        self.run.record(progress_done=self._step, progress_total=self.total_steps, stage=self._stage[:120])
+        with transaction.atomic():  # the row is held meanwhile, so that nobody takes the run away in between
+            mine = self.run.record(progress_done=self._step, progress_total=self.total_steps, stage=self._stage[:120])
+            if mine and self._rows:
+                TrainingEvent.objects.bulk_create(self._rows, ignore_conflicts=True)
+        self._rows = []
 
     def idle(self) -> None:
         """Nothing has come for a moment, as while a checkpoint is written: what is held back need not wait longer."""
@@ -111,8 +119,8 @@ class Recorder:
         self.resumed_from = int(data.get("resumed_from") or 0)
         self.total_steps = int(data.get("total_steps") or 0)
         self._step = self.resumed_from
-        go_on_from(self.run, self.resumed_from)
-        self._rows += self._early
+        if go_on_from(self.run, self.resumed_from):
+            self._rows += self._early
         self._started = True
         self.run.facts.pop("stopped", None)  # of the attempt before
         self._note_facts(data)
@@ -124,8 +132,8 @@ class Recorder:
         if kind == TrainingEvent.Kind.WARNING:
             # Several warnings may fall on one step.
             key = hashlib.sha256(str(data.get("message", "")).encode()).hexdigest()[:16]
-        elif kind == TrainingEvent.Kind.CHECKPOINT:
-            self.run.record(checkpoint_step=step)
+        elif kind == TrainingEvent.Kind.CHECKPOINT and step >= self.run.checkpoint_step:
+            self.run.record(checkpoint_step=step)  # a resumed child tells of earlier ones again
         row = TrainingEvent(run=self.run, kind=kind, step=step, key=key, data=data)
         self._rows.append(row)
         if not self._started:
@@ -141,38 +149,47 @@ class Recorder:
 
 def record_artifacts(run: TrainingRun, artifacts: dict[str, Event]) -> ModelVersion:
     """Ends a run well: makes its ModelVersion from the folders the trainer wrote, and the run is done. All or nothing.
-    Asked again it gives the same.
+    Asked again it gives the same. What a resume would need is removed: a run that is done is never resumed.
 
     Raises:
         ChildFailed: the folder with the merged model is missing, or is not what the trainer said it wrote.
     """
-    merged_key, merged, merged_hash = _folder(run, artifacts, "merged")
-    adapter_key, adapter, adapter_hash = _folder(run, artifacts, "adapter") if "adapter" in artifacts else ("", [], "")
+    none: tuple[str, list[Any], str] = ("", [], "")
+    with beating(run):  # some gigabytes are hashed
+        merged_key, merged, merged_hash = _folder(run, artifacts, "merged")
+        adapter_key, adapter, adapter_hash = _folder(run, artifacts, "adapter") if "adapter" in artifacts else none
     spec = RunSpec.from_yaml(run.spec)
     tokenizer = next((file["sha256"] for file in merged if file["path"] == "tokenizer.json"), "")
+    model, made = _model_version(
+        run,
+        folder_key=merged_key,
+        sha256=merged_hash,
+        tokenizer_sha256=tokenizer,
+        adapter_key=adapter_key,
+        adapter_sha256=adapter_hash,
+        files=merged,
+        adapter_files=adapter,
+        lineage=lineage_of(run, spec),
+    )
+    if made:
+        shutil.rmtree(local_path(run.folder_key) / "state", ignore_errors=True)
+    return model
+
+
+def _model_version(run: TrainingRun, **values: Any) -> tuple[ModelVersion, bool]:
+    """The run's ModelVersion, and whether it is there: not where the run was taken away from this worker."""
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=run.project_id)  # numbers are given one at a time
-        made = ModelVersion.objects.filter(training_run=run).first()
-        if made is not None:  # the database went away right after it had been told, before it could say so
-            return made
+        found = ModelVersion.objects.filter(training_run=run).first()
+        if found is not None:  # the database went away right after it had been told, before it could say so
+            return found, True
         last = ModelVersion.objects.filter(project_id=run.project_id).aggregate(last=Max("number"))["last"] or 0
-        model = ModelVersion.objects.create(
-            project_id=run.project_id,
-            number=last + 1,
-            training_run=run,
-            folder_key=merged_key,
-            sha256=merged_hash,
-            tokenizer_sha256=tokenizer,
-            adapter_key=adapter_key,
-            adapter_sha256=adapter_hash,
-            files=merged,
-            adapter_files=adapter,
-            lineage=lineage_of(run, spec),
-        )
-        if not run.finish(progress_done=run.progress_total):
+        model = ModelVersion.objects.create(project_id=run.project_id, number=last + 1, training_run=run, **values)
+        finished = run.finish(progress_done=run.progress_total, checkpoint_step=0)
+        if not finished:
             # Swept or cancelled a moment ago: that stands, and no model comes out of it.
             transaction.set_rollback(True)
-    return model
+    return model, finished
 
 
 def _folder(run: TrainingRun, artifacts: dict[str, Event], kind: str) -> tuple[str, list[Any], str]:

@@ -14,6 +14,7 @@ from labeling.models import DatasetVersion, Project, Split
 from labeling.services.datasets import file_path
 from slmstudio.artifacts import local_path
 from slmstudio.contract.schema import loads
+from slmstudio.queue_mending import NotAgain
 from slmstudio.runs import LIVE, Status
 from slmstudio.sweep import sweep_lost
 from training.models import BaseModel, LengthReport, TrainingRun
@@ -74,13 +75,15 @@ def needed_length(report: LengthReport) -> int:
 def measure_lengths(*, dataset: DatasetVersion, base_model: BaseModel, user: Any) -> LengthReport:
     """The length report of a dataset under a base model's tokenizer: the one there is, or a new one that is queued.
 
-    A report is measured again where it failed, or where the base model has changed since. A base model that is not
-    prepared yet is prepared by the job.
+    A report is measured again where it failed, or where the base model has changed since. A base model of this machine
+    that is not prepared yet is prepared by the job; one of the hub has to be fetched first, by somebody who wants it.
 
     Raises:
-        Refused: the dataset has nothing to learn from.
+        Refused: the dataset has nothing to learn from, or the base model would have to be downloaded.
     """
     _refuse_empty(dataset)
+    if not base_model.here:
+        raise unfetched(base_model)
     LengthReport.objects.bulk_create(
         [LengthReport(dataset=dataset, base_model=base_model, created_by=user, status=Status.CANCELLED)],
         ignore_conflicts=True,
@@ -92,24 +95,7 @@ def measure_lengths(*, dataset: DatasetVersion, base_model: BaseModel, user: Any
     )
     if report.current or report.status in LIVE:
         return report
-    again: dict[str, Any] = {
-        "status": Status.QUEUED,
-        "job_id": uuid.uuid4(),
-        "error": "",
-        "stage": "",
-        "cancel_requested": False,
-        "progress_done": 0,
-        "progress_total": 0,
-        "created_by": user,
-        "created_at": timezone.now(),
-        "started_at": None,
-        "heartbeat_at": None,
-        "finished_at": None,
-    }
-    for name, value in again.items():
-        setattr(report, name, value)
-    report.save(update_fields=list(again))
-    report.enqueue()
+    report.ask_again(user)
     return report
 
 
@@ -177,14 +163,40 @@ def resume(*, run: TrainingRun, user: Any) -> None:
     Raises:
         Refused: it is at work or done, it has no checkpoint, or what it needs is gone.
     """
-    rows: Any = TrainingRun.objects.select_for_update(of=("self",))
-    found: TrainingRun = rows.select_related("base_model").get(pk=run.pk)
-    if found.status not in (Status.FAILED, Status.CANCELLED):
-        raise Refused("run", f"This run is {found.get_status_display()}: there is nothing to resume.")
+    found = _ended(run)
     if not found.checkpoint_step:
         raise Refused(
             "run", "This run ended before its first checkpoint, so there is nothing to resume. Start a new one."
         )
+    _queue_again(found, user)
+    run.refresh_from_db()
+
+
+@transaction.atomic
+def start_again(run: TrainingRun, user: Any) -> None:
+    """Queues a failed run again, as ``resume`` does, and one without a checkpoint from its beginning.
+
+    Raises:
+        NotAgain: it is at work or done, or what it needs is gone.
+    """
+    try:
+        _queue_again(_ended(run), user)
+    except Refused as error:
+        raise NotAgain(error.message) from None
+    run.refresh_from_db()
+
+
+def _ended(run: TrainingRun) -> TrainingRun:
+    """The run as it is, held until the end of the transaction; Refused unless it failed or was cancelled."""
+    rows: Any = TrainingRun.objects.select_for_update(of=("self",))
+    found: TrainingRun = rows.select_related("base_model").get(pk=run.pk)
+    if found.status not in (Status.FAILED, Status.CANCELLED):
+        raise Refused("run", f"This run is {found.get_status_display()}: there is nothing to resume.")
+    return found
+
+
+def _queue_again(found: TrainingRun, user: Any) -> None:
+    """Queues it under a new job; Refused where its base model is gone."""
     _refuse_unprepared(found.base_model)
     again: dict[str, Any] = {
         "status": Status.QUEUED,
@@ -204,7 +216,6 @@ def resume(*, run: TrainingRun, user: Any) -> None:
         setattr(found, name, value)
     found.save(update_fields=list(again))
     found.enqueue()
-    run.refresh_from_db()
 
 
 def _signed(user: Any, run: TrainingRun) -> dict[str, Any]:
@@ -219,15 +230,29 @@ def _refuse_empty(dataset: DatasetVersion) -> None:
         )
 
 
+def unfetched(base_model: BaseModel) -> Refused:
+    """What is said where a model would have to be downloaded: nobody's disk is filled without being asked."""
+    return Refused(
+        "base_model",
+        f"{base_model} is not on this machine yet. Have it fetched on the page Base models, or with "
+        f"manage.py models pull {base_model.slug}.",
+    )
+
+
 def _refuse_unprepared(base_model: BaseModel) -> None:
+    if not base_model.here:
+        raise unfetched(base_model)
     if not base_model.ready:
         raise Refused(
             "base_model",
-            f"{base_model} is not prepared yet. Measuring its token lengths prepares it, "
-            f"and so does manage.py models prepare {base_model.slug}.",
+            f"{base_model} is not prepared yet. Press Prepare on the page Base models, or have its token lengths "
+            "measured, which prepares it too.",
         )
     if not Path(base_model.folder).is_dir():
-        raise Refused("base_model", f"The folder of {base_model} is gone: {base_model.folder}. Prepare it again.")
+        raise Refused(
+            "base_model",
+            f"The folder of {base_model} is gone. Prepare it again: manage.py models pull {base_model.slug}.",
+        )
 
 
 def _refuse_lengths(dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs) -> None:

@@ -1,0 +1,120 @@
+"""A run whose worker is well is never taken for lost, and what becomes of it survives a database that is away."""
+
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import django_rq
+import pytest
+from django.db import OperationalError
+
+from labeling.models import DatasetVersion, Project
+from slmstudio.runs import Status
+from slmstudio.sweep import sweep_lost
+from tests.training.fakes import plan
+from training import jobs
+from training.models import LengthReport, ModelVersion, TrainingRun
+from training.presets import Knobs
+from training.services import recording
+from training.services.children import ChildFailed
+from training.services.runs import start_training
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def run(
+    project: Project,
+    dataset: DatasetVersion,
+    lengths: LengthReport,
+    people: dict[str, Any],
+    queues: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> TrainingRun:
+    monkeypatch.setattr(jobs, "TRAINER", "tests.training.fake_trainer")
+    return start_training(
+        project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
+    )
+
+
+def away_once(monkeypatch: pytest.MonkeyPatch, name: str, *, done: bool) -> list[int]:
+    """The database goes away at the first call of a transition: before it, or once it is ``done`` and cannot say so."""
+    tries = [0]
+    real = getattr(TrainingRun, name)
+
+    def flaky(self: Any, *args: Any, **changes: Any) -> Any:
+        tries[0] += 1
+        if tries[0] == 1:
+            if done:
+                TrainingRun.objects.get(pk=self.pk)._move((Status.RUNNING,), **after(self, changes))
+            raise OperationalError("the server closed the connection unexpectedly")
+        return real(self, *args, **changes)
+
+    def after(run: TrainingRun, changes: dict[str, Any]) -> dict[str, Any]:
+        return {"status": Status.QUEUED, "job_id": uuid.uuid5(run.job_id, "put back"), "heartbeat_at": None}
+
+    monkeypatch.setattr(TrainingRun, name, flaky)
+    return tries
+
+
+def test_hashing_large_files_is_no_reason_to_be_swept(
+    run: TrainingRun, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.RUN_HEARTBEAT_SECONDS, settings.RUN_LOST_AFTER_SECONDS = 0.05, 0.5
+    plan(run, steps=1, pace=0)
+    swept: list[Any] = []
+    slow: list[str] = []
+
+    def slowly(real: Any, name: str) -> Any:
+        def do(path: Path) -> Any:
+            if not slow.count(name):  # one slow disk's worth of each
+                slow.append(name)
+                time.sleep(0.8)
+                swept.extend(sweep_lost())
+            return real(path)
+
+        return do
+
+    monkeypatch.setattr(jobs, "folder_hash", slowly(jobs.folder_hash, "before"))
+    monkeypatch.setattr(recording, "folder_manifest", slowly(recording.folder_manifest, "after"))
+    jobs.run_training(run.pk)
+    run.refresh_from_db()
+    assert slow == ["before", "after"]
+    assert swept == []
+    assert (run.status, run.attempts) == (Status.DONE, 1)
+    assert ModelVersion.objects.filter(training_run=run).count() == 1
+
+
+def test_a_failure_is_told_although_the_database_was_away_at_that_moment(
+    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run.claim()
+    tries = away_once(monkeypatch, "fail", done=False)
+    with jobs.Explained(run):
+        raise ChildFailed("The loss is not a number any more.")
+    run.refresh_from_db()
+    assert (run.status, run.error) == (Status.FAILED, "The loss is not a number any more.")
+    assert tries == [2]
+
+
+def test_a_run_that_was_put_back_when_the_database_went_away_is_in_the_queue_all_the_same(
+    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    django_rq.get_queue("gpu").empty()
+    assert run.claim(attempts=1)
+    tries = away_once(monkeypatch, "put_back", done=True)
+    jobs._leave(run)
+    run.refresh_from_db()
+    assert (run.status, tries) == (Status.QUEUED, [2])
+    assert django_rq.get_queue("gpu").job_ids == [str(run.job_id)]
+    assert run.claim(attempts=2)
+
+
+def test_the_page_of_a_run_does_not_name_the_database(run: TrainingRun) -> None:
+    assert run.claim()
+    text = 'connection to server at "10.1.2.3", port 5432 failed: password for user "slm"'
+    with pytest.raises(ValueError, match="password"), jobs.Explained(run):
+        raise ValueError(text)
+    run.refresh_from_db()
+    assert run.error == "It was stopped by an error of the studio itself (ValueError). The worker's log has more."
