@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from slmstudio.sizes import size_words
+
 MARKS = {
     "correct": ("check-lg", "good", "correct"),
     "wrong": ("x-lg", "bad", "wrong"),
@@ -198,7 +200,7 @@ def foretold(
     ``..._off``: what came is by this share more than what was foretold. The share told is of what came.
     """
     pairs = [
-        ("memory", memory_bytes, memory_off, lambda value: f"{value / 1e9:,.1f} GB", "used"),
+        ("memory", memory_bytes, memory_off, size_words, "used"),
         ("time", seconds, seconds_off, _spell, "taken"),
     ]
     lines = []

@@ -6,6 +6,7 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from slmstudio.sizes import size_words
 from training.memory import CUDA, Part, inference_memory, training_memory
 from training.presets import Knobs, with_effective_batch
 from training.shapes import NoShape, Shape
@@ -75,20 +76,14 @@ class Fit:
     sentence: str
 
 
-def gigabytes(number: float) -> str:
-    """Bytes as people say them: 0.6 GB, 14 GB."""
-    value = number / 1e9
-    return f"{value:,.1f} GB" if value < 10 else f"{value:,.0f} GB"
-
-
 def fit(shape: Shape | None, *, limit_bytes: int = USUAL_LIMIT, tokens: int = TYPICAL_TOKENS) -> Fit:
     """Whether the model serves one request of ``tokens`` in 16 bit within ``limit_bytes``."""
     if shape is None:
         return Fit(0, None, "Its size is known once it is prepared.")
     needed = inference_memory(shape, precision="bf16", tokens=tokens)
     if needed <= limit_bytes:
-        return Fit(needed, True, f"{gigabytes(needed)} of {gigabytes(limit_bytes)}")
-    return Fit(needed, False, f"Needs {gigabytes(needed)}; there are {gigabytes(limit_bytes)}.")
+        return Fit(needed, True, f"{size_words(needed)} of {size_words(limit_bytes)}")
+    return Fit(needed, False, f"Needs {size_words(needed)}; there are {size_words(limit_bytes)}.")
 
 
 def estimate(
@@ -186,12 +181,12 @@ def _memory_refusals(
     """The knob to turn, by itself if one is enough, else all that have to be turned: in words, and the values."""
     gpus = bool(needs.hardware is not None and needs.hardware.gpus)
     costly = max(needs.parts(knobs), key=lambda part: part.bytes).title
-    why = f"This takes about {gigabytes(total)}, most of it for {costly}; {name} has {gigabytes(limit)} for it."
+    why = f"This takes about {size_words(total)}, most of it for {costly}; {name} has {size_words(limit)} for it."
     order = ("batch_size", "activation_checkpointing", "max_length", "method")
     for knob in order:
         found = _fitting(needs, knobs, knob, limit, shortest, gpus)
         if found is not None:
-            words = f"{why} {_advice(knob, found)} ({gigabytes(needs.total(found))})."
+            words = f"{why} {_advice(knob, found)} ({size_words(needs.total(found))})."
             return {knob: words}, {knob: getattr(found, knob)}
     turned, said = knobs, dict[str, str]()
     for knob in order:
@@ -202,7 +197,7 @@ def _memory_refusals(
             first = next(iter(said))
             values = {knob: getattr(turned, knob) for knob in said}
             return {**said, first: f"{why} One knob is not enough. {said[first]}"}, values
-    least = gigabytes(needs.total(turned))
+    least = size_words(needs.total(turned))
     return {"base_model": f"{why} Even the most frugal settings take {least}. Take a smaller base model."}, {}
 
 
@@ -266,8 +261,8 @@ def disk_bytes(shape: Shape, knobs: Knobs) -> int:
 
 def _disk_words(shape: Shape, knobs: Knobs, disk: int, free: int) -> str:
     lora = disk_bytes(shape, replace(knobs, method="lora"))
-    way = f" LoRA writes {gigabytes(lora)}." if knobs.method == "full" and lora <= free else " Free some space first."
-    return f"The run writes about {gigabytes(disk)}, checkpoints included, and {gigabytes(free)} are free.{way}"
+    way = f" LoRA writes {size_words(lora)}." if knobs.method == "full" and lora <= free else " Free some space first."
+    return f"The run writes about {size_words(disk)}, checkpoints included, and {size_words(free)} are free.{way}"
 
 
 @dataclass(frozen=True)
@@ -281,14 +276,10 @@ class Outcome:
     sentence: str
 
 
-def how_far_off(foretold: Estimate | None, facts: dict[str, Any], seconds: float | None = None) -> Outcome:
-    """Compares what was foretold of a run with its facts (``peak_memory_bytes``, ``seconds``).
-
-    ``seconds``: how long it took where the facts do not say, or where the run was resumed and they say only the last
-    part.
-    """
+def how_far_off(foretold: Estimate | None, facts: dict[str, Any]) -> Outcome:
+    """Compares what was foretold of a run with its facts (``peak_memory_bytes``, ``seconds`` of all its attempts)."""
     memory = facts.get("peak_memory_bytes") or None
-    took = seconds or facts.get("seconds") or None
+    took = facts.get("seconds") or None
     if foretold is None:
         return Outcome(memory, None, took, None, "")
     told_memory = foretold.memory_bytes - (CUDA.process if facts.get("device") == "cuda" else 0)
@@ -296,7 +287,7 @@ def how_far_off(foretold: Estimate | None, facts: dict[str, Any], seconds: float
     seconds_off = took / foretold.seconds - 1 if took and foretold.seconds else None
     said = []
     if memory_off is not None:
-        said.append(f"It took {gigabytes(memory or 0)} of memory, {_off(memory_off)} than foretold")
+        said.append(f"It took {size_words(memory or 0)} of memory, {_off(memory_off)} than foretold")
     if seconds_off is not None:
         said.append(f"{'it' if said else 'It'} ran {_off(seconds_off, 'longer', 'shorter')} than foretold")
     return Outcome(memory, memory_off, took, seconds_off, f"{', and '.join(said)}." if said else "")

@@ -14,6 +14,8 @@ from training.services.children import ChildCancelled, ChildFailed, spec_file
 from training.services.recording import storable
 
 Event = dict[str, Any]
+#: what was made before is gone once it is made again, and what was found out about it says nothing of the new files
+_NOTHING: dict[str, Any] = {"folder_key": "", "sha256": "", "files": []}
 
 
 def export_model(pk: int) -> None:
@@ -23,7 +25,7 @@ def export_model(pk: int) -> None:
         "model_version__training_run__dataset__schema_version", "model_version__training_run__project"
     )
     export = rows.filter(pk=pk).first()
-    if export is None or not export.claim():
+    if export is None or not export.claim(**_NOTHING, parity={}):
         return
     with Explained(export):
         run = export.model_version.training_run
@@ -38,7 +40,7 @@ def export_spec(pk: int) -> None:
         "training_run__dataset__schema_version", "training_run__project", "training_run__base_model"
     )
     export = rows.filter(pk=pk).first()
-    if export is None or not export.claim():
+    if export is None or not export.claim(**_NOTHING, validation={}):
         return
     with Explained(export):
         spec = exporting.trainer_spec(export)
@@ -48,8 +50,6 @@ def export_spec(pk: int) -> None:
 def _make(export: Export, module: str, text: str, key: str) -> None:
     """Runs the child and takes over what it made. The row gets the folder only once it is whole."""
     findings: dict[str, Any] = {}
-    # What was made before is gone from here on: the child begins with an empty folder.
-    export.record(folder_key="", sha256="", files=[])
 
     def on_event(event: Event) -> None:
         event = storable(event)

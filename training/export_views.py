@@ -22,6 +22,7 @@ def exports_context(run: TrainingRun) -> dict[str, Any]:
     waiting = {one.export.queue_name for one in offers if one.export is not None and one.export.status == "queued"}
     return {
         "offers": offers,
+        "exported": [offer for offer in offers if offer.ready],
         "export_model": exporting.model_of(run),
         "export_nobody": {queue: reading.nobody_works(queue) for queue in waiting},
         "axolotl_fact": fact(),

@@ -6,7 +6,7 @@ from django import forms
 
 from labeling.models import DatasetVersion, Project
 from training.models import BaseModel
-from training.presets import DEVICE_BATCH, ONLY_CUDA, Knobs, problems, with_effective_batch
+from training.presets import DEVICE_BATCH, ONLY_CUDA, PACKAGES, Knobs, not_installed, problems, with_effective_batch
 from training.services.machines import abilities
 
 
@@ -82,6 +82,10 @@ class BarredRadios(_Barred, forms.RadioSelect):
     """Radios, some of which are disabled."""
 
 
+class BarredBoxes(_Barred, forms.CheckboxSelectMultiple):
+    """Boxes, some of which are disabled."""
+
+
 class NewRunForm(ChoiceForm):
     """A new run: dataset, base model and knobs. Whether they make sense together is the service's to say."""
 
@@ -147,7 +151,7 @@ class NewRunForm(ChoiceForm):
     )
     trackers = forms.MultipleChoiceField(
         choices=[("tensorboard", "TensorBoard"), ("wandb", "Weights & Biases, offline")],
-        widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
+        widget=BarredBoxes(attrs={"class": "form-check-input"}),
         required=False,
         label="Also write for",
     )
@@ -170,10 +174,13 @@ class NewRunForm(ChoiceForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.abilities = abilities()
-        if not self.abilities["cuda"]:
-            for name in ("method", "precision"):
-                widget: Any = self.fields[name].widget
-                widget.barred = frozenset(ONLY_CUDA)
+        lacking = {value for value, package in PACKAGES.items() if package in self.abilities["missing"]}
+        barred = lacking if self.abilities["cuda"] else lacking | set(ONLY_CUDA)
+        for name in ("method", "precision", "trackers"):
+            widget: Any = self.fields[name].widget
+            widget.barred = frozenset(barred)
+        #: why some choices cannot be had here
+        self.reasons = {value: not_installed(value) for value in lacking}
         for name in ("dataset", "base_model"):
             self.fields[name].widget.attrs["class"] = "form-select"
         for name, field in self.fields.items():

@@ -1,5 +1,6 @@
 """Tables of the training side."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 from django.db import models
@@ -48,15 +49,24 @@ class BaseModel(models.Model):
         return bool(self.folder and self.sha256)
 
     @property
+    def here(self) -> bool:
+        """Nothing has to be downloaded first: prepared, or of a package or a folder of this machine."""
+        return self.source != self.Source.HUB or (self.ready and Path(self.folder).is_dir())
+
+    @property
     def prompt(self) -> str:
         """``chat``: its own chat template; ``plain``: ours, for models that were not taught to follow instructions."""
         return "chat" if self.instruction_tuned else "plain"
 
 
 class ModelPull(BackgroundRun):
-    """Brings a base model into its folder, asked for on a page. One row for each model; asked again, it runs again."""
+    """Brings a base model into its folder, asked for on a page. One row for each model; asked again, it runs again.
+
+    In the queue of imports: like them it brings large things in, and freezes, exports and webhooks do not wait for it.
+    """
 
     job_name = "training.model_jobs.pull_model"
+    queue_name = "imports"
     job_timeout = -1  # as long as the download takes
 
     base_model = models.OneToOneField(BaseModel, on_delete=models.CASCADE, related_name="pull")

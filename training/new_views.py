@@ -17,11 +17,12 @@ from labeling.models import DatasetVersion
 from slmstudio.access import Action, project_for
 from slmstudio.runs import Status
 from training.forms import FIELD_OF, ChoiceForm, NewRunForm, initial_of
-from training.models import BaseModel, LengthReport, TrainingRun
+from training.models import BaseModel, LengthReport, ModelPull, TrainingRun
 from training.presets import METHODS, Knobs, preset, task_of
 from training.services import reading, specs
 from training.services.curves import spec_of
 from training.services.estimating import estimate_for
+from training.services.pulling import pull
 from training.services.runs import Refused, fitting_knobs, knobs_of, measure_lengths, start_training, train_rows
 from training.web import is_htmx, slug_in, whole
 
@@ -162,17 +163,26 @@ def _lengths_context(dataset: DatasetVersion, base_model: BaseModel) -> dict[str
     report = LengthReport.objects.select_related("base_model").filter(dataset=dataset, base_model=base_model).first()
     known = report is not None and report.current
     wanted = report is None or (not known and report.status in (Status.DONE, Status.CANCELLED))
+    fetching = train_rows(dataset) > 0 and not base_model.here
+    found = ModelPull.objects.filter(base_model=base_model).first() if fetching else None
     return {
+        "to_fetch": fetching,
+        "fetch_size": base_model.size_bytes or 2 * base_model.parameters,
+        "pull": found,
+        "pull_nobody": reading.nobody_works(found.queue_name) if found is not None and found.is_live else "",
         "report": report,
         "lengths": reading.lengths_of(report) if report is not None and known else None,
-        "lengths_wanted": wanted and train_rows(dataset) > 0,
+        "lengths_wanted": wanted and train_rows(dataset) > 0 and not fetching,
         "lengths_nobody": reading.nobody_works("default") if report is not None and report.is_live else "",
-        "can_start": known,
+        "can_start": known and not fetching,
     }
 
 
 def lengths(request: HttpRequest, slug: str) -> HttpResponse:
-    """The length report of a dataset and a base model: GET shows it, POST asks for it to be measured."""
+    """The length report of a dataset and a base model: GET shows it, POST asks for it to be measured.
+
+    ``?fetch=``: POST has the base model fetched first, or with ``stop`` no more; that is never done unasked.
+    """
     project = project_for(request.user, slug, Action.RUN)
     form = ChoiceForm(request.POST if request.method == "POST" else request.GET, project=project)
     context: dict[str, Any] = {"project": project, "swap_start": True, "problem": ""}
@@ -182,12 +192,23 @@ def lengths(request: HttpRequest, slug: str) -> HttpResponse:
     dataset, base_model = form.cleaned_data["dataset"], form.cleaned_data["base_model"]
     if request.method == "POST":
         try:
-            measure_lengths(dataset=dataset, base_model=base_model, user=request.user)
+            _ask(request, dataset, base_model)
         except Refused as refusal:
             context["problem"] = refusal.message
             return render(request, "training/new.html#lengths", context, status=422)
     context |= {"dataset": dataset, "base_model": base_model, **_lengths_context(dataset, base_model)}
     return render(request, "training/new.html#lengths", context)
+
+
+def _ask(request: HttpRequest, dataset: DatasetVersion, base_model: BaseModel) -> None:
+    match request.GET.get("fetch"):
+        case None:
+            measure_lengths(dataset=dataset, base_model=base_model, user=request.user)
+        case "stop":
+            if (found := ModelPull.objects.filter(base_model=base_model).first()) is not None:
+                found.cancel()
+        case _ if not base_model.here:
+            pull(base_model=base_model, user=request.user)
 
 
 # -- what it will cost ----------------------------------------------------------------------------------------------

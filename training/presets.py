@@ -1,7 +1,7 @@
 """The knobs of a fine-tuning: what each may be, and the values that are right without touching anything. Pure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -10,6 +10,8 @@ SCHEDULERS = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 TRACKERS = ("tensorboard", "wandb")
 TOO_LONG = ("refuse", "leave_out")
+#: knob values that need a package which no requirements file brings along
+PACKAGES = {"qlora": "bitsandbytes", "wandb": "wandb"}
 #: what only a CUDA GPU can do
 ONLY_CUDA = {
     "qlora": "QLoRA needs a CUDA GPU with 4-bit kernels, and no worker of the queue gpu has one. Use LoRA.",
@@ -113,10 +115,20 @@ def _outside(value: float, low: float, high: float) -> bool:
     return not (isinstance(value, (int, float)) and math.isfinite(value) and low <= value <= high)
 
 
-def problems(knobs: Knobs, context: int = 0, *, cuda: bool = False, gpus: int = 1) -> dict[str, str]:
+def not_installed(value: str) -> str:
+    """The sentence for a knob's value whose package the worker lacks."""
+    package = PACKAGES[value]
+    name = {"qlora": "QLoRA"}.get(value, _WORDS.get(value, value))
+    return f"{name} needs the package {package}: install it on the worker: pip install {package}."
+
+
+def problems(
+    knobs: Knobs, context: int = 0, *, cuda: bool = False, gpus: int = 1, missing: Collection[str] = ()
+) -> dict[str, str]:
     """What is wrong with the knobs, as one sentence per knob.
 
-    ``context`` is the model's, 0 where it is not known; ``cuda`` and ``gpus``: what the worker has that would train.
+    ``context`` is the model's, 0 where it is not known; ``cuda`` and ``gpus``: what the worker has that would train;
+    ``missing``: packages it is known to lack.
     """
     found: dict[str, str] = {}
     ranges: list[tuple[str, float, float, str]] = [
@@ -149,9 +161,13 @@ def problems(knobs: Knobs, context: int = 0, *, cuda: bool = False, gpus: int = 
             found[name] = f"{value!r} is not one of {', '.join(allowed)}."
         elif value in ONLY_CUDA and not cuda:
             found[name] = ONLY_CUDA[value]
+        elif PACKAGES.get(value) in missing:
+            found[name] = not_installed(value)
     strange = [name for name in knobs.trackers if name not in TRACKERS]
     if strange:
         found["trackers"] = f"{strange[0]!r} is not one of {', '.join(TRACKERS)}."
+    elif lacking := [name for name in knobs.trackers if PACKAGES.get(name) in missing]:
+        found["trackers"] = not_installed(lacking[0])
     if context and "max_length" not in found and knobs.max_length > context:
         found["max_length"] = f"The model reads at most {context:,} tokens; this asks for {knobs.max_length:,}."
     return found

@@ -164,7 +164,8 @@ class PrepareSpec:
     """Brings a base model into a clean, checked folder.
 
     ``source`` is the slug of a packaged model, a local folder, or a hub id (with ``revision``), as ``kind`` says.
-    ``offline`` refuses a hub id without trying the network.
+    ``offline`` refuses a hub id without trying the network. ``most_gb``: the largest model that is fetched from the
+    hub, 0 for no limit.
     """
 
     kind: Literal["packaged", "local", "hub", "tiny"]
@@ -173,6 +174,7 @@ class PrepareSpec:
     version: Literal[1] = 1
     revision: str = "main"
     offline: bool = False
+    most_gb: float = 0.0
 
     def problems(self) -> Problems:
         if not self.source.strip():

@@ -101,8 +101,10 @@ def _side(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
 
 def _kept(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
     spec = spec_of(run)
+    there, written = checkpoints(run)
     return {
-        "checkpoints": checkpoints(run),
+        "checkpoints": there,
+        "checkpoints_written": written,
         "trackers": tracked(run, spec.trackers) if spec else [],
         "run_folder": local_path(run.folder_key),
     }

@@ -12,12 +12,29 @@ export const share = (value) => (value === null || value === undefined ? "–" :
 export const gigabytes = (value) =>
   value === null || value === undefined ? "–" : value >= 1e9 ? `${Number((value / 1e9).toPrecision(3))} GB` : `${Math.round(value / 1e6)} MB`;
 
-// What stands along the bottom: where a row has it, how it is written.
+const amount = (value) => (value >= 1e6 ? `${Number((value / 1e6).toPrecision(3))} M` : value >= 1e3 ? `${Number((value / 1e3).toPrecision(3))} k` : String(Math.round(value)));
+
+// What stands along the bottom: where a row of a series has it, how it is written.
 export const ACROSS = {
   step: { at: (row) => row[0], words: (value) => (Number.isInteger(value) ? value.toLocaleString("en") : ""), name: "step" },
   epoch: { at: (row) => row[1], words: (value) => String(Number(value.toFixed(2))), name: "epoch" },
   time: { at: (row) => row[2], words: seconds, name: "time", incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800] },
+  tokens: { at: (row, one) => one.tokens(row[0]), words: amount, name: "tokens", missing: "These runs have not noted their tokens." },
 };
+
+// Tokens learned from up to a step; of the metrics before it where there are none of that very step.
+export function tokensAt(metrics) {
+  return (step) => {
+    let low = 0;
+    let high = metrics.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (metrics[middle][0] <= step) low = middle + 1;
+      else high = middle;
+    }
+    return low ? (metrics[low - 1][METRIC.tokens] ?? null) : null;
+  };
+}
 
 function seconds(value) {
   if (value < 120) return `${Math.round(value)} s`;
@@ -63,14 +80,14 @@ function swatch(one) {
 
 // Columns as uPlot takes them: what a series does not have at all is undefined, a value that is missing is null, a gap.
 function columns(series, across, smooth) {
-  const places = [...new Set(series.flatMap((one) => one.rows.map(across.at)))].filter((x) => x !== null && x !== undefined);
+  const places = [...new Set(series.flatMap((one) => one.rows.map((row) => across.at(row, one))))].filter((x) => x !== null && x !== undefined);
   places.sort((a, b) => a - b);
   const index = new Map(places.map((x, at) => [x, at]));
   const drawn = [];
   for (const one of series) {
     const raw = new Array(places.length).fill(undefined);
     for (const row of one.rows) {
-      const at = index.get(across.at(row));
+      const at = index.get(across.at(row, one));
       if (at !== undefined) raw[at] = one.value(row) ?? null;
     }
     if (one.smooth && smooth) drawn.push(raw, smoothed(raw));
@@ -114,7 +131,7 @@ function axis(format, size) {
 /**
  * One chart in a figure with [data-plot] and [data-keys].
  *
- * `series`: {name, tone 1..8, rows, value(row), smooth?, dots?, dash?, width?, id?}; those whose id is in `hidden` are
+ * `series`: {name, tone 1..8, rows, value(row), tokens(step)?, smooth?, dots?, dash?, width?, id?}; those whose id is in `hidden` are
  * listed, but not drawn. `marks`: {x, kind: "checkpoint"} below the curves, {x, y, kind: "best"} as a ring.
  */
 export class Chart {
@@ -133,7 +150,8 @@ export class Chart {
     this.series = series.filter((one) => !this.hidden.has(one.id ?? one.name));
     this.across = across;
     this.#keys(series);
-    if (!this.series.some((one) => one.rows.some((row) => (one.value(row) ?? null) !== null))) return this.#nothing(ended);
+    const there = (one, row) => (one.value(row) ?? null) !== null && (across.at(row, one) ?? null) !== null;
+    if (!this.series.some((one) => one.rows.some((row) => there(one, row)))) return this.#nothing(ended);
     const data = columns(this.series, across, smooth);
     const logarithmic = log && data.slice(1).every((column) => column.every((value) => value === null || value === undefined || value > 0));
     const parts = this.series.map((one) => [one.id ?? one.name, one.tone, one.rows.length > 1, one.rows.length > MANY]);
@@ -175,7 +193,8 @@ export class Chart {
     this.plot = null;
     const note = document.createElement("div");
     note.className = "plot-empty";
-    note.textContent = this.series.length === 0 && this.hidden.size ? "All of them are switched off." : ended ? "The run ended before there was a point." : this.empty;
+    const unknown = this.series.some((one) => one.rows.length) && this.across.missing;
+    note.textContent = this.series.length === 0 && this.hidden.size ? "All of them are switched off." : unknown ? unknown : ended ? "The run ended before there was a point." : this.empty;
     this.box.replaceChildren(note);
   }
 
@@ -214,7 +233,7 @@ export class Chart {
       let found = null;
       if (one) {
         for (const row of one.rows) {
-          const at = this.across.at(row);
+          const at = this.across.at(row, one);
           if (x !== null && at > x) break;
           if (at !== null && at !== undefined) found = row;
         }
@@ -288,7 +307,7 @@ export const nothing = () => ({ metrics: [], validation: [], samples: [], checkp
 export const synced = (name) => uPlot.sync(name);
 
 // Columns of a row of metrics; of one of samples; of one of validation.
-export const METRIC = { loss: 3, learning_rate: 4, grad_norm: 5, tokens_per_second: 6, memory_bytes: 7 };
+export const METRIC = { loss: 3, learning_rate: 4, grad_norm: 5, tokens_per_second: 6, memory_bytes: 7, tokens: 8 };
 export const VALIDATION_LOSS = 3;
 export const SAMPLE = { exact: 3, valid: 4, fields: 5 };
 export const fieldShare = (name) => (row) => {

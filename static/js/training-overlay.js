@@ -1,5 +1,5 @@
 // Two to five runs over one another: the curves of each from its own endpoint, live while one is live.
-import { ACROSS, Chart, METRIC, SAMPLE, VALIDATION_LOSS, ask, dash, fieldShare, follow, gigabytes, nothing, plain, share, short, synced, tone } from "./training-charts.js";
+import { ACROSS, Chart, METRIC, SAMPLE, VALIDATION_LOSS, ask, dash, fieldShare, follow, gigabytes, nothing, plain, share, short, synced, tokensAt, tone } from "./training-charts.js";
 
 const POLL_MS = 2000;
 const root = document.querySelector("[data-overlay]");
@@ -32,7 +32,7 @@ function draw(name) {
   const series = runs
     .filter((run) => !hidden.has(run.url))
     .map((run) => ({
-      id: run.url, name: run.key.dataset.number, tone: tone(run.place), dash: dash(run.place), rows: run.points[kind], value, dots, smooth,
+      id: run.url, name: run.key.dataset.number, tone: tone(run.place), dash: dash(run.place), rows: run.points[kind], value, dots, smooth, tokens: tokensAt(run.points.metrics),
     }));
   charts[name].draw(series, { smooth: view.smooth, log: log && view.log, across: ACROSS[view.across], ended: runs.every((run) => !run.live) });
 }

@@ -81,13 +81,13 @@ class Nursery:
                 yield event
 
     def signal_at(self, number: signal.Signals, spec: Path, metrics: int, *flags: str) -> list[Event]:
-        """The events of a run that gets a signal once it has told ``metrics`` steps."""
+        """The events of a run that gets a signal once it has taken ``metrics`` steps and told them."""
         told: list[Event] = []
-        steps = 0
+        before = 0
         for event in self.run(spec, *flags):
             told.append(event)
-            steps += event["event"] == "metrics"
-            if steps == metrics and event["event"] == "metrics":
+            before = event.get("resumed_from", before)
+            if event["event"] == "metrics" and event["step"] == before + metrics:
                 os.kill(self.pid, number)
         return told
 

@@ -144,3 +144,24 @@ def test_cancelled_while_it_waits_it_is_never_made(model: ModelVersion, people: 
     export_jobs.export_model(export.pk)
     export.refresh_from_db()
     assert export.status == Status.CANCELLED
+
+
+def test_made_again_it_says_nothing_that_was_found_out_about_the_files_before(
+    model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, user = model.training_run, people["engineer"]
+    for kind, job, event, column in (
+        ("axolotl", export_jobs.export_spec, {"event": "validation", "ok": True, "version": "0.19"}, "validation"),
+        ("f16", export_jobs.export_model, {"event": "parity", "difference": {"at": 3}}, "parity"),
+    ):
+        export: Any = exporting.request(run=run, kind=kind, user=user)
+        child(monkeypatch, [event])
+        job(export.pk)
+        export.refresh_from_db()
+        assert getattr(export, column) != {}
+        export = exporting.request(run=run, kind=kind, user=user)
+        assert (export.status, export.progress_done, export.started_at) == (Status.QUEUED, 0, None)
+        child(monkeypatch, [])  # nobody has checked this time
+        job(export.pk)
+        export.refresh_from_db()
+        assert (export.status, getattr(export, column)) == (Status.DONE, {})

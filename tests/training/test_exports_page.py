@@ -114,7 +114,9 @@ def test_one_button_makes_an_export_and_the_section_follows_it(model: ModelVersi
     assert (export.status, export.created_by) == (Status.QUEUED, client.get("/").wsgi_request.user)
     assert client.post(f"{URL}exports/q8_0/").status_code == 302  # without htmx, and nothing twice
     assert ModelExport.objects.count() == 1
-    assert "Cancel" in text(client.get(f"{URL}exports/", headers=HTMX))
+    drawn = text(client.get(f"{URL}exports/", headers=HTMX))
+    assert 'id="cancel-q8_0"' in drawn  # focus stays on what has an id while the section draws itself again
+    assert 'id="make-axolotl"' in drawn
     client.post(f"{URL}exports/q8_0/cancel/", headers=HTMX)
     export.refresh_from_db()
     assert export.status == Status.CANCELLED

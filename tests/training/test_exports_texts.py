@@ -159,3 +159,15 @@ def test_without_validation_rows_nothing_is_looked_at_nor_stopped_early() -> Non
 
 def test_an_unsloth_script_says_that_nobody_has_run_it() -> None:
     assert "NOT VALIDATED" in unsloth.script(spec(), COUNTS)[:300]
+
+
+def test_a_step_has_as_many_rows_on_one_gpu_as_it_had_on_several() -> None:
+    of_two = spec(batch_size=4, accumulation=3, devices=2)
+    written = axolotl.settings(of_two, COUNTS)
+    assert written["micro_batch_size"] * written["gradient_accumulation_steps"] == 4 * 3 * 2
+    given_ = unsloth.arguments(of_two, COUNTS)
+    assert given_["per_device_train_batch_size"] * given_["gradient_accumulation_steps"] == 4 * 3 * 2
+    assert "among 2 GPUs" in axolotl.config(of_two, COUNTS)
+    assert "--num_processes N" in axolotl.config(of_two, COUNTS)
+    assert "among 2 GPUs" in unsloth.script(of_two, COUNTS)
+    assert "GPUs" not in axolotl.config(spec(), COUNTS)

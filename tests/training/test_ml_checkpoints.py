@@ -116,6 +116,25 @@ def test_nothing_is_written_where_too_little_is_free(tmp_path: Path, monkeypatch
     assert steps(store) == [2, 3]
 
 
+def test_the_only_whole_one_is_never_what_makes_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in (100, 120):
+        write(Store(tmp_path), step)
+    (tmp_path / "checkpoint-00000120" / "weights").write_text("damaged")
+    store = Store(tmp_path)
+    whole = store.newest()
+    assert whole is not None
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVE))
+    with pytest.raises(NoRoom, match="The checkpoint before it is kept"):
+        write(store, 105)
+    assert store.newest() == whole
+    monkeypatch.undo()
+    store.remove_above(whole.step)
+    assert steps(store) == [100]
+    for step in (105, 110, 115):
+        write(store, step)
+    assert steps(store) == [110, 115]
+
+
 class _Usage:
     def __init__(self, free: int) -> None:
         self.free = free

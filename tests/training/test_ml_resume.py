@@ -10,6 +10,8 @@ import pytest
 
 from tests.training.ml_data import named, rows, smollm2, tiny, train_spec, write_dataset
 from tests.training.ml_process import Event, nursery
+from training.ml.course import check_same, course
+from training.ml.events import Refused
 from training.spec import RunSpec
 from training.strict import build
 
@@ -64,7 +66,7 @@ def unkilled(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
 
 def test_killed_twice_at_random_it_ends_like_a_run_that_was_not(unkilled: list[Event], tmp_path: Path) -> None:
     spec = spec_file(tmp_path, save_every=1)
-    first, second = random.randint(1, 6), random.randint(1, 5)
+    first, second = random.randint(1, 6), random.randint(2, 5)  # one step: it may die before any checkpoint
     print(f"killed after {first} steps, then after {second} more")
     told = nursery().signal_at(signal.SIGKILL, spec, first)
     assert nursery().code == -signal.SIGKILL
@@ -76,6 +78,10 @@ def test_killed_twice_at_random_it_ends_like_a_run_that_was_not(unkilled: list[E
     assert named(last, "start")[0]["resumed_from"] > 0
     assert curve([*told, *again, *last]) == curve(unkilled)
     assert outcome(last) == outcome(unkilled)
+    # And once more in the last part alone: who heard the parts before may have been killed with them.
+    assert curve(last) == curve(unkilled)
+    assert [one["step"] for one in named(last, "metrics")] == list(range(1, 13))
+    assert {one["step"] for one in named(last, "checkpoint")} == set(range(1, 13))
 
 
 def test_a_run_that_is_told_to_stop_keeps_a_checkpoint_and_no_model(unkilled: list[Event], tmp_path: Path) -> None:
@@ -116,10 +122,16 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(unkilled: list[E
     damaged = bytearray(weights.read_bytes())
     damaged[-1] ^= 1
     weights.write_bytes(damaged)
-    last = list(nursery().run(spec, "--resume"))
+    last: list[Event] = []
+    for event in nursery().run(spec, "--resume"):
+        last.append(event)
+        if event["event"] == "start":
+            assert not newest.exists()  # it would count as one of the two that are kept
     step = named(told, "checkpoint")[-1]["step"]
     assert named(last, "start")[0]["resumed_from"] == step - 1
     assert f"step {step} is damaged" in named(last, "warning")[0]["message"]
+    assert curve([*told, *last]) == curve(unkilled)
+    assert [one["step"] for one in named(last, "metrics")] == list(range(1, 13))
     assert outcome(last) == outcome(unkilled)
 
 
@@ -136,6 +148,17 @@ def test_another_spec_cannot_take_up_the_checkpoint(tmp_path: Path) -> None:
     assert "dataset" in changed[-1]["message"]
 
 
+def test_a_checkpoint_of_before_a_field_was_there_is_taken_up(tmp_path: Path) -> None:
+    spec = build(RunSpec, train_spec(tiny(), write_dataset(tmp_path / "data.jsonl"), tmp_path / "out"))
+    wanted = course(spec, precision="fp32")
+    older = {name: value for name, value in wanted.items() if name not in ("devices", "early_stopping", "lora.r")}
+    check_same(older, wanted)
+    with pytest.raises(Refused, match="another devices"):
+        check_same(older, {**wanted, "devices": 2})
+    with pytest.raises(Refused, match="another base_model and knob"):
+        check_same({**wanted, "knob": 1, "base_model": "other"}, wanted)
+
+
 def test_resuming_where_nothing_was_kept_starts_at_the_beginning(tmp_path: Path) -> None:
     events = list(nursery().run(spec_file(tmp_path, max_steps=1), "--resume"))
     assert named(events, "start")[0]["resumed_from"] == 0
@@ -147,7 +170,7 @@ def test_a_run_lost_between_its_last_step_and_its_model_only_saves_it(tmp_path: 
     whole = list(nursery().run(spec))
     again = list(nursery().run(spec, "--resume"))
     assert named(again, "start")[0]["resumed_from"] == 2
-    assert not named(again, "metrics")
+    assert named(again, "metrics") == named(whole, "metrics")  # told again, to the clock: not taken again
     assert outcome(again) == outcome(whole)
 
 

@@ -2,14 +2,21 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from labeling.models import DatasetVersion
+from labeling.services.projects import create_project
 from slmstudio.hardware import Gpu, Hardware
+from slmstudio.runs import Status
 from training.models import BaseModel, LengthReport, TrainingRun
+from training.presets import Knobs
+from training.services.estimating import estimate_for
+from training.services.runs import start_training
 
 URL = "/p/receipts/training/new/estimate/"
 FORM = "/p/receipts/training/new/"
@@ -141,3 +148,55 @@ def test_several_gpus_share_a_step_evenly(engineer: Client, hardware: Any) -> No
     answer = engineer.post(FORM, filled(engineer, devices="2", effective_batch="8"))
     assert answer.status_code == 302
     assert "devices: 2" in TrainingRun.objects.get().spec
+
+
+@pytest.mark.usefixtures("queues")
+def test_what_needs_a_package_is_barred_until_the_worker_says_that_it_has_it(engineer: Client, hardware: Any) -> None:
+    bare, full = (replace(machine(64, gpus=1), packages=found) for found in ((), ("bitsandbytes", "wandb")))
+    hardware(bare)
+    page = engineer.get(FORM).content.decode()
+    for value, package in (("qlora", "bitsandbytes"), ("wandb", "wandb")):
+        assert re.search(rf'<input[^>]*value="{value}"[^>]*disabled', page)
+        assert f"install it on the worker: pip install {package}" in page
+    assert not re.search(r'<input[^>]*value="tensorboard"[^>]*disabled', page)
+    asked = filled(engineer, trackers=["wandb"])
+    refused = engineer.post(FORM, asked)
+    assert refused.status_code == 422
+    assert refused.context["form"].errors["trackers"]
+    hardware(full)
+    assert "pip install" not in engineer.get(FORM).content.decode()
+    assert engineer.post(FORM, asked).status_code == 302
+
+
+@pytest.mark.usefixtures("queues")
+def test_a_speed_is_of_the_project_the_machine_and_the_precision_or_does_not_name_its_run(
+    engineer: Client, hardware: Any, dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any]
+) -> None:
+    here = machine(64)
+    hardware(here)
+
+    def ran(project: Any, **facts: Any) -> TrainingRun:
+        spec = start_training(
+            project=dataset.project, user=people["owner"], dataset=dataset, base_model=base_model, knobs=knobs
+        ).spec
+        known = {"tokens": 50_000, "seconds": 100, "device": "cpu", "precision": "fp32", "machine": here.kind, **facts}
+        number = TrainingRun.objects.count() + 1
+        made = {"project": project, "number": number, "dataset": dataset, "base_model": base_model, "spec": spec}
+        return TrainingRun.objects.create(**made, status=Status.DONE, facts=known, finished_at=timezone.now())
+
+    def source() -> str:
+        found = estimate_for(dataset=dataset, base_model=base_model, knobs=knobs)
+        assert found is not None
+        return found.seconds_from
+
+    base_model, knobs = BaseModel.objects.get(pk=tiny_base_model.pk), Knobs()
+    rough = source()
+    other = create_project(owner=people["owner"], name="Other", slug="other", template="receipt")
+    ran(dataset.project, machine="another processor, 64 cores")
+    ran(dataset.project, precision="bf16")
+    assert source() == rough
+    ran(other)
+    assert source() == "from an earlier run elsewhere in this studio, which reached 500 tokens a second"
+    own = ran(dataset.project, resumed_from=40)  # seconds are of the whole run
+    ran(other, tokens=90_000)
+    assert source() == f"from run {own.number}, which reached 500 tokens a second"

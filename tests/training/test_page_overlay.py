@@ -53,6 +53,7 @@ def test_every_member_sees_the_runs_of_the_address(start: Any, login: Login, rol
     for number in (1, 2):
         assert f'data-run="/p/receipts/training/{number}/curves.json"' in html
     assert 'role="alert"' not in html
+    assert '<option value="tokens">tokens</option>' in html
 
 
 def test_a_stranger_finds_nothing(start: Any, login: Login) -> None:

@@ -1,6 +1,7 @@
 """A run's page: what each state shows, its live parts, its files, and who may cancel."""
 
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,7 +16,7 @@ from labeling.services.datasets import rows
 from slmstudio.access import Role
 from slmstudio.artifacts import local_path, write_text
 from slmstudio.runs import Status
-from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
+from training.models import LengthReport, ModelVersion, SpecExport, TrainingEvent, TrainingRun
 from training.presets import Knobs
 from training.services.runs import start_training
 
@@ -50,7 +51,13 @@ def points(run: TrainingRun) -> list[TrainingEvent]:
         "fields": 3,
         "outcomes": outcomes,
     }
-    numbers = {"learning_rate": 1e-4, "grad_norm": 1.5, "tokens_per_second": 183.0, "memory_bytes": 2**30}
+    numbers = {
+        "learning_rate": 1e-4,
+        "grad_norm": 1.5,
+        "tokens_per_second": 183.0,
+        "memory_bytes": 2**30,
+        "tokens": 900,
+    }
     began = timezone.now() - timedelta(minutes=1)
     return [
         TrainingEvent.objects.create(
@@ -66,7 +73,7 @@ def points(run: TrainingRun) -> list[TrainingEvent]:
             ("validation", 2, {"loss": 2.375, "epoch": 1.0}),
             ("samples", 2, {"field_exact": 1 / 3, "schema_valid": 0.0, "rows": [sample]}),
             ("warning", 2, {"message": "The loss jumped."}),
-            ("checkpoint", 2, {"path": "state/2", "bytes": 3 * 2**20, "sha256": "e" * 64}),
+            ("checkpoint", 2, {"path": "/srv/state/checkpoint-00000002", "bytes": 3 * 2**20, "sha256": "e" * 64}),
         )
     ]
 
@@ -182,10 +189,41 @@ def test_checkpoints_the_best_look_and_the_estimate_against_reality_are_told(
     facts = {"peak_memory_bytes": 84 * 10**8, "seconds": 60, "best_step": 4, "stopped_early": True}
     set_to(run, Status.DONE, facts=facts, estimate={"memory_bytes": 91 * 10**8, "seconds": 60.0})
     html = " ".join(login("manager").get(URL).content.decode().split())
-    assert "e" * 12 in html
     assert "Best look: validation 2.1250 at step 4; its weights are what came out." in html
     assert "Stopped early" in html
     assert "memory 9.1 GB foretold, 8.4 GB used, 8 % too much" in html
+    set_to(run, Status.DONE, facts={**facts, "best_step": None, "stopped_early": False})
+    html = " ".join(login("manager").get(URL).content.decode().split())
+    assert "Best look: validation 2.1250 at step 4; the weights of the last step are what came out." in html
+
+
+def test_only_checkpoints_that_are_still_on_the_disk_are_listed(
+    run: TrainingRun, points: list[TrainingEvent], login: Login
+) -> None:
+    for step in (4, 6):
+        data = {"path": f"/srv/state/checkpoint-{step:08}", "bytes": 5_000_000, "sha256": f"{step}" * 64}
+        TrainingEvent.objects.create(run=run, kind="checkpoint", step=step, data=data)
+        write_text(f"{run.folder_key}/state/checkpoint-{step:08}/manifest.json", "{}")
+    set_to(run, Status.CANCELLED, checkpoint_step=6, facts={"best_step": 4})
+    html = " ".join(login("manager").get(URL).content.decode().split())
+    assert "3 written, 2 still on the disk" in html
+    for shown in ("4" * 12, "6" * 12, '<span class="tag">best</span> 4</td>', "5 MB"):
+        assert shown in html, shown
+    assert "e" * 12 not in html  # the one of step 2 has made room
+    assert "Its last checkpoint is kept: resumed from there" in html
+    assert "may lie in" not in html
+
+
+def test_artifacts_lead_to_the_exports_that_were_made(run: TrainingRun, login: Login) -> None:
+    files = [{"path": "axolotl.yaml", "size": 2_000, "sha256": "a" * 64}]
+    made = {"training_run": run, "status": Status.DONE, "files": files, "folder_key": "x", "sha256": "b" * 64}
+    SpecExport.objects.create(kind="axolotl", **made)
+    SpecExport.objects.create(kind="unsloth", **{**made, "status": Status.FAILED})
+    html = login("manager").get(URL).content.decode()
+    artifacts = html[html.index("<h2>Artifacts</h2>") : html.index("<h2>Lineage</h2>")]
+    assert re.search(r'<a href="[^"]*axolotl[^"]*" download>Axolotl</a>', artifacts)
+    assert re.search(r'<a href="[^"]*axolotl\.yaml" download>axolotl.yaml</a>', artifacts)
+    assert "unsloth" not in artifacts.lower()
 
 
 def test_files_of_a_tracker_come_as_a_zip_with_the_line_to_type(run: TrainingRun, login: Login) -> None:
@@ -220,7 +258,7 @@ def test_a_done_run_lists_its_files_its_lineage_and_what_comes_next(run: Trainin
     html = login("engineer").get(URL).content.decode()
     for words in (
         "model.safetensors",
-        "3.0\xa0MB",
+        "3 MB",
         "c" * 12,
         "d" * 12,
         f"{run.folder_key}/merged",
@@ -251,7 +289,7 @@ def test_curves_are_json_and_only_what_is_new_is_sent(
     def drawn(kind: str) -> list[list[Any]]:
         return [[row[0], *row[3:]] for row in first[kind]]  # epoch and seconds are looked at below
 
-    assert drawn("metrics") == [[1, 2.5, 1e-4, 1.5, 183.0, 2**30], [2, 2.25, 1e-4, 1.5, 183.0, 2**30]]
+    assert drawn("metrics") == [[step, loss, 1e-4, 1.5, 183.0, 2**30, 900] for step, loss in ((1, 2.5), (2, 2.25))]
     assert drawn("validation") == [[2, 2.375]]
     [sample] = drawn("samples")
     assert sample[:3] == [2, pytest.approx(1 / 3), 0.0]
@@ -266,7 +304,7 @@ def test_curves_are_json_and_only_what_is_new_is_sent(
     TrainingEvent.objects.create(run=run, kind="metrics", step=3, data={"step": 3, "loss": None})
     set_to(run, Status.DONE)
     last = client.get(f"{URL}curves.json", {"after": first["last"]}).json()
-    assert [[row[0], *row[3:]] for row in last["metrics"]] == [[3, None, None, None, None, None]]
+    assert [[row[0], *row[3:]] for row in last["metrics"]] == [[3, None, None, None, None, None, None]]
     assert last["live"] is False
 
 

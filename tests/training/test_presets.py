@@ -118,3 +118,13 @@ def test_words_name_only_what_differs_from_the_preset() -> None:
     assert set(changed) == {"Learning rate", "Seed"}
     assert (changed["Learning rate"].words, changed["Learning rate"].preset) == ("0.0002", "0.001")
     assert not any(line.title.startswith("LoRA") for line in in_words(preset(100, "full"), preset(100, "full")))
+
+
+def test_what_needs_a_package_that_the_worker_lacks_says_what_to_install_there() -> None:
+    knobs = Knobs(method="qlora", trackers=("tensorboard", "wandb"))
+    assert problems(knobs, cuda=True) == {}
+    found = problems(knobs, cuda=True, missing={"wandb", "bitsandbytes"})
+    assert set(found) == {"method", "trackers"}
+    assert "install it on the worker: pip install bitsandbytes" in found["method"]
+    assert "install it on the worker: pip install wandb" in found["trackers"]
+    assert problems(Knobs(trackers=("tensorboard",)), missing={"wandb", "bitsandbytes"}) == {}

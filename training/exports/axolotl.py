@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from training.exports.specs import TrainerSpec
-from training.exports.texts import Counts, header, precision
+from training.exports.texts import Counts, accumulation, header, precision
 
 #: the release that configurations are written for and held against
 VERSION = "0.19.0"
@@ -23,10 +23,12 @@ def row(prompt: str, completion: str) -> dict[str, Any]:
 
 def config(spec: TrainerSpec, counts: Counts) -> str:
     """The configuration file as text. Paths in it are relative to the folder it lies in."""
-    note = (
+    note: tuple[str, ...] = (
         f"Axolotl {VERSION}: run from this folder with  axolotl train {CONFIG}",
         "The rows hold the prompts as the studio's own trainer reads them; check.py compares the token ids.",
     )
+    if spec.run.devices > 1:
+        note = (*note, "With N GPUs (accelerate launch --num_processes N) divide gradient_accumulation_steps by N.")
     text = yaml.safe_dump(settings(spec, counts), sort_keys=False, allow_unicode=True, width=110)
     return header(spec, counts, *note) + "\n" + text
 
@@ -50,7 +52,7 @@ def settings(spec: TrainerSpec, counts: Counts) -> dict[str, Any]:
         "pad_to_sequence_len": False,
         "group_by_length": True,
         "micro_batch_size": run.batch_size,
-        "gradient_accumulation_steps": run.accumulation,
+        "gradient_accumulation_steps": accumulation(spec),
         **({"max_steps": run.max_steps} if run.max_steps is not None else {"num_epochs": run.epochs}),
         "learning_rate": run.learning_rate,
         "lr_scheduler": run.scheduler,

@@ -27,10 +27,18 @@ def one_line(text: str, most: int = 200) -> str:
     return " ".join(clean.split())[:most]
 
 
+def accumulation(spec: TrainerSpec) -> int:
+    """Batches behind one step on one GPU, so that a step has as many rows as it had on the run's own devices."""
+    return spec.run.accumulation * spec.run.devices
+
+
 def header(spec: TrainerSpec, counts: Counts, *words: str) -> str:
     """The comment that both files begin with: what it is, what it rests on, and what is said about it."""
     run = spec.run
     rows = f"{counts.train} training, {counts.validation} validation rows"
+    if run.devices > 1:
+        size = run.batch_size * accumulation(spec)
+        words = (*words, f"The run shared the {size} rows of a step among {run.devices} GPUs; this is for one GPU.")
     lines = [
         one_line(spec.title) or "A run of SLM Studio",
         *words,

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from training.exports.specs import TrainerSpec
-from training.exports.texts import Counts, header, precision
+from training.exports.texts import Counts, accumulation, header, precision
 
 SCRIPT = "unsloth_train.py"
 NOT_VALIDATED = "not validated"
@@ -79,7 +79,7 @@ def arguments(spec: TrainerSpec, counts: Counts) -> dict[str, Any]:
         "completion_only_loss": True,
         "per_device_train_batch_size": run.batch_size,
         "per_device_eval_batch_size": run.batch_size,
-        "gradient_accumulation_steps": run.accumulation,
+        "gradient_accumulation_steps": accumulation(spec),
         "num_train_epochs": run.epochs,
         "max_steps": steps,
         "learning_rate": run.learning_rate,

@@ -45,6 +45,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._whole: int | None = None  # the step last read or written whole: the one to fall back on
 
     def clear(self) -> None:
         """Removes every checkpoint."""
@@ -55,9 +56,16 @@ class Store:
         for step in sorted(self._steps(), reverse=True):
             found = self.read(step)
             if found is not None:
+                self._whole = step
                 return found
             damaged(step)
         return None
+
+    def remove_above(self, step: int) -> None:
+        """Removes the checkpoints after ``step``: damaged ones, where the run goes on from there."""
+        for one in self._steps():
+            if one > step:
+                shutil.rmtree(self._path(one), ignore_errors=True)
 
     def read(self, step: int) -> Checkpoint | None:
         """The checkpoint of a step, where it is there and whole."""
@@ -93,6 +101,7 @@ class Store:
             if disk_full(error):
                 raise NoRoom(_sentence(step, needed, self.folder)) from error
             raise
+        self._whole = step
         self._prune(_KEPT)
         return made
 
@@ -132,8 +141,8 @@ class Store:
         return shutil.disk_usage(self.folder).free < needed + RESERVE
 
     def _prune(self, count: int) -> None:
-        """Removes all but the newest ``count`` and the ones that these name as best."""
-        newest = sorted(self._steps())[-count:]
+        """Removes all but the newest ``count``, the one last known to be whole, and those that these name as best."""
+        newest = {*sorted(self._steps())[-count:]} | ({self._whole} if self._whole is not None else set())
         kept = {*newest, *(best for step in newest if (best := self._best_of(step)) is not None)}
         for step in set(self._steps()) - kept:
             shutil.rmtree(self._path(step), ignore_errors=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from slmstudio.hashing import folder_hash, sha256_file, sha256_text
 from training.ml.events import Refused
-from training.spec import RunSpec
+from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
 
 #: names of the spec that change nothing of what is learned
 _FREE = ("output_dir", "save_every", "trackers", "sample_documents")
@@ -31,14 +31,26 @@ def course_hash(values: dict[str, Any]) -> str:
 
 
 def check_same(written: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raises Refused, naming the fields, where a checkpoint is of another course than the run that wants it."""
-    changed = sorted(name for name in {*written, *wanted} if written.get(name) != wanted.get(name))
+    """Raises Refused, naming the fields, where a checkpoint is of another course than the run that wants it.
+
+    A field that the spec did not have yet when the checkpoint was written counts as its default.
+    """
+    before = {**_defaults(), **written}
+    changed = sorted(name for name in {*before, *wanted} if before.get(name) != wanted.get(name))
     if changed:
         raise Refused(
             "resume",
             f"The checkpoint was written with another {_listed(changed)}. A run is resumed with the spec, the model "
             "and the data it was started with. Start a new run.",
         )
+
+
+def _defaults() -> dict[str, Any]:
+    """As in ``course``, of a spec that says nothing but what it must."""
+    contract = ContractRef(instruction="", schema={})
+    blank = RunSpec(base_model=ModelRef(path=""), dataset=DatasetRef(path=""), contract=contract, output_dir="")
+    values = {key: value for key, value in asdict(blank).items() if key not in (*_FREE, "base_model", "dataset")}
+    return json.loads(json.dumps(_flat(values)))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -48,12 +48,20 @@ class Emitter:
 
     def emit(self, event: str, **values: Any) -> None:
         """Writes the event. NaN and infinities become null, since JSON has none."""
-        line = json.dumps({"event": event, **_finite(values)}, ensure_ascii=False, default=str)
+        self.repeat(line_of(event, values))
+        for listener in self._listeners:
+            listener(event, values)
+
+    def repeat(self, line: str) -> None:
+        """Writes an event that was told before, as ``line_of`` gave it. Listeners have heard it then."""
         with self._lock:
             self._stream.write(line + "\n")
             self._stream.flush()
-        for listener in self._listeners:
-            listener(event, values)
+
+
+def line_of(event: str, values: dict[str, Any]) -> str:
+    """An event as one line of JSON, without the line's end."""
+    return json.dumps({"event": event, **_finite(values)}, ensure_ascii=False, default=str)
 
 
 def _finite(value: Any) -> Any:

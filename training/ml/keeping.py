@@ -11,6 +11,7 @@ from training.ml.course import check_same, course_hash
 from training.ml.events import Emitter, Refused
 from training.ml.report import Reporter
 from training.ml.resumable import ResumableTrainer
+from training.ml.told import Told
 
 
 class Keeper:
@@ -21,6 +22,7 @@ class Keeper:
     ) -> None:
         """``course``: what the run depends on; a checkpoint of another one is refused."""
         self.store = Store(folder)
+        self._told = Told(folder / "events.jsonl")
         self._course = course
         self._trainer = trainer
         self._reporter = reporter
@@ -29,7 +31,8 @@ class Keeper:
         trainer.keep = self.keep
 
     def begin(self, *, resume: bool) -> Checkpoint | None:
-        """The checkpoint to go on from, with the reporter set back to it. A run that starts afresh clears the others.
+        """The checkpoint to go on from, with the reporter set back to it. Others after it, or all of them where the run
+        starts afresh, are removed.
 
         Raises:
             Refused: the newest checkpoint was written for another spec, model or dataset.
@@ -41,8 +44,22 @@ class Keeper:
             self._trainer.accelerator.wait_for_everyone()
             return None
         check_same(found.facts["course"], self._course)
+        if leads():
+            self.store.remove_above(found.step)
         self._reporter.restore(found.step, found.facts["progress"])
         return found
+
+    def tell_again(self, found: Checkpoint | None) -> None:
+        """Right after ``start``: tells what was told of the steps up to the checkpoint that the run goes on from, since
+        whoever listened may have been killed before it was noted. From here on everything is kept for the next time.
+        """
+        if not leads():
+            return
+        for line in self._told.up_to(found.step) if found else ():
+            self._emitter.repeat(line)
+        self._emitter.follow(self._told.hear)
+        if found:
+            self._tell(found)
 
     def keep(self) -> None:
         """Writes a checkpoint of now and tells of it. Without room the run goes on and says so, once.
@@ -65,17 +82,24 @@ class Keeper:
             then = "The run stops without one." if self._reporter.stopped else "The run goes on."
             self._emitter.emit("warning", step=step, message=f"{failed[0]} {then}")
 
-    def restore_best(self) -> None:
-        """Has the weights of the best look in the model; a warning where they are gone."""
-        best = self._reporter.looks.best_step
+    def restore_best(self) -> int | None:
+        """With early stopping, has the weights of the best look in the model; a warning where they are gone.
+
+        Returns the step of the best look where the model has its weights, with or without early stopping; else None.
+        """
+        looks = self._reporter.looks
+        best = looks.best_step
         if best is None or best == self._trainer.state.global_step:
-            return
+            return best
+        if looks.patience is None:
+            return None
         found = self.store.read(best)
         if found is None:
             message = f"The weights of step {best}, the best one, cannot be read. Those of the last step are saved."
             self._emitter.emit("warning", step=self._trainer.state.global_step, message=message)
-            return
+            return None
         self._trainer.load_weights(found.path)
+        return best
 
     def _write(self, states: list[dict[str, Any]]) -> str:
         """Empty, or a sentence about why there was no room."""
@@ -87,18 +111,21 @@ class Keeper:
             "best_step": progress["best_step"] if self._reporter.looks.patience is not None else None,
             "progress": progress,
         }
+
+        def fill(folder: Path) -> None:
+            self._trainer.write(folder, states)
+            self._told.flush()  # before the checkpoint counts, so that nothing up to it is ever missing
+
         try:
-            made = self.store.write(
-                step,
-                facts,
-                lambda folder: self._trainer.write(folder, states),
-                needed=self._trainer.checkpoint_bytes(),
-            )
+            made = self.store.write(step, facts, fill, needed=self._trainer.checkpoint_bytes())
         except NoRoom as error:
             return str(error)
         self._said_full = False
-        self._emitter.emit("checkpoint", step=step, path=str(made.path), bytes=made.bytes, sha256=made.sha256)
+        self._tell(made)
         return ""
+
+    def _tell(self, made: Checkpoint) -> None:
+        self._emitter.emit("checkpoint", step=made.step, path=str(made.path), bytes=made.bytes, sha256=made.sha256)
 
     def _damaged(self, step: int) -> None:
         message = f"The checkpoint of step {step} is damaged and is not used; the one before it is."

@@ -5,6 +5,7 @@ Both follow the events that everybody else is told. A tracker that fails is drop
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -50,7 +51,9 @@ def follow(spec: RunSpec, emitter: Emitter, *, resumed_from: int) -> Callable[[]
             act()
         except Exception as error:  # whatever a tracker raises
             opened.pop(name, None)
-            emitter.emit("warning", step=resumed_from, message=f"{name} has stopped following this run: {error}")
+            print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)  # its text may name hosts and people
+            message = f"{name} has stopped following this run ({type(error).__name__}). The run's log has more."
+            emitter.emit("warning", step=resumed_from, message=message)
 
     def start(name: str) -> None:
         opened[name] = _OPENERS[name](spec, resumed_from)

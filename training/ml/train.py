@@ -3,11 +3,13 @@
 The same spec, data and seed give the same adapter, bit for bit on a CPU, however often the run was killed and resumed.
 The output folder holds spec.yaml, environment.json, adapter/ (LoRA), merged/ and, while it is trained, checkpoints in
 state/. With ``--resume`` it goes on from the newest whole one; without, or with none there, it starts at step one and
-throws the others away.
+throws the others away. One process at a time works in the folder: a resumed run waits for the one before to leave.
 
 Events: start {total_steps, parameters, trainable_parameters, train_rows, validation_rows, left_out, device, precision,
 longest, resumed_from}, then metrics, validation, samples and warning as in ``report``, checkpoint {step, path, bytes,
 sha256}, artifact as in ``save``, done {seconds, steps, tokens, stopped, stopped_early, best_step, peak_memory_bytes}.
+``best_step`` is that of the lowest validation loss where its weights came out, else null. A run that goes on tells all
+points up to its checkpoint again, since who heard them may have been killed with the process.
 
 SIGTERM ends the run after the step it is in: it writes a checkpoint and no model, and ``done`` says ``stopped``.
 Several devices: ``accelerate launch --num_processes N -m training.ml.train SPEC.yaml``; the first process speaks.
@@ -15,6 +17,7 @@ Several devices: ``accelerate launch --num_processes N -m training.ml.train SPEC
 
 import json
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from transformers import set_seed
 
 from training.ml import device as machine
 from training.ml import quantised, save, tracking
+from training.ml.alone import WAIT_SECONDS, alone_in
 from training.ml.building import build, check_machine, eval_interval, leads, total_steps
 from training.ml.checkpoints import Checkpoint
 from training.ml.checks import check_ref
@@ -55,44 +59,49 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
     encoder = load_encoder(spec.base_model.path, spec.prompt)
     data = read(spec, schema, encoder)
 
-    set_seed(spec.seed)
-    trainer, reporter = build(spec, data, schema, encoder, emitter, stop, device, precision)
     output = Path(spec.output_dir)
-    keeper = Keeper(output / "state", course(spec, precision=precision), trainer, reporter, emitter)
-    found = keeper.begin(resume=resume)
-    moved = _describe(spec, output, machine.environment(device, precision)) if leads() else ""
-    step = found.step if found else 0
-    close = tracking.follow(spec, emitter, resumed_from=step) if leads() else lambda: None
-    _announce_start(spec, data, trainer, emitter, device, precision, step)
-    if moved and found:
-        emitter.emit("warning", step=step, message=f"The run goes on with another {moved}: its last digits may differ.")
-    try:
-        _train(trainer, reporter, keeper, found, stop)
-        if not reporter.stopped:
-            if spec.early_stopping is not None:
-                keeper.restore_best()
-            if leads():
-                _save(spec, trainer, output, emitter)
-                keeper.store.prune()
-    finally:
-        close()
-    emitter.emit(
-        "done",
-        seconds=round(reporter.seconds, 1),
-        steps=trainer.state.global_step,
-        tokens=reporter.tokens,
-        stopped=reporter.stopped,
-        stopped_early=reporter.stopped_early,
-        best_step=reporter.looks.best_step,
-        peak_memory_bytes=reporter.peak_memory,
-    )
+    sole = alone_in(output, wait=WAIT_SECONDS if resume else 0.0, stopped=lambda: stop.set)
+    with sole if leads() else nullcontext():  # the other processes of a run wait for the first one to set up
+        set_seed(spec.seed)
+        trainer, reporter = build(spec, data, schema, encoder, emitter, stop, device, precision)
+        keeper = Keeper(output / "state", course(spec, precision=precision), trainer, reporter, emitter)
+        found = keeper.begin(resume=resume)
+        moved = _describe(spec, output, machine.environment(device, precision)) if leads() else ""
+        step = found.step if found else 0
+        close = tracking.follow(spec, emitter, resumed_from=step) if leads() else lambda: None
+        _announce_start(spec, data, trainer, emitter, device, precision, step)
+        keeper.tell_again(found)
+        if moved and found:
+            message = f"The run goes on with another {moved}: its last digits may differ."
+            emitter.emit("warning", step=step, message=message)
+        try:
+            _train(trainer, reporter, keeper, found, stop)
+            best = None
+            if not reporter.stopped:
+                best = keeper.restore_best()
+                if leads():
+                    _save(spec, trainer, output, emitter)
+                    keeper.store.prune()
+        finally:
+            close()
+        emitter.emit(
+            "done",
+            seconds=round(reporter.seconds, 1),
+            steps=trainer.state.global_step,
+            tokens=reporter.tokens,
+            stopped=reporter.stopped,
+            stopped_early=reporter.stopped_early,
+            best_step=best,
+            peak_memory_bytes=reporter.peak_memory,
+        )
 
 
 def _describe(spec: RunSpec, output: Path, environment: dict[str, Any]) -> str:
     """Writes spec.yaml and environment.json; returns what has changed of what the last digits depend on."""
     output.mkdir(parents=True, exist_ok=True)
-    if not (output / "spec.yaml").exists():  # it may be the very file that this run was given
-        (output / "spec.yaml").write_text(spec.to_yaml(), encoding="utf-8")
+    if not _says(output / "spec.yaml", spec):  # it may be the very file that this run was given
+        (output / ".spec.yaml").write_text(spec.to_yaml(), encoding="utf-8")
+        (output / ".spec.yaml").replace(output / "spec.yaml")
     path = output / "environment.json"
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -106,6 +115,13 @@ def _describe(spec: RunSpec, output: Path, environment: dict[str, Any]) -> str:
         if changed
         else ""
     )
+
+
+def _says(path: Path, spec: RunSpec) -> bool:
+    try:
+        return RunSpec.from_yaml(path.read_text(encoding="utf-8")) == spec
+    except (OSError, ValueError):
+        return False
 
 
 def _announce_start(

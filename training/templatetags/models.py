@@ -1,16 +1,8 @@
-"""How the pages of base models say sizes."""
+"""How the pages of base models say counts."""
 
 from django import template
 
-from training.estimates import gigabytes as words
-
 register = template.Library()
-
-
-@register.filter
-def gigabytes(number: float | None) -> str:
-    """Bytes as 0.6 GB or 14 GB; a dash for nothing."""
-    return words(number) if number else "–"
 
 
 @register.filter
