@@ -52,7 +52,7 @@ def test_two_processes_take_the_steps_of_one_stopped_in_between_or_not(tmp_path:
         assert len(named(rest, name)) == 1
     assert named(rest, "start")[0]["resumed_from"] == named(first, "checkpoint")[-1]["step"] < 4
     for alone in named(one, "metrics"):
-        [shared] = [step for step in named([*first, *rest], "metrics") if step["step"] == alone["step"]]
+        [shared] = [step for step in named(rest, "metrics") if step["step"] == alone["step"]]  # told again
         assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-4)
         assert shared["grad_norm"] == pytest.approx(alone["grad_norm"], rel=1e-3)
         assert shared["tokens"] == alone["tokens"]
