@@ -131,8 +131,7 @@ def plan(
         _keep_holdout(held, result)
     else:
         held = _draw_holdout(groups, seed, holdout_share)
-        result.newly_held_out.extend(sorted(member.pk for group in held for member in group.members))
-        result.split.update(dict.fromkeys(result.newly_held_out, HOLDOUT))
+        _hold_out(held, result)
     out = {id(group) for group in held}
     rest = [group for group in groups if id(group) not in out]
     rest, over = _at_most(rest, seed, most)
@@ -142,6 +141,18 @@ def plan(
         for member in group.members:
             result.split[member.pk] = VALIDATION if id(group) in validation else TRAIN
     return result
+
+
+def _hold_out(held: list[_Group], result: Plan) -> None:
+    """As ``_keep_holdout`` will see it the next time: with one member that people made, the others judge nothing."""
+    members = sorted((member for group in held for member in group.members), key=lambda member: member.pk)
+    clean = any(member.origin in PEOPLE_MADE for member in members)
+    for member in members:
+        if clean and member.origin not in PEOPLE_MADE:
+            result.not_by_people.append(member.pk)
+        else:
+            result.newly_held_out.append(member.pk)
+            result.split[member.pk] = HOLDOUT
 
 
 def _keep_holdout(held: list[_Group], result: Plan) -> None:

@@ -101,6 +101,18 @@ def test_the_same_seed_draws_the_same(rows: list[Candidate], knobs: dict[str, An
     assert plan(rows, **knobs) == plan(list(reversed(rows)), **knobs)
 
 
+def test_a_prelabelled_twin_of_the_only_label_people_made_judges_at_no_freeze() -> None:
+    rows = [
+        Candidate(0, b"a", False, "human", True, None, "", (), True),
+        Candidate(1, b"b", False, "human", False, None, "", (), True),
+        Candidate(2, b"b", False, "prelabelled", False, None, "", (), True),
+    ]
+    found = plan(rows, seed=0, validation_share=0, holdout_share=0.5)
+    assert found.newly_held_out == [1]
+    assert found.not_by_people == [2]
+    assert 2 not in found.split
+
+
 @settings(max_examples=200, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_the_second_freeze_of_the_same_keeps_every_holdout_document(
