@@ -1,6 +1,5 @@
 """The page of the workers: who works, what waits, what failed and what can be done about it; for who starts runs."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -237,16 +236,13 @@ def test_ten_thousand_jobs_and_fifty_workers_cost_a_few_round_trips(
         monkeypatch.setattr(AbstractConnection, "send_packed_command", counted)
         viewer = client(people, "engineer")
         with CaptureQueriesContext(connection) as queries:
-            began = time.perf_counter()
             answer = viewer.get("/workers/?part=live")
-            took = time.perf_counter() - began
         text = answer.content.decode()
         assert text.count("process 1,") == 50
         assert "10,000" in text
         assert "<html" not in text
         assert len(asked) <= 20
         assert len(queries) <= 8
-        assert took < 1.0
     finally:
         for name in names:
             connection_.delete(f"rq:worker:{name}")
