@@ -186,7 +186,7 @@ def _child(module: str, argument: str) -> Iterator[dict[str, Any]]:
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=words, text=True) as child:
             assert child.stdout is not None
             for line in child.stdout:
-                if line.startswith("{"):
+                if line.startswith('{"event"'):  # transformers prints its logs as well
                     event = json.loads(line)
                     if event["event"] == "error":
                         raise SystemExit(f"{module}: {event['message']}")

@@ -51,6 +51,7 @@ def main() -> None:
             output_dir=work["output"],
             use_cpu=not cuda,
             max_steps=work["steps"],
+            completion_only_loss=True,  # found out by itself only where prompts and completions are texts
             per_device_train_batch_size=work["batch"],
             learning_rate=work["learning_rate"],
             seed=work["seed"],
