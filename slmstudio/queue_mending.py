@@ -1,6 +1,5 @@
 """What a person does about a failed job: starts it again, or puts it away."""
 
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,7 @@ from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
 from slmstudio.queue_reading import FailedJob, read_failed
-from slmstudio.runs import BackgroundRun, Status
+from slmstudio.runs import BackgroundRun, Status, queued_anew
 
 
 class Gone(Exception):
@@ -66,16 +65,8 @@ def start_again(job: FailedJob, run: BackgroundRun | None, user: Any) -> bool:
         put_away(job)
         return True
     put_away(job)
-    fresh = {
-        "status": Status.QUEUED,
-        "job_id": uuid.uuid4(),
-        "error": "",
-        "stage": "",
-        "cancel_requested": False,
-        "heartbeat_at": None,
-        "finished_at": None,
-    }
-    if type(run).objects.filter(pk=run.pk, status=Status.FAILED, job_id=run.job_id).update(**fresh) != 1:
+    failed = type(run).objects.filter(pk=run.pk, status=Status.FAILED, job_id=run.job_id)
+    if failed.update(**queued_anew()) != 1:
         return False
     run.refresh_from_db()
     run.enqueue()

@@ -33,6 +33,19 @@ class Status(models.TextChoices):
 LIVE = (Status.QUEUED, Status.RUNNING)
 
 
+def queued_anew() -> dict[str, Any]:
+    """The columns of a run that has ended and waits again, under a new job."""
+    return {
+        "status": Status.QUEUED,
+        "job_id": uuid.uuid4(),
+        "error": "",
+        "stage": "",
+        "cancel_requested": False,
+        "heartbeat_at": None,
+        "finished_at": None,
+    }
+
+
 class RunQuerySet(models.QuerySet["BackgroundRun"]):
     """Named reads every kind of run has."""
 
@@ -152,18 +165,12 @@ class BackgroundRun(models.Model):
     def ask_again(self, user: Any) -> None:
         """Queues a run that has ended once more, for ``user``, as if it were new. The caller holds the row's lock."""
         again: dict[str, Any] = {
-            "status": Status.QUEUED,
-            "job_id": uuid.uuid4(),
-            "error": "",
-            "stage": "",
-            "cancel_requested": False,
+            **queued_anew(),
             "progress_done": 0,
             "progress_total": 0,
             "created_by": user,
             "created_at": timezone.now(),
             "started_at": None,
-            "heartbeat_at": None,
-            "finished_at": None,
         }
         for name, value in again.items():
             setattr(self, name, value)

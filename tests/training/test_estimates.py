@@ -86,8 +86,7 @@ def test_turning_the_knobs_that_are_named_makes_it_fit(share: float) -> None:
     room = machine(told(None, knobs=knobs).memory_bytes * share / 0.92 / GB)
     refusals = told(room, knobs=knobs).refusals
     assert refusals
-    if "base_model" in refusals:
-        pytest.skip("nothing is frugal enough for this little")
+    assert "base_model" not in refusals
     turned: dict[str, Any] = {}
     for knob, sentence in refusals.items():
         words = sentence.replace(",", "").split()

@@ -1,7 +1,6 @@
 """Starting, measuring and stopping fine-tunings. The only place that writes the rows of a run before it is worked."""
 
 import math
-import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from labeling.services.datasets import file_path
 from slmstudio.artifacts import local_path
 from slmstudio.contract.schema import loads
 from slmstudio.queue_mending import NotAgain
-from slmstudio.runs import LIVE, Status
+from slmstudio.runs import LIVE, Status, queued_anew
 from slmstudio.sweep import sweep_lost
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.presets import Knobs, preset, problems, task_of
@@ -199,13 +198,7 @@ def _queue_again(found: TrainingRun, user: Any) -> None:
     """Queues it under a new job; Refused where its base model is gone."""
     _refuse_unprepared(found.base_model)
     again: dict[str, Any] = {
-        "status": Status.QUEUED,
-        "job_id": uuid.uuid4(),
-        "error": "",
-        "stage": "",
-        "cancel_requested": False,
-        "heartbeat_at": None,
-        "finished_at": None,
+        **queued_anew(),
         "facts": {
             **found.facts,
             "forgiven": found.attempts,  # whoever resumes it has looked at what was wrong
