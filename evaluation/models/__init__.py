@@ -1,6 +1,7 @@
 """Tables of the evaluation side."""
 
 from evaluation.models.benchmarks import Benchmark
+from evaluation.models.cases import GoldQuestion, Pin
 from evaluation.models.judging import (
     Approval,
     AuditEntry,
@@ -23,7 +24,9 @@ __all__ = [
     "EvalRun",
     "GatePolicy",
     "GateReport",
+    "GoldQuestion",
     "LoopRun",
+    "Pin",
     "PrelabelItem",
     "PrelabelRun",
 ]

@@ -13,7 +13,7 @@ from evaluation.models.prelabels import Endpoint
 from labeling.models import DatasetVersion, Document, Project, Split
 from slmstudio.fields import ExactJSONField
 from slmstudio.runs import BackgroundRun, RunQuerySet
-from training.models import BaseModel, ModelVersion, TrainingRun
+from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 
 
 class EvalRunQuerySet(RunQuerySet):
@@ -23,7 +23,9 @@ class EvalRunQuerySet(RunQuerySet):
     def with_subject(self) -> Any:
         """With what their names are made of, in one query."""
         rows: Any = self
-        return rows.select_related("base_model", "training_run", "model_version", "endpoint", "dataset", "created_by")
+        return rows.select_related(
+            "base_model", "training_run", "model_version", "endpoint", "export", "dataset", "created_by"
+        )
 
     def on_holdout(self) -> Any:
         """Those that looked at a hold-out."""
@@ -45,6 +47,7 @@ class EvalRun(BackgroundRun):
         """How the output is decoded."""
 
         CONSTRAINED = "constrained", "held to the schema"
+        GROUNDED = "grounded", "held to the schema and the document"
         FREE = "free", "free"
 
     job_name = "evaluation.jobs.run_evaluation"
@@ -64,6 +67,23 @@ class EvalRun(BackgroundRun):
         ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs"
     )
     endpoint = models.ForeignKey(Endpoint, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs")
+    export = models.ForeignKey(
+        ModelExport,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="eval_runs",
+        help_text="the GGUF file that llama.cpp answered with; empty: the weights themselves, by transformers",
+    )
+    at_once = models.PositiveSmallIntegerField(default=1, help_text="documents that were asked about at the same time")
+    rescored_from = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="rescorings",
+        help_text="the run whose outputs these are, scored again against this run's dataset version",
+    )
     spec = models.TextField(blank=True, help_text="the EvalSpec as YAML, written when the run starts")
     scores = models.JSONField(default=dict, blank=True, help_text="see evaluation.services.outputs.summary")
     latency = models.JSONField(default=dict, blank=True, help_text="p50, p95, p99 in ms, one document at a time")
@@ -81,6 +101,10 @@ class EvalRun(BackgroundRun):
                 condition=models.Q(base_model__isnull=False, training_run__isnull=True, endpoint__isnull=True)
                 | models.Q(base_model__isnull=True, training_run__isnull=False, endpoint__isnull=True)
                 | models.Q(base_model__isnull=True, training_run__isnull=True, endpoint__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="eval_export_is_of_a_training",
+                condition=models.Q(export__isnull=True) | models.Q(training_run__isnull=False),
             ),
             models.CheckConstraint(
                 name="eval_benchmark_is_no_split",
