@@ -6,6 +6,8 @@ PIP := $(PYTHON_BIN) -m pip install --quiet --disable-pip-version-check --no-inp
 PORT ?= 8000
 export PORT
 PYTEST_ARGS ?=
+# over the cores, a file of tests at a time
+SPREAD := -n auto --dist loadfile
 
 # Empty files that say what is installed; newer than the lists they were made from.
 VENV := .venv/.made
@@ -32,13 +34,13 @@ dev: check-port setup-dev ## as demo, with reloading and debug pages
 	@$(PYTHON_BIN) -m slmstudio.stack.serve --dev
 
 test: setup-dev lint types chromium axolotl ## everything: lint, types, all tests
-	AXOLOTL_TEST_PYTHON="$$(bin/make-axolotl)" $(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
+	AXOLOTL_TEST_PYTHON="$$(bin/make-axolotl)" $(PYTHON_BIN) -m pytest $(SPREAD) $(PYTEST_ARGS)
 
 test-axolotl: setup-dev axolotl ## exports against the real Axolotl, and the note of when that was
 	AXOLOTL_TEST_PYTHON="$$(bin/make-axolotl)" $(PYTHON_BIN) -m pytest -m axolotl $(PYTEST_ARGS)
 
 fast: setup-dev ## tests without the browser and the real model
-	$(PYTHON_BIN) -m pytest -m "not browser and not real_model and not axolotl" $(PYTEST_ARGS)
+	$(PYTHON_BIN) -m pytest -m "not browser and not real_model and not axolotl" $(SPREAD) $(PYTEST_ARGS)
 
 lint: setup-dev imports templates ## ruff, import directions, templates
 	$(PYTHON_BIN) -m ruff check .

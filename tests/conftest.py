@@ -3,6 +3,8 @@
 The addresses of the embedded PostgreSQL and Valkey follow from SLM_HOME, a temporary folder here, so Django's settings
 can be loaded at once; the servers start when the first test asks for the database or the queue. With DATABASE_URL and
 REDIS_URL set, those servers are used.
+
+Spread over several processes (``-n auto --dist loadfile``), each has a home and servers of its own.
 """
 
 import os
@@ -28,11 +30,21 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 _home = tempfile.TemporaryDirectory(prefix="slm-test-", ignore_cleanup_errors=True)
-_embedded = environment.missing()
+# A process that xdist starts inherits the addresses of the one that started it, so that one says which were not given.
+_embedded = os.environ.setdefault("SLM_TEST_EMBEDDED", " ".join(environment.missing())).split()
+_share = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if _share > 1:  # before torch is loaded: together they use each core once, and none waits by spinning
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _share)))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["SLM_HOME"] = _home.name
 os.environ.setdefault("SECRET_KEY", "only for tests")
 os.environ["DJANGO_SETTINGS_MODULE"] = "slmstudio.settings"
 environment.set_addresses(Places.of(Path(_home.name)), _embedded)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process for each core, four at most; none beside this one where they would share a queue that was given."""
+    return min(4, os.cpu_count() or 1) if "valkey" in _embedded else 0
 
 
 def pytest_unconfigure() -> None:
