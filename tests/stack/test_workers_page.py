@@ -104,9 +104,9 @@ def test_it_shows_a_worker_its_machine_and_its_memory(
         "node-7",
         "process 71",
         "NVIDIA L4",
-        "7.0\xa0GB of 24.0\xa0GB",
-        "120.0\xa0MB",
-        "job 3.0\xa0GB",
+        "7.5 GB of 26 GB",
+        "126 MB",
+        "job 3.2 GB",
         "12 s ago",
     ):
         assert words in text, words
