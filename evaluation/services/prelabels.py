@@ -31,6 +31,8 @@ from training.services.runs import Refused
 
 MOST_DOCUMENTS = 10_000
 MOST_EXAMPLES = 5
+#: so many times as many examples are drawn as are shown
+_SPARE = 4
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,17 @@ def _examples(project: Project, count: int) -> list[dict[str, Any]]:
         raise Refused("examples", "Solved examples come from a frozen dataset of the newest schema; there is none yet.")
     places = datasets.places(dataset, Split.TRAIN)
     half = places[: max(count, len(places) // 2)]
-    drawn = datasets.rows_at(dataset, random.Random(dataset.seed).sample(half, min(count, len(half))))
+    drawn = datasets.rows_at(dataset, random.Random(dataset.seed).sample(half, min(_SPARE * count, len(half))))
+    # A document of the training split may have been held out since, by a dataset that was frozen later.
+    names = [str(row["id"]) for row in drawn]
+    held = set(
+        Document.objects.filter(project=project, holdout=True, external_id__in=names).values_list(
+            "external_id", flat=True
+        )
+    )
+    shown = [row for row in drawn if str(row["id"]) not in held][:count]
     compiled = dataset.schema_version.compiled
-    return [{"text": row["text"], "answer": compiled.canonical(row["gold"])} for row in drawn]
+    return [{"text": row["text"], "answer": compiled.canonical(row["gold"])} for row in shown]
 
 
 def cancel(*, run: PrelabelRun, user: Any) -> bool:

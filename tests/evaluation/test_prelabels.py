@@ -321,6 +321,14 @@ def test_solved_examples_come_from_the_training_split_alone(world: World, fresh:
     assert not {one["text"] for one in run.examples} & holdout
 
 
+def test_no_solved_example_was_held_out_since(world: World, fresh: list[Document], fake: Fake) -> None:
+    endpoint = make_endpoint(world, fake)
+    shown = started(world, endpoint, examples=2).examples[0]["text"]
+    Document.objects.filter(project=world.project, text=shown).update(holdout=True)
+    again = started(world, endpoint, examples=2)
+    assert len(again.examples) == 2 and shown not in {one["text"] for one in again.examples}
+
+
 def test_a_key_that_is_gone_when_the_run_starts_is_said(
     world: World, fresh: list[Document], fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
