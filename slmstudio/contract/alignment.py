@@ -1,14 +1,21 @@
 """Pair the rows of two lists by likeness, so that a row more or less does not make all that follow wrong."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 from rapidfuzz.fuzz import ratio
+
+from slmstudio.contract.dialect import is_number
+from slmstudio.contract.kinds import loose
 
 MAX_CELLS = 40_000
 _FUZZY_CELLS = 2_500
 _LEAST = 0.3
+# Of a text that is said to be made of several, this much must be theirs.
+_MADE_OF = 0.7
+_MOST_LONE = 50
 
 Pair = tuple[int | None, int | None]
+Row = Sequence[Hashable]
 
 
 def _likeness(left: Sequence[Hashable], right: Sequence[Hashable], fuzzy: bool) -> float:
@@ -55,3 +62,58 @@ def _assign(gold: Sequence[Sequence[Hashable]], output: Sequence[Sequence[Hashab
     distance = abs(numpy.subtract.outer(numpy.arange(len(gold)), numpy.arange(len(output))))
     rows, columns = linear_sum_assignment(likeness - 1e-6 * distance, maximize=True)
     return {int(row): int(column) for row, column in zip(rows, columns, strict=True) if likeness[row, column] >= _LEAST}
+
+
+def joined(gold: Sequence[Row], output: Sequence[Row], pairs: Sequence[Pair]) -> frozenset[int]:
+    """The pairs (by their place in ``pairs``) that come of one row made of several: merged in the output, or split.
+
+    A row is made of several where one of its texts is made of theirs, or where one of its numbers (of three digits and
+    more) is the sum of that of its partner and that of a row without one. Beyond 50 rows without a partner nothing is
+    looked for.
+    """
+    lone = sum(left is None or right is None for left, right in pairs)
+    if not 0 < lone <= _MOST_LONE:
+        return frozenset()
+    rows = [(None if a is None else gold[a], None if b is None else output[b]) for a, b in pairs]
+    found: set[int] = set()
+    for whole, parts in ((1, 0), (0, 1)):
+        free = [place for place, row in enumerate(rows) if row[whole] is None]
+        for place, row in enumerate(rows):
+            if free and row[whole] is not None and row[whole] != row[parts]:
+                beside = [place] if row[parts] is not None else []
+                made = _made_of(row[whole], [(one, rows[one][parts]) for one in (*beside, *free)], bool(beside))
+                found |= {place, *made} if made else set()
+    return frozenset(found)
+
+
+def _made_of(whole: Row | None, parts: Sequence[tuple[int, Row | None]], partner: bool) -> set[int]:
+    """Which of the parts (place, row) a row is made of, if of two or more. With ``partner`` the first is its own."""
+    for column, cell in enumerate(whole or ()):
+        cells = [(place, row[column]) for place, row in parts if row is not None]
+        made = _texts(cell, cells) if isinstance(cell, str) else _numbers(cell, cells) if partner else set()
+        if made:
+            return made
+    return set()
+
+
+def _texts(cell: str, parts: Iterable[tuple[int, Hashable]]) -> set[int]:
+    rest = text = loose(cell)
+    made = set()
+    # The longest first, each taken out of what is left: "tea" is no part of "tea pot" beside "tea pot".
+    for place, part in sorted(parts, key=lambda one: -len(loose(str(one[1])))):
+        letters = loose(part) if isinstance(part, str) else ""
+        if len(letters) > 1 and letters != text and letters in rest:
+            rest = rest.replace(letters, "\n", 1)
+            made.add(place)
+    left = len(rest.replace("\n", ""))
+    return made if len(made) > 1 and left <= (1 - _MADE_OF) * len(text) else set()
+
+
+def _numbers(cell: Hashable, parts: Sequence[tuple[int, Hashable]]) -> set[int]:
+    (own, first), *others = parts
+    if not first or not is_number(first) or not is_number(cell) or len(loose(str(cell))) < 3:
+        return set()
+    for place, other in others:
+        if other and is_number(other) and first + other == cell:  # type: ignore[operator]
+            return {own, place}
+    return set()

@@ -94,6 +94,29 @@ def _required(validator: Validator, names: Any, instance: Any, schema: Any) -> I
             yield ValidationError("is required", path=[name])
 
 
+# Keywords that look at a value and at nothing around or below it.
+_FLAT = frozenset(
+    {
+        "type", "enum", "const", "format", "pattern", "minLength", "maxLength",
+        "multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+    }
+)  # fmt: skip
+
+
+def _plainly_fits(validator: Any, value: Any, schema: Any) -> bool:
+    """Whether a value fits a schema of flat keywords; false says nothing.
+
+    To make a validator for every value, as ``descend`` does, takes longer than all of its checks.
+    """
+    for keyword, wanted in schema.items():
+        check = validator.VALIDATORS.get(keyword)
+        if check is None:
+            continue  # title, x-slm and the like
+        if keyword not in _FLAT or next(iter(check(validator, wanted, value, schema) or ()), None) is not None:
+            return False
+    return True
+
+
 def _properties(validator: Any, properties: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
     if not isinstance(instance, dict):
         return
@@ -102,7 +125,7 @@ def _properties(validator: Any, properties: Any, instance: Any, schema: Any) -> 
             continue
         if subschema is False:  # jsonschema itself forgets the path of these
             yield ValidationError("is not allowed", validator="False", path=[name], instance=instance[name])
-        else:
+        elif subschema is not True and not _plainly_fits(validator, instance[name], subschema):
             yield from validator.descend(instance[name], subschema, path=name, schema_path=name)
 
 

@@ -15,8 +15,8 @@ from slmstudio.contract.keywords import NOTES_OF_EDITORS, subschemas
 from slmstudio.contract.resolving import WHEN, branches, properties_of, resolve, types_of
 from slmstudio.contract.schema import compile_schema
 
-# Compact: no white space anywhere. oneOf is taken as anyOf: a decoder writes one form and cannot look at the others.
-_OPTIONS: Any = {
+#: Compact: no white space anywhere. oneOf is taken as anyOf: a decoder writes one form and cannot look at the others.
+OPTIONS: Any = {
     "whitespace_flexible": False,
     "item_separator": ",",
     "key_separator": ":",
@@ -128,7 +128,7 @@ def decoder_schema(schema: dict[str, Any]) -> dict[str, Any]:
 def _grammar(text: str) -> str:
     from llguidance import LLMatcher
 
-    made = LLMatcher.grammar_from_json_schema(dumps(decoder_schema(loads(text))), overrides=_OPTIONS)
+    made = LLMatcher.grammar_from_json_schema(dumps(decoder_schema(loads(text))), overrides=OPTIONS)
     failed, messages = LLMatcher.validate_grammar_with_warnings(made)
     if failed:
         raise ValueError(f"the decoder cannot work with this schema: {'; '.join(messages)}")

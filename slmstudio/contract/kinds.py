@@ -4,7 +4,7 @@ kind        equal after
 exact       Unicode composition (NFC); numbers by value, true is not 1
 class       the same, blanks around it dropped
 text        NFC; ``ignore`` says what else does not count (default: spacing)
-free        case, spacing and punctuation do not count
+free        case, spacing and punctuation do not count (between people; outputs are not scored by it)
 address     case, spacing and punctuation do not count, compatibility forms (NFKC) are folded
 identifier  case and spacing do not count, every dash is one dash
 date        the day, in whatever format it is written (``date_order``, ``locale``)

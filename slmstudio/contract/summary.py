@@ -1,16 +1,19 @@
-"""Sums over scored documents: rates with intervals, counts of outcomes and errors, protocols of the literature."""
+"""Sums over scored documents: rates with intervals, precision and recall, counts of outcomes and errors."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import sqrt
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from rapidfuzz.distance import Levenshtein
 
 if TYPE_CHECKING:
-    from slmstudio.contract.scoring import DocumentScore, FieldOutcome
+    from slmstudio.contract.outcomes import DocumentScore, FieldOutcome, FreeText
 
 _Z = 1.959963984540054  # the 97.5 % point of the normal distribution
+# Of longer texts only the beginning is compared letter by letter.
+_LONGEST = 2_000
 
 
 def wilson(k: int, n: int) -> dict[str, Any]:
@@ -35,10 +38,11 @@ def f1(correct: int, given: int, wanted: int) -> dict[str, Any]:
 
 
 def _counts(fields: Iterable["FieldOutcome"]) -> tuple[int, int, int]:
+    """(correct, given, wanted): an output that cannot be scored gave all that gold has, and gave it wrong."""
     correct = given = wanted = 0
     for field in fields:
         correct += field.outcome == "correct"
-        given += field.output is not None
+        given += field.output is not None or field.outcome == "unscorable"
         wanted += field.gold is not None
     return correct, given, wanted
 
@@ -57,10 +61,12 @@ def _per_field(by_pattern: dict[str, list["FieldOutcome"]]) -> dict[str, Any]:
     return result
 
 
-def _macro(per_field: dict[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
+def mean_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Precision, recall and F1, each the mean over the rows that have it."""
+    result: dict[str, float | None] = {}
+    listed = list(rows)
     for name in ("precision", "recall", "f1"):
-        values = [row[name] for row in per_field.values() if row[name] is not None]
+        values = [row[name] for row in listed if row[name] is not None]
         result[name] = sum(values) / len(values) if values else None
     return result
 
@@ -71,25 +77,59 @@ def anls(gold: str, output: str) -> float:
     return similarity if similarity >= 0.5 else 0.0
 
 
-def _mean_anls(fields: Iterable["FieldOutcome"]) -> float | None:
+def _mean_anls(fields: Iterable["FieldOutcome | FreeText"]) -> float | None:
+    """Over the texts that gold has, as they are written."""
     total = 0.0
     count = 0
     for field in fields:
         if isinstance(field.gold, str):
             count += 1
-            if field.outcome == "correct":
+            if field.gold == field.output:
                 total += 1
             elif isinstance(field.output, str):
-                total += anls(field.gold[:2_000], field.output[:2_000])
+                total += anls(field.gold[:_LONGEST], field.output[:_LONGEST])
     return total / count if count else None
+
+
+def tree_similarity(fields: Iterable["FieldOutcome"]) -> float:
+    """How near the values of one document are to gold, as trees: 1 less the cost of the edits over the size of gold.
+
+    Costs are those of CORD's tree figure (``protocols.cord``): a letter 1, a name 1. But every value stays where the
+    schema has it, rows stand beside the row they were paired with, and what is right costs nothing however it is
+    written. Zero where output is further from gold than nothing is.
+    """
+    cost = size = 0
+    for field in fields:
+        wanted = 0 if field.gold is None else 1 + len(str(field.gold))
+        size += wanted
+        if field.outcome == "correct":
+            continue
+        if field.gold is None or field.output is None:
+            cost += wanted if field.output is None else 1 + len(str(field.output))
+        else:
+            cost += Levenshtein.distance(str(field.gold)[:_LONGEST], str(field.output)[:_LONGEST])
+    return max(0.0, 1 - cost / size) if size else float(not cost)
+
+
+def _free(scores: Iterable["DocumentScore"]) -> dict[str, Any]:
+    """What is written for people, by field: of how many texts in gold, and how near to them in letters."""
+    by_pattern: dict[str, list[FreeText]] = {}
+    for score in scores:
+        for one in score.free:
+            by_pattern.setdefault(one.field, []).append(one)
+    return {
+        pattern: {"n": sum(isinstance(row.gold, str) for row in rows), "anls": _mean_anls(rows)}
+        for pattern, rows in by_pattern.items()
+    }
 
 
 def summarise(scores: Sequence["DocumentScore"]) -> dict[str, Any]:
     """JSON-ready figures of many documents.
 
-    ``field_exact`` counts correct fields among all but those absent on both sides; invalid outputs are in every ``n``.
-    ``invariants_hold`` counts only documents where invariants could be checked. ``micro`` and ``macro`` (mean over
-    fields) are precision over the values given, recall over the values in gold. ``anls`` is secondary.
+    ``field_exact`` counts correct fields among all but those absent on both sides. ``micro`` and ``macro`` (mean over
+    fields) are precision over the values given, recall over the values in gold. Invalid outputs are in every ``n`` and
+    in every denominator, that of precision too. ``invariants_hold`` has no documents where the schema declares none.
+    ``anls`` (over texts), ``tree`` (mean of ``tree_similarity``) and ``free`` are secondary: nothing rests on them.
     """
     by_pattern: dict[str, list[FieldOutcome]] = {}
     for score in scores:
@@ -100,109 +140,27 @@ def summarise(scores: Sequence["DocumentScore"]) -> dict[str, Any]:
     checked = [score.invariants_hold for score in scores if score.invariants_hold is not None]
     n = len(scores)
     per_field = _per_field(by_pattern)
+
+    def rate(name: str) -> dict[str, Any]:
+        return wilson(sum(map(attrgetter(name), scores)), n)
+
+    invented = sum(any(field.outcome == "hallucinated" for field in score.fields) for score in scores)
     return {
         "documents": n,
-        "valid_json": wilson(sum(score.valid_json for score in scores), n),
-        "schema_valid": wilson(sum(score.schema_valid for score in scores), n),
-        "required_present": wilson(sum(score.required_present for score in scores), n),
-        "no_extra_keys": wilson(sum(score.no_extra_keys for score in scores), n),
-        "document_exact": wilson(sum(score.exact for score in scores), n),
+        "valid_json": rate("valid_json"),
+        "schema_valid": rate("schema_valid"),
+        "required_present": rate("required_present"),
+        "no_extra_keys": rate("no_extra_keys"),
+        "document_exact": rate("exact"),
         "invariants_hold": wilson(sum(checked), len(checked)),
         "field_exact": wilson(outcomes["correct"], len(everything) - outcomes["both_absent"]),
-        "hallucinated": wilson(
-            sum(any(field.outcome == "hallucinated" for field in score.fields) for score in scores), n
-        ),
+        "hallucinated": wilson(invented, n),
         "outcomes": dict(outcomes),
         "errors": dict(Counter(field.error for field in everything if field.error).most_common()),
         "per_field": per_field,
         "micro": f1(*_counts(everything)),
-        "macro": _macro(per_field),
+        "macro": mean_of(per_field.values()),
         "anls": _mean_anls(everything),
+        "tree": sum(tree_similarity(score.fields) for score in scores) / n if n else None,
+        "free": _free(scores),
     }
-
-
-def confusion(scores: Iterable["DocumentScore"], pattern: str) -> dict[str, Any]:
-    """Confusion matrix of one class field: ``matrix[gold][output]`` counts, per class precision, recall and F1.
-
-    Absent values and invalid outputs are counted under "" (no decision); ``decided`` is the share of documents with a
-    decision, the routing decision rate.
-    """
-    matrix: dict[str, Counter[str]] = {}
-    for score in scores:
-        for field in score.fields:
-            if field.field == pattern:
-                gold, output = ("" if value is None else str(value) for value in (field.gold, field.output))
-                matrix.setdefault(gold, Counter())[output] += 1
-    names = sorted({name for gold, row in matrix.items() for name in (gold, *row)} - {""})
-    given = Counter[str]()
-    for row in matrix.values():
-        given.update(row)
-    classes = {
-        name: f1(matrix.get(name, Counter())[name], given[name], sum(matrix.get(name, Counter()).values()))
-        for name in names
-    }
-    total = sum(given.values())
-    return {
-        "matrix": {gold: dict(row) for gold, row in sorted(matrix.items())},
-        "classes": classes,
-        "decided": wilson(total - given[""], total),
-    }
-
-
-SROIE_FIELDS = ("company", "date", "address", "total")
-
-
-def sroie(
-    pairs: Iterable[tuple[dict[str, Any], dict[str, Any] | None]], fields: Sequence[str] = SROIE_FIELDS
-) -> dict[str, Any]:
-    """Entity precision, recall and F1 as in SROIE task 3 (Huang et al., ICDAR 2019): pairs of (gold, output).
-
-    An entity is right where the two strings are equal, byte for byte. Precision is over non-empty output entities,
-    recall over gold entities, summed over all documents and fields. An invalid output (None) costs recall only.
-
-    Pitfalls when holding the figure against others: the leader board's text is cleaned of OCR errors in part, so
-    results from a raw OCR text are lower; some papers strip blanks and case first; some leave receipts without an
-    address out; values that are not strings (12.5) never equal a gold string, write them as text first.
-    """
-    correct = given = wanted = 0
-    per_field: dict[str, Counter[str]] = {name: Counter() for name in fields}
-    for gold, output in pairs:
-        for name in fields:
-            target = gold.get(name)
-            value = output.get(name) if isinstance(output, dict) else None
-            counts = per_field[name]
-            counts["wanted"] += target not in (None, "")
-            counts["given"] += value not in (None, "")
-            counts["correct"] += target not in (None, "") and isinstance(value, str) and value == target
-    for counts in per_field.values():
-        correct, given, wanted = correct + counts["correct"], given + counts["given"], wanted + counts["wanted"]
-    return {
-        **f1(correct, given, wanted),
-        "correct": correct,
-        "given": given,
-        "wanted": wanted,
-        "per_field": {name: f1(c["correct"], c["given"], c["wanted"]) for name, c in per_field.items()},
-    }
-
-
-def _flatten(value: Any, path: str = "") -> list[tuple[str, str]]:
-    if isinstance(value, dict):
-        return [pair for name, item in value.items() for pair in _flatten(item, f"{path}.{name}" if path else name)]
-    if isinstance(value, list):
-        return [pair for item in value for pair in _flatten(item, path)]
-    return [] if value is None or value == "" else [(path, str(value).strip())]
-
-
-def cord(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
-    """Flattened F1 as is usual for CORD (Kim et al. 2022, Donut): every leaf is a (path, string) pair, rows lose their
-    number, and the two bags of pairs are compared.
-
-    Pitfall: because rows lose their number, a price on the wrong line counts as right.
-    """
-    correct = given = wanted = 0
-    for gold, output in pairs:
-        left, right = Counter(_flatten(gold)), Counter(_flatten(output))
-        correct += (left & right).total()
-        given += right.total()
-        wanted += left.total()
-    return {**f1(correct, given, wanted), "correct": correct, "given": given, "wanted": wanted}

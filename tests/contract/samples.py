@@ -142,6 +142,14 @@ _pairs = st.dictionaries(_names, _parts, min_size=1, max_size=5).map(_object)
 
 
 @st.composite
+def schemas_with_two_values(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """A schema and two values that it accepts, at times the same."""
+    schema, values = draw(_pairs)
+    gold = draw(values)
+    return schema, gold, draw(values | st.just(gold))
+
+
+@st.composite
 def schemas_with_values(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
     """A schema and a value that it accepts."""
     schema, values = draw(_pairs)

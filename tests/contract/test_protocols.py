@@ -1,6 +1,9 @@
 """The public protocols: SROIE task 3 and CORD-style F1."""
 
+from decimal import Decimal
 from typing import Any
+
+import pytest
 
 from slmstudio.contract.scoring import cord, sroie
 
@@ -39,3 +42,23 @@ def test_cord_compares_bags_of_leaves() -> None:
     assert result["f1"] == 6 / 9
     assert cord([(gold, gold)])["f1"] == 1.0
     assert cord([(gold, None)])["f1"] == 0.0
+
+
+def test_cord_takes_the_tree_too() -> None:
+    gold = {"menu": [{"nm": "tea", "price": "3"}], "total": "8"}
+    # menu, row, nm, tea, price, 3, total, 8: 5 names and 5 letters
+    assert cord([(gold, gold)])["tree"] == 1.0
+    assert cord([(gold, None)])["tree"] == 0.0
+    assert cord([(gold, {**gold, "total": "9"})])["tree"] == pytest.approx(1 - 1 / 10)
+    assert cord([(gold, {"menu": gold["menu"]})])["tree"] == pytest.approx(1 - 2 / 10)
+    assert cord([(gold, gold), (gold, None)])["tree"] == 0.5
+    assert cord([(gold, None)], most_work=1)["tree"] is None
+    assert cord([])["tree"] is None
+
+
+def test_cord_looks_at_values_as_python_shows_them_and_drops_what_is_empty() -> None:
+    gold = {"a": Decimal("12.50"), "b": 0, "c": None, "d": "", "e": True, "f": ["x ", 1, True, None]}
+    for output in ({"a": Decimal("12.5"), "e": True, "f": ["x", 1]}, {"f": ["x", "1"], "e": "True", "a": "12.5"}):
+        result = cord([(gold, output)])
+        assert (result["correct"], result["given"], result["wanted"], result["tree"]) == (4, 4, 4, 1.0)
+    assert cord([(gold, [gold])])["f1"] == 0.0

@@ -55,7 +55,8 @@ def test_invalid_outputs_stay_in_every_denominator() -> None:
     for name in ("valid_json", "schema_valid", "document_exact", "required_present", "no_extra_keys"):
         assert (figures[name]["k"], figures[name]["n"]) == (1, 3)
     assert (figures["field_exact"]["k"], figures["field_exact"]["n"]) == (4, 12)
-    assert figures["micro"] == {"precision": 1.0, "recall": 4 / 12, "f1": 0.5}
+    # Whoever writes nonsense for two documents of three is not precise in what is left.
+    assert figures["micro"] == {"precision": 4 / 12, "recall": 4 / 12, "f1": 4 / 12}
     assert figures["per_field"]["date"]["outcomes"] == {"correct": 1, "unscorable": 2}
 
 

@@ -34,7 +34,7 @@ def test_order_does_not_matter_unless_declared() -> None:
 def test_a_missing_row_costs_only_itself() -> None:
     fields = _fields([APPLE, PEAR, PLUM], [APPLE, PLUM])
     wrong = [(field.path, field.outcome, field.error) for field in fields if field.outcome != Outcome.CORRECT]
-    assert wrong == [(f"rows[1].{name}", Outcome.MISSING, "row") for name in ("name", "qty", "amount")]
+    assert wrong == [(f"rows[1].{name}", Outcome.MISSING, "missing") for name in ("name", "qty", "amount")]
 
 
 def test_an_extra_row_follows_after_the_last() -> None:
@@ -106,3 +106,68 @@ def test_many_rows_take_bounded_time() -> None:
     many = [{"name": f"item {i}", "qty": i} for i in range(3000)]
     _fields(many, [{"name": "x", "qty": 1}] * 3000)
     assert time.perf_counter() - start < 30
+
+
+TEA, POT = {"name": "green tea", "qty": 1, "amount": 350}, {"name": "clay pot", "qty": 2, "amount": 899}
+CUP = {"name": "glass cup", "qty": 3, "amount": 120}
+
+
+def _errors(gold: Any, output: Any) -> dict[str, str]:
+    return {field.path: field.error for field in _fields(gold, output) if field.error}
+
+
+def test_two_rows_merged_into_one() -> None:
+    merged = {"name": "green tea clay pot", "qty": 1, "amount": 350}
+    errors = _errors([TEA, POT, CUP], [merged, CUP])
+    assert set(errors.values()) == {"row"}
+    assert {path.split(".")[0] for path in errors} == {"rows[0]", "rows[1]"}
+
+
+def test_one_row_split_into_two() -> None:
+    whole = {"name": "green tea, clay pot", "qty": 3, "amount": 1249}
+    errors = _errors([whole, CUP], [TEA, POT, CUP])
+    assert errors["rows[0].name"] == "row"
+    assert {error for path, error in errors.items() if path.startswith("rows[2]")} == {"row"}
+    assert not any(path.startswith("rows[1]") for path in errors)
+
+
+def test_amounts_added_up_are_rows_merged() -> None:
+    errors = _errors([TEA, POT], [{**TEA, "amount": 350 + 899}])
+    assert errors["rows[0].amount"] == "row"
+    assert errors["rows[1].amount"] == "row"
+
+
+def test_texts_of_a_list_merged() -> None:
+    score = score_document(TAGS, text="red green", gold={"tags": ["red", "green"]}, raw='{"tags":["red green"]}')
+    assert [field.error for field in score.fields] == ["row", "row", "row"]
+
+
+def test_a_row_that_is_merely_missing_or_like_another_is_not_merged() -> None:
+    assert set(_errors([APPLE, PEAR], [APPLE]).values()) == {"missing"}
+    longer = {"name": "green tea pot", "qty": 1, "amount": 350}
+    # The pot's row is right; the tea is missing, though its name is part of the other's.
+    assert set(_errors([TEA, longer], [longer]).values()) <= {"missing", "ocr_damaged"}
+
+
+def test_a_list_that_is_no_list_is_an_error_of_form() -> None:
+    score = score_document(ROWS, text=TEXT, gold={"rows": [APPLE]}, raw='{"rows":"apple 1 3"}')
+    assert {(field.outcome, field.error) for field in score.fields} == {(Outcome.MISSING, "format")}
+
+
+_row = st.fixed_dictionaries({"name": st.sampled_from(["tea", "green tea", "pot"]), "amount": st.integers(0, 3)})
+_lists = st.lists(_row, max_size=5)
+
+
+@given(_lists, _lists, st.randoms())
+def test_the_order_of_rows_changes_neither_what_is_wanted_nor_what_is_given(
+    gold: list[Any], output: list[Any], random: Any
+) -> None:
+    def counts(rows: list[Any]) -> tuple[int, int]:
+        fields = _fields(gold, rows)
+        return sum(field.gold is not None for field in fields), sum(field.output is not None for field in fields)
+
+    shuffled = list(output)
+    random.shuffle(shuffled)
+    assert counts(output) == counts(shuffled) == (2 * len(gold), 2 * len(output))
+    random.shuffle(gold)
+    assert not any(field.error for field in _fields(gold, sorted(gold, key=str)))

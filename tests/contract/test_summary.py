@@ -70,7 +70,8 @@ def test_figures() -> None:
         "unscorable": 3,
     }
     assert figures["errors"] == {"format": 3, "wrong_value": 2, "missing": 1, "extra": 1, "hallucinated": 1}
-    assert figures["micro"] == {"precision": 6 / 10, "recall": 6 / 13, "f1": 12 / 23}
+    # 10 values given, and 3 that the invalid output owes; 13 in gold
+    assert figures["micro"] == {"precision": 6 / 13, "recall": 6 / 13, "f1": 6 / 13}
     assert figures["hallucinated"]["k"] == 1
     assert figures["invariants_hold"]["rate"] is None
 
@@ -91,9 +92,11 @@ def test_figures_are_json() -> None:
 def test_classes() -> None:
     table = confusion(SCORES, "route")
     assert table["matrix"] == {"a": {"a": 1, "b": 1}, "b": {"": 2, "b": 1}}
-    assert table["classes"]["a"] == {"precision": 1.0, "recall": 0.5, "f1": 2 / 3}
-    assert table["classes"]["b"] == {"precision": 0.5, "recall": 1 / 3, "f1": 0.4}
+    assert table["classes"]["a"] == {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "n": 2}
+    assert table["classes"]["b"] == {"precision": 0.5, "recall": 1 / 3, "f1": 0.4, "n": 3}
+    assert table["macro"] == pytest.approx({"precision": 0.75, "recall": 5 / 12, "f1": (2 / 3 + 0.4) / 2})
     assert (table["decided"]["k"], table["decided"]["n"]) == (3, 5)
+    assert (table["right"]["k"], table["right"]["n"]) == (2, 5)
 
 
 def test_anls() -> None:

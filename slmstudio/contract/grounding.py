@@ -1,0 +1,349 @@
+"""Grounded decoding: fields that are copied from the document can be written only as the document has them.
+
+For a field with ``"evidence": "required"`` the grammar of a document allows only what stands in its text, so that a
+value that nobody wrote cannot be written either. The text is taken with every run of white space as one blank, so that
+a value may run over the end of a line, and it is cut only where it does not part a word or a number.
+
+Not every such field can be held that way: where the gold itself is not in the text as it is written (a name in other
+letters, an address with a line left out) the right answer would be forbidden. So the training gold is asked first, and
+a field is held only where it allows at least ``LEAST`` of that: to one stretch of the text, or to a few stretches put
+together as the gold puts them.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from slmstudio.contract.grammar import OPTIONS, decoder_schema
+from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.resolving import properties_of, resolve, types_of
+from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.structure import Field, join, split
+
+#: share of the training gold that a held field must still be able to write
+LEAST = 0.9
+#: what stands between two stretches of a text in a value that is put together of them
+JOINS = (" ", ", ", ",", "; ", " - ")
+MOST_PIECES = 6
+#: maxLength up to which a held field is counted as it is written; a longer one is checked afterwards
+_MOST_COUNTED = 1000
+
+_CHUNK = re.compile(r"[^\W_]+(?:(?<=\d)[.,](?=\d)[^\W_]+)*|.", re.DOTALL)
+# An amount may be written together with a currency of up to three letters, as ``contract.evidence`` has it.
+_AMOUNT = re.compile(r"(?<![^\W_]{4})(?<![\d.,])\d[\d.,]*[.,]\d+(?!\d|[.,]\d)(?![^\W\d_]{4})")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """How each field is held: ``held`` has a pattern with the joins it may use (none: one stretch of the text alone),
+    ``left`` a pattern with the reason why it is not held to the text.
+    """
+
+    held: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"held": {pattern: list(joins) for pattern, joins in self.held.items()}, "left": dict(self.left)}
+
+
+def collapsed(text: str) -> str:
+    """The text with every run of white space as one blank."""
+    return " ".join(text.split())
+
+
+def chunks(text: str) -> list[str]:
+    """A collapsed text in the pieces that are not parted: words, numbers, and every other character by itself."""
+    return _CHUNK.findall(text)
+
+
+def amounts(text: str) -> list[str]:
+    """Amounts that are written together with a currency: 31.00 of RM31.00. Each is a value by itself, though it parts
+    what is written as one word.
+    """
+    ends = {0}
+    for match in _CHUNK.finditer(text):
+        ends.add(match.end())
+    parting = (match for match in _AMOUNT.finditer(text) if not ends.issuperset(match.span()))
+    return list(dict.fromkeys(match[0] for match in parting))
+
+
+def candidates(compiled: CompiledSchema) -> list[Field]:
+    """The fields that a schema says are copied from the document, and that are written as free text."""
+    return [one for one in compiled.fields if one.evidence == "required" and one.type == "string"]
+
+
+# -- what the gold allows -------------------------------------------------------------------------------------------
+
+
+def learn(compiled: CompiledSchema, rows: Iterable[tuple[str, Any]]) -> Ground:
+    """How to hold each field, by texts with their gold: training rows, never those that are judged."""
+    root = decoder_schema(compiled.schema)
+    wanted = candidates(compiled)
+    reached = dict(_texts(root, root, "", {one.pattern for one in wanted}))
+    ground = Ground()
+    seen = {one.pattern: _Seen() for one in wanted}
+    for text, gold in rows:
+        document = _Text(text)
+        for one in wanted:
+            for value in _values(gold, split(one.pattern)):
+                if isinstance(value, str) and value.strip():
+                    seen[one.pattern].note(document, collapsed(value))
+    for one in wanted:
+        why = reached.get(one.pattern, "it stands in a part of the schema that takes several forms")
+        joins, doubt = seen[one.pattern].verdict(one)
+        if why or doubt:
+            ground.left[one.pattern] = why or doubt
+        else:
+            ground.held[one.pattern] = joins
+    return ground
+
+
+class _Text:
+    """A document, and where values may begin and end in it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = collapsed(text)
+        self._places: set[int] | None = None
+        self._amounts: list[str] | None = None
+
+    @property
+    def places(self) -> set[int]:
+        if self._places is None:
+            self._places, at = {0}, 0
+            for chunk in chunks(self.text):
+                at += len(chunk)
+                self._places.add(at)
+        return self._places
+
+    def holds(self, value: str) -> bool:
+        """Whether a value stands here as it is written, without parting a word."""
+        at = self.text.find(value)
+        while at >= 0:
+            if at in self.places and at + len(value) in self.places:
+                return True
+            at = self.text.find(value, at + 1)
+        if self._amounts is None:
+            self._amounts = amounts(self.text)
+        return value in self._amounts
+
+    def joins(self, value: str) -> list[str] | None:
+        """What joins the fewest stretches of at least two words that make up a value; None where none do."""
+        best: dict[int, list[str]] = {0: []}  # end of what is covered -> the joins so far
+        ends = [at for at in range(1, len(value) + 1) if at == len(value) or not value[at - 1 : at + 1].isalnum()]
+        for start in [0, *ends]:
+            if start not in best:
+                continue
+            for end in reversed([end for end in ends if end > start]):
+                piece = value[start:end]
+                if " " not in piece or piece != piece.strip() or not self.holds(piece):
+                    continue
+                for one in [""] if end == len(value) else JOINS:
+                    after = end + len(one)
+                    if not value.startswith(one, end) or (one and after >= len(value)):
+                        continue
+                    found = [*best[start], one] if one else best[start]
+                    if len(found) < MOST_PIECES and len(found) < len(best.get(after, [*found, ""])):
+                        best[after] = found
+        return best.get(len(value))
+
+
+class _Seen:
+    """The gold of one field: how often it is one stretch, several, or not in its text as it is written."""
+
+    def __init__(self) -> None:
+        self.whole = self.pieces = self.elsewhere = 0
+        self.joined: Counter[str] = Counter()
+
+    def note(self, document: _Text, value: str) -> None:
+        if document.holds(value):
+            self.whole += 1
+            return
+        joins = document.joins(value)
+        if joins:
+            self.pieces += 1
+            self.joined.update(set(joins))
+        else:
+            self.elsewhere += 1
+
+    def verdict(self, one: Field) -> tuple[tuple[str, ...], str]:
+        """The joins it may use, or why it is left alone."""
+        count = self.whole + self.pieces + self.elsewhere
+        if not count:
+            plain = one.kind not in ("date", "money", "number")
+            return (), "" if plain else "no training document shows whether it is copied as it is written"
+        if self.whole >= LEAST * count:
+            return (), ""
+        if self.whole + self.pieces >= LEAST * count:
+            return tuple(join for join in JOINS if self.joined[join]), ""
+        there = self.whole + self.pieces
+        return (), f"only {there} of {count} values of the training gold stand in their text as they are written"
+
+
+def _values(value: Any, steps: tuple[str | int | None, ...]) -> Iterator[Any]:
+    """What stands at a pattern in a gold value: one for each row."""
+    if not steps:
+        yield value
+    elif steps[0] is None:
+        for row in value if isinstance(value, list) else []:
+            yield from _values(row, steps[1:])
+    elif isinstance(value, dict) and steps[0] in value:
+        yield from _values(value[steps[0]], steps[1:])
+
+
+def _texts(root: dict[str, Any], schema: Any, pattern: str, wanted: set[str]) -> Iterator[tuple[str, str]]:
+    """Each wanted pattern that the grammar reaches, with why it cannot be held there ("" where it can)."""
+    resolved, _ = resolve(root, schema)
+    if pattern in wanted:
+        yield pattern, _why_not(resolved)
+    elif _is_object(resolved):
+        for name, inner in properties_of(resolved).items():
+            if _leads(join(pattern, name), wanted):
+                yield from _texts(root, inner, join(pattern, name), wanted)
+    elif _is_array(resolved) and _leads(f"{pattern}[]", wanted):
+        yield from _texts(root, resolved["items"], f"{pattern}[]", wanted)
+
+
+def _leads(pattern: str, wanted: Iterable[str]) -> bool:
+    """Whether a wanted pattern is this one or stands below it."""
+    return any(one == pattern or one.startswith((f"{pattern}.", f"{pattern}[")) for one in wanted)
+
+
+def _why_not(schema: dict[str, Any]) -> str:
+    if not set(types_of(schema)) <= {"string", "null"} or "string" not in types_of(schema):
+        return "it is not a text alone"
+    if "enum" in schema or "const" in schema:
+        return "the schema lists its values"
+    for name in ("pattern", "format"):
+        if name in schema:
+            return f"the schema says how it is written ({name})"
+    return "it takes one of several forms" if "anyOf" in schema or "oneOf" in schema else ""
+
+
+def _is_object(schema: dict[str, Any]) -> bool:
+    """An object whose fields are written one after the other, or null."""
+    several = any(key in schema for key in ("anyOf", "oneOf", "patternProperties", "enum", "const"))
+    return not several and set(types_of(schema)) <= {"object", "null"} and bool(properties_of(schema))
+
+
+def _is_array(schema: dict[str, Any]) -> bool:
+    several = any(key in schema for key in ("anyOf", "oneOf", "prefixItems", "enum", "const"))
+    items = isinstance(schema.get("items"), dict)
+    return not several and items and set(types_of(schema)) <= {"array", "null"} and "array" in types_of(schema)
+
+
+# -- the grammar of a document --------------------------------------------------------------------------------------
+
+
+def grammar_of(compiled: CompiledSchema, ground: Ground, text: str) -> str:
+    """The grammar of one document, in llguidance's Lark: compact JSON in schema order, held fields from ``text``.
+
+    With nothing to hold it is the grammar of the schema, in the words that llama.cpp takes, too.
+    """
+    return _Writer(decoder_schema(compiled.schema), ground, text).grammar()
+
+
+@lru_cache(maxsize=1)
+def _bytes() -> Any:
+    from llguidance import LLTokenizer
+
+    return LLTokenizer("byte")
+
+
+def follows(made: str, text: str) -> bool:
+    """Whether a text is one that a grammar in Lark allows, or the start of one."""
+    from llguidance import LLMatcher, LLParserLimits
+
+    limits = LLParserLimits(initial_lexer_fuel=50_000_000, step_lexer_fuel=20_000_000)
+    matcher = LLMatcher(_bytes(), LLMatcher.grammar_from_lark(made), log_level=0, limits=limits)
+    tokens = list(text.encode())
+    return not matcher.is_error() and int(matcher.validate_tokens(tokens)) == len(tokens)
+
+
+class _Writer:
+    """Writes rules for what leads to a held field; everything else is left to llguidance's own JSON Schema."""
+
+    def __init__(self, root: dict[str, Any], ground: Ground, text: str) -> None:
+        self._root = root
+        self._text = collapsed(text)
+        # Nothing can be copied from an empty document; what is required could then not be written at all.
+        self._held = ground.held if self._text else {}
+        self._rules: list[str] = []
+
+    def grammar(self) -> str:
+        start = self._value(self._root, "") if self._held else self._json(self._root)
+        if self._held:
+            pieces = [dumps(chunk)[1:-1] for chunk in chunks(self._text)]
+            self._rules.append(f"TEXT: %regex {dumps({'substring_chunks': pieces})}")
+            alone = "".join(f" | {dumps(amount)}" for amount in amounts(self._text))
+            self._rules.append(f"ONE: (TEXT & /(?s:[^ ](.*[^ ])?)/){alone}")
+            self._rules.append("WORDS: TEXT & /(?s:[^ ]+ .*[^ ])/")
+        return "\n".join(["%llguidance {}", f"start: {start}", *self._rules, ""])
+
+    def _rule(self, body: str, *, terminal: bool = False) -> str:
+        name = f"{'T' if terminal else 'r'}{len(self._rules)}"
+        self._rules.append(f"{name}: {body}")
+        return name
+
+    def _value(self, schema: Any, pattern: str) -> str:
+        """The name of the rule of a value."""
+        resolved, folded = resolve(self._root, schema)
+        if pattern in self._held:
+            body = self._copied(resolved, self._held[pattern])
+        elif not _leads(pattern, self._held) and pattern:
+            return self._json(schema)
+        elif _is_object(resolved):
+            body = self._object(resolved, pattern)
+        elif _is_array(resolved):
+            body = self._array(resolved, pattern)
+        else:
+            return self._json(schema)
+        nullable = folded or "null" in types_of(resolved)
+        return self._rule(f'{body} | "null"' if nullable else body)
+
+    def _json(self, schema: Any) -> str:
+        shared = {key: self._root[key] for key in ("$defs", "definitions") if key in self._root}
+        inner = schema if isinstance(schema, dict) else {}
+        return self._rule(f"%json {dumps({**shared, **inner, 'x-guidance': OPTIONS})}")
+
+    def _copied(self, schema: dict[str, Any], joins: tuple[str, ...]) -> str:
+        """The terminal of a text from the document, with its quotes."""
+        least, most = int(schema.get("minLength", 0)), schema.get("maxLength")
+        body = "ONE"
+        if joins:
+            between = " | ".join(dumps(one) for one in joins)
+            body = f"(ONE | WORDS (({between}) WORDS){{1,{MOST_PIECES - 1}}})"
+        elif most is not None and int(most) <= _MOST_COUNTED:
+            body = f"(ONE & /(?s:.{{{max(1, least)},{int(most)}}})/)"
+        if least == 0:
+            body = f"({body})?"
+        return self._rule(rf'"\"" {body} "\""', terminal=True)
+
+    def _object(self, schema: dict[str, Any], pattern: str) -> str:
+        """Fields in the order of the schema; those that are not required may be left out, with their comma."""
+        required = set(schema.get("required", ()))
+        members = [
+            (f"{dumps(f'{dumps(name)}:')} {self._value(inner, join(pattern, name))}", name in required)
+            for name, inner in properties_of(schema).items()
+            if inner is not False
+        ]
+        rest, first, empty = "", "", True
+        for body, needed in reversed(members):
+            here = f"{body} {rest}".strip()
+            first, empty = (here, False) if needed else (f"{here} | {first}" if first else here, empty)
+            first = self._rule(first)
+            comma = f'"," {body}'
+            rest = self._rule(f"{comma if needed else f'({comma})?'} {rest}".strip())
+        return f'"{{" {first}{"?" if empty else ""} "}}"'
+
+    def _array(self, schema: dict[str, Any], pattern: str) -> str:
+        least, most = int(schema.get("minItems", 0)), schema.get("maxItems")
+        if most is not None and int(most) == 0:
+            return '"[]"'
+        item = self._value(schema["items"], f"{pattern}[]")
+        more = f"{{{max(0, least - 1)},{'' if most is None else int(most) - 1}}}"
+        some = f'{item} ("," {item}){more}'
+        return f'"[" ({some}){"?" if least == 0 else ""} "]"'

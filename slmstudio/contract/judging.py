@@ -1,0 +1,130 @@
+"""Decide what became of each field of a document whose output is a JSON object: its outcome, and the kind of error.
+
+The first that fits names the error: a value the schema refuses (format); the same after looser normalisation; a row
+split or merged; a beginning of gold (truncated); the value of another field (wrong span); gold that is not in the
+document itself (OCR-damaged); a value that is nowhere in the document (hallucinated); another value.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+from slmstudio.contract import evidence
+from slmstudio.contract.dialect import is_number
+from slmstudio.contract.kinds import loose, normalise
+from slmstudio.contract.outcomes import FieldOutcome, Outcome
+from slmstudio.contract.pairing import Leaf
+from slmstudio.contract.schema import Problem
+from slmstudio.contract.structure import Field
+
+# A value is looked for among this many others; longer lists only cost time.
+_MOST_OTHERS = 2_000
+
+
+def _equal(gold: Any, output: Any, field: Field) -> bool:
+    # Most texts are equal as they are written, which is quick to see.
+    return (isinstance(gold, str) and gold == output) or normalise(gold, field) == normalise(output, field)
+
+
+def _loosely_equal(gold: Any, output: Any, field: Field) -> bool:
+    """Equal once case, spacing, signs and marks are gone, or once day and month are swapped."""
+    left, right = loose(str(gold)), loose(str(output))
+    if left == right and left:
+        return True
+    if field.kind == "date" and isinstance(gold, str) and isinstance(output, str):
+        return _swapped(normalise(gold, field)) == normalise(output, field)
+    if field.kind in ("money", "number"):  # the decimal mark lost or moved
+        return left.strip("0") == right.strip("0") and len(left.strip("0")) >= 3
+    return False
+
+
+def _begins(gold: Any, output: Any, field: Field) -> bool:
+    """Whether a text is a beginning of gold: of three letters and more, or half of gold."""
+    if not isinstance(gold, str) or not isinstance(output, str) or field.kind in ("class", "date"):
+        return False
+    short, long = loose(output), loose(gold)
+    return bool(short) and long.startswith(short) and (len(short) >= 3 or 2 * len(short) >= len(long))
+
+
+def _swapped(day: Any) -> Any:
+    try:
+        return day.replace(month=day.day, day=day.month)
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
+def _meaning(value: Any) -> Any:
+    """What two values of different fields are compared by; None for what is no sign of a mix-up (yes, no, "")."""
+    if isinstance(value, str):
+        return loose(value) or None
+    return ("number", value) if is_number(value) else None
+
+
+class Judge:
+    """Judges the leaves of one document. ``problems``: the rules of the schema that the output breaks."""
+
+    def __init__(self, text: str, problems: Iterable[Problem], leaves: Sequence[Leaf]) -> None:
+        self.text = text
+        self.leaves = leaves
+        self.broken = {problem.path for problem in problems}
+
+    def judge(self, leaf: Leaf) -> FieldOutcome:
+        """The outcome of one leaf."""
+        gold, output, field = leaf.gold, leaf.output, leaf.field
+        if output is None:
+            if gold is None:
+                return FieldOutcome(leaf.path, field.pattern, Outcome.BOTH_ABSENT, None, None)
+            error = leaf.why or ("missing" if self.said(gold, field) else "ocr_damaged")
+            return FieldOutcome(leaf.path, field.pattern, Outcome.MISSING, gold, None, error)
+        if gold is None:
+            made_up = not self.said(output, field)
+            outcome = Outcome.HALLUCINATED if made_up else Outcome.EXTRA
+            error = leaf.why or ("hallucinated" if made_up else "extra")
+            return FieldOutcome(leaf.path, field.pattern, outcome, None, output, error)
+        if leaf.output_path in self.broken:
+            return FieldOutcome(leaf.path, field.pattern, Outcome.WRONG, gold, output, "format")
+        if _equal(gold, output, field):
+            return FieldOutcome(leaf.path, field.pattern, Outcome.CORRECT, gold, output)
+        outcome, error = self.wrong(leaf)
+        return FieldOutcome(leaf.path, field.pattern, outcome, gold, output, error)
+
+    def said(self, value: Any, field: Field) -> bool:
+        """Whether the document says a value; true for fields that are not copied from it, and for a blank text, which
+        claims nothing.
+        """
+        blank = isinstance(value, str) and not value.strip()
+        return blank or field.evidence == "none" or evidence.present(value, field, self.text)
+
+    def wrong(self, leaf: Leaf) -> tuple[Outcome, str]:
+        """Outcome and error of a leaf whose two values differ."""
+        gold, output, field = leaf.gold, leaf.output, leaf.field
+        if _loosely_equal(gold, output, field):
+            return Outcome.WRONG, "normalisation"
+        if not leaf.why and _begins(gold, output, field):
+            return Outcome.WRONG, "truncated"
+        made_up = not self.said(output, field)
+        outcome = Outcome.HALLUCINATED if made_up else Outcome.WRONG
+        if leaf.why:
+            return outcome, leaf.why
+        if self.stolen(leaf):
+            return outcome, "wrong_span"
+        if not self.said(gold, field):
+            return outcome, "ocr_damaged"
+        return outcome, "hallucinated" if made_up else "wrong_value"
+
+    @cached_property
+    def owners(self) -> dict[Any, set[str]]:
+        """Where gold has each value, by its meaning."""
+        found: dict[Any, set[str]] = {}
+        for leaf in islice(self.leaves, _MOST_OTHERS):
+            meaning = None if leaf.field.enum else _meaning(leaf.gold)
+            if meaning is not None:
+                found.setdefault(meaning, set()).add(leaf.path)
+        return found
+
+    def stolen(self, leaf: Leaf) -> bool:
+        """Whether the output is the gold value of another field of the document."""
+        if leaf.field.enum:
+            return False
+        return bool(self.owners.get(_meaning(leaf.output), set()) - {leaf.path})

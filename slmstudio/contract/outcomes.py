@@ -1,0 +1,114 @@
+"""What a scored document is made of: outcomes, kinds of error, the score itself. ``scoring`` finds them."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from slmstudio.contract.schema import Problem
+
+ERRORS = {
+    "format": "not written as the schema asks",
+    "missing": "missing",
+    "extra": "given though gold says there is none",
+    "row": "a row split or merged",
+    "normalisation": "the same after looser normalisation",
+    "truncated": "cut off",
+    "wrong_span": "the value of another field",
+    "ocr_damaged": "gold itself is not in the document",
+    "hallucinated": "nowhere in the document",
+    "wrong_value": "another value",
+    "no_output": "there was no output",
+}
+
+
+class Outcome(StrEnum):
+    """What became of one field of one document."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    MISSING = "missing"
+    EXTRA = "extra"
+    HALLUCINATED = "hallucinated"
+    BOTH_ABSENT = "both_absent"
+    UNSCORABLE = "unscorable"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldOutcome:
+    """One field. Rows in ``path`` are numbered as in gold; output rows without a partner follow after the last.
+
+    ``field`` is the pattern, ``error`` a key of ``ERRORS`` (empty where nothing is wrong).
+    """
+
+    path: str
+    field: str
+    outcome: Outcome
+    gold: Any
+    output: Any
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FreeText:
+    """A value of a field of kind free: for people to read, never right or wrong."""
+
+    path: str
+    field: str
+    gold: Any
+    output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentScore:
+    """One document. ``output`` is the parsed value (None where invalid), ``problems`` every broken rule of the schema
+    and every broken invariant, ``free`` what is not scored. ``invariants_hold`` is None where the schema declares none,
+    and false where the output is invalid.
+    """
+
+    valid_json: bool
+    schema_valid: bool
+    required_present: bool
+    no_extra_keys: bool
+    exact: bool
+    invariants_hold: bool | None
+    output: Any
+    fields: tuple[FieldOutcome, ...]
+    problems: tuple[Problem, ...]
+    free: tuple[FreeText, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready (numbers stay Decimal; write it with ``dumps``)."""
+        result = {
+            "valid_json": self.valid_json,
+            "schema_valid": self.schema_valid,
+            "required_present": self.required_present,
+            "no_extra_keys": self.no_extra_keys,
+            "exact": self.exact,
+            "invariants_hold": self.invariants_hold,
+            "output": self.output,
+            "fields": [
+                {
+                    "path": field.path,
+                    "field": field.field,
+                    "outcome": field.outcome.value,
+                    "gold": field.gold,
+                    "output": field.output,
+                    "error": field.error,
+                }
+                for field in self.fields
+            ],
+            "problems": [problem.as_dict() for problem in self.problems],
+        }
+        if self.free:
+            result["free"] = [
+                {"path": one.path, "field": one.field, "gold": one.gold, "output": one.output} for one in self.free
+            ]
+        return result
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "DocumentScore":
+        """The score that ``as_dict`` wrote."""
+        fields = tuple(FieldOutcome(**{**row, "outcome": Outcome(row["outcome"])}) for row in data["fields"])
+        problems = tuple(Problem(**row) for row in data["problems"])
+        free = tuple(FreeText(**row) for row in data.get("free", ()))
+        return cls(**{**data, "fields": fields, "problems": problems, "free": free})

@@ -1,0 +1,122 @@
+"""Public protocols, so that figures can be held against the literature: SROIE task 3, and CORD as Donut scores it."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+
+from slmstudio.contract.dialect import is_number
+from slmstudio.contract.summary import f1
+from slmstudio.contract.trees import Tree, cells_needed, distance, letters
+
+SROIE_FIELDS = ("company", "date", "address", "total")
+#: beyond this much work (a few seconds) CORD's tree figure is left out
+MOST_WORK = 2_000_000
+
+Pairs = Iterable[tuple[Any, Any]]
+
+
+def sroie(
+    pairs: Iterable[tuple[dict[str, Any], dict[str, Any] | None]], fields: Sequence[str] = SROIE_FIELDS
+) -> dict[str, Any]:
+    """Entity precision, recall and F1 as in SROIE task 3 (Huang et al., ICDAR 2019): pairs of (gold, output).
+
+    An entity is right where the two strings are equal, byte for byte. Precision is over non-empty output entities,
+    recall over gold entities, summed over all documents and fields. An invalid output (None) costs recall only.
+
+    Pitfalls when holding the figure against others: the leader board's text is cleaned of OCR errors in part, so
+    results from a raw OCR text are lower; some papers strip blanks and case first; some leave receipts without an
+    address out; values that are not strings (12.5) never equal a gold string, write them as text first.
+    """
+    correct = given = wanted = 0
+    per_field: dict[str, Counter[str]] = {name: Counter() for name in fields}
+    for gold, output in pairs:
+        for name in fields:
+            target = gold.get(name)
+            value = output.get(name) if isinstance(output, dict) else None
+            counts = per_field[name]
+            counts["wanted"] += target not in (None, "")
+            counts["given"] += value not in (None, "")
+            counts["correct"] += target not in (None, "") and isinstance(value, str) and value == target
+    for counts in per_field.values():
+        correct, given, wanted = correct + counts["correct"], given + counts["given"], wanted + counts["wanted"]
+    return {
+        **f1(correct, given, wanted),
+        "correct": correct,
+        "given": given,
+        "wanted": wanted,
+        "per_field": {name: f1(c["correct"], c["given"], c["wanted"]) for name, c in per_field.items()},
+    }
+
+
+def _prepared(value: Any) -> Any:
+    """A value as Donut prepares it: what is empty (0 and false too) goes, a scalar is a list of one stripped text,
+    names are sorted by length. A list that is not all objects keeps its texts and numbers.
+    """
+    if not value:
+        return {}
+    if isinstance(value, dict):
+        inner = {name: _prepared(value[name]) for name in sorted(value, key=lambda name: (len(name), name))}
+        return {name: item if isinstance(item, list) else [item] for name, item in inner.items() if item}
+    if isinstance(value, list):
+        if all(isinstance(item, dict) for item in value):
+            return [item for item in map(_prepared, value) if item]
+        scalars = (item for item in value if isinstance(item, str) or is_number(item))
+        return [text for text in map(_text, scalars) if text]
+    return [_text(value)]
+
+
+def _text(value: Any) -> str:
+    """As Python shows what ``json.loads`` gives: 12.50 is the float 12.5."""
+    return str(float(value) if isinstance(value, Decimal) else value).strip()
+
+
+def _flat(prepared: Any, path: str = "") -> list[tuple[str, str]]:
+    if isinstance(prepared, dict):
+        return [pair for name, item in prepared.items() for pair in _flat(item, f"{path}.{name}" if path else name)]
+    if isinstance(prepared, list):
+        return [pair for item in prepared for pair in _flat(item, path)]
+    return [(path, prepared)]
+
+
+def _tree(prepared: Any, name: str = "") -> Tree:
+    if isinstance(prepared, dict):
+        return Tree(name, tuple(_tree(item, key) for key, item in prepared.items()))
+    if all(isinstance(item, dict) for item in prepared):
+        return Tree(name, tuple(_tree(item) for item in prepared))
+    return Tree(name, tuple(Tree(text, leaf=True) for text in prepared))
+
+
+def cord(pairs: Pairs, most_work: int = MOST_WORK) -> dict[str, Any]:
+    """CORD as Donut scores it (Kim et al., ECCV 2022, ``JSONParseEvaluator``): pairs of (gold, output).
+
+    What is no object (None, where the output is invalid) is an empty answer.
+
+    ``f1``: every leaf is a (path, text) pair, rows lose their number, and the two bags of pairs of each document are
+    compared; summed over documents. ``tree``: mean over documents of max(0, 1 - nTED), where nTED is the edit distance
+    of the two trees (a letter costs 1, an inner node 1) over the size of gold's; None where it would take seconds.
+
+    Pitfalls: because rows lose their number, a price on the wrong line counts as right in F1. 0 and false are taken for
+    empty and do not count. Numbers are compared as Python's floats, so 12.50 is 12.5, but "12.50" is not.
+    """
+    correct = given = wanted = work = 0
+    trees: list[float] = []
+    for gold, output in pairs:
+        left, right = _prepared(gold), _prepared(output if isinstance(output, dict) else None)
+        there, said = Counter(_flat(left)), Counter(_flat(right))
+        correct += (there & said).total()
+        given += said.total()
+        wanted += there.total()
+        if work <= most_work:
+            truth, answer = _tree(left), _tree(right)
+            work += cells_needed(truth, answer)
+            if work <= most_work:
+                trees.append(_similarity(truth, answer))
+    mean = sum(trees) / len(trees) if trees and work <= most_work else None
+    return {**f1(correct, given, wanted), "correct": correct, "given": given, "wanted": wanted, "tree": mean}
+
+
+def _similarity(gold: Tree, output: Tree) -> float:
+    apart = distance(gold, output)
+    size = letters(gold) - 1  # all but the root, which an empty answer has too
+    return max(0.0, 1 - apart / size) if size else float(not apart)

@@ -1,0 +1,81 @@
+"""Fields that hold a choice: who is taken for whom, precision and recall of each class, the decision rate."""
+
+from typing import Any
+
+from slmstudio.contract.classes import MOST_CLASSES
+from slmstudio.contract.schema import compile_schema, dumps
+from slmstudio.contract.scoring import DocumentScore, class_figures, score_document
+from tests.contract.samples import object_schema
+
+SCHEMA = compile_schema(
+    object_schema(
+        {
+            "queue": {"enum": ["a", "b", None]},
+            "urgent": {"type": ["boolean", "null"]},
+            "topic": {"type": "string", "x-slm": {"kind": "class"}},
+            "note": {"type": "string"},
+        }
+    )
+)
+SPANS = compile_schema(
+    object_schema(
+        {
+            "spans": {
+                "type": "array",
+                "items": object_schema({"type": {"enum": ["person", "email"]}, "text": {"type": "string"}}),
+            }
+        }
+    )
+)
+
+
+def _score(gold: dict[str, Any], output: Any, compiled: Any = SCHEMA) -> DocumentScore:
+    return score_document(compiled, text="", gold=gold, raw=output if isinstance(output, str) else dumps(output))
+
+
+def test_every_field_that_holds_a_choice_has_its_matrix() -> None:
+    scores = [
+        _score({"queue": "a", "urgent": True}, {"queue": "b", "urgent": True}),
+        _score({"queue": "a", "urgent": False}, {"queue": "a"}),
+        _score({"queue": "b"}, {"queue": "b", "urgent": True}),
+    ]
+    found = class_figures(SCHEMA, scores)
+    assert list(found) == ["queue", "urgent"]
+    assert found["queue"]["matrix"] == {"a": {"a": 1, "b": 1}, "b": {"b": 1}}
+    assert found["urgent"]["matrix"] == {"": {"true": 1}, "false": {"": 1}, "true": {"true": 1}}
+    assert found["urgent"]["classes"]["true"] == {"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "n": 1}
+
+
+def test_what_nobody_can_follow_is_no_decision() -> None:
+    gold = {"queue": "a"}
+    outputs = [{"queue": "A"}, {"queue": None}, {}, "no", {"queue": "b"}, {"queue": "a"}]
+    found = class_figures(SCHEMA, [_score(gold, output) for output in outputs])["queue"]
+    assert found["matrix"] == {"a": {"": 4, "a": 1, "b": 1}}
+    assert (found["decided"]["k"], found["decided"]["n"], found["right"]["k"]) == (2, 6, 1)
+    assert found["classes"]["a"] == {"precision": 1.0, "recall": 1 / 6, "f1": 2 / 7, "n": 6}
+    assert found["classes"]["b"]["precision"] == 0.0
+
+
+def test_absent_on_both_sides_is_no_case() -> None:
+    found = class_figures(SCHEMA, [_score({"queue": None}, {}), _score({"queue": None}, {"queue": "a"})])["queue"]
+    assert found["matrix"] == {"": {"a": 1}}
+    assert (found["right"]["k"], found["right"]["n"]) == (0, 1)
+
+
+def test_blanks_around_a_class_make_no_other_class() -> None:
+    found = class_figures(SCHEMA, [_score({"topic": "rain"}, {"topic": "rain "})])["topic"]
+    assert found["matrix"] == {"rain": {"rain": 1}}
+
+
+def test_a_field_with_too_many_classes_is_none() -> None:
+    scores = [_score({"topic": f"t{index}"}, {"topic": f"t{index}"}) for index in range(MOST_CLASSES + 1)]
+    assert list(class_figures(SCHEMA, scores[:-1])) == ["topic"]
+    assert class_figures(SCHEMA, scores) == {}
+
+
+def test_classes_of_rows_show_what_was_missed() -> None:
+    gold = {"spans": [{"type": "person", "text": "Ada Birch"}, {"type": "email", "text": "ada@birch.example"}]}
+    found = class_figures(SPANS, [_score(gold, {"spans": gold["spans"][:1]}, SPANS)])["spans[].type"]
+    assert found["matrix"] == {"email": {"": 1}, "person": {"person": 1}}
+    assert found["classes"]["email"]["recall"] == 0.0
+    assert found["classes"]["email"]["precision"] is None

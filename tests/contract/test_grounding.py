@@ -1,0 +1,228 @@
+"""Grounded decoding: what a held field may write stands in the document, and only what its gold allows is held."""
+
+import random
+from typing import Any
+
+import pytest
+from llguidance import LLMatcher, LLTokenizer
+
+from slmstudio.contract import evidence
+from slmstudio.contract.grounding import Ground, chunks, collapsed, follows, grammar_of, learn
+from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.schema import compile_schema
+
+TOKENIZER = LLTokenizer("byte")
+COPIED: dict[str, Any] = {"type": "string", "x-slm": {"evidence": "required"}}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "company": {**COPIED, "maxLength": 60},
+        "total": {"type": "number"},
+        "note": {**COPIED, "type": ["string", "null"]},
+        "lines": {
+            "type": "array",
+            "maxItems": 3,
+            "items": {
+                "type": "object",
+                "properties": {"what": {**COPIED, "minLength": 1}, "count": {"type": "integer"}},
+                "required": ["what"],
+            },
+        },
+    },
+    "required": ["company", "total"],
+    "additionalProperties": False,
+}
+TEXT = 'ABC HO TRADING\n  NO.2&4, JALAN "HARMONI" 3/2,\n81100 JOHOR BAHRU\n2 x tea RM31.00 paid 1,248.50 naïve ✓'
+ALL = Ground(held={"company": (), "note": (), "lines[].what": ()})
+
+
+def accepts(made: str, text: str) -> bool:
+    """Whether a decoder under this grammar could write exactly this text and stop."""
+    matcher = LLMatcher(TOKENIZER, LLMatcher.grammar_from_lark(made), log_level=0)
+    assert not matcher.is_error(), matcher.get_error()
+    tokens = list(text.encode())
+    if matcher.validate_tokens(tokens) < len(tokens):
+        return False
+    matcher.consume_tokens(tokens)
+    return bool(matcher.is_accepting())
+
+
+def says(value: Any, ground: Ground = ALL, schema: dict[str, Any] = SCHEMA, text: str = TEXT) -> bool:
+    return accepts(grammar_of(compile_schema(schema), ground, text), dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("company", "may"),
+    [
+        ("ABC HO TRADING", True),
+        ("HO", True),
+        ("ABC HO TRADING NO.2&4", True),  # over the end of a line
+        ('JALAN "HARMONI" 3/2', True),
+        ("naïve ✓", True),
+        ("31.00", True),  # an amount may be written together with its currency
+        ("1,248.50", True),
+        ("248.50", False),  # no part of a number
+        ("ABC HO TRAD", False),
+        ("ABC H0 TRADING", False),
+        ("abc ho trading", False),
+        ("ABC TRADING", False),
+        (" HO", False),
+        ("", True),  # the schema asks for no letter
+        ("Globex", False),
+    ],
+)
+def test_a_held_text_is_one_stretch_of_the_document(company: str, may: bool) -> None:
+    assert says({"company": company, "total": 31.0}) == may
+
+
+def test_what_is_not_held_is_as_the_schema_has_it() -> None:
+    fine = {"company": "HO", "total": -7.25, "note": None, "lines": [{"what": "tea", "count": 12}, {"what": "HO"}]}
+    assert says(fine)
+    assert says({"company": "HO", "total": 1})
+    assert says({"company": "HO", "total": 1, "lines": []})
+    assert says({"company": "HO", "total": 1, "note": "paid"})
+    for broken in (
+        {"total": 1},
+        {"company": "HO"},
+        {"company": None, "total": 1},
+        {"company": "HO", "total": "1"},
+        {"company": "HO", "total": 1, "more": 2},
+        {"total": 1, "company": "HO"},
+        {"company": "HO", "total": 1, "lines": [{"count": 1}]},
+        {"company": "HO", "total": 1, "lines": [{"what": "coffee"}]},
+        {"company": "HO", "total": 1, "lines": [{"what": ""}]},
+        {"company": "HO", "total": 1, "lines": [{"what": "tea"}] * 4},
+    ):
+        assert not says(broken), broken
+
+
+def test_fields_that_may_be_left_out_leave_no_comma_behind() -> None:
+    schema = {"type": "object", "properties": {"a": COPIED, "b": COPIED, "c": {"type": "integer"}}}
+    ground = Ground(held={"a": (), "b": ()})
+    for value in ({}, {"a": "tea"}, {"b": "tea"}, {"c": 1}, {"a": "x", "c": 1}, {"a": "x", "b": "tea", "c": 1}):
+        assert says(value, ground, schema), value
+    made = grammar_of(compile_schema(schema), ground, TEXT)
+    assert not any(accepts(made, text) for text in ('{,"c":1}', '{"a":"x",}', '{"c":1,"a":"x"}'))
+
+
+def test_stretches_are_put_together_as_the_gold_does_it() -> None:
+    joined = Ground(held={"company": (", ",)})
+    assert says({"company": "ABC HO TRADING, 81100 JOHOR BAHRU", "total": 1}, joined)
+    assert says({"company": "ABC HO TRADING", "total": 1}, joined)
+    assert not says({"company": "ABC HO TRADING; 81100 JOHOR BAHRU", "total": 1}, joined)
+    assert not says({"company": "ABC, BAHRU", "total": 1}, joined), "single words could be put together to anything"
+    assert not says({"company": ", ".join(["ABC HO"] * 7), "total": 1}, joined)
+
+
+def test_shared_definitions_and_objects_that_may_be_null_are_followed() -> None:
+    schema = {
+        "type": "object",
+        "$defs": {"party": {"type": "object", "properties": {"name": COPIED, "kind": {"$ref": "#/$defs/kind"}}},
+                  "kind": {"enum": ["shop", "person"]}},
+        "properties": {"seller": {"anyOf": [{"$ref": "#/$defs/party"}, {"type": "null"}]}},
+        "required": ["seller"],
+    }  # fmt: skip
+    ground = learn(compile_schema(schema), [(TEXT, {"seller": {"name": "ABC HO TRADING", "kind": "shop"}})])
+    assert ground.held == {"seller.name": ()}
+    assert says({"seller": {"name": "HO TRADING", "kind": "shop"}}, ground, schema)
+    assert says({"seller": None}, ground, schema)
+    assert not says({"seller": {"name": "Globex", "kind": "shop"}}, ground, schema)
+    assert not says({"seller": {"name": "HO", "kind": "bank"}}, ground, schema)
+
+
+def test_an_empty_document_still_has_an_answer() -> None:
+    assert says({"company": "anything", "total": 1}, text=" \n ")
+
+
+def test_with_nothing_to_hold_it_is_the_grammar_of_the_schema() -> None:
+    made = grammar_of(compile_schema(SCHEMA), Ground(), "")
+    assert accepts(made, '{"company":"Globex","total":1}')
+    assert not accepts(made, '{"company": "Globex","total":1}')
+
+
+def test_longer_than_the_schema_allows_cannot_be_written() -> None:
+    text = "word " * 40
+    assert says({"company": ("word " * 12).strip(), "total": 1}, text=text)
+    assert not says({"company": ("word " * 13).strip(), "total": 1}, text=text)
+
+
+def test_whatever_a_held_field_says_the_scorer_finds_in_the_document() -> None:
+    dice = random.Random(5)
+    [field] = [one for one in compile_schema(SCHEMA).fields if one.pattern == "company"]
+    pieces = chunks(collapsed(TEXT))
+    assert "".join(pieces) == collapsed(TEXT)
+    for _ in range(300):
+        start = dice.randrange(len(pieces))
+        value = "".join(pieces[start : dice.randint(start + 1, len(pieces))]).strip()
+        if any(letter.isalnum() for letter in value):
+            assert evidence.present(value, field, TEXT), value
+
+
+def test_the_start_of_what_a_grammar_allows_follows_it() -> None:
+    made = grammar_of(compile_schema(SCHEMA), ALL, TEXT)
+    for text in ("", '{"comp', '{"company":"ABC H', '{"company":"HO","total":1}'):
+        assert follows(made, text), text
+    for text in ('{"company":"Gl', '{"company": ', "no", '{"company":"HO","total":1} '):
+        assert not follows(made, text), text
+
+
+def test_a_long_document_can_be_held_to() -> None:
+    dice = random.Random(3)
+    text = " ".join("".join(dice.choices("abcdefghij", k=6)) for _ in range(12_000))
+    made = grammar_of(compile_schema(SCHEMA), ALL, text)
+    assert follows(made, dumps({"company": text[7 * 5000 : 7 * 5000 + 27], "total": 1}))
+    assert not follows(made, dumps({"company": "Globex", "total": 1}))
+
+
+# -- what is held ---------------------------------------------------------------------------------------------------
+
+
+def schema_of(**fields: Any) -> Any:
+    return compile_schema({"type": "object", "properties": fields})
+
+
+def rows(*golds: Any, text: str = TEXT) -> list[tuple[str, Any]]:
+    return [(text, {"a": gold}) for gold in golds]
+
+
+def test_a_field_is_held_where_its_gold_stands_in_the_text() -> None:
+    compiled = schema_of(a=COPIED, b={"type": "string"})
+    assert learn(compiled, rows(*["HO TRADING"] * 9, "Globex")).held == {"a": ()}
+    ground = learn(compiled, rows(*["HO TRADING"] * 8, "Globex", "Initech"))
+    assert ground.held == {}
+    assert ground.left == {"a": "only 8 of 10 values of the training gold stand in their text as they are written"}
+
+
+def test_the_joins_of_the_gold_are_allowed_and_no_others() -> None:
+    compiled = schema_of(a=COPIED)
+    apart = ["ABC HO TRADING, 81100 JOHOR BAHRU", "HO TRADING, JOHOR BAHRU, tea RM31.00"]
+    assert learn(compiled, rows(*apart, "ABC HO TRADING")).held == {"a": (", ",)}
+
+
+def test_missing_values_say_nothing_and_without_any_a_text_is_held() -> None:
+    compiled = schema_of(a={**COPIED, "type": ["string", "null"]})
+    assert learn(compiled, rows(None, "HO")).held == {"a": ()}
+    assert learn(compiled, []).held == {"a": ()}
+    dated = schema_of(a={"type": "string", "x-slm": {"kind": "date", "evidence": "required"}})
+    assert learn(dated, []).left == {"a": "no training document shows whether it is copied as it is written"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ({**COPIED, "format": "date"}, "the schema says how it is written (format)"),
+        ({**COPIED, "pattern": "^A"}, "the schema says how it is written (pattern)"),
+        ({**COPIED, "enum": ["HO"]}, "the schema lists its values"),
+    ],
+)
+def test_what_the_schema_writes_itself_is_left_alone(schema: dict[str, Any], why: str) -> None:
+    assert learn(schema_of(a=schema), rows("HO")).left == {"a": why}
+
+
+def test_a_field_in_one_of_several_forms_is_left_alone() -> None:
+    forms = [
+        {"type": "object", "properties": {"is": {"const": kind}, "name": COPIED}, "required": ["is"]}
+        for kind in ("shop", "person")
+    ]
+    ground = learn(compile_schema({"type": "object", "properties": {"a": {"anyOf": forms}}}), [])
+    assert ground.left == {"a.name": "it stands in a part of the schema that takes several forms"}

@@ -1,0 +1,40 @@
+"""What is written for people to read is kept beside the score, and nothing rests on it."""
+
+import pytest
+
+from slmstudio.contract.schema import compile_schema, dumps, loads
+from slmstudio.contract.scoring import DocumentScore, FreeText, differing, score_document, summarise
+from tests.contract.samples import object_schema
+
+REASON = {"type": ["string", "null"], "x-slm": {"kind": "free"}}
+ROUTING = compile_schema(object_schema({"queue": {"enum": ["a", "b"]}, "reason": REASON}, required=["queue"]))
+GOLD = {"queue": "a", "reason": "It is about a bill."}
+
+
+def test_other_words_are_no_error() -> None:
+    score = score_document(ROUTING, text="", gold=GOLD, raw='{"queue":"a","reason":"It is about money."}')
+    assert score.exact
+    assert [field.field for field in score.fields] == ["queue"]
+    assert score.free == (FreeText("reason", "reason", "It is about a bill.", "It is about money."),)
+    assert score_document(ROUTING, text="", gold={"queue": "a"}, raw='{"queue":"a"}').free == ()
+
+
+def test_it_is_stored_with_the_score() -> None:
+    for raw in (dumps(GOLD), "no", '{"queue":"b"}'):
+        score = score_document(ROUTING, text="", gold=GOLD, raw=raw)
+        assert len(score.free) == 1
+        assert DocumentScore.from_dict(loads(dumps(score.as_dict()))) == score
+    old = {name: value for name, value in score.as_dict().items() if name != "free"}
+    assert DocumentScore.from_dict(old).free == ()
+
+
+def test_its_likeness_is_a_figure_apart() -> None:
+    raws = ['{"queue":"a","reason":"It is about a bill!"}', '{"queue":"a"}', "no"]
+    figures = summarise([score_document(ROUTING, text="", gold=GOLD, raw=raw) for raw in raws])
+    assert list(figures["per_field"]) == ["queue"]
+    assert figures["free"] == {"reason": {"n": 3, "anls": pytest.approx((18 / 19) / 3)}}
+    assert (figures["field_exact"]["k"], figures["field_exact"]["n"]) == (2, 3)
+
+
+def test_people_who_write_it_differently_still_differ() -> None:
+    assert differing(ROUTING, GOLD, {**GOLD, "reason": "Money"}) == (1, 2)

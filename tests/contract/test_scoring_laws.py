@@ -1,0 +1,108 @@
+"""What holds of every score and every sum, whatever the schema, gold and output."""
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slmstudio.contract.schema import MAX_PROBLEMS, compile_schema, dumps
+from slmstudio.contract.scoring import ERRORS, DocumentScore, Outcome, class_figures, score_document, summarise
+from tests.contract.samples import INVOICE_SCHEMA, object_schema, schemas_with_two_values
+
+Run = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
+RIGHT = (Outcome.CORRECT, Outcome.BOTH_ABSENT)
+
+
+def _scores(run: Run, raws: list[str | None] | None = None) -> list[DocumentScore]:
+    schema, gold, output = run
+    compiled, text = compile_schema(schema), dumps(gold)
+    raws = raws or [dumps(output), None, dumps(output)[:-1], dumps(gold)]
+    return [score_document(compiled, text=text, gold=gold, raw=raw) for raw in raws]
+
+
+@given(schemas_with_two_values())
+@settings(deadline=None, max_examples=60)
+def test_outcomes_say_what_the_two_values_are(run: Run) -> None:
+    for score in _scores(run):
+        for field in score.fields:
+            assert (field.outcome == Outcome.BOTH_ABSENT) == (field.gold is None and field.output is None)
+            assert bool(field.error) == (field.outcome not in RIGHT)
+            assert field.error in ("", *ERRORS)
+            if field.outcome in (Outcome.MISSING, Outcome.UNSCORABLE):
+                assert field.gold is not None
+                assert field.output is None
+            if field.outcome == Outcome.EXTRA:
+                assert field.gold is None
+            if field.outcome in (Outcome.CORRECT, Outcome.WRONG):
+                assert field.gold is not None
+                assert field.output is not None
+        clean = score.schema_valid and score.no_extra_keys
+        assert score.exact == (clean and all(field.outcome in RIGHT for field in score.fields))
+        assert len({field.path for field in score.fields}) == len(score.fields)
+
+
+@given(schemas_with_two_values())
+@settings(deadline=None, max_examples=60)
+def test_sums_are_the_sums_of_their_parts(run: Run) -> None:
+    scores = _scores(run)
+    figures = summarise(scores)
+    fields = [field for score in scores for field in score.fields]
+    assert sum(figures["outcomes"].values()) == len(fields)
+    wrong = figures["field_exact"]["n"] - figures["field_exact"]["k"]
+    assert sum(figures["errors"].values()) == wrong
+    for name in ("k", "n"):
+        assert sum(row[name] for row in figures["per_field"].values()) == figures["field_exact"][name]
+    for row in (figures["micro"], figures["macro"], *figures["per_field"].values()):
+        for name in ("precision", "recall", "f1"):
+            assert row[name] is None or 0 <= row[name] <= 1
+        if row is figures["micro"] and row["precision"] and row["recall"]:
+            least, most = sorted((row["precision"], row["recall"]))
+            assert least - 1e-9 <= row["f1"] <= most + 1e-9
+    assert 0 <= figures["tree"] <= 1
+    assert figures["anls"] is None or 0 <= figures["anls"] <= 1
+    for found in class_figures(compile_schema(run[0]), scores).values():
+        assert (
+            sum(sum(row.values()) for row in found["matrix"].values()) == found["right"]["n"] == found["decided"]["n"]
+        )
+        assert found["right"]["k"] <= found["decided"]["k"]
+
+
+@given(schemas_with_two_values(), st.integers(1, 4))
+@settings(deadline=None, max_examples=60)
+def test_one_more_invalid_output_makes_no_figure_better(run: Run, count: int) -> None:
+    raws: list[str | None] = [dumps(run[2]), dumps(run[1])]
+    few, many = summarise(_scores(run, raws)), summarise(_scores(run, [*raws, *[None] * count]))
+    for name in ("valid_json", "schema_valid", "document_exact", "field_exact", "required_present", "no_extra_keys"):
+        assert (many[name]["rate"] or 0) <= (few[name]["rate"] or 0)
+        assert many[name]["n"] >= few[name]["n"]
+    for part in ("micro", "macro"):
+        for name in ("precision", "recall", "f1"):
+            assert (many[part][name] or 0) <= (few[part][name] or 0) + 1e-9
+
+
+@given(schemas_with_two_values())
+@settings(deadline=None, max_examples=60)
+def test_how_the_json_is_laid_out_does_not_matter(run: Run) -> None:
+    output = run[2]
+    turned = dict(reversed(output.items()))
+    one, other = _scores(run, [dumps(output), "\n " + dumps(turned).replace("{", "{ ", 1) + "\t"])
+    assert (one.fields, one.exact, one.schema_valid) == (other.fields, other.exact, other.schema_valid)
+
+
+def test_an_invalid_output_keeps_no_rules() -> None:
+    compiled = compile_schema(INVOICE_SCHEMA)
+    gold = {"number": "1", "line_items": [{"name": "x", "amount": 4}], "total": 4}
+    good = score_document(compiled, text="", gold=gold, raw=dumps(gold))
+    bad = [score_document(compiled, text="", gold=gold, raw=raw) for raw in ("no", "[]", None)]
+    held = summarise([good, *bad])["invariants_hold"]
+    assert (held["k"], held["n"]) == (1, 4)
+
+
+def test_what_is_lacking_is_seen_behind_many_other_problems() -> None:
+    names = [f"n{index}" for index in range(MAX_PROBLEMS + 20)]
+    properties = {name: {"type": "integer"} for name in names}
+    compiled = compile_schema(object_schema(properties, required=names))
+    for lacking in (names[0], names[-1]):
+        output = {name: "x" for name in names if name != lacking}
+        assert not score_document(compiled, text="", gold={}, raw=dumps(output)).required_present
+    assert score_document(compiled, text="", gold={}, raw=dumps(dict.fromkeys(names, "x"))).required_present

@@ -1,0 +1,173 @@
+"""Single values: read from JSON, compared by the kind of their field, looked for in a text."""
+
+import json
+import re
+import string
+import unicodedata
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+# Countries that write 1.234,56 (or 1 234,56); everywhere else it is 1,234.56.
+COMMA = " de fr es it nl pt pl sv da nb fi cs sk hu ro bg hr sl el tr ru uk id "
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+
+
+# ---- reading -------------------------------------------------------------------------------------------------------
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are each said once; said twice, nobody knows which is meant."""
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise ValueError("a key is said twice")
+    return dict(pairs)
+
+
+def no_constant(name: str) -> None:
+    """NaN and Infinity are no JSON."""
+    raise ValueError(f"{name} is no JSON")
+
+
+def read(raw: str) -> dict[str, Any] | None:
+    """The JSON object a model wrote, numbers exact, or None where it wrote none."""
+    try:
+        found = json.loads(raw, parse_float=Decimal, object_pairs_hook=unique, parse_constant=no_constant)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+# ---- kinds ---------------------------------------------------------------------------------------------------------
+
+
+def resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    """The schema itself: local references followed, null taken out of a choice of two."""
+    while "$ref" in schema:
+        target: Any = root
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+    for word in ("anyOf", "oneOf"):
+        real = [one for one in schema.get(word, []) if one.get("type") != "null"]
+        if len(real) == 1:
+            return resolved({**real[0], **{key: value for key, value in schema.items() if key != word}}, root)
+    return schema
+
+
+def types(schema: dict[str, Any]) -> set[str]:
+    """The JSON types it allows, null aside."""
+    found = schema.get("type", [])
+    return {found} - {"null"} if isinstance(found, str) else set(found) - {"null"}
+
+
+def kind_of(schema: dict[str, Any]) -> str:
+    """The declared kind, or the one that JSON Schema implies."""
+    declared = schema.get("x-slm", {}).get("kind")
+    if declared:
+        return str(declared)
+    if "enum" in schema or "const" in schema or types(schema) == {"boolean"}:
+        return "class"
+    if types(schema) & {"number", "integer"}:
+        return "number"
+    return "date" if schema.get("format") == "date" else "text"
+
+
+def squeezed(text: str) -> str:
+    """Each run of white space is one space."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def bare(text: str) -> str:
+    """Case, spacing and punctuation taken away."""
+    return "".join(letter for letter in unicodedata.normalize("NFKC", text).casefold() if letter.isalnum())
+
+
+def as_number(value: Any, locale: str) -> Decimal | None:
+    """The number that stands in a text of that locale, or that is one already."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int | float | Decimal):
+        return Decimal(str(value))
+    if not isinstance(value, str):
+        return None
+    digits = re.sub(r"[^\d.,+\-]", "", value.replace("−", "-"))
+    thousands, point = (".", ",") if f" {locale[:2]} " in COMMA else (",", ".")
+    try:
+        return Decimal(digits.replace(thousands, "").replace(point, "."))
+    except InvalidOperation:
+        return None
+
+
+def as_date(value: Any, order: str | None) -> date | None:
+    """The day that a text names: ISO, digits in the declared order, or an English month."""
+    if not isinstance(value, str):
+        return None
+    text = value.strip().lower()
+    try:
+        if found := re.fullmatch(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})", text):
+            return date(*map(int, found.groups()))
+        if found := re.fullmatch(r"(\d{1,2})[-/. ](\d{1,2})[-/. ](\d{4})", text):
+            one, two, year = map(int, found.groups())
+            if order == "MDY":
+                return date(year, one, two)
+            return date(year, two, one) if order == "DMY" else None
+        if found := re.fullmatch(r"(\d{1,2})(?:st|nd|rd|th)?[ .\-]+([a-z]{3})[a-z]*[ .,\-]+(\d{4})", text):
+            return date(int(found[3]), MONTHS.index(found[2]) + 1, int(found[1]))
+        if found := re.fullmatch(r"([a-z]{3})[a-z]*[ .]+(\d{1,2})(?:st|nd|rd|th)?[ ,]+(\d{4})", text):
+            return date(int(found[3]), MONTHS.index(found[1]) + 1, int(found[2]))
+    except ValueError:
+        return None
+    return None
+
+
+def normal(value: Any, schema: dict[str, Any]) -> Any:
+    """What two values of a field are compared by. Never equal for two that are not of the field's kind."""
+    options, kind = schema.get("x-slm", {}), kind_of(schema)
+    if kind in ("money", "number"):
+        number = as_number(value, options.get("locale", "en_US"))
+        return ("number", number) if number is not None else ("unread", repr(value))
+    if kind == "date":
+        day = as_date(value, options.get("date_order"))
+        return ("date", day) if day else ("unread", repr(value))
+    if not isinstance(value, str):
+        return (type(value).__name__, value)
+    if kind == "identifier":
+        return ("text", "".join(unicodedata.normalize("NFKC", value).casefold().split()))
+    if kind == "address":
+        spaced = "".join(" " if mark in string.punctuation else mark for mark in value.casefold())
+        return ("text", squeezed(spaced))
+    if kind == "text":
+        ignored = options.get("ignore", ["spacing"])
+        text = value.casefold() if "case" in ignored else value
+        if "punctuation" in ignored:
+            text = "".join(mark for mark in text if not unicodedata.category(mark).startswith("P"))
+        return ("text", squeezed(text) if "spacing" in ignored else unicodedata.normalize("NFC", text))
+    return ("text", value)
+
+
+# ---- is it in the document? ----------------------------------------------------------------------------------------
+
+
+def stands_in(value: Any, schema: dict[str, Any], text: str) -> bool:
+    """Whether the document says this value, however it is spelled there."""
+    kind, options = kind_of(schema), schema.get("x-slm", {})
+    if kind in ("money", "number"):
+        wanted = as_number(value, options.get("locale", "en_US"))
+        found = re.findall(r"\d[\d.,' ]*\d|\d", text)
+        pieces = [*found, *(piece for run in found for piece in run.split())]
+        return wanted is not None and any(
+            (number := as_number(piece.rstrip(".,"), options.get("locale", "en_US"))) is not None
+            and abs(number) == abs(wanted)
+            for piece in pieces
+        )
+    if kind == "date" and (wanted_day := as_date(value, options.get("date_order"))):
+        shapes = (
+            r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}",
+            r"\d{1,2}[-/. ]\d{1,2}[-/. ]\d{4}",
+            r"\d{1,2}(?:st|nd|rd|th)?[ .\-]+[A-Za-z]{3,9}[ .,\-]+\d{4}",
+            r"[A-Za-z]{3,9}[ .]+\d{1,2}(?:st|nd|rd|th)?[ ,]+\d{4}",
+        )
+        orders = [options["date_order"]] if options.get("date_order") else ["DMY", "MDY"]
+        spelled = (found for shape in shapes for found in re.findall(shape, text))
+        return any(as_date(one, order) == wanted_day for one in spelled for order in orders)
+    return bare(str(value)) in bare(text)
