@@ -100,39 +100,6 @@ class Measurement:
         return cls(n=len(numbers), values=numbers, fresh=fresh)
 
 
-def from_scores(
-    metric: str,
-    scores: Mapping[Any, Any],
-    *,
-    baseline: Mapping[Any, Any] | None = None,
-    against: str = "the baseline",
-) -> Measurement:
-    """The measurement of a metric that rests on scores: document id -> score, for candidate and baseline.
-
-    ``schema_valid_rate``, ``document_error_rate``, ``field_error_rate`` and ``no_regression`` (the share of
-    right fields of each document that both have). Raises KeyError for another metric.
-    """
-    candidate = {key: Scored.of(score) for key, score in scores.items()}
-    if metric == "schema_valid_rate":
-        return Measurement.rate(sum(score.schema_valid for score in candidate.values()), len(candidate))
-    if metric == "document_error_rate":
-        return Measurement.rate(sum(not score.exact for score in candidate.values()), len(candidate))
-    if metric == "field_error_rate":
-        return Measurement.fields((score.wrong, score.counted) for score in candidate.values())
-    if metric != "no_regression":
-        raise KeyError(metric)
-    if baseline is None:
-        return Measurement.nothing("there is no earlier model to hold it against")
-    both = [key for key in candidate if key in baseline]
-    if not both:
-        return Measurement.nothing("the two models have no document in common")
-    return Measurement.paired(
-        [Scored.of(baseline[key]).share_right for key in both],
-        [candidate[key].share_right for key in both],
-        against,
-    )
-
-
 def benchmark_bounds(scores: Iterable[Any], times: Sequence[float]) -> dict[str, Any]:
     """What a benchmark's figures prove, JSON-ready. ``field_exact``: ``low`` and ``high`` (95 %, documents resampled
     whole); ``p95_ms``: its one-sided bounds, None where there are too few requests for one; ``requests``: how many.

@@ -1,7 +1,8 @@
 """Gate policies: what must hold before a model may ship, as data.
 
 A policy is JSON: ``{"only_look": false, "gates": [{"key", "metric", "operator", "threshold", "confidence",
-"slice", "compared_with", "title"}, ...]}``. Reading it is strict; a GateError names the field.
+"slice", "compared_with", "title", "field", "value"}, ...]}``; ``field`` and ``value`` stand there where they are set.
+Reading it is strict; a GateError names the field.
 """
 
 import math
@@ -10,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from decimal import Decimal
 from typing import Any, Self, overload
+
+from evaluation.slices import Slice, SliceError
 
 ABSOLUTE = ""
 DEPLOYED = "deployed"
@@ -27,7 +30,12 @@ class GateError(ValueError):
 
 @dataclass(frozen=True)
 class Metric:
-    """What a gate can ask about: its only sensible operator, the range of its threshold, and its title."""
+    """What a gate can ask about: its only sensible operator, the range of its threshold, and its title.
+
+    ``field``: whether a gate of it can be about one field ("may"), has to be ("must"), or cannot ("").
+    ``value``: whether it can be about one value of that field. ``documents``: whether more labelled documents are what
+    proves it. ``zero``: the title where nothing is allowed.
+    """
 
     operator: str
     low: float
@@ -35,23 +43,42 @@ class Metric:
     title: str
     percent: bool = False
     paired: bool = False
+    field: str = ""
+    value: bool = False
+    documents: bool = True
+    zero: str = ""
 
-    def title_for(self, threshold: float) -> str:
-        """The title of a gate with this threshold."""
-        return self.title.format(plain(threshold * 100 if self.percent else threshold))
+    def title_for(self, threshold: float, field: str = "", value: str = "") -> str:
+        """The title of a gate with this threshold, about this field and value of it."""
+        words = self.zero if self.zero and threshold == 0 else self.title
+        about = f"{field} = {value}" if value else field
+        number = plain(threshold * 100 if self.percent else threshold)
+        return words.format(number) + (f" ({about})" if about else "")
 
 
 METRICS = {
     "schema_valid_rate": Metric(">=", 0, 1, "At least {} % of outputs are schema-valid", percent=True),
-    "field_error_rate": Metric("<=", 0, 1, "At most {} % of fields are wrong", percent=True),
+    "field_error_rate": Metric("<=", 0, 1, "At most {} % of fields are wrong", percent=True, field="may"),
     "document_error_rate": Metric("<=", 0, 1, "At most {} % of documents have an error", percent=True),
     "no_regression": Metric(
-        ">=", 0, 1, "No more than {} points worse than the earlier model", percent=True, paired=True
+        ">=", 0, 1, "No more than {} points worse than the earlier model", percent=True, paired=True, field="may"
     ),
-    "p95_latency_ms": Metric("<=", 0, math.inf, "95 % of requests answered within {} ms"),
-    "requests_per_second": Metric(">=", 0, math.inf, "At least {} requests per second"),
-    "cost_per_request": Metric("<=", 0, math.inf, "A request costs at most {} on average"),
-    "peak_memory_gb": Metric("<=", 0, math.inf, "At most {} GB of memory"),
+    "recall": Metric(">=", 0, 1, "At least {} % of what gold has is found", percent=True, field="may", value=True),
+    "hallucination_rate": Metric("<=", 0, 1, "At most {} % of documents have an invented value", True, field="may"),
+    "invariants_hold_rate": Metric(">=", 0, 1, "At least {} % of outputs keep the rules between fields", True),
+    "routing_decision_rate": Metric(">=", 0, 1, "At least {} % of documents get a decision", True, field="must"),
+    "pinned_broken": Metric(
+        "<=",
+        0,
+        math.inf,
+        "At most {} pinned documents are wrong",
+        documents=False,
+        zero="No pinned document is wrong",
+    ),
+    "p95_latency_ms": Metric("<=", 0, math.inf, "95 % of requests answered within {} ms", documents=False),
+    "requests_per_second": Metric(">=", 0, math.inf, "At least {} requests per second", documents=False),
+    "cost_per_request": Metric("<=", 0, math.inf, "A request costs at most {} on average", documents=False),
+    "peak_memory_gb": Metric("<=", 0, math.inf, "At most {} GB of memory", documents=False),
 }
 
 
@@ -61,7 +88,8 @@ class Gate:
 
     ``threshold`` is a share between 0 and 1 for the rates; for ``no_regression`` it is how much worse than
     the baseline (``compared_with``: the deployed or the base model) a document may become on average, 0.02
-    being two points. ``slice`` is a failure tag, or "" for all documents.
+    being two points. ``slice`` says which documents ("": all; see ``evaluation.slices``), ``field`` which field (a
+    pattern like ``line_items[].amount``; "": all of them), ``value`` which of its values in gold (recall of a class).
     """
 
     key: str
@@ -72,6 +100,8 @@ class Gate:
     slice: str = ""
     compared_with: str = ABSOLUTE
     title: str = ""
+    field: str = ""
+    value: str = ""
 
     def __post_init__(self) -> None:
         metric = METRICS.get(self.metric)
@@ -90,12 +120,30 @@ class Gate:
         if self.compared_with not in allowed:
             names = " or ".join(repr(name) for name in allowed)
             raise GateError("compared_with", f"must be {names} for {self.metric}; found {self.compared_with!r}")
+        self._check_scope(metric)
         if not self.title:
-            object.__setattr__(self, "title", metric.title_for(self.threshold))
+            object.__setattr__(self, "title", metric.title_for(self.threshold, self.field, self.value))
+
+    def _check_scope(self, metric: Metric) -> None:
+        """Raises GateError where it is about documents, a field or a value that its metric knows nothing of."""
+        try:
+            Slice.parse(self.slice)
+        except SliceError as error:
+            raise GateError("slice", str(error)) from None
+        if self.slice and self.metric in ("pinned_broken", "peak_memory_gb"):
+            raise GateError("slice", f"cannot be given for {self.metric}")
+        if self.field and not metric.field:
+            raise GateError("field", f"cannot be given for {self.metric}")
+        if not self.field and metric.field == "must":
+            raise GateError("field", f"must be given for {self.metric}")
+        if self.value and not (metric.value and self.field):
+            raise GateError("value", f"takes a field, and a metric that counts its values; found {self.metric}")
 
     def to_json(self) -> dict[str, Any]:
         """The gate as JSON-ready data."""
-        return asdict(self)
+        values = asdict(self)
+        # Left out where they are empty, so that a policy of before there were any is the same policy.
+        return {name: value for name, value in values.items() if value or name not in ("field", "value")}
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
@@ -210,15 +258,21 @@ CONSTRAINT_GATES = {
 }
 
 
-def default_policy(constraints: Mapping[str, Any]) -> GatePolicy:
-    """The untouched policy of a new project, pre-filled from the constraints of its contract.
+RULES_GATE = Gate("rules", "invariants_hold_rate", ">=", 0.95)
+COPIES_GATE = Gate("invented", "hallucination_rate", "<=", 0.05)
+
+
+def default_policy(constraints: Mapping[str, Any], *, rules: bool = False, copies: bool = False) -> GatePolicy:
+    """The untouched policy of a new project, pre-filled from its contract.
 
     Always: at least 99 % schema-valid, at most 10 % of fields wrong, no more than two points worse than the
-    deployed model (the base model, where nothing is deployed). And one gate for each of ``latency_p95_ms``,
-    ``requests_per_second``, ``cost_per_request`` and ``hardware_memory_gb`` that is set; other constraints
-    are no thresholds. Raises GateError naming the constraint where its value is no positive number.
+    deployed model (the base model, where nothing is deployed). With ``rules`` (the schema has rules between fields):
+    95 % of outputs keep them. With ``copies`` (it has fields that must be copied from the document): at most 5 % of
+    documents have an invented value. And one gate for each of ``latency_p95_ms``, ``requests_per_second``,
+    ``cost_per_request`` and ``hardware_memory_gb`` that is set; other constraints are no thresholds. Raises GateError
+    naming the constraint where its value is no positive number.
     """
-    gates = list(TEMPLATE_GATES)
+    gates = [*TEMPLATE_GATES, *[RULES_GATE] * rules, *[COPIES_GATE] * copies]
     for name, gate in CONSTRAINT_GATES.items():
         value = constraints.get(name)
         if value is None or value == "":

@@ -74,6 +74,8 @@ class ContractForm(forms.Form):
     cost_per_request = forms.DecimalField(label="Cost per request at most", required=False)
     hardware_memory_gb = forms.DecimalField(label="Memory of the hardware (GB)", required=False)
     hardware_price_per_hour = forms.DecimalField(label="Price of the hardware per hour", required=False)
+    expected_volume = forms.DecimalField(label="Documents a month", required=False)
+    review_cost = forms.DecimalField(label="Cost of a review by a person", required=False)
     currency = forms.CharField(required=False, max_length=3, min_length=3)
     seen = forms.CharField(required=False, widget=forms.HiddenInput)
 

@@ -1,22 +1,20 @@
 """Gate reports: an evaluation judged by the project's policy, and the looks at a hold-out that this takes."""
 
-from collections import Counter
 from typing import Any
 
 from django.db import transaction
 from django.utils.text import capfirst
 
 from evaluation import gates as judging
-from evaluation.compare import cost_of_time
-from evaluation.gates import Measurement
-from evaluation.measurements import from_scores
-from evaluation.models import Approval, EvalOutput, EvalRun, GateReport
-from evaluation.policy import BASE, DEPLOYED
+from evaluation.models import Approval, EvalRun, GateReport
+from evaluation.policy import DEPLOYED
 from evaluation.services import audit, packets
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.evals import next_number
+from evaluation.services.gate_facts import holdout_origins, measurements
+from evaluation.services.looking import looks, next_look
 from evaluation.services.policies import current_policy, rules, set_policy
-from labeling.models import Contract, DatasetItem, Split
+from labeling.models import DatasetItem, Split
 from slmstudio.runs import Status
 from training.services.runs import Refused
 
@@ -26,12 +24,11 @@ __all__ = [
     "looks",
     "make_report",
     "measurements",
+    "next_look",
     "opponent",
     "rules",
     "set_policy",
 ]
-
-_BY_SCORES = {"schema_valid_rate", "document_error_rate", "field_error_rate", "no_regression"}
 
 
 @transaction.atomic
@@ -53,7 +50,7 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> Ga
         return made
     if baseline is not None and any(gate.compared_with == DEPLOYED for gate in rules(policy)):
         _check_opponent(eval_run, baseline)
-    look = len(looks(eval_run)) + 1
+    look = next_look(eval_run)
     verdicts = judging.judge_all(rules(policy), measurements(rules(policy), eval_run, baseline), look)
     report = GateReport(
         project=project,
@@ -188,55 +185,3 @@ def _trained_on(eval_run: EvalRun) -> list[str]:
     held_out = DatasetItem.objects.filter(dataset_id=eval_run.dataset_id, split=Split.HOLDOUT)
     both = held_out.filter(document__in=trained.values("document"))
     return list(both.order_by("document_id").values_list("document__external_id", flat=True))
-
-
-def looks(eval_run: EvalRun) -> list[GateReport]:
-    """Reports so far that looked at any of this run's hold-out documents, oldest first.
-
-    A hold-out that grew is still the same hold-out, and another candidate's look is a look too.
-    """
-    documents = DatasetItem.objects.filter(dataset_id=eval_run.dataset_id, split=Split.HOLDOUT).values("document")
-    datasets = DatasetItem.objects.filter(split=Split.HOLDOUT, document__in=documents).values("dataset")
-    reports = GateReport.objects.filter(project_id=eval_run.project_id, eval_run__dataset__in=datasets)
-    return list(reports.select_related("eval_run", "policy").order_by("number"))
-
-
-def measurements(policy: judging.GatePolicy, eval_run: EvalRun, baseline: EvalRun | None) -> dict[str, Measurement]:
-    """What each gate of a policy judges: gate key -> measurement, from this run's own outputs and latencies."""
-    candidate = list(EvalOutput.objects.filter(eval_run=eval_run).order_by("document_id"))
-    before = (
-        dict(EvalOutput.objects.filter(eval_run=baseline).values_list("document_id", "score")) if baseline else None
-    )
-    found = {}
-    for gate in policy:
-        rows = [row for row in candidate if not gate.slice or gate.slice in row.tags]
-        if gate.compared_with == BASE and baseline is not None and baseline.base_model is None:
-            found[gate.key] = Measurement.nothing(f"{baseline.subject} is no base model, which this gate compares with")
-        elif gate.metric in _BY_SCORES:
-            against = baseline.short_name if baseline else ""
-            scores = {row.document_id: row.score for row in rows}
-            found[gate.key] = from_scores(gate.metric, scores, baseline=before, against=against)
-        else:
-            found[gate.key] = _of_resources(gate.metric, rows, eval_run)
-    return found
-
-
-def _of_resources(metric: str, rows: list[EvalOutput], run: EvalRun) -> Measurement:
-    """Latency, throughput, cost and memory, as this run measured them. A request that failed has no latency."""
-    times = [row.latency_ms for row in rows if row.finish_reason != "error"]
-    if metric == "peak_memory_gb":
-        peak = run.facts.get("peak_memory_bytes")
-        return Measurement.sample([peak / 1e9]) if peak else Measurement.nothing("the run did not measure its memory")
-    if metric == "cost_per_request":
-        contract = Contract.objects.filter(project_id=run.project_id).first()
-        price = (contract.constraints if contract else {}).get("hardware_price_per_hour")
-        if not price:
-            return Measurement.nothing("the contract names no price per hour of the hardware")
-        return Measurement.sample([cost_of_time(time, float(price)) for time in times])
-    return Measurement.sample(times)
-
-
-def holdout_origins(eval_run: EvalRun) -> dict[str, int]:
-    """Where the gold of the hold-out comes from: origin -> documents."""
-    items = DatasetItem.objects.filter(dataset_id=eval_run.dataset_id, split=Split.HOLDOUT)
-    return dict(Counter(items.values_list("origin", flat=True)))

@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from evaluation import gates as judging
 from evaluation.models import GatePolicy
 from evaluation.services import audit
 from evaluation.services.evals import next_number
+from evaluation.slices import Slice
 from labeling.models import Contract, Project
+from labeling.tags import tags_of
+from slmstudio.contract import invariants
 from slmstudio.contract.jsontext import dumps
 from slmstudio.hashing import sha256_text
 
@@ -25,11 +28,19 @@ def current_policy(*, project: Project) -> GatePolicy:
     newest = GatePolicy.objects.filter(project=project).order_by("-number").first()
     if newest is not None and newest.created_by_id is not None:
         return newest
-    contract = Contract.objects.filter(project=project).first()
-    wanted = judging.default_policy(contract.constraints if contract else {})
+    wanted = _from_contract(project)
     if newest is not None and newest.sha256 == policy_hash(wanted):
         return newest
     return _add_policy(project, None, wanted)
+
+
+def _from_contract(project: Project) -> judging.GatePolicy:
+    """The policy as constraints and schema ask for it."""
+    contract = Contract.objects.filter(project=project).first()
+    compiled = project.schema_version.compiled
+    copies = any(field.evidence == "required" for field in compiled.fields)
+    constraints = contract.constraints if contract else {}
+    return judging.default_policy(constraints, rules=bool(invariants.declared(compiled)), copies=copies)
 
 
 @transaction.atomic
@@ -74,3 +85,26 @@ def _add_policy(project: Project, user: Any, policy: judging.GatePolicy) -> Gate
 def rules(policy: GatePolicy) -> judging.GatePolicy:
     """A stored policy as the gates it consists of."""
     return judging.GatePolicy.from_json(policy.gates)
+
+
+#: a key of metadata with more values than this is a name, and a slice of it one document
+MOST_VALUES = 30
+
+
+def known_slices(project: Project) -> list[tuple[str, str]]:
+    """(slice, words) of what a gate can be about: failure tags, and the values that metadata has in the hold-out."""
+    found = [(name, tag.title) for name, tag in tags_of(project).items()]
+    with connection.cursor() as cursor:
+        cursor.execute(_METADATA, [project.pk, MOST_VALUES])
+        found += [(str(one), one.words) for one in (Slice(key=key, value=value) for key, value in cursor.fetchall())]
+    return found
+
+
+_METADATA = """
+    SELECT key, value FROM (
+        SELECT pair.key, pair.value, count(*) OVER (PARTITION BY pair.key) AS values
+        FROM labeling_document d, jsonb_each_text(d.metadata) pair
+        WHERE d.project_id = %s AND d.holdout AND pair.value <> '' AND length(pair.value) <= 100
+        GROUP BY pair.key, pair.value HAVING count(*) > 1
+    ) AS counted WHERE values <= %s ORDER BY key, value LIMIT 200
+"""

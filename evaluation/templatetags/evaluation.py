@@ -7,9 +7,11 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from evaluation.policy import METRICS, plain
 from evaluation.showing import Pieces
-from slmstudio.templatetags.studio import milliseconds, percent
+from evaluation.verdict_words import bounds, in_unit, line_of, measured, threshold
+from slmstudio.templatetags.studio import percent
+
+__all__ = ["bounds", "in_unit", "interval", "measured", "threshold"]
 
 register = template.Library()
 
@@ -73,21 +75,16 @@ def stacked(parts: list[dict[str, Any]]) -> SafeString:
     )
 
 
+for _words in (bounds, measured, threshold):
+    register.simple_tag(_words)
+
+
 @register.simple_tag
 def number_line(verdict: Mapping[str, Any]) -> SafeString | str:
     """What was measured with its bounds, and the threshold, on a line that is as wide as it needs to be."""
-    points = [float(verdict[name]) for name in ("low", "measured", "high") if verdict.get(name) is not None]
-    if not points:
+    line = line_of(verdict)
+    if line is None:
         return ""
-    metric = METRICS[verdict["gate"]["metric"]]
-    limit = _limit(verdict)
-    start, end = _ends([*points, limit], percent_metric=metric.percent and not metric.paired)
-
-    def place(value: float) -> float:
-        return 4 + 92 * (value - start) / (end - start)
-
-    good = (place(limit), 100) if _good_is_up(verdict) else (0, place(limit))
-    low, high = place(min(points)), place(max(points))
     status = str(verdict["status"]).lower().replace(" ", "-")
     return format_html(
         '<svg class="number-line line-{}" viewBox="0 0 100 18" preserveAspectRatio="none" aria-hidden="true">'
@@ -97,73 +94,13 @@ def number_line(verdict: Mapping[str, Any]) -> SafeString | str:
         '<rect class="line-measured" x="{}" y="4" width="1.2" height="10"/>'
         '<rect class="line-limit" x="{}" y="1" width="0.7" height="16"/></svg>',
         status,
-        f"{good[0]:.2f}",
-        f"{max(good[1] - good[0], 0):.2f}",
-        f"{low:.2f}",
-        f"{max(high - low, 0.8):.2f}",
-        f"{place(float(verdict['measured'])) - 0.6:.2f}" if verdict.get("measured") is not None else "-9",
-        f"{place(limit) - 0.35:.2f}",
+        f"{100 * line.good[0]:.2f}",
+        f"{100 * max(line.good[1] - line.good[0], 0):.2f}",
+        f"{100 * line.low:.2f}",
+        f"{max(100 * (line.high - line.low), 0.8):.2f}",
+        f"{100 * line.measured - 0.6:.2f}" if line.measured is not None else "-9",
+        f"{100 * line.limit - 0.35:.2f}",
     )
-
-
-def _limit(verdict: Mapping[str, Any]) -> float:
-    """Where the threshold stands on the scale of what was measured: a loss that is allowed is a negative change."""
-    gate = verdict["gate"]
-    return -float(gate["threshold"]) if METRICS[gate["metric"]].paired else float(gate["threshold"])
-
-
-def _good_is_up(verdict: Mapping[str, Any]) -> bool:
-    return verdict["gate"]["operator"] == ">="
-
-
-def _ends(points: list[float], *, percent_metric: bool) -> tuple[float, float]:
-    """A scale that holds all points with some air, and stays between 0 and 1 for rates."""
-    low, high = min(points), max(points)
-    air = (high - low) * 0.15 or abs(high) * 0.1 or 0.05
-    start, end = low - air, high + air
-    if percent_metric:
-        start, end = max(0.0, start), min(1.0, end)
-    return (start, end) if end > start else (start - 0.05, end + 0.05)
-
-
-@register.simple_tag
-def measured(verdict: Mapping[str, Any]) -> str:
-    """The measured value of a verdict, with its unit."""
-    value = verdict.get("measured")
-    return "–" if value is None else in_unit(verdict["gate"]["metric"], float(value))
-
-
-@register.simple_tag
-def threshold(verdict: Mapping[str, Any]) -> str:
-    """What a gate asks for: "≥ 99.0 %"."""
-    sign = "≥" if _good_is_up(verdict) else "≤"
-    return f"{sign} {in_unit(verdict['gate']['metric'], _limit(verdict))}"
-
-
-@register.simple_tag
-def bounds(verdict: Mapping[str, Any]) -> str:
-    """The bounds of a verdict: "94.8 to 100 %"; "" where they say nothing beyond the measured value."""
-    metric, low, high = verdict["gate"]["metric"], verdict.get("low"), verdict.get("high")
-    if low == high:
-        return ""
-    if low is None or high is None:
-        word, value = ("at least", low) if high is None else ("at most", high)
-        return "" if value is None else f"{word} {in_unit(metric, float(value))}"
-    return f"{in_unit(metric, float(low), with_unit=False)} to {in_unit(metric, float(high))}"
-
-
-def in_unit(metric: str, value: float, *, with_unit: bool = True) -> str:
-    """A value as people read it for this metric."""
-    if METRICS[metric].paired:
-        text, unit = f"{100 * value:+.1f}".replace("-", "−"), "points"
-    elif METRICS[metric].percent:
-        text, unit = f"{100 * value:.1f}" if value not in (0, 1) else f"{100 * value:.0f}", "%"
-    elif metric == "p95_latency_ms":
-        return milliseconds(value)
-    else:
-        text = plain(float(f"{value:.3g}"))
-        unit = {"requests_per_second": "per second", "cost_per_request": "each"}.get(metric, "GB")
-    return f"{text} {unit}" if with_unit else text
 
 
 @register.filter

@@ -6,14 +6,18 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from evaluation.forms import JudgeForm, PolicyForm
+from evaluation.forms import JudgeForm
 from evaluation.models import GateReport
+from evaluation.policy_forms import PolicyForm
 from evaluation.services.approvals import Present, standing
-from evaluation.services.gates import current_policy, make_report, rules, set_policy
-from evaluation.views.parts import go, page_or_part
-from slmstudio.access import Action, Role, project_for
+from evaluation.services.gates import current_policy, make_report, next_look, rules, set_policy
+from evaluation.services.missing_labels import ANYBODY, TURN, missing_labels, queue_labels
+from evaluation.services.policies import known_slices
+from evaluation.stats import ALPHA, look_level
+from evaluation.views.parts import go, page_or_part, wants_part
+from slmstudio.access import Action, Role, object_for, project_for
 from training.services.runs import Refused
 
 PAGE = 20
@@ -40,6 +44,9 @@ def gates(request: HttpRequest, slug: str) -> HttpResponse:
             "eval_run__base_model",
             "eval_run__model_version",
             "eval_run__training_run",
+            "eval_run__endpoint",
+            "eval_run__export",
+            "eval_run__rescored_from",
             "baseline",
         )
         .order_by("-number")
@@ -54,7 +61,7 @@ def gates(request: HttpRequest, slug: str) -> HttpResponse:
         "page": page,
         "rows": [(report, standing(report, present=present)) for report in page],
         "judge": JudgeForm(project=project) if may_judge(project) else None,
-        "form": PolicyForm(policy=rules(policy)) if Action.SET_POLICY in project.can else None,
+        "may_set": Action.SET_POLICY in project.can,
     }
     return render(request, "evaluation/gates.html", context)
 
@@ -64,7 +71,12 @@ def policy(request: HttpRequest, slug: str) -> HttpResponse:
     """Sets the thresholds. GET shows the form on its own."""
     project = project_for(request.user, slug, Action.SET_POLICY)
     newest = current_policy(project=project)
-    form = PolicyForm(request.POST if request.method == "POST" else None, policy=rules(newest))
+    form = PolicyForm(
+        request.POST if request.method == "POST" else None,
+        policy=rules(newest),
+        fields_known=[(field.pattern, field.title or field.name) for field in project.schema_version.compiled.fields],
+        slices_known=known_slices(project),
+    )
     if request.method == "POST" and form.is_valid():
         set_policy(project=project, user=request.user, gates=form.cleaned_data["policy"])
         return go(request, f"/p/{project.slug}/gates/")
@@ -83,7 +95,7 @@ def judge(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method != "POST":
         wanted = {name: request.GET[name] for name in JudgeForm.base_fields if name in request.GET}
         form = JudgeForm(project=project, initial=wanted)
-        return render(request, "evaluation/judge.html", {"project": project, "form": form})
+        return render(request, "evaluation/judge.html", {"project": project, "form": form, **_look(project, form)})
     form = JudgeForm(request.POST, project=project)
     if form.is_valid():
         try:
@@ -93,3 +105,34 @@ def judge(request: HttpRequest, slug: str) -> HttpResponse:
         else:
             return go(request, report.get_absolute_url())
     return page_or_part(request, "evaluation/judge.html", "form", {"project": project, "form": form}, status=422)
+
+
+def _look(project: Any, form: JudgeForm) -> dict[str, Any]:
+    """Which look at its hold-out judging the chosen evaluation would be, and at what confidence (None: the policy
+    allows one look, and this is another); {} where none is chosen."""
+    run = form.runs.get(str(form.initial.get("eval_run", "")))
+    if run is None:
+        return {}
+    look = next_look(run)
+    if rules(current_policy(project=project)).only_look:
+        return {"look": look, "level": 1 - ALPHA if look == 1 else None}
+    return {"look": look, "level": 1 - look_level(look)}
+
+
+@require_POST
+def queue(request: HttpRequest, slug: str, number: int, key: str) -> HttpResponse:
+    """Queues the labels that a verdict of a report lacks; answers with what is missing now."""
+    reports = GateReport.objects.select_related("project", "policy", "eval_run__dataset__schema_version", "baseline")
+    project, report = object_for(request.user, slug, Action.CURATE, reports, number=number)
+    report.project = project
+    context: dict[str, Any] = {"project": project, "report": report}
+    status = 200
+    try:
+        grown = queue_labels(report=report, key=key, user=request.user, who=request.POST.get("who", TURN))
+        context["grown"] = {"drawn": len(grown.documents), "pool": grown.pool, "near": len(grown.near)}
+    except Refused as refusal:
+        context["refused"], status = refusal.message, 422
+    if not wants_part(request) and status == 200:
+        return go(request, f"{report.get_absolute_url()}#missing")
+    context |= {"missing": missing_labels(report), "turn": TURN, "anybody": ANYBODY}
+    return page_or_part(request, "evaluation/missing_page.html", "missing", context, status=status)

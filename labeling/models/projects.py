@@ -104,7 +104,8 @@ class Contract(models.Model):
     """What the task promises beside its schema: the instruction and the production constraints.
 
     ``constraints`` holds any of ``latency_p95_ms``, ``requests_per_second``, ``cost_per_request``,
-    ``hardware_memory_gb``, ``hardware_price_per_hour``, ``currency``; they pre-fill the gates.
+    ``hardware_memory_gb``, ``hardware_price_per_hour``, ``expected_volume`` (documents a month), ``review_cost``
+    (of one document) and ``currency``; they pre-fill the gates and say what errors cost.
     """
 
     project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="contract")

@@ -100,7 +100,7 @@ def collect(project: Project, version: Version, rules: splits.Rules, texts: Text
             "revision_id",
             "schema_version_id",
             origin_of(),
-            _family(rules.group_by),
+            family_of(rules.group_by),
             _class(rules.stratify),
         )
     )
@@ -150,7 +150,7 @@ def _inside(column: str, path: Sequence[str]) -> Combinable:
     return Func(F(column), *map(Value, path), function="jsonb_extract_path_text", output_field=TextField())
 
 
-def _family(group_by: str) -> Combinable:
+def family_of(group_by: str) -> Combinable:
     """What the rule groups by, as a text."""
     if group_by == "source":
         return F("document__source")

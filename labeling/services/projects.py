@@ -37,6 +37,8 @@ NUMBERS = {
     "cost_per_request": "cost per request",
     "hardware_memory_gb": "memory",
     "hardware_price_per_hour": "price of the hardware",
+    "expected_volume": "expected volume",
+    "review_cost": "cost of a review",
 }
 
 

@@ -19,7 +19,8 @@ from evaluation.gates import (
     may_ship,
     overall,
 )
-from evaluation.measurements import Scored, from_scores
+from evaluation.measurements import Scored
+from evaluation.tallies import from_scores
 
 SCHEMA = Gate("schema", "schema_valid_rate", ">=", 0.99)
 DOCUMENTS = Gate("documents", "document_error_rate", "<=", 0.05)
@@ -29,7 +30,13 @@ LATENCY = Gate("latency", "p95_latency_ms", "<=", 2000)
 COST = Gate("cost", "cost_per_request", "<=", 0.001)
 THROUGHPUT = Gate("throughput", "requests_per_second", ">=", 2)
 MEMORY = Gate("memory", "peak_memory_gb", "<=", 16)
-EVERY = [SCHEMA, DOCUMENTS, FIELDS, REGRESSION, LATENCY, COST, THROUGHPUT, MEMORY]
+RECALL = Gate("recall", "recall", ">=", 0.95)
+INVENTED = Gate("invented", "hallucination_rate", "<=", 0.05)
+RULES = Gate("rules", "invariants_hold_rate", ">=", 0.95)
+DECIDED = Gate("decided", "routing_decision_rate", ">=", 0.95, field="category")
+PINNED = Gate("pinned", "pinned_broken", "<=", 0)
+EVERY = [SCHEMA, DOCUMENTS, FIELDS, REGRESSION, RECALL, INVENTED, RULES, DECIDED, PINNED]
+EVERY += [LATENCY, COST, THROUGHPUT, MEMORY]
 
 
 def latencies(scale: float = 1.0, n: int = 80) -> Measurement:
@@ -56,6 +63,20 @@ CASES: list[tuple[Gate, Measurement, Status]] = [
     (REGRESSION, Measurement.paired([0.5] * 60, [1.0] * 50 + [0.5] * 10, "base"), Status.PASS),
     (REGRESSION, Measurement.paired([0.5] * 60, [0.5] * 60, "base"), Status.NOT_PROVEN),
     (REGRESSION, Measurement.paired([1.0] * 60, [0.0] * 30 + [1.0] * 30, "base"), Status.FAIL),
+    (FIELDS, Measurement.fields([(0, 1)] * 29), Status.PASS),  # once a document: as exact as a rate of documents
+    (RECALL, Measurement.fields([(0, 3)] * 80), Status.PASS),
+    (RECALL, Measurement.fields([(0, 1)] * 58), Status.NOT_PROVEN),
+    (RECALL, Measurement.fields([(0, 1)] * 59), Status.PASS),
+    (RECALL, Measurement.fields([(1, 3)] * 20 + [(0, 3)] * 20), Status.FAIL),
+    (INVENTED, Measurement.rate(0, 59), Status.PASS),
+    (INVENTED, Measurement.rate(3, 59), Status.NOT_PROVEN),
+    (INVENTED, Measurement.rate(20, 59), Status.FAIL),
+    (RULES, Measurement.rate(59, 59), Status.PASS),
+    (DECIDED, Measurement.rate(50, 59), Status.FAIL),
+    (PINNED, Measurement.rate(0, 7), Status.PASS),
+    (PINNED, Measurement.rate(1, 7), Status.FAIL),
+    (PINNED, Measurement(n=7, k=0, reason="2 more were not asked about"), Status.NOT_PROVEN),
+    (PINNED, Measurement(n=7, k=1, reason="2 more were not asked about"), Status.FAIL),
     (LATENCY, latencies(), Status.PASS),
     (LATENCY, latencies(1.6), Status.NOT_PROVEN),
     (LATENCY, latencies(5), Status.FAIL),
@@ -170,6 +191,25 @@ def test_a_few_requests_bound_no_mean() -> None:
                 "NOT PROVEN: the p95 of 40 requests is 812 ms, too few to bound it; at most 2,000 ms is allowed; "
                 "measure 19 more, none of them slower than that."
             ),
+        ),
+        (
+            RECALL,
+            Measurement.fields([(0, 1)] * 40),
+            (
+                "NOT PROVEN: 40 of 40 found in 40 documents shows only 92.8 %, 95 % is asked; label 19 more, none of "
+                "them with a miss."
+            ),
+        ),
+        (
+            INVENTED,
+            Measurement.rate(20, 59),
+            "FAIL: 20 of 59 with an invented value shows at least 23.7 %, at most 5 % is allowed.",
+        ),
+        (PINNED, Measurement.rate(1, 7), "FAIL: 1 of 7 pinned documents wrong; none may be."),
+        (
+            Gate("pinned", "pinned_broken", "<=", 2),
+            Measurement.rate(1, 7),
+            "PASS: 1 of 7 pinned documents wrong; at most 2 may be.",
         ),
         (MEMORY, Measurement.sample([1.25]), "PASS: 1.25 GB at the most; at most 16 GB is allowed."),
     ],
@@ -323,6 +363,57 @@ def test_scores_are_paired_on_common_documents() -> None:
 @pytest.mark.parametrize("baseline", [None, {}, {"z": score("wrong")}])
 def test_no_common_document_is_nothing_to_measure(baseline: Any) -> None:
     assert judge(REGRESSION, from_scores("no_regression", SCORES, baseline=baseline)).status is Status.NOT_PROVEN
+
+
+def stored(*fields: tuple[str, str, Any, Any], valid: bool = True, rules: bool | None = None) -> dict[str, Any]:
+    """A score as it is stored: (field, outcome, gold, output) of each."""
+    names = ("field", "outcome", "gold", "output")
+    rows = [dict(zip(names, row, strict=True)) for row in fields]
+    return {"exact": False, "schema_valid": valid, "invariants_hold": rules, "fields": rows}
+
+
+STORED = {
+    "a": stored(("category", "correct", "bill", "bill"), ("name", "hallucinated", "Ann", "Eve"), rules=True),
+    "b": stored(("category", "wrong", "bill", "spam"), ("name", "correct", "Bob", "Bob"), rules=False),
+    "c": stored(("category", "missing", "spam", None), ("name", "both_absent", None, None), rules=True),
+    "d": stored(("category", "unscorable", "spam", None), ("name", "unscorable", "Cy", None), valid=False),
+}
+
+
+@pytest.mark.parametrize(
+    ("metric", "scope", "expected"),
+    [
+        ("recall", {}, Measurement.fields([(1, 2), (1, 2), (1, 1), (2, 2)])),
+        ("recall", {"field": "name"}, Measurement.fields([(1, 1), (0, 1), (1, 1)])),
+        ("recall", {"field": "category", "value": "bill"}, Measurement.fields([(0, 1), (1, 1)])),
+        ("field_error_rate", {"field": "name"}, Measurement.fields([(1, 1), (0, 1), (1, 1)])),
+        ("hallucination_rate", {}, Measurement.rate(1, 4)),
+        ("hallucination_rate", {"field": "category"}, Measurement.rate(0, 4)),
+        ("routing_decision_rate", {"field": "category"}, Measurement.rate(2, 4)),
+        ("invariants_hold_rate", {}, Measurement.rate(2, 4)),
+    ],
+)
+def test_stored_scores_are_counted(metric: str, scope: dict[str, Any], expected: Measurement) -> None:
+    assert from_scores(metric, STORED, **scope) == expected
+
+
+def test_one_field_is_held_against_the_same_field() -> None:
+    before = {"a": stored(("name", "correct", "Ann", "Ann")), "c": stored(("name", "hallucinated", None, "x"))}
+    measured = from_scores("no_regression", STORED, baseline=before, against="v1", field="name")
+
+    assert measured == Measurement.paired([1.0, 0.0], [0.0, 1.0], "v1")
+
+
+@pytest.mark.parametrize(
+    ("metric", "scope", "words"),
+    [
+        ("recall", {"field": "nmae"}, "no document has the field nmae"),
+        ("routing_decision_rate", {"field": "x"}, "no document has the field x"),
+        ("invariants_hold_rate", {}, "no rules between fields"),
+    ],
+)
+def test_what_cannot_be_counted_is_nothing(metric: str, scope: dict[str, Any], words: str) -> None:
+    assert words in from_scores(metric, {"d": STORED["d"]}, **scope).reason
 
 
 @pytest.mark.parametrize(

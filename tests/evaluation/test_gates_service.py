@@ -8,22 +8,25 @@ from typing import Any
 import pytest
 
 from evaluation.gates import GateError, Verdict
-from evaluation.models import AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
-from evaluation.services import packets
+from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun, GatePolicy, GateReport
+from evaluation.services import packets, pins
 from evaluation.services.approvals import Waiver, decide
 from evaluation.services.evals import Refused, start_evaluation
+from evaluation.services.gate_facts import _costs, _of_resources
 from evaluation.services.gates import (
     current_policy,
     holdout_origins,
     looks,
     make_report,
+    next_look,
     opponent,
     rules,
     set_policy,
 )
-from labeling.models import Contract, DatasetItem
+from labeling.models import Contract, DatasetItem, Document
 from labeling.services import datasets, freezing
 from slmstudio import artifacts
+from slmstudio.contract.jsontext import dumps
 from slmstudio.hashing import folder_hash, sha256_file, sha256_text
 from tests.evaluation.factories import World, broken, evaluated, make_base_model, make_version, pretend, right
 from training.models import BaseModel
@@ -114,6 +117,33 @@ def test_without_a_price_cost_is_not_proven(world: World) -> None:
     assert "names no price" in verdict_of(report, "cost").sentence
 
 
+def test_an_endpoint_costs_its_tokens_at_its_price(world: World) -> None:
+    run = evaluated(world, right, tuned=False)
+    rows = list(EvalOutput.objects.filter(eval_run=run))
+    endpoint = Endpoint(pk=1, project=world.project, name="Large")
+    for facts, reason, n in (({}, "no price per token", 0), ({"price_in": "2", "price_out": "10"}, "", 12)):
+        found = _costs(rows, EvalRun(endpoint=endpoint, facts=facts), True)
+        assert (reason in found.reason, found.n) == (True, n)
+    tokens = rows[0].prompt_tokens, rows[0].output_tokens
+    assert found.values[0] == pytest.approx((2 * tokens[0] + 10 * tokens[1]) / 1e6)
+
+
+def test_documents_asked_about_together_share_the_time(world: World) -> None:
+    run = evaluated(world, right, latency_ms=lambda index: 800.0)
+    rows = list(EvalOutput.objects.filter(eval_run=run))
+    assert _of_resources("requests_per_second", rows, run).values[0] == 800
+    run.at_once = 4
+    assert _of_resources("requests_per_second", rows, run).values[0] == 200
+    assert _of_resources("p95_latency_ms", rows, run).values[0] == 800
+
+
+def test_what_was_scored_again_was_not_measured_again(world: World) -> None:
+    run = evaluated(world, right)
+    run.rescored_from_id = run.pk
+    for metric in ("p95_latency_ms", "peak_memory_gb"):
+        assert not _of_resources(metric, list(EvalOutput.objects.filter(eval_run=run)), run).fresh
+
+
 def test_the_same_outputs_under_the_same_policy_are_the_same_report(world: World) -> None:
     run = evaluated(world, right)
     first = make_report(eval_run=run, baseline=None, user=world.engineer)
@@ -127,6 +157,113 @@ def test_looks_at_a_holdout_are_counted_and_each_is_judged_more_strictly(world: 
     confidences = [verdict_of(report, "schema-valid").confidence for report in reports]
     assert confidences == pytest.approx([0.975, 0.9875, 0.99375])
     assert [report.number for report in looks(reports[0].eval_run)] == [1, 2, 3]
+
+
+def test_whoever_sees_ten_and_has_the_best_judged_has_looked_ten_times(world: World) -> None:
+    """A candidate's place is fixed when its evaluation ends, whichever is judged first."""
+    runs = [evaluated(world, pretend(seed, spoil=0.2)) for seed in range(3)] + [evaluated(world, right)]
+    assert [next_look(run) for run in runs] == [1, 2, 3, 4]
+    assert make_report(eval_run=runs[3], baseline=None, user=world.engineer).look == 4
+    assert [next_look(run) for run in runs[:3]] == [1, 2, 3]
+    assert make_report(eval_run=runs[0], baseline=None, user=world.engineer).look == 1
+
+
+def test_what_it_is_held_against_is_no_look_until_it_is_judged(world: World) -> None:
+    base, free = evaluated(world, broken, tuned=False), evaluated(world, broken, tuned=False, mode="free")
+    tuned = evaluated(world, right)
+    assert make_report(eval_run=tuned, baseline=base, user=world.engineer).look == 1
+    # one of two that could be chosen among, after one look
+    assert make_report(eval_run=free, baseline=None, user=world.engineer).look == 3
+    assert next_look(evaluated(world, right)) == 3
+
+
+def test_judging_once_more_under_another_policy_is_another_look(world: World) -> None:
+    run = evaluated(world, right)
+    assert make_report(eval_run=run, baseline=None, user=world.engineer).look == 1
+    gates = changed(current_policy(project=world.project), "field-errors", 0.2)
+    set_policy(project=world.project, user=world.manager, gates=gates)
+    assert make_report(eval_run=run, baseline=None, user=world.engineer).look == 2
+    assert make_report(eval_run=run, baseline=None, user=world.engineer).look == 2, "the same report"
+
+
+# -- slices, fields, pins ---------------------------------------------------------------------------------------------
+
+
+def judged(world: World, run: EvalRun, *gates: dict[str, Any]) -> dict[str, Verdict]:
+    set_policy(project=world.project, user=world.manager, gates=list(gates))
+    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    return {row["gate"]["key"]: Verdict.from_dict(row) for row in report.verdicts}
+
+
+def test_a_gate_can_be_about_a_tag_or_a_value_of_metadata(world: World) -> None:
+    held_out = list(Document.objects.filter(project=world.project, holdout=True).order_by("pk"))
+    for number, document in enumerate(held_out):
+        document.metadata = {"supplier": "ACME" if number < 5 else "Other", "pages": number % 2}
+        document.save(update_fields=["metadata"])
+    run = evaluated(world, right)
+    EvalOutput.objects.filter(eval_run=run, document__in=held_out[:3]).update(tags=["poor_scan"])
+    gate = {"metric": "document_error_rate", "operator": "<=", "threshold": 0.2}
+    found = judged(
+        world,
+        run,
+        {**gate, "key": "all"},
+        {**gate, "key": "tag", "slice": "poor_scan"},
+        {**gate, "key": "acme", "slice": "metadata.supplier=ACME"},
+        {**gate, "key": "pages", "slice": "metadata.pages=1"},
+        {**gate, "key": "none", "slice": "metadata.supplier=Nobody"},
+    )
+    assert {key: verdict.n for key, verdict in found.items()} == {"all": 12, "tag": 3, "acme": 5, "pages": 6, "none": 0}
+    assert "no document of this evaluation is in the slice" in found["none"].sentence
+
+
+def test_a_gate_can_be_about_one_field(world: World) -> None:
+    def wrong_total(row: dict[str, Any]) -> dict[str, Any]:
+        return {"raw": dumps({**row["gold"], "total_amount": Decimal("0.01")})}
+
+    gate = {"metric": "field_error_rate", "operator": "<=", "threshold": 0.3}
+    run = evaluated(world, wrong_total)
+    found = judged(
+        world,
+        run,
+        {**gate, "key": "total", "field": "total_amount"},
+        {**gate, "key": "date", "field": "date"},
+        {"key": "recall", "metric": "recall", "operator": ">=", "threshold": 0.7, "field": "date"},
+        {"key": "rules", "metric": "invariants_hold_rate", "operator": ">=", "threshold": 0.7},
+    )
+    assert (found["total"].status, found["total"].k) == ("FAIL", 12)
+    assert {found[key].status for key in ("date", "recall", "rules")} == {"PASS"}
+
+
+PINNED = {"key": "pinned", "metric": "pinned_broken", "operator": "<=", "threshold": 0}
+
+
+def test_pinned_documents_must_not_break(world: World) -> None:
+    run, other = evaluated(world, right), evaluated(world, broken)
+    assert judged(world, run, PINNED)["pinned"].sentence == "NOT PROVEN: no document is pinned yet. " + LOOKED
+    document = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
+    pins.pin(project=world.project, document=document, user=world.engineer)
+    set_policy(project=world.project, user=world.manager, gates=[{**PINNED, "title": "Again"}])
+    for judged_run, status in ((run, "PASS"), (other, "FAIL")):
+        report = make_report(eval_run=judged_run, baseline=None, user=world.engineer)
+        assert verdict_of(report, "pinned").status == status
+
+
+LOOKED = "Look 1 at this hold-out: judged at 97.5 %."
+
+
+def test_a_pinned_training_document_is_looked_up_in_another_evaluation_of_the_same_model(world: World) -> None:
+    training = DatasetItem.objects.filter(dataset=world.dataset, split="train").earliest("document_id").document
+    pins.pin(project=world.project, document=training, user=world.engineer)
+    held_out = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
+    pins.pin(project=world.project, document=held_out, user=world.engineer)
+    run = evaluated(world, right)
+    first = judged(world, run, PINNED)["pinned"]
+    assert (first.status, first.n) == ("NOT PROVEN", 1)
+    assert "1 more were not asked about" in first.sentence
+    evaluated(world, broken, split="train", tuned=False)
+    evaluated(world, right, split="train")
+    second = judged(world, run, {**PINNED, "title": "Again"})["pinned"]
+    assert (second.status, second.n) == ("PASS", 2)
 
 
 def test_a_holdout_that_grew_is_still_the_same_holdout(world: World) -> None:

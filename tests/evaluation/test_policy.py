@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from evaluation.gates import Gate, GateError, GatePolicy, default_policy
+from evaluation.slices import Slice
 from labeling.templates_catalogue import templates
 
 SCHEMA = Gate("schema", "schema_valid_rate", ">=", 0.99)
@@ -82,6 +83,64 @@ def test_a_wrong_policy_is_refused(data: Any, field: str) -> None:
     assert refused.value.field == field
 
 
+# -- about some documents, one field, one class ---------------------------------------------------------------------
+
+
+def test_a_gate_says_what_it_is_about() -> None:
+    gate = Gate("r", "recall", ">=", 0.99, slice="metadata.supplier=ACME", field="category", value="billing")
+
+    assert gate.title == "At least 99 % of what gold has is found (category = billing)"
+    assert Gate.from_json(json.loads(json.dumps(gate.to_json()))) == gate
+    assert Gate("p", "pinned_broken", "<=", 0).title == "No pinned document is wrong"
+
+
+def test_a_gate_about_everything_is_written_as_it_always_was() -> None:
+    """The hash of a policy is over its text, so a policy of before there were fields keeps its hash."""
+    names = ["key", "metric", "operator", "threshold", "confidence", "slice", "compared_with", "title"]
+    assert list(SCHEMA.to_json()) == names
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"slice": "metadata.supplier"}, "slice"),
+        ({"slice": "metadata.=x"}, "slice"),
+        ({"field": "total"}, "field"),
+        ({"metric": "routing_decision_rate"}, "field"),
+        ({"metric": "recall", "value": "billing"}, "value"),
+        ({"metric": "field_error_rate", "operator": "<=", "field": "a", "value": "b"}, "value"),
+        ({"metric": "pinned_broken", "operator": "<=", "threshold": 0, "slice": "poor_scan"}, "slice"),
+        ({"metric": "peak_memory_gb", "operator": "<=", "threshold": 1, "field": "total"}, "field"),
+        ({"field": 3}, "field"),
+    ],
+)
+def test_a_scope_that_makes_no_sense_is_refused(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(GateError) as refused:
+        Gate.from_json({**GOOD, **change})
+
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("text", "tags", "metadata", "holds"),
+    [
+        ("", [], None, True),
+        ("poor_scan", ["poor_scan", "other"], {}, True),
+        ("poor_scan", [], {"poor_scan": "poor_scan"}, False),
+        ("metadata.supplier=ACME", [], {"supplier": "ACME"}, True),
+        ("metadata.pages=3", [], {"pages": 3}, True),
+        ("metadata.scanned=true", [], {"scanned": True}, True),
+        ("metadata.a=b=c", [], {"a": "b=c"}, True),
+        ("metadata.supplier=ACME", [], {"supplier": ["ACME"]}, False),
+        ("metadata.supplier=ACME", [], None, False),
+    ],
+)
+def test_a_slice_holds_the_documents_it_names(text: str, tags: list[str], metadata: Any, holds: bool) -> None:
+    found = Slice.parse(text)
+
+    assert (found.holds(tags=tags, metadata=metadata), str(found)) == (holds, text)
+
+
 # -- the untouched policy -------------------------------------------------------------------------------------------
 
 
@@ -108,6 +167,12 @@ def test_the_untouched_policy_comes_from_the_contract() -> None:
     ]
     assert policy[0].title == "At least 99 % of outputs are schema-valid"
     assert policy[3].title == "95 % of requests answered within 2,000 ms"
+
+
+def test_what_the_schema_promises_is_asked_for() -> None:
+    with_both = default_policy({}, rules=True, copies=True)
+
+    assert [gate.metric for gate in with_both][3:] == ["invariants_hold_rate", "hallucination_rate"]
 
 
 def test_constraints_left_open_make_no_gates() -> None:

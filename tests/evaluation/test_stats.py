@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.proportion import (
+    confint_proportions_2indep,
+    proportion_confint,
+    tost_proportions_2indep,
+)
 
+from bench.gate_workflow import critical
 from evaluation.stats import (
     Price,
+    benjamini_hochberg,
+    canary,
+    difference_interval,
     documents_for,
     documents_needed,
     exact_lower,
@@ -54,6 +63,15 @@ def test_exact_bounds_are_the_ends_of_the_two_sided_interval_at_twice_the_level(
     assert exact_upper(k, n, confidence) == pytest.approx(high if k < n else 1.0, abs=1e-9)
 
 
+@pytest.mark.parametrize(("k", "n"), [*COUNTS, (0, 1), (1, 1), (9_990, 10_000)])
+@pytest.mark.parametrize("confidence", [0.95, 0.9999])
+def test_exact_bounds_are_those_of_scipys_binomial_test(k: int, n: int, confidence: float) -> None:
+    low = scipy_stats.binomtest(k, n, alternative="greater").proportion_ci(confidence, "exact").low
+    high = scipy_stats.binomtest(k, n, alternative="less").proportion_ci(confidence, "exact").high
+
+    assert (exact_lower(k, n, confidence), exact_upper(k, n, confidence)) == pytest.approx((low, high), abs=1e-9)
+
+
 def test_full_marks_are_not_certainty() -> None:
     assert exact_lower(299, 299) == pytest.approx(0.05 ** (1 / 299))
     assert wilson(299, 299)[0] < 0.99
@@ -75,6 +93,21 @@ def test_a_model_at_the_threshold_passes_at_most_one_time_in_twenty(threshold: f
     passing = [k for k in range(n + 1) if exact_lower(k, n) >= threshold]
 
     assert sum(float(scipy_stats.binom.pmf(k, n, threshold)) for k in passing) <= 0.05
+
+
+@pytest.mark.parametrize(("limit", "n"), [(0.02, 150), (0.1, 80)])
+def test_an_error_rate_at_the_limit_passes_at_most_one_time_in_twenty(limit: float, n: int) -> None:
+    passing = [k for k in range(n + 1) if exact_upper(k, n) <= limit]
+
+    assert sum(float(scipy_stats.binom.pmf(k, n, limit)) for k in passing) <= 0.05
+
+
+@pytest.mark.parametrize(("rate", "n"), [(0.9, 120), (0.98, 300), (0.5, 40)])
+def test_the_shown_interval_holds_the_rate_about_nineteen_times_in_twenty(rate: float, n: int) -> None:
+    ends = [wilson(k, n) for k in range(n + 1)]
+    held = sum(float(scipy_stats.binom.pmf(k, n, rate)) for k, (low, high) in enumerate(ends) if low <= rate <= high)
+
+    assert 0.93 <= held <= 0.98
 
 
 # -- the price of proof ---------------------------------------------------------------------------------------------
@@ -153,19 +186,17 @@ def test_all_looks_together_stay_below_the_level() -> None:
         look_level(0)
 
 
-def _passes_some_look(rng: np.random.Generator, level: Callable[[int], float]) -> bool:
-    """A model exactly at 95 % that is looked at five times, a hundred more documents each time."""
-    good = rng.binomial(100, 0.95, size=5).cumsum()
-    return any(exact_lower(int(good[i]), 100 * (i + 1), 1 - level(i + 1)) >= 0.95 for i in range(5))
+def _passes_some_look(good: "np.ndarray[Any, Any]", level: Callable[[int], float]) -> float:
+    """Models exactly at 95 % that are looked at five times, a hundred more documents each time."""
+    needed = [critical(100 * look, 0.95, level(look)) for look in range(1, 6)]
+    return float((good.cumsum(axis=1) >= needed).any(axis=1).mean())
 
 
 def test_labelling_more_until_it_passes_is_paid_for_by_the_levels() -> None:
-    rng = np.random.default_rng(3)
-    at_levels = sum(_passes_some_look(rng, look_level) for _ in range(400)) / 400
-    naive = sum(_passes_some_look(rng, lambda look: 0.05) for _ in range(400)) / 400
+    good = np.random.default_rng(3).binomial(100, 0.95, size=(20_000, 5))
 
-    assert at_levels <= 0.05
-    assert naive > 0.08  # what the levels are for
+    assert _passes_some_look(good, look_level) <= 0.05
+    assert _passes_some_look(good, lambda look: 0.05) > 0.08  # what the levels are for
 
 
 # -- McNemar and Holm -----------------------------------------------------------------------------------------------
@@ -199,6 +230,91 @@ def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
 
 def test_holm_of_nothing_is_nothing() -> None:
     assert holm([]) == []
+    assert benjamini_hochberg([]) == []
+
+
+@settings(max_examples=8, deadline=None)  # few: statsmodels collects all garbage at every call
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_the_adjusted_values_are_those_of_statsmodels(p_values: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+    assert benjamini_hochberg(p_values) == pytest.approx(multipletests(p_values, method="fdr_bh")[1])
+
+
+def test_among_the_slices_that_are_named_few_are_named_wrongly() -> None:
+    """20 slices, of which four moved: a false alarm among the alarms one time in twenty, on average."""
+    rng = np.random.default_rng(9)
+    shares, found = [], 0
+    for _ in range(1000):
+        p_values = np.concatenate((rng.beta(0.1, 8, 4), rng.random(16)))
+        alarms = [place for place, p in enumerate(benjamini_hochberg(list(p_values))) if p <= 0.05]
+        shares.append(sum(place >= 4 for place in alarms) / max(1, len(alarms)))
+        found += sum(place < 4 for place in alarms)
+
+    assert np.mean(shares) <= 0.05
+    assert found > 2000  # and more than half of what moved is found
+
+
+# -- different requests ---------------------------------------------------------------------------------------------
+
+CANARIES = [((95, 100), (190, 200)), ((5, 10), (7, 9)), ((450, 500), (40, 50)), ((1, 30), (0, 40))]
+
+
+@pytest.mark.parametrize(("a", "b"), CANARIES)
+def test_the_difference_of_two_rates_is_that_of_statsmodels(a: tuple[int, int], b: tuple[int, int]) -> None:
+    theirs = confint_proportions_2indep(*b, *a, method="newcomb", compare="diff")
+
+    assert difference_interval(*a, *b) == pytest.approx(theirs)
+    assert difference_interval(*b, *a) == pytest.approx((-theirs[1], -theirs[0]))
+
+
+@pytest.mark.parametrize(("a", "b"), CANARIES)
+def test_a_canary_is_tested_as_statsmodels_does(a: tuple[int, int], b: tuple[int, int]) -> None:
+    found = canary(*a, *b, margin=0.1)
+    theirs = tost_proportions_2indep(*b, *a, low=-0.1, upp=0.1, method="score", compare="diff")
+
+    assert found.alike == pytest.approx(float(theirs.pvalue))
+    assert found.not_worse == pytest.approx(float(theirs.results_larger.pvalue))
+    assert found.not_worse <= found.alike
+
+
+def test_all_right_on_both_sides_bounds_the_difference() -> None:
+    low, high = difference_interval(300, 300, 100, 100)
+
+    assert -0.05 < low < 0 < high < 0.02
+    assert canary(300, 300, 100, 100, 0.05).not_worse < 0.05
+
+
+def test_without_requests_nothing_is_shown() -> None:
+    assert difference_interval(0, 0, 5, 5) == (-1.0, 1.0)
+    assert canary(5, 5, 0, 0, 0.1).alike == 1.0
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        canary(1, 2, 1, 2, 0.0)
+
+
+def test_a_canary_that_is_worse_by_the_margin_is_let_through_at_most_at_the_level() -> None:
+    assert _exactly(900, 0.9, 150, 0.85, lambda a, b: canary(*a, *b, 0.05).not_worse <= 0.05) <= 0.06
+    assert _exactly(600, 0.98, 150, 0.96, lambda a, b: canary(*a, *b, 0.02).not_worse <= 0.05) <= 0.06
+
+
+def test_a_canary_that_differs_by_the_margin_is_called_alike_at_most_at_the_level() -> None:
+    assert _exactly(900, 0.85, 300, 0.9, lambda a, b: canary(*a, *b, 0.05).alike <= 0.05) <= 0.06
+
+
+def test_the_interval_of_a_difference_holds_what_is_true() -> None:
+    missed = _exactly(
+        400, 0.95, 100, 0.92, lambda a, b: not (lambda ends: ends[0] <= -0.03 <= ends[1])(difference_interval(*a, *b))
+    )
+
+    assert missed <= 0.06
+
+
+def _exactly(
+    n_a: int, p_a: float, n_b: int, p_b: float, holds: Callable[[tuple[int, int], tuple[int, int]], bool]
+) -> float:
+    """How likely something is, over what two models are likely to do (a draw of 500)."""
+    rng = np.random.default_rng(12)
+    draws = zip(rng.binomial(n_a, p_a, 500), rng.binomial(n_b, p_b, 500), strict=True)
+    return sum(holds((int(a), n_a), (int(b), n_b)) for a, b in draws) / 500
 
 
 def test_holm_keeps_the_rate_of_any_false_alarm() -> None:
@@ -272,6 +388,17 @@ def test_a_model_worse_by_the_limit_passes_at_most_at_the_level(
         passed += lower > -limit / 2  # half a document is lost or won, so the true loss is limit / 2
 
     assert passed / 250 <= (1 - confidence) + 0.03  # two standard errors of the simulation
+
+
+def test_a_late_look_is_bounded_by_more_than_its_resamples() -> None:
+    """At 1 in 100,000 no resample lies beyond the bound; Student's t knows how thin the tail is."""
+    losses = [0.5] * 20 + [-0.5] * 15 + [0.0] * 115
+    found = paired_loss([0.5 + loss / 2 for loss in losses], [0.5 - loss / 2 for loss in losses], confidence=0.99999)
+    reach = scipy_stats.sem(losses) * scipy_stats.t.ppf(0.99999, 149)
+
+    assert found.spread >= reach - 1e-9
+    share = share_loss([1.0] * 20 + [0.0] * 130, [4.0] * 75 + [8.0] * 75, confidence=0.99999)
+    assert share.spread > 1.5 * share_loss([1.0] * 20 + [0.0] * 130, [4.0] * 75 + [8.0] * 75).spread
 
 
 def test_a_much_better_model_is_recognised() -> None:

@@ -20,6 +20,8 @@ CONSTRAINTS = {
     "cost_per_request",
     "hardware_memory_gb",
     "hardware_price_per_hour",
+    "expected_volume",
+    "review_cost",
     "currency",
 }
 EXAMPLES: dict[str, dict[str, Any]] = {

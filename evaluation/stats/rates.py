@@ -1,0 +1,112 @@
+"""One rate with its interval and bounds, two rates on the same documents, two rates on different requests."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from evaluation.stats.common import check_counts
+
+
+def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The two-sided Wilson interval of a rate, for showing. ``(0.0, 1.0)`` where nothing was counted.
+
+    Source: ``scipy.stats.binomtest(k, n).proportion_ci(confidence, "wilson")``.
+    """
+    check_counts(k, n)
+    if n == 0:
+        return 0.0, 1.0
+    from scipy.stats import binomtest
+
+    interval = binomtest(k, n).proportion_ci(confidence, "wilson")
+    return float(interval.low), float(interval.high)
+
+
+def exact_lower(k: int, n: int, confidence: float = 0.95) -> float:
+    """The one-sided exact lower bound of Clopper and Pearson (1934): the rate is at least this.
+
+    That of ``scipy.stats.binomtest(k, n, alternative="greater").proportion_ci(confidence, "exact")``, which searches
+    for it; as a quantile of the beta distribution it is there at once.
+    """
+    check_counts(k, n)
+    if k == 0:
+        return 0.0
+    from scipy.special import betaincinv
+
+    return float(betaincinv(k, n - k + 1, 1 - confidence))
+
+
+def exact_upper(k: int, n: int, confidence: float = 0.95) -> float:
+    """The one-sided exact upper bound: the rate is at most this (``alternative="less"``)."""
+    check_counts(k, n)
+    if k == n:
+        return 1.0
+    from scipy.special import betaincinv
+
+    return float(betaincinv(k + 1, n - k, confidence))
+
+
+def mcnemar_exact(fixed: int, broken: int) -> float:
+    """The two-sided exact McNemar p-value of ``fixed`` against ``broken`` documents; 1.0 if none changed."""
+    if fixed < 0 or broken < 0:
+        raise ValueError("counts are not negative")
+    if fixed + broken == 0:
+        return 1.0
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    return float(min(1.0, mcnemar([[0, fixed], [broken, 0]], exact=True).pvalue))
+
+
+def difference_interval(k_a: int, n_a: int, k_b: int, n_b: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The two-sided interval of rate B - rate A where both answered different requests (a canary against the stable
+    model). ``(-1.0, 1.0)`` where either has none.
+
+    Newcombe's hybrid score interval (1998, method 10), which holds at 0 and at all of them as well: ``statsmodels.stats
+    .proportion.confint_proportions_2indep(k_b, n_b, k_a, n_a, method="newcomb")``.
+    """
+    check_counts(k_a, n_a)
+    check_counts(k_b, n_b)
+    if not (n_a and n_b):
+        return -1.0, 1.0
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
+    with _quiet():
+        low, high = confint_proportions_2indep(k_b, n_b, k_a, n_a, method="newcomb", alpha=1 - confidence)
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Canary:
+    """p-values of two claims about different requests: B is ``not_worse`` than A by a margin, or the two are ``alike``:
+    neither is worse than the other by it. 1.0 where nothing was asked.
+    """
+
+    not_worse: float
+    alike: float
+
+
+def canary(k_a: int, n_a: int, k_b: int, n_b: int, margin: float) -> Canary:
+    """Tests a canary (B) against the stable model (A): ``k`` good of ``n`` requests each, ``margin`` of the difference.
+
+    Score tests with Miettinen and Nurminen's variance (1985): ``statsmodels.stats.proportion.tost_proportions_2indep``,
+    of which ``not_worse`` is the lower of its two one-sided tests.
+    """
+    check_counts(k_a, n_a)
+    check_counts(k_b, n_b)
+    if not 0 < margin < 1:
+        raise ValueError("the margin lies between 0 and 1")
+    if not (n_a and n_b):
+        return Canary(1.0, 1.0)
+    from statsmodels.stats.proportion import tost_proportions_2indep
+
+    with _quiet():
+        found = tost_proportions_2indep(k_b, n_b, k_a, n_a, low=-margin, upp=margin, method="score")
+    return Canary(float(found.results_larger.pvalue), float(found.pvalue))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings about ratios, which statsmodels works out beside the difference."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield

@@ -1,0 +1,140 @@
+"""More documents for the hold-out: drawn at random from what nobody has labelled, and put into people's queues.
+
+Never a document that a model was or will be trained on, nor one that is nearly the same or of the same family as such:
+they are compared as a freeze compares them. The draw is by seed, so that it can be shown to be one.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+
+from labeling import splits
+from labeling.models import Annotation, DatasetItem, Document, DocumentState, Gold, Project, Split
+from labeling.neardup import SHORT_SKETCH, THRESHOLD, Sketches
+from labeling.services.gathering import CHUNK, family_of
+
+#: drawn beyond what is wanted, for those that turn out to be too near to a training document
+SPARE = 25
+_PURPOSE = "price of proof"
+
+
+@dataclass(frozen=True)
+class Grown:
+    """What was drawn: keys in the order of the draw. ``near``: passed over, because a model knows them or their like.
+
+    ``pool``: unlabelled documents that the draw was from.
+    """
+
+    documents: list[int]
+    near: list[int]
+    pool: int
+    seed: int
+
+
+def grow_holdout(
+    *, project: Project, count: int, seed: int, only: Q | None = None, people: Sequence[Any] = ()
+) -> Grown:
+    """Holds out ``count`` more documents, or as many as there are, and assigns them to ``people`` in turn; nobody: they
+    wait in the queue that everybody shares.
+
+    ``only``: of which documents, for example ``Q(tags__contains=["poor_scan"])``.
+    """
+    pool = unlabelled(project, only)
+    order = sorted(
+        (splits.draw(seed, _PURPOSE, bytes.fromhex(sha)), pk) for pk, sha in pool.values_list("pk", "sha256")
+    )
+    known = _Known(project)
+    chosen: list[int] = []
+    near: list[int] = []
+    place = 0
+    while len(chosen) < count and place < len(order):
+        part = [pk for _, pk in order[place : place + count - len(chosen) + SPARE]]
+        place += len(part)
+        like = known.like(part)
+        for pk in part:
+            if len(chosen) == count:
+                break
+            (near if pk in like else chosen).append(pk)
+    taken = _hold_out(project, chosen, people)
+    return Grown([pk for pk in chosen if pk in taken], near, len(order), seed)
+
+
+def unlabelled(project: Project, only: Q | None = None) -> Any:
+    """Documents that can still be held out: new, of no dataset version, labelled by nobody; generated ones only where
+    the hold-out consists of such.
+    """
+    rows: Any = Document.objects.filter(only or Q(), project=project, state=DocumentState.NEW, holdout=False)
+    if Document.objects.filter(project=project, holdout=True, synthetic=False).exists():
+        rows = rows.filter(synthetic=False)
+    used = DatasetItem.objects.filter(dataset__project=project).values("document")
+    begun = Annotation.objects.filter(project=project).values("document")
+    return rows.exclude(pk__in=used).exclude(pk__in=begun).order_by("pk")
+
+
+@transaction.atomic
+def _hold_out(project: Project, chosen: Sequence[int], people: Sequence[Any]) -> set[int]:
+    """Marks those that are still as they were, under the lock that every move of documents takes."""
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    free = unlabelled(project).filter(pk__in=chosen).select_for_update(of=("self",), no_key=True)
+    still = set(free.values_list("pk", flat=True))
+    taken = [pk for pk in chosen if pk in still]
+    turns: dict[Any, list[int]] = {}
+    for number, pk in enumerate(taken):
+        turns.setdefault(people[number % len(people)] if people else None, []).append(pk)
+    for person, mine in turns.items():
+        rows = Document.objects.filter(pk__in=mine)
+        rows.update(holdout=True) if person is None else rows.update(holdout=True, assigned_to=person)
+    return set(taken)
+
+
+class _Known:
+    """What models of the project know or are going to know: their training documents, and what is like them."""
+
+    def __init__(self, project: Project) -> None:
+        trained = DatasetItem.objects.filter(dataset__project=project).exclude(split=Split.HOLDOUT)
+        labelled = Gold.objects.filter(document__project=project, document__holdout=False)
+        newest = project.datasets.order_by("-number").first()
+        rules = newest.rules if newest is not None else {}
+        self._threshold = float(rules.get("similarity") or THRESHOLD)
+        self._group_by = str(rules.get("group_by") or "")
+        self._ids = sorted(
+            {*trained.values_list("document_id", flat=True), *labelled.values_list("document_id", flat=True)}
+        )
+        self._sketches: Sketches | None = None
+        self._families: set[str] = set()
+
+    def like(self, some: Sequence[int]) -> set[int]:
+        """Which of some documents are nearly the same as a known one, or of the same family."""
+        if not self._ids or not some:
+            return set()
+        if self._sketches is None:
+            self._sketches = Sketches(SHORT_SKETCH)
+            for text in _texts(self._ids):
+                self._sketches.add(text)
+        start = len(self._sketches)
+        for text in _texts(some):
+            self._sketches.add(text)
+        group = self._sketches.find(self._threshold).group
+        known = set(group[: len(self._ids)])
+        return {pk for pk, number in zip(some, group[start:], strict=True) if number in known} | self._relatives(some)
+
+    def _relatives(self, some: Sequence[int]) -> set[int]:
+        if not self._group_by:
+            return set()
+        family = family_of(self._group_by)
+        if not self._families:
+            known = Document.objects.filter(pk__in=self._ids).annotate(family=family)
+            self._families = {name for name in known.values_list("family", flat=True).distinct() if name}
+        rows = Document.objects.filter(pk__in=some).annotate(family=family).values_list("pk", "family")
+        return {pk for pk, name in rows if name and name in self._families}
+
+
+def _texts(ids: Sequence[int]) -> Iterable[str]:
+    """The texts of some documents, in this order."""
+    for start in range(0, len(ids), CHUNK):
+        part = ids[start : start + CHUNK]
+        found = dict(Document.objects.filter(pk__in=part).values_list("pk", "text"))
+        yield from (found[pk] for pk in part)

@@ -1,0 +1,69 @@
+"""The automation rate: the largest share that is proven, and how often it is claimed wrongly."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluation.automation import automation, document_confidence
+from evaluation.stats import exact_upper
+
+SURE_AND_RIGHT = [(0.99 - index / 1000, True) for index in range(200)]
+UNSURE_AND_WRONG = [(0.5 - index / 1000, index % 2 == 0) for index in range(200)]
+
+
+def test_the_sure_half_goes_through_and_the_unsure_one_does_not() -> None:
+    found = automation([*UNSURE_AND_WRONG, *SURE_AND_RIGHT], 0.05)
+    assert found.best is not None
+    assert (found.best.documents, found.best.wrong, found.best.share) == (200, 0, 0.5)
+    assert found.best.threshold == pytest.approx(0.791)
+    assert found.best.bound == exact_upper(0, 200, 1 - 0.05 / 10)
+    assert [step.holds for step in found.steps] == [False, False, True, True, True, *[False] * 5]
+
+
+def test_few_documents_prove_nothing() -> None:
+    found = automation(SURE_AND_RIGHT[:50], 0.05)
+    assert found.best is None
+    assert found.documents == 50
+
+
+def test_an_answer_that_cannot_be_read_never_goes_through_and_counts_all_the_same() -> None:
+    found = automation([*SURE_AND_RIGHT, *[(0.0, False)] * 200], 0.05)
+    assert found.best is not None
+    assert (found.best.documents, found.best.share) == (200, 0.5)
+
+
+def test_whoever_is_as_sure_goes_through_with_them() -> None:
+    found = automation([(0.9, True)] * 100 + [(0.5, True)] * 100, 0.1)
+    assert {step.documents for step in found.steps} == {100, 200}
+
+
+def test_nothing_to_count_has_no_steps() -> None:
+    assert automation([], 0.05).best is None
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        automation(SURE_AND_RIGHT, 0.0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=60), st.sampled_from([0.05, 0.3, 0.6]))
+def test_every_step_counts_what_it_says(rows: list[tuple[float, bool]], limit: float) -> None:
+    for step in automation(rows, limit).steps:
+        through = [right for confidence, right in rows if confidence > 0 and confidence >= step.threshold]
+        assert (step.documents, step.wrong) == (len(through), through.count(False))
+        assert step.holds == (step.bound <= limit)
+
+
+def test_a_share_that_is_too_often_wrong_is_let_through_at_most_one_time_in_twenty() -> None:
+    """The confidence says nothing, and exactly the limit is wrong of every share."""
+    rng = np.random.default_rng(3)
+    claimed = 0
+    for _ in range(150):
+        rows = zip(rng.random(300).tolist(), (rng.random(300) >= 0.1).tolist(), strict=True)
+        claimed += automation(rows, 0.1).best is not None
+    assert claimed / 150 <= 0.05 + 2 * (0.05 * 0.95 / 150) ** 0.5
+
+
+def test_a_document_is_as_sure_as_its_least_sure_field() -> None:
+    assert document_confidence({"a": [0.9, 0.99], "b": (0.7, 0.8)}) == 0.7
+    assert document_confidence({"a": 0.4}) == 0.4
+    assert document_confidence({}) == document_confidence(None) == 0.0

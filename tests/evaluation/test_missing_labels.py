@@ -1,0 +1,196 @@
+"""The price of proof, paid: which documents a button holds out, how many, and for whom."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django.asserts import assertContains, assertNotContains
+
+from evaluation.models import AuditEntry, GateReport
+from evaluation.services.evals import Refused
+from evaluation.services.gates import make_report, set_policy
+from evaluation.services.missing_labels import missing_labels, queue_labels
+from labeling.models import DatasetItem, Document
+from labeling.rows import ParsedRow
+from labeling.services import annotating, freezing
+from labeling.services.importing import import_rows
+from labeling.services.queueing import next_document
+from tests.evaluation.factories import World, evaluated, right
+
+VALID = {"key": "valid", "metric": "schema_valid_rate", "operator": ">=", "threshold": 0.9}
+HTMX = {"HX-Request": "true"}
+
+
+def add_unlabelled(world: World, count: int) -> list[Document]:
+    """Documents that resemble no other."""
+    rows = [
+        ParsedRow(number, {"id": f"new-{number:03}", "text": f"{number} " * 40 + chr(97 + number % 26) * number})
+        for number in range(1, count + 1)
+    ]
+    assert import_rows(project=world.project, rows=rows, source="test").rejected == 0
+    return list(Document.objects.filter(project=world.project, external_id__startswith="new-").order_by("pk"))
+
+
+def report_of(world: World, *gates: dict[str, Any]) -> GateReport:
+    """12 held-out documents, all right, judged by these gates."""
+    set_policy(project=world.project, user=world.manager, gates=list(gates or (VALID,)))
+    return make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+
+
+def test_exactly_what_is_missing_is_drawn_held_out_and_queued(world: World) -> None:
+    add_unlabelled(world, 60)
+    report = report_of(world)
+    (missing,) = missing_labels(report)
+    assert (missing.wanted, missing.missing, missing.allowed, missing.drawable) == (30, 30, 0, 60)  # 42 at 98.75 %
+    grown = queue_labels(report=report, key="valid", user=world.engineer, seed=5)
+    held_out = Document.objects.filter(project=world.project, holdout=True, external_id__startswith="new-")
+    assert sorted(held_out.values_list("pk", flat=True)) == sorted(grown.documents)
+    assert (len(grown.documents), grown.pool) == (30, 60)
+    assert {document.assigned_to for document in held_out} == {world.annotator}
+    taken = next_document(project=world.project, user=world.annotator)
+    assert taken is not None
+    assert taken.pk in grown.documents
+
+
+def test_the_draw_is_by_seed_and_recorded(world: World) -> None:
+    documents = add_unlabelled(world, 60)
+    report = report_of(world)
+    grown = queue_labels(report=report, key="valid", user=world.engineer, who="", seed=5)
+    entry = AuditEntry.objects.get(action="queued labels")
+    assert entry.details["documents"] == grown.documents
+    assert (entry.details["seed"], entry.details["gate"], entry.user) == (5, "valid", world.engineer)
+    assert grown.documents != sorted(grown.documents)
+    Document.objects.filter(pk__in=grown.documents).update(holdout=False)
+    again = queue_labels(report=report, key="valid", user=world.engineer, who="", seed=5)
+    assert again.documents == grown.documents
+    Document.objects.filter(pk__in=grown.documents).update(holdout=False)
+    other = queue_labels(report=report, key="valid", user=world.engineer, who="", seed=6)
+    assert set(other.documents) != set(grown.documents)
+    assert {document.pk for document in documents} >= set(other.documents)
+
+
+def test_pressed_twice_it_is_paid_once(world: World) -> None:
+    add_unlabelled(world, 60)
+    report = report_of(world)
+    queue_labels(report=report, key="valid", user=world.engineer)
+    (missing,) = missing_labels(report)
+    assert (missing.missing, missing.waiting, missing.labelled, missing.queued) == (0, 30, 0, True)
+    with pytest.raises(Refused, match="30 of them wait"):
+        queue_labels(report=report, key="valid", user=world.engineer)
+    skipped = Document.objects.filter(holdout=True, external_id__startswith="new-").earliest("pk")
+    Document.objects.filter(pk=skipped.pk).update(state="skipped")
+    assert missing_labels(report)[0].missing == 1, "one that cannot be labelled is drawn anew"
+
+
+def test_the_price_that_is_paid_turns_the_verdict(world: World) -> None:
+    """Queue, label, freeze, evaluate, judge: the second look passes with the labels that the first one asked for."""
+    add_unlabelled(world, 60)
+    report = report_of(world)
+    assert report.passed is False
+    grown = queue_labels(report=report, key="valid", user=world.engineer, who="ana")
+    empty = dict.fromkeys(("invoice_id", "date", "vendor", "total_amount"))
+    for document in Document.objects.filter(pk__in=grown.documents):
+        annotating.submit(document=document, user=world.annotator, value=empty, evidence={}, base_version=0)
+    assert (missing_labels(report)[0].labelled, missing_labels(report)[0].queued) == (30, True)
+    frozen = freezing.freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    assert set(frozen.items.filter(document__in=grown.documents).values_list("split", flat=True)) == {"holdout"}
+    again = make_report(eval_run=evaluated(world, right, dataset=frozen), baseline=None, user=world.engineer)
+    verdict = again.verdicts[0]
+    assert (again.look, verdict["n"], verdict["status"], again.passed) == (2, 42, "PASS", True)
+
+
+def test_never_a_training_document_nor_what_is_nearly_the_same(world: World) -> None:
+    trained = list(
+        DatasetItem.objects.filter(dataset=world.dataset).exclude(split="holdout").select_related("document")
+    )
+    rows = [
+        ParsedRow(number, {"id": f"twin-{number}", "text": f"{item.document.text}\n{number}"})
+        for number, item in enumerate(trained, start=1)
+    ]
+    assert import_rows(project=world.project, rows=rows, source="test").rejected == 0
+    report = report_of(world)
+    with pytest.raises(Refused, match="nearly the same as training documents"):
+        queue_labels(report=report, key="valid", user=world.engineer)
+    add_unlabelled(world, 10)
+    grown = queue_labels(report=report, key="valid", user=world.engineer)
+    names = Document.objects.filter(pk__in=grown.documents).values_list("external_id", flat=True)
+    assert {name.split("-")[0] for name in names} == {"new"}
+    assert (len(grown.documents), len(grown.near)) == (10, len(trained))
+    assert not DatasetItem.objects.filter(document__in=grown.documents).exists()
+
+
+def test_what_somebody_labelled_is_not_drawn(world: World) -> None:
+    documents = add_unlabelled(world, 8)
+    Document.objects.filter(pk__in=[document.pk for document in documents[:5]]).update(state="in_progress")
+    report = report_of(world)
+    assert missing_labels(report)[0].short == 27
+    assert len(queue_labels(report=report, key="valid", user=world.engineer).documents) == 3
+
+
+def test_a_slice_is_drawn_from_its_own_documents(world: World) -> None:
+    add_unlabelled(world, 40)
+    Document.objects.filter(external_id__startswith="new-").update(metadata={"supplier": "ACME", "pages": 3})
+    Document.objects.filter(external_id__in=[f"new-{number:03}" for number in range(1, 6)]).update(
+        metadata={"supplier": "Other"}
+    )
+    Document.objects.filter(project=world.project, holdout=True).update(metadata={"supplier": "ACME", "pages": 3})
+    slices = {"a": "metadata.supplier=ACME", "b": "metadata.pages=3", "c": "metadata.pages=4"}
+    report = report_of(world, *({**VALID, "key": key, "slice": name} for key, name in slices.items()))
+    found = {one.key: one.drawable for one in missing_labels(report)}
+    assert found == {"a": 35, "b": 35}, "of what nobody measured nothing is said"
+    grown = queue_labels(report=report, key="a", user=world.engineer)
+    drawn = Document.objects.filter(pk__in=grown.documents)
+    assert {document.metadata["supplier"] for document in drawn} == {"ACME"}
+
+
+def test_labels_prove_nothing_about_latency(world: World) -> None:
+    add_unlabelled(world, 5)
+    speed = {"key": "speed", "metric": "p95_latency_ms", "operator": "<=", "threshold": 1000}
+    report = report_of(world, speed)
+    assert missing_labels(report) == []
+    with pytest.raises(Refused, match="not what this verdict lacks"):
+        queue_labels(report=report, key="speed", user=world.engineer)
+
+
+def test_a_stranger_is_given_nothing(world: World) -> None:
+    add_unlabelled(world, 5)
+    with pytest.raises(Refused, match="paul is no member"):
+        queue_labels(report=report_of(world), key="valid", user=world.engineer, who="paul")
+
+
+# -- the button -------------------------------------------------------------------------------------------------------
+
+
+def address(report: GateReport) -> str:
+    return f"{report.get_absolute_url()}labels/valid/"
+
+
+def test_an_engineer_presses_the_button(world: World, client: Client) -> None:
+    add_unlabelled(world, 60)
+    report = report_of(world)
+    client.force_login(world.engineer)
+    answer = client.post(address(report), {"who": "erik"}, headers=HTMX)
+    assertContains(answer, "30 documents of 60 unlabelled ones drawn at random")
+    assertContains(answer, "All are queued")
+    assertNotContains(answer, "<html")
+    assert Document.objects.filter(holdout=True, assigned_to=world.engineer).count() == 30
+    assertContains(client.post(address(report), headers=HTMX), "held out already", status_code=422)
+
+
+def test_without_scripts_it_leads_back_to_the_report(world: World, client: Client) -> None:
+    add_unlabelled(world, 60)
+    report = report_of(world)
+    client.force_login(world.engineer)
+    assert client.post(address(report))["Location"] == f"{report.get_absolute_url()}#missing"
+    assertContains(client.post(address(report)), "<html", status_code=422)
+
+
+@pytest.mark.parametrize("who", ["manager", "annotator"])
+def test_others_may_not(world: World, client: Client, who: str) -> None:
+    report = report_of(world)
+    client.force_login(getattr(world, who))
+    assert client.post(address(report)).status_code == 403
+    client.force_login(world.stranger)
+    assert client.post(address(report)).status_code == 404
+    client.force_login(world.engineer)
+    assert client.get(address(report)).status_code == 405

@@ -1,0 +1,126 @@
+"""The policy's page: one more gate about some documents, one field or one class."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django.asserts import assertContains
+
+from evaluation.models import GatePolicy
+from evaluation.services.gates import set_policy
+from labeling.models import Document
+from tests.evaluation.factories import World, broken, evaluated, right
+
+POLICY = "/p/invoices/gates/policy/"
+VALID = {"key": "valid", "metric": "schema_valid_rate", "operator": ">=", "threshold": 0.9}
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def manager(world: World, client: Client) -> Client:
+    client.force_login(world.manager)
+    return client
+
+
+def send(client: Client, **added: str) -> Any:
+    """The policy as it is, with one more gate."""
+    form = {row["gate"].key: row["field"].value() for row in client.get(POLICY).context["form"].rows()}
+    kept = {key: value for key, value in form.items() if value is not None}
+    return client.post(POLICY, kept | {f"add-{name}": value for name, value in added.items()}, headers=HTMX)
+
+
+def newest() -> list[dict[str, Any]]:
+    gates: list[dict[str, Any]] = GatePolicy.objects.latest("number").gates["gates"]
+    return gates
+
+
+def test_a_gate_about_one_class_is_added(world: World, manager: Client) -> None:
+    answer = send(manager, metric="recall", threshold="99", field="purchase_order", value="PO-1", slice="poor_scan")
+    assert answer.status_code == 204
+    added = newest()[-1]
+    assert added["key"] == "recall-purchase-order-po-1-poor-scan"
+    assert (added["threshold"], added["field"], added["value"], added["slice"]) == (
+        0.99,
+        "purchase_order",
+        "PO-1",
+        "poor_scan",
+    )
+    page = manager.get("/p/invoices/gates/")
+    assertContains(page, "At least 99 % of what gold has is found (purchase_order = PO-1)")
+    assertContains(page, '<span class="tag">poor scan</span>')
+
+
+def test_an_added_gate_is_changed_and_taken_away_like_any_other(world: World, manager: Client) -> None:
+    send(manager, metric="field_error_rate", threshold="2", field="total_amount")
+    assert [gate["key"] for gate in newest()].count("field-error-rate-total-amount") == 1
+    form = {row["gate"].key: row["field"].value() for row in manager.get(POLICY).context["form"].rows()}
+    assert form["field-error-rate-total-amount"] == "2"
+    sent = {key: value for key, value in form.items() if value is not None}
+    manager.post(POLICY, {**sent, "field-error-rate-total-amount": "3"}, headers=HTMX)
+    assert newest()[-1]["threshold"] == 0.03
+    manager.post(POLICY, {**sent, "field-error-rate-total-amount": ""}, headers=HTMX)
+    assert "field-error-rate-total-amount" not in {gate["key"] for gate in newest()}
+
+
+@pytest.mark.parametrize(
+    ("added", "words"),
+    [
+        ({"threshold": "99"}, "Choose what the threshold is about."),
+        ({"metric": "recall"}, "A gate needs a threshold."),
+        ({"metric": "recall", "threshold": "101"}, "A number from 0 to 100."),
+        ({"metric": "recall", "threshold": "99", "value": "EUR"}, "takes a field"),
+        ({"metric": "recall", "threshold": "99", "slice": "metadata.supplier"}, "must be a failure tag"),
+        ({"metric": "routing_decision_rate", "threshold": "99"}, "must be given for routing_decision_rate"),
+        ({"metric": "peak_memory_gb", "threshold": "9", "field": "date"}, "cannot be given for peak_memory_gb"),
+        ({"metric": "schema_valid_rate", "threshold": "98"}, "has this gate already"),
+        ({"metric": "recall", "threshold": "99", "field": "nothing"}, "nothing"),
+    ],
+)
+def test_a_gate_that_makes_no_sense_is_said_beside_its_field(
+    world: World, manager: Client, added: dict[str, str], words: str
+) -> None:
+    assertContains(send(manager, **added), words, status_code=422)
+    assert GatePolicy.objects.count() == 1
+
+
+def test_a_policy_can_promise_to_look_once(world: World, manager: Client) -> None:
+    send(manager)
+    form = {row["gate"].key: row["field"].value() for row in manager.get(POLICY).context["form"].rows()}
+    sent = {key: value for key, value in form.items() if value is not None}
+    manager.post(POLICY, {**sent, "only-look": "on"}, headers=HTMX)
+    assert GatePolicy.objects.latest("number").gates["only_look"] is True
+    assertContains(manager.get("/p/invoices/gates/"), "The policy looks at a hold-out once")
+    assertContains(manager.get(POLICY), 'id="id_only-look" checked>')
+    manager.post(POLICY, sent, headers=HTMX)
+    assert GatePolicy.objects.latest("number").gates["only_look"] is False
+
+
+def test_what_documents_have_is_offered(world: World, manager: Client) -> None:
+    Document.objects.filter(project=world.project, holdout=True).update(metadata={"supplier": "ACME", "no": 7})
+    page = manager.get(POLICY)
+    assertContains(page, '<option value="metadata.supplier=ACME">supplier: ACME</option>')
+    assertContains(page, '<option value="poor_scan">')
+    assertContains(page, '<option value="total_amount">')
+
+
+def test_the_page_takes_few_queries(world: World, manager: Client, django_assert_max_num_queries: Any) -> None:
+    manager.get(POLICY)
+    with django_assert_max_num_queries(12):
+        manager.get(POLICY)
+
+
+def test_the_untouched_policy_asks_for_the_rules_of_the_schema(world: World, manager: Client) -> None:
+    assertContains(manager.get("/p/invoices/gates/"), "At least 95 % of outputs keep the rules between fields")
+
+
+def test_whoever_judges_is_told_which_look_it_is(world: World, manager: Client) -> None:
+    evaluated(world, broken, tuned=False)
+    evaluated(world, right)
+    evaluated(world, right)
+    page = manager.get("/p/invoices/gates/judge/?eval_run=3")
+    assertContains(page, "Evaluation 3 is look <strong>2</strong> at its hold-out, and is judged at 98.750 %.")
+    assert "look" not in manager.get("/p/invoices/gates/judge/").context
+    assert "look" not in manager.get("/p/invoices/gates/judge/?eval_run=x").context
+    set_policy(project=world.project, user=world.manager, gates={"gates": [VALID], "only_look": True})
+    assertContains(manager.get("/p/invoices/gates/judge/?eval_run=2"), "and is judged at 95.000 %.")
+    assertContains(manager.get("/p/invoices/gates/judge/?eval_run=3"), "the policy allows one, so this proves nothing")

@@ -1,0 +1,80 @@
+"""Whole workflows, not one look: a hold-out that grows five times, ten candidates, every pass a false one.
+
+What is simulated here quickly, ``bench.gate_simulation`` simulates at length; its figures are in docs/evaluation.md.
+"""
+
+import numpy as np
+import pytest
+
+from bench import gate_workflow as workflow
+from bench.gate_workflow import Plan, counted, naive
+from evaluation.gates import Gate, Measurement, Status, judge
+from evaluation.stats import look_level, paired_loss
+
+#: twice the error of a share of 5 % over so many rounds
+ROUNDS = 1500
+ERROR = 2 * (0.05 * 0.95 / ROUNDS) ** 0.5
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5])
+def test_five_extensions_and_ten_candidates_pass_wrongly_at_most_one_time_in_twenty(rho: float) -> None:
+    found = workflow.rates(np.random.default_rng(1), ROUNDS, Plan(), threshold=0.95, rho=rho)
+
+    assert found <= 0.05
+
+
+def test_without_counted_looks_they_would_pass_more_often_than_not() -> None:
+    found = workflow.rates(np.random.default_rng(1), 300, Plan(), threshold=0.95, level=naive)
+
+    assert found > 0.5
+
+
+def test_choosing_the_best_of_ten_gains_nothing() -> None:
+    """Ten are evaluated and the best is judged: its level is that of its place, so no second counting is needed."""
+
+    def share(level: workflow.Level) -> float:
+        rng = np.random.default_rng(2)
+        return workflow.best_of(rng, 20_000, documents=300, candidates=10, threshold=0.95, level=level)
+
+    assert share(counted) <= 0.05
+    assert share(lambda place: look_level(1)) > 0.07  # what counting reports alone would let through
+
+
+def test_labelling_exactly_what_the_price_says_is_paid_for() -> None:
+    rng = np.random.default_rng(3)
+    found = workflow.by_price(rng, 120, first=59, extensions=5, threshold=0.9)
+
+    assert found <= 0.05 + 2 * (0.05 * 0.95 / 120) ** 0.5
+
+
+def test_candidates_that_are_worse_by_the_limit_pass_at_most_at_the_level() -> None:
+    plan = Plan(first=60, step=60, extensions=2, candidates=4)
+    found = workflow.regressions(np.random.default_rng(4), 250, plan, limit=0.05, churn=0.1, resamples=999)
+
+    assert found <= 0.05 + 2 * (0.05 * 0.95 / 250) ** 0.5
+
+
+# -- the simulation decides as the gates do --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("look", [1, 2, 7])
+@pytest.mark.parametrize("n", [59, 150, 401])
+def test_a_rate_passes_here_where_the_gate_passes(look: int, n: int) -> None:
+    gate = Gate("valid", "schema_valid_rate", ">=", 0.95)
+    needed = workflow.critical(n, 0.95, counted(look))
+    for good in {min(n, needed), min(n, max(0, needed - 1))}:
+        passes = judge(gate, Measurement.rate(good, n), look).status is Status.PASS
+        assert passes == (good >= needed)
+
+
+@pytest.mark.parametrize("confidence", [0.975, 0.9875, 0.99999])
+def test_a_loss_is_bounded_here_as_the_gate_bounds_it(confidence: float) -> None:
+    rng = np.random.default_rng(5)
+    losses = rng.choice([0.5, -0.5, 0.0], p=[0.15, 0.1, 0.75], size=(120, 5))
+    ours = workflow.upper_losses(losses, confidence)
+    theirs = [
+        paired_loss(list(0.5 + column / 2), list(0.5 - column / 2), confidence=confidence).value for column in losses.T
+    ]
+
+    # other resamples: a bound may stand one document beside
+    assert list(ours) == pytest.approx(theirs, abs=0.5 / 120 + 1e-6)
