@@ -59,13 +59,16 @@ class Dispute:
     rows: dict[str, Any] = field(default_factory=dict)
 
 
-def settle(root: Node, labels: Sequence[Any], picks: Mapping[str, Any] | None = None) -> Dispute:
+def settle(
+    root: Node, labels: Sequence[Any], picks: Mapping[str, Any] | None = None, doubted: str | None = None
+) -> Dispute:
     """Compares labels and puts one together. ``picks``: path of a difference -> the value there (MISSING: nothing), or
-    KEEP or LEAVE_OUT for a row. Picks for other paths are ignored.
+    KEEP or LEAVE_OUT for a row. Picks for other paths are ignored. ``doubted``: the path of a value that is a
+    difference even where all labels agree.
     """
     dispute = Dispute(None)
     here = [_Here(number, label, "") for number, label in enumerate(labels)]
-    value = _Settler(picks or {}, dispute).settle(root, here, "", "", "")
+    value = _Settler(picks or {}, dispute, doubted).settle(root, here, "", "", "")
     dispute.value = {} if value is MISSING else value
     return dispute
 
@@ -94,12 +97,13 @@ def _nothing(value: Any) -> bool:
 class _Settler:
     """One walk over the schema and all labels. ``path`` counts paired rows, ``out`` the rows of the result."""
 
-    def __init__(self, picks: Mapping[str, Any], dispute: Dispute) -> None:
-        self.picks, self.dispute = picks, dispute
+    def __init__(self, picks: Mapping[str, Any], dispute: Dispute, doubted: str | None) -> None:
+        self.picks, self.dispute, self.doubted = picks, dispute, doubted
 
     def settle(self, node: Node | None, here: list[_Here], path: str, out: str, within: str) -> Any:
         """The value of one place of the result."""
-        if all(_nothing(one.value) for one in here):
+        is_doubted = path == self.doubted and node is not None and node.field is not None
+        if not is_doubted and all(_nothing(one.value) for one in here):
             return None if any(one.value is None for one in here) else MISSING
         if node is None or node.field is not None:
             return self.leaf(node.field if node else None, here, path, out, within)
@@ -116,7 +120,7 @@ class _Settler:
                 meaning = dumps(one.value) if field is None else normalise(one.value, field)
             said.setdefault(meaning, []).append(one)
         groups = sorted(said.values(), key=lambda group: (-len(group), group[0].person))
-        if len(groups) == 1:
+        if len(groups) == 1 and path != self.doubted:
             return self.taken(groups[0][0], out)
         values = tuple(Said(group[0].value, tuple(one.person for one in group), group[0].path) for group in groups)
         self.dispute.differences.append(Difference(path, field, values, within=within))

@@ -90,7 +90,7 @@ class DisputeForm:
     def __init__(self, found: UnderDispute, data: Mapping[str, str] | None = None) -> None:
         self.found = found
         self.tree = tree_of(found.schema_version.compiled)
-        self.names = [str(label.annotation.user) for label in found.labels]
+        self.names = found.names
         self.other_messages: list[str] = []
         self.picks: dict[str, Any] = {}
         self.dispute = found.settle()

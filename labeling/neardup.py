@@ -12,7 +12,7 @@ Datasets, 3.4); what joins two groups is then compared piece by piece. Time and 
 """
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -120,6 +120,16 @@ class Sketches:
         common.sort(kind="stable")
         shared = int(np.count_nonzero(common[1:] == common[:-1]))
         return shared / (total - shared)
+
+    def estimates(self, some: Sequence[int], others: Sequence[int]) -> NDArray[np.float64]:
+        """Estimated overlap of each of some texts with each of others (rows by columns), off by 0.036 or less two times
+        in three.
+        """
+        columns = np.vstack([self._signatures[number] for number in others])
+        found = np.empty((len(some), len(others)), dtype=np.float64)
+        for row, number in enumerate(some):
+            found[row] = (columns == self._signatures[number]).mean(axis=1)
+        return found
 
     def find(self, threshold: float = THRESHOLD, most_pairs: int = 5_000) -> Found:
         """Groups of near-duplicates (joined through each other), and the pairs that are most alike."""

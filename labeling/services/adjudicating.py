@@ -1,4 +1,6 @@
-"""Adjudication: documents that several people labelled differently, and the one label that a reviewer makes of them."""
+"""Adjudication: documents that several people labelled differently, or whose label somebody doubts, and the one label
+that a reviewer makes of them.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,17 +15,20 @@ from labeling.models import (
     AnnotationRevision,
     Document,
     DocumentState,
+    Gold,
     Project,
     Review,
     SchemaVersion,
 )
+from labeling.services.doubting import Doubt, doubt_of
 from labeling.services.holding import Actions, answered_of, newest_schema, schema_of
 from labeling.services.queueing import free_for, hold, take
 from labeling.services.reviewing import Invalid, Refused, Stale, hold_submitted
-from labeling.services.saving import Work, decide, make_gold, merged, origin_of, write
+from labeling.services.saving import Work, author_of, decide, make_gold, merged, origin_of, write
 from labeling.services.telling import tell
 
 OWN = "One of these labels is your own. Four eyes are on in this project, so somebody else decides."
+ASKED = "You doubted this label yourself. Four eyes are on in this project, so somebody else decides."
 _CANDIDATES = 8
 
 __all__ = ["Invalid", "Refused", "Stale", "UnderDispute", "adjudicate", "disputed", "next_disputed", "open_dispute"]
@@ -52,7 +57,8 @@ def next_disputed(*, project: Project, user: Any, after: int | None = None) -> D
 class UnderDispute:
     """A disputed document as a reviewer finds it: the newest submitted label of each person, in the order they came.
 
-    ``refusal``: why this person cannot decide, "" where they can.
+    Where somebody doubts the label that counts, that one, and behind it the label as the doubt would have it, which is
+    in no table. ``refusal``: why this person cannot decide, "" where they can.
     """
 
     document: Document
@@ -61,11 +67,19 @@ class UnderDispute:
     version: int
     refusal: str
     held_by: Any
+    doubt: Doubt | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Whose label each is, in words."""
+        written = self.labels[:-1] if self.doubt else self.labels
+        return [author_of(label.annotation) for label in written] + ([self.doubt.said_by] if self.doubt else [])
 
     def settle(self, picks: Mapping[str, Any] | None = None) -> Dispute:
         """Where the labels differ, and the label that comes of some picks."""
         compiled = self.schema_version.compiled
-        return settle(compiled.root, [compiled.ordered(label.value) for label in self.labels], picks)
+        doubted = self.doubt.path if self.doubt else None
+        return settle(compiled.root, [compiled.ordered(label.value) for label in self.labels], picks, doubted)
 
     def evidence(self, dispute: Dispute) -> dict[str, Any]:
         """The evidence of a settled label: what its people gave for the values that were taken from them."""
@@ -77,16 +91,20 @@ def open_dispute(*, document: Document, user: Any) -> UnderDispute:
     project = document.project
     newest = newest_schema(project).only("pk", "sha256").first()
     version = schema_of(newest.pk, newest.sha256)
-    answered = answered_of(document, version).filter(annotation__user__isnull=False)
-    latest = answered.order_by("annotation_id", "-number").distinct("annotation_id")
-    labels = sorted(latest.select_related("annotation__user"), key=lambda label: label.number)
+    doubt = doubt_of(document)
+    written = _doubted(document, version) if doubt else _latest(document, version)
+    labels = [*written, AnnotationRevision(value=doubt.value, number=0)] if doubt else written
     refusal = ""
     if not document.disputed:
         refusal = "This document is not disputed, or not any more."
+    elif not written:
+        refusal = "No label of this document is left under the newest schema. Send it back to have it labelled."
     elif len(labels) < 2:
         refusal = "Only one person's label is left under the newest schema, so there is nothing to compare."
-    elif project.four_eyes and any(label.annotation.user_id == user.pk for label in labels):
+    elif project.four_eyes and any(label.annotation.user_id == user.pk for label in written):
         refusal = OWN
+    elif project.four_eyes and doubt is not None and doubt.asked_by == user.pk:
+        refusal = ASKED
     return UnderDispute(
         document=document,
         schema_version=version,
@@ -94,7 +112,23 @@ def open_dispute(*, document: Document, user: Any) -> UnderDispute:
         version=max((label.number for label in labels), default=0),
         refusal=refusal,
         held_by=None if refusal else hold(document=document, user=user),
+        doubt=doubt,
     )
+
+
+def _latest(document: Document, version: SchemaVersion) -> list[AnnotationRevision]:
+    """The newest label of each person."""
+    answered = answered_of(document, version).filter(annotation__user__isnull=False)
+    latest = answered.order_by("annotation_id", "-number").distinct("annotation_id")
+    return sorted(latest.select_related("annotation__user"), key=lambda label: label.number)
+
+
+def _doubted(document: Document, version: SchemaVersion) -> list[AnnotationRevision]:
+    """The label that counts, and a newer one that waits where there is one."""
+    gold = Gold.objects.select_related("revision__annotation__user")
+    counts = [one.revision for one in gold.filter(document=document, schema_version=version)]
+    newest = answered_of(document, version).select_related("annotation__user").first()
+    return counts if newest is None or newest in counts else [*counts, newest]
 
 
 def adjudicate(*, document: Document, user: Any, value: Any, evidence: Mapping[str, Any], base_version: int) -> Review:
@@ -112,8 +146,11 @@ def adjudicate(*, document: Document, user: Any, value: Any, evidence: Mapping[s
     prediction = began.values_list("prediction", flat=True).first()
     with transaction.atomic():
         changes = {"state": DocumentState.APPROVED, "disputed": False, "locked_by": None, "locked_until": None}
+        doubt = doubt_of(document)
         held = hold_submitted(document, user, changes, base_version, disputed=True, prediction=prediction)
         found = held.document
+        if found.project.four_eyes and doubt is not None and doubt.asked_by == user.pk:
+            raise Refused(ASKED)
         # Nothing to merge with: the reviewer saw all labels, and writes one of their own.
         saved = merged(held, user, value, evidence, found.own_version or 0, None).saved
         if problems := [*saved.problems, *saved.checks.unconfirmed]:

@@ -19,7 +19,7 @@ from labeling.models import Annotation, Document, Mention, Project
 from labeling.paging import count, page
 from labeling.payloads import PayloadError, parse_object
 from labeling.payloads import whole_number as whole_number_of
-from labeling.services import adjudicating, commenting, reviewing
+from labeling.services import adjudicating, commenting, doubting, reviewing
 from labeling.tags import tags_of
 from slmstudio.access import Action, object_for, project_for
 
@@ -52,12 +52,14 @@ def review(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def _name_people(documents: list[Document]) -> None:
-    """Adds ``people``: who labelled each document."""
+    """Adds ``people``: who labelled each document, and ``doubt``: the doubt about it, if there is one."""
     rows = Annotation.objects.filter(document__in=documents, user__isnull=False, submitted=True)
     people: dict[int, list[str]] = {}
     for key, name in rows.order_by("pk").values_list("document", "user__username"):
         people.setdefault(key, []).append(name)
+    doubts = doubting.doubts([document.pk for document in documents])
     for document in documents:
+        document.doubt = doubts.get(document.pk)  # type: ignore[attr-defined]
         document.people = ", ".join(dict.fromkeys(people.get(document.pk, [])))  # type: ignore[attr-defined]
 
 

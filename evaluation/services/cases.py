@@ -1,0 +1,107 @@
+"""The documents of a comparison as its page lists them: what is asked for, ten at a time, gold and both outputs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.paginator import Page, Paginator
+
+from evaluation.cases import STATES, Cases, Wanted, choose
+from evaluation.models import EvalOutput, EvalRun
+from evaluation.showing import Row, field_rows
+from labeling.models import Document
+
+PAGE = 10
+#: what one case shows at most; the page of the output has all of it
+MOST_ROWS = 60
+
+
+@dataclass(frozen=True)
+class Case:
+    """One document: its state, what both said, and the rows of fields that are not right in both, or are."""
+
+    key: str
+    state: str
+    document: Document
+    a: EvalOutput
+    b: EvalOutput
+    wrong: Sequence[Row]
+    right: Sequence[Row]
+    more: int
+    other_gold: bool
+    pinned: bool
+
+
+def listed(
+    cases: Cases, wanted: Wanted, *, a: EvalRun, b: EvalRun, pinned: set[int], number: Any
+) -> tuple[Page[Any], list[Case]]:
+    """A page of what is wanted, broken first. Only the documents on it are loaded."""
+    page = Paginator(choose(cases, wanted), PAGE).get_page(number)
+    keys = [cases.keys[place] for place, _ in page]
+    documents = {
+        row.external_id: row
+        for row in Document.objects.filter(project_id=a.project_id, external_id__in=keys).only(
+            "external_id", "text", "project_id", "holdout"
+        )
+    }
+    outputs = _outputs([a, b], [row.pk for row in documents.values()])
+    return page, [
+        _case(
+            documents[cases.keys[place]],
+            state,
+            outputs,
+            a,
+            b,
+            other_gold=cases.gold[place : place + 1] == "1",
+            pinned=documents[cases.keys[place]].pk in pinned,
+        )
+        for place, state in page
+        if cases.keys[place] in documents
+    ]
+
+
+def _outputs(runs: Sequence[EvalRun], documents: Sequence[int]) -> dict[tuple[int, int], EvalOutput]:
+    rows = EvalOutput.objects.filter(eval_run__in=runs, document__in=documents).defer("gold")
+    return {(row.eval_run_id, row.document_id): row for row in rows}
+
+
+def _case(
+    document: Document,
+    state: str,
+    outputs: Mapping[tuple[int, int], EvalOutput],
+    a: EvalRun,
+    b: EvalRun,
+    *,
+    other_gold: bool,
+    pinned: bool,
+) -> Case:
+    left, right = outputs[a.pk, document.pk], outputs[b.pk, document.pk]
+    rows = field_rows(left.score, right.score)
+    wrong, fine = [row for row in rows if not row.right], [row for row in rows if row.right]
+    shown, rest = wrong[:MOST_ROWS], fine[:MOST_ROWS]
+    return Case(
+        key=document.external_id,
+        state=state,
+        document=document,
+        a=left,
+        b=right,
+        wrong=shown,
+        right=rest,
+        more=len(rows) - len(shown) - len(rest),
+        other_gold=other_gold,
+        pinned=pinned,
+    )
+
+
+def wanted_of(asked: Mapping[str, str]) -> Wanted:
+    """What an address asks for; a state or a side that there is not asks for nothing."""
+    state, side = asked.get("state", ""), asked.get("in", "")
+    return Wanted(
+        state=state if state in STATES else "",
+        field=asked.get("field", ""),
+        error=asked.get("error", ""),
+        side=side if side in ("a", "b") else "",
+        tag=asked.get("tag", ""),
+        slice=asked.get("slice", ""),
+        gold=asked.get("gold", "") == "other",
+    )

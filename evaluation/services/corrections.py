@@ -1,0 +1,78 @@
+"""From corrected gold to corrected figures: a new dataset version, and the evaluations that are scored against it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from evaluation.models import EvalRun, GoldQuestion
+from evaluation.services import rescoring
+from labeling.models import DatasetItem, DatasetVersion, FreezeRun, Gold, Project
+from labeling.services import freezing, gathering
+from training.services.runs import Refused
+
+__all__ = ["Refused", "Standing", "freeze", "score_again", "standing"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where corrections stand. ``waiting``: documents whose corrected gold is in no version yet; ``frozen``: those with
+    it in ``newest``; ``behind``: evaluations that answered such a document and are scored by an older version.
+    """
+
+    newest: DatasetVersion | None
+    waiting: list[int] = field(default_factory=list)
+    frozen: list[int] = field(default_factory=list)
+    behind: list[EvalRun] = field(default_factory=list)
+
+
+def standing(project: Project) -> Standing:
+    """Which corrections are in the newest version, and which evaluations do not know them yet."""
+    newest = DatasetVersion.objects.filter(project=project).order_by("-number").first()
+    corrected = GoldQuestion.objects.filter(project=project, answer=GoldQuestion.Answer.CORRECTED)
+    keys = sorted(set(corrected.values_list("document_id", flat=True)))
+    if newest is None or not keys:
+        return Standing(newest)
+    counts = dict(Gold.objects.to_freeze(project).filter(document__in=keys).values_list("document_id", "revision_id"))
+    items = DatasetItem.objects.filter(dataset=newest, document__in=keys)
+    frozen_as = dict(items.values_list("document_id", "revision_id"))
+    waiting = [key for key, revision in counts.items() if frozen_as.get(key) != revision]
+    frozen = [key for key, revision in counts.items() if frozen_as.get(key) == revision]
+    return Standing(newest, sorted(waiting), sorted(frozen), rescoring.behind(project, newest, frozen))
+
+
+def freeze(*, project: Project, user: Any) -> DatasetVersion | FreezeRun:
+    """Freezes a version with the corrections, drawn by the rules of the newest one; a large project by a job.
+
+    Raises:
+        Refused: nothing is frozen yet, or the freeze refuses.
+    """
+    newest = DatasetVersion.objects.filter(project=project).order_by("-number").first()
+    if newest is None:
+        raise Refused("form", "Nothing is frozen yet, so there is nothing to correct. Freeze a first version.")
+    # Versions from before rules were kept have none: the usual ones then.
+    shares = {
+        name: float(newest.rules.get(name, usual))
+        for name, usual in (("validation_share", 0.1), ("holdout_share", 0.2))
+    }
+    knobs: dict[str, Any] = {"seed": newest.seed, "rules": freezing.rules_of(newest.rules), **shares}
+    try:
+        if gathering.labelled_count(project) > freezing.IN_THE_BACKGROUND:
+            return freezing.start_freeze(project=project, user=user, **knobs)
+        return freezing.freeze(project=project, user=user, **knobs)
+    except freezing.Refused as refused:
+        raise Refused("form", refused.message) from refused
+
+
+def score_again(*, project: Project, numbers: Iterable[int], user: Any) -> list[EvalRun]:
+    """Scores evaluations, by their numbers, against the newest version.
+
+    Raises:
+        Refused: there is no such evaluation, or one cannot be scored so. Those before it are queued.
+    """
+    newest = DatasetVersion.objects.filter(project=project).order_by("-number").first()
+    wanted = sorted(set(numbers))
+    runs = EvalRun.objects.filter(project=project, number__in=wanted).with_subject().order_by("number")
+    found = list(runs.select_related("project", "rescored_from"))
+    if newest is None or len(found) != len(wanted) or not found:
+        raise Refused("runs", "Tick the evaluations that are to be scored again.")
+    return [rescoring.rescore(run=run, dataset=newest, user=user) for run in found]

@@ -1,0 +1,290 @@
+"""Scoring again what a model said: against corrected gold, another schema, another scorer. Nothing is generated.
+
+The outputs, and with them latency, tokens, memory and cost, are those of the first evaluation, measured then; only the
+scores are new. The old ones stay where they are. Documents that only one of the two dataset versions has are left out,
+and counted.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from django.db import transaction
+
+from evaluation.compare import spread
+from evaluation.doubts import Noise
+from evaluation.measurements import Scored
+from evaluation.models import EvalOutput, EvalRun
+from evaluation.services import audit, judged, outputs
+from evaluation.services.evals import next_number
+from evaluation.services.subjects import spec_key
+from labeling.merging import same
+from labeling.models import DatasetVersion, Project
+from labeling.services import scores
+from slmstudio import artifacts
+from slmstudio.contract.scoring import SCORER_VERSION
+from slmstudio.hashing import sha256_file
+from slmstudio.runs import Status
+from training.services.runs import Refused
+
+BATCH = 200
+#: ids of documents that are named where they are left out
+NAMED = 20
+#: facts about how often a run was taken up, which are each run's own
+_OF_ITS_JOB = ("attempts", "forgiven")
+
+__all__ = ["Refused", "behind", "choices", "page", "process", "rescore", "rescorings"]
+
+
+def rescore(*, run: EvalRun, dataset: DatasetVersion, user: Any) -> EvalRun:
+    """Queues a scoring of a run's outputs against a dataset version. Asked twice, it is the same evaluation.
+
+    Of an evaluation that was scored again itself, the first one's outputs are taken.
+
+    Raises:
+        Refused: ``field`` is run or dataset; nothing is queued then.
+    """
+    source = run.rescored_from or run
+    _check(source, dataset)
+    with transaction.atomic():
+        # Locks the project, so that two who ask at once get one evaluation.
+        number = next_number(EvalRun, source.project)
+        ended_badly = (Status.FAILED, Status.CANCELLED)
+        made: Any = EvalRun.objects.filter(rescored_from=source, dataset=dataset)
+        made = made.filter(scorer_version__in=("", SCORER_VERSION))
+        there: EvalRun | None = made.exclude(status__in=ended_badly).order_by("-pk").first()
+        if there is not None:
+            return there
+        fresh = EvalRun(
+            project=source.project,
+            number=number,
+            dataset=dataset,
+            split=source.split,
+            mode=source.mode,
+            base_model=source.base_model,
+            training_run=source.training_run,
+            model_version=source.model_version,
+            endpoint=source.endpoint,
+            export=source.export,
+            at_once=source.at_once,
+            spec=source.spec,
+            rescored_from=source,
+            created_by=user,
+        )
+        fresh.progress_total = judged.count(fresh)
+        fresh.full_clean()
+        fresh.save()
+        audit.record(
+            project=source.project,
+            user=user,
+            action="scored again",
+            about=f"evaluation {fresh.number}",
+            details={"outputs": source.outputs_sha256, "of": source.number, "dataset": dataset.sha256},
+        )
+        fresh.enqueue()
+    return fresh
+
+
+def _check(source: EvalRun, dataset: DatasetVersion) -> None:
+    if source.status != Status.DONE:
+        raise Refused("run", f"Evaluation {source.number} is not done, so there is nothing to score again.")
+    if source.benchmark_id is not None:
+        raise Refused("run", "A benchmark has documents of its own and is run again instead: it takes minutes.")
+    if dataset.project_id != source.project_id:
+        raise Refused("dataset", "That dataset version belongs to another project.")
+    if dataset.pk == source.dataset_id and source.scorer_version == SCORER_VERSION:
+        raise Refused("dataset", f"Evaluation {source.number} was scored against {dataset} already.")
+    wanted = dataset.items.filter(split=source.split).values("document")
+    if not EvalOutput.objects.filter(eval_run=source, document__in=wanted).exists():
+        raise Refused(
+            "dataset",
+            f"None of the documents of evaluation {source.number} is in the {source.get_split_display()} of {dataset}.",
+        )
+
+
+def choices(run: EvalRun) -> list[DatasetVersion]:
+    """The newest dataset versions that a run can be scored against, the newest first."""
+    source = run.rescored_from or run
+    rows = DatasetVersion.objects.filter(project=run.project_id).order_by("-number")
+    scored = [one.dataset_id for one in {source, run} if one.scorer_version == SCORER_VERSION]
+    rows = rows.exclude(pk__in=scored)
+    return list(rows[:20])
+
+
+def page(run: EvalRun) -> dict[str, Any]:
+    """What a run's page says about scoring it again: ``runs`` that do, dataset versions to choose from, and the share
+    of its errors that was the labels', where it is such a run itself.
+    """
+    noise = run.facts.get("rescored", {}).get("noise", {})
+    return {
+        "runs": rescorings(run),
+        "choices": choices(run) if run.status == Status.DONE and run.benchmark_id is None else [],
+        "share": noise["mended"] / noise["before"] if noise.get("before") else None,
+    }
+
+
+def rescorings(run: EvalRun) -> list[EvalRun]:
+    """The evaluations that score the outputs of this one again, the newest first."""
+    rows: Any = EvalRun.objects.filter(rescored_from=run)
+    rows = rows.select_related("dataset").order_by("-number")
+    return list(rows[:20])
+
+
+# -- the job -----------------------------------------------------------------------------------------------------------
+
+
+def process(run: EvalRun) -> None:
+    """Does a claimed scoring. Cut off in the middle, it begins again and gives the same.
+
+    Raises:
+        OutputError: the outputs of the first evaluation are not what its model's process wrote, or the artifact store
+            no longer has the file of the version.
+    """
+    source = run.rescored_from
+    assert source is not None
+    run.record(stage="checking the outputs")
+    path = artifacts.local_path(source.outputs_key)
+    if not path.is_file() or sha256_file(path) != source.outputs_sha256:
+        raise outputs.OutputError(f"The file of outputs of evaluation {source.number} is not what was written then.")
+    EvalOutput.objects.filter(eval_run=run).delete()
+    keys = judged.documents(run)
+    try:
+        rows = {str(row["id"]): row for row in judged.rows(run)}
+    except FileNotFoundError as gone:
+        raise outputs.OutputError(str(gone)) from gone
+    compiled = run.dataset.schema_version.compiled
+    noise = Noise()
+    digest = hashlib.sha256()
+    stored = 0
+    times: list[float] = []
+    with artifacts.local_path(run.outputs_key).open("wb") as copy:
+        for batch in _batches(source, rows):
+            made = []
+            for line, event, key in batch:
+                row = rows[key]
+                one = outputs.scored_output(run, compiled, document_id=keys[key], row=row, event=event)
+                made.append(one)
+                copy.write(line)
+                digest.update(line)
+                if one.finish_reason != "error":
+                    times.append(one.latency_ms)
+            EvalOutput.objects.bulk_create(made)
+            _compare(noise, source, made)
+            stored += len(made)
+            if not run.beat(stage="scoring", progress_done=stored, progress_total=len(rows)):
+                run.cancelled(progress_done=stored)
+                return
+    if not stored:
+        raise outputs.OutputError(f"Evaluation {source.number} has no output for any document of {run.dataset}.")
+    _copy_spec(source, run)
+    _finish(run, source, noise, digest.hexdigest(), times)
+
+
+def _batches(source: EvalRun, rows: dict[str, Any]) -> Iterator[list[tuple[bytes, dict[str, Any], str]]]:
+    """The lines of the first evaluation's file that belong to documents of the new version, some at a time."""
+
+    def wanted() -> Iterator[tuple[bytes, dict[str, Any], str]]:
+        seen: set[str] = set()  # the first word about a document counts, as when it was stored
+        with artifacts.local_path(source.outputs_key).open("rb") as file:
+            for line in file:
+                # Whatever a model said stands in it, so that it is read as laxly as it was written.
+                event = json.loads(line)
+                key = str(event["id"])
+                if key in rows and key not in seen:
+                    seen.add(key)
+                    yield line, event, key
+
+    lines = wanted()
+    while batch := list(islice(lines, BATCH)):
+        yield batch
+
+
+def _compare(noise: Noise, source: EvalRun, made: list[EvalOutput]) -> None:
+    """Holds new scores against the old ones of the same outputs."""
+    keys = [one.document_id for one in made]
+    old = EvalOutput.objects.filter(eval_run=source, document__in=keys)
+    before = {key: (gold, score) for key, gold, score in old.values_list("document_id", "gold", "score")}
+    for one in made:
+        gold, score = before.get(one.document_id, (None, None))
+        noise.add(one.document_id, score, one.score, corrected=not same(gold, one.gold))
+
+
+def _copy_spec(source: EvalRun, run: EvalRun) -> None:
+    """A packet of hashes asks every evaluation for what its model's process was told."""
+    if source.spec:
+        artifacts.write_text(spec_key(run), source.spec)
+
+
+def _finish(run: EvalRun, source: EvalRun, noise: Noise, sha256: str, times: list[float]) -> None:
+    done = list(EvalOutput.objects.filter(eval_run=run).order_by("document_id"))
+    facts = {
+        **{name: value for name, value in source.facts.items() if name not in _OF_ITS_JOB},
+        **run.facts,
+        "slices": outputs.by_metadata(done),
+        "prompt_tokens": sum(one.prompt_tokens for one in done),
+        "output_tokens": sum(one.output_tokens for one in done),
+        "cut_off": sum(one.finish_reason == "length" for one in done),
+        "failed": sum(one.finish_reason == "error" for one in done),
+        "rescored": {
+            "noise": noise.as_dict(),
+            **_left_out(run, source),
+            "before": _headline(source),
+            "scorer": "" if source.scorer_version == SCORER_VERSION else source.scorer_version,
+            "schema": source.dataset.schema_version_id != run.dataset.schema_version_id,
+        },
+    }
+    finished = run.finish(
+        progress_done=len(done),
+        progress_total=len(done),
+        scores=outputs.summary(run.dataset.schema_version.compiled, done),
+        latency=spread(times),
+        facts=facts,
+        scorer_version=SCORER_VERSION,
+        outputs_sha256=sha256,
+    )
+    if finished and _is_newest(source):
+        told = (scores.Row(one.document_id, Scored.of(one.score).share_right, one.wrong_fields) for one in done)
+        scores.record(project=run.project, rows=told, source=f"evaluation {run.number}")
+
+
+def _left_out(run: EvalRun, source: EvalRun) -> dict[str, Any]:
+    """How many documents only one side has, and the first of them by name: no longer there, and never answered."""
+    mine = EvalOutput.objects.filter(eval_run=run).values("document")
+    gone = EvalOutput.objects.filter(eval_run=source).exclude(document__in=mine)
+    fresh = run.dataset.items.filter(split=run.split).exclude(document__in=mine)
+    found: dict[str, Any] = {}
+    for name, rows in (("gone", gone), ("unanswered", fresh)):
+        names = rows.order_by("document_id").values_list("document__external_id", flat=True)
+        found[name] = rows.count()
+        found[f"{name}_ids"] = list(names[:NAMED])
+    return found
+
+
+def _headline(source: EvalRun) -> dict[str, Any]:
+    """The rates before, as they were over all documents of then."""
+    names = ("schema_valid", "field_exact", "document_exact")
+    return {name: source.scores[name] for name in names if name in source.scores}
+
+
+def _is_newest(source: EvalRun) -> bool:
+    """Whether no evaluation since has looked at the project's documents, whose word about them would be newer."""
+    later = EvalRun.objects.filter(
+        project=source.project_id, number__gt=source.number, benchmark=None, rescored_from=None, status=Status.DONE
+    )
+    return not later.exists()
+
+
+# -- several at once ---------------------------------------------------------------------------------------------------
+
+
+def behind(project: Project, dataset: DatasetVersion, documents: list[int]) -> list[EvalRun]:
+    """Finished evaluations that answered one of these documents and are scored by an older version than ``dataset``."""
+    scored: Any = EvalRun.objects.filter(dataset=dataset, rescored_from__isnull=False)
+    scored = scored.exclude(status__in=(Status.FAILED, Status.CANCELLED)).values("rescored_from")
+    answered = EvalOutput.objects.filter(document__in=documents).values("eval_run")
+    rows: Any = EvalRun.objects.filter(
+        project=project, pk__in=answered, rescored_from=None, benchmark=None, dataset__number__lt=dataset.number
+    )
+    return list(rows.done().exclude(pk__in=scored).with_subject().order_by("-number")[:30])

@@ -1,0 +1,76 @@
+"""Doubts about labels that count, raised by an app above, and how they come before a reviewer.
+
+A doubt is no label: it says which value somebody doubts, and what else was said there. The app that keeps doubts
+registers ``known_to`` when Django starts. The label counts as before until a reviewer has decided (``adjudicating``).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+
+from labeling.models import AnnotationRevision, Document, DocumentState, Gold
+from labeling.models.documents import LABELLED
+from labeling.services.holding import newest_schema
+from labeling.services.queueing import Refused
+
+__all__ = ["Doubt", "Refused", "dispute", "doubt_of", "doubts", "known_to"]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """``path`` is the value that is doubted, "" for the whole label. ``value`` is the whole label as it would be with
+    what ``said_by`` (a model, in words) says there. ``asked_by`` is the key of the person who doubts, ``name`` theirs.
+    """
+
+    path: str
+    value: Any
+    said_by: str
+    asked_by: int | None
+    name: str
+    reason: str = ""
+
+
+Source = Callable[[Sequence[int]], Mapping[int, Doubt]]
+_sources: list[Source] = []
+
+
+def known_to(source: Source) -> None:
+    """Registers a function from keys of documents to the doubts that wait for a decision."""
+    if source not in _sources:
+        _sources.append(source)
+
+
+def doubts(documents: Sequence[int]) -> dict[int, Doubt]:
+    """The doubts about some documents, by their keys."""
+    return {key: doubt for source in _sources for key, doubt in source(documents).items()}
+
+
+def doubt_of(document: Document) -> Doubt | None:
+    """The doubt about a document that waits for a decision."""
+    return doubts([document.pk]).get(document.pk) if document.disputed else None
+
+
+@transaction.atomic
+def dispute(*, document: Document) -> AnnotationRevision:
+    """Sends a label that counts to adjudication and returns it; it counts on until somebody has decided.
+
+    A document that is being labelled anew already stays where it is: the new label is the decision.
+
+    Raises:
+        Refused: it is disputed already, put aside, or no label of it counts under the newest schema.
+    """
+    row = Document.objects.select_for_update(of=("self",), no_key=True).get(pk=document.pk)
+    if row.disputed:
+        raise Refused("This document is disputed already: a reviewer decides about its label.")
+    if row.state == DocumentState.SKIPPED:
+        raise Refused("This document is put aside, so nothing is trained on it or judged by it.")
+    schema = newest_schema(row.project_id).values("pk")[:1]
+    gold = Gold.objects.select_related("revision__annotation").filter(document=row, schema_version=schema).first()
+    if gold is None:
+        raise Refused("No label of this document counts under the newest schema. Label it under Label instead.")
+    if row.state in LABELLED:
+        changes = {"state": DocumentState.SUBMITTED, "disputed": True, "locked_by": None, "locked_until": None}
+        Document.objects.filter(pk=row.pk).update(**changes)
+    return gold.revision

@@ -1,0 +1,75 @@
+"""What the tests of doubted gold share: a model that disagrees with it, doubts about it, and what a reviewer does."""
+
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth import get_user_model
+
+from evaluation import jobs
+from evaluation.models import EvalOutput, EvalRun, GoldQuestion
+from evaluation.services import questions, rescoring
+from labeling.models import Document, Membership
+from labeling.services import adjudicating
+from slmstudio.access import Role
+from slmstudio.contract.jsontext import dumps
+from tests.evaluation.factories import World
+
+
+def says_total(world: World, key: str, total: str) -> Any:
+    """A model that is right but for one document, whose total it says to be another."""
+
+    def say(row: dict[str, Any]) -> dict[str, Any]:
+        changes = {"total_amount": Decimal(total)} if row["id"] == key else {}
+        return {"raw": dumps({**row["gold"], **changes})}
+
+    return say
+
+
+def reviewer(world: World, name: str = "rita") -> Any:
+    """One more member, who may review."""
+    person, _ = get_user_model().objects.get_or_create(username=name)
+    Membership.objects.get_or_create(project=world.project, user=person, defaults={"role": Role.REVIEWER})
+    return person
+
+
+def first_id(world: World) -> str:
+    """The id of a held-out document."""
+    found = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
+    return str(found.external_id)
+
+
+def case(run: EvalRun, key: str) -> EvalOutput:
+    """The output about a document, as a view has it."""
+    found: EvalOutput = EvalOutput.objects.select_related("document", "eval_run__project").get(
+        eval_run=run, document__external_id=key
+    )
+    return found
+
+
+def doubted(run: EvalRun, key: str, user: Any, path: str = "total_amount", reason: str = "") -> GoldQuestion:
+    """Somebody says that this gold is wrong."""
+    return questions.ask(output=case(run, key), user=user, path=path, reason=reason)
+
+
+def decide(document: Document, user: Any, **picks: Any) -> None:
+    """A reviewer decides a doubt: the label that counts, with some values picked and confirmed."""
+    fresh = Document.objects.select_related("project").get(pk=document.pk)
+    found = adjudicating.open_dispute(document=fresh, user=user)
+    assert not found.refusal, found.refusal
+    settled = found.settle(picks)
+    sure = {path: {"confirmed": True, "of": dumps(value)} for path, value in picks.items()}
+    adjudicating.adjudicate(
+        document=fresh,
+        user=user,
+        value=settled.value,
+        evidence={**found.evidence(settled), **sure},
+        base_version=found.version,
+    )
+
+
+def scored_again(run: EvalRun, dataset: Any, user: Any) -> EvalRun:
+    """A run scored by another version, its job done."""
+    made = rescoring.rescore(run=run, dataset=dataset, user=user)
+    jobs.run_evaluation(made.pk)
+    made.refresh_from_db()
+    return made

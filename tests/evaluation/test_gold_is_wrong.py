@@ -1,0 +1,229 @@
+"""A label that somebody doubts: adjudicated, never changed in silence, and answered by what was decided."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from evaluation.doubts import Noise, proposal
+from evaluation.models import AuditEntry, EvalRun, GoldQuestion
+from evaluation.services import questions
+from labeling.models import Document, Gold, Project
+from labeling.services import adjudicating, annotating, doubting, freezing, reviewing
+from labeling.services.queueing import skip
+from tests.evaluation.factories import World, evaluated
+from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total
+
+TOTAL = "total_amount"
+
+
+@pytest.fixture
+def run(world: World) -> EvalRun:
+    return evaluated(world, says_total(world, first_id(world), "7.77"))
+
+
+def fresh(world: World) -> Document:
+    found: Document = Document.objects.select_related("project").get(project=world.project, external_id=first_id(world))
+    return found
+
+
+def gold_of(document: Document) -> Any:
+    return Gold.objects.get(document=document).revision.value
+
+
+def test_a_doubt_sends_the_document_to_adjudication_and_changes_no_gold(world: World, run: EvalRun) -> None:
+    before = gold_of(fresh(world))
+    question = doubted(run, first_id(world), world.engineer, reason="It says 7.77 at the bottom.")
+    document = fresh(world)
+    assert (document.disputed, document.state, gold_of(document)) == (True, "submitted", before)
+    assert list(adjudicating.disputed(world.project)) == [document]
+    assert (question.answer, question.revision.value) == ("open", before)
+    entry = AuditEntry.objects.get(action="doubted")
+    assert (entry.user, entry.details["field"], entry.details["evaluation"]) == (world.engineer, TOTAL, run.number)
+
+
+def test_a_reviewer_sees_the_doubted_field_and_the_models_value_as_a_candidate(world: World, run: EvalRun) -> None:
+    doubted(run, first_id(world), world.engineer, reason="look")
+    found = adjudicating.open_dispute(document=fresh(world), user=reviewer(world))
+    [difference] = found.settle().differences
+    assert (difference.path, [said.value for said in difference.said]) == (
+        TOTAL,
+        [gold_of(fresh(world))[TOTAL], Decimal("7.77")],
+    )
+    assert found.names == ["an import", str(world.version)]
+    assert found.settle().value == gold_of(fresh(world)), "unpicked, the label stays what it is"
+    assert found.doubt is not None
+    assert (found.doubt.name, found.doubt.reason) == ("erik", "look")
+
+
+def test_another_value_can_be_given_where_the_model_agrees_with_gold(world: World, run: EvalRun) -> None:
+    other = Document.objects.filter(project=world.project, holdout=True).order_by("pk")[1]
+    doubted(run, other.external_id, world.engineer, path="vendor")
+    found = adjudicating.open_dispute(document=Document.objects.get(pk=other.pk), user=reviewer(world))
+    [difference] = found.settle().differences
+    assert (difference.path, len(difference.said)) == ("vendor", 1)
+    assert found.settle({"vendor": "Somebody"}).value["vendor"] == "Somebody"
+
+
+def test_corrected_gold_answers_the_question(world: World, run: EvalRun) -> None:
+    doubted(run, first_id(world), world.engineer)
+    rita = reviewer(world)
+    assert questions.look_at(world.project) == 0, "nobody has decided yet"
+    decide(fresh(world), rita, total_amount=Decimal("7.77"))
+    assert questions.look_at(world.project) == 1
+    question = GoldQuestion.objects.get()
+    assert (question.answer, question.answered_by) == ("corrected", rita)
+    document = fresh(world)
+    assert (document.disputed, document.state, gold_of(document)[TOTAL]) == (False, "approved", Decimal("7.77"))
+    assert AuditEntry.objects.get(action="answered").details["answer"] == "gold was wrong"
+    assert questions.look_at(world.project) == 0, "once is enough"
+
+
+def test_gold_that_stays_answers_it_too(world: World, run: EvalRun) -> None:
+    doubted(run, first_id(world), world.engineer)
+    before = gold_of(fresh(world))
+    decide(fresh(world), reviewer(world), total_amount=before[TOTAL])
+    questions.look_everywhere()
+    assert GoldQuestion.objects.get().answer == "confirmed"
+    assert gold_of(fresh(world)) == before
+
+
+def test_a_label_sent_back_is_answered_by_the_next_one(world: World, run: EvalRun) -> None:
+    doubted(run, first_id(world), world.engineer)
+    found = adjudicating.open_dispute(document=fresh(world), user=reviewer(world))
+    reviewing.reject(document=fresh(world), user=reviewer(world), reason="Look again.", base_version=found.version)
+    assert questions.look_at(world.project) == 0
+    value = {**gold_of(fresh(world)), "vendor": "ACME"}
+    evidence = {"vendor": {"confirmed": True, "of": '"ACME"'}}
+    document = fresh(world)
+    base = annotating.open_document(document=document, user=world.owner).version
+    annotating.submit(document=document, user=world.owner, value=value, evidence=evidence, base_version=base)
+    assert questions.look_at(world.project) == 1
+    assert GoldQuestion.objects.get().answer == "corrected"
+
+
+def test_asked_twice_it_waits_once(world: World, run: EvalRun) -> None:
+    one = doubted(run, first_id(world), world.engineer)
+    other = doubted(run, first_id(world), world.annotator, path="vendor")
+    assert one.pk == other.pk
+    assert GoldQuestion.objects.get().created_by == world.engineer
+
+
+# -- four eyes ---------------------------------------------------------------------------------------------------------
+
+
+def test_who_doubts_does_not_decide(world: World, run: EvalRun) -> None:
+    rita = reviewer(world)
+    doubted(run, first_id(world), rita)
+    found = adjudicating.open_dispute(document=fresh(world), user=rita)
+    assert found.refusal == adjudicating.ASKED
+    with pytest.raises(adjudicating.Refused, match="doubted this label yourself"):
+        adjudicating.adjudicate(
+            document=fresh(world), user=rita, value=gold_of(fresh(world)), evidence={}, base_version=found.version
+        )
+    Project.objects.filter(pk=world.project.pk).update(four_eyes=False)
+    decide(fresh(world), rita, total_amount=Decimal("7.77"))
+    assert questions.look_at(world.project) == 1
+
+
+def test_a_party_that_submits_the_label_anew_has_not_answered(world: World, run: EvalRun) -> None:
+    doubted(run, first_id(world), world.annotator)
+    document = fresh(world)
+    value = {**gold_of(document), TOTAL: Decimal("7.77")}
+    evidence = {TOTAL: {"confirmed": True, "of": "7.77"}}
+    base = annotating.open_document(document=document, user=world.annotator).version
+    annotating.submit(document=document, user=world.annotator, value=value, evidence=evidence, base_version=base)
+    assert not fresh(world).disputed
+    assert questions.look_at(world.project) == 0
+    assert fresh(world).disputed, "somebody else still has to decide"
+    decide(fresh(world), reviewer(world), total_amount=Decimal("7.77"))
+    assert questions.look_at(world.project) == 1
+    assert GoldQuestion.objects.get().answer == "corrected", "against what was doubted, not what came between"
+
+
+def test_who_wrote_the_label_does_not_decide(world: World, run: EvalRun) -> None:
+    rita = reviewer(world)
+    doubted(run, first_id(world), world.engineer)
+    decide(fresh(world), rita, total_amount=Decimal("7.77"))
+    questions.look_at(world.project)
+    with pytest.raises(questions.Refused, match="changed since this evaluation"):
+        doubted(run, first_id(world), world.engineer)
+    world.dataset = freezing.freeze(project=world.project, user=world.engineer)
+    doubted(evaluated(world, says_total(world, first_id(world), "8.88")), first_id(world), world.engineer)
+    assert adjudicating.open_dispute(document=fresh(world), user=rita).refusal == adjudicating.OWN
+
+
+# -- what cannot be doubted --------------------------------------------------------------------------------------------
+
+
+def test_what_waits_already_or_is_put_aside_is_refused_with_a_reason(world: World, run: EvalRun) -> None:
+    document = fresh(world)
+    Document.objects.filter(pk=document.pk).update(disputed=True)
+    with pytest.raises(questions.Refused, match="disputed already"):
+        doubted(run, first_id(world), world.engineer)
+    Document.objects.filter(pk=document.pk).update(disputed=False, state="new")
+    skip(document=document, user=world.engineer, reason="unreadable")
+    with pytest.raises(questions.Refused, match="put aside"):
+        doubted(run, first_id(world), world.engineer)
+    assert not GoldQuestion.objects.exists()
+
+
+def test_a_field_that_is_none_and_an_endless_reason_are_refused(world: World, run: EvalRun) -> None:
+    for path, reason, field in (("nothing", "", "field"), (TOTAL, "x" * 1001, "reason")):
+        with pytest.raises(questions.Refused) as refused:
+            doubted(run, first_id(world), world.engineer, path=path, reason=reason)
+        assert refused.value.field == field
+    assert not fresh(world).disputed
+
+
+def test_a_document_that_is_labelled_anew_stays_in_the_queue(world: World, run: EvalRun) -> None:
+    document = fresh(world)
+    Document.objects.filter(pk=document.pk).update(state="in_progress")
+    doubted(run, first_id(world), world.engineer)
+    assert (fresh(world).disputed, fresh(world).state) == (False, "in_progress")
+
+
+def test_markup_and_nul_stay_text(world: World, run: EvalRun) -> None:
+    question = doubted(run, first_id(world), world.engineer, reason="<script>\0alert(1)</script>")
+    assert question.reason == "<script>alert(1)</script>"
+
+
+def test_looking_takes_one_query_where_nothing_is_open(world: World) -> None:
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        questions.look_at(world.project)
+        doubting.doubts([1, 2, 3])
+    assert len(queries) == 2
+
+
+# -- pure --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_candidate_is_gold_with_the_one_value_changed() -> None:
+    gold = {"a": 1, "b": {"c": 2, "d": 3}, "rows": [{"x": 1}]}
+    said = {"a": 9, "b": {"c": 8}, "rows": [{"x": 2}, {"x": 3}]}
+    assert proposal(gold, said, "a") == {**gold, "a": 9}
+    assert proposal(gold, said, "b.c") == {**gold, "b": {"c": 8, "d": 3}}
+    assert proposal(gold, said, "b.d") == {**gold, "b": {"c": 2}}, "what it does not say is not there"
+    assert proposal(gold, said, "rows[0].x") == {**gold, "rows": said["rows"]}, "rows are paired by each in their way"
+    assert proposal(gold, said, "") == said
+    assert proposal(gold, None, "a") == gold, "no output, no candidate"
+    assert proposal(gold, ["a"], "") == gold
+    assert proposal({"a": None}, {"b": {"c": 1}}, "b.c") == {"a": None, "b": {"c": 1}}
+    assert gold == {"a": 1, "b": {"c": 2, "d": 3}, "rows": [{"x": 1}]}, "nothing is changed in place"
+
+
+def test_noise_tells_the_labels_errors_from_the_models() -> None:
+    def score(**outcomes: str) -> dict[str, Any]:
+        return {"fields": [{"field": name, "outcome": outcome} for name, outcome in outcomes.items()]}
+
+    noise = Noise()
+    noise.add(1, score(a="wrong", b="correct"), score(a="correct", b="wrong"), corrected=True)
+    noise.add(2, score(a="wrong", b="missing"), score(a="wrong", b="missing"), corrected=False)
+    told = noise.as_dict()
+    assert (told["documents"], told["corrected"], told["keys"]) == (2, 1, [1])
+    assert (told["before"], told["after"], told["mended"], told["spoiled"]) == (3, 3, 1, 1)
+    assert told["fields"][0] == {"field": "a", "before": 2, "after": 1, "mended": 1, "spoiled": 0}

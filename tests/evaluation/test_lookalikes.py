@@ -1,0 +1,225 @@
+"""Documents that look like failing ones: never held out, nor nearly so; at the front of a queue; listed afterwards."""
+
+import random
+from typing import Any
+
+import pytest
+
+from evaluation import likeness
+from evaluation.models import AuditEntry, EvalRun
+from evaluation.services import lookalikes
+from evaluation.services.lookalikes import Part
+from labeling.models import DatasetItem, Document, IndexRun, Project
+from labeling.services import freezing, indexing
+from labeling.services.queueing import next_document
+from labeling.splits import Rules
+from slmstudio.contract.jsontext import dumps, sha256
+from slmstudio.runs import Status
+from tests.evaluation.factories import World, broken, evaluated, right
+from tests.evaluation.gold_desk import first_id
+
+WORDS = ("river", "window", "copper", "garden", "signal", "marble", "winter", "basket", "forest", "bridge", "candle")
+
+
+def document(world: World, text: str, name: str, **more: Any) -> Document:
+    made: Document = Document.objects.create(
+        project=world.project, external_id=name, text=text, sha256=sha256(text), **more
+    )
+    return made
+
+
+def held_out(world: World) -> Document:
+    found: Document = Document.objects.get(project=world.project, external_id=first_id(world))
+    return found
+
+
+def relative(text: str, seed: int) -> str:
+    """Something like a text: the same form, a third of its words others."""
+    rng = random.Random(seed)
+    return " ".join(
+        rng.choice(WORDS) + str(rng.randrange(99)) if rng.random() < 0.35 else word for word in text.split()
+    )
+
+
+def noise(seed: int) -> str:
+    rng = random.Random(seed)
+    return " ".join(rng.choice(WORDS) for _ in range(80))
+
+
+@pytest.fixture
+def run(world: World) -> EvalRun:
+    """Wrong on the first held-out document alone."""
+    first = first_id(world)
+    return evaluated(world, lambda row: broken(row) if row["id"] == first else right(row))
+
+
+ALL = Part()
+
+
+def queue(world: World, run: EvalRun, count: int = 3, part: Part = ALL, people: Any = None) -> AuditEntry:
+    return lookalikes.find_and_queue(
+        run=run, part=part, count=count, people=people or [world.annotator], user=world.engineer
+    )
+
+
+def test_the_most_alike_come_to_the_front_of_a_queue(world: World, run: EvalRun) -> None:
+    for number in range(6):
+        document(world, noise(number), f"noise-{number}")
+    like = {document(world, relative(held_out(world).text, number), f"like-{number}").pk for number in range(3)}
+    entry = queue(world, run)
+    rows = lookalikes.queued_documents(entry)
+    assert {row.document.pk for row in rows} == like
+    assert all(row.like == held_out(world) and row.document.assigned_to == world.annotator for row in rows)
+    assert [row.likeness for row in rows] == sorted((row.likeness for row in rows), reverse=True)
+    taken = next_document(project=world.project, user=world.annotator)
+    assert taken is not None
+    assert taken.pk in like, "though six others came before them"
+    assert not Document.objects.filter(pk__in=like, holdout=True).exists()
+
+
+def test_what_is_held_out_or_nearly_so_is_never_queued(world: World, run: EvalRun) -> None:
+    text = held_out(world).text
+    document(world, text.upper() + " .", "twin")
+    used = document(world, relative(text, 1), "used-once")
+    gold = DatasetItem.objects.filter(dataset=world.dataset).first()
+    assert gold is not None
+    DatasetItem.objects.create(
+        dataset=world.dataset, document=used, revision=gold.revision, split="holdout", origin="human"
+    )
+    document(world, relative(text, 2), "marked", holdout=True)
+    document(world, relative(text, 3), "fine")
+    entry = queue(world, run, count=10)
+    assert [row.document.external_id for row in lookalikes.queued_documents(entry)] == ["fine"]
+    assert (entry.details["near_held_out"], entry.details["asked_for"]) == (1, 10)
+
+
+def test_copies_of_each_other_are_labelled_once(world: World, run: EvalRun) -> None:
+    text = relative(held_out(world).text, 5)
+    for number in range(3):
+        document(world, f"{text} {number}", f"copy-{number}")
+    entry = queue(world, run, count=10)
+    assert (len(entry.details["documents"]), entry.details["twins"]) == (1, 2)
+
+
+def test_only_what_waits_and_is_nobodys_is_taken(world: World, run: EvalRun) -> None:
+    text = held_out(world).text
+    document(world, relative(text, 1), "begun", state="in_progress")
+    document(world, relative(text, 2), "mine", assigned_to=world.owner)
+    document(world, relative(text, 3), "done", state="submitted")
+    with pytest.raises(lookalikes.Refused, match="No document waits"):
+        queue(world, run)
+    assert not AuditEntry.objects.filter(action=lookalikes.QUEUED).exists()
+
+
+def test_several_people_get_them_in_turn(world: World, run: EvalRun) -> None:
+    for number in range(4):
+        document(world, relative(held_out(world).text, number), f"like-{number}")
+    queue(world, run, count=4, people=[world.annotator, world.owner])
+    for person in (world.annotator, world.owner):
+        assert Document.objects.filter(project=world.project, assigned_to=person).count() == 2
+
+
+def test_what_a_version_groups_with_the_hold_out_is_left_out(world: World, run: EvalRun) -> None:
+    held = held_out(world)
+    Document.objects.filter(pk=held.pk).update(metadata={"supplier": "ACME"})
+    document(world, relative(held.text, 1), "same-supplier", metadata={"supplier": "ACME"})
+    document(world, relative(held.text, 2), "another", metadata={"supplier": "Other"})
+    Document.objects.filter(project=world.project).exclude(state="new").update(tags=["totals"])
+    rules = Rules(group_by="metadata.supplier")
+    assert freezing.freeze(project=world.project, user=world.engineer, rules=rules).number == 2
+    entry = queue(world, run)
+    assert [row.document.external_id for row in lookalikes.queued_documents(entry)] == ["another"]
+
+
+def test_a_part_of_the_evaluation_is_what_fails_in_it(world: World) -> None:
+    held = list(Document.objects.filter(project=world.project, holdout=True).order_by("pk"))
+    Document.objects.filter(pk=held[0].pk).update(metadata={"supplier": "ACME", "pages": 2})
+
+    def say(row: dict[str, Any]) -> dict[str, Any]:
+        return (
+            {"raw": dumps({**row["gold"], "vendor": "Nobody Ltd"})} if row["id"] != held[1].external_id else right(row)
+        )
+
+    run = evaluated(world, say)
+
+    def count(part: Part) -> int:
+        return int(lookalikes.failing(run, part).count())
+
+    assert count(Part()) == count(Part(field="vendor")) == 11
+    assert count(Part(field="date")) == 0
+    assert count(Part(error="hallucinated")) == 11
+    assert count(Part(where="supplier=ACME")) == count(Part(where="pages=2")) == 1
+    assert count(Part(where="supplier=Other")) == 0
+    tag = next(tag for row in run.outputs.all() for tag in row.tags)
+    assert count(Part(tag=tag)) == run.outputs.filter(tags__contains=[tag], exact=False).count()
+    assert Part(field="vendor", where="supplier=ACME").words == "vendor wrong, supplier ACME"
+    assert Part(field="queue", gold="a", said="b").words == "queue wrong, a taken for b"
+
+
+def test_bad_orders_are_refused(world: World, run: EvalRun) -> None:
+    document(world, relative(held_out(world).text, 1), "like")
+    for order, field in (
+        ({"count": 0}, "count"),
+        ({"count": lookalikes.MOST + 1}, "count"),
+        ({"part": Part(field="nothing")}, "form"),
+        ({"people": [world.stranger]}, "people"),
+    ):
+        with pytest.raises(lookalikes.Refused) as refused:
+            queue(world, run, **order)
+        assert refused.value.field == field, order
+    with pytest.raises(lookalikes.Refused) as refused:
+        lookalikes.find_and_queue(run=run, part=Part(), count=1, people=[], user=world.engineer)
+    assert refused.value.field == "people"
+    assert Document.objects.get(external_id="like").assigned_to is None
+
+
+def test_among_many_the_index_finds_them(world: World, run: EvalRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookalikes, "_COMPARED", 40)
+    monkeypatch.setattr(lookalikes, "_SAMPLE", 60)
+    rows = [
+        Document(project=world.project, external_id=f"n{number}", text=(text := noise(number)), sha256=sha256(text))
+        for number in range(300)
+    ]
+    like = [
+        Document(
+            project=world.project,
+            external_id=f"like-{number}",
+            text=(text := relative(held_out(world).text, number)),
+            sha256=sha256(text),
+        )
+        for number in range(5)
+    ]
+    Document.objects.bulk_create([*rows[:150], *like, *rows[150:]])
+    index = IndexRun.objects.create(project=world.project, status=Status.QUEUED)
+    assert index.claim()
+    indexing.process(index)
+    entry = queue(world, run, count=5)
+    found = {row.document.external_id for row in lookalikes.queued_documents(entry)}
+    assert found == {one.external_id for one in like}
+    assert entry.details["compared"] <= 40 < entry.details["waiting"] == 305
+
+
+def test_another_projects_documents_are_none(world: World, run: EvalRun) -> None:
+    other = Project.objects.create(slug="else", name="Else")
+    text = relative(held_out(world).text, 1)
+    Document.objects.create(project=other, external_id="else", text=text, sha256=sha256(text))
+    with pytest.raises(lookalikes.Refused, match="No document waits"):
+        queue(world, run)
+
+
+# -- pure --------------------------------------------------------------------------------------------------------------
+
+
+def test_telling_words_are_shared_and_rare() -> None:
+    failing = [likeness.words("Invoice from Obscure Traders number 48213"), likeness.words("Obscure Traders 99121")]
+    sample = [likeness.words(f"Invoice number {n} from somebody") for n in range(50)]
+    told = [word for word, _ in likeness.telling(failing, sample)]
+    assert set(told[:2]) == {"OBSCURE", "TRADERS"}
+    assert "INVOICE" not in told, "everybody has it"
+    assert not {"48213", "99121"} & set(told), "a number that is nowhere else finds nothing"
+
+
+def test_nothing_to_compare_is_no_error() -> None:
+    assert likeness.nearest([], ["a"], [], most=3).rows == []
+    assert likeness.nearest(["a"], [], [], most=3).rows == []
+    assert [place for place, _, _ in likeness.nearest(["", "hello there"], ["hello their"], [], most=3).rows] == [1, 0]

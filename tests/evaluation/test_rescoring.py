@@ -1,0 +1,280 @@
+"""Outputs scored again by corrected gold: nothing is generated, the old scores stay, label noise is told."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from evaluation import jobs
+from evaluation.models import EvalOutput, EvalRun
+from evaluation.services import corrections, outputs, questions, rescoring
+from evaluation.services.comparisons import compare_runs
+from labeling.models import DatasetVersion, Document, DocumentScore
+from labeling.rows import ParsedRow
+from labeling.services import annotating, freezing
+from labeling.services.importing import import_rows
+from labeling.services.projects import create_project, save_contract
+from slmstudio import artifacts
+from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.runs import Status
+from tests.evaluation.factories import World, evaluated, pretend, right
+from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total, scored_again
+
+
+def corrected(world: World, run: EvalRun, total: str = "7.77") -> DatasetVersion:
+    """The label of the first document corrected, and a version frozen with it."""
+    key = first_id(world)
+    doubted(run, key, world.engineer)
+    decide(Document.objects.get(project=world.project, external_id=key), reviewer(world), total_amount=Decimal(total))
+    questions.look_at(world.project)
+    made = corrections.freeze(project=world.project, user=world.engineer)
+    assert isinstance(made, DatasetVersion)
+    return made
+
+
+@pytest.fixture
+def run(world: World) -> EvalRun:
+    return evaluated(world, says_total(world, first_id(world), "7.77"))
+
+
+def test_the_models_word_becomes_right_and_the_old_scores_stay(world: World, run: EvalRun) -> None:
+    before = json.loads(json.dumps(run.scores))
+    made = scored_again(run, corrected(world, run), world.engineer)
+    assert (made.status, made.error, made.rescored_from) == (Status.DONE, "", run)
+    assert (run.scores["document_exact"]["k"], made.scores["document_exact"]["k"]) == (11, 12)
+    run.refresh_from_db()
+    assert run.scores == before
+    noise = made.facts["rescored"]["noise"]
+    assert (noise["corrected"], noise["before"], noise["mended"], noise["spoiled"], noise["after"]) == (1, 1, 1, 0, 0)
+    assert noise["fields"] == [{"field": "total_amount", "before": 1, "after": 0, "mended": 1, "spoiled": 0}]
+
+
+def test_a_model_that_repeats_the_wrong_label_is_wrong_now(world: World, run: EvalRun) -> None:
+    parrot = evaluated(world, right, tuned=False)
+    dataset = corrected(world, run)
+    a, b = scored_again(parrot, dataset, world.engineer), scored_again(run, dataset, world.engineer)
+    noise = a.facts["rescored"]["noise"]
+    assert (noise["before"], noise["spoiled"], noise["after"]) == (0, 1, 1)
+    result = compare_runs(a=a, b=b).result
+    assert result["n"] == 12
+    assert b.scores["document_exact"]["k"] - a.scores["document_exact"]["k"] == 1
+
+
+def test_nothing_is_generated_and_all_else_is_carried_over(world: World, run: EvalRun) -> None:
+    made = scored_again(run, corrected(world, run), world.engineer)
+    for name in ("split", "mode", "model_version", "training_run", "at_once", "spec", "outputs_sha256", "latency"):
+        assert getattr(made, name) == getattr(run, name), name
+    for name in ("docs_per_second", "peak_memory_bytes", "device", "prompt_tokens", "output_tokens"):
+        assert made.facts[name] == run.facts[name], name
+    said = [
+        list(EvalOutput.objects.filter(eval_run=one).order_by("document_id").values_list("raw", "latency_ms"))
+        for one in (run, made)
+    ]
+    assert said[0] == said[1]
+    assert artifacts.local_path(made.outputs_key).read_bytes() == artifacts.local_path(run.outputs_key).read_bytes()
+    assert outputs.rows_match_file(made)
+    assert loads(dumps(outputs.recount(made))) == loads(dumps(made.scores)), "it can be counted again like any other"
+
+
+def test_asked_twice_it_is_one_evaluation_and_once_failed_another(world: World, run: EvalRun) -> None:
+    dataset = corrected(world, run)
+    made = rescoring.rescore(run=run, dataset=dataset, user=world.engineer)
+    assert rescoring.rescore(run=run, dataset=dataset, user=world.owner).pk == made.pk
+    made.fail("The disk is full.")
+    again = scored_again(run, dataset, world.engineer)
+    assert (again.pk == made.pk, again.status) == (False, Status.DONE)
+    assert rescoring.rescore(run=again, dataset=dataset, user=world.engineer).pk == again.pk, (
+        "of the first one's outputs"
+    )
+
+
+def test_the_job_delivered_twice_or_cut_off_gives_the_same(world: World, run: EvalRun) -> None:
+    made = rescoring.rescore(run=run, dataset=corrected(world, run), user=world.engineer)
+    document = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
+    # What an attempt that was cut off had stored.
+    EvalOutput.objects.create(eval_run=made, document=document, gold={}, finish_reason="stop")
+    for _ in range(2):
+        jobs.run_evaluation(made.pk)
+    made.refresh_from_db()
+    assert (made.status, made.outputs.count()) == (Status.DONE, 12)
+
+
+def test_it_waits_in_the_queue_without_a_device(run: EvalRun) -> None:
+    assert (run.queue(), EvalRun(rescored_from=run).queue()) == ("gpu", "default")
+
+
+def test_documents_that_only_one_version_has_are_left_out_and_said(world: World, run: EvalRun) -> None:
+    gone = Document.objects.filter(project=world.project, holdout=True).order_by("pk")[3]
+    Document.objects.filter(pk=gone.pk).update(state="rejected")  # set aside: no version takes it
+    text = "Quite another kind of paper: lorem ipsum dolor sit amet, consectetur, total 12.00"
+    gold = loads('{"invoice_id":"X-1","date":"2026-01-14","vendor":"Lorem","total_amount":12.00}')
+    imported = import_rows(
+        project=world.project,
+        rows=[ParsedRow(1, {"id": "late", "text": text, "gold": gold})],
+        source="late",
+        as_holdout=True,
+    )
+    assert imported.rejected == 0, imported.rejects
+    made = scored_again(run, corrected(world, run), world.engineer)
+    told = made.facts["rescored"]
+    assert (told["gone"], told["gone_ids"]) == (1, [gone.external_id])
+    assert (told["unanswered"], told["unanswered_ids"]) == (1, ["late"])
+    assert (made.outputs.count(), made.scores["documents"], made.latency["n"]) == (11, 11, 11)
+    assert outputs.rows_match_file(made), "its file has what its rows have"
+
+
+def test_another_schema_scores_the_same_outputs(world: World) -> None:
+    def shouts(row: dict[str, Any]) -> dict[str, Any]:
+        return {"raw": dumps({**row["gold"], "vendor": str(row["gold"]["vendor"]).swapcase()})}
+
+    run = evaluated(world, shouts)
+    schema = loads(world.project.schema_version.schema_text)
+    schema["properties"]["vendor"]["x-slm"] = {"kind": "text", "ignore": ["case", "spacing"]}
+    contract = world.project.contract
+    save_contract(
+        project=world.project,
+        user=world.owner,
+        instruction=contract.instruction,
+        schema_text=dumps(schema),
+        constraints=contract.constraints,
+    )
+    made = scored_again(run, freezing.freeze(project=world.project, user=world.engineer), world.engineer)
+    assert (run.scores["per_field"]["vendor"]["k"], made.scores["per_field"]["vendor"]["k"]) == (0, 12)
+    told = made.facts["rescored"]
+    assert (told["schema"], told["noise"]["corrected"], told["noise"]["mended"]) == (True, 0, 0), (
+        "not the labels' errors"
+    )
+
+
+def test_outputs_that_were_tampered_with_are_not_scored(world: World, run: EvalRun) -> None:
+    dataset = corrected(world, run)
+    artifacts.local_path(run.outputs_key).write_text("{}\n")
+    made = scored_again(run, dataset, world.engineer)
+    assert made.status == Status.FAILED
+    assert "not what was written then" in made.error
+
+
+def test_what_cannot_be_scored_again_is_refused_with_a_reason(world: World, run: EvalRun) -> None:
+    with pytest.raises(rescoring.Refused, match="already"):
+        rescoring.rescore(run=run, dataset=world.dataset, user=world.engineer)
+    other = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
+    stray = DatasetVersion(project=other, pk=999_999)
+    with pytest.raises(rescoring.Refused, match="another project"):
+        rescoring.rescore(run=run, dataset=stray, user=world.engineer)
+    waiting = EvalRun(project=world.project, number=9, status=Status.RUNNING)
+    with pytest.raises(rescoring.Refused, match="not done"):
+        rescoring.rescore(run=waiting, dataset=world.dataset, user=world.engineer)
+    assert EvalRun.objects.count() == 1
+
+
+def test_old_scores_by_another_scorer_are_scored_again_by_the_same_gold(world: World, run: EvalRun) -> None:
+    rows: Any = EvalRun.objects.filter(pk=run.pk)
+    rows.update(scorer_version="0")
+    run.refresh_from_db()
+    made = scored_again(run, world.dataset, world.engineer)
+    assert (made.status, made.facts["rescored"]["scorer"], made.facts["rescored"]["noise"]["corrected"]) == (
+        Status.DONE,
+        "0",
+        0,
+    )
+
+
+def test_broken_outputs_stay_broken(world: World) -> None:
+    run = evaluated(world, pretend(4, spoil=0.3, invalid=0.4))
+    made = scored_again(run, corrected(world, run), world.engineer)
+    assert made.scores["valid_json"] == run.scores["valid_json"]
+    assert made.facts["cut_off"] == run.facts["cut_off"] > 0
+
+
+def test_documents_are_told_their_new_score_unless_a_newer_evaluation_spoke(world: World, run: EvalRun) -> None:
+    dataset = corrected(world, run)
+    made = scored_again(run, dataset, world.engineer)
+    assert set(DocumentScore.objects.values_list("source", flat=True)) == {f"evaluation {made.number}"}
+    newer = evaluated(world, right, tuned=False)
+    EvalRun.objects.filter(pk=made.pk).delete()
+    scored_again(run, dataset, world.engineer)
+    assert set(DocumentScore.objects.values_list("source", flat=True)) == {f"evaluation {newer.number}"}
+
+
+# -- corrections -------------------------------------------------------------------------------------------------------
+
+
+def test_corrections_wait_for_a_version_and_then_for_the_evaluations(world: World, run: EvalRun) -> None:
+    assert corrections.standing(world.project).waiting == []
+    key = first_id(world)
+    doubted(run, key, world.engineer)
+    document = Document.objects.get(project=world.project, external_id=key)
+    assert corrections.standing(world.project).waiting == [], "nothing is decided yet"
+    decide(document, reviewer(world), total_amount=Decimal("7.77"))
+    questions.look_at(world.project)
+    assert corrections.standing(world.project).waiting == [document.pk]
+    made = corrections.freeze(project=world.project, user=world.engineer)
+    found = corrections.standing(world.project)
+    assert (found.newest, found.waiting, found.frozen, found.behind) == (made, [], [document.pk], [run])
+    [again] = corrections.score_again(project=world.project, numbers=[run.number], user=world.engineer)
+    assert corrections.standing(world.project).behind == []
+    assert again.rescored_from == run
+
+
+def test_the_new_version_is_drawn_as_the_last_one_was(world: World, run: EvalRun) -> None:
+    made = corrected(world, run)
+    assert (made.seed, made.rules) == (world.dataset.seed, world.dataset.rules)
+    splits = [dict(version.items.values_list("document__external_id", "split")) for version in (world.dataset, made)]
+    assert splits[0] == splits[1]
+
+
+def test_nothing_to_freeze_and_nothing_ticked_are_refused(world: World) -> None:
+    empty = create_project(owner=world.owner, name="Empty", slug="empty", template="invoice")
+    with pytest.raises(corrections.Refused, match="Nothing is frozen"):
+        corrections.freeze(project=empty, user=world.owner)
+    for numbers in ([], [77]):
+        with pytest.raises(corrections.Refused, match="Tick"):
+            corrections.score_again(project=world.project, numbers=numbers, user=world.engineer)
+
+
+def test_a_large_project_is_frozen_by_a_job(world: World, run: EvalRun, monkeypatch: Any) -> None:
+    monkeypatch.setattr(freezing, "IN_THE_BACKGROUND", 1)
+    made = corrections.freeze(project=world.project, user=world.engineer)
+    assert not isinstance(made, DatasetVersion)
+    assert made.knobs["seed"] == world.dataset.seed
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_scores_by_the_newest_version_and_tells_the_noise(world: World, run: EvalRun, capsys: Any) -> None:
+    corrected(world, run)
+    call_command("rescore", "invoices", str(run.number))
+    said = capsys.readouterr().out
+    assert f"evaluation {run.number} by dataset v2: evaluation 2." in said
+    assert "of 1 wrong fields 1 were the label's, 0 are newly wrong" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nothing", "1"], "no project"),
+        (["invoices", "9"], "no evaluation 9"),
+        (["invoices", "1", "--dataset", "7"], "no dataset version 7"),
+        (["invoices", "1"], "already"),
+    ],
+)
+def test_the_command_refuses_in_a_sentence(run: EvalRun, arguments: list[str], words: str) -> None:
+    with pytest.raises(CommandError, match=words):
+        call_command("rescore", *arguments)
+
+
+def test_the_label_of_a_training_document_moves_no_hold_out_score(world: World, run: EvalRun) -> None:
+    document = Document.objects.filter(project=world.project, holdout=False).earliest("pk")
+    opened = annotating.open_document(document=document, user=world.engineer)
+    value = {**opened.value, "vendor": "Else"}
+    evidence = {"vendor": {"confirmed": True, "of": '"Else"'}}
+    annotating.submit(
+        document=document, user=world.engineer, value=value, evidence=evidence, base_version=opened.version
+    )
+    dataset = freezing.freeze(project=world.project, user=world.engineer)
+    made = scored_again(run, dataset, world.engineer)
+    assert (made.scores["field_exact"], made.facts["rescored"]["noise"]["corrected"]) == (run.scores["field_exact"], 0)
