@@ -57,6 +57,9 @@ def pytest_configure(config: pytest.Config) -> None:
     from django.conf import settings
 
     _ = settings.DATABASES
+    if getattr(config.option, "numprocesses", None):
+        # Processes that inherit it load the settings before this file has told them their own addresses.
+        del os.environ["DJANGO_SETTINGS_MODULE"]
     # Hashing passwords well is slow on purpose; every test logs somebody in.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     from django.core.servers.basehttp import WSGIRequestHandler
