@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from labeling.models import DatasetVersion
+from labeling.models import DatasetVersion, Project
+from labeling.templates_catalogue import template
+from slmstudio.contract.jsontext import dumps
 from slmstudio.hashing import sha256_file
 from training.models import ModelVersion
 
+GATE = {"key": "valid", "metric": "schema_valid_rate", "operator": ">="}
 FIELDS = ("company", "date", "address", "total")
 
 
@@ -40,9 +43,16 @@ def receipts(tmp_path: Path) -> Path:
 def test_report_equals_a_recount_of_the_outputs(
     workers: None, tiny_base_model: Any, receipts: Path, tmp_path: Path
 ) -> None:
+    gates = tmp_path / "gates.json"
+    gates.write_text(json.dumps({"gates": [{**GATE, "threshold": 0.75}]}))
+    contract = tmp_path / "contract.json"
+    known = template("receipt")
+    contract.write_text(dumps({"instruction": "Read the slip.", "schema": known.schema, "constraints": {}}))
     call_command(
         "run_loop",
         template="receipt",
+        contract=contract,
+        gates=gates,
         train=receipts,
         base_model=tiny_base_model.slug,
         max_holdout=6,
@@ -61,12 +71,13 @@ def test_report_equals_a_recount_of_the_outputs(
     assert report["tuned"]["schema_valid_rate"] == 1.0  # every string of the schema is bounded: nothing is cut off
     assert report["comparison"]["fixed"] == len(report["comparison"]["fixed_ids"])
     assert 0 <= report["comparison"]["p_value"] <= 1
-    assert report["gates"]["verdicts"]
+    assert [verdict["gate"]["threshold"] for verdict in report["gates"]["verdicts"]] == [0.75]
 
     model = ModelVersion.objects.get()
     dataset = DatasetVersion.objects.get()
     assert report["hashes"]["model"] == model.sha256
     assert report["hashes"]["dataset"] == dataset.sha256
+    assert dataset.instruction == "Read the slip."
     from labeling.services.datasets import file_path
 
     assert sha256_file(file_path(dataset)) == dataset.sha256
@@ -95,3 +106,22 @@ def test_a_missing_file_is_one_sentence(workers: None, tmp_path: Path) -> None:
         call_command(
             "run_loop", template="receipt", train=tmp_path / "nowhere.jsonl", base_model="smollm2-135m-instruct"
         )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_file_that_cannot_be_used_is_one_sentence_and_leaves_no_project(
+    workers: None, tiny_base_model: Any, receipts: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "given.json"
+    for option, text, sentence in (
+        ("gates", json.dumps({"gates": [{**GATE, "threshold": 75}]}), r"gates\[0\].threshold"),
+        ("gates", '{"gates": [', "is not JSON"),
+        ("contract", '{"instruction": "Read.", "schema": {"type": "string"}}', "schema:"),
+        ("contract", "[]", "must hold a JSON object"),
+    ):
+        path.write_text(text)
+        with pytest.raises(CommandError, match=sentence):
+            call_command(
+                "run_loop", template="receipt", train=receipts, base_model=tiny_base_model.slug, **{option: path}
+            )
+    assert not Project.objects.exists()

@@ -13,29 +13,39 @@ from django.contrib.auth import get_user_model
 from django.core.files import File
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
+from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.text import slugify
 
+from evaluation.gates import GateError
 from evaluation.loop_rows import Line, RowsError, choose_rows
 from evaluation.services.loop import abandon, advance, stages, start_loop
 from evaluation.services.loop_report import loop_report, write_outputs
+from evaluation.services.policies import set_policy
 from labeling.models import DatasetVersion, Project
 from labeling.services.freezing import Refused as DatasetRefused
 from labeling.services.freezing import freeze
 from labeling.services.importing import Refused as ImportRefused
 from labeling.services.importing import start_import
-from labeling.services.projects import ProjectError, create_project
+from labeling.services.projects import ContractError, ProjectError, create_project, save_contract
+from slmstudio.access import Role
+from slmstudio.contract.jsontext import JsonError, dumps, loads
 from slmstudio.runs import BackgroundRun, Status
 from slmstudio.stack.environment import database_is_embedded
 from slmstudio.sweep import sweep_lost
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers import Started, WorkerGone, working
 from training.models import BaseModel
+from training.presets import METHODS
 from training.services.base_models import find_base_model, prepare, sync_catalogue
 from training.services.runs import Refused, fitting_knobs, measure_lengths
 
 POLL_SECONDS = 1.0
+OWNER = "run-loop"
+_REFUSALS = (
+    *(Refused, DatasetRefused, ImportRefused, RowsError),
+    *(ProjectError, ContractError, GateError, WorkerGone),
+)
 
 
 class Command(BaseCommand):
@@ -46,6 +56,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--template", required=True, help="a template of the catalogue, e.g. receipt")
+        parser.add_argument(
+            "--contract", type=Path, help='JSON {"instruction", "schema", "constraints"} in place of the template\'s'
+        )
+        parser.add_argument("--gates", type=Path, help="a gate policy as JSON, set before the first run is started")
         parser.add_argument("--train", required=True, type=Path, help='JSONL rows {"id", "text", "gold", ...}')
         parser.add_argument("--holdout", type=Path, help="JSONL; without it a seeded share of --train is held out")
         parser.add_argument("--base-model", default="smollm2-135m-instruct")
@@ -53,9 +67,14 @@ class Command(BaseCommand):
         parser.add_argument("--max-holdout", type=int, help="at most so many hold-out rows, drawn by --seed")
         parser.add_argument("--holdout-share", type=float, default=0.2)
         parser.add_argument("--validation-share", type=float, default=0.05)
+        parser.add_argument("--method", default="lora", choices=METHODS, help="default: %(default)s")
         parser.add_argument("--epochs", type=float, help="default: the preset's")
         parser.add_argument("--learning-rate", type=float, help="default: the preset's")
         parser.add_argument("--seed", type=int, default=17)
+        parser.add_argument("--owner", default=OWNER, help="user name of the project's owner (default: %(default)s)")
+        parser.add_argument(
+            "--member", action="append", default=[], metavar="USER:ROLE", help="another person of it; repeatable"
+        )
         parser.add_argument("--project", help="slug of the new project (default: made from the template)")
         parser.add_argument("--report", type=Path, help="where the JSON report goes")
         parser.add_argument("--outputs", type=Path, help="a folder for what each model said, one JSONL per model")
@@ -66,7 +85,7 @@ class Command(BaseCommand):
         try:
             with working(["default", "gpu"], say=self._say) as self.workers:
                 self._run(options)
-        except (Refused, DatasetRefused, ImportRefused, ProjectError, RowsError, WorkerGone) as refusal:
+        except _REFUSALS as refusal:
             raise CommandError(str(refusal)) from refusal
 
     def _tables(self) -> None:
@@ -112,17 +131,28 @@ class Command(BaseCommand):
         self._summary(report)
 
     def _project(self, options: dict[str, Any]) -> tuple[Project, Any]:
-        owner, made = get_user_model().objects.get_or_create(username="run-loop")
-        if made:
-            owner.set_unusable_password()
-            owner.save(update_fields=["password"])
+        owner, members = _people(options["owner"], options["member"])
         stem = slugify(options["project"] or f"loop-{options['template']}")
         slug, count = stem, 1
         while Project.objects.filter(slug=slug).exists():
             count += 1
             slug = f"{stem}-{count}"
         name = f"Loop on {options['template']} {count}"
-        return create_project(owner=owner, name=name, slug=slug, template=options["template"]), owner
+        wanted, gates = _read(options["contract"]), _read(options["gates"])
+        with transaction.atomic():
+            project = create_project(owner=owner, name=name, slug=slug, template=options["template"], members=members)
+            if wanted is not None:
+                save_contract(
+                    project=project,
+                    user=owner,
+                    instruction=str(wanted.get("instruction", "")),
+                    schema_text=dumps(wanted.get("schema")),
+                    constraints=wanted.get("constraints", {}),
+                )
+                project.refresh_from_db()
+            if gates is not None:
+                set_policy(project=project, user=owner, gates=gates)
+        return project, owner
 
     def _import(self, project: Project, owner: Any, lines: list[Line], name: str) -> dict[str, Any]:
         with tempfile.NamedTemporaryFile(suffix=f"-{name}.jsonl") as file:
@@ -145,7 +175,7 @@ class Command(BaseCommand):
     ) -> Any:
         lengths = measure_lengths(dataset=dataset, base_model=base_model, user=owner)
         self._wait(lengths, "token lengths")
-        knobs = fitting_knobs(dataset=dataset, base_model=base_model)
+        knobs = fitting_knobs(dataset=dataset, base_model=base_model, method=options["method"])
         changes = {key: options[key] for key in ("epochs", "learning_rate") if options[key] is not None}
         knobs = replace(knobs, seed=options["seed"], **changes)
         return start_loop(
@@ -207,6 +237,35 @@ class Command(BaseCommand):
     def _say(self, text: str) -> None:
         self.stdout.write(f"{time.strftime('%H:%M:%S')} {text}")
         sys.stdout.flush()
+
+
+def _people(owner: str, members: list[str]) -> tuple[Any, dict[Any, str]]:
+    """The owner, made where it is the command's own, and the members with their roles."""
+    users = get_user_model().objects
+    if owner == OWNER and not users.filter(username=OWNER).exists():
+        users.create_user(username=OWNER)  # without a password nobody can log in
+    names = {name: role for name, _, role in (member.partition(":") for member in members)}
+    if wrong := [role for role in names.values() if role not in Role.values]:
+        raise CommandError(f"There is no role {wrong[0]!r}; there are {', '.join(Role.values)}.")
+    found = {user.get_username(): user for user in users.filter(username__in=[owner, *names])}
+    if missing := [name for name in [owner, *names] if name not in found]:
+        raise CommandError(f"There is no user {missing[0]!r}.")
+    return found[owner], {found[name]: role for name, role in names.items()}
+
+
+def _read(path: Path | None) -> Any:
+    """What a JSON file says, an object; None where none is given."""
+    if path is None:
+        return None
+    try:
+        found = loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path} cannot be read: {error}.") from error
+    except JsonError as error:
+        raise CommandError(f"{path} is not JSON: {error.message} (line {error.line}).") from error
+    if not isinstance(found, dict):
+        raise CommandError(f"{path} must hold a JSON object.")
+    return found
 
 
 def _make_writable(options: dict[str, Any]) -> None:
