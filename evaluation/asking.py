@@ -7,6 +7,7 @@ from django.conf import settings
 from evaluation.answers import Outcome
 from evaluation.chat import Said
 from slmstudio.runs import BackgroundRun
+from slmstudio.supervisor import patiently
 
 # After so many documents in a row that ended the same way, nobody else is asked: (outcomes, how many).
 _HOPELESS = (
@@ -31,7 +32,7 @@ class Heart:
         if time.monotonic() < self._next:
             return True
         self._next = time.monotonic() + min(2.0, settings.RUN_HEARTBEAT_SECONDS)
-        return self._run.beat()
+        return patiently(self._run.beat)
 
 
 class Trouble:

@@ -8,6 +8,7 @@ from django import forms
 
 from evaluation.models import Endpoint, EvalRun
 from evaluation.services.benchmarks import LEAST, MOST, MOST_CANDIDATES, USUAL, Stock, Subject
+from evaluation.services.evals import modes_of
 from labeling.models import Project
 from slmstudio.sizes import size_words
 from training.estimates import fit
@@ -65,7 +66,7 @@ def _base(model: BaseModel, limit: int) -> Choice:
     ]
     note = found.sentence if found.fits is False else ""
     if not _is_here(model):
-        note = f"{note} Not on this machine: it is fetched from the hub when its turn comes.".strip()
+        note = f"{note} Not on this machine: fetch it on the page of base models first.".strip()
     elif not model.ready:
         note = f"{note} Not prepared yet: that is done first, a minute or so.".strip()
     return Choice(model.slug, model.name, model, tuple(filter(None, facts)), found.fits, note)
@@ -107,8 +108,15 @@ class BenchmarkForm(forms.Form):
         self.groups = {name: found for name, found in choices(project).items() if found}
         self.by_key = {choice.key: choice for group in self.groups.values() for choice in group}
         ticked = [key for key in wanted if key in self.by_key] or self._usual()
-        usual = {"models": ticked, "documents": max(LEAST, min(USUAL, stock.count)), "modes": EvalRun.Mode.values}
+        ways = modes_of(project.schema_version)
+        usual = {
+            "models": ticked,
+            "documents": max(LEAST, min(USUAL, stock.count)),
+            "modes": [mode for mode, _ in ways if mode != EvalRun.Mode.GROUNDED],
+        }
         super().__init__(data, initial=usual)
+        modes: Any = self.fields["modes"]
+        modes.choices = ways
         models: Any = self.fields["models"]
         models.choices = [(key, choice.name) for key, choice in self.by_key.items()]
 

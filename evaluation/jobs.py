@@ -11,16 +11,18 @@ import django_rq
 from evaluation import endpoint_eval
 from evaluation.asking import Broken
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.services import evals, outputs, subjects
+from evaluation.services import evals, outputs, rescoring, subjects
 from slmstudio import artifacts
+from slmstudio.beating import beating
 from slmstudio.devices import GivenUp, held_for
 from slmstudio.runs import Status
-from slmstudio.supervisor import Ending, supervise
+from slmstudio.supervisor import AWAY, Ending, patiently, supervise
 from training.services import base_models
 from training.services.children import ChildCancelled
 from training.services.runs import Refused
 
 logger = logging.getLogger(__name__)
+GENERATE, GENERATE_LLAMA = "evaluation.ml.generate", "evaluation.ml.generate_llama"
 STEP_BACK_SECONDS = 3.0
 
 
@@ -28,8 +30,9 @@ def run_evaluation(pk: int) -> None:
     """Evaluates a model: verifies its files, lets a child process generate, scores and stores what it says; or asks an
     endpoint about each document.
 
-    Delivered twice, it works once (it claims the run); cut off in the middle, the sweep fails the run with a sentence.
-    It never retries by itself. When the run has ended, however, the loop it may belong to is told.
+    Delivered twice, it works once (it claims the run). A run whose worker was lost is queued again by the sweep, twice
+    at most; one whose worker was told to stop goes back to the queue, which is no attempt. When the run has ended,
+    however, the loop it may belong to is told.
     """
     rows = EvalRun.objects.with_subject().select_related("project", "dataset__schema_version", "benchmark")
     run = rows.filter(pk=pk).first()
@@ -38,31 +41,50 @@ def run_evaluation(pk: int) -> None:
     if evals.wait_for_training(run):
         _step_back(run)
         return
-    if not run.claim():
+    if not run.claim(facts={**run.facts, "attempts": int(run.facts.get("attempts") or 0) + 1}):
         return  # somebody else has it, or it was cancelled while it waited
     try:
-        if run.endpoint is not None:
-            endpoint_eval.evaluate(run, run.endpoint)
+        if run.rescored_from_id is not None:
+            rescoring.process(run)
+        elif run.endpoint is not None:
+            if not endpoint_eval.evaluate(run, run.endpoint):
+                _put_back(run)
         else:
             _evaluate(run)
     except ChildCancelled:
-        run.cancelled()
+        patiently(run.cancelled)
     except (subjects.SubjectError, outputs.OutputError, Refused, Broken) as error:
-        run.fail(str(error))
+        _fail(run, str(error))
+    except AWAY:
+        logger.exception("evaluation %s of project %s lost the database", run.number, run.project_id)
+        raise  # it has been away for half an hour; the sweep finds the run once it is back
     except Exception as error:
         logger.exception("evaluation %s of project %s broke", run.number, run.project_id)
-        run.fail(f"Something broke that should not ({type(error).__name__}: {error}). What was stored so far is kept.")
-    finally:
-        evals.tell_loop(run)
+        _fail(
+            run, f"Something broke that should not ({type(error).__name__}: {error}). What was stored so far is kept."
+        )
+    patiently(lambda: evals.tell_loop(run))
+
+
+def _fail(run: EvalRun, sentence: str) -> None:
+    patiently(lambda: run.fail(sentence))
+
+
+def _put_back(run: EvalRun) -> None:
+    """Back to the queue, because its worker was told to stop. No attempt has failed."""
+    facts = {**run.facts, "forgiven": int(run.facts.get("forgiven") or 0) + 1}
+    patiently(lambda: run.put_back(facts=facts))
 
 
 def _evaluate(run: EvalRun) -> None:
     subjects.resolve(run)
     if run.base_model is not None and not run.base_model.ready:
         run.record(stage="preparing the model")
-        base_models.prepare(base_model=run.base_model, run=run)
+        # Asked for by its id, a model may be many gigabytes: somebody fetches it on purpose, on its page.
+        base_models.prepare(base_model=run.base_model, run=run, fetch=False)
     run.record(stage="checking the files")
-    subjects.check_files(run)
+    with beating(run):  # some gigabytes are hashed
+        subjects.check_files(run)
     spec = subjects.write_spec(run)
     run.record(stage="loading the model")
     # What an attempt that was cut off had stored: a run's outputs are all of one attempt.
@@ -76,29 +98,30 @@ def _evaluate(run: EvalRun) -> None:
             store.add(event)
         elif kind == "start":
             facts.update(_without_kind(event))
-            run.record(progress_total=len(store.rows), stage="generating")
+            run.record(progress_total=len(store.rows), stage="generating", at_once=int(event.get("at_once") or 1))
         elif kind == "done":
             facts.update(_without_kind(event))
 
     log = artifacts.local_path(f"{run.folder_key}/log.txt")
-    argv = [sys.executable, "-m", "evaluation.ml.generate", str(spec)]
+    argv = [sys.executable, "-m", GENERATE if run.export is None else GENERATE_LLAMA, str(spec)]
     try:
         with held_for(run) as devices:
             ending = supervise(run, argv, on_event=on_event, log=log, env=devices.env, keep=devices.locks)
     except GivenUp:
-        run.put_back()
+        _put_back(run)
         return
-    store.flush()
+    patiently(store.flush)
     _end(run, ending, facts)
 
 
 def _end(run: EvalRun, ending: Ending, facts: dict[str, Any]) -> None:
+    kept = {**run.facts, **facts}
     if ending.cancelled:
-        run.cancelled(facts=facts)
+        patiently(lambda: run.cancelled(facts=kept))
     elif ending.interrupted:
-        run.put_back()  # the worker was told to stop; the next one starts it again
+        _put_back(run)  # the worker was told to stop; the next one starts it again
     elif not ending.ok:
-        run.fail(ending.error, facts=facts)
+        patiently(lambda: run.fail(ending.error, facts=kept))
     else:
         outputs.finish(run, sha256=str(facts.pop("sha256", "")), facts=facts)
 

@@ -22,7 +22,7 @@ from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.devices import GivenUp, held_for
 from slmstudio.hashing import folder_hash
-from slmstudio.supervisor import supervise
+from slmstudio.supervisor import patiently, supervise
 from training.models import ModelVersion
 from training.services.runs import Refused
 from training.spec import RunSpec
@@ -87,10 +87,10 @@ def _by_child(run: PrelabelRun, version: ModelVersion, store: Store, facts: dict
         with held_for(run) as devices:
             ending = supervise(run, argv, on_event=on_event, log=log, env=devices.env, keep=devices.locks)
     except GivenUp:
-        run.put_back()
+        patiently(run.put_back)
         return False
     if ending.interrupted:
-        run.put_back()  # the worker was told to stop; the next one goes on
+        patiently(run.put_back)  # the worker was told to stop; the next one goes on
         return False
     if not ending.ok and not ending.cancelled:
         raise Broken(ending.error)

@@ -1,4 +1,4 @@
-"""How gold and outputs stand beside each other on a page: rows per field, differing characters marked. Pure."""
+"""How scores stand on a page: gold and outputs side by side with their differences marked, tables of classes. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from evaluation.compare import diff_chars
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.scoring import ERRORS
 
-RIGHT = frozenset({"correct", "both_absent"})
+FREE = "free"
+RIGHT = frozenset({"correct", "both_absent", FREE})
 WORDS = {
     "correct": "right",
     "wrong": "wrong",
@@ -17,8 +18,12 @@ WORDS = {
     "hallucinated": "hallucinated",
     "both_absent": "absent, rightly",
     "unscorable": "no valid output",
+    FREE: "free text, not scored",
 }
 Pieces = list[tuple[bool, str]]
+
+#: a table of all pairs of classes is shown up to so many
+MOST_IN_MATRIX = 12
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,14 @@ def field_rows(*scores: Mapping[str, Any] | None) -> list[Row]:
 
     With one score the gold is marked too, where the output lacks it; with several each output is marked against gold.
     """
-    outcomes = [{row["path"]: row for row in (score or {}).get("fields", [])} for score in scores]
+    outcomes = [{row["path"]: row for row in _listed(score or {})} for score in scores]
     paths = dict.fromkeys(path for found in outcomes for path in found)
     return [_row(path, [found.get(path) for found in outcomes]) for path in paths]
+
+
+def _listed(score: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The outcomes of a score, and what is written for people, which has none."""
+    return [*score.get("fields", []), *({**one, "outcome": FREE, "error": ""} for one in score.get("free", ()))]
 
 
 def _row(path: str, found: Sequence[Mapping[str, Any] | None]) -> Row:
@@ -93,3 +103,52 @@ def text_of(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else dumps(value)
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class: its figures, and what it was taken for, most often first ("" where nothing was decided)."""
+
+    name: str
+    figures: Mapping[str, Any]
+    taken_for: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """A field that holds a choice. ``matrix`` has a row per class of gold: its name, and for each of ``columns`` how
+    often it was said and whether that is right. Empty where there are too many classes to see anything.
+    """
+
+    field: str
+    right: Mapping[str, Any]
+    decided: Mapping[str, Any]
+    macro: Mapping[str, Any]
+    rows: tuple[ClassRow, ...]
+    columns: tuple[str, ...]
+    matrix: tuple[tuple[str, tuple[tuple[int, bool], ...]], ...]
+
+
+def class_tables(scores: Mapping[str, Any]) -> list[ClassTable]:
+    """The tables of an evaluation's summary; the class that is most often mistaken comes first."""
+    return [_class_table(field, figures) for field, figures in scores.get("classes", {}).items()]
+
+
+def _class_table(field: str, figures: Mapping[str, Any]) -> ClassTable:
+    counts: Mapping[str, Mapping[str, int]] = figures["matrix"]
+    rows = []
+    for name, found in figures["classes"].items():
+        others = [(output, count) for output, count in counts.get(name, {}).items() if output != name]
+        rows.append(ClassRow(name, found, tuple(sorted(others, key=lambda pair: (-pair[1], pair[0])))))
+    rows.sort(key=lambda row: (-sum(count for _, count in row.taken_for), row.name))
+    # The last column and row are those of no decision, where there are any.
+    outputs = {output for row in counts.values() for output in row}
+    columns = sorted({*figures["classes"]} | outputs, key=lambda name: (name == "", name))
+    golds = sorted(counts, key=lambda name: (name == "", name))
+    matrix = tuple(
+        (gold, tuple((counts[gold].get(output, 0), bool(gold) and output == gold) for output in columns))
+        for gold in golds
+    )
+    shown = matrix if len(columns) <= MOST_IN_MATRIX else ()
+    parts = (figures["right"], figures["decided"], figures["macro"])
+    return ClassTable(field, *parts, tuple(rows), tuple(columns), shown)

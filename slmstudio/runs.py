@@ -143,13 +143,17 @@ class BackgroundRun(models.Model):
                 setattr(self, name, value)
         return changed
 
+    def queue(self) -> str:
+        """The name of the queue that this run waits in."""
+        return self.queue_name
+
     def enqueue(self, *, first: bool = False) -> None:
         """Queues the job after commit, before all others where ``first`` is set.
 
         The queue never retries it; a job that got lost is queued again by the sweep. A queue that does not answer is no
         reason to lose the run: its row waits, and the sweep brings it to the queue.
         """
-        name, queue, job_id, pk = self.job_name, self.queue_name, str(self.job_id), self.pk
+        name, queue, job_id, pk = self.job_name, self.queue(), str(self.job_id), self.pk
         timeout = {} if self.job_timeout is None else {"job_timeout": self.job_timeout}
 
         def put() -> None:

@@ -161,7 +161,7 @@ def supervise(
         )
     ending = Ending(ok=False)
     try:
-        with _told_to_stop():
+        with told_to_stop():
             _Stream(run, child, on_event, ending, grace, on_stop, on_idle, launcher).follow()
         code = child.wait()
     finally:
@@ -181,8 +181,10 @@ def supervise(
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[None]:
-    """While a child runs, SIGTERM asks it to stop first; it would end this process and lose the child's last words."""
+def told_to_stop() -> Iterator[None]:
+    """While a child runs, or whatever asks ``stop_asked``, SIGTERM asks it to stop first: the signal would end this
+    process and lose the last words.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,6 +1,6 @@
 """Eval runs with their outputs, and everything that is judged by them."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from evaluation.models.benchmarks import Benchmark
 from evaluation.models.prelabels import Endpoint
+from evaluation.models.reading import EvalOutputQuerySet
 from labeling.models import DatasetVersion, Document, Project, Split
 from slmstudio.fields import ExactJSONField
 from slmstudio.runs import BackgroundRun, RunQuerySet
@@ -52,6 +53,7 @@ class EvalRun(BackgroundRun):
 
     job_name = "evaluation.jobs.run_evaluation"
     queue_name = "gpu"
+    attempts_allowed = 3
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="eval_runs")
     number = models.PositiveIntegerField()
@@ -120,12 +122,22 @@ class EvalRun(BackgroundRun):
         """The run's page."""
         return reverse("eval_run", args=[self.project.slug, self.number])
 
+    def queue(self) -> str:
+        """To score outputs again takes no device, so that it does not wait behind a training."""
+        return self.queue_name if self.rescored_from_id is None else "default"
+
+    @property
+    def tries(self) -> int:
+        """How often a worker took it up, without those that were told to stop."""
+        return int(self.facts.get("attempts") or 1) - int(self.facts.get("forgiven") or 0)
+
     @property
     def subject(self) -> str:
         """What was evaluated, in words."""
         if self.base_model is not None:
             return str(self.base_model)
-        return str(self.endpoint or self.model_version or self.training_run)
+        name = str(self.endpoint or self.model_version or self.training_run)
+        return f"{name}, {self.export.get_kind_display()}" if self.export is not None else name
 
     @property
     def short_name(self) -> str:
@@ -141,43 +153,6 @@ class EvalRun(BackgroundRun):
     def outputs_key(self) -> str:
         """The artifact with every raw output, one JSON row per document."""
         return f"{self.folder_key}/outputs.jsonl"
-
-
-class EvalOutputQuerySet(models.QuerySet["EvalOutput"]):
-    """Named reads of outputs; all of them narrow a list, so that a page can chain what its address asks for."""
-
-    def with_documents(self) -> Self:
-        """With their documents, in the order of the dataset."""
-        return self.select_related("document").order_by("document_id")
-
-    def in_state(self, state: str) -> Self:
-        """``valid``, ``invalid``, ``exact``, ``inexact`` or ``failed`` (nothing came back); anything else: all."""
-        filters: dict[str, dict[str, Any]] = {
-            "valid": {"valid": True},
-            "invalid": {"valid": False},
-            "exact": {"exact": True},
-            "inexact": {"exact": False},
-            "failed": {"finish_reason": "error"},
-        }
-        return self.filter(**filters.get(state, {}))
-
-    def wrong_in(self, pattern: str) -> Self:
-        """Where this field is not right."""
-        return self.filter(wrong_fields__contains=[pattern]) if pattern else self
-
-    def with_error(self, kind: str) -> Self:
-        """Where this kind of error occurs."""
-        return self.filter(errors__contains=[kind]) if kind else self
-
-    def tagged(self, tag: str) -> Self:
-        """Of documents that had this failure tag when the dataset was frozen."""
-        return self.filter(tags__contains=[tag]) if tag else self
-
-    def holding(self, text: str) -> Self:
-        """Whose document id or raw output contains these characters."""
-        if not text:
-            return self
-        return self.filter(models.Q(document__external_id__icontains=text) | models.Q(raw__icontains=text))
 
 
 class EvalOutput(models.Model):
@@ -303,7 +278,7 @@ class Approval(models.Model):
     decision = models.CharField(max_length=10, choices=Decision.choices)
     reason = models.TextField()
     packet_sha256 = models.CharField(max_length=64)
-    # One waiver covers every gate that is not PASS: {"gates": [...], "reason", "owner", "expires"}
+    # One for each gate that is not PASS: [{"gate", "title", "reason", "owner", "expires"}]
     waiver = models.JSONField(null=True, blank=True)
     decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="approvals")
     decided_at = models.DateTimeField(default=timezone.now)

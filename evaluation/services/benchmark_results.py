@@ -4,26 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.compare import cost_of_time, cost_of_tokens
+from evaluation import costs
+from evaluation.costs import Cost
 from evaluation.measurements import Scored, benchmark_bounds
 from evaluation.models import Benchmark, EvalOutput, EvalRun
 from evaluation.recommend import BYTES, Candidate, Limits, Recommendation, recommend
 from slmstudio.contract.scoring import ERRORS
 from slmstudio.runs import Status
 from training.estimates import USUAL_LIMIT
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a thousand documents cost, or why that is not known; in the currency of the contract."""
-
-    thousand: float | None
-    why: str
-
-    @property
-    def request(self) -> float | None:
-        """What one costs."""
-        return None if self.thousand is None else self.thousand / 1000
 
 
 @dataclass(frozen=True)
@@ -66,20 +54,9 @@ def cost_of(run: EvalRun, constraints: dict[str, Any]) -> Cost:
     """Seconds times the hourly price of the hardware, or tokens times the price of the endpoint."""
     if run.status != Status.DONE:
         return Cost(None, "not measured")
-    facts = run.facts
     if run.endpoint_id is not None:
-        if facts.get("price_in") is None or facts.get("price_out") is None:
-            return Cost(None, "the endpoint has no price per token")
-        tokens = facts["prompt_tokens"], facts["output_tokens"]
-        total = cost_of_tokens(*tokens, facts["price_in"], facts["price_out"])
-        guessed = ", tokens estimated" if facts.get("tokens_estimated") else ""
-        return Cost(1000 * total / run.scores["documents"], f"tokens at the endpoint's price{guessed}")
-    price = _number(constraints.get("hardware_price_per_hour"))
-    if price is None:
-        return Cost(None, "the contract has no price per hour of the hardware")
-    if not facts.get("docs_per_second"):
-        return Cost(None, "no throughput was measured")
-    return Cost(1000 * cost_of_time(1000 / facts["docs_per_second"], price), "measured time at the price per hour")
+        return costs.elsewhere(run.facts, run.scores["documents"])
+    return costs.here(run.facts, constraints.get("hardware_price_per_hour"))
 
 
 def recommendation(benchmark: Benchmark, done: Sequence[EvalRun]) -> Recommendation:

@@ -22,7 +22,7 @@ from labeling.models import DatasetItem, DatasetVersion, Document, Project, Spli
 from labeling.services import datasets
 from slmstudio.runs import LIVE, Status
 from training.models import BaseModel, ModelVersion
-from training.services.runs import Refused
+from training.services.runs import Refused, unfetched
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def start_benchmark(
 ) -> Benchmark:
     """Queues an eval run for each model and mode, all on the same documents.
 
-    Base models that are not prepared yet are prepared by their job.
+    Base models that are not prepared yet are prepared by their job; nothing is fetched from the hub for that.
 
     Raises:
         Refused: ``field`` is one of models, modes, documents. Nothing is queued then.
@@ -212,6 +212,8 @@ def _check(
             raise Refused("models", f"{one} belongs to another project.")
         if isinstance(one, Endpoint):
             _check_endpoint(one, order)
+        if isinstance(one, BaseModel) and not one.here:
+            raise Refused("models", unfetched(one).message)
 
 
 def _check_file(dataset: DatasetVersion) -> None:
@@ -226,6 +228,8 @@ def _check_endpoint(endpoint: Endpoint, modes: Sequence[str]) -> None:
     if endpoint.retired_at is not None:
         raise Refused("models", f"The endpoint {endpoint} was removed.")
     if not any(_knows(endpoint, mode) for mode in modes):
+        if endpoint.structured != Endpoint.Structured.FREE:
+            raise Refused("modes", f"The endpoint {endpoint} cannot be held to the text of each document.")
         raise Refused("modes", f"The endpoint {endpoint} is asked in words alone: it cannot be held to a schema.")
     try:
         endpoints.address_of(endpoint)
@@ -235,8 +239,9 @@ def _check_endpoint(endpoint: Endpoint, modes: Sequence[str]) -> None:
 
 def _knows(one: Subject, mode: str) -> bool:
     """Whether a model can be asked in this mode."""
-    words_alone = isinstance(one, Endpoint) and one.structured == Endpoint.Structured.FREE
-    return not (words_alone and mode == EvalRun.Mode.CONSTRAINED)
+    if not isinstance(one, Endpoint) or mode == EvalRun.Mode.FREE:
+        return True
+    return mode == EvalRun.Mode.CONSTRAINED and one.structured != Endpoint.Structured.FREE
 
 
 def _as_subject(one: Subject) -> dict[str, Any]:

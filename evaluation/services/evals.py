@@ -6,13 +6,15 @@ from django.db import transaction
 from django.db.models import Max
 
 from evaluation.models import Benchmark, Endpoint, EvalRun
-from evaluation.services import audit, judged
-from labeling.models import DatasetVersion, Project, Split
+from evaluation.services import audit, holdout_permits, judged
+from evaluation.spec import MOST_AT_ONCE
+from labeling.models import DatasetVersion, Project, SchemaVersion, Split
+from slmstudio.contract.grounding import candidates
 from slmstudio.runs import Status
-from training.models import BaseModel, TrainingRun
+from training.models import BaseModel, ModelExport, TrainingRun
 from training.services.runs import Refused
 
-__all__ = ["Refused", "cancel", "next_number", "start_evaluation", "wait_for_training"]
+__all__ = ["Refused", "cancel", "modes_of", "next_number", "start_evaluation", "wait_for_training"]
 
 
 def next_number(model: Any, project: Project) -> int:
@@ -33,17 +35,25 @@ def start_evaluation(
     base_model: BaseModel | None = None,
     training_run: TrainingRun | None = None,
     endpoint: Endpoint | None = None,
+    export: ModelExport | None = None,
     benchmark: Benchmark | None = None,
+    at_once: int = 1,
 ) -> EvalRun:
     """Queues an evaluation of a base model, of what a training run made or is going to make, or of an endpoint.
 
-    With a ``benchmark`` its documents are asked about in place of a split, and a base model that is not prepared yet is
-    prepared by the job. An endpoint is evaluated in a benchmark alone: hold-out documents never leave the studio.
+    With an ``export`` llama.cpp answers with that GGUF file of the training run. With a ``benchmark`` its documents are
+    asked about in place of a split, and a base model that is not prepared yet is prepared by the job. Hold-out
+    documents are sent to an endpoint only where the owner permits it. ``at_once`` documents are asked about together;
+    one at a time gives the latency.
 
     Raises:
-        Refused: ``field`` is one of model, dataset, split, mode. Nothing is queued then.
+        Refused: ``field`` is one of model, dataset, split, mode, at_once. Nothing is queued then.
     """
+    if export is not None and training_run is None:
+        training_run = export.model_version.training_run
     _check_subject(project, base_model, training_run, endpoint, benchmark)
+    if export is not None:
+        _check_export(export, training_run)
     if dataset.project_id != project.pk:
         raise Refused("dataset", "That dataset version belongs to another project.")
     if benchmark is not None:
@@ -52,6 +62,12 @@ def start_evaluation(
         raise Refused("split", f"A split is one of {', '.join(Split.values)}.")
     if mode not in EvalRun.Mode.values:
         raise Refused("mode", f"A mode is one of {', '.join(EvalRun.Mode.values)}.")
+    if not 1 <= at_once <= MOST_AT_ONCE:
+        raise Refused("at_once", f"Between 1 and {MOST_AT_ONCE} documents can be asked about at once.")
+    if mode == EvalRun.Mode.GROUNDED and not candidates(dataset.schema_version.compiled):
+        raise Refused("mode", "No field of the schema is copied from the document (evidence: required).")
+    if endpoint is not None:
+        _check_endpoint(endpoint, split, mode, at_once)
     if benchmark is None and not dataset.items.filter(split=split).exists():
         label = Split(split).label
         raise Refused("split", f"The {label} split of {dataset} is empty. Choose another, or freeze a new version.")
@@ -64,6 +80,8 @@ def start_evaluation(
         base_model=base_model,
         training_run=training_run,
         endpoint=endpoint,
+        export=export,
+        at_once=at_once,
         benchmark=benchmark,
         created_by=user,
     )
@@ -92,8 +110,6 @@ def _check_subject(
         raise Refused("model", "Choose one model: a base model or a training run.")
     if base_model is not None and not base_model.ready and benchmark is None:
         raise Refused("model", f"{base_model} is not prepared yet, so there is nothing to evaluate.")
-    if endpoint is not None and benchmark is None:
-        raise Refused("model", f"{endpoint} is a model elsewhere: it is evaluated in a benchmark alone.")
     if endpoint is not None and endpoint.project_id != project.pk:
         raise Refused("model", "That endpoint belongs to another project.")
     if training_run is None:
@@ -102,6 +118,36 @@ def _check_subject(
         raise Refused("model", "That training run belongs to another project.")
     if training_run.status in (Status.FAILED, Status.CANCELLED):
         raise Refused("model", f"{training_run} {training_run.get_status_display()} and left no model to evaluate.")
+
+
+def _check_export(export: ModelExport, training_run: TrainingRun | None) -> None:
+    if training_run is None or export.model_version.training_run_id != training_run.pk:
+        raise Refused("model", f"{export} was not made of what is to be evaluated.")
+    if export.status != Status.DONE:
+        raise Refused("model", f"{export} is not made yet. Export it on the page of the training run first.")
+
+
+def _check_endpoint(endpoint: Endpoint, split: str, mode: str, at_once: int) -> None:
+    if endpoint.retired_at is not None:
+        raise Refused("model", f"The endpoint {endpoint} was removed.")
+    if mode == EvalRun.Mode.GROUNDED:
+        raise Refused("mode", f"{endpoint} is a model elsewhere: it cannot be held to the text of each document.")
+    if mode == EvalRun.Mode.CONSTRAINED and endpoint.structured == Endpoint.Structured.FREE:
+        raise Refused("mode", f"The endpoint {endpoint} is asked in words alone: it cannot be held to a schema.")
+    if at_once > endpoint.at_once:
+        raise Refused("at_once", f"The endpoint {endpoint} works on at most {endpoint.at_once} side by side.")
+    if split == Split.HOLDOUT and holdout_permits.of(endpoint) is None:
+        raise Refused(
+            "split",
+            f"Hold-out documents would leave the studio for {endpoint}. The owner of the project has to permit that "
+            "on the page of the endpoint; or choose another split.",
+        )
+
+
+def modes_of(schema: SchemaVersion | None) -> list[tuple[str, str]]:
+    """The ways of decoding that a schema allows, with their words; held to documents only where a field is copied."""
+    copied = schema is not None and bool(candidates(schema.compiled))
+    return [(mode, words) for mode, words in EvalRun.Mode.choices if copied or mode != EvalRun.Mode.GROUNDED]
 
 
 def wait_for_training(run: EvalRun) -> bool:

@@ -1,22 +1,37 @@
 """Outputs of an eval run: scored as they come, stored once each, summed up, counted again on demand."""
 
+import json
+import re
 import time
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
+from evaluation import costs
 from evaluation.compare import spread
 from evaluation.measurements import Scored, benchmark_bounds
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.services import judged
+from labeling.models import Contract, Document
 from labeling.services import scores
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.contract.protocols import SROIE_FIELDS
 from slmstudio.contract.schema import CompiledSchema
-from slmstudio.contract.scoring import SCORER_VERSION, DocumentScore, score_document, sroie, summarise
-from slmstudio.contract.summary import SROIE_FIELDS
+from slmstudio.contract.scoring import (
+    SCORER_VERSION,
+    DocumentScore,
+    class_figures,
+    cord,
+    metadata_slices,
+    score_document,
+    slices,
+    sroie,
+    summarise,
+)
 from slmstudio.hashing import sha256_file
 
+_UNKEPT = re.compile(r"[\x00\ud800-\udfff]")
 #: outcomes that are no error
 _FINE = {"correct", "both_absent"}
 
@@ -61,7 +76,8 @@ class Store:
             EvalOutput.objects.bulk_create(self.waiting, ignore_conflicts=True)
             self.stored += len(self.waiting)
             self.waiting = []
-            self.run.record(progress_done=self.stored, progress_total=len(self.rows), stage="generating")
+            stage = "asking" if self.run.endpoint_id else "generating"
+            self.run.record(progress_done=self.stored, progress_total=len(self.rows), stage=stage)
         self._last = time.monotonic()
 
 
@@ -77,7 +93,7 @@ def scored_output(
         gold=row["gold"],
         raw=raw,
         finish_reason=finish,
-        error=str(event.get("error") or ""),
+        error=kept(str(event.get("error") or "")),
         tags=row.get("tags") or [],
         latency_ms=latency_ms,
         prompt_tokens=int(event.get("prompt_tokens") or 0),
@@ -86,9 +102,14 @@ def scored_output(
     )
 
 
+def kept(text: str) -> str:
+    """A text as files and the database can hold it: without NUL and halves of surrogate pairs, which no JSON has."""
+    return _UNKEPT.sub("\ufffd", text)
+
+
 def _said(event: dict[str, Any]) -> tuple[str, str, float]:
     """Text, ending and latency of an output, as they are stored."""
-    raw = str(event.get("raw") or "").replace("\0", "\ufffd")  # PostgreSQL keeps no NUL
+    raw = kept(str(event.get("raw") or ""))
     return raw, str(event.get("finish_reason") or "stop"), float(event.get("latency_ms") or 0)
 
 
@@ -124,7 +145,9 @@ def finish(run: EvalRun, *, sha256: str, facts: dict[str, Any]) -> None:
         progress_total=expected,
         scores=summary(run.dataset.schema_version.compiled, rows),
         latency=spread(times),
-        facts={**run.facts, **facts, **_lengths(rows), **_bounds(run, rows, times)},
+        facts=_with_cost(
+            run, {**run.facts, **facts, **_lengths(rows), **_bounds(run, rows, times), "slices": by_metadata(rows)}
+        ),
         scorer_version=SCORER_VERSION,
         outputs_sha256=found,
     )
@@ -149,18 +172,31 @@ def _lengths(rows: list[EvalOutput]) -> dict[str, Any]:
     }
 
 
+def _with_cost(run: EvalRun, facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts, and what a document cost at the prices of today; nobody can ask for those later."""
+    found = Contract.objects.filter(project=run.project_id).only("constraints").first()
+    constraints = found.constraints if found else {}
+    if run.endpoint_id is not None:
+        cost = costs.elsewhere(facts, judged.count(run))
+    else:
+        cost = costs.here(facts, constraints.get("hardware_price_per_hour"))
+    told = {"cost_why": cost.why, "currency": str(constraints.get("currency") or "")}
+    return {**facts, **told} if cost.request is None else {**facts, **told, "cost_per_document": cost.request}
+
+
 def _bounds(run: EvalRun, rows: list[EvalOutput], times: list[float]) -> dict[str, Any]:
     """What a benchmark shows beside its figures, worked out once; other evaluations are judged by gates."""
     return {} if run.benchmark is None else {"bounds": benchmark_bounds((row.score for row in rows), times)}
 
 
 def summary(compiled: CompiledSchema, rows: Iterable[EvalOutput]) -> dict[str, Any]:
-    """The summary of stored scores: the contract's figures, one summary per failure tag, SROIE's where it applies."""
+    """The summary of stored scores: the contract's figures, classes, failure tags, CORD's, SROIE's where it applies."""
     rows = list(rows)
     scores = [DocumentScore.from_dict(row.score) for row in rows]
     result = summarise(scores)
-    tags = sorted({tag for row in rows for tag in row.tags})
-    result["slices"] = {tag: _slice(scores, rows, tag) for tag in tags}
+    result["slices"] = slices(scores, [row.tags for row in rows])
+    result["classes"] = class_figures(compiled, scores)
+    result["cord"] = cord((row.gold, score.output) for row, score in zip(rows, scores, strict=True))
     if set(SROIE_FIELDS) <= {field.pattern for field in compiled.fields}:
         pairs = zip(rows, scores, strict=True)
         result["sroie"] = sroie((_as_texts(row.gold), _as_texts(score.output)) for row, score in pairs)
@@ -177,9 +213,12 @@ def _as_texts(value: Any) -> Any:
     }
 
 
-def _slice(scores: list[DocumentScore], rows: list[EvalOutput], tag: str) -> dict[str, Any]:
-    part = summarise([score for score, row in zip(scores, rows, strict=True) if tag in row.tags])
-    return {name: part[name] for name in ("documents", "schema_valid", "field_exact", "document_exact")}
+def by_metadata(rows: Iterable[EvalOutput]) -> dict[str, Any]:
+    """Figures by what is known of the documents now. No part of the summary: it may change without any output."""
+    rows = list(rows)
+    known = dict(Document.objects.filter(pk__in=[row.document_id for row in rows]).values_list("pk", "metadata"))
+    scores = [DocumentScore.from_dict(row.score) for row in rows]
+    return metadata_slices(scores, [known.get(row.document_id) for row in rows])
 
 
 def recount(run: EvalRun) -> dict[str, Any]:
@@ -207,7 +246,7 @@ def rows_match_file(run: EvalRun) -> bool:
     in_file: dict[str, tuple[str, str, float]] = {}
     with artifacts.local_path(run.outputs_key).open(encoding="utf-8") as file:
         for line in file:
-            row = loads(line)
+            row = json.loads(line)  # not as strict as what a model is held to: it may have written a NUL
             in_file[str(row["id"])] = _said(row)
     rows = EvalOutput.objects.filter(eval_run=run).with_documents().defer("gold", "score", "document__text")
     return {row.document.external_id: (row.raw, row.finish_reason, row.latency_ms) for row in rows} == in_file

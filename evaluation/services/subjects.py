@@ -91,9 +91,32 @@ def check_files(run: EvalRun) -> None:
         raise SubjectError(
             f"The files of {model.name} have changed: their hash is {found[:12]}, recorded is {model.sha256[:12]}."
         )
+    _check_export(run)
     path = datasets.file_path(run.dataset)
     if not path.is_file() or sha256_file(path) != run.dataset.sha256:
         raise SubjectError(f"The file of {run.dataset} is not the one that was frozen. Freeze a new version.")
+
+
+def _check_export(run: EvalRun) -> None:
+    """Raises SubjectError where the run's GGUF file is not one that was made of its model."""
+    if run.export is None:
+        return
+    if run.export.status != Status.DONE or run.export.model_version_id != run.model_version_id:
+        raise SubjectError(f"{run.export.get_kind_display()} of {run.model_version} is not made. Export it again.")
+    gguf(run)
+
+
+def gguf(run: EvalRun) -> dict[str, str] | None:
+    """Path and hash of the GGUF file that answers; None where the weights themselves do. Raises SubjectError."""
+    if run.export is None:
+        return None
+    found = next((one for one in run.export.files if str(one["path"]).endswith(".gguf")), None)
+    if found is None:
+        raise SubjectError(f"{run.export.get_kind_display()} of {run.model_version} has no file. Export it again.")
+    path = artifacts.local_path(run.export.folder_key) / str(found["path"])
+    if not path.is_file():
+        raise SubjectError(f"The file {path.name} has gone. Export it again.")
+    return {"path": str(path), "sha256": str(found["sha256"])}
 
 
 def write_spec(run: EvalRun) -> Path:
@@ -125,6 +148,10 @@ def _spec(run: EvalRun) -> EvalSpec:
             "include_schema": not model.tuned,
             "examples": [] if model.tuned else examples(run),
             "mode": str(run.mode),
+            "at_once": run.at_once,
+            "gguf": gguf(run),
+            # For the automation rate of a gate report; known only where one document is asked at a time.
+            "confidence": run.split == Split.HOLDOUT and run.at_once == 1 and run.export is None,
             "documents": {
                 "path": str(datasets.file_path(dataset)),
                 "sha256": dataset.sha256,

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from evaluation.models import Endpoint
 from evaluation.prelabel_forms import EndpointForm
-from evaluation.services import endpoints
+from evaluation.services import endpoints, holdout_permits
 from slmstudio.access import Action, object_for, project_for
 
 
@@ -49,6 +49,7 @@ def endpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "form": form,
         "endpoint": found,
         "key_set": bool(found.key_variable and os.environ.get(found.key_variable)),
+        "permit": holdout_permits.of(found),
     }
     return render(request, "evaluation/endpoint.html", context, status=422 if form.errors else 200)
 
@@ -70,6 +71,19 @@ def test(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     _, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
     endpoints.test_endpoint(endpoint=found)
     return redirect("endpoint", found.project.slug, found.pk)
+
+
+@require_POST
+def holdout(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Lets hold-out documents be sent there, or no more; the owner alone decides that."""
+    project, found = object_for(request.user, slug, Action.ADMINISTER, _in_use(), pk=pk)
+    if request.POST.get("permit") == "yes":
+        holdout_permits.give(endpoint=found, user=request.user)
+        messages.success(request, f"Hold-out documents may be sent to {found.name}.")
+    else:
+        holdout_permits.withdraw(endpoint=found, user=request.user)
+        messages.success(request, f"No hold-out document is sent to {found.name}.")
+    return redirect("endpoint", project.slug, found.pk)
 
 
 @require_POST

@@ -41,11 +41,14 @@ def evaluations(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def new(request: HttpRequest, slug: str) -> HttpResponse:
-    """The form of a new evaluation. ``?model=run-3&dataset=2&split=holdout`` fill it in beforehand."""
+    """The form of a new evaluation. ``?model=run-3&dataset=2&split=holdout`` fill it in beforehand; models are run-3,
+    gguf-1-q8_0, base-<slug> and endpoint-5.
+    """
     project = project_for(request.user, slug, Action.RUN)
     if request.method != "POST":
         wanted = {name: request.GET[name] for name in EvaluationForm.base_fields if name in request.GET}
-        form = EvaluationForm(project=project, initial={"split": "holdout", "mode": "constrained", **wanted})
+        usual = {"split": "holdout", "mode": "constrained", "at_once": 1}
+        form = EvaluationForm(project=project, initial={**usual, **wanted})
         return render(request, "evaluation/new.html", {"project": project, "form": form})
     form = EvaluationForm(request.POST, project=project)
     if form.is_valid():

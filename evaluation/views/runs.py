@@ -8,27 +8,38 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
+from evaluation.forms import key_of
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.showing import field_rows
+from evaluation.services import pins, rescoring
+from evaluation.services.ways import ways
+from evaluation.showing import class_tables, field_rows
 from evaluation.views.parts import asked, belonging, wants_part
 from slmstudio import artifacts
 from slmstudio.access import Action, object_for
 from slmstudio.contract.scoring import ERRORS, wilson
+from slmstudio.runs import Status
 
 PAGE = 25
+#: characters of a raw output that a page shows; all of it is in the file
+SHOWN = 20_000
 STATES = [
     ("exact", "wholly right"),
     ("inexact", "not wholly right"),
     ("valid", "schema-valid"),
     ("invalid", "invalid"),
     ("failed", "nothing came back"),
+    ("no_json", "no JSON"),
+    ("lacks", "lacks something required"),
+    ("more", "has something extra"),
+    ("rules", "breaks a rule between fields"),
+    ("made_up", "something made up"),
 ]
-FILTERS = ("state", "field", "error", "tag", "q")
+FILTERS = ("state", "field", "error", "tag", "q", "gold", "said", "where")
 
 
 def _runs() -> Any:
     return EvalRun.objects.with_subject().select_related(
-        "project", "dataset__schema_version", "model_version__training_run", "benchmark"
+        "project", "dataset__schema_version", "model_version__training_run", "benchmark", "rescored_from__dataset"
     )
 
 
@@ -47,6 +58,12 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         return render(request, "evaluation/run.html#outputs", context)
     context.update(so_far(found) if found.is_live else figures(found))
     context["others"] = _others(found)
+    context["model_key"] = key_of(found)
+    if found.status == Status.DONE:
+        context["ways"] = ways(found)
+        context["cost_of_1000"] = 1000 * (found.facts.get("cost_per_document") or 0)
+    context["rescored"] = rescoring.page(found)
+    context["suite"] = pins.standing(found)
     context["reports"] = list(found.gate_reports.order_by("-number"))
     belonging(project, *context["reports"])
     return render(request, "evaluation/run.html", context)
@@ -72,8 +89,14 @@ def figures(found: EvalRun) -> dict[str, Any]:
     return {
         "errors": [(kind, ERRORS.get(kind, kind), count, 100 * count / total) for kind, count in errors],
         "fields": [(field, value, _outcomes(value)) for field, value in fields],
-        "slices": sorted(slices.items(), key=lambda item: (item[1]["field_exact"]["rate"] or 0, item[0])),
+        "slices": _worst_first(slices),
+        "places": [(key, _worst_first(values)) for key, values in found.facts.get("slices", {}).items()],
+        "classes": class_tables(scores),
     }
+
+
+def _worst_first(slices: dict[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(slices.items(), key=lambda item: (item[1]["field_exact"]["rate"] or 0, item[0]))
 
 
 def _outcomes(value: dict[str, Any]) -> list[tuple[str, int]]:
@@ -95,6 +118,8 @@ def chosen(found: EvalRun, wanted: dict[str, str]) -> Any:
         .wrong_in(wanted["field"])
         .with_error(wanted["error"])
         .tagged(wanted["tag"])
+        .confused(wanted["field"], wanted["gold"], wanted["said"])
+        .where(wanted["where"])
         .holding(wanted["q"])
         .with_documents()
     )
@@ -135,6 +160,9 @@ def output(request: HttpRequest, slug: str, number: int, document: int) -> HttpR
         "row": row,
         "rows": field_rows(row.score),
         "problems": (row.score or {}).get("problems", []),
+        "raw": row.raw[:SHOWN],
+        "more": max(0, len(row.raw) - SHOWN),
+        "pinned": pins.of_document(row.document) is not None,
     }
     if wants_part(request):
         return render(request, "evaluation/output.html#detail", context)

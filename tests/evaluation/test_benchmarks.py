@@ -180,16 +180,23 @@ def test_a_model_that_is_not_prepared_is_prepared_by_the_job(wide: World, monkey
         )
     asked = []
 
-    def prepare(*, base_model: BaseModel, run: Any) -> BaseModel:
-        asked.append((base_model.slug, run.number))
+    def prepare(*, base_model: BaseModel, run: Any, fetch: bool) -> BaseModel:
+        asked.append((base_model.slug, run.number, fetch))
         raise Refused("base_model", "The package is not installed.")
 
     monkeypatch.setattr(jobs.base_models, "prepare", prepare)
     made = started(wide)
     run_evaluation(made.runs.get().pk)
-    assert asked == [("small-base", 1)]
+    assert asked == [("small-base", 1, False)]
     made.refresh_from_db()
     assert made.error == "No model was measured: The package is not installed."
+
+
+def test_a_model_that_would_have_to_be_downloaded_is_refused(wide: World) -> None:
+    hub = BaseModel.objects.create(slug="far", name="Far", source=BaseModel.Source.HUB, location="some/far")
+    with pytest.raises(Refused, match="Far is not on this machine yet") as refusal:
+        started(wide, wide.base_model, hub)
+    assert refusal.value.field == "models"
 
 
 def test_orders_that_make_no_sense_are_refused(wide: World) -> None:

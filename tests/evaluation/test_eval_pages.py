@@ -229,7 +229,7 @@ def test_the_page_takes_the_same_queries_for_every_filter(
     world: World, engineer: Client, django_assert_max_num_queries: Any
 ) -> None:
     run = evaluated(world, pretend(5, spoil=0.5))
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(13):
         engineer.get(run.get_absolute_url())
     with django_assert_max_num_queries(6):
         engineer.get(f"{run.get_absolute_url()}?state=inexact", headers=HTMX)

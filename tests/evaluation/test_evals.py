@@ -122,10 +122,27 @@ def test_cancelling_a_running_run_asks_it_to_stop(world: World) -> None:
     assert (run.status, run.cancel_requested) == (Status.RUNNING, True)
 
 
-def test_a_lost_run_fails_with_a_sentence_and_its_loop_is_told(world: World) -> None:
+def test_a_lost_run_is_queued_again(world: World, queues: None) -> None:
+    run = start(world)
+    before = run.job_id
+    run.claim(facts={"attempts": 1})
+    EvalRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
+    assert [one.pk for one in sweep_lost()] == [run.pk]
+    run.refresh_from_db()
+    assert (run.status, run.error, run.job_id == before) == (Status.QUEUED, "", False)
+    assert run.stage == "its worker was lost; it goes on with the next one"
+
+
+def test_a_worker_that_was_told_to_stop_has_lost_nothing(world: World) -> None:
+    run = start(world)
+    run.facts = {"attempts": 4, "forgiven": 2}
+    assert run.tries == 2
+
+
+def test_a_run_that_was_lost_too_often_fails_with_a_sentence_and_its_loop_is_told(world: World) -> None:
     base, tuned = start(world), start(world, base_model=None, training_run=world.training_run)
     loop = make_loop(world, base, tuned)
-    base.claim()
+    base.claim(facts={"attempts": 3})
     EvalRun.objects.filter(pk=base.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
     assert [run.pk for run in sweep_lost()] == [base.pk]
     base.refresh_from_db()

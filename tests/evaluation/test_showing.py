@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.showing import field_rows, marks, text_of
+from evaluation.showing import class_tables, field_rows, marks, text_of
 from evaluation.templatetags.evaluation import bounds, change, in_unit, interval, marked, number_line, threshold
 
 
@@ -122,3 +122,28 @@ def test_a_rate_is_drawn_with_its_interval_and_count() -> None:
 
 def test_changes_are_written_in_points_with_a_real_minus() -> None:
     assert [change(value) for value in (0.0321, -0.005, 0.0001, None)] == ["+3.2", "−0.5", "0.0", "–"]
+
+
+def test_free_text_stands_beside_the_fields_and_is_neither_right_nor_wrong() -> None:
+    written = {"path": "why", "field": "why", "gold": "It is", "output": "It was"}
+    stored = {**score(outcome("queue", "correct", "a", "a")), "free": [written]}
+    rows = field_rows(stored)
+    assert [row.path for row in rows] == ["queue", "why"]
+    assert rows[1].right
+    assert rows[1].cells[0] is not None
+    assert rows[1].cells[0].words == "free text, not scored"
+    assert rows[1].cells[0].pieces == [(False, "It was")]
+
+
+def test_a_table_of_classes_begins_with_the_one_that_is_most_often_mistaken() -> None:
+    matrix = {"": {"b": 1}, "a": {"a": 3}, "b": {"": 2, "a": 1, "b": 1}}
+    figures = {"matrix": matrix, "classes": {"a": {"n": 3}, "b": {"n": 4}, "c": {"n": 0}}}
+    [table] = class_tables({"classes": {"queue": {**figures, "right": {}, "decided": {}, "macro": {}}}})
+    assert [(row.name, row.taken_for) for row in table.rows] == [("b", (("", 2), ("a", 1))), ("a", ()), ("c", ())]
+    assert table.columns == ("a", "b", "c", "")
+    assert table.matrix == (
+        ("a", ((3, True), (0, False), (0, False), (0, False))),
+        ("b", ((1, False), (1, True), (0, False), (2, False))),
+        ("", ((0, False), (1, False), (0, False), (0, False))),
+    )
+    assert class_tables({}) == []

@@ -53,6 +53,21 @@ class BufferLayer(DynamicLayer):
         """Forgets all but the first ``length`` tokens."""
         self.length = min(self.length, length)
 
+    def spread(self, count: int) -> "BufferLayer":
+        """A layer of its own that holds this one's only row ``count`` times."""
+        wide = BufferLayer()
+        if self.length and self._keys is not None and self._values is not None:
+            wide.update(
+                self._keys[..., : self.length, :].expand(count, -1, -1, -1),
+                self._values[..., : self.length, :].expand(count, -1, -1, -1),
+            )
+        return wide
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Forgets all rows but these."""
+        if self._keys is not None and self._values is not None:
+            self._keys, self._values = self._keys[rows], self._values[rows]
+
 
 def _room(buffer: torch.Tensor | None, states: torch.Tensor, used: int, end: int) -> torch.Tensor:
     """A buffer for at least ``end`` tokens, with the first ``used`` kept."""
@@ -75,6 +90,17 @@ class PrefixCache(Cache):
         """Forgets all but the first ``length`` tokens, in every layer."""
         for layer in self.layers:
             layer.keep(length)
+
+    def spread(self, count: int) -> "PrefixCache":
+        """A cache of its own that holds this one's only row ``count`` times."""
+        wide = PrefixCache()
+        wide.layers = [layer.spread(count) for layer in self.layers]
+        return wide
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Forgets all rows of a batch but these, in every layer."""
+        for layer in self.layers:
+            layer.select(rows)
 
 
 def can_cut_back(config: Any) -> bool:

@@ -6,6 +6,9 @@ import llguidance
 import llguidance.hf
 import torch
 
+# The grammar of a long document has many states; the library's own bounds end at some 20,000 characters.
+_LIMITS = llguidance.LLParserLimits(initial_lexer_fuel=50_000_000, step_lexer_fuel=20_000_000)
+
 
 class ConstraintError(RuntimeError):
     """The grammar cannot be compiled or followed; the message says why."""
@@ -20,9 +23,21 @@ class Grammar:
         Raises ConstraintError.
         """
         self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=list(stop_ids))
-        self._first = llguidance.LLMatcher(self._tokenizer, text, log_level=0)
-        if self._first.is_error():
-            raise ConstraintError(f"The grammar cannot be used: {self._first.get_error()}")
+        self._first = self._compiled(text)
+
+    def _compiled(self, text: str) -> Any:
+        """The automaton of a grammar. Raises ConstraintError."""
+        matcher = llguidance.LLMatcher(self._tokenizer, text, log_level=0, limits=_LIMITS)
+        if matcher.is_error():
+            raise ConstraintError(f"The grammar cannot be used: {_first_line(matcher)}")
+        return matcher
+
+    def other(self, text: str) -> "Constraint":
+        """The automaton of another grammar, in llguidance's Lark, for the same tokenizer: that of one document, say.
+
+        Raises ConstraintError.
+        """
+        return Constraint(self._compiled(llguidance.LLMatcher.grammar_from_lark(text)))
 
     def constraint(self) -> "Constraint":
         """A fresh automaton."""
@@ -59,4 +74,9 @@ class Constraint:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise ConstraintError(f"The grammar could not be followed: {self._matcher.get_error()}")
+            raise ConstraintError(f"The grammar could not be followed: {_first_line(self._matcher)}")
+
+
+def _first_line(matcher: Any) -> str:
+    """What went wrong, without the state of the parser, which is pages long."""
+    return str(matcher.get_error()).strip().partition("\n")[0][:300]

@@ -189,7 +189,7 @@ class Decoder:
             return []
         draft = constraint.forced() if constraint else []
         if len(draft) < _DRAFT and len(tokens) > start:
-            draft = draft + _copied(tokens + draft, _DRAFT - len(draft))
+            draft = draft + copied(tokens + draft, _DRAFT - len(draft))
         return draft[: min(room, 4 * _DRAFT)]
 
 
@@ -202,7 +202,7 @@ def _common(first: Sequence[int], second: Sequence[int]) -> list[int]:
     return list(first[:length])
 
 
-def _copied(tokens: list[int], count: int) -> list[int]:
+def copied(tokens: list[int], count: int) -> list[int]:
     """What followed the last place where the last ``_MATCH`` tokens (or else fewer) stood before."""
     for size in range(_MATCH, 0, -1):
         tail = tokens[-size:]

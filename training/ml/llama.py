@@ -99,16 +99,32 @@ class Llama:
         said = self._post("/completion", body)
         return str(said["content"]), list(said["tokens"])
 
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        answer = self._client.post(path, json=body)
+    def complete(self, ids: Sequence[int], count: int, *, seconds: float, **more: Any) -> dict[str, Any]:
+        """What the server says about a greedy answer of at most ``count`` tokens, as it says it; see its README.
+
+        ``more``: further fields of the request, such as ``grammar``. May be called from several threads.
+
+        Raises:
+            httpx.HTTPError: it refuses, or has not answered within ``seconds``.
+        """
+        body = {
+            "prompt": list(ids), "n_predict": count, "temperature": 0.0, "top_k": 1, "return_tokens": True,
+            "cache_prompt": True, "seed": 1, **more,
+        }  # fmt: skip
+        return self._post("/completion", body, seconds)
+
+    def _post(self, path: str, body: dict[str, Any], seconds: float = 120) -> dict[str, Any]:
+        answer = self._client.post(path, json=body, timeout=seconds)
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
         return found
 
 
 @contextmanager
-def running(gguf: Path, *, context: int = 4096) -> Iterator[Llama]:
+def running(gguf: Path, *, context: int = 4096, at_once: int = 1) -> Iterator[Llama]:
     """A llama.cpp of this process with the model loaded. Only for files that ``check_file`` has passed.
+
+    ``context`` is that of one answer, ``at_once`` how many are worked on side by side.
 
     llama.cpp writes its log to standard output, where a child's events go: it is sent to standard error meanwhile.
     """
@@ -116,7 +132,7 @@ def running(gguf: Path, *, context: int = 4096) -> Iterator[Llama]:
 
     wanted = xllamacpp.CommonParams()
     wanted.model.path, wanted.hostnames, wanted.port = str(gguf), ["127.0.0.1"], 0
-    wanted.n_ctx, wanted.n_parallel, wanted.warmup = context, 1, False
+    wanted.n_ctx, wanted.n_parallel, wanted.warmup = context * at_once, at_once, False
     wanted.cpuparams.n_threads = len(os.sched_getaffinity(0))
     with _log_aside():
         server = xllamacpp.Server(wanted)

@@ -1,0 +1,238 @@
+"""Documents per second of generation: this studio beside ``model.generate`` and llama.cpp, on the same receipts.
+
+Everything answers the same prompts with the same model, greedily and in fp32, up to the same number of tokens:
+
+- ``generate, one``: a loop over documents, nothing else;
+- ``generate, batches``: the best loop written by hand: sorted by length, padded on the left, in batches;
+- ``studio, one`` and ``studio, batches``: what an evaluation runs;
+- ``llama.cpp``: the same weights as a GGUF file, where one is named.
+
+Said are documents and written tokens per second, how many outputs equal those of ``generate, one`` (or, where answers
+are held to the schema, those of ``studio, one``), and how many fields are right. Then what being held to the schema
+costs a token, and what feeding foreseen tokens ahead gains.
+
+    SLM_BENCH_MODEL=folder [SLM_BENCH_GGUF=file] [SLM_BENCH_DOCUMENTS=32] [SLM_BENCH_BATCH=8] \\
+        python bench/evaluation.py generation
+
+The model is a prepared folder, such as var/models/smollm2-135m-instruct or the merged folder of a training run; a tuned
+one ends its answers by itself, another one writes to the limit.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.timing import table
+
+ROOT = Path(__file__).resolve().parent.parent
+RECEIPTS = ROOT.parent / "shared/data/sroie/receipts.jsonl"
+INSTRUCTION = "Extract the fields of the receipt."
+MOST_TOKENS = 160
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "company": {"type": "string", "maxLength": 100},
+        "date": {"type": "string", "maxLength": 20},
+        "address": {"type": "string", "maxLength": 200},
+        "total": {"type": "string", "maxLength": 15},
+    },
+    "required": ["company", "date", "address", "total"],
+    "additionalProperties": False,
+}
+
+
+@dataclass
+class Way:
+    """How the documents were answered: their outputs in order, the tokens written, the seconds it took."""
+
+    name: str
+    outputs: list[str]
+    tokens: int
+    seconds: float
+
+
+class Bench:
+    """A model, its encoder and the receipts."""
+
+    def __init__(self, folder: str, documents: int, batch: int) -> None:
+        from slmstudio.contract.grammar import grammar
+        from slmstudio.contract.schema import compile_schema
+        from training.ml import device as machine
+        from training.ml.constrain import Grammar
+        from training.ml.decode import load
+        from training.ml.encode import Encoder
+
+        machine.set_threads()
+        self.loaded = load(folder, precision="fp32")
+        style = "chat" if self.loaded.tokenizer.chat_template else "plain"
+        self.encoder = Encoder(self.loaded.tokenizer, style, self.loaded.model.generation_config)
+        self.batch = batch
+        self.compiled = compile_schema(SCHEMA)
+        with RECEIPTS.open(encoding="utf-8") as file:
+            self.rows = [json.loads(line) for _, line in zip(range(documents), file, strict=False)]
+        self.prompts = [self.encoder.prompt(instruction=INSTRUCTION, document=row["text"]) for row in self.rows]
+        self.grammar = Grammar(
+            grammar(SCHEMA),
+            self.encoder.tokenizer,
+            vocabulary=self.loaded.model.get_output_embeddings().weight.shape[0],
+            stop_ids=self.encoder.stop_ids,
+        )
+
+    def timed(self, name: str, answer: Callable[[], list[list[int]]]) -> Way:
+        """Runs it once and counts; the tokens that end answers are no part of the outputs."""
+        began = time.perf_counter()
+        written = answer()
+        seconds = time.perf_counter() - began
+        outputs = [self.encoder.decode(tokens) for tokens in written]
+        return Way(name, outputs, sum(map(len, written)), seconds)
+
+    # -- by hand --------------------------------------------------------------------------------------------------
+
+    def by_hand(self, size: int) -> list[list[int]]:
+        """``model.generate`` over batches of ``size``, the longest documents first."""
+        import torch
+
+        order = sorted(range(len(self.prompts)), key=lambda place: -len(self.prompts[place]))
+        written: dict[int, list[int]] = {}
+        pad = self.encoder.stop_ids[0]
+        for at in range(0, len(order), size):
+            places = order[at : at + size]
+            width = max(len(self.prompts[place]) for place in places)
+            padded = [[pad] * (width - len(self.prompts[place])) + self.prompts[place] for place in places]
+            mask = [[0] * (width - len(self.prompts[p])) + [1] * len(self.prompts[p]) for p in places]
+            with torch.inference_mode():
+                found = self.loaded.model.generate(
+                    torch.tensor(padded, device=self.loaded.device),
+                    attention_mask=torch.tensor(mask, device=self.loaded.device),
+                    max_new_tokens=MOST_TOKENS,
+                    do_sample=False,
+                    temperature=None,
+                    top_p=None,
+                    top_k=None,
+                    eos_token_id=list(self.encoder.stop_ids),
+                    pad_token_id=pad,
+                )
+            for place, tokens in zip(places, found[:, width:].tolist(), strict=True):
+                written[place] = self._ended(tokens)
+        return [written[place] for place in range(len(self.prompts))]
+
+    def _ended(self, tokens: list[int]) -> list[int]:
+        """Up to and with the token that ends an answer; what follows is padding."""
+        stops = set(self.encoder.stop_ids)
+        end = next((at for at, token in enumerate(tokens) if token in stops), len(tokens) - 1)
+        return tokens[: end + 1]
+
+    # -- the studio's ----------------------------------------------------------------------------------------------
+
+    def one(self, *, held: bool, foresee: bool = True) -> list[list[int]]:
+        """As an evaluation asks about one document at a time."""
+        from training.ml.decode import Decoder
+
+        decoder = Decoder(self.loaded, self.encoder, foresee=foresee)
+        decoder.warm(self.prompts)
+        return [
+            list(
+                decoder.answer(
+                    prompt.copy,
+                    max_new_tokens=MOST_TOKENS,
+                    constraint=self.grammar.constraint() if held else None,
+                    with_logprobs=True,
+                ).tokens
+            )
+            for prompt in self.prompts
+        ]
+
+    def batches(self, *, held: bool, fed: int | None = None) -> list[list[int]]:
+        """As an evaluation asks about several at once."""
+        from evaluation.ml.batches import FED, Asked, Batches
+
+        batches = Batches(self.loaded, self.encoder, fed=FED if fed is None else fed)
+        batches.warm(self.prompts)
+        asked = [Asked(prompt, MOST_TOKENS, self.grammar.constraint() if held else None) for prompt in self.prompts]
+        ordered = sorted(asked, key=lambda one: -len(one.prompt))
+        for at in range(0, len(ordered), self.batch):
+            batches.answer(ordered[at : at + self.batch])
+        return [one.written for one in asked]
+
+    def llama(self, file: Path, at_once: int, *, held: bool) -> Way:
+        """llama.cpp with a GGUF file; loading it is no part of the time."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        from slmstudio.contract.grounding import Ground, grammar_of
+        from training.ml.llama import running
+
+        more = {"grammar": grammar_of(self.compiled, Ground(), "")} if held else {}
+        context = (max(map(len, self.prompts)) + MOST_TOKENS) // 256 * 256 + 256
+        with running(file, context=context, at_once=at_once) as llama, ThreadPoolExecutor(at_once) as pool:
+
+            def ask(prompt: list[int]) -> list[int]:
+                return [int(token) for token in llama.complete(prompt, MOST_TOKENS, seconds=600, **more)["tokens"]]
+
+            ask(self.prompts[0][:16])
+            return self.timed(f"llama.cpp, {at_once} at once", lambda: list(pool.map(ask, self.prompts)))
+
+    def right(self, outputs: Sequence[str]) -> str:
+        """Fields that are right, of all."""
+        from slmstudio.contract.scoring import score_document, summarise
+
+        pairs = zip(self.rows, outputs, strict=True)
+        found = summarise(
+            [score_document(self.compiled, text=row["text"], gold=row["gold"], raw=raw) for row, raw in pairs]
+        )["field_exact"]
+        return f"{found['k']} of {found['n']}"
+
+
+def _line(bench: Bench, way: Way, reference: Way) -> list[str]:
+    same = sum(ours == theirs for ours, theirs in zip(way.outputs, reference.outputs, strict=True))
+    return [
+        way.name,
+        f"{len(way.outputs) / way.seconds:.3f}",
+        f"{way.tokens / way.seconds:.1f}",
+        f"{reference.seconds / way.seconds:.2f} times",
+        f"{same} of {len(way.outputs)}",
+        bench.right(way.outputs),
+    ]
+
+
+def _told(bench: Bench, title: str, ways: Sequence[Way], reference: Way) -> None:
+    heads = ["", "documents/s", "tokens/s", "against the first", "equal outputs", "fields right"]
+    print(table(title, heads, [_line(bench, way, reference) for way in ways]))
+
+
+def main() -> None:
+    """Measures and prints."""
+    folder = os.environ.get("SLM_BENCH_MODEL")
+    if not folder:
+        print("generation: SLM_BENCH_MODEL names no prepared model folder, so nothing is measured.")
+        return
+    size = int(os.environ.get("SLM_BENCH_BATCH", "8"))
+    bench = Bench(folder, int(os.environ.get("SLM_BENCH_DOCUMENTS", "32")), size)
+    file = os.environ.get("SLM_BENCH_GGUF")
+    print(f"\n{folder}, {len(bench.rows)} receipts, at most {MOST_TOKENS} tokens, {bench.loaded.device.type}\n")
+    free = [
+        bench.timed("generate, one", lambda: bench.by_hand(1)),
+        bench.timed(f"generate, batches of {size}", lambda: bench.by_hand(size)),
+        bench.timed("studio, one", lambda: bench.one(held=False)),
+        bench.timed(f"studio, batches of {size}", lambda: bench.batches(held=False)),
+        *([bench.llama(Path(file), many, held=False) for many in (1, size)] if file else []),
+    ]
+    _told(bench, "free", free, free[0])
+    held = [
+        bench.timed("studio, one", lambda: bench.one(held=True)),
+        bench.timed(f"studio, batches of {size}", lambda: bench.batches(held=True)),
+        *([bench.llama(Path(file), many, held=True) for many in (1, size)] if file else []),
+    ]
+    _told(bench, "held to the schema", held, held[0])
+    plain = bench.timed("free, nothing fed ahead", lambda: bench.one(held=False, foresee=False))
+    slow = bench.timed("held, nothing fed ahead", lambda: bench.one(held=True, foresee=False))
+    lean = bench.timed("held, batches, nothing fed ahead", lambda: bench.batches(held=True, fed=0))
+    cost = 1000 * (slow.seconds / slow.tokens - plain.seconds / plain.tokens)
+    print(f"Being held to the schema costs {cost:.2f} ms a token ({1000 * slow.seconds / slow.tokens:.1f} ms with it).")
+    print(
+        f"Feeding foreseen tokens ahead: {slow.seconds / held[0].seconds:.2f} times as fast one at a time, "
+        f"{lean.seconds / held[1].seconds:.2f} times in batches."
+    )

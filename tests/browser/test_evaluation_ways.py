@@ -1,0 +1,78 @@
+"""Evaluations in a browser: a new one of every kind of model, the permit for hold-out documents, ways side by side."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as configured
+from django.test import Client
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from evaluation.models import EvalRun
+from labeling.models import Contract
+from tests.browser.conftest import Watch
+from tests.browser.test_dataset_pages import check
+from tests.evaluation.factories import World, evaluated, make_world, pretend
+from tests.evaluation.test_eval_endpoint import endpoint
+from tests.evaluation.test_eval_ways import exported
+
+
+@pytest.fixture
+def world(transactional_db: None, queues: None, tmp_path: Path, settings: Any) -> World:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    found = make_world(tmp_path / "small-base", documents=24, holdout=12)
+    limits = {
+        "requests_per_second": 5, "latency_p95_ms": 800, "hardware_price_per_hour": "3.6", "currency": "EUR",
+    }  # fmt: skip
+    Contract.objects.update(constraints=limits)
+    return found
+
+
+@pytest.fixture
+def page(world: World, new_page: Callable[[], Page], live_server: LiveServer) -> Page:
+    client = Client()
+    client.force_login(world.owner)
+    made = new_page()
+    cookie = client.cookies[configured.SESSION_COOKIE_NAME].value
+    made.context.add_cookies([{"name": configured.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+    return made
+
+
+def test_a_model_elsewhere_is_let_see_the_hold_out_and_evaluated(world: World, page: Page, watch: Watch) -> None:
+    watch.allow("422 POST")
+    one = endpoint(world, "http://127.0.0.1:9/v1")
+    exported(world)
+    page.goto("/p/invoices/evaluation/new/")
+    page.get_by_label("Model").select_option(label="today (127.0.0.1; no hold-out documents)")
+    expect(page.get_by_text("4 are under way at once")).to_be_visible()
+    check(page, "new-evaluation")
+    page.reload()  # what looks for faults leaves empty style attributes behind, which htmx would carry over
+    page.get_by_label("Model").select_option(label="today (127.0.0.1; no hold-out documents)")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("alert")).to_contain_text("Hold-out documents would leave the studio for today")
+    page.set_viewport_size({"width": 390, "height": 844})
+    check(page, "new-evaluation-refused")
+    page.goto(f"/p/invoices/prelabels/endpoints/{one.pk}/")
+    page.get_by_role("button", name="Permit it").click()
+    expect(page.get_by_text("says olga")).to_be_visible()
+    check(page, "endpoint-permit")
+    page.goto("/p/invoices/evaluation/new/")
+    page.get_by_label("Model").select_option(label="today (127.0.0.1; hold-out documents, too)")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_text("Model elsewhere, which was sent the documents")).to_be_visible()
+    assert EvalRun.objects.get().endpoint == one
+
+
+def test_the_ways_of_decoding_stand_side_by_side(world: World, page: Page) -> None:
+    evaluated(world, pretend(2, spoil=0.5, invalid=0.3), mode="free")
+    held = evaluated(world, pretend(3, spoil=0.2))
+    page.goto(held.get_absolute_url())
+    expect(page.get_by_role("heading", name="Ways of decoding")).to_be_visible()
+    check(page, "ways")
+    page.set_viewport_size({"width": 390, "height": 844})
+    check(page, "ways-phone")
+    page.get_by_role("link", name="free", exact=True).click()
+    expect(page).to_have_url(re.compile(r"/evaluation/1/$"))

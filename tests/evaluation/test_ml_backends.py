@@ -1,0 +1,262 @@
+"""Ways of answering: held to the document, several documents together, and by llama.cpp. All answer the same."""
+
+import json
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation.ml import generate, generate_llama
+from evaluation.ml.batches import Asked, Batches
+from evaluation.ml.questions import shared_start
+from evaluation.spec import EvalSpec
+from slmstudio.contract.grammar import grammar
+from slmstudio.contract.grounding import collapsed
+from slmstudio.contract.schema import compile_schema
+from slmstudio.hashing import folder_hash, sha256_file
+from tests.evaluation import tiny_gguf
+from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, tiny, write_dataset
+from training.ml.constrain import Grammar
+from training.ml.decode import Decoder, load
+from training.ml.encode import Encoder
+from training.ml.events import Refused
+from training.ml.llama import Llama
+from training.strict import SpecError, build
+
+COPIED: dict[str, Any] = {
+    **SCHEMA,
+    "properties": {
+        "invoice_id": {"type": "string", "maxLength": 12, "x-slm": {"evidence": "required"}},
+        "total": {"type": ["string", "null"], "maxLength": 10, "x-slm": {"evidence": "required"}},
+    },
+}
+Outputs = dict[str, dict[str, Any]]
+
+
+def spec(folder: Path, made: list[dict[str, Any]] | None = None, **changes: Any) -> EvalSpec:
+    folder.mkdir(exist_ok=True)
+    dataset = write_dataset(folder / "data.jsonl", made)
+    schema = changes.pop("schema", SCHEMA)
+    values: dict[str, Any] = {
+        "model": {"path": str(tiny()), "sha256": folder_hash(tiny())},
+        "contract": {"instruction": INSTRUCTION, "schema": schema},
+        "documents": {"path": str(dataset), "sha256": sha256_file(dataset), "split": "holdout"},
+        "outputs": str(folder / "outputs.jsonl"),
+        **changes,
+    }
+    return build(EvalSpec, values)
+
+
+def run(folder: Path, made: list[dict[str, Any]] | None = None, *, child: Any = generate, **changes: Any) -> Any:
+    told = Told()
+    child.main(spec(folder, made, **changes), told.emitter)
+    return told.events
+
+
+def by_id(events: Any) -> Outputs:
+    return {one["id"]: one for one in named(events, "output")}
+
+
+def mixed(count: int = 7) -> list[dict[str, Any]]:
+    """Documents of very different lengths."""
+    made = rows(holdout=count)
+    for number, row in enumerate(made[-count:]):
+        row["text"] = f"{row['text']}\n" + "again and again " * (5 * (number % 3))
+    return made
+
+
+# -- held to the document ------------------------------------------------------------------------------------------
+
+
+def test_a_held_field_says_only_what_stands_in_its_document(tmp_path: Path) -> None:
+    events = run(tmp_path, mode="grounded", schema=COPIED)
+    [start] = named(events, "start")
+    assert start["grounded"] == {"held": {"invoice_id": [], "total": []}, "left": {}}
+    texts = {row["id"]: collapsed(row["text"]) for row in rows()}
+    outputs = by_id(events)
+    assert len(outputs) == 3
+    for name, one in outputs.items():
+        assert (one["finish_reason"], one["error"]) == ("stop", "")
+        value = json.loads(one["raw"])
+        assert compile_schema(COPIED).check(one["raw"])[1] == []
+        assert value["invoice_id"] in texts[name]
+        assert value["total"] is None or value["total"] in texts[name]
+    free = by_id(run(tmp_path / "held", mode="constrained", schema=COPIED))
+    assert any(json.loads(one["raw"])["invoice_id"] not in texts[name] for name, one in free.items()), "it can invent"
+
+
+def test_a_field_whose_gold_is_not_in_its_text_is_left_alone_and_said(tmp_path: Path) -> None:
+    made = rows()
+    for row in made:
+        row["gold"]["total"] = "about " + row["gold"]["total"]
+    [start] = named(run(tmp_path, made, mode="grounded", schema=COPIED), "start")
+    assert start["grounded"]["held"] == {"invoice_id": []}
+    assert start["grounded"]["left"]["total"].startswith("only 0 of 12 values of the training gold")
+
+
+def test_without_a_field_that_can_be_held_it_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="No field can be held to its document") as caught:
+        run(tmp_path, mode="grounded")
+    assert caught.value.kind == "schema"
+
+
+# -- several together ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["constrained", "free", "grounded"])
+def test_together_they_answer_what_they_answer_one_at_a_time(tmp_path: Path, mode: str) -> None:
+    same: dict[str, Any] = {"mode": mode, "schema": COPIED, "max_new_tokens": 24}
+    alone = by_id(run(tmp_path / "alone", mixed(), **same))
+    events = run(tmp_path / "together", mixed(), at_once=3, **same)
+    assert named(events, "start")[0]["at_once"] == 3
+    together = by_id(events)
+    parts = ("raw", "finish_reason", "prompt_tokens", "output_tokens", "error")
+    assert {name: [one[part] for part in parts] for name, one in together.items()} == {
+        name: [one[part] for part in parts] for name, one in alone.items()
+    }
+    assert all(one["latency_ms"] > 0 for one in together.values())
+    lengths = [one["prompt_tokens"] for one in named(events, "output")]
+    assert lengths == sorted(lengths, reverse=True)
+    lines = (tmp_path / "together" / "outputs.jsonl").read_text().splitlines()
+    assert {json.loads(line)["id"] for line in lines} == set(alone)
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("warm", [True, False])
+@pytest.mark.parametrize("fed", [0, 8, 64])
+def test_neither_a_shared_start_nor_tokens_fed_ahead_change_a_token(fed: int, warm: bool, held: bool) -> None:
+    loaded = load(str(tiny()), precision="fp32")
+    encoder = Encoder(loaded.tokenizer, "chat", loaded.model.generation_config)
+    made = Grammar(grammar(SCHEMA), encoder.tokenizer, vocabulary=loaded.model.config.vocab_size,
+                   stop_ids=encoder.stop_ids)  # fmt: skip
+    prompts = [encoder.prompt(instruction=INSTRUCTION, document=row["text"]) for row in mixed(4)[-4:]]
+    asked = [Asked(prompt, 20 + place, made.constraint() if held else None) for place, prompt in enumerate(prompts)]
+    batches = Batches(loaded, encoder, fed=fed)
+    assert (batches.warm(prompts) > 0) if warm else True
+    batches.answer(asked)
+    reference = Decoder(loaded, encoder, foresee=False)
+    for one in asked:
+        held_to = made.constraint() if held else None
+        alone = reference.answer(one.prompt.copy, max_new_tokens=one.most, constraint=held_to, with_logprobs=True)
+        assert (tuple(one.written), one.finish_reason) == (alone.tokens, alone.finish_reason)
+
+
+def test_a_document_that_does_not_fit_leaves_its_batch_alone(tmp_path: Path) -> None:
+    made = rows()
+    made[-2]["text"] = "x" * 4000
+    outputs = by_id(run(tmp_path, made, at_once=3))
+    assert [outputs[f"holdout-{n}"]["finish_reason"] for n in range(3)] == ["stop", "error", "stop"]
+    assert "2048" in outputs["holdout-1"]["error"]
+
+
+def test_a_batch_that_breaks_is_answered_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*args: Any) -> None:
+        raise MemoryError
+
+    alone = by_id(run(tmp_path / "alone"))
+    monkeypatch.setattr(Batches, "answer", breaks)
+    together = by_id(run(tmp_path / "together", at_once=3))
+    assert {name: one["raw"] for name, one in together.items()} == {name: one["raw"] for name, one in alone.items()}
+
+
+def test_the_shared_start_leaves_every_prompt_a_token() -> None:
+    assert shared_start([[1, 2, 3], [1, 2, 4], [1, 2]]) == [1]
+    assert shared_start([[1, 2], [1, 2]]) == [1]
+    assert shared_start([[1], [2]]) == []
+    assert shared_start([]) == []
+
+
+def test_how_sure_a_model_is_goes_with_one_document_at_a_time(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="confidence"):
+        spec(tmp_path, confidence=True, at_once=2)
+    with pytest.raises(SpecError, match="at_once"):
+        spec(tmp_path, at_once=99)
+
+
+# -- llama.cpp -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_gguf.write(tiny(), tmp_path_factory.mktemp("gguf") / "tiny-v1-f32.gguf")
+
+
+def shared(ours: Outputs, theirs: Outputs) -> float:
+    """Share of what is written that agrees before the first difference. llama.cpp keeps what it has read at 16 bits,
+    and between two tokens that a random model likes equally well, that decides.
+    """
+    assert set(ours) == set(theirs)
+    pairs = [(ours[name]["raw"], theirs[name]["raw"]) for name in ours]
+    same = sum(1 for pair in pairs for _ in takewhile(lambda two: two[0] == two[1], zip(*pair, strict=False)))
+    return same / sum(max(map(len, pair)) for pair in pairs)
+
+
+@pytest.mark.parametrize("mode", ["constrained", "grounded", "free"])
+def test_llama_cpp_answers_what_the_folder_answers(tmp_path: Path, gguf: Path, mode: str) -> None:
+    same: dict[str, Any] = {"mode": mode, "schema": COPIED, "max_new_tokens": 24}
+    ours = by_id(run(tmp_path / "folder", **same))
+    ref = {"path": str(gguf), "sha256": sha256_file(gguf)}
+    events = run(tmp_path / "file", child=generate_llama, gguf=ref, **same)
+    theirs = by_id(events)
+    assert shared(ours, theirs) > 0.6
+    for name, one in theirs.items():
+        assert (one["error"], one["finish_reason"] in ("stop", "length")) == ("", True)
+        if mode != "free" and one["finish_reason"] == "stop":
+            assert compile_schema(COPIED).check(one["raw"])[1] == []
+            value, text = json.loads(one["raw"]), collapsed(next(row["text"] for row in rows() if row["id"] == name))
+            assert mode != "grounded" or (value["invoice_id"] in text and (value["total"] or "") in text)
+        assert one["prompt_tokens"] == ours[one["id"]]["prompt_tokens"]
+        assert 0 < one["output_tokens"] <= 24
+        assert one["latency_ms"] > 0
+    [start], [done] = named(events, "start"), named(events, "done")
+    assert (start["engine"], start["precision"]) == ("llama.cpp", "f32")
+    assert done["docs_per_second"] > 0
+
+
+def test_llama_cpp_works_on_several_at_once(tmp_path: Path, gguf: Path) -> None:
+    alone = by_id(run(tmp_path / "alone", mixed(), max_new_tokens=24))
+    together = by_id(run(tmp_path / "file", mixed(), child=generate_llama, gguf={"path": str(gguf)}, at_once=3,
+                         max_new_tokens=24))  # fmt: skip
+    assert {one["error"] for one in together.values()} == {""}
+    assert shared(alone, together) > 0.6
+
+
+def test_a_document_that_llama_cpp_cannot_read_is_an_outcome(tmp_path: Path, gguf: Path) -> None:
+    made = rows()
+    made[-2]["text"] = "x" * 4000
+    outputs = by_id(run(tmp_path, made, child=generate_llama, gguf={"path": str(gguf)}))
+    assert [outputs[f"holdout-{n}"]["finish_reason"] for n in range(3)] == ["stop", "error", "stop"]
+    assert "2048" in outputs["holdout-1"]["error"]
+
+
+def test_an_answer_that_was_not_held_does_not_count(
+    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama.cpp goes on without a grammar where its library gives up."""
+    complete = Llama.complete
+    monkeypatch.setattr(Llama, "complete", lambda self, *parts, grammar="", **more: complete(self, *parts, **more))
+    outputs = by_id(run(tmp_path, child=generate_llama, gguf={"path": str(gguf)}, max_new_tokens=12))
+    refused = [one for one in outputs.values() if one["finish_reason"] == "error"]
+    assert refused
+    assert {one["error"] for one in refused} == {
+        "llama.cpp did not hold the answer to its grammar, so it does not count."
+    }
+    assert all(one["raw"].strip("\ufffd") == "" for one in outputs.values()), "nothing but what may still begin"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, "names no GGUF file"),
+        ({"gguf": {"path": "/nowhere/a.gguf"}}, "The GGUF file a.gguf is gone"),
+        ({"gguf": {"path": "THERE", "sha256": "00"}}, "has changed since it was made"),
+    ],
+)
+def test_a_file_that_is_not_what_was_made_is_refused(
+    tmp_path: Path, gguf: Path, changes: dict[str, Any], why: str
+) -> None:
+    if changes.get("gguf", {}).get("path") == "THERE":
+        changes = {"gguf": {**changes["gguf"], "path": str(gguf)}}
+    with pytest.raises(Refused, match=why):
+        run(tmp_path, child=generate_llama, **changes)
