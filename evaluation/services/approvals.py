@@ -1,40 +1,52 @@
 """Decisions on gate reports: who may decide, what a decision needs, and what voids it."""
 
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 
-from evaluation.gates import Status as Verdict
-from evaluation.models import Approval, GatePolicy, GateReport
-from evaluation.services import audit, packets
+from evaluation.models import Approval, EvalRun, GatePolicy, GateReport
+from evaluation.services import audit, packets, waivers
 from evaluation.services.policies import current_policy
+from evaluation.services.waivers import Waiver, open_gates
 from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
 from slmstudio.access import Action, Forbidden, may
 from slmstudio.contract.scoring import SCORER_VERSION
 from training.services.runs import Refused
 
+__all__ = [
+    "Present",
+    "Waiver",
+    "changes",
+    "decide",
+    "obstacle_for",
+    "open_gates",
+    "own_part",
+    "standing",
+    "standing_of",
+    "voided",
+]
+
 NAMED = 5
 
 
-@dataclass(frozen=True)
-class Waiver:
-    """Why a model may ship although not every gate passes, and until when that holds (its last day)."""
-
-    reason: str
-    expires: date
-
-
 @transaction.atomic
-def decide(*, report: GateReport, user: Any, decision: str, reason: str, waiver: Waiver | None = None) -> Approval:
+def decide(
+    *,
+    report: GateReport,
+    user: Any,
+    decision: str,
+    reason: str,
+    waiver: Waiver | Mapping[str, Waiver] | None = None,
+) -> Approval:
     """A manager's decision on a report. One report is decided once.
+
+    ``waiver``: one for every gate that does not pass, or one for each by the gate's key.
 
     Raises:
         Forbidden: the person's role does not allow it.
-        Refused: ``field`` is decision, reason, waiver_reason or waiver_expires, with a sentence.
+        Refused: ``field`` is decision, reason, or what ``waivers.accepted`` names, with a sentence.
     """
     _check_role(report, user)
     obstacle = obstacle_for(report, user)
@@ -48,7 +60,7 @@ def decide(*, report: GateReport, user: Any, decision: str, reason: str, waiver:
     if not reason.strip():
         raise Refused("reason", "Say why: the reason stands in the audit log.")
     approves = decision == Approval.Decision.APPROVED
-    covered = _check_waiver(report, user, waiver) if approves else None
+    covered = waivers.accepted(report, user, waiver) if approves else []
     if approves:
         changed = changes(report)
         if changed:
@@ -58,7 +70,7 @@ def decide(*, report: GateReport, user: Any, decision: str, reason: str, waiver:
         decision=decision,
         reason=reason.strip(),
         packet_sha256=packets.packet_hash(report.packet),
-        waiver=covered,
+        waiver=covered or None,
         decided_by=user,
     )
     approval.full_clean()
@@ -68,7 +80,13 @@ def decide(*, report: GateReport, user: Any, decision: str, reason: str, waiver:
         user=user,
         action=str(Approval.Decision(decision).label),
         about=str(report),
-        details={"reason": approval.reason, "waiver": covered, "packet_sha256": approval.packet_sha256},
+        details={
+            "reason": approval.reason,
+            "waiver": approval.waiver,
+            "packet_sha256": approval.packet_sha256,
+            "four_eyes": report.project.four_eyes,
+            "own_part": own_part(report, user),
+        },
     )
     return approval
 
@@ -81,36 +99,20 @@ def _check_role(report: GateReport, user: Any) -> None:
 
 def obstacle_for(report: GateReport, user: Any) -> str:
     """Why this manager may not decide on this report, as a sentence; "" where nothing stands in the way."""
-    if not report.project.four_eyes:
-        return ""
-    run = report.eval_run
-    if run.created_by_id == user.pk:
-        return f"You started evaluation {run.number} yourself, so another manager has to decide."
-    if run.training_run is not None and run.training_run.created_by_id == user.pk:
-        return "You started the training of this model yourself, so another manager has to decide."
+    part = own_part(report, user) if report.project.four_eyes else ""
+    return f"You started {part} yourself, so another manager has to decide." if part else ""
+
+
+def own_part(report: GateReport, user: Any) -> str:
+    """What of the work a report judges this person started; "" where it was others alone."""
+    run: EvalRun | None = report.eval_run
+    while run is not None:
+        if run.created_by_id == user.pk:
+            return f"evaluation {run.number}"
+        if run.training_run is not None and run.training_run.created_by_id == user.pk:
+            return "the training of this model"
+        run = run.rescored_from  # whoever had the outputs made has a part in what is said of them now
     return ""
-
-
-def open_gates(report: GateReport) -> list[dict[str, Any]]:
-    """The gates of a report that do not pass: what an approval would have to waive."""
-    return [row["gate"] for row in report.verdicts if row["status"] != Verdict.PASS]
-
-
-def _check_waiver(report: GateReport, user: Any, waiver: Waiver | None) -> dict[str, Any] | None:
-    """The waiver as it is stored; None where none is needed."""
-    keys = [gate["key"] for gate in open_gates(report)]
-    if report.passed:
-        return None
-    if waiver is None or not waiver.reason.strip():
-        raise Refused("waiver_reason", "Not every gate passes. Approving takes a waiver with a reason.")
-    if waiver.expires <= timezone.localdate():
-        raise Refused("waiver_expires", "The waiver must end on a day that is still to come.")
-    return {
-        "gates": keys,
-        "reason": waiver.reason.strip(),
-        "owner": user.get_username(),
-        "expires": waiver.expires.isoformat(),
-    }
 
 
 class Present:
@@ -130,6 +132,11 @@ class Present:
         """The policy in force."""
         return current_policy(project=self.project)
 
+    @cached_property
+    def decided(self) -> dict[str, dict[str, Any]]:
+        """What the audit log says was approved: report, as it is called, -> the particulars, with who in ``user``."""
+        return audit.decisions(self.project, str(Approval.Decision.APPROVED.label))
+
     def revised_gold(self, dataset: DatasetVersion) -> list[str]:
         """Ids of hold-out documents whose gold is no longer the frozen revision, or that have none any more."""
         if dataset.pk not in self._revised:
@@ -146,13 +153,20 @@ def voided(approval: Approval, *, files: bool = True, present: Present | None = 
 
     With ``files`` every file is read again; without, only those that were touched since the report was made.
     """
+    present = present or Present(approval.report.project)
     reasons = changes(approval.report, files=files, present=present)
     if packets.packet_hash(approval.report.packet) != approval.packet_sha256:
         reasons.insert(0, "The packet is not the one that was decided on.")
-    expires = (approval.waiver or {}).get("expires")
-    if expires and date.fromisoformat(expires) < timezone.localdate():
-        reasons.append(f"The waiver ended on {expires}.")
-    return reasons
+    if not _is_logged(approval, present):
+        reasons.insert(0, "The audit log does not have this decision as it stands here.")
+    return reasons + waivers.ended(approval)
+
+
+def _is_logged(approval: Approval, present: Present) -> bool:
+    """Whether the log, which nobody can rewrite, has the approval: by whom, of what, with which waivers."""
+    found = present.decided.get(str(approval.report), {})
+    here = (approval.decided_by_id, approval.packet_sha256, approval.waiver)
+    return (found.get("user"), found.get("packet_sha256"), found.get("waiver")) == here
 
 
 def standing(report: GateReport, *, present: Present | None = None) -> tuple[str, str]:
@@ -163,7 +177,12 @@ def standing(report: GateReport, *, present: Present | None = None) -> tuple[str
     if approval.decision == approval.Decision.REJECTED:
         return "rejected", "sent back"
     approval.report = report
-    if voided(approval, files=False, present=present):
+    return standing_of(approval, voided(approval, files=False, present=present))
+
+
+def standing_of(approval: Approval, reasons: list[str]) -> tuple[str, str]:
+    """How an approval stands that no longer holds for these reasons, or holds where there are none."""
+    if reasons:
         return "failed", "approval void"
     return "approved", "approved with a waiver" if approval.waiver else "approved"
 

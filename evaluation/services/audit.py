@@ -1,9 +1,21 @@
 """The audit log: who decided what, when. Rows are only ever added; the database refuses anything else."""
 
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from io import StringIO
 from typing import Any
+
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from evaluation.models import AuditEntry
 from labeling.models import Project
+from labeling.writing.table import safe
+from slmstudio.contract.jsontext import dumps
+
+COLUMNS = ("number", "when", "who", "action", "about", "details")
 
 
 def record(
@@ -24,7 +36,98 @@ def record(
     return entry
 
 
-def entries(*, project: Project, about: str = "") -> Any:
+@dataclass(frozen=True)
+class Wanted:
+    """Which entries are asked for; what is empty asks for nothing. ``user`` "-" is the application itself."""
+
+    action: str = ""
+    user: str = ""
+    text: str = ""
+    since: date | None = None
+    until: date | None = None
+
+    def conditions(self) -> Q:
+        """As a condition on the rows. Days are those of the viewer's zone, the last one included."""
+        found = Q()
+        if self.action:
+            found &= Q(action=self.action)
+        if self.user == "-":
+            found &= Q(user=None)
+        elif self.user:
+            found &= Q(user__username=self.user)
+        for word in self.text.split():
+            found &= Q(about__icontains=word) | Q(details__reason__icontains=word)
+        if self.since is not None:
+            found &= Q(created_at__gte=_begin(self.since))
+        if self.until is not None and self.until < date.max:
+            found &= Q(created_at__lt=_begin(self.until + timedelta(days=1)))
+        return found
+
+
+def _begin(day: date) -> datetime:
+    return timezone.make_aware(datetime.combine(day, time.min))
+
+
+def entries(*, project: Project, about: str = "", wanted: Wanted | None = None) -> QuerySet[AuditEntry]:
     """The project's entries, newest first; only those about one thing where it is named."""
     rows = AuditEntry.objects.filter(project=project).select_related("user").order_by("-pk")
-    return rows.filter(about=about) if about else rows
+    if about:
+        rows = rows.filter(about=about)
+    return rows.filter(wanted.conditions()) if wanted is not None else rows
+
+
+def actions(project: Project) -> list[str]:
+    """What has been done so far, by name."""
+    return sorted(AuditEntry.objects.filter(project=project).values_list("action", flat=True).distinct())
+
+
+def people(project: Project) -> list[str]:
+    """Who has done something so far, by name."""
+    rows = AuditEntry.objects.filter(project=project, user__isnull=False)
+    return sorted(rows.values_list("user__username", flat=True).distinct())
+
+
+def decisions(project: Project, action: str) -> dict[str, dict[str, Any]]:
+    """What was done by one kind of decision: about -> the particulars, with the person's key in ``user``.
+
+    Of several entries about the same thing the first one counts: a decision is taken once.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    rows = AuditEntry.objects.filter(project=project, action=action).order_by("pk")
+    for about, details, user in rows.values_list("about", "details", "user_id"):
+        found.setdefault(about, {**details, "user": user})
+    return found
+
+
+def as_lines(rows: QuerySet[AuditEntry]) -> Iterator[str]:
+    """Entries as JSON lines, oldest first."""
+    for entry in _oldest_first(rows):
+        yield dumps({**_told(entry), "details": entry.details}) + "\n"
+
+
+def as_table(rows: QuerySet[AuditEntry]) -> Iterator[str]:
+    """Entries as CSV, oldest first, in a form that no spreadsheet runs as a formula; the details are JSON."""
+    yield "\N{BYTE ORDER MARK}" + _row(list(COLUMNS))
+    for entry in _oldest_first(rows):
+        told = {**_told(entry), "details": dumps(entry.details) if entry.details else ""}
+        yield _row([safe(str(told[name])) for name in COLUMNS])
+
+
+def _row(cells: list[str]) -> str:
+    held = StringIO()
+    csv.writer(held).writerow(cells)
+    return held.getvalue()
+
+
+def _oldest_first(rows: QuerySet[AuditEntry]) -> Iterator[AuditEntry]:
+    return rows.order_by("pk").iterator(chunk_size=500)
+
+
+def _told(entry: AuditEntry) -> dict[str, Any]:
+    return {
+        "number": entry.pk,
+        "when": entry.created_at.isoformat(),
+        "who": entry.user.get_username() if entry.user else "",
+        "action": entry.action,
+        "about": entry.about,
+    }

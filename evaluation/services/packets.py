@@ -24,6 +24,8 @@ Packet = dict[str, str]
 #: name -> title, and of what the hash is
 PARTS = {
     "model": ("Model", "the folder with the weights"),
+    "file": ("Model file", "the GGUF file that llama.cpp answered with"),
+    "endpoint": ("Model elsewhere", "its address and the name it is asked by; its weights are out of reach"),
     "tokenizer": ("Tokenizer", "its tokenizer.json"),
     "dataset": ("Dataset version", "the file with every row"),
     "holdout": ("Hold-out", "the hold-out rows of that file"),
@@ -79,19 +81,38 @@ def packet(report: GateReport) -> Packet:
     """
     eval_run, baseline = report.eval_run, report.baseline
     found = {
-        "model": EvalSpec.from_yaml(eval_run.spec).model.sha256,
-        "tokenizer": subject(eval_run).tokenizer_sha256,
+        **_model_parts(eval_run),
         "dataset": eval_run.dataset.sha256,
         "holdout": eval_run.dataset.holdout_sha256,
         "schema": eval_run.dataset.schema_version.sha256,
         "scorer": eval_run.scorer_version,
         "policy": report.policy.sha256,
-        "spec": sha256_text(eval_run.spec),
         "outputs": eval_run.outputs_sha256,
         "scores": scores_hash(eval_run.scores),
         "verdicts": verdicts_hash(report),
     }
+    if eval_run.spec:
+        found["spec"] = sha256_text(eval_run.spec)
     return {**found, "baseline": baseline.outputs_sha256} if baseline else found
+
+
+def _model_parts(run: EvalRun) -> Packet:
+    """What is known of the model that answered: its weights and tokenizer, its one file, or where it is asked."""
+    if run.endpoint is not None:
+        return {"endpoint": endpoint_hash(run)}
+    if run.export is not None:
+        return {"file": run.export.sha256}
+    return {
+        "model": EvalSpec.from_yaml(run.spec).model.sha256,
+        "tokenizer": subject(run).tokenizer_sha256,
+    }
+
+
+def endpoint_hash(run: EvalRun) -> str:
+    """SHA-256 over where a model elsewhere is asked, and by which name. Its weights nobody here sees."""
+    endpoint = run.endpoint
+    assert endpoint is not None
+    return sha256_text(dumps({"model": endpoint.model, "url": endpoint.url}))
 
 
 def packet_hash(value: Packet) -> str:
@@ -156,6 +177,8 @@ def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
     model = run.base_model or version
     said = {
         "model": model.sha256 if model is not None else "",
+        "file": run.export.sha256 if run.export is not None else "",
+        "endpoint": endpoint_hash(run) if run.endpoint is not None else "",
         "dataset": run.dataset.sha256,
         "holdout": run.dataset.holdout_sha256,
         "schema": run.dataset.schema_version.sha256,
@@ -174,32 +197,49 @@ def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
 
 def _from_files(report: GateReport, *, touched_since: float | None = None) -> dict[str, Callable[[], str]]:
     """What the files say; with ``touched_since`` only those that are gone or were written after this moment."""
-    run = report.eval_run
+    run, baseline = report.eval_run, report.baseline
     outputs_file = artifacts.local_path(run.outputs_key)
-    spec_file = artifacts.local_path(spec_key(run))
     dataset_file = artifacts.local_path(run.dataset.artifact_key)
-    weights = model_folder(run)
     found: list[tuple[str, Path, Callable[[], str]]] = [
-        ("model", weights, lambda: folder_hash(_present(weights))),
-        ("tokenizer", weights / "tokenizer.json", lambda: sha256_file(weights / "tokenizer.json")),
+        *_model_files(run),
         ("dataset", dataset_file, lambda: sha256_file(datasets.file_path(run.dataset))),
         ("holdout", dataset_file, lambda: _holdout_hash(run)),
-        ("spec", spec_file, lambda: _spec_hash(run)),
+        ("spec", _spec_file(run), lambda: _spec_hash(run)),
         ("outputs", outputs_file, lambda: _outputs_hash(run)),
     ]
-    if report.baseline is not None:
-        baseline_file = artifacts.local_path(report.baseline.outputs_key)
-        found.append(("baseline", baseline_file, lambda: _outputs_hash(report.baseline)))
+    if baseline is not None:
+        found.append(("baseline", artifacts.local_path(baseline.outputs_key), lambda: _outputs_hash(baseline)))
     if touched_since is not None:
         return {name: make for name, path, make in found if _touched(path, touched_since)}
     return {
         **{name: make for name, _, make in found},
+        "endpoint": lambda: endpoint_hash(run),
         "schema": lambda: run.dataset.schema_version.compiled.hash,
         "scorer": lambda: SCORER_VERSION,
         "policy": lambda: policy_hash(rules(report.policy)),
         "scores": lambda: scores_hash(outputs.recount(run)),
         "verdicts": lambda: verdicts_hash(report),
     }
+
+
+def _model_files(run: EvalRun) -> list[tuple[str, Path, Callable[[], str]]]:
+    """Name, place and hash of what the model consists of, as far as it lies here."""
+    if run.endpoint is not None:
+        return []
+    if run.export is not None:
+        folder = artifacts.local_path(run.export.folder_key)
+        return [("file", folder, lambda: folder_hash(_present(folder)))]
+    weights = model_folder(run)
+    return [
+        ("model", weights, lambda: folder_hash(_present(weights))),
+        ("tokenizer", weights / "tokenizer.json", lambda: sha256_file(weights / "tokenizer.json")),
+    ]
+
+
+def _spec_file(run: EvalRun) -> Path:
+    """Where the spec lies that a run's outputs were made by: of outputs that were scored again, with the first run."""
+    path = artifacts.local_path(spec_key(run))
+    return path if run.rescored_from is None or path.exists() else _spec_file(run.rescored_from)
 
 
 def _touched(path: Path, since: float) -> bool:
@@ -234,14 +274,13 @@ def _holdout_hash(run: EvalRun) -> str:
 
 
 def _spec_hash(run: EvalRun) -> str:
-    found = sha256_file(artifacts.local_path(spec_key(run)))
+    found = sha256_file(_spec_file(run))
     if found != sha256_text(run.spec):
         raise outputs.OutputError("the stored text is not what the file says.")
     return found
 
 
-def _outputs_hash(run: EvalRun | None) -> str:
-    assert run is not None
+def _outputs_hash(run: EvalRun) -> str:
     found = sha256_file(artifacts.local_path(run.outputs_key))
     if found == run.outputs_sha256 and not outputs.rows_match_file(run):
         raise outputs.OutputError("the stored rows do not say what the file says.")

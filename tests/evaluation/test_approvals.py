@@ -10,6 +10,7 @@ from django.db import connection
 from django.utils import timezone
 
 from evaluation.models import Approval, AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
+from evaluation.services import audit, packets
 from evaluation.services.approvals import Present, Waiver, changes, decide, open_gates, standing, voided
 from evaluation.services.evals import Refused
 from evaluation.services.gates import current_policy, make_report, rules, set_policy
@@ -18,7 +19,8 @@ from labeling.services.annotating import open_document, submit
 from labeling.services.projects import save_contract
 from slmstudio import artifacts
 from slmstudio.access import Forbidden, Role
-from tests.evaluation.factories import World, evaluated, pretend, right
+from slmstudio.contract.scoring import SCORER_VERSION
+from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
 
 
 def tomorrow(days: int = 1) -> date:
@@ -73,17 +75,23 @@ def test_a_stranger_decides_nothing(world: World, report: GateReport) -> None:
 
 def test_a_manager_approves_and_the_log_says_so(world: World, report: GateReport) -> None:
     approval = approve(report, world.manager)
-    assert approval.waiver == {
-        "gates": [gate["key"] for gate in open_gates(report)],
-        "reason": "Two weeks of shadowing first.",
-        "owner": "mona",
-        "expires": tomorrow().isoformat(),
-    }
+    assert approval.waiver == [
+        {
+            "gate": gate["key"],
+            "title": gate["title"],
+            "reason": "Two weeks of shadowing first.",
+            "owner": "mona",
+            "expires": tomorrow().isoformat(),
+        }
+        for gate in open_gates(report)
+    ]
     assert voided(approval) == []
     assert standing(report) == ("approved", "approved with a waiver")
     entry = AuditEntry.objects.get(action="approved")
     assert (entry.user, entry.about) == (world.manager, str(report))
     assert entry.details["packet_sha256"] == approval.packet_sha256
+    assert entry.details["waiver"] == approval.waiver
+    assert (entry.details["four_eyes"], entry.details["own_part"]) == (True, "")
 
 
 @pytest.mark.parametrize("started", ["evaluation", "training"])
@@ -103,6 +111,18 @@ def test_a_team_of_one_may_relax_that(world: World, report: GateReport) -> None:
     world.project.save(update_fields=["four_eyes"])
     approve(GateReport.objects.get(pk=report.pk), world.manager)
     assert Approval.objects.count() == 1
+    entry = AuditEntry.objects.get(action="approved")
+    assert (entry.details["four_eyes"], entry.details["own_part"]) == (False, f"evaluation {report.eval_run.number}")
+
+
+def test_whoever_made_the_outputs_does_not_decide_on_them_scored_again(world: World, report: GateReport) -> None:
+    first = report.eval_run
+    EvalRun.objects.filter(pk=first.pk).update(created_by=world.manager)
+    again = evaluated(world, pretend(2, spoil=0.05))
+    rewrite(again, rescored_from=first)
+    second = make_report(eval_run=EvalRun.objects.get(pk=again.pk), baseline=None, user=world.engineer)
+    with pytest.raises(Refused, match=f"You started evaluation {first.number} yourself"):
+        approve(second, world.manager)
 
 
 # -- what it needs ----------------------------------------------------------------------------------------------------
@@ -148,13 +168,33 @@ def test_a_report_is_decided_once(world: World, report: GateReport) -> None:
     assert Approval.objects.get().decision == "rejected"
 
 
-def test_an_expired_waiver_voids_the_approval(world: World, report: GateReport) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [{"waiver": None}, {"decided_by": "erik"}, {"packet_sha256": "0" * 64}],
+    ids=["a waiver taken away", "another person", "another packet"],
+)
+def test_a_decision_that_was_rewritten_is_not_what_the_log_has(
+    world: World, report: GateReport, change: dict[str, Any]
+) -> None:
     approval = approve(report, world.manager)
-    assert approval.waiver is not None
-    approval.waiver = {**approval.waiver, "expires": timezone.localdate().isoformat()}
-    assert voided(approval) == [], "the last day still counts"
-    approval.waiver = {**approval.waiver, "expires": tomorrow(-1).isoformat()}
-    assert voided(approval) == [f"The waiver ended on {tomorrow(-1).isoformat()}."]
+    if "decided_by" in change:
+        change = {"decided_by": world.engineer}
+    Approval.objects.filter(pk=approval.pk).update(**change)
+    reasons = voided(Approval.objects.get(pk=approval.pk), files=False)
+    assert reasons[0] == "The audit log does not have this decision as it stands here."
+
+
+def test_an_approval_that_nobody_gave_is_void(world: World, report: GateReport) -> None:
+    made = Approval.objects.create(
+        report=report,
+        decision="approved",
+        reason="by hand",
+        packet_sha256=packets.packet_hash(report.packet),
+        decided_by=world.manager,
+    )
+    assert "The audit log does not have this decision as it stands here." in voided(made)
+    audit.record(project=world.project, user=world.manager, action="sent back", about=str(report))
+    assert standing(report) == ("failed", "approval void")
 
 
 # -- what voids it ----------------------------------------------------------------------------------------------------
@@ -316,7 +356,7 @@ def test_what_changed_before_the_decision_cannot_be_approved(
 def test_another_scorer_voids_it(world: World, report: GateReport, monkeypatch: pytest.MonkeyPatch) -> None:
     approval = approve(report, world.manager)
     monkeypatch.setattr("evaluation.services.approvals.SCORER_VERSION", "99")
-    assert voided(approval) == ["The scorer is now version 99; the report used version 1."]
+    assert voided(approval) == [f"The scorer is now version 99; the report used version {SCORER_VERSION}."]
 
 
 @pytest.mark.parametrize(
@@ -356,7 +396,7 @@ def test_a_packet_that_was_rewritten_voids_it(world: World, report: GateReport) 
     approval = approve(report, world.manager)
     GateReport.objects.filter(pk=report.pk).update(packet={**report.packet, "tokenizer": "0" * 64})
     reasons = voided(Approval.objects.get(pk=approval.pk))
-    assert reasons[0] == "The packet is not the one that was decided on."
+    assert "The packet is not the one that was decided on." in reasons
 
 
 def test_a_corrected_training_label_voids_nothing(world: World, report: GateReport) -> None:

@@ -1,13 +1,17 @@
 """What a project's home and a document's page show about evaluation, and the next step for a person."""
 
+from datetime import timedelta
 from typing import Any
 
+import pytest
 from django.test import Client
+from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation import panels
-from evaluation.services.approvals import decide
+from evaluation.services.approvals import Waiver, decide
 from evaluation.services.gates import make_report
+from labeling.models import Document
 from slmstudio.access import Action, project_for
 from tests.evaluation.factories import World, evaluated, make_version, right
 
@@ -38,6 +42,21 @@ def test_a_manager_is_led_to_the_report_that_waits(world: World) -> None:
         assert step(world, other, panels.decide) is None
     decide(report=report, user=world.manager, decision="rejected", reason="no")
     assert step(world, world.manager, panels.decide) is None
+
+
+def test_a_manager_is_told_of_an_approval_that_is_void_or_soon_will_be(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    waiver = Waiver("a trial", timezone.localdate() + timedelta(days=9))
+    decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
+    assert step(world, world.manager, panels.decide) is None
+    monkeypatch.setattr("evaluation.services.waivers.SOON", 9)
+    assert step(world, world.manager, panels.decide).text == f"A waiver of gate report 1 ends on {waiver.expires}."
+    Document.objects.filter(holdout=True).update(state="skipped")
+    told = step(world, world.manager, panels.decide)
+    assert (told.text, told.url) == ("Gate report 1: approval void.", report.get_absolute_url())
+    assert step(world, world.engineer, panels.decide) is None
 
 
 def test_a_report_that_a_manager_may_not_decide_on_is_no_step_for_them(world: World) -> None:

@@ -1,0 +1,114 @@
+"""A manager's decision as it is sent, with a waiver for every gate that does not pass."""
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+
+from evaluation.models import Approval, GateReport
+from evaluation.services.waivers import Waiver, open_gates, owners
+
+WAIVER_DAYS = 30
+_PARTS = ("reason", "owner", "expires")
+
+
+def _lines(rows: int) -> forms.Textarea:
+    return forms.Textarea(attrs={"class": "form-control", "rows": rows})
+
+
+def _day() -> forms.DateField:
+    return forms.DateField(
+        label="Last day the waiver holds",
+        required=False,
+        widget=forms.DateInput(attrs={"class": "form-control", "type": "date"}, format="%Y-%m-%d"),
+        error_messages={"invalid": "A date like 2026-12-31."},
+    )
+
+
+def _reason(label: str) -> forms.CharField:
+    return forms.CharField(label=label, max_length=4000, required=False, widget=_lines(2))
+
+
+def _owner(people: list[tuple[str, str]]) -> forms.ChoiceField:
+    return forms.ChoiceField(
+        label="Who answers for it",
+        required=False,
+        choices=people,
+        widget=forms.Select(attrs={"class": "form-select"}),
+        error_messages={"invalid_choice": "Choose a member of this project."},
+    )
+
+
+class DecisionForm(forms.Form):
+    """Approve or send back. One waiver serves every open gate; a gate may have one of its own, in fields with its
+    place in their names (``reason_0``), of which an empty one takes what stands there for all.
+    """
+
+    decision = forms.ChoiceField(choices=Approval.Decision.choices, error_messages={"required": "Choose one."})
+    reason = forms.CharField(
+        max_length=4000,
+        widget=_lines(3),
+        error_messages={"required": "Say why: the reason stands in the audit log."},
+    )
+
+    def __init__(self, data: Any = None, *, report: GateReport, user: Any) -> None:
+        ends = timezone.localdate() + timedelta(days=WAIVER_DAYS)
+        super().__init__(data, initial={"waiver_owner": user.get_username(), "waiver_expires": ends})
+        self.gates = [] if report.passed else open_gates(report)
+        if not self.gates:
+            return
+        people = owners(report)
+        self.fields["waiver_reason"] = _reason("Why it may ship all the same")
+        self.fields["waiver_owner"] = _owner(people)
+        self.fields["waiver_expires"] = _day()
+        for place in range(len(self.gates) if len(self.gates) > 1 else 0):
+            self.fields[f"reason_{place}"] = _reason("Why")
+            self.fields[f"owner_{place}"] = _owner([("", "the same as for all"), *people])
+            self.fields[f"expires_{place}"] = _day()
+
+    def own(self) -> list[dict[str, Any]]:
+        """The open gates with their own fields, where there are several; ``filled``: one of them says something."""
+        if len(self.gates) < 2:
+            return []
+        return [
+            {
+                "gate": gate,
+                "fields": [self[f"{part}_{place}"] for part in _PARTS],
+                "filled": any(self[f"{part}_{place}"].value() or self[f"{part}_{place}"].errors for part in _PARTS),
+            }
+            for place, gate in enumerate(self.gates)
+        ]
+
+    def waivers(self) -> dict[str, Waiver]:
+        """The waivers by the gate's key, as far as a reason and a day are given for it."""
+        found = {}
+        for place, gate in enumerate(self.gates):
+            reason, owner, expires = (self._said(part, place) for part in _PARTS)
+            if reason and expires:
+                found[gate["key"]] = Waiver(reason, expires, owner or "")
+        return found
+
+    def _said(self, part: str, place: int) -> Any:
+        return self.cleaned_data.get(f"{part}_{place}") or self.cleaned_data.get(f"waiver_{part}")
+
+    def refuse(self, field: str, message: str) -> None:
+        """Puts what a service refused beside the field that it is about."""
+        part, _, key = field.partition(":")
+        if key:
+            place = next((index for index, gate in enumerate(self.gates) if gate["key"] == key), 0)
+            said = f"{part}_{place}" in self.fields and self.cleaned_data.get(f"{part}_{place}")
+            field = f"{part}_{place}" if said else f"waiver_{part}"
+        self.add_error(field if field in self.fields else None, message)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if cleaned.get("decision") != Approval.Decision.APPROVED:
+            return cleaned
+        for place, _ in enumerate(self.gates):
+            said = cleaned.get(f"reason_{place}") or cleaned.get("waiver_reason")
+            until = cleaned.get(f"expires_{place}") or cleaned.get("waiver_expires")
+            if said and not until and not {f"expires_{place}", "waiver_expires"} & set(self.errors):
+                self.add_error("waiver_expires", "Until when does the waiver hold?")
+                break
+        return cleaned

@@ -1,0 +1,80 @@
+"""The audit log of a project: read, searched, taken along. Nothing here changes it, and neither can anything else."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_safe
+
+from evaluation.audit_form import AuditForm
+from evaluation.models import AuditEntry
+from evaluation.services import audit
+from evaluation.views.parts import wants_part
+from slmstudio.access import Action, project_for
+
+PAGE = 50
+#: what an entry is about -> the page of it, by its number
+PAGES = {
+    "gate report": "gate_report",
+    "evaluation": "eval_run",
+    "benchmark": "benchmark",
+    "pre-labels": "prelabel_run",
+}
+_NUMBERED = re.compile(rf"({'|'.join(PAGES)}) (\d{{1,9}})")
+_KINDS = {"csv": (audit.as_table, "text/csv; charset=utf-8"), "jsonl": (audit.as_lines, "application/x-ndjson")}
+
+
+@require_safe
+def log(request: HttpRequest, slug: str) -> HttpResponse:
+    """Who did what, newest first."""
+    project = project_for(request.user, slug, Action.READ)
+    form = AuditForm(request.GET, project=project)
+    page = Paginator(audit.entries(project=project, wanted=form.wanted()), PAGE).get_page(request.GET.get("page"))
+    context = {
+        "project": project,
+        "form": form,
+        "page": page,
+        "rows": [_row(project, entry) for entry in page],
+        "filtered": any(form.cleaned_data.get(name) for name in form.fields),
+    }
+    return render(request, "evaluation/audit.html#entries" if wants_part(request) else "evaluation/audit.html", context)
+
+
+def _row(project: Any, entry: AuditEntry) -> dict[str, Any]:
+    """An entry with the page of what it is about, and its reason apart from the other particulars."""
+    details = dict(entry.details) if isinstance(entry.details, dict) else {}
+    reason = details.pop("reason", "")
+    named = _NUMBERED.fullmatch(entry.about)
+    url = reverse(PAGES[named[1]], args=[project.slug, int(named[2])]) if named else ""
+    if entry.about == "gate policy":
+        url = reverse("gates", args=[project.slug])
+    return {"entry": entry, "url": url, "reason": reason, "details": dict(_particulars(details))}
+
+
+def _particulars(details: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and values; what has names of its own is told one by one."""
+    for name, value in details.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}: {inner}", one) for inner, one in value.items())
+        elif value not in ("", None):
+            yield name.replace("_", " "), value
+
+
+@require_safe
+def export(request: HttpRequest, slug: str) -> HttpResponseBase:
+    """The entries that the filters leave, oldest first: ``?format=csv`` or ``jsonl``."""
+    project = project_for(request.user, slug, Action.READ)
+    ending = request.GET.get("format", "csv")
+    if ending not in _KINDS:
+        return HttpResponse("A format is csv or jsonl.\n", status=422, content_type="text/plain; charset=utf-8")
+    write, kind = _KINDS[ending]
+    rows = audit.entries(project=project, wanted=AuditForm(request.GET, project=project).wanted())
+    name = f"{project.slug}-audit-log.{ending}"
+    return StreamingHttpResponse(
+        write(rows), content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'}
+    )

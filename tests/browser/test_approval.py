@@ -1,0 +1,141 @@
+"""A manager approves on a phone, keeps a copy, and sees why the approval is void once a label was corrected."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pypdfium2
+import pytest
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from evaluation.models import GateReport
+from evaluation.services.gates import make_report
+from labeling.models import Document
+from tests.browser.conftest import Watch
+from tests.browser.labeling import control
+from tests.browser.test_dataset_pages import check
+from tests.evaluation.factories import World, evaluated, make_world, pretend, right
+
+PHONE = {"width": 390, "height": 844}
+As = Callable[[Any], Page]
+
+
+@pytest.fixture
+def world(transactional_db: None, queues: None, tmp_path: Path) -> World:
+    return make_world(tmp_path / "small-base", documents=24, holdout=12)
+
+
+@pytest.fixture
+def report(world: World) -> GateReport:
+    """Judged against a base model that was better, so that something got worse and not every gate passes."""
+    base = evaluated(world, right, tuned=False)
+    return make_report(eval_run=evaluated(world, pretend(2, spoil=0.2)), baseline=base, user=world.engineer)
+
+
+@pytest.fixture
+def open_as(new_page: Callable[[], Page], live_server: LiveServer) -> As:
+    """A page of a browser in which a person is logged in."""
+
+    def opened(user: Any) -> Page:
+        client = Client()
+        client.force_login(user)
+        page = new_page()
+        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+        return page
+
+    return opened
+
+
+def kept(page: Page, name: str) -> bytes:
+    """What a link of the report downloads."""
+    with page.expect_download() as download:
+        page.get_by_role("link", name=name, exact=True).click()
+    return Path(download.value.path()).read_bytes()
+
+
+def words(pdf: bytes) -> str:
+    pages = (page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(pdf))
+    return " ".join(" ".join(pages).split())
+
+
+def test_a_manager_approves_on_a_phone_and_a_corrected_label_voids_it(
+    world: World, report: GateReport, open_as: As, watch: Watch
+) -> None:
+    watch.allow("422 POST")  # the refusal that is provoked
+    mona = open_as(world.manager)
+    mona.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    mona.goto(report.get_absolute_url())
+    expect(mona.get_by_text(report.sentence)).to_be_in_viewport()
+    check(mona, "report-phone")
+    mona.reload()  # axe leaves empty style attributes behind, which htmx would carry over
+    mona.get_by_role("link", name="Decide").click()
+    expect(mona.get_by_role("heading", name="Decision", exact=True)).to_be_in_viewport()
+
+    decision = mona.locator("#decision")
+    mona.get_by_label("Approve").check()
+    decision.locator("[name=reason]").fill("Good enough for a pilot.")
+    mona.get_by_role("button", name="Decide").click()
+    expect(decision.locator(".field-error").first).to_contain_text("takes a waiver with a reason")
+    decision.locator("[name=waiver_reason]").fill("Two people watch the pilot.")
+    decision.locator("[name=waiver_owner]").select_option("erik")
+    mona.get_by_role("button", name="Decide").click()
+    expect(decision).to_contain_text("by mona")
+    expect(decision).to_contain_text("erik answers for it")
+    expect(mona.locator(".page-head .badge")).to_have_text("approved with a waiver")
+    check(mona, "report-approved-phone")
+    pdf = kept(mona, "PDF")
+    for said in (report.sentence, "Two people watch the pilot.", "Good enough for a pilot.", report.packet["model"]):
+        assert said in words(pdf), said
+
+    document = Document.objects.filter(project=world.project, holdout=True).order_by("pk")[0]
+    _correct(open_as(world.annotator), document)
+
+    mona.reload()
+    alert = mona.get_by_role("alert")
+    expect(alert).to_contain_text("The approval is void.")
+    expect(alert).to_contain_text(f"The gold of a hold-out document has changed since: {document.external_id}.")
+    expect(alert.get_by_role("listitem").last).to_contain_text("ana")
+    check(mona, "report-void-phone")
+    assert "The approval is void." in words(kept(mona, "PDF"))
+    assert b"The approval is void." in kept(mona, "Markdown")
+    alert.get_by_role("link", name=document.external_id).click()
+    expect(mona.get_by_role("heading", level=1)).to_contain_text(document.external_id)
+
+
+def _correct(page: Page, document: Document) -> None:
+    """Somebody writes another vendor into the label of a document, and submits it."""
+    page.goto(f"/p/invoices/label/{document.pk}/")
+    vendor = control(page, "Vendor")
+    expect(vendor).not_to_have_value("")
+    vendor.fill(document.text.split()[0])
+    vendor.press("Tab")
+    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    with page.expect_response(lambda answer: answer.request.method == "POST" and answer.ok):
+        page.keyboard.press("Control+Enter")
+    expect(page).not_to_have_url(f"**/label/{document.pk}/")
+
+
+def test_the_report_and_the_log_read_well_on_a_desk(world: World, report: GateReport, open_as: As) -> None:
+    page = open_as(world.manager)
+    page.goto(report.get_absolute_url())
+    expect(page.get_by_role("heading", name="What gets worse")).to_be_visible()
+    expect(page.get_by_role("link", name="Decide")).to_be_hidden()
+    check(page, "report")
+    page.reload()
+    page.locator("#packet summary").click()
+    page.get_by_role("link", name="Recompute from the files").click()
+    expect(page.locator("#packet [role=status]")).to_contain_text("all equal")
+    page.goto("/p/invoices/gates/audit/")
+    expect(page.locator("#entries")).to_contain_text("erik started evaluation 1")
+    page.get_by_label("What").select_option("judged")
+    expect(page.locator("#entries h2")).to_have_text("1 entry")
+    expect(page).to_have_url(re.compile("action=judged"))
+    page.get_by_text("Particulars").first.click()
+    check(page, "audit-log")
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    check(page, "audit-log-phone")

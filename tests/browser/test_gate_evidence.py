@@ -1,0 +1,70 @@
+"""What a report says beside its verdicts, in a browser: money, automation, and the button that queues labels; and the
+policy's page. In light, in dark and on a phone.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from evaluation.services.gates import make_report
+from labeling.models import Contract, Document
+from tests.browser.test_dataset_pages import check
+from tests.evaluation.factories import World, broken, evaluated, make_world
+from tests.evaluation.test_evidence import sure
+from tests.evaluation.test_missing_labels import add_unlabelled
+
+
+@pytest.fixture
+def world(transactional_db: None, queues: None, tmp_path: Path) -> World:
+    return make_world(tmp_path / "small-base", documents=24, holdout=12)
+
+
+@pytest.fixture
+def owner(world: World, new_page: Callable[[], Page], live_server: LiveServer) -> Page:
+    client = Client()
+    client.force_login(world.owner)
+    page = new_page()
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+    page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+    return page
+
+
+def test_money_automation_and_the_labels_that_are_missing(world: World, owner: Page) -> None:
+    Contract.objects.filter(project=world.project).update(
+        constraints={"expected_volume": 12000, "review_cost": 0.4, "currency": "EUR", "hardware_price_per_hour": 0.1}
+    )
+    add_unlabelled(world, 60)
+    base, tuned = evaluated(world, broken, tuned=False), evaluated(world, sure)
+    report = make_report(eval_run=tuned, baseline=base, user=world.engineer)
+    page = owner
+    page.goto(report.get_absolute_url())
+    expect(page.get_by_role("heading", name="What errors cost")).to_contain_text("12,000 documents a month")
+    expect(page.get_by_text("Its errors cost less")).to_be_visible()
+    check(page, "gate-evidence")
+    page.set_viewport_size({"width": 390, "height": 844})
+    check(page, "gate-evidence-phone")
+    missing = page.get_by_role("region", name="The price of proof")
+    expect(missing.get_by_role("button", name="Queue the 60 there are").first).to_be_visible()
+    missing.get_by_role("button", name=re.compile(r"^Queue \d+ documents$")).first.click()
+    expect(missing.get_by_role("status")).to_contain_text("drawn at random and held out")
+    assert Document.objects.filter(holdout=True, external_id__startswith="new-").exists()
+    check(page, "gate-evidence-queued")
+
+
+def test_a_gate_about_one_field_is_added_by_hand(world: World, owner: Page) -> None:
+    page = owner
+    page.goto(f"/p/{world.project.slug}/gates/policy/")
+    page.get_by_label("What", exact=True).select_option("recall")
+    page.get_by_label("Threshold", exact=True).fill("98")
+    page.get_by_label("For which field").select_option("total_amount")
+    check(page, "gate-policy")
+    page.set_viewport_size({"width": 390, "height": 844})
+    check(page, "gate-policy-phone")
+    page.get_by_role("button", name="Save as version").click()
+    expect(page.get_by_text("At least 98 % of what gold has is found (total_amount)")).to_be_visible()

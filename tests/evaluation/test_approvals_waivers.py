@@ -1,0 +1,141 @@
+"""Waivers of gates that do not pass: whose they are, why, and until when."""
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from evaluation.decision_form import DecisionForm
+from evaluation.models import Approval, GateReport
+from evaluation.services.approvals import Waiver, decide, open_gates, voided
+from evaluation.services.evals import Refused
+from evaluation.services.gates import make_report
+from evaluation.services.waivers import waived
+from tests.evaluation.factories import World, evaluated, pretend
+
+
+def tomorrow(days: int = 1) -> date:
+    return timezone.localdate() + timedelta(days=days)
+
+
+@pytest.fixture
+def report(world: World) -> GateReport:
+    """A report of which not every gate passes."""
+    found = make_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
+    assert len(open_gates(found)) > 1
+    return found
+
+
+def approve(report: GateReport, user: Any, waiver: Any) -> Approval:
+    return decide(report=report, user=user, decision="approved", reason="Good enough for a trial.", waiver=waiver)
+
+
+def test_each_gate_may_have_a_waiver_of_its_own(world: World, report: GateReport) -> None:
+    keys = [gate["key"] for gate in open_gates(report)]
+    given = {key: Waiver(f"why {key}", tomorrow(place + 1), "erik") for place, key in enumerate(keys)}
+    approval = approve(report, world.manager, given)
+    assert [(one.gate, one.reason, one.owner, one.days_left) for one in waived(approval)] == [
+        (key, f"why {key}", "erik", place + 1) for place, key in enumerate(keys)
+    ]
+
+
+def test_a_gate_without_a_waiver_of_its_own_is_named(world: World, report: GateReport) -> None:
+    first, *others = open_gates(report)
+    with pytest.raises(Refused, match="takes a waiver with a reason") as refusal:
+        approve(report, world.manager, {first["key"]: Waiver("why", tomorrow())})
+    assert others[0]["title"] in refusal.value.message
+    given = {gate["key"]: Waiver("why", tomorrow()) for gate in others}
+    with pytest.raises(Refused) as refusal:
+        approve(report, world.manager, {**given, first["key"]: Waiver("why", tomorrow(-1))})
+    assert refusal.value.field == f"expires:{first['key']}"
+
+
+def test_the_owner_of_a_waiver_is_a_member(world: World, report: GateReport) -> None:
+    with pytest.raises(Refused, match="paul is no member") as refusal:
+        approve(report, world.manager, Waiver("why", tomorrow(), "paul"))
+    assert refusal.value.field == "waiver_owner"
+
+
+def test_a_waiver_that_ends_voids_the_approval(
+    world: World, report: GateReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approval = approve(report, world.manager, Waiver("why", tomorrow()))
+    today, last = timezone.localdate(), tomorrow()
+    assert all(one.soon for one in waived(approval))
+    monkeypatch.setattr("evaluation.services.waivers.timezone.localdate", lambda: today + timedelta(days=1))
+    assert voided(approval) == [], "the last day still counts"
+    monkeypatch.setattr("evaluation.services.waivers.timezone.localdate", lambda: today + timedelta(days=2))
+    [reason] = voided(approval)
+    assert reason.startswith("The waivers of “")
+    assert reason.endswith(f" ended on {last.isoformat()}.")
+
+
+def test_a_waiver_of_an_earlier_version_still_counts(world: World, report: GateReport) -> None:
+    approval = approve(report, world.manager, Waiver("why", tomorrow()))
+    key = open_gates(report)[0]["key"]
+    approval.waiver = {"gates": [key], "reason": "why", "owner": "mona", "expires": "2020-01-01"}
+    [one] = waived(approval)
+    assert (one.title, one.owner, one.over) == (open_gates(report)[0]["title"], "mona", True)
+
+
+# -- as it is sent ----------------------------------------------------------------------------------------------------
+
+
+def sent(world: World, report: GateReport, **changes: str) -> DecisionForm:
+    data = {
+        "decision": "approved",
+        "reason": "Enough for a trial.",
+        "waiver_reason": "Shadow it first.",
+        "waiver_owner": "erik",
+        "waiver_expires": tomorrow(9).isoformat(),
+        **changes,
+    }
+    return DecisionForm(data, report=report, user=world.manager)
+
+
+def test_what_stands_for_all_serves_every_gate(world: World, report: GateReport) -> None:
+    form = sent(world, report)
+    assert form.is_valid(), form.errors
+    keys = {gate["key"] for gate in open_gates(report)}
+    assert form.waivers() == dict.fromkeys(keys, Waiver("Shadow it first.", tomorrow(9), "erik"))
+    assert not any(own["filled"] for own in form.own())
+
+
+def test_a_gate_of_its_own_takes_from_all_what_it_leaves_empty(world: World, report: GateReport) -> None:
+    form = sent(world, report, reason_0="The scans are bad.", expires_0=tomorrow(2).isoformat())
+    assert form.is_valid(), form.errors
+    first, second, *_ = (gate["key"] for gate in open_gates(report))
+    assert form.waivers()[first] == Waiver("The scans are bad.", tomorrow(2), "erik")
+    assert form.waivers()[second] == Waiver("Shadow it first.", tomorrow(9), "erik")
+    assert [own["filled"] for own in form.own()][:2] == [True, False]
+
+
+def test_every_gate_may_have_its_own_and_nothing_for_all(world: World, report: GateReport) -> None:
+    gates = open_gates(report)
+    own = {f"reason_{place}": f"why {place}" for place in range(len(gates))}
+    form = sent(world, report, waiver_reason="", **own)
+    assert form.is_valid(), form.errors
+    assert [form.waivers()[gate["key"]].reason for gate in gates] == list(own.values())
+
+
+def test_a_refusal_stands_beside_what_it_is_about(world: World, report: GateReport) -> None:
+    key = open_gates(report)[0]["key"]
+    form = sent(world, report, expires_0=tomorrow(-1).isoformat())
+    assert form.is_valid()
+    form.refuse(f"expires:{key}", "It must end on a day to come.")
+    assert "expires_0" in form.errors
+    form = sent(world, report)
+    assert form.is_valid()
+    form.refuse(f"expires:{key}", "It must end on a day to come.")
+    assert "waiver_expires" in form.errors
+    form.refuse("decision", "Decided already.")
+    form.refuse("nonsense", "Something else.")
+    assert form.non_field_errors() == ["Something else."]
+
+
+@pytest.mark.parametrize("changes", [{"waiver_owner": "paul"}, {"owner_0": "nobody"}])
+def test_a_stranger_owns_no_waiver(world: World, report: GateReport, changes: dict[str, str]) -> None:
+    form = sent(world, report, **changes)
+    assert not form.is_valid()
+    assert form.errors[next(iter(changes))] == ["Choose a member of this project."]

@@ -1,0 +1,141 @@
+"""The audit log of a project: read by every member, narrowed by filters, taken along; by nobody else."""
+
+import csv
+import io
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django.asserts import assertContains, assertNotContains
+
+from evaluation.models import AuditEntry
+from evaluation.services import audit
+from tests.evaluation.factories import World
+
+LOG, EXPORT = "/p/invoices/gates/audit/", "/p/invoices/gates/audit/export/"
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def manager(world: World, client: Client) -> Client:
+    audit.record(
+        project=world.project,
+        user=world.manager,
+        action="approved",
+        about="gate report 7",
+        details={"reason": "Good <b>enough</b>.", "packet_sha256": "f" * 64},
+    )
+    audit.record(project=world.project, user=None, action="queued", about="evaluation 3", details={"reason": "=1+1"})
+    client.force_login(world.manager)
+    return client
+
+
+def shown(page: Any) -> list[str]:
+    return [row["entry"].about for row in page.context["rows"]]
+
+
+def test_it_says_who_did_what_and_why_with_the_way_there(world: World, manager: Client) -> None:
+    page = manager.get(LOG)
+    assert shown(page)[:2] == ["evaluation 3", "gate report 7"]
+    assertContains(page, '<strong>mona</strong> approved <a href="/p/invoices/gates/7/">gate report 7</a>')
+    assertContains(page, "<strong>the application</strong> queued")
+    assertContains(page, "Good &lt;b&gt;enough&lt;/b&gt;.")
+    assertContains(page, f"<dt>packet sha256</dt><dd>{'f' * 64}</dd>")
+
+
+@pytest.mark.parametrize(
+    ("query", "about"),
+    [
+        ("action=approved", ["gate report 7"]),
+        ("user=mona", ["gate report 7"]),
+        ("user=-", ["evaluation 3"]),
+        ("text=REPORT+7", ["gate report 7"]),
+        ("text=enough", ["gate report 7"]),
+        ("text=100%25", []),
+        ("action=approved&user=-", []),
+        ("since=2999-01-01", []),
+        ("until=1999-01-01", []),
+    ],
+)
+def test_filters_narrow_it(world: World, manager: Client, query: str, about: list[str]) -> None:
+    assert [name for name in shown(manager.get(f"{LOG}?{query}")) if name in ("gate report 7", "evaluation 3")] == about
+
+
+def test_days_are_whole_and_the_last_one_counts(world: World, manager: Client) -> None:
+    today = timezone.localdate()
+    whole = shown(manager.get(f"{LOG}?since={today}&until={today}"))
+    assert {"gate report 7", "evaluation 3"} <= set(whole)
+    assert shown(manager.get(f"{LOG}?since={today + timedelta(days=1)}")) == []
+    assert len(shown(manager.get(f"{LOG}?until=9999-12-31"))) == len(whole)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("since=yesterday", "A date like 2026-12-31."),
+        ("action=eaten", "Select a valid choice"),
+        (f"text={'x' * 201}", "at most 200 characters"),
+    ],
+)
+def test_what_cannot_be_read_is_said_and_filters_nothing(world: World, manager: Client, query: str, words: str) -> None:
+    page = manager.get(f"{LOG}?{query}")
+    assertContains(page, words)
+    assert "gate report 7" in shown(page)
+
+
+def test_no_entry_says_how_to_get_back(world: World, manager: Client) -> None:
+    assertContains(manager.get(f"{LOG}?text=nothing-like-it"), "No entry fits these filters.")
+    assertNotContains(manager.get(f"{LOG}?text=nothing-like-it"), EXPORT)
+
+
+def test_htmx_gets_the_entries_alone(world: World, manager: Client) -> None:
+    page = manager.get(f"{LOG}?action=approved", headers=HTMX)
+    assertNotContains(page, "<html")
+    assertContains(page, 'id="entries"')
+
+
+def test_a_longer_log_takes_no_more_queries(world: World, manager: Client, django_assert_num_queries: Any) -> None:
+    entries = [
+        AuditEntry(project=world.project, user=world.manager, action="approved", about=f"gate report {n}")
+        for n in range(200)
+    ]
+    AuditEntry.objects.bulk_create(entries)
+    with django_assert_num_queries(7):
+        page = manager.get(LOG)
+    assert len(page.context["rows"]) == 50
+    second = manager.get(f"{LOG}?action=approved&page=2")
+    assertContains(second, "?action=approved&amp;page=3")
+
+
+def test_it_is_taken_along_as_a_table_that_runs_nothing(world: World, manager: Client) -> None:
+    answer = manager.get(f"{EXPORT}?format=csv")
+    assert answer["Content-Disposition"] == 'attachment; filename="invoices-audit-log.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.getvalue().decode("utf-8-sig"))))
+    assert [int(row["number"]) for row in rows] == sorted(int(row["number"]) for row in rows), "oldest first"
+    approved, queued = rows[-2:]
+    assert (approved["who"], approved["action"], approved["about"]) == ("mona", "approved", "gate report 7")
+    assert json.loads(approved["details"])["packet_sha256"] == "f" * 64
+    assert queued["who"] == ""
+    audit.record(project=world.project, user=None, action="queued", about="=HYPERLINK(1)")
+    last = list(csv.DictReader(io.StringIO(manager.get(EXPORT).getvalue().decode("utf-8-sig"))))[-1]
+    assert last["about"] == "'=HYPERLINK(1)"
+
+
+def test_it_is_taken_along_as_lines_with_the_filters_of_the_page(world: World, manager: Client) -> None:
+    lines = manager.get(f"{EXPORT}?format=jsonl&action=approved").getvalue().decode().splitlines()
+    [only] = [json.loads(line) for line in lines]
+    assert (only["about"], only["details"]["reason"]) == ("gate report 7", "Good <b>enough</b>.")
+    assert manager.get(f"{EXPORT}?format=pdf").status_code == 422
+
+
+@pytest.mark.parametrize("address", [LOG, EXPORT])
+def test_every_member_reads_it_and_nobody_else(world: World, client: Client, address: str) -> None:
+    for who in (world.annotator, world.engineer, world.owner):
+        client.force_login(who)
+        assert client.get(address).status_code == 200
+        assert client.post(address).status_code == 405
+    client.force_login(world.stranger)
+    assert client.get(address).status_code == 404

@@ -1,0 +1,118 @@
+"""What a report says beside its verdicts: money and automation, from contract, schema and what the model said."""
+
+import json
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from pytest_django.asserts import assertContains
+
+from evaluation.models import GateReport
+from evaluation.services.evidence import evidence, straight_through
+from evaluation.services.gates import make_report, set_policy
+from evaluation.services.subjects import write_spec
+from evaluation.spec import EvalSpec
+from labeling.models import Contract
+from slmstudio.contract.jsontext import dumps
+from tests.evaluation.factories import World, broken, evaluated, right
+
+
+@pytest.fixture(autouse=True)
+def fresh_cache() -> None:
+    cache.clear()
+
+
+def sure(row: dict[str, Any], share: float = 0.97) -> dict[str, Any]:
+    """Gold, and how sure the model was of each of its fields."""
+    return {"raw": dumps(row["gold"]), "confidence": {name: [share, share] for name in row["gold"]}}
+
+
+def judged(world: World, say: Any, baseline_says: Any = None, **constraints: Any) -> GateReport:
+    Contract.objects.filter(project=world.project).update(constraints=constraints)
+    base = evaluated(world, baseline_says, tuned=False) if baseline_says else None
+    return make_report(eval_run=evaluated(world, say), baseline=base, user=world.engineer)
+
+
+def test_errors_are_counted_in_money_against_the_incumbent(world: World) -> None:
+    fields = world.project.schema_version.compiled.fields
+    prices = sum(float(field.cost) for field in fields)
+    assert prices > 0, "the template prices its fields"
+    report = judged(world, right, broken, expected_volume=2000, currency="EUR")
+    money = evidence(report)["money"]
+    assert money is not None
+    assert (money.currency, money.volume, money.monthly) == ("EUR", 2000, True)
+    line = money.lines[0]
+    assert line.candidate.value == 0
+    assert line.candidate.high > 0
+    assert line.incumbent is not None
+    assert 0 < line.incumbent.value <= 2000 * prices
+    assert money.difference is not None
+    assert money.difference.value == pytest.approx(-line.incumbent.value)
+    assert money.sentence == "Its errors cost less"
+
+
+def test_without_a_volume_it_is_per_thousand(world: World) -> None:
+    money = evidence(judged(world, right))["money"]
+    assert money is not None
+    assert (money.volume, money.monthly, money.difference) == (1000, False, None)
+    assert [line.words for line in money.lines] == ["errors, all straight through"]
+
+
+def test_running_and_review_are_lines_of_their_own(world: World) -> None:
+    report = judged(world, right, expected_volume=100, review_cost=0.5, hardware_price_per_hour=3.6)
+    money = evidence(report)["money"]
+    assert money is not None
+    lines = {line.words: line.candidate.value for line in money.lines}
+    assert lines["running the model"] == pytest.approx(100 * report.eval_run.facts["cost_per_document"])
+    assert lines["people review everything"] == 50
+
+
+def test_what_the_surest_share_leaves_for_people(world: World) -> None:
+    set_policy(
+        project=world.project,
+        user=world.manager,
+        gates=[{"key": "documents", "metric": "document_error_rate", "operator": "<=", "threshold": 0.5}],
+    )
+    report = judged(world, sure, expected_volume=100, review_cost=0.5)
+    found = evidence(report)
+    through = found["automation"]
+    assert (through.known, through.limit, through.from_policy) == (True, 0.5, True)
+    assert through.best is not None
+    assert (through.best.documents, through.best.share) == (12, 1.0)
+    words = [line.words for line in found["money"].lines]
+    assert "the surest 100 % straight through, people review the rest" in words
+
+
+def test_without_confidences_nothing_is_claimed(world: World) -> None:
+    through = straight_through(judged(world, right))
+    assert (through.known, through.best, through.from_policy) == (False, None, False)
+
+
+def test_what_breaks_the_schema_is_never_sent_on(world: World) -> None:
+    def sure_nonsense(row: dict[str, Any]) -> dict[str, Any]:
+        return {**sure(row), "raw": '{"nonsense": 1}'}
+
+    through = straight_through(judged(world, sure_nonsense))
+    assert through.found is not None
+    assert (through.found.documents, through.found.steps) == (12, ())
+
+
+def test_an_evaluation_on_the_hold_out_asks_how_sure_the_model_is(world: World) -> None:
+    run = evaluated(world, right)
+    assert EvalSpec.from_yaml(run.spec).confidence
+    other = evaluated(world, right, split="validation")
+    write_spec(other)
+    assert not EvalSpec.from_yaml(other.spec).confidence
+
+
+def test_the_report_shows_it(world: World, client: Client) -> None:
+    report = judged(world, sure, broken, expected_volume=2000, review_cost=0.4, currency="EUR")
+    client.force_login(world.manager)
+    page = client.get(report.get_absolute_url())
+    assertContains(page, "2,000 documents a month")
+    assertContains(page, "Its errors cost less")
+    assertContains(page, "People review everything")
+    assertContains(page, "Straight through")
+    assertContains(page, "Every share that was tried")
+    assert json.dumps(page.context["automation"].found.documents) == "12"

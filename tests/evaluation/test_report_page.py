@@ -1,0 +1,262 @@
+"""A gate report as a manager reads it: what it says of waivers, of what changed, of who decided; and its copies."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pypdfium2
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django.asserts import assertContains, assertNotContains
+
+from evaluation.models import Approval, EvalRun, GateReport
+from evaluation.services import reports
+from evaluation.services.approvals import Waiver, decide, open_gates
+from evaluation.services.gates import current_policy, make_report, rules, set_policy
+from labeling.models import Document
+from labeling.services.annotating import open_document, submit
+from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
+
+
+@pytest.fixture
+def report(world: World) -> GateReport:
+    base = evaluated(world, right, tuned=False)
+    return make_report(eval_run=evaluated(world, pretend(2, spoil=0.2)), baseline=base, user=world.engineer)
+
+
+@pytest.fixture
+def manager(world: World, client: Client) -> Client:
+    client.force_login(world.manager)
+    return client
+
+
+def in_days(days: int) -> Any:
+    return timezone.localdate() + timedelta(days=days)
+
+
+def approve(world: World, report: GateReport, waiver: Any = None, reason: str = "Enough for a trial.") -> Approval:
+    waiver = waiver or Waiver("Shadow it first.", in_days(30), "erik")
+    fresh = GateReport.objects.get(pk=report.pk)
+    return decide(report=fresh, user=world.manager, decision="approved", reason=reason, waiver=waiver)
+
+
+def correct(world: World, document: Document) -> None:
+    opened = open_document(document=document, user=world.annotator)
+    assert opened.annotation is not None
+    value = {**opened.annotation.value, "vendor": document.text.split()[0]}
+    base = opened.annotation.version
+    submit(document=document, user=world.annotator, value=value, evidence={}, base_version=base)
+
+
+def held_out(world: World) -> Document:
+    document = Document.objects.filter(project=world.project, holdout=True).order_by("pk").first()
+    assert document is not None
+    return document
+
+
+# -- the decision -----------------------------------------------------------------------------------------------------
+
+
+def test_waivers_that_say_the_same_are_told_once(world: World, manager: Client, report: GateReport) -> None:
+    keys = [gate["key"] for gate in open_gates(report)]
+    given: dict[str, Waiver] = dict.fromkeys(keys, Waiver("Shadow it first.", in_days(30), "erik"))
+    given[keys[0]] = Waiver("The scans are bad.", in_days(3))
+    approve(world, report, given)
+    page = manager.get(report.get_absolute_url())
+    assert [len(titles) for titles, _ in page.context["waived"]] == [1, len(keys) - 1]
+    assertContains(page, "erik answers for it", count=1)
+    assertContains(page, "mona answers for it", count=1)
+    assertContains(page, "ends soon", count=1)
+
+
+def test_each_gate_can_be_waived_on_the_form(world: World, manager: Client, report: GateReport) -> None:
+    page = manager.get(report.get_absolute_url())
+    gates = open_gates(report)
+    assertContains(page, "Otherwise for “", count=len(gates))
+    sent = {
+        "decision": "approved",
+        "reason": "Enough.",
+        "waiver_reason": "Shadow it first.",
+        "waiver_owner": "erik",
+        "waiver_expires": in_days(9).isoformat(),
+        "reason_1": "The scans are bad.",
+        "owner_1": "olga",
+    }
+    assert manager.post(f"{report.get_absolute_url()}decide/", sent).status_code == 302
+    stored = Approval.objects.get().waiver
+    assert stored is not None
+    assert [row["reason"] for row in stored].count("The scans are bad.") == 1
+    assert (stored[1]["owner"], stored[0]["owner"]) == ("olga", "erik")
+
+
+def test_a_manager_who_decided_on_their_own_run_is_named(world: World, manager: Client, report: GateReport) -> None:
+    EvalRun.objects.filter(pk=report.eval_run_id).update(created_by=world.manager)
+    world.project.four_eyes = False
+    world.project.save(update_fields=["four_eyes"])
+    approve(world, report)
+    words = f"mona started evaluation {report.eval_run.number} as well"
+    assertContains(manager.get(report.get_absolute_url()), f"{words}: four eyes were off.")
+    assert words in manager.get(f"{report.get_absolute_url()}report.md").content.decode()
+
+
+# -- what changed -----------------------------------------------------------------------------------------------------
+
+
+def test_a_corrected_label_is_named_with_who_and_the_way_there(
+    world: World, manager: Client, report: GateReport
+) -> None:
+    approve(world, report)
+    document = held_out(world)
+    correct(world, document)
+    page = manager.get(report.get_absolute_url())
+    assertContains(page, "The approval is void.")
+    [one] = page.context["revised"]
+    assert (one.document, one.who) == (document, world.annotator)
+    assertContains(page, f'<a href="{document.get_absolute_url()}">{document.external_id}</a> ana')
+    assertContains(page, "void now")
+
+
+def test_a_document_that_was_set_aside_has_no_gold_any_more(world: World, manager: Client, report: GateReport) -> None:
+    Document.objects.filter(pk=held_out(world).pk).update(state="skipped")
+    page = manager.get(report.get_absolute_url())
+    assertContains(page, "Something changed since this was judged")
+    assertNotContains(page, ">Decide</a>")
+
+
+def test_the_packet_is_folded_while_nothing_changed(world: World, manager: Client, report: GateReport) -> None:
+    page = manager.get(report.get_absolute_url())
+    assertContains(page, f"all {len(report.packet)} parts as they were frozen")
+    assertNotContains(page, "<details open")
+    GateReport.objects.update(packet={**report.packet, "outputs": "0" * 64})
+    page = manager.get(report.get_absolute_url())
+    assertContains(page, f"1 of {len(report.packet)} parts changed")
+    assertContains(page, "<details open")
+
+
+# -- how long it is ---------------------------------------------------------------------------------------------------
+
+
+def words_of(page: Any) -> dict[str, int]:
+    """How many words each part of a report has, numbers taken for words; without what is folded or hidden, without the
+    small print, and without the form at the end.
+    """
+    text = page.content.decode()
+    main = text[text.index("<main") : text.index("</main>")]
+    main = re.sub(r'(?s)<p class="hint.*?</p>|<span class="(?:phone-label|visually-hidden)">.*?</span>', " ", main)
+    for hidden in ("details", "form", "svg"):
+        main = re.sub(rf"(?s)<{hidden}\b.*?</{hidden}>", " ", main)
+    sections = [re.sub(r"(?s)<[^>]*>", " ", f"<section{part}").split() for part in main.split("<section")]
+    return {" ".join(words[:6]): len(words) for words in sections}
+
+
+def test_a_report_that_may_pass_is_read_in_two_minutes(world: World, manager: Client) -> None:
+    """At 238 words a minute (Brysbaert 2019, silent reading of non-fiction). Five of seven gates pass, two are open."""
+    gates = rules(current_policy(project=world.project)).to_json()["gates"]
+    for gate in gates:
+        if gate["operator"] == ">=" and gate["metric"] != "schema_valid_rate":
+            gate.update(threshold=0.6, title="")
+        elif gate["metric"] == "field_error_rate":
+            gate.update(threshold=0.5, title="")
+    set_policy(project=world.project, user=world.manager, gates=gates)
+    base = evaluated(world, pretend(3, spoil=0.3), tuned=False)
+    report = make_report(eval_run=evaluated(world, pretend(2, spoil=0.03)), baseline=base, user=world.engineer)
+    counts = words_of(manager.get(report.get_absolute_url()))
+    assert sum(counts.values()) <= 2 * 238, (report.sentence, counts)
+
+
+def test_one_in_which_nothing_holds_takes_little_longer(world: World, manager: Client, report: GateReport) -> None:
+    counts = words_of(manager.get(report.get_absolute_url()))
+    assert sum(counts.values()) <= 3 * 238, counts
+
+
+def test_a_longer_history_takes_no_more_queries(
+    world: World, manager: Client, django_assert_max_num_queries: Any
+) -> None:
+    """Looks, evaluations and waivers grow; the queries do not."""
+    for _ in range(4):
+        made = make_report(eval_run=evaluated(world, pretend(2, spoil=0.2)), baseline=None, user=world.engineer)
+        approve(world, made)
+    with django_assert_max_num_queries(35):
+        page = manager.get(made.get_absolute_url())
+    assert len(page.context["looks"]) == 3
+
+
+# -- copies -----------------------------------------------------------------------------------------------------------
+
+
+def text_of(data: bytes) -> str:
+    pages = (page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(data))
+    return " ".join(" ".join(pages).split())
+
+
+def test_both_copies_say_what_the_page_says(world: World, manager: Client, report: GateReport) -> None:
+    approval = approve(world, report, reason="Grüße aus 東京, <b>gut</b>.")
+    markdown = manager.get(f"{report.get_absolute_url()}report.md")
+    pdf = manager.get(f"{report.get_absolute_url()}report.pdf")
+    assert markdown["Content-Type"] == "text/markdown; charset=utf-8"
+    assert markdown["Content-Disposition"] == 'attachment; filename="invoices-gate-report-1.md"'
+    assert pdf["Content-Type"] == "application/pdf"
+    assert pdf["Content-Disposition"] == 'attachment; filename="invoices-gate-report-1.pdf"'
+    written, drawn = markdown.content.decode(), text_of(pdf.content)
+    for said in (
+        report.sentence,
+        "Approved with a waiver by mona",
+        "None of the 12 hold-out documents have gold made by people. 12 are imported.",
+        "What gets worse",
+        "may be luck",
+        "Shadow it first.",
+        "What errors cost",
+        approval.packet_sha256,
+        *report.packet.values(),
+        "kept by mona",
+        "http://testserver/p/invoices/gates/1/",
+    ):
+        assert said in written.replace("\\", ""), said
+        assert said in drawn, said
+    assert r"Grüße aus 東京, \<b\>gut\</b\>." in written
+    assert "Grüße aus 東京, <b>gut</b>." in drawn
+
+
+def test_the_longest_waiver_is_kept_in_full(world: World, manager: Client, report: GateReport) -> None:
+    approve(world, report, Waiver("Shadowed. " * 390, in_days(9)), reason="Trialled. " * 390)
+    drawn = text_of(manager.get(f"{report.get_absolute_url()}report.pdf").content).split()
+    assert (drawn.count("Shadowed."), drawn.count("Trialled.")) == (390, 390)
+
+
+def test_copies_say_that_it_waits_that_it_was_sent_back_and_that_it_is_void(
+    world: World, manager: Client, report: GateReport
+) -> None:
+    address = f"{report.get_absolute_url()}report.md"
+    assert "It waits for a decision." in manager.get(address).content.decode()
+    second = make_report(eval_run=report.eval_run, baseline=None, user=world.engineer)
+    decide(report=second, user=world.manager, decision="rejected", reason="The dates are wrong.")
+    back = manager.get(f"{second.get_absolute_url()}report.md").content.decode()
+    assert "Sent back by mona" in back
+    assert "held against nothing" in back
+    approve(world, report)
+    correct(world, held_out(world))
+    void = manager.get(address).content.decode()
+    assert "**The approval is void.**" in void
+    assert "The gold of a hold-out document has changed since" in void
+
+
+@pytest.mark.parametrize("ending", ["report.pdf", "report.md"])
+def test_every_member_keeps_a_copy_and_nobody_else(
+    world: World, client: Client, report: GateReport, ending: str
+) -> None:
+    address = f"{report.get_absolute_url()}{ending}"
+    for who in (world.annotator, world.owner):
+        client.force_login(who)
+        assert client.get(address).status_code == 200
+        assert client.post(address).status_code == 405
+    client.force_login(world.stranger)
+    assert client.get(address).status_code == 404
+
+
+def test_an_account_of_a_run_scored_again_names_both_runs(world: World, report: GateReport) -> None:
+    again = evaluated(world, pretend(2, spoil=0.2))
+    rewrite(again, rescored_from=report.eval_run)
+    GateReport.objects.filter(pk=report.pk).update(eval_run=again)
+    told = reports.account(reports.rows().get(pk=report.pk))
+    assert f"scored it again as {again.number}" in [deed.what for deed in told.history]
