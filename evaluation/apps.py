@@ -15,6 +15,8 @@ class EvaluationConfig(AppConfig):
         from evaluation.services.evals import tell_loop
         from evaluation.services.loop import advance_live
         from evaluation.services.prelabels import tell
+        from evaluation.services.questions import doubts_of, look_everywhere
+        from labeling.services.doubting import known_to
         from slmstudio.audit import keep_in
         from slmstudio.sweep import after_each_sweep, when_swept
 
@@ -23,3 +25,5 @@ class EvaluationConfig(AppConfig):
         when_swept("evaluation.PrelabelRun", tell)
         after_each_sweep(advance_live)
         after_each_sweep(advance_benchmarks)
+        known_to(doubts_of)
+        after_each_sweep(look_everywhere)

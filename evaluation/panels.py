@@ -5,9 +5,12 @@ from typing import Any
 from django.db.models import Prefetch
 from django.urls import reverse
 
-from evaluation.models import EvalOutput, EvalRun, GateReport
+from evaluation.models import EvalOutput, EvalRun, GateReport, GoldQuestion
+from evaluation.services import corrections, questions
 from evaluation.services.approvals import obstacle_for, standing
 from evaluation.services.loop import newest_loop
+from evaluation.services.pins import of_document
+from evaluation.services.waivers import waived
 from slmstudio.access import Action
 from slmstudio.panels import Content, Step, next_step, register
 from slmstudio.runs import Status
@@ -75,19 +78,63 @@ def outputs(document: Any, user: Any) -> Content | None:
     return Content("evaluation/document_panel.html", {"project": document.project, "rows": found}) if found else None
 
 
+@register("document", 55)
+def regression_suite(document: Any, user: Any) -> Content | None:
+    """Whether a document is pinned, and the button; shown to whoever may pin, and to all where it is."""
+    project, row = document.project, of_document(document)
+    if row is None and not _can(project, Action.PROPOSE_POLICY):
+        return None
+    return Content("evaluation/pin_panel.html", {"project": project, "document_id": document.pk, "row": row})
+
+
 def _can(project: Any, action: Action) -> bool:
     return action in getattr(project, "can", ())
 
 
 @next_step(20)
 def decide(project: Any, user: Any) -> Step | None:
-    """For a manager: the newest report, where it waits for a decision that this person may take."""
+    """For a manager: the newest report, where it waits for a decision that this person may take, or where its approval
+    no longer holds or soon will not.
+    """
     if not _can(project, Action.APPROVE):
         return None
     report = _newest_report(project)
-    if report is None or hasattr(report, "approval") or obstacle_for(report, user):
+    if report is None:
+        return None
+    if hasattr(report, "approval"):
+        return _of_approval(report)
+    if obstacle_for(report, user):
         return None
     return Step(f"Gate report {report.number} waits for your decision.", "Read it", report.get_absolute_url())
+
+
+@next_step(33)
+def correct(project: Any, user: Any) -> Step | None:
+    """For an engineer: corrected labels that no dataset version has, or evaluations that do not know them yet."""
+    if not _can(project, Action.RUN) or not GoldQuestion.objects.filter(project=project).exists():
+        return None
+    questions.look_at(project)
+    found, address = corrections.standing(project), reverse("gold_questions", args=[project.slug])
+    if count := len(found.waiting):
+        words = "1 corrected label is" if count == 1 else f"{count:,} corrected labels are"
+        return Step(f"{words} in no dataset version yet.", "Freeze one", address)
+    if count := len(found.behind):
+        words = "1 evaluation does" if count == 1 else f"{count:,} evaluations do"
+        return Step(f"{words} not know the corrected labels of {found.newest} yet.", "Score again", address)
+    return None
+
+
+def _of_approval(report: GateReport) -> Step | None:
+    """What a manager has to know of the newest approval: that it is void, or that a waiver is about to end."""
+    state, words = standing(report)
+    if state == "failed":
+        return Step(f"Gate report {report.number}: {words}.", "See why", report.get_absolute_url())
+    if state != "approved":
+        return None
+    ending = min((one.expires for one in waived(report.approval) if one.soon), default=None)
+    if ending is None:
+        return None
+    return Step(f"A waiver of gate report {report.number} ends on {ending}.", "See it", report.get_absolute_url())
 
 
 @next_step(35)

@@ -2,7 +2,19 @@
 
 from django.urls import path
 
-from evaluation.views import benchmarks, comparisons, decisions, endpoints, evals, gates, prelabels, runs
+from evaluation.views import (
+    audit,
+    benchmarks,
+    cases,
+    comparisons,
+    decisions,
+    endpoints,
+    evals,
+    gates,
+    pins,
+    prelabels,
+    runs,
+)
 
 urlpatterns = [
     path("benchmark/", benchmarks.benchmarks, name="benchmarks"),
@@ -12,10 +24,23 @@ urlpatterns = [
     path("evaluation/", evals.evaluations, name="evaluation"),
     path("evaluation/new/", evals.new, name="eval_new"),
     path("evaluation/compare/", comparisons.comparison, name="comparison"),
+    path("evaluation/compare/comparison.json", comparisons.comparison_json, name="comparison_json"),
+    path("evaluation/compare/comparison.md", comparisons.comparison_markdown_file, name="comparison_markdown"),
+    path("evaluation/suite/", pins.suite, name="eval_suite"),
+    path("evaluation/suite/pin-fixed/", comparisons.pin_fixed, name="eval_pin_fixed"),
+    path("evaluation/suite/<int:document>/pin/", pins.pin, name="eval_pin"),
+    path("evaluation/suite/<int:document>/unpin/", pins.unpin, name="eval_unpin"),
     path("evaluation/<int:number>/", runs.run, name="eval_run"),
     path("evaluation/<int:number>/cancel/", evals.cancel, name="eval_cancel"),
     path("evaluation/<int:number>/outputs.jsonl", runs.download, name="eval_outputs"),
     path("evaluation/<int:number>/outputs/<int:document>/", runs.output, name="eval_output"),
+    path("evaluation/<int:number>/outputs/<int:document>/gold/", cases.question, name="gold_question"),
+    path("evaluation/<int:number>/rescore/", cases.rescore, name="eval_rescore"),
+    path("evaluation/<int:number>/lookalikes/", cases.queue_lookalikes, name="lookalikes"),
+    path("evaluation/lookalikes/<int:pk>/", cases.lookalikes_queued, name="lookalikes_queued"),
+    path("evaluation/gold/", cases.gold_questions, name="gold_questions"),
+    path("evaluation/gold/freeze/", cases.freeze, name="gold_freeze"),
+    path("evaluation/gold/rescore/", cases.score_again, name="gold_rescore"),
     path("evaluation/loop/", evals.loop, name="loop_panel"),
     path("prelabels/", prelabels.prelabel_list, name="prelabels"),
     path("prelabels/new/", prelabels.new, name="prelabel_new"),
@@ -24,6 +49,7 @@ urlpatterns = [
     path("prelabels/endpoints/new/", endpoints.new, name="endpoint_new"),
     path("prelabels/endpoints/<int:pk>/", endpoints.endpoint, name="endpoint"),
     path("prelabels/endpoints/<int:pk>/test/", endpoints.test, name="endpoint_test"),
+    path("prelabels/endpoints/<int:pk>/holdout/", endpoints.holdout, name="endpoint_holdout"),
     path("prelabels/endpoints/<int:pk>/remove/", endpoints.remove, name="endpoint_remove"),
     path("gates/", gates.gates, name="gates"),
     path("gates/policy/", gates.policy, name="gate_policy"),
@@ -31,4 +57,9 @@ urlpatterns = [
     path("gates/<int:number>/", decisions.report, name="gate_report"),
     path("gates/<int:number>/verify/", decisions.verify, name="gate_verify"),
     path("gates/<int:number>/decide/", decisions.decide, name="gate_decide"),
+    path("gates/<int:number>/labels/<slug:key>/", gates.queue, name="gate_labels"),
+    path("gates/<int:number>/report.pdf", decisions.keep_pdf, name="gate_pdf"),
+    path("gates/<int:number>/report.md", decisions.keep_markdown, name="gate_markdown"),
+    path("gates/audit/", audit.log, name="gate_audit"),
+    path("gates/audit/export/", audit.export, name="gate_audit_export"),
 ]

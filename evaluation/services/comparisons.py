@@ -1,39 +1,115 @@
-"""Comparisons of two eval runs on the same documents."""
+"""Comparisons of two eval runs on the same documents: made once for a pair, and kept with all that their page shows."""
 
-from evaluation.compare import compare
+from collections.abc import Iterator
+from typing import Any
+
+from evaluation.compare import compare, spread
 from evaluation.models import Comparison, EvalOutput, EvalRun
+from evaluation.modes import modes
+from evaluation.services.subjects import how
 from slmstudio.runs import Status
 from training.services.runs import Refused
+
+#: what a stored result holds; a comparison that was kept by an earlier version is made again
+VERSION = 2
 
 
 def compare_runs(*, a: EvalRun, b: EvalRun) -> Comparison:
     """What ``b`` fixed and broke against ``a``, document by document; made once for a pair and kept.
 
-    Both have ended, so their outputs do not change and neither does the comparison.
+    Both have ended, so their outputs do not change and neither does the comparison. Its ``result`` is that of
+    ``evaluation.compare.Comparison.as_dict``, and beside it ``modes`` (see ``evaluation.modes``), ``tokens`` (written
+    for each document, by side), ``notes`` (what stands against the comparison, in sentences) and ``differences`` (what
+    the two runs do not have in common: name, A, B).
 
     Raises:
         Refused: the same run twice, a run that is not done, or no document in common.
     """
-    if a.pk == b.pk:
-        raise Refused("runs", "Choose two different evaluations.")
-    if a.project_id != b.project_id:
-        raise Refused("runs", "The two evaluations belong to different projects.")
-    for run in (a, b):
-        if run.status != Status.DONE:
-            raise Refused("runs", f"Evaluation {run.number} is not done, so there is nothing to compare yet.")
+    check(a, b)
     made = Comparison.objects.filter(a=a, b=b).first()
-    if made is not None:
+    if made is not None and made.result.get("version") == VERSION:
         return made
-    result = compare(_scores(a), _scores(b))
-    if not result.n:
-        raise Refused("runs", f"Evaluations {a.number} and {b.number} have no document in common.")
-    comparison, _ = Comparison.objects.get_or_create(
-        a=a, b=b, defaults={"project_id": a.project_id, "result": result.as_dict()}
+    comparison, _ = Comparison.objects.update_or_create(
+        a=a, b=b, defaults={"project_id": a.project_id, "result": _result(a, b)}
     )
     comparison.refresh_from_db(fields=["result"])  # as JSON has it, whoever asks first
     return comparison
 
 
-def _scores(run: EvalRun) -> list[tuple[str, object]]:
+def check(*runs: EvalRun) -> None:
+    """Whether these runs can be held against each other.
+
+    Raises:
+        Refused: a run twice, runs of different projects, or a run that is not done.
+    """
+    if len({run.pk for run in runs}) < len(runs):
+        raise Refused("runs", f"Choose {'two' if len(runs) == 2 else 'only'} different evaluations.")
+    if len({run.project_id for run in runs}) > 1:
+        raise Refused("runs", f"The {'two ' if len(runs) == 2 else ''}evaluations belong to different projects.")
+    for run in runs:
+        if run.status != Status.DONE:
+            raise Refused("runs", f"Evaluation {run.number} is not done, so there is nothing to compare yet.")
+
+
+def _result(a: EvalRun, b: EvalRun) -> dict[str, Any]:
+    found = compare(_scores(a), _scores(b))
+    if not found.n:
+        raise Refused("runs", f"Evaluations {a.number} and {b.number} have no document in common.")
+    rows = EvalOutput.objects.filter(eval_run=b).values_list("document__external_id", "tags", "document__metadata")
+    known = {key: (tags, metadata) for key, tags, metadata in rows}
+    other_gold = _other_gold(a, b)
+    cases = found.cases.about(
+        tags={key: tags for key, (tags, _) in known.items()},
+        metadata={key: metadata for key, (_, metadata) in known.items()},
+        other_gold=other_gold,
+    )
+    return {
+        **found.as_dict(),
+        "version": VERSION,
+        "cases": cases.as_dict(),
+        "modes": modes(cases, *found.tallies),
+        "tokens": {"a": _tokens(a, cases.keys), "b": _tokens(b, cases.keys)},
+        "notes": [note for note in (found.note, *_notes(a, b, cases.gold.count("1"))) if note],
+        "differences": [list(row) for row in _differences(a, b)],
+    }
+
+
+def _scores(run: EvalRun) -> Iterator[tuple[str, Any]]:
     rows = EvalOutput.objects.filter(eval_run=run).order_by("document_id")
-    return list(rows.values_list("document__external_id", "score"))
+    yield from rows.values_list("document__external_id", "score").iterator(chunk_size=500)
+
+
+def _tokens(run: EvalRun, keys: tuple[str, ...]) -> dict[str, Any]:
+    """How long the outputs are, on the documents both have."""
+    rows = dict(EvalOutput.objects.filter(eval_run=run).values_list("document__external_id", "output_tokens"))
+    return spread([float(rows[key]) for key in keys])
+
+
+def _other_gold(a: EvalRun, b: EvalRun) -> set[str]:
+    """Documents that the two were scored against different gold for."""
+    if a.dataset_id == b.dataset_id:
+        return set()
+    gold = [
+        dict(EvalOutput.objects.filter(eval_run=run).values_list("document__external_id", "gold")) for run in (a, b)
+    ]
+    return {key for key, value in gold[0].items() if key in gold[1] and value != gold[1][key]}
+
+
+def _notes(a: EvalRun, b: EvalRun, golds: int) -> Iterator[str]:
+    """What makes the two runs unlike beside their models, in sentences."""
+    if golds:
+        many = f"{golds:,} document has" if golds == 1 else f"{golds:,} documents have"
+        yield (
+            f"{many} another gold in {b.dataset} than in {a.dataset}: A and B were not scored against the same there. "
+            "Score both again on one version."
+        )
+    if a.dataset.schema_version_id != b.dataset.schema_version_id:
+        yield f"The schema changed between {a.dataset} and {b.dataset}; each run was scored by its own."
+    if a.scorer_version != b.scorer_version:
+        yield f"Scored by different scorers: version {a.scorer_version} and version {b.scorer_version}."
+
+
+def _differences(a: EvalRun, b: EvalRun) -> list[tuple[str, str, str]]:
+    left, right = how(a), how(b)
+    unlike = [name for name in left | right if left.get(name) != right.get(name)]
+    return [(name, left.get(name, "–"), right.get(name, "–")) for name in unlike]

@@ -1,72 +1,164 @@
-"""The page that holds two evaluations against each other."""
+"""The page that holds evaluations against each other: two of them document by document, more as a matrix."""
 
 from typing import Any
 
-from django.core.paginator import Paginator
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
-from evaluation.compare import STATES
-from evaluation.models import EvalOutput, EvalRun
+from evaluation.cases import STATES, Cases
+from evaluation.comparison_text import comparison_markdown, matrix_markdown
+from evaluation.matrix import LEAST, MOST
+from evaluation.models import EvalRun
+from evaluation.modes import lost
+from evaluation.regression import LEVEL, gains, regressions
+from evaluation.services import cases as listing
+from evaluation.services import pins
+from evaluation.services.comparison_figures import lines, rates, today
+from evaluation.services.comparison_reports import matrix_report, report, suite
 from evaluation.services.comparisons import compare_runs
-from evaluation.services.subjects import how
-from evaluation.showing import field_rows
-from evaluation.views.parts import asked, wants_part
+from evaluation.services.matrices import compare_many
+from evaluation.slices import Slice
+from evaluation.views.parts import asked, belonging, wants_part
 from labeling.models import Project
+from labeling.tags import tags_of
 from slmstudio.access import Action, project_for
+from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.scoring import ERRORS
 from training.services.runs import Refused
 
-PAGE = 10
+FILTERS = ("state", "field", "error", "in", "tag", "slice", "gold")
 WORDS = {
     "broken": ("broken", "right in A, wrong in B"),
     "fixed": ("fixed", "wrong in A, right in B"),
     "still_wrong": ("still wrong", "wrong in both"),
     "still_right": ("still right", "right in both"),
 }
-SIGNIFICANT = 0.05
+
+
+class _Unusable(Exception):
+    """The address names nothing that can be compared; the message says what to do."""
 
 
 @require_safe
 def comparison(request: HttpRequest, slug: str) -> HttpResponse:
-    """A against B: ``?runs=3,5``, and filters by state, field and tag."""
+    """A against B: ``?runs=3,5``, and filters by state, field, error, tag and slice. ``?runs=3,5,7``: a matrix."""
     project = project_for(request.user, slug, Action.READ)
+    try:
+        numbers = _numbers(request)
+        if request.GET.getlist("runs") != [",".join(numbers)]:
+            return redirect(f"{reverse('comparison', args=[slug])}?runs={','.join(numbers)}")
+        runs = _runs(project, numbers)
+        if len(runs) > 2:
+            context = {"project": project, "table": compare_many(project=project, runs=runs), "numbers": numbers}
+            return render(request, "evaluation/matrix.html", context)
+        return _pair(request, project, *runs)
+    except (_Unusable, Refused) as problem:
+        context = {"project": project, "problem": str(problem)}
+        return render(request, "evaluation/no_comparison.html", context, status=422)
+
+
+@require_safe
+def comparison_json(request: HttpRequest, slug: str) -> HttpResponse:
+    """The comparison as a file: figures, fields, failure modes, and what became of every document."""
+    found = _report(request, slug)
+    return found if isinstance(found, HttpResponse) else _file(request, slug, dumps(found), "json", "application/json")
+
+
+@require_safe
+def comparison_markdown_file(request: HttpRequest, slug: str) -> HttpResponse:
+    """The comparison as Markdown, to keep or to paste."""
+    found = _report(request, slug)
+    if isinstance(found, HttpResponse):
+        return found
+    text = matrix_markdown(found) if "pairs" in found else comparison_markdown(found)
+    return _file(request, slug, text, "md", "text/markdown; charset=utf-8")
+
+
+@require_POST
+def pin_fixed(request: HttpRequest, slug: str) -> HttpResponse:
+    """Pins what B fixed: it was wrong once, and no model may break it again."""
+    project = project_for(request.user, slug, Action.PROPOSE_POLICY)
+    try:
+        numbers = _numbers(request)
+        a, b = _runs(project, numbers[:2])
+        names = compare_runs(a=a, b=b).result["fixed"]
+        count = pins.pin_all(project=project, names=names, user=request.user, reason=f"fixed in evaluation {b.number}")
+    except (_Unusable, Refused) as problem:
+        context = {"project": project, "problem": str(problem)}
+        return render(request, "evaluation/no_comparison.html", context, status=422)
+    messages.success(request, f"{count} document{'' if count == 1 else 's'} pinned.")
+    return redirect(f"{reverse('comparison', args=[slug])}?runs={a.number},{b.number}")
+
+
+def _report(request: HttpRequest, slug: str) -> Any:
+    """The report of what the address names, or the answer where it names nothing."""
+    project = project_for(request.user, slug, Action.READ)
+    try:
+        runs = _runs(project, _numbers(request))
+        if len(runs) > 2:
+            return matrix_report(project, compare_many(project=project, runs=runs))
+        a, b = runs
+        return report(project=project, comparison=compare_runs(a=a, b=b), a=a, b=b)
+    except (_Unusable, Refused) as problem:
+        return HttpResponse(f"{problem}\n", status=422, content_type="text/plain; charset=utf-8")
+
+
+def _file(request: HttpRequest, slug: str, text: str, ending: str, kind: str) -> HttpResponse:
+    name = f"{slug}-comparison-{'-'.join(_numbers(request))}.{ending}"
+    return HttpResponse(text, content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
+def _numbers(request: HttpRequest) -> list[str]:
     wanted = ",".join(request.GET.getlist("runs"))
     numbers = list(dict.fromkeys(part.strip() for part in wanted.split(",") if part.strip()))
-    if len(numbers) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in numbers):
-        return _problem(request, project, "Choose two evaluations in the list to hold them against each other.")
-    if request.GET.getlist("runs") != [",".join(numbers)]:
-        return redirect(f"{reverse('comparison', args=[slug])}?runs={','.join(numbers)}")
-    runs = EvalRun.objects.filter(project=project, number__in=numbers).with_subject()
-    found = {str(run.number): run for run in runs.select_related("dataset__schema_version")}
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in numbers) or len(numbers) < 2:
+        raise _Unusable("Choose two evaluations in the list to hold them against each other, or more for a matrix.")
+    if len(numbers) > MOST:
+        raise _Unusable(f"A matrix holds {LEAST} to {MOST} evaluations.")
+    return numbers
+
+
+def _runs(project: Project, numbers: list[str]) -> list[EvalRun]:
+    rows = EvalRun.objects.filter(project=project, number__in=numbers).with_subject()
+    found = {str(run.number): run for run in rows.select_related("dataset__schema_version")}
     if any(number not in found for number in numbers):
         raise Http404("No such evaluation.")
-    a, b = (found[number] for number in numbers)
-    try:
-        result = compare_runs(a=a, b=b).result
-    except Refused as refusal:
-        return _problem(request, project, refusal.message)
+    belonging(project, *found.values())
+    return [found[number] for number in numbers]
+
+
+def _pair(request: HttpRequest, project: Project, a: EvalRun, b: EvalRun) -> HttpResponse:
+    result = compare_runs(a=a, b=b).result
     context = {"project": project, "a": a, "b": b, "runs": f"{a.number},{b.number}", "result": result}
-    context.update(_documents(request, a, b, result))
+    context.update(_documents(request, project, a, b, result))
     if wants_part(request):
         return render(request, "evaluation/comparison.html#documents", context)
-    context["bar"] = _bar(result)
-    context["fields"] = _fields(result)
-    context["headline"] = _headline(a, b)
-    context["differences"] = _differences(a, b)
+    beside = today(a, b)
+    pinned = suite(project, a, b)
+    runs = [a, b] if beside is None else [a, b, beside]
+    context.update(
+        today=beside,
+        suite=pinned,
+        regressions=regressions(result, pinned["broken"]),
+        gains=gains(result),
+        bar=_bar(result),
+        fields=_fields(result),
+        rates=rates(result, beside),
+        lines=lines(project, runs, [result["tokens"]["a"], result["tokens"]["b"]]),
+        errors=_errors(result),
+        modes=_modes(project, result),
+    )
     return render(request, "evaluation/comparison.html", context)
-
-
-def _problem(request: HttpRequest, project: Project, text: str) -> HttpResponse:
-    return render(request, "evaluation/no_comparison.html", {"project": project, "problem": text}, status=422)
 
 
 def _bar(result: dict[str, Any]) -> list[dict[str, Any]]:
     """The four states with their counts, and where each begins on a bar of 100."""
     parts, left = [], 0.0
     for state in STATES:
-        count = len(result[state])
+        count = result["counts"][state]
         width = 100 * count / result["n"]
         words, hint = WORDS[state]
         parts.append({"state": state, "words": words, "hint": hint, "count": count, "width": width, "left": left})
@@ -75,91 +167,68 @@ def _bar(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _fields(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The table per field; those that moved most first."""
+    """The table per field; those that lost most first."""
     rows = []
     for row in result["fields"]:
         a, b = row["a_right"] / row["n"], row["b_right"] / row["n"]
-        rows.append({**row, "a": a, "b": b, "change": b - a, "significant": row["p_adjusted"] < SIGNIFICANT})
+        rows.append({**row, "a": a, "b": b, "change": b - a, "significant": row["p_adjusted"] < LEVEL})
     return sorted(rows, key=lambda row: (row["change"], row["field"]))
 
 
-def _headline(a: EvalRun, b: EvalRun) -> list[dict[str, Any]]:
-    """Rates of both, with how much B is above A."""
-    names = [
-        ("schema_valid", "Schema-valid"),
-        ("field_exact", "Fields right"),
-        ("document_exact", "Documents wholly right"),
-        ("hallucinated", "Documents with something made up"),
+def _errors(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Kinds of error with their fields in A and B; those that grew most first."""
+    rows = [
+        {"kind": kind, "words": ERRORS.get(kind, kind), "a": a, "b": b, "more": b - a, "minus": f"−{a - b}"}
+        for kind, (a, b, _, _) in result["errors"].items()
     ]
-    rows = []
-    for name, title in names:
-        left, right = a.scores.get(name) or {}, b.scores.get(name) or {}
-        if left.get("n") and right.get("n"):
-            change = right["rate"] - left["rate"]
-            good = change < 0 if name == "hallucinated" else change > 0
-            rows.append({"title": title, "a": left, "b": right, "change": change, "good": good})
-    return rows
+    return sorted(rows, key=lambda row: (-row["more"], row["kind"]))
 
 
-def _differences(a: EvalRun, b: EvalRun) -> list[tuple[str, str, str]]:
-    """What the two runs do not have in common: (what, in A, in B)."""
-    left, right = how(a), how(b)
-    unlike = [name for name in left | right if left.get(name) != right.get(name)]
-    return [(name, left.get(name, "–"), right.get(name, "–")) for name in unlike]
-
-
-def _documents(request: HttpRequest, a: EvalRun, b: EvalRun, result: dict[str, Any]) -> dict[str, Any]:
-    """The documents that the address asks for, broken first, one page of them with both outputs."""
-    state, field, tag = (asked(request, name) for name in ("state", "field", "tag"))
-    tagged = _tagged(b, tag) if tag else None
-    entries = [
-        (key, its_state)
-        for its_state in STATES
-        for key in _keys(result, field, its_state)
-        if state in ("", its_state) and (tagged is None or key in tagged)
+def _modes(project: Project, result: dict[str, Any]) -> dict[str, Any]:
+    """Failure tags and metadata slices before and after, with the words and the address of each."""
+    known = tags_of(project)
+    worse = {(row["key"], row["value"]) for row in lost(result["modes"])}
+    rows = [
+        {
+            **row,
+            "title": f"{row['key']}: {row['value']}" if row["key"] else _title(known, row["value"]),
+            "slice": str(Slice(key=row["key"], value=row["value"])) if row["key"] else "",
+            "worse_by_more_than_luck": (row["key"], row["value"]) in worse,
+            "significant": row["p_adjusted"] < LEVEL,
+        }
+        for row in result["modes"]
     ]
-    page = Paginator(entries, PAGE).get_page(request.GET.get("page"))
-    keys = [key for key, _ in page]
-    left, right = _outputs(a, keys), _outputs(b, keys)
-    cases = []
-    for key, its_state in page:
-        rows = field_rows(left[key].score, right[key].score)
-        cases.append(
-            {
-                "key": key,
-                "state": its_state,
-                "words": WORDS[its_state][0],
-                "a": left[key],
-                "b": right[key],
-                "wrong": [row for row in rows if not row.right],
-                "right": [row for row in rows if row.right],
-            }
-        )
-    tags = sorted({*a.scores.get("slices", {}), *b.scores.get("slices", {})})
     return {
-        "page": page,
-        "cases": cases,
-        "states": STATES,
-        "state": state if state in STATES else "",
-        "field": field,
-        "tag": tag,
-        "tags": tags,
-        "patterns": [row["field"] for row in result["fields"]],
+        "tags": [row for row in rows if row["kind"] == "tag"],
+        "metadata": [row for row in rows if row["kind"] != "tag"],
     }
 
 
-def _keys(result: dict[str, Any], field: str, state: str) -> list[str]:
-    """Ids in a state: of the whole document, or of one field of it."""
-    if not field:
-        return list(result[state])
-    return [key for row in result["fields"] if row["field"] == field for key in row[state]]
+def _title(known: dict[str, Any], tag: str) -> str:
+    return known[tag].title if tag in known else tag.replace("_", " ")
 
 
-def _tagged(run: EvalRun, tag: str) -> set[str]:
-    rows = EvalOutput.objects.filter(eval_run=run).tagged(tag)
-    return set(rows.values_list("document__external_id", flat=True))
-
-
-def _outputs(run: EvalRun, keys: list[str]) -> dict[str, EvalOutput]:
-    rows = EvalOutput.objects.filter(eval_run=run, document__external_id__in=keys).select_related("document")
-    return {row.document.external_id: row for row in rows}
+def _documents(
+    request: HttpRequest, project: Project, a: EvalRun, b: EvalRun, result: dict[str, Any]
+) -> dict[str, Any]:
+    """The list of documents as the address asks for it, and what it can be filtered by."""
+    wanted = {name: asked(request, name) for name in FILTERS}
+    cases = Cases.of(result["cases"])
+    pinned = pins.pinned_documents(project)
+    page, found = listing.listed(
+        cases, listing.wanted_of(wanted), a=a, b=b, pinned=pinned, number=request.GET.get("page")
+    )
+    known = tags_of(project)
+    return {
+        "page": page,
+        "cases": found,
+        "states": STATES,
+        "filters": wanted,
+        "filtered": any(wanted.values()),
+        "tags": [(tag, _title(known, tag)) for tag in cases.tags],
+        "slices": [(str(one), one.words) for one in (Slice(key=k, value=v) for k, v, _ in cases.slices())],
+        "kinds": [(kind, ERRORS.get(kind, kind)) for kind in result["errors"]],
+        "patterns": [row["field"] for row in result["fields"]],
+        "golds": cases.gold.count("1"),
+        "pinnable": wanted["state"] == "fixed" and 0 < result["counts"]["fixed"] <= pins.MOST_AT_ONCE,
+    }

@@ -1,11 +1,13 @@
-// Evaluation pages: choosing two runs to compare, keys over lists of outputs.
+// Evaluation pages: choosing runs to compare, copying an address, keys over lists of outputs.
 
 const typing = (element) =>
   element.isContentEditable ||
   ["TEXTAREA", "SELECT"].includes(element.tagName) ||
   (element.tagName === "INPUT" && !["checkbox", "radio"].includes(element.type));
 
-// -- two runs to compare ----------------------------------------------------------------------------
+// -- runs to compare: two document by document, up to eight as a matrix -----------------------------
+
+const MOST = 8;
 
 function ticked() {
   return [...document.querySelectorAll('input[name="runs"][form="compare"]:checked')];
@@ -16,18 +18,18 @@ function showChoice() {
   const hint = document.querySelector("[data-compare-hint]");
   if (!button) return;
   const boxes = ticked();
-  button.disabled = boxes.length !== 2;
-  const said = ["Tick two evaluations to compare them.", "Tick one more.", "Compares the earlier one with the later."];
-  if (hint) hint.textContent = said[Math.min(boxes.length, 2)];
+  button.disabled = boxes.length < 2;
+  const said = ["Tick two evaluations to compare them, or up to eight.", "Tick one more.", "Compares the earlier one with the later.", `Compares ${boxes.length} with one another.`];
+  if (hint) hint.textContent = said[Math.min(boxes.length, 3)];
 }
 
-// A third tick takes the place of the oldest. The table is swapped while a run is live: ticks are kept by id.
+// A ninth tick takes the place of the oldest. The table is swapped while a run is live: ticks are kept by id.
 let order = [];
 document.addEventListener("change", (event) => {
   if (event.target.name !== "runs") return;
   order = order.filter((id) => id !== event.target.id);
   if (event.target.checked) order.push(event.target.id);
-  while (order.length > 2) {
+  while (order.length > MOST) {
     const oldest = document.getElementById(order.shift());
     if (oldest) oldest.checked = false;
   }
@@ -43,9 +45,25 @@ document.addEventListener("htmx:afterSwap", () => {
 document.getElementById("compare")?.addEventListener("submit", (event) => {
   event.preventDefault();
   const numbers = ticked().map((box) => Number(box.value)).sort((a, b) => a - b);
-  if (numbers.length === 2) location.assign(`${event.target.action}?runs=${numbers.join(",")}`);
+  if (numbers.length >= 2) location.assign(`${event.target.action}?runs=${numbers.join(",")}`);
 });
 showChoice();
+
+// -- the address of a comparison, which holds its runs and filters -----------------------------------
+
+const copy = document.querySelector("[data-copy-address]");
+if (copy && navigator.clipboard) {
+  copy.hidden = false;
+  copy.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      copy.textContent = "Copied";
+    } catch {
+      copy.textContent = "Copy the address";
+    }
+    setTimeout(() => (copy.textContent = "Copy link"), 2000);
+  });
+}
 
 // -- keys -------------------------------------------------------------------------------------------
 

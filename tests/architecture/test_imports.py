@@ -30,7 +30,9 @@ def test_web_process_and_jobs_never_import_heavy_libraries() -> None:
     assert done.stdout.strip() == ""
 
 
-@pytest.mark.parametrize("module", ["training.ml.train", "training.ml.lengths", "evaluation.ml.generate"])
+@pytest.mark.parametrize(
+    "module", ["training.ml.train", "training.ml.lengths", "evaluation.ml.generate", "evaluation.ml.generate_llama"]
+)
 def test_children_know_nothing_of_django(module: str) -> None:
     code = f"import sys, {module}; print(','.join(m for m in sys.modules if m.split('.')[0] == 'django'))"
     done = subprocess.run(

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from evaluation.models import Comparison
+from evaluation.models import Comparison, EvalRun
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.evals import Refused, start_evaluation
+from labeling.models import DatasetVersion, Document
+from labeling.services.freezing import freeze
 from labeling.services.projects import create_project
 from tests.evaluation.factories import World, broken, evaluated, right
 
@@ -25,7 +27,7 @@ def test_every_document_is_in_the_state_it_is_in(world: World) -> None:
     ids = set(a.outputs.values_list("document__external_id", flat=True))
     assert set(result["broken"]) == {name for name in ids if int(name[-1]) % 2 == 0}
     assert set(result["fixed"]) == {name for name in ids if int(name[-1]) % 2}
-    assert (result["still_wrong"], result["still_right"], result["n"]) == ([], [], 12)
+    assert (result["counts"]["still_wrong"], result["counts"]["still_right"], result["n"]) == (0, 0, 12)
 
 
 def test_a_comparison_is_made_once(world: World) -> None:
@@ -55,3 +57,41 @@ def test_itself_an_unfinished_run_and_another_projects_run_are_refused(world: Wo
     other.project = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
     with pytest.raises(Refused, match="different projects"):
         compare_runs(a=done, b=other)
+
+
+def test_gold_that_changed_between_the_two_is_said_and_can_be_asked_for(world: World) -> None:
+    a, b = evaluated(world, right, tuned=False), evaluated(world, right)
+    assert compare_runs(a=a, b=b).result["notes"] == []
+    later = DatasetVersion.objects.get(pk=freeze_again(world))
+    c = evaluated(world, right, dataset=later)
+    row = c.outputs.select_related("document").earliest("document_id")
+    row.gold = {**row.gold, "vendor": "Somebody else"}
+    row.save(update_fields=["gold"])
+    result = compare_runs(a=a, b=c).result
+    [note] = result["notes"]
+    assert note.startswith("1 document has another gold in dataset v2 than in dataset v1")
+    place = result["cases"]["gold"].index("1")
+    assert result["cases"]["keys"][place] == row.document.external_id
+
+
+def freeze_again(world: World) -> int:
+    """A second version of the same documents, with the schema of another number."""
+    document = Document.objects.filter(project=world.project, holdout=False).earliest("pk")
+    document.tags = [*document.tags, "poor_scan"]
+    document.save(update_fields=["tags"])
+    return freeze(project=world.project, user=world.engineer, validation_share=0.1).pk
+
+
+def test_another_scorer_is_said(world: World) -> None:
+    a, b = evaluated(world, right, tuned=False), evaluated(world, broken)
+    rows: Any = EvalRun.objects.filter(pk=b.pk)
+    rows.update(scorer_version="0")
+    b.refresh_from_db()
+    assert any("Scored by different scorers" in note for note in compare_runs(a=a, b=b).result["notes"])
+
+
+def test_how_long_the_outputs_are_is_over_the_common_documents(world: World) -> None:
+    a, b = evaluated(world, right, tuned=False), evaluated(world, right)
+    b.outputs.filter(pk=b.outputs.earliest("document_id").pk).update(output_tokens=400)
+    result = compare_runs(a=a, b=b).result
+    assert (result["tokens"]["a"]["mean"], result["tokens"]["b"]["mean"]) == (40, (11 * 40 + 400) / 12)

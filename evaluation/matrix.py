@@ -1,0 +1,97 @@
+"""Several models on the same documents: how often each is right, and every pair held against each other. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from evaluation.stats import holm, mcnemar_exact
+from slmstudio.contract.summary import wilson
+
+LEAST, MOST = 3, 8
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A later run against an earlier one: documents fixed and broken, exact McNemar, and Holm over all pairs."""
+
+    fixed: int
+    broken: int
+    p_value: float
+    p_adjusted: float
+
+    @property
+    def reading(self) -> str:
+        """``better``, ``worse``, ``same`` where nothing changed, or ``luck`` where it could be."""
+        if not (self.fixed or self.broken):
+            return "same"
+        if self.p_adjusted >= LEVEL:
+            return "luck"
+        return "better" if self.fixed > self.broken else "worse"
+
+    def turned(self) -> "Pair":
+        """The earlier run against the later one."""
+        return Pair(self.broken, self.fixed, self.p_value, self.p_adjusted)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "fixed": self.fixed,
+            "broken": self.broken,
+            "p_value": self.p_value,
+            "p_adjusted": self.p_adjusted,
+            "reading": self.reading,
+        }
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """``n`` documents that every run has. ``right``: how often each run has the whole of one right, in their order.
+    ``pairs``: (place of one run, place of another) -> the second against the first, both ways round.
+    """
+
+    n: int
+    right: tuple[dict[str, Any], ...]
+    pairs: Mapping[tuple[int, int], Pair]
+
+
+def matrix(patterns: Mapping[str, int], runs: int) -> Matrix:
+    """``patterns`` counts the documents by which of the runs have them right: "101" -> 37, a character for each run."""
+    if any(len(pattern) != runs for pattern in patterns):
+        raise ValueError("a pattern has one character for each run")
+    n = sum(patterns.values())
+    right = tuple(wilson(_count(patterns, {place: "1"}), n) for place in range(runs))
+    order = list(combinations(range(runs), 2))
+    changed = [
+        (_count(patterns, {one: "0", other: "1"}), _count(patterns, {one: "1", other: "0"})) for one, other in order
+    ]
+    p_values = [mcnemar_exact(fixed, broken) for fixed, broken in changed]
+    pairs: dict[tuple[int, int], Pair] = {}
+    for (one, other), (fixed, broken), p_value, adjusted in zip(order, changed, p_values, holm(p_values), strict=True):
+        pairs[one, other] = Pair(fixed, broken, p_value, adjusted)
+        pairs[other, one] = pairs[one, other].turned()
+    return Matrix(n, right, pairs)
+
+
+def _count(patterns: Mapping[str, int], wanted: Mapping[int, str]) -> int:
+    return sum(
+        count
+        for pattern, count in patterns.items()
+        if all(pattern[place] == letter for place, letter in wanted.items())
+    )
+
+
+def best(found: Matrix) -> list[int]:
+    """Places of the runs that no other is proven to beat."""
+    return [
+        place
+        for place in range(len(found.right))
+        if not any(pair.reading == "better" for (one, _), pair in found.pairs.items() if one == place)
+    ]
+
+
+def grid(found: Matrix) -> Sequence[Sequence[Pair | None]]:
+    """A row for each run, a cell for each run held against it; None on the diagonal."""
+    runs = range(len(found.right))
+    return [[found.pairs.get((one, other)) for other in runs] for one in runs]

@@ -1,0 +1,122 @@
+"""A comparison to keep or to send, as JSON-ready data. ``evaluation.comparison_text`` makes Markdown of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evaluation.cases import Cases
+from evaluation.models import Comparison, EvalRun
+from evaluation.regression import gains, regressions
+from evaluation.services import pins
+from evaluation.services.comparison_figures import lines, today
+from evaluation.services.matrices import Table
+from evaluation.services.subjects import how
+from labeling.models import Document, Project
+
+
+def suite(project: Project, a: EvalRun, b: EvalRun) -> dict[str, Any]:
+    """How the pinned documents did: standings of both, and names and states of those that B has wrong."""
+    standings = pins.standings(project, [a, b])
+    before, after = standings[a.pk], standings[b.pk]
+    names = dict(Document.objects.filter(pk__in=after.broken).values_list("pk", "external_id")) if after.broken else {}
+    right_before = set(before.right)
+    return {
+        "a": before,
+        "b": after,
+        "broken": sorted(names.values()),
+        "newly": sorted(names[key] for key in after.broken if key in right_before),
+    }
+
+
+def report(*, project: Project, comparison: Comparison, a: EvalRun, b: EvalRun, any_document: bool = False) -> Any:
+    """Everything the page says, and what became of every document. JSON-ready once written by ``dumps``."""
+    result = comparison.result
+    cases, pinned, beside = Cases.of(result["cases"]), suite(project, a, b), today(a, b)
+    runs = [a, b] if beside is None else [a, b, beside]
+    return {
+        "project": project.slug,
+        "a": _run(a),
+        "b": _run(b),
+        "today": None if beside is None else _run(beside),
+        "documents": result["n"],
+        "notes": result["notes"],
+        "regressions": regressions(result, pinned["broken"], any_document=any_document),
+        "gains": gains(result),
+        "counts": result["counts"],
+        "p_value": result["p_value"],
+        "measures": result["measures"],
+        "figures": [
+            {"title": line.title, "values": list(line.values), "change": line.change}
+            for line in lines(project, runs, [result["tokens"]["a"], result["tokens"]["b"]])
+        ],
+        "tokens": result["tokens"],
+        "fields": result["fields"],
+        "errors": {
+            kind: dict(zip(("fields_a", "fields_b", "documents_a", "documents_b"), counts, strict=True))
+            for kind, counts in result["errors"].items()
+        },
+        "failure_modes": result["modes"],
+        "pinned": _pinned(pinned),
+        "differences": [dict(zip(("name", "a", "b"), row, strict=True)) for row in result["differences"]],
+        "cases": _cases(cases),
+    }
+
+
+def _pinned(found: Mapping[str, Any]) -> dict[str, Any]:
+    counts = {
+        side: {"right": len(found[side].right), "broken": len(found[side].broken), "unchecked": found[side].unchecked}
+        for side in ("a", "b")
+    }
+    return {"pinned": found["b"].pinned, **counts, "broken": found["broken"], "newly_broken": found["newly"]}
+
+
+def _run(run: EvalRun) -> dict[str, Any]:
+    return {
+        "number": run.number,
+        "model": run.subject,
+        "mode": run.mode,
+        "how": how(run),
+        "documents": run.scores.get("documents"),
+        "latency_ms": {name: run.latency.get(name) for name in ("p50", "p95", "p99")},
+        "at_once": run.at_once,
+        "docs_per_second": run.facts.get("docs_per_second"),
+        "outputs_sha256": run.outputs_sha256,
+        "scorer_version": run.scorer_version,
+        "rescored_from": None if run.rescored_from is None else run.rescored_from.number,
+    }
+
+
+def _cases(cases: Cases) -> list[dict[str, Any]]:
+    """A row for every document, broken first; ``fields`` are those that are not right in both."""
+    words = {"b": "broken", "f": "fixed", "w": "still_wrong", "r": "still_right"}
+    return [
+        {
+            "id": key,
+            "state": words[cases.state[place]],
+            "fields": cases.changed(place),
+            "tags": [tag for tag, column in cases.tags.items() if column[place] == "1"],
+        }
+        for place, key in enumerate(cases.keys)
+    ]
+
+
+def matrix_report(project: Project, table: Table) -> dict[str, Any]:
+    """Several runs as JSON-ready data; ``pairs`` holds the later of two runs against the earlier."""
+    runs: Sequence[EvalRun] = table.runs
+    return {
+        "project": project.slug,
+        "runs": [_run(run) for run in runs],
+        "documents": table.found.n,
+        "notes": [table.note] if table.note else [],
+        "document_exact": list(table.found.right),
+        "figures": [{"title": line.title, "values": list(line.values)} for line in table.lines],
+        "fields": [{"field": name, "values": list(values)} for name, values, _ in table.fields],
+        "pairs": [
+            {"a": runs[one].number, "b": runs[other].number, **pair.as_dict()}
+            for (one, other), pair in table.found.pairs.items()
+            if one < other
+        ],
+        "best": [run.number for run in table.best],
+        "pinned": [
+            {"right": len(one.right), "broken": len(one.broken), "unchecked": one.unchecked} for one in table.suite
+        ],
+    }

@@ -1,0 +1,103 @@
+"""Three to eight eval runs on the documents that all of them have."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.postgres.aggregates import StringAgg
+from django.db.models import Case, CharField, Count, Value, When
+
+from evaluation.matrix import LEAST, MOST, Matrix, best, grid, matrix
+from evaluation.models import EvalOutput, EvalRun
+from evaluation.services import pins
+from evaluation.services.comparison_figures import Line, lines
+from evaluation.services.comparisons import check
+from labeling.models import Project
+from training.services.runs import Refused
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the page of several runs shows; rows, cells and columns in the order of ``runs``.
+
+    ``fields``: (pattern, rate of each run, place of the best). ``suite``: how each did on the pinned documents.
+    """
+
+    runs: Sequence[EvalRun]
+    found: Matrix
+    lines: Sequence[Line]
+    fields: Sequence[tuple[str, Sequence[dict[str, Any] | None], float | None]]
+    suite: Sequence[pins.Standing]
+    note: str
+
+    @property
+    def grid(self) -> Any:
+        """(run, its cells) for each row; a cell is ``{"number", "pair"}``, None on the diagonal."""
+        numbers = [run.number for run in self.runs]
+        return [
+            (run, [pair and {"number": number, "pair": pair} for number, pair in zip(numbers, cells, strict=True)])
+            for run, cells in zip(self.runs, grid(self.found), strict=True)
+        ]
+
+    @property
+    def best(self) -> list[EvalRun]:
+        """The runs that none is proven to beat."""
+        return [self.runs[place] for place in best(self.found)]
+
+
+def compare_many(*, project: Project, runs: Sequence[EvalRun]) -> Table:
+    """Raises Refused as ``compare_runs`` does, and for fewer than three or more than eight."""
+    if not LEAST <= len(runs) <= MOST:
+        raise Refused("runs", f"Choose {LEAST} to {MOST} evaluations.")
+    check(*runs)
+    found = matrix(_patterns(runs), len(runs))
+    if not found.n:
+        numbers = ", ".join(str(run.number) for run in runs)
+        raise Refused("runs", f"Evaluations {numbers} have no document in common.")
+    standings = pins.standings(project, runs)
+    return Table(
+        runs=runs,
+        found=found,
+        lines=lines(project, runs),
+        fields=_fields(runs),
+        suite=[standings[run.pk] for run in runs],
+        note=_note(runs, found.n),
+    )
+
+
+def _patterns(runs: Sequence[EvalRun]) -> Counter[str]:
+    """How many documents have each pattern of right and wrong, in the order of the runs; only those every run has."""
+    keys = [run.pk for run in runs]
+    place = [sorted(keys).index(key) for key in keys]
+    right = Case(When(exact=True, then=Value("1")), default=Value("0"), output_field=CharField())
+    rows = (
+        EvalOutput.objects.filter(eval_run__in=keys)
+        .values("document_id")
+        .annotate(answers=Count("pk"), pattern=StringAgg(right, delimiter="", order_by="eval_run_id"))
+        .filter(answers=len(keys))
+        .values_list("pattern", flat=True)
+    )
+    return Counter("".join(row[one] for one in place) for row in rows)
+
+
+def _fields(runs: Sequence[EvalRun]) -> list[tuple[str, list[dict[str, Any] | None], float | None]]:
+    """Rates per field as each run counted them, with the best where they differ."""
+    names = dict.fromkeys(name for run in runs for name in run.scores.get("per_field", {}))
+    found = []
+    for name in names:
+        values = [run.scores.get("per_field", {}).get(name) for run in runs]
+        known = [value["rate"] for value in values if value and value["rate"] is not None]
+        if known:
+            found.append((name, values, max(known) if len(set(known)) > 1 else None))
+    return found
+
+
+def _note(runs: Sequence[EvalRun], n: int) -> str:
+    own = [run.scores.get("documents", n) for run in runs]
+    if all(count == n for count in own):
+        return ""
+    return (
+        f"Compared on the {n:,} documents that every evaluation has; alone they have {min(own):,} to {max(own):,}. "
+        "Figures by field are over each one's own documents."
+    )

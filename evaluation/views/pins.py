@@ -1,0 +1,71 @@
+"""The regression suite: its page, and pinning and unpinning a document."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from evaluation.services import pins
+from evaluation.views.parts import asked, belonging, wants_part
+from labeling.models import Document, Project
+from slmstudio.access import Action, project_for
+from training.services.runs import Refused
+
+PAGE = 30
+
+
+@require_safe
+def suite(request: HttpRequest, slug: str) -> HttpResponse:
+    """Every pinned document with what the newest evaluations made of it; ``?show=removed``: those taken out again."""
+    project = project_for(request.user, slug, Action.READ)
+    context: dict[str, Any] = {"project": project, "removed": asked(request, "show") == "removed"}
+    if context["removed"]:
+        rows: Any = pins.removed(project)
+    else:
+        context["runs"], rows = pins.suite(project)
+        belonging(project, *context["runs"])
+        context["broken"] = sum(row.newest is False for row in rows)
+        context["unchecked"] = sum(row.newest is None for row in rows)
+    context["page"] = Paginator(rows, PAGE).get_page(request.GET.get("page"))
+    return render(request, "evaluation/suite.html", context)
+
+
+@require_POST
+def pin(request: HttpRequest, slug: str, document: int) -> HttpResponse:
+    """Pins a document; ``reason`` says why."""
+    project = project_for(request.user, slug, Action.PROPOSE_POLICY)
+    found = _document(project, document)
+    try:
+        pins.pin(project=project, document=found, user=request.user, reason=request.POST.get("reason", ""))
+    except Refused as refusal:
+        return _answer(request, project, found, error=refusal.message)
+    return _answer(request, project, found)
+
+
+@require_POST
+def unpin(request: HttpRequest, slug: str, document: int) -> HttpResponse:
+    """Takes a document out of the suite. Gates rest on the suite, so it takes whoever may set their policy."""
+    project = project_for(request.user, slug, Action.SET_POLICY)
+    found = _document(project, document)
+    if not pins.unpin(project=project, document=found, user=request.user, reason=request.POST.get("reason", "")):
+        messages.info(request, f"{found.external_id} was not pinned.")
+    return _answer(request, project, found)
+
+
+def _document(project: Project, key: int) -> Document:
+    found: Document = get_object_or_404(Document.objects.only("external_id", "project_id"), project=project, pk=key)
+    return found
+
+
+def _answer(request: HttpRequest, project: Project, document: Document, error: str = "") -> HttpResponse:
+    """The button as it is now, or the page of the suite."""
+    if not wants_part(request):
+        if error:
+            messages.error(request, error)
+        return redirect("eval_suite", project.slug)
+    context = {"project": project, "document_id": document.pk, "error": error}
+    context["pinned"] = pins.of_document(document) is not None
+    return render(request, "evaluation/pin.html", context, status=422 if error else 200)

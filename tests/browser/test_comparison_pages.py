@@ -1,0 +1,94 @@
+"""Comparing in a browser: two evaluations, several, and the regression suite; in light, in dark and on a phone."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import Page, ViewportSize, expect
+from pytest_django.live_server_helper import LiveServer
+
+from evaluation.services.pins import pin, pinned_documents
+from labeling.models import Document
+from tests.browser.test_dataset_pages import check
+from tests.evaluation.factories import World, evaluated, make_world, pretend
+
+PHONE: ViewportSize = {"width": 390, "height": 844}
+
+
+@pytest.fixture
+def world(transactional_db: None, queues: None, tmp_path: Path) -> World:
+    found = make_world(tmp_path / "small-base", documents=24, holdout=12)
+    for number, document in enumerate(Document.objects.filter(project=found.project)):
+        document.metadata = {"supplier": "ACME" if number % 2 else "Bolt"}
+        document.save(update_fields=["metadata"])
+    evaluated(found, pretend(1, spoil=0.5, invalid=0.2), tuned=False)
+    evaluated(found, pretend(2, spoil=0.2))
+    evaluated(found, pretend(3, spoil=0.1))
+    return found
+
+
+@pytest.fixture
+def manager(world: World, new_page: Callable[[], Page], live_server: LiveServer) -> Page:
+    client = Client()
+    client.force_login(world.manager)
+    page = new_page()
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+    page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+    return page
+
+
+def test_two_are_ticked_filtered_and_a_case_is_pinned(world: World, manager: Page) -> None:
+    page = manager
+    page.goto("/p/invoices/evaluation/")
+    for number in (1, 2):
+        page.get_by_label(f"Compare evaluation {number}").check()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.get_by_role("heading", name="Comparison")).to_be_visible()
+    page.get_by_label("Kind of error").select_option(index=1)
+    expect(page).to_have_url(re.compile("error="))
+    page.get_by_role("link", name="Clear").click()
+    expect(page.locator(".case-card")).to_have_count(10)
+    first = page.locator(".case-card").first
+    first.get_by_text("Pin", exact=True).click()
+    first.get_by_label("Why no model may break it again").fill("once paid twice")
+    first.get_by_role("button", name="Pin it").click()
+    expect(first.get_by_role("link", name="pinned")).to_be_visible()
+    assert len(pinned_documents(world.project)) == 1
+    page.reload()
+    check(page, "comparison")
+    expect(page.get_by_text("pinned documents right").or_(page.get_by_text("pinned document broken"))).to_be_visible()
+    page.set_viewport_size(PHONE)
+    check(page, "comparison-phone")
+
+
+def test_three_make_a_matrix_that_leads_to_each_pair(world: World, manager: Page) -> None:
+    page = manager
+    page.goto("/p/invoices/evaluation/")
+    for number in (1, 2, 3):
+        page.get_by_label(f"Compare evaluation {number}").check()
+    expect(page.get_by_text("Compares 3 with one another.")).to_be_visible()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.get_by_role("heading", name="Comparison of 3")).to_be_visible()
+    check(page, "matrix")
+    page.set_viewport_size(PHONE)
+    check(page, "matrix-phone")
+    page.locator("a.pair").first.click()
+    expect(page.get_by_role("heading", name="Comparison", exact=False)).to_be_visible()
+
+
+def test_the_suite_says_what_is_broken_and_a_manager_takes_out(world: World, manager: Page) -> None:
+    for document in Document.objects.filter(project=world.project, holdout=True)[:6]:
+        pin(project=world.project, document=document, user=world.engineer, reason="a customer complained")
+    page = manager
+    page.goto("/p/invoices/evaluation/suite/")
+    expect(page.get_by_role("row")).to_have_count(7)
+    check(page, "suite")
+    page.set_viewport_size(PHONE)
+    check(page, "suite-phone")
+    page.get_by_role("button", name="Unpin").first.click()
+    expect(page.get_by_role("row")).to_have_count(6)
+    page.get_by_role("link", name="Taken out again").click()
+    expect(page.get_by_role("row")).to_have_count(2)

@@ -1,0 +1,107 @@
+"""From a doubted label to scores by the corrected one, in a browser: three people, in light, in dark and on a phone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import Page, ViewportSize, expect
+from pytest_django.live_server_helper import LiveServer
+
+from evaluation import jobs
+from evaluation.models import EvalRun, GoldQuestion
+from labeling.models import Document
+from slmstudio.contract.jsontext import sha256
+from tests.browser.conftest import Watch
+from tests.browser.test_dataset_pages import check
+from tests.evaluation.factories import World, evaluated, make_world
+from tests.evaluation.gold_desk import first_id, reviewer, says_total
+from tests.evaluation.test_lookalikes import relative
+
+PHONE: ViewportSize = {"width": 390, "height": 844}
+
+
+@pytest.fixture
+def world(transactional_db: None, queues: None, tmp_path: Path) -> World:
+    return make_world(tmp_path / "small-base", documents=24, holdout=12)
+
+
+@pytest.fixture
+def as_person(new_page: Callable[[], Page], live_server: LiveServer) -> Callable[[Any], Page]:
+    def opened(user: Any) -> Page:
+        client = Client()
+        client.force_login(user)
+        page = new_page()
+        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+        return page
+
+    return opened
+
+
+def test_a_doubted_label_is_decided_frozen_and_scored_again(
+    world: World, as_person: Callable[[Any], Page], watch: Watch
+) -> None:
+    key = first_id(world)
+    run = evaluated(world, says_total(world, key, "7.77"))
+    document = Document.objects.get(project=world.project, external_id=key)
+    engineer, rita = as_person(world.engineer), as_person(reviewer(world))
+
+    engineer.goto(f"/p/invoices/evaluation/{run.number}/outputs/{document.pk}/")
+    engineer.get_by_role("link", name="Gold is wrong").click()
+    expect(engineer.get_by_label("What is wrong?")).to_have_value("total_amount")
+    engineer.get_by_label("Why?").fill("It says 7.77 at the bottom.")
+    check(engineer, "gold-question")
+    engineer.get_by_role("button", name="Send to adjudication").click()
+    expect(engineer.get_by_text("It counts as before until a reviewer decides")).to_be_visible()
+    check(engineer, "gold-questions")
+
+    rita.goto("/p/invoices/review/?show=disputed")
+    expect(rita.get_by_text("doubted by erik")).to_be_visible()
+    rita.get_by_role("link", name=key).click()
+    expect(rita.get_by_text("It says 7.77 at the bottom.")).to_be_visible()
+    check(rita, "gold-dispute")
+    rita.get_by_label("7.77").first.check()
+    rita.get_by_role("button", name="Decide so").click()
+    watch.allow("422 POST")  # the document does not say so, which the reviewer has to confirm
+    rita.get_by_label("It is right although").check()
+    rita.get_by_role("button", name="Decide so").click()
+    expect(rita.get_by_text("is decided")).to_be_visible()
+
+    engineer.reload()
+    expect(engineer.get_by_text("gold was wrong")).to_be_visible()
+    assert GoldQuestion.objects.get().answer == "corrected"
+    engineer.get_by_role("button", name="Freeze a new version with 1 correction").click()
+    engineer.get_by_role("button", name="Score again").click()
+    made = EvalRun.objects.get(rescored_from=run)
+    jobs.run_evaluation(made.pk)
+    engineer.reload()
+    expect(engineer.get_by_role("heading", name="Scored again")).to_be_visible()
+    expect(engineer.get_by_text("1 was the label's (100 %)")).to_be_visible()
+    check(engineer, "rescored")
+    engineer.set_viewport_size(PHONE)
+    check(engineer, "rescored-phone")
+    engineer.goto("/p/invoices/evaluation/gold/")
+    check(engineer, "gold-questions-phone")
+
+
+def test_look_alikes_are_queued_for_somebody(world: World, as_person: Callable[[Any], Page]) -> None:
+    key = first_id(world)
+    run = evaluated(world, says_total(world, key, "7.77"))
+    text = Document.objects.get(project=world.project, external_id=key).text
+    for number in range(3):
+        like = relative(text, number)
+        Document.objects.create(project=world.project, external_id=f"like-{number}", text=like, sha256=sha256(like))
+    page = as_person(world.engineer)
+    page.goto(f"{run.get_absolute_url()}?field=total_amount")
+    page.get_by_role("link", name="Queue look-alikes").click()
+    expect(page.get_by_text("1 document fails: total_amount wrong")).to_be_visible()
+    check(page, "lookalikes")
+    page.get_by_role("button", name="Find and queue").click()
+    expect(page.get_by_role("link", name="like-1")).to_be_visible()
+    check(page, "lookalikes-queued")
+    page.set_viewport_size(PHONE)
+    check(page, "lookalikes-queued-phone")
+    assert Document.objects.filter(assigned_to=world.annotator).count() == 3

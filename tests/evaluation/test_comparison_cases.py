@@ -1,0 +1,115 @@
+"""The columns of a comparison: every document in one character each, filtered without loading any."""
+
+import random
+import time
+from typing import Any
+
+import pytest
+
+from evaluation.cases import MOST_KEYS, MOST_VALUES, Cases, Wanted, choose
+
+CASES = Cases(
+    keys=("d1", "d2", "d3", "d4"),
+    state="bfwr",
+    fields={"total": "bfwr", "date": "r-br"},
+    errors={"missing": "0123", "hallucinated": "0000"},
+).about(
+    tags={"d1": ["ocr_noise"], "d3": ["ocr_noise", "long_document"]},
+    metadata={"d1": {"supplier": "ACME", "page=s": 2}, "d2": {"supplier": "ACME"}, "d3": {"supplier": "Bolt"}},
+    other_gold=["d4", "elsewhere"],
+)
+
+
+def keys(**wanted: Any) -> list[str]:
+    return [CASES.keys[place] for place, _ in choose(CASES, Wanted(**wanted))]
+
+
+def test_without_a_wish_all_are_there_broken_first() -> None:
+    assert choose(CASES, Wanted()) == [(0, "broken"), (1, "fixed"), (2, "still_wrong"), (3, "still_right")]
+
+
+def test_a_field_has_its_own_states_and_leaves_out_where_it_does_not_count() -> None:
+    assert choose(CASES, Wanted(field="date")) == [(2, "broken"), (0, "still_right"), (3, "still_right")]
+    assert keys(field="date", state="still_right") == ["d1", "d4"]
+    assert keys(field="nothing") == []
+
+
+@pytest.mark.parametrize(("side", "found"), [("a", ["d2", "d4"]), ("b", ["d3", "d4"]), ("", ["d2", "d3", "d4"])])
+def test_an_error_is_looked_for_in_one_run_or_in_either(side: str, found: list[str]) -> None:
+    assert keys(error="missing", side=side) == found
+    assert keys(error="hallucinated", side=side) == []
+    assert keys(error="no such error", side=side) == []
+
+
+def test_tags_and_metadata_narrow_the_list() -> None:
+    assert keys(tag="ocr_noise") == ["d1", "d3"]
+    assert keys(slice="metadata.supplier=ACME") == ["d1", "d2"]
+    assert keys(tag="ocr_noise", slice="metadata.supplier=ACME", state="broken") == ["d1"]
+    assert keys(slice="metadata.page=s=2") == ["d1"]  # a key with an equals sign in it
+    assert keys(slice="metadata.supplier=Nobody") == keys(slice="nonsense") == keys(tag="no such tag") == []
+
+
+def test_documents_with_two_golds_can_be_asked_for() -> None:
+    assert keys(gold=True) == ["d4"]
+    one_gold = Cases(("d",), "r", {}, {})
+    assert choose(one_gold, Wanted(gold=True)) == []
+
+
+def test_they_come_back_from_json_as_they_went() -> None:
+    assert Cases.of(CASES.as_dict()) == CASES
+
+
+def test_what_changed_in_a_document_is_told_by_field() -> None:
+    assert CASES.changed(2) == {"total": "still_wrong", "date": "broken"}
+    assert CASES.changed(3) == {}
+
+
+def test_only_keys_that_sort_documents_into_few_kinds_are_slices() -> None:
+    names = [f"d{i}" for i in range(100)]
+    metadata = {
+        name: {
+            "file": f"{name}.pdf",  # another for each
+            "batch": "same for all",
+            "supplier": f"supplier {i % 5}",
+            "many": str(i % (MOST_VALUES + 1)),
+            "urgent": i % 2 == 0,
+            "lines": [1, 2],
+            "note": "x" * 500 if i % 2 else "y",
+        }
+        for i, name in enumerate(names)
+    }
+    found = Cases(tuple(names), "r" * 100, {}, {}).about(tags={}, metadata=metadata)
+
+    assert sorted(found.metadata) == ["note", "supplier", "urgent"]
+    assert found.metadata["urgent"]["values"] == ["false", "true"]
+    assert found.metadata["note"]["values"] == ["y"]  # a text too long for a name is no value
+    assert [(value, len(places)) for key, value, places in found.slices() if key == "supplier"] == [
+        (f"supplier {i}", 20) for i in range(5)
+    ]
+
+
+def test_a_hundred_keys_are_not_a_hundred_columns() -> None:
+    metadata = {f"d{i}": {f"key{k:03}": str(i % 2) for k in range(100)} for i in range(10)}
+    found = Cases(tuple(metadata), "r" * 10, {}, {}).about(tags={}, metadata=metadata)
+
+    assert len(found.metadata) == MOST_KEYS
+
+
+def test_ten_thousand_documents_are_filtered_in_a_moment() -> None:
+    rng = random.Random(1)
+
+    def column(letters: str) -> str:
+        return "".join(rng.choices(letters, k=10_000))
+
+    cases = Cases(
+        keys=tuple(f"doc-{i}" for i in range(10_000)),
+        state=column("bfwr"),
+        fields={f"field_{i}": column("bfwr-") for i in range(12)},
+        errors={"missing": column("0123")},
+        tags={"ocr_noise": column("01")},
+    )
+    start = time.process_time()
+    found = choose(cases, Wanted(field="field_3", error="missing", tag="ocr_noise"))
+
+    assert 1000 < len(found) < 5000
+    assert time.process_time() - start < 0.5

@@ -1,0 +1,117 @@
+"""A comparison as JSON and as Markdown."""
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from evaluation.comparison_text import comparison_markdown, escaped
+from evaluation.models import EvalRun
+from evaluation.services.comparison_reports import report
+from evaluation.services.comparisons import compare_runs
+from evaluation.services.pins import pin
+from labeling.models import Document
+from slmstudio.contract.jsontext import loads
+from tests.evaluation.factories import World, evaluated, pretend, right
+
+JSON, MARKDOWN = "/p/invoices/evaluation/compare/comparison.json", "/p/invoices/evaluation/compare/comparison.md"
+
+
+@pytest.fixture
+def pair(world: World, client: Client) -> tuple[EvalRun, EvalRun]:
+    client.force_login(world.annotator)
+    return evaluated(world, pretend(1, spoil=0.5, invalid=0.2), tuned=False), evaluated(world, pretend(2, spoil=0.2))
+
+
+def test_the_json_says_what_became_of_every_document(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
+    answer = client.get(f"{JSON}?runs=1,2")
+    found = json.loads(answer.content)
+
+    assert answer["Content-Disposition"] == 'attachment; filename="invoices-comparison-1-2.json"'
+    assert (found["project"], found["a"]["number"], found["b"]["number"], found["documents"]) == ("invoices", 1, 2, 12)
+    assert len(found["cases"]) == 12
+    rows = {row.document.external_id: row for row in pair[0].outputs.select_related("document")}
+    for case in found["cases"]:
+        assert (case["state"] in ("broken", "still_right")) is rows[case["id"]].exact
+        wrong = {name for name, state in case["fields"].items() if state in ("fixed", "still_wrong")}
+        assert wrong == set(rows[case["id"]].wrong_fields)
+    counted = {state: sum(case["state"] == state for case in found["cases"]) for state in found["counts"]}
+    assert counted == found["counts"]
+
+
+def test_numbers_are_what_the_comparison_has(pair: tuple[EvalRun, EvalRun], world: World) -> None:
+    comparison = compare_runs(a=pair[0], b=pair[1])
+    found = report(project=world.project, comparison=comparison, a=pair[0], b=pair[1])
+
+    assert found["p_value"] == comparison.result["p_value"]
+    assert found["measures"] == comparison.result["measures"]
+    assert found["errors"]["missing"]["fields_a"] == pair[0].scores["errors"]["missing"]
+
+
+def test_the_markdown_has_a_line_for_every_field_and_broken_document(
+    client: Client, pair: tuple[EvalRun, EvalRun], world: World
+) -> None:
+    result = compare_runs(a=pair[1], b=pair[0]).result
+    document = Document.objects.get(project=world.project, external_id=result["broken"][0])
+    pin(project=world.project, document=document, user=world.engineer, reason="once paid twice")
+    answer = client.get(f"{MARKDOWN}?runs=2,1")
+    text = answer.content.decode()
+
+    assert answer["Content-Disposition"].endswith('.md"')
+    assert text.startswith("# evaluation 1 (Small base 10M, constrained) against evaluation 2 (")
+    for row in result["fields"]:
+        assert f"| `{row['field']}` | {row['n']} |" in text
+    broken = text.split("## Broken documents")[1]
+    for name in result["broken"]:
+        assert f"| {escaped(name)} |" in broken
+    assert "**B is a regression.**" in text
+    assert f"1 pinned document broken: {escaped(document.external_id)}" in text
+    for heading in ("## Figures", "## Failure modes", "## Errors", "## Pinned documents"):
+        assert heading in text
+
+
+def test_every_row_of_a_table_has_as_many_cells_as_its_head(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
+    evaluated_too = client.get(f"{MARKDOWN}?runs=1,2").content.decode()
+    for table in evaluated_too.split("\n\n"):
+        lines = [line for line in table.splitlines() if line.startswith("|")]
+        assert len({line.replace("\\|", "").count("|") for line in lines}) <= 1, table
+
+
+def test_hostile_names_stay_names(pair: tuple[EvalRun, EvalRun], world: World) -> None:
+    found = report(project=world.project, comparison=compare_runs(a=pair[1], b=pair[0]), a=pair[1], b=pair[0])
+    found["b"] = {**found["b"], "model": "<script>alert(1)</script> | [x](javascript:1)\n# head"}
+    found["cases"][0] = {"id": "a|b\n- c <img>", "state": "broken", "fields": {"x`|y": "broken"}, "tags": []}
+    text = comparison_markdown(found)
+
+    assert "<script>" not in text
+    assert "<img>" not in text
+    assert "\n# head" not in text
+    assert r"a\|b - c \<img\>" in text
+    assert r"`x'\|y`" in text
+
+
+def test_several_runs_are_exported_too(world: World, client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
+    evaluated(world, right)
+    found = loads(client.get(f"{JSON}?runs=1,2,3").content.decode())
+    assert [(row["a"], row["b"]) for row in found["pairs"]] == [(1, 2), (1, 3), (2, 3)]
+    text = client.get(f"{MARKDOWN}?runs=1,2,3").content.decode()
+    assert text.startswith("# 3 evaluations of invoices")
+    assert "| #1 | #3 |" in text
+
+
+@pytest.mark.parametrize("address", [JSON, MARKDOWN])
+def test_what_cannot_be_compared_is_answered_in_words(
+    client: Client, pair: tuple[EvalRun, EvalRun], address: str
+) -> None:
+    for query in ("", "?runs=1", "?runs=a,b", "?runs=1,1"):
+        answer = client.get(address + query)
+        assert (answer.status_code, answer["Content-Type"]) == (422, "text/plain; charset=utf-8")
+    assert client.get(f"{address}?runs=1,99").status_code == 404
+
+
+def test_another_projects_runs_are_not_there(world: World, client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
+    client.force_login(world.stranger)
+    for address in (JSON, MARKDOWN):
+        answer: Any = client.get(f"{address}?runs=1,2")
+        assert answer.status_code == 404

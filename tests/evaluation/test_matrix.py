@@ -1,0 +1,124 @@
+"""Three to eight models on the same documents, every pair held against each other."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django.asserts import assertContains, assertNotContains
+from scipy.stats import binomtest
+
+from evaluation.matrix import best, grid, matrix
+from evaluation.models import EvalRun
+from evaluation.services.comparisons import compare_runs
+from evaluation.services.matrices import compare_many
+from evaluation.services.pins import pin
+from tests.evaluation.factories import World, documents_by_id, evaluated, pretend, right
+from training.services.runs import Refused
+
+PAGE = "/p/invoices/evaluation/compare/"
+
+
+def test_rates_and_pairs_follow_from_the_patterns() -> None:
+    found = matrix({"111": 10, "011": 20, "001": 5, "100": 5}, 3)
+
+    assert found.n == 40
+    assert [value["k"] for value in found.right] == [15, 30, 35]
+    assert (found.pairs[0, 1].fixed, found.pairs[0, 1].broken) == (20, 5)
+    assert (found.pairs[1, 0].fixed, found.pairs[1, 0].broken) == (5, 20)
+    assert (found.pairs[1, 2].fixed, found.pairs[1, 2].broken) == (5, 0)
+    assert found.pairs[0, 1].p_value == pytest.approx(binomtest(5, 25).pvalue)
+
+
+def test_pairs_are_corrected_over_all_of_them() -> None:
+    found = matrix({"111": 10, "011": 20, "001": 5, "100": 5}, 3)
+    p_values = sorted({pair.p_value for pair in found.pairs.values()})
+
+    assert min(pair.p_adjusted for pair in found.pairs.values()) == pytest.approx(3 * p_values[0])
+    assert all(pair.p_adjusted >= pair.p_value for pair in found.pairs.values())
+
+
+def test_the_best_are_those_that_none_is_proven_to_beat() -> None:
+    assert best(matrix({"011": 30, "111": 10, "010": 1, "001": 2}, 3)) == [1, 2]
+    assert best(matrix({"000": 5}, 3)) == [0, 1, 2]
+    assert matrix({"000": 5}, 3).pairs[0, 1].reading == "same"
+
+
+def test_a_grid_has_nothing_on_its_diagonal() -> None:
+    rows = grid(matrix({"01": 3}, 2))
+
+    assert [[pair and (pair.fixed, pair.broken) for pair in row] for row in rows] == [[None, (3, 0)], [(0, 3), None]]
+
+
+def test_a_pattern_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="one character for each run"):
+        matrix({"01": 3}, 3)
+
+
+# -- of stored runs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(world: World, client: Client) -> list[EvalRun]:
+    client.force_login(world.annotator)
+    return [
+        evaluated(world, pretend(1, spoil=0.6), tuned=False),
+        evaluated(world, pretend(2, spoil=0.1)),
+        evaluated(world, right),
+    ]
+
+
+def test_every_pair_is_what_its_own_comparison_says(world: World, three: list[EvalRun]) -> None:
+    table = compare_many(project=world.project, runs=[three[2], three[0], three[1]])  # in the order that is asked for
+    for (one, other), pair in table.found.pairs.items():
+        result = compare_runs(a=table.runs[one], b=table.runs[other]).result
+        assert (pair.fixed, pair.broken) == (len(result["fixed"]), len(result["broken"]))
+    assert [value["k"] for value in table.found.right] == [run.scores["document_exact"]["k"] for run in table.runs]
+
+
+def test_only_documents_that_all_have_count_and_this_is_said(world: World, three: list[EvalRun]) -> None:
+    three[1].outputs.filter(document_id=three[1].outputs.earliest("document_id").document_id).delete()
+    table = compare_many(project=world.project, runs=three)
+
+    assert table.found.n == 11
+    assert table.note.startswith("Compared on the 11 documents that every evaluation has")
+
+
+def test_runs_without_a_common_document_or_of_another_kind_are_refused(world: World, three: list[EvalRun]) -> None:
+    elsewhere = evaluated(world, right, split="train")
+    with pytest.raises(Refused, match="no document in common"):
+        compare_many(project=world.project, runs=[three[0], three[1], elsewhere])
+    with pytest.raises(Refused, match="3 to 8"):
+        compare_many(project=world.project, runs=three[:2])
+    with pytest.raises(Refused, match="only different"):
+        compare_many(project=world.project, runs=[three[0], three[1], three[0]])
+
+
+def test_the_page_leads_from_each_pair_to_its_documents(client: Client, three: list[EvalRun]) -> None:
+    page = client.get(f"{PAGE}?runs=1,2,3")
+
+    assertContains(page, "Comparison of 3")
+    for one, other in ((1, 2), (2, 1), (1, 3), (3, 2)):
+        assertContains(page, f"?runs={one},{other}")
+    assertNotContains(page, "?runs=1,1")
+    assertContains(page, "12 documents that every one has answered")
+
+
+def test_the_page_says_how_the_pinned_documents_did(world: World, client: Client, three: list[EvalRun]) -> None:
+    assertNotContains(client.get(f"{PAGE}?runs=1,2,3"), "Pinned documents")
+    wrong = three[0].outputs.filter(exact=False).earliest("document_id")
+    document = documents_by_id(world.project)[wrong.document.external_id]
+    pin(project=world.project, document=document, user=world.engineer)
+    assertContains(client.get(f"{PAGE}?runs=1,2,3"), "1 of 1 broken")
+
+
+def test_the_page_takes_a_fixed_number_of_queries(
+    client: Client, three: list[EvalRun], django_assert_max_num_queries: Any
+) -> None:
+    client.get(f"{PAGE}?runs=1,2,3")
+    with django_assert_max_num_queries(9):
+        client.get(f"{PAGE}?runs=1,2,3")
+
+
+def test_nine_runs_are_too_many(client: Client, three: list[EvalRun]) -> None:
+    page = client.get(f"{PAGE}?runs=1,2,3,4,5,6,7,8,9")
+    assertContains(page, "3 to 8 evaluations", status_code=422)

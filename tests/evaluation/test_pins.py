@@ -1,0 +1,231 @@
+"""The regression suite: documents that no model may break again."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
+
+from evaluation.models import AuditEntry, EvalRun, Pin
+from evaluation.services import pins
+from labeling.models import Document
+from labeling.services.projects import create_project
+from tests.evaluation.factories import World, broken, evaluated, pretend, right
+from training.services.runs import Refused
+
+SUITE = "/p/invoices/evaluation/suite/"
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def held_out(world: World) -> list[Document]:
+    return list(Document.objects.filter(project=world.project, holdout=True).order_by("pk"))
+
+
+@pytest.fixture
+def trained_on(world: World) -> Document:
+    found: Document = Document.objects.filter(project=world.project, holdout=False).earliest("pk")
+    return found
+
+
+def pinned(world: World, *documents: Document, reason: str = "") -> None:
+    for document in documents:
+        pins.pin(project=world.project, document=document, user=world.engineer, reason=reason)
+
+
+# -- pinning -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_document_is_pinned_once_and_it_is_in_the_audit_log(world: World, held_out: list[Document]) -> None:
+    first = pins.pin(project=world.project, document=held_out[0], user=world.engineer, reason=" paid twice ")
+    again = pins.pin(project=world.project, document=held_out[0], user=world.manager)
+    assert (first.pk, first.reason, again.created_by) == (again.pk, "paid twice", world.engineer)
+    assert pins.pinned_documents(world.project) == {held_out[0].pk}
+    [entry] = AuditEntry.objects.filter(action="pinned")
+    assert (entry.user, entry.about) == (world.engineer, f"document {held_out[0].external_id}")
+
+
+def test_what_is_unpinned_stays_as_history_and_can_be_pinned_again(world: World, held_out: list[Document]) -> None:
+    pinned(world, held_out[0])
+    assert pins.unpin(project=world.project, document=held_out[0], user=world.manager, reason="gold was wrong")
+    assert not pins.unpin(project=world.project, document=held_out[0], user=world.manager)
+    assert pins.pinned_documents(world.project) == set()
+    pinned(world, held_out[0])
+    assert Pin.objects.count() == 2
+    assert [row.removed_by for row in pins.removed(world.project)] == [world.manager]
+    assert AuditEntry.objects.get(action="unpinned").details["reason"] == "gold was wrong"
+
+
+def test_another_projects_document_and_a_novel_are_refused(world: World, held_out: list[Document]) -> None:
+    other = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
+    with pytest.raises(Refused, match="another project"):
+        pins.pin(project=other, document=held_out[0], user=world.owner)
+    with pytest.raises(Refused, match="at most 300"):
+        pins.pin(project=world.project, document=held_out[0], user=world.owner, reason="x" * 301)
+    assert not Pin.objects.exists()
+
+
+# -- how they did ------------------------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_has_them_right_breaks_them_or_does_not_check_them(
+    world: World, held_out: list[Document], trained_on: Document
+) -> None:
+    def first_wrong(row: dict[str, Any]) -> dict[str, Any]:
+        return broken(row) if row["id"] == held_out[0].external_id else right(row)
+
+    run = evaluated(world, first_wrong)
+    assert pins.standing(run).words == ""
+    pinned(world, held_out[0], held_out[1], trained_on)
+    found = pins.standing(run)
+    assert (found.broken, found.right, found.unchecked) == ((held_out[0].pk,), (held_out[1].pk,), 1)
+    assert found.words == "1 of 2 pinned documents right, 1 broken; 1 more are not among its documents."
+
+
+def test_a_suite_that_an_evaluation_does_not_have_is_said(world: World, trained_on: Document) -> None:
+    run = evaluated(world, right)
+    pinned(world, trained_on)
+    assert pins.standing(run).words == "None of the 1 pinned documents is among its documents."
+
+
+def test_the_page_of_an_evaluation_says_it(world: World, client: Client, held_out: list[Document]) -> None:
+    client.force_login(world.annotator)
+    run = evaluated(world, right)
+    assertNotContains(client.get(run.get_absolute_url()), "Regression suite")
+    pinned(world, held_out[0])
+    assertContains(client.get(run.get_absolute_url()), "1 of 1 pinned documents right.")
+
+
+# -- its page ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_suite_says_what_it_is_for(world: World, client: Client) -> None:
+    client.force_login(world.annotator)
+    assertContains(client.get(SUITE), "No document is pinned")
+    assertContains(client.get(f"{SUITE}?show=removed"), "No document was taken out")
+
+
+def test_what_is_broken_now_stands_first(world: World, client: Client, held_out: list[Document]) -> None:
+    client.force_login(world.engineer)
+    evaluated(world, right, tuned=False)
+    pinned(world, *held_out[:3], reason="must not break")
+
+    def second_wrong(row: dict[str, Any]) -> dict[str, Any]:
+        return broken(row) if row["id"] == held_out[1].external_id else right(row)
+
+    evaluated(world, second_wrong)
+    page = client.get(SUITE)
+    rows = list(page.context["page"])
+    assert rows[0].row.document == held_out[1]
+    assert rows[0].answers == (False, True)
+    assert [row.newest for row in rows] == [False, True, True]
+    assertContains(page, "1 broken")
+    assertContains(page, "must not break", count=3)
+
+
+def test_the_page_takes_the_same_queries_however_long_it_is(
+    world: World, client: Client, held_out: list[Document], django_assert_max_num_queries: Any
+) -> None:
+    client.force_login(world.manager)
+    for _ in range(3):
+        evaluated(world, right)
+    pinned(world, *held_out)
+    with django_assert_max_num_queries(7):
+        client.get(SUITE)
+
+
+def test_a_nul_and_a_page_that_is_none_are_passed_over(world: World, client: Client, held_out: list[Document]) -> None:
+    client.force_login(world.manager)
+    pinned(world, held_out[0])
+    assertContains(client.get(f"{SUITE}?show=%00&page=%00"), held_out[0].external_id)
+
+
+# -- the button --------------------------------------------------------------------------------------------------------
+
+
+def pin_address(document: Document, deed: str = "pin") -> str:
+    return f"{SUITE}{document.pk}/{deed}/"
+
+
+def test_the_button_answers_with_what_it_has_become(world: World, client: Client, held_out: list[Document]) -> None:
+    client.force_login(world.manager)
+    answer = client.post(pin_address(held_out[0]), {"reason": "once paid twice"}, headers=HTMX)
+    assertContains(answer, "pinned")
+    assertContains(answer, "Unpin")
+    assertNotContains(answer, "<html")
+    assert Pin.objects.get().reason == "once paid twice"
+    answer = client.post(pin_address(held_out[0], "unpin"), headers=HTMX)
+    assertContains(answer, "Pin it")
+    assert pins.pinned_documents(world.project) == set()
+
+
+def test_without_scripts_it_leads_to_the_suite(world: World, client: Client, held_out: list[Document]) -> None:
+    client.force_login(world.owner)
+    assertRedirects(client.post(pin_address(held_out[0])), SUITE)
+    assertRedirects(client.post(pin_address(held_out[0], "unpin")), SUITE)
+    assertContains(client.post(pin_address(held_out[0], "unpin"), follow=True), "was not pinned")
+
+
+def test_a_reason_too_long_is_said_beside_the_button(world: World, client: Client, held_out: list[Document]) -> None:
+    client.force_login(world.engineer)
+    answer = client.post(pin_address(held_out[0]), {"reason": "x" * 301}, headers=HTMX)
+    assertContains(answer, "at most 300 characters", status_code=422)
+    assertContains(client.post(pin_address(held_out[0]), {"reason": "x" * 301}, follow=True), "at most 300 characters")
+    assert not Pin.objects.exists()
+
+
+def test_an_engineer_pins_and_does_not_unpin(world: World, client: Client, held_out: list[Document]) -> None:
+    client.force_login(world.engineer)
+    assertNotContains(client.post(pin_address(held_out[0]), headers=HTMX), "Unpin")
+    assert client.post(pin_address(held_out[0], "unpin")).status_code == 403
+    client.force_login(world.annotator)
+    assert client.post(pin_address(held_out[1])).status_code == 403
+    assert client.get(pin_address(held_out[1])).status_code == 405
+    assert pins.pinned_documents(world.project) == {held_out[0].pk}
+
+
+def test_a_documents_page_and_its_output_have_the_button(
+    world: World, client: Client, held_out: list[Document]
+) -> None:
+    client.force_login(world.engineer)
+    run: EvalRun = evaluated(world, right)
+    for address in (f"/p/invoices/documents/{held_out[0].pk}/", f"{run.get_absolute_url()}outputs/{held_out[0].pk}/"):
+        assertContains(client.get(address), "Pin it")
+    pinned(world, held_out[0], reason="a reason to read")
+    assertContains(client.get(f"/p/invoices/documents/{held_out[0].pk}/"), "a reason to read")
+    client.force_login(world.annotator)
+    assertNotContains(client.get(f"/p/invoices/documents/{held_out[1].pk}/"), "Regression suite")
+
+
+# -- the suite grows by what was fixed ---------------------------------------------------------------------------------
+
+FIXED = f"{SUITE}pin-fixed/?runs=1,2"
+
+
+def test_all_that_was_fixed_is_pinned_at_once(world: World, client: Client) -> None:
+    evaluated(world, pretend(1, spoil=0.2), tuned=False)
+    b = evaluated(world, right)
+    client.force_login(world.engineer)
+    address = "/p/invoices/evaluation/compare/?runs=1,2"
+    fixed = client.get(address).context["result"]["fixed"]
+    assert 1 < len(fixed) < 12, "the seed is chosen so"
+    assertNotContains(client.get(address), "that B fixed")
+    assertContains(client.get(f"{address}&state=fixed"), f"Pin all {len(fixed)} that B fixed")
+    answer = client.post(FIXED, follow=True)
+    assertContains(answer, f"{len(fixed)} documents pinned.")
+    names = set(Pin.objects.values_list("document__external_id", "reason"))
+    assert names == {(name, f"fixed in evaluation {b.number}") for name in fixed}
+    assertContains(client.post(FIXED, follow=True), "0 documents pinned.")
+
+
+def test_a_suite_of_everything_is_refused(world: World, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pins, "MOST_AT_ONCE", 3)
+    evaluated(world, broken, tuned=False)
+    evaluated(world, right)
+    client.force_login(world.manager)
+    assertContains(client.post(FIXED), "From 1 to 3 documents are pinned at once", status_code=422)
+    assertContains(client.post(f"{SUITE}pin-fixed/?runs=2,1"), "these are 0", status_code=422)
+    assertContains(client.post(f"{SUITE}pin-fixed/"), "Choose two evaluations", status_code=422)
+    assert not Pin.objects.exists()
+    client.force_login(world.annotator)
+    assert client.post(FIXED).status_code == 403
