@@ -50,6 +50,7 @@ class StudioWorker(Worker):
         """Only a process that works is patient with Valkey: pages read workers too, and may not wait for it."""
         again = Retry(ExponentialBackoff(cap=5.0, base=0.2), _RETRY)
         self.connection.set_retry(again)
+        self._heed_hints()  # before anybody can find the worker and signal it
         return bool(super().work(*args, **options))
 
     def register_birth(self) -> None:
@@ -86,8 +87,7 @@ class StudioWorker(Worker):
 
     # -- stopping -----------------------------------------------------------------------------------------------------
 
-    def _install_signal_handlers(self) -> None:
-        super()._install_signal_handlers()
+    def _heed_hints(self) -> None:
         worker = os.getpid()
 
         def stop_soon(*_: object) -> None:

@@ -195,7 +195,7 @@ def test_an_output_that_somebody_else_holds_does_not_keep_a_run_for_ever(
         "print(json.dumps({'event': 'n'}), flush=True)"
     )
     got: list[str] = []
-    before = set(psutil.Process().children())
+    before = set(psutil.Process().children(recursive=True))  # a browser of other tests may be among them
     began = time.monotonic()
     ending = supervise(
         Run(),  # type: ignore[arg-type]
