@@ -151,11 +151,11 @@ class Bench:
         from evaluation.ml.batches import FED, Asked, Batches
 
         batches = Batches(self.loaded, self.encoder, fed=FED if fed is None else fed)
-        batches.warm(self.prompts)
+        batches.warm(self.prompts, max(map(len, self.prompts)) + MOST_TOKENS)
         asked = [Asked(prompt, MOST_TOKENS, self.grammar.constraint() if held else None) for prompt in self.prompts]
         ordered = sorted(asked, key=lambda one: -len(one.prompt))
         for at in range(0, len(ordered), self.batch):
-            batches.answer(ordered[at : at + self.batch])
+            batches.answer(ordered[at : at + self.batch], time.perf_counter())
         return [one.written for one in asked]
 
     def llama(self, file: Path, at_once: int, *, held: bool) -> Way:

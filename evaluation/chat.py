@@ -53,8 +53,8 @@ class Address:
 @dataclass(frozen=True, slots=True)
 class Said:
     """What became of one document. ``text``: its JSON as written, ``content``: all that was written. ``tokens``: read
-    and written, of these ``tokens_out`` written; ``estimated`` where the answer did not count them. ``seconds`` of the
-    last try; ``status``: of its HTTP answer, 0 where there was none.
+    and written, of these ``tokens_out`` written; ``estimated`` where the answer did not count them. ``seconds`` since
+    it was asked, with every try and the pauses between them; ``status``: of its HTTP answer, 0 where there was none.
     """
 
     outcome: Outcome
@@ -110,16 +110,17 @@ class Chat:
     def ask(self, messages: Sequence[Message]) -> Said:
         """The model's answer to one document, or why there is none. Never raises for what a server does."""
         tries, pause = 0, FIRST_PAUSE_SECONDS
+        started = time.perf_counter()
         while True:
             if self._stop.is_set():
                 return Said(Outcome.WAITING, tries=tries)
             way = self._way
-            started = time.perf_counter()
             tries += 1
             said, wait = self._once(messages, way)
             said = replace(said, tries=tries, seconds=round(time.perf_counter() - started, 3))
             if said.status in (400, 422) and said.outcome == Outcome.REFUSED and self._lowered(way, said.detail):
-                tries -= 1  # it was asked in a way that the server does not know
+                # It was asked in a way that the server does not know, which is no time of this document's.
+                tries, started = tries - 1, time.perf_counter()
                 continue
             if wait is None or tries >= self._tries:
                 return said

@@ -1,5 +1,6 @@
 """An evaluation of a model elsewhere: its documents over HTTP, one at a time or as many at once as the run says."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -17,17 +18,30 @@ from evaluation.models import Endpoint, EvalOutput, EvalRun
 from evaluation.services import endpoints, holdout_permits, outputs, subjects
 from labeling.models import Document, Split
 from slmstudio import artifacts
+from slmstudio.beating import beating
 from slmstudio.contract.jsontext import JsonError, dumps, loads
 from slmstudio.hashing import sha256_file
 from slmstudio.supervisor import patiently, stop_asked, told_to_stop
 
+#: what says more about the hour than about the document: whoever goes on with a failed run asks about it once more
+_PASSING = {
+    Outcome.UNREACHABLE,
+    Outcome.BUSY,
+    Outcome.TIMEOUT,
+    Outcome.REFUSED,
+    Outcome.WEB_PAGE,
+    Outcome.NO_COMPLETION,
+}
+
 
 def evaluate(run: EvalRun, endpoint: Endpoint) -> bool:
-    """Asks, scores, stores and ends the run. Latency is what passes from question to answer of one document.
+    """Asks, scores, stores and ends the run. Latency is what passes from question to answer of one document, with all
+    that was tried again and waited for in between.
 
     Held to the schema, the server is asked by ``response_format`` json_schema and by nothing less: one that does not
     know it ends the run. A run whose worker was lost goes on with the documents that were not answered yet, because an
-    answer may cost money. False where its worker was told to stop: the run is to be put back.
+    answer may cost money. Documents that were moved to the hold-out meanwhile are left out and counted. False where its
+    worker was told to stop: the run is to be put back.
 
     Raises:
         Refused: the key or the address cannot be used.
@@ -40,18 +54,15 @@ def evaluate(run: EvalRun, endpoint: Endpoint) -> bool:
     address = replace(
         address, structured="json_schema" if held else "free", logprobs=False, at_once=min(run.at_once, address.at_once)
     )
-    asking = _Asking(run, endpoint, address)
-    started = time.perf_counter()
+    with beating(run):  # what was answered before is scored and stored again
+        asking = _Asking(run, endpoint, address)
+        asking.take_up()
     whole = asking.all()
-    seconds = time.perf_counter() - started
-    facts = {
-        **run.facts,
-        "seconds": round(seconds, 2),
-        "docs_per_second": round(asking.asked / seconds, 4),
-        "tokens_estimated": asking.estimated,
-    }
+    facts = {**run.facts, **asking.figures()}
     if whole:
-        outputs.finish(run, sha256=sha256_file(artifacts.local_path(run.outputs_key)), facts=facts)
+        with beating(run):
+            sha256 = sha256_file(artifacts.local_path(run.outputs_key))
+            patiently(lambda: outputs.finish(run, sha256=sha256, facts=facts, left_out=len(asking.held_out)))
     elif stop_asked():
         return False
     else:
@@ -67,7 +78,10 @@ class _Asking:
         self.examples = [
             {"text": one["text"], "answer": compiled.canonical(one["gold"])} for one in subjects.examples(run)
         ]
-        self.asked = self.estimated = 0
+        self.held_out: list[str] = []
+        self._answered = self._estimated = 0
+        #: seconds that were spent on asking: by the attempts before, and since when by this one
+        self._spent, self._began = 0.0, time.perf_counter()
         self._shown = set(subjects.example_keys(run))
         self._run = run
         self._endpoint = endpoint
@@ -79,12 +93,47 @@ class _Asking:
         self._schema = compiled.schema
         self._path = artifacts.local_path(run.outputs_key)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        known = self._answered_before()
-        patiently(lambda: run.record(stage="asking", facts={**run.facts, **self._facts()}))
-        if not known:
-            patiently(lambda: EvalOutput.objects.filter(eval_run=run).delete())
+        self._known: dict[str, dict[str, Any]] = {}
         self.store = outputs.Store(run)
-        self._known = {str(event["id"]): event for event in known if str(event["id"]) in self.store.rows}
+
+    def take_up(self) -> None:
+        """Begins a file of this attempt, with what an earlier one had been told, and makes the stored rows those of it.
+
+        The file is another one than that of an attempt which does not know yet that it was given up, and it is whole
+        before it takes the place of the old one.
+        """
+        run = self._run
+        told = self._told_before()
+        self._spent = max((float(event.get("elapsed") or 0) for event in told), default=0.0)
+        anew = _PASSING if run.facts.get("go_on") else set()
+        known = {str(event["id"]): event for event in told if event.get("outcome") not in anew}
+        self._known = {key: event for key, event in known.items() if key in self.store.rows}
+        fresh = self._path.with_name(f"{self._path.name}.{run.job_id}")
+        with fresh.open("w", encoding="utf-8") as file:
+            file.writelines(dumps(event) + "\n" for event in self._known.values())
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._path)
+        facts = {name: value for name, value in run.facts.items() if name != "go_on"} | self._facts()
+        patiently(lambda: run.record(stage="asking", at_once=self._address.at_once, facts=facts))
+        patiently(lambda: EvalOutput.objects.filter(eval_run=run).delete())
+        for event in self._known.values():
+            self._count(event)
+        patiently(self.store.flush)
+        self._began = time.perf_counter()
+
+    def figures(self) -> dict[str, Any]:
+        """What asking took, over all attempts, and what was left out."""
+        seconds = self._elapsed()
+        found: dict[str, Any] = {
+            "seconds": round(seconds, 2),
+            "docs_per_second": round(self._answered / max(seconds, 1e-6), 4),
+            "tokens_estimated": self._estimated,
+        }
+        return {**found, "not_asked": len(self.held_out)} if self.held_out else found
+
+    def _elapsed(self) -> float:
+        return self._spent + time.perf_counter() - self._began
 
     def _facts(self) -> dict[str, Any]:
         """How it is asked, which is what answers of an earlier attempt have to agree with."""
@@ -99,7 +148,7 @@ class _Asking:
             "at_once": self._address.at_once,
         }
 
-    def _answered_before(self) -> list[dict[str, Any]]:
+    def _told_before(self) -> list[dict[str, Any]]:
         """What an attempt that was cut off had been told, where it asked the same model in the same way."""
         same = all(self._run.facts.get(name) == value for name, value in self._facts().items())
         return _lines(self._path) if same else []
@@ -107,22 +156,19 @@ class _Asking:
     def all(self) -> bool:
         """Asks about every document; False where the run was cancelled or is to stop. Raises Broken."""
         under_way: dict[Future[Said], str] = {}
-        with self._pool() as pool, self._path.open("w", encoding="utf-8") as file:
+        with self._pool() as pool, self._path.open("a", encoding="utf-8") as file:
             try:
-                for event in self._known.values():
-                    self._keep(file, event)
-                todo = (key for key in self.store.rows if key not in self._known)
+                todo = (key for key in self.store.rows if key not in self._known and self._is_sent(key))
                 while True:
                     for key in islice(todo, self._address.at_once - len(under_way)):
-                        self._look(key)
-                        under_way[pool.submit(self._ask, key, self._is_sent(key))] = key
+                        self._look()
+                        under_way[pool.submit(self._ask, key)] = key
                     if not under_way:
                         return True
                     done, _ = wait(under_way, timeout=1.0, return_when=FIRST_COMPLETED)
                     for future in done:
                         said = future.result()
                         self._keep(file, {"id": under_way.pop(future), **_as_output(said)})
-                        self.asked, self.estimated = self.asked + 1, self.estimated + said.estimated
                         self._trouble.note(said)
                     if stop_asked() or not self._beat():
                         return False
@@ -142,29 +188,39 @@ class _Asking:
                 self._chat.close()
 
     def _keep(self, file: Any, event: dict[str, Any]) -> None:
+        event = {**event, "elapsed": round(self._elapsed(), 2)}
         file.write(dumps(event) + "\n")
         file.flush()
+        self._count(event)
+
+    def _count(self, event: dict[str, Any]) -> None:
+        self._answered += 1
+        self._estimated += bool(event.get("estimated"))
         patiently(lambda: self.store.add(event))
 
-    def _ask(self, key: str, sent: bool) -> Said:
-        if not sent:
-            return Said(Outcome.HELD_OUT)
+    def _ask(self, key: str) -> Said:
         text = self.store.rows[key]["text"]
         return self._chat.ask(endpoints.messages(self._run.dataset.instruction, self._schema, text, self.examples))
 
-    def _look(self, key: str) -> None:
+    def _look(self) -> None:
         """Raises Broken where what is about to be sent may not be sent any more."""
         held_out = patiently(lambda: Document.objects.filter(pk__in=self._shown, holdout=True).exists())
         if held_out:
             raise Broken("A solved example was moved to the hold-out meanwhile, so nobody is shown it any more.")
+        if patiently(lambda: Endpoint.objects.filter(pk=self._endpoint.pk, retired_at__isnull=False).exists()):
+            raise Broken(f"The endpoint {self._endpoint} was removed, so nothing more is sent there.")
         if self._run.split == Split.HOLDOUT and patiently(lambda: holdout_permits.of(self._endpoint)) is None:
             raise Broken(f"Hold-out documents may not be sent to {self._endpoint} any more: the permit was withdrawn.")
 
     def _is_sent(self, key: str) -> bool:
-        """False for a document that was moved to the hold-out after the split was drawn."""
+        """False for a document that was moved to the hold-out after the split was drawn; it is noted as left out."""
         if self._run.split == Split.HOLDOUT:
             return True
-        return not patiently(lambda: Document.objects.filter(pk=self.store.documents[key], holdout=True).exists())
+        moved = Document.objects.filter(pk=self.store.documents[key], holdout=True)
+        if not patiently(moved.exists):
+            return True
+        self.held_out.append(key)
+        return False
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -172,9 +228,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    # An answer may hold other ends of lines (U+0085, U+2028), which JSON leaves as they are.
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
-            event = loads(line)
+            event = loads(line, max_characters=None)
         except JsonError:
             continue
         if isinstance(event, dict) and "id" in event and "raw" in event:
@@ -194,4 +251,6 @@ def _as_output(said: Said) -> dict[str, Any]:
         "latency_ms": round(said.seconds * 1000, 2),
         "prompt_tokens": said.tokens - said.tokens_out,
         "output_tokens": said.tokens_out,
+        "outcome": str(said.outcome),
+        "estimated": said.estimated,
     }

@@ -45,7 +45,8 @@ def run_evaluation(pk: int) -> None:
         return  # somebody else has it, or it was cancelled while it waited
     try:
         if run.rescored_from_id is not None:
-            rescoring.process(run)
+            with beating(run):  # many documents take minutes to be summed up
+                rescoring.process(run)
         elif run.endpoint is not None:
             if not endpoint_eval.evaluate(run, run.endpoint):
                 _put_back(run)
@@ -111,7 +112,8 @@ def _evaluate(run: EvalRun) -> None:
         _put_back(run)
         return
     patiently(store.flush)
-    _end(run, ending, facts)
+    with beating(run):  # a hundred thousand documents take minutes to be summed up
+        _end(run, ending, facts)
 
 
 def _end(run: EvalRun, ending: Ending, facts: dict[str, Any]) -> None:
@@ -123,7 +125,8 @@ def _end(run: EvalRun, ending: Ending, facts: dict[str, Any]) -> None:
     elif not ending.ok:
         patiently(lambda: run.fail(ending.error, facts=kept))
     else:
-        outputs.finish(run, sha256=str(facts.pop("sha256", "")), facts=facts)
+        sha256 = str(facts.pop("sha256", ""))
+        patiently(lambda: outputs.finish(run, sha256=sha256, facts=facts))
 
 
 def _without_kind(event: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ urlpatterns = [
     path("evaluation/suite/<int:document>/unpin/", pins.unpin, name="eval_unpin"),
     path("evaluation/<int:number>/", runs.run, name="eval_run"),
     path("evaluation/<int:number>/cancel/", evals.cancel, name="eval_cancel"),
+    path("evaluation/<int:number>/go-on/", evals.go_on, name="eval_go_on"),
     path("evaluation/<int:number>/outputs.jsonl", runs.download, name="eval_outputs"),
     path("evaluation/<int:number>/outputs/<int:document>/", runs.output, name="eval_output"),
     path("evaluation/<int:number>/outputs/<int:document>/gold/", cases.question, name="gold_question"),

@@ -56,11 +56,13 @@ class Batches:
         self._window = _window(loaded.model.config)
 
     @torch.inference_mode()
-    def warm(self, prompts: Sequence[list[int]]) -> int:
-        """Computes the start that all these prompts share; returns its length in tokens."""
+    def warm(self, prompts: Sequence[list[int]], most: int) -> int:
+        """Computes the start that all these prompts share; returns its length in tokens. ``most``: tokens of the
+        longest prompt with its answer.
+        """
         shared = shared_start(prompts)
         # A window counts places, and padding between the shared start and the rest would push that start out of it.
-        if not shared or (self._window and self._window <= max(len(prompt) for prompt in prompts)):
+        if not shared or (self._window and self._window <= most):
             return 0
         self._shared = shared
         self._start = PrefixCache()
@@ -69,9 +71,10 @@ class Batches:
         return len(shared)
 
     @torch.inference_mode()
-    def answer(self, batch: Sequence[Asked]) -> None:
-        """Writes the answers into ``batch``. Raises ConstraintError where a grammar cannot be followed."""
-        began = time.perf_counter()
+    def answer(self, batch: Sequence[Asked], began: float) -> None:
+        """Writes the answers into ``batch``. ``began``: when the documents were taken up (``time.perf_counter``), from
+        which their latencies count. Raises ConstraintError where a grammar cannot be followed.
+        """
         rows = list(batch)
         shared = self._common(rows)
         cache = self._start.spread(len(rows)) if shared and self._start else PrefixCache()

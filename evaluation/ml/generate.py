@@ -9,7 +9,7 @@ an outcome with a reason; it never ends the run.
 Latency is that of one document at a time: tokenising, reading what is not shared with the other prompts, the grammar of
 the document where it has one of its own, decoding. The shared start of all prompts is computed once before the first
 document; ``warm_ms`` says what that cost. With ``at_once`` documents are answered in batches of about the same length,
-and the latency of each is that of its batch up to its own end.
+and the latency of each is that of its batch up to its own end, prompts and grammars of all of them included.
 """
 
 import sys
@@ -68,7 +68,7 @@ class Answering:
         self._prompts = {row.id: self._questions.prompt(row.text) for row in rows}
         prompts = list(self._prompts.values())
         if self.at_once > 1:
-            self._batches.warm(prompts)
+            self._batches.warm(prompts, max(len(prompt) + self._questions.most(prompt) for prompt in prompts))
         return self._decoder.warm(prompts)
 
     def answers(self, rows: Sequence[Row]) -> Iterator[Output]:
@@ -82,10 +82,11 @@ class Answering:
 
     def answer(self, row: Row) -> Output:
         """The model's answer to one document, or why there is none. Never raises."""
-        started = time.perf_counter()
+        started, begun = time.perf_counter(), False
         try:
             constraint = self._constraint(row)
             prepared = (time.perf_counter() - started) * 1000
+            begun = True
             answer = self._decoder.answer(
                 lambda: self._questions.fitting(row.text),
                 max_new_tokens=self._questions.most(self._prompts.get(row.id)),
@@ -94,7 +95,11 @@ class Answering:
             )
             confidence = self._sure(answer) if self._confidence else None
         except Exception as error:
-            return self._failed(row, error, started)
+            failed = self._failed(row, error, started)
+            # A prompt that is too long is refused before the decoder has touched anything.
+            if begun and not isinstance(error, Refused):
+                self._recover()
+            return failed
         return Output(
             id=row.id,
             raw=answer.text,
@@ -110,6 +115,7 @@ class Answering:
         """The answers to a batch. Where it breaks, its documents are answered one at a time."""
         outputs: dict[str, Output] = {}
         asked: dict[str, Asked] = {}
+        began = time.perf_counter()
         for row in rows:
             started = time.perf_counter()
             try:
@@ -119,7 +125,7 @@ class Answering:
                 outputs[row.id] = self._failed(row, error, started)
         try:
             if asked:
-                self._batches.answer(list(asked.values()))
+                self._batches.answer(list(asked.values()), began)
         except Exception:
             traceback.print_exc()
             outputs |= {row.id: self.answer(row) for row in rows if row.id in asked}
@@ -141,7 +147,6 @@ class Answering:
         elapsed = (time.perf_counter() - started) * 1000
         if not isinstance(error, Refused | ConstraintError):
             traceback.print_exc()
-        self._recover()
         return Output.failed(row.id, str(error) if isinstance(error, ConstraintError) else explain(error)[1], elapsed)
 
     def _sure(self, answer: Answer) -> dict[str, tuple[float, float]]:

@@ -7,7 +7,9 @@ of JSON Schema leaves rules out in silence. Where that library gives up (with do
 llama.cpp goes on without it, in silence too: every answer is held against its grammar once more, and one that breaks it
 is no answer.
 
-Latency is that of one request to a server on this machine: reading what is not shared with the prompt before, decoding.
+Latency is that of one request to a server on this machine: tokenising, the grammar of the document where it has one of
+its own, reading what is not shared with the prompt before, decoding. That the answer is held against its grammar once
+more is no part of it.
 With ``at_once`` so many requests are under way together, and each waits for those beside it.
 """
 
@@ -66,6 +68,7 @@ class Answering:
             text = self._questions.grammar(row.text)
             held = {"grammar": text} if text else {}
             said = self._llama.complete(prompt, self._questions.most(prompt), seconds=ANSWER_SECONDS, **held)
+            elapsed = round((time.perf_counter() - started) * 1000, 2)
             written = [int(token) for token in said["tokens"]]
             ending = "length" if said.get("stop_type") == "limit" or said.get("truncated") else "stop"
             raw = self._encoder.decode(written)
@@ -74,7 +77,6 @@ class Answering:
                 raise Refused("grammar", "llama.cpp did not hold the answer to its grammar, so it does not count.")
         except Exception as error:
             return Output.failed(row.id, _why(error), (time.perf_counter() - started) * 1000)
-        elapsed = round((time.perf_counter() - started) * 1000, 2)
         counted = int(said.get("tokens_predicted") or len(written))
         return Output(row.id, raw, ending, elapsed, len(prompt), counted, "")
 

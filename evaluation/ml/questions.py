@@ -173,6 +173,8 @@ def tell(path: str, outputs: Iterable[Output], emitter: Emitter, peak: Callable[
     """Writes each output to the file and tells it as it comes, and in the end ``done``. ``peak``: bytes of memory."""
     file_path = Path(path)
     file_path.parent.mkdir(parents=True, exist_ok=True)
+    # A file of its own: an attempt that does not know yet that it was given up would write into this one.
+    file_path.unlink(missing_ok=True)
     started, count = time.perf_counter(), 0
     with file_path.open("w", encoding="utf-8") as file:
         for output in outputs:

@@ -13,7 +13,7 @@ from evaluation.models.prelabels import Endpoint
 from evaluation.models.reading import EvalOutputQuerySet
 from labeling.models import DatasetVersion, Document, Project, Split
 from slmstudio.fields import ExactJSONField
-from slmstudio.runs import BackgroundRun, RunQuerySet
+from slmstudio.runs import BackgroundRun, RunQuerySet, Status
 from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 
 
@@ -136,13 +136,30 @@ class EvalRun(BackgroundRun):
         """What was evaluated, in words."""
         if self.base_model is not None:
             return str(self.base_model)
-        name = str(self.endpoint or self.model_version or self.training_run)
+        if self.endpoint is not None:
+            # The row of an endpoint can be given another model; what was asked here stands in the facts.
+            model = self.facts.get("model", self.endpoint.model)
+            return str(self.endpoint) if model == self.endpoint.model else f"{self.endpoint} ({model})"
+        name = str(self.model_version or self.training_run)
         return f"{name}, {self.export.get_kind_display()}" if self.export is not None else name
 
     @property
     def short_name(self) -> str:
         """Its number and subject, where the mode goes without saying."""
         return f"#{self.number} {self.subject}"
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether what it answered may be seen. On the hold-out only once it is done: whoever watches ten candidates up
+        to the last document and cancels them has looked ten times.
+        """
+        return self.status == Status.DONE or self.split != Split.HOLDOUT
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether it failed over an endpoint that is still in use: what was answered there was paid for."""
+        in_use = self.endpoint is not None and self.endpoint.retired_at is None
+        return in_use and self.status == Status.FAILED and self.benchmark_id is None and self.rescored_from_id is None
 
     @property
     def folder_key(self) -> str:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from evaluation.answers import WORDS, Outcome
 from evaluation.chat import Address, Chat, Said
 from evaluation.models import Endpoint
-from evaluation.services import audit
+from evaluation.services import audit, holdout_permits
 from labeling.models import Document, Project
 from labeling.services import predictions
 from slmstudio import outbound
@@ -175,8 +175,11 @@ def messages(
 
 @transaction.atomic
 def retire(*, endpoint: Endpoint, user: Any) -> bool:
-    """Puts an endpoint aside; its runs stay as they are. False where that was done already."""
+    """Puts an endpoint aside: nothing more is sent to it, by an evaluation that is at work either, and a permit for
+    hold-out documents ends. What it answered stays. False where that was done already.
+    """
     done = Endpoint.objects.filter(pk=endpoint.pk, retired_at__isnull=True).update(retired_at=timezone.now())
     if done:
         audit.record(project=endpoint.project, user=user, action="removed", about=f"endpoint {endpoint.name}")
+        holdout_permits.withdraw(endpoint=endpoint, user=user)
     return bool(done)

@@ -14,7 +14,7 @@ from slmstudio.runs import Status
 from training.models import BaseModel, ModelExport, TrainingRun
 from training.services.runs import Refused
 
-__all__ = ["Refused", "cancel", "modes_of", "next_number", "start_evaluation", "wait_for_training"]
+__all__ = ["Refused", "cancel", "go_on", "modes_of", "next_number", "start_evaluation", "wait_for_training"]
 
 
 def next_number(model: Any, project: Project) -> int:
@@ -171,6 +171,26 @@ def cancel(*, run: EvalRun, user: Any) -> bool:
     if not run.is_live:
         tell_loop(run)
     return True
+
+
+@transaction.atomic
+def go_on(*, run: EvalRun, user: Any) -> None:
+    """Queues an evaluation over an endpoint that failed once more. Answers are kept and not paid for twice; documents
+    that could not be reached are asked about again.
+
+    Raises:
+        Refused: it cannot go on; nothing is queued then.
+    """
+    rows: Any = EvalRun.objects.select_for_update(of=("self",))
+    locked: EvalRun = rows.select_related("endpoint", "project").get(pk=run.pk)
+    if not locked.can_go_on or locked.endpoint is None:
+        raise Refused("run", f"Evaluation {locked.number} cannot go on. Start it again.")
+    _check_endpoint(locked.endpoint, locked.split, locked.mode, min(locked.at_once, locked.endpoint.at_once))
+    # What it took to fail does not count against it.
+    locked.facts = {**locked.facts, "go_on": True, "forgiven": int(locked.facts.get("attempts") or 0)}
+    locked.save(update_fields=["facts"])
+    locked.ask_again(locked.created_by)
+    audit.record(project=locked.project, user=user, action="went on with", about=f"evaluation {locked.number}")
 
 
 def tell_loop(run: EvalRun) -> None:

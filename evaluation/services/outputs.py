@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
+from django.db import transaction
+
 from evaluation import costs
+from evaluation.answers import json_of
 from evaluation.compare import spread
 from evaluation.measurements import Scored, benchmark_bounds
 from evaluation.models import EvalOutput, EvalRun
@@ -15,7 +18,7 @@ from evaluation.services import judged
 from labeling.models import Contract, Document
 from labeling.services import scores
 from slmstudio import artifacts
-from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.contract.jsontext import JsonError, dumps, loads
 from slmstudio.contract.protocols import SROIE_FIELDS
 from slmstudio.contract.schema import CompiledSchema
 from slmstudio.contract.scoring import (
@@ -30,6 +33,7 @@ from slmstudio.contract.scoring import (
     summarise,
 )
 from slmstudio.hashing import sha256_file
+from slmstudio.runs import Status
 
 _UNKEPT = re.compile(r"[\x00\ud800-\udfff]")
 #: outcomes that are no error
@@ -44,7 +48,7 @@ class Store:
     """Turns a child's ``output`` events into scored rows, in batches.
 
     At least once, effectively once: a row that is there already stays as it is, so that an event that is handled again
-    changes nothing.
+    changes nothing. A worker whose run was given to another one stores nothing any more.
     """
 
     BATCH = 25
@@ -73,12 +77,19 @@ class Store:
     def flush(self) -> None:
         """Writes what waits and moves the run's progress."""
         if self.waiting:
-            EvalOutput.objects.bulk_create(self.waiting, ignore_conflicts=True)
+            with transaction.atomic():
+                if self._is_ours():
+                    EvalOutput.objects.bulk_create(self.waiting, ignore_conflicts=True)
             self.stored += len(self.waiting)
             self.waiting = []
             stage = "asking" if self.run.endpoint_id else "generating"
             self.run.record(progress_done=self.stored, progress_total=len(self.rows), stage=stage)
         self._last = time.monotonic()
+
+    def _is_ours(self) -> bool:
+        """Whether the run is still this worker's; it stays so until the transaction ends."""
+        rows = EvalRun.objects.select_for_update(no_key=True).filter(pk=self.run.pk)
+        return bool(rows.filter(status=Status.RUNNING, job_id=self.run.job_id).values_list("pk", flat=True))
 
 
 def scored_output(
@@ -86,7 +97,8 @@ def scored_output(
 ) -> EvalOutput:
     """One output as an unsaved row. A document that failed is an outcome: invalid, with its error."""
     raw, finish, latency_ms = _said(event)
-    score = score_document(compiled, text=row["text"], gold=row["gold"], raw=raw, finish_reason=finish)
+    judged_by = answer_in(run, raw)
+    score = score_document(compiled, text=row["text"], gold=row["gold"], raw=judged_by, finish_reason=finish)
     return EvalOutput(
         eval_run=run,
         document_id=document_id,
@@ -100,6 +112,19 @@ def scored_output(
         output_tokens=int(event.get("output_tokens") or 0),
         **score_columns(score),
     )
+
+
+def answer_in(run: EvalRun, raw: str) -> str:
+    """What is scored of an output: all of it; of a model elsewhere the JSON in it, without the fence, the thought or
+    the talk around it, as whatever uses such a model reads it. A benchmark judges all its candidates as they write.
+    """
+    if run.endpoint_id is None or run.benchmark_id is not None:
+        return raw
+    try:
+        loads(raw)
+    except JsonError:
+        return json_of(raw)[1]
+    return raw
 
 
 def kept(text: str) -> str:
@@ -125,8 +150,9 @@ def score_columns(score: DocumentScore) -> dict[str, Any]:
     }
 
 
-def finish(run: EvalRun, *, sha256: str, facts: dict[str, Any]) -> None:
-    """Sums a run up and ends it well.
+def finish(run: EvalRun, *, sha256: str, facts: dict[str, Any], left_out: int = 0) -> None:
+    """Sums a run up and ends it well. ``left_out``: documents that nobody was to be asked about. Done twice, because
+    the database went away with its answer, it does the same.
 
     Raises:
         OutputError: outputs are missing, or the file is not the one that the model's process wrote.
@@ -135,22 +161,26 @@ def finish(run: EvalRun, *, sha256: str, facts: dict[str, Any]) -> None:
     found = sha256_file(path)
     if sha256 and found != sha256:
         raise OutputError("The file of outputs is not what the model's process wrote. Start the evaluation again.")
-    expected = judged.count(run)
-    rows = list(EvalOutput.objects.filter(eval_run=run).order_by("document_id"))
+    expected = judged.count(run) - left_out
+    # Without the texts: a hundred thousand of them are gigabytes.
+    rows = list(EvalOutput.objects.filter(eval_run=run).order_by("document_id").defer("raw", "error"))
     if len(rows) != expected:
         raise OutputError(f"Of {expected} documents only {len(rows)} were answered. Start the evaluation again.")
-    times = [row.latency_ms for row in rows if row.finish_reason != "error"]
+    if not rows:
+        raise OutputError("Every document of it was moved to the hold-out meanwhile, so nothing was asked.")
+    times = latencies(rows)
+    figures, places = _figures(run.dataset.schema_version.compiled, rows)
+    told = {**run.facts, **facts, **_lengths(rows), **_bounds(run, rows, times), "slices": places}
     finished = run.finish(
         progress_done=expected,
         progress_total=expected,
-        scores=summary(run.dataset.schema_version.compiled, rows),
+        scores=figures,
         latency=spread(times),
-        facts=_with_cost(
-            run, {**run.facts, **facts, **_lengths(rows), **_bounds(run, rows, times), "slices": by_metadata(rows)}
-        ),
+        facts=_with_cost(run, told, len(rows)),
         scorer_version=SCORER_VERSION,
         outputs_sha256=found,
     )
+    finished = finished or EvalRun.objects.filter(pk=run.pk, job_id=run.job_id, status=Status.DONE).exists()
     # What models make of a document before any tuning says little about the document.
     if finished and run.benchmark is None:
         _tell_documents(run, rows)
@@ -160,6 +190,15 @@ def _tell_documents(run: EvalRun, rows: list[EvalOutput]) -> None:
     """Lets the list of documents be sorted and filtered by how this evaluation went."""
     told = (scores.Row(row.document_id, Scored.of(row.score).share_right, row.wrong_fields) for row in rows)
     scores.record(project=run.project, rows=told, source=f"evaluation {run.number}")
+
+
+def latencies(rows: Iterable[EvalOutput]) -> list[float]:
+    """Milliseconds of each request. One that failed was no quicker than the slowest that came back: whoever gives up
+    after two seconds has no latency below them.
+    """
+    rows = list(rows)
+    slowest = max((row.latency_ms for row in rows if row.finish_reason != "error"), default=0.0)
+    return [max(row.latency_ms, slowest) if row.finish_reason == "error" else row.latency_ms for row in rows]
 
 
 def _lengths(rows: list[EvalOutput]) -> dict[str, Any]:
@@ -172,12 +211,12 @@ def _lengths(rows: list[EvalOutput]) -> dict[str, Any]:
     }
 
 
-def _with_cost(run: EvalRun, facts: dict[str, Any]) -> dict[str, Any]:
+def _with_cost(run: EvalRun, facts: dict[str, Any], answered: int) -> dict[str, Any]:
     """The facts, and what a document cost at the prices of today; nobody can ask for those later."""
     found = Contract.objects.filter(project=run.project_id).only("constraints").first()
     constraints = found.constraints if found else {}
     if run.endpoint_id is not None:
-        cost = costs.elsewhere(facts, judged.count(run))
+        cost = costs.elsewhere(facts, answered)
     else:
         cost = costs.here(facts, constraints.get("hardware_price_per_hour"))
     told = {"cost_why": cost.why, "currency": str(constraints.get("currency") or "")}
@@ -192,7 +231,16 @@ def _bounds(run: EvalRun, rows: list[EvalOutput], times: list[float]) -> dict[st
 def summary(compiled: CompiledSchema, rows: Iterable[EvalOutput]) -> dict[str, Any]:
     """The summary of stored scores: the contract's figures, classes, failure tags, CORD's, SROIE's where it applies."""
     rows = list(rows)
+    return _summed(compiled, rows, [DocumentScore.from_dict(row.score) for row in rows])
+
+
+def _figures(compiled: CompiledSchema, rows: list[EvalOutput]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both ``summary`` and ``by_metadata``, with every score read once."""
     scores = [DocumentScore.from_dict(row.score) for row in rows]
+    return _summed(compiled, rows, scores), _placed(rows, scores)
+
+
+def _summed(compiled: CompiledSchema, rows: list[EvalOutput], scores: list[DocumentScore]) -> dict[str, Any]:
     result = summarise(scores)
     result["slices"] = slices(scores, [row.tags for row in rows])
     result["classes"] = class_figures(compiled, scores)
@@ -216,8 +264,11 @@ def _as_texts(value: Any) -> Any:
 def by_metadata(rows: Iterable[EvalOutput]) -> dict[str, Any]:
     """Figures by what is known of the documents now. No part of the summary: it may change without any output."""
     rows = list(rows)
+    return _placed(rows, [DocumentScore.from_dict(row.score) for row in rows])
+
+
+def _placed(rows: list[EvalOutput], scores: list[DocumentScore]) -> dict[str, Any]:
     known = dict(Document.objects.filter(pk__in=[row.document_id for row in rows]).values_list("pk", "metadata"))
-    scores = [DocumentScore.from_dict(row.score) for row in rows]
     return metadata_slices(scores, [known.get(row.document_id) for row in rows])
 
 
@@ -234,7 +285,7 @@ def recount(run: EvalRun) -> dict[str, Any]:
             compiled,
             text=texts[row.document.external_id],
             gold=row.gold,
-            raw=row.raw,
+            raw=answer_in(run, row.raw),
             finish_reason=row.finish_reason,
         )
         row.score = loads(dumps(score.as_dict()))

@@ -19,6 +19,9 @@ def ways(run: EvalRun) -> list[EvalRun]:
         endpoint=run.endpoint,
         rescored_from=None,
     )
+    if run.endpoint_id is not None:
+        # The row of an endpoint can be given another address and another model.
+        rows = rows.filter(facts__model=run.facts.get("model"), facts__url=run.facts.get("url"))
     newest: dict[tuple[Any, ...], EvalRun] = {}
     for one in [run, *rows.done().with_subject().exclude(pk=run.pk).order_by("-number")[:60]]:
         newest.setdefault((one.mode, one.export_id, one.at_once), one)

@@ -70,6 +70,17 @@ def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     return redirect("eval_run", project.slug, run.number)
 
 
+@require_POST
+def go_on(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """Takes up an evaluation over an endpoint that failed, with what was answered until then."""
+    project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
+    try:
+        evals.go_on(run=run, user=request.user)
+    except evals.Refused as refusal:
+        messages.error(request, refusal.message)
+    return redirect("eval_run", project.slug, run.number)
+
+
 @require_safe
 def loop(request: HttpRequest, slug: str) -> HttpResponse:
     """The panel of the newest loop by itself, which asks for itself while the loop is live."""

@@ -54,6 +54,8 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
             return HttpResponse(headers={"HX-Refresh": "true"})
         return render(request, "evaluation/run.html#live", {"project": project, "run": found, **so_far(found)})
     context: dict[str, Any] = {"project": project, "run": found, **outputs_of(request, found)}
+    if part and not found.is_shown:
+        return HttpResponse(headers={"HX-Refresh": "true"})
     if part:
         return render(request, "evaluation/run.html#outputs", context)
     context.update(so_far(found) if found.is_live else figures(found))
@@ -70,7 +72,9 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 def so_far(found: EvalRun) -> dict[str, Any]:
-    """The rates of what has been answered yet, while a run is at work."""
+    """The rates of what has been answered yet, while a run is at work; none that may not be seen."""
+    if not found.is_shown:
+        return {}
     counts = EvalOutput.objects.filter(eval_run=found).aggregate(
         n=Count("pk"), valid=Count("pk", filter=Q(valid=True)), exact=Count("pk", filter=Q(exact=True))
     )
@@ -126,7 +130,9 @@ def chosen(found: EvalRun, wanted: dict[str, str]) -> Any:
 
 
 def outputs_of(request: HttpRequest, found: EvalRun) -> dict[str, Any]:
-    """The list of outputs as the address asks for it, and what it can be filtered by."""
+    """The list of outputs as the address asks for it, and what it can be filtered by; nothing that may not be seen."""
+    if not found.is_shown:
+        return {}
     wanted = filters_of(request)
     rows = chosen(found, wanted).defer("gold", "score", "raw", "document__text")
     scores = found.scores
@@ -152,6 +158,8 @@ def _others(found: EvalRun) -> Any:
 def output(request: HttpRequest, slug: str, number: int, document: int) -> HttpResponse:
     """One output: the document, gold and output side by side. A fragment in the list, and a page of its own."""
     project, found = object_for(request.user, slug, Action.READ, _runs(), number=number)
+    if not found.is_shown:
+        raise Http404("What an evaluation answers on the hold-out is shown once it is done.")
     rows = EvalOutput.objects.select_related("document")
     row = get_object_or_404(rows, eval_run=found, document_id=document)
     context = {

@@ -1,7 +1,7 @@
 """Figures of fields that hold a choice: confusion matrix, precision and recall of each class, how often one decides."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from slmstudio.contract.jsontext import dumps
@@ -14,22 +14,21 @@ if TYPE_CHECKING:
 MOST_CLASSES = 200
 NO_DECISION = ""
 
-Matrix = Mapping[str, Mapping[str, int]]
-
 
 def confusion(scores: Iterable["DocumentScore"], pattern: str) -> dict[str, Any]:
     """Confusion matrix of one class field: ``matrix[gold][output]`` counts, per class precision, recall and F1.
 
     What is absent, what the schema does not allow and what an invalid output does not say stands under "" (no
     decision). A field absent on both sides does not count. ``decided`` is the share with a decision, the routing
-    decision rate; ``right`` the share with the right one; ``macro`` the mean over classes.
+    decision rate; ``right`` the share with the right one; ``macro`` the mean over classes. Precision is over what was
+    given and what invalid outputs owe: those count as given for the class in gold.
     """
-    matrix: dict[str, Counter[str]] = {}
+    table = _Table()
     for score in scores:
         for field in score.fields:
             if field.field == pattern:
-                _count(matrix, field)
-    return _figures(matrix)
+                table.add(field)
+    return table.figures()
 
 
 def class_figures(compiled: "CompiledSchema", scores: Iterable["DocumentScore"]) -> dict[str, Any]:
@@ -37,16 +36,14 @@ def class_figures(compiled: "CompiledSchema", scores: Iterable["DocumentScore"])
 
     A field without a fixed list of choices that turns out to have more than 200 is left out.
     """
-    chosen: dict[str, dict[str, Counter[str]]] = {
-        field.pattern: {} for field in compiled.fields if field.kind == "class" or field.type == "boolean"
-    }
+    chosen = {field.pattern: _Table() for field in compiled.fields if field.kind == "class" or field.type == "boolean"}
     if not chosen:
         return {}
     for score in scores:
         for field in score.fields:
             if field.field in chosen:
-                _count(chosen[field.field], field)
-    figures = {pattern: _figures(matrix) for pattern, matrix in chosen.items() if matrix}
+                chosen[field.field].add(field)
+    figures = {pattern: table.figures() for pattern, table in chosen.items() if table.matrix}
     return {pattern: found for pattern, found in figures.items() if len(found["classes"]) <= MOST_CLASSES}
 
 
@@ -55,30 +52,41 @@ def label(value: Any) -> str:
     return value if isinstance(value, str) else dumps(value)
 
 
-def _count(matrix: dict[str, Counter[str]], field: "FieldOutcome") -> None:
-    if field.outcome == "both_absent":
-        return
-    gold = NO_DECISION if field.gold is None else label(field.gold)
-    if field.outcome == "correct":
-        output = gold  # they may differ in blanks
-    else:
-        output = NO_DECISION if field.output is None or field.error == "format" else label(field.output)
-    matrix.setdefault(gold, Counter())[output] += 1
+class _Table:
+    """Counts of one field: ``matrix[gold][output]``, and how often an invalid output owes a class."""
 
+    def __init__(self) -> None:
+        self.matrix: dict[str, Counter[str]] = {}
+        self.owed = Counter[str]()
 
-def _figures(matrix: Matrix) -> dict[str, Any]:
-    names = sorted({name for gold, row in matrix.items() for name in (gold, *row)} - {NO_DECISION})
-    given, wanted = Counter[str](), Counter[str]()
-    for gold, row in matrix.items():
-        given.update(row)
-        wanted[gold] += sum(row.values())
-    hits = {name: matrix.get(name, {}).get(name, 0) for name in names}
-    classes = {name: {**f1(hits[name], given[name], wanted[name]), "n": wanted[name]} for name in names}
-    total = sum(given.values())
-    return {
-        "matrix": {gold: dict(sorted(row.items())) for gold, row in sorted(matrix.items())},
-        "classes": classes,
-        "macro": mean_of(classes.values()),
-        "right": wilson(sum(hits.values()), total),
-        "decided": wilson(total - given[NO_DECISION], total),
-    }
+    def add(self, field: "FieldOutcome") -> None:
+        """Counts one field of a document."""
+        if field.outcome == "both_absent":
+            return
+        gold = NO_DECISION if field.gold is None else label(field.gold)
+        self.owed[gold] += field.outcome == "unscorable"
+        if field.outcome == "correct":
+            output = gold  # they may differ in blanks
+        else:
+            output = NO_DECISION if field.output is None or field.error == "format" else label(field.output)
+        self.matrix.setdefault(gold, Counter())[output] += 1
+
+    def figures(self) -> dict[str, Any]:
+        """As ``confusion`` gives them."""
+        names = sorted({name for gold, row in self.matrix.items() for name in (gold, *row)} - {NO_DECISION})
+        given, wanted = Counter[str](), Counter[str]()
+        for gold, row in self.matrix.items():
+            given.update(row)
+            wanted[gold] += sum(row.values())
+        hits = {name: self.matrix[name][name] if name in self.matrix else 0 for name in names}
+        classes = {
+            name: {**f1(hits[name], given[name] + self.owed[name], wanted[name]), "n": wanted[name]} for name in names
+        }
+        total = sum(given.values())
+        return {
+            "matrix": {gold: dict(sorted(row.items())) for gold, row in sorted(self.matrix.items())},
+            "classes": classes,
+            "macro": mean_of(classes.values()),
+            "right": wilson(sum(hits.values()), total),
+            "decided": wilson(total - given[NO_DECISION], total),
+        }

@@ -2,7 +2,8 @@
 
 The first that fits names the error: a value the schema refuses (format); the same after looser normalisation; a row
 split or merged; a beginning of gold (truncated); the value of another field (wrong span); gold that is not in the
-document itself (OCR-damaged); a value that is nowhere in the document (hallucinated); another value.
+document itself (OCR-damaged); a value that is nowhere in the document (hallucinated); another value. The outcome does
+not depend on that: a value that is nowhere in the document is hallucinated, whatever its error is called.
 """
 
 from collections.abc import Iterable, Sequence
@@ -77,41 +78,40 @@ class Judge:
                 return FieldOutcome(leaf.path, field.pattern, Outcome.BOTH_ABSENT, None, None)
             error = leaf.why or ("missing" if self.said(gold, field) else "ocr_damaged")
             return FieldOutcome(leaf.path, field.pattern, Outcome.MISSING, gold, None, error)
+        broken = leaf.output_path in self.broken
         if gold is None:
             made_up = not self.said(output, field)
             outcome = Outcome.HALLUCINATED if made_up else Outcome.EXTRA
-            error = leaf.why or ("hallucinated" if made_up else "extra")
+            error = "format" if broken else leaf.why or ("hallucinated" if made_up else "extra")
             return FieldOutcome(leaf.path, field.pattern, outcome, None, output, error)
-        if leaf.output_path in self.broken:
-            return FieldOutcome(leaf.path, field.pattern, Outcome.WRONG, gold, output, "format")
-        if _equal(gold, output, field):
+        if not broken and _equal(gold, output, field):
             return FieldOutcome(leaf.path, field.pattern, Outcome.CORRECT, gold, output)
-        outcome, error = self.wrong(leaf)
+        made_up = not self.said(output, field)
+        outcome = Outcome.HALLUCINATED if made_up else Outcome.WRONG
+        error = "format" if broken else self.error(leaf, made_up)
         return FieldOutcome(leaf.path, field.pattern, outcome, gold, output, error)
 
     def said(self, value: Any, field: Field) -> bool:
-        """Whether the document says a value; true for fields that are not copied from it, and for a blank text, which
+        """Whether the document says a value; true for fields that are not copied from it, and for what is blank, which
         claims nothing.
         """
-        blank = isinstance(value, str) and not value.strip()
+        blank = not value.strip() if isinstance(value, str) else value in ([], {})
         return blank or field.evidence == "none" or evidence.present(value, field, self.text)
 
-    def wrong(self, leaf: Leaf) -> tuple[Outcome, str]:
-        """Outcome and error of a leaf whose two values differ."""
+    def error(self, leaf: Leaf, made_up: bool) -> str:
+        """The error of a leaf whose two values differ. ``made_up``: the document does not say what was given."""
         gold, output, field = leaf.gold, leaf.output, leaf.field
         if _loosely_equal(gold, output, field):
-            return Outcome.WRONG, "normalisation"
+            return "normalisation"
         if not leaf.why and _begins(gold, output, field):
-            return Outcome.WRONG, "truncated"
-        made_up = not self.said(output, field)
-        outcome = Outcome.HALLUCINATED if made_up else Outcome.WRONG
+            return "truncated"
         if leaf.why:
-            return outcome, leaf.why
+            return leaf.why
         if self.stolen(leaf):
-            return outcome, "wrong_span"
+            return "wrong_span"
         if not self.said(gold, field):
-            return outcome, "ocr_damaged"
-        return outcome, "hallucinated" if made_up else "wrong_value"
+            return "ocr_damaged"
+        return "hallucinated" if made_up else "wrong_value"
 
     @cached_property
     def owners(self) -> dict[Any, set[str]]:

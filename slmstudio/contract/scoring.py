@@ -41,7 +41,7 @@ __all__ = [
     "wilson",
 ]
 
-SCORER_VERSION = "2"
+SCORER_VERSION = "3"
 
 
 def differing(compiled: CompiledSchema, left: Any, right: Any) -> tuple[int, int]:

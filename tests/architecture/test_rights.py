@@ -65,7 +65,9 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     ("dataset_lengths", "post"): Action.RUN,
     **dict.fromkeys(("training_overlay", "training_tracker"), Action.READ),
     **dict.fromkeys(("training_resume", "training_estimate", "training_from_spec"), Action.RUN),
-    **dict.fromkeys(("training_new", "training_lengths", "training_cancel", "eval_new", "eval_cancel"), Action.RUN),
+    **dict.fromkeys(
+        ("training_new", "training_lengths", "training_cancel", "eval_new", "eval_cancel", "eval_go_on"), Action.RUN
+    ),
     **dict.fromkeys(("tokens", "token_revoke"), Action.READ),  # one's own; others' are not found
     **dict.fromkeys(("settings", "member_add", "member_change", "member_remove"), Action.ADMINISTER),
     **dict.fromkeys(("webhook_add", "webhook", "webhook_secret", "webhook_test"), Action.ADMINISTER),

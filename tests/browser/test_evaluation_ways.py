@@ -57,7 +57,7 @@ def test_a_model_elsewhere_is_let_see_the_hold_out_and_evaluated(world: World, p
     check(page, "new-evaluation-refused")
     page.goto(f"/p/invoices/prelabels/endpoints/{one.pk}/")
     page.get_by_role("button", name="Permit it").click()
-    expect(page.get_by_text("says olga")).to_be_visible()
+    expect(page.get_by_text("olga permitted it on")).to_be_visible()
     check(page, "endpoint-permit")
     page.goto("/p/invoices/evaluation/new/")
     page.get_by_label("Model").select_option(label="today (127.0.0.1; hold-out documents, too)")

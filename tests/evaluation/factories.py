@@ -21,10 +21,10 @@ from labeling.rows import ParsedRow
 from labeling.samples import generate
 from labeling.services import datasets, freezing
 from labeling.services.importing import import_rows
-from labeling.services.projects import create_project
+from labeling.services.projects import create_project, save_contract
 from slmstudio import artifacts
 from slmstudio.access import Role
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.hashing import folder_hash, folder_manifest, sha256_file
 from slmstudio.runs import Status
 from training.models import BaseModel, ModelVersion, TrainingRun
@@ -195,6 +195,17 @@ def evaluated(
     outputs.finish(run, sha256=sha256_file(path), facts=facts)
     run.refresh_from_db()
     return run
+
+
+def copied(world: World) -> None:
+    """The contract says that the vendor is copied from the document, and a dataset is frozen under it."""
+    schema = loads(world.dataset.schema_version.schema_text)
+    schema["properties"]["vendor"]["x-slm"] = {"evidence": "required"}
+    instruction = world.dataset.instruction
+    save_contract(
+        project=world.project, user=world.owner, instruction=instruction, schema_text=dumps(schema), constraints={}
+    )
+    world.dataset = freezing.freeze(project=world.project, user=world.engineer, validation_share=0.1)
 
 
 def right(row: dict[str, Any]) -> dict[str, Any]:

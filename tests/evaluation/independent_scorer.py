@@ -9,8 +9,9 @@ the JSON Schema, the dataset (``id``, ``text``, ``gold``, ``tags``, ``split``), 
 
 It is plain rather than fast: one document after the other, one value after the other. Where the words leave a choice it
 was brought into line afterwards, so that on these the two do not confirm each other: what was cut off is invalid, a
-value that breaks the schema is wrong and no decision (``docs/schema.md`` says the first two), ANLS is over the texts in
-gold, SROIE takes a number with the digits it was written with. Rows are paired by the best assignment alone, so that of
+value that breaks the schema is wrong or invented and no decision (``docs/schema.md`` says the first two), an output
+that cannot be scored counts as given for the class in gold, ANLS is over the texts in gold, SROIE takes a number with
+the digits it was written with. Rows are paired by the best assignment alone, so that of
 rows that share little it says "wrong" where the studio says "missing" and "extra"; precision and recall are the same
 either way.
 """
@@ -115,18 +116,23 @@ def rows_paired(ours: list[Any], theirs: list[Any], schema: dict[str, Any], root
     return [*matched, *alone, *more]
 
 
+def copied(schema: dict[str, Any]) -> bool:
+    """Whether a value is due in the document: texts, numbers and dates, where the schema does not say otherwise."""
+    said = schema.get("x-slm", {}).get("evidence")
+    if said is not None:
+        return bool(said != "none")
+    return kind_of(schema) != "class" and bool(types(schema) & {"string", "number", "integer"})
+
+
 def outcome(schema: dict[str, Any], gold: Any, output: Any, text: str, broken: bool) -> str:
     """What became of one value; ``broken`` where it breaks the schema."""
     if gold is None and output is None:
         return ABSENT
     if output is None:
         return MISSING
-    if gold is not None and broken:
-        return WRONG
-    if gold is not None and normal(gold, schema) == normal(output, schema):
+    if gold is not None and not broken and normal(gold, schema) == normal(output, schema):
         return CORRECT
-    copied = schema.get("x-slm", {}).get("evidence", "none") in ("expected", "required")
-    if copied and not stands_in(output, schema, text):
+    if copied(schema) and not stands_in(output, schema, text):
         return HALLUCINATED
     return EXTRA if gold is None else WRONG
 
@@ -232,13 +238,13 @@ def of_field(counts: Counter[str]) -> dict[str, Any]:
     return {**figures, "n": total, "rate": counts[CORRECT] / total if total else None, "outcomes": outcomes}
 
 
-def of_classes(confusion: Counter[tuple[str, str]]) -> dict[str, Any]:
+def of_classes(confusion: Counter[tuple[str, str]], lost: Counter[str]) -> dict[str, Any]:
     """Precision, recall and F1 of every class, the matrix itself ((gold, said) -> how often; "" where nothing is said),
-    and how often there is a decision and it is right.
+    and how often there is a decision and it is right. ``lost``: how often an output that cannot be scored owes a class.
     """
     per_class = {}
     for name in sorted({name for pair in confusion for name in pair if name}):
-        said = sum(count for (_, output), count in confusion.items() if output == name)
+        said = sum(count for (_, output), count in confusion.items() if output == name) + lost[name]
         truth = sum(count for (gold, _), count in confusion.items() if gold == name)
         per_class[name] = prf(confusion[name, name], said, truth)
     return {
@@ -267,6 +273,7 @@ class Sums:
         self.rules = invariants_of(schema)
         self.fields: dict[str, Counter[str]] = defaultdict(Counter)
         self.confusion: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+        self.lost: dict[str, Counter[str]] = defaultdict(Counter)
         self.documents: Counter[str] = Counter()
         self.tags: dict[str, Counter[str]] = defaultdict(Counter)
         self.public: list[tuple[Any, Any]] = []
@@ -304,6 +311,7 @@ class Sums:
         self.fields[path][counted] += 1
         if kind_of(schema) == "class" and found != ABSENT:
             self.confusion[path][str(gold or ""), str(value or "")] += 1
+            self.lost[path][str(gold or "")] += found == UNSCORABLE
 
     def form(self, output: dict[str, Any] | None) -> dict[str, bool]:
         """What is said of the document as a whole, beside its values."""
@@ -330,7 +338,7 @@ class Sums:
             "fields": per_field,
             "micro": prf(micro["correct"], micro["said"], micro["gold"]),
             "macro": macro,
-            "classes": {path: of_classes(matrix) for path, matrix in self.confusion.items()},
+            "classes": {path: of_classes(matrix, self.lost[path]) for path, matrix in self.confusion.items()},
             "anls": sum(self.spellings) / len(self.spellings) if self.spellings else None,
             "cord": cord(self.public),
             "sroie": sroie(self.public) if set(SROIE_FIELDS) <= set(self.schema["properties"]) else None,

@@ -108,9 +108,11 @@ def test_a_document_held_out_meanwhile_is_not_sent(wide: World, fake: Fake) -> N
     wide.project.documents.filter(pk=made.documents[3]).update(holdout=True)
     run = made.runs.get()
     run_evaluation(run.pk)
-    row = EvalOutput.objects.get(eval_run=run, document=made.documents[3])
-    assert (row.finish_reason, row.error) == ("error", "moved to the hold-out meanwhile")
-    assert row.document.text not in [body["messages"][-1]["content"] for body in fake.asked]
+    moved = wide.project.documents.get(pk=made.documents[3])
+    assert moved.text not in [body["messages"][-1]["content"] for body in fake.asked]
+    run.refresh_from_db()
+    assert (run.status, run.scores["documents"], run.facts["not_asked"]) == (Status.DONE, 19, 1)
+    assert not EvalOutput.objects.filter(eval_run=run, document=moved).exists()
 
 
 def test_an_example_held_out_meanwhile_is_sent_no_more(

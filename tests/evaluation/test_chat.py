@@ -53,6 +53,14 @@ def ask(fake: Fake, **changes: Any) -> Said:
         chat.close()
 
 
+def test_its_time_is_that_of_all_tries_with_the_pauses_between(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.4)
+    fake.replies = [error(503, "later"), says(GOOD)]
+    said = ask(fake)
+    assert (said.outcome, said.tries) == (Outcome.VALID, 2)
+    assert said.seconds >= 0.3
+
+
 def test_an_answer_is_read_and_counted(fake: Fake) -> None:
     said = ask(fake)
     assert (said.outcome, said.text, said.tokens, said.estimated, said.tries) == (Outcome.VALID, GOOD, 120, False, 1)

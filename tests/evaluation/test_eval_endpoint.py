@@ -1,23 +1,23 @@
 """A model elsewhere over a split: what may be sent there, how many at once, what it costs, and what is not lost."""
 
-import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from evaluation import chat, endpoint_eval
+from evaluation import chat
 from evaluation.jobs import run_evaluation
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
 from evaluation.services import benchmark_results, evals, holdout_permits, outputs
-from evaluation.services.endpoints import save_endpoint
+from evaluation.services.endpoints import retire, save_endpoint
+from evaluation.services.ways import ways
 from labeling.services import datasets
-from slmstudio import artifacts, supervisor
 from slmstudio.contract.jsontext import dumps
 from slmstudio.runs import Status
 from tests.evaluation import fake_openai as fakes
-from tests.evaluation.factories import World
-from tests.evaluation.fake_openai import Fake, says, slowly
+from tests.evaluation.factories import World, copied
+from tests.evaluation.fake_openai import Fake, error, says, slowly
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +26,9 @@ def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     monkeypatch.setattr(chat, "FIRST_PAUSE_SECONDS", 0.01)
 
 
-@pytest.fixture
-def fake(world: World) -> Iterator[Fake]:
-    """Knows the gold of every document."""
+@contextmanager
+def knowing(world: World) -> Iterator[Fake]:
+    """A server that knows the gold of every document."""
     gold = {row["text"]: dumps(row["gold"]) for row in datasets.rows(world.dataset)}
 
     def knows(handler: Any, body: dict[str, Any]) -> None:
@@ -36,6 +36,12 @@ def fake(world: World) -> Iterator[Fake]:
 
     with fakes.running() as server:
         server.replies = [knows]
+        yield server
+
+
+@pytest.fixture
+def fake(world: World) -> Iterator[Fake]:
+    with knowing(world) as server:
         yield server
 
 
@@ -109,18 +115,50 @@ def test_a_permit_that_is_withdrawn_stops_a_run_that_is_at_work(
 def test_a_training_document_held_out_meanwhile_stays_here(world: World, fake: Fake) -> None:
     one = endpoint(world, fake.url)
     holdout_permits.give(endpoint=one, user=world.owner)  # for the hold-out as it was drawn, not for this
-    run = start(world, one, split="validation")
-    moved = world.dataset.items.filter(split="validation")[0].document
+    run = start(world, one)
+    moved = world.dataset.items.filter(split="train")[0].document
     world.project.documents.filter(pk=moved.pk).update(holdout=True)
+    total = run.progress_total
     run = ended(run)
-    assert EvalOutput.objects.get(eval_run=run, document=moved).error == "moved to the hold-out meanwhile"
     assert moved.text not in [body["messages"][-1]["content"] for body in fake.asked]
+    assert not EvalOutput.objects.filter(eval_run=run, document=moved).exists()
+    # It was not asked, so that it is no error of the model's.
+    assert (run.status, run.facts["not_asked"]) == (Status.DONE, 1)
+    assert (run.scores["document_exact"]["k"], run.scores["documents"]) == (total - 1, total - 1)
+    assert outputs.rows_match_file(run)
+
+
+def test_where_all_were_held_out_meanwhile_there_is_nothing_to_judge(world: World, fake: Fake) -> None:
+    run = start(world, endpoint(world, fake.url), split="validation")
+    world.project.documents.filter(dataset_items__split="validation").update(holdout=True)
+    run = ended(run)
+    assert (run.status, fake.asked) == (Status.FAILED, [])
+    assert run.error == "Every document of it was moved to the hold-out meanwhile, so nothing was asked."
+
+
+def test_nothing_is_sent_to_an_endpoint_that_was_removed(
+    world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = endpoint(world, fake.url)
+    holdout_permits.give(endpoint=one, user=world.owner)
+    run, add = start(world, one, split="holdout"), outputs.Store.add
+
+    def then_remove(store: outputs.Store, event: dict[str, Any]) -> None:
+        add(store, event)
+        retire(endpoint=one, user=world.engineer)
+
+    monkeypatch.setattr(outputs.Store, "add", then_remove)
+    run = ended(run)
+    assert (run.status, len(fake.asked)) == (Status.FAILED, 1)
+    assert run.error == "The endpoint today was removed, so nothing more is sent there."
+    assert holdout_permits.of(one) is None
+    assert AuditEntry.objects.filter(action="withdrew", details__endpoint=one.pk).count() == 1
 
 
 @pytest.mark.parametrize(
     ("changes", "order", "field", "words"),
     [
-        ({}, {"mode": "grounded"}, "mode", "evidence: required"),
+        ({}, {"mode": "grounded"}, "mode", "cannot be held to the text of each document"),
         ({"structured": "free"}, {}, "mode", "cannot be held to a schema"),
         ({}, {"at_once": 5}, "at_once", "works on at most 4 side by side"),
         ({}, {"at_once": 0}, "at_once", "Between 1 and 32"),
@@ -130,6 +168,7 @@ def test_a_training_document_held_out_meanwhile_stays_here(world: World, fake: F
 def test_what_an_endpoint_cannot_do_is_refused(
     world: World, changes: dict[str, Any], order: dict[str, Any], field: str, words: str
 ) -> None:
+    copied(world)  # so that others could be held to the document
     one = endpoint(world, "http://127.0.0.1:9/v1", **{k: v for k, v in changes.items() if k != "retired"})
     if changes.get("retired"):
         Endpoint.objects.filter(pk=one.pk).update(retired_at=one.created_at)
@@ -165,50 +204,36 @@ def test_what_a_document_cost_is_kept_with_the_run(world: World, fake: Fake) -> 
     assert free.facts["cost_why"] == "the endpoint has no price per token"
 
 
-# -- what is not lost ----------------------------------------------------------------------------------------------
+def test_a_request_that_failed_is_no_quicker_than_the_slowest_answer(world: World, fake: Fake) -> None:
+    fake.replies = [error(400, "no"), slowly(0.2, fake.replies[0])]
+    run = ended(start(world, endpoint(world, fake.url)))
+    assert run.facts["failed"] == 1
+    assert run.latency["n"] == run.progress_total
+    failed = EvalOutput.objects.get(eval_run=run, finish_reason="error")
+    assert failed.latency_ms < 200 <= min(outputs.latencies(EvalOutput.objects.filter(eval_run=run)))
 
 
-def test_a_run_whose_worker_was_lost_pays_for_no_answer_twice(world: World, fake: Fake) -> None:
-    run = start(world, endpoint(world, fake.url))
-    total, cut = run.progress_total, 4
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(endpoint_eval.Heart, "__call__", lambda self: len(fake.asked) < cut)
-        run_evaluation(run.pk)
-    assert len(fake.asked) == cut
-    path = artifacts.local_path(run.outputs_key)
-    path.write_text(path.read_text() + '{"id": "x", "ra')  # the last line was cut off
-    EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED)
-    EvalOutput.objects.filter(eval_run=run)[0].delete()  # was told, and not stored yet
-    run = ended(run)
-    assert (run.status, run.error, len(fake.asked)) == (Status.DONE, "", total)
-    assert EvalOutput.objects.filter(eval_run=run).count() == run.scores["documents"] == total
+def test_the_json_in_a_fence_is_scored_and_the_whole_is_kept(world: World, fake: Fake) -> None:
+    gold = {row["text"]: dumps(row["gold"]) for row in datasets.rows(world.dataset)}
+
+    def fenced(handler: Any, body: dict[str, Any]) -> None:
+        says(f"Here it is:\n```json\n{gold[body['messages'][-1]['content']]}\n```")(handler, body)
+
+    fake.replies = [fenced]
+    run = ended(start(world, endpoint(world, fake.url, structured="free"), mode="free"))
+    assert run.scores["document_exact"]["k"] == run.progress_total
+    assert all("```" in raw for raw in EvalOutput.objects.filter(eval_run=run).values_list("raw", flat=True))
     assert outputs.rows_match_file(run)
-    assert run.facts["attempts"] == 2
+    assert outputs.recount(run) == run.scores
+    assert outputs.answer_in(run, '[{"invoice_id": "A-1"}]') == '[{"invoice_id": "A-1"}]', "a list is no object"
 
 
-def test_another_model_behind_the_name_is_asked_about_everything(world: World, fake: Fake) -> None:
+def test_another_model_behind_the_same_name_is_another_model(world: World, fake: Fake) -> None:
     one = endpoint(world, fake.url)
-    run = start(world, one)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(endpoint_eval.Heart, "__call__", lambda self: len(fake.asked) < 4)
-        run_evaluation(run.pk)
-    EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED)
+    old = ended(start(world, one, mode="free"))
+    assert old.subject == "today"
     Endpoint.objects.update(model="fake-2")
-    run = ended(run)
-    assert (run.status, len(fake.asked)) == (Status.DONE, 4 + run.progress_total)
-
-
-def test_a_worker_that_is_told_to_stop_puts_the_run_back(
-    world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch, queues: None
-) -> None:
-    run = start(world, endpoint(world, fake.url))
-    asked = threading.Event()
-    monkeypatch.setattr(supervisor, "_stop_asked", asked)
-    with monkeypatch.context() as patch:
-        patch.setattr(endpoint_eval.Trouble, "note", lambda self, said: asked.set())
-        run = ended(run)
-    assert (run.status, run.error, len(fake.asked)) == (Status.QUEUED, "", 1)
-    assert (run.facts["attempts"], run.tries) == (1, 0), "no attempt has failed"
-    asked.clear()
-    run = ended(run)
-    assert (run.status, len(fake.asked)) == (Status.DONE, run.progress_total)
+    new = ended(start(world, one))
+    free = ended(start(world, one, mode="free"))
+    assert (EvalRun.objects.get(pk=old.pk).subject, new.subject) == ("today (fake-1)", "today")
+    assert ways(new) == [new, free]

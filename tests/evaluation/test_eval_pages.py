@@ -7,6 +7,7 @@ from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.models import EvalOutput, EvalRun
+from evaluation.services import outputs
 from evaluation.services.evals import start_evaluation
 from labeling.services.projects import create_project
 from slmstudio.runs import Status
@@ -175,6 +176,40 @@ def test_a_live_run_is_cancelled_by_post_alone(world: World, engineer: Client) -
     assert engineer.post(address).status_code == 302
     run.refresh_from_db()
     assert run.status == Status.CANCELLED
+
+
+@pytest.mark.parametrize("end", ["live", "cancelled", "failed"])
+def test_what_is_answered_on_the_hold_out_is_not_seen_before_the_end(world: World, engineer: Client, end: str) -> None:
+    """A look at a part of it would be one that nobody counts."""
+    pages = {}
+    for split in ("holdout", "validation"):
+        run = start_evaluation(
+            project=world.project, user=world.engineer, dataset=world.dataset, split=split,
+            training_run=world.training_run,
+        )  # fmt: skip
+        run.claim()
+        store = outputs.Store(run)
+        row = next(iter(store.rows.values()))
+        store.add({"id": row["id"], "raw": "a word that is looked for"})
+        store.flush()
+        if end == "cancelled":
+            run.cancelled()
+        if end == "failed":
+            run.fail("It broke.")
+        address = run.get_absolute_url()
+        output = f"{address}outputs/{store.documents[row['id']]}/"
+        fragment = "?part=live" if end == "live" else "?q=looked+for"
+        pages[split] = [engineer.get(address), engineer.get(address + fragment, headers=HTMX), engineer.get(output)]
+    _, part, output_page = pages["validation"]
+    assertContains(part, "Wholly right so far" if end == "live" else row["id"])
+    assertContains(output_page, "a word that is looked for")
+    page, part, output_page = pages["holdout"]
+    assertContains(page, "shown once it is done")
+    assertNotContains(page, "so far")
+    assertNotContains(page, 'id="outputs"')
+    assertNotContains(part, "so far")
+    assertNotContains(part, "output-row")
+    assert output_page.status_code == 404
 
 
 # -- when it has ended ------------------------------------------------------------------------------------------------

@@ -18,15 +18,13 @@ from evaluation.services import evals, holdout_permits, outputs
 from evaluation.services.evals import start_evaluation
 from evaluation.services.ways import ways
 from labeling.models import Contract
-from labeling.services import datasets, freezing
-from labeling.services.projects import save_contract
+from labeling.services import datasets
 from slmstudio import artifacts
-from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.hashing import folder_hash, sha256_file
 from slmstudio.runs import Status
 from slmstudio.supervisor import Ending
 from tests.evaluation import tiny_gguf
-from tests.evaluation.factories import World, evaluated, right
+from tests.evaluation.factories import World, copied, evaluated, right
 from tests.evaluation.test_eval_endpoint import endpoint
 from training.models import ModelExport, ModelVersion
 from training.services.base_models import prepare, register_tiny
@@ -49,17 +47,6 @@ def exported(world: World, **changes: Any) -> ModelExport:
     file = {"path": path.name, "size": path.stat().st_size, "sha256": sha256_file(path)}
     values = {"status": Status.DONE, "folder_key": key, "files": [file], "sha256": "ff", **changes}
     return ModelExport.objects.create(model_version=world.version, kind="q8_0", **values)
-
-
-def copied(world: World) -> None:
-    """The contract says that the vendor is copied from the document, and a dataset is frozen under it."""
-    schema = loads(world.dataset.schema_version.schema_text)
-    schema["properties"]["vendor"]["x-slm"] = {"evidence": "required"}
-    instruction = world.dataset.instruction
-    save_contract(
-        project=world.project, user=world.owner, instruction=instruction, schema_text=dumps(schema), constraints={}
-    )
-    world.dataset = freezing.freeze(project=world.project, user=world.engineer, validation_share=0.1)
 
 
 def start(world: World, **changes: Any) -> EvalRun:
@@ -243,7 +230,7 @@ def test_the_owner_permits_on_the_page_of_the_endpoint(world: World, client: Cli
     assert permit is not None
     assert permit.user == world.owner
     page = client.get(url(world, "endpoint", one.pk)).content
-    assert b"says olga" in page
+    assert b"olga permitted it on" in page
     client.post(url(world, "endpoint_holdout", one.pk), {"permit": "no"})
     assert holdout_permits.of(one) is None
 

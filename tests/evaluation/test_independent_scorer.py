@@ -59,8 +59,8 @@ def same(studio: dict[str, Any], script: dict[str, Any], *, rows: bool = False) 
 
 
 def _same_outcomes(studio: dict[str, int], script: dict[str, int]) -> None:
-    """Whether a wrong value is invented is left out: the studio looks through OCR errors and languages, and for whole
-    words, where the script looks for letters.
+    """Whether a wrong value is invented is left out here: the studio looks through OCR errors and languages, and for
+    whole words, where the script looks for letters. What both have to call so is compared further below.
     """
     for name in ("correct", "missing", "both_absent", "unscorable"):
         assert studio.get(name, 0) == script[name], name
@@ -263,3 +263,52 @@ def test_any_run_without_lists_has_the_same_figures(
     same_classes(studio["classes"], script["classes"])
     assert studio["cord"]["f1"] == pytest.approx(script["cord"]["f1"])
     assert studio["cord"]["tree"] == pytest.approx(script["cord"]["tree"])
+
+
+WORDS = ["amber", "cobalt", "indigo", "quartz", "topaz", "walnut"]
+AMOUNTS = ["124.85", "12485.00", "37.20", "910.00", "6.55"]
+INVOICE = {
+    "type": "object",
+    "properties": {
+        "vendor": {"type": ["string", "null"], "pattern": "^[a-z ]+$", "x-slm": {"evidence": "required"}},
+        "total": {"type": ["number", "null"], "multipleOf": 0.01, "x-slm": {"kind": "money", "evidence": "required"}},
+        "day": {"type": ["string", "null"], "format": "date", "x-slm": {"evidence": "expected"}},
+        "note": {"type": ["string", "null"], "x-slm": {"evidence": "none"}},
+    },
+    "required": ["vendor", "total", "day", "note"],
+}
+_vendors = st.lists(st.sampled_from(WORDS), min_size=1, max_size=2).map(" ".join)
+_totals = st.sampled_from(AMOUNTS).map(loads)
+_shown_days = st.sampled_from(["2026-01-14", "2026-03-09", "2031-12-30"])
+
+
+@st.composite
+def clear_runs(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Documents of whole words and plain numbers, so that there is no doubt about what they say."""
+    dataset, outputs = [], {}
+    for index in range(draw(st.integers(1, 3))):
+        gold = {"vendor": draw(_vendors), "total": draw(_totals), "day": draw(_shown_days), "note": "none"}
+        text = f"{gold['vendor']} / {draw(_vendors)} / DUE {gold['total']} / ON {gold['day']}"
+        output = {
+            "vendor": draw(st.just(gold["vendor"]) | _vendors | _vendors.map(str.upper) | st.none()),
+            "total": draw(st.just(gold["total"]) | _totals | st.sampled_from(AMOUNTS) | st.none()),
+            "day": draw(st.just(gold["day"]) | _shown_days | st.just("9999-99-99")),
+            "note": draw(_vendors),
+        }
+        gold["vendor"] = draw(st.just(gold["vendor"]) | st.none())
+        dataset.append({"id": f"d{index}", "text": text, "gold": gold, "tags": []})
+        outputs[f"d{index}"] = {"raw": dumps(output), "finish_reason": "stop"}
+    return dataset, outputs
+
+
+@given(clear_runs())
+@settings(max_examples=80, deadline=None)
+def test_both_call_the_same_values_invented(run: tuple[list[dict[str, Any]], dict[str, Any]]) -> None:
+    dataset, outputs = run
+    studio = pure(compile_schema(INVOICE), dataset, outputs)
+    script = independent_scorer.score(loads(dumps(INVOICE)), dataset, outputs)
+    same(studio, script)
+    for pattern, ours in studio["per_field"].items():
+        theirs = script["fields"][pattern]["outcomes"]
+        for name in ("wrong", "extra", "hallucinated"):
+            assert ours["outcomes"].get(name, 0) == theirs[name], (pattern, name)

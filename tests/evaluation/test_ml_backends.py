@@ -1,6 +1,7 @@
 """Ways of answering: held to the document, several documents together, and by llama.cpp. All answer the same."""
 
 import json
+import time
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from evaluation.ml import generate, generate_llama
 from evaluation.ml.batches import Asked, Batches
-from evaluation.ml.questions import shared_start
+from evaluation.ml.questions import Questions, shared_start
 from evaluation.spec import EvalSpec
 from slmstudio.contract.grammar import grammar
 from slmstudio.contract.grounding import collapsed
@@ -133,8 +134,8 @@ def test_neither_a_shared_start_nor_tokens_fed_ahead_change_a_token(fed: int, wa
     prompts = [encoder.prompt(instruction=INSTRUCTION, document=row["text"]) for row in mixed(4)[-4:]]
     asked = [Asked(prompt, 20 + place, made.constraint() if held else None) for place, prompt in enumerate(prompts)]
     batches = Batches(loaded, encoder, fed=fed)
-    assert (batches.warm(prompts) > 0) if warm else True
-    batches.answer(asked)
+    assert (batches.warm(prompts, max(len(one.prompt) + one.most for one in asked)) > 0) if warm else True
+    batches.answer(asked, time.perf_counter())
     reference = Decoder(loaded, encoder, foresee=False)
     for one in asked:
         held_to = made.constraint() if held else None
@@ -158,6 +159,48 @@ def test_a_batch_that_breaks_is_answered_one_at_a_time(tmp_path: Path, monkeypat
     monkeypatch.setattr(Batches, "answer", breaks)
     together = by_id(run(tmp_path / "together", at_once=3))
     assert {name: one["raw"] for name, one in together.items()} == {name: one["raw"] for name, one in alone.items()}
+
+
+def test_the_latency_of_a_batch_has_the_prompts_and_grammars_of_all_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitting = Questions.fitting
+
+    def slow(self: Questions, text: str) -> list[int]:
+        time.sleep(0.1)
+        return fitting(self, text)
+
+    monkeypatch.setattr(Questions, "fitting", slow)
+    outputs = by_id(run(tmp_path, at_once=3, max_new_tokens=4))
+    assert min(one["latency_ms"] for one in outputs.values()) >= 300
+
+
+def test_a_shared_start_is_kept_where_no_window_moves_beyond_it() -> None:
+    """With its answer the longest prompt still has to lie within the window of a layer that slides."""
+    loaded = load(str(tiny()), precision="fp32")
+    encoder = Encoder(loaded.tokenizer, "chat", loaded.model.generation_config)
+    prompts = [encoder.prompt(instruction=INSTRUCTION, document=row["text"]) for row in mixed(3)[-3:]]
+    longest = max(map(len, prompts))
+    for window, most, kept in ((0, longest + 60, True), (longest + 61, longest + 60, True),
+                               (longest + 60, longest + 60, False), (longest + 10, longest + 60, False)):  # fmt: skip
+        batches = Batches(loaded, encoder)
+        batches._window = window
+        assert (batches.warm(prompts, most) > 0) is kept, (window, most)
+
+
+def test_a_prompt_that_is_too_long_warms_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, warmed, warm = rows(), [], Decoder.warm
+
+    def counted(self: Decoder, prompts: Any) -> int:
+        warmed.append(len(prompts))
+        return warm(self, prompts)
+
+    monkeypatch.setattr(Decoder, "warm", counted)
+    made[-2]["text"] = "x" * 4000
+    for number, at_once in enumerate((1, 3), 1):
+        outputs = by_id(run(tmp_path / str(at_once), made, at_once=at_once, max_new_tokens=4))
+        assert outputs["holdout-1"]["finish_reason"] == "error"
+        assert len(warmed) == number
 
 
 def test_the_shared_start_leaves_every_prompt_a_token() -> None:
@@ -228,6 +271,21 @@ def test_a_document_that_llama_cpp_cannot_read_is_an_outcome(tmp_path: Path, ggu
     outputs = by_id(run(tmp_path, made, child=generate_llama, gguf={"path": str(gguf)}))
     assert [outputs[f"holdout-{n}"]["finish_reason"] for n in range(3)] == ["stop", "error", "stop"]
     assert "2048" in outputs["holdout-1"]["error"]
+
+
+def test_holding_an_answer_against_its_grammar_is_no_part_of_its_latency(
+    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follows = generate_llama.follows
+
+    def slow(*parts: str) -> bool:
+        time.sleep(5)
+        return follows(*parts)
+
+    monkeypatch.setattr(generate_llama, "follows", slow)
+    only = rows(holdout=1)
+    [output] = by_id(run(tmp_path, only, child=generate_llama, gguf={"path": str(gguf)}, max_new_tokens=4)).values()
+    assert output["latency_ms"] < 5000
 
 
 def test_an_answer_that_was_not_held_does_not_count(

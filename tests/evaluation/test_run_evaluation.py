@@ -1,11 +1,14 @@
 """The job of an evaluation: what it checks before it starts, and one whole run with a real child process."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import django_rq
 import pytest
 import yaml
+from django.db import OperationalError
 
 from evaluation import jobs
 from evaluation.jobs import run_evaluation
@@ -134,6 +137,44 @@ def test_a_run_that_starts_again_forgets_the_outputs_of_its_first_attempt(
     run_evaluation(run.pk)
     assert EvalRun.objects.get(pk=run.pk).status == Status.DONE
     assert set(EvalOutput.objects.filter(eval_run=run).values_list("raw", flat=True)) == {"of the second"}
+
+
+def test_the_heart_beats_and_the_database_may_be_away_while_a_run_is_summed_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, beats, finish = started(world), [], outputs.finish
+
+    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> Ending:
+        for row in datasets.rows(world.dataset, "holdout"):
+            on_event({"event": "output", "id": row["id"], **right(row)})
+        artifacts.write_text(run.outputs_key, "")
+        return Ending(ok=True)
+
+    @contextmanager
+    def beating(run: EvalRun) -> Iterator[None]:
+        beats.append("on")
+        yield
+        beats.append("off")
+
+    def away_once(*parts: Any, **more: Any) -> None:
+        beats.append("summing up")
+        if beats.count("summing up") == 1:
+            raise OperationalError("away")
+        finish(*parts, **more)
+
+    def again(do: Any) -> Any:
+        try:
+            return do()
+        except OperationalError:
+            return do()
+
+    monkeypatch.setattr(jobs, "supervise", child)
+    monkeypatch.setattr(jobs, "beating", beating)
+    monkeypatch.setattr(jobs, "patiently", again)
+    monkeypatch.setattr(outputs, "finish", away_once)
+    run_evaluation(run.pk)
+    assert EvalRun.objects.get(pk=run.pk).status == Status.DONE
+    assert beats == ["on", "off", "on", "summing up", "summing up", "off"]
 
 
 def test_a_tuned_model_is_shown_the_instruction_alone(world: World) -> None:

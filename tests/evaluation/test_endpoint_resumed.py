@@ -1,0 +1,193 @@
+"""An evaluation over an endpoint that is cut off, fails or is given up: what is not lost, and not paid for twice."""
+
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.test import Client
+from django.urls import reverse
+
+from evaluation import chat, endpoint_eval
+from evaluation.jobs import run_evaluation
+from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
+from evaluation.services import outputs
+from slmstudio import artifacts, supervisor
+from slmstudio.runs import Status
+from tests.evaluation.factories import World
+from tests.evaluation.fake_openai import Fake, error, says
+from tests.evaluation.test_eval_endpoint import ended, endpoint, knowing, start
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    monkeypatch.setattr(chat, "FIRST_PAUSE_SECONDS", 0.01)
+
+
+@pytest.fixture
+def fake(world: World) -> Iterator[Fake]:
+    """Knows the gold of every document."""
+    with knowing(world) as server:
+        yield server
+
+
+def test_a_run_whose_worker_was_lost_pays_for_no_answer_twice(world: World, fake: Fake) -> None:
+    run = start(world, endpoint(world, fake.url))
+    total, cut = run.progress_total, 4
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(endpoint_eval.Heart, "__call__", lambda self: len(fake.asked) < cut)
+        run_evaluation(run.pk)
+    assert len(fake.asked) == cut
+    path = artifacts.local_path(run.outputs_key)
+    path.write_text(path.read_text() + '{"id": "x", "ra')  # the last line was cut off
+    EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED)
+    EvalOutput.objects.filter(eval_run=run)[0].delete()  # was told, and not stored yet
+    run = ended(run)
+    assert (run.status, run.error, len(fake.asked)) == (Status.DONE, "", total)
+    assert EvalOutput.objects.filter(eval_run=run).count() == run.scores["documents"] == total
+    assert outputs.rows_match_file(run)
+    assert run.facts["attempts"] == 2
+    assert run.facts["docs_per_second"] == pytest.approx(total / run.facts["seconds"], rel=0.1)
+
+
+def cut_off(run: EvalRun, after: int, fake: Fake) -> None:
+    """Asks about some documents; then its worker is lost."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(endpoint_eval.Heart, "__call__", lambda self: len(fake.asked) < after)
+        run_evaluation(run.pk)
+    EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED, finished_at=None)
+
+
+def test_other_ends_of_lines_in_an_answer_do_not_part_its_line(world: World, fake: Fake) -> None:
+    fake.replies = [says("a\u2028b\x85c\u2029d")]
+    run = start(world, endpoint(world, fake.url), mode="free")
+    cut_off(run, 3, fake)
+    run = ended(run)
+    assert (run.status, len(fake.asked)) == (Status.DONE, run.progress_total), "nothing was paid for twice"
+    assert set(EvalOutput.objects.filter(eval_run=run).values_list("raw", flat=True)) == {"a\u2028b\x85c\u2029d"}
+    assert outputs.rows_match_file(run)
+
+
+def test_a_row_whose_line_is_gone_is_the_one_that_is_asked_for_again(world: World, fake: Fake) -> None:
+    """A machine that dies may keep the rows and lose the end of the file."""
+    run = start(world, endpoint(world, fake.url), mode="free")
+    cut_off(run, 4, fake)
+    path = artifacts.local_path(run.outputs_key)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    fake.replies = [says("another answer")]
+    run = ended(run)
+    assert (run.status, len(fake.asked)) == (Status.DONE, run.progress_total + 2)
+    assert outputs.rows_match_file(run)
+    assert EvalOutput.objects.filter(eval_run=run, raw="another answer").count() == run.progress_total - 2
+
+
+def test_killed_while_it_takes_up_it_loses_no_answer(world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(world, endpoint(world, fake.url))
+    cut_off(run, 4, fake)
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs.Store, "add", lambda store, event: 1 / 0)
+        run_evaluation(run.pk)
+    EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED)
+    run = ended(run)
+    assert (run.status, len(fake.asked)) == (Status.DONE, run.progress_total)
+
+
+def test_an_attempt_that_was_given_up_writes_neither_rows_nor_into_the_file(world: World, fake: Fake) -> None:
+    run = start(world, endpoint(world, fake.url))
+    cut_off(run, 3, fake)
+    old = EvalRun.objects.get(pk=run.pk)
+    old.status = Status.RUNNING
+    EvalRun.objects.filter(pk=run.pk).update(job_id=uuid.uuid4())
+    with artifacts.local_path(run.outputs_key).open("a", encoding="utf-8") as late:
+        run = ended(run)
+        late.write("x" * 100)
+    assert outputs.rows_match_file(run)
+    EvalRun.objects.filter(pk=run.pk).update(status=Status.RUNNING)
+    first = EvalOutput.objects.filter(eval_run=run).select_related("document")[0]
+    first.delete()
+    store = outputs.Store(old)
+    store.add({"id": first.document.external_id, "raw": "late"})
+    store.flush()
+    assert not EvalOutput.objects.filter(eval_run=run, raw="late").exists()
+
+
+def test_a_run_that_failed_goes_on_with_what_it_was_told(world: World, fake: Fake, client: Client) -> None:
+    good = fake.replies[0]
+    fake.replies = [good, good, error(400, "not now")]
+    run = ended(start(world, endpoint(world, fake.url)))
+    assert (run.status, len(fake.asked)) == (Status.FAILED, 7)
+    fake.replies = [good]
+    client.force_login(world.engineer)
+    address = reverse("eval_go_on", args=[world.project.slug, run.number])
+    assert address in client.get(run.get_absolute_url()).content.decode()
+    client.force_login(world.annotator)
+    assert client.post(address).status_code == 403
+    client.force_login(world.owner)
+    client.post(address)
+    run.refresh_from_db()
+    assert (run.status, run.created_by) == (Status.QUEUED, world.engineer)
+    run = ended(run)
+    assert (run.status, run.error, run.tries) == (Status.DONE, "", 1)
+    assert len(fake.asked) == 7 + run.progress_total - 2, "what was answered is not paid for twice"
+    assert run.scores["document_exact"]["k"] == run.progress_total
+    assert (run.facts["failed"], "go_on" in run.facts) == (0, False)
+    assert AuditEntry.objects.get(action="went on with").user == world.owner
+    client.post(address)
+    run.refresh_from_db()
+    assert run.status == Status.DONE
+
+
+def test_the_database_may_be_away_when_a_run_is_summed_up(
+    world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, calls = EvalRun.finish, []
+
+    def away(run: EvalRun, **changes: Any) -> bool:
+        calls.append(finish(run, **changes))
+        if len(calls) == 1:
+            raise OperationalError("the connection was lost with the answer")
+        return calls[-1]
+
+    def again(do: Any) -> Any:
+        try:
+            return do()
+        except OperationalError:
+            return do()
+
+    told: list[int] = []
+    monkeypatch.setattr(EvalRun, "finish", away)
+    monkeypatch.setattr(endpoint_eval, "patiently", again)
+    monkeypatch.setattr(outputs, "_tell_documents", lambda run, rows: told.append(len(rows)))
+    run = ended(start(world, endpoint(world, fake.url)))
+    assert (run.status, calls, told) == (Status.DONE, [True, False], [run.progress_total])
+
+
+def test_another_model_behind_the_name_is_asked_about_everything(world: World, fake: Fake) -> None:
+    one = endpoint(world, fake.url)
+    run = start(world, one)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(endpoint_eval.Heart, "__call__", lambda self: len(fake.asked) < 4)
+        run_evaluation(run.pk)
+    EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED)
+    Endpoint.objects.update(model="fake-2")
+    run = ended(run)
+    assert (run.status, len(fake.asked)) == (Status.DONE, 4 + run.progress_total)
+
+
+def test_a_worker_that_is_told_to_stop_puts_the_run_back(
+    world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch, queues: None
+) -> None:
+    run = start(world, endpoint(world, fake.url))
+    asked = threading.Event()
+    monkeypatch.setattr(supervisor, "_stop_asked", asked)
+    with monkeypatch.context() as patch:
+        patch.setattr(endpoint_eval.Trouble, "note", lambda self, said: asked.set())
+        run = ended(run)
+    assert (run.status, run.error, len(fake.asked)) == (Status.QUEUED, "", 1)
+    assert (run.facts["attempts"], run.tries) == (1, 0), "no attempt has failed"
+    asked.clear()
+    run = ended(run)
+    assert (run.status, len(fake.asked)) == (Status.DONE, run.progress_total)
