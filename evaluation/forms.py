@@ -175,8 +175,11 @@ class JudgeForm(forms.Form):
     def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)
         runs = EvalRun.objects.filter(project=project).with_subject().on_holdout().done().order_by("-number")
+        runs = runs.select_related("rescored_from").defer(
+            "spec", "scores", "rescored_from__spec", "rescored_from__scores"
+        )
         self.runs = {str(run.number): run for run in runs}
-        choices = [(number, f"#{number} {run.subject}, {run.get_mode_display()}") for number, run in self.runs.items()]
+        choices = [(number, _as_choice(run)) for number, run in self.runs.items()]
         self.fields["eval_run"].choices = choices  # type: ignore[attr-defined]
         self.fields["baseline"].choices = [("", "nothing"), *choices]  # type: ignore[attr-defined]
         for name in ("eval_run", "baseline"):
@@ -189,3 +192,9 @@ class JudgeForm(forms.Form):
             "eval_run": self.runs[self.cleaned_data["eval_run"]],
             "baseline": self.runs.get(self.cleaned_data["baseline"]),
         }
+
+
+def _as_choice(run: EvalRun) -> str:
+    """An evaluation in a list: of which model, decoded how, on which version, and whose outputs it scores again."""
+    again = f", scored again from #{run.rescored_from.number}" if run.rescored_from is not None else ""
+    return f"#{run.number} {run.subject}, {run.get_mode_display()}, on v{run.dataset.number}{again}"

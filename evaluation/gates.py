@@ -86,16 +86,18 @@ def judge(gate: Gate, measurement: Measurement, look: int | None = None) -> Verd
         n=measurement.n,
         needed=finding.price.more if finding.price else None,
         allowed_failures=finding.price.allowed_failures if finding.price and not finding.rough else None,
-        sentence=f"{finding.status}: {finding.words}.{ending}",
+        sentence=f"{finding.status}: {f'{measurement.note}: ' if measurement.note else ''}{finding.words}.{ending}",
         confidence=1 - now,
     )
 
 
-def judge_all(policy: GatePolicy, measurements: Mapping[str, Measurement], look: int) -> list[Verdict]:
+def judge_all(
+    policy: GatePolicy, measurements: Mapping[str, Measurement], look: int, *, spent: str = ""
+) -> list[Verdict]:
     """The verdicts of a policy at its ``look``-th look at a hold-out, from gate key -> measurement.
 
     A gate without a measurement is NOT PROVEN. A policy that promises one look can prove nothing at a second
-    one.
+    one. ``spent``: why no error level is left for this look; it can prove nothing then.
     """
     verdicts = []
     for gate in policy:
@@ -105,6 +107,8 @@ def judge_all(policy: GatePolicy, measurements: Mapping[str, Measurement], look:
                 f"the policy allows one look at a hold-out and this is look {look}; take a fresh hold-out, "
                 "or let the policy look more than once"
             )
+        elif spent:
+            measurement = Measurement.nothing(spent)
         verdicts.append(judge(gate, measurement, None if policy.only_look else look))
     return verdicts
 

@@ -176,7 +176,7 @@ JUDGES: dict[str, Callable[[float, Measurement, Levels], Finding]] = {
     "document_error_rate": _rate_at_most,
     "no_regression": _no_regression,
     "recall": _recall,
-    "hallucination_rate": partial(_rate_at_most, bad="with an invented value"),
+    "hallucination_rate": partial(_rate_at_most, bad="with an invented value or unreadable"),
     "invariants_hold_rate": _rate_at_least,
     "routing_decision_rate": _rate_at_least,
     "pinned_broken": _pinned,

@@ -56,7 +56,8 @@ class Measurement:
     """What was measured for one gate; made by the constructors below, one for each kind of metric.
 
     ``pairs`` holds one pair per document: (wrong fields, counted fields), or (value of the baseline, value of
-    the candidate). ``fresh`` is false for latencies and costs that were not measured for this judgement.
+    the candidate). ``fresh`` is false for latencies and costs that were not measured for this judgement. ``note``: what
+    else was counted, or left out, said with the verdict.
     """
 
     n: int = 0
@@ -66,6 +67,7 @@ class Measurement:
     against: str = ""
     fresh: bool = True
     reason: str = ""
+    note: str = ""
 
     @classmethod
     def nothing(cls, reason: str = "") -> Self:
@@ -92,12 +94,12 @@ class Measurement:
         return cls(n=len(pairs), pairs=pairs, against=against)
 
     @classmethod
-    def sample(cls, values: Iterable[float], *, fresh: bool = True) -> Self:
+    def sample(cls, values: Iterable[float], *, fresh: bool = True, note: str = "") -> Self:
         """One number per request (its latency in milliseconds, its cost), or one peak of memory in GB."""
         numbers = tuple(map(float, values))
         if not all(math.isfinite(number) and number >= 0 for number in numbers):
             raise ValueError("measured values are finite and not negative")
-        return cls(n=len(numbers), values=numbers, fresh=fresh)
+        return cls(n=len(numbers), values=numbers, fresh=fresh, note=note)
 
 
 def benchmark_bounds(scores: Iterable[Any], times: Sequence[float]) -> dict[str, Any]:

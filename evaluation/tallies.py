@@ -60,8 +60,15 @@ def missed_of(score: Any, field: str = "", value: str = "") -> tuple[int, int]:
 
 
 def invents(score: Any, field: str = "") -> bool:
-    """Whether a value is wrong or extra and stands nowhere in the document."""
-    return any(cell.outcome == "hallucinated" for cell in cells(score, field))
+    """Whether a value is wrong or extra and stands nowhere in the document; of what cannot be read nobody can say that
+    it is not so, and it counts."""
+    return not readable(score) or any(cell.outcome == "hallucinated" for cell in cells(score, field))
+
+
+def readable(score: Any) -> bool:
+    """Whether an output could be read at all: JSON, and an object."""
+    valid = score.get("valid_json", True) if isinstance(score, Mapping) else getattr(score, "valid_json", True)
+    return bool(valid) and not any(cell.outcome == "unscorable" for cell in cells(score))
 
 
 def decides(score: Any, field: str) -> bool:

@@ -10,9 +10,11 @@ from evaluation.automation import Automation, Step, automation, document_confide
 from evaluation.compare import cost_of_time
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from evaluation.money import Amount, ErrorCosts, error_costs, mean_cost
+from evaluation.services import holdouts
 from evaluation.services.gate_facts import constraints_of
 from evaluation.services.missing_labels import missing_labels
 from evaluation.services.policies import rules
+from evaluation.stats import ALPHA, look_level
 from evaluation.tallies import cells
 from slmstudio import artifacts
 
@@ -191,10 +193,18 @@ def straight_through(report: GateReport) -> Through:
     limit = min((gate.threshold for gate in gates), default=0.0)
     from_policy = 0 < limit < 1
     limit = limit if from_policy else LIMIT
-    rows = [(confidence, exact) for _, confidence, exact in _confidences(report.eval_run)]
+    drawn = holdouts.drawn_for_slices(report.project_id)
+    rows = [(confidence, exact) for key, confidence, exact in _confidences(report.eval_run) if key not in drawn]
     if not rows:
         return Through(False, limit, from_policy)
-    return Through(True, limit, from_policy, automation(rows, limit))
+    # As in gates: what left the hold-out counts as wrong, and nobody knows how sure of it the model was.
+    rows += [(1.0, False)] * len(holdouts.gone(report.eval_run))
+    return Through(True, limit, from_policy, automation(rows, limit, confidence=_confidence(report)))
+
+
+def _confidence(report: GateReport) -> float:
+    """The confidence that this look has left, as gates have it: the best of ten candidates is no better a sign here."""
+    return 1 - (ALPHA if rules(report.policy).only_look else look_level(report.look))
 
 
 def _confidences(run: EvalRun) -> list[tuple[int, float, bool]]:

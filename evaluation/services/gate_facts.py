@@ -1,13 +1,17 @@
 """What the gates of a policy judge: counted from an evaluation's own outputs, latencies, cost and memory."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from evaluation.compare import cost_of_time, cost_of_tokens
 from evaluation.measurements import Measurement
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.policy import BASE, Gate, GatePolicy
+from evaluation.services import holdouts
+from evaluation.services.opponents import made_from, model_key
 from evaluation.services.pins import answers, pinned_documents
 from evaluation.slices import Slice
 from evaluation.tallies import BY_SCORES, from_scores
@@ -27,10 +31,13 @@ class _Facts:
         self.run, self.baseline = eval_run, baseline
         rows = EvalOutput.objects.filter(eval_run=eval_run).defer("gold", "raw", "error").order_by("document_id")
         self.rows = list(rows)
+        self.gone = holdouts.gone(eval_run)
+        self.drawn = holdouts.drawn_for_slices(eval_run.project_id)
+        self.pace = pace(eval_run, self.rows)
         self.metadata: dict[int, Any] = {}
         if with_metadata:
             documents = Document.objects.filter(eval_outputs__eval_run=eval_run)
-            self.metadata = dict(documents.values_list("pk", "metadata"))
+            self.metadata = dict(documents.values_list("pk", "metadata")) | holdouts.metadata_of(self.gone)
         scores = EvalOutput.objects.filter(eval_run=baseline).values_list("document_id", "score")
         self.before = dict(scores) if baseline is not None else None
 
@@ -38,35 +45,64 @@ class _Facts:
         """The measurement of one gate."""
         if gate.metric == "pinned_broken":
             return _pinned(self.run)
-        rows = self.rows_of(Slice.parse(gate.slice))
-        if gate.slice and not rows:
-            return Measurement.nothing(f"no document of this evaluation is in the slice {gate.slice}")
+        rows, others = self.rows_of(gate)
+        if not rows and (gate.slice or others):
+            where = f"no document of this evaluation is in the slice {gate.slice}"
+            return Measurement.nothing(where if gate.slice else "every document was drawn for a slice alone")
+        wrong_base = self._wrong_base() if gate.compared_with == BASE else ""
+        if wrong_base:
+            return Measurement.nothing(wrong_base)
+        notes = [f"without {others:,} documents that were drawn for another slice"] if others else []
+        if gate.metric not in BY_SCORES:
+            found = _of_resources(gate.metric, rows, self.run, limit=gate.threshold, pace=self.pace)
+            return replace(found, note=", ".join(filter(None, [*notes, found.note])))
+        gone = [row for row in self.gone if self._is_in(gate, row)]
+        if gone:
+            notes.append(f"with {len(gone):,} that {'is' if len(gone) == 1 else 'are'} held out no longer as wrong")
+        return replace(self._by_scores(gate, rows, gone), note=", ".join(notes))
+
+    def _by_scores(self, gate: Gate, rows: Sequence[EvalOutput], gone: Sequence[EvalOutput]) -> Measurement:
+        """What was answered; and what left the hold-out after it had been answered counts as wrong, because it may have
+        left for being so."""
+        scores: dict[int, Any] = {row.document_id: row.score for row in rows}
+        scores |= {row.document_id: holdouts.all_wrong(row.score) for row in gone}
+        before = self.before
+        if before is not None:
+            before = before | {row.document_id: holdouts.all_right(row.score) for row in gone}
+        against = self.baseline.short_name if self.baseline else ""
+        return from_scores(gate.metric, scores, baseline=before, against=against, field=gate.field, value=gate.value)
+
+    def _wrong_base(self) -> str:
+        """Why the baseline is not the base model that this one is to be held against; "" where it is."""
         baseline = self.baseline
-        if gate.compared_with == BASE and baseline is not None and baseline.base_model is None:
-            return Measurement.nothing(f"{baseline.subject} is no base model, which this gate compares with")
-        if gate.metric in BY_SCORES:
-            scores = {row.document_id: row.score for row in rows}
-            against = baseline.short_name if baseline else ""
-            return from_scores(
-                gate.metric, scores, baseline=self.before, against=against, field=gate.field, value=gate.value
-            )
-        return _of_resources(gate.metric, rows, self.run)
+        if baseline is None:
+            return ""
+        if baseline.base_model is None:
+            return f"{baseline.subject} is no base model, which this gate compares with"
+        made = made_from(self.run)
+        if made is not None and baseline.base_model_id != made:
+            return f"{baseline.subject} is not the base model that {self.run.subject} was made from"
+        return ""
 
-    def rows_of(self, wanted: Slice) -> list[EvalOutput]:
-        """The outputs about documents of a slice."""
-        return [
-            row for row in self.rows if wanted.holds(tags=row.tags, metadata=self.metadata.get(row.document_id, {}))
-        ]
+    def rows_of(self, gate: Gate) -> tuple[list[EvalOutput], int]:
+        """The outputs about documents of a gate's slice, and how many of them are left out: what was drawn for another
+        slice is a sample of that one alone."""
+        rows = [row for row in self.rows if self._is_in(gate, row)]
+        kept = [row for row in rows if self.drawn.get(row.document_id, gate.slice) == gate.slice]
+        return kept, len(rows) - len(kept)
+
+    def _is_in(self, gate: Gate, row: EvalOutput) -> bool:
+        return Slice.parse(gate.slice).holds(tags=row.tags, metadata=self.metadata.get(row.document_id, {}))
 
 
-def _pinned(run: EvalRun) -> Measurement:
-    """How many pinned documents this model has wrong. Where this evaluation did not ask about one, the newest other
-    evaluation of the same model counts that did, decoded the same way.
+def pinned_answers(run: EvalRun) -> tuple[int, dict[int, bool]]:
+    """How many documents are pinned, and which of them this model has right. Where this evaluation did not ask about
+    one, the newest other evaluation of the same model counts that did, decoded the same way.
     """
     pinned = pinned_documents(run.project)
     if not pinned:
-        return Measurement.nothing("no document is pinned yet")
-    same = EvalRun.objects.filter(
+        return 0, {}
+    same: Any = EvalRun.objects.filter(
         project_id=run.project_id,
         base_model=run.base_model_id,
         training_run=run.training_run_id,
@@ -75,20 +111,42 @@ def _pinned(run: EvalRun) -> Measurement:
         mode=run.mode,
         benchmark=None,
     )
-    others = list(same.done().exclude(pk=run.pk).order_by("-number").values_list("pk", flat=True))
+    rows = same.done().exclude(pk=run.pk).order_by("-number").defer("spec", "scores")
+    others = [row.pk for row in rows if model_key(row) == model_key(run)]
     order = {pk: place for place, pk in enumerate([run.pk, *others])}
     found: dict[int, tuple[int, bool]] = {}
     for evaluation, document, exact in answers(list(order), sorted(pinned)):
         found[document] = min(found.get(document, (len(order), True)), (order[evaluation], exact))
-    wrong, unasked = sum(not exact for _, exact in found.values()), len(pinned) - len(found)
+    return len(pinned), {document: exact for document, (_, exact) in found.items()}
+
+
+def _pinned(run: EvalRun) -> Measurement:
+    """How many pinned documents this model has wrong."""
+    pinned, found = pinned_answers(run)
+    if not pinned:
+        return Measurement.nothing("no document is pinned yet")
+    wrong, unasked = sum(not exact for exact in found.values()), pinned - len(found)
     if not found:
-        return Measurement.nothing(f"this model was asked about none of the {len(pinned):,} pinned documents")
+        return Measurement.nothing(f"this model was asked about none of the {pinned:,} pinned documents")
     reason = f"{unasked:,} more were not asked about; evaluate this model on the splits that hold them" * bool(unasked)
     return Measurement(n=len(found), k=wrong, reason=reason)
 
 
-def _of_resources(metric: str, rows: Sequence[EvalOutput], run: EvalRun) -> Measurement:
-    """Latency, throughput, cost and memory, as this run measured them. A request that failed has no latency."""
+def pace(run: EvalRun, rows: Sequence[EvalOutput]) -> float:
+    """How much of the run's time a document's latency stands for: the run's own seconds, over the latencies of all its
+    documents. Several that are asked about together share the time; a batch lasts until its longest answer."""
+    told = sum(row.latency_ms for row in rows)
+    rate = float(run.facts.get("docs_per_second") or 0)
+    seconds = float(run.facts.get("seconds") or 0) or (len(rows) / rate if rate else 0.0)
+    together = int(run.facts.get("at_once") or run.at_once or 1)
+    return max(1000 * seconds / told, 1 / together) if told else 1.0
+
+
+def _of_resources(
+    metric: str, rows: Sequence[EvalOutput], run: EvalRun, *, limit: float = 0.0, pace: float = 1.0
+) -> Measurement:
+    """Latency, throughput, cost and memory, as this run measured them. A request that failed is none that was answered
+    in time; what it took and cost is borne by those that were answered."""
     answered = [row for row in rows if row.finish_reason != "error"]
     # Of a re-scoring nothing was generated, so nothing was measured.
     fresh = run.rescored_from_id is None
@@ -97,26 +155,47 @@ def _of_resources(metric: str, rows: Sequence[EvalOutput], run: EvalRun) -> Meas
         if not peak:
             return Measurement.nothing("the run did not measure its memory")
         return Measurement.sample([peak / 1e9], fresh=fresh)
+    failed = len(rows) - len(answered)
+    some = f"{failed:,} failed {'request' if failed == 1 else 'requests'}"
+    if metric == "p95_latency_ms":
+        longest = max([math.nextafter(limit, math.inf), *(row.latency_ms for row in answered)])
+        times = [row.latency_ms if row.finish_reason != "error" else max(row.latency_ms, longest) for row in rows]
+        return Measurement.sample(
+            times if answered else [], fresh=fresh, note=f"with {some} as slower than the limit" if failed else ""
+        )
+    note = f"with what {some} took" if failed else ""
     if metric == "cost_per_request":
-        return _costs(answered, run, fresh)
-    # Asked about together, they share the time.
-    together = run.at_once if metric == "requests_per_second" else 1
-    return Measurement.sample((row.latency_ms / together for row in answered), fresh=fresh)
+        return replace(_costs(rows, run, fresh, pace=pace), note=note)
+    return Measurement.sample(_borne(rows, [pace * row.latency_ms for row in rows]), fresh=fresh, note=note)
 
 
-def _costs(rows: Sequence[EvalOutput], run: EvalRun, fresh: bool) -> Measurement:
+def _borne(rows: Sequence[EvalOutput], spent: Sequence[float]) -> list[float]:
+    """What each answered request took, with its part of what the failed ones did."""
+    good = [value for row, value in zip(rows, spent, strict=True) if row.finish_reason != "error"]
+    share = sum(spent) / sum(good) if sum(good) else 1.0
+    return [share * value for value in good]
+
+
+def _costs(rows: Sequence[EvalOutput], run: EvalRun, fresh: bool, *, pace: float = 1.0) -> Measurement:
     """What each request cost: its tokens at the endpoint's price, or its time at that of the contract's hardware."""
     if run.endpoint_id is not None:
         prices = run.facts.get("price_in"), run.facts.get("price_out")
         if None in prices:
             return Measurement.nothing("the endpoint has no price per token")
         price_in, price_out = (float(price or 0) for price in prices)
-        costs = (cost_of_tokens(row.prompt_tokens, row.output_tokens, price_in, price_out) for row in rows)
-        return Measurement.sample(costs, fresh=fresh)
-    price = constraints_of(run).get("hardware_price_per_hour")
+        costs = [cost_of_tokens(row.prompt_tokens, row.output_tokens, price_in, price_out) for row in rows]
+        return Measurement.sample(_borne(rows, costs), fresh=fresh)
+    price = _price_then(run) or constraints_of(run).get("hardware_price_per_hour")
     if not price:
         return Measurement.nothing("the contract names no price per hour of the hardware")
-    return Measurement.sample((cost_of_time(row.latency_ms / run.at_once, float(price)) for row in rows), fresh=fresh)
+    costs = [cost_of_time(pace * row.latency_ms, float(price)) for row in rows]
+    return Measurement.sample(_borne(rows, costs), fresh=fresh)
+
+
+def _price_then(run: EvalRun) -> float:
+    """The price per hour that the evaluation's own cost was worked out at; 0 where none was."""
+    cost, rate = run.facts.get("cost_per_document"), run.facts.get("docs_per_second")
+    return 3600 * float(cost) * float(rate) if cost and rate else 0.0
 
 
 def constraints_of(run: EvalRun) -> dict[str, Any]:

@@ -3,16 +3,16 @@
 from typing import Any
 
 from django.db import transaction
-from django.utils.text import capfirst
 
 from evaluation import gates as judging
-from evaluation.models import Approval, EvalRun, GateReport
+from evaluation.models import EvalRun, GateReport
 from evaluation.policy import DEPLOYED
 from evaluation.services import audit, packets
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.evals import next_number
 from evaluation.services.gate_facts import holdout_origins, measurements
 from evaluation.services.looking import looks, next_look
+from evaluation.services.opponents import check_answered, check_baseline, check_opponent, opponent
 from evaluation.services.policies import current_policy, rules, set_policy
 from labeling.models import DatasetItem, Split
 from slmstudio.runs import Status
@@ -28,6 +28,7 @@ __all__ = [
     "opponent",
     "rules",
     "set_policy",
+    "spent",
 ]
 
 
@@ -49,9 +50,11 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> Ga
     if made is not None:
         return made
     if baseline is not None and any(gate.compared_with == DEPLOYED for gate in rules(policy)):
-        _check_opponent(eval_run, baseline)
+        check_opponent(eval_run, baseline)
     look = next_look(eval_run)
-    verdicts = judging.judge_all(rules(policy), measurements(rules(policy), eval_run, baseline), look)
+    gates = rules(policy)
+    found = measurements(gates, eval_run, baseline)
+    verdicts = judging.judge_all(gates, found, look, spent=spent(eval_run, gates))
     report = GateReport(
         project=project,
         number=number,
@@ -91,90 +94,25 @@ def _check_runs(eval_run: EvalRun, baseline: EvalRun | None) -> None:
             f"{len(seen)} of the hold-out documents were in this model's training data ({', '.join(seen[:3])}), "
             "so it cannot be judged by them.",
         )
-    if baseline is None:
-        return
-    if baseline.pk == eval_run.pk:
-        raise Refused("baseline", "An evaluation is not its own baseline.")
-    if baseline.project_id != eval_run.project_id:
-        raise Refused("baseline", "The baseline belongs to another project.")
-    if baseline.status != Status.DONE or baseline.split != Split.HOLDOUT:
-        raise Refused("baseline", f"Evaluation {baseline.number} is no finished evaluation on the hold-out.")
-    if baseline.dataset.holdout_sha256 != eval_run.dataset.holdout_sha256:
-        raise Refused(
-            "baseline",
-            f"Evaluation {baseline.number} is on another hold-out ({baseline.dataset}). A baseline has answered the "
-            f"very documents of {eval_run.dataset}: evaluate that model on it.",
+    check_answered("eval_run", eval_run)
+    asked = packets.asked_elsewhere(eval_run)
+    if asked:
+        raise Refused("eval_run", f"{asked} Evaluate it anew.")
+    if baseline is not None:
+        check_baseline(eval_run, baseline)
+
+
+def spent(eval_run: EvalRun, policy: judging.GatePolicy) -> str:
+    """Why no error level is left for another look at this hold-out; "" where one is."""
+    before = looks(eval_run)
+    if any(report.look == 1 and rules(report.policy).only_look for report in before):
+        return (
+            "an earlier look at this hold-out was promised to be the only one and spent all there is; "
+            "take a fresh hold-out"
         )
-    if baseline.mode != eval_run.mode:
-        raise Refused(
-            "baseline",
-            f"Evaluation {baseline.number} was decoded {baseline.get_mode_display()}, evaluation {eval_run.number} "
-            f"{eval_run.get_mode_display()}. A baseline is decoded the same way.",
-        )
-
-
-def _check_opponent(eval_run: EvalRun, baseline: EvalRun) -> None:
-    """Refuses a baseline that is not of the model in use: that model is not for whoever judges to choose."""
-    before = _last_approved(eval_run)
-    if before is not None:
-        if _model(baseline) != _model(before):
-            raise Refused(
-                "baseline",
-                f"{capfirst(before.subject)} was approved last, so it is what this model is held against. "
-                f"Choose an evaluation of {before.subject}, not of {baseline.subject}.",
-            )
-        return
-    if baseline.base_model is None:
-        raise Refused(
-            "baseline",
-            "No other model has been approved yet, so a base model is what this one is held against. "
-            f"Choose an evaluation of a base model, not of {baseline.subject}.",
-        )
-    wanted = opponent(eval_run)
-    if wanted is not None and _model(baseline) != _model(wanted):
-        raise Refused(
-            "baseline",
-            f"This model was made from {wanted.subject}, so that is what it is held against. "
-            f"Choose evaluation {wanted.number}, or another of {wanted.subject}.",
-        )
-
-
-def opponent(eval_run: EvalRun) -> EvalRun | None:
-    """The newest evaluation that this one can be held against: of the model approved last on the same hold-out, decoded
-    the same way; as long as no other model is approved, of the base model it was made from. None where there is none.
-    """
-    before = _last_approved(eval_run)
-    base_model, training_run = _model(before) if before is not None else (_made_from(eval_run), None)
-    if base_model is None and training_run is None:
-        return None
-    rows = EvalRun.objects.with_subject().filter(
-        project_id=eval_run.project_id,
-        base_model=base_model,
-        training_run=training_run,
-        mode=eval_run.mode,
-        dataset__holdout_sha256=eval_run.dataset.holdout_sha256,
-    )
-    found: EvalRun | None = rows.on_holdout().done().exclude(pk=eval_run.pk).order_by("-number").first()
-    return found
-
-
-def _last_approved(eval_run: EvalRun) -> EvalRun | None:
-    """The evaluation that the last approval of another model than this one rests on."""
-    base_model, training_run = _model(eval_run)
-    approvals = Approval.objects.filter(
-        report__project_id=eval_run.project_id, decision=Approval.Decision.APPROVED
-    ).exclude(report__eval_run__base_model=base_model, report__eval_run__training_run=training_run)
-    last = approvals.select_related("report__eval_run").order_by("-decided_at", "-pk").first()
-    return last.report.eval_run if last is not None else None
-
-
-def _model(run: EvalRun) -> tuple[int | None, int | None]:
-    """The keys that say which model a run is of: a base model, or what a training made."""
-    return run.base_model_id, run.training_run_id
-
-
-def _made_from(run: EvalRun) -> int | None:
-    return run.training_run.base_model_id if run.training_run is not None else None
+    if policy.only_look and before:
+        return "this hold-out was looked at before, and the policy allows one look; take a fresh hold-out"
+    return ""
 
 
 def _trained_on(eval_run: EvalRun) -> list[str]:

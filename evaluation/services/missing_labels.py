@@ -5,15 +5,16 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import transaction
 from django.db.models import F, Func, Q, TextField, Value
 from django.db.models.lookups import Exact
 
 from evaluation.gates import Gate, Status, Verdict
 from evaluation.models import EvalOutput, GateReport
 from evaluation.policy import METRICS
-from evaluation.services import audit
+from evaluation.services import audit, holdouts
 from evaluation.slices import Slice
-from labeling.models import DatasetItem, Document, DocumentState, Membership, Split
+from labeling.models import DatasetItem, Document, DocumentState, Membership, Project, Split
 from labeling.models.documents import LABELLED
 from labeling.services import growing
 from slmstudio.access import Role
@@ -62,7 +63,13 @@ def missing_labels(report: GateReport) -> list[Missing]:
     """What the verdicts of a report lack that labels can prove; the dearest first."""
     verdicts = [Verdict.from_dict(row) for row in report.verdicts]
     priced = [verdict for verdict in verdicts if _by_labels(verdict)]
-    found = [_missing(report, verdict) for verdict in priced]
+    drawable: dict[str, int] = {}
+    for verdict in priced:
+        gate = verdict.gate
+        if gate.slice not in drawable:
+            drawable[gate.slice] = growing.unlabelled(report.project, filter_of(gate)).count()
+    drawn = holdouts.drawn_for_slices(report.project_id)
+    found = [_missing(report, verdict, drawable[verdict.gate.slice], drawn) for verdict in priced]
     return sorted(found, key=lambda one: -one.missing)
 
 
@@ -70,15 +77,16 @@ def _by_labels(verdict: Verdict) -> bool:
     return verdict.status is Status.NOT_PROVEN and bool(verdict.needed) and METRICS[verdict.gate.metric].documents
 
 
-def _missing(report: GateReport, verdict: Verdict) -> Missing:
+def _missing(report: GateReport, verdict: Verdict, drawable: int, drawn: dict[int, str]) -> Missing:
     gate = verdict.gate
     where = filter_of(gate)
     wanted = math.ceil((verdict.needed or 0) * _documents_for_one(report, verdict))
     judged = DatasetItem.objects.filter(dataset_id=report.eval_run.dataset_id, split=Split.HOLDOUT).values("document")
     since = Document.objects.filter(where, project_id=report.project_id, holdout=True).exclude(pk__in=judged)
+    # What was drawn for another slice will not count in this gate.
+    since = since.exclude(pk__in=holdouts.of_others(drawn, gate.slice))
     labelled = since.filter(state__in=LABELLED).count()
     waiting = since.exclude(state__in=[*LABELLED, DocumentState.SKIPPED]).count()
-    drawable = growing.unlabelled(report.project, where).count()
     return Missing(gate.key, gate.title, gate.slice, wanted, verdict.allowed_failures, waiting, labelled, drawable)
 
 
@@ -116,6 +124,46 @@ def queue_labels(*, report: GateReport, key: str, user: Any, who: str = TURN, se
     Raises:
         Refused: ``field`` is key or who: labels prove nothing here, all are queued already, or there are none.
     """
+    _wanted(report, key)  # refuses at once, before anything is read
+    people = _people(report, who)
+    known = growing.Known(report.project).read()
+    with transaction.atomic():
+        # Whoever presses at the same time waits here, and then finds that nothing is missing any more.
+        Project.objects.select_for_update(no_key=True).get(pk=report.project_id)
+        wanted = _wanted(report, key)
+        gate = next(Verdict.from_dict(row).gate for row in report.verdicts if row["gate"]["key"] == key)
+        grown = growing.grow_holdout(
+            project=report.project,
+            count=wanted.missing,
+            seed=secrets.randbelow(2**31) if seed is None else seed,
+            only=filter_of(gate),
+            people=people,
+            known=known,
+        )
+        if not grown.documents:
+            raise Refused("key", _none(grown))
+        audit.record(
+            project=report.project,
+            user=user,
+            action=holdouts.DREW,
+            about=str(report),
+            details={
+                "gate": key,
+                "slice": gate.slice,
+                "wanted": wanted.missing,
+                "drawn": len(grown.documents),
+                "from": grown.pool,
+                "passed over": len(grown.near),
+                "seed": grown.seed,
+                "documents": grown.documents,
+                "people": [person.get_username() for person in people],
+            },
+        )
+    return grown
+
+
+def _wanted(report: GateReport, key: str) -> Missing:
+    """What the verdict of a gate lacks now. Raises Refused where that is nothing, or more than a button should draw."""
     wanted = next((one for one in missing_labels(report) if one.key == key), None)
     if wanted is None:
         raise Refused("key", "Labels are not what this verdict lacks.")
@@ -124,34 +172,7 @@ def queue_labels(*, report: GateReport, key: str, user: Any, who: str = TURN, se
         raise Refused("key", f"The {wanted.wanted:,} documents are held out already; {waiting}.")
     if wanted.missing > MOST:
         raise Refused("key", f"It would take {wanted.missing:,} labels. Ask for less in the policy, or import labels.")
-    people = _people(report, who)
-    gate = next(Verdict.from_dict(row).gate for row in report.verdicts if row["gate"]["key"] == key)
-    grown = growing.grow_holdout(
-        project=report.project,
-        count=wanted.missing,
-        seed=secrets.randbelow(2**31) if seed is None else seed,
-        only=filter_of(gate),
-        people=people,
-    )
-    if not grown.documents:
-        raise Refused("key", _none(grown))
-    audit.record(
-        project=report.project,
-        user=user,
-        action="queued labels",
-        about=str(report),
-        details={
-            "gate": key,
-            "wanted": wanted.missing,
-            "drawn": len(grown.documents),
-            "from": grown.pool,
-            "passed over": len(grown.near),
-            "seed": grown.seed,
-            "documents": grown.documents,
-            "people": [person.get_username() for person in people],
-        },
-    )
-    return grown
+    return wanted
 
 
 def _none(grown: growing.Grown) -> str:

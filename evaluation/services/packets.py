@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from django.core.cache import cache
+
 from evaluation.models import EvalRun, GateReport
 from evaluation.services import outputs
+from evaluation.services.gate_facts import pinned_answers
 from evaluation.services.policies import policy_hash, rules
 from evaluation.services.subjects import SubjectError, model_folder, spec_key, subject
 from evaluation.spec import EvalSpec
@@ -20,22 +23,25 @@ from slmstudio.contract.scoring import SCORER_VERSION
 from slmstudio.hashing import folder_hash, sha256_file, sha256_text
 
 Packet = dict[str, str]
+_WEEK = 7 * 24 * 3600
 
 #: name -> title, and of what the hash is
 PARTS = {
     "model": ("Model", "the folder with the weights"),
     "file": ("Model file", "the GGUF file that llama.cpp answered with"),
-    "endpoint": ("Model elsewhere", "its address and the name it is asked by; its weights are out of reach"),
+    "endpoint": ("Model elsewhere", "the address and the name it was asked by; its weights are out of reach"),
     "tokenizer": ("Tokenizer", "its tokenizer.json"),
     "dataset": ("Dataset version", "the file with every row"),
     "holdout": ("Hold-out", "the hold-out rows of that file"),
     "schema": ("Schema", "the text of the schema version"),
     "scorer": ("Scorer", "version"),
     "policy": ("Gate policy", "the gates with their thresholds"),
-    "spec": ("Evaluation", "what the model's process was told: prompt, examples, decoding"),
+    "spec": ("Evaluation", "what the model was told: prompt, examples, decoding"),
     "outputs": ("Outputs", "the file of raw outputs, held against the stored rows"),
     "scores": ("Scores", "counted again from the stored outputs"),
     "baseline": ("Baseline", "the file of the baseline's raw outputs"),
+    "baseline_scores": ("Baseline scores", "counted again from its stored outputs"),
+    "pins": ("Regression suite", "the pinned documents, and which of them this model has right"),
     "verdicts": ("Verdicts", "what every gate says, and whether the model may ship"),
 }
 
@@ -91,15 +97,19 @@ def packet(report: GateReport) -> Packet:
         "scores": scores_hash(eval_run.scores),
         "verdicts": verdicts_hash(report),
     }
-    if eval_run.spec:
-        found["spec"] = sha256_text(eval_run.spec)
-    return {**found, "baseline": baseline.outputs_sha256} if baseline else found
+    if eval_run.spec or eval_run.endpoint is not None:
+        found["spec"] = _told(eval_run)
+    if baseline is not None:
+        found |= {"baseline": baseline.outputs_sha256, "baseline_scores": scores_hash(baseline.scores)}
+    if any(gate.metric == "pinned_broken" for gate in rules(report.policy)):
+        found["pins"] = pins_hash(eval_run)
+    return found
 
 
 def _model_parts(run: EvalRun) -> Packet:
     """What is known of the model that answered: its weights and tokenizer, its one file, or where it is asked."""
     if run.endpoint is not None:
-        return {"endpoint": endpoint_hash(run)}
+        return {"endpoint": _elsewhere(*_asked(run))}
     if run.export is not None:
         return {"file": run.export.sha256}
     return {
@@ -109,10 +119,52 @@ def _model_parts(run: EvalRun) -> Packet:
 
 
 def endpoint_hash(run: EvalRun) -> str:
-    """SHA-256 over where a model elsewhere is asked, and by which name. Its weights nobody here sees."""
+    """SHA-256 over where a model elsewhere would be asked now, and by which name. Its weights nobody here sees."""
     endpoint = run.endpoint
     assert endpoint is not None
-    return sha256_text(dumps({"model": endpoint.model, "url": endpoint.url}))
+    return _elsewhere(endpoint.model, endpoint.url)
+
+
+def _elsewhere(model: str, url: str) -> str:
+    return sha256_text(dumps({"model": model, "url": url}))
+
+
+def _asked(run: EvalRun) -> tuple[str, str]:
+    """The name and the address that answered, as the evaluation kept them: an endpoint can be changed since."""
+    endpoint = run.endpoint
+    assert endpoint is not None
+    return str(run.facts.get("model") or endpoint.model), str(run.facts.get("url") or endpoint.url)
+
+
+def asked_elsewhere(run: EvalRun) -> str:
+    """A sentence where the model that would be approved is not the one that answered; "" where it is."""
+    endpoint = run.endpoint
+    if endpoint is not None:
+        model, url = _asked(run)
+        if (model, url) != (endpoint.model, endpoint.url):
+            return f"{endpoint} is {endpoint.model} at {endpoint.url} now; what answered was {model} at {url}."
+        return ""
+    if run.export is None or not run.spec:
+        return ""
+    ran = EvalSpec.from_yaml(run.spec).gguf
+    files = {str(one.get("sha256")) for one in run.export.files if str(one.get("path")).endswith(".gguf")}
+    if ran is not None and ran.sha256 and files and ran.sha256 not in files:
+        return f"{run.export.get_kind_display()} was exported again since; another file answered."
+    return ""
+
+
+def _told(run: EvalRun) -> str:
+    """SHA-256 over what a model was told: the spec of its process, or how one elsewhere was asked."""
+    if run.endpoint is None:
+        return sha256_text(run.spec)
+    how = {name: run.facts.get(name) for name in ("max_new_tokens", "examples")}
+    return sha256_text(dumps({**how, "mode": str(run.mode), "instruction": run.dataset.instruction}))
+
+
+def pins_hash(run: EvalRun) -> str:
+    """SHA-256 over the pinned documents and what this model makes of each."""
+    pinned, found = pinned_answers(run)
+    return scores_hash({"pinned": pinned, "right": {str(key): exact for key, exact in found.items()}})
 
 
 def packet_hash(value: Packet) -> str:
@@ -184,12 +236,15 @@ def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
         "schema": run.dataset.schema_version.sha256,
         "scorer": run.scorer_version,
         "policy": report.policy.sha256,
-        "spec": sha256_text(run.spec),
+        "spec": _told(run),
         "outputs": run.outputs_sha256,
         "scores": scores_hash(run.scores),
         "baseline": baseline.outputs_sha256 if baseline is not None else "",
+        "baseline_scores": scores_hash(baseline.scores) if baseline is not None else "",
         "verdicts": verdicts_hash(report),
     }
+    if "pins" in report.packet:
+        said["pins"] = pins_hash(run)
     if version is not None and version.tokenizer_sha256:
         said["tokenizer"] = version.tokenizer_sha256
     return {name: partial(str, value) for name, value in said.items()}
@@ -204,16 +259,24 @@ def _from_files(report: GateReport, *, touched_since: float | None = None) -> di
         *_model_files(run),
         ("dataset", dataset_file, lambda: sha256_file(datasets.file_path(run.dataset))),
         ("holdout", dataset_file, lambda: _holdout_hash(run)),
-        ("spec", _spec_file(run), lambda: _spec_hash(run)),
         ("outputs", outputs_file, lambda: _outputs_hash(run)),
     ]
+    if run.endpoint is None:
+        found.append(("spec", _spec_file(run), lambda: _spec_hash(run)))
     if baseline is not None:
         found.append(("baseline", artifacts.local_path(baseline.outputs_key), lambda: _outputs_hash(baseline)))
     if touched_since is not None:
-        return {name: make for name, path, make in found if _touched(path, touched_since)}
+        return {name: partial(_kept, name, path, make) for name, path, make in found if _touched(path, touched_since)}
+    more: dict[str, Callable[[], str]] = {}
+    if run.endpoint is not None:
+        more = {"endpoint": lambda: endpoint_hash(run), "spec": lambda: _told(run)}
+    if baseline is not None:
+        more["baseline_scores"] = lambda: scores_hash(outputs.recount(baseline))
+    if "pins" in report.packet:
+        more["pins"] = lambda: pins_hash(run)
     return {
         **{name: make for name, _, make in found},
-        "endpoint": lambda: endpoint_hash(run),
+        **more,
         "schema": lambda: run.dataset.schema_version.compiled.hash,
         "scorer": lambda: SCORER_VERSION,
         "policy": lambda: policy_hash(rules(report.policy)),
@@ -250,6 +313,26 @@ def _touched(path: Path, since: float) -> bool:
         )
     except OSError:
         return True
+
+
+def _kept(name: str, path: Path, make: Callable[[], str]) -> str:
+    """The hash of files that were touched since a report was made, as it was found when they were read last: a restored
+    backup is read once, and not with every page."""
+    if not path.exists():
+        return make()  # which says what has gone
+    places = sorted([path, *path.rglob("*")]) if path.is_dir() else [path]
+    marks = [(str(one), *_mark(one.lstat() if one != path else one.stat())) for one in places]
+    key = f"evaluation:packet:{name}:{sha256_text(dumps(marks))}"
+    found: str | None = cache.get(key)
+    if found is None:
+        found = make()
+        cache.set(key, found, _WEEK)
+    return found
+
+
+def _mark(stat: os.stat_result) -> tuple[int, int, int, int]:
+    """What of a file changes whenever somebody writes it."""
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
 
 
 def _changed_at(stat: os.stat_result) -> float:

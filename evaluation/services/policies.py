@@ -1,6 +1,7 @@
 """Gate policies: made from the contract, set by a manager, never changed once they are there."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
@@ -56,15 +57,7 @@ def set_policy(*, project: Project, user: Any, gates: judging.GatePolicy | Mappi
     newest = current_policy(project=project)
     if newest.sha256 == policy_hash(wanted):
         return newest
-    policy = _add_policy(project, user, wanted)
-    audit.record(
-        project=project,
-        user=user,
-        action="changed",
-        about="gate policy",
-        details={"version": policy.number, "sha256": policy.sha256, "before": newest.gates, "after": policy.gates},
-    )
-    return policy
+    return _add_policy(project, user, wanted)
 
 
 def _read(data: judging.GatePolicy | Mapping[str, Any] | list[Any]) -> judging.GatePolicy:
@@ -77,9 +70,35 @@ def _add_policy(project: Project, user: Any, policy: judging.GatePolicy) -> Gate
     newest = GatePolicy.objects.filter(project=project).order_by("-number").first()
     if newest is not None and newest.sha256 == policy_hash(policy):
         return newest
-    return GatePolicy.objects.create(
+    made: GatePolicy = GatePolicy.objects.create(
         project=project, number=number, gates=policy.to_json(), sha256=policy_hash(policy), created_by=user
     )
+    if newest is not None:
+        why = {} if user is not None else {"reason": "It follows the contract, because nobody has set one."}
+        audit.record(
+            project=project,
+            user=user,
+            action="changed",
+            about="gate policy",
+            details={
+                "version": made.number,
+                "sha256": made.sha256,
+                "before": newest.gates,
+                "after": made.gates,
+                **why,
+            },
+        )
+    return made
+
+
+def set_at(policy: GatePolicy) -> datetime:
+    """Since when its thresholds stand: of the first one, which is made from the contract when it is first asked for,
+    since when the contract does."""
+    when: datetime = policy.created_at
+    if policy.created_by_id is None and policy.number == 1:
+        contract = Contract.objects.filter(project_id=policy.project_id).only("updated_at").first()
+        return min(when, contract.updated_at) if contract is not None else when
+    return when
 
 
 def rules(policy: GatePolicy) -> judging.GatePolicy:

@@ -61,6 +61,8 @@ def _parts(account: Account) -> Iterator[Part]:
     )
     if account.origins["others"]:
         yield Say(_origins(account.origins), "warn")
+    for caution in account.cautions:
+        yield Say(caution, "warn")
     yield Heading("Gates")
     yield Gates(tuple(_judged(verdict) for verdict in account.verdicts), LEGEND)
     yield Heading("What gets worse")
@@ -190,14 +192,15 @@ def _automation(through: Through) -> Iterator[Part]:
     if best is None:
         yield Say(
             f"Of no share of the surest documents the {through.found.documents} here prove that at most "
-            f"{percent(through.limit)} are wrong. Everything is for people."
+            f"{percent(through.limit)} are wrong, at {percent(through.found.confidence, 3)}. Everything is for people."
         )
         return
     wrong = f"{best.wrong} of them {'is' if best.wrong == 1 else 'are'} wrong"
     yield Say(
         f"{percent(best.share, 0)} of documents can go straight through: the {best.documents} whose least sure field "
         f"has a probability of {percent(best.threshold)} or more. {wrong}, which shows at most {percent(best.bound)}; "
-        f"allowed are {percent(through.limit)}."
+        f"allowed are {percent(through.limit)}. At {percent(through.found.confidence, 3)}, which this look has, over "
+        "ten shares together."
     )
 
 
@@ -206,7 +209,7 @@ def _looks(account: Account) -> str:
     many = account.evaluations
     return (
         f"This is look {account.report.look}{f', after {earlier}' if earlier else ''}. "
-        f"{many} finished evaluation{'' if many == 1 else 's'} {'has' if many == 1 else 'have'} run on it."
+        f"{many} evaluation{'' if many == 1 else 's'} {'has' if many == 1 else 'have'} answered documents of it."
     )
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 from evaluation.gates import Status
 from evaluation.models import Approval, EvalRun, GateReport
-from evaluation.services import approvals, packets, pins, waivers
+from evaluation.services import approvals, looking, packets, pins, waivers
+from evaluation.services.cautions import cautions
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.evidence import Money, Through, evidence
 from evaluation.services.gates import holdout_origins, looks
 from evaluation.services.missing_labels import Missing
+from evaluation.services.policies import set_at
 from evaluation.slices import Slice
 from labeling.models import DatasetItem, Gold, Origin, Split
 
@@ -67,6 +69,15 @@ class Account:
     money: Money | None
     automation: Through
     missing: list[Missing]
+    cautions: list[str]
+
+    @property
+    def confidences(self) -> str:
+        """What the verdicts were judged at, in words; "" where there are none."""
+        found = sorted({round(100 * float(row["confidence"]), 6) for row in self.verdicts})
+        if not found:
+            return ""
+        return f"{found[0]:.6g} %" if len(found) == 1 else f"{found[0]:.6g} to {found[-1]:.6g} %"
 
     @property
     def void(self) -> bool:
@@ -129,6 +140,7 @@ def account(report: GateReport) -> Account:
         waived=waivers.grouped(waivers.waived(approval)) if approval is not None else [],
         alone=approvals.own_part(report, approval.decided_by) if approval is not None else "",
         pins=pins.standing(run),
+        cautions=cautions(report),
         **evidence(report),
     )
 
@@ -173,9 +185,8 @@ def origins(run: EvalRun) -> dict[str, Any]:
 
 
 def _evaluations(run: EvalRun) -> int:
-    """How many evaluations have looked at this very hold-out, judged or not."""
-    same = EvalRun.objects.filter(project_id=run.project_id).on_holdout().done()
-    return int(same.filter(dataset__holdout_sha256=run.dataset.holdout_sha256).count())
+    """How many evaluations have answered documents of this hold-out, judged or not, finished or not."""
+    return int(looking.seen(run).count())
 
 
 def worse(report: GateReport) -> dict[str, Any] | None:
@@ -211,7 +222,9 @@ def worse(report: GateReport) -> dict[str, Any] | None:
 def _slice(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of failure modes with its words and with what its documents are asked for by in a comparison."""
     one = Slice(key=row["key"], value=row["value"]) if row["key"] else Slice(tag=row["value"])
-    return {**row, "sure": _sure(row), "words": one.words, "by": "slice" if one.key else "tag", "name": str(one)}
+    # A slice can lose in figures while more of its documents got better: then nothing is sure.
+    sure = _sure(row) and row["worse"] > row["better"]
+    return {**row, "sure": sure, "words": one.words, "by": "slice" if one.key else "tag", "name": str(one)}
 
 
 def _sure(row: Mapping[str, Any]) -> bool:
@@ -240,6 +253,9 @@ def _history(report: GateReport) -> list[Deed]:
         )
     what = f"started evaluation {run.number}" if run.rescored_from is None else f"scored it again as {run.number}"
     deeds.append(Deed(what, run.created_by, run.created_at, run.get_absolute_url()))
+    policy = report.policy
+    deeds.append(Deed(f"set gate policy {policy.number}", policy.created_by, set_at(policy)))
+    deeds.sort(key=lambda deed: deed.when or report.created_at)
     deeds.append(Deed(f"had it judged by gate policy {report.policy.number}", report.created_by, report.created_at))
     if approval is not None:
         deeds.append(Deed(str(approval.get_decision_display()), approval.decided_by, approval.decided_at))

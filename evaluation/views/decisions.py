@@ -30,6 +30,7 @@ def _context(request: HttpRequest, project: Any, found: GateReport, form: Decisi
         "project": project,
         **vars(account),
         "void": account.void,
+        "confidences": account.confidences,
         "obstacle": obstacle,
         "may_decide": may_decide,
         "changed": sum(not check.equal for check in account.checks),

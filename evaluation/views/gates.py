@@ -12,7 +12,7 @@ from evaluation.forms import JudgeForm
 from evaluation.models import GateReport
 from evaluation.policy_forms import PolicyForm
 from evaluation.services.approvals import Present, standing
-from evaluation.services.gates import current_policy, make_report, next_look, rules, set_policy
+from evaluation.services.gates import current_policy, make_report, next_look, rules, set_policy, spent
 from evaluation.services.missing_labels import ANYBODY, TURN, missing_labels, queue_labels
 from evaluation.services.policies import known_slices
 from evaluation.stats import ALPHA, look_level
@@ -108,15 +108,17 @@ def judge(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def _look(project: Any, form: JudgeForm) -> dict[str, Any]:
-    """Which look at its hold-out judging the chosen evaluation would be, and at what confidence (None: the policy
-    allows one look, and this is another); {} where none is chosen."""
+    """Which look at its hold-out judging the chosen evaluation would be, and at what confidence (None: no error level
+    is left for it), the least and the most where gates differ; {} where none is chosen."""
     run = form.runs.get(str(form.initial.get("eval_run", "")))
     if run is None:
         return {}
-    look = next_look(run)
-    if rules(current_policy(project=project)).only_look:
-        return {"look": look, "level": 1 - ALPHA if look == 1 else None}
-    return {"look": look, "level": 1 - look_level(look)}
+    look, policy = next_look(run), rules(current_policy(project=project))
+    if spent(run, policy) or (policy.only_look and look > 1):
+        return {"look": look, "level": None}
+    alphas = sorted({round(1 - gate.confidence, 12) for gate in policy} or {ALPHA})
+    levels = [1 - (alpha if policy.only_look else look_level(look, alpha)) for alpha in reversed(alphas)]
+    return {"look": look, "level": levels[0], "highest": levels[-1] if len(levels) > 1 else None}
 
 
 @require_POST

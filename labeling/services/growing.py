@@ -35,18 +35,25 @@ class Grown:
 
 
 def grow_holdout(
-    *, project: Project, count: int, seed: int, only: Q | None = None, people: Sequence[Any] = ()
+    *,
+    project: Project,
+    count: int,
+    seed: int,
+    only: Q | None = None,
+    people: Sequence[Any] = (),
+    known: "Known | None" = None,
 ) -> Grown:
-    """Holds out ``count`` more documents, or as many as there are, and assigns them to ``people`` in turn; nobody: they
-    wait in the queue that everybody shares.
+    """Holds out ``count`` more documents, or as many as there are, and assigns them to ``people`` in turn, but for what
+    somebody has already; nobody: they wait in the queue that everybody shares.
 
-    ``only``: of which documents, for example ``Q(tags__contains=["poor_scan"])``.
+    ``only``: of which documents, for example ``Q(tags__contains=["poor_scan"])``. ``known``: where it was read already,
+    before a lock was taken.
     """
     pool = unlabelled(project, only)
     order = sorted(
         (splits.draw(seed, _PURPOSE, bytes.fromhex(sha)), pk) for pk, sha in pool.values_list("pk", "sha256")
     )
-    known = _Known(project)
+    known = known or Known(project)
     chosen: list[int] = []
     near: list[int] = []
     place = 0
@@ -86,11 +93,13 @@ def _hold_out(project: Project, chosen: Sequence[int], people: Sequence[Any]) ->
         turns.setdefault(people[number % len(people)] if people else None, []).append(pk)
     for person, mine in turns.items():
         rows = Document.objects.filter(pk__in=mine)
-        rows.update(holdout=True) if person is None else rows.update(holdout=True, assigned_to=person)
+        if person is not None:
+            rows.filter(assigned_to=None).update(assigned_to=person)
+        rows.update(holdout=True)
     return set(taken)
 
 
-class _Known:
+class Known:
     """What models of the project know or are going to know: their training documents, and what is like them."""
 
     def __init__(self, project: Project) -> None:
@@ -106,14 +115,20 @@ class _Known:
         self._sketches: Sketches | None = None
         self._families: set[str] = set()
 
+    def read(self) -> "Known":
+        """Reads and sketches every text of them, which takes seconds where there are many."""
+        if self._sketches is None and self._ids:
+            self._sketches = Sketches(SHORT_SKETCH)
+            for text in _texts(self._ids):
+                self._sketches.add(text)
+        return self
+
     def like(self, some: Sequence[int]) -> set[int]:
         """Which of some documents are nearly the same as a known one, or of the same family."""
         if not self._ids or not some:
             return set()
-        if self._sketches is None:
-            self._sketches = Sketches(SHORT_SKETCH)
-            for text in _texts(self._ids):
-                self._sketches.add(text)
+        self.read()
+        assert self._sketches is not None
         start = len(self._sketches)
         for text in _texts(some):
             self._sketches.add(text)

@@ -80,6 +80,8 @@ def test_what_the_surest_share_leaves_for_people(world: World) -> None:
     assert (through.known, through.limit, through.from_policy) == (True, 0.5, True)
     assert through.best is not None
     assert (through.best.documents, through.best.share) == (12, 1.0)
+    assert through.found is not None
+    assert through.found.confidence == pytest.approx(0.975), "the first look's own"
     words = [line.words for line in found["money"].lines]
     assert "the surest 100 % straight through, people review the rest" in words
 

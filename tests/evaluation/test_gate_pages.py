@@ -12,10 +12,10 @@ from pytest_django.asserts import assertContains, assertNotContains
 from evaluation.models import Approval, EvalRun, GatePolicy, GateReport
 from evaluation.services import packets
 from evaluation.services.approvals import Waiver, decide
-from evaluation.services.gates import make_report
+from evaluation.services.gates import make_report, set_policy
 from labeling.models import Document
 from slmstudio import artifacts
-from tests.evaluation.factories import World, broken, evaluated, pretend, right
+from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
 
 GATES, POLICY, JUDGE = "/p/invoices/gates/", "/p/invoices/gates/policy/", "/p/invoices/gates/judge/"
 HTMX = {"HX-Request": "true"}
@@ -145,12 +145,27 @@ def test_a_report_says_it_in_one_sentence_and_shows_its_evidence(
     assertContains(page, "This is look <strong>1</strong>")
     assertContains(page, "<strong>erik</strong> <a")
     assertContains(page, report.packet["model"][:12])
-    assert set(packets.PARTS) - set(report.packet) == {"file", "endpoint"}, "what stands for other kinds of model"
+    assert set(packets.PARTS) - set(report.packet) == {"file", "endpoint", "pins"}, (
+        "what stands for other kinds of model"
+    )
     for name, frozen in report.packet.items():
         title, of = packets.PARTS[name]
         assertContains(page, f'<th scope="row">{title}<br><small class="text-body-secondary">{escape(of)}</small>')
         assertContains(page, frozen[:12])
     assertContains(page, '<svg class="number-line')
+
+
+def test_the_form_says_which_look_it_is_and_whose_outputs_are_scored_again(world: World, manager: Client) -> None:
+    run, again = evaluated(world, pretend(2, spoil=0.05)), evaluated(world, pretend(2, spoil=0.05))
+    rewrite(again, rescored_from=run)
+    valid = {"metric": "schema_valid_rate", "operator": ">=", "threshold": 0.5}
+    gates = [{**valid, "key": "a"}, {**valid, "key": "b", "confidence": 0.99}]
+    set_policy(project=world.project, user=world.manager, gates=gates)
+    page = manager.get(JUDGE, {"eval_run": str(run.number)})
+    assertContains(page, "judged at 97.500 % to 99.500 %")
+    assertContains(page, f"on v1, scored again from #{run.number}")
+    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assertContains(manager.get(report.get_absolute_url()), "one-sided bounds at 97.5 to 99.5 %")
 
 
 def test_gold_made_by_people_is_nothing_to_warn_of(world: World, manager: Client, report: GateReport) -> None:

@@ -12,7 +12,7 @@ from evaluation.services.gates import make_report, set_policy
 from evaluation.services.missing_labels import missing_labels, queue_labels
 from labeling.models import DatasetItem, Document
 from labeling.rows import ParsedRow
-from labeling.services import annotating, freezing
+from labeling.services import annotating, freezing, growing
 from labeling.services.importing import import_rows
 from labeling.services.queueing import next_document
 from tests.evaluation.factories import World, evaluated, right
@@ -80,6 +80,27 @@ def test_pressed_twice_it_is_paid_once(world: World) -> None:
     skipped = Document.objects.filter(holdout=True, external_id__startswith="new-").earliest("pk")
     Document.objects.filter(pk=skipped.pk).update(state="skipped")
     assert missing_labels(report)[0].missing == 1, "one that cannot be labelled is drawn anew"
+
+
+def test_pressed_by_two_at_once_it_is_paid_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is second had seen the same price, and was reading texts while the first one drew."""
+    documents = add_unlabelled(world, 80)
+    Document.objects.filter(pk__in=[document.pk for document in documents]).update(assigned_to=world.engineer)
+    report = report_of(world)
+    read = growing.Known.read
+
+    def slowly(known: growing.Known) -> growing.Known:
+        monkeypatch.setattr(growing.Known, "read", read)
+        queue_labels(report=report, key="valid", user=world.manager)
+        return read(known)
+
+    monkeypatch.setattr(growing.Known, "read", slowly)
+    with pytest.raises(Refused, match="held out already"):
+        queue_labels(report=report, key="valid", user=world.engineer)
+    drawn = Document.objects.filter(holdout=True, external_id__startswith="new-")
+    assert drawn.count() == 30
+    assert {document.assigned_to for document in drawn} == {world.engineer}, "nobody loses what they have"
+    assert AuditEntry.objects.filter(action="queued labels").count() == 1
 
 
 def test_the_price_that_is_paid_turns_the_verdict(world: World) -> None:

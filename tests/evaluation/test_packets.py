@@ -1,17 +1,25 @@
 """What a packet freezes of each kind of model, and of outputs that were scored again."""
 
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 
 from evaluation.models import Endpoint, EvalRun, GateReport
-from evaluation.services import packets, subjects
-from evaluation.services.gates import make_report
+from evaluation.services import packets, pins, subjects
+from evaluation.services.evals import Refused
+from evaluation.services.gates import current_policy, make_report, set_policy
+from evaluation.spec import EvalSpec, GgufRef
+from labeling.models import Document
+from labeling.services import datasets
 from slmstudio import artifacts
-from slmstudio.hashing import folder_hash
-from tests.evaluation.factories import World, evaluated, pretend, rewrite
-from training.models import ModelExport
+from slmstudio.hashing import folder_hash, sha256_file, sha256_text
+from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
+from tests.evaluation.test_gates_service import changed
+from training.models import BaseModel, ModelExport
 
 
 @pytest.fixture
@@ -25,11 +33,6 @@ def remade(report: GateReport, run: Any) -> GateReport:
     fresh.eval_run = EvalRun.objects.get(pk=run.pk)
     fresh.packet = packets.packet(fresh)
     return fresh
-
-
-def test_a_packet_is_the_same_in_any_order() -> None:
-    assert packets.packet_hash({"a": "1", "b": "2"}) == packets.packet_hash({"b": "2", "a": "1"})
-    assert packets.packet_hash({"a": "1"}) != packets.packet_hash({"a": "2"})
 
 
 def test_a_model_in_one_file_is_its_file(world: World, report: GateReport) -> None:
@@ -58,12 +61,76 @@ def test_a_model_elsewhere_is_where_it_is_asked(world: World, report: GateReport
     rewrite(run, endpoint=endpoint, training_run=None, model_version=None, spec="")
     made = remade(report, run)
     assert "endpoint" in made.packet
-    assert not {"model", "tokenizer", "spec", "file"} & set(made.packet)
+    assert not {"model", "tokenizer", "file"} & set(made.packet)
     assert all(check.equal for check in packets.verify(made))
     made.eval_run.endpoint.model = "bigger"  # type: ignore[union-attr]
     for files in (True, False):
         [changed] = [check for check in packets.verify(made, files=files) if not check.equal]
-        assert changed.sentence.startswith("Model elsewhere: the hash of its address")
+        assert changed.sentence.startswith("Model elsewhere: the hash of the address")
+
+
+def test_of_a_model_elsewhere_it_freezes_what_answered(world: World, report: GateReport) -> None:
+    endpoint = Endpoint.objects.create(project=world.project, name="large", url="https://models.test/v1", model="big")
+    run = report.eval_run
+    told = {**run.facts, "model": "big", "url": "https://models.test/v1", "max_new_tokens": 256, "examples": 2}
+    rewrite(run, endpoint=endpoint, training_run=None, model_version=None, spec="", facts=told)
+    frozen = remade(report, run).packet
+    assert make_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
+    rewrite(endpoint, model="small")
+    made = remade(report, run)
+    assert made.packet["endpoint"] == frozen["endpoint"]
+    assert [check.name for check in packets.verify(made) if not check.equal] == ["endpoint"]
+    with pytest.raises(Refused, match=r"large is small at .* now; what answered was big"):
+        make_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
+    rewrite(run, facts={**told, "max_new_tokens": 64})
+    assert remade(report, run).packet["spec"] != frozen["spec"]
+
+
+def test_a_file_that_was_exported_again_is_not_the_one_that_answered(world: World, report: GateReport) -> None:
+    files = [{"path": "model.gguf", "sha256": "a" * 64}]
+    export = ModelExport.objects.create(
+        model_version=world.version, kind=ModelExport.Kind.Q8_0, folder_key="training/exports/1", files=files
+    )
+    run = report.eval_run
+    spec = EvalSpec.from_yaml(run.spec)
+    spec = replace(spec, gguf=GgufRef(path="/x/model.gguf", sha256="a" * 64), confidence=False)
+    rewrite(run, export=export, spec=spec.to_yaml())
+    assert packets.asked_elsewhere(EvalRun.objects.get(pk=run.pk)) == ""
+    rewrite(export, files=[{"path": "model.gguf", "sha256": "b" * 64}])
+    assert "another file answered" in packets.asked_elsewhere(EvalRun.objects.get(pk=run.pk))
+
+
+def test_files_that_were_touched_are_read_once(report: GateReport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restore every file looks touched, for ever."""
+    cache.clear()
+    path = artifacts.local_path(report.eval_run.outputs_key)
+    path.touch()
+    read: list[Path] = []
+    whole = packets.sha256_file
+
+    def counted(file: Path) -> str:
+        read.append(file)
+        return whole(file)
+
+    monkeypatch.setattr(packets, "sha256_file", counted)
+    for _ in range(3):
+        assert all(check.equal for check in packets.verify(report, files=False))
+    assert read.count(path) == 1
+    path.write_text(path.read_text().replace("stop", "step"))
+    assert [check.name for check in packets.verify(report, files=False) if not check.equal] == ["outputs"]
+
+
+def test_what_a_gate_on_the_suite_saw_is_in_the_packet(world: World) -> None:
+    gates = [{"key": "pinned", "metric": "pinned_broken", "operator": "<=", "threshold": 0}]
+    set_policy(project=world.project, user=world.manager, gates=gates)
+    run = evaluated(world, pretend(2, spoil=0.05))
+    first, second = Document.objects.filter(project=world.project, holdout=True).order_by("pk")[:2]
+    pins.pin(project=world.project, document=first, user=world.engineer)
+    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert all(check.equal for check in packets.verify(report))
+    pins.pin(project=world.project, document=second, user=world.engineer)
+    for files in (True, False):
+        assert [check.name for check in packets.verify(report, files=files) if not check.equal] == ["pins"]
 
 
 def test_outputs_scored_again_rest_on_what_they_were_made_by(world: World, report: GateReport) -> None:
@@ -76,3 +143,55 @@ def test_outputs_scored_again_rest_on_what_they_were_made_by(world: World, repor
     path = Path(artifacts.local_path(subjects.spec_key(first)))
     path.write_text(path.read_text().replace("mode: constrained", "mode: free"))
     assert [check.name for check in packets.verify(made) if not check.equal] == ["spec"]
+
+
+def test_the_hashes_of_the_packet_are_those_of_the_files(world: World) -> None:
+    base, tuned = evaluated(world, broken, tuned=False), evaluated(world, pretend(2, spoil=0.2))
+    report = make_report(eval_run=tuned, baseline=base, user=world.engineer)
+    weights = artifacts.local_path(world.version.folder_key)
+    dataset = datasets.file_path(world.dataset)
+    held_out = [line for line in dataset.read_text().splitlines(keepends=True) if '"split":"holdout"' in line]
+    assert len(held_out) == 12
+    expected = {
+        "model": folder_hash(weights),
+        "tokenizer": sha256_file(weights / "tokenizer.json"),
+        "dataset": sha256_file(dataset),
+        "holdout": sha256_text("".join(held_out)),
+        "schema": sha256_text(world.project.schema_version.schema_text),
+        "outputs": sha256_file(artifacts.local_path(tuned.outputs_key)),
+        "spec": sha256_file(artifacts.local_path(f"{tuned.folder_key}/spec.yaml")),
+        "baseline": sha256_file(artifacts.local_path(base.outputs_key)),
+    }
+    assert expected.items() <= report.packet.items()
+    assert set(report.packet) == {*expected, "scorer", "policy", "scores", "verdicts", "baseline_scores"}
+    checks = packets.verify(report)
+    assert [check.name for check in checks if not check.equal] == []
+    assert {check.name for check in checks} == set(report.packet)
+
+
+def test_the_packet_of_a_base_model_names_the_weights_that_were_run(world: World) -> None:
+    run = evaluated(world, right, tuned=False)
+    then = world.base_model.sha256
+    folder = Path(world.base_model.folder)
+    (folder / "model.safetensors").write_bytes(b"prepared again")
+    BaseModel.objects.filter(pk=world.base_model.pk).update(sha256=folder_hash(folder))
+    report = make_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
+    assert report.packet["model"] == then
+    assert [check.name for check in packets.verify(report) if not check.equal] == ["model"]
+
+
+def test_a_threshold_the_database_writes_in_full_is_the_same_number(world: World) -> None:
+    gates = changed(current_policy(project=world.project), "no-regression", 0.5)
+    gates["gates"].append({"key": "speed", "metric": "p95_latency_ms", "operator": "<=", "threshold": 1e23})
+    set_policy(project=world.project, user=world.manager, gates=gates)
+    report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    stored = GateReport.objects.get(pk=report.pk)
+    assert packets.verdicts_hash(stored) == report.packet["verdicts"]
+
+
+def test_a_packet_has_one_hash_whatever_its_order() -> None:
+    assert packets.packet_hash({"a": "1", "b": "2"}) == packets.packet_hash({"b": "2", "a": "1"})
+    assert packets.packet_hash({"a": "1", "b": "2"}) != packets.packet_hash({"a": "1", "b": "3"})
+    assert packets.scores_hash({"x": [Decimal("1.5"), {"b": 1, "a": 2}]}) == packets.scores_hash(
+        {"x": [Decimal("1.5"), {"a": 2, "b": 1}]}
+    )

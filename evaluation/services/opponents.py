@@ -1,0 +1,143 @@
+"""Which model an evaluation is of, which one it is held against, and whether two evaluations can be."""
+
+from typing import Any
+
+from django.utils.text import capfirst
+
+from evaluation.models import Approval, EvalRun
+from evaluation.services.holdouts import unanswered
+from labeling.models import Split
+from slmstudio.runs import Status
+from training.services.runs import Refused
+
+Key = tuple[int | None, int | None, int | None, int | None, str, str]
+
+
+def model_key(run: EvalRun) -> Key:
+    """Says which model an evaluation is of: a base model, what a training made or one of its files, or a model
+    elsewhere by its name and address, which can be changed on an endpoint's row."""
+    elsewhere = run.endpoint_id is not None
+    name, url = (str(run.facts.get(key) or "") if elsewhere else "" for key in ("model", "url"))
+    return run.base_model_id, run.training_run_id, run.endpoint_id, run.export_id, name, url
+
+
+def made_from(run: EvalRun) -> int | None:
+    """The base model that a training started from; None for any other model."""
+    return run.training_run.base_model_id if run.training_run is not None else None
+
+
+def check_baseline(eval_run: EvalRun, baseline: EvalRun) -> None:
+    """Raises Refused where the two evaluations cannot be held against each other."""
+    if baseline.pk == eval_run.pk:
+        raise Refused("baseline", "An evaluation is not its own baseline.")
+    if baseline.project_id != eval_run.project_id:
+        raise Refused("baseline", "The baseline belongs to another project.")
+    if baseline.status != Status.DONE or baseline.split != Split.HOLDOUT:
+        raise Refused("baseline", f"Evaluation {baseline.number} is no finished evaluation on the hold-out.")
+    if baseline.dataset.holdout_sha256 != eval_run.dataset.holdout_sha256:
+        raise Refused(
+            "baseline",
+            f"Evaluation {baseline.number} is on another hold-out ({baseline.dataset}). A baseline has answered the "
+            f"very documents of {eval_run.dataset}: evaluate that model on it.",
+        )
+    if baseline.mode != eval_run.mode:
+        raise Refused(
+            "baseline",
+            f"Evaluation {baseline.number} was decoded {baseline.get_mode_display()}, evaluation {eval_run.number} "
+            f"{eval_run.get_mode_display()}. A baseline is decoded the same way.",
+        )
+    if _scale(baseline) != _scale(eval_run):
+        raise Refused(
+            "baseline",
+            f"Evaluation {baseline.number} was scored by another {_differs(eval_run, baseline)}. "
+            f"Score it again on {eval_run.dataset} first.",
+        )
+    check_answered("baseline", baseline)
+
+
+def check_answered(field: str, run: EvalRun) -> None:
+    """Raises Refused where an evaluation has no answer to some of the hold-out: outputs that were scored again by a
+    version that holds out more."""
+    missing, total = unanswered(run)
+    if missing:
+        raise Refused(
+            field,
+            f"Evaluation {run.number} was never asked about {missing:,} of the {total:,} hold-out documents of "
+            f"{run.dataset}. Evaluate that model on it anew.",
+        )
+
+
+def _scale(run: EvalRun) -> tuple[int, str]:
+    """What the same answer is scored the same by."""
+    return run.dataset.schema_version_id, run.scorer_version
+
+
+def _differs(one: EvalRun, other: EvalRun) -> str:
+    return "schema" if one.dataset.schema_version_id != other.dataset.schema_version_id else "scorer"
+
+
+def check_opponent(eval_run: EvalRun, baseline: EvalRun) -> None:
+    """Refuses a baseline that is not of the model in use: that model is not for whoever judges to choose."""
+    before = _last_approved(eval_run)
+    if before is not None:
+        if model_key(baseline) != model_key(before):
+            raise Refused(
+                "baseline",
+                f"{capfirst(before.subject)} was approved last, so it is what this model is held against. "
+                f"Choose an evaluation of {before.subject}, not of {baseline.subject}.",
+            )
+        return
+    if baseline.base_model is None:
+        raise Refused(
+            "baseline",
+            "No other model has been approved yet, so a base model is what this one is held against. "
+            f"Choose an evaluation of a base model, not of {baseline.subject}.",
+        )
+    wanted = opponent(eval_run)
+    if wanted is not None and model_key(baseline) != model_key(wanted):
+        raise Refused(
+            "baseline",
+            f"This model was made from {wanted.subject}, so that is what it is held against. "
+            f"Choose evaluation {wanted.number}, or another of {wanted.subject}.",
+        )
+
+
+def opponent(eval_run: EvalRun) -> EvalRun | None:
+    """The newest evaluation that this one can be held against: of the model approved last on the same hold-out, decoded
+    and scored the same way; as long as no other model is approved, of the base model it was made from. None where there
+    is none.
+    """
+    before = _last_approved(eval_run)
+    base = made_from(eval_run)
+    if before is None and base is None:
+        return None
+    wanted: Key = model_key(before) if before is not None else (base, None, None, None, "", "")
+    rows = EvalRun.objects.with_subject().filter(
+        project_id=eval_run.project_id,
+        base_model=wanted[0],
+        training_run=wanted[1],
+        endpoint=wanted[2],
+        export=wanted[3],
+        mode=eval_run.mode,
+        scorer_version=eval_run.scorer_version,
+        dataset__schema_version=eval_run.dataset.schema_version_id,
+        dataset__holdout_sha256=eval_run.dataset.holdout_sha256,
+    )
+    newest: Any = rows.on_holdout().done().exclude(pk=eval_run.pk).order_by("-number")
+    return next((run for run in newest if model_key(run) == wanted and not unanswered(run)[0]), None)
+
+
+def _last_approved(eval_run: EvalRun) -> EvalRun | None:
+    """The evaluation that the last approval of another model than this one rests on."""
+    approvals = Approval.objects.filter(
+        report__project_id=eval_run.project_id, decision=Approval.Decision.APPROVED
+    ).select_related(
+        "report__eval_run__base_model",
+        "report__eval_run__training_run",
+        "report__eval_run__model_version",
+        "report__eval_run__endpoint",
+        "report__eval_run__export",
+    )
+    runs = (one.report.eval_run for one in approvals.order_by("-decided_at", "-pk"))
+    own = model_key(eval_run)
+    return next((run for run in runs if model_key(run) != own), None)

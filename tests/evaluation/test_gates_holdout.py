@@ -1,0 +1,239 @@
+"""What bends a verdict beside the figures: who had seen the hold-out, what left it, what came into it, other scales."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django.asserts import assertContains
+
+from evaluation.gates import Verdict
+from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport
+from evaluation.services import holdouts
+from evaluation.services.evals import Refused
+from evaluation.services.gates import current_policy, looks, make_report, next_look, opponent, set_policy
+from evaluation.services.missing_labels import missing_labels, queue_labels
+from evaluation.services.opponents import model_key
+from labeling.models import DatasetVersion, Document
+from labeling.rows import ParsedRow
+from labeling.services import annotating, freezing
+from labeling.services.importing import import_rows
+from slmstudio.runs import Status
+from tests.evaluation.factories import World, broken, evaluated, make_base_model, rewrite, right
+from tests.evaluation.gold_desk import scored_again
+from training.models import ModelExport
+
+WRONG = {"key": "wrong", "metric": "document_error_rate", "operator": "<=", "threshold": 0.5}
+EMPTY = dict.fromkeys(("invoice_id", "date", "vendor", "total_amount"))
+
+
+def verdict_of(report: GateReport, key: str) -> Verdict:
+    return next(Verdict.from_dict(row) for row in report.verdicts if row["gate"]["key"] == key)
+
+
+def policy(world: World, *gates: dict[str, Any], **more: Any) -> None:
+    set_policy(project=world.project, user=world.manager, gates={"gates": list(gates), **more})
+
+
+def held_out(world: World) -> list[Document]:
+    return list(Document.objects.filter(project=world.project, holdout=True).order_by("pk"))
+
+
+def frozen(world: World) -> DatasetVersion:
+    return freezing.freeze(project=world.project, user=world.engineer, validation_share=0.1)
+
+
+def grown(world: World) -> DatasetVersion:
+    """A version that holds out one document more."""
+    rows = [ParsedRow(1, {"id": "more", "text": "Nothing like it " * 9, "gold": EMPTY})]
+    assert import_rows(project=world.project, rows=rows, source="test", as_holdout=True).rejected == 0
+    return frozen(world)
+
+
+# -- who had seen it --------------------------------------------------------------------------------------------------
+
+
+def test_what_was_cancelled_or_failed_after_it_had_been_answered_is_a_look(world: World) -> None:
+    cancelled, failed, unasked = (evaluated(world, right) for _ in range(3))
+    rewrite(cancelled, status=Status.CANCELLED)
+    rewrite(failed, status=Status.FAILED)
+    rewrite(unasked, status=Status.FAILED)
+    EvalOutput.objects.filter(eval_run=unasked).delete()
+    last = evaluated(world, right)
+    assert next_look(last) == 3
+    report = make_report(eval_run=last, baseline=None, user=world.engineer)
+    assert verdict_of(report, "schema-valid").confidence == pytest.approx(1 - 0.05 / 8)
+
+
+def test_what_is_at_work_is_seen_already(world: World) -> None:
+    watched, last = evaluated(world, right), evaluated(world, right)
+    rewrite(watched, status=Status.RUNNING, finished_at=None)
+    assert next_look(last) == 2
+
+
+# -- what left it -----------------------------------------------------------------------------------------------------
+
+
+def one_wrong(document: Document) -> Any:
+    return lambda row: broken(row) if row["id"] == document.external_id else right(row)
+
+
+def test_what_left_the_holdout_after_it_was_answered_counts_as_wrong(world: World, client: Client) -> None:
+    policy(
+        world,
+        WRONG,
+        {"key": "valid", "metric": "schema_valid_rate", "operator": ">=", "threshold": 0.5},
+        {"key": "fields", "metric": "field_error_rate", "operator": "<=", "threshold": 0.5, "field": "vendor"},
+    )
+    bad = held_out(world)[3]
+    first = evaluated(world, one_wrong(bad))
+    assert verdict_of(make_report(eval_run=first, baseline=None, user=world.engineer), "wrong").k == 1
+    rewrite(bad, state="skipped")
+    shrunk = frozen(world)
+    assert shrunk.items.filter(split="holdout").count() == 11
+    again = scored_again(first, shrunk, world.engineer)
+    assert (again.status, again.scores["document_exact"]["n"]) == (Status.DONE, 11)
+    report = make_report(eval_run=again, baseline=None, user=world.engineer)
+    found = {key: verdict_of(report, key) for key in ("wrong", "valid", "fields")}
+    assert [(one.k, one.n) for one in found.values()] == [(1, 12), (11, 12), (1, 12)]
+    assert "with 1 that is held out no longer as wrong: 1 of 12" in found["wrong"].sentence
+    client.force_login(world.manager)
+    said = (
+        f"1 document that was held out and had been answered is not in the hold-out of dataset v2: {bad.external_id}. "
+        "1 had an error in the newest answer."
+    )
+    assertContains(client.get(report.get_absolute_url()), said)
+    assertContains(client.get(f"{report.get_absolute_url()}report.md"), "had been answered is not in the hold-out")
+
+
+def test_what_nobody_had_answered_may_leave(world: World) -> None:
+    policy(world, WRONG)
+    rewrite(held_out(world)[0], state="skipped")
+    run = evaluated(world, right, dataset=frozen(world))
+    assert verdict_of(make_report(eval_run=run, baseline=None, user=world.engineer), "wrong").n == 11
+
+
+# -- what came into it ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_was_never_asked_about_some_is_not_judged(world: World) -> None:
+    base, first = evaluated(world, broken, tuned=False), evaluated(world, right)
+    more = grown(world)
+    base_again, again = scored_again(base, more, world.engineer), scored_again(first, more, world.engineer)
+    with pytest.raises(Refused, match=f"{again.number} was never asked about 1 of the 13 hold-out") as refusal:
+        make_report(eval_run=again, baseline=None, user=world.engineer)
+    assert refusal.value.field == "eval_run"
+    whole = evaluated(world, right, dataset=more)
+    assert opponent(whole) is None
+    with pytest.raises(Refused, match="was never asked about 1 of the 13") as refusal:
+        make_report(eval_run=whole, baseline=base_again, user=world.engineer)
+    assert refusal.value.field == "baseline"
+
+
+def test_what_was_drawn_for_a_slice_counts_in_that_slice_alone(world: World, client: Client) -> None:
+    valid = {"metric": "schema_valid_rate", "operator": ">=", "threshold": 0.9}
+    acme = {**valid, "key": "acme", "slice": "metadata.supplier=ACME"}
+    rows = [
+        ParsedRow(number, {"id": f"new-{number:03}", "text": f"{number} " * 40 + chr(97 + number % 26) * number})
+        for number in range(1, 61)
+    ]
+    assert import_rows(project=world.project, rows=rows, source="test").rejected == 0
+    Document.objects.filter(external_id__startswith="new-").update(metadata={"supplier": "ACME"})
+    for document in held_out(world)[:6]:
+        rewrite(document, metadata={"supplier": "ACME"})
+    policy(world, {**valid, "key": "all"}, acme)
+    report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    drawn = queue_labels(report=report, key="acme", user=world.engineer, who="ana").documents
+    lacking = {one.key: one for one in missing_labels(report)}
+    assert (lacking["acme"].missing, lacking["acme"].waiting) == (0, len(drawn))
+    assert lacking["all"].waiting == 0, "they prove nothing about all documents"
+    for document in Document.objects.filter(pk__in=drawn):
+        annotating.submit(document=document, user=world.annotator, value=EMPTY, evidence={}, base_version=0)
+    run = evaluated(world, right, dataset=frozen(world))
+    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert (verdict_of(report, "all").n, verdict_of(report, "acme").n) == (12, 6 + len(drawn))
+    assert f"without {len(drawn)} documents that were drawn for another slice" in verdict_of(report, "all").sentence
+    client.force_login(world.manager)
+    assertContains(client.get(report.get_absolute_url()), f"{len(drawn)} of the hold-out documents were drawn for one")
+
+
+# -- what it is held against ------------------------------------------------------------------------------------------
+
+
+def test_a_baseline_is_scored_by_the_same_scorer(world: World) -> None:
+    base, run = evaluated(world, broken, tuned=False), evaluated(world, right)
+    assert opponent(run) == base
+    rewrite(base, scorer_version="0")
+    base.refresh_from_db()
+    assert opponent(run) is None
+    with pytest.raises(Refused, match=r"scored by another scorer\. Score it again on dataset v1"):
+        make_report(eval_run=run, baseline=base, user=world.engineer)
+
+
+def test_models_elsewhere_and_files_are_models_of_their_own(world: World) -> None:
+    run = evaluated(world, right)
+    export = ModelExport.objects.create(model_version=world.version, kind=ModelExport.Kind.Q8_0, folder_key="x/1")
+    endpoints = [
+        Endpoint.objects.create(project=world.project, name=name, url="https://a.test/v1", model=name)
+        for name in ("large", "tiny")
+    ]
+    keys = [model_key(run), model_key(EvalRun(training_run=run.training_run, export=export))]
+    keys += [model_key(EvalRun(endpoint=one, facts={"model": one.model, "url": one.url})) for one in endpoints]
+    keys.append(model_key(EvalRun(endpoint=endpoints[0], facts={"model": "other", "url": endpoints[0].url})))
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_gate_on_the_base_model_takes_the_one_it_was_made_from(world: World, tmp_path: Any) -> None:
+    policy(
+        world, {"key": "base", "metric": "no_regression", "operator": ">=", "threshold": 0.5, "compared_with": "base"}
+    )
+    own, run = world.base_model, evaluated(world, right)
+    world.base_model = make_base_model(tmp_path / "other", "other", "Other")
+    other = evaluated(world, broken, tuned=False)
+    world.base_model = own
+    report = make_report(eval_run=run, baseline=other, user=world.engineer)
+    assert "is not the base model that" in verdict_of(report, "base").sentence
+
+
+# -- one look, and thresholds -----------------------------------------------------------------------------------------
+
+
+def test_a_look_that_was_promised_to_be_the_only_one_is_not_taken_back(world: World) -> None:
+    policy(world, WRONG, only_look=True)
+    assert verdict_of(make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer), "wrong").n
+    policy(world, WRONG)
+    report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    assert len(looks(report.eval_run)) == 2
+    assert "promised to be the only one" in verdict_of(report, "wrong").sentence
+    assert not report.passed
+
+
+def test_one_look_is_allowed_where_nobody_has_looked(world: World) -> None:
+    """The place of the first candidate is 1, whichever was judged before."""
+    policy(world, WRONG)
+    first, second = evaluated(world, right), evaluated(world, right)
+    make_report(eval_run=second, baseline=None, user=world.engineer)
+    policy(world, WRONG, only_look=True)
+    report = make_report(eval_run=first, baseline=None, user=world.engineer)
+    assert (report.look, verdict_of(report, "wrong").status) == (1, "NOT PROVEN")
+    assert "was looked at before" in verdict_of(report, "wrong").sentence
+
+
+def test_thresholds_that_were_set_after_the_figures_are_said_to_be(world: World, client: Client) -> None:
+    current_policy(project=world.project)
+    run = evaluated(world, right)
+    client.force_login(world.manager)
+    untouched = make_report(eval_run=run, baseline=None, user=world.engineer)
+    late = f"were set after evaluation {run.number} of this hold-out had ended"
+    page = client.get(untouched.get_absolute_url()).content.decode()
+    assert late not in page
+    policy(world, {**WRONG, "threshold": 0.9})
+    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    page = client.get(report.get_absolute_url()).content.decode()
+    assert late in page
+    assert f"<strong>mona</strong> set gate policy {report.policy.number}" in page
+    assert late in client.get(f"{report.get_absolute_url()}report.md").content.decode()
+
+
+def test_what_is_said_of_a_hold_out_that_stayed_is_nothing(world: World) -> None:
+    assert holdouts.gone(evaluated(world, right)) == []
+    assert holdouts.drawn_for_slices(world.project.pk) == {}
