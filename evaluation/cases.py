@@ -4,6 +4,7 @@ Pure. A comparison keeps its cases with itself: a page reads the columns, picks 
 nothing of the others. The documents stand in the order in which they are listed, broken first.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
@@ -144,10 +145,12 @@ def _slice(cases: Cases, name: str) -> tuple[str, str]:
 def _categories(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """The keys whose values sort documents into few kinds.
 
-    A key that is different for every document (a file name) or the same for all tells no slices apart.
+    A key that is different for every document (a file name), the same for all, or that of one document alone tells no
+    slices apart.
     """
     found: dict[str, dict[str, Any]] = {}
-    for key in sorted({key for row in rows for key in row}):
+    documents = Counter(key for row in rows for key in row)
+    for key in sorted(key for key, count in documents.items() if count > 1):
         texts = [_text(row.get(key)) for row in rows]
         values = sorted({text for text in texts if text is not None})
         kinds = len(values) + any(text is None for text in texts)

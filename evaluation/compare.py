@@ -5,7 +5,7 @@ Pure: scores in (``slmstudio.contract.scoring.DocumentScore`` or its dict), a Co
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from evaluation.cases import IN_A, IN_B, IN_BOTH, LETTERS, NEITHER, NOT_THERE, STATES, Cases
@@ -15,7 +15,6 @@ from evaluation.stats import holm, mcnemar_exact
 from slmstudio.contract.summary import wilson
 
 __all__ = [
-    "LONGEST_DIFF",
     "STATES",
     "Comparison",
     "FieldComparison",
@@ -24,21 +23,23 @@ __all__ = [
     "compare",
     "cost_of_time",
     "cost_of_tokens",
-    "diff_chars",
     "spread",
 ]
 
-LONGEST_DIFF = 4000
 MADE_UP = "hallucinated"
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What comparing needs of one document's score; ``fields`` holds (field, outcome, kind of error)."""
+    """What comparing needs of one document's score; ``fields`` holds (field, outcome, kind of error).
+
+    ``clean``: the output has no name that the schema does not know.
+    """
 
     exact: bool
     schema_valid: bool
     fields: tuple[tuple[str, str, str], ...]
+    clean: bool = True
 
     @classmethod
     def of(cls, score: Any) -> "Judged":
@@ -48,7 +49,16 @@ class Judged:
         if isinstance(score, Scored):
             return cls(score.exact, score.schema_valid, tuple((name, outcome, "") for name, outcome in score.fields))
         get = score.__getitem__ if isinstance(score, Mapping) else lambda name: getattr(score, name)
-        return cls(bool(get("exact")), bool(get("schema_valid")), tuple(_field(row) for row in get("fields")))
+        fields = tuple(_field(row) for row in get("fields"))
+        return cls(bool(get("exact")), bool(get("schema_valid")), fields, _clean(score))
+
+    def within(self, shared: frozenset[str] | None) -> "Judged":
+        """The score as it is over some fields alone; None: as it stands."""
+        if shared is None:
+            return self
+        fields = tuple(row for row in self.fields if row[0] in shared)
+        right = self.schema_valid and self.clean and all(outcome in RIGHT for _, outcome, _ in fields)
+        return replace(self, exact=self.exact or right, fields=fields)
 
     @property
     def tally(self) -> Tally:
@@ -73,6 +83,11 @@ class Judged:
             if outcome != NOT_COUNTED:
                 right[field] = right.get(field, True) and outcome in RIGHT
         return right
+
+
+def _clean(score: Any) -> bool:
+    known = score.get("no_extra_keys") if isinstance(score, Mapping) else getattr(score, "no_extra_keys", None)
+    return known is not False
 
 
 def _field(row: Any) -> tuple[str, str, str]:
@@ -189,9 +204,15 @@ class Comparison:
         }
 
 
-def compare(a: Iterable[tuple[str, Any]], b: Iterable[tuple[str, Any]]) -> Comparison:
-    """Compares two runs, each a list of (document id, score); ValueError where one has a document twice."""
-    scores_a, scores_b = _by_document(a, "A"), _by_document(b, "B")
+def compare(
+    a: Iterable[tuple[str, Any]], b: Iterable[tuple[str, Any]], shared: frozenset[str] | None = None
+) -> Comparison:
+    """Compares two runs, each a list of (document id, score); ValueError where one has a document twice.
+
+    ``shared``: the fields that both were scored for, where their schemas differ. What only one was asked for is neither
+    right nor wrong in the other, so such fields count nowhere, and a document is right where the shared ones are.
+    """
+    scores_a, scores_b = _by_document(a, "A", shared), _by_document(b, "B", shared)
     common = [key for key in scores_a if key in scores_b]
     names = _field_names((scores_a[key], scores_b[key]) for key in common)
     keys = sorted(common, key=lambda key: STATES.index(_state(scores_a[key].exact, scores_b[key].exact)))
@@ -219,12 +240,12 @@ def compare(a: Iterable[tuple[str, Any]], b: Iterable[tuple[str, Any]]) -> Compa
     )
 
 
-def _by_document(scores: Iterable[tuple[str, Any]], name: str) -> dict[str, Judged]:
+def _by_document(scores: Iterable[tuple[str, Any]], name: str, shared: frozenset[str] | None) -> dict[str, Judged]:
     found: dict[str, Judged] = {}
     for key, score in scores:
         if key in found:
             raise ValueError(f"run {name} has document {key} twice")
-        found[key] = Judged.of(score)
+        found[key] = Judged.of(score).within(shared)
     return found
 
 
@@ -319,37 +340,6 @@ def _errors(in_a: Sequence[Judged], in_b: Sequence[Judged]) -> dict[str, tuple[i
     a, b = (Counter(error for one in scores for _, _, error in one.fields if error) for scores in (in_a, in_b))
     of_a, of_b = (Counter(error for one in scores for error in one.errors) for scores in (in_a, in_b))
     return {kind: (a[kind], b[kind], of_a[kind], of_b[kind]) for kind in sorted(a | b)}
-
-
-def diff_chars(a: str, b: str) -> list[tuple[str, str]]:
-    """The characters that differ: ("equal" | "delete" | "insert", text) pieces that turn ``a`` into ``b``.
-
-    The parts kept and deleted, joined, give ``a``; those kept and inserted give ``b``. Beyond the common
-    start and end, texts of more than ``LONGEST_DIFF`` characters are taken as wholly different.
-    """
-    from rapidfuzz.distance import Levenshtein
-
-    start = _common(a, b)
-    end = _common(a[start:][::-1], b[start:][::-1])
-    old, new = a[start : len(a) - end], b[start : len(b) - end]
-    pieces = [("equal", a[:start])]
-    if max(len(old), len(new)) > LONGEST_DIFF:
-        pieces += [("delete", old), ("insert", new)]
-    else:
-        for step in Levenshtein.opcodes(old, new):
-            kept, added = old[step.src_start : step.src_end], new[step.dest_start : step.dest_end]
-            if step.tag == "equal":
-                pieces.append(("equal", kept))
-            else:
-                pieces += [("delete", kept), ("insert", added)]
-    pieces.append(("equal", a[len(a) - end :]))
-    return [(op, text) for op, text in pieces if text]
-
-
-def _common(a: str, b: str) -> int:
-    """How many characters two texts have in common at their start."""
-    length = min(len(a), len(b))
-    return next((index for index in range(length) if a[index] != b[index]), length)
 
 
 def spread(values: Sequence[float]) -> dict[str, float | int | None]:

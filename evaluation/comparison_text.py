@@ -11,12 +11,6 @@ from slmstudio.contract.scoring import ERRORS
 
 MOST = 50
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$]|^[-+])")
-_TITLES = {
-    "schema_valid": "Schema-valid",
-    "field_exact": "Fields right",
-    "document_exact": "Documents wholly right",
-    "hallucinated": "Documents with something made up",
-}
 
 
 def escaped(value: Any) -> str:
@@ -32,6 +26,7 @@ def comparison_markdown(report: Mapping[str, Any]) -> str:
         f"Project {escaped(report['project'])}, {report['documents']:,} documents. A is {_name(a)}, B is {_name(b)}.",
         *[f"> {escaped(note)}" for note in report["notes"]],
         _verdict(report["regressions"], report["gains"]),
+        escaped(report["basis"]),
         _documents(report),
         "## Figures",
         _figures(report),
@@ -59,6 +54,7 @@ def matrix_markdown(report: Mapping[str, Any]) -> str:
     runs = report["runs"]
     head = ("", *(f"#{run['number']}" for run in runs))
     rows = [("Documents wholly right", *map(_rate, report["document_exact"]))]
+    rows += [(escaped(line["title"]), *map(_rate, line["values"])) for line in report["own_rates"]]
     rows += [(escaped(line["title"]), *map(escaped, line["values"])) for line in report["figures"]]
     if any(sum(one.values()) for one in report["pinned"]):
         counts = (f"{one['right']} of {one['right'] + one['broken']}" for one in report["pinned"])
@@ -116,12 +112,9 @@ def _figures(report: Mapping[str, Any]) -> str:
     beside = report["today"]
     head = ["", "A", "B", "Change"] + ([f"Today: {escaped(beside['model'])}"] if beside else [])
     rows: list[Sequence[Any]] = []
-    for one in report["measures"]:
-        change = "–"
-        if one["a"]["n"] and one["b"]["n"]:
-            change = f"{100 * (float(one['b']['rate']) - float(one['a']['rate'])):+.1f} points, p {_p(one['p_value'])}"
-        row = [_TITLES.get(one["name"], one["name"]), _rate(one["a"]), _rate(one["b"]), change]
-        rows.append(row + ["–"] * bool(beside))
+    for one in report["rates"]:
+        a, b, *more = map(_rate, one["values"])
+        rows.append([one["title"], a, b, _change(one), *more])
     for line in report["figures"]:
         a, b, *more = map(escaped, line["values"])
         rows.append([escaped(line["title"]), a, b, line["change"], *more])
@@ -130,6 +123,14 @@ def _figures(report: Mapping[str, Any]) -> str:
         for row in report["differences"]
     ]
     return _table(head, rows)
+
+
+def _change(rate: Mapping[str, Any]) -> str:
+    change = f"{100 * float(rate['change']):+.1f} points"
+    luck = f"p {_p(rate['p_value'])}"
+    if rate["mixed"]:
+        return f"{change}, but {rate['worse']:,} documents worse and {rate['better']:,} better, {luck}"
+    return f"{change}, {luck}"
 
 
 def _modes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -197,6 +198,8 @@ def _table(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
 def _rate(value: Mapping[str, Any] | None) -> str:
     if not value or not value.get("n"):
         return "–"
+    if value.get("low") is None:
+        return f"{100 * float(value['rate']):.1f} %"
     low, high = (100 * float(value[end]) for end in ("low", "high"))
     return f"{100 * float(value['rate']):.1f} % ({low:.1f} to {high:.1f})"
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
+from evaluation.measurements import RIGHT
 from slmstudio.contract.structure import split
 
-#: outcomes that are no error
-_FINE = frozenset({"correct", "both_absent"})
 _NOTHING = object()
 
 
@@ -96,4 +95,4 @@ class Noise:
 def wrong_fields(score: Mapping[str, Any] | None) -> Counter[str]:
     """How often each field is wrong in a document."""
     rows: Iterable[Mapping[str, Any]] = (score or {}).get("fields", [])
-    return Counter(str(row["field"]) for row in rows if str(row["outcome"]) not in _FINE)
+    return Counter(str(row["field"]) for row in rows if str(row["outcome"]) not in RIGHT)

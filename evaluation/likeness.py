@@ -8,7 +8,7 @@ near-duplicates are.
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,9 @@ from labeling.neardup import THRESHOLD, Sketches
 
 #: of a text only so much is read for its words
 MOST_CHARACTERS = 20_000
+Signatures = NDArray[np.uint32]
+#: how far below the threshold an estimate is looked at more closely
+_SLACK = 0.1
 _WORD = re.compile(r"[^\W_]{4,30}")
 _LETTERS = re.compile(r"[^\W\d_]{4,30}")
 
@@ -67,6 +70,14 @@ class Found:
     twins: int = 0
 
 
+def signatures(texts: Iterable[str]) -> Signatures:
+    """The signature of each text, a row for each, from which its likeness to others is estimated."""
+    sketches = Sketches(kept=1)
+    for text in texts:
+        sketches.add(text)
+    return sketches.signatures
+
+
 def nearest(
     candidates: Sequence[str],
     failing: Sequence[str],
@@ -74,39 +85,70 @@ def nearest(
     *,
     most: int,
     threshold: float = THRESHOLD,
+    known: Signatures | None = None,
 ) -> Found:
     """The ``most`` candidates that are most like one of the failing texts, none of them nearly the same as a text that
     is held out or as another that is chosen.
+
+    ``known``: signatures of what is held out. With them only those of its texts are read that look nearly the same.
     """
     if not candidates or not failing:
         return Found()
     sketches = Sketches()
-    for text in (*candidates, *failing, *held_out):
+    for text in (*candidates, *failing):
         sketches.add(text)
     ours = range(len(candidates))
     theirs = range(len(candidates), len(candidates) + len(failing))
-    judged = range(theirs.stop, len(sketches))
+    held = _Held(sketches, held_out, signatures(held_out) if known is None else known)
     estimates = sketches.estimates(ours, theirs)
     like = estimates.argmax(axis=1)
     score = estimates[np.arange(len(candidates)), like]
+    own = sketches.signatures[: len(candidates)]
     rows: list[tuple[int, float, int]] = []
     near, twins = 0, 0
     for one in np.argsort(-score, kind="stable").tolist():
         if len(rows) == most:
             break
-        if _near(sketches, one, judged, threshold):
+        if held.has_near(one, own[one], threshold):
             near += 1
-        elif _near(sketches, one, [chosen for chosen, _, _ in rows], threshold):
+        elif _near(sketches, one, own, [chosen for chosen, _, _ in rows], threshold):
             twins += 1
         else:
             rows.append((one, round(float(score[one]), 3), int(like[one])))
     return Found(rows, near, twins)
 
 
-def _near(sketches: Sketches, one: int, others: Sequence[int], threshold: float) -> bool:
+class _Held:
+    """What is held out: its signatures, stacked once, and the sketches of those texts that had to be looked at."""
+
+    def __init__(self, sketches: Sketches, texts: Sequence[str], stacked: Signatures) -> None:
+        self._sketches, self._texts, self._stacked = sketches, texts, stacked
+        self._place: dict[int, int] = {}
+
+    def has_near(self, one: int, signature: Signatures, threshold: float) -> bool:
+        """Whether a text is nearly the same as one that is held out."""
+        return any(
+            self._sketches.similarity(one, self._sketch(place)) >= threshold
+            for place in _suspects(self._stacked, signature, threshold)
+        )
+
+    def _sketch(self, place: int) -> int:
+        if place not in self._place:
+            self._place[place] = len(self._sketches)
+            self._sketches.add(self._texts[place])
+        return self._place[place]
+
+
+def _near(sketches: Sketches, one: int, stacked: Signatures, others: Sequence[int], threshold: float) -> bool:
     """Whether a text is nearly the same as one of some others."""
     if not others:
         return False
-    estimates: NDArray[np.float64] = sketches.estimates([one], others)[0]
-    suspects = np.flatnonzero(estimates >= threshold - 0.1).tolist()
+    suspects = _suspects(stacked[list(others)], stacked[one], threshold)
     return any(sketches.similarity(one, others[place]) >= threshold for place in suspects)
+
+
+def _suspects(stacked: Signatures, signature: Signatures, threshold: float) -> list[int]:
+    """Places of the signatures that say: perhaps as much alike as that."""
+    same = np.count_nonzero(stacked == signature, axis=1)
+    found: list[int] = np.flatnonzero(same >= (threshold - _SLACK) * len(signature)).tolist()
+    return found

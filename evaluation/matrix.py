@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from evaluation.regression import LEVEL
 from evaluation.stats import holm, mcnemar_exact
 from slmstudio.contract.summary import wilson
 
 LEAST, MOST = 3, 8
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Failure modes: how every tag and every metadata slice did before and after. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -64,13 +64,20 @@ def better_and_worse(before: Sequence[float], after: Sequence[float]) -> tuple[i
     return better, worse, mcnemar_exact(better, worse)
 
 
+def mixed(change: float, better: int, worse: int) -> bool:
+    """Whether a rate over fields went one way and most of the documents that moved did not: a document with many fields
+    weighs more in the rate, and each counts once in the test.
+    """
+    return (better != worse or change != 0) and (better - worse) * change <= 0
+
+
 def modes(cases: Cases, a: Sequence[Tally], b: Sequence[Tally]) -> list[dict[str, Any]]:
     """A row for every tag and every metadata slice, those that lost most first; the tallies are in the order of the
     cases.
 
     ``a`` and ``b``: rate of right fields with its interval. ``broken`` and ``fixed``: whole documents. ``p_value``:
     sign test over the documents whose share of right fields moved; ``p_adjusted`` after Benjamini and Hochberg over all
-    rows, because slices are explored.
+    rows, because slices are explored. ``mixed``: that test and the rate do not point the same way.
     """
     found = [_mode("tag", "", tag, cases.tagged(tag), cases, a, b) for tag in cases.tags]
     found += [_mode("metadata", key, value, places, cases, a, b) for key, value, places in cases.slices()]
@@ -86,6 +93,7 @@ def _mode(
     left, right = fields_right(before), fields_right(after)
     better, worse, p_value = better_and_worse([one.share for one in before], [one.share for one in after])
     states = [cases.state[place] for place in places]
+    change = (right["rate"] or 0.0) - (left["rate"] or 0.0)
     return {
         "kind": kind,
         "key": key,
@@ -93,15 +101,11 @@ def _mode(
         "n": len(places),
         "a": left,
         "b": right,
-        "change": (right["rate"] or 0.0) - (left["rate"] or 0.0),
+        "change": change,
         "broken": states.count(LETTERS["broken"]),
         "fixed": states.count(LETTERS["fixed"]),
         "better": better,
         "worse": worse,
+        "mixed": mixed(change, better, worse),
         "p_value": p_value,
     }
-
-
-def lost(rows: Sequence[Mapping[str, Any]], level: float = 0.05) -> list[Mapping[str, Any]]:
-    """The rows that are worse by more than luck."""
-    return [row for row in rows if row["change"] < 0 and row["p_adjusted"] < level]

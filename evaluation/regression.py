@@ -3,38 +3,59 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evaluation.stats import holm
+
 LEVEL = 0.05
-_TITLES = {
+#: the measures of a comparison as its tables name them
+TITLES = {
+    "schema_valid": "Schema-valid",
+    "field_exact": "Fields right",
+    "document_exact": "Documents wholly right",
+    "hallucinated": "Documents with something made up",
+}
+_LOSSES = {
     "schema_valid": "Fewer outputs are schema-valid",
-    "field_exact": "Fewer fields are right",
     "document_exact": "Fewer documents are wholly right",
     "hallucinated": "More documents have something made up",
 }
-
-
 _GAINS = {
     "schema_valid": "more outputs are schema-valid",
-    "field_exact": "more fields are right",
+    "field_exact": "fields of more documents are better than worse",
     "document_exact": "more documents are wholly right",
     "hallucinated": "fewer documents have something made up",
 }
+
+
+def judged(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a verdict rests on: the documents that both runs were scored by the same gold for."""
+    found: Mapping[str, Any] = result.get("judged") or result
+    return found
+
+
+def basis(result: Mapping[str, Any]) -> str:
+    """A sentence about the documents that a verdict rests on; "" where these are all."""
+    found = judged(result)
+    if found["n"] == result["n"]:
+        return ""
+    if not found["n"]:
+        return "No document has the same gold in both, so nothing is said about better or worse."
+    return f"Judged on the {found['n']:,} of {result['n']:,} documents that have the same gold in both."
 
 
 def regressions(result: Mapping[str, Any], broken_pins: Sequence[str] = (), *, any_document: bool = False) -> list[str]:
     """Why B must not take the place of A, one sentence each; empty where nothing says so.
 
     ``result`` is that of a comparison, ``broken_pins`` the pinned documents that B has wrong, whatever A made of them.
-    Figures and fields count where they are worse at 5 % (fields after Holm). A change that small numbers cannot tell
-    from luck is no proof of a regression, nor of its absence; with ``any_document`` every broken document counts.
+    Figures and fields count where they are worse at 5 %, each family after Holm. A change that small numbers cannot
+    tell from luck is no proof of a regression, nor of its absence; with ``any_document`` every broken document counts.
     """
+    result = judged(result)
     found = []
     if broken_pins:
         found.append(f"{_count(len(broken_pins), 'pinned document')} broken: {_some(broken_pins)}.")
-    for measure in result["measures"]:
-        if measure["worse"] > measure["better"] and measure["p_value"] < LEVEL:
-            title = _TITLES.get(measure["name"], measure["name"])
-            rates = f"{_percent(measure['a'])} to {_percent(measure['b'])}"
-            found.append(f"{title}: {rates}, p {_p(measure['p_value'])} over documents.")
+    for measure, p_value in _adjusted(result):
+        if measure["worse"] > measure["better"] and p_value < LEVEL:
+            found.append(_loss(measure, p_value))
     for field in result["fields"]:
         if field["broken"] > field["fixed"] and field["p_adjusted"] < LEVEL:
             found.append(
@@ -48,11 +69,29 @@ def regressions(result: Mapping[str, Any], broken_pins: Sequence[str] = (), *, a
 
 def gains(result: Mapping[str, Any]) -> list[str]:
     """In what B is better by more than luck, one phrase each."""
-    found = []
-    for measure in result["measures"]:
-        if measure["better"] > measure["worse"] and measure["p_value"] < LEVEL:
-            found.append(_GAINS.get(measure["name"], measure["name"]))
-    return found
+    return [
+        _GAINS.get(measure["name"], measure["name"])
+        for measure, p_value in _adjusted(judged(result))
+        if measure["better"] > measure["worse"] and p_value < LEVEL
+    ]
+
+
+def _adjusted(result: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], float]]:
+    """Each measure with its p-value after Holm over all of them."""
+    measures = result["measures"]
+    return list(zip(measures, holm([float(measure["p_value"]) for measure in measures]), strict=True))
+
+
+def _loss(measure: Mapping[str, Any], p_value: float) -> str:
+    rates, luck = f"{_percent(measure['a'])} to {_percent(measure['b'])}", f"p {_p(p_value)} over documents after Holm"
+    title = _LOSSES.get(measure["name"])
+    if title is not None:
+        return f"{title}: {rates}, {luck}."
+    # The test counts documents, the rate counts fields, and a document with many fields weighs more in the rate.
+    return (
+        f"{TITLES.get(measure['name'], measure['name'])}: more documents are worse ({measure['worse']:,}) than better "
+        f"({measure['better']:,}), {luck}; of all fields {rates}."
+    )
 
 
 def _count(number: int, word: str) -> str:

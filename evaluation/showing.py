@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.compare import diff_chars
+from evaluation.measurements import RIGHT as COUNTED_RIGHT
+from evaluation.textdiff import diff_chars
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.scoring import ERRORS
 
 FREE = "free"
-RIGHT = frozenset({"correct", "both_absent", FREE})
+RIGHT = COUNTED_RIGHT | {FREE}
 WORDS = {
     "correct": "right",
     "wrong": "wrong",
@@ -69,6 +70,21 @@ def field_rows(*scores: Mapping[str, Any] | None) -> list[Row]:
     outcomes = [{row["path"]: row for row in _listed(score or {})} for score in scores]
     paths = dict.fromkeys(path for found in outcomes for path in found)
     return [_row(path, [found.get(path) for found in outcomes]) for path in paths]
+
+
+def parted_rows(*scores: Mapping[str, Any] | None, most: int) -> tuple[list[Row], list[Row], int]:
+    """The rows as ``field_rows`` has them: those that are not right everywhere, those that are, at most so many of
+    each; and how many more there are. What is not shown is not marked, because that takes the time.
+    """
+    outcomes = [{row["path"]: row for row in _listed(score or {})} for score in scores]
+    paths: tuple[list[str], list[str]] = [], []
+    for path in dict.fromkeys(path for found in outcomes for path in found):
+        right = all(path in found and str(found[path]["outcome"]) in RIGHT for found in outcomes)
+        paths[right].append(path)
+    wrong, right_rows = (
+        [_row(path, [found.get(path) for found in outcomes]) for path in part[:most]] for part in paths
+    )
+    return wrong, right_rows, sum(max(0, len(part) - most) for part in paths)
 
 
 def _listed(score: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -105,6 +105,11 @@ class Sketches:
         self._samples.append(hashes)
         self._limits.append(limit)
 
+    @property
+    def signatures(self) -> Hashes:
+        """The signature of each text, a row for each."""
+        return np.vstack(self._signatures) if self._signatures else np.empty((0, PERMUTATIONS), dtype=np.uint32)
+
     def similarity(self, first: int, second: int) -> float:
         """Overlap of two texts' pieces; exact up to ``kept`` pieces, beyond from a sample that both share."""
         one, other = self._samples[first], self._samples[second]

@@ -8,7 +8,7 @@ from django.core.paginator import Page, Paginator
 
 from evaluation.cases import STATES, Cases, Wanted, choose
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.showing import Row, field_rows
+from evaluation.showing import Row, parted_rows
 from labeling.models import Document
 
 PAGE = 10
@@ -76,18 +76,16 @@ def _case(
     pinned: bool,
 ) -> Case:
     left, right = outputs[a.pk, document.pk], outputs[b.pk, document.pk]
-    rows = field_rows(left.score, right.score)
-    wrong, fine = [row for row in rows if not row.right], [row for row in rows if row.right]
-    shown, rest = wrong[:MOST_ROWS], fine[:MOST_ROWS]
+    wrong, fine, more = parted_rows(left.score, right.score, most=MOST_ROWS)
     return Case(
         key=document.external_id,
         state=state,
         document=document,
         a=left,
         b=right,
-        wrong=shown,
-        right=rest,
-        more=len(rows) - len(shown) - len(rest),
+        wrong=wrong,
+        right=fine,
+        more=more,
         other_gold=other_gold,
         pinned=pinned,
     )

@@ -4,30 +4,33 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.models import EvalRun
+from django.db.models import Case, Exists, OuterRef, Q, Value, When
+
+from evaluation.models import EvalOutput, EvalRun
+from evaluation.modes import mixed
+from evaluation.regression import TITLES
 from evaluation.services.benchmark_results import cost_of
 from evaluation.templatetags.evaluation import money
 from labeling.models import Project, Split
 from slmstudio.runs import Status
 from slmstudio.templatetags.studio import memory, milliseconds
 
-TITLES = {
-    "schema_valid": "Schema-valid",
-    "field_exact": "Fields right",
-    "document_exact": "Documents wholly right",
-    "hallucinated": "Documents with something made up",
-}
-
 
 @dataclass(frozen=True)
 class Rate:
-    """A line with a rate for each run; ``change`` is B's less A's, ``p_value`` of the documents that moved."""
+    """A line with a rate for each run; ``change`` is B's less A's, ``p_value`` of ``better`` and ``worse`` documents.
+
+    ``mixed``: the rate went one way, and most documents that moved went another or neither.
+    """
 
     title: str
     values: tuple[Mapping[str, Any], ...]
-    change: float | None
+    change: float
     good: bool
     p_value: float
+    better: int
+    worse: int
+    mixed: bool
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Line:
 
 
 def today(a: EvalRun, b: EvalRun) -> EvalRun | None:
-    """The newest evaluation of a model elsewhere on the documents of B; None where there is none beside A and B.
+    """The newest evaluation of a model elsewhere on the documents of B; None where there is none beside A and B. One
+    by the very labels of B comes before one by others, of which ``today_note`` tells.
 
     It shows what it costs to stay as one is.
     """
@@ -49,11 +53,29 @@ def today(a: EvalRun, b: EvalRun) -> EvalRun | None:
     rows: Any = EvalRun.objects.filter(project_id=b.project_id, split=b.split, benchmark=b.benchmark_id)
     rows = rows.filter(endpoint__isnull=False, status=Status.DONE)
     if b.benchmark_id is None:
-        same = {"holdout_sha256": b.dataset.holdout_sha256} if b.split == Split.HOLDOUT else {"pk": b.dataset_id}
-        rows = rows.filter(**{f"dataset__{name}": value for name, value in same.items()})
+        mine = EvalOutput.objects.filter(eval_run=b).values("document")
+        rows = rows.filter(Exists(EvalOutput.objects.filter(eval_run=OuterRef("pk"), document__in=mine)))
+        same = Q(dataset=b.dataset_id)
+        if b.split == Split.HOLDOUT:
+            same |= Q(dataset__holdout_sha256=b.dataset.holdout_sha256)
+        rows = rows.annotate(same=Case(When(same, then=Value(1)), default=Value(0))).order_by("-same", "-number")
+    else:
+        rows = rows.order_by("-number")
     # In two queries: to plan the joins of its name takes longer than to see that there is mostly none.
-    key = rows.order_by("-number").values_list("pk", flat=True).first()
+    key = rows.values_list("pk", flat=True).first()
     return None if key is None else EvalRun.objects.with_subject().get(pk=key)
+
+
+def today_note(b: EvalRun, beside: EvalRun | None) -> str:
+    """What is to be known of the model of today where it was scored by other labels than B; "" otherwise."""
+    if beside is None or b.benchmark_id is not None or beside.dataset_id == b.dataset_id:
+        return ""
+    if b.split == Split.HOLDOUT and beside.dataset.holdout_sha256 == b.dataset.holdout_sha256:
+        return ""
+    return (
+        f"The model of today ({beside.short_name}) was scored by {beside.dataset}, so some of its documents and labels "
+        f"are others. Score it again by {b.dataset}."
+    )
 
 
 def rates(result: Mapping[str, Any], beside: EvalRun | None) -> list[Rate]:
@@ -64,10 +86,30 @@ def rates(result: Mapping[str, Any], beside: EvalRun | None) -> list[Rate]:
         if not (a["n"] and b["n"]):
             continue
         change = float(b["rate"]) - float(a["rate"])
-        values = (a, b) if beside is None else (a, b, beside.scores.get(measure["name"]) or {})
-        good = change > 0 if measure["good_is_up"] else change < 0
-        found.append(Rate(TITLES[measure["name"]], values, change, good, float(measure["p_value"])))
+        values = (a, b) if beside is None else (a, b, own_rate(beside, measure["name"]))
+        gain = change if measure["good_is_up"] else -change
+        better, worse = measure["better"], measure["worse"]
+        found.append(
+            Rate(
+                title=TITLES[measure["name"]],
+                values=values,
+                change=change,
+                good=gain > 0,
+                p_value=float(measure["p_value"]),
+                better=better,
+                worse=worse,
+                mixed=mixed(gain, better, worse),
+            )
+        )
     return found
+
+
+def own_rate(run: EvalRun, name: str) -> Mapping[str, Any]:
+    """A rate of a run over its own documents; that of fields without bounds, because its summary counts fields as if
+    those of one document erred each by itself.
+    """
+    rate = run.scores.get(name) or {}
+    return {key: rate[key] for key in ("k", "n", "rate") if key in rate} if name == "field_exact" else rate
 
 
 def lines(project: Project, runs: Sequence[EvalRun], tokens: Sequence[Mapping[str, Any] | None] = ()) -> list[Line]:

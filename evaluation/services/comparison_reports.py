@@ -1,13 +1,14 @@
 """A comparison to keep or to send, as JSON-ready data. ``evaluation.comparison_text`` makes Markdown of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from evaluation.cases import Cases
 from evaluation.models import Comparison, EvalRun
-from evaluation.regression import gains, regressions
+from evaluation.regression import basis, gains, regressions
 from evaluation.services import pins
-from evaluation.services.comparison_figures import lines, today
+from evaluation.services.comparison_figures import lines, rates, today, today_note
 from evaluation.services.matrices import Table
 from evaluation.services.subjects import how
 from labeling.models import Document, Project
@@ -38,12 +39,14 @@ def report(*, project: Project, comparison: Comparison, a: EvalRun, b: EvalRun, 
         "b": _run(b),
         "today": None if beside is None else _run(beside),
         "documents": result["n"],
-        "notes": result["notes"],
+        "notes": [*result["notes"], *filter(None, [today_note(b, beside)])],
+        "basis": basis(result),
         "regressions": regressions(result, pinned["broken"], any_document=any_document),
         "gains": gains(result),
         "counts": result["counts"],
         "p_value": result["p_value"],
         "measures": result["measures"],
+        "rates": [asdict(rate) for rate in rates(result, beside)],
         "figures": [
             {"title": line.title, "values": list(line.values), "change": line.change}
             for line in lines(project, runs, [result["tokens"]["a"], result["tokens"]["b"]])
@@ -106,8 +109,9 @@ def matrix_report(project: Project, table: Table) -> dict[str, Any]:
         "project": project.slug,
         "runs": [_run(run) for run in runs],
         "documents": table.found.n,
-        "notes": [table.note] if table.note else [],
+        "notes": list(table.notes),
         "document_exact": list(table.found.right),
+        "own_rates": [{"title": title, "values": list(values)} for title, values in table.own],
         "figures": [{"title": line.title, "values": list(line.values)} for line in table.lines],
         "fields": [{"field": name, "values": list(values)} for name, values, _ in table.fields],
         "pairs": [

@@ -6,7 +6,7 @@ from typing import Any
 
 from evaluation.models import EvalRun, GoldQuestion
 from evaluation.services import rescoring
-from labeling.models import DatasetItem, DatasetVersion, FreezeRun, Gold, Project
+from labeling.models import DatasetItem, DatasetVersion, FreezeRun, Gold, Project, Review
 from labeling.services import freezing, gathering
 from training.services.runs import Refused
 
@@ -15,8 +15,9 @@ __all__ = ["Refused", "Standing", "freeze", "score_again", "standing"]
 
 @dataclass(frozen=True)
 class Standing:
-    """Where corrections stand. ``waiting``: documents whose corrected gold is in no version yet; ``frozen``: those with
-    it in ``newest``; ``behind``: evaluations that answered such a document and are scored by an older version.
+    """Where corrections stand. ``waiting``: documents whose corrected gold a new version would have and ``newest`` has
+    not; ``frozen``: those with it in ``newest``; ``behind``: evaluations that answered one and are scored by an older
+    version. What the rules of ``newest`` leave out, whatever its label, is neither.
     """
 
     newest: DatasetVersion | None
@@ -35,9 +36,19 @@ def standing(project: Project) -> Standing:
     counts = dict(Gold.objects.to_freeze(project).filter(document__in=keys).values_list("document_id", "revision_id"))
     items = DatasetItem.objects.filter(dataset=newest, document__in=keys)
     frozen_as = dict(items.values_list("document_id", "revision_id"))
-    waiting = [key for key, revision in counts.items() if frozen_as.get(key) != revision]
+    was_aside = _aside_at(newest, [key for key in counts if key not in frozen_as])
+    waiting = [key for key, now in counts.items() if (frozen_as[key] != now if key in frozen_as else key in was_aside)]
     frozen = [key for key, revision in counts.items() if frozen_as.get(key) == revision]
     return Standing(newest, sorted(waiting), sorted(frozen), rescoring.behind(project, newest, frozen))
+
+
+def _aside_at(dataset: DatasetVersion, documents: list[int]) -> set[int]:
+    """Which documents had been sent back when a version was frozen, and are missing from it for that."""
+    if not documents:
+        return set()
+    rows = Review.objects.filter(document__in=documents, created_at__lte=dataset.created_at)
+    newest = rows.order_by("document_id", "-pk").distinct("document_id").values_list("document_id", "decision")
+    return {key for key, decision in newest if decision == Review.Decision.REJECT}
 
 
 def freeze(*, project: Project, user: Any) -> DatasetVersion | FreezeRun:
@@ -63,11 +74,11 @@ def freeze(*, project: Project, user: Any) -> DatasetVersion | FreezeRun:
         raise Refused("form", refused.message) from refused
 
 
-def score_again(*, project: Project, numbers: Iterable[int], user: Any) -> list[EvalRun]:
-    """Scores evaluations, by their numbers, against the newest version.
+def score_again(*, project: Project, numbers: Iterable[int], user: Any) -> tuple[list[EvalRun], list[str]]:
+    """Scores evaluations, by their numbers, against the newest version: those that are queued, and why others are not.
 
     Raises:
-        Refused: there is no such evaluation, or one cannot be scored so. Those before it are queued.
+        Refused: there is no such evaluation, or none can be scored so.
     """
     newest = DatasetVersion.objects.filter(project=project).order_by("-number").first()
     wanted = sorted(set(numbers))
@@ -75,4 +86,13 @@ def score_again(*, project: Project, numbers: Iterable[int], user: Any) -> list[
     found = list(runs.select_related("project", "rescored_from"))
     if newest is None or len(found) != len(wanted) or not found:
         raise Refused("runs", "Tick the evaluations that are to be scored again.")
-    return [rescoring.rescore(run=run, dataset=newest, user=user) for run in found]
+    made: list[EvalRun] = []
+    refusals: list[str] = []
+    for run in found:
+        try:
+            made.append(rescoring.rescore(run=run, dataset=newest, user=user))
+        except Refused as refusal:
+            refusals.append(refusal.message)
+    if not made:
+        raise Refused("runs", " ".join(dict.fromkeys(refusals)))
+    return made, refusals

@@ -7,17 +7,18 @@ that is held out, or nearly the same as one, is never among them: labelling it w
 import random
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.fields.json import KeyTextTransform
 
 from evaluation import likeness
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
-from evaluation.services import audit
+from evaluation.services import audit, heldout_texts
 from labeling.listing.fields import like
 from labeling.listing.finding import TooSlow, within
 from labeling.models import DatasetItem, Document, DocumentSearch, DocumentState, Gold, Project, Split
@@ -35,6 +36,8 @@ _COMPARED = 1_200
 _SAMPLE = 400
 _PER_WORD = 400
 _INDEX_MS = 400.0
+#: for all words together; the most telling are looked for first
+_INDEX_SECONDS = 5.0
 _CHUNK = 500
 QUEUED = "queued look-alikes"
 
@@ -108,6 +111,29 @@ def find_and_queue(*, run: EvalRun, part: Part, count: int, people: Sequence[Any
         raise Refused("count", f"From 1 to {MOST} documents are queued at a time.")
     if not people:
         raise Refused("people", "Choose who labels them.")
+    with _alone(run.project):
+        return _find_and_queue(run, part, count, people, user)
+
+
+@contextmanager
+def _alone(project: Project) -> Iterator[None]:
+    """Looking takes seconds of a processor, so that pressed twice it is done once.
+
+    Raises:
+        Refused: somebody looks in this project at the moment.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtext('evaluation.lookalikes'), %s)", [project.pk % 2**31])
+        if not cursor.fetchone()[0]:
+            raise Refused("form", "Look-alikes are being looked for in this project at the moment. Wait a little.")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(hashtext('evaluation.lookalikes'), %s)", [project.pk % 2**31])
+
+
+def _find_and_queue(run: EvalRun, part: Part, count: int, people: Sequence[Any], user: Any) -> AuditEntry:
     began = time.monotonic()
     keys = sorted(failing(run, part).values_list("document_id", flat=True))
     if not keys:
@@ -119,13 +145,14 @@ def find_and_queue(*, run: EvalRun, part: Part, count: int, people: Sequence[Any
     if not sought.keys:
         raise Refused("form", _nobody(sought))
     ours = _texts(sought.keys)
-    held = _texts(sorted(held_out))
+    held, signatures = heldout_texts.held_out(run.project, sorted(held_out))
     found = likeness.nearest(
         [ours[key] for key in sought.keys],
         [texts[key] for key in drawn],
-        list(held.values()),
+        held,
         most=count,
         threshold=_threshold(run.project),
+        known=signatures,
     )
     rows = [(sought.keys[place], score, drawn[like_it]) for place, score, like_it in found.rows]
     if not rows:
@@ -210,7 +237,10 @@ def _candidates(run: EvalRun, texts: list[str], held: set[int]) -> _Sought:
     telling = likeness.telling([likeness.words(text) for text in texts], [likeness.words(text) for text in sample])
     known = set(waiting)
     score: dict[int, float] = defaultdict(float)
+    last_call = time.monotonic() + _INDEX_SECONDS
     for word, weight in telling:
+        if time.monotonic() > last_call:
+            break
         for key in _holding(project, word):
             if key in known:
                 score[key] += weight

@@ -1,7 +1,7 @@
 """Three to eight eval runs on the documents that all of them have."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,10 @@ from django.db.models import Case, CharField, Count, Value, When
 
 from evaluation.matrix import LEAST, MOST, Matrix, best, grid, matrix
 from evaluation.models import EvalOutput, EvalRun
+from evaluation.regression import TITLES
 from evaluation.services import pins
-from evaluation.services.comparison_figures import Line, lines
-from evaluation.services.comparisons import check
+from evaluation.services.comparison_figures import Line, lines, own_rate
+from evaluation.services.comparisons import check, notes_of_many
 from labeling.models import Project
 from training.services.runs import Refused
 
@@ -22,6 +23,7 @@ class Table:
     """What the page of several runs shows; rows, cells and columns in the order of ``runs``.
 
     ``fields``: (pattern, rate of each run, place of the best). ``suite``: how each did on the pinned documents.
+    ``notes``: what stands against holding them against each other, in sentences.
     """
 
     runs: Sequence[EvalRun]
@@ -29,7 +31,7 @@ class Table:
     lines: Sequence[Line]
     fields: Sequence[tuple[str, Sequence[dict[str, Any] | None], float | None]]
     suite: Sequence[pins.Standing]
-    note: str
+    notes: Sequence[str]
 
     @property
     def grid(self) -> Any:
@@ -39,6 +41,11 @@ class Table:
             (run, [pair and {"number": number, "pair": pair} for number, pair in zip(numbers, cells, strict=True)])
             for run, cells in zip(self.runs, grid(self.found), strict=True)
         ]
+
+    @property
+    def own(self) -> list[tuple[str, list[Mapping[str, Any]]]]:
+        """(title, rate of each run over its own documents)."""
+        return [(TITLES[name], [own_rate(run, name) for run in self.runs]) for name in ("field_exact", "schema_valid")]
 
     @property
     def best(self) -> list[EvalRun]:
@@ -62,7 +69,7 @@ def compare_many(*, project: Project, runs: Sequence[EvalRun]) -> Table:
         lines=lines(project, runs),
         fields=_fields(runs),
         suite=[standings[run.pk] for run in runs],
-        note=_note(runs, found.n),
+        notes=[note for note in (_note(runs, found.n), *notes_of_many(runs)) if note],
     )
 
 
@@ -99,5 +106,5 @@ def _note(runs: Sequence[EvalRun], n: int) -> str:
         return ""
     return (
         f"Compared on the {n:,} documents that every evaluation has; alone they have {min(own):,} to {max(own):,}. "
-        "Figures by field are over each one's own documents."
+        "Fields right, Schema-valid and figures by field are over each one's own documents."
     )

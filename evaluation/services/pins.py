@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from evaluation.models import EvalOutput, EvalRun, Pin
@@ -152,15 +153,19 @@ class Pinned:
 
 
 def suite(project: Project) -> tuple[list[EvalRun], list[Pinned]]:
-    """The newest evaluations that are done, and every pin with their answers; what is broken now stands first."""
-    runs = list(EvalRun.objects.filter(project=project).done().with_subject().order_by("-number")[:RUNS])
+    """The newest evaluations of fine-tuned models that have a pinned document, and every pin with their answers; what
+    is broken now stands first.
+
+    What a base model or one elsewhere makes of them is no regression, and a benchmark never has them.
+    """
     rows = Pin.objects.filter(project=project, removed_at=None).select_related("document", "created_by")
     rows = rows.defer("document__text", "document__metadata").order_by("-created_at", "-pk")
     pinned = list(rows)
-    found = {
-        (run, document): exact
-        for run, document, exact in answers([r.pk for r in runs], [p.document_id for p in pinned])
-    }
+    keys = [row.document_id for row in pinned]
+    tuned: Any = EvalRun.objects.filter(Q(training_run__isnull=False) | Q(model_version__isnull=False))
+    tuned = tuned.filter(Exists(EvalOutput.objects.filter(eval_run=OuterRef("pk"), document__in=keys)))
+    runs = list(tuned.filter(project=project, benchmark=None).done().with_subject().order_by("-number")[:RUNS])
+    found = {(run, document): exact for run, document, exact in answers([run.pk for run in runs], keys)}
     told = [Pinned(row, tuple(found.get((run.pk, row.document_id)) for run in runs)) for row in pinned]
     order = {False: 0, None: 1, True: 2}
     return runs, sorted(told, key=lambda one: order[one.newest])

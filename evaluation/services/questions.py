@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F, OuterRef, Subquery
 
 from evaluation.doubts import proposal
 from evaluation.models import EvalOutput, EvalRun, GoldQuestion
@@ -143,15 +144,16 @@ def look_at(project: Project) -> int:
 
 def look(rows: Any) -> int:
     """Answers those of some open questions that have been decided; returns how many. Safe to call at any time."""
+    newest = Gold.objects.filter(document=OuterRef("document")).order_by("-schema_version__number")
+    # Told apart by the database: those that still wait may be many, and are no work.
+    rows = rows.annotate(counting=Subquery(newest.values("pk")[:1]), now=Subquery(newest.values("revision")[:1]))
+    rows = rows.filter(now__isnull=False).exclude(now=F("revision"))
     rows = rows.select_related("project", "document", "revision__annotation").defer("document__text")
     questions = list(rows.order_by("pk")[:_AT_ONCE])
     if not questions:
         return 0
-    golds = Gold.objects.filter(document__in=[one.document_id for one in questions]).select_related("revision__user")
-    newest = golds.order_by("document_id", "-schema_version__number").distinct("document_id")
-    counts = {gold.document_id: gold for gold in newest}
-    decided = [(one, counts[one.document_id]) for one in questions if one.document_id in counts]
-    return sum(_answer(one, gold) for one, gold in decided if gold.revision_id != one.revision_id)
+    golds = Gold.objects.select_related("revision__user", "approved_by").in_bulk([one.counting for one in questions])
+    return sum(_answer(one, golds[one.counting]) for one in questions if one.counting in golds)
 
 
 @transaction.atomic
@@ -162,16 +164,19 @@ def _answer(question: GoldQuestion, gold: Gold) -> bool:
         mine.update(revision=revision)  # taken to another schema: nobody has decided anything
         return False
     parties = {question.created_by_id, question.revision.annotation.user_id} - {None}
-    if question.project.four_eyes and revision.user_id in parties:
+    answerable = {revision.user_id, gold.approved_by_id} - {None}
+    if question.project.four_eyes and answerable and answerable <= parties:
         _dispute_again(question.document)
         return False
+    # Who wrote the label may be a party, where somebody else approved it.
+    decider = gold.approved_by if revision.user_id in parties and gold.approved_by_id else revision.user
     corrected = not same(question.revision.value, revision.value)
     answer = GoldQuestion.Answer.CORRECTED if corrected else GoldQuestion.Answer.CONFIRMED
-    if not mine.update(answer=answer, answered_by=revision.user, answered_at=gold.created_at):
+    if not mine.update(answer=answer, answered_by=decider, answered_at=gold.created_at):
         return False
     audit.record(
         project=question.project,
-        user=revision.user,
+        user=decider,
         action="answered",
         about=_about(question.document),
         details={"answer": str(answer.label), "field": question.field, "revision": revision.pk},

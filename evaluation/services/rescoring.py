@@ -158,7 +158,6 @@ def process(run: EvalRun) -> None:
     noise = Noise()
     digest = hashlib.sha256()
     stored = 0
-    times: list[float] = []
     with artifacts.local_path(run.outputs_key).open("wb") as copy:
         for batch in _batches(source, rows):
             made = []
@@ -168,8 +167,6 @@ def process(run: EvalRun) -> None:
                 made.append(one)
                 copy.write(line)
                 digest.update(line)
-                if one.finish_reason != "error":
-                    times.append(one.latency_ms)
             EvalOutput.objects.bulk_create(made)
             _compare(noise, source, made)
             stored += len(made)
@@ -179,7 +176,7 @@ def process(run: EvalRun) -> None:
     if not stored:
         raise outputs.OutputError(f"Evaluation {source.number} has no output for any document of {run.dataset}.")
     _copy_spec(source, run)
-    _finish(run, source, noise, digest.hexdigest(), times)
+    _finish(run, source, noise, digest.hexdigest())
 
 
 def _batches(source: EvalRun, rows: dict[str, Any]) -> Iterator[list[tuple[bytes, dict[str, Any], str]]]:
@@ -217,7 +214,7 @@ def _copy_spec(source: EvalRun, run: EvalRun) -> None:
         artifacts.write_text(spec_key(run), source.spec)
 
 
-def _finish(run: EvalRun, source: EvalRun, noise: Noise, sha256: str, times: list[float]) -> None:
+def _finish(run: EvalRun, source: EvalRun, noise: Noise, sha256: str) -> None:
     done = list(EvalOutput.objects.filter(eval_run=run).order_by("document_id"))
     facts = {
         **{name: value for name, value in source.facts.items() if name not in _OF_ITS_JOB},
@@ -239,7 +236,7 @@ def _finish(run: EvalRun, source: EvalRun, noise: Noise, sha256: str, times: lis
         progress_done=len(done),
         progress_total=len(done),
         scores=outputs.summary(run.dataset.schema_version.compiled, done),
-        latency=spread(times),
+        latency=spread(outputs.latencies(done)),
         facts=facts,
         scorer_version=SCORER_VERSION,
         outputs_sha256=sha256,

@@ -18,9 +18,18 @@ register = template.Library()
 
 @register.simple_tag
 def interval(value: Mapping[str, Any] | None) -> SafeString | str:
-    """A rate as its number, its interval and count, and a bar with the interval as a whisker."""
+    """A rate as its number, its interval and count, and a bar with the interval as a whisker; number and count alone
+    where no interval is known.
+    """
     if not value or not value.get("n"):
         return "–"
+    if value.get("low") is None:
+        return format_html(
+            '<span class="interval"><span class="interval-number">{}</span> <small>{} of {}</small></span>',
+            percent(value["rate"]),
+            value["k"],
+            value["n"],
+        )
     words = f"{percent(value['rate'])}, 95 % interval {percent(value['low'])} to {percent(value['high'])}"
     return format_html(
         '<span class="interval" title="{} ({} of {})"><span class="interval-number">{}</span>{}'

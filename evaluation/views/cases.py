@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -32,6 +32,8 @@ def question(request: HttpRequest, slug: str, number: int, document: int) -> Htt
     """Says that the gold of a case is wrong. ``?field=`` chooses the value that is doubted beforehand."""
     runs = EvalRun.objects.with_subject()
     project, run = object_for(request.user, slug, Action.LABEL, runs, number=number)
+    if not run.is_shown:
+        raise Http404("What an evaluation answers on the hold-out is shown once it is done.")
     rows = EvalOutput.objects.select_related("document")
     output = get_object_or_404(rows, eval_run=run, document_id=document)
     output.eval_run, output.document.project = run, project
@@ -104,7 +106,7 @@ def freeze(request: HttpRequest, slug: str) -> HttpResponse:
     if before.newest is not None and made.pk == before.newest.pk:
         messages.info(request, f"Nothing has changed since {made}, so no new version was made.")
     else:
-        count = len(before.waiting)
+        count = len(set(before.waiting).intersection(corrections.standing(project).frozen))
         messages.success(request, f"{made} has {count} corrected label{'' if count == 1 else 's'}. Score again by it.")
     return redirect("gold_questions", slug)
 
@@ -115,12 +117,14 @@ def score_again(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.RUN)
     numbers = [int(text) for text in request.POST.getlist("runs") if _is_number(text)]
     try:
-        made = corrections.score_again(project=project, numbers=numbers, user=request.user)
+        made, refusals = corrections.score_again(project=project, numbers=numbers, user=request.user)
     except Refused as refusal:
         messages.error(request, refusal.message)
         return redirect("gold_questions", slug)
     names = ", ".join(str(run.number) for run in made)
     messages.success(request, f"Scored again as evaluation{'s' if len(made) > 1 else ''} {names}; the old scores stay.")
+    if refusals:
+        messages.warning(request, " ".join(dict.fromkeys(refusals)))
     return redirect(made[0]) if len(made) == 1 else redirect("gold_questions", slug)
 
 
@@ -154,6 +158,8 @@ def queue_lookalikes(request: HttpRequest, slug: str, number: int) -> HttpRespon
     """Queues documents that look like those a part of an evaluation fails on; the address names it as its page does."""
     runs = EvalRun.objects.with_subject()
     project, run = object_for(request.user, slug, Action.CURATE, runs, number=number)
+    if not run.is_shown:
+        raise Http404("What an evaluation answers on the hold-out is shown once it is done.")
     part = part_of(request.GET)
     form = LookalikeForm(request.POST if request.method == "POST" else None, project=project, user=request.user)
     if request.method == "POST" and form.is_valid():

@@ -12,11 +12,10 @@ from evaluation.cases import STATES, Cases
 from evaluation.comparison_text import comparison_markdown, matrix_markdown
 from evaluation.matrix import LEAST, MOST
 from evaluation.models import EvalRun
-from evaluation.modes import lost
-from evaluation.regression import LEVEL, gains, regressions
+from evaluation.regression import LEVEL, basis, gains, regressions
 from evaluation.services import cases as listing
 from evaluation.services import pins
-from evaluation.services.comparison_figures import lines, rates, today
+from evaluation.services.comparison_figures import lines, rates, today, today_note
 from evaluation.services.comparison_reports import matrix_report, report, suite
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.matrices import compare_many
@@ -144,6 +143,9 @@ def _pair(request: HttpRequest, project: Project, a: EvalRun, b: EvalRun) -> Htt
         suite=pinned,
         regressions=regressions(result, pinned["broken"]),
         gains=gains(result),
+        basis=basis(result),
+        today_note=today_note(b, beside),
+        more_than_luck=result["p_value"] < LEVEL,
         bar=_bar(result),
         fields=_fields(result),
         rates=rates(result, beside),
@@ -187,13 +189,11 @@ def _errors(result: dict[str, Any]) -> list[dict[str, Any]]:
 def _modes(project: Project, result: dict[str, Any]) -> dict[str, Any]:
     """Failure tags and metadata slices before and after, with the words and the address of each."""
     known = tags_of(project)
-    worse = {(row["key"], row["value"]) for row in lost(result["modes"])}
     rows = [
         {
             **row,
             "title": f"{row['key']}: {row['value']}" if row["key"] else _title(known, row["value"]),
             "slice": str(Slice(key=row["key"], value=row["value"])) if row["key"] else "",
-            "worse_by_more_than_luck": (row["key"], row["value"]) in worse,
             "significant": row["p_adjusted"] < LEVEL,
         }
         for row in result["modes"]
@@ -230,5 +230,8 @@ def _documents(
         "kinds": [(kind, ERRORS.get(kind, kind)) for kind in result["errors"]],
         "patterns": [row["field"] for row in result["fields"]],
         "golds": cases.gold.count("1"),
-        "pinnable": wanted["state"] == "fixed" and 0 < result["counts"]["fixed"] <= pins.MOST_AT_ONCE,
+        # Only where the list shows all that is pinned.
+        "pinnable": [name for name in FILTERS if wanted[name]] == ["state"]
+        and wanted["state"] == "fixed"
+        and 0 < result["counts"]["fixed"] <= pins.MOST_AT_ONCE,
     }

@@ -20,7 +20,7 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
-from labeling.services.doubting import Doubt, doubt_of
+from labeling.services.doubting import Doubt, doubt_of, doubts
 from labeling.services.holding import Actions, answered_of, newest_schema, schema_of
 from labeling.services.queueing import free_for, hold, take
 from labeling.services.reviewing import Invalid, Refused, Stale, hold_submitted
@@ -30,6 +30,8 @@ from labeling.services.telling import tell
 OWN = "One of these labels is your own. Four eyes are on in this project, so somebody else decides."
 ASKED = "You doubted this label yourself. Four eyes are on in this project, so somebody else decides."
 _CANDIDATES = 8
+#: so many are gone through where each is held by somebody, or doubted by who asks
+_LOOKED_AT = 400
 
 __all__ = ["Invalid", "Refused", "Stale", "UnderDispute", "adjudicate", "disputed", "next_disputed", "open_dispute"]
 
@@ -41,15 +43,20 @@ def disputed(project: Project) -> QuerySet[Document]:
 
 
 def next_disputed(*, project: Project, user: Any, after: int | None = None) -> Document | None:
-    """Takes the next disputed document for ten minutes; as ``reviewing.next_to_review``."""
+    """Takes the next disputed document that this person may decide; as ``reviewing.next_to_review``."""
     rows = disputed(project).filter(free_for(user))
     if project.four_eyes:
         rows = rows.exclude(Exists(Annotation.objects.filter(document=OuterRef("pk"), user=user)))
     for part in (Q(pk__gt=after), Q(pk__lt=after)) if after else (Q(),):
-        candidates = list(rows.filter(part).order_by("pk").values_list("pk", flat=True)[:_CANDIDATES])
-        taken = take(candidates, user, [DocumentState.SUBMITTED]) if candidates else None
-        if taken is not None:
-            return taken
+        keys = list(rows.filter(part).order_by("pk").values_list("pk", flat=True)[:_LOOKED_AT])
+        for start in range(0, len(keys), _CANDIDATES):
+            candidates = keys[start : start + _CANDIDATES]
+            if project.four_eyes:
+                asked = doubts(candidates)
+                candidates = [key for key in candidates if key not in asked or asked[key].asked_by != user.pk]
+            taken = take(candidates, user, [DocumentState.SUBMITTED]) if candidates else None
+            if taken is not None:
+                return taken
     return None
 
 

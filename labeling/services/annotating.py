@@ -9,7 +9,8 @@ what they wrote themselves; once all have submitted, labels that mean the same c
 
 What a reviewer approved stays what counts until a reviewer approves something newer: a submit after an approval puts
 the document back to "submitted" and into the review, whether or not the project requires one. A submit by somebody who
-may review, over a label that somebody else answered for, approves at once.
+may review, over a label that somebody else answered for, approves at once; not so, with four eyes, by who doubts the
+label that counts, or wrote it and it is doubted: theirs waits beside it, disputed.
 """
 
 from collections.abc import Mapping
@@ -37,7 +38,7 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
-from labeling.services import predictions
+from labeling.services import doubting, predictions
 from labeling.services.holding import Actions, Held, hold_row, is_own_only, newest_decision, newest_schema, schema_of
 from labeling.services.predictions import Shown
 from labeling.services.queueing import (
@@ -312,7 +313,9 @@ def _count(held: Held, user: Any, saved: Saved, work: Work) -> None:
     own = document.answered_by == user.pk
     # A reviewer may go on with a label of their own that a colleague approved, but not where four eyes are on.
     retouched = held.settled and not project.review_required and not project.four_eyes
+    party = document.answered_pk is not None and doubting.is_party(document, held.schema_version, user)
     fixes = held.may_review and not held.own_only and document.answered_pk is not None and (not own or retouched)
+    fixes = fixes and not party
     revision = write(held, user, saved, Actions.APPROVE if fixes else Actions.SUBMIT, work)
     changes: dict[str, Any] = {"state": DocumentState.APPROVED if fixes else DocumentState.SUBMITTED}
     counts = fixes or not (project.review_required or held.settled)
@@ -330,6 +333,9 @@ def _count(held: Held, user: Any, saved: Saved, work: Work) -> None:
         elif not agreed:
             changes["disputed"] = True
             counts = False
+    if party:
+        changes = {"state": DocumentState.SUBMITTED, "disputed": True}
+        counts = False
     if fixes:
         saved.approved = True
         unchanged = same(held.compiled.ordered(document.answered_value), saved.value)

@@ -10,12 +10,12 @@ from typing import Any
 
 from django.db import transaction
 
-from labeling.models import AnnotationRevision, Document, DocumentState, Gold
+from labeling.models import AnnotationRevision, Document, DocumentState, Gold, SchemaVersion
 from labeling.models.documents import LABELLED
 from labeling.services.holding import newest_schema
 from labeling.services.queueing import Refused
 
-__all__ = ["Doubt", "Refused", "dispute", "doubt_of", "doubts", "known_to"]
+__all__ = ["Doubt", "Refused", "dispute", "doubt_of", "doubts", "is_party", "known_to"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,20 @@ def doubts(documents: Sequence[int]) -> dict[int, Doubt]:
 def doubt_of(document: Document) -> Doubt | None:
     """The doubt about a document that waits for a decision."""
     return doubts([document.pk]).get(document.pk) if document.disputed else None
+
+
+def is_party(document: Document, schema_version: SchemaVersion, user: Any) -> bool:
+    """Whether somebody else has to decide about a label, because this person doubts it, or wrote it and it is doubted.
+
+    What they submit waits beside the label that counts. Without four eyes it is a decision like any other.
+    """
+    if not document.project.four_eyes:
+        return False
+    doubt = doubts([document.pk]).get(document.pk)
+    if doubt is None:
+        return False
+    counting = Gold.objects.filter(document=document, schema_version=schema_version)
+    return doubt.asked_by == user.pk or counting.filter(revision__annotation__user=user).exists()
 
 
 @transaction.atomic

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from evaluation.compare import LONGEST_DIFF, compare, cost_of_time, cost_of_tokens, diff_chars, spread
+from evaluation.compare import compare, cost_of_time, cost_of_tokens, spread
 from evaluation.measurements import Scored, percentile
+from evaluation.textdiff import LONGEST_DIFF, diff_chars
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,29 @@ def test_fields_absent_on_both_sides_do_not_count() -> None:
     rows = {row.field: row for row in compare(a, b).fields}
 
     assert (rows["due"].n, rows["due"].broken, rows["due"].fixed) == (1, ("d2",), ())
+
+
+def test_a_field_that_only_one_was_asked_for_is_neither_fixed_nor_broken() -> None:
+    asked_more = score(date="correct", total="correct", iban="wrong")
+    a, b = (
+        [("d1", RIGHT), ("d2", RIGHT)],
+        [("d1", asked_more), ("d2", score(date="correct", total="wrong", iban="wrong"))],
+    )
+    result = compare(a, b, frozenset({"date", "total"}))
+
+    assert [row.field for row in result.fields] == ["date", "total"]
+    assert (result.still_right, result.broken) == (("d1",), ("d2",)), "right where the shared fields are"
+    assert {measure.name: measure.b["k"] for measure in result.measures}["field_exact"] == 3
+    assert result.outcomes == {"correct": (4, 3), "wrong": (0, 1)}
+    invalid = Score(False, False, asked_more.fields)
+    assert compare([("d1", RIGHT)], [("d1", invalid)], frozenset({"date", "total"})).broken == ("d1",)
+    unclean = {"exact": False, "schema_valid": True, "no_extra_keys": False, "fields": []}
+    assert compare([("d1", RIGHT)], [("d1", unclean)], frozenset({"date"})).broken == ("d1",)
+
+
+def test_a_field_absent_everywhere_in_one_run_counts_where_the_schemas_are_the_same() -> None:
+    a = [("d1", score(due="both_absent", date="correct"))]
+    assert [row.field for row in compare(a, [("d1", score(due="extra", date="correct"))]).fields] == ["date", "due"]
 
 
 def test_an_invalid_output_has_every_field_wrong() -> None:

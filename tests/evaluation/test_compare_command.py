@@ -13,8 +13,10 @@ from evaluation.management.commands.compare import REGRESSION
 from evaluation.models import EvalRun
 from evaluation.services.evals import start_evaluation
 from evaluation.services.pins import pin
+from labeling.models import DatasetVersion
 from labeling.services.projects import create_project
 from tests.evaluation.factories import World, broken, documents_by_id, evaluated, pretend, right
+from tests.evaluation.test_comparisons_service import freeze_again
 
 
 def compare(*args: Any, **options: Any) -> tuple[str, str, int]:
@@ -48,6 +50,17 @@ def test_a_regression_is_said_and_ends_with_three_where_it_shall(world: World) -
     assert "Evaluation 2 against 1: Fewer outputs are schema-valid" in err
     out, err, code = compare("1", "2", fail_on_regression=True)
     assert (bool(out), code) == (True, REGRESSION)
+
+
+def test_documents_with_two_golds_are_told_and_fail_nothing(world: World) -> None:
+    evaluated(world, right, tuned=False)
+    b = evaluated(world, broken, dataset=DatasetVersion.objects.get(pk=freeze_again(world)))
+    for row in b.outputs.all():
+        row.gold = {**row.gold, "vendor": "Somebody else"}
+        row.save(update_fields=["gold"])
+    _, err, code = compare("1", "2", fail_on_regression=True)
+    assert code == 0
+    assert err.startswith("Note: 12 documents have another gold")
 
 
 def test_any_broken_pin_fails_however_much_better_the_rest_is(world: World) -> None:

@@ -15,7 +15,11 @@ CASES = Cases(
     errors={"missing": "0123", "hallucinated": "0000"},
 ).about(
     tags={"d1": ["ocr_noise"], "d3": ["ocr_noise", "long_document"]},
-    metadata={"d1": {"supplier": "ACME", "page=s": 2}, "d2": {"supplier": "ACME"}, "d3": {"supplier": "Bolt"}},
+    metadata={
+        "d1": {"supplier": "ACME", "page=s": 2},
+        "d2": {"supplier": "ACME"},
+        "d3": {"supplier": "Bolt", "page=s": 3},
+    },
     other_gold=["d4", "elsewhere"],
 )
 

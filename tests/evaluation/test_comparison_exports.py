@@ -7,13 +7,13 @@ import pytest
 from django.test import Client
 
 from evaluation.comparison_text import comparison_markdown, escaped
-from evaluation.models import EvalRun
+from evaluation.models import Endpoint, EvalRun
 from evaluation.services.comparison_reports import report
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.pins import pin
 from labeling.models import Document
 from slmstudio.contract.jsontext import loads
-from tests.evaluation.factories import World, evaluated, pretend, right
+from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
 
 JSON, MARKDOWN = "/p/invoices/evaluation/compare/comparison.json", "/p/invoices/evaluation/compare/comparison.md"
 
@@ -78,6 +78,21 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head(client: Client, pair
         assert len({line.replace("\\|", "").count("|") for line in lines}) <= 1, table
 
 
+def test_the_model_of_today_is_in_the_exports_with_its_rates(
+    world: World, client: Client, pair: tuple[EvalRun, EvalRun]
+) -> None:
+    large = evaluated(world, right, tuned=False)
+    endpoint = Endpoint.objects.create(project=world.project, name="today", url="http://127.0.0.1/v1", model="large")
+    rewrite(large, endpoint=endpoint, base_model=None)
+    found = json.loads(client.get(f"{JSON}?runs=1,2").content)
+    assert [len(row["values"]) for row in found["rates"]] == [3, 3, 3, 3]
+    text = client.get(f"{MARKDOWN}?runs=1,2").content.decode()
+    [line] = [line for line in text.splitlines() if line.startswith("| Fields right |")]
+    assert line.endswith("| 100.0 % |")
+    [line] = [line for line in text.splitlines() if line.startswith("| Documents wholly right |")]
+    assert line.endswith("to 100.0) |")
+
+
 def test_hostile_names_stay_names(pair: tuple[EvalRun, EvalRun], world: World) -> None:
     found = report(project=world.project, comparison=compare_runs(a=pair[1], b=pair[0]), a=pair[1], b=pair[0])
     found["b"] = {**found["b"], "model": "<script>alert(1)</script> | [x](javascript:1)\n# head"}
@@ -98,6 +113,8 @@ def test_several_runs_are_exported_too(world: World, client: Client, pair: tuple
     text = client.get(f"{MARKDOWN}?runs=1,2,3").content.decode()
     assert text.startswith("# 3 evaluations of invoices")
     assert "| #1 | #3 |" in text
+    assert "| Fields right |" in text
+    assert "| Schema-valid |" in text
 
 
 @pytest.mark.parametrize("address", [JSON, MARKDOWN])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from evaluation.cases import Cases
-from evaluation.modes import Tally, better_and_worse, fields_right, lost, modes
+from evaluation.modes import Tally, better_and_worse, fields_right, modes
 from slmstudio.contract.summary import wilson
 
 ALL, HALF, NONE = Tally(10, 10), Tally(5, 10), Tally(0, 10)
@@ -48,8 +48,19 @@ def test_a_slice_that_is_worse_by_more_than_luck_is_found() -> None:
     )
     rows = modes(cases, [ALL] * 60, [HALF] * 30 + [ALL] * 30)
 
-    assert [row["value"] for row in lost(rows)] == ["bad"]
+    assert [row["value"] for row in rows if row["p_adjusted"] < 0.05] == ["bad"]
+    assert (rows[0]["worse"], rows[0]["better"], rows[0]["mixed"]) == (30, 0, False)
     assert rows[0]["p_value"] == pytest.approx(2 * 0.5**30)
+
+
+def test_a_rate_that_rises_while_most_documents_get_worse_is_mixed() -> None:
+    """40 documents lose one of 10 fields, 10 gain 30 of 40."""
+    names = tuple(f"d{i}" for i in range(50))
+    cases = Cases(names, "w" * 50, {}, {}).about(tags={name: ["all"] for name in names}, metadata={})
+    [row] = modes(cases, [ALL] * 40 + [Tally(5, 40)] * 10, [Tally(9, 10)] * 40 + [Tally(35, 40)] * 10)
+
+    assert row["change"] > 0
+    assert (row["better"], row["worse"], row["mixed"]) == (10, 40, True)
 
 
 def test_nothing_is_found_in_noise_more_often_than_allowed() -> None:

@@ -12,8 +12,10 @@ from evaluation.models import Comparison, Endpoint, EvalRun
 from evaluation.services import cases as listing
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.pins import pin
-from labeling.models import Contract, Document
-from tests.evaluation.factories import World, broken, documents_by_id, evaluated, pretend, right
+from labeling.models import Contract, DatasetVersion, Document
+from labeling.services.freezing import freeze
+from tests.evaluation.factories import World, broken, documents_by_id, evaluated, pretend, rewrite, right
+from tests.evaluation.test_comparisons_service import freeze_again
 
 PAGE = "/p/invoices/evaluation/compare/"
 
@@ -249,6 +251,26 @@ def test_the_large_model_of_today_stands_beside_with_what_it_costs(
     assert len(cost.values) == 3
     other = client.get(f"{PAGE}?runs=3,2")  # the large model itself is held against the small one
     assert other.context["today"] is None
+
+
+def test_the_model_of_today_is_there_after_a_correction_too_and_this_is_said(world: World, client: Client) -> None:
+    client.force_login(world.annotator)
+    large = evaluated(world, right, tuned=False)
+    endpoint = Endpoint.objects.create(project=world.project, name="today", url="http://127.0.0.1/v1", model="large")
+    rewrite(large, endpoint=endpoint, base_model=None)
+    later = DatasetVersion.objects.get(pk=freeze_again(world))
+    for seed in (1, 2):
+        evaluated(world, pretend(seed, spoil=0.5), dataset=later)
+    page = client.get(f"{PAGE}?runs=2,3")
+    assert (page.context["today"], page.context["today_note"]) == (large, ""), "the hold-out is the same"
+    gone = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
+    rewrite(gone, state="rejected")  # set aside: no version takes it
+    smaller = freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    for seed in (1, 2):
+        evaluated(world, pretend(seed, spoil=0.5), dataset=smaller)
+    page = client.get(f"{PAGE}?runs=4,5")
+    assert page.context["today"] == large
+    assertContains(page, "was scored by dataset v1, so some of its documents and labels are others")
 
 
 def test_every_case_can_be_doubted_and_pinned(world: World, client: Client, pair: tuple[EvalRun, EvalRun]) -> None:

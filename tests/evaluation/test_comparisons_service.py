@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from evaluation.models import Comparison, EvalRun
+from evaluation.regression import regressions
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.evals import Refused, start_evaluation
 from labeling.models import DatasetVersion, Document
 from labeling.services.freezing import freeze
-from labeling.services.projects import create_project
+from labeling.services.projects import create_project, save_contract
+from slmstudio.contract.jsontext import dumps, loads
 from tests.evaluation.factories import World, broken, evaluated, right
 
 
@@ -72,6 +74,30 @@ def test_gold_that_changed_between_the_two_is_said_and_can_be_asked_for(world: W
     assert note.startswith("1 document has another gold in dataset v2 than in dataset v1")
     place = result["cases"]["gold"].index("1")
     assert result["cases"]["keys"][place] == row.document.external_id
+    assert result["judged"]["n"] == 11, "the verdict rests on the others"
+    assert "judged" not in compare_runs(a=a, b=b).result
+
+
+def test_a_field_that_only_one_schema_has_breaks_nothing(world: World) -> None:
+    a = evaluated(world, right)
+    schema = loads(world.project.schema_version.schema_text)
+    schema["properties"]["iban"] = {"type": ["string", "null"]}
+    contract = world.project.contract
+    save_contract(
+        project=world.project,
+        user=world.owner,
+        instruction=contract.instruction,
+        schema_text=dumps(schema),
+        constraints=contract.constraints,
+    )
+    later = freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    b = evaluated(world, lambda row: {"raw": dumps({**row["gold"], "iban": "GB00"})}, dataset=later)
+    assert b.scores["document_exact"]["k"] == 0, "by its own schema it has all wrong"
+    result = compare_runs(a=a, b=b).result
+    assert (result["counts"]["still_right"], result["counts"]["broken"]) == (12, 0)
+    assert "iban" not in {row["field"] for row in result["fields"]}
+    assert any("only one schema has them: iban (B)" in note for note in result["notes"])
+    assert regressions(result) == []
 
 
 def freeze_again(world: World) -> int:

@@ -13,6 +13,7 @@ from evaluation.services import questions
 from labeling.models import Document, Gold, Project
 from labeling.services import adjudicating, annotating, doubting, freezing, reviewing
 from labeling.services.queueing import skip
+from slmstudio.contract.jsontext import dumps
 from tests.evaluation.factories import World, evaluated
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total
 
@@ -128,19 +129,88 @@ def test_who_doubts_does_not_decide(world: World, run: EvalRun) -> None:
     assert questions.look_at(world.project) == 1
 
 
-def test_a_party_that_submits_the_label_anew_has_not_answered(world: World, run: EvalRun) -> None:
-    doubted(run, first_id(world), world.annotator)
+def submitted(world: World, user: Any, **changes: Any) -> None:
+    """Somebody labels the first document anew."""
     document = fresh(world)
-    value = {**gold_of(document), TOTAL: Decimal("7.77")}
-    evidence = {TOTAL: {"confirmed": True, "of": "7.77"}}
-    base = annotating.open_document(document=document, user=world.annotator).version
-    annotating.submit(document=document, user=world.annotator, value=value, evidence=evidence, base_version=base)
-    assert not fresh(world).disputed
+    value = {**gold_of(document), **changes}
+    evidence = {name: {"confirmed": True, "of": dumps(new)} for name, new in changes.items()}
+    base = annotating.open_document(document=document, user=user).version
+    annotating.submit(document=document, user=user, value=value, evidence=evidence, base_version=base)
+
+
+@pytest.mark.parametrize("who", ["annotator", "reviewer"])
+def test_the_label_of_a_party_waits_beside_the_one_that_counts(world: World, run: EvalRun, who: str) -> None:
+    person = world.annotator if who == "annotator" else reviewer(world, "rolf")
+    before = gold_of(fresh(world))
+    doubted(run, first_id(world), person)
+    submitted(world, person, total_amount=Decimal("7.77"))
+    document = fresh(world)
+    assert (document.disputed, document.state, gold_of(document)) == (True, "submitted", before)
     assert questions.look_at(world.project) == 0
-    assert fresh(world).disputed, "somebody else still has to decide"
+    made = freezing.freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    assert made.pk == world.dataset.pk, "no version takes it"
     decide(fresh(world), reviewer(world), total_amount=Decimal("7.77"))
     assert questions.look_at(world.project) == 1
-    assert GoldQuestion.objects.get().answer == "corrected", "against what was doubted, not what came between"
+    assert GoldQuestion.objects.get().answer == "corrected"
+    assert gold_of(fresh(world))[TOTAL] == Decimal("7.77")
+
+
+def test_without_four_eyes_the_label_of_who_doubts_counts(world: World, run: EvalRun) -> None:
+    Project.objects.filter(pk=world.project.pk).update(four_eyes=False)
+    doubted(run, first_id(world), world.annotator)
+    submitted(world, world.annotator, total_amount=Decimal("7.77"))
+    assert (fresh(world).disputed, gold_of(fresh(world))[TOTAL]) == (False, Decimal("7.77"))
+    assert questions.look_at(world.project) == 1
+
+
+def test_a_partys_label_that_somebody_else_approved_is_a_decision(world: World, run: EvalRun) -> None:
+    doubted(run, first_id(world), world.annotator)
+    document, rita = fresh(world), reviewer(world)
+    # As a label stands that was submitted before its author doubted, and approved after.
+    Project.objects.filter(pk=world.project.pk).update(four_eyes=False)
+    submitted(world, world.annotator, total_amount=Decimal("7.77"))
+    Project.objects.filter(pk=world.project.pk).update(four_eyes=True)
+    Gold.objects.filter(document=document).update(approved_by=rita)
+    Document.objects.filter(pk=document.pk).update(state="approved")
+    assert questions.look_at(world.project) == 1
+    question = GoldQuestion.objects.get()
+    assert (question.answer, question.answered_by) == ("corrected", rita)
+    assert (fresh(world).state, fresh(world).disputed) == ("approved", False)
+
+
+def test_a_label_that_came_past_the_others_is_disputed_again(world: World, run: EvalRun) -> None:
+    doubted(run, first_id(world), world.annotator)
+    Project.objects.filter(pk=world.project.pk).update(four_eyes=False)
+    submitted(world, world.annotator, total_amount=Decimal("7.77"))
+    Project.objects.filter(pk=world.project.pk).update(four_eyes=True)
+    assert questions.look_at(world.project) == 0
+    assert fresh(world).disputed, "somebody else still has to decide"
+
+
+def test_who_doubts_is_not_handed_the_dispute(world: World, run: EvalRun) -> None:
+    rolf, rita = reviewer(world, "rolf"), reviewer(world)
+    rows = list(Document.objects.filter(project=world.project, holdout=True).order_by("pk")[:10])
+    for document in rows[:9]:
+        doubted(run, document.external_id, rolf, path="")
+    assert adjudicating.next_disputed(project=world.project, user=rolf) is None
+    assert not Document.objects.filter(project=world.project, locked_by=rolf).exists(), "nor are others kept from it"
+    doubted(run, rows[9].external_id, world.engineer, path="")
+    found = adjudicating.next_disputed(project=world.project, user=rolf)
+    assert found is not None
+    assert found.pk == rows[9].pk, "though it stands behind nine of their own"
+    assert adjudicating.next_disputed(project=world.project, user=rita) == rows[0]
+
+
+def test_a_decision_behind_many_open_doubts_is_found(
+    world: World, run: EvalRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "_AT_ONCE", 2)
+    rows = list(Document.objects.filter(project=world.project, holdout=True).order_by("pk")[:4])
+    for document in rows:
+        doubted(run, document.external_id, world.engineer, path="vendor")
+    decide(rows[3], reviewer(world), vendor="Somebody")
+    questions.look_everywhere()
+    assert [question.document for question in GoldQuestion.objects.filter(answer="corrected")] == [rows[3]]
 
 
 def test_who_wrote_the_label_does_not_decide(world: World, run: EvalRun) -> None:

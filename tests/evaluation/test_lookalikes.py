@@ -1,18 +1,20 @@
 """Documents that look like failing ones: never held out, nor nearly so; at the front of a queue; listed afterwards."""
 
 import random
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from django.db import connection
 
 from evaluation import likeness
 from evaluation.models import AuditEntry, EvalRun
-from evaluation.services import lookalikes
+from evaluation.services import heldout_texts, lookalikes
 from evaluation.services.lookalikes import Part
 from labeling.models import DatasetItem, Document, IndexRun, Project
 from labeling.services import freezing, indexing
 from labeling.services.queueing import next_document
 from labeling.splits import Rules
+from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, sha256
 from slmstudio.runs import Status
 from tests.evaluation.factories import World, broken, evaluated, right
@@ -156,6 +158,47 @@ def test_a_part_of_the_evaluation_is_what_fails_in_it(world: World) -> None:
     assert Part(field="queue", gold="a", said="b").words == "queue wrong, a taken for b"
 
 
+def test_signatures_of_the_hold_out_are_made_once(world: World, run: EvalRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def counted(texts: Any) -> Any:
+        listed = list(texts)
+        made.append(len(listed))
+        return likeness.signatures(listed)
+
+    monkeypatch.setattr(heldout_texts, "signatures", counted)
+    keys = sorted(Document.objects.filter(project=world.project, holdout=True).values_list("pk", flat=True))
+    texts, first = heldout_texts.held_out(world.project, keys)
+    assert (len(texts), first.shape[0], sum(made)) == (12, 12, 12)
+    assert (first == likeness.signatures([texts[place] for place in range(12)])).all()
+    made.clear()
+    document(world, "One more that is held out now.", "one-more", holdout=True)
+    more = sorted(Document.objects.filter(project=world.project, holdout=True).values_list("pk", flat=True))
+    _, again = heldout_texts.held_out(world.project, more)
+    assert sum(made) == 1, "only of what is new"
+    assert (again[:12] == first).all()
+    artifacts.local_path(f"lookalikes/{world.project.pk}/held-out-1.npz").write_bytes(b"PK\x03\x04 cut off")
+    _, anew = heldout_texts.held_out(world.project, more)
+    assert (anew == again).all()
+
+
+def test_two_who_look_at_once_are_one_too_many(world: World, run: EvalRun) -> None:
+    document(world, relative(held_out(world).text, 1), "like")
+    key = world.project.pk % 2**31
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(hashtext('evaluation.lookalikes'), %s)", [key])
+            with pytest.raises(lookalikes.Refused, match="at the moment"):
+                queue(world, run)
+            cursor.execute("SELECT pg_advisory_unlock(hashtext('evaluation.lookalikes'), %s)", [key])
+            assert queue(world, run).details["documents"]
+            cursor.execute("SELECT pg_try_advisory_lock(hashtext('evaluation.lookalikes'), %s)", [key])
+            assert cursor.fetchone() == (True,), "it is given back"
+    finally:
+        other.close()
+
+
 def test_bad_orders_are_refused(world: World, run: EvalRun) -> None:
     document(world, relative(held_out(world).text, 1), "like")
     for order, field in (
@@ -208,6 +251,21 @@ def test_another_projects_documents_are_none(world: World, run: EvalRun) -> None
 
 
 # -- pure --------------------------------------------------------------------------------------------------------------
+
+
+def test_of_what_is_held_out_only_suspects_are_read() -> None:
+    class Read(list[str]):
+        places: ClassVar[list[int]] = []
+
+        def __getitem__(self, place: Any) -> Any:
+            self.places.append(place)
+            return super().__getitem__(place)
+
+    held = Read([noise(1), noise(2), "quite another text about something else"])
+    known = likeness.signatures(list(held))
+    found = likeness.nearest([noise(2) + ".", noise(7)], [noise(2)], held, most=5, known=known)
+    assert ([place for place, _, _ in found.rows], found.near_held_out) == ([1], 1)
+    assert Read.places == [1]
 
 
 def test_telling_words_are_shared_and_rare() -> None:

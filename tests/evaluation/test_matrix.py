@@ -12,7 +12,9 @@ from evaluation.models import EvalRun
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.matrices import compare_many
 from evaluation.services.pins import pin
-from tests.evaluation.factories import World, documents_by_id, evaluated, pretend, right
+from labeling.models import DatasetVersion
+from tests.evaluation.factories import World, documents_by_id, evaluated, pretend, rewrite, right
+from tests.evaluation.test_comparisons_service import freeze_again
 from training.services.runs import Refused
 
 PAGE = "/p/invoices/evaluation/compare/"
@@ -80,7 +82,34 @@ def test_only_documents_that_all_have_count_and_this_is_said(world: World, three
     table = compare_many(project=world.project, runs=three)
 
     assert table.found.n == 11
-    assert table.note.startswith("Compared on the 11 documents that every evaluation has")
+    [note] = table.notes
+    assert note.startswith("Compared on the 11 documents that every evaluation has")
+
+
+def test_other_gold_and_another_scorer_are_said(world: World, three: list[EvalRun], client: Client) -> None:
+    later = evaluated(world, right, dataset=DatasetVersion.objects.get(pk=freeze_again(world)))
+    assert compare_many(project=world.project, runs=[*three, later]).notes == []
+    row = later.outputs.earliest("document_id")
+    row.gold = {**row.gold, "vendor": "Somebody else"}
+    row.save(update_fields=["gold"])
+    rewrite(later, scorer_version="0")
+    page = client.get(f"{PAGE}?runs=1,2,3,4")
+    gold, scorer = page.context["table"].notes
+    assert gold.startswith(
+        "1 document has more than one gold among these evaluations (#1 by v1, #2 by v1, #3 by v1, #4"
+    )
+    assert scorer.startswith("Scored by different scorers: versions 0, ")
+    assertContains(page, "Score them again on one version")
+    text = client.get(f"{PAGE}comparison.md?runs=1,2,3,4").content.decode()
+    assert "more than one gold" in text
+
+
+def test_the_share_of_fields_has_no_bounds_that_take_fields_for_documents(client: Client, three: list[EvalRun]) -> None:
+    table = client.get(f"{PAGE}?runs=1,2,3").context["table"]
+    (fields, values), (valid, others) = table.own
+    assert (fields, valid) == ("Fields right", "Schema-valid")
+    assert all("low" not in value for value in values)
+    assert all("low" in value for value in others)
 
 
 def test_runs_without_a_common_document_or_of_another_kind_are_refused(world: World, three: list[EvalRun]) -> None:

@@ -107,7 +107,7 @@ def test_an_empty_suite_says_what_it_is_for(world: World, client: Client) -> Non
 
 def test_what_is_broken_now_stands_first(world: World, client: Client, held_out: list[Document]) -> None:
     client.force_login(world.engineer)
-    evaluated(world, right, tuned=False)
+    evaluated(world, right)
     pinned(world, *held_out[:3], reason="must not break")
 
     def second_wrong(row: dict[str, Any]) -> dict[str, Any]:
@@ -121,6 +121,21 @@ def test_what_is_broken_now_stands_first(world: World, client: Client, held_out:
     assert [row.newest for row in rows] == [False, True, True]
     assertContains(page, "1 broken")
     assertContains(page, "must not break", count=3)
+
+
+def test_what_no_tuned_model_said_is_neither_red_nor_in_the_way(
+    world: World, client: Client, held_out: list[Document]
+) -> None:
+    client.force_login(world.manager)
+    pinned(world, held_out[0])
+    run = evaluated(world, right, mode=EvalRun.Mode.FREE)
+    for _ in range(pins.RUNS):
+        evaluated(world, broken, tuned=False)
+        evaluated(world, right, split="train")
+    page = client.get(SUITE)
+    assert page.context["runs"] == [run]
+    assert [row.answers for row in page.context["page"]] == [(True,)]
+    assertContains(page, ">free</small>")
 
 
 def test_the_page_takes_the_same_queries_however_long_it_is(
@@ -211,6 +226,7 @@ def test_all_that_was_fixed_is_pinned_at_once(world: World, client: Client) -> N
     assert 1 < len(fixed) < 12, "the seed is chosen so"
     assertNotContains(client.get(address), "that B fixed")
     assertContains(client.get(f"{address}&state=fixed"), f"Pin all {len(fixed)} that B fixed")
+    assertNotContains(client.get(f"{address}&state=fixed&field=vendor"), "that B fixed")
     answer = client.post(FIXED, follow=True)
     assertContains(answer, f"{len(fixed)} documents pinned.")
     names = set(Pin.objects.values_list("document__external_id", "reason"))

@@ -9,12 +9,12 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from evaluation import jobs
-from evaluation.models import EvalOutput, EvalRun
+from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from evaluation.services import corrections, outputs, questions, rescoring
 from evaluation.services.comparisons import compare_runs
 from labeling.models import DatasetVersion, Document, DocumentScore
 from labeling.rows import ParsedRow
-from labeling.services import annotating, freezing
+from labeling.services import adjudicating, annotating, freezing, reviewing
 from labeling.services.importing import import_rows
 from labeling.services.projects import create_project, save_contract
 from slmstudio import artifacts
@@ -214,9 +214,55 @@ def test_corrections_wait_for_a_version_and_then_for_the_evaluations(world: Worl
     made = corrections.freeze(project=world.project, user=world.engineer)
     found = corrections.standing(world.project)
     assert (found.newest, found.waiting, found.frozen, found.behind) == (made, [], [document.pk], [run])
-    [again] = corrections.score_again(project=world.project, numbers=[run.number], user=world.engineer)
+    [again], _ = corrections.score_again(project=world.project, numbers=[run.number], user=world.engineer)
     assert corrections.standing(world.project).behind == []
     assert again.rescored_from == run
+
+
+def test_what_the_newest_version_leaves_out_waits_for_none(world: World, run: EvalRun) -> None:
+    key = first_id(world)
+    document = Document.objects.get(project=world.project, external_id=key)
+    doubted(run, key, world.engineer)
+    # No rule of a later version takes it: here, because it was put aside when that was frozen.
+    Document.objects.filter(pk=document.pk).update(state="skipped")
+    newest = freezing.freeze(project=world.project, user=world.engineer)
+    Document.objects.filter(pk=document.pk).update(state="submitted")
+    decide(document, reviewer(world), total_amount=Decimal("7.77"))
+    questions.look_at(world.project)
+    assert not newest.items.filter(document=document).exists()
+    assert corrections.standing(world.project).waiting == []
+
+
+def test_what_was_sent_back_when_a_version_was_frozen_waits_for_the_next(world: World, run: EvalRun) -> None:
+    key = first_id(world)
+    doubted(run, key, world.engineer)
+    document = Document.objects.select_related("project").get(project=world.project, external_id=key)
+    found = adjudicating.open_dispute(document=document, user=reviewer(world))
+    reviewing.reject(document=document, user=reviewer(world), reason="Look again.", base_version=found.version)
+    newest = freezing.freeze(project=world.project, user=world.engineer)
+    assert not newest.items.filter(document=document).exists()
+    opened = annotating.open_document(document=document, user=world.owner)
+    annotating.submit(
+        document=document,
+        user=world.owner,
+        value={**opened.value, "vendor": "ACME"},
+        evidence={"vendor": {"confirmed": True, "of": '"ACME"'}},
+        base_version=opened.version,
+    )
+    questions.look_at(world.project)
+    assert corrections.standing(world.project).waiting == [document.pk]
+
+
+def test_one_that_cannot_be_scored_again_holds_up_no_other(world: World, run: EvalRun) -> None:
+    bench = evaluated(world, right, tuned=False)
+    newest = corrected(world, run)
+    by_it = evaluated(world, right, tuned=False, dataset=newest)
+    numbers = [bench.number, by_it.number, run.number]
+    made, refusals = corrections.score_again(project=world.project, numbers=numbers, user=world.engineer)
+    assert [one.rescored_from for one in made] == [run, bench]
+    assert refusals == [f"Evaluation {by_it.number} was scored against {newest} already."]
+    with pytest.raises(corrections.Refused, match="already"):
+        corrections.score_again(project=world.project, numbers=[by_it.number], user=world.engineer)
 
 
 def test_the_new_version_is_drawn_as_the_last_one_was(world: World, run: EvalRun) -> None:
@@ -251,6 +297,21 @@ def test_the_command_scores_by_the_newest_version_and_tells_the_noise(world: Wor
     said = capsys.readouterr().out
     assert f"evaluation {run.number} by dataset v2: evaluation 2." in said
     assert "of 1 wrong fields 1 were the label's, 0 are newly wrong" in said
+
+
+def test_the_command_goes_on_behind_a_refusal_and_says_that_nobody_of_the_project_did_it(
+    world: World, run: EvalRun, capsys: Any
+) -> None:
+    other = evaluated(world, right, tuned=False)
+    corrected(world, run)
+    with pytest.raises(CommandError, match="no evaluation 99"):
+        call_command("rescore", "invoices", str(run.number), "99", str(other.number))
+    assert capsys.readouterr().out.count("evaluation") == 4, "both were scored"
+    made = EvalRun.objects.filter(rescored_from__isnull=False)
+    assert [one.created_by for one in made] == [None, None]
+    assert [entry.user for entry in AuditEntry.objects.filter(action="scored again")] == [None, None]
+    with pytest.raises(CommandError, match="2 of 3 evaluations were not scored"):
+        call_command("rescore", "invoices", "98", "99", str(run.number))
 
 
 @pytest.mark.parametrize(

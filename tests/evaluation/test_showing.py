@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from evaluation import showing
 from evaluation.showing import class_tables, field_rows, marks, text_of
 from evaluation.templatetags.evaluation import bounds, change, in_unit, interval, marked, number_line, threshold
 
@@ -147,3 +148,22 @@ def test_a_table_of_classes_begins_with_the_one_that_is_most_often_mistaken() ->
         ("", ((0, False), (1, False), (0, False), (0, False))),
     )
     assert class_tables({}) == []
+
+
+def test_long_cases_are_cut_before_they_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    marked: list[str] = []
+
+    def counted(gold: str, output: str, side: str) -> showing.Pieces:
+        marked.append(output)
+        return [(False, output)]
+
+    monkeypatch.setattr(showing, "marks", counted)
+    rows = [
+        {"path": f"f{i}", "outcome": "wrong" if i % 2 else "correct", "gold": "a", "output": "b"} for i in range(40)
+    ]
+    score = {"fields": rows}
+    wrong, right, more = showing.parted_rows(score, score, most=5)
+    assert [row.path for row in wrong] == ["f1", "f3", "f5", "f7", "f9"]
+    assert [row.path for row in right] == ["f0", "f2", "f4", "f6", "f8"]
+    assert (more, len(marked)) == (30, 10)
+    assert showing.parted_rows(score, None, most=50)[0] == showing.field_rows(score, None)

@@ -5,8 +5,10 @@ With more than two, a matrix. The comparison goes to standard output as text for
 Ends with 0 where it was compared, 1 where it could not be (no such evaluation, not done, nothing in common), 2 where
 the command was written wrongly, and with ``--fail-on-regression`` with 3 where B is a regression: a pinned document is
 wrong in B, or B is worse than A by more than luck in schema-valid outputs, right fields, right documents, invented
-values, or one field (exact tests over documents at 5 %, fields after Holm). With ``--any`` one broken document is
-enough. Of more than two, each is held against the first.
+values, or one field (exact tests over documents at 5 %, these four and the fields each after Holm). With ``--any`` one
+broken document is enough. Documents that the two were scored by different gold for, and fields that only one schema
+has, say nothing about either: they are left out, and standard error tells of them. Of more than two, each is held
+against the first.
 """
 
 import sys
@@ -57,6 +59,8 @@ class Command(BaseCommand):
         except Refused as refusal:
             raise CommandError(refusal.message) from refusal
         self._write(whole, options)
+        for note in whole["notes"]:
+            self.stderr.write(f"Note: {note}")
         found = [(one["b"]["number"], sentence) for one in reports for sentence in one["regressions"]]
         for number, sentence in found:
             self.stderr.write(f"Evaluation {number} against {numbers[0]}: {sentence}")
