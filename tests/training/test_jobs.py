@@ -65,7 +65,7 @@ def children() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children(recursive=True):
         try:
-            if "training.ml.train" in " ".join(child.cmdline()):
+            if "-m training.ml.train" in " ".join(child.cmdline()):
                 found.append(child)
         except psutil.Error:
             continue

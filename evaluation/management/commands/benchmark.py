@@ -43,7 +43,11 @@ class Command(BaseCommand):
             help="separated by commas: slugs of base models, version-3 for a model tuned here, endpoint-2 or its name",
         )
         parser.add_argument("--documents", type=int, default=USUAL, help=f"{LEAST} to {MOST}, default {USUAL}")
-        parser.add_argument("--modes", default=",".join(EvalRun.Mode.values), help="default: %(default)s")
+        parser.add_argument(
+            "--modes",
+            default=f"{EvalRun.Mode.CONSTRAINED},{EvalRun.Mode.FREE}",
+            help=f"of {', '.join(EvalRun.Mode.values)} (default: %(default)s)",
+        )
         parser.add_argument("--json", type=Path, help="where the report goes")
 
     def handle(self, *args: Any, **options: Any) -> None:
