@@ -241,7 +241,7 @@ def test_two_workers_of_one_host_do_one_run_after_the_other(
         second.refresh_from_db()
         return second.stage == "waiting for another job on this machine"
 
-    wait_for(waits, seconds=30, message=idle_workers.text)
+    wait_for(waits, message=idle_workers.text)
     assert attempts(second) == []
     cancel(TrainingRun.objects.get(pk=first.pk))
     settled(first)
