@@ -195,6 +195,21 @@ def new_page(
 
 
 @pytest.fixture
+def logged_in(new_page: Callable[[], Page], live_server: LiveServer) -> Callable[[Any], Page]:
+    """``logged_in(user)`` is a page of a browser of its own, in which that person is logged in."""
+
+    def opened(user: Any) -> Page:
+        client = Client()
+        client.force_login(user)
+        page = new_page()
+        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+        return page
+
+    return opened
+
+
+@pytest.fixture
 def page(new_page: Callable[[], Page]) -> Page:
     """One page of a person who is not logged in."""
     return new_page()
@@ -219,15 +234,11 @@ def desk(transactional_db: None) -> "Desk":
 
 
 @pytest.fixture
-def open_label(new_page: Callable[[], Page], live_server: LiveServer) -> Open:
+def open_label(logged_in: Callable[[Any], Page]) -> Open:
     """Opens the queue, or a document, as a person."""
 
     def opened(user: Any, document: "Document | None" = None) -> Page:
-        client = Client()
-        client.force_login(user)
-        page = new_page()
-        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+        page = logged_in(user)
         page.goto(
             reverse("label_document", args=["desk", document.pk]) if document else reverse("label", args=["desk"])
         )

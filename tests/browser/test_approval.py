@@ -7,10 +7,7 @@ from typing import Any
 
 import pypdfium2
 import pytest
-from django.conf import settings
-from django.test import Client
 from playwright.sync_api import Page, expect
-from pytest_django.live_server_helper import LiveServer
 
 from evaluation.models import GateReport
 from evaluation.services.gates import make_report
@@ -36,21 +33,6 @@ def report(world: World) -> GateReport:
     return make_report(eval_run=evaluated(world, pretend(2, spoil=0.2)), baseline=base, user=world.engineer)
 
 
-@pytest.fixture
-def open_as(new_page: Callable[[], Page], live_server: LiveServer) -> As:
-    """A page of a browser in which a person is logged in."""
-
-    def opened(user: Any) -> Page:
-        client = Client()
-        client.force_login(user)
-        page = new_page()
-        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
-        return page
-
-    return opened
-
-
 def kept(page: Page, name: str) -> bytes:
     """What a link of the report downloads."""
     with page.expect_download() as download:
@@ -64,10 +46,10 @@ def words(pdf: bytes) -> str:
 
 
 def test_a_manager_approves_on_a_phone_and_a_corrected_label_voids_it(
-    world: World, report: GateReport, open_as: As, watch: Watch
+    world: World, report: GateReport, logged_in: As, watch: Watch
 ) -> None:
     watch.allow("422 POST")  # the refusal that is provoked
-    mona = open_as(world.manager)
+    mona = logged_in(world.manager)
     mona.set_viewport_size(PHONE)  # type: ignore[arg-type]
     mona.goto(report.get_absolute_url())
     expect(mona.get_by_text(report.sentence)).to_be_in_viewport()
@@ -93,7 +75,7 @@ def test_a_manager_approves_on_a_phone_and_a_corrected_label_voids_it(
         assert said in words(pdf), said
 
     document = Document.objects.filter(project=world.project, holdout=True).order_by("pk")[0]
-    _correct(open_as(world.annotator), document)
+    _correct(logged_in(world.annotator), document)
 
     mona.reload()
     alert = mona.get_by_role("alert")
@@ -120,8 +102,8 @@ def _correct(page: Page, document: Document) -> None:
     expect(page).not_to_have_url(f"**/label/{document.pk}/")
 
 
-def test_the_report_and_the_log_read_well_on_a_desk(world: World, report: GateReport, open_as: As) -> None:
-    page = open_as(world.manager)
+def test_the_report_and_the_log_read_well_on_a_desk(world: World, report: GateReport, logged_in: As) -> None:
+    page = logged_in(world.manager)
     page.goto(report.get_absolute_url())
     expect(page.get_by_role("heading", name="What gets worse")).to_be_visible()
     expect(page.get_by_role("link", name="Decide")).to_be_hidden()

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.conf import settings
-from django.test import Client
 from playwright.sync_api import Page, expect
-from pytest_django.live_server_helper import LiveServer
 
 from labeling.models import Contract
 from tests.browser.conftest import Watch
@@ -28,13 +26,8 @@ def wide(transactional_db: None, queues: None, tmp_path: Path) -> World:
 
 
 @pytest.fixture
-def engineer(wide: World, new_page: Callable[[], Page], live_server: LiveServer) -> Page:
-    client = Client()
-    client.force_login(wide.engineer)
-    page = new_page()
-    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-    page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
-    return page
+def engineer(wide: World, logged_in: Callable[[Any], Page]) -> Page:
+    return logged_in(wide.engineer)
 
 
 def test_models_side_by_side_and_two_of_them_document_by_document(wide: World, engineer: Page, tmp_path: Path) -> None:

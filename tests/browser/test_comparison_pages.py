@@ -3,12 +3,10 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.conf import settings
-from django.test import Client
 from playwright.sync_api import Page, ViewportSize, expect
-from pytest_django.live_server_helper import LiveServer
 
 from evaluation.services.pins import pin, pinned_documents
 from labeling.models import Document
@@ -31,13 +29,8 @@ def world(transactional_db: None, queues: None, tmp_path: Path) -> World:
 
 
 @pytest.fixture
-def manager(world: World, new_page: Callable[[], Page], live_server: LiveServer) -> Page:
-    client = Client()
-    client.force_login(world.manager)
-    page = new_page()
-    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-    page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
-    return page
+def manager(world: World, logged_in: Callable[[Any], Page]) -> Page:
+    return logged_in(world.manager)
 
 
 def test_two_are_ticked_filtered_and_a_case_is_pinned(world: World, manager: Page) -> None:

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.test import Client
 from playwright.sync_api import Page, expect
-from pytest_django.live_server_helper import LiveServer
 
 from labeling.models import DatasetVersion
 from labeling.services.freezing import freeze
@@ -36,16 +34,11 @@ def desk(transactional_db: None) -> Desk:
 
 
 @pytest.fixture
-def open_as(new_page: Callable[[], Page], live_server: LiveServer, desk: Desk) -> As:
+def open_as(logged_in: Callable[[Any], Page], desk: Desk) -> As:
     """``open_as("engineer")`` is a page of a browser in which that person is logged in."""
 
     def opened(role: str) -> Page:
-        client = Client()
-        client.force_login(desk.people[role])
-        page = new_page()
-        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
-        return page
+        return logged_in(desk.people[role])
 
     return opened
 

@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.test import Client
 from playwright.sync_api import Page, expect
-from pytest_django.live_server_helper import LiveServer
 
 from labeling.jobs import run_bulk_edit
 from labeling.listing import finding
@@ -37,15 +35,11 @@ def desk(transactional_db: None) -> Desk:
 
 
 @pytest.fixture
-def open_page(new_page: Callable[[], Page], live_server: LiveServer, desk: Desk) -> Open:
+def open_page(logged_in: Callable[[Any], Page], desk: Desk) -> Open:
     """A page below the project, as a role."""
 
     def opened(role: str, path: str) -> Page:
-        client = Client()
-        client.force_login(desk.people[role])
-        page = new_page()
-        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+        page = logged_in(desk.people[role])
         page.goto(desk.url(path))
         return page
 

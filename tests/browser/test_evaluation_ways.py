@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings as configured
-from django.test import Client
 from playwright.sync_api import Page, expect
-from pytest_django.live_server_helper import LiveServer
 
 from evaluation.models import EvalRun
 from labeling.models import Contract
@@ -32,13 +29,8 @@ def world(transactional_db: None, queues: None, tmp_path: Path, settings: Any) -
 
 
 @pytest.fixture
-def page(world: World, new_page: Callable[[], Page], live_server: LiveServer) -> Page:
-    client = Client()
-    client.force_login(world.owner)
-    made = new_page()
-    cookie = client.cookies[configured.SESSION_COOKIE_NAME].value
-    made.context.add_cookies([{"name": configured.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
-    return made
+def page(world: World, logged_in: Callable[[Any], Page]) -> Page:
+    return logged_in(world.owner)
 
 
 def test_a_model_elsewhere_is_let_see_the_hold_out_and_evaluated(world: World, page: Page, watch: Watch) -> None:

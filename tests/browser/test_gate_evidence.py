@@ -5,12 +5,10 @@ policy's page. In light, in dark and on a phone.
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.conf import settings
-from django.test import Client
 from playwright.sync_api import Page, expect
-from pytest_django.live_server_helper import LiveServer
 
 from evaluation.services.gates import make_report
 from labeling.models import Contract, Document
@@ -26,13 +24,8 @@ def world(transactional_db: None, queues: None, tmp_path: Path) -> World:
 
 
 @pytest.fixture
-def owner(world: World, new_page: Callable[[], Page], live_server: LiveServer) -> Page:
-    client = Client()
-    client.force_login(world.owner)
-    page = new_page()
-    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-    page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
-    return page
+def owner(world: World, logged_in: Callable[[Any], Page]) -> Page:
+    return logged_in(world.owner)
 
 
 def test_money_automation_and_the_labels_that_are_missing(world: World, owner: Page) -> None:

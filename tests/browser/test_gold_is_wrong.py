@@ -5,10 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
-from django.test import Client
 from playwright.sync_api import Page, ViewportSize, expect
-from pytest_django.live_server_helper import LiveServer
 
 from evaluation import jobs
 from evaluation.models import EvalRun, GoldQuestion
@@ -28,26 +25,13 @@ def world(transactional_db: None, queues: None, tmp_path: Path) -> World:
     return make_world(tmp_path / "small-base", documents=24, holdout=12)
 
 
-@pytest.fixture
-def as_person(new_page: Callable[[], Page], live_server: LiveServer) -> Callable[[Any], Page]:
-    def opened(user: Any) -> Page:
-        client = Client()
-        client.force_login(user)
-        page = new_page()
-        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
-        return page
-
-    return opened
-
-
 def test_a_doubted_label_is_decided_frozen_and_scored_again(
-    world: World, as_person: Callable[[Any], Page], watch: Watch
+    world: World, logged_in: Callable[[Any], Page], watch: Watch
 ) -> None:
     key = first_id(world)
     run = evaluated(world, says_total(world, key, "7.77"))
     document = Document.objects.get(project=world.project, external_id=key)
-    engineer, rita = as_person(world.engineer), as_person(reviewer(world))
+    engineer, rita = logged_in(world.engineer), logged_in(reviewer(world))
 
     engineer.goto(f"/p/invoices/evaluation/{run.number}/outputs/{document.pk}/")
     engineer.get_by_role("link", name="Gold is wrong").click()
@@ -87,14 +71,14 @@ def test_a_doubted_label_is_decided_frozen_and_scored_again(
     check(engineer, "gold-questions-phone")
 
 
-def test_look_alikes_are_queued_for_somebody(world: World, as_person: Callable[[Any], Page]) -> None:
+def test_look_alikes_are_queued_for_somebody(world: World, logged_in: Callable[[Any], Page]) -> None:
     key = first_id(world)
     run = evaluated(world, says_total(world, key, "7.77"))
     text = Document.objects.get(project=world.project, external_id=key).text
     for number in range(3):
         like = relative(text, number)
         Document.objects.create(project=world.project, external_id=f"like-{number}", text=like, sha256=sha256(like))
-    page = as_person(world.engineer)
+    page = logged_in(world.engineer)
     page.goto(f"{run.get_absolute_url()}?field=total_amount")
     page.get_by_role("link", name="Queue look-alikes").click()
     expect(page.get_by_text("1 document fails: total_amount wrong")).to_be_visible()

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.test import Client
 from playwright.sync_api import Page, expect
-from pytest_django.live_server_helper import LiveServer
 
 from tests.labeling.import_files import packed, pdf, stored
 
@@ -20,15 +18,11 @@ TABLE = "text,category\nmy card is lost,billing\nI want to buy,sales\nwhat is th
 
 
 @pytest.fixture
-def engineer(transactional_db: None, new_page: Callable[[], Page], live_server: LiveServer) -> Page:
+def engineer(transactional_db: None, logged_in: Callable[[Any], Page]) -> Page:
     """A page of an engineer of the project ``desk``, which routes tickets."""
     from tests.labeling.desk import make_desk
 
-    client = Client()
-    client.force_login(make_desk(template="ticket-routing").people["engineer"])
-    page = new_page()
-    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-    page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+    page = logged_in(make_desk(template="ticket-routing").people["engineer"])
     page.set_viewport_size({"width": 1280, "height": 860})
     page.goto("/p/desk/documents/import/")
     return page

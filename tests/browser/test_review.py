@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.test import Client
 from playwright.sync_api import Page, expect
-from pytest_django.live_server_helper import LiveServer
 
 from labeling.models import Document, Gold, Review
 from labeling.services import annotating, commenting
@@ -51,15 +49,11 @@ def desk(transactional_db: None) -> Desk:
 
 
 @pytest.fixture
-def open_page(new_page: Callable[[], Page], live_server: LiveServer) -> Open:
+def open_page(logged_in: Callable[[Any], Page]) -> Open:
     """A page below the project, as a person."""
 
     def opened(user: Any, path: str) -> Page:
-        client = Client()
-        client.force_login(user)
-        page = new_page()
-        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+        page = logged_in(user)
         page.goto(f"/p/desk/{path}")
         return page
 

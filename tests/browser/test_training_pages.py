@@ -8,11 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.conf import settings
-from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Page, expect
-from pytest_django.live_server_helper import LiveServer
 
 from labeling.services.datasets import rows
 from labeling.services.freezing import freeze
@@ -52,13 +49,8 @@ def desk(transactional_db: None, tiny_base_model: BaseModel, queues: None, monke
 
 
 @pytest.fixture
-def engineer(new_page: Callable[[], Page], live_server: LiveServer, desk: Desk) -> Page:
-    client = Client()
-    client.force_login(desk.people["engineer"])
-    page = new_page()
-    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-    page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
-    return page
+def engineer(logged_in: Callable[[Any], Page], desk: Desk) -> Page:
+    return logged_in(desk.people["engineer"])
 
 
 def run_of(desk: Desk, steps: int, looks: int, **knobs: Any) -> TrainingRun:

@@ -12,8 +12,6 @@ from slmstudio.contract.schema import CompiledSchema, compile_schema, dumps, loa
 from slmstudio.contract.scoring import score_document, sroie, summarise
 from tests.contract.samples import object_schema
 
-RECEIPTS = Path(__file__).resolve().parents[3] / "shared" / "data" / "sroie" / "receipts.jsonl"
-
 SCHEMA = object_schema(
     {
         "company": {"type": "string"},
@@ -27,10 +25,8 @@ SCHEMA = object_schema(
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[dict[str, Any]]:
-    if not RECEIPTS.exists():
-        pytest.skip("the receipts of ../shared are not here")
-    with RECEIPTS.open("rb") as file:
+def rows(shared: Path) -> list[dict[str, Any]]:
+    with (shared / "data/sroie/receipts.jsonl").open("rb") as file:
         return [loads(line) for line in file]
 
 

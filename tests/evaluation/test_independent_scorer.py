@@ -25,7 +25,6 @@ from slmstudio.contract.scoring import class_figures, cord, score_document, slic
 from tests.evaluation import independent_scorer
 from tests.evaluation.factories import Say, World, evaluated, pretend
 
-RECEIPTS = Path(__file__).resolve().parents[3] / "shared" / "data" / "sroie" / "receipts.jsonl"
 SCRIPT = Path(independent_scorer.__file__)
 DOCUMENT = {
     "json": "valid_json",
@@ -184,10 +183,8 @@ def pure(compiled: CompiledSchema, dataset: list[dict[str, Any]], outputs: dict[
     }
 
 
-def test_real_receipts_have_the_same_figures_under_every_protocol() -> None:
-    if not RECEIPTS.exists():
-        pytest.skip("the receipts of ../shared are not here")
-    with RECEIPTS.open("rb") as file:
+def test_real_receipts_have_the_same_figures_under_every_protocol(shared: Path) -> None:
+    with (shared / "data/sroie/receipts.jsonl").open("rb") as file:
         dataset = [loads(line) for _, line in zip(range(120), file, strict=False)]
     say, outputs = pretend(8, spoil=0.3, invalid=0.05), {}
     for row in dataset:
