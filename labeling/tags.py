@@ -39,3 +39,9 @@ def tags_of(project: "Project") -> dict[str, Tag]:
     """The failure tags a project offers: the vocabulary, then the project's own in their order."""
     own = {name: Tag(name.replace("_", " "), "A tag of this project.") for name in project.extra_tags}
     return {**FAILURE_TAGS, **{name: tag for name, tag in own.items() if name not in FAILURE_TAGS}}
+
+
+def title_of(project: "Project", tag: str) -> str:
+    """A failure tag as people read it, one that the project has taken back included."""
+    known = tags_of(project)
+    return known[tag].title if tag in known else tag.replace("_", " ")

@@ -22,7 +22,7 @@ from evaluation.services.matrices import compare_many
 from evaluation.slices import Slice
 from evaluation.views.parts import asked, belonging, wants_part
 from labeling.models import Project
-from labeling.tags import tags_of
+from labeling.tags import title_of
 from slmstudio.access import Action, project_for
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.scoring import ERRORS
@@ -188,11 +188,10 @@ def _errors(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _modes(project: Project, result: dict[str, Any]) -> dict[str, Any]:
     """Failure tags and metadata slices before and after, with the words and the address of each."""
-    known = tags_of(project)
     rows = [
         {
             **row,
-            "title": f"{row['key']}: {row['value']}" if row["key"] else _title(known, row["value"]),
+            "title": f"{row['key']}: {row['value']}" if row["key"] else title_of(project, row["value"]),
             "slice": str(Slice(key=row["key"], value=row["value"])) if row["key"] else "",
             "significant": row["p_adjusted"] < LEVEL,
         }
@@ -202,10 +201,6 @@ def _modes(project: Project, result: dict[str, Any]) -> dict[str, Any]:
         "tags": [row for row in rows if row["kind"] == "tag"],
         "metadata": [row for row in rows if row["kind"] != "tag"],
     }
-
-
-def _title(known: dict[str, Any], tag: str) -> str:
-    return known[tag].title if tag in known else tag.replace("_", " ")
 
 
 def _documents(
@@ -218,14 +213,13 @@ def _documents(
     page, found = listing.listed(
         cases, listing.wanted_of(wanted), a=a, b=b, pinned=pinned, number=request.GET.get("page")
     )
-    known = tags_of(project)
     return {
         "page": page,
         "cases": found,
         "states": STATES,
         "filters": wanted,
         "filtered": any(wanted.values()),
-        "tags": [(tag, _title(known, tag)) for tag in cases.tags],
+        "tags": [(tag, title_of(project, tag)) for tag in cases.tags],
         "slices": [(str(one), one.words) for one in (Slice(key=k, value=v) for k, v, _ in cases.slices())],
         "kinds": [(kind, ERRORS.get(kind, kind)) for kind in result["errors"]],
         "patterns": [row["field"] for row in result["fields"]],

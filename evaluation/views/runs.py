@@ -14,6 +14,7 @@ from evaluation.services import pins, rescoring
 from evaluation.services.ways import ways
 from evaluation.showing import class_tables, field_rows
 from evaluation.views.parts import asked, belonging, wants_part
+from labeling.tags import title_of
 from slmstudio import artifacts
 from slmstudio.access import Action, object_for
 from slmstudio.contract.scoring import ERRORS, wilson
@@ -93,7 +94,7 @@ def figures(found: EvalRun) -> dict[str, Any]:
     return {
         "errors": [(kind, ERRORS.get(kind, kind), count, 100 * count / total) for kind, count in errors],
         "fields": [(field, value, _outcomes(value)) for field, value in fields],
-        "slices": _worst_first(slices),
+        "slices": [(tag, title_of(found.project, tag), value) for tag, value in _worst_first(slices)],
         "places": [(key, _worst_first(values)) for key, values in found.facts.get("slices", {}).items()],
         "classes": class_tables(scores),
     }
@@ -143,7 +144,7 @@ def outputs_of(request: HttpRequest, found: EvalRun) -> dict[str, Any]:
         "states": STATES,
         "patterns": [field.pattern for field in found.dataset.schema_version.compiled.fields],
         "kinds": [(kind, ERRORS.get(kind, kind)) for kind in sorted(scores.get("errors", {}))],
-        "tags": sorted(scores.get("slices", {})),
+        "tags": [(tag, title_of(found.project, tag)) for tag in sorted(scores.get("slices", {}))],
     }
 
 
