@@ -4,13 +4,13 @@ Documents, golds and outputs are made up and written straight to the tables; fro
 """
 
 import random
-import resource
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from bench.studio import Browser, studio
 from bench.timing import Samples, table
+from slmstudio.hardware import peak_resident_bytes
 
 DOCUMENTS, FIELDS, RUNS, ROUNDS = 10_000, 12, 8, 20
 TARGET_MS = 200.0
@@ -39,7 +39,7 @@ def main() -> None:
     head = (f"{DOCUMENTS:,} documents", "quickest ms", "median ms", "p95 ms", "queries")
     print(table("Comparison", head, rows))
     print(f"made the first time in {made:.1f} s; target of the page {TARGET_MS:.0f} ms")
-    print(f"peak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
+    print(f"peak memory of this process {peak_resident_bytes() // 2**20} MB")
 
 
 def _measured(name: str, browser: Browser, path: str) -> tuple[str, ...]:

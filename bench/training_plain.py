@@ -6,7 +6,6 @@ file. Says ``step`` (seconds, tokens, loss) after each step and ``done`` (peak m
 """
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,8 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
+
+from slmstudio.hardware import peak_resident_bytes
 
 TUNED = {"gradient_checkpointing": False, "bf16": False, "train_sampling_strategy": "group_by_length"}
 
@@ -71,7 +72,7 @@ def main() -> None:
     )
     trainer.train()
     trainer.model.save_pretrained(work["output"])
-    peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = torch.cuda.max_memory_allocated() if cuda else peak_resident_bytes()
     tell("done", peak_memory_bytes=peak)
 
 

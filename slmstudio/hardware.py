@@ -4,7 +4,9 @@ NVIDIA's cards are read through NVML, which comes with the driver; where there i
 """
 
 import platform
+import resource
 import socket
+import sys
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -16,6 +18,7 @@ import psutil
 #: flags of /proc/cpuinfo with which a processor multiplies bf16 in hardware
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _CPUINFO = Path("/proc/cpuinfo")
+_STATUS = Path("/proc/self/status")
 #: packages that no requirements file brings along and that some trainings need
 OPTIONAL = ("bitsandbytes", "wandb")
 
@@ -87,6 +90,22 @@ def this_machine() -> Hardware:
         bf16=bool(flags & _BF16_FLAGS),
         packages=tuple(name for name in OPTIONAL if find_spec(name) is not None),
     )
+
+
+def peak_resident_bytes() -> int:
+    """The most memory this process has had resident.
+
+    Linux tells it of this process alone in its status (proc_pid_status(5), ``VmHWM``); the figure of getrusage(2) would
+    do elsewhere, but on Linux a process inherits it from the one that started it.
+    """
+    try:
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _cores() -> int:

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from rq import Worker
+from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
 
@@ -50,8 +51,14 @@ class StudioWorker(Worker):
         """Only a process that works is patient with Valkey: pages read workers too, and may not wait for it."""
         again = Retry(ExponentialBackoff(cap=5.0, base=0.2), _RETRY)
         self.connection.set_retry(again)
-        self._heed_hints()  # before anybody can find the worker and signal it
-        return bool(super().work(*args, **options))
+        # Before anybody can find the worker and signal it: RQ does so only after the worker is registered.
+        self._heed_hints()
+        self._install_signal_handlers()
+        try:
+            return bool(super().work(*args, **options))
+        except StopRequested:  # while it was still registering
+            self.teardown()
+            return False
 
     def register_birth(self) -> None:
         self._publish(WORKER_TTL + 60, self.connection)  # first: whoever finds the worker finds its machine

@@ -14,7 +14,6 @@ With ``at_once`` so many requests are under way together, and each waits for tho
 """
 
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -29,7 +28,7 @@ import psutil
 from evaluation.ml.questions import Output, Questions, chosen, shared_start, tell
 from evaluation.spec import EvalSpec, GgufRef
 from slmstudio.contract.grounding import follows
-from slmstudio.hardware import this_machine
+from slmstudio.hardware import peak_resident_bytes, this_machine
 from slmstudio.hashing import sha256_file
 from training.ml.checks import check_ref
 from training.ml.encode import Encoder
@@ -124,7 +123,8 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
     encoder = load_encoder(spec.model.path, spec.prompt)
     questions = Questions(spec, schema, encoder, rows, config.get("max_position_embeddings"))
     prompts = [questions.prompt(row.text) for row in asked]
-    # What reads the documents here (Python, the tokenizer) is no part of a llama.cpp that serves.
+    # The peak told is what llama.cpp comes to take, its mapped weights included: what reads the documents here
+    # (Python, the tokenizer) is no part of a llama.cpp that serves.
     before = psutil.Process().memory_info().rss
     started = time.perf_counter()
     with running(file, context=_room(questions, prompts), at_once=spec.at_once) as llama:
@@ -150,13 +150,8 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
             grounded=questions.ground.as_dict() if questions.ground else None,
             engine="llama.cpp",
         )
-        tell(spec.outputs, answering.answers(asked, spec.at_once), emitter, lambda: _peak_memory(before))
-
-
-def _peak_memory(before: int) -> int:
-    """Bytes that llama.cpp has come to take, its mapped weights included."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return max(0, (peak if sys.platform == "darwin" else peak * 1024) - before)
+        answers = answering.answers(asked, spec.at_once)
+        tell(spec.outputs, answers, emitter, lambda: max(0, peak_resident_bytes() - before))
 
 
 if __name__ == "__main__":

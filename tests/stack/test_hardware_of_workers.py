@@ -1,7 +1,11 @@
 """The machine of a live worker is known to every process that can reach the queue."""
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,9 +14,9 @@ import django_rq
 import pytest
 from django.utils import timezone
 
-from slmstudio import hardware
+from slmstudio import hardware, supervisor
 from slmstudio.hardware import Gpu, Hardware, this_machine
-from slmstudio.queue_worker import FACTS_KEY, process_space
+from slmstudio.queue_worker import FACTS_KEY, StudioWorker, process_space
 from slmstudio.workers import hardware_of, live_workers
 
 
@@ -49,6 +53,41 @@ def test_without_a_driver_there_are_no_cards(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(pynvml, "nvmlInit", nothing)
     assert this_machine().gpus == ()
+
+
+def test_a_process_does_not_take_over_the_peak_of_the_one_that_started_it() -> None:
+    script = (
+        "import subprocess, sys; from slmstudio.hardware import peak_resident_bytes as peak\n"
+        "taken = bytearray(400_000_000) if len(sys.argv) > 1 else b''; taken = None\n"
+        "print(peak(), flush=True)\n"
+        "if len(sys.argv) > 1: subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script, script], capture_output=True, text=True, check=True).stdout
+    parent, child = (int(line) for line in told.split())
+    assert parent > 400_000_000 > 200_000_000 > child > 1_000_000
+
+
+def test_a_worker_asked_to_stop_before_it_listens_takes_its_leave(
+    queues: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can be found from the moment it is registered, and stopped by whoever finds it."""
+    connection = django_rq.get_connection("default")
+    worker = StudioWorker(["gpu"], connection=connection)
+    monkeypatch.setattr(worker, "subscribe", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    signals = (signal.SIGTERM, signal.SIGINT, supervisor.STOP_SIGNAL)
+    handlers = [signal.getsignal(number) for number in signals]
+
+    def unheeded(*_: object) -> None:
+        pytest.fail("the signal would have ended the worker where it stood")
+
+    try:
+        signal.signal(signal.SIGTERM, unheeded)
+        assert worker.work() is False
+    finally:
+        for number, handler in zip(signals, handlers, strict=True):
+            signal.signal(number, handler)
+    assert live_workers() == []
+    assert not connection.exists(FACTS_KEY.format(worker.name))
 
 
 def test_a_worker_publishes_its_machine_and_takes_it_along(idle_workers: Any, wait_for: Callable[..., None]) -> None:

@@ -2,14 +2,12 @@
 
 import os
 import platform
-import resource
-import sys
 from importlib import metadata
 from typing import Any
 
 import torch
 
-from slmstudio.hardware import this_machine
+from slmstudio.hardware import peak_resident_bytes, this_machine
 
 _PACKAGES = (
     "torch", "transformers", "peft", "trl", "datasets", "accelerate", "tokenizers", "safetensors", "llguidance",
@@ -56,8 +54,7 @@ def memory_bytes(device: torch.device) -> int:
     """Peak memory of this process on the device, in bytes (resident set on a CPU)."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_resident_bytes()
 
 
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
