@@ -40,6 +40,17 @@ def _owner(people: list[tuple[str, str]]) -> forms.ChoiceField:
     )
 
 
+class WithdrawalForm(forms.Form):
+    """Why an approval is taken back."""
+
+    reason = forms.CharField(
+        label="Why it holds no more",
+        max_length=4000,
+        widget=_lines(2),
+        error_messages={"required": "Say why: the reason stands in the audit log."},
+    )
+
+
 class DecisionForm(forms.Form):
     """Approve or send back. One waiver serves every open gate; a gate may have one of its own, in fields with its
     place in their names (``reason_0``), of which an empty one takes what stands there for all.

@@ -140,10 +140,3 @@ def _step_back(run: EvalRun) -> None:
     if EvalRun.objects.filter(pk=run.pk, status=Status.QUEUED, job_id=run.job_id).update(job_id=job_id):
         queue = django_rq.get_queue(run.queue_name)
         queue.enqueue(run.job_name, run.pk, job_id=str(job_id), result_ttl=86_400)
-
-
-def advance_loop(pk: int) -> None:
-    """Moves a loop on to the step that is due. Safe to run at any time and several times."""
-    from evaluation.services import loop
-
-    loop.advance(pk)

@@ -58,6 +58,7 @@ urlpatterns = [
     path("gates/<int:number>/", decisions.report, name="gate_report"),
     path("gates/<int:number>/verify/", decisions.verify, name="gate_verify"),
     path("gates/<int:number>/decide/", decisions.decide, name="gate_decide"),
+    path("gates/<int:number>/withdraw/", decisions.withdraw, name="gate_withdraw"),
     path("gates/<int:number>/labels/<slug:key>/", gates.queue, name="gate_labels"),
     path("gates/<int:number>/report.pdf", decisions.keep_pdf, name="gate_pdf"),
     path("gates/<int:number>/report.md", decisions.keep_markdown, name="gate_markdown"),

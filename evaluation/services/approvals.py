@@ -5,8 +5,9 @@ from functools import cached_property
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 
-from evaluation.models import Approval, EvalRun, GatePolicy, GateReport
+from evaluation.models import Approval, AuditEntry, EvalRun, GatePolicy, GateReport
 from evaluation.services import audit, packets, waivers
 from evaluation.services.policies import current_policy
 from evaluation.services.waivers import Waiver, open_gates
@@ -26,9 +27,12 @@ __all__ = [
     "standing",
     "standing_of",
     "voided",
+    "withdraw",
 ]
 
 NAMED = 5
+#: how the audit log calls what ``withdraw`` does
+WITHDRAWN = "withdrew the approval of"
 
 
 @transaction.atomic
@@ -91,6 +95,27 @@ def decide(
     return approval
 
 
+@transaction.atomic
+def withdraw(*, report: GateReport, user: Any, reason: str) -> None:
+    """Takes an approval back: from now on it is void. Any manager may, whoever approved; it cannot be undone.
+
+    Raises:
+        Forbidden: the person's role does not allow it.
+        Refused: ``field`` is withdrawal or reason, with a sentence.
+    """
+    _check_role(report, user)
+    report = GateReport.objects.select_for_update().get(pk=report.pk)
+    if not Approval.objects.filter(report=report, decision=Approval.Decision.APPROVED).exists():
+        raise Refused("withdrawal", f"The {report} is not approved.")
+    if str(report) in Present(report.project).withdrawn:
+        raise Refused("withdrawal", f"The approval of {report} has been withdrawn already.")
+    if not reason.strip():
+        raise Refused("reason", "Say why: the reason stands in the audit log.")
+    audit.record(
+        project=report.project, user=user, action=WITHDRAWN, about=str(report), details={"reason": reason.strip()}
+    )
+
+
 def _check_role(report: GateReport, user: Any) -> None:
     membership = Membership.objects.filter(project_id=report.project_id, user=user).first()
     if membership is None or not may(membership.role, Action.APPROVE):
@@ -137,6 +162,12 @@ class Present:
         """What the audit log says was approved: report, as it is called, -> the particulars, with who in ``user``."""
         return audit.decisions(self.project, str(Approval.Decision.APPROVED.label))
 
+    @cached_property
+    def withdrawn(self) -> dict[str, AuditEntry]:
+        """What the audit log says was withdrawn: report, as it is called, -> the entry."""
+        found = audit.entries(project=self.project, wanted=audit.Wanted(action=WITHDRAWN))
+        return {entry.about: entry for entry in found}
+
     def revised_gold(self, dataset: DatasetVersion) -> list[str]:
         """Ids of hold-out documents whose gold is no longer the frozen revision, or that have none any more."""
         if dataset.pk not in self._revised:
@@ -159,6 +190,10 @@ def voided(approval: Approval, *, files: bool = True, present: Present | None = 
         reasons.insert(0, "The packet is not the one that was decided on.")
     if not _is_logged(approval, present):
         reasons.insert(0, "The audit log does not have this decision as it stands here.")
+    withdrawn = present.withdrawn.get(str(approval.report))
+    if withdrawn is not None:
+        day = timezone.localtime(withdrawn.created_at)
+        reasons.insert(0, f"{withdrawn.user} withdrew it on {day:%Y-%m-%d}: {withdrawn.details['reason']}")
     return reasons + waivers.ended(approval)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from evaluation.gates import Status
-from evaluation.models import Approval, EvalRun, GateReport
+from evaluation.models import Approval, AuditEntry, EvalRun, GateReport
 from evaluation.services import approvals, looking, packets, pins, waivers
 from evaluation.services.cautions import cautions
 from evaluation.services.comparisons import compare_runs
@@ -65,6 +65,7 @@ class Account:
     checks: list[packets.Check]
     waived: list[tuple[list[str], waivers.Waived]]
     alone: str
+    withdrawn: bool
     pins: pins.Standing
     money: Money | None
     automation: Through
@@ -80,10 +81,14 @@ class Account:
         return f"{found[0]:.6g} %" if len(found) == 1 else f"{found[0]:.6g} to {found[-1]:.6g} %"
 
     @property
+    def approved(self) -> bool:
+        """Whether it was approved, whatever became of that."""
+        return self.approval is not None and self.approval.decision == Approval.Decision.APPROVED
+
+    @property
     def void(self) -> bool:
         """Whether it was approved and the approval no longer holds."""
-        approved = self.approval is not None and self.approval.decision == Approval.Decision.APPROVED
-        return approved and bool(self.reasons)
+        return self.approved and bool(self.reasons)
 
 
 def rows() -> Any:
@@ -123,6 +128,7 @@ def account(report: GateReport) -> Account:
         reasons = approvals.changes(report, files=False, present=present)
         state = approvals.standing(report, present=present)
     run = report.eval_run
+    withdrawn = present.withdrawn.get(str(report)) if approval is not None else None
     return Account(
         report=report,
         run=run,
@@ -135,10 +141,11 @@ def account(report: GateReport) -> Account:
         looks=[other for other in looks(run) if other.number < report.number],
         evaluations=_evaluations(run),
         worse=worse(report),
-        history=_history(report),
+        history=_history(report, withdrawn),
         checks=packets.verify(report, files=False),
         waived=waivers.grouped(waivers.waived(approval)) if approval is not None else [],
         alone=approvals.own_part(report, approval.decided_by) if approval is not None else "",
+        withdrawn=withdrawn is not None,
         pins=pins.standing(run),
         cautions=cautions(report),
         **evidence(report),
@@ -235,7 +242,7 @@ def _count(documents: Sized | int) -> int:
     return documents if isinstance(documents, int) else len(documents)
 
 
-def _history(report: GateReport) -> list[Deed]:
+def _history(report: GateReport, withdrawn: AuditEntry | None) -> list[Deed]:
     run, approval = report.eval_run, getattr(report, "approval", None)
     dataset, training = run.dataset, run.training_run
     for row in (run, dataset, training):
@@ -259,4 +266,6 @@ def _history(report: GateReport) -> list[Deed]:
     deeds.append(Deed(f"had it judged by gate policy {report.policy.number}", report.created_by, report.created_at))
     if approval is not None:
         deeds.append(Deed(str(approval.get_decision_display()), approval.decided_by, approval.decided_at))
+    if withdrawn is not None:
+        deeds.append(Deed("withdrew the approval", withdrawn.user, withdrawn.created_at))
     return deeds

@@ -7,7 +7,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from evaluation.decision_form import DecisionForm
+from evaluation.decision_form import DecisionForm, WithdrawalForm
 from evaluation.models import GateReport
 from evaluation.services import approvals, packets, printing, reports
 from evaluation.views.parts import page_or_part, wants_part
@@ -22,10 +22,17 @@ def report(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     return render(request, "evaluation/report.html", _context(request, project, found))
 
 
-def _context(request: HttpRequest, project: Any, found: GateReport, form: DecisionForm | None = None) -> dict[str, Any]:
+def _context(
+    request: HttpRequest,
+    project: Any,
+    found: GateReport,
+    form: DecisionForm | None = None,
+    withdrawal: WithdrawalForm | None = None,
+) -> dict[str, Any]:
     account = reports.account(found)
     obstacle = approvals.obstacle_for(found, request.user) if Action.APPROVE in project.can else ""
     may_decide = Action.APPROVE in project.can and account.approval is None and not obstacle
+    may_withdraw = Action.APPROVE in project.can and account.approved and not account.withdrawn
     return {
         "project": project,
         **vars(account),
@@ -35,6 +42,7 @@ def _context(request: HttpRequest, project: Any, found: GateReport, form: Decisi
         "may_decide": may_decide,
         "changed": sum(not check.equal for check in account.checks),
         "form": form or (DecisionForm(report=found, user=request.user) if may_decide else None),
+        "withdrawal": withdrawal or (WithdrawalForm(prefix="withdrawal") if may_withdraw else None),
     }
 
 
@@ -73,6 +81,29 @@ def decide(request: HttpRequest, slug: str, number: int) -> HttpResponse:
             return redirect(found.get_absolute_url())
     return page_or_part(
         request, "evaluation/report.html", "decision", _context(request, project, found, form), status=422
+    )
+
+
+@require_POST
+def withdraw(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """Takes an approval back."""
+    project, found = object_for(request.user, slug, Action.APPROVE, reports.rows(), number=number)
+    form = WithdrawalForm(request.POST, prefix="withdrawal")
+    if form.is_valid():
+        try:
+            approvals.withdraw(report=found, user=request.user, reason=form.cleaned_data["reason"])
+        except Refused as refusal:
+            form.add_error("reason", refusal.message)
+        else:
+            if wants_part(request):
+                return HttpResponse(status=204, headers={"HX-Refresh": "true"})
+            return redirect(found.get_absolute_url())
+    return page_or_part(
+        request,
+        "evaluation/report.html",
+        "decision",
+        _context(request, project, found, withdrawal=form),
+        status=422,
     )
 
 

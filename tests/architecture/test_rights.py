@@ -81,7 +81,7 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("gold_rescore", "eval_rescore"), Action.RUN),
     "gate_policy": Action.SET_POLICY,
     "gate_labels": Action.CURATE,
-    "gate_decide": Action.APPROVE,
+    **dict.fromkeys(("gate_decide", "gate_withdraw"), Action.APPROVE),
 }
 # Open to those who may run and to those who may approve; no single action says that.
 EITHER = {"gate_judge": (Action.RUN, Action.APPROVE)}
