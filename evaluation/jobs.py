@@ -41,7 +41,7 @@ def run_evaluation(pk: int) -> None:
     if evals.wait_for_training(run):
         _step_back(run)
         return
-    if not run.claim(facts={**run.facts, "attempts": int(run.facts.get("attempts") or 0) + 1}):
+    if not run.take_up():
         return  # somebody else has it, or it was cancelled while it waited
     try:
         if run.rescored_from_id is not None:
@@ -49,7 +49,7 @@ def run_evaluation(pk: int) -> None:
                 rescoring.process(run)
         elif run.endpoint is not None:
             if not endpoint_eval.evaluate(run, run.endpoint):
-                _put_back(run)
+                patiently(run.hand_back)
         else:
             _evaluate(run)
     except ChildCancelled:
@@ -69,12 +69,6 @@ def run_evaluation(pk: int) -> None:
 
 def _fail(run: EvalRun, sentence: str) -> None:
     patiently(lambda: run.fail(sentence))
-
-
-def _put_back(run: EvalRun) -> None:
-    """Back to the queue, because its worker was told to stop. No attempt has failed."""
-    facts = {**run.facts, "forgiven": int(run.facts.get("forgiven") or 0) + 1}
-    patiently(lambda: run.put_back(facts=facts))
 
 
 def _evaluate(run: EvalRun) -> None:
@@ -109,7 +103,7 @@ def _evaluate(run: EvalRun) -> None:
         with held_for(run) as devices:
             ending = supervise(run, argv, on_event=on_event, log=log, env=devices.env, keep=devices.locks)
     except GivenUp:
-        _put_back(run)
+        patiently(run.hand_back)
         return
     patiently(store.flush)
     with beating(run):  # a hundred thousand documents take minutes to be summed up
@@ -121,7 +115,7 @@ def _end(run: EvalRun, ending: Ending, facts: dict[str, Any]) -> None:
     if ending.cancelled:
         patiently(lambda: run.cancelled(facts=kept))
     elif ending.interrupted:
-        _put_back(run)  # the worker was told to stop; the next one starts it again
+        patiently(run.hand_back)  # the worker was told to stop; the next one starts it again
     elif not ending.ok:
         patiently(lambda: run.fail(ending.error, facts=kept))
     else:

@@ -36,12 +36,12 @@ CHUNK = 50
 def run_prelabels(pk: int) -> None:
     """Asks a model about every document of a run and keeps what it says.
 
-    Delivered twice, it works once (it claims the run); cut off in the middle, the sweep fails it with a sentence, and
-    what was answered until then stays. It never retries by itself: a new run leaves out what has a pre-label.
+    Delivered twice, it works once (it claims the run). What was answered stays whatever happens, and is not asked about
+    again: neither by the next worker, should this one be lost or told to stop, nor by a new run.
     """
     rows = PrelabelRun.objects.with_subject().select_related("project", "model_version__training_run__dataset")
     run = rows.filter(pk=pk).first()
-    if run is None or not run.claim():
+    if run is None or not run.take_up():
         return
     store = Store(run)
     facts: dict[str, Any] = {}
@@ -87,10 +87,10 @@ def _by_child(run: PrelabelRun, version: ModelVersion, store: Store, facts: dict
         with held_for(run) as devices:
             ending = supervise(run, argv, on_event=on_event, log=log, env=devices.env, keep=devices.locks)
     except GivenUp:
-        patiently(run.put_back)
+        patiently(run.hand_back)
         return False
     if ending.interrupted:
-        patiently(run.put_back)  # the worker was told to stop; the next one goes on
+        patiently(run.hand_back)  # the worker was told to stop; the next one goes on
         return False
     if not ending.ok and not ending.cancelled:
         raise Broken(ending.error)

@@ -244,3 +244,26 @@ class BackgroundRun(models.Model):
         """RUNNING -> CANCELLED, called by the supervisor once the work has stopped."""
         ended: dict[str, Any] = {"status": Status.CANCELLED, "finished_at": timezone.now(), "stage": ""}
         return self._move((Status.RUNNING,), mine=True, **ended, **changes)
+
+
+class RepeatedRun(BackgroundRun):
+    """A run that workers take up several times, counted in its facts: what the earlier ones stored is of use."""
+
+    attempts_allowed = 3
+    facts: Any  # the field is each model's own
+
+    class Meta:
+        abstract = True
+
+    @property
+    def tries(self) -> int:
+        """How often a worker took it up, without those that were told to stop."""
+        return int(self.facts.get("attempts") or 1) - int(self.facts.get("forgiven") or 0)
+
+    def take_up(self) -> bool:
+        """QUEUED -> RUNNING as one more attempt. False: somebody else has it, or it was cancelled."""
+        return self.claim(facts={**self.facts, "attempts": int(self.facts.get("attempts") or 0) + 1})
+
+    def hand_back(self) -> bool:
+        """RUNNING -> QUEUED, because its worker was told to stop: no attempt has failed. False as in ``put_back``."""
+        return self.put_back(facts={**self.facts, "forgiven": int(self.facts.get("forgiven") or 0) + 1})

@@ -13,7 +13,7 @@ from evaluation.models.prelabels import Endpoint
 from evaluation.models.reading import EvalOutputQuerySet
 from labeling.models import DatasetVersion, Document, Project, Split
 from slmstudio.fields import ExactJSONField
-from slmstudio.runs import BackgroundRun, RunQuerySet, Status
+from slmstudio.runs import BackgroundRun, RepeatedRun, RunQuerySet, Status
 from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 
 
@@ -34,7 +34,7 @@ class EvalRunQuerySet(RunQuerySet):
         return rows.filter(split=Split.HOLDOUT)
 
 
-class EvalRun(BackgroundRun):
+class EvalRun(RepeatedRun):
     """A model over a split of a dataset version, or over a benchmark's documents: outputs, scores, latency, tokens.
 
     The model is a BaseModel, a ModelVersion or an Endpoint; a run queued behind a training names the TrainingRun and
@@ -53,7 +53,6 @@ class EvalRun(BackgroundRun):
 
     job_name = "evaluation.jobs.run_evaluation"
     queue_name = "gpu"
-    attempts_allowed = 3
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="eval_runs")
     number = models.PositiveIntegerField()
@@ -125,11 +124,6 @@ class EvalRun(BackgroundRun):
     def queue(self) -> str:
         """To score outputs again takes no device, so that it does not wait behind a training."""
         return self.queue_name if self.rescored_from_id is None else "default"
-
-    @property
-    def tries(self) -> int:
-        """How often a worker took it up, without those that were told to stop."""
-        return int(self.facts.get("attempts") or 1) - int(self.facts.get("forgiven") or 0)
 
     @property
     def subject(self) -> str:

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from evaluation.answers import WORDS, Outcome
 from labeling.models import Document, Project, SchemaVersion
-from slmstudio.runs import BackgroundRun, RunQuerySet
+from slmstudio.runs import RepeatedRun, RunQuerySet
 from training.models import ModelVersion
 
 
@@ -84,7 +84,7 @@ class PrelabelRunQuerySet(RunQuerySet):
         return rows.select_related("model_version", "endpoint", "schema_version", "created_by")
 
 
-class PrelabelRun(BackgroundRun):
+class PrelabelRun(RepeatedRun):
     """A model proposes labels for documents that wait: a ModelVersion of this studio, or an Endpoint."""
 
     job_name = "evaluation.prelabel_jobs.run_prelabels"

@@ -213,7 +213,8 @@ class Store:
     def __init__(self, run: PrelabelRun) -> None:
         self.run = run
         self.stored = run.items.exclude(outcome=Outcome.WAITING).count()
-        self.tokens = 0
+        #: read and written by all attempts so far: the budget is the run's
+        self.tokens = run.items.aggregate(read=Sum("tokens"))["read"] or 0
         self._waiting: dict[int, Answer] = {}
         self._last = time.monotonic()
 

@@ -66,11 +66,40 @@ def test_a_run_that_is_cancelled_is_told_once_it_has_stopped(run: PrelabelRun, w
     assert told()[1:] == [(2, "cancelled", 0)]
 
 
-def test_a_run_whose_worker_has_gone_is_told(run: PrelabelRun) -> None:
-    run.claim()
+def lose_its_worker(run: PrelabelRun) -> None:
+    run.refresh_from_db()
+    assert run.take_up()
     PrelabelRun.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
     sweep_lost()
+    run.refresh_from_db()
+
+
+def test_a_run_goes_on_after_its_worker_has_gone_and_is_told_when_that_does_not_help(run: PrelabelRun) -> None:
+    for _ in range(2):
+        lose_its_worker(run)
+        assert (run.status, run.stage) == ("queued", "its worker was lost; it goes on with the next one")
+        assert told() == []
+    lose_its_worker(run)
+    assert "This has happened 3 times." in run.error
     assert told() == [(1, "failed", 0)]
+
+
+def test_the_next_worker_asks_about_the_rest_within_the_same_budget(world: World, run: PrelabelRun) -> None:
+    Document.objects.create(project=world.project, external_id="later", text="Invoice A-1030", sha256="1" * 64)
+    second = start_prelabels(project=world.project, user=world.engineer, model_version=world.version)
+    second.take_up()
+    store = Store(second)
+    asked = prelabels.waiting(second).first()
+    assert asked is not None
+    store.add(asked.document_id or 0, Answer(Outcome.VALID, text=GOOD, tokens=70))
+    store.flush()
+    PrelabelRun.objects.filter(pk=second.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
+    sweep_lost()
+    second.refresh_from_db()
+    assert second.take_up()
+    store = Store(second)
+    assert (store.tokens, store.stored) == (70, 1)
+    assert asked.pk not in prelabels.waiting(second).values_list("pk", flat=True)
 
 
 def test_no_row_is_held_while_texts_are_searched(run: PrelabelRun, monkeypatch: pytest.MonkeyPatch) -> None:
