@@ -31,8 +31,6 @@ __all__ = [
 ]
 
 NAMED = 5
-#: how the audit log calls what ``withdraw`` does
-WITHDRAWN = "withdrew the approval of"
 
 
 @transaction.atomic
@@ -112,7 +110,11 @@ def withdraw(*, report: GateReport, user: Any, reason: str) -> None:
     if not reason.strip():
         raise Refused("reason", "Say why: the reason stands in the audit log.")
     audit.record(
-        project=report.project, user=user, action=WITHDRAWN, about=str(report), details={"reason": reason.strip()}
+        project=report.project,
+        user=user,
+        action=audit.WITHDRAWN,
+        about=str(report),
+        details={"reason": reason.strip()},
     )
 
 
@@ -164,9 +166,8 @@ class Present:
 
     @cached_property
     def withdrawn(self) -> dict[str, AuditEntry]:
-        """What the audit log says was withdrawn: report, as it is called, -> the entry."""
-        found = audit.entries(project=self.project, wanted=audit.Wanted(action=WITHDRAWN))
-        return {entry.about: entry for entry in found}
+        """Approvals that were taken back, as ``audit.withdrawn`` has them."""
+        return audit.withdrawn(self.project)
 
     def revised_gold(self, dataset: DatasetVersion) -> list[str]:
         """Ids of hold-out documents whose gold is no longer the frozen revision, or that have none any more."""

@@ -15,6 +15,8 @@ from labeling.models import Project
 from labeling.writing.table import safe
 from slmstudio.contract.jsontext import dumps
 
+#: the action by which an approval is taken back
+WITHDRAWN = "withdrew the approval of"
 COLUMNS = ("number", "when", "who", "action", "about", "details")
 
 
@@ -97,6 +99,11 @@ def decisions(project: Project, action: str) -> dict[str, dict[str, Any]]:
     for about, details, user in rows.values_list("about", "details", "user_id"):
         found.setdefault(about, {**details, "user": user})
     return found
+
+
+def withdrawn(project: Project) -> dict[str, AuditEntry]:
+    """Approvals that were taken back: the gate report, as it is called, -> the entry that says so."""
+    return {entry.about: entry for entry in entries(project=project, wanted=Wanted(action=WITHDRAWN))}
 
 
 def as_lines(rows: QuerySet[AuditEntry]) -> Iterator[str]:

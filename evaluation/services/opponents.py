@@ -5,6 +5,7 @@ from typing import Any
 from django.utils.text import capfirst
 
 from evaluation.models import Approval, EvalRun
+from evaluation.services import audit
 from evaluation.services.holdouts import unanswered
 from labeling.models import Split
 from slmstudio.runs import Status
@@ -128,7 +129,7 @@ def opponent(eval_run: EvalRun) -> EvalRun | None:
 
 
 def _last_approved(eval_run: EvalRun) -> EvalRun | None:
-    """The evaluation that the last approval of another model than this one rests on."""
+    """The evaluation that the last approval of another model than this one rests on; one taken back does not count."""
     approvals = Approval.objects.filter(
         report__project_id=eval_run.project_id, decision=Approval.Decision.APPROVED
     ).select_related(
@@ -138,6 +139,8 @@ def _last_approved(eval_run: EvalRun) -> EvalRun | None:
         "report__eval_run__endpoint",
         "report__eval_run__export",
     )
-    runs = (one.report.eval_run for one in approvals.order_by("-decided_at", "-pk"))
+    taken_back = audit.withdrawn(eval_run.project)
+    reports = (one.report for one in approvals.order_by("-decided_at", "-pk"))
+    runs = (report.eval_run for report in reports if str(report) not in taken_back)
     own = model_key(eval_run)
     return next((run for run in runs if model_key(run) != own), None)

@@ -10,7 +10,7 @@ import pytest
 from evaluation.gates import GateError, Verdict
 from evaluation.models import AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
 from evaluation.services import pins
-from evaluation.services.approvals import Waiver, decide
+from evaluation.services.approvals import Waiver, decide, withdraw
 from evaluation.services.evals import Refused, start_evaluation
 from evaluation.services.gates import (
     current_policy,
@@ -275,10 +275,11 @@ def test_what_cannot_be_judged_is_refused(world: World) -> None:
 # -- what it is held against ------------------------------------------------------------------------------------------
 
 
-def approve(world: World, run: EvalRun) -> None:
+def approve(world: World, run: EvalRun) -> GateReport:
     report = make_report(eval_run=run, baseline=None, user=world.engineer)
     waiver = Waiver("a trial", date(2999, 1, 1))
     decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
+    return report
 
 
 def trained_again(world: World) -> None:
@@ -335,11 +336,13 @@ def test_the_model_approved_last_is_the_opponent(world: World) -> None:
     assert "Model v1 was approved last" in refused(world, candidate, base)
     assert opponent(candidate) == first
     assert make_report(eval_run=candidate, baseline=first, user=world.engineer).baseline == first
-    approve(world, candidate)
+    approved = approve(world, candidate)
     trained_again(world)
     third = evaluated(world, right)
     assert "Model v2 was approved last" in refused(world, third, base)
     assert opponent(third) == candidate
+    withdraw(report=approved, user=world.manager, reason="It broke in production.")
+    assert opponent(third) == first, "what was taken back is not in use"
 
 
 def test_a_report_that_was_made_is_given_back_whoever_was_approved_since(world: World) -> None:
