@@ -53,12 +53,14 @@ def matrix_markdown(report: Mapping[str, Any]) -> str:
     """Several runs: rates, pairs, fields."""
     runs = report["runs"]
     head = ("", *(f"#{run['number']}" for run in runs))
+    beside = report["today"]
+    wide = (*head, f"Today: {escaped(beside['model'])}") if beside else head
     rows = [("Documents wholly right", *map(_rate, report["document_exact"]))]
     rows += [(escaped(line["title"]), *map(_rate, line["values"])) for line in report["own_rates"]]
     rows += [(escaped(line["title"]), *map(escaped, line["values"])) for line in report["figures"]]
     if any(sum(one.values()) for one in report["pinned"]):
         counts = (f"{one['right']} of {one['right'] + one['broken']}" for one in report["pinned"])
-        rows.append(("Pinned documents right", *counts))
+        rows.append(("Pinned documents right", *counts, *([""] if beside else [])))
     pairs = [
         (f"#{one['a']}", f"#{one['b']}", one["fixed"], one["broken"], _p(one["p_adjusted"]), _READING[one["reading"]])
         for one in report["pairs"]
@@ -69,7 +71,7 @@ def matrix_markdown(report: Mapping[str, Any]) -> str:
         "\n".join(f"- #{run['number']}: {escaped(run['model'])}, {escaped(run['mode'])}" for run in runs),
         *[f"> {escaped(note)}" for note in report["notes"]],
         f"{report['documents']:,} documents. Proven to be beaten by none: {best}.",
-        _table(head, rows),
+        _table(wide, rows),
         "## Pairs",
         _table(("A", "B", "Fixed", "Broken", "p after Holm", "B is"), pairs),
         "## Fields",

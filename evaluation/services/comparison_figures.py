@@ -42,14 +42,16 @@ class Line:
     change: str = ""
 
 
-def today(a: EvalRun, b: EvalRun) -> EvalRun | None:
-    """The newest evaluation of a model elsewhere on the documents of B; None where there is none beside A and B. One
-    by the very labels of B comes before one by others, of which ``today_note`` tells.
+def today(*runs: EvalRun) -> EvalRun | None:
+    """The newest evaluation of a model elsewhere on the documents of the last of these runs; None where there is none,
+    or one of them is such a model's. One by the very labels of the last run comes before one by others, of which
+    ``today_note`` tells.
 
     It shows what it costs to stay as one is.
     """
-    if a.endpoint_id is not None or b.endpoint_id is not None:
+    if any(run.endpoint_id is not None for run in runs):
         return None
+    b = runs[-1]
     rows: Any = EvalRun.objects.filter(project_id=b.project_id, split=b.split, benchmark=b.benchmark_id)
     rows = rows.filter(endpoint__isnull=False, status=Status.DONE)
     if b.benchmark_id is None:

@@ -103,14 +103,18 @@ def _cases(cases: Cases) -> list[dict[str, Any]]:
 
 
 def matrix_report(project: Project, table: Table) -> dict[str, Any]:
-    """Several runs as JSON-ready data; ``pairs`` holds the later of two runs against the earlier."""
+    """Several runs as JSON-ready data; ``pairs`` holds the later of two runs against the earlier.
+
+    Where there is a model of today, it comes last among the values of rates and figures.
+    """
     runs: Sequence[EvalRun] = table.runs
     return {
         "project": project.slug,
         "runs": [_run(run) for run in runs],
+        "today": None if table.today is None else _run(table.today),
         "documents": table.found.n,
         "notes": list(table.notes),
-        "document_exact": list(table.found.right),
+        "document_exact": list(table.exact),
         "own_rates": [{"title": title, "values": list(values)} for title, values in table.own],
         "figures": [{"title": line.title, "values": list(line.values)} for line in table.lines],
         "fields": [{"field": name, "values": list(values)} for name, values, _ in table.fields],

@@ -12,7 +12,7 @@ from evaluation.matrix import LEAST, MOST, Matrix, best, grid, matrix
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.regression import TITLES
 from evaluation.services import pins
-from evaluation.services.comparison_figures import Line, lines, own_rate
+from evaluation.services.comparison_figures import Line, lines, own_rate, today, today_note
 from evaluation.services.comparisons import check, notes_of_many
 from labeling.models import Project
 from training.services.runs import Refused
@@ -22,11 +22,13 @@ from training.services.runs import Refused
 class Table:
     """What the page of several runs shows; rows, cells and columns in the order of ``runs``.
 
+    ``today``: the large model that does the job today, beside them over its own documents, and last in ``lines``.
     ``fields``: (pattern, rate of each run, place of the best). ``suite``: how each did on the pinned documents.
     ``notes``: what stands against holding them against each other, in sentences.
     """
 
     runs: Sequence[EvalRun]
+    today: EvalRun | None
     found: Matrix
     lines: Sequence[Line]
     fields: Sequence[tuple[str, Sequence[dict[str, Any] | None], float | None]]
@@ -45,7 +47,13 @@ class Table:
     @property
     def own(self) -> list[tuple[str, list[Mapping[str, Any]]]]:
         """(title, rate of each run over its own documents)."""
-        return [(TITLES[name], [own_rate(run, name) for run in self.runs]) for name in ("field_exact", "schema_valid")]
+        runs = [*self.runs, self.today] if self.today else self.runs
+        return [(TITLES[name], [own_rate(run, name) for run in runs]) for name in ("field_exact", "schema_valid")]
+
+    @property
+    def exact(self) -> list[Mapping[str, Any]]:
+        """How often each has a whole document right: the runs on what they share, the model of today on its own."""
+        return [*self.found.right, *([own_rate(self.today, "document_exact")] if self.today else [])]
 
     @property
     def best(self) -> list[EvalRun]:
@@ -62,14 +70,15 @@ def compare_many(*, project: Project, runs: Sequence[EvalRun]) -> Table:
     if not found.n:
         numbers = ", ".join(str(run.number) for run in runs)
         raise Refused("runs", f"Evaluations {numbers} have no document in common.")
-    standings = pins.standings(project, runs)
+    standings, beside = pins.standings(project, runs), today(*runs)
     return Table(
         runs=runs,
+        today=beside,
         found=found,
-        lines=lines(project, runs),
+        lines=lines(project, [*runs, beside] if beside else runs),
         fields=_fields(runs),
         suite=[standings[run.pk] for run in runs],
-        notes=[note for note in (_note(runs, found.n), *notes_of_many(runs)) if note],
+        notes=[note for note in (_note(runs, found.n), *notes_of_many(runs), today_note(runs[-1], beside)) if note],
     )
 
 

@@ -8,7 +8,7 @@ from pytest_django.asserts import assertContains, assertNotContains
 from scipy.stats import binomtest
 
 from evaluation.matrix import best, grid, matrix
-from evaluation.models import EvalRun
+from evaluation.models import Endpoint, EvalRun
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.matrices import compare_many
 from evaluation.services.pins import pin
@@ -110,6 +110,27 @@ def test_the_share_of_fields_has_no_bounds_that_take_fields_for_documents(client
     assert (fields, valid) == ("Fields right", "Schema-valid")
     assert all("low" not in value for value in values)
     assert all("low" in value for value in others)
+
+
+def test_the_model_of_today_stands_beside_them_and_in_no_pair(
+    world: World, client: Client, three: list[EvalRun]
+) -> None:
+    large = evaluated(world, pretend(3, spoil=0.3), tuned=False)
+    endpoint = Endpoint.objects.create(project=world.project, name="today", url="http://127.0.0.1/v1", model="large")
+    rewrite(large, endpoint=endpoint, base_model=None)
+    large.refresh_from_db()
+    table = compare_many(project=world.project, runs=three)
+    assert table.today == large
+    assert [value["k"] for value in table.exact] == [run.scores["document_exact"]["k"] for run in [*three, large]]
+    assert {len(line.values) for line in table.lines} == {4}
+    assert len(table.found.pairs) == 6
+    assertContains(client.get(f"{PAGE}?runs=1,2,3"), "The model of today")
+    text = client.get(f"{PAGE}comparison.md?runs=1,2,3").content.decode()
+    assert "| Today: today |" in text
+    figures = next(part for part in text.split("\n\n") if "Documents wholly right" in part)
+    assert len({line.count("|") for line in figures.splitlines()}) == 1, "every row has all columns"
+    both = compare_many(project=world.project, runs=[*three, large])
+    assert both.today is None, "it is one of them"
 
 
 def test_runs_without_a_common_document_or_of_another_kind_are_refused(world: World, three: list[EvalRun]) -> None:
