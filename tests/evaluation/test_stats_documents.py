@@ -1,0 +1,218 @@
+"""Bounds over documents, latency and cost: against scipy, by hand, and by simulating how often they err."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from evaluation.stats import (
+    documents_for,
+    exact_lower,
+    exact_upper,
+    mean_bound,
+    paired_bootstrap_lower,
+    paired_loss,
+    quantile_lower,
+    quantile_upper,
+    share_interval,
+    share_loss,
+    wilson,
+)
+
+# -- bounds over documents ------------------------------------------------------------------------------------------
+
+
+def test_the_paired_bound_is_scipys_bootstrap_where_losses_are_common() -> None:
+    rng = np.random.default_rng(1)
+    before, after = rng.random(400), rng.random(400)
+    ours = paired_loss(list(before), list(after), seed=4)
+    theirs = scipy_stats.bootstrap(
+        (before - after,),
+        np.mean,
+        alternative="less",
+        confidence_level=0.95,
+        n_resamples=4999,
+        rng=np.random.default_rng(4),
+    ).confidence_interval.high
+
+    assert ours.estimate + ours.spread == pytest.approx(theirs, abs=2e-3)
+    assert ours.margin < 0.005
+
+
+def test_the_paired_bound_is_the_same_every_time() -> None:
+    rng = np.random.default_rng(8)
+    before, after = list(rng.random(60)), list(rng.random(60))
+
+    assert paired_bootstrap_lower(before, after) == paired_bootstrap_lower(before, after)
+    assert paired_bootstrap_lower(before, after) != paired_bootstrap_lower(before, after, seed=18)
+
+
+def test_no_change_on_few_documents_is_no_proof_of_no_change() -> None:
+    same = [1.0] * 40
+
+    assert paired_bootstrap_lower(same, same) == pytest.approx(-exact_upper(0, 40))
+    assert paired_loss(same, same).documents_for(0.02) == documents_for(0, 0.98)
+
+
+def test_nothing_to_compare_proves_nothing() -> None:
+    assert paired_bootstrap_lower([], []) == -1.0
+
+
+def test_unpaired_documents_are_refused() -> None:
+    with pytest.raises(ValueError, match="paired documents"):
+        paired_loss([1.0], [1.0, 0.0])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        paired_loss([2.0], [0.0])
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.975])
+@pytest.mark.parametrize(
+    ("n", "limit", "gains"), [(40, 0.05, 0.0), (40, 0.05, 0.1), (100, 0.02, 0.02), (150, 0.1, 0.3)]
+)
+def test_a_model_worse_by_the_limit_passes_at_most_at_the_level(
+    n: int, limit: float, gains: float, confidence: float
+) -> None:
+    rng = np.random.default_rng(11)
+    passed = 0
+    for _ in range(250):
+        draw = rng.random(n)
+        after = np.where(draw < gains + limit, 0.0, np.where(draw < 2 * gains + limit, 1.0, 0.5))
+        lower = paired_bootstrap_lower([0.5] * n, list(after), confidence=confidence, resamples=499)
+        passed += lower > -limit / 2  # half a document is lost or won, so the true loss is limit / 2
+
+    assert passed / 250 <= (1 - confidence) + 0.03  # two standard errors of the simulation
+
+
+def test_a_late_look_is_bounded_by_more_than_its_resamples() -> None:
+    """At 1 in 100,000 no resample lies beyond the bound; Student's t knows how thin the tail is."""
+    losses = [0.5] * 20 + [-0.5] * 15 + [0.0] * 115
+    found = paired_loss([0.5 + loss / 2 for loss in losses], [0.5 - loss / 2 for loss in losses], confidence=0.99999)
+    reach = scipy_stats.sem(losses) * scipy_stats.t.ppf(0.99999, 149)
+
+    assert found.spread >= reach - 1e-9
+    share = share_loss([1.0] * 20 + [0.0] * 130, [4.0] * 75 + [8.0] * 75, confidence=0.99999)
+    assert share.spread > 1.5 * share_loss([1.0] * 20 + [0.0] * 130, [4.0] * 75 + [8.0] * 75).spread
+
+
+def test_a_much_better_model_is_recognised() -> None:
+    before, after = [0.0] * 20 + [1.0] * 20, [1.0] * 18 + [0.0] * 2 + [1.0] * 17 + [0.0] * 3
+
+    assert paired_bootstrap_lower(before, after) > 0.1
+
+
+def _correlated_documents(rng: np.random.Generator, documents: int, fields: int, rate: float) -> list[float]:
+    """Wrong fields per document, where half of all documents are wrong or right as a whole."""
+    whole = rng.random(documents) < 0.5
+    alike = (rng.random(documents) < rate) * fields
+    apart = rng.binomial(fields, rate, documents)
+    return [float(count) for count in np.where(whole, alike, apart)]
+
+
+def test_fields_that_go_wrong_together_do_not_fool_the_bound() -> None:
+    rng = np.random.default_rng(2)
+    documents, fields, rate, rounds = 150, 8, 0.1, 300
+    by_document = by_field = 0
+    for _ in range(rounds):
+        wrong = _correlated_documents(rng, documents, fields, rate)
+        by_document += share_loss(wrong, [fields] * documents, resamples=499).value < rate
+        by_field += exact_upper(int(sum(wrong)), documents * fields) < rate
+
+    assert by_document / rounds <= 0.08
+    assert by_field / rounds > 0.1  # counting fields is what this is for
+
+
+def test_alike_documents_are_not_taken_for_a_law() -> None:
+    assert share_loss([1.0] * 3, [20.0] * 3).value > 0.5
+    assert share_loss([0.0] * 40, [5.0] * 40).value == pytest.approx(exact_upper(0, 40))
+    assert share_loss([], []).value == 1.0
+
+
+def test_the_interval_of_a_share_knows_that_fields_of_a_document_go_together() -> None:
+    """Half of 20 documents wholly right and half wholly wrong are 20 observations, not 160."""
+    low, high = share_interval([8.0] * 10 + [0.0] * 10, [8.0] * 20)
+    narrow = wilson(80, 160)
+    assert (low < 0.3 < narrow[0], high > 0.7 > narrow[1]) == (True, True)
+    low, high = share_interval([8.0] * 20, [8.0] * 20)
+    assert (low == pytest.approx(1 - exact_upper(0, 20, 0.975)), high) == (True, 1.0)
+    assert share_interval([], []) == (0.0, 1.0)
+
+
+def test_documents_without_fields_do_not_count() -> None:
+    assert share_loss([0.0, 0.0], [5.0, 0.0]) == share_loss([0.0], [5.0])
+
+
+def test_the_price_of_a_bound_is_about_right() -> None:
+    wrong, fields = [0.0] * 36 + [1.0] * 3 + [2.0], [5.0] * 40
+    needed = share_loss(wrong, fields).documents_for(0.06)
+
+    assert needed is not None
+    times = needed / 40
+    assert times > 1
+    grown = [w for w in wrong for _ in range(math.ceil(times))]
+    assert share_loss(grown, [5.0] * len(grown)).value <= 0.06
+    assert share_loss(wrong, fields).documents_for(0.02) is None
+
+
+# -- latency and cost -----------------------------------------------------------------------------------------------
+
+
+def test_a_p95_needs_59_requests_and_a_p99_299() -> None:
+    values = list(np.random.default_rng(0).random(299))
+
+    assert quantile_upper(values[:58], 0.95) is None
+    assert quantile_upper(values[:59], 0.95) == max(values[:59])
+    assert quantile_upper(values[:298], 0.99) is None
+    assert quantile_upper(values, 0.99) == max(values)
+    assert quantile_upper([], 0.95) is None
+
+
+def test_a_limit_holds_for_the_p95_where_95_percent_are_proven_to_be_within() -> None:
+    values = sorted(np.random.default_rng(1).lognormal(size=200))
+    bound = quantile_upper(values, 0.95)
+
+    assert bound is not None
+    within = sum(value <= bound for value in values)
+    assert exact_lower(within, 200) >= 0.95
+    assert exact_lower(within - 1, 200) < 0.95
+
+
+def test_the_bounds_of_a_p95_miss_it_at_most_one_time_in_twenty() -> None:
+    rng = np.random.default_rng(4)
+    truth = scipy_stats.lognorm(0.5).ppf(0.95)
+    below = above = 0
+    for _ in range(400):
+        values = list(rng.lognormal(0, 0.5, 120))
+        upper, lower = quantile_upper(values), quantile_lower(values)
+        assert upper is not None
+        assert lower is not None
+        below += upper < truth
+        above += lower > truth
+
+    assert below / 400 <= 0.06
+    assert above / 400 <= 0.06
+
+
+def test_the_bounds_of_a_mean_miss_it_about_one_time_in_twenty() -> None:
+    rng = np.random.default_rng(6)
+    missed = 0
+    for _ in range(200):
+        upper = mean_bound(list(rng.gamma(2.0, 1.0, 60)), resamples=499)
+        assert upper is not None
+        missed += upper < 2.0
+
+    assert missed / 200 <= 0.08
+
+
+def test_one_value_bounds_no_mean() -> None:
+    assert mean_bound([1.0]) is None
+    assert mean_bound([2.0, 2.0, 2.0]) == 2.0
+
+
+def test_the_web_process_pays_nothing_for_it() -> None:
+    code = "import sys, evaluation.stats, evaluation.gates; print({'scipy', 'statsmodels', 'numpy'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert found.stdout.strip() == "set()"
