@@ -24,25 +24,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.timing import table
 
 ROOT = Path(__file__).resolve().parent.parent
 RECEIPTS = ROOT.parent / "shared/data/sroie/receipts.jsonl"
-INSTRUCTION = "Extract the fields of the receipt."
 MOST_TOKENS = 160
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "company": {"type": "string", "maxLength": 100},
-        "date": {"type": "string", "maxLength": 20},
-        "address": {"type": "string", "maxLength": 200},
-        "total": {"type": "string", "maxLength": 15},
-    },
-    "required": ["company", "date", "address", "total"],
-    "additionalProperties": False,
-}
 
 
 @dataclass
@@ -59,6 +46,7 @@ class Bench:
     """A model, its encoder and the receipts."""
 
     def __init__(self, folder: str, documents: int, batch: int) -> None:
+        from labeling.templates_catalogue import template
         from slmstudio.contract.grammar import grammar
         from slmstudio.contract.schema import compile_schema
         from training.ml import device as machine
@@ -71,12 +59,13 @@ class Bench:
         style = "chat" if self.loaded.tokenizer.chat_template else "plain"
         self.encoder = Encoder(self.loaded.tokenizer, style, self.loaded.model.generation_config)
         self.batch = batch
-        self.compiled = compile_schema(SCHEMA)
+        receipt = template("receipt")
+        self.compiled = compile_schema(receipt.schema)
         with RECEIPTS.open(encoding="utf-8") as file:
             self.rows = [json.loads(line) for _, line in zip(range(documents), file, strict=False)]
-        self.prompts = [self.encoder.prompt(instruction=INSTRUCTION, document=row["text"]) for row in self.rows]
+        self.prompts = [self.encoder.prompt(instruction=receipt.instruction, document=row["text"]) for row in self.rows]
         self.grammar = Grammar(
-            grammar(SCHEMA),
+            grammar(receipt.schema),
             self.encoder.tokenizer,
             vocabulary=self.loaded.model.get_output_embeddings().weight.shape[0],
             stop_ids=self.encoder.stop_ids,
