@@ -22,7 +22,7 @@ from training.ml.decode import Decoder, load
 from training.ml.encode import Encoder
 from training.ml.events import Refused
 from training.ml.lengths import encode_rows, load_encoder
-from training.ml.rows import compiled, read_rows
+from training.ml.rows import Row, compiled, read_rows
 from training.prompts import Example, chat
 from training.spec import ContractRef, DatasetRef, ModelRef
 
@@ -208,3 +208,25 @@ def test_smollm2_answers_on_llama_cpp_as_it_does_here_free_and_held_to_the_schem
         lambda: encoder.prompt(**parts), max_new_tokens=60, constraint=limits.constraint()
     )
     assert by_schema == by_grammar == ours.text == f'{{"invoice_id":"{first["gold"]["invoice_id"]}"}}'
+
+
+@pytest.mark.parametrize(
+    ("splits", "ids", "words"),
+    [
+        ({"validation": 5, "train": 9}, ["v0", "v1", "v2"], "validation"),
+        ({"validation": 2, "train": 9}, ["v0", "v1", "t0"], "validation and training"),
+        ({"train": 9, "holdout": 4}, ["t0", "t1", "t2"], "training"),
+        ({"validation": 1, "holdout": 4}, ["v0"], "validation"),
+    ],
+)
+def test_it_is_checked_on_validation_documents_and_on_training_documents_where_they_are_too_few(
+    splits: dict[str, int], ids: list[str], words: str
+) -> None:
+    rows = [Row(f"{split[0]}{n}", split, "text", {}) for split, count in splits.items() for n in reversed(range(count))]
+    found, told = export_gguf._documents(rows, 3)
+    assert ([row.id for row in found], told) == (ids, words)
+
+
+def test_it_is_never_checked_on_held_out_documents() -> None:
+    with pytest.raises(Refused, match="no validation and no training document"):
+        export_gguf._documents([Row("h0", "holdout", "text", {})], 3)

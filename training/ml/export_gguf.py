@@ -118,12 +118,16 @@ def _question(spec: GgufSpec) -> tuple[parity.Question, str]:
 
 
 def _documents(rows: list[Row], count: int) -> tuple[list[Row], str]:
-    """Documents of the validation split; of the training split where there are none."""
-    for split in ("validation", "train"):
-        found = sorted(of_split(rows, split), key=lambda row: row.id)
-        if found:
-            return found[:count], split
-    raise Refused("dataset", "The dataset has no validation and no training document to compare on.")
+    """Documents of the validation split, filled up from the training split where it has too few; and what they are."""
+    found: list[Row] = []
+    splits: list[str] = []
+    for split, words in (("validation", "validation"), ("train", "training")):
+        more = sorted(of_split(rows, split), key=lambda row: row.id)[: count - len(found)]
+        found += more
+        splits += [words] * bool(more)
+    if not found:
+        raise Refused("dataset", "The dataset has no validation and no training document to compare on.")
+    return found, " and ".join(splits)
 
 
 def _compared(spec: GgufSpec, file: Path, asked: parity.Question, split: str, emitter: Emitter) -> dict[str, Any]:
