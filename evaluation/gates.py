@@ -12,6 +12,7 @@ from evaluation.judges import JUDGES, Levels, Status
 from evaluation.measurements import Measurement
 from evaluation.policy import METRICS, Gate, GateError, GatePolicy, default_policy
 from evaluation.stats import look_level
+from evaluation.verdict_words import level
 
 __all__ = [
     "METRICS",
@@ -75,7 +76,7 @@ def judge(gate: Gate, measurement: Measurement, look: int | None = None) -> Verd
     now = alpha if look is None else look_level(look, alpha)
     later = alpha if look is None else look_level(look + 1, alpha)
     finding = JUDGES[gate.metric](gate.threshold, measurement, Levels(1 - now, 1 - later, later))
-    ending = "" if look is None else f" Look {look} at this hold-out: judged at {100 * (1 - now):.6g} %."
+    ending = "" if look is None else f" Look {look} at this hold-out: judged at {level(1 - now)}."
     return Verdict(
         gate=gate,
         status=finding.status,

@@ -14,6 +14,11 @@ _MARGIN = 0.04
 _UNITS = {"requests_per_second": "per second", "cost_per_request": "each", "peak_memory_gb": "GB"}
 
 
+def level(confidence: float) -> str:
+    """A level of confidence with the digits that it has: 0.975 as "97.5 %", 0.996875 as "99.6875 %"."""
+    return f"{100 * confidence:.6g} %"
+
+
 def in_unit(metric: str, value: float, *, with_unit: bool = True) -> str:
     """A value as people read it for this metric."""
     if METRICS[metric].paired:

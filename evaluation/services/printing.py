@@ -13,7 +13,7 @@ from evaluation.printed import Facts, Gates, Heading, Judged, Part, Points, Prin
 from evaluation.services.evidence import Money, Through
 from evaluation.services.reports import Account
 from evaluation.templatetags.gating import cash, cash_range, slice_words
-from evaluation.verdict_words import bounds, line_of, measured, threshold
+from evaluation.verdict_words import bounds, level, line_of, measured, threshold
 from slmstudio.templatetags.studio import percent
 
 #: has nearly every letter there is; of those of the first font it is never asked
@@ -192,14 +192,14 @@ def _automation(through: Through) -> Iterator[Part]:
     if best is None:
         yield Say(
             f"Of no share of the surest documents the {through.found.documents} here prove that at most "
-            f"{percent(through.limit)} are wrong, at {percent(through.found.confidence, 3)}. Everything is for people."
+            f"{percent(through.limit)} are wrong, at {level(through.found.confidence)}. Everything is for people."
         )
         return
     wrong = f"{best.wrong} of them {'is' if best.wrong == 1 else 'are'} wrong"
     yield Say(
         f"{percent(best.share, 0)} of documents can go straight through: the {best.documents} whose least sure field "
         f"has a probability of {percent(best.threshold)} or more. {wrong}, which shows at most {percent(best.bound)}; "
-        f"allowed are {percent(through.limit)}. At {percent(through.found.confidence, 3)}, which this look has, over "
+        f"allowed are {percent(through.limit)}. At {level(through.found.confidence)}, which this look has, over "
         "ten shares together."
     )
 

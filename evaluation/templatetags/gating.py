@@ -1,12 +1,14 @@
-"""Slices and amounts of money as people read them."""
+"""Slices, levels and amounts of money as people read them."""
 
 from typing import Any
 
 from django import template
 
 from evaluation.slices import Slice, SliceError
+from evaluation.verdict_words import level
 
 register = template.Library()
+register.filter(level)
 
 
 @register.filter

@@ -162,7 +162,7 @@ def test_the_form_says_which_look_it_is_and_whose_outputs_are_scored_again(world
     gates = [{**valid, "key": "a"}, {**valid, "key": "b", "confidence": 0.99}]
     set_policy(project=world.project, user=world.manager, gates=gates)
     page = manager.get(JUDGE, {"eval_run": str(run.number)})
-    assertContains(page, "judged at 97.500 % to 99.500 %")
+    assertContains(page, "judged at 97.5 % to 99.5 %")
     assertContains(page, f"on v1, scored again from #{run.number}")
     report = make_report(eval_run=run, baseline=None, user=world.engineer)
     assertContains(manager.get(report.get_absolute_url()), "one-sided bounds at 97.5 to 99.5 %")
@@ -222,7 +222,7 @@ def test_a_longer_list_of_approved_reports_takes_no_more_queries(
 
     for _ in range(4):
         approve_one()
-    with django_assert_max_num_queries(15):
+    with django_assert_max_num_queries(16):
         assertContains(manager.get(GATES), "approved with a waiver", count=4)
 
 
