@@ -118,7 +118,7 @@ def test_whoever_judges_is_told_which_look_it_is(world: World, manager: Client) 
     evaluated(world, right)
     evaluated(world, right)
     page = manager.get("/p/invoices/gates/judge/?eval_run=3")
-    assertContains(page, "Evaluation 3 is look <strong>2</strong> at its hold-out, and is judged at 98.750 %.")
+    assertContains(page, "Evaluation 3 is look <strong>2</strong> at its hold-out, and is judged at 98.75 %.")
     assert "look" not in manager.get("/p/invoices/gates/judge/").context
     assert "look" not in manager.get("/p/invoices/gates/judge/?eval_run=x").context
     set_policy(project=world.project, user=world.manager, gates={"gates": [VALID], "only_look": True})
