@@ -90,6 +90,7 @@ def _by_child(run: PrelabelRun, version: ModelVersion, store: Store, facts: dict
         patiently(run.hand_back)
         return False
     if ending.interrupted:
+        patiently(store.flush)  # before the next one looks what is left
         patiently(run.hand_back)  # the worker was told to stop; the next one goes on
         return False
     if not ending.ok and not ending.cancelled:

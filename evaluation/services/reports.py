@@ -15,6 +15,7 @@ from evaluation.services.gates import holdout_origins, looks
 from evaluation.services.missing_labels import Missing
 from evaluation.services.policies import set_at
 from evaluation.slices import Slice
+from evaluation.verdict_words import level
 from labeling.models import DatasetItem, Gold, Origin, Split
 
 #: below this p-value, a field or slice that fell is not put down to luck
@@ -75,10 +76,11 @@ class Account:
     @property
     def confidences(self) -> str:
         """What the verdicts were judged at, in words; "" where there are none."""
-        found = sorted({round(100 * float(row["confidence"]), 6) for row in self.verdicts})
+        found = sorted({float(row["confidence"]) for row in self.verdicts})
         if not found:
             return ""
-        return f"{found[0]:.6g} %" if len(found) == 1 else f"{found[0]:.6g} to {found[-1]:.6g} %"
+        least, most = level(found[0]), level(found[-1])
+        return most if least == most else f"{least.removesuffix(' %')} to {most}"
 
     @property
     def approved(self) -> bool:

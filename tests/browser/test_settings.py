@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.test import Client
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
@@ -28,19 +27,6 @@ def work(transactional_db: None, queues: None, settings: Any) -> Desk:
     return work
 
 
-@pytest.fixture
-def as_person(new_page: Callable[[], Page], live_server: LiveServer) -> Callable[[Any], Page]:
-    def logged_in(user: Any) -> Page:
-        client = Client()
-        client.force_login(user)
-        page = new_page()
-        name = django_settings.SESSION_COOKIE_NAME
-        page.context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": live_server.url}])
-        return page
-
-    return logged_in
-
-
 def look(page: Page, name: str, known: tuple[str, ...] = ()) -> None:
     """No violation of WCAG 2.2 AA but of the rules ``known``. With SLM_PICTURES a picture is kept in that folder."""
     found = page.evaluate(
@@ -53,7 +39,7 @@ def look(page: Page, name: str, known: tuple[str, ...] = ()) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_pages_are_accessible(work: Desk, as_person: Callable[[Any], Page], scheme: Any) -> None:
+def test_the_pages_are_accessible(work: Desk, logged_in: Callable[[Any], Page], scheme: Any) -> None:
     hook = webhooks.create(
         project=work.project,
         user=work.people["owner"],
@@ -71,7 +57,7 @@ def test_the_pages_are_accessible(work: Desk, as_person: Callable[[Any], Page], 
     WebhookDelivery.objects.filter(pk=delivered.pk).update(
         status="delivered", attempts=1, response_code=200, milliseconds=12
     )
-    page = as_person(work.people["owner"])
+    page = logged_in(work.people["owner"])
     page.emulate_media(color_scheme=scheme)
     page.goto("/p/desk/settings/")
     page.get_by_text("What each role may do").click()
@@ -89,9 +75,9 @@ def test_the_pages_are_accessible(work: Desk, as_person: Callable[[Any], Page], 
 
 
 def test_a_token_is_made_copied_and_gone_at_the_next_look(
-    work: Desk, as_person: Callable[[Any], Page], live_server: LiveServer
+    work: Desk, logged_in: Callable[[Any], Page], live_server: LiveServer
 ) -> None:
-    page = as_person(work.people["annotator"])
+    page = logged_in(work.people["annotator"])
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=live_server.url)
     page.goto("/p/desk/tokens/")
     page.get_by_label("Name").fill("my program")
@@ -110,17 +96,17 @@ def test_a_token_is_made_copied_and_gone_at_the_next_look(
     assert tokens.authenticate(shown) is None
 
 
-def test_what_is_wrong_stands_beside_its_field(work: Desk, as_person: Callable[[Any], Page], watch: Watch) -> None:
+def test_what_is_wrong_stands_beside_its_field(work: Desk, logged_in: Callable[[Any], Page], watch: Watch) -> None:
     watch.allow("422")
-    page = as_person(work.people["annotator"])
+    page = logged_in(work.people["annotator"])
     page.goto("/p/desk/tokens/")
     page.get_by_role("button", name="Make the token").click()
     expect(page.locator(".field-error")).to_have_text("This field is required.")
     look(page, "tokens-wrong")
 
 
-def test_an_owner_changes_a_role_and_removes_somebody(work: Desk, as_person: Callable[[Any], Page]) -> None:
-    page = as_person(work.people["owner"])
+def test_an_owner_changes_a_role_and_removes_somebody(work: Desk, logged_in: Callable[[Any], Page]) -> None:
+    page = logged_in(work.people["owner"])
     page.goto("/p/desk/settings/")
     page.get_by_label("Role of desk-annotator", exact=True).select_option("reviewer")
     page.get_by_role("button", name="Save the role of desk-annotator").click()
@@ -131,11 +117,11 @@ def test_an_owner_changes_a_role_and_removes_somebody(work: Desk, as_person: Cal
     expect(page.get_by_text("desk-manager is no longer in the project.")).to_be_visible()
 
 
-def test_the_log_shows_by_itself_how_a_delivery_went(work: Desk, as_person: Callable[[Any], Page]) -> None:
+def test_the_log_shows_by_itself_how_a_delivery_went(work: Desk, logged_in: Callable[[Any], Page]) -> None:
     hook = webhooks.create(
         project=work.project, user=work.people["owner"], url="http://127.0.0.1:9/hook", events=["dataset.frozen"]
     )
-    page = as_person(work.people["owner"])
+    page = logged_in(work.people["owner"])
     page.goto(f"/p/desk/settings/webhooks/{hook.pk}/")
     page.get_by_role("button", name="Send a test").click()
     expect(page.locator("#log")).to_contain_text("waiting")
@@ -144,8 +130,8 @@ def test_the_log_shows_by_itself_how_a_delivery_went(work: Desk, as_person: Call
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_reference_is_drawn_and_can_be_tried(work: Desk, as_person: Callable[[Any], Page], scheme: Any) -> None:
-    page = as_person(work.people["owner"])
+def test_the_reference_is_drawn_and_can_be_tried(work: Desk, logged_in: Callable[[Any], Page], scheme: Any) -> None:
+    page = logged_in(work.people["owner"])
     page.emulate_media(color_scheme=scheme)
     page.goto("/api/docs")
     expect(page.locator(".opblock")).not_to_have_count(0, timeout=30_000)
