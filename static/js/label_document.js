@@ -5,7 +5,17 @@ export class DocumentView {
     this.root = root;
     this.scroll = scroll;
     this.lines = [];
-    root.addEventListener("mouseup", () => setTimeout(() => this.select(selected)));
+    // A click takes the old selection away only after the button is up, so it is read a moment later; a key pressed in
+    // that moment is for what was selected.
+    const settle = () => {
+      if (this.settling === null) return;
+      clearTimeout(this.settling);
+      this.settling = null;
+      this.select(selected);
+    };
+    this.settling = null;
+    root.addEventListener("mouseup", () => (this.settling ??= setTimeout(settle)));
+    document.addEventListener("keydown", settle, true);
     root.addEventListener("click", (event) => {
       const mark = event.target.closest(".mark");
       if (mark && getSelection().isCollapsed) clicked(mark.dataset.path);
