@@ -1,18 +1,19 @@
 """Documents per second of generation: this studio beside ``model.generate`` and llama.cpp, on the same receipts.
 
-Everything answers the same prompts with the same model, greedily and in fp32, up to the same number of tokens:
+Everything answers the same prompts with the same model, greedily and in one precision, up to the same number of tokens:
 
 - ``generate, one``: a loop over documents, nothing else;
 - ``generate, batches``: the best loop written by hand: sorted by length, padded on the left, in batches;
-- ``studio, one`` and ``studio, batches``: what an evaluation runs;
+- ``studio, one`` and ``studio, batches``: what an evaluation runs, with the answers to 500 other receipts known, as
+  those of the training documents are;
 - ``llama.cpp``: the same weights as a GGUF file, where one is named.
 
 Said are documents and written tokens per second, how many outputs equal those of ``generate, one`` (or, where answers
 are held to the schema, those of ``studio, one``), and how many fields are right. Then what being held to the schema
 costs a token, and what feeding foreseen tokens ahead gains.
 
-    SLM_BENCH_MODEL=folder [SLM_BENCH_GGUF=file] [SLM_BENCH_DOCUMENTS=32] [SLM_BENCH_BATCH=8] \\
-        python bench/evaluation.py generation
+    SLM_BENCH_MODEL=folder [SLM_BENCH_GGUF=file] [SLM_BENCH_PRECISION=fp32] [SLM_BENCH_DOCUMENTS=32] \\
+        [SLM_BENCH_BATCH=8] python bench/evaluation.py generation
 
 The model is a prepared folder, such as var/models/smollm2-135m-instruct or the merged folder of a training run; a tuned
 one ends its answers by itself, another one writes to the limit.
@@ -30,6 +31,7 @@ from bench.timing import table
 ROOT = Path(__file__).resolve().parent.parent
 RECEIPTS = ROOT.parent / "shared/data/sroie/receipts.jsonl"
 MOST_TOKENS = 160
+KNOWN = 500
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Way:
 class Bench:
     """A model, its encoder and the receipts."""
 
-    def __init__(self, folder: str, documents: int, batch: int) -> None:
+    def __init__(self, folder: str, precision: str, documents: int, batch: int) -> None:
         from labeling.templates_catalogue import template
         from slmstudio.contract.grammar import grammar
         from slmstudio.contract.schema import compile_schema
@@ -55,14 +57,16 @@ class Bench:
         from training.ml.encode import Encoder
 
         machine.set_threads()
-        self.loaded = load(folder, precision="fp32")
+        self.loaded = load(folder, precision=precision)
         style = "chat" if self.loaded.tokenizer.chat_template else "plain"
         self.encoder = Encoder(self.loaded.tokenizer, style, self.loaded.model.generation_config)
         self.batch = batch
         receipt = template("receipt")
         self.compiled = compile_schema(receipt.schema)
         with RECEIPTS.open(encoding="utf-8") as file:
-            self.rows = [json.loads(line) for _, line in zip(range(documents), file, strict=False)]
+            rows = [json.loads(line) for line in file]
+        self.rows, others = rows[:documents], rows[documents:][:KNOWN]
+        self.known = [self.encoder.completion(self.compiled.canonical(row["gold"])) for row in others]
         self.prompts = [self.encoder.prompt(instruction=receipt.instruction, document=row["text"]) for row in self.rows]
         self.grammar = Grammar(
             grammar(receipt.schema),
@@ -120,8 +124,9 @@ class Bench:
     def one(self, *, held: bool, foresee: bool = True) -> list[list[int]]:
         """As an evaluation asks about one document at a time."""
         from training.ml.decode import Decoder
+        from training.ml.foresee import Foresight
 
-        decoder = Decoder(self.loaded, self.encoder, foresee=foresee)
+        decoder = Decoder(self.loaded, self.encoder, Foresight(self.known), foresee=foresee)
         decoder.warm(self.prompts)
         return [
             list(
@@ -138,8 +143,9 @@ class Bench:
     def batches(self, *, held: bool, fed: int | None = None) -> list[list[int]]:
         """As an evaluation asks about several at once."""
         from evaluation.ml.batches import FED, Asked, Batches
+        from training.ml.foresee import Foresight
 
-        batches = Batches(self.loaded, self.encoder, fed=FED if fed is None else fed)
+        batches = Batches(self.loaded, self.encoder, Foresight(self.known), fed=FED if fed is None else fed)
         batches.warm(self.prompts, max(map(len, self.prompts)) + MOST_TOKENS)
         asked = [Asked(prompt, MOST_TOKENS, self.grammar.constraint() if held else None) for prompt in self.prompts]
         ordered = sorted(asked, key=lambda one: -len(one.prompt))
@@ -199,9 +205,11 @@ def main() -> None:
         print("generation: SLM_BENCH_MODEL names no prepared model folder, so nothing is measured.")
         return
     size = int(os.environ.get("SLM_BENCH_BATCH", "8"))
-    bench = Bench(folder, int(os.environ.get("SLM_BENCH_DOCUMENTS", "32")), size)
+    precision = os.environ.get("SLM_BENCH_PRECISION", "fp32")
+    bench = Bench(folder, precision, int(os.environ.get("SLM_BENCH_DOCUMENTS", "32")), size)
     file = os.environ.get("SLM_BENCH_GGUF")
-    print(f"\n{folder}, {len(bench.rows)} receipts, at most {MOST_TOKENS} tokens, {bench.loaded.device.type}\n")
+    print(f"\n{folder}, {len(bench.rows)} receipts, at most {MOST_TOKENS} tokens")
+    print(f"{precision} on {bench.loaded.device.type}\n")
     free = [
         bench.timed("generate, one", lambda: bench.by_hand(1)),
         bench.timed(f"generate, batches of {size}", lambda: bench.by_hand(size)),

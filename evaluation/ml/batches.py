@@ -11,15 +11,18 @@ tokens costs as much as reading the weights, whatever their number. What was fed
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
 from evaluation.ml.questions import shared_start
 from training.ml.cache import PrefixCache, can_cut_back
 from training.ml.constrain import Constraint
-from training.ml.decode import Loaded, copied
+from training.ml.decode import Loaded
 from training.ml.encode import Encoder
+from training.ml.foresee import Foresight, Ids
 
 #: tokens of one step that cost a CPU hardly more than one does
 FED = 32
@@ -37,6 +40,11 @@ class Asked:
     finish_reason: str = "length"
     latency_ms: float = 0.0
 
+    @cached_property
+    def read(self) -> Ids:
+        """The prompt as guesses are made from it."""
+        return np.array(self.prompt, dtype=np.int64)
+
 
 def can_batch(config: Any) -> bool:
     """Whether padded documents can be answered together: a state that runs along the text would read the padding."""
@@ -46,10 +54,14 @@ def can_batch(config: Any) -> bool:
 class Batches:
     """Answers batches with one model."""
 
-    def __init__(self, loaded: Loaded, encoder: Encoder, *, fed: int = FED) -> None:
-        """``fed``: tokens of a step, of all documents together; 0 feeds one of each, as a reference."""
+    def __init__(self, loaded: Loaded, encoder: Encoder, foresight: Foresight | None = None, *, fed: int = FED) -> None:
+        """``foresight``: what is known about other answers; those that are written here are added to it.
+
+        ``fed``: tokens of a step, of all documents together; 0 feeds one of each, as a reference.
+        """
         self._loaded = loaded
         self._fed = fed
+        self._foresight = foresight or Foresight()
         self._stops = frozenset(encoder.stop_ids)
         self._shared: list[int] = []
         self._start: PrefixCache | None = None
@@ -131,9 +143,7 @@ class Batches:
         if room <= 0 or self._window:  # what was fed in vain would push what was read out of the window
             return []
         draft = one.constraint.forced()[:room] if one.constraint else []
-        if len(draft) < room:
-            draft = draft + copied([*one.prompt, *one.written, *draft], room - len(draft))
-        return draft
+        return draft + self._foresight.guess(one.read, one.written + draft, room - len(draft))
 
     def _write(
         self, rows: Sequence[Asked], drafts: Sequence[list[int]], logits: torch.Tensor, mask: torch.Tensor, began: float
@@ -151,6 +161,7 @@ class Batches:
             if ended or len(one.written) >= one.most:
                 one.finish_reason = "stop" if ended else "length"
                 one.latency_ms = round((time.perf_counter() - began) * 1000, 2)
+                self._foresight.learn(one.written)
             else:
                 going.append(place)
         return going

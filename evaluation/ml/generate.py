@@ -31,6 +31,7 @@ from training.ml.constrain import Constraint, ConstraintError, Grammar
 from training.ml.decode import Answer, Decoder, Loaded, load
 from training.ml.encode import Encoder
 from training.ml.events import Emitter, Refused, explain, run_child
+from training.ml.foresee import Foresight
 from training.ml.rows import Row, compiled, read_rows
 
 __all__ = ["MOST_BOUNDED", "UNKNOWN", "Answering", "Limit", "Output", "chosen", "main", "token_limit"]
@@ -46,8 +47,9 @@ class Answering:
         self._encoder = encoder
         self._confidence = questions.spec.confidence
         self._grammar = None if questions.spec.mode == "free" else self._compile(questions.schema)
-        self._decoder = Decoder(loaded, encoder)
-        self._batches = Batches(loaded, encoder)
+        self._foresight = Foresight(questions.known())
+        self._decoder = Decoder(loaded, encoder, self._foresight)
+        self._batches = Batches(loaded, encoder, self._foresight)
         self._prompts: dict[str, list[int]] = {}
         #: documents that are answered together, of those that were asked for
         self.at_once = questions.spec.at_once if can_batch(loaded.model.config) else 1
@@ -157,7 +159,7 @@ class Answering:
 
     def _recover(self) -> None:
         """A decoder that was left in the middle of something starts afresh."""
-        self._decoder = Decoder(self._loaded, self._encoder)
+        self._decoder = Decoder(self._loaded, self._encoder, self._foresight)
         self._decoder.warm(list(self._prompts.values()))
 
 

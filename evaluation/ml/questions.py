@@ -25,7 +25,7 @@ from training.prompts import Example, shown_schema
 MOST_BOUNDED = 2048
 LEAST_FREE = 64
 UNKNOWN = 512
-#: training documents that are asked how their gold stands in them
+#: training documents that are asked how their gold stands in them, and whose answers are known beforehand
 _LEARNED_FROM = 500
 
 
@@ -80,6 +80,7 @@ class Questions:
         self.limit = token_limit(spec, schema, rows, encoder)
         self.context = context
         self.ground = _ground(spec, schema, rows)
+        self._rows = rows
         self._encoder = encoder
         self._schema_text = dumps(shown_schema(schema.schema)) if spec.include_schema else None
         self._examples = [Example(one.text, schema.canonical(one.gold)) for one in spec.examples]
@@ -109,6 +110,11 @@ class Questions:
         if not self.context:
             return self.limit.most
         return self.limit.room if prompt is None else min(self.limit.most, self.context - len(prompt))
+
+    def known(self) -> list[list[int]]:
+        """Token ids of answers that training documents have; others will look like them."""
+        rows = islice(of_split(self._rows, "train"), _LEARNED_FROM)
+        return [self._encoder.completion(self.schema.canonical(row.gold)) for row in rows]
 
     def grammar(self, document: str) -> str:
         """What the answer to a document is held to, in llguidance's Lark; "" where it is free."""

@@ -4,14 +4,14 @@ The trainer's samples and the evaluation both decode here. Three things make it 
 changing what is written (up to rounding where two tokens are equally likely):
 
 - The start that all prompts share (instruction, schema, examples) is computed once and its keys and values are kept.
-- Tokens that can be foreseen are fed together with the last one: those the grammar forces, and those that follow in
-  the prompt where the last few tokens already stood (an answer mostly copies from its document). Every one of them is
-  then checked against what the model itself would have written there, and the first that differs is thrown away with
-  the rest (speculative decoding with a draft that costs nothing; arXiv:2304.04487).
+- Tokens that can be foreseen are fed together with the last one: those the grammar forces, and those that are guessed
+  from the prompt and from other answers (``training.ml.foresee``). Every one of them is then checked against what the
+  model itself would have written there, and the first that differs is thrown away with the rest (speculative decoding
+  with a draft that costs nothing; arXiv:2304.04487).
 - Only the positions that are looked at get logits.
 
 In fp32 the answers are those of ``model.generate``, token for token. In bf16 two nearly equal tokens may fall the other
-way, because a product of eight rows is rounded differently from eight products of one.
+way, because a product of several rows is rounded differently from several products of one.
 
 Latency is honest: it covers tokenising the whole prompt, computing all of it that is not shared, and decoding. The
 shared start is computed once, before the first document, as a server would.
@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -29,9 +30,10 @@ from training.ml import device as machine
 from training.ml.cache import PrefixCache, can_cut_back
 from training.ml.constrain import Constraint
 from training.ml.encode import Encoder
+from training.ml.foresee import Foresight, Ids
 
-_DRAFT = 8  # tokens fed ahead; more cost a CPU more than they win
-_MATCH = 3  # tokens that must agree before what followed them is tried again
+_GUESSED = 16  # most tokens fed ahead on a guess
+_FED = 32  # most tokens fed ahead in all
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,18 @@ def load(path: str, *, precision: str = "auto") -> Loaded:
 class Decoder:
     """Answers prompts with one model. Not safe for several threads: it owns one cache."""
 
-    def __init__(self, loaded: Loaded, encoder: Encoder, *, foresee: bool = True) -> None:
-        """``foresee=False`` feeds one token at a time, as a reference."""
+    def __init__(
+        self, loaded: Loaded, encoder: Encoder, foresight: Foresight | None = None, *, foresee: bool = True
+    ) -> None:
+        """``foresight``: what is known about other answers; those that are written here are added to it.
+
+        ``foresee=False`` feeds one token at a time, as a reference.
+        """
         self._loaded = loaded
         self._encoder = encoder
         self._stops = frozenset(encoder.stop_ids)
         self._reusable = can_cut_back(loaded.model.config)
-        self._foresee = foresee and self._reusable
+        self._foresight = (foresight or Foresight()) if foresee and self._reusable else None
         self._cache: Any = None
         self._prefix: tuple[int, ...] = ()
 
@@ -117,6 +124,8 @@ class Decoder:
         prompt = make_prompt()
         logprobs: list[float] | None = [] if with_logprobs else None
         written, finish, steps = self._decode(prompt, max_new_tokens, constraint, logprobs)
+        if self._foresight:
+            self._foresight.learn(written)
         text = self._encoder.decode(written)
         elapsed = (time.perf_counter() - started) * 1000
         kept = () if logprobs is None else (tuple(written), tuple(logprobs))
@@ -133,10 +142,11 @@ class Decoder:
         held = self._reuse(prompt)
         if constraint:
             constraint.reset()
+        read = np.array(prompt, dtype=np.int64)
         tokens, steps = list(prompt), 0
         end = len(prompt) + limit
         while len(tokens) < end:
-            draft = self._draft(tokens, len(prompt), end - len(tokens) - 1, constraint)
+            draft = self._draft(read, tokens[len(prompt) :], end - len(tokens) - 1, constraint)
             logits = self._forward(tokens[held:] + draft, keep=len(draft) + 1)
             steps += 1
             held = len(tokens) + len(draft)
@@ -183,14 +193,13 @@ class Decoder:
             logprobs.append(float(logits[token].float() - logits.float().logsumexp(-1)))
         return token
 
-    def _draft(self, tokens: list[int], start: int, room: int, constraint: Constraint | None) -> list[int]:
+    def _draft(self, prompt: Ids, written: list[int], room: int, constraint: Constraint | None) -> list[int]:
         """Tokens that will probably come next, at most ``room`` of them."""
-        if not self._foresee or room <= 0:
+        if not self._foresight or room <= 0:
             return []
         draft = constraint.forced() if constraint else []
-        if len(draft) < _DRAFT and len(tokens) > start:
-            draft = draft + copied(tokens + draft, _DRAFT - len(draft))
-        return draft[: min(room, 4 * _DRAFT)]
+        draft += self._foresight.guess(prompt, written + draft, _GUESSED - len(draft))
+        return draft[: min(room, _FED)]
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> list[int]:
@@ -200,13 +209,3 @@ def _common(first: Sequence[int], second: Sequence[int]) -> list[int]:
             break
         length += 1
     return list(first[:length])
-
-
-def copied(tokens: list[int], count: int) -> list[int]:
-    """What followed the last place where the last ``_MATCH`` tokens (or else fewer) stood before."""
-    for size in range(_MATCH, 0, -1):
-        tail = tokens[-size:]
-        for at in range(len(tokens) - size - 1, -1, -1):
-            if tokens[at] == tail[0] and tokens[at : at + size] == tail:
-                return tokens[at + size : at + size + count]
-    return []

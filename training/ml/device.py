@@ -1,7 +1,10 @@
 """The machine: device, threads, precision, memory, and what has to be known to repeat a run."""
 
+import math
 import os
 import platform
+import time
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -13,6 +16,8 @@ _PACKAGES = (
     "torch", "transformers", "peft", "trl", "datasets", "accelerate", "tokenizers", "safetensors", "llguidance",
     "numpy", "bitsandbytes", "tensorboard", "wandb",
 )  # fmt: skip
+#: times that bf16 has to be as fast as fp32; what is no faster only rounds more
+_WORTH = 1.1
 
 
 def pick_device() -> torch.device:
@@ -28,11 +33,34 @@ def set_threads() -> int:
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 in hardware (AVX-512 BF16 or AMX on a CPU; 4 times as fast as fp32 there)."""
+    """Whether the device multiplies bf16 in hardware, and faster than fp32.
+
+    A CPU that has the instructions may run them at half the speed of fp32 or at twice (both were seen behind the same
+    AVX-512 flags), so its products are timed.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capability = torch.backends.cpu.get_cpu_capability() if hasattr(torch.backends, "cpu") else ""
-    return capability.startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _cpu_flag("avx512_bf16")
+    has = capability.startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _cpu_flag("avx512_bf16")
+    # Processes of one run have to agree, and each would time for itself beside the others.
+    return has and int(os.environ.get("WORLD_SIZE", "1")) == 1 and _bf16_gain() > _WORTH
+
+
+@cache
+def _bf16_gain() -> float:
+    """How many times as fast as fp32 this CPU multiplies bf16; takes some 0.1 s, once in a process.
+
+    The least of several times counts: what else is at work only ever adds to them.
+    """
+    least: dict[torch.dtype, float] = {}
+    for _ in range(5):
+        for dtype in (torch.float32, torch.bfloat16):
+            left, right = torch.ones(512, 768, dtype=dtype), torch.ones(768, 768, dtype=dtype)
+            left @ right  # kernels are made at the first product
+            started = time.perf_counter()
+            left @ right
+            least[dtype] = min(least.get(dtype, math.inf), time.perf_counter() - started)
+    return least[torch.float32] / least[torch.bfloat16]
 
 
 def _cpu_flag(name: str) -> bool:
@@ -44,7 +72,7 @@ def _cpu_flag(name: str) -> bool:
 
 
 def resolve_precision(wanted: str, device: torch.device) -> str:
-    """``auto`` as bf16 where the device is fast at it, else fp32; anything else as it is."""
+    """``auto`` as bf16 where the device is faster at it, else fp32; anything else as it is."""
     if wanted != "auto":
         return wanted
     return "bf16" if fast_bf16(device) else "fp32"

@@ -51,7 +51,8 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
     stop.listen()
     device = machine.pick_device()
     machine.set_threads()
-    precision = machine.resolve_precision(spec.precision, device)
+    output = Path(spec.output_dir)
+    precision = machine.resolve_precision(_begun_in(output, spec) if resume else spec.precision, device)
     check_machine(spec, device, precision)
     tracking.check(spec)
     check_ref(spec.base_model)
@@ -59,7 +60,6 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
     encoder = load_encoder(spec.base_model.path, spec.prompt)
     data = read(spec, schema, encoder)
 
-    output = Path(spec.output_dir)
     sole = alone_in(output, wait=WAIT_SECONDS if resume else 0.0, stopped=lambda: stop.set)
     with sole if leads() else nullcontext():  # the other processes of a run wait for the first one to set up
         set_seed(spec.seed)
@@ -115,6 +115,15 @@ def _describe(spec: RunSpec, output: Path, environment: dict[str, Any]) -> str:
         if changed
         else ""
     )
+
+
+def _begun_in(output: Path, spec: RunSpec) -> str:
+    """The precision that ``auto`` came to when the run began: what is timed may come out otherwise the next time."""
+    try:
+        begun = json.loads((output / "environment.json").read_text(encoding="utf-8"))["precision"]
+    except (OSError, ValueError, KeyError):
+        return spec.precision
+    return str(begun) if spec.precision == "auto" else spec.precision
 
 
 def _says(path: Path, spec: RunSpec) -> bool:
