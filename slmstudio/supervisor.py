@@ -49,6 +49,12 @@ _MAX_LINE = 16 * 1024 * 1024
 _MAX_WAITING = 64 * 1024 * 1024
 #: seconds without a word after which the output of a child that has ended is given up, though somebody else holds it
 _ORPHANED_SECONDS = 5.0
+#: How glibc keeps a child's memory: freed tensors are used again and not handed back to be faulted in anew at every
+#: step (a sixth of a training on a CPU), in huge pages where the kernel has them. The peak grows by 1 to 2 %.
+_ALLOCATOR = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:"
+    "glibc.malloc.trim_threshold=8589934592"
+}
 
 _stop_asked = threading.Event()
 
@@ -155,7 +161,7 @@ def supervise(
             stderr=errors,
             stdin=subprocess.DEVNULL,
             cwd=settings.BASE_DIR,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            env={**_ALLOCATOR, **os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
             start_new_session=True,
             pass_fds=tuple(keep),
         )

@@ -178,7 +178,7 @@ def _arguments(spec: RunSpec, data: Data, device: torch.device, precision: str) 
         lr_scheduler_type=spec.scheduler,
         warmup_steps=round(spec.warmup_ratio * steps),
         max_steps=steps,
-        optim="adamw_torch",
+        optim="adamw_torch_fused",  # one pass over the weights, where the other takes a tenth of a step for a dozen
         weight_decay=0.0,
         max_grad_norm=1.0,
         seed=spec.seed,
