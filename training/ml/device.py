@@ -40,10 +40,13 @@ def fast_bf16(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capability = torch.backends.cpu.get_cpu_capability() if hasattr(torch.backends, "cpu") else ""
-    has = capability.startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _cpu_flag("avx512_bf16")
     # Processes of one run have to agree, and each would time for itself beside the others.
-    return has and int(os.environ.get("WORLD_SIZE", "1")) == 1 and _bf16_gain() > _WORTH
+    return _has_bf16() and int(os.environ.get("WORLD_SIZE", "1")) == 1 and _bf16_gain() > _WORTH
+
+
+def _has_bf16() -> bool:
+    capability = torch.backends.cpu.get_cpu_capability() if hasattr(torch.backends, "cpu") else ""
+    return capability.startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _cpu_flag("avx512_bf16")
 
 
 @cache

@@ -52,7 +52,7 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
     device = machine.pick_device()
     machine.set_threads()
     output = Path(spec.output_dir)
-    precision = machine.resolve_precision(_begun_in(output, spec) if resume else spec.precision, device)
+    precision = machine.resolve_precision(begun_in(output, spec) if resume else spec.precision, device)
     check_machine(spec, device, precision)
     tracking.check(spec)
     check_ref(spec.base_model)
@@ -117,7 +117,7 @@ def _describe(spec: RunSpec, output: Path, environment: dict[str, Any]) -> str:
     )
 
 
-def _begun_in(output: Path, spec: RunSpec) -> str:
+def begun_in(output: Path, spec: RunSpec) -> str:
     """The precision that ``auto`` came to when the run began: what is timed may come out otherwise the next time."""
     try:
         begun = json.loads((output / "environment.json").read_text(encoding="utf-8"))["precision"]
