@@ -1,6 +1,7 @@
 """Documents per second of generation: this studio beside ``model.generate`` and llama.cpp, on the same receipts.
 
-Everything answers the same prompts with the same model, greedily and in one precision, up to the same number of tokens:
+Everything answers the same prompts with the same model, greedily and in one precision, up to the same number of tokens,
+in the environment of a worker's child:
 
 - ``generate, one``: a loop over documents, nothing else;
 - ``generate, batches``: the best loop written by hand: sorted by length, padded on the left, in batches;
@@ -21,12 +22,14 @@ one ends its answers by itself, another one writes to the limit.
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.timing import table
+from slmstudio.hardware import CHILD_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 RECEIPTS = ROOT.parent / "shared/data/sroie/receipts.jsonl"
@@ -204,6 +207,8 @@ def main() -> None:
     if not folder:
         print("generation: SLM_BENCH_MODEL names no prepared model folder, so nothing is measured.")
         return
+    if not os.environ.keys() & CHILD_ENVIRONMENT.keys():  # read when a process starts, so it is started again
+        os.execve(sys.executable, sys.orig_argv, {**CHILD_ENVIRONMENT, **os.environ})
     size = int(os.environ.get("SLM_BENCH_BATCH", "8"))
     precision = os.environ.get("SLM_BENCH_PRECISION", "fp32")
     bench = Bench(folder, precision, int(os.environ.get("SLM_BENCH_DOCUMENTS", "32")), size)

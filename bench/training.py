@@ -2,7 +2,7 @@
 
 Three contenders, each in a process of its own, take turns on the same receipts, tokens, adapter and seed:
 
-- ``studio``: ``python -m training.ml.train``, with the events it writes;
+- ``studio``: ``python -m training.ml.train``, in the environment of a worker's child, with the events it writes;
 - ``plain``: TRL's SFTTrainer with the defaults of SFTConfig;
 - ``tuned``: the same script set by hand for a CPU (no recomputing, fp32, rows grouped by length).
 
@@ -13,6 +13,7 @@ receipts not trained on after the same tokens, and the share of what this machin
 import argparse
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.timing import table
+from slmstudio.hardware import CHILD_ENVIRONMENT
 from training.spec import ContractRef, DatasetRef, Lora, ModelRef, PrepareSpec, RunSpec
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -151,7 +153,7 @@ def _studio(spec: RunSpec, output: Path) -> Iterator[dict[str, Any]]:
     path = output.with_suffix(".yaml")
     path.write_text(replace(spec, output_dir=str(output)).to_yaml(), encoding="utf-8")
     before, last = 0.0, 0
-    for event in _child("training.ml.train", str(path)):
+    for event in _child("training.ml.train", str(path), CHILD_ENVIRONMENT):
         if event["event"] == "metrics":
             # The event has the tokens so far and the speed of its step.
             seconds = (event["tokens"] - last) / event["tokens_per_second"]
@@ -179,11 +181,14 @@ def _script(kind: str, spec: RunSpec, rows: dict[str, Any], output: Path) -> Ite
     return _child("bench.training_plain", str(path))
 
 
-def _child(module: str, argument: str) -> Iterator[dict[str, Any]]:
-    """The events of a child process; SystemExit with its last words where it fails."""
+def _child(module: str, argument: str, more: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
+    """The events of a child process, with ``more`` in its environment; SystemExit with its last words if it fails."""
+    environment = {**(more or {}), **os.environ}
     with tempfile.TemporaryFile("w+") as words:
         command = [sys.executable, "-m", module, argument]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=words, text=True) as child:
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=words, text=True
+        ) as child:
             assert child.stdout is not None
             for line in child.stdout:
                 if line.startswith('{"event"'):  # transformers prints its logs as well

@@ -28,6 +28,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from slmstudio.exits import explain_exit
+from slmstudio.hardware import CHILD_ENVIRONMENT
 from slmstudio.runs import BackgroundRun
 
 logger = logging.getLogger(__name__)
@@ -49,16 +50,6 @@ _MAX_LINE = 16 * 1024 * 1024
 _MAX_WAITING = 64 * 1024 * 1024
 #: seconds without a word after which the output of a child that has ended is given up, though somebody else holds it
 _ORPHANED_SECONDS = 5.0
-#: How a child computes on a CPU, where nobody says otherwise. glibc keeps memory that was freed instead of having it
-#: faulted in anew at every step, in huge pages where the kernel has them: a sixth of a training, for 1 to 2 % more at
-#: the peak. Threads that wait for one another spin for some milliseconds before they sleep: another quarter.
-_COMPUTING = {
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:"
-    "glibc.malloc.trim_threshold=8589934592",
-    "OMP_WAIT_POLICY": "active",
-    "GOMP_SPINCOUNT": "300000",
-}
-
 _stop_asked = threading.Event()
 
 
@@ -164,7 +155,7 @@ def supervise(
             stderr=errors,
             stdin=subprocess.DEVNULL,
             cwd=settings.BASE_DIR,
-            env={**_COMPUTING, **os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            env={**CHILD_ENVIRONMENT, **os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
             start_new_session=True,
             pass_fds=tuple(keep),
         )

@@ -56,8 +56,8 @@ def test_a_key_pressed_as_the_mouse_is_let_go_is_for_the_selection(desk: Desk, o
                 lines.find((line) => line.textContent.includes(words)));
             getSelection().setBaseAndExtent(first, 0, last, last.childNodes.length);
             first.dispatchEvent(new MouseEvent("mouseup", { bubbles: true }));
-            document.activeElement.dispatchEvent(
-                new KeyboardEvent("keydown", { key: "r", code: "KeyR", altKey: true, bubbles: true, cancelable: true }));
+            const key = { key: "r", code: "KeyR", altKey: true, bubbles: true, cancelable: true };
+            document.activeElement.dispatchEvent(new KeyboardEvent("keydown", key));
         }"""
     )
     expect(page.locator("[data-body] tr")).to_have_count(2)

@@ -169,6 +169,35 @@ def test_what_needs_a_package_is_barred_until_the_worker_says_that_it_has_it(eng
 
 
 @pytest.mark.usefixtures("queues")
+def test_a_machine_has_bf16_until_a_run_has_timed_it(
+    engineer: Client, hardware: Any, dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any]
+) -> None:
+    here = replace(machine(64), bf16=True)
+    hardware(here)
+    base_model = BaseModel.objects.get(pk=tiny_base_model.pk)
+
+    def ended(timed: str, **knobs: Any) -> None:
+        run = start_training(
+            project=dataset.project, user=people["owner"], dataset=dataset, base_model=base_model, knobs=Knobs(**knobs)
+        )
+        facts = {"machine": here.kind, "device": "cpu", "precision": timed}
+        run.status, run.facts, run.finished_at = Status.DONE, facts, timezone.now()
+        run.save()
+
+    def activations() -> int:
+        found = estimate_for(dataset=dataset, base_model=base_model, knobs=Knobs())
+        assert found is not None
+        return next(part.bytes for part in found.parts if part.title == "the activations")
+
+    by_its_flags = activations()
+    ended("fp32", precision="fp32")
+    assert activations() == by_its_flags, "a person chose fp32, which says nothing"
+    ended("fp32")
+    assert activations() == pytest.approx(2 * by_its_flags, rel=0.01)
+    ended("bf16")
+    assert activations() == by_its_flags
+
+
 def test_a_speed_is_of_the_project_the_machine_and_the_precision_or_does_not_name_its_run(
     engineer: Client, hardware: Any, dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any]
 ) -> None:

@@ -11,7 +11,7 @@ from slmstudio.hardware import Hardware
 from training.estimates import USUAL_LIMIT, Estimate, NoShape, Shape, estimate, resolved_precision
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.presets import Knobs
-from training.services.machines import gpu_hardware
+from training.services.machines import as_timed, gpu_hardware
 from training.spec import RunSpec
 from training.speed import scaled_speed
 from training.strict import SpecError
@@ -40,7 +40,7 @@ def estimate_for(
     kept = [row for row in rows if row[0] <= knobs.max_length]
     lengths = [tokens for tokens, _ in rows]
     mean = sum(tokens for tokens, _ in kept) / len(kept) if kept else float(knobs.max_length)
-    hardware = hardware or gpu_hardware()
+    hardware = as_timed(hardware) if hardware else gpu_hardware()
     project: Any = dataset.project
     speed, speed_from = measured_speed(project, base_model, shape, knobs, mean, hardware)
     return estimate(
