@@ -18,6 +18,9 @@ from slmstudio.templatetags.studio import percent
 
 #: has nearly every letter there is; of those of the first font it is never asked
 SECOND_FONT = "node_modules/@fontsource/unifontex/files/unifontex-latin-400-normal.woff"
+#: of the table of hashes, in millimetres; 64 letters take 98 with the figures and letters of most hashes, and 106 with
+#: those of one in a million: a hash that is cut over two lines is no longer found in the file
+HASHES_WIDE = (30, 112, 32)
 LEGEND = "The line: pale green where the gate passes, grey the bounds, dark what was measured, green the threshold."
 
 
@@ -245,5 +248,5 @@ def _packet(account: Account) -> Iterator[Part]:
         (check.title, check.frozen, "equal" if check.equal else (check.problem or f"now {check.now[:12]}"))
         for check in account.checks
     ]
-    yield Table(("Part", "Hash (SHA-256)", "Now"), tuple(rows), wide=(3, 9, 3))
+    yield Table(("Part", "Hash (SHA-256)", "Now"), tuple(rows), wide=HASHES_WIDE)
     yield Say("Files that nobody touched since are taken at the word of their rows.", "quiet")

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from evaluation.printed import Facts, Gates, Heading, Judged, Points, Printed, Say, Table, as_markdown, clean
 from evaluation.printed_pdf import REPLACEMENT, as_pdf
-from evaluation.services.printing import SECOND_FONT
+from evaluation.services.printing import HASHES_WIDE, SECOND_FONT
 from evaluation.verdict_words import NumberLine, line_of
 
 MADE = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -165,3 +165,11 @@ def test_the_line_holds_everything_in_its_order() -> None:
 
 def test_nothing_measured_is_no_line() -> None:
     assert line_of({**VERDICT, "measured": None, "low": None, "high": None}) is None
+
+
+def test_a_hash_of_wide_letters_stays_on_one_line() -> None:
+    one = "da8bb6e02da83b85c6dd4b0097bfc50d5c8549d532b4ee0a5c66d69838a05137"
+    rows = (("Training run", one, "now da8bb6e02da8"), ("Gold of the hold-out", f"{one[:-8]}dddddddd", "equal"))
+    drawn = text_of(as_pdf(a_report(Table(("Part", "Hash (SHA-256)", "Now"), rows, wide=HASHES_WIDE)), made=MADE))
+    lines = drawn.splitlines()
+    assert sum(row[1] in line for row in rows for line in lines) == 2
