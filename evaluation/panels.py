@@ -5,7 +5,7 @@ from typing import Any
 from django.db.models import Prefetch
 from django.urls import reverse
 
-from evaluation.models import EvalOutput, EvalRun, GateReport, GoldQuestion
+from evaluation.models import EvalOutput, EvalRun, GateReport, GoldQuestion, PolicyProposal
 from evaluation.services import corrections, questions
 from evaluation.services.approvals import obstacle_for, standing
 from evaluation.services.loop import newest_loop
@@ -106,6 +106,19 @@ def decide(project: Any, user: Any) -> Step | None:
     if obstacle_for(report, user):
         return None
     return Step(f"Gate report {report.number} waits for your decision.", "Read it", report.get_absolute_url())
+
+
+@next_step(22)
+def answer(project: Any, user: Any) -> Step | None:
+    """For whoever may set the policy: a proposal that waits for an answer."""
+    if not _can(project, Action.SET_POLICY):
+        return None
+    waiting = PolicyProposal.objects.filter(project=project, state=PolicyProposal.State.OPEN)
+    first = waiting.select_related("created_by").order_by("number").first()
+    if first is None:
+        return None
+    words = f"{first.created_by.get_username()} proposes a change of the gate policy."
+    return Step(words, "Answer", f"{reverse('gates', args=[project.slug])}#proposal-{first.number}")
 
 
 @next_step(33)

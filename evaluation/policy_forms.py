@@ -8,10 +8,35 @@ from django import forms
 from django.http import QueryDict
 
 from evaluation.policy import DEPLOYED, METRICS, Gate, GateError, GatePolicy, plain
+from evaluation.services.proposals import LONGEST
 
 #: fields of the form that make up the gate that is added
 ADD = ("metric", "threshold", "slice", "field", "value")
 _TEXT = {"class": "form-control", "autocomplete": "off"}
+
+
+class ReasonForm(forms.Form):
+    """Why a policy is proposed."""
+
+    reason = forms.CharField(
+        label="Why",
+        max_length=LONGEST,
+        widget=forms.Textarea(attrs={"class": "form-control", "rows": 3}),
+        help_text="Whoever decides reads it first, and it stays in the audit log.",
+        error_messages={"required": "Say why: whoever decides reads it first."},
+    )
+
+
+class AnswerForm(forms.Form):
+    """What is done about a proposal, and what is said about it."""
+
+    do = forms.ChoiceField(choices=[(name, name) for name in ("take", "decline", "withdraw")])
+    answer = forms.CharField(
+        label="Your answer",
+        max_length=LONGEST,
+        required=False,
+        widget=forms.Textarea(attrs={"class": "form-control", "rows": 2}),
+    )
 
 
 class PolicyForm(forms.Form):

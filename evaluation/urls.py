@@ -12,6 +12,7 @@ from evaluation.views import (
     evals,
     gates,
     pins,
+    policies,
     prelabels,
     runs,
 )
@@ -53,7 +54,8 @@ urlpatterns = [
     path("prelabels/endpoints/<int:pk>/holdout/", endpoints.holdout, name="endpoint_holdout"),
     path("prelabels/endpoints/<int:pk>/remove/", endpoints.remove, name="endpoint_remove"),
     path("gates/", gates.gates, name="gates"),
-    path("gates/policy/", gates.policy, name="gate_policy"),
+    path("gates/policy/", policies.policy, name="gate_policy"),
+    path("gates/policy/proposals/<int:number>/", policies.answer, name="policy_proposal"),
     path("gates/judge/", gates.judge, name="gate_judge"),
     path("gates/<int:number>/", decisions.report, name="gate_report"),
     path("gates/<int:number>/verify/", decisions.verify, name="gate_verify"),

@@ -11,6 +11,7 @@ from evaluation.models.judging import (
     GatePolicy,
     GateReport,
     LoopRun,
+    PolicyProposal,
 )
 from evaluation.models.prelabels import Endpoint, PrelabelItem, PrelabelRun
 
@@ -27,6 +28,7 @@ __all__ = [
     "GoldQuestion",
     "LoopRun",
     "Pin",
+    "PolicyProposal",
     "PrelabelItem",
     "PrelabelRun",
 ]

@@ -241,6 +241,42 @@ class GatePolicy(models.Model):
         return f"gate policy {self.number}"
 
 
+class PolicyProposal(models.Model):
+    """Gates that somebody who may not set them wants to be the project's; a manager or the owner answers."""
+
+    class State(models.TextChoices):
+        """How it stands."""
+
+        OPEN = "open", "waits for an answer"
+        TAKEN = "taken", "taken"
+        DECLINED = "declined", "declined"
+        WITHDRAWN = "withdrawn", "taken back"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="policy_proposals")
+    number = models.PositiveIntegerField()
+    gates = models.JSONField()
+    reason = models.TextField()
+    state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
+    answer = models.TextField(blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    answered_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    answered_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "number"], name="policy_proposal_number_once"),
+            models.UniqueConstraint(
+                fields=["project", "created_by"], condition=models.Q(state="open"), name="policy_proposal_one_open"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"policy proposal {self.number}"
+
+
 class GateReport(models.Model):
     """Verdicts of a policy on an eval run, with the packet of hashes an approval would rest on."""
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from django.db import connection, transaction
 
 from evaluation import gates as judging
 from evaluation.models import GatePolicy
+from evaluation.policy_changes import Change, changes
 from evaluation.services import audit
 from evaluation.services.evals import next_number
 from evaluation.slices import Slice
@@ -53,14 +55,15 @@ def set_policy(*, project: Project, user: Any, gates: judging.GatePolicy | Mappi
     Raises:
         GateError: no policy; ``field`` is like ``gates[2].threshold``.
     """
-    wanted = _read(gates)
+    wanted = read(gates)
     newest = current_policy(project=project)
     if newest.sha256 == policy_hash(wanted):
         return newest
     return _add_policy(project, user, wanted)
 
 
-def _read(data: judging.GatePolicy | Mapping[str, Any] | list[Any]) -> judging.GatePolicy:
+def read(data: judging.GatePolicy | Mapping[str, Any] | list[Any]) -> judging.GatePolicy:
+    """A policy from JSON, or one that was read already. Raises GateError naming the field."""
     return data if isinstance(data, judging.GatePolicy) else judging.GatePolicy.from_json(data)
 
 
@@ -89,6 +92,18 @@ def _add_policy(project: Project, user: Any, policy: judging.GatePolicy) -> Gate
             },
         )
     return made
+
+
+#: versions of a policy that its history shows
+MOST_VERSIONS = 20
+
+
+def history(project: Project) -> list[tuple[GatePolicy, list[Change]]]:
+    """The versions of a policy, newest first, each with what it changed about the one before."""
+    rows = GatePolicy.objects.filter(project=project).select_related("created_by").order_by("-number")
+    found = list(rows[: MOST_VERSIONS + 1])
+    told = [(new, changes(rules(old), rules(new))) for new, old in pairwise(found)]
+    return told if len(found) > MOST_VERSIONS else [*told, *((first, []) for first in found[-1:])]
 
 
 def set_at(policy: GatePolicy) -> datetime:

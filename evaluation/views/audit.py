@@ -51,7 +51,7 @@ def _row(project: Any, entry: AuditEntry) -> dict[str, Any]:
     reason = details.pop("reason", "")
     named = _NUMBERED.fullmatch(entry.about)
     url = reverse(PAGES[named[1]], args=[project.slug, int(named[2])]) if named else ""
-    if entry.about == "gate policy":
+    if entry.about == "gate policy" or entry.about.startswith("policy proposal "):
         url = reverse("gates", args=[project.slug])
     return {"entry": entry, "url": url, "reason": reason, "details": dict(_particulars(details))}
 

@@ -1,4 +1,4 @@
-"""The gates of a project: its policy, its reports, and judging an evaluation."""
+"""The gates of a project: its policy in words, its reports, and judging an evaluation."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from evaluation.forms import JudgeForm
 from evaluation.models import GateReport
-from evaluation.policy_forms import PolicyForm
 from evaluation.services.approvals import Present, standing
-from evaluation.services.gates import current_policy, make_report, next_look, rules, set_policy, spent
+from evaluation.services.gates import current_policy, make_report, next_look, rules, spent
 from evaluation.services.missing_labels import ANYBODY, TURN, missing_labels, queue_labels
-from evaluation.services.policies import known_slices
+from evaluation.services.policies import history
+from evaluation.services.proposals import open_proposals
 from evaluation.stats import ALPHA, look_level
 from evaluation.views.parts import go, page_or_part, wants_part
 from slmstudio.access import Action, Role, object_for, project_for
@@ -61,28 +61,12 @@ def gates(request: HttpRequest, slug: str) -> HttpResponse:
         "page": page,
         "rows": [(report, standing(report, present=present)) for report in page],
         "judge": JudgeForm(project=project) if may_judge(project) else None,
+        "history": history(project),
+        "proposals": open_proposals(project=project, policy=policy),
         "may_set": Action.SET_POLICY in project.can,
+        "may_propose": Action.PROPOSE_POLICY in project.can,
     }
     return render(request, "evaluation/gates.html", context)
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def policy(request: HttpRequest, slug: str) -> HttpResponse:
-    """Sets the thresholds. GET shows the form on its own."""
-    project = project_for(request.user, slug, Action.SET_POLICY)
-    newest = current_policy(project=project)
-    form = PolicyForm(
-        request.POST if request.method == "POST" else None,
-        policy=rules(newest),
-        fields_known=[(field.pattern, field.title or field.name) for field in project.schema_version.compiled.fields],
-        slices_known=known_slices(project),
-    )
-    if request.method == "POST" and form.is_valid():
-        set_policy(project=project, user=request.user, gates=form.cleaned_data["policy"])
-        return go(request, f"/p/{project.slug}/gates/")
-    context = {"project": project, "policy": newest, "form": form}
-    status = 422 if form.is_bound else 200
-    return page_or_part(request, "evaluation/policy.html", "form", context, status=status)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -1,0 +1,89 @@
+"""The gate policy of a project: set by those who may, proposed by those who run evaluations, and their proposals."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from evaluation.models import PolicyProposal
+from evaluation.policy_forms import AnswerForm, PolicyForm, ReasonForm
+from evaluation.services import proposals
+from evaluation.services.policies import current_policy, known_slices, rules, set_policy
+from evaluation.views.parts import go, page_or_part, wants_part
+from slmstudio.access import Action, object_for, project_for
+from training.services.runs import Refused
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def policy(request: HttpRequest, slug: str) -> HttpResponse:
+    """Sets the thresholds, or proposes them. GET shows the form on its own."""
+    project = project_for(request.user, slug, Action.PROPOSE_POLICY)
+    newest = current_policy(project=project)
+    sent = request.POST if request.method == "POST" else None
+    form = PolicyForm(
+        sent,
+        policy=rules(newest),
+        fields_known=[(field.pattern, field.title or field.name) for field in project.schema_version.compiled.fields],
+        slices_known=known_slices(project),
+    )
+    may_set = Action.SET_POLICY in project.can
+    why = None if may_set else ReasonForm(sent, prefix="proposal")
+    # Both are read before either is judged, so that every error is said at once.
+    if sent is not None and all([form.is_valid(), why is None or why.is_valid()]):
+        if why is None:
+            set_policy(project=project, user=request.user, gates=form.cleaned_data["policy"])
+            return go(request, f"/p/{project.slug}/gates/")
+        try:
+            wanted, reason = form.cleaned_data["policy"], why.cleaned_data["reason"]
+            proposals.propose(project=project, user=request.user, gates=wanted, reason=reason)
+        except Refused as refusal:
+            form.add_error(None, refusal.message)
+        else:
+            return go(request, f"/p/{project.slug}/gates/")
+    context = {"project": project, "policy": newest, "form": form, "why": why}
+    status = 422 if form.is_bound else 200
+    return page_or_part(request, "evaluation/policy.html", "form", context, status=status)
+
+
+@require_POST
+def answer(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """Takes or declines a proposal (``do``: take, decline), or takes it back (``do``: withdraw)."""
+    do = request.POST.get("do", "")
+    action = Action.PROPOSE_POLICY if do == "withdraw" else Action.SET_POLICY
+    rows = PolicyProposal.objects.select_related("created_by")
+    project, found = object_for(request.user, slug, action, rows, number=number)
+    form = AnswerForm(request.POST)
+    try:
+        if form.is_valid():
+            _do(found, request.user, **form.cleaned_data)
+            return go(request, f"/p/{project.slug}/gates/")
+    except Refused as refusal:
+        form.add_error(refusal.field or None, refusal.message)
+    return _again(request, project, found, form)
+
+
+def _do(found: PolicyProposal, user: Any, do: str, answer: str) -> None:
+    if do == "take":
+        proposals.take(proposal=found, user=user, answer=answer)
+    elif do == "decline":
+        proposals.decline(proposal=found, user=user, answer=answer)
+    else:
+        proposals.take_back(proposal=found, user=user)
+
+
+def _again(request: HttpRequest, project: Any, found: PolicyProposal, form: AnswerForm) -> HttpResponse:
+    """The proposal with what was wrong about the answer; where it is open no more, only that."""
+    newest = current_policy(project=project)
+    waiting = proposals.open_proposals(project=project, policy=newest)
+    one = next((one for one in waiting if one.proposal.pk == found.pk), None)
+    context = {
+        "project": project,
+        "policy": newest,
+        "one": one,
+        "form": form,
+        "may_set": Action.SET_POLICY in project.can,
+        "user": request.user,
+    }
+    part = "evaluation/proposal.html" if wants_part(request) else "evaluation/proposal_page.html"
+    return render(request, part, context, status=422)

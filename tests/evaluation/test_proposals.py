@@ -1,0 +1,202 @@
+"""Proposals of a gate policy: what they change, who makes and who answers them, and what the pages say."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django.asserts import assertContains, assertNotContains
+
+from evaluation.models import AuditEntry, GatePolicy, PolicyProposal
+from evaluation.policy import BASE, Gate
+from evaluation.policy import GatePolicy as Policy
+from evaluation.policy_changes import changes
+from evaluation.services import proposals
+from evaluation.services.approvals import Waiver, decide
+from evaluation.services.gates import make_report, set_policy
+from evaluation.services.policies import current_policy, rules
+from tests.evaluation.factories import World, broken, evaluated, pretend
+from training.services.runs import Refused
+
+GATES, POLICY = "/p/invoices/gates/", "/p/invoices/gates/policy/"
+HTMX = {"HX-Request": "true"}
+VALID = Gate("valid", "schema_valid_rate", ">=", 0.99)
+WRONG = Gate("wrong", "field_error_rate", "<=", 0.1)
+
+
+# -- what differs -----------------------------------------------------------------------------------------------------
+
+
+def test_equal_policies_differ_in_nothing_and_a_title_is_no_difference() -> None:
+    titled = Gate("valid", "schema_valid_rate", ">=", 0.99, title="Nearly all are valid")
+    assert changes(Policy((VALID, WRONG)), Policy((WRONG, titled))) == []
+
+
+def test_what_goes_what_changes_and_what_is_new() -> None:
+    stricter = Gate("valid", "schema_valid_rate", ">=", 0.995, confidence=0.99, slice="metadata.supplier=ACME")
+    worse = Gate("worse", "no_regression", ">=", 0.02, compared_with=BASE)
+    found = changes(Policy((VALID, WRONG)), Policy((stricter, worse), only_look=True))
+    assert [(one.kind, one.before, one.after) for one in found] == [
+        ("removed", "At most 10 % of fields are wrong", ""),
+        (
+            "changed",
+            "At least 99 % of outputs are schema-valid, at 95 % confidence",
+            "At least 99.5 % of outputs are schema-valid, for supplier: ACME, at 99 % confidence",
+        ),
+        ("added", "", "No more than 2 points worse than the earlier model, compared with the base model"),
+        ("changed", "any number of looks at a hold-out", "one look at a hold-out, and no other"),
+    ]
+
+
+# -- the pages --------------------------------------------------------------------------------------------------------
+
+
+def sent_by(client: Client, **changed: str) -> Any:
+    """The policy's form as it is, with some of it changed."""
+    form = {row["gate"].key: row["field"].value() for row in client.get(POLICY).context["form"].rows()}
+    kept = {key: value for key, value in form.items() if value is not None}
+    return client.post(POLICY, kept | changed, headers=HTMX)
+
+
+def proposed(world: World, client: Client, valid: str = "97") -> PolicyProposal:
+    client.force_login(world.engineer)
+    reason = "Poor scans are\nnever valid."
+    answer = sent_by(client, **{"schema-valid": valid, "proposal-reason": reason})
+    assert (answer.status_code, answer["HX-Redirect"]) == (204, GATES)
+    return PolicyProposal.objects.latest("number")
+
+
+def test_an_engineer_proposes_and_a_manager_takes_it(world: World, client: Client) -> None:
+    client.force_login(world.engineer)
+    assertContains(client.get(GATES), "Propose a change")
+    assertContains(client.get(POLICY), "a manager or the owner takes or declines it")
+    made = proposed(world, client)
+    assert GatePolicy.objects.count() == 1, "nothing changes before it is taken"
+    page = client.get(GATES)
+    assertContains(page, "Take it back")
+    assertNotContains(page, "Make it policy")
+
+    client.force_login(world.manager)
+    page = client.get(GATES)
+    assertContains(page, "erik proposes a change")
+    assertContains(page, "<ins>At least 97 % of outputs are schema-valid</ins>")
+    assertContains(page, "<del>At least 99 % of outputs are schema-valid</del>")
+    assertContains(page, "Poor scans are<br>never valid.")
+    assertContains(client.get("/p/invoices/"), f"{GATES}#proposal-1")
+
+    answer = client.post(f"{POLICY}proposals/1/", {"do": "take", "answer": ""}, headers=HTMX)
+    assert answer["HX-Redirect"] == GATES
+    newest = current_policy(project=world.project)
+    assert (newest.number, newest.created_by) == (2, world.manager)
+    assert {gate.key: gate.threshold for gate in rules(newest)}["schema-valid"] == 0.97
+    made.refresh_from_db()
+    assert (made.state, made.answered_by) == ("taken", world.manager)
+    page = client.get(GATES)
+    assertNotContains(page, "proposes a change")
+    assertContains(page, "What changed, version by version")
+    assertContains(page, "<del>At least 99 % of outputs are schema-valid</del>")
+    told = AuditEntry.objects.filter(about="policy proposal 1").order_by("pk").values_list("action", "user__username")
+    assert list(told) == [("proposed", "erik"), ("took", "mona")]
+
+
+def test_to_decline_takes_a_reason_and_leaves_the_policy(world: World, client: Client) -> None:
+    made = proposed(world, client)
+    client.force_login(world.manager)
+    address = f"{POLICY}proposals/{made.number}/"
+    answer = client.post(address, {"do": "decline", "answer": " "}, headers=HTMX)
+    assertContains(answer, "Say why", status_code=422)
+    assertContains(answer, 'id="proposal-1"', status_code=422)
+    answer = client.post(address, {"do": "decline", "answer": "Mend the scanner."})
+    assert answer["Location"] == GATES
+    made.refresh_from_db()
+    assert (made.state, made.answer) == ("declined", "Mend the scanner.")
+    assert GatePolicy.objects.count() == 1
+    assertContains(client.get(f"{GATES}audit/"), "Mend the scanner.")
+
+
+def test_whoever_made_it_takes_it_back_and_nobody_else(world: World, client: Client) -> None:
+    made = proposed(world, client)
+    address = f"{POLICY}proposals/{made.number}/"
+    client.force_login(world.manager)
+    assertContains(client.post(address, {"do": "withdraw"}, headers=HTMX), "Only erik", status_code=422)
+    client.force_login(world.engineer)
+    assert client.post(address, {"do": "withdraw"}, headers=HTMX).status_code == 204
+    made.refresh_from_db()
+    assert made.state == "withdrawn"
+
+
+@pytest.mark.parametrize("do", ["take", "decline"])
+@pytest.mark.parametrize("who", ["annotator", "engineer"])
+def test_others_may_not_answer(world: World, client: Client, who: str, do: str) -> None:
+    made = proposed(world, client)
+    client.force_login(getattr(world, who))
+    assert client.post(f"{POLICY}proposals/{made.number}/", {"do": do, "answer": "so"}).status_code == 403
+    made.refresh_from_db()
+    assert made.state == "open"
+
+
+def test_a_proposal_is_answered_once(world: World, client: Client) -> None:
+    made = proposed(world, client)
+    proposals.decline(proposal=made, user=world.owner, answer="No.")
+    client.force_login(world.manager)
+    for headers in (HTMX, {}):
+        answer = client.post(f"{POLICY}proposals/1/", {"do": "take"}, headers=headers)
+        assertContains(answer, "Proposal 1 was declined by", status_code=422)
+    assert GatePolicy.objects.count() == 1
+
+
+def test_every_error_of_a_proposal_is_said_at_once(world: World, client: Client) -> None:
+    client.force_login(world.engineer)
+    answer = sent_by(client, **{"schema-valid": "101"})
+    assertContains(answer, "A number from 0 to 100.", status_code=422)
+    assertContains(answer, "Say why", status_code=422)
+    answer = sent_by(client, **{"proposal-reason": "I like it."})
+    assertContains(answer, "These are the gates of policy 1 as it stands", status_code=422)
+    assert not PolicyProposal.objects.exists()
+
+
+def test_an_unknown_answer_changes_nothing(world: World, client: Client) -> None:
+    proposed(world, client)
+    client.force_login(world.manager)
+    answer = client.post(f"{POLICY}proposals/1/", {"do": "burn"})
+    assertContains(answer, "burn is not one of the available choices", status_code=422)
+    assert client.post(f"{POLICY}proposals/9/", {"do": "take"}).status_code == 404
+    assert client.get(f"{POLICY}proposals/1/").status_code == 405
+
+
+# -- the service ------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_proposal_by_the_same_person_follows_the_first(world: World) -> None:
+    first = proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a")
+    second = proposals.propose(project=world.project, user=world.engineer, gates=[WRONG.to_json()], reason="b")
+    other = proposals.propose(project=world.project, user=world.owner, gates=[WRONG.to_json()], reason="c")
+    first.refresh_from_db()
+    assert (first.state, first.answer) == ("withdrawn", "Proposal 2 follows it.")
+    policy = current_policy(project=world.project)
+    assert [one.proposal for one in proposals.open_proposals(project=world.project, policy=policy)] == [second, other]
+
+
+def test_what_it_changes_is_told_about_the_policy_of_today(world: World) -> None:
+    made = proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a")
+    policy = set_policy(project=world.project, user=world.manager, gates=[VALID.to_json()])
+    assert proposals.open_proposals(project=world.project, policy=policy)[0].changes == []
+    assert proposals.take(proposal=made, user=world.manager) == policy, "no new version where nothing changes"
+
+
+def test_a_proposal_voids_nothing_until_it_is_taken(world: World, client: Client) -> None:
+    base, tuned = evaluated(world, broken, tuned=False), evaluated(world, pretend(2, spoil=0.05))
+    report = make_report(eval_run=tuned, baseline=base, user=world.engineer)
+    waiver = Waiver("a trial", timezone.localdate() + timedelta(days=30))
+    decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
+    made = proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a")
+    client.force_login(world.manager)
+    assertNotContains(client.get(report.get_absolute_url()), "The approval is void")
+    proposals.take(proposal=made, user=world.manager)
+    assertContains(client.get(report.get_absolute_url()), "The approval is void")
+
+
+def test_a_reason_has_an_end(world: World) -> None:
+    with pytest.raises(Refused, match="At most 4,000 characters; this has 4,001"):
+        proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a" * 4001)
