@@ -35,6 +35,18 @@ def changes(before: GatePolicy, after: GatePolicy) -> list[Change]:
     return found
 
 
+def applied(current: GatePolicy, base: GatePolicy, wanted: GatePolicy) -> GatePolicy:
+    """The current policy with what ``wanted`` changes about ``base``; what others changed meanwhile stays."""
+    old, new = {gate.key: gate for gate in base}, {gate.key: gate for gate in wanted}
+    touched = {key: gate for key, gate in new.items() if key not in old or _asks(old[key]) != _asks(gate)}
+    gone = old.keys() - new.keys()
+    gates = [touched.get(gate.key, gate) for gate in current if gate.key not in gone]
+    there = {gate.key for gate in gates}
+    gates += [gate for key, gate in touched.items() if key not in there]
+    only_look = wanted.only_look if wanted.only_look != base.only_look else current.only_look
+    return GatePolicy(tuple(gates), only_look)
+
+
 def words_of(gate: Gate, *, confidence: bool = False) -> str:
     """A gate as one line of text; with its confidence where it is asked for, or is not the usual one."""
     parts = [gate.title]

@@ -31,6 +31,7 @@ class AnswerForm(forms.Form):
     """What is done about a proposal, and what is said about it."""
 
     do = forms.ChoiceField(choices=[(name, name) for name in ("take", "decline", "withdraw")])
+    seen = forms.IntegerField(required=False)  # the policy that the changes were shown about
     answer = forms.CharField(
         label="Your answer",
         max_length=LONGEST,

@@ -254,7 +254,8 @@ class PolicyProposal(models.Model):
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="policy_proposals")
     number = models.PositiveIntegerField()
-    gates = models.JSONField()
+    based_on = models.ForeignKey(GatePolicy, on_delete=models.CASCADE, related_name="proposals")
+    gates = models.JSONField(help_text="a whole policy; proposed is what it changes about the one it is based on")
     reason = models.TextField()
     state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
     answer = models.TextField(blank=True)
@@ -290,6 +291,8 @@ class GateReport(models.Model):
     sentence = models.CharField(max_length=300)
     passed = models.BooleanField()
     packet = models.JSONField(help_text="hashes by name")
+    # Of the packet, where a gate asks about pinned documents: they change while the outputs stay.
+    pins_sha256 = models.CharField(max_length=64, blank=True, default="")
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
@@ -300,7 +303,7 @@ class GateReport(models.Model):
             models.UniqueConstraint(fields=["project", "number"], name="gate_report_number_once"),
             # Judging the same outputs by the same gates again is the same look.
             models.UniqueConstraint(
-                fields=["policy", "eval_run", "baseline"], name="gate_report_once", nulls_distinct=False
+                fields=["policy", "eval_run", "baseline", "pins_sha256"], name="gate_report_once", nulls_distinct=False
             ),
         ]
 

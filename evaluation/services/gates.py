@@ -1,5 +1,6 @@
 """Gate reports: an evaluation judged by the project's policy, and the looks at a hold-out that this takes."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
@@ -36,7 +37,8 @@ __all__ = [
 def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> GateReport:
     """Judges an evaluation on the hold-out by the project's policy.
 
-    The same outputs under the same policy and baseline are the same look: the report that is there is given back.
+    The same outputs under the same policy and baseline are the same look: the report that is there is given back, or
+    where the answers to pinned documents changed since, which are facts and spend nothing, a new one of the same look.
 
     Raises:
         Refused: ``field`` is eval_run or baseline, with the reason.
@@ -46,15 +48,17 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> Ga
     policy = current_policy(project=project)
     # Locks the project, so that two reports made at once are not both the same look.
     number = next_number(GateReport, project)
-    made = GateReport.objects.filter(policy=policy, eval_run=eval_run, baseline=baseline).first()
-    if made is not None:
-        return made
-    if baseline is not None and any(gate.compared_with == DEPLOYED for gate in rules(policy)):
-        check_opponent(eval_run, baseline)
-    look = next_look(eval_run)
     gates = rules(policy)
+    same = GateReport.objects.filter(policy=policy, eval_run=eval_run, baseline=baseline)
+    made = same.order_by("-number").first()
+    pinned = packets.pins_hash(eval_run) if packets.asks_about_pins(gates) else ""
+    if made is not None and made.pins_sha256 == pinned:
+        return made
+    if baseline is not None and any(gate.compared_with == DEPLOYED for gate in gates):
+        check_opponent(eval_run, baseline)
+    look = made.look if made is not None else next_look(eval_run)
     found = measurements(gates, eval_run, baseline)
-    verdicts = judging.judge_all(gates, found, look, spent=spent(eval_run, gates))
+    verdicts = judging.judge_all(gates, found, look, spent=spent(eval_run, gates, but=same))
     report = GateReport(
         project=project,
         number=number,
@@ -66,6 +70,7 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> Ga
         sentence=judging.overall(verdicts),
         passed=judging.may_ship(verdicts),
         created_by=user,
+        pins_sha256=pinned,
     )
     report.packet = packets.packet(report)
     report.full_clean()
@@ -102,9 +107,10 @@ def _check_runs(eval_run: EvalRun, baseline: EvalRun | None) -> None:
         check_baseline(eval_run, baseline)
 
 
-def spent(eval_run: EvalRun, policy: judging.GatePolicy) -> str:
-    """Why no error level is left for another look at this hold-out; "" where one is."""
-    before = looks(eval_run)
+def spent(eval_run: EvalRun, policy: judging.GatePolicy, *, but: Iterable[GateReport] = ()) -> str:
+    """Why no error level is left for another look at this hold-out; "" where one is. ``but``: reports of this look."""
+    own = {report.pk for report in but}
+    before = [report for report in looks(eval_run) if report.pk not in own]
     if any(report.look == 1 and rules(report.policy).only_look for report in before):
         return (
             "an earlier look at this hold-out was promised to be the only one and spent all there is; "

@@ -58,7 +58,7 @@ def next_look(eval_run: EvalRun) -> int:
     trained = {run.pk: run for run in candidates(eval_run)}
     events: list[tuple[datetime, int]] = [(ended(run), run.pk) for run in trained.values()]
     judged: set[int] = set()
-    for report in looks(eval_run):
+    for report in _first_of_each(looks(eval_run)):
         if report.eval_run_id in trained and report.eval_run_id not in judged:
             judged.add(report.eval_run_id)  # its evaluation is the look
         else:
@@ -68,6 +68,14 @@ def next_look(eval_run: EvalRun) -> int:
     if eval_run.pk in judged:
         return len(events) + 1
     return [pk for _, pk in sorted(events)].index(eval_run.pk) + 1
+
+
+def _first_of_each(reports: list[GateReport]) -> list[GateReport]:
+    """Without those made again because answers to pinned documents changed: they are the same look."""
+    found: dict[tuple[int, int, int | None], GateReport] = {}
+    for report in reports:
+        found.setdefault((report.policy_id, report.eval_run_id, report.baseline_id), report)
+    return list(found.values())
 
 
 def _unjudged_like(eval_run: EvalRun) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from django.core.cache import cache
 
 from evaluation.models import EvalRun, GateReport
+from evaluation.policy import GatePolicy
 from evaluation.services import outputs
 from evaluation.services.gate_facts import pinned_answers
 from evaluation.services.policies import policy_hash, rules
@@ -101,8 +102,8 @@ def packet(report: GateReport) -> Packet:
         found["spec"] = _told(eval_run)
     if baseline is not None:
         found |= {"baseline": baseline.outputs_sha256, "baseline_scores": scores_hash(baseline.scores)}
-    if any(gate.metric == "pinned_broken" for gate in rules(report.policy)):
-        found["pins"] = pins_hash(eval_run)
+    if asks_about_pins(rules(report.policy)):
+        found["pins"] = report.pins_sha256 or pins_hash(eval_run)
     return found
 
 
@@ -159,6 +160,11 @@ def _told(run: EvalRun) -> str:
         return sha256_text(run.spec)
     how = {name: run.facts.get(name) for name in ("max_new_tokens", "examples")}
     return sha256_text(dumps({**how, "mode": str(run.mode), "instruction": run.dataset.instruction}))
+
+
+def asks_about_pins(policy: GatePolicy) -> bool:
+    """Whether a gate of a policy is about pinned documents."""
+    return any(gate.metric == "pinned_broken" for gate in policy)
 
 
 def pins_hash(run: EvalRun) -> str:

@@ -1,7 +1,12 @@
-"""Proposals of a gate policy: made by whoever runs evaluations, answered by whoever may set the policy."""
+"""Proposals of a gate policy: made by whoever runs evaluations, answered by whoever may set the policy.
+
+What is proposed are changes: they are told, and taken, about the policy as it stands then, so that what others set
+meanwhile is not undone.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
@@ -9,7 +14,7 @@ from django.utils import timezone
 
 from evaluation import gates as judging
 from evaluation.models import GatePolicy, PolicyProposal
-from evaluation.policy_changes import Change, changes
+from evaluation.policy_changes import Change, applied, changes
 from evaluation.services import audit
 from evaluation.services.evals import next_number
 from evaluation.services.policies import current_policy, read, rules, set_policy
@@ -18,21 +23,39 @@ from training.services.runs import Refused
 
 State = PolicyProposal.State
 LONGEST = 4000  # characters of a reason or an answer
+#: so long whoever made a proposal is shown what was answered
+SHOWN = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class Proposed:
-    """An open proposal with what it would change about the policy as it stands today."""
+    """An open proposal, the policy with it, and what that changes about the policy as it stands today."""
 
     proposal: PolicyProposal
+    wanted: judging.GatePolicy
     changes: list[Change]
 
 
 def open_proposals(*, project: Project, policy: GatePolicy) -> list[Proposed]:
     """The proposals that wait for an answer, oldest first."""
-    rows = PolicyProposal.objects.filter(project=project, state=State.OPEN).select_related("created_by")
-    now = rules(policy)
-    return [Proposed(row, changes(now, judging.GatePolicy.from_json(row.gates))) for row in rows.order_by("number")]
+    rows = PolicyProposal.objects.filter(project=project, state=State.OPEN)
+    return [_proposed(row, policy) for row in rows.select_related("created_by", "based_on").order_by("number")]
+
+
+def open_by(*, project: Project, user: Any, policy: GatePolicy) -> Proposed | None:
+    """The proposal of a person that waits for an answer."""
+    return next(
+        (one for one in open_proposals(project=project, policy=policy) if one.proposal.created_by == user), None
+    )
+
+
+def answered(*, project: Project, user: Any) -> PolicyProposal | None:
+    """A person's newest proposal, where it was taken or declined not long ago."""
+    rows = PolicyProposal.objects.filter(project=project, created_by=user).select_related("answered_by")
+    newest: PolicyProposal | None = rows.order_by("-number").first()
+    if newest is None or newest.state not in (State.TAKEN, State.DECLINED) or newest.answered_at is None:
+        return None
+    return newest if timezone.now() - newest.answered_at < SHOWN else None
 
 
 @transaction.atomic
@@ -51,24 +74,31 @@ def propose(
     found = changes(rules(policy), wanted)
     if not found:
         raise Refused("policy", f"These are the gates of policy {policy.number} as it stands. Change a threshold.")
-    PolicyProposal.objects.filter(project=project, created_by=user, state=State.OPEN).update(
-        state=State.WITHDRAWN, answered_by=user, answered_at=timezone.now(), answer=f"Proposal {number} follows it."
-    )
+    for old in PolicyProposal.objects.filter(project=project, created_by=user, state=State.OPEN):
+        _answer(old, user, State.WITHDRAWN, f"Proposal {number} follows it.")
+        _record(old, user, "took back", reason=old.answer)
     made: PolicyProposal = PolicyProposal.objects.create(
-        project=project, number=number, gates=wanted.to_json(), reason=reason, created_by=user
+        project=project, number=number, based_on=policy, gates=wanted.to_json(), reason=reason, created_by=user
     )
     _record(made, user, "proposed", policy=policy.number, changes=_told(found), reason=reason)
     return made
 
 
 @transaction.atomic
-def take(*, proposal: PolicyProposal, user: Any, answer: str = "") -> GatePolicy:
-    """Makes the proposed gates the project's; approvals under the older policy are void.
+def take(*, proposal: PolicyProposal, user: Any, answer: str = "", seen: int | None = None) -> GatePolicy:
+    """Makes the proposed changes; approvals under the older policy are void. Where they stand already, nothing changes.
 
-    Raises Refused where the proposal does not wait for an answer any more.
+    ``seen``: the number of the policy that the changes were shown about.
+
+    Raises Refused where another policy was set since, or where the proposal does not wait for an answer any more.
     """
     proposal = _waiting(proposal)
-    policy = set_policy(project=proposal.project, user=user, gates=proposal.gates)
+    policy = current_policy(project=proposal.project)
+    if seen is not None and seen != policy.number:
+        raise Refused("", f"Policy {policy.number} was set since you opened this page. Look at the changes again.")
+    one = _proposed(proposal, policy)
+    if one.changes:
+        policy = set_policy(project=proposal.project, user=user, gates=one.wanted)
     _answer(proposal, user, State.TAKEN, answer)
     _record(proposal, user, "took", policy=policy.number, by=proposal.created_by.get_username(), reason=answer.strip())
     return policy
@@ -96,10 +126,17 @@ def take_back(*, proposal: PolicyProposal, user: Any) -> None:
     _record(proposal, user, "took back")
 
 
+def _proposed(proposal: PolicyProposal, policy: GatePolicy) -> Proposed:
+    now = rules(policy)
+    wanted = applied(now, rules(proposal.based_on), judging.GatePolicy.from_json(proposal.gates))
+    return Proposed(proposal, wanted, changes(now, wanted))
+
+
 def _waiting(proposal: PolicyProposal) -> PolicyProposal:
-    """The proposal as it is now, locked."""
-    rows = PolicyProposal.objects.select_for_update(of=("self",)).select_related("created_by", "answered_by", "project")
-    now: PolicyProposal = rows.get(pk=proposal.pk)
+    """The proposal as it is now, locked; and the project before it, as whoever sets a policy locks it."""
+    next_number(PolicyProposal, proposal.project)
+    rows = PolicyProposal.objects.select_for_update(of=("self",))
+    now: PolicyProposal = rows.select_related("created_by", "answered_by", "project", "based_on").get(pk=proposal.pk)
     if now.state != State.OPEN:
         who = now.answered_by.get_username() if now.answered_by else "somebody"
         raise Refused("", f"Proposal {now.number} was {now.get_state_display()} by {who}.")

@@ -14,7 +14,7 @@ from evaluation.services.approvals import Present, standing
 from evaluation.services.gates import current_policy, make_report, next_look, rules, spent
 from evaluation.services.missing_labels import ANYBODY, TURN, missing_labels, queue_labels
 from evaluation.services.policies import history
-from evaluation.services.proposals import open_proposals
+from evaluation.services.proposals import answered, open_proposals
 from evaluation.stats import ALPHA, look_level
 from evaluation.views.parts import go, page_or_part, wants_part
 from slmstudio.access import Action, Role, object_for, project_for
@@ -63,6 +63,7 @@ def gates(request: HttpRequest, slug: str) -> HttpResponse:
         "judge": JudgeForm(project=project) if may_judge(project) else None,
         "history": history(project),
         "proposals": open_proposals(project=project, policy=policy),
+        "answered": answered(project=project, user=request.user) if Action.PROPOSE_POLICY in project.can else None,
         "may_set": Action.SET_POLICY in project.can,
         "may_propose": Action.PROPOSE_POLICY in project.can,
     }

@@ -20,30 +20,41 @@ def policy(request: HttpRequest, slug: str) -> HttpResponse:
     """Sets the thresholds, or proposes them. GET shows the form on its own."""
     project = project_for(request.user, slug, Action.PROPOSE_POLICY)
     newest = current_policy(project=project)
-    sent = request.POST if request.method == "POST" else None
+    may_set = Action.SET_POLICY in project.can
+    own = None if may_set else proposals.open_by(project=project, user=request.user, policy=newest)
+    stale = request.POST.get("seen", str(newest.number)) != str(newest.number)
+    sent = request.POST if request.method == "POST" and not stale else None
     form = PolicyForm(
         sent,
-        policy=rules(newest),
+        policy=own.wanted if own else rules(newest),
         fields_known=[(field.pattern, field.title or field.name) for field in project.schema_version.compiled.fields],
         slices_known=known_slices(project),
     )
-    may_set = Action.SET_POLICY in project.can
-    why = None if may_set else ReasonForm(sent, prefix="proposal")
+    why = (
+        None if may_set else ReasonForm(sent, prefix="proposal", initial={"reason": own.proposal.reason if own else ""})
+    )
     # Both are read before either is judged, so that every error is said at once.
     if sent is not None and all([form.is_valid(), why is None or why.is_valid()]):
-        if why is None:
-            set_policy(project=project, user=request.user, gates=form.cleaned_data["policy"])
+        refusal = _save(project, request.user, form, why)
+        if not refusal:
             return go(request, f"/p/{project.slug}/gates/")
-        try:
-            wanted, reason = form.cleaned_data["policy"], why.cleaned_data["reason"]
-            proposals.propose(project=project, user=request.user, gates=wanted, reason=reason)
-        except Refused as refusal:
-            form.add_error(None, refusal.message)
-        else:
-            return go(request, f"/p/{project.slug}/gates/")
-    context = {"project": project, "policy": newest, "form": form, "why": why}
-    status = 422 if form.is_bound else 200
+        form.add_error(None, refusal)
+    context = {"project": project, "policy": newest, "form": form, "why": why, "own": own, "stale": stale}
+    status = 422 if form.is_bound or stale else 200
     return page_or_part(request, "evaluation/policy.html", "form", context, status=status)
+
+
+def _save(project: Any, user: Any, form: PolicyForm, why: ReasonForm | None) -> str:
+    """Sets the policy of the form, or proposes it; why not, where it cannot be done."""
+    wanted = form.cleaned_data["policy"]
+    if why is None:
+        set_policy(project=project, user=user, gates=wanted)
+        return ""
+    try:
+        proposals.propose(project=project, user=user, gates=wanted, reason=why.cleaned_data["reason"])
+    except Refused as refusal:
+        return refusal.message
+    return ""
 
 
 @require_POST
@@ -51,7 +62,7 @@ def answer(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """Takes or declines a proposal (``do``: take, decline), or takes it back (``do``: withdraw)."""
     do = request.POST.get("do", "")
     action = Action.PROPOSE_POLICY if do == "withdraw" else Action.SET_POLICY
-    rows = PolicyProposal.objects.select_related("created_by")
+    rows = PolicyProposal.objects.select_related("created_by", "based_on")
     project, found = object_for(request.user, slug, action, rows, number=number)
     form = AnswerForm(request.POST)
     try:
@@ -63,9 +74,9 @@ def answer(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     return _again(request, project, found, form)
 
 
-def _do(found: PolicyProposal, user: Any, do: str, answer: str) -> None:
+def _do(found: PolicyProposal, user: Any, do: str, answer: str, seen: int | None) -> None:
     if do == "take":
-        proposals.take(proposal=found, user=user, answer=answer)
+        proposals.take(proposal=found, user=user, answer=answer, seen=seen)
     elif do == "decline":
         proposals.decline(proposal=found, user=user, answer=answer)
     else:

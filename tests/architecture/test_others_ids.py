@@ -16,7 +16,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from evaluation.models import Benchmark, Endpoint
-from evaluation.services import prelabels
+from evaluation.services import prelabels, proposals
+from evaluation.services.gates import make_report
 from labeling.models import Document, Mention, Webhook
 from labeling.rows import ParsedRow
 from labeling.services import annotating, bulk, commenting, tokens, views_saved, webhooks
@@ -76,7 +77,9 @@ def owner(db: None, tmp_path: Path, settings: Any, queues: None) -> Any:
 
 def _furnish(folder: Path) -> None:
     world = make_world(folder / "base", documents=8, holdout=4, slug="theirs")
-    evaluated(world, right)
+    make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    gates = [{"key": "valid", "metric": "schema_valid_rate", "operator": ">=", "threshold": 0.5}]
+    proposals.propose(project=world.project, user=world.engineer, gates=gates, reason="Theirs.")
     project, user = world.project, world.owner
     import_rows(project=project, rows=[ParsedRow(1, {"id": "b", "text": "Theirs alone"})], source="test")
     hook = webhooks.create(project=project, user=user, url="http://127.0.0.1/", events=["document.submitted"])

@@ -79,7 +79,8 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("gold_questions", "lookalikes_queued"), Action.READ),
     **dict.fromkeys(("gold_freeze", "lookalikes"), Action.CURATE),
     **dict.fromkeys(("gold_rescore", "eval_rescore"), Action.RUN),
-    "gate_policy": Action.SET_POLICY,
+    "gate_policy": Action.PROPOSE_POLICY,
+    "policy_proposal": Action.SET_POLICY,  # to take one's own back takes who may propose
     "gate_labels": Action.CURATE,
     **dict.fromkeys(("gate_decide", "gate_withdraw"), Action.APPROVE),
 }

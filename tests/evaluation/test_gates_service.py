@@ -206,10 +206,24 @@ def test_pinned_documents_must_not_break(world: World) -> None:
     assert judged(world, run, PINNED)["pinned"].sentence == "NOT PROVEN: no document is pinned yet. " + LOOKED
     document = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
     pins.pin(project=world.project, document=document, user=world.engineer)
-    set_policy(project=world.project, user=world.manager, gates=[{**PINNED, "title": "Again"}])
     for judged_run, status in ((run, "PASS"), (other, "FAIL")):
         report = make_report(eval_run=judged_run, baseline=None, user=world.engineer)
         assert verdict_of(report, "pinned").status == status
+
+
+@pytest.mark.parametrize("only_look", [False, True])
+def test_pins_that_changed_make_a_new_report_of_the_same_look(world: World, only_look: bool) -> None:
+    run = evaluated(world, right)
+    set_policy(project=world.project, user=world.manager, gates={"gates": [PINNED], "only_look": only_look})
+    first = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert make_report(eval_run=run, baseline=None, user=world.engineer) == first
+    document = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
+    pins.pin(project=world.project, document=document, user=world.engineer)
+    second = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert (second.number, second.look) == (first.number + 1, first.look)
+    assert verdict_of(second, "pinned").status == "PASS"
+    assert make_report(eval_run=run, baseline=None, user=world.engineer) == second
+    assert make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer).look == 2
 
 
 LOOKED = "Look 1 at this hold-out: judged at 97.5 %."
@@ -226,7 +240,7 @@ def test_a_pinned_training_document_is_looked_up_in_another_evaluation_of_the_sa
     assert "1 more were not asked about" in first.sentence
     evaluated(world, broken, split="train", tuned=False)
     evaluated(world, right, split="train")
-    second = judged(world, run, {**PINNED, "title": "Again"})["pinned"]
+    second = judged(world, run, PINNED)["pinned"]
     assert (second.status, second.n) == ("PASS", 2)
 
 

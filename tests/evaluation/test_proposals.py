@@ -11,7 +11,7 @@ from pytest_django.asserts import assertContains, assertNotContains
 from evaluation.models import AuditEntry, GatePolicy, PolicyProposal
 from evaluation.policy import BASE, Gate
 from evaluation.policy import GatePolicy as Policy
-from evaluation.policy_changes import changes
+from evaluation.policy_changes import applied, changes
 from evaluation.services import proposals
 from evaluation.services.approvals import Waiver, decide
 from evaluation.services.gates import make_report, set_policy
@@ -47,6 +47,16 @@ def test_what_goes_what_changes_and_what_is_new() -> None:
         ("added", "", "No more than 2 points worse than the earlier model, compared with the base model"),
         ("changed", "any number of looks at a hold-out", "one look at a hold-out, and no other"),
     ]
+
+
+def test_what_others_changed_meanwhile_stays() -> None:
+    base, ours = Policy((VALID, WRONG)), Policy((WRONG, Gate("fast", "p95_latency_ms", "<=", 900)), only_look=True)
+    stricter = Gate("wrong", "field_error_rate", "<=", 0.05)
+    small = Gate("small", "peak_memory_gb", "<=", 2)
+    found = applied(Policy((VALID, stricter, small)), base, ours)
+    assert [gate.key for gate in found] == ["wrong", "small", "fast"]
+    assert (found[0].threshold, found.only_look) == (0.05, True)
+    assert applied(base, base, ours) == ours
 
 
 # -- the pages --------------------------------------------------------------------------------------------------------
@@ -115,6 +125,57 @@ def test_to_decline_takes_a_reason_and_leaves_the_policy(world: World, client: C
     assertContains(client.get(f"{GATES}audit/"), "Mend the scanner.")
 
 
+def test_whoever_made_it_reads_the_answer(world: World, client: Client) -> None:
+    made = proposed(world, client)
+    proposals.decline(proposal=made, user=world.manager, answer="Mend the scanner.")
+    client.force_login(world.engineer)
+    page = client.get(GATES)
+    assertContains(page, "was declined by mona")
+    assertContains(page, ": Mend the scanner.")
+    client.force_login(world.owner)
+    assertNotContains(client.get(GATES), "Mend the scanner.")
+
+
+def test_a_second_proposal_begins_with_the_first_and_says_so(world: World, client: Client) -> None:
+    proposed(world, client, valid="97")
+    page = client.get(POLICY)
+    assertContains(page, "It takes the place of your proposal 1")
+    assertContains(page, "Poor scans are\nnever valid.</textarea>")
+    answer = sent_by(client, **{"field-errors": "20", "proposal-reason": "Both."})
+    assert answer["HX-Redirect"] == GATES
+    newest = PolicyProposal.objects.latest("number")
+    told = {gate["key"]: gate["threshold"] for gate in newest.gates["gates"]}
+    assert (newest.number, told["schema-valid"], told["field-errors"]) == (2, 0.97, 0.2)
+    log = AuditEntry.objects.filter(about="policy proposal 1").order_by("pk").values_list("action", flat=True)
+    assert list(log) == ["proposed", "took back"]
+
+
+def test_what_another_manager_set_meanwhile_is_not_undone(world: World, client: Client) -> None:
+    proposed(world, client)
+    client.force_login(world.manager)
+    seen = {"seen": client.get(GATES).context["policy"].number}
+    gates = rules(current_policy(project=world.project)).to_json()
+    gates["gates"].append(Gate("small", "peak_memory_gb", "<=", 2).to_json())
+    set_policy(project=world.project, user=world.owner, gates=gates)
+    answer = client.post(f"{POLICY}proposals/1/", {"do": "take", **seen}, headers=HTMX)
+    assertContains(answer, "Policy 2 was set since you opened this page", status_code=422)
+    assertContains(answer, 'name="seen" value="2"', status_code=422)
+    assert client.post(f"{POLICY}proposals/1/", {"do": "take", "seen": "2"}, headers=HTMX).status_code == 204
+    found = {gate.key: gate.threshold for gate in rules(current_policy(project=world.project))}
+    assert (found["small"], found["schema-valid"]) == (2, 0.97)
+
+
+def test_a_form_that_was_opened_before_another_policy_was_set_saves_nothing(world: World, client: Client) -> None:
+    client.force_login(world.manager)
+    form = {row["gate"].key: row["field"].value() for row in client.get(POLICY).context["form"].rows()}
+    sent = {key: value for key, value in form.items() if value is not None} | {"seen": "1", "field-errors": "20"}
+    set_policy(project=world.project, user=world.owner, gates=[VALID.to_json()])
+    answer = client.post(POLICY, sent, headers=HTMX)
+    assertContains(answer, "Policy 2 was set since you opened this page", status_code=422)
+    assertContains(answer, 'name="seen" value="2"', status_code=422)
+    assert GatePolicy.objects.count() == 2
+
+
 def test_whoever_made_it_takes_it_back_and_nobody_else(world: World, client: Client) -> None:
     made = proposed(world, client)
     address = f"{POLICY}proposals/{made.number}/"
@@ -166,6 +227,14 @@ def test_an_unknown_answer_changes_nothing(world: World, client: Client) -> None
 
 
 # -- the service ------------------------------------------------------------------------------------------------------
+
+
+def test_another_order_of_the_gates_is_no_new_policy(world: World) -> None:
+    both = [VALID.to_json(), WRONG.to_json()]
+    made = proposals.propose(project=world.project, user=world.engineer, gates=both, reason="a")
+    policy = set_policy(project=world.project, user=world.manager, gates=both[::-1])
+    assert proposals.take(proposal=made, user=world.manager) == policy
+    assert GatePolicy.objects.count() == 2
 
 
 def test_a_second_proposal_by_the_same_person_follows_the_first(world: World) -> None:
