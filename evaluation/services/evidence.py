@@ -1,6 +1,7 @@
 """What a report says beside its verdicts: what errors cost, and how much can go straight through."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Money:
-    """The money view of a report: amounts for ``volume`` documents (a month's, or a thousand)."""
+    """The money view of a report: amounts for ``volume`` documents (a month's, or a thousand).
+
+    ``left_out``: documents that were drawn for one slice alone, and so are no sample of all.
+    """
 
     currency: str
     volume: float
@@ -46,6 +50,7 @@ class Money:
     costs: ErrorCosts
     lines: tuple[Line, ...]
     difference: Amount | None
+    left_out: int = 0
 
     @property
     def sentence(self) -> str:
@@ -85,14 +90,15 @@ def money(report: GateReport, through: Through | None = None) -> Money | None:
     """What the errors of the model and of the one it is held against cost; None where no field of the schema has a cost
     (``x-slm``)."""
     run, baseline = report.eval_run, report.baseline
-    costs = _costs(run, baseline)
+    drawn = holdouts.drawn_for_slices(report.project_id)
+    costs = _costs(run, baseline, drawn)
     if costs is None:
         return None
     constraints = constraints_of(run)
     volume = float(constraints.get("expected_volume") or THOUSAND)
     lines = [Line("errors, all straight through", costs.candidate.times(volume), _times(costs.incumbent, volume))]
     lines += _running(run, baseline, constraints, volume)
-    lines += _reviewed(run, through, constraints, volume)
+    lines += _reviewed(run, through, constraints, volume, drawn)
     return Money(
         currency=str(constraints.get("currency") or ""),
         volume=volume,
@@ -102,6 +108,7 @@ def money(report: GateReport, through: Through | None = None) -> Money | None:
         costs=costs,
         lines=tuple(lines),
         difference=_times(costs.difference, volume),
+        left_out=EvalOutput.objects.filter(eval_run=run, document__in=drawn).count() if drawn else 0,
     )
 
 
@@ -115,21 +122,24 @@ def prices(run: EvalRun) -> dict[str, float]:
     return {field.pattern: float(field.cost) for field in fields if field.cost}
 
 
-def _costs(run: EvalRun, baseline: EvalRun | None) -> ErrorCosts | None:
+def _costs(run: EvalRun, baseline: EvalRun | None, drawn: Collection[int]) -> ErrorCosts | None:
     """Of two finished evaluations, whose outputs do not change any more: worked out once in a while."""
     priced = prices(run)
     if not priced:
         return None
     key = f"evaluation:costs:{run.pk}:{run.dataset.schema_version.sha256}:{baseline.pk if baseline else 0}"
+    key += f":{len(drawn)}"  # it only ever grows
     found: ErrorCosts | None = cache.get(key)
     if found is None:
-        found = error_costs(priced, _scores(run), _scores(baseline) if baseline else None)
+        found = error_costs(priced, _scores(run, drawn), _scores(baseline, drawn) if baseline else None)
         cache.set(key, found, _WEEK)
     return found
 
 
-def _scores(run: EvalRun) -> dict[int, Any]:
-    return dict(EvalOutput.objects.filter(eval_run=run).values_list("document_id", "score"))
+def _scores(run: EvalRun, drawn: Collection[int]) -> dict[int, Any]:
+    """Scores of a sample of all documents: without those that were drawn for one slice."""
+    rows = EvalOutput.objects.filter(eval_run=run).exclude(document__in=drawn)
+    return dict(rows.values_list("document_id", "score"))
 
 
 def _running(run: EvalRun, baseline: EvalRun | None, constraints: dict[str, Any], volume: float) -> list[Line]:
@@ -154,7 +164,9 @@ def running_cost(run: EvalRun, constraints: dict[str, Any]) -> float | None:
     return cost_of_time(float(mean), float(price))
 
 
-def _reviewed(run: EvalRun, through: Through | None, constraints: dict[str, Any], volume: float) -> list[Line]:
+def _reviewed(
+    run: EvalRun, through: Through | None, constraints: dict[str, Any], volume: float, drawn: Collection[int]
+) -> list[Line]:
     """What people cost who read everything, and what is left where the surest documents go straight through."""
     review = constraints.get("review_cost")
     if not review:
@@ -164,18 +176,18 @@ def _reviewed(run: EvalRun, through: Through | None, constraints: dict[str, Any]
     best = through.best if through is not None else None
     if best is None:
         return lines
-    errors = _cost_of_sure(run, best).times(volume * best.share)
+    errors = _cost_of_sure(run, best, drawn).times(volume * best.share)
     people = everything * (1 - best.share)
     left = Amount(errors.value + people, errors.low + people, errors.high + people)
     return [*lines, Line(f"the surest {100 * best.share:.0f} % straight through, people review the rest", left)]
 
 
-def _cost_of_sure(run: EvalRun, best: Step) -> Amount:
+def _cost_of_sure(run: EvalRun, best: Step, drawn: Collection[int]) -> Amount:
     """The cost of errors of a document that goes straight through."""
     priced = prices(run)
     sure = {key for key, confidence, _ in _confidences(run) if confidence >= best.threshold}
     spent, dearest = [], 1e-9
-    for key, score in _scores(run).items():
+    for key, score in _scores(run, drawn).items():
         if key in sure:
             found = cells(score)
             wrong = [cell for cell in found if cell.outcome not in ("correct", "both_absent")]

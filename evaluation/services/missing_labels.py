@@ -80,7 +80,7 @@ def _by_labels(verdict: Verdict) -> bool:
 def _missing(report: GateReport, verdict: Verdict, drawable: int, drawn: dict[int, str]) -> Missing:
     gate = verdict.gate
     where = filter_of(gate)
-    wanted = math.ceil((verdict.needed or 0) * _documents_for_one(report, verdict))
+    wanted = math.ceil((verdict.needed or 0) * _documents_for_one(report, verdict, drawn))
     judged = DatasetItem.objects.filter(dataset_id=report.eval_run.dataset_id, split=Split.HOLDOUT).values("document")
     since = Document.objects.filter(where, project_id=report.project_id, holdout=True).exclude(pk__in=judged)
     # What was drawn for another slice will not count in this gate.
@@ -90,11 +90,12 @@ def _missing(report: GateReport, verdict: Verdict, drawable: int, drawn: dict[in
     return Missing(gate.key, gate.title, gate.slice, wanted, verdict.allowed_failures, waiting, labelled, drawable)
 
 
-def _documents_for_one(report: GateReport, verdict: Verdict) -> float:
+def _documents_for_one(report: GateReport, verdict: Verdict, drawn: dict[int, str]) -> float:
     """How many documents hold one that counts: a field, or a class, is not in every document."""
     if not verdict.n:
         return 1.0
     rows = EvalOutput.objects.filter(filter_of(verdict.gate, "document__"), eval_run=report.eval_run)
+    rows = rows.exclude(document__in=holdouts.of_others(drawn, verdict.gate.slice))
     return max(1.0, rows.count() / verdict.n)
 
 

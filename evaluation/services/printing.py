@@ -68,6 +68,8 @@ def _parts(account: Account) -> Iterator[Part]:
         yield Say(caution, "warn")
     yield Heading("Gates")
     yield Gates(tuple(_judged(verdict) for verdict in account.verdicts), LEGEND)
+    if account.confidences:
+        yield Say(f"Bounds are one-sided, at {account.confidences} confidence.", "quiet")
     yield Heading("What gets worse")
     yield from _worse(account)
     if account.pins.words:

@@ -10,6 +10,7 @@ from evaluation.gates import Verdict
 from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport
 from evaluation.services import holdouts
 from evaluation.services.evals import Refused
+from evaluation.services.evidence import money
 from evaluation.services.gates import current_policy, looks, make_report, next_look, opponent, set_policy
 from evaluation.services.missing_labels import missing_labels, queue_labels
 from evaluation.services.opponents import model_key
@@ -129,7 +130,9 @@ def test_a_run_that_was_never_asked_about_some_is_not_judged(world: World) -> No
     assert refusal.value.field == "baseline"
 
 
-def test_what_was_drawn_for_a_slice_counts_in_that_slice_alone(world: World, client: Client) -> None:
+def test_what_was_drawn_for_a_slice_counts_in_that_slice_alone(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     valid = {"metric": "schema_valid_rate", "operator": ">=", "threshold": 0.9}
     acme = {**valid, "key": "acme", "slice": "metadata.supplier=ACME"}
     rows = [
@@ -152,8 +155,16 @@ def test_what_was_drawn_for_a_slice_counts_in_that_slice_alone(world: World, cli
     report = make_report(eval_run=run, baseline=None, user=world.engineer)
     assert (verdict_of(report, "all").n, verdict_of(report, "acme").n) == (12, 6 + len(drawn))
     assert f"without {len(drawn)} documents that were drawn for another slice" in verdict_of(report, "all").sentence
+    (wanted,) = (one.wanted for one in missing_labels(report) if one.key == "all")
+    assert wanted == verdict_of(report, "all").needed, "one document for each that is needed"
+    monkeypatch.setattr("evaluation.services.evidence.prices", lambda run: {"vendor": 5.0})
+    found = money(report)
+    assert found is not None
+    assert (found.costs.documents, found.left_out) == (12, len(drawn))
     client.force_login(world.manager)
-    assertContains(client.get(report.get_absolute_url()), f"{len(drawn)} of the hold-out documents were drawn for one")
+    page = client.get(report.get_absolute_url())
+    assertContains(page, f"{len(drawn)} of the hold-out documents were drawn for one")
+    assertContains(page, f"{len(drawn)} documents drawn for one slice are left out")
 
 
 # -- what it is held against ------------------------------------------------------------------------------------------

@@ -203,6 +203,7 @@ def test_both_copies_say_what_the_page_says(world: World, manager: Client, repor
         report.sentence,
         "Approved with a waiver by mona",
         "None of the 12 hold-out documents have gold made by people. 12 are imported.",
+        "Bounds are one-sided, at 97.5 % confidence.",
         "What gets worse",
         "may be luck",
         "Shadow it first.",
