@@ -25,7 +25,7 @@ def comparison_markdown(report: Mapping[str, Any]) -> str:
         f"# {_name(b)} against {_name(a)}",
         f"Project {escaped(report['project'])}, {report['documents']:,} documents. A is {_name(a)}, B is {_name(b)}.",
         *[f"> {escaped(note)}" for note in report["notes"]],
-        _verdict(report["regressions"], report["gains"]),
+        _verdict(report["regressions"], report["gains"], report["judged"]),
         escaped(report["basis"]),
         _documents(report),
         "## Figures",
@@ -62,15 +62,17 @@ def matrix_markdown(report: Mapping[str, Any]) -> str:
         counts = (f"{one['right']} of {one['right'] + one['broken']}" for one in report["pinned"])
         rows.append(("Pinned documents right", *counts, *([""] if beside else [])))
     pairs = [
-        (f"#{one['a']}", f"#{one['b']}", one["fixed"], one["broken"], _p(one["p_adjusted"]), _READING[one["reading"]])
+        (
+            f"#{one['a']}", f"#{one['b']}", one["fixed"], one["broken"],
+            _p(one["p_adjusted"]) if report["judged"] else "–", _READING[one["reading"]],
+        )
         for one in report["pairs"]
-    ]
-    best = ", ".join(f"#{number}" for number in report["best"])
+    ]  # fmt: skip
     parts = [
         f"# {len(runs)} evaluations of {escaped(report['project'])}",
         "\n".join(f"- #{run['number']}: {escaped(run['model'])}, {escaped(run['mode'])}" for run in runs),
         *[f"> {escaped(note)}" for note in report["notes"]],
-        f"{report['documents']:,} documents. Proven to be beaten by none: {best}.",
+        _lead(report),
         _table(wide, rows),
         "## Pairs",
         _table(("A", "B", "Fixed", "Broken", "p after Holm", "B is"), pairs),
@@ -80,7 +82,24 @@ def matrix_markdown(report: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-_READING = {"better": "better", "worse": "worse", "luck": "could be luck", "same": "the same"}
+_READING = {
+    "better": "better",
+    "worse": "worse",
+    "luck": "could be luck",
+    "same": "the same",
+    "unjudged": "not judged",
+}
+
+
+def _lead(report: Mapping[str, Any]) -> str:
+    """How many documents several runs are held against each other on, and which of them none beats."""
+    documents = f"{report['documents']:,} documents"
+    if report["judged"] < report["documents"]:
+        documents += f", {report['judged']:,} of them with one gold"
+    if not report["judged"]:
+        return f"{documents}. Nothing is said about which is best."
+    best = ", ".join(f"#{number}" for number in report["best"])
+    return f"{documents}. Proven to be beaten by none: {best}."
 
 
 def _name(run: Mapping[str, Any]) -> str:
@@ -92,13 +111,15 @@ def _code(name: str) -> str:
     return " ".join(str(name).split()).replace("`", "'").replace("|", "\\|")
 
 
-def _verdict(regressions: Sequence[str], gains: Sequence[str]) -> str:
+def _verdict(regressions: Sequence[str], gains: Sequence[str], judged: int) -> str:
     better = f"By more than luck {', '.join(gains)}." if gains else ""
     if regressions:
         reasons = "\n".join(f"- {escaped(one)}" for one in regressions)
         return "\n\n".join(["**B is a regression.**", reasons, *([better] if better else [])])
     if better:
         return f"**B is better, and no regression is proven.** {better}"
+    if not judged:
+        return "**Nothing could be judged.**"
     return "**No regression is proven.** That small numbers show none does not prove there is none."
 
 

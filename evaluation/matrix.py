@@ -14,8 +14,9 @@ LEAST, MOST = 3, 8
 
 @dataclass(frozen=True)
 class Pair:
-    """A later run against an earlier one: documents fixed and broken, exact McNemar, and Holm over all pairs."""
+    """A later run against an earlier one: documents fixed and broken of ``n``, exact McNemar, Holm over all pairs."""
 
+    n: int
     fixed: int
     broken: int
     p_value: float
@@ -23,7 +24,11 @@ class Pair:
 
     @property
     def reading(self) -> str:
-        """``better``, ``worse``, ``same`` where nothing changed, or ``luck`` where it could be."""
+        """``better``, ``worse``, ``same`` where nothing changed, ``luck`` where it could be, or ``unjudged`` where no
+        document counts.
+        """
+        if not self.n:
+            return "unjudged"
         if not (self.fixed or self.broken):
             return "same"
         if self.p_adjusted >= LEVEL:
@@ -32,7 +37,7 @@ class Pair:
 
     def turned(self) -> "Pair":
         """The earlier run against the later one."""
-        return Pair(self.broken, self.fixed, self.p_value, self.p_adjusted)
+        return Pair(self.n, self.broken, self.fixed, self.p_value, self.p_adjusted)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -47,7 +52,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Matrix:
-    """``n`` documents that every run has. ``right``: how often each run has the whole of one right, in their order.
+    """``n`` documents that count. ``right``: how often each run has the whole of one right, in their order.
     ``pairs``: (place of one run, place of another) -> the second against the first, both ways round.
     """
 
@@ -69,7 +74,7 @@ def matrix(patterns: Mapping[str, int], runs: int) -> Matrix:
     p_values = [mcnemar_exact(fixed, broken) for fixed, broken in changed]
     pairs: dict[tuple[int, int], Pair] = {}
     for (one, other), (fixed, broken), p_value, adjusted in zip(order, changed, p_values, holm(p_values), strict=True):
-        pairs[one, other] = Pair(fixed, broken, p_value, adjusted)
+        pairs[one, other] = Pair(n, fixed, broken, p_value, adjusted)
         pairs[other, one] = pairs[one, other].turned()
     return Matrix(n, right, pairs)
 
@@ -83,7 +88,9 @@ def _count(patterns: Mapping[str, int], wanted: Mapping[int, str]) -> int:
 
 
 def best(found: Matrix) -> list[int]:
-    """Places of the runs that no other is proven to beat."""
+    """Places of the runs that no other is proven to beat; none where no document counts, for nothing is proven then."""
+    if not found.n:
+        return []
     return [
         place
         for place in range(len(found.right))

@@ -6,7 +6,7 @@ from typing import Any
 
 from evaluation.cases import Cases
 from evaluation.models import Comparison, EvalRun
-from evaluation.regression import basis, gains, regressions
+from evaluation.regression import basis, gains, judged, regressions
 from evaluation.services import pins
 from evaluation.services.comparison_figures import lines, rates, today, today_note
 from evaluation.services.matrices import Table
@@ -39,6 +39,7 @@ def report(*, project: Project, comparison: Comparison, a: EvalRun, b: EvalRun, 
         "b": _run(b),
         "today": None if beside is None else _run(beside),
         "documents": result["n"],
+        "judged": judged(result)["n"],
         "notes": [*result["notes"], *filter(None, [today_note(b, beside)])],
         "basis": basis(result),
         "regressions": regressions(result, pinned["broken"], any_document=any_document),
@@ -103,7 +104,8 @@ def _cases(cases: Cases) -> list[dict[str, Any]]:
 
 
 def matrix_report(project: Project, table: Table) -> dict[str, Any]:
-    """Several runs as JSON-ready data; ``pairs`` holds the later of two runs against the earlier.
+    """Several runs as JSON-ready data; ``pairs`` holds the later of two runs against the earlier. Pairs, ``best`` and
+    ``document_exact`` rest on the ``judged`` of the ``documents``, those with one gold.
 
     Where there is a model of today, it comes last among the values of rates and figures.
     """
@@ -112,7 +114,8 @@ def matrix_report(project: Project, table: Table) -> dict[str, Any]:
         "project": project.slug,
         "runs": [_run(run) for run in runs],
         "today": None if table.today is None else _run(table.today),
-        "documents": table.found.n,
+        "documents": table.documents,
+        "judged": table.found.n,
         "notes": list(table.notes),
         "document_exact": list(table.exact),
         "own_rates": [{"title": title, "values": list(values)} for title, values in table.own],

@@ -1,12 +1,14 @@
 """Comparisons of two eval runs on the same documents: made once for a pair, and kept with all that their page shows."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db.models import Count
 
 from evaluation.compare import Comparison as Compared
 from evaluation.compare import Judged, compare, spread
+from evaluation.golds import gold_within
 from evaluation.models import Comparison, EvalOutput, EvalRun
 from evaluation.modes import modes
 from evaluation.services.subjects import how
@@ -14,7 +16,7 @@ from slmstudio.runs import Status
 from training.services.runs import Refused
 
 #: what a stored result holds; a comparison that was kept by an earlier version is made again
-VERSION = 3
+VERSION = 4
 
 
 def compare_runs(*, a: EvalRun, b: EvalRun) -> Comparison:
@@ -56,19 +58,20 @@ def check(*runs: EvalRun) -> None:
 
 
 def _result(a: EvalRun, b: EvalRun) -> dict[str, Any]:
-    shared, apart = _fields(a, b)
+    shared = shared_fields([a, b])
     if shared is not None and not shared:
         raise Refused("runs", f"The schemas of {a.dataset} and {b.dataset} have no field in common.")
     scores = _scores(a), _scores(b)
     found = compare(*scores, shared)
     if not found.n:
         raise Refused("runs", f"Evaluations {a.number} and {b.number} have no document in common.")
-    rows = EvalOutput.objects.filter(eval_run=b).values_list("document__external_id", "tags", "document__metadata")
-    known = {key: (tags, metadata) for key, tags, metadata in rows}
-    other_gold = _other_gold(a, b)
+    rows = EvalOutput.objects.filter(eval_run=b)
+    known = list(rows.values_list("document__external_id", "document_id", "tags", "document__metadata"))
+    twofold = several_golds([a, b], shared)
+    other_gold = {name for name, key, _, _ in known if key in twofold}
     cases = found.cases.about(
-        tags={key: tags for key, (tags, _) in known.items()},
-        metadata={key: metadata for key, (_, metadata) in known.items()},
+        tags={name: tags for name, _, tags, _ in known},
+        metadata={name: metadata for name, _, _, metadata in known},
         other_gold=other_gold,
     )
     return {
@@ -77,7 +80,7 @@ def _result(a: EvalRun, b: EvalRun) -> dict[str, Any]:
         "cases": cases.as_dict(),
         "modes": modes(cases, *found.tallies),
         "tokens": {"a": _tokens(a, cases.keys), "b": _tokens(b, cases.keys)},
-        "notes": [note for note in (found.note, *_notes(a, b, cases.gold.count("1")), apart) if note],
+        "notes": [note for note in (found.note, *_notes(a, b, cases.gold.count("1")), _apart(a, b)) if note],
         "differences": [list(row) for row in _differences(a, b)],
         **({"judged": _judged(*scores, shared, other_gold)} if "1" in cases.gold else {}),
     }
@@ -89,17 +92,26 @@ def _scores(run: EvalRun) -> list[tuple[str, Judged]]:
     return [(key, Judged.of(score)) for key, score in told]
 
 
-def _fields(a: EvalRun, b: EvalRun) -> tuple[frozenset[str] | None, str]:
-    """The fields that both were scored for, None where that goes without saying, and a sentence about the others."""
+def shared_fields(runs: Sequence[EvalRun]) -> frozenset[str] | None:
+    """The fields (patterns) that all of the runs were scored for; None where they have one schema."""
+    if len({run.dataset.schema_version_id for run in runs}) == 1:
+        return None
+    first, *others = map(_scored, runs)
+    return first.intersection(*others)
+
+
+def _scored(run: EvalRun) -> frozenset[str]:
+    fields = run.dataset.schema_version.compiled.fields
+    return frozenset(field.pattern for field in fields if field.kind != "free")
+
+
+def _apart(a: EvalRun, b: EvalRun) -> str:
+    """A sentence about the fields that only one of the two was scored for; "" where there are none."""
     if a.dataset.schema_version_id == b.dataset.schema_version_id:
-        return None, ""
-    left, right = (
-        {field.pattern for field in run.dataset.schema_version.compiled.fields if field.kind != "free"}
-        for run in (a, b)
-    )
+        return ""
+    left, right = _scored(a), _scored(b)
     alone = [f"{name} ({side})" for side, names in (("A", left - right), ("B", right - left)) for name in sorted(names)]
-    said = f"Left out of fields and documents, because only one schema has them: {', '.join(alone)}." if alone else ""
-    return frozenset(left & right), said
+    return f"Left out of fields and documents, because only one schema has them: {', '.join(alone)}." if alone else ""
 
 
 def _judged(
@@ -121,14 +133,28 @@ def _tokens(run: EvalRun, keys: tuple[str, ...]) -> dict[str, Any]:
     return spread([float(rows[key]) for key in keys])
 
 
-def _other_gold(a: EvalRun, b: EvalRun) -> set[str]:
-    """Documents that the two were scored against different gold for."""
-    if a.dataset_id == b.dataset_id:
+def several_golds(runs: Sequence[EvalRun], shared: frozenset[str] | None) -> set[int]:
+    """Keys of the documents that all of the runs have and were scored against more than one gold for: in the fields of
+    ``shared``, where the schemas differ. What only one schema has makes no second gold, for it counts nowhere.
+    """
+    if len({run.dataset_id for run in runs}) == 1:
         return set()
-    gold = [
-        dict(EvalOutput.objects.filter(eval_run=run).values_list("document__external_id", "gold")) for run in (a, b)
-    ]
-    return {key for key, value in gold[0].items() if key in gold[1] and value != gold[1][key]}
+    rows = EvalOutput.objects.filter(eval_run__in=[run.pk for run in runs]).values("document_id")
+    told = rows.annotate(answers=Count("pk"), golds=Count("gold", distinct=True))
+    found = set(told.filter(answers=len(runs), golds__gt=1).values_list("document_id", flat=True))
+    return found if shared is None or not found else _several_within(runs, shared, found)
+
+
+def _several_within(runs: Sequence[EvalRun], shared: frozenset[str], documents: set[int]) -> set[int]:
+    """Which of these documents have more than one gold in the fields of ``shared``."""
+    golds: dict[int, set[Hashable]] = defaultdict(set)
+    # Gold is that of a dataset version, so one run of each is read.
+    for run in {run.dataset_id: run for run in runs}.values():
+        root = run.dataset.schema_version.compiled.root
+        rows = EvalOutput.objects.filter(eval_run=run, document__in=documents)
+        for key, gold in rows.values_list("document_id", "gold").iterator(chunk_size=500):
+            golds[key].add(gold_within(root, gold, shared))
+    return {key for key, said in golds.items() if len(said) > 1}
 
 
 def _notes(a: EvalRun, b: EvalRun, golds: int) -> Iterator[str]:
@@ -145,34 +171,31 @@ def _notes(a: EvalRun, b: EvalRun, golds: int) -> Iterator[str]:
         yield f"Scored by different scorers: version {a.scorer_version} and version {b.scorer_version}."
 
 
-def notes_of_many(runs: Sequence[EvalRun]) -> list[str]:
-    """What makes several runs unlike beside their models, in sentences; over the documents that all of them have."""
+def notes_of_many(runs: Sequence[EvalRun], *, documents: int, golds: int, shared: frozenset[str] | None) -> list[str]:
+    """What makes several runs unlike beside their models, in sentences. ``golds`` of the ``documents`` that all of them
+    have were scored against more than one gold; ``shared`` is what ``shared_fields`` says.
+    """
     found = []
-    golds = _golds(runs)
     if golds:
         many = f"{golds:,} document has" if golds == 1 else f"{golds:,} documents have"
+        rest = documents - golds
+        left = f"pairs and wholly right documents rest on the other {rest:,}" if rest else "no pair is judged"
         found.append(
             f"{many} more than one gold among these evaluations ({_versions(runs)}), so they were not scored against "
-            "the same there, and no pair is proof. Score them again on one version."
+            f"the same there: {left}. Score them again on one version."
         )
-    if len({run.dataset.schema_version_id for run in runs}) > 1:
+    if shared is not None:
         found.append(
-            f"The schema changed ({_versions(runs)}); each was scored by its own, and a document is right where the "
-            "fields of that schema are."
+            f"The schema changed ({_versions(runs)}); each was scored by its own, and here a document is wholly right "
+            "where the fields that all of them have are."
         )
+        alone = sorted({name for run in runs for name in _scored(run)} - shared)
+        if alone:
+            found.append(f"Left out of pairs and documents, because not every schema has them: {', '.join(alone)}.")
     scorers = sorted({run.scorer_version for run in runs})
     if len(scorers) > 1:
         found.append(f"Scored by different scorers: versions {', '.join(scorers)}.")
     return found
-
-
-def _golds(runs: Sequence[EvalRun]) -> int:
-    """How many documents that all of the runs have were scored against more than one gold."""
-    if len({run.dataset_id for run in runs}) == 1:
-        return 0
-    rows = EvalOutput.objects.filter(eval_run__in=[run.pk for run in runs]).values("document_id")
-    told = rows.annotate(answers=Count("pk"), golds=Count("gold", distinct=True))
-    return int(told.filter(answers=len(runs), golds__gt=1).count())
 
 
 def _versions(runs: Iterable[EvalRun]) -> str:

@@ -13,7 +13,7 @@ from evaluation.models import EvalOutput, EvalRun
 from evaluation.regression import TITLES
 from evaluation.services import pins
 from evaluation.services.comparison_figures import Line, lines, own_rate, today, today_note
-from evaluation.services.comparisons import check, notes_of_many
+from evaluation.services.comparisons import check, notes_of_many, several_golds, shared_fields
 from labeling.models import Project
 from training.services.runs import Refused
 
@@ -23,13 +23,17 @@ class Table:
     """What the page of several runs shows; rows, cells and columns in the order of ``runs``.
 
     ``today``: the large model that does the job today, beside them over its own documents, and last in ``lines``.
+    ``documents`` is how many all of them have; ``found`` rests on those with one gold, and on the fields that all were
+    scored for. ``alike``: all were scored by one schema and, where they share documents, against one gold.
     ``fields``: (pattern, rate of each run, place of the best). ``suite``: how each did on the pinned documents.
     ``notes``: what stands against holding them against each other, in sentences.
     """
 
     runs: Sequence[EvalRun]
     today: EvalRun | None
+    documents: int
     found: Matrix
+    alike: bool
     lines: Sequence[Line]
     fields: Sequence[tuple[str, Sequence[dict[str, Any] | None], float | None]]
     suite: Sequence[pins.Standing]
@@ -57,7 +61,7 @@ class Table:
 
     @property
     def best(self) -> list[EvalRun]:
-        """The runs that none is proven to beat."""
+        """The runs that none is proven to beat; none of them where nothing could be judged."""
         return [self.runs[place] for place in best(self.found)]
 
 
@@ -66,46 +70,68 @@ def compare_many(*, project: Project, runs: Sequence[EvalRun]) -> Table:
     if not LEAST <= len(runs) <= MOST:
         raise Refused("runs", f"Choose {LEAST} to {MOST} evaluations.")
     check(*runs)
-    found = matrix(_patterns(runs), len(runs))
-    if not found.n:
-        numbers = ", ".join(str(run.number) for run in runs)
+    numbers = ", ".join(str(run.number) for run in runs)
+    shared = shared_fields(runs)
+    if shared is not None and not shared:
+        raise Refused("runs", f"The schemas of evaluations {numbers} have no field in common.")
+    patterns = _patterns(runs, shared)
+    if not patterns:
         raise Refused("runs", f"Evaluations {numbers} have no document in common.")
+    twofold = several_golds(runs, shared)
+    alike = shared is None and not twofold
     standings, beside = pins.standings(project, runs), today(*runs)
+    unlike = notes_of_many(runs, documents=len(patterns), golds=len(twofold), shared=shared)
     return Table(
         runs=runs,
         today=beside,
-        found=found,
+        documents=len(patterns),
+        found=matrix(Counter(row for key, row in patterns.items() if key not in twofold), len(runs)),
+        alike=alike,
         lines=lines(project, [*runs, beside] if beside else runs),
-        fields=_fields(runs),
+        fields=_fields(runs, alike),
         suite=[standings[run.pk] for run in runs],
-        notes=[note for note in (_note(runs, found.n), *notes_of_many(runs), today_note(runs[-1], beside)) if note],
+        notes=[note for note in (_note(runs, len(patterns)), *unlike, today_note(runs[-1], beside)) if note],
     )
 
 
-def _patterns(runs: Sequence[EvalRun]) -> Counter[str]:
-    """How many documents have each pattern of right and wrong, in the order of the runs; only those every run has."""
+def _patterns(runs: Sequence[EvalRun], shared: frozenset[str] | None) -> dict[int, str]:
+    """Key of each document that every run has -> which of them have it right, a character for each in their order."""
     keys = [run.pk for run in runs]
     place = [sorted(keys).index(key) for key in keys]
-    right = Case(When(exact=True, then=Value("1")), default=Value("0"), output_field=CharField())
     rows = (
         EvalOutput.objects.filter(eval_run__in=keys)
         .values("document_id")
-        .annotate(answers=Count("pk"), pattern=StringAgg(right, delimiter="", order_by="eval_run_id"))
+        .annotate(answers=Count("pk"), pattern=StringAgg(_right(shared), delimiter="", order_by="eval_run_id"))
         .filter(answers=len(keys))
-        .values_list("pattern", flat=True)
+        .values_list("document_id", "pattern")
     )
-    return Counter("".join(row[one] for one in place) for row in rows)
+    return {key: "".join(row[one] for one in place) for key, row in rows}
 
 
-def _fields(runs: Sequence[EvalRun]) -> list[tuple[str, list[dict[str, Any] | None], float | None]]:
-    """Rates per field as each run counted them, with the best where they differ."""
+def _right(shared: frozenset[str] | None) -> Case:
+    """Whether an output is right, as "1" or "0": the whole of it, or as far as the fields of ``shared`` go, by the rule
+    of ``evaluation.compare.Judged.within``.
+    """
+    branches = [When(exact=True, then=Value("1"))]
+    if shared is not None:
+        branches += [
+            When(valid=False, then=Value("0")),
+            When(wrong_fields__overlap=sorted(shared), then=Value("0")),
+            # Last, because a score is long and PostgreSQL reads it only where nothing before has decided.
+            When(score__contains={"no_extra_keys": False}, then=Value("0")),
+        ]
+    return Case(*branches, default=Value("0" if shared is None else "1"), output_field=CharField())
+
+
+def _fields(runs: Sequence[EvalRun], alike: bool) -> list[tuple[str, list[dict[str, Any] | None], float | None]]:
+    """Rates per field as each run counted them, with the best where they differ and were counted alike."""
     names = dict.fromkeys(name for run in runs for name in run.scores.get("per_field", {}))
     found = []
     for name in names:
         values = [run.scores.get("per_field", {}).get(name) for run in runs]
         known = [value["rate"] for value in values if value and value["rate"] is not None]
         if known:
-            found.append((name, values, max(known) if len(set(known)) > 1 else None))
+            found.append((name, values, max(known) if alike and len(set(known)) > 1 else None))
     return found
 
 

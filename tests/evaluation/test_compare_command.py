@@ -9,14 +9,16 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from evaluation.management.commands.compare import REGRESSION
+from evaluation.management.commands.compare import REGRESSION, UNJUDGED
 from evaluation.models import EvalRun
 from evaluation.services.evals import start_evaluation
 from evaluation.services.pins import pin
 from labeling.models import DatasetVersion
 from labeling.services.projects import create_project
 from tests.evaluation.factories import World, broken, documents_by_id, evaluated, pretend, right
-from tests.evaluation.test_comparisons_service import freeze_again
+from tests.evaluation.test_comparisons_service import complete_labels, freeze_again, freeze_with_iban
+
+NOTHING = "No document has the same gold in both, so nothing is said about better or worse."
 
 
 def compare(*args: Any, **options: Any) -> tuple[str, str, int]:
@@ -52,15 +54,58 @@ def test_a_regression_is_said_and_ends_with_three_where_it_shall(world: World) -
     assert (bool(out), code) == (True, REGRESSION)
 
 
-def test_documents_with_two_golds_are_told_and_fail_nothing(world: World) -> None:
-    evaluated(world, right, tuned=False)
-    b = evaluated(world, broken, dataset=DatasetVersion.objects.get(pk=freeze_again(world)))
-    for row in b.outputs.all():
+def change_gold(run: EvalRun, most: int) -> None:
+    """The first documents of this evaluation were scored against another vendor."""
+    for row in run.outputs.order_by("document_id")[:most]:
         row.gold = {**row.gold, "vendor": "Somebody else"}
         row.save(update_fields=["gold"])
+
+
+def test_where_every_document_has_two_golds_nothing_is_judged_and_that_is_no_pass(world: World) -> None:
+    evaluated(world, right, tuned=False)
+    b = evaluated(world, broken, dataset=DatasetVersion.objects.get(pk=freeze_again(world)))
+    change_gold(b, 12)
+    for arguments in (["1", "2"], ["1", "2", "--any"]):
+        _, err, code = compare(*arguments, fail_on_regression=True)
+        assert code == UNJUDGED == 1
+        assert err.startswith("Note: 12 documents have another gold")
+        assert f"Evaluation 2 against 1: {NOTHING}" in err
+    out, err, code = compare("1", "2")
+    assert (code, NOTHING in err) == (0, True)
+    assert "**Nothing could be judged.**" in out
+    assert "No regression is proven" not in out
+    found = json.loads(compare("1", "2", format="json")[0])
+    assert (found["documents"], found["judged"]) == (12, 0)
+    row = b.outputs.select_related("document").earliest("document_id")
+    pin(project=world.project, document=row.document, user=world.engineer)
+    assert compare("1", "2", fail_on_regression=True)[2] == REGRESSION, "a pin needs no comparison"
+
+
+def test_what_the_verdict_rests_on_is_said_where_it_is_not_every_document(world: World) -> None:
+    evaluated(world, right, tuned=False)
+    change_gold(evaluated(world, right, dataset=DatasetVersion.objects.get(pk=freeze_again(world))), 1)
     _, err, code = compare("1", "2", fail_on_regression=True)
     assert code == 0
-    assert err.startswith("Note: 12 documents have another gold")
+    assert "Evaluation 2 against 1: Judged on the 11 of 12 documents that have the same gold in both." in err
+
+
+def test_labels_completed_for_a_new_field_hide_no_regression(world: World) -> None:
+    evaluated(world, right, tuned=False)
+    complete_labels(evaluated(world, broken, dataset=freeze_with_iban(world)))
+    _, err, code = compare("1", "2", fail_on_regression=True)
+    assert code == REGRESSION
+    assert "Evaluation 2 against 1: Fewer outputs are schema-valid" in err
+    assert "another gold" not in err
+
+
+def test_one_of_several_that_could_not_be_judged_is_no_pass(world: World) -> None:
+    evaluated(world, right, tuned=False)
+    evaluated(world, right)
+    change_gold(evaluated(world, right, dataset=DatasetVersion.objects.get(pk=freeze_again(world))), 12)
+    _, err, code = compare("1", "2", "3", fail_on_regression=True)
+    assert code == UNJUDGED
+    assert f"Evaluation 3 against 1: {NOTHING}" in err
+    assert "Evaluation 2 against" not in err
 
 
 def test_any_broken_pin_fails_however_much_better_the_rest_is(world: World) -> None:

@@ -80,6 +80,51 @@ def test_gold_that_changed_between_the_two_is_said_and_can_be_asked_for(world: W
 
 def test_a_field_that_only_one_schema_has_breaks_nothing(world: World) -> None:
     a = evaluated(world, right)
+    b = evaluated(world, with_iban, dataset=freeze_with_iban(world))
+    assert b.scores["document_exact"]["k"] == 0, "by its own schema it has all wrong"
+    result = compare_runs(a=a, b=b).result
+    assert (result["counts"]["still_right"], result["counts"]["broken"]) == (12, 0)
+    assert "iban" not in {row["field"] for row in result["fields"]}
+    assert any("only one schema has them: iban (B)" in note for note in result["notes"])
+    assert regressions(result) == []
+
+
+def test_gold_of_a_field_that_only_one_schema_has_is_no_other_gold(world: World) -> None:
+    a = evaluated(world, right, tuned=False)
+    b = evaluated(world, broken, dataset=freeze_with_iban(world))
+    complete_labels(b)
+    result = compare_runs(a=a, b=b).result
+    assert ("judged" in result, result["cases"]["gold"]) == (False, "")
+    assert not any("another gold" in note for note in result["notes"])
+    assert any(reason.startswith("Fewer outputs are schema-valid") for reason in regressions(result))
+
+
+def test_gold_of_a_field_that_both_schemas_have_is_another_where_it_differs(world: World) -> None:
+    a = evaluated(world, right, tuned=False)
+    b = evaluated(world, with_iban, dataset=freeze_with_iban(world))
+    complete_labels(b)
+    row = b.outputs.select_related("document").earliest("document_id")
+    row.gold = {**row.gold, "vendor": "Somebody else"}
+    row.save(update_fields=["gold"])
+    result = compare_runs(a=a, b=b).result
+    assert result["judged"]["n"] == 11
+    assert result["cases"]["keys"][result["cases"]["gold"].index("1")] == row.document.external_id
+
+
+def with_iban(row: dict[str, Any]) -> dict[str, Any]:
+    """Gold, and an account that gold does not have."""
+    return {"raw": dumps({**row["gold"], "iban": "GB00"})}
+
+
+def complete_labels(run: EvalRun) -> None:
+    """What the labels would say, had somebody added the new field to all of them."""
+    for row in run.outputs.all():
+        row.gold = {**row.gold, "iban": "GB00"}
+        row.save(update_fields=["gold"])
+
+
+def freeze_with_iban(world: World) -> DatasetVersion:
+    """A second version of the same documents and labels, under a schema with one field more."""
     schema = loads(world.project.schema_version.schema_text)
     schema["properties"]["iban"] = {"type": ["string", "null"]}
     contract = world.project.contract
@@ -90,14 +135,7 @@ def test_a_field_that_only_one_schema_has_breaks_nothing(world: World) -> None:
         schema_text=dumps(schema),
         constraints=contract.constraints,
     )
-    later = freeze(project=world.project, user=world.engineer, validation_share=0.1)
-    b = evaluated(world, lambda row: {"raw": dumps({**row["gold"], "iban": "GB00"})}, dataset=later)
-    assert b.scores["document_exact"]["k"] == 0, "by its own schema it has all wrong"
-    result = compare_runs(a=a, b=b).result
-    assert (result["counts"]["still_right"], result["counts"]["broken"]) == (12, 0)
-    assert "iban" not in {row["field"] for row in result["fields"]}
-    assert any("only one schema has them: iban (B)" in note for note in result["notes"])
-    assert regressions(result) == []
+    return freeze(project=world.project, user=world.engineer, validation_share=0.1)
 
 
 def freeze_again(world: World) -> int:

@@ -13,8 +13,9 @@ from evaluation.services.comparisons import compare_runs
 from evaluation.services.matrices import compare_many
 from evaluation.services.pins import pin
 from labeling.models import DatasetVersion
+from slmstudio.contract.jsontext import dumps, loads
 from tests.evaluation.factories import World, documents_by_id, evaluated, pretend, rewrite, right
-from tests.evaluation.test_comparisons_service import freeze_again
+from tests.evaluation.test_comparisons_service import complete_labels, freeze_again, freeze_with_iban, with_iban
 from training.services.runs import Refused
 
 PAGE = "/p/invoices/evaluation/compare/"
@@ -43,6 +44,14 @@ def test_the_best_are_those_that_none_is_proven_to_beat() -> None:
     assert best(matrix({"011": 30, "111": 10, "010": 1, "001": 2}, 3)) == [1, 2]
     assert best(matrix({"000": 5}, 3)) == [0, 1, 2]
     assert matrix({"000": 5}, 3).pairs[0, 1].reading == "same"
+
+
+def test_without_a_document_no_pair_is_judged_and_none_is_best() -> None:
+    found = matrix({}, 3)
+
+    assert (found.n, best(found)) == (0, [])
+    assert {pair.reading for pair in found.pairs.values()} == {"unjudged"}
+    assert [value["rate"] for value in found.right] == [None] * 3
 
 
 def test_a_grid_has_nothing_on_its_diagonal() -> None:
@@ -100,8 +109,82 @@ def test_other_gold_and_another_scorer_are_said(world: World, three: list[EvalRu
     )
     assert scorer.startswith("Scored by different scorers: versions 0, ")
     assertContains(page, "Score them again on one version")
+    assertContains(page, "12 documents that every one has answered, 11 of them with one gold.")
+    table = page.context["table"]
+    assert (table.documents, table.found.n, {value["n"] for value in table.found.right}) == (12, 11, {11})
+    assert {top for _, _, top in table.fields} == {None}, "rates by different gold have no best"
     text = client.get(f"{PAGE}comparison.md?runs=1,2,3,4").content.decode()
     assert "more than one gold" in text
+
+
+def test_documents_with_several_golds_count_in_no_pair(world: World, three: list[EvalRun], client: Client) -> None:
+    later = evaluated(world, right, dataset=DatasetVersion.objects.get(pk=freeze_again(world)))
+    for row in later.outputs.all():
+        row.gold = {**row.gold, "vendor": "Somebody else"}
+        row.save(update_fields=["gold"])
+    page = client.get(f"{PAGE}?runs=1,2,3,4")
+    table = page.context["table"]
+    assert (table.documents, table.found.n, table.best) == (12, 0, [])
+    [note] = table.notes
+    assert "no pair is judged" in note
+    assertContains(page, "Nothing is said about which is best.")
+    assertContains(page, "not judged", count=12)
+    assertNotContains(page, "Proven to be beaten by none")
+    assertContains(page, "?runs=1,2", msg_prefix="a pair may well be judged by itself")
+    assertContains(client.get(f"{PAGE}?runs=1,4"), "Nothing could be judged.")
+    found = loads(client.get(f"{PAGE}comparison.json?runs=1,2,3,4").content.decode())
+    assert (found["documents"], found["judged"], found["best"]) == (12, 0, [])
+    assert {row["reading"] for row in found["pairs"]} == {"unjudged"}
+    text = client.get(f"{PAGE}comparison.md?runs=1,2,3,4").content.decode()
+    assert "| #1 | #4 | 0 | 0 | – | not judged |" in text
+    assert "Nothing is said about which is best." in text
+
+
+def test_a_field_that_only_one_schema_has_makes_no_pair_worse(world: World, client: Client) -> None:
+    client.force_login(world.annotator)
+    runs = [evaluated(world, right, tuned=False), evaluated(world, right)]
+    runs.append(evaluated(world, with_iban, dataset=freeze_with_iban(world)))
+    complete_labels(runs[2])
+    assert runs[2].scores["document_exact"]["k"] == 0, "by its own schema it has all wrong"
+    page = client.get(f"{PAGE}?runs=1,2,3")
+    table = page.context["table"]
+    assert {pair.reading for pair in table.found.pairs.values()} == {"same"}
+    assert [value["k"] for value in table.found.right] == [12, 12, 12]
+    assert (table.found.n, table.best) == (12, runs)
+    schema, left_out = table.notes
+    assert schema.startswith("The schema changed (#1 by v1, #2 by v1, #3 by v2)")
+    assert left_out == "Left out of pairs and documents, because not every schema has them: iban."
+    assert {top for _, _, top in table.fields} == {None}, "rates by different schemas have no best"
+    assertContains(page, "only fields that all of them have")
+
+
+def test_under_several_schemas_a_pair_is_still_what_its_own_comparison_says(world: World, three: list[EvalRun]) -> None:
+    guess = pretend(3, spoil=0.3, invalid=0.0)
+
+    def with_more(row: dict[str, Any]) -> dict[str, Any]:
+        return {"raw": dumps({**loads(guess(row)["raw"]), "iban": "GB00"})}
+
+    later = freeze_with_iban(world)
+    runs = [*three, evaluated(world, with_more, dataset=later), evaluated(world, with_iban, dataset=later)]
+    odd = runs[4].outputs.earliest("document_id")  # a name that an open schema lets pass, and that no gold has
+    assert (odd.valid, odd.wrong_fields) == (True, ["iban"])
+    odd.score = {**odd.score, "no_extra_keys": False}
+    odd.save(update_fields=["score"])
+    table = compare_many(project=world.project, runs=runs)
+    for (one, other), pair in table.found.pairs.items():
+        if {one, other} == {3, 4}:
+            continue  # by themselves these two are held to the field that the others lack
+        result = compare_runs(a=runs[one], b=runs[other]).result
+        assert (pair.fixed, pair.broken) == (len(result["fixed"]), len(result["broken"])), (one, other)
+    assert (table.found.pairs[2, 4].fixed, table.found.pairs[2, 4].broken) == (0, 1)
+
+
+def test_schemas_without_a_common_field_are_refused(
+    world: World, three: list[EvalRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evaluation.services.matrices.shared_fields", lambda runs: frozenset())
+    with pytest.raises(Refused, match="no field in common"):
+        compare_many(project=world.project, runs=three)
 
 
 def test_the_share_of_fields_has_no_bounds_that_take_fields_for_documents(client: Client, three: list[EvalRun]) -> None:

@@ -7,8 +7,9 @@ the command was written wrongly, and with ``--fail-on-regression`` with 3 where 
 wrong in B, or B is worse than A by more than luck in schema-valid outputs, right fields, right documents, invented
 values, or one field (exact tests over documents at 5 %, these four and the fields each after Holm). With ``--any`` one
 broken document is enough. Documents that the two were scored by different gold for, and fields that only one schema
-has, say nothing about either: they are left out, and standard error tells of them. Of more than two, each is held
-against the first.
+has, say nothing about either: they are left out, and standard error tells of them. Where that leaves no document and
+no pin is broken, nothing was judged, and ``--fail-on-regression`` ends with 1. Of more than two, each is held against
+the first.
 """
 
 import sys
@@ -28,7 +29,7 @@ from labeling.models import Project
 from slmstudio.contract.jsontext import dumps
 from training.services.runs import Refused
 
-REGRESSION = 3
+UNJUDGED, REGRESSION = 1, 3
 
 
 class Command(BaseCommand):
@@ -61,11 +62,18 @@ class Command(BaseCommand):
         self._write(whole, options)
         for note in whole["notes"]:
             self.stderr.write(f"Note: {note}")
-        found = [(one["b"]["number"], sentence) for one in reports for sentence in one["regressions"]]
-        for number, sentence in found:
-            self.stderr.write(f"Evaluation {number} against {numbers[0]}: {sentence}")
-        if found and options["fail_on_regression"]:
+        for one in reports:
+            for sentence in filter(None, [one["basis"], *one["regressions"]]):
+                self.stderr.write(f"Evaluation {one['b']['number']} against {numbers[0]}: {sentence}")
+        if options["fail_on_regression"]:
+            self._end(reports)
+
+    def _end(self, reports: list[dict[str, Any]]) -> None:
+        """Ends with the code of the worst that was found; no word about a document is no word for B."""
+        if any(one["regressions"] for one in reports):
             sys.exit(REGRESSION)
+        if not all(one["judged"] for one in reports):
+            sys.exit(UNJUDGED)
 
     def _report(self, project: Project, a: EvalRun, b: EvalRun, any_document: bool) -> dict[str, Any]:
         comparison = compare_runs(a=a, b=b)
