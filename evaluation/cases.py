@@ -47,7 +47,8 @@ class Cases:
 
     ``state`` and each of ``fields``: a letter of ``LETTERS``, or ``NOT_THERE`` where the field does not count.
     ``errors``: which of the two runs has an error of this kind. ``tags``: "1" where the document has the tag.
-    ``metadata``: per key its values and a column of letters that stand for them. ``gold``: "1" where the two runs were
+    ``metadata``: per key its values and a column of letters that stand for them, ``NOT_THERE`` where the document has
+    another value or none. ``gold``: "1" where the two runs were
     scored against different gold; "" where nowhere.
     """
 
@@ -143,24 +144,39 @@ def _slice(cases: Cases, name: str) -> tuple[str, str]:
 
 
 def _categories(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The keys whose values sort documents into few kinds.
+    """The keys whose values sort documents into few kinds, or at least the most frequent of them; those with all their
+    values first where there are too many.
 
     A key that is different for every document (a file name), the same for all, or that of one document alone tells no
     slices apart.
     """
-    found: dict[str, dict[str, Any]] = {}
+    listed: dict[str, list[str]] = {}
+    partly: dict[str, bool] = {}
     documents = Counter(key for row in rows for key in row)
-    for key in sorted(key for key, count in documents.items() if count > 1):
-        texts = [_text(row.get(key)) for row in rows]
-        values = sorted({text for text in texts if text is not None})
-        kinds = len(values) + any(text is None for text in texts)
-        if len(key) > LONGEST or kinds < 2 or not 0 < len(values) <= MOST_VALUES or len(values) > len(rows) / 2:
-            continue
-        letters: dict[str | None, str] = dict(zip(values, _ALPHABET, strict=False))
-        found[key] = {"values": values, "at": "".join(letters.get(text, NOT_THERE) for text in texts)}
-        if len(found) == MOST_KEYS:
-            break
+    for key in sorted(key for key, count in documents.items() if count > 1 and len(key) <= LONGEST):
+        counts = Counter(_text(row.get(key)) for row in rows)
+        several = len(counts) > 1
+        del counts[None]
+        values = _listed(counts, len(rows))
+        if values and several:
+            listed[key], partly[key] = values, len(values) < len(counts)
+    found: dict[str, dict[str, Any]] = {}
+    for key in sorted(sorted(listed, key=lambda key: (partly[key], key))[:MOST_KEYS]):
+        letters: dict[str | None, str] = dict(zip(listed[key], _ALPHABET, strict=False))
+        at = "".join(letters.get(_text(row.get(key)), NOT_THERE) for row in rows)
+        found[key] = {"values": listed[key], "at": at}
     return found
+
+
+def _listed(counts: Counter[str | None], documents: int) -> list[str]:
+    """The values of a key that get a slice. Of too many, the most frequent ones that documents share; none of few that
+    hardly any share.
+    """
+    values = [value for value in counts if value is not None]
+    if len(values) <= MOST_VALUES:
+        return sorted(values) if len(values) <= documents / 2 else []
+    shared = [value for value in values if counts[value] > 1]
+    return sorted(sorted(shared, key=lambda value: (-counts[value], value))[:MOST_VALUES])
 
 
 def _text(value: Any) -> str | None:

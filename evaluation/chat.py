@@ -257,7 +257,7 @@ class Chat:
             return Said(Outcome.DECLINED, self._told(message["refusal"]))
         if choice.get("finish_reason") == "content_filter":
             return Said(Outcome.DECLINED, "Its filter of contents stopped the answer.")
-        content = _content(message.get("content"))
+        content = _content(message)
         if content is None:
             return Said(Outcome.NO_COMPLETION, "Its message has no text.")
         start, written = json_of(content)
@@ -312,8 +312,17 @@ def _first_choice(answer: Any) -> dict[str, Any] | None:
     return first if isinstance(first, dict) else None
 
 
-def _content(content: Any) -> str | None:
-    """The text of a message; some servers write it in parts."""
+def _content(message: dict[str, Any]) -> str | None:
+    """The text of a message; some servers write it in parts. None where it is no message that could have one.
+
+    A server that puts a thought apart says null, or leaves the text out, where all tokens went into the thought. With a
+    call of a tool null means something else: that there is no answer, and no tool was offered.
+    """
+    content = message.get("content")
+    if content is None:
+        called = message.get("tool_calls") or message.get("function_call")
+        answered = "content" in message or message.get("role") == "assistant"
+        return "" if answered and not called else None
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict)]
         return "".join(part for part in parts if isinstance(part, str))

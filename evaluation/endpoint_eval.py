@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from evaluation.answers import ANSWERED, WORDS, Outcome
 from evaluation.asking import Broken, Heart, Trouble
 from evaluation.chat import Address, Chat, Said
 from evaluation.models import Endpoint, EvalOutput, EvalRun
-from evaluation.services import endpoints, holdout_permits, outputs, subjects
+from evaluation.services import endpoints, evals, holdout_permits, outputs, subjects
 from labeling.models import Document, Split
 from slmstudio import artifacts
 from slmstudio.beating import beating
@@ -80,6 +81,8 @@ class _Asking:
         ]
         self.held_out: list[str] = []
         self._answered = self._estimated = 0
+        #: documents by how many were asked about together: an attempt may have to do with fewer than the one before
+        self._together = Counter[int]()
         #: seconds that were spent on asking: by the attempts before, and since when by this one
         self._spent, self._began = 0.0, time.perf_counter()
         self._shown = set(subjects.example_keys(run))
@@ -100,7 +103,7 @@ class _Asking:
         """Begins a file of this attempt, with what an earlier one had been told, and makes the stored rows those of it.
 
         The file is another one than that of an attempt which does not know yet that it was given up, and it is whole
-        before it takes the place of the old one.
+        before it takes the place of the old one. Raises Broken before anything is touched, as ``_told_before``.
         """
         run = self._run
         told = self._told_before()
@@ -114,8 +117,11 @@ class _Asking:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._path)
-        facts = {name: value for name, value in run.facts.items() if name != "go_on"} | self._facts()
-        patiently(lambda: run.record(stage="asking", at_once=self._address.at_once, facts=facts))
+        # A run is said to have asked about as many at once as it ever did.
+        most = max([self._address.at_once, *(int(event["at_once"]) for event in self._known.values())])
+        kept = {name: value for name, value in run.facts.items() if name != "go_on"}
+        facts = {**kept, **self._facts(), "at_once": most}
+        patiently(lambda: run.record(stage="asking", at_once=most, facts=facts))
         patiently(lambda: EvalOutput.objects.filter(eval_run=run).delete())
         for event in self._known.values():
             self._count(event)
@@ -130,13 +136,15 @@ class _Asking:
             "docs_per_second": round(self._answered / max(seconds, 1e-6), 4),
             "tokens_estimated": self._estimated,
         }
+        if len(self._together) > 1:  # so its latencies are of more than one kind, which its page says
+            found["asked_at_once"] = sorted(([n, documents] for n, documents in self._together.items()), reverse=True)
         return {**found, "not_asked": len(self.held_out)} if self.held_out else found
 
     def _elapsed(self) -> float:
         return self._spent + time.perf_counter() - self._began
 
     def _facts(self) -> dict[str, Any]:
-        """How it is asked, which is what answers of an earlier attempt have to agree with."""
+        """How it is asked, and at which prices."""
         return {
             "device": "elsewhere",
             "model": self._endpoint.model,
@@ -145,13 +153,20 @@ class _Asking:
             "price_in": self._endpoint.price_in,
             "price_out": self._endpoint.price_out,
             "examples": len(self.examples),
-            "at_once": self._address.at_once,
         }
 
     def _told_before(self) -> list[dict[str, Any]]:
-        """What an attempt that was cut off had been told, where it asked the same model in the same way."""
-        same = all(self._run.facts.get(name) == value for name, value in self._facts().items())
-        return _lines(self._path) if same else []
+        """What earlier attempts had been told, each with how many were asked at once; nothing of another model.
+
+        Raises Broken where somebody wants to go on, and the endpoint has become another since: what it answered before
+        was paid for.
+        """
+        told = _lines(self._path)
+        other = evals.asked_otherwise(self._run, self._facts())
+        if other and self._run.facts.get("go_on") and any(event.get("finish_reason") != "error" for event in told):
+            raise Broken(other)
+        before = int(self._run.facts.get("at_once") or self._run.at_once)
+        return [] if other else [{"at_once": before, **event} for event in told]
 
     def all(self) -> bool:
         """Asks about every document; False where the run was cancelled or is to stop. Raises Broken."""
@@ -188,7 +203,7 @@ class _Asking:
                 self._chat.close()
 
     def _keep(self, file: Any, event: dict[str, Any]) -> None:
-        event = {**event, "elapsed": round(self._elapsed(), 2)}
+        event = {**event, "elapsed": round(self._elapsed(), 2), "at_once": self._address.at_once}
         file.write(dumps(event) + "\n")
         file.flush()
         self._count(event)
@@ -196,6 +211,7 @@ class _Asking:
     def _count(self, event: dict[str, Any]) -> None:
         self._answered += 1
         self._estimated += bool(event.get("estimated"))
+        self._together[int(event["at_once"])] += 1
         patiently(lambda: self.store.add(event))
 
     def _ask(self, key: str) -> Said:

@@ -51,9 +51,25 @@ class EvalOutputQuerySet(models.QuerySet["EvalOutput"]):
         }
         return self.filter(**filters.get(state, {}))
 
+    def telling_unread(self) -> Self:
+        """With ``unread``: whether the output could not be read at all, so that every field of it is wrong."""
+        unread = models.Q(score__contains={"valid_json": False}) | models.Q(
+            score__contains={"fields": [{"outcome": "unscorable"}]}
+        )
+        # What is valid was read, and its score need not be looked into.
+        told = models.ExpressionWrapper(models.Q(valid=False) & unread, output_field=models.BooleanField())
+        return self.annotate(unread=told)
+
     def wrong_in(self, pattern: str) -> Self:
         """Where this field is not right."""
         return self.filter(wrong_fields__contains=[pattern]) if pattern else self
+
+    def with_outcome(self, pattern: str, outcome: str) -> Self:
+        """Where this field, with "" any, came out like this: ``missing``, ``hallucinated`` and so on."""
+        if not outcome:
+            return self
+        wanted = {"outcome": outcome} | ({"field": pattern} if pattern else {})
+        return self.filter(score__contains={"fields": [wanted]})
 
     def with_error(self, kind: str) -> Self:
         """Where this kind of error occurs."""
@@ -64,19 +80,25 @@ class EvalOutputQuerySet(models.QuerySet["EvalOutput"]):
         return self.filter(tags__contains=[tag]) if tag else self
 
     def confused(self, pattern: str, gold: str, said: str) -> Self:
-        """Where this choice is ``gold`` and was taken for ``said``, both as ``classes.label`` names them.
+        """Where this choice is ``gold`` and was taken for ``said``, both as ``classes.label`` names them. The same
+        twice: where it was made rightly.
 
-        "" is any; ``NO_DECISION`` what is absent, not allowed or in no valid output.
+        "" is any; ``NO_DECISION`` is, of what was said, what is absent, not allowed or in no valid output, and of gold
+        that there is none.
         """
         if not pattern or not (gold or said):
             return self
+        starts: list[dict[str, Any]] = [{"gold": value} for value in _readings(gold)]
         ends: list[dict[str, Any]] = [{"output": value} for value in _readings(said)]
+        if gold == self.NO_DECISION:
+            starts = [{"gold": None}]
         if said == self.NO_DECISION:
             ends = [{"outcome": "missing"}, {"outcome": "unscorable"}, {"error": "format"}]
+        elif said == gold:
+            ends = [{"outcome": "correct"}]  # the two may differ in blanks
         fits = models.Q()
-        for end, value in product(ends or [{}], _readings(gold) or [None]):
-            wanted = {"field": pattern, **end} | ({} if value is None else {"gold": value})
-            fits |= models.Q(score__contains={"fields": [wanted]})
+        for start, end in product(starts or [{}], ends or [{}]):
+            fits |= models.Q(score__contains={"fields": [{"field": pattern, **start, **end}]})
         return self.filter(fits)
 
     def where(self, place: str) -> Self:

@@ -1,11 +1,12 @@
 """Eval runs: starting, cancelling, finding the lost ones, and ending."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
 
-from evaluation.models import Benchmark, Endpoint, EvalRun
+from evaluation.models import Benchmark, Endpoint, EvalOutput, EvalRun
 from evaluation.services import audit, holdout_permits, judged
 from evaluation.spec import MOST_AT_ONCE
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
@@ -14,7 +15,24 @@ from slmstudio.runs import Status
 from training.models import BaseModel, ModelExport, TrainingRun
 from training.services.runs import Refused
 
-__all__ = ["Refused", "cancel", "go_on", "modes_of", "next_number", "start_evaluation", "wait_for_training"]
+__all__ = [
+    "Refused",
+    "asked_otherwise",
+    "cancel",
+    "go_on",
+    "modes_of",
+    "next_number",
+    "start_evaluation",
+    "wait_for_training",
+]
+
+#: facts in which all answers of an evaluation over an endpoint agree; prices and how many are asked at once may change
+_IN_COMMON = {
+    "url": "address",
+    "model": "model",
+    "max_new_tokens": "limit of tokens",
+    "examples": "number of solved examples",
+}
 
 
 def next_number(model: Any, project: Project) -> int:
@@ -176,21 +194,39 @@ def cancel(*, run: EvalRun, user: Any) -> bool:
 @transaction.atomic
 def go_on(*, run: EvalRun, user: Any) -> None:
     """Queues an evaluation over an endpoint that failed once more. Answers are kept and not paid for twice; documents
-    that could not be reached are asked about again.
+    that could not be reached are asked about again. An endpoint that is another model by now is refused where it has
+    answered something: answers of two models are not one evaluation's, and those of the first were paid for.
 
     Raises:
-        Refused: it cannot go on; nothing is queued then.
+        Refused: it cannot go on; nothing is queued then, and nothing is lost.
     """
     rows: Any = EvalRun.objects.select_for_update(of=("self",))
     locked: EvalRun = rows.select_related("endpoint", "project").get(pk=run.pk)
     if not locked.can_go_on or locked.endpoint is None:
         raise Refused("run", f"Evaluation {locked.number} cannot go on. Start it again.")
     _check_endpoint(locked.endpoint, locked.split, locked.mode, min(locked.at_once, locked.endpoint.at_once))
+    one = locked.endpoint
+    other = asked_otherwise(locked, {"url": one.url, "model": one.model, "max_new_tokens": one.max_tokens})
+    if other and EvalOutput.objects.filter(eval_run=locked).exclude(finish_reason="error").exists():
+        raise Refused("run", other)
     # What it took to fail does not count against it.
     locked.facts = {**locked.facts, "go_on": True, "forgiven": int(locked.facts.get("attempts") or 0)}
     locked.save(update_fields=["facts"])
     locked.ask_again(locked.created_by)
     audit.record(project=locked.project, user=user, action="went on with", about=f"evaluation {locked.number}")
+
+
+def asked_otherwise(run: EvalRun, now: Mapping[str, Any]) -> str:
+    """Why what an endpoint answered before cannot be kept, where it would be asked as ``now`` says: a sentence. ""
+    where it can. ``now`` has the facts that are known yet, by name; those that may change are passed over.
+    """
+    others = [word for name, word in _IN_COMMON.items() if name in now and run.facts.get(name) != now[name]]
+    if not others:
+        return ""
+    return (
+        f"The endpoint {run.endpoint} has another {' and another '.join(others)} than when it answered, and the two "
+        "are not mixed in one evaluation. Change it back to go on, or start again. What was answered is kept here."
+    )
 
 
 def tell_loop(run: EvalRun) -> None:

@@ -12,12 +12,13 @@ from evaluation.forms import key_of
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.services import pins, rescoring
 from evaluation.services.ways import ways
-from evaluation.showing import class_tables, field_rows
+from evaluation.showing import ClassTable, class_tables, field_rows
 from evaluation.views.parts import asked, belonging, wants_part
 from labeling.tags import title_of
 from slmstudio import artifacts
 from slmstudio.access import Action, object_for
 from slmstudio.contract.scoring import ERRORS, wilson
+from slmstudio.contract.slices import OTHER
 from slmstudio.runs import Status
 
 PAGE = 25
@@ -35,7 +36,7 @@ STATES = [
     ("rules", "breaks a rule between fields"),
     ("made_up", "something made up"),
 ]
-FILTERS = ("state", "field", "error", "tag", "q", "gold", "said", "where")
+FILTERS = ("state", "field", "outcome", "error", "tag", "q", "gold", "said", "where")
 
 
 def _runs() -> Any:
@@ -91,17 +92,33 @@ def figures(found: EvalRun) -> dict[str, Any]:
     per_field = scores.get("per_field", {})
     fields = [(field, per_field[field.pattern]) for field in compiled.fields if field.pattern in per_field]
     slices = scores.get("slices", {})
+    places: dict[str, Any] = found.facts.get("slices", {})
     return {
         "errors": [(kind, ERRORS.get(kind, kind), count, 100 * count / total) for kind, count in errors],
         "fields": [(field, value, _outcomes(value)) for field, value in fields],
         "slices": [(tag, title_of(found.project, tag), value) for tag, value in _worst_first(slices)],
-        "places": [(key, _worst_first(values)) for key, values in found.facts.get("slices", {}).items()],
-        "classes": class_tables(scores),
+        "places": [(key, _others_last(values)) for key, values in places.items() if values],
+        "unplaced": sorted(key for key, values in places.items() if not values),
+        "classes": [(table, _pairs(table)) for table in class_tables(scores)],
     }
 
 
 def _worst_first(slices: dict[str, Any]) -> list[tuple[str, Any]]:
     return sorted(slices.items(), key=lambda item: (item[1]["field_exact"]["rate"] or 0, item[0]))
+
+
+def _others_last(values: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The slices of a key of metadata, worst first, and at the end what has none of the values that are listed."""
+    rows = _worst_first({name: value for name, value in values.items() if name != OTHER})
+    return [*rows, (OTHER, values[OTHER])] if OTHER in values else rows
+
+
+def _pairs(table: ClassTable) -> list[tuple[str, list[tuple[str, int, bool]]]]:
+    """The rows of a confusion matrix: gold, and (what was said, how often, whether that is right)."""
+    return [
+        (gold, [(said, count, right) for said, (count, right) in zip(table.columns, counts, strict=True)])
+        for gold, counts in table.matrix
+    ]
 
 
 def _outcomes(value: dict[str, Any]) -> list[tuple[str, int]]:
@@ -117,10 +134,12 @@ def filters_of(request: HttpRequest) -> dict[str, str]:
 
 def chosen(found: EvalRun, wanted: dict[str, str]) -> Any:
     """The outputs of a run that a filter lets through, in the order of the dataset."""
+    rightly = wanted["said"] != "" and wanted["said"] == wanted["gold"]  # a choice, and it was made as gold has it
     return (
         EvalOutput.objects.filter(eval_run=found)
         .in_state(wanted["state"])
-        .wrong_in(wanted["field"])
+        .wrong_in("" if rightly else wanted["field"])
+        .with_outcome(wanted["field"], wanted["outcome"])
         .with_error(wanted["error"])
         .tagged(wanted["tag"])
         .confused(wanted["field"], wanted["gold"], wanted["said"])
@@ -135,7 +154,7 @@ def outputs_of(request: HttpRequest, found: EvalRun) -> dict[str, Any]:
     if not found.is_shown:
         return {}
     wanted = filters_of(request)
-    rows = chosen(found, wanted).defer("gold", "score", "raw", "document__text")
+    rows = chosen(found, wanted).telling_unread().defer("gold", "score", "raw", "document__text")
     scores = found.scores
     return {
         "page": Paginator(rows, PAGE).get_page(request.GET.get("page")),

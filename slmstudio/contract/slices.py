@@ -1,5 +1,6 @@
 """How parts of a run did: the documents with a failure tag, those with a value in their metadata."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 MOST_KEYS = 12
 MOST_VALUES = 30
 LONGEST_VALUE = 60
+#: the name of the slice of all values that have none of their own
+OTHER = ""
 
 
 def slices(scores: Sequence["DocumentScore"], labels: Sequence[Iterable[str]]) -> dict[str, Any]:
@@ -41,16 +44,37 @@ def metadata_slices(
 ) -> dict[str, dict[str, Any]]:
     """``slices`` by the values of each key of the documents' metadata: key -> value -> figures.
 
-    Keys that tell parts of a run apart: with 2 to 30 different values of up to 60 characters, which are texts, numbers,
-    yes or no; the first 12 by name.
+    Values are texts, numbers, yes or no. Up to 30 of up to 60 characters are slices each. Of more, the 30 are that most
+    documents share, and the others are one slice together, ``OTHER``. Keys by which documents could be told apart and
+    are not have no slices: those of which hardly any two documents share a value (a file name), and those beyond 12,
+    by name, the ones with all their values first.
     """
-    found: dict[str, Any] = {}
+    named: dict[str, set[str]] = {}
+    partly: dict[str, bool] = {}
     for key in sorted({key for one in metadata for key in one or ()}):
-        values = [_as_text((one or {}).get(key)) for one in metadata]
-        known = set(values) - {""}
-        if len(found) < MOST_KEYS and 2 <= len(known) <= MOST_VALUES and max(map(len, known)) <= LONGEST_VALUE:
-            found[key] = slices(scores, [[value] if value else [] for value in values])
+        counts = Counter(filter(None, _values(key, metadata)))
+        if len(counts) > 1:
+            named[key] = _named(counts)
+            partly[key] = len(named[key]) < len(counts)
+    shown = sorted((key for key, values in named.items() if values), key=lambda key: (partly[key], key))[:MOST_KEYS]
+    found: dict[str, dict[str, Any]] = {key: {} for key in named}
+    for key in shown:
+        labels = [[value if value in named[key] else OTHER] if value else [] for value in _values(key, metadata)]
+        found[key] = slices(scores, labels)
     return found
+
+
+def _values(key: str, metadata: Sequence[Mapping[str, Any] | None]) -> list[str]:
+    return [_as_text((one or {}).get(key)) for one in metadata]
+
+
+def _named(counts: Counter[str]) -> set[str]:
+    """The values that are slices: all where they are few and short, or the most frequent that documents share."""
+    short = [value for value in counts if len(value) <= LONGEST_VALUE]
+    if len(short) == len(counts) <= MOST_VALUES:
+        return set(short)
+    shared = [value for value in short if counts[value] > 1]
+    return set(sorted(shared, key=lambda value: (-counts[value], value))[:MOST_VALUES])
 
 
 def _as_text(value: Any) -> str:

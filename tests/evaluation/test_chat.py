@@ -10,11 +10,12 @@ import pytest
 
 from evaluation import chat as module
 from evaluation.answers import Outcome, json_of
+from evaluation.asking import Trouble
 from evaluation.chat import Address, Chat, Said
 from evaluation.services.endpoints import messages
 from slmstudio.contract.schema import compile_schema, dumps, loads
 from tests.evaluation import fake_openai as fakes
-from tests.evaluation.fake_openai import Fake, breaks_off, completion, error, floods, hangs, pieces, says, sends
+from tests.evaluation.fake_openai import Fake, Reply, breaks_off, completion, error, floods, hangs, pieces, says, sends
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -190,6 +191,12 @@ def test_log_probabilities_that_do_not_fit_give_no_confidence(fake: Fake, logpro
 # -- what servers do ---------------------------------------------------------------------------------------------------
 
 
+def tells(**message: Any) -> Reply:
+    """Answers with this message."""
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return sends(dumps({"object": "chat.completion", "choices": [choice]}).encode())
+
+
 @pytest.mark.parametrize(
     ("reply", "outcome"),
     [
@@ -202,7 +209,14 @@ def test_log_probabilities_that_do_not_fit_give_no_confidence(fake: Fake, logpro
         (says("", finish="content_filter"), Outcome.DECLINED),
         (says("<think>maybe {not this}</think>" + GOOD), Outcome.VALID),
         (says([{"type": "text", "text": GOOD}]), Outcome.VALID),
-        (says(None), Outcome.NO_COMPLETION),
+        (says(None), Outcome.EMPTY),
+        (says(None, finish="length"), Outcome.CUT_OFF),
+        (says(None, finish="content_filter"), Outcome.DECLINED),
+        (tells(role="assistant", reasoning_content="Let me think."), Outcome.EMPTY),
+        (tells(role="assistant", content=None, tool_calls=[]), Outcome.EMPTY),
+        (tells(role="assistant", content=None, tool_calls=[{"id": "call-1", "type": "function"}]),
+         Outcome.NO_COMPLETION),
+        (tells(), Outcome.NO_COMPLETION),
         (says(17), Outcome.NO_COMPLETION),
         (sends(b"<!doctype html><h1>Login</h1>", kind="text/html"), Outcome.WEB_PAGE),
         (sends(b"  <html>", kind="application/json"), Outcome.WEB_PAGE),
@@ -231,6 +245,16 @@ def test_each_misbehaviour_has_a_name(fake: Fake, reply: Any, outcome: Outcome) 
     assert said.outcome == outcome, said
     assert time.monotonic() - started < 5
     assert len(said.detail) <= 300
+
+
+def test_a_thought_that_took_every_token_is_counted_and_ends_no_run(fake: Fake) -> None:
+    fake.replies = [says(None, finish="length")]
+    said = ask(fake)
+    assert (said.outcome, said.content, said.text, said.confidence) == (Outcome.CUT_OFF, "", "", {})
+    assert (said.tokens, said.tokens_out, said.estimated) == (120, 20, False)
+    trouble = Trouble("today")
+    for _ in range(20):
+        trouble.note(said)
 
 
 @pytest.mark.parametrize("reply", [hangs, fakes.trickles, fakes.trickles_headers])

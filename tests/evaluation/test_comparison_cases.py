@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.cases import MOST_KEYS, MOST_VALUES, Cases, Wanted, choose
+from evaluation.cases import MOST_KEYS, MOST_VALUES, NOT_THERE, Cases, Wanted, choose
 
 CASES = Cases(
     keys=("d1", "d2", "d3", "d4"),
@@ -75,7 +75,7 @@ def test_only_keys_that_sort_documents_into_few_kinds_are_slices() -> None:
             "file": f"{name}.pdf",  # another for each
             "batch": "same for all",
             "supplier": f"supplier {i % 5}",
-            "many": str(i % (MOST_VALUES + 1)),
+            "many": f"{i % (MOST_VALUES + 1):02}",
             "urgent": i % 2 == 0,
             "lines": [1, 2],
             "note": "x" * 500 if i % 2 else "y",
@@ -84,12 +84,17 @@ def test_only_keys_that_sort_documents_into_few_kinds_are_slices() -> None:
     }
     found = Cases(tuple(names), "r" * 100, {}, {}).about(tags={}, metadata=metadata)
 
-    assert sorted(found.metadata) == ["note", "supplier", "urgent"]
+    assert sorted(found.metadata) == ["many", "note", "supplier", "urgent"]
     assert found.metadata["urgent"]["values"] == ["false", "true"]
     assert found.metadata["note"]["values"] == ["y"]  # a text too long for a name is no value
     assert [(value, len(places)) for key, value, places in found.slices() if key == "supplier"] == [
         (f"supplier {i}", 20) for i in range(5)
     ]
+    # Of too many values the most frequent: 00 to 06 occur four times, the others three.
+    assert found.metadata["many"]["values"] == [f"{i:02}" for i in range(MOST_VALUES)]
+    assert found.metadata["many"]["at"].count(NOT_THERE) == 3
+    assert len(choose(found, Wanted(slice="metadata.many=00"))) == 4
+    assert choose(found, Wanted(slice="metadata.many=30")) == []
 
 
 def test_a_hundred_keys_are_not_a_hundred_columns() -> None:
@@ -97,6 +102,16 @@ def test_a_hundred_keys_are_not_a_hundred_columns() -> None:
     found = Cases(tuple(metadata), "r" * 10, {}, {}).about(tags={}, metadata=metadata)
 
     assert len(found.metadata) == MOST_KEYS
+
+
+def test_keys_with_all_their_values_go_before_those_with_some() -> None:
+    metadata: dict[str, dict[str, Any]] = {f"d{i}": {"a": f"{i % 40}"} for i in range(80)}
+    alone = Cases(tuple(metadata), "r" * 80, {}, {}).about(tags={}, metadata=metadata)
+    assert len(alone.metadata["a"]["values"]) == MOST_VALUES
+    for i, row in enumerate(metadata.values()):
+        row.update({f"k{k:02}": str(i % 2) for k in range(MOST_KEYS)})
+    found = Cases(tuple(metadata), "r" * 80, {}, {}).about(tags={}, metadata=metadata)
+    assert list(found.metadata) == [f"k{k:02}" for k in range(MOST_KEYS)]
 
 
 def test_ten_thousand_documents_are_filtered_in_a_moment() -> None:

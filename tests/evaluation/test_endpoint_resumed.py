@@ -1,5 +1,6 @@
 """An evaluation over an endpoint that is cut off, fails or is given up: what is not lost, and not paid for twice."""
 
+import json
 import threading
 import uuid
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from django.urls import reverse
 from evaluation import chat, endpoint_eval
 from evaluation.jobs import run_evaluation
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
-from evaluation.services import outputs
+from evaluation.services import evals, outputs
 from slmstudio import artifacts, supervisor
 from slmstudio.runs import Status
 from tests.evaluation.factories import World
@@ -138,6 +139,122 @@ def test_a_run_that_failed_goes_on_with_what_it_was_told(world: World, fake: Fak
     client.post(address)
     run.refresh_from_db()
     assert run.status == Status.DONE
+
+
+def failed(world: World, fake: Fake, one: Endpoint, **order: Any) -> tuple[EvalRun, set[str]]:
+    """An evaluation that was told one or two answers and then failed, and the texts of the documents it has those of.
+
+    From now on the server answers everything.
+    """
+    good = fake.replies[0]
+    fake.replies = [good, good, error(400, "not now")]
+    run = ended(start(world, one, **order))
+    fake.replies = [good]
+    answered = EvalOutput.objects.filter(eval_run=run).exclude(finish_reason="error")
+    texts = set(answered.values_list("document__text", flat=True))
+    assert run.status == Status.FAILED
+    assert texts
+    return run, texts
+
+
+def test_fewer_at_once_and_other_prices_lose_no_answer(world: World, fake: Fake, client: Client) -> None:
+    run, kept = failed(world, fake, endpoint(world, fake.url), at_once=2)
+    Endpoint.objects.update(at_once=1, price_in=7.5, price_out=None)
+    evals.go_on(run=run, user=world.engineer)
+    run = ended(run)
+    assert (run.status, run.error) == (Status.DONE, "")
+    sent = [body["messages"][-1]["content"] for body in fake.asked]
+    assert [sent.count(text) for text in kept] == [1] * len(kept), "what was answered is not paid for twice"
+    assert run.scores["document_exact"]["k"] == run.progress_total
+    assert (run.at_once, run.facts["at_once"], run.facts["price_in"], run.facts["price_out"]) == (2, 2, 7.5, None)
+    rest = run.progress_total - len(kept)
+    assert run.facts["asked_at_once"] == [[2, len(kept)], [1, rest]]
+    client.force_login(world.engineer)
+    page = " ".join(client.get(run.get_absolute_url()).text.split())
+    assert "Its latencies are not all of one kind" in page
+    assert f"it was asked about {len(kept)} document" in page
+    assert f" 2 at once, about {rest} documents one at a time." in page
+
+
+def test_as_many_at_once_as_before_are_latencies_of_one_kind(world: World, fake: Fake, client: Client) -> None:
+    run, _ = failed(world, fake, endpoint(world, fake.url), at_once=2)
+    Endpoint.objects.update(at_once=8)
+    evals.go_on(run=run, user=world.engineer)
+    run = ended(run)
+    assert (run.status, run.at_once, run.facts["at_once"], "asked_at_once" in run.facts) == (Status.DONE, 2, 2, False)
+    client.force_login(world.engineer)
+    assert "not all of one kind" not in client.get(run.get_absolute_url()).text
+
+
+def test_lines_of_before_count_as_many_at_once_as_their_run_had(world: World, fake: Fake) -> None:
+    """Files were written without that number."""
+    run, kept = failed(world, fake, endpoint(world, fake.url), at_once=2)
+    path = artifacts.local_path(run.outputs_key)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {line.pop("at_once") for line in lines} == {2}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    Endpoint.objects.update(at_once=1)
+    evals.go_on(run=run, user=world.engineer)
+    run = ended(run)
+    assert run.facts["asked_at_once"] == [[2, len(kept)], [1, run.progress_total - len(kept)]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": "fake-2"}, "has another model than"),
+        ({"url": "http://127.0.0.1:9/v1"}, "has another address than"),
+        ({"max_tokens": 300}, "has another limit of tokens than"),
+        ({"model": "fake-2", "max_tokens": 300}, "has another model and another limit of tokens than"),
+    ],
+)
+def test_an_endpoint_that_is_another_by_now_is_refused_before_an_answer_is_lost(
+    world: World, fake: Fake, client: Client, changes: dict[str, Any], words: str
+) -> None:
+    one = endpoint(world, fake.url)
+    before = {name: getattr(one, name) for name in changes}
+    run, kept = failed(world, fake, one)
+    asked, file = len(fake.asked), artifacts.local_path(run.outputs_key).read_text()
+    Endpoint.objects.update(**changes)
+    with pytest.raises(evals.Refused, match=words):
+        evals.go_on(run=run, user=world.engineer)
+    client.force_login(world.engineer)
+    page = client.post(reverse("eval_go_on", args=[world.project.slug, run.number]), follow=True)
+    assert words in page.text
+    run.refresh_from_db()
+    assert (run.status, len(fake.asked)) == (Status.FAILED, asked)
+    assert artifacts.local_path(run.outputs_key).read_text() == file
+    Endpoint.objects.update(**before)
+    evals.go_on(run=run, user=world.engineer)
+    run = ended(run)
+    assert (run.status, len(fake.asked)) == (Status.DONE, asked + run.progress_total - len(kept))
+
+
+def test_an_endpoint_changed_after_go_on_was_pressed_costs_no_answer(world: World, fake: Fake) -> None:
+    run, kept = failed(world, fake, endpoint(world, fake.url))
+    rows, file = run.outputs.count(), artifacts.local_path(run.outputs_key).read_text()
+    evals.go_on(run=run, user=world.engineer)
+    Endpoint.objects.update(model="fake-2")
+    asked, run = len(fake.asked), ended(run)
+    assert (run.status, len(fake.asked), run.outputs.count()) == (Status.FAILED, asked, rows)
+    assert "has another model than when it answered" in run.error
+    assert artifacts.local_path(run.outputs_key).read_text() == file
+    Endpoint.objects.update(model="fake-1")
+    evals.go_on(run=run, user=world.engineer)
+    run = ended(run)
+    assert (run.status, len(fake.asked)) == (Status.DONE, asked + run.progress_total - len(kept))
+
+
+def test_where_nothing_was_answered_another_model_may_take_over(world: World, fake: Fake) -> None:
+    good = fake.replies[0]
+    fake.replies = [error(404, "no such model")]
+    run = ended(start(world, endpoint(world, fake.url)))
+    assert (run.status, len(fake.asked)) == (Status.FAILED, 1)
+    Endpoint.objects.update(model="fake-2")
+    fake.replies = [good]
+    evals.go_on(run=run, user=world.engineer)
+    run = ended(run)
+    assert (run.status, run.facts["model"], len(fake.asked)) == (Status.DONE, "fake-2", 1 + run.progress_total)
 
 
 def test_the_database_may_be_away_when_a_run_is_summed_up(

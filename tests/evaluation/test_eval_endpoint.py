@@ -213,6 +213,16 @@ def test_a_request_that_failed_is_no_quicker_than_the_slowest_answer(world: Worl
     assert failed.latency_ms < 200 <= min(outputs.latencies(EvalOutput.objects.filter(eval_run=run)))
 
 
+def test_a_model_that_thinks_until_its_tokens_are_gone_is_judged_like_any_other(world: World, fake: Fake) -> None:
+    good = fake.replies[0]
+    fake.replies = [*[says(None, finish="length")] * 6, good]
+    run = ended(start(world, endpoint(world, fake.url)))
+    assert (run.status, run.error, len(fake.asked)) == (Status.DONE, "", run.progress_total)
+    assert (run.facts["cut_off"], run.facts["failed"]) == (6, 0)
+    assert run.scores["document_exact"]["k"] == run.progress_total - 6
+    assert outputs.rows_match_file(run)
+
+
 def test_the_json_in_a_fence_is_scored_and_the_whole_is_kept(world: World, fake: Fake) -> None:
     gold = {row["text"]: dumps(row["gold"]) for row in datasets.rows(world.dataset)}
 

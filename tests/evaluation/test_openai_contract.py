@@ -31,9 +31,15 @@ def client(fake: Fake) -> openai.OpenAI:
     return openai.OpenAI(base_url=fake.url, api_key="sk-test", max_retries=0)
 
 
-@pytest.mark.parametrize("logprobs", [None, pieces(("a", 0.5), ("é", 0.25))])
-def test_the_answers_of_the_fake_are_completions_as_documented(logprobs: Any) -> None:
-    body = completion(GOOD, logprobs=logprobs)
+@pytest.mark.parametrize(
+    "body",
+    [
+        completion(GOOD),
+        completion(GOOD, logprobs=pieces(("a", 0.5), ("é", 0.25))),
+        completion(None, finish="length"),  # a message may have no text
+    ],
+)
+def test_the_answers_of_the_fake_are_completions_as_documented(body: dict[str, Any]) -> None:
     parsed = ChatCompletion.model_validate(body, strict=True, extra="forbid")
     assert json.loads(parsed.model_dump_json(exclude_unset=True)) == json.loads(json.dumps(body))
 
