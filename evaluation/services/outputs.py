@@ -11,9 +11,10 @@ from django.db import transaction
 
 from evaluation import costs
 from evaluation.answers import json_of
-from evaluation.compare import spread
+from evaluation.compare import Judged, spread
 from evaluation.measurements import Scored, benchmark_bounds
 from evaluation.models import EvalOutput, EvalRun
+from evaluation.modes import fields_right
 from evaluation.services import judged
 from labeling.models import Contract, Document
 from labeling.services import scores
@@ -224,8 +225,18 @@ def _with_cost(run: EvalRun, facts: dict[str, Any], answered: int) -> dict[str, 
 
 
 def _bounds(run: EvalRun, rows: list[EvalOutput], times: list[float]) -> dict[str, Any]:
-    """What a benchmark shows beside its figures, worked out once; other evaluations are judged by gates."""
-    return {} if run.benchmark is None else {"bounds": benchmark_bounds((row.score for row in rows), times)}
+    """How sure the figures are, worked out once. A benchmark shows more of it: others are judged by gates."""
+    if run.benchmark is not None:
+        return {"bounds": benchmark_bounds((row.score for row in rows), times)}
+    return {"bounds": {"field_exact": field_bounds(rows)}}
+
+
+def field_bounds(rows: Iterable[EvalOutput]) -> dict[str, Any]:
+    """The 95 % interval of the rate of right fields, with the document as the unit. Not among the scores, whose own
+    interval counts fields as if those of one document erred each by itself: their hash stands in packets.
+    """
+    rate = fields_right([Judged.of(row.score).tally for row in rows])
+    return {"low": rate["low"], "high": rate["high"]}
 
 
 def summary(compiled: CompiledSchema, rows: Iterable[EvalOutput]) -> dict[str, Any]:

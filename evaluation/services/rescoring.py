@@ -220,6 +220,7 @@ def _finish(run: EvalRun, source: EvalRun, noise: Noise, sha256: str) -> None:
         **{name: value for name, value in source.facts.items() if name not in _OF_ITS_JOB},
         **run.facts,
         "slices": outputs.by_metadata(done),
+        "bounds": {"field_exact": outputs.field_bounds(done)},
         "prompt_tokens": sum(one.prompt_tokens for one in done),
         "output_tokens": sum(one.output_tokens for one in done),
         "cut_off": sum(one.finish_reason == "length" for one in done),

@@ -46,21 +46,44 @@ def interval(value: Mapping[str, Any] | None) -> SafeString | str:
     )
 
 
+@register.filter
+def right_fields(run: Any) -> dict[str, Any]:
+    """The rate of right fields of an evaluation. Its interval is that of documents, where it is known: the one in the
+    scores takes every field for one that errs by itself, and those of a document err together.
+    """
+    rate = run.scores.get("field_exact")
+    return {**without_interval(rate), **run.facts.get("bounds", {}).get("field_exact", {})} if rate else {}
+
+
+@register.filter
+def without_interval(rate: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A rate over many fields of each document as its number and count, whose interval would be too narrow."""
+    return {name: rate[name] for name in ("k", "n", "rate") if name in rate} if rate else {}
+
+
+@register.filter
+def of_field(rate: Mapping[str, Any] | None, pattern: str) -> Mapping[str, Any]:
+    """The rate of one field; without an interval where it is in a list, so that a document has it many times."""
+    return without_interval(rate) if "[]" in pattern else rate or {}
+
+
 @register.simple_tag
 def bar(value: Mapping[str, Any] | None) -> SafeString | str:
-    """The bar of a rate alone, with its interval as a whisker."""
+    """The bar of a rate alone, with its interval as a whisker where it is known."""
     if not value or not value.get("n"):
         return ""
-    rate, low, high = (100 * float(value[name]) for name in ("rate", "low", "high"))
     return format_html(
         '<svg class="rate-bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
         '<rect class="rate-ground" x="0" y="2" width="100" height="6" rx="1"/>'
-        '<rect class="rate-fill" x="0" y="2" width="{}" height="6" rx="1"/>'
-        '<rect class="rate-whisker" x="{}" y="4" width="{}" height="2"/></svg>',
-        f"{rate:.2f}",
-        f"{low:.2f}",
-        f"{max(high - low, 0.6):.2f}",
+        '<rect class="rate-fill" x="0" y="2" width="{}" height="6" rx="1"/>{}</svg>',
+        f"{100 * float(value['rate']):.2f}",
+        "" if value.get("low") is None else _whisker(100 * float(value["low"]), 100 * float(value["high"])),
     )
+
+
+def _whisker(low: float, high: float) -> SafeString:
+    drawn = '<rect class="rate-whisker" x="{}" y="4" width="{}" height="2"/>'
+    return format_html(drawn, f"{low:.2f}", f"{max(high - low, 0.6):.2f}")
 
 
 @register.simple_tag

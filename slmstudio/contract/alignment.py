@@ -37,22 +37,46 @@ def _likeness(left: Sequence[Hashable], right: Sequence[Hashable], fuzzy: bool) 
 def align(gold: Sequence[Sequence[Hashable]], output: Sequence[Sequence[Hashable]], *, ordered: bool) -> list[Pair]:
     """Pairs of row numbers (gold, output); None for a row without a partner.
 
-    Rows are tuples of normalised cells. With ``ordered``, and where there are more than 40,000 combinations, row meets
-    row by position. Else the assignment with the greatest likeness in all is taken (ties go to the same position), and
-    pairs that share nearly nothing are parted. Gold rows come first, in order, then the output rows without a partner.
+    Rows are tuples of normalised cells. With ``ordered`` row meets row by position. Else the assignment with the
+    greatest likeness in all is taken (ties go to the same position), and pairs that share nearly nothing are parted.
+    Where that would be more than 40,000 combinations, rows that are equal meet first, and the rest is assigned; by
+    position only where the rest alone is more than that. Gold rows come first, in order, then the output rows without a
+    partner.
     """
-    shared = min(len(gold), len(output))
-    if list(gold) == list(output) or ordered or len(gold) * len(output) > MAX_CELLS:
-        pairs: list[Pair] = [(index, index) for index in range(shared)]
-        pairs += [(index, None) for index in range(shared, len(gold))]
-        return pairs + [(None, index) for index in range(shared, len(output))]
-    partner = _assign(gold, output) if shared else {}
+    if ordered or list(gold) == list(output):
+        partner = {index: index for index in range(min(len(gold), len(output)))}
+    elif len(gold) * len(output) > MAX_CELLS:
+        partner = _assign_many(gold, output)
+    else:
+        partner = _assign(gold, output)
     taken = set(partner.values())
-    pairs = [(index, partner.get(index)) for index in range(len(gold))]
+    pairs: list[Pair] = [(index, partner.get(index)) for index in range(len(gold))]
     return pairs + [(None, index) for index in range(len(output)) if index not in taken]
 
 
+def _assign_many(gold: Sequence[Row], output: Sequence[Row]) -> dict[int, int]:
+    """Equal rows meet in one pass, in their order; the others as in ``_assign``, or by position where there are still
+    too many.
+    """
+    places: dict[tuple[Hashable, ...], list[int]] = {}
+    for index in reversed(range(len(output))):  # so that the first place is taken first
+        places.setdefault(tuple(output[index]), []).append(index)
+    partner: dict[int, int] = {}
+    for index, row in enumerate(gold):
+        if equal := places.get(tuple(row)):
+            partner[index] = equal.pop()
+    taken = set(partner.values())
+    left = [index for index in range(len(gold)) if index not in partner]
+    right = [index for index in range(len(output)) if index not in taken]
+    if len(left) * len(right) > MAX_CELLS:
+        return partner | dict(zip(left, right, strict=False))
+    found = _assign([gold[index] for index in left], [output[index] for index in right])
+    return partner | {left[row]: right[column] for row, column in found.items()}
+
+
 def _assign(gold: Sequence[Sequence[Hashable]], output: Sequence[Sequence[Hashable]]) -> dict[int, int]:
+    if not gold or not output:
+        return {}
     # scipy.optimize takes a third of a second to import; a process that never scores lists should not pay for it.
     import numpy
     from scipy.optimize import linear_sum_assignment

@@ -1,11 +1,14 @@
 """Rows of a list are paired by likeness before their fields are compared."""
 
 import time
+from collections import Counter
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slmstudio.contract import alignment
 from slmstudio.contract.alignment import align
 from slmstudio.contract.schema import compile_schema, dumps
 from slmstudio.contract.scoring import FieldOutcome, Outcome, score_document
@@ -97,6 +100,33 @@ def test_shuffled_rows_all_find_their_equal(gold: list[Any], random: Any) -> Non
         assert left is not None
         assert right is not None
         assert gold[left] == output[right]
+
+
+def test_a_row_that_is_left_out_of_a_long_list_costs_only_itself() -> None:
+    gold = [{"name": f"item {i}", "qty": i, "amount": i * 2} for i in range(250)]
+    fields = _fields(gold, [*gold[1:9], {**gold[9], "amount": -1}, *gold[10:]])
+    wrong = [(field.path, field.output) for field in fields if field.outcome != Outcome.CORRECT]
+    assert wrong == [*((f"rows[0].{name}", None) for name in ("name", "qty", "amount")), ("rows[9].amount", -1)]
+    assert {field.outcome for field in _fields(gold, gold[::-1])} == {Outcome.CORRECT}
+    assert Outcome.CORRECT not in {field.outcome for field in _fields(gold, gold[1:], ORDERED)}
+
+
+@given(st.lists(_cells, max_size=8), st.lists(_cells, max_size=8))
+def test_beyond_the_bound_every_row_is_in_one_pair_and_equal_rows_meet(gold: list[Any], output: list[Any]) -> None:
+    with patch.object(alignment, "MAX_CELLS", 6):
+        pairs = align(gold, output, ordered=False)
+    assert [left for left, _ in pairs if left is not None] == list(range(len(gold)))
+    assert sorted(right for _, right in pairs if right is not None) == list(range(len(output)))
+    if len(gold) * len(output) > 6:
+        equal = [None not in (left, right) and gold[left or 0] == output[right or 0] for left, right in pairs]
+        assert sum(equal) == (Counter(gold) & Counter(output)).total()
+
+
+def test_a_row_of_nulls_alone_says_nothing() -> None:
+    row = object_schema({"name": {"type": ["string", "null"]}, "amount": {"type": ["number", "null"]}})
+    compiled = compile_schema(object_schema({"rows": {"type": "array", "items": row}}))
+    nothing = dumps({"rows": [{"name": None, "amount": None}]})
+    assert score_document(compiled, text="", gold={"rows": []}, raw=nothing).exact
 
 
 def test_many_rows_take_bounded_time() -> None:

@@ -28,11 +28,14 @@ def test_ten_thousand_documents() -> None:
             name: "2020-01-01" if name in DAYS and source.random() < 0.2 else value for name, value in gold.items()
         }
         documents.append(("\n".join(map(str, gold.values())) + "\nlorem ipsum" * 50, gold, dumps(output)))
-    start = time.process_time()
-    scores = [score_document(compiled, text=text, gold=gold, raw=raw) for text, gold, raw in documents]
-    figures = summarise(scores)
-    seconds = time.process_time() - start
-    assert figures["documents"] == 10_000
-    assert 0.9 < figures["field_exact"]["rate"] < 1
-    # Measured: 1.5 s on one core; the slack is for slower and busy machines.
-    assert seconds < 12
+    seconds = float("inf")
+    for _ in range(3):  # a machine that is busy with other work gets three tries
+        start = time.process_time()
+        figures = summarise([score_document(compiled, text=text, gold=gold, raw=raw) for text, gold, raw in documents])
+        seconds = min(seconds, time.process_time() - start)
+        assert figures["documents"] == 10_000
+        assert 0.9 < figures["field_exact"]["rate"] < 1
+        if seconds < 6:
+            break
+    # Measured: 1.5 s on one core (bench/evaluation.py); the rest is slack for slower and shared ones.
+    assert seconds < 6

@@ -1,5 +1,6 @@
 """Choices on the page of an evaluation: matrix, decision rate, slices by metadata; each count opens its documents."""
 
+import itertools
 import re
 from html import unescape
 from typing import Any
@@ -9,6 +10,7 @@ from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.models import EvalOutput, EvalRun
+from evaluation.services import outputs
 from labeling.rows import ParsedRow
 from labeling.services import freezing
 from labeling.services.importing import import_rows
@@ -75,6 +77,76 @@ def test_every_count_opens_as_many_documents(routing: EvalRun, world: World, cli
         assertContains(shown, f'<small class="text-body-secondary tabular">{count}</small>')
 
 
+def test_slices_by_metadata_have_no_interval(routing: EvalRun, world: World, client: Client) -> None:
+    client.force_login(world.owner)
+    table = client.get(routing.get_absolute_url()).text.split("<h2>By shop")[1].split("</table>")[0]
+    for value in routing.facts["slices"]["shop"].values():
+        assert f"{value['field_exact']['k']} of {value['field_exact']['n']}" in table
+    assert "rate-whisker" not in table
+
+
+def cells(page: Any) -> list[tuple[str, str]]:
+    """(link, count) of the confusion matrix."""
+    return re.findall(r'<a class="text-reset" href="(\?[^"]*)#outputs">(\d+)</a>', page.text)
+
+
+def test_every_pair_opens_its_documents_the_right_ones_too(routing: EvalRun, world: World, client: Client) -> None:
+    client.force_login(world.owner)
+    address = routing.get_absolute_url()
+    found = cells(client.get(address))
+    assert sorted(count for _, count in found) == ["1", "3", "3", "3"]
+    for link, count in found:
+        assertContains(
+            client.get(address + unescape(link)), f'<small class="text-body-secondary tabular">{count}</small>'
+        )
+    right = [unescape(link) for link, _ in found if "gold=technical&amp;said=technical" in link]
+    shown = client.get(address + right[0], headers={"HX-Request": "true"}).context["page"]
+    assert {row.document.external_id for row in shown} == {"t1", "t4", "t7"}
+
+
+def test_a_choice_where_gold_has_none_opens_its_documents(routing: EvalRun, world: World, client: Client) -> None:
+    for name, said, error in (("t1", "sales", "extra"), ("t4", "nowhere", "format")):
+        row = EvalOutput.objects.get(eval_run=routing, document__external_id=name)
+        changes = {"gold": None, "output": said, "outcome": "extra", "error": error}
+        row.score["fields"] = [{**field, **changes} for field in row.score["fields"]]
+        row.wrong_fields, row.exact = ["queue"], False
+        row.save()
+    rows = EvalOutput.objects.filter(eval_run=routing)
+    routing.scores = outputs.summary(routing.dataset.schema_version.compiled, rows)
+    routing.save(update_fields=["scores"])
+    assert routing.scores["classes"]["queue"]["matrix"][""] == {"": 1, "sales": 1}
+    assert rows.confused("queue", "(none)", "sales").get().document.external_id == "t1"
+    assert rows.confused("queue", "(none)", "(none)").get().document.external_id == "t4"
+    client.force_login(world.owner)
+    address = routing.get_absolute_url()
+    found = cells(client.get(address))
+    assert sorted(count for _, count in found) == ["1", "1", "1", "1", "3", "3"]
+    for link, count in found:
+        assertContains(
+            client.get(address + unescape(link)), f'<small class="text-body-secondary tabular">{count}</small>'
+        )
+
+
+def test_other_values_are_one_row_and_keys_that_tell_nothing_apart_are_named(
+    routing: EvalRun, world: World, client: Client
+) -> None:
+    rows = list(EvalOutput.objects.filter(eval_run=routing).select_related("document"))
+    for number, row in enumerate(rows):
+        shop = f"S{number % 2}" if number < 8 else f"{number}" * 61  # too long for the name of a slice
+        row.document.metadata = {"shop": shop, "file": f"scan {number}.pdf" * 10}
+        row.document.save(update_fields=["metadata"])
+    routing.facts["slices"] = outputs.by_metadata(rows)
+    routing.save(update_fields=["facts"])
+    client.force_login(world.owner)
+    page = client.get(routing.get_absolute_url())
+    [(key, values)] = page.context["places"]
+    assert (key, sorted(name for name, _ in values[:2])) == ("shop", ["S0", "S1"])
+    assert [(name, value["documents"]) for name, value in values[2:]] == [("", 2)]
+    assertContains(page, "other values", count=1)
+    assert len(re.findall(r'href="\?where=', page.text)) == 2
+    assertContains(page, "Not told apart by file:")
+
+
 def test_what_is_amiss_with_the_whole_opens_its_documents(routing: EvalRun, world: World, client: Client) -> None:
     client.force_login(world.owner)
     address = routing.get_absolute_url()
@@ -84,9 +156,59 @@ def test_what_is_amiss_with_the_whole_opens_its_documents(routing: EvalRun, worl
     for link, _ in links:
         assertContains(client.get(address + link), '<small class="text-body-secondary tabular">1</small>')
     run = evaluated(world, lambda row: {"raw": dumps({"queue": "billing", "team": "x"})}, tuned=False, user=world.owner)
-    outputs = EvalOutput.objects.filter(eval_run=run)
-    found = {state: outputs.in_state(state).count() for state in ("no_json", "lacks", "more", "rules", "made_up")}
+    rows = EvalOutput.objects.filter(eval_run=run)
+    found = {state: rows.in_state(state).count() for state in ("no_json", "lacks", "more", "rules", "made_up")}
     assert found == {"no_json": 0, "lacks": 0, "more": 10, "rules": 0, "made_up": 0}
+
+
+def test_a_count_of_what_went_wrong_opens_the_documents_where_it_did(world: World, client: Client) -> None:
+    client.force_login(world.engineer)
+    turn = itertools.count()
+
+    def say(row: dict[str, Any]) -> dict[str, Any]:
+        return {"raw": dumps({**row["gold"], "vendor": None if next(turn) % 2 else "Nobody at all Ltd"})}
+
+    run = evaluated(world, say)
+    fields = [field for row in run.outputs.all() for field in row.score["fields"] if field["field"] == "vendor"]
+    missing = sum(field["outcome"] == "missing" for field in fields)
+    address = run.get_absolute_url()
+    links = re.findall(r'href="(\?field=vendor[^"]*)#outputs">(\d+) (\w+)</a>', client.get(address).text)
+    assert 0 < missing < sum(int(number) for _, number, _ in links)
+    assert ("missing", str(missing)) in [(words, number) for _, number, words in links]
+    for link, number, words in links:
+        page = client.get(address + unescape(link))
+        assert page.context["page"].paginator.count == int(number)
+        assertContains(page, f'<span class="tag">{words}</span>')
+        kept = [one for one in re.findall(r'href="(\?[^"]*)#outputs"', page.text) if "outcome=" in one]
+        assert all("field=" in one for one in kept), "another count is not narrowed by this one"
+    for outcome, number in (("missing", missing), ("nonsense", 0)):
+        page = client.get(f"{address}?outcome={outcome}", headers={"HX-Request": "true"})
+        assert page.context["page"].paginator.count == number
+
+
+def test_all_fields_are_called_wrong_only_where_nothing_could_be_read(world: World, client: Client) -> None:
+    client.force_login(world.engineer)
+    turn = itertools.count()
+
+    def say(row: dict[str, Any]) -> dict[str, Any]:
+        said = [
+            {"raw": dumps(row["gold"])[:20], "finish_reason": "length"},
+            {"raw": "[1]"},
+            {"raw": "", "finish_reason": "error", "error": "It broke."},
+            {"raw": dumps({**row["gold"], "date": 7})},
+        ]
+        number = next(turn)
+        return said[number] if number < len(said) else right(row)
+
+    run = evaluated(world, say)
+    page = client.get(f"{run.get_absolute_url()}?state=invalid", headers={"HX-Request": "true"})
+    rows = list(page.context["page"])
+    assert sorted((row.state, row.unread) for row in rows) == [
+        ("failed", True), ("invalid", False), ("invalid", True), ("invalid", True),
+    ]  # fmt: skip
+    assert [row.wrong_fields for row in rows if not row.unread] == [["date"]]
+    assertContains(page, "all fields", count=3)
+    assertContains(page, "<code>date</code>", count=1)
 
 
 def test_what_is_made_up_and_what_breaks_a_rule_opens_its_documents(world: World, client: Client) -> None:
@@ -96,9 +218,9 @@ def test_what_is_made_up_and_what_breaks_a_rule_opens_its_documents(world: World
         }
 
     run = evaluated(world, invented)
-    outputs = EvalOutput.objects.filter(eval_run=run)
-    assert outputs.in_state("made_up").count() == run.scores["hallucinated"]["k"] == 12
-    assert outputs.in_state("rules").count() == 12
+    rows = EvalOutput.objects.filter(eval_run=run)
+    assert rows.in_state("made_up").count() == run.scores["hallucinated"]["k"] == 12
+    assert rows.in_state("rules").count() == 12
     assert (run.scores["invariants_hold"]["k"], run.scores["invariants_hold"]["n"]) == (0, 12)
     client.force_login(world.engineer)
     assertContains(client.get(run.get_absolute_url()), "?state=made_up#outputs")

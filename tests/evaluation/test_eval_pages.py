@@ -6,11 +6,18 @@ import pytest
 from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
+from evaluation.compare import Judged
 from evaluation.models import EvalOutput, EvalRun
+from evaluation.modes import fields_right
 from evaluation.services import outputs
 from evaluation.services.evals import start_evaluation
+from evaluation.templatetags.evaluation import interval, right_fields
+from labeling.rows import ParsedRow
+from labeling.services import freezing
+from labeling.services.importing import import_rows
 from labeling.services.projects import create_project
 from slmstudio.runs import Status
+from slmstudio.templatetags.studio import percent
 from tests.evaluation.factories import World, broken, evaluated, pretend, right
 
 LIST, NEW = "/p/invoices/evaluation/", "/p/invoices/evaluation/new/"
@@ -226,6 +233,72 @@ def test_the_figures_on_the_page_are_those_counted_from_the_outputs(world: World
     assertContains(page, f"{valid} of 12 ·")
 
 
+def by_halves(row: dict[str, Any]) -> dict[str, Any]:
+    """Every other document is wholly right, the others are no JSON."""
+    return right(row) if int(row["id"][-1]) % 2 else broken(row)
+
+
+def table(page: Any, name: str) -> str:
+    """The table of a page that has this name."""
+    found: str = page.text.split(f'aria-label="{name}"')[1].split("</table>")[0]
+    return found
+
+
+def test_the_interval_of_right_fields_counts_documents(world: World, engineer: Client) -> None:
+    run = evaluated(world, by_halves)
+    evaluated(world, by_halves, mode="free")
+    rate, counted = right_fields(run), run.scores["field_exact"]
+    assert rate == pytest.approx(fields_right([Judged.of(row.score).tally for row in run.outputs.all()]))
+    assert rate["low"] < counted["low"] < counted["high"] < rate["high"], "twelve documents, not all their fields"
+    page = engineer.get(run.get_absolute_url())
+    headline = f"{rate['k']} of {rate['n']} · {percent(rate['low'])} to {percent(rate['high'])}"
+    assertContains(page, headline)
+    assertContains(page, "Ways of decoding")
+    for one in (page, engineer.get(LIST)):
+        assertContains(one, interval(rate))
+        assertNotContains(one, interval(counted))
+
+
+def test_where_the_interval_of_documents_is_not_known_there_is_none(world: World, engineer: Client) -> None:
+    run = evaluated(world, by_halves)
+    del run.facts["bounds"]
+    run.save()
+    page = engineer.get(run.get_absolute_url())
+    assertContains(page, f"<small>{run.scores['field_exact']['k']} of {run.scores['field_exact']['n']}</small>")
+    assertNotContains(engineer.get(LIST), interval(run.scores["field_exact"]))
+
+
+def test_slices_are_counted_without_an_interval(world: World, engineer: Client) -> None:
+    run = evaluated(world, pretend(5, spoil=0.3))
+    page = engineer.get(run.get_absolute_url())
+    assert run.scores["slices"]
+    for value in run.scores["slices"].values():
+        assert f"{value['field_exact']['k']} of {value['field_exact']['n']}" in table(page, "Slices")
+    assert "rate-whisker" not in table(page, "Slices")
+    assert "rate-whisker" in table(page, "Fields"), "a document has each of these once"
+
+
+def test_fields_of_lists_are_counted_without_an_interval(world: World, client: Client) -> None:
+    project = create_project(owner=world.owner, name="Redaction", slug="redaction", template="pii-redaction")
+    rows = []
+    for index in range(6):
+        people = [f"Kim{index} Lee{index}", f"Jo{index} Ray{index}"]
+        text = " ".join([*(f"{index}{step}{index}" for step in range(20)), *people])
+        gold = {"spans": [{"type": "person", "text": name} for name in people]}
+        rows.append(ParsedRow(index + 1, {"id": f"t{index}", "text": text, "gold": gold}))
+    for part, held_out in ((rows[:4], True), (rows[4:], False)):
+        result = import_rows(project=project, rows=part, source="test", as_holdout=held_out)
+        assert result.rejected == 0, result.rejects
+    world.project = project
+    world.dataset = freezing.freeze(project=project, user=world.owner, validation_share=0)
+    run = evaluated(world, right, tuned=False, user=world.owner)
+    client.force_login(world.owner)
+    fields = table(client.get(run.get_absolute_url()), "Fields")
+    assert "<code>spans[].text</code>" in fields
+    assert "8 of 8" in fields
+    assert "rate-whisker" not in fields
+
+
 @pytest.mark.parametrize("state", ["valid", "invalid", "exact", "inexact", "failed"])
 def test_the_list_of_outputs_is_what_the_address_asks_for(world: World, engineer: Client, state: str) -> None:
     run = evaluated(world, pretend(5, spoil=0.3, invalid=0.2))
@@ -251,7 +324,7 @@ def test_filters_work_together_and_an_unknown_one_finds_nothing(world: World, en
     assertContains(engineer.get(f"{run.get_absolute_url()}?field=nothing"), "No output fits these filters")
 
 
-@pytest.mark.parametrize("name", ["state", "field", "error", "tag", "q"])
+@pytest.mark.parametrize("name", ["state", "field", "outcome", "error", "tag", "q"])
 def test_a_nul_in_a_filter_is_passed_over(world: World, engineer: Client, name: str) -> None:
     run = evaluated(world, right)
     page = engineer.get(f"{run.get_absolute_url()}?{name}=%00")

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.test import Client
+from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation import jobs
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from evaluation.services import corrections, outputs, questions, rescoring
 from evaluation.services.comparisons import compare_runs
+from evaluation.templatetags.evaluation import interval, right_fields
 from labeling.models import DatasetVersion, Document, DocumentScore
 from labeling.rows import ParsedRow
 from labeling.services import adjudicating, annotating, freezing, reviewing
@@ -77,6 +80,17 @@ def test_nothing_is_generated_and_all_else_is_carried_over(world: World, run: Ev
     assert artifacts.local_path(made.outputs_key).read_bytes() == artifacts.local_path(run.outputs_key).read_bytes()
     assert outputs.rows_match_file(made)
     assert loads(dumps(outputs.recount(made))) == loads(dumps(made.scores)), "it can be counted again like any other"
+
+
+def test_the_interval_of_right_fields_is_worked_out_anew(world: World, run: EvalRun, client: Client) -> None:
+    made = scored_again(run, corrected(world, run), world.engineer)
+    assert made.facts["bounds"] == {"field_exact": outputs.field_bounds(made.outputs.all())}
+    assert made.facts["bounds"] != run.facts["bounds"]
+    client.force_login(world.engineer)
+    page = client.get(made.get_absolute_url())
+    for one in (run, made):
+        assertContains(page, interval(right_fields(one)))
+    assertNotContains(page, interval(made.scores["field_exact"]))
 
 
 def test_asked_twice_it_is_one_evaluation_and_once_failed_another(world: World, run: EvalRun) -> None:

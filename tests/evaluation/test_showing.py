@@ -7,8 +7,21 @@ from typing import Any
 import pytest
 
 from evaluation import showing
+from evaluation.models import EvalRun
 from evaluation.showing import class_tables, field_rows, marks, text_of
-from evaluation.templatetags.evaluation import bounds, change, in_unit, interval, marked, number_line, threshold
+from evaluation.templatetags.evaluation import (
+    bar,
+    bounds,
+    change,
+    in_unit,
+    interval,
+    marked,
+    number_line,
+    of_field,
+    right_fields,
+    threshold,
+    without_interval,
+)
 
 
 def outcome(path: str, kind: str, gold: Any = None, output: Any = None, error: str = "") -> dict[str, Any]:
@@ -119,6 +132,28 @@ def test_a_rate_is_drawn_with_its_interval_and_count() -> None:
     assert "95.0 %" in drawing
     assert "76.4–99.1 · 19 of 20" in drawing
     assert interval(None) == interval({"k": 0, "n": 0, "rate": None, "low": None, "high": None}) == "–"
+
+
+def test_a_rate_without_an_interval_is_its_number_and_count() -> None:
+    rate = {"k": 19, "n": 20, "rate": 0.95, "low": 0.764, "high": 0.991}
+    alone = without_interval(rate)
+    assert interval(alone) == (
+        '<span class="interval"><span class="interval-number">95.0 %</span> <small>19 of 20</small></span>'
+    )
+    assert "rate-whisker" in bar(rate)
+    assert "rate-fill" in bar(alone)
+    assert "rate-whisker" not in bar(alone)
+    assert (of_field(rate, "total"), of_field(rate, "line_items[].amount")) == (rate, alone)
+    assert without_interval(None) == of_field(None, "total") == {}
+
+
+def test_right_fields_have_the_interval_of_documents_or_none() -> None:
+    rate = {"k": 19, "n": 20, "rate": 0.95, "low": 0.764, "high": 0.991}
+    run = EvalRun(scores={"field_exact": rate})
+    assert right_fields(run) == without_interval(rate), "that of the scores counts fields"
+    run.facts = {"bounds": {"field_exact": {"low": 0.5, "high": 1.0}}}
+    assert right_fields(run) == {**rate, "low": 0.5, "high": 1.0}
+    assert right_fields(EvalRun()) == {}
 
 
 def test_changes_are_written_in_points_with_a_real_minus() -> None:
