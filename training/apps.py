@@ -4,13 +4,17 @@ from django.apps import AppConfig
 
 
 class TrainingConfig(AppConfig):
-    """Registers the app's panels, and how its runs are started again, when Django starts."""
+    """Registers the app's panels, and what becomes of runs that failed or were lost, when Django starts."""
 
     name = "training"
 
     def ready(self) -> None:
         from slmstudio.queue_mending import start_again_by
+        from slmstudio.sweep import when_swept
         from training import panels  # noqa: F401
+        from training.services.exporting import keep_what_was_made
         from training.services.runs import start_again
 
         start_again_by("training.TrainingRun", start_again)
+        when_swept("training.ModelExport", keep_what_was_made)
+        when_swept("training.SpecExport", keep_what_was_made)

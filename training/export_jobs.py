@@ -1,21 +1,26 @@
-"""Jobs that make what is taken along: GGUF files with their check, and what other trainers read."""
+"""Jobs that make what is taken along: GGUF files with their check, and what other trainers read.
 
+What was made before stays until the new one is whole: that is made in another folder, and the row turns to it at once.
+"""
+
+import shutil
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from slmstudio.artifacts import local_path
-from slmstudio.hashing import folder_manifest, manifest_hash
-from slmstudio.supervisor import supervise
+from slmstudio.beating import beating
+from slmstudio.hashing import FileEntry, folder_hash, folder_manifest, manifest_hash
+from slmstudio.supervisor import patiently, supervise
 from slmstudio.sweep import sweep_lost
 from training.jobs import Explained
-from training.models import Export, ModelExport, SpecExport
+from training.models import ModelExport, SpecExport
 from training.services import exporting
 from training.services.children import ChildCancelled, ChildFailed, spec_file
 from training.services.recording import storable
 
 Event = dict[str, Any]
-#: what was made before is gone once it is made again, and what was found out about it says nothing of the new files
-_NOTHING: dict[str, Any] = {"folder_key": "", "sha256": "", "files": []}
+Made = ModelExport | SpecExport
 
 
 def export_model(pk: int) -> None:
@@ -25,12 +30,10 @@ def export_model(pk: int) -> None:
         "model_version__training_run__dataset__schema_version", "model_version__training_run__project"
     )
     export = rows.filter(pk=pk).first()
-    if export is None or not export.claim(**_NOTHING, parity={}):
+    if export is None or not export.claim(parity=_known(export, export.parity)):
         return
     with Explained(export):
-        run = export.model_version.training_run
-        spec = exporting.gguf_spec(export)
-        _make(export, "training.ml.export_gguf", spec.to_yaml(), exporting.folder_of(run, export.kind))
+        _make(export, "parity", "training.ml.export_gguf", exporting.gguf_spec(export).to_yaml())
 
 
 def export_spec(pk: int) -> None:
@@ -40,16 +43,21 @@ def export_spec(pk: int) -> None:
         "training_run__dataset__schema_version", "training_run__project", "training_run__base_model"
     )
     export = rows.filter(pk=pk).first()
-    if export is None or not export.claim(**_NOTHING, validation={}):
+    if export is None or not export.claim(validation=_known(export, export.validation)):
         return
     with Explained(export):
-        spec = exporting.trainer_spec(export)
-        _make(export, "training.ml.export_spec", spec.to_yaml(), exporting.folder_of(export.training_run, export.kind))
+        _make(export, "validation", "training.ml.export_spec", exporting.trainer_spec(export).to_yaml())
 
 
-def _make(export: Export, module: str, text: str, key: str) -> None:
-    """Runs the child and takes over what it made. The row gets the folder only once it is whole."""
-    findings: dict[str, Any] = {}
+def _known(export: Made, found: dict[str, Any]) -> dict[str, Any]:
+    """What was found out about the files that lie there; nothing of files that were thrown away."""
+    return {name: value for name, value in found.items() if name != "refused"} if export.folder_key else {}
+
+
+def _make(export: Made, column: str, module: str, text: str) -> None:
+    """Runs the child and takes over what it made, with what it found out: the event that is named as the ``column``."""
+    key = exporting.folder_of(export)
+    found: dict[str, Any] = {}
 
     def on_event(event: Event) -> None:
         event = storable(event)
@@ -57,9 +65,8 @@ def _make(export: Export, module: str, text: str, key: str) -> None:
             export.record(
                 stage=str(event["stage"])[:120], progress_done=int(event["done"]), progress_total=int(event["total"])
             )
-        elif event["event"] in ("parity", "validation"):
-            findings[event["event"]] = {name: value for name, value in event.items() if name != "event"}
-            export.record(**findings)
+        elif event["event"] == column:
+            found.update((name, value) for name, value in event.items() if name != "event")
 
     spec = spec_file(text)
     # It computes on the processor, as llama.cpp does here: a card stays with whoever trains on it.
@@ -69,12 +76,48 @@ def _make(export: Export, module: str, text: str, key: str) -> None:
         ending = supervise(export, [sys.executable, "-m", module, str(spec)], on_event=on_event, log=log, env=quiet)
     finally:
         spec.unlink(missing_ok=True)
-    if ending.cancelled:
-        raise ChildCancelled
-    if ending.interrupted:
-        export.put_back()
+    if ending.interrupted and not ending.cancelled:
+        patiently(export.put_back)
         return
     if not ending.ok:
-        raise ChildFailed(ending.error)
-    manifest = folder_manifest(local_path(key))
-    export.finish(folder_key=key, files=[dict(entry) for entry in manifest], sha256=manifest_hash(manifest))
+        _throw_away(export, column, key, found)
+        raise ChildCancelled if ending.cancelled else ChildFailed(ending.error)
+    _take_over(export, column, key, found)
+
+
+def _throw_away(export: Made, column: str, key: str, found: dict[str, Any]) -> None:
+    """Removes what came to nothing, and keeps what was found out about it beside what is known of the files before."""
+    if not patiently(export.is_ours):
+        return  # it was swept, and another worker may be at work in that folder
+    shutil.rmtree(local_path(key), ignore_errors=True)
+    if found:
+        told = {**getattr(export, column), "refused": found} if export.folder_key else found
+        patiently(lambda: export.record(**{column: told}))
+
+
+def _take_over(export: Made, column: str, key: str, found: dict[str, Any]) -> None:
+    """The row turns to the new folder, and the one of before goes. One with the same GGUF file stays as it is, with its
+    hash: approvals rest on that.
+    """
+    before = export.folder_key
+    with beating(export):  # some gigabytes are hashed
+        manifest = folder_manifest(local_path(key))
+        same = _same_gguf(export, manifest)
+    new = {"folder_key": key, "files": [dict(entry) for entry in manifest], "sha256": manifest_hash(manifest)}
+    changes: dict[str, Any] = {column: found} if same else {column: found, **new}
+    if not patiently(lambda: export.finish(**changes)):
+        return  # it was swept, or it is done and the answer was lost: whatever is made next clears the spare folder
+    spare = key if same else before
+    if spare:
+        shutil.rmtree(local_path(spare), ignore_errors=True)
+
+
+def _same_gguf(export: Made, manifest: list[FileEntry]) -> bool:
+    """Whether the GGUF file that lies there is this very file, in a folder that is as it was recorded."""
+    found = _gguf(manifest)
+    there = bool(found) and found == _gguf(export.files)
+    return there and folder_hash(local_path(export.folder_key)) == export.sha256
+
+
+def _gguf(files: Iterable[Any]) -> list[tuple[str, str]]:
+    return [(str(one["path"]), str(one["sha256"])) for one in files if str(one["path"]).endswith(".gguf")]

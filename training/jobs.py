@@ -183,7 +183,7 @@ def _end(run: TrainingRun, ending: Ending, recorder: Recorder) -> None:
         patiently(lambda: run.put_back(stage=stage))
         return
     if not ending.ok:
-        raise ChildFailed(_with_checkpoint(run, ending.error))
+        raise ChildFailed(_with_checkpoint(run, ending.error, _kind(ending)))
     if ending.last.get("done", {}).get("stopped"):
         raise ChildCancelled  # somebody asked the process itself
     patiently(lambda: record_artifacts(run, recorder.artifacts))
@@ -195,11 +195,28 @@ def _leave(run: TrainingRun) -> None:
     patiently(lambda: run.put_back(facts=facts, stage="its worker was stopped; it goes on with the next one"))
 
 
-def _with_checkpoint(run: TrainingRun, sentence: str) -> str:
-    """The sentence, and that nothing of what came before is lost."""
+def _kind(ending: Ending) -> str:
+    """What ended the child, in the short word of its error; "" where it had none."""
+    killed = "memory" if "ran out of memory" in ending.error else ""
+    return str(ending.last.get("error", {}).get("kind") or killed)
+
+
+def _with_checkpoint(run: TrainingRun, sentence: str, kind: str = "") -> str:
+    """The sentence, that nothing of what came before is lost, and what a resume comes to: it keeps the run's settings.
+
+    "kept" and "resumed" are in each, so that the page adds neither.
+    """
     if not run.checkpoint_step:
         return sentence
-    return f"{sentence} Its checkpoint of step {run.checkpoint_step} is kept, and it can be resumed from there."
+    kept = f"{sentence} Its checkpoint of step {run.checkpoint_step} is kept"
+    if kind == "diverged":
+        return (
+            f"{kept}, but resumed from there the run keeps its learning_rate and most likely ends the same way: "
+            "duplicate it with a lower one."
+        )
+    if kind == "memory":
+        return f"{kept}: it can be resumed where more memory is free. Smaller settings take a duplicate of the run."
+    return f"{kept}, and it can be resumed from there."
 
 
 def _step_back(run: TrainingRun, why: str, knobs: Knobs) -> None:

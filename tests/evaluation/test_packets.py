@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from django.core.cache import cache
 
 from evaluation.models import Endpoint, EvalRun, GateReport
@@ -16,9 +17,12 @@ from evaluation.spec import EvalSpec, GgufRef
 from labeling.models import Document
 from labeling.services import datasets
 from slmstudio import artifacts
-from slmstudio.hashing import folder_hash, sha256_file, sha256_text
+from slmstudio.hashing import folder_hash, folder_manifest, manifest_hash, sha256_file, sha256_text
+from slmstudio.runs import Status
+from slmstudio.supervisor import Ending
 from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
 from tests.evaluation.test_gates_service import changed
+from training import export_jobs
 from training.models import BaseModel, ModelExport
 
 
@@ -53,6 +57,50 @@ def test_a_model_in_one_file_is_its_file(world: World, report: GateReport) -> No
     for files in (True, False):
         [changed] = [check for check in packets.verify(made, files=files) if not check.equal]
         assert changed.sentence.startswith("Model file: the hash of the GGUF file")
+
+
+def test_a_file_that_is_made_again_with_the_same_weights_is_the_one_that_was_approved(
+    world: World, report: GateReport, queues: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its folder holds the times of its check, as it once did."""
+    key = f"{world.training_run.folder_key}/exports/q8_0"
+    folder = artifacts.local_path(key)
+    folder.mkdir(parents=True)
+    (folder / "model.gguf").write_bytes(b"GGUF")
+    (folder / "parity.json").write_text('{"median_ms": 41.5}')
+    manifest = folder_manifest(folder)
+    parts: dict[str, Any] = {"files": [dict(one) for one in manifest], "sha256": manifest_hash(manifest)}
+    export = ModelExport.objects.create(
+        model_version=world.version, kind=ModelExport.Kind.Q8_0, status=Status.DONE, folder_key=key, **parts
+    )
+    rewrite(report.eval_run, export=export)
+    frozen = remade(report, report.eval_run).packet
+
+    def made_again(content: bytes, error: str = "") -> GateReport:
+        def supervise(export: Any, argv: list[str], **more: Any) -> Ending:
+            output = Path(yaml.safe_load(Path(argv[-1]).read_text())["output_dir"])
+            output.mkdir(parents=True)
+            (output / "model.gguf").write_bytes(content)
+            (output / "parity.json").write_text("{}")
+            return Ending(ok=not error, error=error)
+
+        monkeypatch.setattr(export_jobs, "supervise", supervise)
+        row = ModelExport.objects.get(pk=export.pk)
+        row.ask_again(world.engineer)
+        export_jobs.export_model(row.pk)
+        row.refresh_from_db()
+        assert (row.status, row.error) == (Status.DONE, error)
+        found = remade(report, report.eval_run)
+        found.packet = frozen
+        return found
+
+    for content, error in ((b"GGUF", ""), (b"half", "The disk is full.")):
+        again = made_again(content, error)
+        for files in (True, False):
+            checks = packets.verify(again, files=files)
+            assert [check.sentence for check in checks if not check.equal] == []
+    [changed] = [check for check in packets.verify(made_again(b"GGUF2")) if not check.equal]
+    assert changed.sentence.startswith("Model file: the hash of the GGUF file")
 
 
 def test_a_model_elsewhere_is_where_it_is_asked(world: World, report: GateReport) -> None:

@@ -1,20 +1,28 @@
 """Exports as background work: asked for once, made by a child, refused with a sentence, made again."""
 
+import shutil
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from django.conf import settings
+from django.db import OperationalError
+from django.utils import timezone
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.artifacts import local_path
 from slmstudio.hashing import folder_hash, folder_manifest, manifest_hash
 from slmstudio.runs import Status
+from slmstudio.supervisor import Ending
+from slmstudio.sweep import sweep_lost
 from training import export_jobs
 from training.models import BaseModel, LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
 from training.presets import Knobs
-from training.services import exporting
+from training.services import exporting, folders
 from training.services.runs import Refused, start_training
 from training.spec import RunSpec
 
@@ -47,7 +55,14 @@ def model(run: TrainingRun) -> ModelVersion:
     )
 
 
-def child(monkeypatch: pytest.MonkeyPatch, events: list[dict[str, Any]], *, error: str = "") -> list[Any]:
+def child(
+    monkeypatch: pytest.MonkeyPatch,
+    events: list[dict[str, Any]],
+    *,
+    error: str = "",
+    cancelled: bool = False,
+    content: bytes = b"GGUF",
+) -> list[Any]:
     """Puts a child in place that tells these events and leaves a file; returns what it was started with."""
     started: list[Any] = []
 
@@ -56,15 +71,45 @@ def child(monkeypatch: pytest.MonkeyPatch, events: list[dict[str, Any]], *, erro
         started.append((argv[2], told, env))
         folder = Path(told["output_dir"])
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "out.gguf").write_bytes(b"GGUF")
+        (folder / "out.gguf").write_bytes(content)
         for event in events:
             on_event(event)
-        from slmstudio.supervisor import Ending
-
-        return Ending(ok=not error, error=error)
+        return Ending(ok=not error and not cancelled, error=error, cancelled=cancelled)
 
     monkeypatch.setattr(export_jobs, "supervise", supervise)
     return started
+
+
+MEASURED = {"documents": 3, "outputs_equal": 3}
+
+
+@pytest.fixture
+def made(model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> ModelExport:
+    """The model as a GGUF file, whole and checked."""
+    export: Any = exporting.request(run=model.training_run, kind="f16", user=people["engineer"])
+    child(monkeypatch, [{"event": "parity", **MEASURED}])
+    export_jobs.export_model(export.pk)
+    export.refresh_from_db()
+    assert export.status == Status.DONE
+    return export
+
+
+def asked_again(export: ModelExport) -> ModelExport:
+    """The export, queued once more."""
+    run = export.model_version.training_run
+    again: Any = exporting.request(run=run, kind=export.kind, user=export.created_by)
+    assert (again.pk, again.status) == (export.pk, Status.QUEUED)
+    return again
+
+
+def is_as_it_was(export: ModelExport) -> None:
+    """The row says what it said of its files, they lie there, and they can be downloaded."""
+    now = ModelExport.objects.select_related("model_version__training_run").get(pk=export.pk)
+    assert (now.folder_key, now.sha256, now.files) == (export.folder_key, export.sha256, export.files)
+    assert folder_hash(local_path(now.folder_key)) == export.sha256
+    found = folders.folder(now.model_version.training_run, now.kind)
+    assert found is not None
+    assert (found.names, found.missing) == (("out.gguf",), [])
 
 
 def test_a_gguf_file_is_asked_for_once_and_made_with_its_check(
@@ -165,3 +210,146 @@ def test_made_again_it_says_nothing_that_was_found_out_about_the_files_before(
         job(export.pk)
         export.refresh_from_db()
         assert (export.status, getattr(export, column)) == (Status.DONE, {})
+
+
+# -- made again ------------------------------------------------------------------------------------------------------
+
+
+def test_cancelled_while_it_waits_to_be_made_again_it_is_what_it_was(made: ModelExport) -> None:
+    again = asked_again(made)
+    is_as_it_was(made)
+    assert again.cancel()
+    export_jobs.export_model(made.pk)  # the job is in the queue all the same
+    again.refresh_from_db()
+    assert (again.status, again.error, again.parity) == (Status.DONE, "", MEASURED)
+    is_as_it_was(made)
+
+
+def test_cancelled_while_it_is_made_again_it_is_what_it_was(made: ModelExport, monkeypatch: pytest.MonkeyPatch) -> None:
+    again = asked_again(made)
+    started = child(monkeypatch, [], cancelled=True, content=b"half")
+    export_jobs.export_model(made.pk)
+    again.refresh_from_db()
+    assert (again.status, again.error, again.parity) == (Status.DONE, "", MEASURED)
+    is_as_it_was(made)
+    assert not Path(started[0][1]["output_dir"]).exists()
+
+
+def test_made_again_and_refused_it_is_what_it_was_and_says_what_was_found(
+    made: ModelExport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = asked_again(made)
+    worse = {"documents": 3, "outputs_equal": 0}
+    started = child(monkeypatch, [{"event": "parity", **worse}], error="It answers worse.", content=b"other")
+    export_jobs.export_model(made.pk)
+    again.refresh_from_db()
+    assert (again.status, again.error) == (Status.DONE, "It answers worse.")
+    assert again.parity == {**MEASURED, "refused": worse}
+    is_as_it_was(made)
+    assert not Path(started[0][1]["output_dir"]).exists()
+
+    again = asked_again(made)
+    child(monkeypatch, [], error="The disk is full.")
+    export_jobs.export_model(made.pk)
+    again.refresh_from_db()
+    assert (again.error, again.parity) == ("The disk is full.", MEASURED)  # nothing of the attempt before
+
+
+def test_what_is_made_again_by_a_worker_that_is_lost_is_what_it_was(made: ModelExport) -> None:
+    again = asked_again(made)
+    assert again.claim()
+    silent = timezone.now() - timedelta(seconds=settings.RUN_LOST_AFTER_SECONDS + 5)
+    ModelExport.objects.filter(pk=made.pk).update(heartbeat_at=silent)
+    assert [lost.pk for lost in sweep_lost()] == [made.pk]
+    again.refresh_from_db()
+    assert again.status == Status.DONE
+    assert again.error.startswith("Its worker has not answered")
+    is_as_it_was(made)
+
+
+def test_a_first_attempt_that_is_lost_has_failed(model: ModelVersion, people: dict[str, Any]) -> None:
+    export: Any = exporting.request(run=model.training_run, kind="f16", user=people["engineer"])
+    assert export.claim()
+    silent = timezone.now() - timedelta(seconds=settings.RUN_LOST_AFTER_SECONDS + 5)
+    ModelExport.objects.filter(pk=export.pk).update(heartbeat_at=silent)
+    sweep_lost()
+    export.refresh_from_db()
+    assert export.status == Status.FAILED
+
+
+def test_another_file_takes_the_place_of_the_one_before_once_it_is_whole(
+    made: ModelExport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [made.folder_key]
+    for content in (b"other", b"third"):
+        again = asked_again(made)
+        child(monkeypatch, [{"event": "parity", "documents": 2}], content=content)
+        export_jobs.export_model(made.pk)
+        again.refresh_from_db()
+        assert (again.status, again.parity) == (Status.DONE, {"documents": 2})
+        assert (local_path(again.folder_key) / "out.gguf").read_bytes() == content
+        assert again.sha256 == folder_hash(local_path(again.folder_key))
+        assert not local_path(keys[-1]).exists()
+        keys.append(again.folder_key)
+    assert keys == [keys[0], f"{keys[0]}-2", keys[0]]
+
+
+def test_the_same_file_stays_where_it_is_unless_it_has_gone_or_changed(
+    made: ModelExport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spare = local_path(f"{made.folder_key}-2")
+    again = asked_again(made)
+    child(monkeypatch, [{"event": "parity", "documents": 3, "outputs_equal": 2}])
+    export_jobs.export_model(made.pk)
+    again.refresh_from_db()
+    assert again.parity["outputs_equal"] == 2
+    is_as_it_was(made)
+    assert not spare.exists()
+
+    shutil.rmtree(local_path(made.folder_key))
+    asked_again(made)
+    export_jobs.export_model(made.pk)
+    again.refresh_from_db()
+    assert (again.folder_key, again.sha256) == (f"{made.folder_key}-2", made.sha256)
+    assert folder_hash(spare) == made.sha256
+
+
+@pytest.mark.django_db(transaction=True)
+def test_its_heart_beats_while_its_files_are_hashed(
+    model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.RUN_HEARTBEAT_SECONDS, settings.RUN_LOST_AFTER_SECONDS = 0.05, 0.5
+    export: Any = exporting.request(run=model.training_run, kind="q8_0", user=people["engineer"])
+    child(monkeypatch, [])
+    swept: list[Any] = []
+
+    def slowly(path: Path) -> Any:
+        time.sleep(0.8)
+        swept.extend(sweep_lost())
+        return folder_manifest(path)
+
+    monkeypatch.setattr(export_jobs, "folder_manifest", slowly)
+    export_jobs.export_model(export.pk)
+    export.refresh_from_db()
+    assert (swept, export.status, export.error) == ([], Status.DONE, "")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_file_that_is_made_is_not_lost_where_the_database_is_away_for_a_moment(
+    model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export: Any = exporting.request(run=model.training_run, kind="q8_0", user=people["engineer"])
+    child(monkeypatch, [])
+    finish = ModelExport.finish
+    tries: list[int] = []
+
+    def flaky(self: ModelExport, **changes: Any) -> bool:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OperationalError("the server closed the connection unexpectedly")
+        return finish(self, **changes)
+
+    monkeypatch.setattr(ModelExport, "finish", flaky)
+    export_jobs.export_model(export.pk)
+    export.refresh_from_db()
+    assert (len(tries), export.status, export.error) == (2, Status.DONE, "")

@@ -88,6 +88,56 @@ def test_the_check_is_shown_with_where_the_answers_differ(gguf: ModelExport, log
     assert f"{URL}files/f16.zip" in page
 
 
+def test_while_it_is_made_again_and_where_that_fails_it_can_be_downloaded(gguf: ModelExport, login: Login) -> None:
+    client = login("engineer")
+    client.post(f"{URL}exports/f16/", headers=HTMX)
+    for status in (Status.QUEUED, Status.RUNNING):
+        ModelExport.objects.filter(pk=gguf.pk).update(status=status)
+        page = text(client.get(f"{URL}exports/?kind=f16", headers=HTMX))
+        assert 'id="download-f16"' in page
+        assert "What was made before stays until the new one is whole." in page
+        assert 'id="cancel-f16"' in page
+        assert client.get(f"{URL}files/f16.zip").status_code == 200
+    row = ModelExport.objects.get(pk=gguf.pk)
+    worse = {**PARITY, "outputs_equal": 1, "llama_cpp": {"field_exact": 0.31, "schema_valid": 0.4, "median_ms": 300.0}}
+    assert row.fail("It answers worse.", parity={**PARITY, "refused": worse})
+    page = text(client.get(f"{URL}exports/?kind=f16", headers=HTMX))
+    assert "Making it again failed; what was made before is still there. It answers worse." in page
+    assert "Thrown away: on 20 validation documents" in page
+    for shown in ("31 %", "1 of 20 equal", "77 %", "19 of 20 equal", 'id="download-f16"', "Make again"):
+        assert shown in page, shown
+    assert client.get(f"{URL}files/f16.zip").status_code == 200
+
+
+def test_cancelled_it_is_offered_as_before(gguf: ModelExport, login: Login) -> None:
+    client = login("engineer")
+    client.post(f"{URL}exports/f16/", headers=HTMX)
+    page = text(client.post(f"{URL}exports/f16/cancel/", headers=HTMX))
+    gguf.refresh_from_db()
+    assert (gguf.status, gguf.error) == (Status.DONE, "")
+    assert 'id="download-f16"' in page
+    assert "Making it again failed" not in page
+
+
+def test_a_file_that_was_thrown_away_shows_what_was_measured(model: ModelVersion, login: Login) -> None:
+    worse = {**PARITY, "llama_cpp": {"field_exact": 0.0, "schema_valid": 0.05, "median_ms": 300.0}}
+    export = ModelExport.objects.create(
+        model_version=model, kind="q8_0", status=Status.FAILED, error="It answers worse.", parity=worse
+    )
+    page = text(login("manager").get(URL))
+    assert "It answers worse." in page
+    assert "Thrown away: on 20 validation documents" in page
+    assert "78 %" in page
+    assert "5 %" in page
+    assert "download-q8_0" not in page
+    difference = {"training": "<b>12", "llama_cpp": "1"}
+    export.parity = {"documents": 20, "tokens_equal": False, "difference": difference}
+    export.save(update_fields=["parity"])
+    page = text(login("manager").get(URL))
+    assert "There it stands <code>&lt;b&gt;12</code> here and <code>1</code> on llama.cpp." in page
+    assert "Thrown away" not in page
+
+
 def test_what_nobody_validated_says_so(run: TrainingRun, login: Login) -> None:
     page = text(login("engineer").get(URL))
     assert page.count("not validated") == 2

@@ -17,9 +17,13 @@ from labeling.services.datasets import file_path
 from slmstudio.artifacts import local_path
 from slmstudio.hashing import folder_hash, sha256_text
 from slmstudio.runs import Status
+from slmstudio.supervisor import Ending
+from training import jobs
 from training.jobs import run_training
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.presets import Knobs
+from training.services.children import ChildFailed
+from training.services.recording import Recorder
 from training.services.runs import cancel, start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -140,6 +144,34 @@ def test_a_killed_child_is_a_sentence_and_the_worker_goes_on(queued: Callable[[K
     assert "was killed" in run.error
     assert "batch size" in run.error
     assert not ModelVersion.objects.exists()
+
+
+MORE_MEMORY = ": it can be resumed where more memory is free. Smaller settings take a duplicate of the run."
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "advice"),
+    [
+        (
+            "diverged",
+            "The loss is not a number any more after step 57.",
+            "ends the same way: duplicate it with a lower one.",
+        ),
+        ("memory", "Not enough memory. Try a smaller batch_size.", MORE_MEMORY),
+        ("", "The process was killed, most likely because the machine ran out of memory.", MORE_MEMORY),
+        ("", "The process ended with code 1.", ", and it can be resumed from there."),
+        ("disk", "The disk is full.", ", and it can be resumed from there."),
+    ],
+)
+def test_a_resume_is_advised_where_it_helps(kind: str, error: str, advice: str) -> None:
+    run = TrainingRun(checkpoint_step=50)
+    ending = Ending(ok=False, error=error, died=not kind, last={"error": {"kind": kind}} if kind else {})
+    with pytest.raises(ChildFailed) as caught:
+        jobs._end(run, ending, Recorder(run))
+    said = str(caught.value)
+    assert said.startswith(f"{error} Its checkpoint of step 50 is kept")
+    assert said.endswith(advice)
+    assert "resumed" in said  # or the page says that it can be
 
 
 def test_a_cancelled_run_and_a_run_that_has_gone_are_left_alone(queued: Callable[[Knobs], TrainingRun]) -> None:

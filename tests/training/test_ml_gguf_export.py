@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,14 +115,117 @@ def test_answers_are_compared_and_scored_on_both_sides(tmp_path: Path) -> None:
     assert (found["training"]["field_exact"], found["llama_cpp"]["field_exact"]) == (1.0, round(4 / 6, 16))
     assert (found["training"]["schema_valid"], found["llama_cpp"]["median_ms"]) == (1.0, 5.0)
     assert [one["id"] for one in found["examples"]] == ["train-2"]
-    parity.refuse_other_weights(found, "f16")
+    parity.refuse_other_answers(found, "f16")  # of three documents one says little
 
 
-def test_a_16_bit_file_that_says_something_else_is_refused_an_8_bit_one_reported() -> None:
-    found = {"tokens_shared": 0.1}
-    with pytest.raises(Refused, match="only 10 % of the tokens agree"):
-        parity.refuse_other_weights(found, "f16")
-    parity.refuse_other_weights(found, "q8_0")
+def compared(shared: float, *, right: float = 0.8, valid: float = 1.0, documents: int = 20) -> dict[str, Any]:
+    """A comparison with a model that has 80 % of the fields right and all answers valid."""
+    return {
+        "documents": documents,
+        "tokens_shared": shared,
+        "training": {"field_exact": 0.8, "schema_valid": 1.0, "median_ms": 900.0},
+        "llama_cpp": {"field_exact": right, "schema_valid": valid, "median_ms": 300.0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "found", "why"),
+    [
+        ("f16", compared(0.1), "only 10 % of the tokens agree before the first difference. It was thrown away.$"),
+        ("q8_0", compared(0.05), "only 5 % of the tokens agree .* Take GGUF f16 instead.$"),
+        ("q8_0", compared(0.3, right=0.0), "0 % of its fields are right, of the model's 80 %. .* Take GGUF f16"),
+        ("q8_0", compared(0.3, right=0.69), "69 % of its fields are right"),
+        ("q8_0", compared(0.9, valid=0.85), "85 % of its answers fit the schema, of the model's 100 %"),
+        ("f16", compared(0.9, right=0.6), "60 % of its fields are right"),
+    ],
+)
+def test_a_file_that_says_something_else_or_has_lost_much_is_refused(
+    kind: str, found: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(Refused, match=why) as caught:
+        parity.refuse_other_answers(found, kind)
+    assert caught.value.kind == "outputs"
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("f16", compared(0.5)),
+        ("q8_0", compared(0.1)),
+        ("q8_0", compared(0.3, right=0.7, valid=0.9)),
+        ("q8_0", compared(0.3, right=0.95)),
+        ("q8_0", compared(0.3, right=0.4, documents=4)),  # two documents of four
+    ],
+)
+def test_what_rounding_explains_is_left_to_the_figures(kind: str, found: dict[str, Any]) -> None:
+    parity.refuse_other_answers(found, kind)
+
+
+def test_where_no_document_has_a_value_nothing_is_lost() -> None:
+    found = compared(0.9)
+    found["training"]["field_exact"] = found["llama_cpp"]["field_exact"] = None
+    parity.refuse_other_answers(found, "q8_0")
+
+
+def answered(monkeypatch: pytest.MonkeyPatch, *, milliseconds: float, garbage: bool = False) -> None:
+    """Both sides say gold; with ``garbage`` llama.cpp says none of it. Nothing is converted."""
+
+    def gold(asked: parity.Question) -> list[parity.Said]:
+        answers = [asked.schema.canonical(row.row.gold) for row in asked.rows]
+        return [parity.Said(answer, (1, 2, 3), milliseconds) for answer in answers]
+
+    def llama(file: Path, asked: parity.Question, progress: parity.Progress) -> Any:
+        said = gold(asked)
+        return [replace(one, text="%%", tokens=(9,)) for one in said] if garbage else said, None
+
+    monkeypatch.setattr(export_gguf, "convert", lambda model, file, **parts: file.write_bytes(b"GGUF"))
+    monkeypatch.setattr(parity, "on_llama_cpp", llama)
+    monkeypatch.setattr(parity, "on_training_side", lambda folder, asked, progress: gold(asked))
+
+
+def test_made_twice_the_folder_has_one_hash_whatever_time_it_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes: list[str] = []
+    times: list[float] = []
+    for milliseconds in (40.0, 7000.5):
+        answered(monkeypatch, milliseconds=milliseconds)
+        told = Told()
+        export_gguf.main(spec(tmp_path, tiny()), told.emitter)
+        hashes.append(folder_hash(tmp_path / "out"))
+        times.append(named(told.events, "parity")[0]["llama_cpp"]["median_ms"])
+    assert hashes[0] == hashes[1]
+    assert times == [40.0, 7000.5]  # which the page shows
+    kept = json.loads((tmp_path / "out" / "parity.json").read_text())
+    assert kept["training"] == kept["llama_cpp"] == {"field_exact": 1.0, "schema_valid": 1.0}
+
+
+def test_an_8_bit_file_that_answers_garbage_leaves_no_file_but_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered(monkeypatch, milliseconds=5.0, garbage=True)
+    told = Told()
+    with pytest.raises(Refused, match="only 0 % of the tokens agree"):
+        export_gguf.main(spec(tmp_path, tiny(), kind="q8_0"), told.emitter)
+    assert list((tmp_path / "out").iterdir()) == []
+    assert named(told.events, "parity")[0]["llama_cpp"]["schema_valid"] == 0.0
+
+
+def test_an_answer_that_does_not_come_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    question = asked(folder=tmp_path)
+
+    class Slow(Server):
+        def answer(self, ids: Sequence[int], count: int) -> tuple[str, list[int]]:
+            raise httpx.ReadTimeout("timed out")
+
+    @contextmanager
+    def running(file: Path, *, context: int) -> Iterator[Any]:
+        yield Slow(question.encoder)
+
+    monkeypatch.setattr(parity, "running", running)
+    with pytest.raises(Refused, match=r"has not answered document train-0 within \d+ minutes") as caught:
+        parity.on_llama_cpp(tmp_path / "x.gguf", question, lambda stage, done: None)
+    assert caught.value.kind == "llama.cpp"
 
 
 def test_different_tokens_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

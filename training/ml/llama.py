@@ -30,6 +30,8 @@ TEXTS = (
     "ﬁnal e\u0301 nbsp\u00a0here\u200d",
 )
 _PLACES = 4  # documents that are continued greedily
+_SECONDS = 120.0  # for a request, and beside what an answer's tokens may take
+_SECONDS_A_TOKEN = 2.0  # some billions of parameters at 16 bits, on few cores
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ def installed() -> bool:
     return find_spec("xllamacpp") is not None
 
 
+def answer_seconds(prompt: int, answer: int) -> float:
+    """How long an answer may take, by its tokens and its prompt's: a large model on few cores is slow, not ill."""
+    return _SECONDS + _SECONDS_A_TOKEN * (prompt + answer)
+
+
 class Llama:
     """A running llama.cpp server of this process."""
 
@@ -66,7 +73,7 @@ class Llama:
         #: where it listens, on this machine only
         self.address = address
         # never by way of the proxy that HTTP_PROXY names: it is this process, and documents are what it is asked about
-        self._client = httpx.Client(base_url=address, timeout=120, trust_env=False)
+        self._client = httpx.Client(base_url=address, timeout=_SECONDS, trust_env=False)
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of a text, without a beginning token; ``special``: control tokens in it are read as such."""
@@ -91,12 +98,16 @@ class Llama:
         return list(self._post("/tokenize", body)["tokens"])
 
     def answer(self, ids: Sequence[int], count: int) -> tuple[str, list[int]]:
-        """Text and ids of a greedy answer of at most ``count`` tokens, the one that ended it left out."""
+        """Text and ids of a greedy answer of at most ``count`` tokens, the one that ended it left out.
+
+        Raises:
+            httpx.TimeoutException: it takes longer than ``answer_seconds``.
+        """
         body = {
             "prompt": list(ids), "n_predict": count, "temperature": 0.0, "top_k": 1, "return_tokens": True,
             "cache_prompt": True, "seed": 1,
         }  # fmt: skip
-        said = self._post("/completion", body)
+        said = self._post("/completion", body, answer_seconds(len(ids), count))
         return str(said["content"]), list(said["tokens"])
 
     def complete(self, ids: Sequence[int], count: int, *, seconds: float, **more: Any) -> dict[str, Any]:
@@ -113,7 +124,7 @@ class Llama:
         }  # fmt: skip
         return self._post("/completion", body, seconds)
 
-    def _post(self, path: str, body: dict[str, Any], seconds: float = 120) -> dict[str, Any]:
+    def _post(self, path: str, body: dict[str, Any], seconds: float = _SECONDS) -> dict[str, Any]:
         answer = self._client.post(path, json=body, timeout=seconds)
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()

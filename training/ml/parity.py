@@ -12,16 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from slmstudio.contract import scoring
 from slmstudio.contract.schema import CompiledSchema
 from training.ml.encode import Encoder
 from training.ml.events import Refused
 from training.ml.lengths import EncodedRow
-from training.ml.llama import Llama, running
+from training.ml.llama import Llama, answer_seconds, running
 
 EXAMPLES = 5
-#: where a 16-bit file shares fewer of its first tokens with the folder than this, its weights are not the folder's
-LEAST_SHARED = 0.5
+#: where a file shares fewer of its first tokens with the folder than this, its weights are not the folder's; those of
+#: 8 bits may part early, and go on to the same values
+LEAST_SHARED = {"f16": 0.5, "q8_0": 0.1}
+#: how much of the fields right, and of the answers that fit the schema, a file may lose against the folder
+MOST_LOST = 0.1
+#: what so many documents weigh it may always lose: of a handful, one says little
+_CHANCE = 2
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,11 @@ Progress = Callable[[str, int], None]
 
 
 def on_llama_cpp(file: Path, asked: Question, progress: Progress) -> tuple[list[Said], dict[str, Any] | None]:
-    """The file's answers, or none and the first prompt whose token ids differ from the training side's."""
+    """The file's answers, or none and the first prompt whose token ids differ from the training side's.
+
+    Raises:
+        Refused: llama.cpp does not answer in any reasonable time.
+    """
     with running(file, context=asked.context) as llama:
         difference = first_difference(llama, asked)
         if difference is not None:
@@ -67,10 +78,22 @@ def on_llama_cpp(file: Path, asked: Question, progress: Progress) -> tuple[list[
         for done, row in enumerate(asked.rows):
             progress("answering on llama.cpp", done)
             began = time.perf_counter()
-            text, tokens = llama.answer(row.prompt, asked.limit)
+            text, tokens = _answer(llama, row, asked.limit)
             elapsed = (time.perf_counter() - began) * 1000
             said.append(Said(text, asked.written(tokens), elapsed))
         return said, None
+
+
+def _answer(llama: Llama, row: EncodedRow, limit: int) -> tuple[str, list[int]]:
+    try:
+        return llama.answer(row.prompt, limit)
+    except httpx.TimeoutException as error:
+        minutes = answer_seconds(len(row.prompt), limit) / 60
+        raise Refused(
+            "llama.cpp",
+            f"llama.cpp has not answered document {row.row.id} within {minutes:.0f} minutes, so the file could not be "
+            "checked. Try again when this machine has less to do, or on one with more cores.",
+        ) from error
 
 
 def first_difference(llama: Llama, asked: Question) -> dict[str, Any] | None:
@@ -172,12 +195,36 @@ def _example(row: EncodedRow, ours: Said, theirs: Said) -> dict[str, Any]:
     return {"id": row.row.id, "training": ours.text[:2000], "llama_cpp": theirs.text[:2000]}
 
 
-def refuse_other_weights(found: dict[str, Any], kind: str) -> None:
-    """Refused where a 16-bit file writes something else altogether; an 8-bit one may, and its figures say how much."""
-    if kind == "f16" and found["tokens_shared"] < LEAST_SHARED:
-        share = f"{100 * found['tokens_shared']:.0f} %"
+def lasting(found: dict[str, Any]) -> dict[str, Any]:
+    """A summary without what another run of the same check measures otherwise: the hash of a folder is over this."""
+    sides = {
+        side: {name: value for name, value in found[side].items() if name != "median_ms"}
+        for side in ("training", "llama_cpp")
+    }
+    return {**found, **sides}
+
+
+def refuse_other_answers(found: dict[str, Any], kind: str) -> None:
+    """Refused where a file writes something else altogether, or has lost more of what the model knows than rounding
+    weights explains. What is less than that, the figures say.
+    """
+    advice = " Take GGUF f16 instead." if kind == "q8_0" else ""
+    if found["tokens_shared"] < LEAST_SHARED[kind]:
         raise Refused(
             "outputs",
-            f"The file does not write what the model writes: only {share} of the tokens agree before the first "
-            "difference. It was thrown away.",
+            f"The file does not write what the model writes: only {_share(found['tokens_shared'])} of the tokens agree "
+            f"before the first difference. It was thrown away.{advice}",
         )
+    allowed = max(MOST_LOST, _CHANCE / found["documents"])
+    for name, words in (("field_exact", "fields are right"), ("schema_valid", "answers fit the schema")):
+        ours, theirs = found["training"][name], found["llama_cpp"][name]
+        if ours is not None and theirs is not None and round(ours - theirs, 6) > allowed:
+            raise Refused(
+                "outputs",
+                f"The file answers worse than the model: {_share(theirs)} of its {words}, of the model's "
+                f"{_share(ours)}. It was thrown away.{advice}",
+            )
+
+
+def _share(rate: float) -> str:
+    return f"{100 * rate:.0f} %"

@@ -23,6 +23,8 @@ KINDS = (*GGUF, *TRAINERS)
 def request(*, run: TrainingRun, kind: str, user: Any) -> Export:
     """The export of a run of one kind: the one that is being made, or a new attempt that is queued.
 
+    What was made before stays until the new one is whole, and where that comes to nothing.
+
     Raises:
         Refused: no such kind, or a GGUF file of a run that has no model.
     """
@@ -58,12 +60,24 @@ def model_of(run: TrainingRun) -> ModelVersion | None:
     return ModelVersion.objects.filter(training_run=run).first()
 
 
+def keep_what_was_made(export: Export) -> None:
+    """What was made before is what there is, where the worker that made it again was lost: the sweep ends a run past
+    its own transitions, which see to that otherwise.
+    """
+    ended = type(export).objects.filter(
+        pk=export.pk, job_id=export.job_id, status__in=(Status.FAILED, Status.CANCELLED)
+    )
+    ended.exclude(folder_key="").update(status=Status.DONE)
+
+
 # -- what the children are told --------------------------------------------------------------------------------------
 
 
-def folder_of(run: TrainingRun, kind: str) -> str:
-    """The key of an export's folder."""
-    return f"{run.folder_key}/exports/{kind}"
+def folder_of(export: ModelExport | SpecExport) -> str:
+    """The key of the folder that an export is made in next: never the one that it lies in."""
+    run = export.model_version.training_run if isinstance(export, ModelExport) else export.training_run
+    first = f"{run.folder_key}/exports/{export.kind}"
+    return f"{first}-2" if export.folder_key == first else first
 
 
 def gguf_spec(export: ModelExport) -> GgufSpec:
@@ -75,7 +89,7 @@ def gguf_spec(export: ModelExport) -> GgufSpec:
         dataset=DatasetRef(path=str(file_path(run.dataset)), sha256=run.dataset.sha256),
         contract=spec.contract,
         converter=str(settings.GGUF_CONVERTER),
-        output_dir=str(local_path(folder_of(run, export.kind))),
+        output_dir=str(local_path(folder_of(export))),
         stem=f"{slugify(run.project.slug) or 'model'}-v{model.number}-{export.kind}"[-100:].lower().lstrip("-_"),
         title=f"{run.project.name} v{model.number}"[:100],
         prompt=spec.prompt,
@@ -91,7 +105,7 @@ def trainer_spec(export: SpecExport) -> TrainerSpec:
     return TrainerSpec(
         run=spec,
         trainer="axolotl" if export.kind == SpecExport.Trainer.AXOLOTL else "unsloth",
-        output_dir=str(local_path(folder_of(run, export.kind))),
+        output_dir=str(local_path(folder_of(export))),
         base_model=base.location if on_hub else spec.base_model.path,
         revision=base.revision if on_hub else "",
         title=f"{run.project.name}: {run}",
@@ -119,7 +133,15 @@ class Offer:
     @property
     def ready(self) -> bool:
         """Made, and to be downloaded."""
-        return self.export is not None and self.export.status == Status.DONE
+        return self.export is not None and self.export.is_made
+
+    @property
+    def refused(self) -> dict[str, Any]:
+        """What the check found about a file that was thrown away; empty where none was."""
+        if not isinstance(self.export, ModelExport):
+            return {}
+        parity: dict[str, Any] = self.export.parity
+        return parity if self.export.status == Status.FAILED else parity.get("refused", {})
 
     @property
     def file(self) -> dict[str, Any] | None:
@@ -142,7 +164,7 @@ _ABOUT = {
     ),
     "q8_0": (
         "GGUF q8_0",
-        "Half the size, and faster. With weights of 8 bits some answers differ; the check says how many.",
+        "Half the size, and faster. With weights of 8 bits some answers differ: the check counts them, or refuses it.",
     ),
     "axolotl": ("Axolotl", "This run's settings as axolotl.yaml, with its rows as the model reads them."),
     "unsloth": ("Unsloth", "This run's settings as a training script, with the same rows."),

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from slmstudio.artifacts import local_path
-from slmstudio.runs import Status
 from training.models import TrainingRun
 from training.services import exporting
 
@@ -38,10 +37,10 @@ class Folder:
 
 
 def folder(run: TrainingRun, name: str) -> Folder | None:
-    """A folder by its name in an address: merged, adapter, or the kind of an export that is done."""
+    """A folder by its name in an address: merged, adapter, or the kind of an export that was made."""
     if name in exporting.KINDS:
         export = exporting.find(run, name)
-        return _folder(export.folder_key, export.files) if export and export.status == Status.DONE else None
+        return _folder(export.folder_key, export.files) if export and export.is_made else None
     model = exporting.model_of(run)
     if model is not None and name == "merged":
         return _folder(model.folder_key, model.files)
