@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
+from slmstudio.away import tell_alive
 from slmstudio.runs import BackgroundRun
 from slmstudio.supervisor import AWAY
 
@@ -31,6 +32,7 @@ def beating(run: BackgroundRun) -> Iterator[None]:
                     heart.beat()
                 except AWAY:
                     connection.close()
+                    tell_alive(heart.job_id)
         finally:
             connection.close()
 

@@ -1,24 +1,30 @@
 """Sentences for child processes that ended without saying why."""
 
+import json
 import re
 import signal
 from pathlib import Path
 
 #: bytes of a log in which its last words are looked for
 _TAIL = 64 * 1024
-#: how torch's launcher reports in its log which signal one of its processes died of
-_RANK_KILLED = re.compile(r"exitcode\s*:\s*-(\d+)")
+#: a line of the log in which one of several processes, whose events nobody hears, says why it ends: this, then JSON
+WORDS = "slmstudio says: "
+#: how torch's launcher reports in its log what became of its processes: a signal it died of is negative
+_RANK_ENDED = re.compile(r"exitcode\s*:\s*(-?\d+)")
+_ROOT_CAUSE = "Root Cause (first observed failure)"
+#: the last line of a traceback, which a launcher's log has above the launcher's own
+_RAISED = re.compile(r"(?:\[\w+\]:\s*)?(?!\S*ChildFailedError)[\w.]+(?:Error|Exception)\b")
 
 
 def explain_exit(code: int, log: Path, *, since: int = 0, launcher: bool = False) -> str:
     """A sentence for an exit code that came without an error event. The log of this child begins at byte ``since``.
 
-    A ``launcher`` ends with 1 whatever became of its processes; its log tells what one of them died of.
+    A ``launcher`` ends with 1 whatever became of its processes; its log tells what one of them ended with.
     """
     text = _end_of(log, since)
-    killed = _RANK_KILLED.search(text) if launcher and code > 0 else None
-    code = -int(killed[1]) if killed else code
-    last = text.splitlines()[-1] if text else ""
+    if launcher and code > 0:
+        code = _end_of_rank(text) or code
+    last = _last_words(text, launcher=launcher)
     tail = f"Its last words: {last[-600:]}" if last else ""
     if code == -signal.SIGKILL:
         return "The process was killed, most likely because the machine ran out of memory. Try a smaller batch size."
@@ -27,6 +33,62 @@ def explain_exit(code: int, log: Path, *, since: int = 0, launcher: bool = False
     if "No space left on device" in tail:
         return "The disk is full. Free some space and start the run again."
     return f"The process ended with code {code}. {tail}".strip()
+
+
+def was_killed(code: int, log: Path, *, since: int = 0, launcher: bool = False) -> bool:
+    """Whether a child that failed without an event was killed, rather than ended by an error of its own.
+
+    Of several processes one that is killed has the launcher kill the others and end by itself, with 1. A launcher that
+    reports nothing of them counts as killed.
+    """
+    if code < 0 or not launcher:
+        return code < 0
+    text = _end_of(log, since)
+    ended = _end_of_rank(text)
+    return not _spoken(text) if ended is None else ended < 0
+
+
+def words_of_rank(log: Path, *, since: int = 0) -> dict[str, str] | None:
+    """What one of several processes said of its end, as the first one says it by an event: ``kind`` and ``message``.
+    None where none did, or the error was one that nobody has a better word for.
+    """
+    return next((words for words in _spoken(_end_of(log, since)) if words["kind"] != "crash"), None)
+
+
+def _spoken(text: str) -> list[dict[str, str]]:
+    found = []
+    for line in text.splitlines():
+        _, mark, rest = line.partition(WORDS)  # the launcher may put the process's number before it
+        if not mark:
+            continue
+        try:
+            said = json.loads(rest)
+            found.append({name: str(said[name]) for name in ("kind", "message")})
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def _end_of_rank(text: str) -> int | None:
+    """The exit code that torch's launcher reports as the cause; None where it reports none. One that was killed counts
+    before the others, which fail because it has gone.
+    """
+    codes = [int(code) for code in _RANK_ENDED.findall(text)]
+    if not codes or -signal.SIGKILL in codes:
+        return -signal.SIGKILL if codes else None
+    cause = _RANK_ENDED.search(text, max(0, text.rfind(_ROOT_CAUSE)))
+    return int(cause[1]) if cause else codes[0]
+
+
+def _last_words(text: str, *, launcher: bool) -> str:
+    """The log's last line. A launcher's is the frame around its report, so there the last error that was raised."""
+    lines = text.splitlines()
+    if launcher:
+        if spoken := _spoken(text):
+            return spoken[0]["message"]
+        raised = [line for line in lines if _RAISED.match(line)]
+        lines = raised or [line for line in lines if any(map(str.isalnum, line))]
+    return lines[-1] if lines else ""
 
 
 def _signal_name(number: int) -> str:

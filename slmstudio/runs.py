@@ -8,12 +8,13 @@ may do is guarded by the id of its job too, because a run that was queued again 
 
 import logging
 import uuid
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar, Self
 
 import django_rq
 from django.conf import settings
 from django.db import models, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 from redis.exceptions import RedisError
 
@@ -57,9 +58,11 @@ class RunQuerySet(models.QuerySet["BackgroundRun"]):
         """Ended well."""
         return self.filter(status=Status.DONE)
 
-    def lost(self, now: datetime | None = None) -> Self:
-        """Running by their row, but without a heartbeat for longer than the limit."""
-        limit = (now or timezone.now()) - timedelta(seconds=settings.RUN_LOST_AFTER_SECONDS)
+    def lost(self) -> Self:
+        """Running by their row, but without a heartbeat for longer than the limit. By the database's clock, as hearts
+        beat: those of the machines may differ.
+        """
+        limit = Now() - timedelta(seconds=settings.RUN_LOST_AFTER_SECONDS)
         return self.filter(status=Status.RUNNING, heartbeat_at__lt=limit)
 
 
@@ -140,7 +143,8 @@ class BackgroundRun(models.Model):
         changed = type(self).objects.filter(pk=self.pk, status__in=source, **guard).update(**changes) == 1
         if changed:
             for name, value in changes.items():
-                setattr(self, name, value)
+                # What the database counts is known here by this machine's clock alone.
+                setattr(self, name, timezone.now() if isinstance(value, Now) else value)
         return changed
 
     def queue(self) -> str:
@@ -183,11 +187,10 @@ class BackgroundRun(models.Model):
 
     def claim(self, **changes: Any) -> bool:
         """QUEUED -> RUNNING. False: somebody else has it, or it was cancelled."""
-        now = timezone.now()
         started: dict[str, Any] = {
             "status": Status.RUNNING,
-            "started_at": now,
-            "heartbeat_at": now,
+            "started_at": timezone.now(),
+            "heartbeat_at": Now(),
             "stage": "starting",
         }
         return self._move((Status.QUEUED,), mine=True, **started, **changes)
@@ -211,7 +214,7 @@ class BackgroundRun(models.Model):
 
     def beat(self, **changes: Any) -> bool:
         """Shows that it is alive, with any progress. False: stop working (cancelled, or no longer ours)."""
-        if not self._move((Status.RUNNING,), mine=True, heartbeat_at=timezone.now(), **changes):
+        if not self._move((Status.RUNNING,), mine=True, heartbeat_at=Now(), **changes):
             return False
         return not type(self).objects.filter(pk=self.pk, cancel_requested=True).exists()
 

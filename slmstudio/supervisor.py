@@ -5,7 +5,8 @@ runs in a process group of its own and dies with its supervisor (it asks the ker
 is resumed never has a twin.
 
 A database that does not answer for a while costs neither an event nor the child: events wait here, and once too many
-wait they stay in the pipe, where the child waits for them to be read.
+wait they stay in the pipe, where the child waits for them to be read. The queue's server is told meanwhile that the run
+is alive, since its heart cannot beat.
 """
 
 import json
@@ -27,7 +28,8 @@ import psutil
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
-from slmstudio.exits import explain_exit
+from slmstudio.away import tell_alive
+from slmstudio.exits import explain_exit, was_killed, words_of_rank
 from slmstudio.hardware import CHILD_ENVIRONMENT
 from slmstudio.runs import BackgroundRun
 
@@ -173,9 +175,10 @@ def supervise(
         return ending
     ending.ok = code == 0 and "error" not in ending.last
     if not ending.ok:
+        if launcher and "error" not in ending.last and (words := words_of_rank(log, since=since)):
+            ending.last["error"] = {"event": "error", **words}
         said = ending.last.get("error", {}).get("message")
-        # Of several processes one that is killed has the launcher kill the others and end by itself, with 1.
-        ending.died = not said and (code < 0 or launcher)
+        ending.died = not said and was_killed(code, log, since=since, launcher=launcher)
         ending.error = str(said) if said else explain_exit(code, log, since=since, launcher=launcher)
     return ending
 
@@ -225,6 +228,7 @@ class _Stream:
         # Of the database: when it may be asked again, how long to wait after that, since when each thing has failed.
         self.ask_at = 0.0
         self.pause = 0.0
+        self.tell_at = 0.0
         self.failing_since: dict[str, float] = {}
 
     def follow(self) -> None:
@@ -335,6 +339,9 @@ class _Stream:
             self.ask_at = now + self.pause
             logger.warning("the database does not answer (%s); %d events wait", _short(error), len(self.waiting))
             connection.close()  # the next query opens a new one
+            if now >= self.tell_at:
+                self.tell_at = now + settings.RUN_HEARTBEAT_SECONDS
+                tell_alive(self.run.job_id)
             return False
         self.failing_since.pop(what, None)
         self.pause = 0.0

@@ -1,5 +1,7 @@
 """Looks after runs whose worker has gone: running by their row, but with a heart that stopped."""
 
+import logging
+import time
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -12,7 +14,10 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 from rq.job import Job, JobStatus
 
+from slmstudio.away import told_alive
 from slmstudio.runs import BackgroundRun, Status
+
+logger = logging.getLogger(__name__)
 
 _FORGOTTEN_AFTER_SECONDS = 60
 _WAITING = {str(s.value) for s in (JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.SCHEDULED)}
@@ -39,19 +44,43 @@ def run_models() -> list[type[BackgroundRun]]:
     return [model for model in apps.get_models() if issubclass(model, BackgroundRun)]
 
 
-def sweep_lost() -> list[BackgroundRun]:
+class Watch:
+    """When a process that sweeps ``every`` so many seconds may judge hearts: once it has seen the database all the time
+    that a heart may be silent. Where it was away, or this machine asleep, the hearts have to be let beat first.
+    """
+
+    def __init__(self, every: float, clock: Callable[[], float] = time.time) -> None:
+        self._longest = every + settings.RUN_LOST_AFTER_SECONDS / 2
+        self._clock = clock  # of the day: the others stand still while a machine sleeps
+        self._since = self._looked = clock()
+
+    def judges(self) -> bool:
+        """Whether it may now; asked before every sweep."""
+        now = self._clock()
+        if not 0 <= now - self._looked <= self._longest:
+            self._since = now
+        self._looked = now
+        return now - self._since >= settings.RUN_LOST_AFTER_SECONDS
+
+    def missed(self) -> None:
+        """The database did not answer."""
+        self._since = self._clock()
+
+
+def sweep_lost(*, judging: bool = True) -> list[BackgroundRun]:
     """Ends every lost run: queued again where it may be, cancelled where that was asked for, failed with a sentence
     otherwise. Returns the runs it ended or queued again; their status tells which.
 
     Queued runs whose job is no longer in the queue (it did not answer, or forgot) are queued again. Safe to call at any
     time and by several at once: each run is moved by one guarded UPDATE. A run that has no process of its own has no
-    heart and is left alone.
+    heart and is left alone, and so is one whose supervisor says by the queue that it cannot reach the database. Without
+    ``judging`` no heart is looked at.
     """
     requeue_forgotten()
     now = timezone.now()
     ended: list[BackgroundRun] = []
     for model in run_models():
-        for run in model.objects.lost(now):
+        for run in _lost(model) if judging else ():
             # Guarded by the state and the heartbeat that was seen, so that a heart that beats again wins.
             mine = model.objects.filter(pk=run.pk, status=Status.RUNNING, heartbeat_at=run.heartbeat_at)
             if mine.update(**_after_loss(run, now)) == 1:
@@ -64,6 +93,19 @@ def sweep_lost() -> list[BackgroundRun]:
     for look in _always:
         look()
     return ended
+
+
+def _lost(model: type[BackgroundRun]) -> list[Any]:
+    """The runs whose heart has stopped, but for those that are alive without the database. None while the queue does
+    not answer: it may have been told, and no worker could take a run up.
+    """
+    silent = list(model.objects.lost())
+    try:
+        alive = told_alive(run.job_id for run in silent)
+    except RedisError as error:
+        logger.warning("the queue does not answer (%s); %d silent runs wait for the next sweep", error, len(silent))
+        return []
+    return [run for run in silent if run.job_id not in alive]
 
 
 def _after_loss(run: BackgroundRun, now: datetime) -> dict[str, Any]:

@@ -174,10 +174,26 @@ class TrainingRun(BackgroundRun):
         return self.attempts - int(self.facts.get("forgiven") or 0)
 
     @property
+    def seconds_before(self) -> float:
+        """Seconds of the attempts before this one, as far as their work counts: up to their last checkpoint."""
+        attempt, kept = self.facts.get("seconds_kept") or (0, 0.0)
+        if attempt < self.attempts or self.status == Status.QUEUED:  # this one has not got as far as a checkpoint
+            return float(kept)
+        return float(self.facts.get("seconds_before") or 0.0)
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds it has been at work, or took, over all its attempts."""
+        if self.status == Status.QUEUED:
+            return self.seconds_before or None
+        this = super().seconds
+        return None if this is None else self.seconds_before + this
+
+    @property
     def rate(self) -> float | None:
         """Steps per second of this attempt."""
-        taken = self.progress_done - int(self.facts.get("resumed_from") or 0)
-        return taken / self.seconds if self.seconds and taken > 0 else None
+        taken, seconds = self.progress_done - int(self.facts.get("resumed_from") or 0), super().seconds
+        return taken / seconds if seconds and taken > 0 else None
 
     @property
     def folder_key(self) -> str:
@@ -235,7 +251,10 @@ class ModelVersion(models.Model):
 
 
 class Export(BackgroundRun):
-    """Something to take along, made in the background: a folder of files with their hashes."""
+    """Something to take along, made in the background: a folder of files with their hashes.
+
+    Made again it keeps what lies there until the new one is whole; where that comes to nothing it is done, as before.
+    """
 
     folder_key = models.CharField(max_length=300, blank=True, help_text="in the artifact store; empty until it is made")
     sha256 = models.CharField(max_length=64, blank=True, help_text="of the folder")
@@ -243,6 +262,17 @@ class Export(BackgroundRun):
 
     class Meta:
         abstract = True
+
+    @property
+    def is_made(self) -> bool:
+        """Its files are there to be taken, also while it is being made again."""
+        return self.status == Status.DONE or bool(self.is_live and self.folder_key)
+
+    def _move(self, source: tuple[Status, ...], *, mine: bool = False, **changes: Any) -> bool:
+        # Failed or cancelled while it was made again, it is still what it was; only the error tells of it.
+        if self.folder_key and changes.get("status") in (Status.FAILED, Status.CANCELLED):
+            changes["status"] = Status.DONE
+        return super()._move(source, mine=mine, **changes)
 
 
 class ModelExport(Export):

@@ -95,6 +95,21 @@ def start(home: Path, servers: Iterable[str] = ALL) -> Running:
     )
 
 
+def start_again(running: Running) -> list[str]:
+    """Starts those servers of a user that have gone, as by kill -9; gives the titles of those that were started.
+
+    Raises:
+        StackError: one cannot be started.
+    """
+    places = running.places
+    gone = [server for server in _servers(places, running.servers) if server.running() is None]
+    if not gone or not places.home.exists():
+        return []
+    with _locked(places) as state:
+        _forget_the_dead(state)
+        return [server.title for server in gone if _ensure(server, state)]
+
+
 def stop(running: Running) -> None:
     """This process no longer uses the servers: those started here that no live process uses any more are stopped.
 

@@ -28,17 +28,24 @@ HEALTHY_SECONDS = 20.0
 MOST_CRASHES = 5
 
 
+def pause_after(crashes: int) -> float:
+    """Seconds until the next try after so many crashes in a row."""
+    return min(2.0 ** min(crashes - 1, 10), 30.0)
+
+
 @dataclass
 class Program:
     """A command to keep running. Times are in seconds.
 
-    ``before_start`` may raise to forbid a start. At the end the program gets SIGTERM and ``patience`` to finish what it
+    ``before_start`` may raise to forbid a start. Where a ``vital`` program keeps crashing, all of them are stopped;
+    another one is started again for ever. At the end the program gets SIGTERM and ``patience`` to finish what it
     does; then its children get SIGTERM too; after ``grace`` more everything is killed.
     """
 
     name: str
     command: Sequence[str]
     before_start: Callable[[], None] | None = None
+    vital: bool = True
     patience: float = 5.0
     grace: float = 10.0
 
@@ -69,9 +76,10 @@ class Supervisor:
         self._woken = threading.Event()
 
     def run(self, *, every: Callable[[], None] | None = None) -> int:
-        """Runs until SIGINT, SIGTERM or SIGHUP (then 0), or until a program keeps crashing (then 1). Main thread only.
+        """Runs until SIGINT, SIGTERM or SIGHUP (then 0), or until a vital program keeps crashing (then 1).
 
-        ``every`` is called a few times a second. Whatever ends it, also an exception, the programs are stopped first.
+        Main thread only. ``every`` is called a few times a second. Whatever ends it, also an exception, the programs
+        are stopped first.
         """
         previous = {n: signal.signal(n, self._on_signal) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:
@@ -126,7 +134,7 @@ class Supervisor:
                 self.say(line.decode("utf-8", "replace").rstrip("\r\n"), name)
 
     def _look_after(self) -> bool:
-        """Restarts what ended, later each time; False when one keeps crashing."""
+        """Restarts what ended, later each time; False when a vital one keeps crashing."""
         now = time.monotonic()
         for name, started in [*self._started.items()]:
             code = started.child.poll()
@@ -134,11 +142,14 @@ class Supervisor:
                 continue
             if started.again_at is None:
                 crashes = 1 if now - started.since > HEALTHY_SECONDS else started.crashes + 1
+                said = f"{name} {_ended(code)}"
                 if crashes >= MOST_CRASHES:
-                    self.say(f"{name} ended {crashes} times in a row; the reason is in its lines above. Stopping.")
-                    return False
-                wait = min(2.0 ** (crashes - 1), 30.0)
-                self.say(f"{name} {_ended(code)}; it starts again in {wait:.0f} s.")
+                    said = f"{name} ended {crashes} times in a row; the reason is in its lines above"
+                    if started.program.vital:
+                        self.say(f"{said}. Stopping.")
+                        return False
+                wait = pause_after(crashes)
+                self.say(f"{said}; it starts again in {wait:.0f} s.")
                 started.crashes, started.again_at = crashes, now + wait
             elif now >= started.again_at:
                 self._start(started.program, started.crashes)

@@ -1,8 +1,9 @@
 """``make demo``: everything on one machine at one terminal, until Ctrl+C.
 
-Servers, migrations and the demo project first, then the web server and the workers. Run as
-``python -m slmstudio.stack.serve``; PORT is the port, SLM_HOME where the data lie. ``--dev`` reloads the web server
-when a file changes and shows debug pages; ``--no-loop`` makes the demo project without queueing its training.
+Servers, migrations and the demo project first, then the web server and the workers; what is killed, the servers too,
+starts again. Run as ``python -m slmstudio.stack.serve``; PORT is the port, SLM_HOME where the data lie. ``--dev``
+reloads the web server when a file changes and shows debug pages; ``--no-loop`` makes the demo project without queueing
+its training.
 """
 
 import argparse
@@ -13,9 +14,10 @@ import sys
 
 from slmstudio import env
 from slmstudio.env import EnvError
-from slmstudio.stack import environment
+from slmstudio.stack import control, environment
 from slmstudio.stack.environment import ROOT
 from slmstudio.stack.errors import StackError, need_port
+from slmstudio.stack.keeping import Keeper
 from slmstudio.stack.programs import Program, Supervisor
 
 HOST = "127.0.0.1"
@@ -32,8 +34,8 @@ def main() -> int:
     try:
         port = env.int("PORT", default=8000, minimum=1, maximum=65535)
         need_port(HOST, port)
-        with environment.servers():
-            return _serve(port, dev=options.dev, loop=not options.no_loop)
+        with environment.servers() as running:
+            return _serve(port, running, dev=options.dev, loop=not options.no_loop)
     except (StackError, EnvError) as error:
         print(error, file=sys.stderr)
         return USAGE
@@ -41,7 +43,7 @@ def main() -> int:
         return 0
 
 
-def _serve(port: int, *, dev: bool, loop: bool) -> int:
+def _serve(port: int, running: control.Running | None, *, dev: bool, loop: bool) -> int:
     variables = {**os.environ, "PYTHONUNBUFFERED": "1", "DJANGO_SETTINGS_MODULE": "slmstudio.settings"}
     if dev:
         variables["DEBUG"] = "1"
@@ -59,17 +61,29 @@ def _serve(port: int, *, dev: bool, loop: bool) -> int:
                 before_start=lambda: need_port(HOST, port),
             ),
             # Every worker takes its 100 MB, so on one machine webhooks go out between the jobs of the default queue.
-            Program("worker", (*manage, "rqworker", "default", "webhooks", "--with-scheduler"), patience=3.0),
+            # None of them is vital: whatever befalls a worker, the pages stay and say so.
+            Program(
+                "worker",
+                (*manage, "rqworker", "default", "webhooks", "--with-scheduler"),
+                vital=False,
+                patience=3.0,
+            ),
             # An import is not waited for: the next start puts back what was interrupted. A training saves a checkpoint.
-            Program("imports", (*manage, "rqworker", "imports"), patience=1.0),
-            Program("gpu", (*manage, "rqworker", "gpu"), patience=20.0),
-            Program("sweep", (*manage, "sweep", "--every", "30"), patience=1.0),
+            Program("imports", (*manage, "rqworker", "imports"), vital=False, patience=1.0),
+            Program("gpu", (*manage, "rqworker", "gpu"), vital=False, patience=20.0),
+            Program("sweep", (*manage, "sweep", "--every", "30"), vital=False, patience=1.0),
         ],
         cwd=ROOT,
         env=variables,
     )
     banner = _Banner(supervisor, port, logins)
-    code = supervisor.run(every=banner.show_when_ready)
+    keeper = Keeper(running, supervisor.say)
+
+    def every() -> None:
+        banner.show_when_ready()
+        keeper.look()
+
+    code = supervisor.run(every=every)
     print("Stopped.", flush=True)
     return code
 

@@ -113,6 +113,8 @@ class Valkey:
         try:
             with redis.Redis.from_url(self.places.redis_url, socket_timeout=5) as client:
                 return bool(client.ping())
+        except redis.ResponseError as error:
+            return "MISCONF" in str(error)  # the disk is full: it answers, and refuses even this
         except (redis.RedisError, OSError):  # not yet listening, or still reading its file
             return False
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from slmstudio.stack.programs import pause_after
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 # argv: one PYTHON-SOURCE for each program, named a, b, c ...
 MAIN = """
@@ -137,6 +139,22 @@ def test_a_crashed_program_starts_again() -> None:
     assert "was ended by SIGKILL; it starts again in 1 s" in session.output
     assert session.end(signal.SIGINT) == 0
     assert session.left() == []
+
+
+def test_a_program_that_is_not_vital_may_crash_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    sooner = MAIN.replace("programs = [", "import slmstudio.stack.programs as p; p.MOST_CRASHES = 2\nprograms = [")
+    monkeypatch.setattr(f"{__name__}.MAIN", sooner.replace("patience=0.5", "vital=n == 0, patience=0.5"))
+    session = Session(POLITE, "import sys; sys.exit('no such thing')")
+    session.until(r"b +\| no such thing", 3)
+    assert "b ended 2 times in a row; the reason is in its lines above; it starts again in 2 s." in session.output
+    assert alive(session.pids[0])
+    assert session.end(signal.SIGINT) == 0
+    assert re.search(r"a +\| bye", session.output)
+    assert session.left() == []
+
+
+def test_the_pause_after_a_crash_grows_and_has_an_end() -> None:
+    assert [pause_after(crashes) for crashes in (1, 2, 3, 5, 6, 100_000)] == [1, 2, 4, 16, 30, 30]
 
 
 def test_kill_9_of_the_supervisor_ends_the_programs() -> None:

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from slmstudio.stack.places import Places
+from slmstudio.stack.postgres import Postgres
+from slmstudio.stack.valkey import Valkey
 from tests.stack.conftest import running_in
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -101,6 +104,12 @@ def test_from_nothing_to_a_page_and_ctrl_c(home: Path, tmp_path: Path) -> None:
         until(r"worker +\| .*Listening on default, webhooks", process, log)
         until(r"imports +\| .*Listening on imports", process, log)
         until(r"gpu +\| .*Listening on gpu", process, log)
+        for server in (Valkey(Places.of(home)), Postgres(Places.of(home))):
+            killed = server.running()
+            assert killed is not None
+            killed.kill()
+            until(f"{server.title} had gone and was started again", process, log)
+        assert b"SLM Studio" in page(port), log.read_text()
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0, log.read_text()

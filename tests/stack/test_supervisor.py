@@ -2,6 +2,7 @@
 
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ class Run:
 
     def __init__(self, beats: float = 1e9) -> None:
         self.beats, self.beaten = beats, 0
+        self.job_id = uuid.uuid4()
 
     def beat(self, **changes: Any) -> bool:
         self.beaten += 1
@@ -26,6 +28,14 @@ class Run:
 
     def is_ours(self) -> bool:
         return True
+
+
+@pytest.fixture(autouse=True)
+def told(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
+    """The jobs that the queue was told to be alive, instead of telling it."""
+    found: list[uuid.UUID] = []
+    monkeypatch.setattr(supervisor, "tell_alive", found.append)
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +85,27 @@ def test_events_wait_while_the_database_is_away_and_come_in_order(tmp_path: Path
     assert ending.ok
     assert got == list(range(200))
     assert (away[0], ending.events) == (0, 200)
+
+
+def test_the_queue_is_told_that_a_run_is_alive_while_its_heart_cannot_beat(
+    tmp_path: Path, told: list[uuid.UUID]
+) -> None:
+    until = time.monotonic() + 1.0
+
+    class Away(Run):
+        def beat(self, **changes: Any) -> bool:
+            if time.monotonic() < until:
+                raise OperationalError("away")
+            return True
+
+    run: Any = Away()
+    wait = child(tmp_path, "import time; time.sleep(1.5)")
+    assert supervise(run, wait, on_event=lambda event: None, log=tmp_path / "log").ok
+    assert set(told) == {run.job_id}
+    assert len(told) <= 10
+    well: Any = Run()
+    assert supervise(well, child(tmp_path, ""), on_event=lambda event: None, log=tmp_path / "log").ok
+    assert well.job_id not in told
 
 
 def test_a_child_waits_when_too_much_waits_for_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +253,63 @@ def test_a_launcher_whose_process_was_killed_died_of_it_too(tmp_path: Path) -> N
     ending = supervise(run, child(tmp_path, talk), on_event=lambda event: None, log=log)
     assert not ending.died
     assert "ended with code 1" in ending.error
+
+
+REPORT = """\
+Traceback (most recent call last):
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+============================================================
+training.ml.train FAILED
+------------------------------------------------------------
+Failures:
+[0]:
+  rank      : 0 (local_rank: 0)
+  exitcode  : -15 (pid: 6) Signal 15
+------------------------------------------------------------
+Root Cause (first observed failure):
+[1]:
+  rank      : 1 (local_rank: 1)
+  exitcode  : CODE (pid: 7)
+  traceback : To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html
+============================================================
+"""
+
+
+def launched(tmp_path: Path, words: str, code: int) -> Any:
+    """How a launcher's end is taken whose second process wrote ``words`` and ended with ``code``."""
+    said = tmp_path / "said"
+    said.write_text(words + REPORT.replace("CODE", str(code)))
+    talk = f"import pathlib, sys\nsys.stderr.write(pathlib.Path({str(said)!r}).read_text())\nsys.exit(1)"
+    run: Any = Run()
+    log = tmp_path / "log"
+    return supervise(run, child(tmp_path, talk), on_event=lambda event: None, log=log, launcher=True)
+
+
+def test_the_words_of_a_process_whose_events_nobody_hears_are_found_in_the_log(tmp_path: Path) -> None:
+    line = '[default1]:slmstudio says: {"kind": "memory", "message": "Not enough memory. Try a smaller batch_size."}\n'
+    ending = launched(tmp_path, "torch.OutOfMemoryError: CUDA out of memory.\n" + line, 2)
+    assert (ending.died, ending.error) == (False, "Not enough memory. Try a smaller batch_size.")
+    assert ending.last["error"]["kind"] == "memory"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'slmstudio says: {"kind": "crash", "message": "RuntimeError: NCCL error"}\n',
+        "Traceback (most recent call last):\n[rank1]: RuntimeError: NCCL error\n",
+    ],
+)
+def test_a_launcher_one_of_whose_processes_crashed_did_not_die(tmp_path: Path, words: str) -> None:
+    ending = launched(tmp_path, words, 1)
+    assert not ending.died
+    assert "ended with code 1" in ending.error
+    assert ending.error.endswith("RuntimeError: NCCL error")
+
+
+def test_a_process_that_was_killed_counts_before_those_that_failed_for_it(tmp_path: Path) -> None:
+    ending = launched(tmp_path, 'slmstudio says: {"kind": "crash", "message": "Connection closed by peer"}\n', -9)
+    assert ending.died
+    assert "ran out of memory" in ending.error
 
 
 def test_the_last_words_of_a_long_log_are_found_at_its_end(tmp_path: Path) -> None:

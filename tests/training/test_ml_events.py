@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from slmstudio.exits import words_of_rank
 from tests.training.ml_data import REPO
 from training.ml.events import Refused, explain
 
@@ -52,6 +53,25 @@ def test_a_crash_keeps_its_traceback(tmp_path: Path) -> None:
     assert code == 1
     assert [event["event"] for event in events] == ["metrics"]
     assert "ZeroDivisionError" in errors
+
+
+def test_a_process_whose_events_nobody_hears_says_in_the_log_why_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    code, events, errors = child(tmp_path, "raise MemoryError")
+    assert (code, events) == (2, [])
+    log = tmp_path / "log"
+    log.write_text(errors)
+    words = words_of_rank(log)
+    assert words is not None
+    assert words["kind"] == "memory"
+    assert words["message"].startswith("Not enough memory.")
+    code, events, errors = child(tmp_path, "1 / 0")
+    assert (code, events) == (1, [])
+    assert '"ZeroDivisionError: division by zero"' in errors
+    monkeypatch.setenv("RANK", "0")
+    assert "slmstudio says" not in child(tmp_path, "raise MemoryError")[2]
 
 
 def test_an_unreadable_spec_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 import math
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from slmstudio.runs import Status
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.presets import Knobs
 from training.services.children import ChildFailed
+from training.services.curves import curve_points, finals
 from training.services.recording import Recorder, record_artifacts
 from training.services.runs import start_training
 
@@ -211,6 +213,63 @@ def test_an_attempt_that_goes_on_forgets_the_points_after_its_step_alone(run: Tr
         again(metrics(step))
     again.flush()
     assert run.events.filter(kind="metrics").count() == 9
+
+
+def test_void_points_are_counted_so_that_a_page_forgets_them(run: TrainingRun) -> None:
+    first = Recorder(run)
+    first({"event": "start", "total_steps": 9, "train_rows": 14})
+    for step in range(1, 7):
+        first(metrics(step))
+    first.flush()
+    before = curve_points(run)
+    assert before["attempt"] == 0
+    TrainingRun.objects.filter(pk=run.pk).update(attempts=2)
+    run.refresh_from_db()
+    assert curve_points(run)["attempt"] == 0, "taken up again, and nothing is void yet"
+    Recorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
+    run.refresh_from_db()
+    told = curve_points(run)
+    assert (told["attempt"], [row[0] for row in told["metrics"]]) == (1, [1, 2, 3, 4])
+    Recorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
+    run.refresh_from_db()
+    assert curve_points(run)["attempt"] == 1, "nothing was void this time"
+
+
+def test_the_time_of_a_resumed_run_is_that_of_all_its_attempts(run: TrainingRun) -> None:
+    TrainingRun.objects.filter(pk=run.pk).update(attempts=1)
+    run.refresh_from_db()
+    first = Recorder(run)
+    first({"event": "start", "total_steps": 9, "train_rows": 14})
+    first._began -= 3600  # it has trained for an hour
+    first({"event": "checkpoint", "step": 4, "path": "state/4", "bytes": 9, "sha256": "f"})
+    run.refresh_from_db()
+    assert run.facts["seconds_kept"] == [1, pytest.approx(3600, abs=30)]
+    assert (run.seconds or 0) < 60, "this attempt's own time is in its own clock"
+    TrainingRun.objects.filter(pk=run.pk).update(status=Status.QUEUED, job_id=uuid.uuid4())
+    run.refresh_from_db()
+    assert run.seconds == pytest.approx(3600, abs=30), "while it waits the time stands still"
+    assert run.claim(attempts=2)
+    assert 3500 < (run.seconds or 0) < 3700
+    Recorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
+    run.refresh_from_db()
+    assert 3500 < (run.seconds or 0) < 3700
+    assert run.started_at is not None
+    run.progress_done, run.started_at = 5, run.started_at - timedelta(seconds=100)
+    assert run.rate == pytest.approx(0.01, rel=0.5), "of this attempt alone"
+    Recorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 0})
+    run.refresh_from_db()
+    assert (run.seconds or 0) < 60, "begun anew, nothing of what was before counts"
+
+
+def test_what_the_end_of_an_attempt_said_is_void_when_the_run_goes_on(run: TrainingRun) -> None:
+    recorder = Recorder(run)
+    recorder({"event": "start", "total_steps": 9, "train_rows": 14})
+    recorder({"event": "done", "seconds": 9.0, "tokens": 900, "steps": 4, "stopped": True, "peak_memory_bytes": 5})
+    assert finals([run])[0].seconds == 9.0
+    Recorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
+    run.refresh_from_db()
+    assert not {"seconds", "tokens", "steps", "stopped", "peak_memory_bytes"} & set(run.facts)
+    assert finals([run])[0].seconds != 9.0
 
 
 def test_points_are_not_held_back_while_nothing_comes(run: TrainingRun) -> None:

@@ -8,10 +8,13 @@ import django_rq
 import pytest
 from django.conf import settings
 from django.core.management import call_command
+from django.db import OperationalError
 from django.utils import timezone
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from labeling.models import DatasetVersion, Project
-from slmstudio import sweep
+from slmstudio import away, sweep
+from slmstudio.management.commands import sweep as command
 from slmstudio.runs import Status
 from training.jobs import run_training
 from training.models import LengthReport, TrainingRun
@@ -79,6 +82,82 @@ def test_a_beating_run_a_queued_run_and_a_run_without_a_heart_are_left_alone(run
     assert sweep.sweep_lost() == []
     TrainingRun.objects.update(heartbeat_at=None)
     assert sweep.sweep_lost() == []
+
+
+def test_a_run_that_cannot_reach_the_database_is_not_lost_while_its_supervisor_says_so(
+    run: TrainingRun, queues: None
+) -> None:
+    silent_for(run, LONG)
+    away.tell_alive(run.job_id)
+    key = away.KEY.format(run.job_id)
+    connection: Any = django_rq.get_connection("default")
+    assert settings.RUN_LOST_AFTER_SECONDS < connection.ttl(key) <= 2 * settings.RUN_LOST_AFTER_SECONDS
+    assert sweep.sweep_lost() == []
+    connection.delete(key)
+    assert [lost.pk for lost in sweep.sweep_lost()] == [run.pk]
+
+
+def test_no_run_is_lost_while_the_queue_cannot_be_asked(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unanswered(job_ids: Any) -> set[Any]:
+        raise RedisConnectionError("away")
+
+    silent_for(run, LONG)
+    with monkeypatch.context() as broken:
+        broken.setattr(sweep, "told_alive", unanswered)
+        assert sweep.sweep_lost() == []
+    assert [lost.pk for lost in sweep.sweep_lost()] == [run.pk]
+
+
+def test_clocks_that_differ_between_machines_lose_no_run(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = timezone.now
+    with monkeypatch.context() as worker:
+        worker.setattr(timezone, "now", lambda: real() - timedelta(seconds=LONG))
+        assert run.claim(attempts=1)
+        assert run.beat()
+    assert sweep.sweep_lost() == []
+    with monkeypatch.context() as sweeper:
+        sweeper.setattr(timezone, "now", lambda: real() + timedelta(seconds=LONG))
+        assert sweep.sweep_lost() == []
+
+
+def test_who_sweeps_again_and_again_judges_once_it_has_seen_the_database_for_a_while() -> None:
+    now = [0.0]
+    watch = sweep.Watch(30, clock=lambda: now[0])
+
+    def judged(*moments: float) -> list[bool]:
+        found = []
+        for now[0] in moments:
+            found.append(watch.judges())
+        return found
+
+    assert judged(0, 30, 60, 90, 120) == [False, False, False, True, True]
+    watch.missed()
+    assert judged(150, 180, 210, 240) == [False, False, True, True]
+    assert judged(500, 530, 560, 590) == [False, False, False, True], "it slept"
+    assert judged(100, 130, 160, 190) == [False, False, False, True], "the clock was put back"
+
+
+def test_the_command_does_not_judge_at_once_when_it_starts_nor_after_the_database_was_away(
+    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def swept(*, judging: bool) -> list[Any]:
+        asked.append(judging)
+        if len(asked) == 2:
+            raise OperationalError("away")
+        return []
+
+    def sleep(seconds: float) -> None:
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "sweep_lost", swept)
+    monkeypatch.setattr(command.time, "sleep", sleep)
+    monkeypatch.setattr(command, "close_old_connections", lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        call_command("sweep", every=1, stdout=StringIO(), stderr=StringIO())
+    assert asked == [False] * 4
 
 
 def test_who_asked_is_told_about_a_swept_run(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+from slmstudio.exits import WORDS
 from training.strict import SpecError
 
 Spec = TypeVar("Spec")
@@ -82,10 +83,15 @@ def open_events() -> Emitter:
     descriptor = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    if os.environ.get("RANK", "0") != "0":
+    if not _heard():
         os.close(descriptor)
         return Emitter(open(os.devnull, "w", encoding="utf-8"))
     return Emitter(os.fdopen(descriptor, "w", encoding="utf-8"))
+
+
+def _heard() -> bool:
+    """Whether this is the process whose events are read."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def die_with_parent() -> None:
@@ -118,6 +124,8 @@ def run_child(argv: list[str], read: Callable[[str], Spec], work: Callable[[Spec
         kind, message = explain(error)
         if not isinstance(error, Refused | SpecError):
             traceback.print_exc()
+        if not _heard():  # the supervisor looks for it in the log
+            print(WORDS + json.dumps({"kind": kind, "message": message}), file=sys.stderr, flush=True)
         if kind == "crash":
             return 1
         with contextlib.suppress(BrokenPipeError):

@@ -34,10 +34,14 @@ def curve_points(run: TrainingRun, after: int = 0) -> dict[str, Any]:
     Rows begin with ``step, epoch, seconds`` (since the run's first point) and go on, for ``metrics`` with ``loss,
     learning_rate, grad_norm, tokens_per_second, memory_bytes, tokens`` (learned from so far), for ``validation`` with
     ``loss``, for ``samples`` with ``field_exact, schema_valid, {field: [right, judged]}``, for ``checkpoint`` with
-    nothing more. What a point does not have is null. ``attempt`` goes up when a run is taken up again: points that were
-    seen may then be void.
+    nothing more. What a point does not have is null. ``attempt`` goes up when points that were seen are void, because a
+    run that was taken up again takes their steps once more.
     """
-    points: dict[str, Any] = {"last": after, "attempt": run.attempts, **{kind: [] for kind in _NAMES}}
+    points: dict[str, Any] = {
+        "last": after,
+        "attempt": int(run.facts.get("voided") or 0),
+        **{kind: [] for kind in _NAMES},
+    }
     began: datetime | None = run.events.aggregate(first=Min("created_at"))["first"]
     if began is None:
         return points

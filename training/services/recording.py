@@ -23,6 +23,8 @@ from training.spec import RunSpec
 Event = dict[str, Any]
 FLUSH_SECONDS = 1.0
 _KINDS = set(TrainingEvent.Kind.values)
+#: what the end of an attempt says that was not the last one
+_OF_AN_END = ("stopped", "stopped_early", "seconds", "steps", "tokens", "best_step", "peak_memory_bytes")
 
 
 def storable(value: Any) -> Any:
@@ -41,13 +43,14 @@ def storable(value: Any) -> Any:
 def go_on_from(run: TrainingRun, step: int) -> bool:
     """Forgets what an earlier attempt told of the steps after ``step``: they are taken again. 0 forgets everything.
 
-    Done twice it does no more than once. False: the run is no longer this job's, and nothing was forgotten.
+    Where there was something, ``voided`` in the run's facts goes up, so that pages forget it, too. Done twice it does
+    no more than once. False: the run is no longer this job's, and nothing was forgotten.
     """
     later = run.events.filter(step__gt=step) if step else run.events.all()
     with transaction.atomic():  # the row is held meanwhile, so that nobody takes the run away in between
         mine = run.record(progress_done=step, checkpoint_step=step)
-        if mine:
-            later.delete()
+        if mine and later.delete()[0]:
+            run.record(facts={**run.facts, "voided": int(run.facts.get("voided") or 0) + 1})
     return mine
 
 
@@ -73,6 +76,8 @@ class Recorder:
         # What was told before the start, as that a checkpoint is damaged: it is of this attempt and is kept.
         self._early: list[TrainingEvent] = []
         self._started = False
+        self._began = 0.0
+        self._seconds_before = 0.0
 
     def __call__(self, event: Event) -> None:
         event = storable(event)
@@ -122,7 +127,14 @@ class Recorder:
         if go_on_from(self.run, self.resumed_from):
             self._rows += self._early
         self._started = True
-        self.run.facts.pop("stopped", None)  # of the attempt before
+        self._began = time.monotonic()
+        self.run.facts = {name: value for name, value in self.run.facts.items() if name not in _OF_AN_END}
+        if self.resumed_from:
+            self._seconds_before = self.run.seconds_before
+            data = {**data, "seconds_before": self._seconds_before}
+        else:
+            for name in ("seconds_before", "seconds_kept"):
+                self.run.facts.pop(name, None)
         self._note_facts(data)
         self._say("training")
 
@@ -133,7 +145,7 @@ class Recorder:
             # Several warnings may fall on one step.
             key = hashlib.sha256(str(data.get("message", "")).encode()).hexdigest()[:16]
         elif kind == TrainingEvent.Kind.CHECKPOINT and step >= self.run.checkpoint_step:
-            self.run.record(checkpoint_step=step)  # a resumed child tells of earlier ones again
+            self.run.record(checkpoint_step=step, facts=self._kept())  # a resumed child tells of earlier ones again
         row = TrainingEvent(run=self.run, kind=kind, step=step, key=key, data=data)
         self._rows.append(row)
         if not self._started:
@@ -141,6 +153,15 @@ class Recorder:
         self._step = max(self._step, min(step, self.total_steps or step))
         if kind != TrainingEvent.Kind.WARNING:
             self._say("training")
+
+    def _kept(self) -> dict[str, Any]:
+        """The facts with the time that went into the newest checkpoint, and the attempt that it was written in: that
+        time counts, whatever becomes of the attempt.
+        """
+        if not self._started:
+            return {**self.run.facts}
+        seconds = round(self._seconds_before + time.monotonic() - self._began, 1)
+        return {**self.run.facts, "seconds_kept": [self.run.attempts, seconds]}
 
     def _note_facts(self, data: Event) -> None:
         self.run.facts = {**self.run.facts, **data}

@@ -5,9 +5,10 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import OperationalError, close_old_connections
+from django.db import close_old_connections
 
-from slmstudio.sweep import sweep_lost
+from slmstudio.supervisor import AWAY
+from slmstudio.sweep import Watch, sweep_lost
 
 
 class Command(BaseCommand):
@@ -23,16 +24,18 @@ class Command(BaseCommand):
             if not self._sweep():
                 self.stdout.write("no run is lost")
             return
+        watch = Watch(options["every"])
         while True:
             try:
-                self._sweep()
-            except OperationalError as error:
+                self._sweep(judging=watch.judges())
+            except AWAY as error:
+                watch.missed()
                 self.stderr.write(f"The database does not answer: {error}".strip())
                 close_old_connections()
             time.sleep(max(1, options["every"]))
 
-    def _sweep(self) -> int:
-        ended = sweep_lost()
+    def _sweep(self, *, judging: bool = True) -> int:
+        ended = sweep_lost(judging=judging)
         for run in ended:
             self.stdout.write(f"{run._meta.verbose_name} {run.pk} {run.get_status_display()}: its worker has gone")
         return len(ended)

@@ -1,0 +1,52 @@
+"""Keeps the servers of this machine running while something uses them: one that was killed is started again."""
+
+from collections.abc import Callable
+from time import monotonic
+
+import psutil
+import psycopg
+
+from slmstudio.stack import control
+from slmstudio.stack.errors import StackError
+from slmstudio.stack.programs import HEALTHY_SECONDS, pause_after
+
+LOOK_SECONDS = 1.0
+
+
+class Keeper:
+    """Starts the servers again that ``running`` uses and that have gone, later each time, and says so.
+
+    One that cannot be started is tried again for ever: the programs wait for it, as for a server that is being mended.
+    """
+
+    def __init__(self, running: control.Running | None, say: Callable[[str], None]) -> None:
+        self.running = running
+        self.say = say
+        self._look_at = 0.0
+        self._paused_until = float("-inf")
+        self._failures = 0
+
+    def look(self) -> None:
+        """Looks, about once a second however often it is called. A start takes its time, and the caller waits."""
+        if self.running is None or monotonic() < self._look_at:
+            return
+        self._look_at = monotonic() + LOOK_SECONDS
+        try:
+            started = control.start_again(self.running)
+        except (StackError, OSError, psutil.Error, psycopg.Error) as error:
+            wait = self._pause()
+            self.say(f"{str(error).strip()} It is tried again in {wait:.0f} s.")
+            return
+        if started:
+            self._pause()
+            verb = "was" if len(started) == 1 else "were"
+            self.say(f"{' and '.join(started)} had gone and {verb} started again.")
+
+    def _pause(self) -> float:
+        """Seconds until the next look: more each time, unless all was well for a while."""
+        now = monotonic()
+        well = now - self._paused_until > HEALTHY_SECONDS
+        self._failures = 1 if well else self._failures + 1
+        wait = pause_after(self._failures)
+        self._look_at = self._paused_until = now + wait
+        return wait

@@ -1,0 +1,162 @@
+"""A Valkey that takes no writes, because its disk or its memory is full, ends no worker."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import django_rq
+import pytest
+import redis
+from redis.backoff import ConstantBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from rq import Worker
+
+from slmstudio import stack, supervisor
+from slmstudio.queue_worker import Patience, QueueRefuses, StudioWorker
+from slmstudio.stack.places import Places
+from slmstudio.stack.valkey import Valkey
+
+MISCONF = "MISCONF Errors writing to the AOF file: No space left on device"
+
+
+def patient(times: float) -> Patience:
+    found = Patience(lambda: times)
+    found._backoff = ConstantBackoff(0.001)
+    return found
+
+
+def refusing(error: Exception, times: int) -> Any:
+    """A command that is refused so often, and then done."""
+    tries = [0]
+
+    def do() -> int:
+        tries[0] += 1
+        if tries[0] <= times:
+            raise error
+        return tries[0]
+
+    return do
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        MISCONF,
+        f"Command # 1 (HSET rq:worker:a state idle) of pipeline caused error: {MISCONF}",
+        f"Transaction discarded because of: {MISCONF}",
+        "Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.",
+    ],
+)
+def test_a_refused_write_is_tried_again_until_it_is_taken(words: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="slmstudio.queue_worker"):
+        assert patient(float("inf")).call_with_retry(refusing(ResponseError(words), 20), lambda error: None) == 21
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.startswith("the queue takes no writes") for line in said] == [True, True, False]
+    assert said[-1] == "the queue takes writes again"
+
+
+def test_what_is_refused_too_often_is_a_lost_connection_to_rq() -> None:
+    with pytest.raises(QueueRefuses) as caught:
+        patient(3).call_with_retry(refusing(ResponseError(MISCONF), 9), lambda error: None)
+    assert isinstance(caught.value, RedisConnectionError)
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        patient(3).call_with_retry(refusing(ResponseError("WRONGTYPE not a list"), 1), lambda error: None)
+
+
+def test_a_refused_heartbeat_does_not_end_a_worker_whose_job_is_at_work(
+    queues: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise ResponseError(MISCONF)
+
+    monkeypatch.setattr(Worker, "maintain_heartbeats", refuse)
+    worker = StudioWorker(["gpu"], connection=django_rq.get_connection("default"))
+    nothing: Any = None
+    worker.maintain_heartbeats(nothing, nothing)
+
+
+def test_a_worker_waits_between_jobs_for_ever_and_not_at_all_once_it_shall_stop(queues: None) -> None:
+    worker = StudioWorker(["gpu"], connection=django_rq.get_connection("default"))
+    assert worker._refusals_borne() == float("inf")
+    worker._horse_pid = 1
+    assert 10 < worker._refusals_borne() < 100
+    worker._horse_pid = 0
+    worker.handle_warm_shutdown_request()
+    assert worker._refusals_borne() == 0
+
+
+@pytest.fixture
+def own(home: Path) -> Iterator[stack.Running]:
+    """A Valkey of the test's own, whose memory is full."""
+    running = stack.start(home, ["valkey"])
+    try:
+        room(running, "1")
+        yield running
+    finally:
+        stack.stop(running)
+
+
+def room(running: stack.Running, size: str) -> None:
+    """Sets how many bytes it may keep; 0 is no limit."""
+    with redis.Redis.from_url(running.redis_url) as client:
+        client.config_set("maxmemory", size)
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """A worker takes them over."""
+    numbers = (signal.SIGTERM, signal.SIGINT, supervisor.STOP_SIGNAL)
+    handlers = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
+
+
+def test_a_worker_that_starts_while_valkey_is_full_works_once_there_is_room(
+    own: stack.Running, signals: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    later = threading.Timer(1.5, room, (own, "0"))
+    with redis.Redis.from_url(own.redis_url) as connection:
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            connection.set("a", "b")
+        worker = StudioWorker(["gpu"], connection=connection)
+        monkeypatch.setattr(worker, "subscribe", lambda: None)
+        later.start()
+        try:
+            assert worker.work(burst=True) is False
+        finally:
+            later.join()
+        assert connection.hexists(worker.key, "death")
+    assert "the queue takes no writes" in caplog.text
+
+
+def test_a_worker_that_is_told_to_stop_does_not_wait_for_room(
+    own: stack.Running, signals: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis.Redis.from_url(own.redis_url) as connection:
+        worker = StudioWorker(["gpu"], connection=connection)
+        borne = worker._refusals_borne
+        told: list[bool] = []
+
+        def stop_at_the_first_refusal() -> float:
+            if not told:
+                told.append(True)
+                os.kill(os.getpid(), signal.SIGTERM)
+            return borne()
+
+        monkeypatch.setattr(worker, "_refusals_borne", stop_at_the_first_refusal)
+        assert worker.work(burst=True) is False
+    assert "does not take the worker's leave" in caplog.text
+
+
+def test_a_valkey_whose_disk_is_full_answers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ResponseError(MISCONF)
+
+    monkeypatch.setattr(redis.Redis, "ping", refuse)
+    assert Valkey(Places.of(home))._answers()

@@ -1,0 +1,121 @@
+"""Servers that were killed start again for whoever uses them, later each time where they do not stay."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slmstudio import stack
+from slmstudio.stack import control, keeping, processes
+from slmstudio.stack.errors import StackError
+from slmstudio.stack.keeping import Keeper
+from tests.stack.test_servers import read, servers, write
+
+
+def test_servers_that_were_killed_are_started_again_with_their_data(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "LOOK_SECONDS", 0.0)
+    said: list[str] = []
+    running = stack.start(home)
+    try:
+        write(running, "before")
+        keeper = Keeper(running, said.append)
+        keeper.look()
+        assert said == []
+        for process in servers(home):
+            assert process is not None
+            process.kill()
+            assert processes.ended(process, 10)
+        keeper.look()
+        assert said == ["PostgreSQL and Valkey had gone and were started again."]
+        assert read(running) == (["before"], ["before"])
+        keeper.look()
+        assert len(said) == 1
+    finally:
+        stack.stop(running)
+    assert servers(home) == (None, None), "what was started again ends with its last user"
+
+
+def test_only_what_is_used_is_started_again(home: Path) -> None:
+    running = stack.start(home, ["valkey"])
+    try:
+        assert control.start_again(running) == []
+        valkey = servers(home)[1]
+        assert valkey is not None
+        valkey.kill()
+        assert processes.ended(valkey, 10)
+        assert control.start_again(running) == ["Valkey"]
+        assert servers(home)[0] is None
+    finally:
+        stack.stop(running)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(keeping, "monotonic", found)
+    return found
+
+
+def test_a_server_that_cannot_be_started_is_tried_again_later_each_time(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[float] = []
+
+    def fail(running: Any) -> list[str]:
+        tries.append(clock.now)
+        raise StackError("The disk is too full to start Valkey.")
+
+    monkeypatch.setattr(control, "start_again", fail)
+    said: list[str] = []
+    running: Any = object()
+    keeper = Keeper(running, said.append)
+    for _ in range(700):
+        keeper.look()
+        clock.now += 0.1
+    assert [round(later - earlier) for earlier, later in pairwise(tries)] == [1, 2, 4, 8, 16, 30]
+    assert said[0] == "The disk is too full to start Valkey. It is tried again in 1 s."
+
+
+def test_it_looks_once_a_second_and_starts_what_goes_after_a_while_at_once(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    gone = [False]
+
+    def start(running: Any) -> list[str]:
+        looks.append(clock.now)
+        return ["Valkey"] if gone[0] else []
+
+    monkeypatch.setattr(control, "start_again", start)
+    said: list[str] = []
+    running: Any = object()
+    keeper = Keeper(running, said.append)
+    for _ in range(50):
+        keeper.look()
+        clock.now += 0.1
+    assert len(looks) in (5, 6)
+    gone[0] = True
+    for _ in range(2):
+        clock.now += 60
+        keeper.look()
+    assert said == ["Valkey had gone and was started again."] * 2
+    clock.now += 1.1
+    keeper.look()
+    assert len(said) == 3, "after a while of peace the pause is the first one's again"
+
+
+def test_without_servers_of_its_own_there_is_nothing_to_look_after() -> None:
+    said: list[str] = []
+    Keeper(None, said.append).look()
+    assert said == []
