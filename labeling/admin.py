@@ -19,7 +19,7 @@ class ProjectAdmin(admin.ModelAdmin):
 
     list_display = ["name", "slug", "template", "created_at"]
     search_fields = ["name", "slug"]
-    # Review has no pages yet: with it required, nothing would ever become gold.
+    # Reviews are switched on the project's own settings page, which writes down who did it.
     readonly_fields = ["template", "review_required", "created_at"]
     inlines = [MembershipInline]
 

@@ -7,7 +7,9 @@ set. Nothing is guessed: ``DEBUG=ture`` is an error and not False.
 
 # The functions are called env.str, env.bool, env.int and env.list, so the built-in types go by their names in builtins.
 import builtins
+import ipaddress
 import os
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
+_HOST_NAME: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
 
 class EnvError(Exception):
@@ -104,6 +107,21 @@ def int(
     return number
 
 
+def choice(name: builtins.str, *, choices: Sequence[builtins.str], default: builtins.str | None = None) -> builtins.str:
+    """One of ``choices``, in any case; it comes back as it is written there.
+
+    Raises:
+        EnvError: another value, or not set without a default.
+    """
+    value = _read(name)
+    if value is None and default is not None:
+        return default
+    found = [one for one in choices if value is not None and one.casefold() == value.casefold()]
+    if not found:
+        raise EnvError(name, f"one of {', '.join(choices)}", value)
+    return found[0]
+
+
 def url(name: builtins.str, *, schemes: Sequence[builtins.str], default: builtins.str | None = None) -> builtins.str:
     """An address whose scheme is one of ``schemes``.
 
@@ -141,6 +159,29 @@ def list(name: builtins.str, *, default: Iterable[builtins.str] | None = None) -
     if not all(values):
         raise EnvError(name, "values separated by commas, none of them empty", value)
     return values
+
+
+def hosts(name: builtins.str, *, default: Iterable[builtins.str] | None = None) -> builtins.list[builtins.str]:
+    """Hosts separated by commas, each a name, an address, or a network such as 10.0.0.0/8.
+
+    Raises:
+        EnvError: a value that is none of these, or not set without a default.
+    """
+    values = list(name, default=default)
+    for value in values:
+        if not _is_host(value):
+            expects = "hosts separated by commas, each a name, an address or a network such as 10.0.0.0/8"
+            raise EnvError(name, f"{expects}; {_shown(value)} is none of these", _read(name))
+    return values
+
+
+def _is_host(value: builtins.str) -> builtins.bool:
+    """Whether a value can stand for a host. A name whose last part is a number would be a mistyped address."""
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        return _HOST_NAME.fullmatch(value) is not None and not value.rstrip(".").rpartition(".")[2].isdigit()
+    return True
 
 
 def secret_file(path: Path) -> builtins.str:

@@ -140,7 +140,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FILES = 10_000  # of a folder; the import page keeps them all in one file on the disk
 FILE_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 # Internal hosts that webhooks and endpoints of models may be at: names, addresses, or networks as 10.0.0.0/8.
-OUTBOUND_ALLOW = env.list("OUTBOUND_ALLOW", default=[])
+OUTBOUND_ALLOW = env.hosts("OUTBOUND_ALLOW", default=[])
 # Requests to the REST interface that a token, or a person in a browser, may make in a minute.
 API_REQUESTS_PER_MINUTE = env.int("API_REQUESTS_PER_MINUTE", default=3_000, minimum=1)
 
@@ -182,10 +182,11 @@ MODEL_FOLDERS = [Path(p) for p in env.list("MODEL_FOLDERS", default=[str(HOME / 
 # Gigabytes of the largest model that is fetched from the hub; 0: no limit but the disk.
 MODEL_MOST_GB = env.int("MODEL_MOST_GB", default=40, minimum=0)
 
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "root": {"handlers": ["console"], "level": env.choice("LOG_LEVEL", choices=_LEVELS, default="INFO")},
 }

@@ -7,11 +7,16 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from labeling.models import DatasetVersion, Project
+from evaluation.management.commands import run_loop
+from evaluation.models import EvalRun
+from labeling.models import DatasetVersion, ImportRun, Project
 from labeling.templates_catalogue import template
 from slmstudio.contract.jsontext import dumps
 from slmstudio.hashing import sha256_file
-from training.models import ModelVersion
+from slmstudio.runs import BackgroundRun
+from slmstudio.workers import WorkerGone, listening
+from tests.conftest import Workers, worker_environment
+from training.models import LengthReport, ModelVersion, TrainingRun
 
 GATE = {"key": "valid", "metric": "schema_valid_rate", "operator": ">="}
 FIELDS = ("company", "date", "address", "total")
@@ -38,11 +43,29 @@ def receipts(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_worker_is_asked_for_on_every_queue_that_is_waited_for(
+    db: None, receipts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def working(queues: list[str], *, say: Any) -> Any:
+        asked.extend(queues)
+        raise WorkerGone("There is no worker to be had.")
+
+    monkeypatch.setattr(run_loop, "working", working)
+    with pytest.raises(CommandError, match="no worker to be had"):
+        call_command("run_loop", template="receipt", train=receipts)
+    waited_for: tuple[type[BackgroundRun], ...] = (ImportRun, LengthReport, EvalRun, TrainingRun)
+    assert {one.queue_name for one in waited_for} <= {*asked}
+
+
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_report_equals_a_recount_of_the_outputs(
-    workers: None, tiny_base_model: Any, receipts: Path, tmp_path: Path
+    idle_workers: Workers, tiny_base_model: Any, receipts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """No worker listens beforehand: the command starts its own on every queue, and ends them."""
+    monkeypatch.setenv("DATABASE_URL", worker_environment()["DATABASE_URL"])  # theirs is what they inherit
     gates = tmp_path / "gates.json"
     gates.write_text(json.dumps({"gates": [{**GATE, "threshold": 0.75}]}))
     contract = tmp_path / "contract.json"
@@ -60,6 +83,7 @@ def test_report_equals_a_recount_of_the_outputs(
         report=tmp_path / "report.json",
         outputs=tmp_path / "outputs",
     )
+    assert not listening()
     report = json.loads((tmp_path / "report.json").read_text())
 
     imports = report["imports"].values()

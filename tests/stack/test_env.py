@@ -1,7 +1,10 @@
 """Settings are read strictly: a wrong value is a sentence with the variable's name, never a guess."""
 
 import multiprocessing
+import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest
 
 from slmstudio import env
 from slmstudio.env import EnvError
+from slmstudio.stack.environment import ROOT
 
 NAME = "SLM_TEST_VARIABLE"
 
@@ -23,6 +27,8 @@ NAME = "SLM_TEST_VARIABLE"
         (lambda: env.int(NAME, minimum=1, maximum=65535), "65535", 65535),
         (lambda: env.url(NAME, schemes=["redis", "unix"]), "unix:///run/a.sock?db=0", "unix:///run/a.sock?db=0"),
         (lambda: env.list(NAME), "a, b,c", ["a", "b", "c"]),
+        (lambda: env.choice(NAME, choices=["INFO", "DEBUG"]), "debug", "DEBUG"),
+        (lambda: env.hosts(NAME), "10.0.0.0/8, ::1,gpu_1.inside", ["10.0.0.0/8", "::1", "gpu_1.inside"]),
     ],
 )
 def test_a_good_value_is_read(
@@ -45,6 +51,11 @@ def test_a_good_value_is_read(
         (lambda: env.url(NAME, schemes=["redis"]), "redis:a", "redis://"),
         (lambda: env.url(NAME, schemes=["redis"]), "redis://a:port", "redis://"),
         (lambda: env.list(NAME), "a,,b", "none of them empty"),
+        (lambda: env.choice(NAME, choices=["INFO", "DEBUG"]), "loud", "one of INFO, DEBUG"),
+        (lambda: env.hosts(NAME), "inside,10.0.0.0/99", "; '10.0.0.0/99' is none of these"),
+        (lambda: env.hosts(NAME), "10.0.0", "; '10.0.0' is none of these"),
+        (lambda: env.hosts(NAME), "http://inside", "a name, an address or a network"),
+        (lambda: env.hosts(NAME), "inside:8000", "a name, an address or a network"),
     ],
 )
 def test_a_wrong_value_is_a_sentence(
@@ -69,6 +80,8 @@ def test_unset_and_empty_take_the_default(monkeypatch: pytest.MonkeyPatch, text:
     assert env.int(NAME, default=0) == 0
     assert env.url(NAME, schemes=["redis"], default="redis://a") == "redis://a"
     assert env.list(NAME, default=[]) == []
+    assert env.choice(NAME, choices=["INFO", "DEBUG"], default="INFO") == "INFO"
+    assert env.hosts(NAME, default=[]) == []
 
 
 @pytest.mark.parametrize(
@@ -79,12 +92,29 @@ def test_unset_and_empty_take_the_default(monkeypatch: pytest.MonkeyPatch, text:
         lambda: env.int(NAME),
         lambda: env.list(NAME),
         lambda: env.url(NAME, schemes=["redis"]),
+        lambda: env.choice(NAME, choices=["INFO"]),
+        lambda: env.hosts(NAME),
     ],
 )
 def test_unset_without_a_default_is_an_error(monkeypatch: pytest.MonkeyPatch, read: Callable[[], object]) -> None:
     monkeypatch.delenv(NAME, raising=False)
     with pytest.raises(EnvError, match=f"{NAME} is not set; it must be"):
         read()
+
+
+@pytest.mark.parametrize(("name", "value"), [("LOG_LEVEL", "loud"), ("OUTBOUND_ALLOW", "10.0.0.0/99")])
+def test_a_setting_that_cannot_be_used_stops_the_start_by_its_name(name: str, value: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=ROOT,
+        env={**os.environ, name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert f"manage.py: The environment variable {name} is {value!r}; it must be " in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,8 @@ from training.services.runs import Refused, fitting_knobs, measure_lengths
 
 POLL_SECONDS = 1.0
 OWNER = "run-loop"
+#: the queues of everything that is waited for below: token lengths, the imports, the loop itself
+QUEUES = ["default", "imports", "gpu"]
 _REFUSALS = (
     *(Refused, DatasetRefused, ImportRefused, RowsError),
     *(ProjectError, ContractError, GateError, WorkerGone),
@@ -70,10 +72,14 @@ class Command(BaseCommand):
         parser.add_argument("--method", default="lora", choices=METHODS, help="default: %(default)s")
         parser.add_argument("--epochs", type=float, help="default: the preset's")
         parser.add_argument("--learning-rate", type=float, help="default: the preset's")
-        parser.add_argument("--seed", type=int, default=17)
-        parser.add_argument("--owner", default=OWNER, help="user name of the project's owner (default: %(default)s)")
+        parser.add_argument("--seed", type=int, default=17, help="of the draws and the training (default: %(default)s)")
         parser.add_argument(
-            "--member", action="append", default=[], metavar="USER:ROLE", help="another person of it; repeatable"
+            "--owner",
+            default=OWNER,
+            help="account that owns the project (default: %(default)s, made where it is missing, without a password)",
+        )
+        parser.add_argument(
+            "--member", action="append", default=[], metavar="USER:ROLE", help="another account in it; repeatable"
         )
         parser.add_argument("--project", help="slug of the new project (default: made from the template)")
         parser.add_argument("--report", type=Path, help="where the JSON report goes")
@@ -83,7 +89,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self._tables()
         try:
-            with working(["default", "gpu"], say=self._say) as self.workers:
+            with working(QUEUES, say=self._say) as self.workers:
                 self._run(options)
         except _REFUSALS as refusal:
             raise CommandError(str(refusal)) from refusal
