@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmstudio.sizes import size_words
 from training.memory import CUDA, Part, inference_memory, training_memory
-from training.presets import Knobs, with_effective_batch
+from training.presets import PACKAGES, Knobs, not_installed, with_effective_batch
 from training.shapes import NoShape, Shape
 from training.speed import STARTING, rough_speed, rough_words
 
@@ -23,6 +23,10 @@ USUAL_LIMIT = 16_000_000_000
 TYPICAL_TOKENS = 1024
 #: share of a machine that a run may fill; the rest is the system's
 USABLE = 0.92
+#: the order in which knobs are turned: first what costs only time, last what costs documents
+_ORDER = ("batch_size", "activation_checkpointing", "method", "max_length")
+#: share of the documents that may stay out for one knob to be enough
+_HARDLY = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +108,7 @@ def estimate(
     ``knobs.max_length`` are taken as left out.
     """
     kept = [length for length in lengths if length <= knobs.max_length] or [knobs.max_length]
-    needs = _Needs(shape, hardware, max(kept), answer)
+    needs = _Needs(shape, hardware, kept, min(kept), max(kept), answer)
     parts = needs.parts(knobs)
     total = sum(part.bytes for part in parts)
     limit, name = memory_limit(hardware)
@@ -115,7 +119,7 @@ def estimate(
     disk = disk_bytes(shape, knobs)
     refusals, turn = dict[str, str](), dict[str, Any]()
     if limit is not None and total > limit:
-        refusals, turn = _memory_refusals(needs, knobs, total, limit, name, min(kept))
+        refusals, turn = _memory_refusals(needs, knobs, total, limit, name)
     if disk_free is not None and disk > disk_free:
         refusals["disk"] = _disk_words(shape, knobs, disk, disk_free)
     return Estimate(
@@ -157,8 +161,24 @@ class _Needs:
 
     shape: Shape
     hardware: "Hardware | None"
+    lengths: list[int]
+    shortest: int
     longest: int
     answer: int
+
+    @property
+    def gpus(self) -> bool:
+        return self.hardware is not None and bool(self.hardware.gpus)
+
+    @property
+    def qlora(self) -> bool:
+        """Whether QLoRA can be had there."""
+        return self.gpus and self.hardware is not None and PACKAGES["qlora"] not in self.hardware.missing
+
+    def keeps_most(self, knobs: Knobs) -> bool:
+        """Whether hardly a document is longer than these knobs allow."""
+        out = sum(length > knobs.max_length for length in self.lengths)
+        return out <= _HARDLY * len(self.lengths)
 
     def parts(self, knobs: Knobs) -> tuple[Part, ...]:
         return training_memory(
@@ -167,7 +187,7 @@ class _Needs:
             knobs=knobs,
             longest=min(self.longest, knobs.max_length),
             precision=resolved_precision(knobs, self.hardware),
-            device="cuda" if self.hardware is not None and self.hardware.gpus else "cpu",
+            device="cuda" if self.gpus else "cpu",
             answer=self.answer,
         )
 
@@ -176,58 +196,71 @@ class _Needs:
 
 
 def _memory_refusals(
-    needs: _Needs, knobs: Knobs, total: int, limit: int, name: str, shortest: int
+    needs: _Needs, knobs: Knobs, total: int, limit: int, name: str
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """The knob to turn, by itself if one is enough, else all that have to be turned: in words, and the values."""
-    gpus = bool(needs.hardware is not None and needs.hardware.gpus)
     costly = max(needs.parts(knobs), key=lambda part: part.bytes).title
     why = f"This takes about {size_words(total)}, most of it for {costly}; {name} has {size_words(limit)} for it."
-    order = ("batch_size", "activation_checkpointing", "max_length", "method")
-    for knob in order:
-        found = _fitting(needs, knobs, knob, limit, shortest, gpus)
-        if found is not None:
-            words = f"{why} {_advice(knob, found)} ({size_words(needs.total(found))})."
-            return {knob: words}, {knob: getattr(found, knob)}
-    turned, said = knobs, dict[str, str]()
-    for knob in order:
-        turned = _most_frugal(turned, knob, gpus, shortest)
-        if getattr(turned, knob) != getattr(knobs, knob):
-            said[knob] = _advice(knob, turned) + "."
+    found = _fitting(needs, knobs, limit)
+    if found is None:
+        return {"base_model": f"{why} {_too_large(needs, knobs, limit)}"}, {}
+    values = {knob: getattr(found, knob) for knob in _ORDER if getattr(found, knob) != getattr(knobs, knob)}
+    first, *others = values
+    size = size_words(needs.total(found))
+    if not others:
+        return {first: f"{why} {_advice(first, found)}, and it fits ({size})."}, values
+    said = {knob: f"{_advice(knob, found)}." for knob in values}
+    enough = f"One knob is not enough; all that are named here fit together ({size})."
+    return {**said, first: f"{why} {enough} {said[first]}"}, values
+
+
+def _fitting(needs: _Needs, knobs: Knobs, limit: int) -> Knobs | None:
+    """One knob turned where that is enough and hardly a document stays out, else several; None where nothing helps.
+
+    Of several each is turned as far as it goes until the run fits, then let out again as far as it can be beside the
+    others: the limit on documents first, so that the fewest stay out.
+    """
+    for knob in _ORDER:
+        one = _nearest(needs, knobs, knobs, knob, limit)
+        if one is not None and needs.keeps_most(one):
+            return one
+    turned = knobs
+    for knob in _ORDER:
+        turned = _most_frugal(needs, turned, knob)
         if needs.total(turned) <= limit:
-            first = next(iter(said))
-            values = {knob: getattr(turned, knob) for knob in said}
-            return {**said, first: f"{why} One knob is not enough. {said[first]}"}, values
-    least = size_words(needs.total(turned))
-    return {"base_model": f"{why} Even the most frugal settings take {least}. Take a smaller base model."}, {}
-
-
-def _fitting(needs: _Needs, knobs: Knobs, knob: str, limit: int, shortest: int, gpus: bool) -> Knobs | None:
-    """The knobs with this one turned as little as makes the run fit; None where it alone cannot."""
-    if needs.total(_most_frugal(knobs, knob, gpus, shortest)) > limit:
+            break
+    else:
         return None
-    for value in _values(knobs, knob, gpus, shortest, needs.longest):
-        turned = _turned(knobs, knob, value)
-        if needs.total(turned) <= limit:
-            return turned
-    return None
+    for knob in reversed(_ORDER):
+        turned = _nearest(needs, knobs, turned, knob, limit) or turned
+    return turned
 
 
-def _values(knobs: Knobs, knob: str, gpus: bool, shortest: int, longest: int) -> list[Any]:
+def _nearest(needs: _Needs, knobs: Knobs, turned: Knobs, knob: str, limit: int) -> Knobs | None:
+    """``turned`` with one knob as near to that of ``knobs`` as makes the run fit; None where it alone cannot."""
+    values = [getattr(knobs, knob), *_values(needs, knobs, knob)]
+    if needs.total(_turned(turned, knob, values[-1])) > limit:
+        return None
+    ways = (_turned(turned, knob, value) for value in values)
+    return next((way for way in ways if needs.total(way) <= limit), None)
+
+
+def _values(needs: _Needs, knobs: Knobs, knob: str) -> list[Any]:
     """Values of a knob that take less memory than its own, the nearest first."""
     if knob == "batch_size":
         return list(range(knobs.batch_size - 1, 0, -1))
     if knob == "activation_checkpointing":
         return [] if knobs.activation_checkpointing else [True]
     if knob == "max_length":
-        top = min(knobs.max_length, longest) - 1
+        top = min(knobs.max_length, needs.longest) - 1
         # short of the shortest document nothing would be left to learn from
-        return [length for length in range(top // 64 * 64, 63, -64) if length >= shortest]
+        return [length for length in range(top // 64 * 64, 63, -64) if length >= needs.shortest]
     frugal = {"full": ["lora"], "lora": []}.get(knobs.method, [])
-    return [*frugal, "qlora"] if gpus and knobs.method != "qlora" else frugal
+    return [*frugal, "qlora"] if needs.qlora and knobs.method != "qlora" else frugal
 
 
-def _most_frugal(knobs: Knobs, knob: str, gpus: bool, shortest: int) -> Knobs:
-    values = _values(knobs, knob, gpus, shortest, knobs.max_length)
+def _most_frugal(needs: _Needs, knobs: Knobs, knob: str) -> Knobs:
+    values = _values(needs, knobs, knob)
     return _turned(knobs, knob, values[-1]) if values else knobs
 
 
@@ -242,21 +275,34 @@ def _advice(knob: str, turned: Knobs) -> str:
     """What to set, without a full stop."""
     value = getattr(turned, knob)
     if knob == "batch_size":
-        return f"Let {value} {'document' if value == 1 else 'documents'} at once through the model, and it fits"
+        return f"Let {value} {'document' if value == 1 else 'documents'} at once through the model"
     if knob == "activation_checkpointing":
-        return "Recompute activations, which takes a third more time, and it fits"
+        return "Recompute activations, which takes a third more time"
     if knob == "max_length":
-        return f"Set max sequence length to {value:,} and leave longer documents out, and it fits"
-    return f"Choose {'QLoRA' if value == 'qlora' else 'LoRA'}, and it fits"
+        return f"Set max sequence length to {value:,} and leave longer documents out"
+    return f"Choose {'QLoRA' if value == 'qlora' else 'LoRA'}"
+
+
+def _too_large(needs: _Needs, knobs: Knobs, limit: int) -> str:
+    """What is said where no knob helps; names the package where only QLoRA would, and the worker lacks it."""
+    for knob in _ORDER:
+        knobs = _most_frugal(needs, knobs, knob)
+    least = f"Even the most frugal settings take {size_words(needs.total(knobs))}. Take a smaller base model"
+    if needs.gpus and not needs.qlora and needs.total(replace(knobs, method="qlora")) <= limit:
+        return f"{least}, or QLoRA, which would fit. {not_installed('qlora')}"
+    return f"{least}."
 
 
 def disk_bytes(shape: Shape, knobs: Knobs) -> int:
-    """Bytes that a run writes: three checkpoints at its peak, the adapter, and the merged model."""
+    """Bytes that a run writes: its checkpoints at their peak, the adapter, and the merged model.
+
+    The newest two are kept while another is written, and with early stopping the whole one of the best look as well.
+    """
     trained = shape.parameters if knobs.method == "full" else shape.adapter_parameters(knobs.lora_r)
     adapter = 0 if knobs.method == "full" else 4 * trained
     checkpoint = 12 * trained  # fp32 weights and the two moments of AdamW
-    best = 4 * trained if knobs.early_stopping else 0
-    return 3 * checkpoint + best + adapter + 2 * shape.parameters
+    checkpoints = 4 if knobs.early_stopping else 3
+    return checkpoints * checkpoint + adapter + 2 * shape.parameters
 
 
 def _disk_words(shape: Shape, knobs: Knobs, disk: int, free: int) -> str:
@@ -277,14 +323,18 @@ class Outcome:
 
 
 def how_far_off(foretold: Estimate | None, facts: dict[str, Any]) -> Outcome:
-    """Compares what was foretold of a run with its facts (``peak_memory_bytes``, ``seconds`` of all its attempts)."""
+    """Compares what was foretold of a run with its facts (``peak_memory_bytes``, ``seconds`` of all its attempts).
+
+    The trainer's clock starts when data and model are there, so the time until then is left out of what was foretold.
+    """
     memory = facts.get("peak_memory_bytes") or None
     took = facts.get("seconds") or None
     if foretold is None:
         return Outcome(memory, None, took, None, "")
     told_memory = foretold.memory_bytes - (CUDA.process if facts.get("device") == "cuda" else 0)
     memory_off = memory / told_memory - 1 if memory and told_memory else None
-    seconds_off = took / foretold.seconds - 1 if took and foretold.seconds else None
+    told_seconds = (foretold.seconds or 0.0) - STARTING
+    seconds_off = took / told_seconds - 1 if took and told_seconds > 0 else None
     said = []
     if memory_off is not None:
         said.append(f"It took {size_words(memory or 0)} of memory, {_off(memory_off)} than foretold")

@@ -6,7 +6,16 @@ from django import forms
 
 from labeling.models import DatasetVersion, Project
 from training.models import BaseModel
-from training.presets import DEVICE_BATCH, ONLY_CUDA, PACKAGES, Knobs, not_installed, problems, with_effective_batch
+from training.presets import (
+    DEVICE_BATCH,
+    ONLY_CUDA,
+    PACKAGES,
+    Knobs,
+    exact,
+    not_installed,
+    problems,
+    with_effective_batch,
+)
 from training.services.machines import abilities
 
 
@@ -114,7 +123,7 @@ class NewRunForm(ChoiceForm):
     )
     learning_rate = forms.FloatField(widget=_number(step="any", min="0"), label="Learning rate")
     precision = forms.ChoiceField(
-        choices=[("auto", "automatic"), ("fp32", "32-bit"), ("bf16", "bfloat16"), ("fp16", "16-bit floats")],
+        choices=[("auto", "automatic"), ("fp32", "32-bit"), ("bf16", "bfloat16"), ("fp16", "fp16")],
         widget=BarredSelect(attrs={"class": "form-select"}),
         label="Precision",
     )
@@ -245,13 +254,10 @@ FIELD_OF = {"batch_size": "at_once", "accumulation": "effective_batch"}
 
 
 def initial_of(knobs: Knobs) -> dict[str, Any]:
-    """What the form shows for these knobs."""
+    """What the form shows for these knobs; read back, it gives the very same ones."""
     return {
         **{name: getattr(knobs, name) for name in Knobs.__dataclass_fields__ if name in NewRunForm.base_fields},
-        "learning_rate": f"{knobs.learning_rate:g}" if knobs.learning_rate >= 1e-4 else f"{knobs.learning_rate:.2e}",
-        "epochs": f"{knobs.epochs:g}",
-        "lora_dropout": f"{knobs.lora_dropout:g}",
-        "warmup_ratio": f"{knobs.warmup_ratio:g}",
+        **{name: exact(getattr(knobs, name)) for name in ("learning_rate", "epochs", "lora_dropout", "warmup_ratio")},
         "early_stopping": knobs.early_stopping or "",
         "trackers": list(knobs.trackers),
         "effective_batch": knobs.effective_batch,

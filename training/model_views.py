@@ -1,11 +1,13 @@
 """The page of base models: what there is, what each costs, having one prepared, making one known."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from labeling.models import Project
@@ -30,7 +32,7 @@ def _draw(request: HttpRequest, status: int = 200, **forms: Any) -> HttpResponse
     mine = Project.objects.filter(memberships__user=request.user.pk).select_related("contract").order_by("name")
     asked = (request.GET.get("project") or request.POST.get("project") or "").replace("\0", "")
     chosen = next((one for one in mine if one.slug == asked), None)
-    tokens = _tokens(request.GET.get("tokens", ""))
+    tokens = _tokens(request.GET.get("tokens") or request.POST.get("tokens") or "")
     limit = memory_limit(chosen)
     hardware = gpu_hardware()
     latency = latency_limit(chosen)
@@ -56,6 +58,12 @@ def _draw(request: HttpRequest, status: int = 200, **forms: Any) -> HttpResponse
     return render(request, "training/models.html#table" if part else "training/models.html", context, status=status)
 
 
+def _shown(request: HttpRequest) -> str:
+    """The page for the project and the length of a row that the table was drawn for."""
+    asked = {name: request.POST[name] for name in ("project", "tokens") if request.POST.get(name)}
+    return reverse("base_models") + (f"?{urlencode(asked)}" if asked else "")
+
+
 def _tokens(text: str) -> int:
     """Tokens of a typical row that the table is worked out for, from the address."""
     return min(131_072, max(16, int(text))) if text.isdecimal() and len(text) < 7 else TYPICAL_TOKENS
@@ -74,7 +82,7 @@ def prepare(request: HttpRequest, model: str) -> HttpResponse:
     """Has a base model prepared in the background."""
     _check(request)
     pull(base_model=get_object_or_404(BaseModel, slug=model), user=request.user)
-    return _draw(request) if request.htmx else redirect("base_models")  # type: ignore[attr-defined]
+    return _draw(request) if request.htmx else redirect(_shown(request))  # type: ignore[attr-defined]
 
 
 @require_POST
@@ -83,7 +91,7 @@ def stop(request: HttpRequest, model: str) -> HttpResponse:
     _check(request)
     found = get_object_or_404(BaseModel.objects.select_related("pull"), slug=model, pull__isnull=False)
     found.pull.cancel()
-    return _draw(request) if request.htmx else redirect("base_models")  # type: ignore[attr-defined]
+    return _draw(request) if request.htmx else redirect(_shown(request))  # type: ignore[attr-defined]
 
 
 @require_POST

@@ -20,10 +20,20 @@ from training.forms import FIELD_OF, ChoiceForm, NewRunForm, initial_of
 from training.models import BaseModel, LengthReport, ModelPull, TrainingRun
 from training.presets import METHODS, Knobs, preset, task_of
 from training.services import reading, specs
+from training.services.advising import all_weights_advice
 from training.services.curves import spec_of
 from training.services.estimating import estimate_for
 from training.services.pulling import pull
-from training.services.runs import Refused, fitting_knobs, knobs_of, measure_lengths, start_training, train_rows
+from training.services.repeating import as_it_ran
+from training.services.runs import (
+    Refused,
+    early_stopping_problem,
+    fitting_knobs,
+    knobs_of,
+    measure_lengths,
+    start_training,
+    train_rows,
+)
 from training.web import is_htmx, slug_in, whole
 
 #: what the folded knobs do, where their name does not say it
@@ -84,7 +94,7 @@ def _fresh_form(request: HttpRequest, project: Any) -> NewRunForm:
     initial: dict[str, Any] = {"name": "", **initial_of(knobs)}
     if source is not None and not is_htmx(request):
         spec = spec_of(source)
-        initial |= {"name": source.name, **initial_of(knobs_of(spec) if spec else knobs)}
+        initial |= {"name": source.name, **initial_of(knobs_of(as_it_ran(source, spec)) if spec else knobs)}
     initial |= _touched(request, initial)
     choice = {"dataset": dataset.number if dataset else None, "base_model": base_model.slug if base_model else None}
     return NewRunForm(project=project, initial={**initial, **choice})
@@ -226,14 +236,21 @@ def estimate(request: HttpRequest, slug: str) -> HttpResponse:
         context["said"] = {name: {"words": words} for name, words in wrong.items()}
         return render(request, "training/estimate.html", context)
     dataset, base_model = form.cleaned_data["dataset"], form.cleaned_data["base_model"]
-    found = estimate_for(dataset=dataset, base_model=base_model, knobs=form.knobs)
+    order: dict[str, Any] = {"dataset": dataset, "base_model": base_model, "knobs": form.knobs}
+    found = estimate_for(**order)
     context["estimate"] = found
+    said: dict[str, Any] = {}
     if found is not None:
         context["parts"] = _parts(found)
-        context["said"] = {
+        said = {
             FIELD_OF.get(knob, knob): {"words": words, "value": found.turn.get(knob)}
             for knob, words in found.refusals.items()
         }
+    if why := early_stopping_problem(**order):
+        said["early_stopping"] = {"words": why}
+    context["said"] = said
+    if found is not None and found.fits and (better := all_weights_advice(**order)):
+        context["advice"] = {"method": {"words": better, "value": "full", "label": "full fine-tuning"}}
     return render(request, "training/estimate.html", context)
 
 

@@ -15,7 +15,7 @@ PACKAGES = {"qlora": "bitsandbytes", "wandb": "wandb"}
 #: what only a CUDA GPU can do
 ONLY_CUDA = {
     "qlora": "QLoRA needs a CUDA GPU with 4-bit kernels, and no worker of the queue gpu has one. Use LoRA.",
-    "fp16": "16-bit floats need a CUDA GPU, and no worker of the queue gpu has one. Use automatic.",
+    "fp16": "fp16 needs a CUDA GPU, and no worker of the queue gpu has one. Use automatic.",
 }
 Task = Literal["extraction", "classification", "redaction"]
 #: documents that go through the model at once where nobody says otherwise; the rest is accumulated
@@ -259,8 +259,14 @@ def say(name: str, knobs: Knobs) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):
-        return f"{value:g}" if value >= 1e-4 or value == 0 else f"{value:.2e}"
+        return exact(value)
     return _WORDS.get(value, str(value))
+
+
+def exact(value: float) -> str:
+    """The shortest text that reads back as this very number: 0.001, 3, 2.125e-05."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def as_dict(knobs: Knobs) -> dict[str, Any]:

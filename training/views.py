@@ -22,6 +22,7 @@ from training.services import reading
 from training.services import runs as service
 from training.services.comparing import differences_of
 from training.services.curves import checkpoints, curve_points, spec_of
+from training.services.repeating import spec_text
 from training.services.runs import Refused, cancel, fitting_knobs, knobs_of
 from training.services.trackers import tracked, zipped
 from training.web import is_htmx, whole
@@ -156,6 +157,7 @@ def _spec_context(run: TrainingRun) -> dict[str, Any]:
     return {
         "lines": in_words(knobs, usual) if knobs else [],
         "early_stopping": bool(knobs and knobs.early_stopping),
+        "spec_text": spec_text(run),
         "model": getattr(run, "model_version", None),
         "lineage": {
             "base_model": spec.base_model.sha256 if spec else "",
@@ -211,9 +213,9 @@ def tracker_files(request: HttpRequest, slug: str, number: int, name: str) -> Fi
 
 @require_safe
 def spec_file(request: HttpRequest, slug: str, number: int) -> HttpResponse:
-    """The RunSpec as the file that reproduces the run."""
+    """The RunSpec as the file that reproduces the run; of one that is done, with the precision it was trained in."""
     project, run = object_for(request.user, slug, Action.READ, TrainingRun, number=number)
-    response = HttpResponse(run.spec, content_type="application/yaml; charset=utf-8")
+    response = HttpResponse(spec_text(run), content_type="application/yaml; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{project.slug}-run-{run.number}.yaml"'
     return response
 

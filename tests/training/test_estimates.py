@@ -10,6 +10,7 @@ from slmstudio.hardware import Gpu, Hardware
 from training.catalogue import CATALOGUE
 from training.estimates import Estimate, NoShape, Shape, estimate, fit, how_far_off, training_memory
 from training.presets import Knobs
+from training.speed import STARTING
 
 SMOL = next(known.shape for known in CATALOGUE if known.slug == "smollm2-135m-instruct")
 LARGE = next(known.shape for known in CATALOGUE if known.slug == "qwen3-1-7b")
@@ -99,6 +100,29 @@ def test_turning_the_knobs_that_are_named_makes_it_fit(share: float) -> None:
     assert told(room, knobs=replace(knobs, **turned)).refusals == {}
 
 
+def test_of_several_knobs_none_is_turned_further_than_the_others_need() -> None:
+    knobs, room = replace(KNOBS, method="full"), machine(20)
+    found = told(room, LARGE, knobs)
+    assert found.turn == {"batch_size": 2, "method": "lora"}, "no document is given up, nothing is computed again"
+    assert set(found.refusals) == set(found.turn)
+    said = " ".join(found.refusals.values())
+    assert "One knob is not enough" in said
+    assert "it fits" not in said
+    assert told(room, LARGE, replace(knobs, batch_size=2, accumulation=4, method="lora")).fits
+    assert not told(room, LARGE, replace(knobs, batch_size=4, accumulation=2, method="lora")).fits
+
+
+def test_a_shorter_limit_is_named_by_itself_only_where_hardly_a_document_stays_out() -> None:
+    def found(lengths: list[int]) -> Estimate:
+        knobs = Knobs(max_length=8000)
+        return estimate(shape=SMOL, knobs=knobs, lengths=lengths, hardware=machine(4), answer=100)
+
+    short = [200] * 50
+    assert found([*short, 8000]).turn == {"max_length": 256}
+    assert "and it fits" in found([*short, 8000]).refusals["max_length"]
+    assert found([*short, *range(300, 8001, 100)]).turn == {"batch_size": 1, "activation_checkpointing": True}
+
+
 def test_a_model_that_is_too_large_in_any_case_is_named_itself() -> None:
     assert set(told(machine(2), LARGE, replace(KNOBS, method="full")).refusals) == {"base_model"}
 
@@ -107,6 +131,21 @@ def test_a_gpu_is_the_limit_where_there_is_one_and_offers_qlora() -> None:
     found = told(machine(500, gpu=4), LARGE, replace(KNOBS, batch_size=1, activation_checkpointing=True))
     assert found.limit_name == "NVIDIA Test of host"
     assert "QLoRA" in " ".join(found.refusals.values())
+
+
+def test_qlora_is_not_advised_where_its_package_is_missing() -> None:
+    room = machine(500, gpu=3)
+    assert told(room, LARGE).turn["method"] == "qlora"
+    found = told(replace(room, packages=()), LARGE)
+    assert (found.turn, list(found.refusals)) == ({}, ["base_model"])
+    assert "pip install bitsandbytes" in found.refusals["base_model"]
+    assert "bitsandbytes" not in told(replace(machine(500, gpu=1), packages=()), LARGE).refusals["base_model"]
+
+
+def test_early_stopping_keeps_a_whole_checkpoint_more() -> None:
+    knobs = replace(KNOBS, method="full")
+    usual, patient = (told(knobs=replace(knobs, early_stopping=looks)).disk_bytes for looks in (None, 3))
+    assert patient - usual == 12 * SMOL.parameters
 
 
 def test_a_disk_without_room_is_refused_with_what_would_do() -> None:
@@ -139,7 +178,7 @@ def test_an_estimate_comes_back_from_the_database_as_it_went_in() -> None:
 
 
 def test_how_far_off_it_was_is_said_in_words() -> None:
-    found = replace(told(machine(500)), memory_bytes=4 * GB, seconds=100.0)
+    found = replace(told(machine(500)), memory_bytes=4 * GB, seconds=100.0 + STARTING)
     outcome = how_far_off(found, {"peak_memory_bytes": 5 * GB, "seconds": 80.0})
     assert outcome.memory_off == pytest.approx(0.25)
     assert outcome.seconds_off == pytest.approx(-0.2)

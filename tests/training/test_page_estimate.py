@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from labeling.models import DatasetVersion
+from labeling.models import DatasetVersion, Split
 from labeling.services.projects import create_project
 from slmstudio.hardware import Gpu, Hardware
 from slmstudio.runs import Status
@@ -107,6 +107,42 @@ def test_a_value_that_makes_no_sense_is_said_beside_its_knob_at_once(engineer: C
     html = engineer.get(URL, filled(engineer, learning_rate="7")).content.decode()
     assert "The learning rate is between" in beside(html, "learning_rate")
     assert beside(html, "epochs") == ""
+
+
+def test_early_stopping_with_nothing_to_look_at_is_said_beside_its_knob(
+    engineer: Client, lengths: LengthReport
+) -> None:
+    for row in lengths.lengths:
+        if row[1] == Split.VALIDATION:
+            row[2] = 280
+    lengths.save(update_fields=["lengths"])
+    asked = filled(engineer, max_length="256", too_long="leave_out")
+    assert beside(engineer.get(URL, asked).content.decode(), "early_stopping") == ""
+    html = engineer.get(URL, {**asked, "early_stopping": "3"}).content.decode()
+    assert "all of them are longer than 256 tokens" in beside(html, "early_stopping")
+
+
+def test_all_weights_are_offered_in_place_of_lora_where_they_fit(
+    engineer: Client, hardware: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(**changes: Any) -> str:
+        return beside(engineer.get(URL, filled(engineer, **changes)).content.decode(), "method")
+
+    monkeypatch.setattr("training.services.estimating._free", lambda: None)
+    assert said() == "", "nobody knows what a worker has"
+    hardware(machine(16))
+    offered = said()
+    assert "learned by all weights only" in offered
+    assert 'data-apply="method" data-value="full"' in offered
+    assert "field-error" not in offered
+    assert said(method="full") == ""
+    hardware(machine(3))  # enough for LoRA, and not for more
+    answer = engineer.get(URL, filled(engineer))
+    assert "It fits." in answer.content.decode()
+    assert beside(answer.content.decode(), "method") == ""
+    hardware(machine(16))
+    monkeypatch.setattr("training.services.advising.task_of", lambda fields: "classification")
+    assert said() == ""
 
 
 def test_a_field_that_is_still_empty_is_not_shouted_at(engineer: Client) -> None:
@@ -229,3 +265,10 @@ def test_a_speed_is_of_the_project_the_machine_and_the_precision_or_does_not_nam
     own = ran(dataset.project, resumed_from=40)  # seconds are of the whole run
     ran(other, tokens=90_000)
     assert source() == f"from run {own.number}, which reached 500 tokens a second"
+    reached = f"from run {own.number}, which reached 500 tokens a second with other settings, scaled by"
+    knobs = Knobs(lora_r=64)
+    assert source() == f"{reached} the work of a token"
+    knobs = Knobs(devices=4)
+    assert source() == f"{reached} the number of GPUs"
+    knobs = Knobs(devices=4, method="full")
+    assert source() == f"{reached} the work of a token and the number of GPUs"

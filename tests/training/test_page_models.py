@@ -82,6 +82,25 @@ def test_a_model_is_prepared_in_the_background_once(project: Project, login: Log
     assert pull.status == Status.CANCELLED
 
 
+def test_preparing_and_stopping_keep_the_project_and_the_length(project: Project, login: Login) -> None:
+    project.contract.constraints = {"hardware_memory_gb": "2"}
+    project.contract.save()
+    client, model = login("engineer"), f"{URL}gemma-3-270m/"
+    shown = f"{URL}?project={project.slug}&tokens=2048"
+    sent = {"project": project.slug, "tokens": "2048"}
+    for what in ("prepare", "stop"):
+        page = client.get(shown).content.decode()
+        form = page[page.index(f'<form method="post" action="{model}{what}/"') :]
+        form = form[: form.index("</form>")]
+        for name, value in sent.items():
+            assert f'<input type="hidden" name="{name}" value="{value}">' in form
+        table = client.post(f"{model}{what}/", sent, headers={"HX-Request": "true"}).content.decode()
+        assert "Serves in 2.0 GB" in table
+        assert "rows of 2,048 tokens" in table
+    assert client.post(f"{model}prepare/", sent)["Location"] == shown
+    assert client.post(f"{model}stop/")["Location"] == URL
+
+
 def test_a_pull_that_fails_says_why_and_can_be_tried_again(
     project: Project, login: Login, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,7 +80,7 @@ def test_a_nul_in_the_base_model_is_no_base_model(engineer: Client, lengths: Len
         ({"dataset": "99"}, "There is no such dataset version"),
         ({"method": "magic"}, "Select a valid choice"),
         ({"method": "qlora"}, "QLoRA needs a CUDA GPU"),
-        ({"precision": "fp16"}, "16-bit floats need a CUDA GPU"),
+        ({"precision": "fp16"}, "fp16 needs a CUDA GPU"),
         ({"devices": "2"}, "no worker of the queue gpu has more than one GPU"),
         ({"early_stopping": "0"}, "Early stopping waits for between 1 and 100 looks"),
         ({"trackers": "mlflow"}, "Select a valid choice"),
@@ -196,9 +196,10 @@ def test_a_duplicate_that_nobody_touches_has_every_knob_of_its_run(
     engineer: Client, project: Project, lengths: LengthReport, people: dict[str, Any]
 ) -> None:
     knobs = Knobs(
-        learning_rate=3e-4, epochs=2.5, batch_size=2, accumulation=3, lora_r=8, lora_alpha=24, lora_dropout=0.1, seed=4,
-        max_length=512, too_long="leave_out", warmup_ratio=0.2, scheduler="linear", precision="fp32",
-        activation_checkpointing=True, early_stopping=3, trackers=("tensorboard", "wandb"),
+        learning_rate=2.125e-05, epochs=2.1234567, batch_size=2, accumulation=3, lora_r=8, lora_alpha=24,
+        lora_dropout=0.1234567, seed=4, max_length=512, too_long="leave_out", warmup_ratio=0.2345678,
+        scheduler="linear", precision="fp32", activation_checkpointing=True, early_stopping=3,
+        trackers=("tensorboard", "wandb"),
     )  # fmt: skip
     assert all(
         getattr(knobs, name) != value for name, value in asdict(Knobs()).items() if name not in ("method", "devices")
@@ -209,6 +210,18 @@ def test_a_duplicate_that_nobody_touches_has_every_knob_of_its_run(
     sent = {bound.name: bound.value() for bound in form if bound.value() not in (None, False)}
     assert engineer.post(URL, sent).status_code == 302
     assert knobs_of(RunSpec.from_yaml(TrainingRun.objects.get(number=2).spec)) == knobs
+
+
+def test_a_duplicate_of_a_run_that_is_done_names_the_precision_that_auto_came_to(
+    engineer: Client, lengths: LengthReport
+) -> None:
+    def shown() -> Any:
+        return engineer.get(URL, {"from": "1"}).context["form"]["precision"].value()
+
+    engineer.post(URL, filled(engineer))
+    assert shown() == "auto"
+    TrainingRun.objects.update(status=Status.DONE, facts={"precision": "bf16"})
+    assert shown() == "bf16"
 
 
 def test_with_nothing_to_learn_from_the_page_says_so(

@@ -4,6 +4,7 @@ import io
 import re
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from slmstudio.runs import Status
 from training.models import LengthReport, ModelVersion, SpecExport, TrainingEvent, TrainingRun
 from training.presets import Knobs
 from training.services.runs import start_training
+from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")
 URL = "/p/receipts/training/1/"
@@ -362,6 +364,16 @@ def test_the_spec_is_the_file_that_reproduces_the_run(run: TrainingRun, login: L
     answer = login("manager").get(f"{URL}spec.yaml")
     assert answer.content.decode() == run.spec
     assert 'filename="receipts-run-1.yaml"' in answer["Content-Disposition"]
+
+
+def test_the_spec_of_a_run_that_is_done_names_the_precision_that_auto_came_to(run: TrainingRun, login: Login) -> None:
+    set_to(run, Status.DONE, facts={"precision": "bf16"})
+    text = login("manager").get(f"{URL}spec.yaml").content.decode()
+    assert RunSpec.from_yaml(text) == replace(RunSpec.from_yaml(run.spec), precision="bf16")
+    assert "came to bf16" in text.splitlines()[0]
+    assert "precision: bf16" in login("manager").get(URL).content.decode()
+    TrainingRun.objects.update(spec=run.spec.replace("precision: auto", "precision: fp32"))
+    assert "\nprecision: fp32\n" in login("manager").get(f"{URL}spec.yaml").content.decode(), "what was chosen stands"
 
 
 def test_the_log_is_plain_text_and_a_missing_one_is_empty(run: TrainingRun, login: Login) -> None:

@@ -19,8 +19,8 @@ URL = "/p/receipts/training/new/spec/"
 FORM = "/p/receipts/training/new/"
 Login = Callable[[str], Client]
 KNOBS = replace(
-    Knobs(), learning_rate=3e-4, epochs=2.5, batch_size=2, accumulation=3, early_stopping=4, trackers=("tensorboard",),
-    activation_checkpointing=True, seed=4, lora_r=8,
+    Knobs(), learning_rate=2.125e-05, epochs=2.5, batch_size=2, accumulation=3, early_stopping=4,
+    trackers=("tensorboard",), activation_checkpointing=True, seed=4, lora_r=8,
 )  # fmt: skip
 #: a few hundred bytes that are a hundred million words once they are written out
 BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(

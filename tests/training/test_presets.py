@@ -6,7 +6,7 @@ import pytest
 
 from labeling.templates_catalogue import template
 from slmstudio.contract.schema import compile_schema
-from training.presets import Knobs, Task, in_words, preset, problems, task_of, with_effective_batch
+from training.presets import Knobs, Task, exact, in_words, preset, problems, task_of, with_effective_batch
 
 
 @pytest.mark.parametrize("rows", [1, 60, 61, 400, 401, 2000, 2001, 100_000])
@@ -118,6 +118,13 @@ def test_words_name_only_what_differs_from_the_preset() -> None:
     assert set(changed) == {"Learning rate", "Seed"}
     assert (changed["Learning rate"].words, changed["Learning rate"].preset) == ("0.0002", "0.001")
     assert not any(line.title.startswith("LoRA") for line in in_words(preset(100, "full"), preset(100, "full")))
+
+
+def test_numbers_are_told_to_their_last_digit() -> None:
+    usual = replace(preset(100), learning_rate=2.12e-05)
+    [line] = [line for line in in_words(replace(usual, learning_rate=2.125e-05), usual) if line.preset]
+    assert (line.words, line.preset) == ("2.125e-05", "2.12e-05")
+    assert [exact(value) for value in (0.001, 3.0, 0.0, 0.1234567)] == ["0.001", "3", "0", "0.1234567"]
 
 
 def test_what_needs_a_package_that_the_worker_lacks_says_what_to_install_there() -> None:

@@ -83,6 +83,31 @@ def test_leaving_everything_out_is_refused(start: Any, lengths: LengthReport) ->
     assert refusal(start, knobs=Knobs(max_length=64, too_long="leave_out")).field == "max_length"
 
 
+def test_early_stopping_without_validation_documents_is_refused_at_its_knob(
+    start: Any, lengths: LengthReport, dataset: DatasetVersion
+) -> None:
+    dataset.counts["splits"]["validation"] = 0
+    found = refusal(start, dataset=dataset, knobs=Knobs(max_length=320, early_stopping=3))
+    assert (found.field, "dataset v1 has none" in found.message) == ("early_stopping", True)
+    assert start(dataset=dataset).number == 1
+
+
+def test_early_stopping_whose_validation_documents_are_all_left_out_is_refused_at_its_knob(
+    start: Any, lengths: LengthReport
+) -> None:
+    watched = [row for row in lengths.lengths if row[1] == Split.VALIDATION]
+    for row in watched:
+        row[2] = 280
+    lengths.save(update_fields=["lengths"])
+    knobs = Knobs(max_length=256, too_long="leave_out", early_stopping=3)
+    found = refusal(start, knobs=knobs)
+    assert found.field == "early_stopping"
+    assert "set max sequence length to 320" in found.message
+    watched[0][2] = 200
+    lengths.save(update_fields=["lengths"])
+    assert start(knobs=knobs).number == 1
+
+
 def test_a_long_hold_out_document_is_no_obstacle(start: Any, lengths: LengthReport) -> None:
     next(row for row in lengths.lengths if row[1] == Split.HOLDOUT)[2] = 5000
     lengths.save(update_fields=["lengths"])

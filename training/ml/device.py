@@ -75,7 +75,10 @@ def _cpu_flag(name: str) -> bool:
 
 
 def resolve_precision(wanted: str, device: torch.device) -> str:
-    """``auto`` as bf16 where the device is faster at it, else fp32; anything else as it is."""
+    """``auto`` as bf16 where the device is faster at it, else fp32; anything else as it is.
+
+    On a CPU the clock decides, so a run that is to come out the same again has to name what ``auto`` came to.
+    """
     if wanted != "auto":
         return wanted
     return "bf16" if fast_bf16(device) else "fp32"

@@ -1,6 +1,8 @@
 """One fine-tuning run: ``python -m training.ml.train SPEC.yaml [--resume]``.
 
 The same spec, data and seed give the same adapter, bit for bit on a CPU, however often the run was killed and resumed.
+That holds where the spec names its precision: ``auto`` is timed, and may come out otherwise the next time. What it came
+to stands in ``start`` and in environment.json.
 The output folder holds spec.yaml, environment.json, adapter/ (LoRA), merged/ and, while it is trained, checkpoints in
 state/. With ``--resume`` it goes on from the newest whole one; without, or with none there, it starts at step one and
 throws the others away. One process at a time works in the folder: a resumed run waits for the one before to leave.

@@ -89,11 +89,24 @@ def measured_speed(
         devices=spec.devices,
     )
     reached = run.facts["tokens"] / run.facts["seconds"]
-    same = then.method == knobs.method and then.activation_checkpointing == knobs.activation_checkpointing
     which = f"run {run.number}" if run.project_id == project.pk else "an earlier run elsewhere in this studio"
     words = f"from {which}, which reached {reached:,.0f} tokens a second"
-    scaled = words if same else f"{words} with other settings, scaled by the work of a token"
-    return scaled_speed(reached, shape, then, knobs, length), scaled
+    return scaled_speed(reached, shape, then, knobs, length), words + _scaled_words(then, knobs)
+
+
+def _scaled_words(then: Knobs, now: Knobs) -> str:
+    """How a speed was scaled, as the end of a sentence; empty where the settings that it depends on are the same."""
+    by = []
+    if _work_of(then) != _work_of(now):
+        by.append("the work of a token")
+    if then.devices != now.devices:
+        by.append("the number of GPUs")
+    return f" with other settings, scaled by {' and '.join(by)}" if by else ""
+
+
+def _work_of(knobs: Knobs) -> tuple[str, bool, int]:
+    """The knobs that the work of a token depends on."""
+    return knobs.method, knobs.activation_checkpointing, 0 if knobs.method == "full" else knobs.lora_r
 
 
 def memory_limit(project: Project | None) -> int:

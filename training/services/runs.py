@@ -27,6 +27,7 @@ __all__ = [
     "Knobs",
     "Refused",
     "cancel",
+    "early_stopping_problem",
     "fitting_knobs",
     "measure_lengths",
     "preset",
@@ -112,8 +113,8 @@ def start_training(
 
     Raises:
         Refused: nothing to learn from, a base model that is not prepared, lengths that are not measured, documents over
-            the limit (with their ids and the knob), a knob with a value that makes no sense, or more memory or disk
-            than there is (with the knob to turn).
+            the limit (with their ids and the knob), a knob with a value that makes no sense, early stopping without a
+            document to look at, or more memory or disk than there is (with the knob to turn).
     """
     if dataset.project_id != project.pk:
         raise Refused("dataset", "That dataset version belongs to another project.")
@@ -126,6 +127,8 @@ def start_training(
     if len(name) > 120:
         raise Refused("name", "A name has at most 120 characters.")
     _refuse_lengths(dataset, base_model, knobs)
+    if why := early_stopping_problem(dataset=dataset, base_model=base_model, knobs=knobs):
+        raise Refused("early_stopping", why)
     foretold = estimate_for(dataset=dataset, base_model=base_model, knobs=knobs)
     if foretold is not None and foretold.refusals:
         first, *_ = foretold.refusals
@@ -267,6 +270,30 @@ def _refuse_lengths(dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs
             )
         return
     raise Refused("max_length", over_the_limit(report, knobs.max_length, over))
+
+
+def early_stopping_problem(*, dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs) -> str:
+    """Why early stopping cannot be: no validation document would be there to look at. Empty where it can, or is off."""
+    if knobs.early_stopping is None:
+        return ""
+    if not dataset.counts.get("splits", {}).get(Split.VALIDATION):
+        return (
+            f"Early stopping looks at validation documents, and dataset v{dataset.number} has none. Leave it empty, or "
+            "freeze a version with a validation split."
+        )
+    if knobs.too_long != "leave_out":
+        return ""
+    report = LengthReport.objects.filter(dataset=dataset, base_model=base_model).select_related("base_model").first()
+    if report is None or not report.current:
+        return ""
+    shortest = min((tokens for _, tokens in report.totals(Split.VALIDATION)), default=0)
+    if shortest <= knobs.max_length:
+        return ""
+    enough = math.ceil(shortest / 64) * 64
+    return (
+        f"Early stopping looks at validation documents, and all of them are longer than {knobs.max_length:,} tokens, "
+        f"so they are left out. Leave it empty, or set max sequence length to {enough:,} or more."
+    )
 
 
 def over_the_limit(report: LengthReport, limit: int, over: list[str]) -> str:
