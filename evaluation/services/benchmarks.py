@@ -32,6 +32,8 @@ MOST_CANDIDATES = 6
 _WINDOW = 4
 #: looked at in all, which is a second or two
 _MOST_LOOKED_AT = 2000
+#: documents that candidates learned from, the newest, which nothing that judges may resemble: seconds
+_MOST_LEARNED = 10_000
 
 Subject = BaseModel | ModelVersion | Endpoint
 
@@ -103,13 +105,16 @@ def _may_judge(dataset: DatasetVersion) -> Any:
 def draw(dataset: DatasetVersion, *, count: int, seed: int, seen: Sequence[DatasetVersion] = ()) -> Drawn:
     """``count`` documents drawn by the seed, validation first; fewer where there are fewer.
 
-    ``seen``: what a candidate was trained on; nothing of that judges.
+    ``seen``: what a candidate was trained on; nothing of that judges, nor what resembles it.
     """
+    learned: list[int] = []
     examples = subjects.drawn_examples(dataset, Split.TRAIN)
     rows = _may_judge(dataset).filter(origin__in=splits.PEOPLE_MADE).exclude(document__in=examples)
     if seen:
         trained = DatasetItem.objects.filter(dataset__in=seen, split=Split.TRAIN)
         rows = rows.exclude(document__in=trained.values("document"))
+        newest = trained.order_by("-document_id").values_list("document_id", flat=True).distinct()
+        learned = list(newest[:_MOST_LEARNED])
     order = sorted(
         rows.values_list("split", "document__external_id", "document_id"),
         key=lambda row: (row[0] != Split.VALIDATION, splits.draw(seed, "benchmark", row[1].encode())),
@@ -117,7 +122,7 @@ def draw(dataset: DatasetVersion, *, count: int, seed: int, seen: Sequence[Datas
     keys, chosen, at, window = [pk for *_, pk in order], list[int](), 0, _WINDOW * count
     most = min(len(keys), _MOST_LOOKED_AT)
     while len(chosen) < count and at < most:
-        chosen += _unlike(keys[at : min(most, at + window)], [*examples, *chosen])
+        chosen += _unlike(keys[at : min(most, at + window)], [*examples, *learned, *chosen])
         at = min(most, at + window)
         window *= 2
     return Drawn(chosen[:count], examples, at, len(keys))

@@ -13,7 +13,10 @@ from evaluation.services.benchmarks import Refused, cancel
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.gates import make_report
 from evaluation.spec import EvalSpec
-from labeling.models import DocumentScore
+from labeling.models import Document, DocumentScore
+from labeling.rows import ParsedRow
+from labeling.services.freezing import freeze
+from labeling.services.importing import import_rows
 from slmstudio import artifacts
 from slmstudio.runs import Status
 from slmstudio.supervisor import Ending
@@ -79,6 +82,23 @@ def test_the_child_is_told_the_documents_by_name(wide: World) -> None:
     names = dict(wide.dataset.items.values_list("document__external_id", "document_id"))
     assert [names[key] for key in spec.documents.ids] == made.documents
     assert outputs.recount(run) == run.scores
+
+
+def test_what_resembles_what_a_candidate_learned_does_not_judge_it(
+    wide: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned = wide.dataset.items.filter(split="train").select_related("document", "revision").latest("document_id")
+    row = ParsedRow(1, {"id": "copy", "text": f"{learned.document.text}\ncopy", "gold": learned.revision.value})
+    assert import_rows(project=wide.project, rows=[row], source="test").rejected == 0
+    newer = freeze(project=wide.project, user=wide.engineer, validation_share=0.1)
+    copy = Document.objects.get(external_id="copy").pk
+
+    def judging() -> list[int]:
+        return benchmarks.draw(newer, count=40, seed=1, seen=[wide.dataset]).documents
+
+    assert copy not in judging()
+    monkeypatch.setattr(benchmarks, "_MOST_LEARNED", 0)
+    assert copy in judging(), "it is the likeness alone that keeps it out"
 
 
 def test_it_is_no_look_at_the_hold_out_and_no_gate_judges_it(wide: World) -> None:

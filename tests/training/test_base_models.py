@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
+from slmstudio.hardware import Hardware
 from slmstudio.hashing import folder_hash
 from training.models import BaseModel
 from training.services.base_models import (
@@ -228,9 +230,30 @@ def test_the_command_lists_and_names_the_unknown(tiny_base_model: Any) -> None:
     assert lines["tiny-random"].split()[1] == "yes"
     assert "Apache-2.0" in lines["qwen3-1-7b"]
     assert lines["qwen3-1-7b"].count(" GB") == 4
+    assert lines["qwen3-1-7b"].endswith("Qwen3ForCausalLM")
+    assert lines["gemma-3-270m"].split("M ")[1].split()[0] == "no", "not instruction-tuned"
     for action in ("pull", "prepare"):
         with pytest.raises(CommandError, match="no base model 'gpt-17'"):
             call_command("models", action, "gpt-17")
+
+
+def test_the_command_lists_by_the_hardware_of_a_contract(project: Any) -> None:
+    contract = project.contract
+    contract.constraints = {"hardware_memory_gb": 2, "latency_p95_ms": 1}
+    contract.save()
+    said = StringIO()
+    worker = Hardware("box", "a processor", 2, 8 * 10**9, 8 * 10**9, (), bf16=False)
+    with patch("training.management.commands.models.gpu_hardware", return_value=worker):
+        call_command("models", "list", project=project.slug, tokens=4096, stdout=said)
+    lines = {line.split()[0]: line for line in said.getvalue().splitlines()}
+    assert "fits" in lines["smollm2-135m-instruct"]
+    assert "fits" not in lines["qwen3-1-7b"]
+    assert "* " in lines["qwen3-1-7b"], "longer than a millisecond"
+    assert "rows of 4,096 tokens" in said.getvalue()
+    with pytest.raises(CommandError, match="no project 'nowhere'"):
+        call_command("models", "list", project="nowhere")
+    with pytest.raises(CommandError, match="16 to 131,072"):
+        call_command("models", "list", tokens=3)
 
 
 def test_the_command_looks_a_prepared_model_over(tiny_base_model: BaseModel) -> None:

@@ -9,7 +9,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from labeling.models import Project
 from slmstudio.sizes import size_words
+from slmstudio.templatetags.studio import duration
+from training.estimates import TYPICAL_TOKENS
 from training.services.base_models import (
     check,
     find_base_model,
@@ -20,6 +23,8 @@ from training.services.base_models import (
     sync_catalogue,
 )
 from training.services.catalogue import Line, lines
+from training.services.estimating import latency_limit, memory_limit
+from training.services.machines import gpu_hardware
 from training.services.runs import Refused
 
 
@@ -30,7 +35,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
-        actions.add_parser("list", help="every base model: licence, size, context, memory, whether it fits and is here")
+        listed = actions.add_parser("list", help="every base model: what it is, what it takes, whether it fits")
+        listed.add_argument("--project", help="slug of a project, for the hardware and the latency of its contract")
+        listed.add_argument("--tokens", type=int, default=TYPICAL_TOKENS, help=f"of a row (default {TYPICAL_TOKENS:,})")
         one = actions.add_parser("pull", aliases=["prepare"], help="bring a model into a clean, checked folder, once")
         one.add_argument("name", help="a slug of the list, or a hub id: organisation/name[@revision]")
         look = actions.add_parser("check", help="look a prepared model over: files, tokenizer, weights, llama.cpp")
@@ -52,23 +59,37 @@ class Command(BaseCommand):
             raise CommandError(refusal.message) from refusal
 
     def _list(self, options: dict[str, Any]) -> None:
-        found = lines()
-        head = f"{'slug':24} {'here':5} {'source':10} {'params':>7} {'context':>8} {'serve':>7}"
-        self.stdout.write(f"{head} {'lora':>7} {'qlora':>7} {'full':>7}  16 GB  licence")
+        if not 16 <= options["tokens"] <= 131_072:
+            raise CommandError("A row has 16 to 131,072 tokens.", returncode=2)
+        project, hardware = _project(options["project"]), gpu_hardware()
+        limit, latency = memory_limit(project), latency_limit(project)
+        found = lines(limit_bytes=limit, tokens=options["tokens"], hardware=hardware, latency=latency)
+        head = f"{'slug':24} {'here':5} {'source':10} {'params':>7} {'tuned':5} {'context':>8} {'serve':>7}"
+        head += f" {'lora':>7} {'qlora':>7} {'full':>7} {'request':>9}  {size_words(limit):7} {'licence':24}"
+        self.stdout.write(f"{head} architecture")
         for line in found:
             self.stdout.write(self._row(line))
         for line in found:
             if line.install:
                 self.stdout.write(f"{line.model.slug} is not installed: {line.install}")
-        self.stdout.write("Memory: to serve one request, and to train on rows of 1,024 tokens, 8 at once, on a CPU.")
+        where = f"on {hardware.host}" if hardware else "on a CPU (no worker says what it has)"
+        self.stdout.write(
+            f"Memory to serve one request, and to train on rows of {options['tokens']:,} tokens, 8 at once, {where}; "
+            "QLoRA on a CUDA GPU. A request is four fifths prompt, roughly."
+        )
+        if latency is not None:
+            self.stdout.write(f"The contract gives a request {duration(latency)}; what takes longer has a star.")
 
     def _row(self, line: Line) -> str:
         model = line.model
         params = f"{model.parameters / 1e6:,.0f} M" if model.parameters >= 1e6 else f"{model.parameters / 1e6:.1f} M"
         memory = [_bytes(number) for number in (line.serve, line.lora, line.qlora, line.full)]
         fits = {True: "fits", False: "no", None: "?"}[line.fits]
+        request = f"{duration(line.seconds)}{'*' * line.slow}" if line.seconds else "-"
         cells = f"{model.slug:24} {'yes' if model.ready else 'no':5} {model.get_source_display():10} {params:>7}"
-        return f"{cells} {model.context:8,} {' '.join(f'{one:>7}' for one in memory)}  {fits:5}  {model.licence or '-'}"
+        cells += f" {'yes' if model.instruction_tuned else 'no':5} {model.context:8,}"
+        known = f"{model.licence or '-':24} {model.architecture or '-'}"
+        return f"{cells} {' '.join(f'{one:>7}' for one in memory)} {request:>9}  {fits:7} {known}"
 
     def _pull(self, options: dict[str, Any]) -> None:
         self._make_ready(named_model(options["name"]))
@@ -99,6 +120,15 @@ class Command(BaseCommand):
             self.stdout.write(f"preparing {model} (once, a minute or more)")
         model = prepare(base_model=model)
         self.stdout.write(f"{model.slug} is ready in {model.folder}, {model.sha256[:12]}")
+
+
+def _project(slug: str | None) -> Project | None:
+    if not slug:
+        return None
+    found: Project | None = Project.objects.filter(slug=slug).select_related("contract").first()
+    if found is None:
+        raise CommandError(f"There is no project {slug!r}.")
+    return found
 
 
 def _bytes(number: int | None) -> str:
