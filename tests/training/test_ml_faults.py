@@ -30,6 +30,7 @@ def test_a_disk_that_is_full_when_the_model_is_saved_costs_the_saving_only(tmp_p
     assert nursery().code == 2
     assert (events[-1]["kind"], named(events, "checkpoint")[-1]["step"]) == ("disk", 2)
     assert "Free some space" in events[-1]["message"]
+    assert not (tmp_path / "out" / "merged").exists(), "half a model would fill the disk and be of no use"
     again = list(nursery().run(spec, "--resume"))
     assert named(again, "metrics") == named(events, "metrics")  # told again, not taken again
     assert outcome(again)["steps"] == 2

@@ -13,6 +13,9 @@ from slmstudio.hashing import folder_manifest, manifest_hash
 from training.ml.checks import check_folder
 from training.ml.events import Emitter
 
+#: how files begin that a model takes along from its base
+_BESIDE = ("tokenizer", "special_tokens", "vocab", "merges", "added_tokens", "chat_template")
+
 
 def save_adapter(model: Any, base_name: str, folder: Path) -> None:
     """The adapter alone, as safetensors with its PEFT config.
@@ -46,15 +49,22 @@ def save_full(model: Any, base: Path, folder: Path) -> None:
 
 
 def save_model(model: Any, base: Path, folder: Path) -> None:
-    """Weights as safetensors, beside tokenizer, chat template and generation settings of the base, byte for byte."""
+    """Weights as safetensors, beside tokenizer, chat template and generation settings of the base, byte for byte.
+
+    Where it cannot be written whole, nothing stays: half a model is of no use, and the disk may be full.
+    """
     _fresh(folder)
-    model.save_pretrained(folder, safe_serialization=True)
-    for path in base.iterdir():
-        if path.name.startswith(("tokenizer", "special_tokens", "vocab", "merges", "added_tokens", "chat_template")):
-            shutil.copyfile(path, folder / path.name)
-    if (base / "generation_config.json").is_file():
-        shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
-    check_folder(folder)
+    try:
+        model.save_pretrained(folder, safe_serialization=True)
+        for path in base.iterdir():
+            if path.name.startswith(_BESIDE):
+                shutil.copyfile(path, folder / path.name)
+        if (base / "generation_config.json").is_file():
+            shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
+        check_folder(folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def announce(emitter: Emitter, kind: str, folder: Path) -> None:
