@@ -60,4 +60,6 @@ def test_a_gate_about_one_field_is_added_by_hand(world: World, owner: Page) -> N
     page.set_viewport_size({"width": 390, "height": 844})
     check(page, "gate-policy-phone")
     page.get_by_role("button", name="Save as version").click()
-    expect(page.locator(".policy-list").get_by_text("At least 98 % of what gold has is found (total_amount)")).to_be_visible()
+    expect(
+        page.locator(".policy-list").get_by_text("At least 98 % of what gold has is found (total_amount)")
+    ).to_be_visible()
