@@ -223,8 +223,7 @@ def test_void_points_are_counted_so_that_a_page_forgets_them(run: TrainingRun) -
     first.flush()
     before = curve_points(run)
     assert before["attempt"] == 0
-    TrainingRun.objects.filter(pk=run.pk).update(attempts=2)
-    run.refresh_from_db()
+    run.record(attempts=2)
     assert curve_points(run)["attempt"] == 0, "taken up again, and nothing is void yet"
     Recorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
     run.refresh_from_db()
@@ -236,8 +235,7 @@ def test_void_points_are_counted_so_that_a_page_forgets_them(run: TrainingRun) -
 
 
 def test_the_time_of_a_resumed_run_is_that_of_all_its_attempts(run: TrainingRun) -> None:
-    TrainingRun.objects.filter(pk=run.pk).update(attempts=1)
-    run.refresh_from_db()
+    run.record(attempts=1)
     first = Recorder(run)
     first({"event": "start", "total_steps": 9, "train_rows": 14})
     first._began -= 3600  # it has trained for an hour
