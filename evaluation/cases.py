@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from evaluation.slices import Slice, as_text
+from slmstudio.contract.slices import most_shared
 
 STATES = ("broken", "fixed", "still_wrong", "still_right")
 LETTERS = dict(zip(STATES, "bfwr", strict=True))
@@ -48,8 +49,7 @@ class Cases:
     ``state`` and each of ``fields``: a letter of ``LETTERS``, or ``NOT_THERE`` where the field does not count.
     ``errors``: which of the two runs has an error of this kind. ``tags``: "1" where the document has the tag.
     ``metadata``: per key its values and a column of letters that stand for them, ``NOT_THERE`` where the document has
-    another value or none. ``gold``: "1" where the two runs were
-    scored against different gold; "" where nowhere.
+    another value or none. ``gold``: "1" where the two runs were scored against different gold; "" where nowhere.
     """
 
     keys: tuple[str, ...]
@@ -175,8 +175,7 @@ def _listed(counts: Counter[str | None], documents: int) -> list[str]:
     values = [value for value in counts if value is not None]
     if len(values) <= MOST_VALUES:
         return sorted(values) if len(values) <= documents / 2 else []
-    shared = [value for value in values if counts[value] > 1]
-    return sorted(sorted(shared, key=lambda value: (-counts[value], value))[:MOST_VALUES])
+    return sorted(most_shared({value: counts[value] for value in values}, MOST_VALUES))
 
 
 def _text(value: Any) -> str | None:
