@@ -132,7 +132,7 @@ def test_all_weights_are_offered_in_place_of_lora_where_they_fit(
     assert said() == "", "nobody knows what a worker has"
     hardware(machine(16))
     offered = said()
-    assert "learned by all weights only" in offered
+    assert "are learned last. With all weights" in offered
     assert 'data-apply="method" data-value="full"' in offered
     assert "field-error" not in offered
     assert said(method="full") == ""
