@@ -16,7 +16,7 @@ ALL_WEIGHTS = (
 
 
 def all_weights_advice(*, dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs) -> str:
-    """A sentence for who extracts by LoRA; empty where all weights would not fit, or where nobody knows whether they do.
+    """A sentence for who extracts by LoRA; empty where all weights would not fit, or where nobody knows if they do.
 
     What would be trained then is the preset of full fine-tuning, within the limits that these knobs set.
     """
