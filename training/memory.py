@@ -5,6 +5,7 @@ Every coefficient that was measured stands in ``Costs``: `python -m bench.memory
 
 from dataclasses import dataclass
 
+from training.piece import PIECE
 from training.presets import Knobs
 from training.shapes import Shape
 
@@ -72,7 +73,10 @@ def training_memory(
     rank and whether activations are computed again. On a CPU it is the resident memory of the process, up to its end.
     """
     cost, width = costs(device), WIDTH[precision]
-    rows, tokens = knobs.batch_size, knobs.batch_size * longest
+    tokens = knobs.batch_size * longest
+    if device == "cpu" and knobs.devices == 1:
+        tokens = min(tokens, max(longest, PIECE))
+    rows = tokens / longest
     scored = rows * min(longest, answer or longest // 4)
     scores = scored * shape.vocabulary * cost.score
     layer = tokens * _per_token(shape, method, cost) * width + rows * _pairs(shape, longest) * cost.pair * width

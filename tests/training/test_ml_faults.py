@@ -12,11 +12,11 @@ from tests.training.test_ml_resume import outcome, spec_file
 
 
 def test_memory_that_runs_out_names_the_knobs(tmp_path: Path) -> None:
-    made = rows(train=32, validation=0)
+    made = rows(train=2, validation=0)
     for row in made:
-        row["text"] += " and again" * 120
-    spec = spec_file(tmp_path, made=made, batch_size=32, max_length=2048, early_stopping=None, method="full")
-    events = list(nursery().run(spec, "--AS=150000000"))
+        row["text"] += " and again" * 200
+    spec = spec_file(tmp_path, made=made, batch_size=2, max_length=2048, early_stopping=None, method="full")
+    events = list(nursery().run(spec, "--AS=60000000"))
     assert nursery().code == 2
     assert named(events, "start")
     assert events[-1]["kind"] == "memory"

@@ -143,8 +143,8 @@ def explain(error: BaseException) -> tuple[str, str]:
     text = str(error)
     if out_of_memory(error):
         return "memory", (
-            "Not enough memory. Try a smaller batch_size (with more accumulation, so that a step stays the same), a "
-            "shorter max_length or a smaller model."
+            "Not enough memory. Try activation_checkpointing, a shorter max_length or a smaller model; on a GPU a "
+            "smaller batch_size as well, with more accumulation, so that a step stays the same."
         )
     if disk_full(error):
         return "disk", "The disk is full. Free some space; what was written before is still there."

@@ -1,13 +1,13 @@
 """TRL's SFTTrainer with what a small machine needs: logits only where they count, batches of equal length, and a stop.
 
-On a CPU attention goes in blocks (``attention``) and adapters are added in one pass (``adapters``).
+On a CPU attention goes in blocks (``attention``), adapters are added in one pass (``adapters``), and a batch goes
+through the model in pieces that add up to its gradient.
 
 On CUDA TRL's own fused head already scores labelled positions only; elsewhere it scores every position, and with a
 vocabulary of 49 thousand that is a third of a forward pass for nothing.
 """
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from trl import SFTTrainer
 
 from training.ml.adapters import fuse
 from training.ml.attention import in_blocks
+from training.piece import rows_of_piece
 
 
 class Stopped(Exception):
@@ -58,6 +59,15 @@ class ByLength(Sampler[int]):
                 yield from rest
 
 
+def pieces(inputs: dict[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
+    """A batch (rows, length) padded on the right, a few rows at a time, each piece as long as its longest row."""
+    mask = inputs["attention_mask"]
+    size = rows_of_piece(mask.shape[1])
+    for first in range(0, mask.shape[0], size):
+        longest = int(mask[first : first + size].sum(dim=1).max())
+        yield {name: one[first : first + size, :longest] for name, one in inputs.items()}
+
+
 class CompletionTrainer(SFTTrainer):
     """SFT on rows of ``input_ids`` and ``labels`` (-100 on the prompt). ``tokens_seen`` counts without padding."""
 
@@ -75,9 +85,19 @@ class CompletionTrainer(SFTTrainer):
         return ByLength(self._lengths, rows, self.args.seed)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """Forward and backward pass of one batch; returns its loss."""
-        with in_blocks(self.model.config) if self.args.device.type == "cpu" else nullcontext():
+        """Forward and backward pass of one batch; returns its loss.
+
+        Processes that share a run average their gradients after every pass, so that each has to make as many as the
+        others: there a batch stays whole.
+        """
+        if self.args.device.type != "cpu":
             return super().training_step(model, inputs, num_items_in_batch)
+        whole = num_items_in_batch is None or self.args.world_size > 1
+        total = torch.zeros(())
+        with in_blocks(self.model.config):
+            for piece in [inputs] if whole else pieces(inputs):
+                total += super().training_step(model, piece, num_items_in_batch)
+        return total
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -87,12 +107,20 @@ class CompletionTrainer(SFTTrainer):
             self.tokens_seen += int(inputs["attention_mask"].sum())
         if return_outputs or inputs["input_ids"].is_cuda:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        with in_blocks(self.model.config):  # the validation loss comes here without a training step
+            if torch.is_grad_enabled():
+                total = self._summed(model, inputs)
+            else:
+                total = torch.stack([self._summed(model, piece) for piece in pieces(inputs)]).sum()
+        counted = num_items_in_batch
+        return total / ((inputs["labels"][:, 1:] != -100).sum().clamp(min=1) if counted is None else counted)
+
+    def _summed(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """The loss of every labelled token, added up."""
         labels = inputs["labels"][:, 1:]
         scored = (labels != -100).any(dim=0).nonzero().flatten()  # positions that predict a labelled token
         # Rows are padded on the right, and no token looks to its right: without a mask the same numbers come out.
-        with in_blocks(self.model.config):  # the validation loss comes here without a training step
-            logits = model(input_ids=inputs["input_ids"], logits_to_keep=scored, use_cache=False).logits
+        logits = model(input_ids=inputs["input_ids"], logits_to_keep=scored, use_cache=False).logits
         wanted = labels[:, scored]
         counted = wanted != -100
-        total = functional.cross_entropy(logits[counted].float(), wanted[counted], reduction="sum")
-        return total / (num_items_in_batch if num_items_in_batch is not None else counted.sum().clamp(min=1))
+        return functional.cross_entropy(logits[counted].float(), wanted[counted], reduction="sum")
