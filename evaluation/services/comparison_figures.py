@@ -10,7 +10,7 @@ from evaluation.models import EvalOutput, EvalRun
 from evaluation.modes import mixed
 from evaluation.regression import TITLES
 from evaluation.services.benchmark_results import cost_of
-from evaluation.templatetags.evaluation import money
+from evaluation.templatetags.evaluation import money, right_fields
 from labeling.models import Project, Split
 from slmstudio.runs import Status
 from slmstudio.templatetags.studio import memory, milliseconds
@@ -107,11 +107,8 @@ def rates(result: Mapping[str, Any], beside: EvalRun | None) -> list[Rate]:
 
 
 def own_rate(run: EvalRun, name: str) -> Mapping[str, Any]:
-    """A rate of a run over its own documents; that of fields without bounds, because its summary counts fields as if
-    those of one document erred each by itself.
-    """
-    rate = run.scores.get(name) or {}
-    return {key: rate[key] for key in ("k", "n", "rate") if key in rate} if name == "field_exact" else rate
+    """A rate of a run over its own documents; that of fields with the interval of documents, where it is known."""
+    return right_fields(run) if name == "field_exact" else run.scores.get(name) or {}
 
 
 def lines(project: Project, runs: Sequence[EvalRun], tokens: Sequence[Mapping[str, Any] | None] = ()) -> list[Line]:

@@ -33,7 +33,7 @@ def interval(value: Mapping[str, Any] | None) -> SafeString | str:
     words = f"{percent(value['rate'])}, 95 % interval {percent(value['low'])} to {percent(value['high'])}"
     return format_html(
         '<span class="interval" title="{} ({} of {})"><span class="interval-number">{}</span>{}'
-        "<small>{}–{} · {} of {}</small></span>",
+        '<small>{}–{}\u00a0· <span class="text-nowrap">{} of {}</span></small></span>',
         words,
         value["k"],
         value["n"],

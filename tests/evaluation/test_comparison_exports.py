@@ -88,7 +88,8 @@ def test_the_model_of_today_is_in_the_exports_with_its_rates(
     assert [len(row["values"]) for row in found["rates"]] == [3, 3, 3, 3]
     text = client.get(f"{MARKDOWN}?runs=1,2").content.decode()
     [line] = [line for line in text.splitlines() if line.startswith("| Fields right |")]
-    assert line.endswith("| 100.0 % |")
+    bounds = large.facts["bounds"]["field_exact"]
+    assert line.endswith(f"| 100.0 % ({100 * bounds['low']:.1f} to {100 * bounds['high']:.1f}) |")
     [line] = [line for line in text.splitlines() if line.startswith("| Documents wholly right |")]
     assert line.endswith("to 100.0) |")
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.utils.html import strip_tags
 
 from evaluation import showing
 from evaluation.models import EvalRun
@@ -130,7 +131,7 @@ def test_thresholds_and_bounds_are_written_in_the_unit_of_the_metric() -> None:
 def test_a_rate_is_drawn_with_its_interval_and_count() -> None:
     drawing = interval({"k": 19, "n": 20, "rate": 0.95, "low": 0.764, "high": 0.991})
     assert "95.0 %" in drawing
-    assert "76.4–99.1 · 19 of 20" in drawing
+    assert "76.4–99.1 · 19 of 20" in " ".join(strip_tags(drawing).split())
     assert interval(None) == interval({"k": 0, "n": 0, "rate": None, "low": None, "high": None}) == "–"
 
 
