@@ -190,8 +190,8 @@ def test_schemas_without_a_common_field_are_refused(
 def test_the_share_of_fields_has_the_bounds_of_documents_or_none(client: Client, three: list[EvalRun]) -> None:
     """Those in the scores take every field for one that errs by itself."""
     documents = {"low": 0.125, "high": 0.875}
-    EvalRun.objects.filter(pk=three[0].pk).update(facts={})  # made before they were kept
-    EvalRun.objects.filter(pk=three[1].pk).update(facts={"bounds": {"field_exact": documents}})
+    rewrite(three[0], facts={})  # made before they were kept
+    rewrite(three[1], facts={"bounds": {"field_exact": documents}})
     table = client.get(f"{PAGE}?runs=1,2,3").context["table"]
     (fields, values), (valid, others) = table.own
     assert (fields, valid) == ("Fields right", "Schema-valid")
