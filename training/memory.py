@@ -44,7 +44,7 @@ class Costs:
 
 
 #: SmolLM2-135M on 2 cores with AVX-512 BF16, attention in blocks
-CPU = Costs(process=626_000_000, hidden=4, queries=2, inner=2.8, adapter=0.28, pair=1.5, score=18.3, merge=4.5)
+CPU = Costs(process=626_000_000, hidden=4, queries=2, inner=2.8, adapter=0.28, pair=1.5, score=18.3, merge=3.5)
 #: not measured on a GPU yet: scores in chunks and attention without pairs as TRL and torch have them there
 CUDA = Costs(process=600_000_000, hidden=8, queries=4, inner=5, adapter=0.5, pair=0.0, score=4, merge=0)
 #: queries of one block of attention, see training.ml.attention
@@ -85,8 +85,7 @@ def training_memory(
         kept = tokens * shape.hidden * width * shape.layers + max(0.0, layer - scores)
     else:
         kept = layer * shape.layers
-    # in fp32 the steps leave as much behind as merging takes; a full fine-tuning has nothing to merge
-    merged = 0.0 if method == "full" or precision == "fp32" else cost.merge * shape.parameters
+    merged = 0.0 if method == "full" else cost.merge * shape.parameters  # a full fine-tuning has nothing to merge
     parts = [
         Part("the process itself", cost.process),
         *_weights(shape, method, knobs, precision),
