@@ -78,6 +78,27 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     running.close()
 
 
+def until(page: Page, holds: str, argument: Any = None) -> None:
+    """Waits until a function of the page, given as its source, says true of ``argument``.
+
+    Playwright's own ``wait_for_function`` evaluates its text again and again; the content security policy lets the
+    first time pass, so that it fails where the answer does not come at once.
+    """
+    page.evaluate(
+        f"""argument => new Promise((done, fail) => {{
+            const holds = {holds};
+            const end = performance.now() + {TIMEOUT_MS};
+            const look = () => {{
+                if (holds(argument)) done();
+                else if (performance.now() > end) fail(new Error("never so: " + holds));
+                else requestAnimationFrame(look);
+            }};
+            look();
+        }})""",
+        argument,
+    )
+
+
 class Watch:
     """Collects what pages complain about. ``allow`` names parts of messages a test expects."""
 

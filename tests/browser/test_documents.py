@@ -11,6 +11,7 @@ from labeling.jobs import run_bulk_edit
 from labeling.listing import finding
 from labeling.models import BulkEdit, Document
 from labeling.services import annotating
+from tests.browser.conftest import until
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.browser
@@ -125,7 +126,7 @@ def test_all_pages_are_accessible(open_page: Open, desk: Desk) -> None:
     page.get_by_text("As a table").click()
     expect(page.locator("[data-days-table] td.num")).to_have_text(["1", "1"])
     page.set_viewport_size({"width": 390, "height": 800})
-    page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    until(page, "() => document.documentElement.scrollWidth <= innerWidth")
     page.set_viewport_size({"width": 1366, "height": 900})
     expect(page.get_by_role("heading", name="Do people agree?")).to_be_visible()
     accessible(page)

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import CDPSession, Page, expect
 
 from labeling.models import Annotation
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, until
 from tests.browser.forms import GRID, use_schema
 from tests.browser.test_form_parts import settled, value_of
 from tests.labeling.label_desk import Desk
@@ -151,7 +151,7 @@ def test_a_keypress_in_a_thousand_rows_is_seen_at_once(grid: Page) -> None:
     def press(key: str) -> None:
         before, seen = task_ms(session), page.evaluate("paints.length")
         page.keyboard.press(key)
-        page.wait_for_function("seen => paints.length > seen", arg=seen)
+        until(page, "seen => paints.length > seen", seen)
         computed.append(task_ms(session) - before)
         page.wait_for_timeout(40)
 

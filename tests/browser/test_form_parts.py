@@ -8,7 +8,7 @@ from django.conf import settings
 from playwright.sync_api import Locator, Page, expect
 
 from labeling.models import Annotation
-from tests.browser.conftest import Open, Watch
+from tests.browser.conftest import Open, Watch, until
 from tests.browser.forms import CLASSES, EVERYTHING, INTENTS, use_schema
 from tests.browser.labeling import SAVED, control
 from tests.contract.samples import object_schema
@@ -19,7 +19,7 @@ def value_of(page: Page) -> Any:
     """What is saved, once everything is."""
     page.keyboard.press("Control+s")
     expect(page.locator("#saved-words")).to_contain_text("saved ")
-    page.wait_for_function("document.querySelector('#saved').dataset.tone === 'quiet'")
+    until(page, "() => document.querySelector('#saved').dataset.tone === 'quiet'")
     return Annotation.objects.get().value
 
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, Route, expect
 from labeling.models import Annotation
 from labeling.models import Page as DocumentPage
 from slmstudio import artifacts
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, until
 from tests.browser.labeling import LINES, control, paged
 from tests.labeling.label_desk import Desk
 
@@ -170,7 +170,7 @@ def test_the_image_that_was_stored_is_shown(desk: Desk, open_label: Open) -> Non
     page = open_label(desk.ana, document)
     image = page.get_by_role("img", name="Page 1")
     expect(image).to_be_visible()
-    page.wait_for_function("document.querySelector('.page-paper img').naturalWidth === 1")
+    until(page, "() => document.querySelector('.page-paper img').naturalWidth === 1")
     expect(page.locator(".page-texts text")).to_have_count(0)
 
 

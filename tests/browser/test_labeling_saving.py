@@ -5,7 +5,7 @@ from django.urls import reverse
 from playwright.sync_api import Dialog, Page, expect
 
 from labeling.models import Annotation, Document, DocumentState, Gold
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, until
 from tests.browser.labeling import LINES, control, fill_required, saved
 from tests.labeling.label_desk import Desk
 
@@ -257,9 +257,7 @@ def test_what_a_closed_tab_could_not_save_is_sent_where_nothing_is_left_to_label
     assert not Annotation.objects.exists()
     later.goto(reverse("label", args=["desk"]))
     expect(later.get_by_text("Nothing is left to label")).to_be_visible()
-    later.wait_for_function(
-        "() => !Object.keys(localStorage).some((key) => key.startsWith('label-') && /\\d$/u.test(key))"
-    )
+    until(later, "() => !Object.keys(localStorage).some((key) => key.startsWith('label-') && /\\d$/u.test(key))")
     assert Annotation.objects.get().value == {"vendor": "ACME"}
 
 

@@ -26,7 +26,7 @@ STEPS, LOOKS = 2000, 100
 
 @pytest.fixture
 def desk(transactional_db: None, tiny_base_model: BaseModel, queues: None, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """A project with a frozen dataset whose lengths are known, and a machine that is too small for much."""
+    """A project with a frozen dataset whose lengths are known, and a machine."""
     found = make_desk()
     bring_in(found.project, [invoice(n) for n in range(20)])
     dataset = freeze(project=found.project, user=found.people["engineer"], validation_share=0.2)
@@ -43,9 +43,12 @@ def desk(transactional_db: None, tiny_base_model: BaseModel, queues: None, monke
         longest=360,
         model_sha256=tiny_base_model.sha256,
     )
-    small = Hardware("box", "a processor", 2, 16 * 2**30, 16 * 2**30, (), bf16=False)
-    monkeypatch.setattr("slmstudio.workers.hardware_of", lambda queue: small)
+    monkeypatch.setattr("slmstudio.workers.hardware_of", lambda queue: box(16 * 2**30))
     return found
+
+
+def box(memory: int) -> Hardware:
+    return Hardware("box", "a processor", 2, memory, memory, (), bf16=False)
 
 
 @pytest.fixture
@@ -138,9 +141,13 @@ def test_curves_of_a_long_run_and_of_two_over_one_another(desk: Desk, engineer: 
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_form_that_says_what_a_run_will_cost_and_a_list_to_compare_from(desk: Desk, engineer: Page) -> None:
+def test_a_form_that_says_what_a_run_will_cost_and_a_list_to_compare_from(
+    desk: Desk, engineer: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for _ in range(2):
         run_of(desk, 8, 2)
+    # room for two documents at once, which is what the form proposes, and not for three
+    monkeypatch.setattr("slmstudio.workers.hardware_of", lambda queue: box(3_400_000_000))
     page = engineer
     page.goto("/p/desk/training/new/")
     expect(page.locator("#estimate")).to_contain_text("It fits.")

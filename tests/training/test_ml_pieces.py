@@ -9,7 +9,8 @@ import torch
 from tests.training.ml_data import named
 from tests.training.test_ml_train import run
 from training import piece
-from training.ml.trainer import CompletionTrainer, pieces
+from training.ml import trainer
+from training.ml.trainer import pieces
 from training.piece import PIECE, rows_of_piece
 
 
@@ -36,13 +37,13 @@ def test_a_batch_in_pieces_takes_the_steps_of_one_that_stays_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     rows_at_once: list[int] = []
-    summed = CompletionTrainer._summed
+    summed = trainer.summed
 
-    def watched(self: CompletionTrainer, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    def watched(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         rows_at_once.append(inputs["input_ids"].shape[0])
-        return summed(self, model, inputs)
+        return summed(model, inputs)
 
-    monkeypatch.setattr(CompletionTrainer, "_summed", watched)
+    monkeypatch.setattr(trainer, "summed", watched)
     changes: dict[str, Any] = {"batch_size": 4, "max_steps": 4, "eval_every": 2, "method": method}
     monkeypatch.setattr(piece, "PIECE", 100_000)
     whole = run(tmp_path / "whole", **changes)

@@ -68,6 +68,17 @@ def pieces(inputs: dict[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]
         yield {name: one[first : first + size, :longest] for name, one in inputs.items()}
 
 
+def summed(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    """The cross-entropy in nats of every labelled token, added up."""
+    labels = inputs["labels"][:, 1:]
+    scored = (labels != -100).any(dim=0).nonzero().flatten()  # positions that predict a labelled token
+    # Rows are padded on the right, and no token looks to its right: without a mask the same numbers come out.
+    logits = model(input_ids=inputs["input_ids"], logits_to_keep=scored, use_cache=False).logits
+    wanted = labels[:, scored]
+    counted = wanted != -100
+    return functional.cross_entropy(logits[counted].float(), wanted[counted], reduction="sum")
+
+
 class CompletionTrainer(SFTTrainer):
     """SFT on rows of ``input_ids`` and ``labels`` (-100 on the prompt). ``tokens_seen`` counts without padding."""
 
@@ -109,18 +120,8 @@ class CompletionTrainer(SFTTrainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         with in_blocks(self.model.config):  # the validation loss comes here without a training step
             if torch.is_grad_enabled():
-                total = self._summed(model, inputs)
+                total = summed(model, inputs)
             else:
-                total = torch.stack([self._summed(model, piece) for piece in pieces(inputs)]).sum()
+                total = torch.stack([summed(model, piece) for piece in pieces(inputs)]).sum()
         counted = num_items_in_batch
         return total / ((inputs["labels"][:, 1:] != -100).sum().clamp(min=1) if counted is None else counted)
-
-    def _summed(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        """The loss of every labelled token, added up."""
-        labels = inputs["labels"][:, 1:]
-        scored = (labels != -100).any(dim=0).nonzero().flatten()  # positions that predict a labelled token
-        # Rows are padded on the right, and no token looks to its right: without a mask the same numbers come out.
-        logits = model(input_ids=inputs["input_ids"], logits_to_keep=scored, use_cache=False).logits
-        wanted = labels[:, scored]
-        counted = wanted != -100
-        return functional.cross_entropy(logits[counted].float(), wanted[counted], reduction="sum")
