@@ -1,8 +1,8 @@
 """How many rows of a batch go through the model at once on a CPU. Pure: the trainer and the estimates go by it."""
 
 #: Tokens of a piece. What a layer leaves behind for the next one is still near the processor then, and products of so
-#: many rows are as fast as larger ones. Batches of eight receipts at once took a quarter to three quarters more time in
-#: fp32 and 2.5 to 4 times the memory.
+#: many rows are as fast as larger ones. Batches of four and eight receipts that went through whole took up to 1.9 times
+#: the time in fp32 and 1.5 to 3.7 times the memory (docs/benchmarks.md).
 PIECE = 1024
 
 
