@@ -142,7 +142,7 @@ def _figures(report: Mapping[str, Any]) -> str:
         a, b, *more = map(escaped, line["values"])
         rows.append([escaped(line["title"]), a, b, line["change"], *more])
     rows += [
-        [escaped(row["name"]), escaped(row["a"]), escaped(row["b"]), ""] + [""] * bool(beside)
+        [escaped(row["name"]), escaped(row["a"]), escaped(row["b"]), "", *([escaped(row["today"])] if beside else [])]
         for row in report["differences"]
     ]
     return _table(head, rows)

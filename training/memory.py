@@ -5,7 +5,7 @@ Every coefficient that was measured stands in ``Costs``: `python -m bench.memory
 
 from dataclasses import dataclass
 
-from training.piece import PIECE
+from training.piece import tokens_of_piece
 from training.presets import Knobs
 from training.shapes import Shape
 
@@ -73,9 +73,8 @@ def training_memory(
     rank and whether activations are computed again. On a CPU it is the resident memory of the process, up to its end.
     """
     cost, width = costs(device), WIDTH[precision]
-    tokens = knobs.batch_size * longest
-    if device == "cpu" and knobs.devices == 1:
-        tokens = min(tokens, max(longest, PIECE))
+    in_pieces = device == "cpu" and knobs.devices == 1
+    tokens = tokens_of_piece(knobs.batch_size, longest) if in_pieces else knobs.batch_size * longest
     rows = tokens / longest
     scored = rows * min(longest, answer or longest // 4)
     scores = scored * shape.vocabulary * cost.score

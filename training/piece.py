@@ -6,6 +6,11 @@
 PIECE = 1024
 
 
+def tokens_of_piece(rows: int, longest: int) -> int:
+    """The most tokens that a piece of a batch of ``rows`` can have, the longest of which has ``longest``."""
+    return min(rows * longest, max(longest, PIECE))
+
+
 def rows_of_piece(longest: int) -> int:
     """How many rows of at most ``longest`` tokens make a piece; one at least."""
     return max(1, PIECE // max(1, longest))

@@ -10,6 +10,7 @@ from evaluation.models import EvalOutput, EvalRun
 from evaluation.modes import mixed
 from evaluation.regression import TITLES
 from evaluation.services.benchmark_results import cost_of
+from evaluation.services.subjects import how
 from evaluation.templatetags.evaluation import money, right_fields
 from labeling.models import Project, Split
 from slmstudio.runs import Status
@@ -104,6 +105,15 @@ def rates(result: Mapping[str, Any], beside: EvalRun | None) -> list[Rate]:
             )
         )
     return found
+
+
+def differences(result: Mapping[str, Any], beside: EvalRun | None) -> list[dict[str, str]]:
+    """In what A and B were made otherwise: ``name``, ``a``, ``b``; and ``today`` where there is a model of today."""
+    found = [dict(zip(("name", "a", "b"), row, strict=True)) for row in result["differences"]]
+    if beside is None:
+        return found
+    third = how(beside)
+    return [{**row, "today": third.get(row["name"], "–")} for row in found]
 
 
 def own_rate(run: EvalRun, name: str) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from evaluation.cases import Cases
 from evaluation.models import Comparison, EvalRun
 from evaluation.regression import basis, gains, judged, regressions
 from evaluation.services import pins
-from evaluation.services.comparison_figures import lines, rates, today, today_note
+from evaluation.services.comparison_figures import differences, lines, rates, today, today_note
 from evaluation.services.matrices import Table
 from evaluation.services.subjects import how
 from labeling.models import Document, Project
@@ -60,7 +60,7 @@ def report(*, project: Project, comparison: Comparison, a: EvalRun, b: EvalRun, 
         },
         "failure_modes": result["modes"],
         "pinned": _pinned(pinned),
-        "differences": [dict(zip(("name", "a", "b"), row, strict=True)) for row in result["differences"]],
+        "differences": differences(result, beside),
         "cases": _cases(cases),
     }
 

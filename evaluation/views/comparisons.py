@@ -15,7 +15,7 @@ from evaluation.models import EvalRun
 from evaluation.regression import LEVEL, basis, gains, regressions
 from evaluation.services import cases as listing
 from evaluation.services import pins
-from evaluation.services.comparison_figures import lines, rates, today, today_note
+from evaluation.services.comparison_figures import differences, lines, rates, today, today_note
 from evaluation.services.comparison_reports import matrix_report, report, suite
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.matrices import compare_many
@@ -149,6 +149,7 @@ def _pair(request: HttpRequest, project: Project, a: EvalRun, b: EvalRun) -> Htt
         bar=_bar(result),
         fields=_fields(result),
         rates=rates(result, beside),
+        differences=differences(result, beside),
         lines=lines(project, runs, [result["tokens"]["a"], result["tokens"]["b"]]),
         errors=_errors(result),
         modes=_modes(project, result),

@@ -86,12 +86,17 @@ def test_the_model_of_today_is_in_the_exports_with_its_rates(
     rewrite(large, endpoint=endpoint, base_model=None)
     found = json.loads(client.get(f"{JSON}?runs=1,2").content)
     assert [len(row["values"]) for row in found["rates"]] == [3, 3, 3, 3]
+    made = {row["name"]: row["today"] for row in found["differences"]}
+    assert "today" in made["Model"]
+    assert made["Prompt"] == "instruction and schema, 0 solved examples (chat)"
     text = client.get(f"{MARKDOWN}?runs=1,2").content.decode()
     [line] = [line for line in text.splitlines() if line.startswith("| Fields right |")]
     bounds = large.facts["bounds"]["field_exact"]
     assert line.endswith(f"| 100.0 % ({100 * bounds['low']:.1f} to {100 * bounds['high']:.1f}) |")
     [line] = [line for line in text.splitlines() if line.startswith("| Documents wholly right |")]
     assert line.endswith("to 100.0) |")
+    [line] = [line for line in text.splitlines() if line.startswith("| Prompt |")]
+    assert line.endswith("solved examples (chat) |")
 
 
 def test_hostile_names_stay_names(pair: tuple[EvalRun, EvalRun], world: World) -> None:
