@@ -69,18 +69,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def servers() -> Iterator[None]:
-    """PostgreSQL and Valkey run, until the end of the session."""
+def servers() -> Iterator[stack.Running | None]:
+    """PostgreSQL and Valkey run, until the end of the session. None where both were given."""
     if not _embedded:
-        yield
+        yield None
         return
     running = stack.start(Path(_home.name), _embedded)
-    yield
+    yield running
     stack.stop(running)
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(servers: None) -> None:
+def django_db_modify_db_settings(servers: stack.Running | None) -> None:
     """pytest-django's hook before it makes the test database: by then the server must run."""
 
 
@@ -105,7 +105,7 @@ def shared() -> Path:
 
 
 @pytest.fixture
-def queues(servers: None) -> Iterator[None]:
+def queues(servers: stack.Running | None) -> Iterator[None]:
     """The job queues, empty before and after the test."""
     import django_rq
     from django.conf import settings

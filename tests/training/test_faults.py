@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import django_rq
@@ -18,10 +17,11 @@ from django.db import connection
 from psycopg import sql
 
 from labeling.models import DatasetVersion, Project
+from slmstudio import stack
 from slmstudio.artifacts import local_path
 from slmstudio.runs import Status
+from slmstudio.stack import control
 from slmstudio.stack.control import Server
-from slmstudio.stack.places import Places
 from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.valkey import Valkey
 from slmstudio.supervisor import STOP_SIGNAL
@@ -69,10 +69,10 @@ def settled(wait_for: Callable[..., None], idle_workers: Any) -> Callable[..., T
 
 
 class Embedded:
-    """A server of this session: it is stopped, or killed."""
+    """A server of this session: it is stopped or killed, and started again as one that the session stops at its end."""
 
-    def __init__(self, server: Server, *, kill: bool = False) -> None:
-        self.server, self.kill = server, kill
+    def __init__(self, running: stack.Running, server: Server, *, kill: bool = False) -> None:
+        self.running, self.server, self.kill = running, server, kill
 
     def goes(self) -> None:
         connection.close()
@@ -84,9 +84,7 @@ class Embedded:
             self.server.stop()
 
     def comes(self) -> None:
-        if self.server.running() is None:
-            self.server.start()
-            self.server.wait_ready()
+        control.start_again(self.running)
         connection.close()
 
 
@@ -124,23 +122,26 @@ class ForeignValkey:
         """Its pause ends by itself."""
 
 
-def _server(kind: type[Any], foreign: Callable[[], Any], **values: Any) -> Any:
-    server = kind(Places.of(Path(os.environ["SLM_HOME"])))
-    return Embedded(server, **values) if server.running() is not None else foreign()
+def _server(
+    running: stack.Running | None, kind: type[Postgres | Valkey], foreign: Callable[[], Any], *, kill: bool = False
+) -> Any:
+    if running is None or kind.name not in running.servers:
+        return foreign()
+    return Embedded(running, kind(running.places), kill=kill)
 
 
 @pytest.fixture
-def postgresql() -> Iterator[Any]:
+def postgresql(servers: stack.Running | None) -> Iterator[Any]:
     """It ``goes`` and ``comes`` back, afterwards at the latest."""
-    found = _server(Postgres, ForeignPostgres)
+    found = _server(servers, Postgres, ForeignPostgres)
     yield found
     found.comes()
 
 
 @pytest.fixture
-def valkey() -> Iterator[Any]:
+def valkey(servers: stack.Running | None) -> Iterator[Any]:
     """It is killed when it ``goes``, and ``comes`` back, afterwards at the latest."""
-    found = _server(Valkey, ForeignValkey, kill=True)
+    found = _server(servers, Valkey, ForeignValkey, kill=True)
     yield found
     found.comes()
 
