@@ -236,7 +236,9 @@ def test_two_workers_of_one_host_do_one_run_after_the_other(
     start: Any, settled: Any, idle_workers: Any, wait_for: Callable[..., None]
 ) -> None:
     first, second = start(steps=5000), start(steps=5)
-    idle_workers.start("gpu", "gpu#2", options=WORKER)
+    idle_workers.start("gpu", options=WORKER)
+    wait_for(reached(first, 1), seconds=30, message=idle_workers.text)  # two workers at once would race for the machine
+    idle_workers.start("gpu#2", options=WORKER)
 
     def waits() -> bool:
         second.refresh_from_db()
