@@ -54,6 +54,7 @@ from labeling.services.queueing import (
     standing,
 )
 from labeling.services.saving import Saved, Work, decide, make_gold, merged, origin_of, write
+from labeling.services.submission import approves, would_approve
 from labeling.services.telling import tell
 from slmstudio.access import Action, may
 from slmstudio.contract.schema import Problem
@@ -94,6 +95,7 @@ class Opened:
     is what a save must name as its base.
 
     ``prediction``: the newest that may be shown. ``rejection``: why the label came back, until it is submitted again.
+    ``approves``: a submit of this person approves the document.
     """
 
     document: Document
@@ -109,6 +111,7 @@ class Opened:
     open_comments: int = 0
     own_only: bool = False
     instruction: str = ""
+    approves: bool = False
 
     @property
     def author(self) -> Any:
@@ -176,6 +179,7 @@ def open_document(*, document: Document, user: Any) -> Opened:
         open_comments=found.open_comments,
         own_only=own_only,
         instruction=found.instruction or "",
+        approves=latest is not None and would_approve(found, schema_version, user),
     )
 
 
@@ -311,11 +315,9 @@ def _count(held: Held, user: Any, saved: Saved, work: Work) -> None:
     document = held.document
     project = document.project
     own = document.answered_by == user.pk
-    # A reviewer may go on with a label of their own that a colleague approved, but not where four eyes are on.
-    retouched = held.settled and not project.review_required and not project.four_eyes
     party = document.answered_pk is not None and doubting.is_party(document, held.schema_version, user)
-    fixes = held.may_review and not held.own_only and document.answered_pk is not None and (not own or retouched)
-    fixes = fixes and not party
+    fixes = document.answered_pk is not None and not party
+    fixes = fixes and approves(document=document, reviewer=held.may_review, own=own, own_only=held.own_only)
     revision = write(held, user, saved, Actions.APPROVE if fixes else Actions.SUBMIT, work)
     changes: dict[str, Any] = {"state": DocumentState.APPROVED if fixes else DocumentState.SUBMITTED}
     counts = fixes or not (project.review_required or held.settled)

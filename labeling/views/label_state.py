@@ -51,6 +51,7 @@ def state_of(opened: annotating.Opened, user: Any) -> dict[str, Any]:
         "origin": annotation.origin if annotation else "",
         "held_by": opened.locked_by_other.get_username() if opened.locked_by_other else "",
         "own_only": opened.own_only,
+        "approves": opened.approves,
         "rejection": _rejection(opened.rejection),
         "comments": opened.open_comments,
         "commented": commented(document) if opened.open_comments else {},

@@ -18,17 +18,18 @@ export class Status {
     $("notice").hidden = true;
     this.syntax("");
     this.rejection(state.rejection);
+    const counts = state.approves ? "It counts with your changes once you approve it." : "Changes count once you submit again.";
     if (state.held_by) {
       this.notice(`${state.held_by} has this document open. What you both change is merged field by field.`, "warning", [["Open another", goOn]]);
     } else if (state.own_only && !state.submitted) {
       this.notice("Several people label this document, each without seeing the others.");
     } else if (["submitted", "approved"].includes(state.state) && !state.submitted) {
-      this.notice("This document is submitted; what stands here was changed since, and counts once it is submitted again.");
+      this.notice(`This document is ${state.state}; what stands here was changed since. ${counts}`);
     } else if (state.author && !state.submitted) {
       this.notice(`This is ${state.author}'s draft. You can go on with it; their version stays in the history.`);
     } else if (state.submitted) {
       const who = state.author ? `by ${state.author}` : state.origin === "imported" ? "with an import" : "by you";
-      this.notice(`Submitted ${who}. Changes count once you submit again.`);
+      this.notice(`Submitted ${who}. ${counts}`);
     } else if (state.state === "skipped") {
       this.notice(`This document was skipped: ${state.skip_reason}`, "warning");
     }
@@ -49,8 +50,13 @@ export class Status {
     if (!this.state) return;
     this.drawSaved();
     this.drawVerdict();
-    const words = { submitted: "Submit again", approved: "Submit again" };
-    $("submit-words").textContent = words[this.state.state] ?? "Submit";
+    $("submit-words").textContent = this.submitWords;
+  }
+
+  // What the button does: a reviewer's submit over a label of another person approves it.
+  get submitWords() {
+    if (this.state.approves) return "Approve";
+    return ["submitted", "approved"].includes(this.state.state) ? "Submit again" : "Submit";
   }
 
   drawSaved() {

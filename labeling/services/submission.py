@@ -1,0 +1,38 @@
+"""What a submit of a person amounts to: a label, or a reviewer's approval at once."""
+
+from typing import Any
+
+from labeling.models import Document, SchemaVersion
+from labeling.services import doubting
+from labeling.services.holding import SETTLED, answered_of, is_own_only
+from slmstudio.access import Action, may
+
+
+def approves(*, document: Any, reviewer: bool, own: bool, own_only: bool) -> bool:
+    """Whether a submit over a label that somebody answers for is an approval, doubts of the label aside.
+
+    ``document`` carries its project and ``decision``, the newest review's. ``own``: the label is the person's own.
+    """
+    project = document.project
+    settled = document.decision in SETTLED
+    # A reviewer may go on with a label of their own that a colleague approved, but not where four eyes are on.
+    retouched = settled and not project.review_required and not project.four_eyes
+    return reviewer and not own_only and (not own or retouched)
+
+
+def would_approve(document: Any, schema_version: SchemaVersion, user: Any) -> bool:
+    """Whether a submit of this person would approve the document; no query for those who may not review.
+
+    ``document`` comes from ``annotating.openable()``, with the project as ``slmstudio.access`` gives it.
+    """
+    known = Document._meta.get_field("project").is_cached(document)
+    role = getattr(document.project, "role", "") if known else ""
+    if not role or not may(role, Action.REVIEW) or is_own_only(document, document.decision):
+        return False
+    answered = answered_of(document, schema_version).values_list("annotation__user").first()
+    if answered is None:
+        return False
+    own = answered[0] == user.pk
+    return approves(document=document, reviewer=True, own=own, own_only=False) and not doubting.is_party(
+        document, schema_version, user
+    )

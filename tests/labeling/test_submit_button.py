@@ -1,0 +1,70 @@
+"""The submit button names what a submit does: it submits, submits again, or approves."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from labeling.models import Document
+from labeling.services import reviewing
+from tests.labeling.label_desk import Desk
+from tests.labeling.work_desk import change, fresh, member, review_desk, submit
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    return review_desk()
+
+
+def approves(document: Document, user: Any) -> bool:
+    """What the screen is told when this person opens the document."""
+    client = Client()
+    client.force_login(user)
+    return bool(client.get(reverse("label_state", args=["desk", document.pk])).json()["approves"])
+
+
+def test_a_reviewer_over_a_label_of_another_approves(desk: Desk) -> None:
+    document = desk.document()
+    assert not approves(document, desk.rita)
+    base = submit(document, desk.ana).version
+    assert not approves(document, desk.ana)
+    assert not approves(document, desk.ben)
+    assert approves(document, desk.rita)
+    assert submit(document, desk.rita, base).approved
+
+
+def test_a_label_sent_back_is_approved_by_a_reviewer_and_submitted_by_its_author(desk: Desk) -> None:
+    document = desk.document()
+    base = submit(document, desk.ana).version
+    reviewing.reject(document=fresh(document), user=desk.rita, reason="The total is wrong.")
+    assert not approves(document, desk.ana)
+    assert approves(document, desk.rita)
+    assert submit(document, desk.rita, base).approved
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"review_required": True}, False),
+        ({"review_required": False}, False),
+        ({"review_required": False, "four_eyes": False}, True),
+    ],
+)
+def test_a_reviewer_over_an_own_approved_label(desk: Desk, settings: dict[str, bool], expected: bool) -> None:
+    document = desk.document()
+    base = submit(document, desk.rita).version
+    member(desk, "eve", "reviewer")
+    reviewing.approve(document=fresh(document), user=desk.eve, base_version=base)  # type: ignore[attr-defined]
+    change(desk, **settings)
+    assert approves(document, desk.rita) is expected
+    assert submit(document, desk.rita, base).approved is expected
+
+
+def test_one_of_several_unseen_labels_approves_nothing(desk: Desk) -> None:
+    document = desk.document(wanted=2)
+    submit(document, desk.ana)
+    assert not approves(document, desk.rita)
+    assert not submit(document, desk.rita).approved
