@@ -7,3 +7,8 @@ class StudioConfig(AppConfig):
     """The project package as an app, for its template tags and commands."""
 
     name = "slmstudio"
+
+    def ready(self) -> None:
+        from slmstudio.queue_jobs import read_only_json
+
+        read_only_json()

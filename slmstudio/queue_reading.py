@@ -14,6 +14,7 @@ from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
+from slmstudio.queue_jobs import StudioJob
 from slmstudio.runs import BackgroundRun
 from slmstudio.sweep import run_models
 from slmstudio.workers import LiveWorker
@@ -117,7 +118,7 @@ def failed_jobs(most: int = MOST_FAILED) -> list[FailedJob]:
 
 def read_failed(queue: str, job_id: str, row: dict[bytes, bytes], results: list[Any]) -> FailedJob:
     """A failed job from what Redis holds of it."""
-    job = Job(job_id, connection=django_rq.get_connection("default"), serializer=JSONSerializer)
+    job = StudioJob(job_id, connection=django_rq.get_connection("default"))
     job.restore(row)
     function, subject = "", None
     try:

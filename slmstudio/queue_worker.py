@@ -1,9 +1,10 @@
-"""The worker behind ``manage.py rqworker``: RQ's, with four habits more.
+"""The worker behind ``manage.py rqworker``: RQ's, with five habits more.
 
-It publishes its machine and its memory beside its heartbeat, so that pages know workers of other hosts. A Valkey that
-restarts while a job runs does not end it. One that takes no writes, because its disk is full, is waited for. Asked to
-stop, it tells the job at once: a training then saves a checkpoint and goes back to the queue instead of being waited
-for; a job that takes no such hint is waited for as ever.
+It runs the jobs of the application and no others (see ``slmstudio.queue_jobs``). It publishes its machine and its
+memory beside its heartbeat, so that pages know workers of other hosts. A Valkey that restarts while a job runs does not
+end it. One that takes no writes, because its disk is full, is waited for. Asked to stop, it tells the job at once: a
+training then saves a checkpoint and goes back to the queue instead of being waited for; a job that takes no such hint
+is waited for as ever.
 """
 
 import json
@@ -26,9 +27,11 @@ from rq import Worker
 from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
+from rq.serializers import JSONSerializer
 
 from slmstudio import supervisor
 from slmstudio.devices import own_machine
+from slmstudio.queue_jobs import StudioJob
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +110,11 @@ class StudioWorker(Worker):
     """RQ's forking worker, as the module says."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        # Whatever the command line asks for: the queue is read as JSON, and only jobs of the application are run.
+        options |= {"serializer": JSONSerializer, "job_class": StudioJob}
         super().__init__(*args, **{"job_monitoring_interval": BUSY_BEAT_SECONDS, **options})
+        for queue in self.queues:
+            queue.job_class, queue.serializer = StudioJob, JSONSerializer
         self._leaving = False
 
     def work(self, *args: Any, **options: Any) -> bool:

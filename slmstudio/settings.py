@@ -90,7 +90,7 @@ RQ_QUEUES = {
     "webhooks": {**_QUEUE, "DEFAULT_TIMEOUT": 60},
     "gpu": {**_QUEUE, "DEFAULT_TIMEOUT": -1},
 }
-RQ = {"WORKER_CLASS": "slmstudio.queue_worker.StudioWorker"}
+RQ = {"WORKER_CLASS": "slmstudio.queue_worker.StudioWorker", "JOB_CLASS": "slmstudio.queue_jobs.StudioJob"}
 
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",

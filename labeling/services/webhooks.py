@@ -52,7 +52,7 @@ MOST_ATTEMPTS = len(PAUSES) + 1
 TIMEOUT_SECONDS = 10
 MOST_WEBHOOKS = 20
 KEPT_DAYS = 30
-_JOB = "labeling.jobs.deliver_webhook"
+JOB = "labeling.jobs.deliver_webhook"
 _QUEUE = "webhooks"
 _DUE_AT_ONCE = 200
 #: a webhook where nobody answered so often in a row is left in peace for so many seconds: each try costs a worker ten
@@ -135,9 +135,9 @@ def _enqueue(pk: int, attempts: int, pause: int = 0) -> None:
                 return
             more = {"job_id": job_id, "result_ttl": 0, "failure_ttl": 3600, "job_timeout": _JOB_SECONDS}
             if pause:
-                queue.enqueue_in(timedelta(seconds=pause), _JOB, pk, **more)
+                queue.enqueue_in(timedelta(seconds=pause), JOB, pk, **more)
             else:
-                queue.enqueue(_JOB, pk, **more)
+                queue.enqueue(JOB, pk, **more)
         except RedisError:
             logger.warning("the queue does not answer; webhook delivery %s waits for the sweep", pk)
 

@@ -9,9 +9,13 @@ from django.db import connection
 from slmstudio.stack import processes
 from tests.conftest import Workers
 
+WORKER = ("--worker-class", "tests.stack.jobs.JobsWorker")
 
-def test_a_queued_job_runs_on_the_test_database(workers: Workers, wait_for: Callable[..., None]) -> None:
-    jobs = {name: django_rq.get_queue(name).enqueue("tests.stack.jobs.where") for name in ("default", "imports", "gpu")}
+
+def test_a_queued_job_runs_on_the_test_database(idle_workers: Workers, wait_for: Callable[..., None]) -> None:
+    workers, names = idle_workers, ("default", "imports", "gpu")
+    workers.start(*names, options=WORKER)
+    jobs = {name: django_rq.get_queue(name).enqueue("tests.stack.jobs.where", 1) for name in names}
     over = ("finished", "failed")
     wait_for(lambda: all(job.get_status(refresh=True) in over for job in jobs.values()), message=workers.text)
     for name, job in jobs.items():
@@ -22,7 +26,7 @@ def test_a_queued_job_runs_on_the_test_database(workers: Workers, wait_for: Call
 
 
 def test_a_stopped_worker_leaves_no_children(idle_workers: Workers, wait_for: Callable[..., None]) -> None:
-    idle_workers.start("gpu")
+    idle_workers.start("gpu", options=WORKER)
     django_rq.get_queue("gpu").enqueue("tests.stack.jobs.supervise", 60)
     gpu = idle_workers.processes["gpu"].pid
     wait_for(lambda: len(processes.descendants(gpu)) >= 2, seconds=20, message=idle_workers.text)

@@ -1,0 +1,141 @@
+"""What a worker runs: the jobs of the application and nothing else, however a job came into the queue."""
+
+import json
+import pickle
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import django_rq
+import pytest
+from django.apps import apps
+from rq import Queue, Worker
+from rq.group import Group
+from rq.job import Job
+from rq.serializers import resolve_serializer
+from rq.utils import import_attribute
+
+from slmstudio import queue_jobs
+from slmstudio.queue_jobs import JobRefused, StudioJob
+from slmstudio.queue_worker import StudioWorker
+from tests.conftest import Workers
+
+
+def put(data: bytes, **columns: str) -> Job:
+    """Writes a job into the queue ``default`` as somebody with a client of Valkey would."""
+    queue = django_rq.get_queue("default")
+    job_id = str(uuid.uuid4())
+    row = {"data": data, "origin": "default", "status": "queued", "created_at": "2026-01-01T00:00:00Z", **columns}
+    queue.connection.hset(Job.key_for(job_id), mapping=row)
+    queue.connection.rpush(queue.key, job_id)
+    return StudioJob(job_id, connection=queue.connection)
+
+
+def call(function: str, *args: object, instance: object = None, **kwargs: object) -> bytes:
+    return json.dumps([function, instance, args, kwargs]).encode()
+
+
+def from_bytes(data: bytes, **columns: str) -> StudioJob:
+    """The job as a worker reads it."""
+    job = StudioJob("a", connection=django_rq.get_connection("default"))
+    job.restore({b"data": data, **{key.encode(): value.encode() for key, value in columns.items()}})
+    return job
+
+
+def test_a_worker_runs_no_function_that_is_no_job_of_the_application(
+    workers: Workers, wait_for: Callable[..., None], tmp_path: Path
+) -> None:
+    marks = {name: tmp_path / name for name in ("system", "pickle")}
+    calm = call("training.jobs.run_training", 0)
+
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return Path.touch, (marks["pickle"],)
+
+    jobs = {
+        "system": put(call("os.system", f"touch {marks['system']}")),
+        "pickle": put(pickle.dumps(Bomb())),
+        "callback": put(calm, success_callback_name="tests.stack.jobs.never_called"),
+        "instance": put(call("format", instance="{0.__class__}")),
+        "meta": put(call("os.getcwd"), meta=pickle.dumps(Bomb(), protocol=0).decode()),
+    }
+    registry = django_rq.get_queue("default").failed_job_registry
+    wait_for(lambda: all(job.id in registry.get_job_ids() for job in jobs.values()), message=workers.text)
+    assert not any(mark.exists() for mark in marks.values())
+    assert "never_called was called" not in workers.text()
+    assert "refused job" in workers.text()
+    assert jobs["system"].id in workers.text()
+    assert "os.system" in str(jobs["system"].latest_result().exc_string)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("data", "columns"),
+    [
+        (call("os.system", "true"), {}),
+        (call("builtins.exec", "1"), {}),
+        (call("labeling.jobs.importing.fail", 1), {}),  # an import of a module of jobs is no job
+        (call("labeling.jobs.logger.info", 1), {}),
+        (call("labeling.jobs.run_import", "1"), {}),
+        (call("labeling.jobs.run_import", True), {}),
+        (call("labeling.jobs.run_import"), {}),
+        (call("labeling.jobs.run_import", 1, 2), {}),
+        (call("labeling.jobs.run_import", 1, more=2), {}),
+        (call("labeling.jobs.run_import", 1, instance="x"), {}),
+        (call("labeling.jobs.run_import", 1), {"success_callback_name": "os.getcwd"}),
+        (call("labeling.jobs.run_import", 1), {"failure_callback_name": "os.getcwd"}),
+        (call("labeling.jobs.run_import", 1), {"stopped_callback_name": "os.getcwd"}),
+        (b'{"a": 1}', {}),
+        (b"[1, 2]", {}),
+        (call(["os.system"]), {}),  # type: ignore[arg-type]
+        (b"\x80\x04N.", {}),
+    ],
+)
+def test_what_is_refused(queues: None, data: bytes, columns: dict[str, str]) -> None:
+    job = from_bytes(data, **columns)
+    with pytest.raises(JobRefused):
+        _ = job.func
+    assert (job.success_callback, job.failure_callback, job.stopped_callback) == (None, None, None)
+
+
+def test_a_job_sends_no_request_of_its_own(queues: None) -> None:
+    hook = json.dumps([{"url": "http://169.254.169.254/latest", "job_status": "finished"}])
+    assert from_bytes(call("labeling.jobs.run_import", 1), webhooks=hook).webhooks == []
+
+
+def test_a_job_of_the_application_is_taken(queues: None) -> None:
+    from labeling import jobs
+
+    assert from_bytes(call("labeling.jobs.run_import", 7)).func is jobs.run_import
+
+
+def test_every_run_has_a_job_and_every_job_is_there() -> None:
+    named = {model.job_name for model in apps.get_models() if getattr(model, "job_name", "")}
+    assert named <= queue_jobs.allowed()
+    assert "labeling.jobs.deliver_webhook" in queue_jobs.allowed()
+    for name in queue_jobs.allowed():
+        module, _, function = name.rpartition(".")
+        found = import_attribute(name)
+        assert (found.__module__, found.__name__) == (module, function), name  # type: ignore[attr-defined]
+
+
+def test_whatever_is_enqueued_is_a_job_that_workers_take(queues: None) -> None:
+    queue = django_rq.get_queue("default")
+    assert queue.job_class is StudioJob
+    for name in queue_jobs.allowed():
+        job = queue.enqueue(name, 1)
+        assert callable(queue.fetch_job(job.id).func)
+
+
+def test_nothing_of_the_queue_is_unpickled_whatever_a_worker_is_asked(queues: None) -> None:
+    connection = django_rq.get_connection("default")
+    queue = Queue("default", connection=connection)  # rq's own, with its own default
+    worker = StudioWorker([queue], connection=connection, serializer="pickle", job_class="rq.job.Job")
+    assert worker.serializer is resolve_serializer("json")
+    assert issubclass(worker.job_class, StudioJob)
+    assert all(issubclass(one.job_class, StudioJob) for one in worker.queues)
+    for name in (None, "pickle", "rq.serializers.DefaultSerializer", "rq.serializers.PickleSerializer"):
+        assert resolve_serializer(name) is resolve_serializer("json"), name
+    assert Worker([queue], connection=connection).serializer is resolve_serializer("json")
+    group = Group.create(connection=connection)
+    assert group.get_jobs() == []
