@@ -65,21 +65,25 @@ class _Field(Protocol):
     def pattern(self) -> str: ...
     @property
     def kind(self) -> str: ...
+    @property
+    def type(self) -> str: ...
 
 
 def task_of(fields: Sequence[_Field]) -> Task:
     """What kind of job a schema describes, from its leaves.
 
-    ``redaction``: nothing but rows of a class and the words it stands for. ``classification``: a class decides, and
-    there is at most a remark in free words beside it, so answers are short. Everything else is ``extraction``.
+    ``redaction``: nothing but rows of a class and the words it stands for. ``classification``: classes and yes-or-no
+    questions decide, and there is at most a remark in free words beside them, so answers are short. Everything else is
+    ``extraction``.
     """
-    classes = [field for field in fields if field.kind == "class"]
-    if not classes:
+    choices = [field for field in fields if field.kind == "class" or field.type == "boolean"]
+    if not choices:
         return "extraction"
-    if all("[]" in field.pattern for field in fields):
-        return "redaction" if len(classes) == 1 and len(fields) == 2 else "extraction"
-    decided = all(field.kind in ("class", "boolean", "free") for field in fields)
-    return "classification" if decided and not any("[]" in field.pattern for field in fields) else "extraction"
+    in_rows = ["[]" in field.pattern for field in fields]
+    if all(in_rows):
+        return "redaction" if len(choices) == 1 and choices[0].kind == "class" and len(fields) == 2 else "extraction"
+    decided = all(field in choices or field.kind == "free" for field in fields)
+    return "classification" if decided and not any(in_rows) else "extraction"
 
 
 #: up to so many training documents, so many behind a step, so many passes; the last is for more than that

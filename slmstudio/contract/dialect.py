@@ -1,15 +1,17 @@
 """The JSON Schema dialect of this project: draft 2020-12 with exact numbers and checks of bounded time.
 
-It differs from the plain ``jsonschema`` validator in five places. Numbers may be ``Decimal``. ``pattern`` is matched by
+It differs from the plain ``jsonschema`` validator in six places. Numbers may be ``Decimal``. All parts of a schema are
+checked by this dialect, whatever draft their ``$schema`` names. ``pattern`` is matched by
 RE2, whose time grows linearly with the text, so no pattern can hang a process; look-around and back-references, which
 RE2 (and constrained decoding) cannot do, are refused when the schema is compiled. ``required`` and
-``additionalProperties`` report each name at its own path. ``uniqueItems`` is linear. ``format`` is checked.
+``additionalProperties`` report each name at its own path. ``uniqueItems`` is linear. ``format`` is checked, and takes
+dates, times and durations as Python's libraries write them: without a time zone, with fractions of a second.
 """
 
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
-from datetime import date, datetime, time
+from datetime import date
 from decimal import Decimal, localcontext
 from functools import lru_cache, partial
 from typing import Any
@@ -197,17 +199,51 @@ ExactValidator: Any = validators.extend(
     type_checker=_CHECKER,
 )
 
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_TIME = re.compile(r"(\d{2}:\d{2}:\d{2})(?:\.\d+)?(?:[Zz]|[+-](\d{2}:\d{2}))", re.ASCII)
-_DATE_TIME = re.compile(rf"({_DATE.pattern})[Tt ]({_TIME.pattern})", re.ASCII)
-_DURATION = re.compile(
-    r"P(?:\d+W|(?=[\dT])(?:\d+Y)?(?:\d+M)?(?:\d+D)?(?:T(?=\d)(?:\d+H)?(?:\d+M)?(?:\d+S)?)?)", re.ASCII
+
+def _evolve(validator: Any, **changes: Any) -> Any:
+    """The same validator with another schema. jsonschema's own takes the class of the schema's ``$schema``, which would
+    match patterns with ``re``.
+    """
+    kept = {
+        "schema": validator.schema,
+        "format_checker": validator.format_checker,
+        "registry": validator._registry,
+        "_resolver": validator._resolver,
+    }
+    return ExactValidator(**{**kept, **changes})
+
+
+ExactValidator.evolve = _evolve
+
+# Dates, times and durations by ISO 8601 as RFC 3339 and its appendix A narrow it, a time zone being optional: Python
+# writes times without one where it knows of none, and seconds with fractions.
+_DATE_PATTERN = (
+    r"[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|"
+    r"02-(?:0[1-9]|[12][0-9]))"
 )
+_CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_TIME_PATTERN = rf"{_CLOCK}:(?:[0-5][0-9]|60)(?:\.[0-9]+)?(?:[Zz]|[+-]{_CLOCK})?"
+_TIMED = r"T(?:[0-9]+H(?:[0-9]+M)?(?:[0-9]+(?:\.[0-9]+)?S)?|[0-9]+M(?:[0-9]+(?:\.[0-9]+)?S)?|[0-9]+(?:\.[0-9]+)?S)"
+_DAYS = r"(?:[0-9]+Y(?:[0-9]+M)?(?:[0-9]+D)?|[0-9]+M(?:[0-9]+D)?|[0-9]+D)"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_HOSTNAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_HOSTNAME_PATTERN = rf"{_LABEL}(?:\.{_LABEL})*"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-EMAIL_PATTERN = rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})+"
-_EMAIL = re.compile(EMAIL_PATTERN)
+_EMAIL_PATTERN = rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})+"
+#: formats whose pattern says all or nearly all that is checked of them; a decoder may write what these match
+FORMAT_PATTERNS = {
+    "date": _DATE_PATTERN,
+    "time": _TIME_PATTERN,
+    "date-time": rf"{_DATE_PATTERN}[Tt ]{_TIME_PATTERN}",
+    "duration": rf"-?P(?:[0-9]+W|{_DAYS}(?:{_TIMED})?|{_TIMED})",
+    "email": _EMAIL_PATTERN,
+    "hostname": _HOSTNAME_PATTERN,
+}
+_DATE = re.compile(_DATE_PATTERN)
+_TIME = re.compile(_TIME_PATTERN)
+_DATE_TIME = re.compile(FORMAT_PATTERNS["date-time"])
+_DURATION = re.compile(FORMAT_PATTERNS["duration"])
+_EMAIL = re.compile(_EMAIL_PATTERN)
+_HOSTNAME = re.compile(_HOSTNAME_PATTERN)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _URI_CHARACTER = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?\[\]-]|%[0-9A-Fa-f]{2})"
 _URI = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*:{_URI_CHARACTER}*(?:#{_URI_CHARACTER}*)?")
@@ -220,22 +256,10 @@ def _is_date(text: str) -> bool:
     return True
 
 
-def _is_time(text: str) -> bool:
-    match = _TIME.fullmatch(text)
-    if not match:
-        return False
-    # RFC 3339 allows the leap second 60, which Python's time does not know.
-    time.fromisoformat(match[1][:6] + "59" if match[1].endswith(":60") else match[1])
-    if match[2]:
-        time.fromisoformat(match[2])
-    return True
-
-
 def _is_date_time(text: str) -> bool:
-    match = _DATE_TIME.fullmatch(text)
-    if not match or not _is_time(match[2]):
+    if not _DATE_TIME.fullmatch(text):
         return False
-    datetime.fromisoformat(match[1])
+    date.fromisoformat(text[:10])
     return True
 
 
@@ -249,7 +273,7 @@ def _matches(pattern: re.Pattern[str], longest: int = 10_000) -> Callable[[str],
 
 FORMATS: dict[str, Callable[[str], bool]] = {
     "date": _is_date,
-    "time": _is_time,
+    "time": _matches(_TIME, 100),
     "date-time": _is_date_time,
     "duration": _matches(_DURATION, 100),
     "email": _matches(_EMAIL, 254),

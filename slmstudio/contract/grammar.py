@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from slmstudio.contract.dialect import EMAIL_PATTERN
+from slmstudio.contract.dialect import FORMAT_PATTERNS
 from slmstudio.contract.jsontext import MAX_DEPTH, MAX_DIGITS, dumps, loads
 from slmstudio.contract.keywords import NOTES_OF_EDITORS, subschemas
 from slmstudio.contract.resolving import WHEN, branches, properties_of, resolve, types_of
@@ -82,8 +82,9 @@ def _strip(root: dict[str, Any], schema: Any, depth: int = 0) -> Any:
         holder[steps[-1]] = _strip(root, inner, depth + 1)
     if "properties" in kept:
         _close(kept)
-    if kept.get("format") == "email" and "pattern" not in kept:  # llguidance's own takes a@b
-        kept["pattern"] = f"^{EMAIL_PATTERN}$"
+    pattern = FORMAT_PATTERNS.get(kept.get("format", ""))
+    if pattern and "pattern" not in kept:  # llguidance's own formats are wider (a@b) or narrower (no time without zone)
+        kept["pattern"] = f"^(?:{pattern})$"
         del kept["format"]
     return kept
 

@@ -94,6 +94,8 @@ def learn(compiled: CompiledSchema, rows: Iterable[tuple[str, Any]]) -> Ground:
                     seen[one.pattern].note(document, collapsed(value))
     for one in wanted:
         why = reached.get(one.pattern, "it stands in a part of the schema that takes several forms")
+        if why and one.format:  # which the decoder knows as a pattern
+            why = "the schema says how it is written (format)"
         joins, doubt = seen[one.pattern].verdict(one)
         if why or doubt:
             ground.left[one.pattern] = why or doubt

@@ -17,9 +17,9 @@ _TYPES = {
 }
 _FORMATS = {
     "date": "a date written as YYYY-MM-DD",
-    "time": "a time with its zone, e.g. 08:30:00Z",
-    "date-time": "a date and time with its zone, e.g. 2026-01-14T08:30:00Z",
-    "duration": "a duration, e.g. P30D",
+    "time": "a time, e.g. 08:30:00 or 08:30:00Z",
+    "date-time": "a date and time, e.g. 2026-01-14T08:30:00 or 2026-01-14T08:30:00Z",
+    "duration": "a duration, e.g. P30D or PT1.5S",
     "email": "an e-mail address, e.g. name@example.com",
     "hostname": "a host name, e.g. www.example.com",
     "ipv4": "an IPv4 address, e.g. 192.0.2.1",

@@ -64,13 +64,21 @@ def _x_slm_validator() -> Any:
 
 
 def _check_keywords(root: dict[str, Any]) -> None:
-    """Keywords, formats, patterns and x-slm of every subschema, then the draft's own rules."""
+    """Keywords, formats, patterns and x-slm of every subschema, then the draft's own rules.
+
+    A reference may lead to what no keyword holds (``#/x-parts/row``); that is checked like the rest.
+    """
     stack: list[tuple[tuple[Any, ...], Any]] = [((), root)]
+    references: list[tuple[tuple[Any, ...], Any]] = []
+    seen: set[int] = set()
     count = 0
     unevaluated: tuple[Any, ...] | None = None
     by_pattern = False
-    while stack:
-        steps, schema = stack.pop()
+    while stack or references:
+        steps, schema = stack.pop() if stack else references.pop()
+        if id(schema) in seen and isinstance(schema, dict):
+            continue
+        seen.add(id(schema))
         count += 1
         if count > MAX_PLACES:
             raise SchemaError("", f"the schema has more than {MAX_PLACES:,} parts")
@@ -79,6 +87,8 @@ def _check_keywords(root: dict[str, Any]) -> None:
         if not isinstance(schema, dict):
             raise SchemaError(_dotted(steps), "a schema here must be an object, true or false")
         _check_one(steps, schema)
+        if "$ref" in schema:
+            references.append(((*steps, "$ref"), _target(root, schema["$ref"], steps)))
         if "unevaluatedProperties" in schema:
             unevaluated = steps
         by_pattern = by_pattern or "patternProperties" in schema

@@ -32,6 +32,19 @@ def test_a_schema_tells_the_task(slug: str, task: Task) -> None:
     assert task_of(compile_schema(template(slug).schema).fields) == task
 
 
+def test_a_choice_and_a_yes_or_no_are_a_classification() -> None:
+    label, spam = {"enum": ["a", "b"]}, {"type": "boolean"}
+
+    def task(**fields: object) -> Task:
+        return task_of(compile_schema({"type": "object", "properties": fields}).fields)
+
+    assert task(label=label, spam=spam) == "classification"
+    assert task(label=label, spam={"type": ["boolean", "null"]}) == "classification"
+    assert task(spam=spam) == "classification"
+    assert task(label=label, spam=spam, name={"type": "string"}) == "extraction"
+    assert task(label=label, flags={"type": "array", "items": spam}) == "extraction"
+
+
 def test_fewer_documents_get_smaller_batches_and_more_passes() -> None:
     few, many = preset(50), preset(5000)
     assert few.effective_batch < many.effective_batch

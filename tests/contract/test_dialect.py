@@ -1,0 +1,109 @@
+"""The validator: patterns in linear time wherever they stand, formats as Python and its libraries write them."""
+
+import time
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from slmstudio.contract.grammar import grammar, unsupported
+from slmstudio.contract.schema import SchemaError, compile_schema
+from tests.contract.samples import object_schema, one
+from tests.contract.test_grammar import accepts
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+SLOW = {"type": "string", "pattern": "^(a+)+$"}
+HOSTILE = "a" * 5000 + "b"
+
+NESTED = object_schema({"x": {"$schema": DRAFT, **object_schema({"a": SLOW})}})
+#: as zod writes a type that holds itself
+ZOD = object_schema({"a": SLOW, "x": {"$ref": "#"}}, **{"$schema": DRAFT})
+REFERRED = object_schema(
+    {"x": {"$ref": "#/$defs/part"}}, **{"$defs": {"part": {"$schema": DRAFT, **object_schema({"a": SLOW})}}}
+)
+OLDER = object_schema({"x": {"$schema": "http://json-schema.org/draft-07/schema#", **object_schema({"a": SLOW})}})
+UNIT = object_schema({"x": {"$ref": "#/$defs/all"}, "all": {}}, **{"$defs": {"all": {"$schema": DRAFT, "anyOf": [
+    object_schema({"a": SLOW}), {"type": "array", "items": SLOW}]}}})  # fmt: skip
+
+
+@pytest.mark.parametrize("schema", [NESTED, ZOD, REFERRED, OLDER, UNIT])
+def test_patterns_below_a_named_draft_take_linear_time(schema: dict[str, Any]) -> None:
+    compiled = compile_schema(schema)
+    start = time.perf_counter()
+    assert compiled.validate({"x": {"a": HOSTILE}})
+    assert time.perf_counter() - start < 2
+    assert compiled.validate({"x": {"a": "aaa"}}) == []
+
+
+def test_numbers_below_a_named_draft_are_exact() -> None:
+    schema = object_schema({"x": {"$schema": DRAFT, **object_schema({"a": {"type": "number", "multipleOf": 0.01}})}})
+    assert compile_schema(schema).validate({"x": {"a": 1248.57}}) == []
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        {"type": "string", "pattern": "(?=a)b"},
+        {"type": "strng"},
+        {"unevaluatedProperties": False, "patternProperties": {"^(a+)+$": True}},
+        {"properties": {"a": {"frmat": "date"}}},
+    ],
+)
+def test_what_a_reference_leads_to_is_checked_wherever_it_stands(hidden: dict[str, Any]) -> None:
+    for place in ("x-parts", "default"):
+        with pytest.raises(SchemaError):
+            compile_schema(object_schema({"a": {"$ref": f"#/{place}/one"}}, **{place: {"one": hidden}}))
+
+
+ZONED = datetime(2026, 1, 14, 8, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        (datetime, ZONED),
+        (datetime, ZONED.replace(microsecond=250)),
+        (datetime, ZONED.replace(tzinfo=None)),
+        (datetime, ZONED.replace(tzinfo=None, microsecond=123456)),
+        (clock, clock(8, 30)),
+        (clock, clock(8, 30, 1, 5)),
+        (clock, clock(8, 30, tzinfo=UTC)),
+        (date, date(2024, 2, 29)),
+        (timedelta, timedelta(seconds=1.5)),
+        (timedelta, timedelta(0)),
+        (timedelta, timedelta(days=3, hours=2, microseconds=1)),
+        (timedelta, -timedelta(hours=36)),
+        (timedelta, timedelta(days=800)),
+    ],
+)
+def test_what_pydantic_writes_by_its_own_schema_is_gold(type_: Any, value: Any) -> None:
+    adapter = TypeAdapter(type_)
+    schema = object_schema({"a": adapter.json_schema(mode="serialization")}, required=["a"])
+    gold = {"a": adapter.dump_python(value, mode="json")}
+    assert compile_schema(schema).validate(gold) == []
+    assert unsupported(schema) == []
+    assert accepts(grammar(schema), compile_schema(schema).canonical(gold))
+
+
+@pytest.mark.parametrize(
+    ("format_", "text"),
+    [
+        ("date-time", "2026-01-14"),
+        ("date-time", "2026-01-14T25:00:00"),
+        ("date-time", "2026-02-30T08:30:00"),
+        ("date-time", "2026-01-14T08:30:00+25:00"),
+        ("time", "24:00:00"),
+        ("time", "8:30"),
+        ("duration", "PT1.5H"),
+        ("duration", "PT.5S"),
+        ("duration", "P"),
+        ("duration", "-P"),
+        ("duration", "P1.5D"),
+    ],
+)
+def test_what_is_no_date_time_or_duration(format_: str, text: str) -> None:
+    compiled = one({"type": "string", "format": format_})
+    assert [problem.rule for problem in compiled.validate({"a": text})] == ["format"]
+    assert not accepts(grammar(compiled.schema), f'{{"a":"{text}"}}')
