@@ -4,10 +4,11 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.utils import timezone
 
 from evaluation.models import Approval, GateReport
-from evaluation.services.waivers import Waiver, open_gates, owners
+from evaluation.services.waivers import Waiver, last_day, open_gates, owners
 
 WAIVER_DAYS = 30
 _PARTS = ("reason", "owner", "expires")
@@ -18,10 +19,12 @@ def _lines(rows: int) -> forms.Textarea:
 
 
 def _day() -> forms.DateField:
+    limits = {"min": (timezone.localdate() + timedelta(days=1)).isoformat(), "max": last_day().isoformat()}
     return forms.DateField(
         label="Last day the waiver holds",
         required=False,
-        widget=forms.DateInput(attrs={"class": "form-control", "type": "date"}, format="%Y-%m-%d"),
+        help_text=f"{settings.WAIVER_MAX_DAYS} days at most, until {limits['max']}.",
+        widget=forms.DateInput(attrs={"class": "form-control", "type": "date", **limits}, format="%Y-%m-%d"),
         error_messages={"invalid": "A date like 2026-12-31."},
     )
 
@@ -64,7 +67,7 @@ class DecisionForm(forms.Form):
     )
 
     def __init__(self, data: Any = None, *, report: GateReport, user: Any) -> None:
-        ends = timezone.localdate() + timedelta(days=WAIVER_DAYS)
+        ends = min(timezone.localdate() + timedelta(days=WAIVER_DAYS), last_day())
         super().__init__(data, initial={"waiver_owner": user.get_username(), "waiver_expires": ends})
         self.gates = [] if report.passed else open_gates(report)
         if not self.gates:

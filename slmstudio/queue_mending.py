@@ -8,7 +8,7 @@ from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
 from slmstudio.queue_reading import FailedJob, read_failed
-from slmstudio.runs import BackgroundRun, Status, queued_anew
+from slmstudio.runs import BackgroundRun, RepeatedRun, Status, queued_anew, resumed_by
 
 
 class Gone(Exception):
@@ -66,7 +66,10 @@ def start_again(job: FailedJob, run: BackgroundRun | None, user: Any) -> bool:
         return True
     put_away(job)
     failed = type(run).objects.filter(pk=run.pk, status=Status.FAILED, job_id=run.job_id)
-    if failed.update(**queued_anew()) != 1:
+    again = queued_anew()
+    if isinstance(run, RepeatedRun):
+        again["facts"] = resumed_by(run.facts, user)
+    if failed.update(**again) != 1:
         return False
     run.refresh_from_db()
     run.enqueue()

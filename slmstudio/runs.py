@@ -8,6 +8,7 @@ may do is guarded by the id of its job too, because a run that was queued again 
 
 import logging
 import uuid
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, ClassVar, Self
 
@@ -45,6 +46,12 @@ def queued_anew() -> dict[str, Any]:
         "heartbeat_at": None,
         "finished_at": None,
     }
+
+
+def resumed_by(facts: Mapping[str, Any], user: Any, **more: Any) -> dict[str, Any]:
+    """The facts of a run with one more person who queued it again after it had ended; they count as who started it."""
+    one = {"who": user.get_username(), "user": user.pk, "when": timezone.now().isoformat(), **more}
+    return {**facts, "resumed_by": [*facts.get("resumed_by", []), one]}
 
 
 class RunQuerySet(models.QuerySet["BackgroundRun"]):

@@ -182,6 +182,9 @@ MODEL_FOLDERS = [Path(p) for p in env.list("MODEL_FOLDERS", default=[str(HOME / 
 # Gigabytes of the largest model that is fetched from the hub; 0: no limit but the disk.
 MODEL_MOST_GB = env.int("MODEL_MOST_GB", default=40, minimum=0)
 
+# Days that a waiver of a gate may hold at most.
+WAIVER_MAX_DAYS = env.int("WAIVER_MAX_DAYS", default=180, minimum=1, maximum=3_650)
+
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOGGING = {
     "version": 1,

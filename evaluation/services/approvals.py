@@ -7,8 +7,9 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from evaluation.models import Approval, AuditEntry, EvalRun, GatePolicy, GateReport
+from evaluation.models import Approval, AuditEntry, GatePolicy, GateReport
 from evaluation.services import audit, packets, waivers
+from evaluation.services.independence import circumstances, fresh_role, own_part
 from evaluation.services.policies import current_policy
 from evaluation.services.waivers import Waiver, open_gates
 from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
@@ -21,6 +22,8 @@ __all__ = [
     "Waiver",
     "changes",
     "decide",
+    "decided_how",
+    "fresh_role",
     "obstacle_for",
     "open_gates",
     "own_part",
@@ -86,8 +89,7 @@ def decide(
             "reason": approval.reason,
             "waiver": approval.waiver,
             "packet_sha256": approval.packet_sha256,
-            "four_eyes": report.project.four_eyes,
-            "own_part": own_part(report, user),
+            **circumstances(report, user),
         },
     )
     return approval
@@ -127,19 +129,7 @@ def _check_role(report: GateReport, user: Any) -> None:
 def obstacle_for(report: GateReport, user: Any) -> str:
     """Why this manager may not decide on this report, as a sentence; "" where nothing stands in the way."""
     part = own_part(report, user) if report.project.four_eyes else ""
-    return f"You started {part} yourself, so another manager has to decide." if part else ""
-
-
-def own_part(report: GateReport, user: Any) -> str:
-    """What of the work a report judges this person started; "" where it was others alone."""
-    run: EvalRun | None = report.eval_run
-    while run is not None:
-        if run.created_by_id == user.pk:
-            return f"evaluation {run.number}"
-        if run.training_run is not None and run.training_run.created_by_id == user.pk:
-            return "the training of this model"
-        run = run.rescored_from  # whoever had the outputs made has a part in what is said of them now
-    return ""
+    return f"You started or resumed {part} yourself, so another manager has to decide." if part else ""
 
 
 class Present:
@@ -203,6 +193,16 @@ def _is_logged(approval: Approval, present: Present) -> bool:
     found = present.decided.get(str(approval.report), {})
     here = (approval.decided_by_id, approval.packet_sha256, approval.waiver)
     return (found.get("user"), found.get("packet_sha256"), found.get("waiver")) == here
+
+
+def decided_how(approval: Approval, present: Present) -> dict[str, Any]:
+    """How a decision came about: ``four_eyes``, ``own_part`` and ``fresh_role`` as the audit log has them."""
+    report = approval.report
+    if approval.decision == approval.Decision.APPROVED:
+        logged = present.decided.get(str(report), {})
+    else:
+        logged = audit.decisions(report.project, str(approval.Decision.REJECTED.label)).get(str(report), {})
+    return {"four_eyes": True, "own_part": "", "fresh_role": "", **logged}
 
 
 def standing(report: GateReport, *, present: Present | None = None) -> tuple[str, str]:

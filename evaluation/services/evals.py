@@ -11,7 +11,7 @@ from evaluation.services import audit, holdout_permits, judged
 from evaluation.spec import MOST_AT_ONCE
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
 from slmstudio.contract.grounding import candidates
-from slmstudio.runs import Status
+from slmstudio.runs import Status, resumed_by
 from training.models import BaseModel, ModelExport, TrainingRun
 from training.services.runs import Refused
 
@@ -210,7 +210,11 @@ def go_on(*, run: EvalRun, user: Any) -> None:
     if other and EvalOutput.objects.filter(eval_run=locked).exclude(finish_reason="error").exists():
         raise Refused("run", other)
     # What it took to fail does not count against it.
-    locked.facts = {**locked.facts, "go_on": True, "forgiven": int(locked.facts.get("attempts") or 0)}
+    locked.facts = {
+        **resumed_by(locked.facts, user),
+        "go_on": True,
+        "forgiven": int(locked.facts.get("attempts") or 0),
+    }
     locked.save(update_fields=["facts"])
     locked.ask_again(locked.created_by)
     audit.record(project=locked.project, user=user, action="went on with", about=f"evaluation {locked.number}")

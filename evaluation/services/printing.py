@@ -231,6 +231,10 @@ def _decision(account: Account) -> Iterator[Part]:
     ]
     if account.alone:
         rows.append(("Four eyes", f"off: {_name(approval.decided_by)} started {account.alone} as well"))
+    else:
+        rows.append(("Four eyes", "on" if account.four_eyes else "off"))
+    if account.fresh_role:
+        rows.append(("New manager", account.fresh_role))
     yield Facts(tuple(rows))
     for titles, one in account.waived:
         yield Facts(

@@ -47,8 +47,9 @@ class Revised:
 class Account:
     """What a report says. ``reasons``: why its approval no longer holds, or why it can no longer be approved.
 
-    ``alone``: what of the work the person who decided had started, where that was allowed. ``waived``: titles of gates,
-    and the waiver that they share.
+    ``alone``: what of the work the person who decided had started, where that was allowed; ``four_eyes``: whether that
+    would have been refused; ``fresh_role``: a sentence where they had become a manager only lately. ``waived``: titles
+    of gates, and the waiver that they share.
     """
 
     report: GateReport
@@ -66,6 +67,8 @@ class Account:
     checks: list[packets.Check]
     waived: list[tuple[list[str], waivers.Waived]]
     alone: str
+    four_eyes: bool
+    fresh_role: str
     withdrawn: bool
     pins: pins.Standing
     money: Money | None
@@ -131,6 +134,7 @@ def account(report: GateReport) -> Account:
         state = approvals.standing(report, present=present)
     run = report.eval_run
     withdrawn = present.withdrawn.get(str(report)) if approval is not None else None
+    how = approvals.decided_how(approval, present) if approval is not None else {}
     return Account(
         report=report,
         run=run,
@@ -146,7 +150,9 @@ def account(report: GateReport) -> Account:
         history=_history(report, withdrawn),
         checks=packets.verify(report, files=False),
         waived=waivers.grouped(waivers.waived(approval)) if approval is not None else [],
-        alone=approvals.own_part(report, approval.decided_by) if approval is not None else "",
+        alone=how.get("own_part", ""),
+        four_eyes=how.get("four_eyes", True),
+        fresh_role=how.get("fresh_role", ""),
         withdrawn=withdrawn is not None,
         pins=pins.standing(run),
         cautions=cautions(report),

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 
 from evaluation.gates import Status as Verdict
@@ -53,6 +54,11 @@ class Waived:
         return 0 <= self.days_left <= SOON
 
 
+def last_day() -> date:
+    """The last day that a waiver given today may hold."""
+    return timezone.localdate() + timedelta(days=settings.WAIVER_MAX_DAYS)
+
+
 def open_gates(report: GateReport) -> list[dict[str, Any]]:
     """The gates of a report that do not pass: what an approval has to waive, one by one."""
     return [row["gate"] for row in report.verdicts if row["status"] != Verdict.PASS]
@@ -82,6 +88,11 @@ def accepted(report: GateReport, user: Any, given: Waiver | Mapping[str, Waiver]
             )
         if waiver.expires <= timezone.localdate():
             raise Refused(_field("expires", gate, own), "The waiver must end on a day that is still to come.")
+        if waiver.expires > last_day():
+            raise Refused(
+                _field("expires", gate, own),
+                f"A waiver lasts {settings.WAIVER_MAX_DAYS} days at most: until {last_day().isoformat()}.",
+            )
         owner = waiver.owner or user.get_username()
         if owner not in members:
             raise Refused(_field("owner", gate, own), f"{owner} is no member of this project.")

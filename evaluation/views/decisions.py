@@ -40,6 +40,7 @@ def _context(
         "confidences": account.confidences,
         "obstacle": obstacle,
         "may_decide": may_decide,
+        "own_fresh_role": approvals.fresh_role(found, request.user) if may_decide else "",
         "changed": sum(not check.equal for check in account.checks),
         "form": form or (DecisionForm(report=found, user=request.user) if may_decide else None),
         "withdrawal": withdrawal or (WithdrawalForm(prefix="withdrawal") if may_withdraw else None),

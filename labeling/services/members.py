@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from labeling.models import ApiToken, Document, Membership, Project
 from labeling.tags import FAILURE_TAGS
-from slmstudio.access import Role
+from slmstudio.access import Action, Role, may
 from slmstudio.audit import note
 
 #: what ``change_settings`` takes
@@ -50,17 +50,18 @@ def add(*, project: Project, by: Any, username: str, role: str) -> Membership:
     _check_role(role)
     if Membership.objects.filter(project=project, user=person).exists():
         raise Refused("username", f"{person.get_username()} is in this project already.")
-    membership = Membership.objects.create(project=project, user=person, role=role)
+    membership = Membership.objects.create(project=project, user=person, role=role, role_given_by=by)
     note(project=project, user=by, action="added", about=f"member {person.get_username()}", details={"role": role})
     return membership
 
 
 @transaction.atomic
 def change_role(*, membership: Membership, by: Any, role: str) -> Membership:
-    """Gives a member another role.
+    """Gives a member another role. People may step down by themselves; nobody gives themselves rights.
 
     Raises:
-        Refused: there is no such role, it would leave the project without an owner, or they are no member any longer.
+        Refused: there is no such role, it would leave the project without an owner, it is one's own and would allow
+            more than the one before, or they are no member any longer.
     """
     _hold(membership.project)
     _check_role(role)
@@ -68,10 +69,16 @@ def change_role(*, membership: Membership, by: Any, role: str) -> Membership:
     before = row.role
     if before == role:
         return row
+    if row.user_id == by.pk and role not in steps_down(before):
+        raise Refused(
+            "role",
+            f"Nobody gives themselves rights, and as {Role(role).label} you could do what you cannot do now. "
+            "Another owner can give you this role.",
+        )
     if before == Role.OWNER:
         _keep_an_owner(row)
-    row.role = role
-    row.save(update_fields=["role"])
+    row.role, row.role_since, row.role_given_by = role, timezone.now(), by
+    row.save(update_fields=["role", "role_since", "role_given_by"])
     details = {"before": before, "after": role}
     note(
         project=membership.project,
@@ -81,6 +88,12 @@ def change_role(*, membership: Membership, by: Any, role: str) -> Membership:
         details=details,
     )
     return row
+
+
+def steps_down(role: str) -> list[str]:
+    """The roles that allow nothing that ``role`` does not: what a person may change their own to."""
+    own = {action for action in Action if may(role, action)}
+    return [other for other in Role.values if own.issuperset(a for a in Action if may(other, a))]
 
 
 @transaction.atomic

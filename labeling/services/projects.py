@@ -81,7 +81,9 @@ def create_project(
     SchemaVersion.objects.create(project=project, number=1, schema_text=text, sha256=sha256(text), created_by=owner)
     roles = {**(members or {}), owner: Role.OWNER}
     for user, role in roles.items():
-        membership = Membership(project=project, user=user, role=role)
+        membership = Membership(
+            project=project, user=user, role=role, role_since=project.created_at, role_given_by=owner
+        )
         membership.full_clean()
         membership.save()
     return project

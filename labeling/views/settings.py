@@ -79,6 +79,12 @@ def remove_member(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     return redirect("settings", slug)
 
 
+def _roles_for(row: Membership, viewer: Any) -> list[tuple[str, str]]:
+    """The roles that the viewer may give a member: to themselves none that allows more."""
+    allowed = members.steps_down(row.role) if row.user_id == viewer.pk else Role.values
+    return [(value, label) for value, label in Role.choices if value in allowed]
+
+
 def _page(request: HttpRequest, project: Any, refused: tuple[int, str] | None = None, **forms: Any) -> HttpResponse:
     """The page; 422 where a form, or ``refused`` (a member and a sentence), says what is wrong."""
     people = project.memberships.select_related("user").order_by("user__username")
@@ -86,8 +92,10 @@ def _page(request: HttpRequest, project: Any, refused: tuple[int, str] | None = 
         "project": project,
         "work": forms.get("work") or WorkForm.of(project),
         "member": forms.get("member") or MemberForm(),
-        "people": [(row, refused[1] if refused and refused[0] == row.pk else "") for row in people],
-        "roles": Role.choices,
+        "people": [
+            (row, refused[1] if refused and refused[0] == row.pk else "", _roles_for(row, request.user))
+            for row in people
+        ],
         "tokens": tokens.alive(project),
         "webhooks": project.webhooks.order_by("pk"),
     }

@@ -121,7 +121,7 @@ def test_whoever_made_the_outputs_does_not_decide_on_them_scored_again(world: Wo
     again = evaluated(world, pretend(2, spoil=0.05))
     rewrite(again, rescored_from=first)
     second = make_report(eval_run=EvalRun.objects.get(pk=again.pk), baseline=None, user=world.engineer)
-    with pytest.raises(Refused, match=f"You started evaluation {first.number} yourself"):
+    with pytest.raises(Refused, match=f"You started or resumed evaluation {first.number} yourself"):
         approve(second, world.manager)
 
 

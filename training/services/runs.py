@@ -7,14 +7,13 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
-from django.utils import timezone
 
 from labeling.models import DatasetVersion, Project, Split
 from labeling.services.datasets import file_path
 from slmstudio.artifacts import local_path
 from slmstudio.contract.schema import loads
 from slmstudio.queue_mending import NotAgain
-from slmstudio.runs import LIVE, Status, queued_anew
+from slmstudio.runs import LIVE, Status, queued_anew, resumed_by
 from slmstudio.sweep import sweep_lost
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.presets import Knobs, preset, problems, task_of
@@ -203,19 +202,14 @@ def _queue_again(found: TrainingRun, user: Any) -> None:
     again: dict[str, Any] = {
         **queued_anew(),
         "facts": {
-            **found.facts,
+            **resumed_by(found.facts, user, step=found.checkpoint_step),
             "forgiven": found.attempts,  # whoever resumes it has looked at what was wrong
-            "resumed_by": [*found.facts.get("resumed_by", []), _signed(user, found)],
         },
     }
     for name, value in again.items():
         setattr(found, name, value)
     found.save(update_fields=list(again))
     found.enqueue()
-
-
-def _signed(user: Any, run: TrainingRun) -> dict[str, Any]:
-    return {"who": user.get_username(), "when": timezone.now().isoformat(), "step": run.checkpoint_step}
 
 
 def _refuse_empty(dataset: DatasetVersion) -> None:
