@@ -1,9 +1,6 @@
 """The evaluation side in the administration: to look at; rows are written by the services alone."""
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 
 from evaluation.models import (
     Approval,
@@ -16,23 +13,11 @@ from evaluation.models import (
     LoopRun,
     PrelabelRun,
 )
-
-
-class ReadOnly(admin.ModelAdmin):
-    """Rows that nobody adds, changes or deletes here."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+from slmstudio.admin import ReadOnlyAdmin
 
 
 @admin.register(EvalRun)
-class EvalRunAdmin(ReadOnly):
+class EvalRunAdmin(ReadOnlyAdmin):
     """Eval runs."""
 
     list_display = ("number", "project", "subject", "split", "mode", "status", "created_by", "created_at")
@@ -41,7 +26,7 @@ class EvalRunAdmin(ReadOnly):
 
 
 @admin.register(Benchmark)
-class BenchmarkAdmin(ReadOnly):
+class BenchmarkAdmin(ReadOnlyAdmin):
     """Benchmarks."""
 
     list_display = ("number", "project", "dataset", "status", "created_by", "created_at")
@@ -50,14 +35,14 @@ class BenchmarkAdmin(ReadOnly):
 
 
 @admin.register(GatePolicy)
-class GatePolicyAdmin(ReadOnly):
+class GatePolicyAdmin(ReadOnlyAdmin):
     """Gate policies."""
 
     list_display = ("number", "project", "sha256", "created_by", "created_at")
 
 
 @admin.register(GateReport)
-class GateReportAdmin(ReadOnly):
+class GateReportAdmin(ReadOnlyAdmin):
     """Gate reports."""
 
     list_display = ("number", "project", "sentence", "passed", "look", "created_by", "created_at")
@@ -65,14 +50,14 @@ class GateReportAdmin(ReadOnly):
 
 
 @admin.register(Approval)
-class ApprovalAdmin(ReadOnly):
+class ApprovalAdmin(ReadOnlyAdmin):
     """Decisions."""
 
     list_display = ("report", "decision", "decided_by", "decided_at")
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(ReadOnly):
+class AuditEntryAdmin(ReadOnlyAdmin):
     """The audit log."""
 
     list_display = ("created_at", "project", "user", "action", "about")
@@ -81,14 +66,14 @@ class AuditEntryAdmin(ReadOnly):
 
 
 @admin.register(LoopRun)
-class LoopRunAdmin(ReadOnly):
+class LoopRunAdmin(ReadOnlyAdmin):
     """Passes of the loop."""
 
     list_display = ("pk", "project", "status", "stage", "created_at")
 
 
 @admin.register(Endpoint)
-class EndpointAdmin(ReadOnly):
+class EndpointAdmin(ReadOnlyAdmin):
     """Models elsewhere; the variable of a key is named here, the key is not."""
 
     list_display = ("name", "project", "url", "model", "key_variable", "tested_at", "retired_at")
@@ -96,7 +81,7 @@ class EndpointAdmin(ReadOnly):
 
 
 @admin.register(PrelabelRun)
-class PrelabelRunAdmin(ReadOnly):
+class PrelabelRunAdmin(ReadOnlyAdmin):
     """Runs of pre-labels."""
 
     list_display = ("number", "project", "subject", "status", "progress_done", "progress_total", "created_at")

@@ -1,45 +1,44 @@
-"""The administration site: who is in which project, and a look at what exists."""
+"""The labeling side in the administration pages, to look at."""
+
+from typing import Any
 
 from django.contrib import admin
+from django.http import HttpRequest
 
 from labeling.models import ImportRun, Membership, Project
+from slmstudio.admin import ReadOnlyAdmin
 
 
 class MembershipInline(admin.TabularInline):
     """The people of a project and their roles."""
 
     model = Membership
-    extra = 1
-    autocomplete_fields = ["user"]
+    extra = 0
+    can_delete = False
+    fields = readonly_fields = ("user", "role", "role_since", "role_given_by")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Owners take people in, on the project's settings page."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """To read only."""
+        return False
 
 
 @admin.register(Project)
-class ProjectAdmin(admin.ModelAdmin):
-    """Projects with their members. A project is made on the site itself, with its contract."""
+class ProjectAdmin(ReadOnlyAdmin):
+    """Projects with their members."""
 
-    list_display = ["name", "slug", "template", "created_at"]
-    search_fields = ["name", "slug"]
-    # Reviews are switched on the project's own settings page, which writes down who did it.
-    readonly_fields = ["template", "review_required", "created_at"]
-    inlines = [MembershipInline]
-
-    def has_add_permission(self, request: object) -> bool:
-        """Not here: a project without a contract is none."""
-        return False
+    list_display = ("name", "slug", "template", "created_at")
+    search_fields = ("name", "slug")
+    inlines = (MembershipInline,)
 
 
 @admin.register(ImportRun)
-class ImportRunAdmin(admin.ModelAdmin):
-    """Imports, to read."""
+class ImportRunAdmin(ReadOnlyAdmin):
+    """Imports."""
 
-    list_display = ["file_name", "project", "status", "imported", "duplicates", "rejected", "created_at"]
-    list_filter = ["status"]
-    list_select_related = ["project"]
-
-    def has_add_permission(self, request: object) -> bool:
-        """Imports are started on the site."""
-        return False
-
-    def has_change_permission(self, request: object, obj: object = None) -> bool:
-        """To read only."""
-        return False
+    list_display = ("file_name", "project", "status", "imported", "duplicates", "rejected", "created_at")
+    list_filter = ("status",)
+    list_select_related = ("project",)

@@ -91,6 +91,7 @@ RQ_QUEUES = {
     "gpu": {**_QUEUE, "DEFAULT_TIMEOUT": -1},
 }
 RQ = {"WORKER_CLASS": "slmstudio.queue_worker.StudioWorker", "JOB_CLASS": "slmstudio.queue_jobs.StudioJob"}
+RQ_SHOW_ADMIN_LINK = False  # django-rq's own pages delete and queue jobs without asking a service; see /workers/
 
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",

@@ -1,32 +1,20 @@
 """The training side in the administration: to look at; runs are started and ended by the services."""
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 
+from slmstudio.admin import ReadOnlyAdmin
 from training.models import BaseModel, LengthReport, ModelVersion, TrainingRun
 
 
-class ReadOnly(admin.ModelAdmin):
-    """Rows that only services write."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
 @admin.register(BaseModel)
-class BaseModelAdmin(ReadOnly):
+class BaseModelAdmin(ReadOnlyAdmin):
     """Base models."""
 
     list_display = ("slug", "name", "source", "licence", "parameters", "context", "ready")
 
 
 @admin.register(LengthReport)
-class LengthReportAdmin(ReadOnly):
+class LengthReportAdmin(ReadOnlyAdmin):
     """Length reports."""
 
     list_display = ("dataset", "base_model", "status", "longest", "created_at")
@@ -34,7 +22,7 @@ class LengthReportAdmin(ReadOnly):
 
 
 @admin.register(TrainingRun)
-class TrainingRunAdmin(ReadOnly):
+class TrainingRunAdmin(ReadOnlyAdmin):
     """Training runs."""
 
     list_display = ("number", "project", "name", "status", "base_model", "created_by", "created_at")
@@ -42,7 +30,7 @@ class TrainingRunAdmin(ReadOnly):
 
 
 @admin.register(ModelVersion)
-class ModelVersionAdmin(ReadOnly):
+class ModelVersionAdmin(ReadOnlyAdmin):
     """Model versions."""
 
     list_display = ("number", "project", "training_run", "sha256", "created_at")

@@ -69,7 +69,7 @@ def change_role(*, membership: Membership, by: Any, role: str) -> Membership:
     before = row.role
     if before == role:
         return row
-    if row.user_id == by.pk and role not in steps_down(before):
+    if by is not None and row.user_id == by.pk and role not in steps_down(before):
         raise Refused(
             "role",
             f"Nobody gives themselves rights, and as {Role(role).label} you could do what you cannot do now. "

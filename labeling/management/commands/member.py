@@ -1,0 +1,45 @@
+"""``manage.py member PROJECT USER ROLE``: takes a person into a project, or gives them another role; ROLE ``none``
+takes them out. For a project whose owner is gone: owners do the same on its settings page. It stands in the audit log.
+"""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from labeling.models import Membership, Project
+from labeling.services import members
+from slmstudio.access import Role
+
+NONE = "none"
+
+
+class Command(BaseCommand):
+    """Changes who is in a project, through the service that its settings page uses."""
+
+    help = __doc__ or ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("project", help="the slug of the project")
+        parser.add_argument("user", help="the user name")
+        parser.add_argument("role", choices=[*Role.values, NONE])
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        project = Project.objects.filter(slug=options["project"]).first()
+        if project is None:
+            raise CommandError(f"There is no project {options['project']!r}.")
+        name, role = options["user"], options["role"]
+        row = Membership.objects.filter(project=project, user__username=name).first()
+        # by nobody: who may run commands is not known to the project
+        try:
+            if role == NONE:
+                if row is None:
+                    raise CommandError(f"{name} is no member of {project.slug}.")
+                members.remove(membership=row, by=None)
+            elif row is None:
+                members.add(project=project, by=None, username=name, role=role)
+            else:
+                members.change_role(membership=row, by=None, role=role)
+        except members.Refused as refusal:
+            raise CommandError(refusal.message) from None
+        self.stdout.write(f"{name}: {'no member' if role == NONE else role} of {project.slug}")

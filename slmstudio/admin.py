@@ -1,0 +1,77 @@
+"""The administration pages: accounts and groups are managed there, everything else is only shown.
+
+What projects hold is written by services, which check roles and keep the audit log; a page that writes past them would
+undo both. Members of a project that has lost its owner: ``manage.py member``.
+"""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth import get_user_model
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group
+from django.http import HttpRequest
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """Rows that nobody adds, changes or deletes here."""
+
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class AccountAdmin(UserAdmin):
+    """Accounts. Only a superuser makes administrators, touches their accounts, or hands out permissions; nobody changes
+    their own rights. An account is switched off, never deleted, so that what it did keeps its name.
+    """
+
+    rights = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        own = ("is_active", *self.rights) if obj is not None and obj.pk == request.user.pk else ()
+        given = () if request.user.is_superuser else self.rights
+        return (*super().get_readonly_fields(request, obj), "last_login", "date_joined", *own, *given)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        protected = obj is not None and (obj.is_superuser or obj.is_staff) and obj.pk != request.user.pk
+        if protected and not request.user.is_superuser:
+            return False
+        return super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class PermissionsAdmin(GroupAdmin):
+    """Groups hand out permissions, so only a superuser changes them."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+
+admin.site.unregister([get_user_model(), Group])
+admin.site.register(get_user_model(), AccountAdmin)
+admin.site.register(Group, PermissionsAdmin)
+
+
+@admin.register(LogEntry)
+class LogEntryAdmin(ReadOnlyAdmin):
+    """Who changed which account here."""
+
+    list_display = ("action_time", "user", "object_repr", "__str__")
+    list_select_related = ("user", "content_type")

@@ -1,0 +1,129 @@
+"""The administration pages show what projects hold and write none of it; accounts are managed with care."""
+
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission
+from django.core.management import CommandError, call_command
+from django.test import Client
+
+from evaluation.models import AuditEntry
+from labeling.models import Membership, Project
+from labeling.services.projects import create_project
+from slmstudio.access import Role
+
+User = get_user_model()
+ACCOUNTS = (User, Group)
+
+
+@pytest.fixture
+def root(db: None) -> Any:
+    return User.objects.create_superuser("root", password="x")
+
+
+@pytest.fixture
+def helper(db: None) -> Any:
+    """Somebody who may manage accounts and is no superuser."""
+    made = User.objects.create_user("helper", password="x", is_staff=True)
+    made.user_permissions.set(Permission.objects.filter(content_type__app_label="auth"))
+    return made
+
+
+@pytest.fixture
+def project(root: Any) -> Project:
+    owner, mona = User.objects.create_user("olga", password="x"), User.objects.create_user("mona", password="x")
+    return create_project(
+        owner=owner, name="Guarded", slug="guarded", template="invoice", members={mona: Role.ANNOTATOR}
+    )
+
+
+def client_of(user: Any) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def address(model: Any, *parts: object) -> str:
+    return "/".join(("/admin", model._meta.app_label, model._meta.model_name, *map(str, parts), ""))
+
+
+@pytest.mark.parametrize("model", [m for m in admin.site._registry if m not in ACCOUNTS], ids=lambda m: m.__name__)
+def test_no_page_writes_what_projects_hold(model: Any, root: Any) -> None:
+    client = client_of(root)
+    page = admin.site._registry[model]
+    assert client.get(address(model)).status_code == 200
+    assert client.post(address(model, "add"), {}).status_code == 403
+    assert not page.get_actions(client.get(address(model)).wsgi_request)
+    request = client.get(address(model)).wsgi_request
+    assert not any((page.has_add_permission(request), page.has_change_permission(request)))
+    assert not page.has_delete_permission(request)
+    for inline in page.get_inline_instances(request):
+        assert not inline.has_add_permission(request, None)
+        assert not inline.has_change_permission(request, None)
+        assert not inline.has_delete_permission(request, None)
+
+
+def test_every_app_of_ours_and_no_queue_is_shown() -> None:
+    shown = {model._meta.app_label for model in admin.site._registry}
+    assert shown == {"admin", "auth", "labeling", "training", "evaluation"}
+
+
+def test_a_superuser_neither_switches_four_eyes_off_nor_makes_managers(root: Any, project: Project) -> None:
+    client, row = client_of(root), Membership.objects.get(project=project, user__username="mona")
+    sent = {
+        "name": "Changed", "slug": "guarded", "overlap_people": "2", "four_eyes": "",
+        "memberships-TOTAL_FORMS": "1", "memberships-INITIAL_FORMS": "1", "memberships-MIN_NUM_FORMS": "0",
+        "memberships-MAX_NUM_FORMS": "1000", "memberships-0-id": row.pk, "memberships-0-project": project.pk,
+        "memberships-0-user": row.user_id, "memberships-0-role": "manager",
+    }  # fmt: skip
+    client.post(address(Project, project.pk, "change"), sent)
+    client.post(address(Project, project.pk, "delete"), {"post": "yes"})
+    client.post(address(Project), {"action": "delete_selected", "_selected_action": project.pk, "post": "yes"})
+    project.refresh_from_db()
+    row.refresh_from_db()
+    assert (project.name, project.four_eyes, row.role) == ("Guarded", True, Role.ANNOTATOR)
+
+
+def account(user: Any, **changes: object) -> dict[str, object]:
+    return {"username": user.username, "is_active": "on", **changes}
+
+
+def test_a_superuser_manages_accounts_and_does_not_delete_them(root: Any) -> None:
+    client, ana = client_of(root), User.objects.create_user("ana", password="x")
+    client.post(address(User, ana.pk, "change"), account(ana, is_staff="on"))
+    ana.refresh_from_db()
+    assert ana.is_staff
+    client.post(address(User, ana.pk, "delete"), {"post": "yes"})
+    assert User.objects.filter(pk=ana.pk).exists()
+
+
+def test_nobody_changes_their_own_rights(helper: Any) -> None:
+    client_of(helper).post(address(User, helper.pk, "change"), account(helper, is_superuser="on"))
+    helper.refresh_from_db()
+    assert not helper.is_superuser
+
+
+def test_who_manages_accounts_makes_no_administrator_and_touches_none(helper: Any, root: Any) -> None:
+    client, ana = client_of(helper), User.objects.create_user("ana", password="x")
+    client.post(address(User, ana.pk, "change"), account(ana, is_superuser="on", is_staff="on", first_name="Ana"))
+    ana.refresh_from_db()
+    assert (ana.is_superuser, ana.is_staff, ana.first_name) == (False, False, "Ana")
+    before = root.password
+    client.post(address(User, root.pk, "password"), {"password1": "Swordfish-19", "password2": "Swordfish-19"})
+    root.refresh_from_db()
+    assert root.password == before
+    assert client.post(address(Group, "add"), {"name": "all"}).status_code == 403
+
+
+def test_a_command_does_what_a_lost_owner_cannot(project: Project) -> None:
+    User.objects.create_user("erik", password="x")
+    call_command("member", "guarded", "erik", "owner")
+    call_command("member", "guarded", "olga", "engineer")
+    call_command("member", "guarded", "mona", "none")
+    roles = dict(Membership.objects.filter(project=project).values_list("user__username", "role"))
+    assert roles == {"erik": "owner", "olga": "engineer"}
+    assert AuditEntry.objects.filter(project=project, about__startswith="member").count() == 3
+    with pytest.raises(CommandError, match="only owner"):
+        call_command("member", "guarded", "erik", "none")
