@@ -69,14 +69,14 @@ def change_role(*, membership: Membership, by: Any, role: str) -> Membership:
     before = row.role
     if before == role:
         return row
+    if before == Role.OWNER:
+        _keep_an_owner(row)
     if by is not None and row.user_id == by.pk and role not in steps_down(before):
         raise Refused(
             "role",
             f"Nobody gives themselves rights, and as {Role(role).label} you could do what you cannot do now. "
             "Another owner can give you this role.",
         )
-    if before == Role.OWNER:
-        _keep_an_owner(row)
     row.role, row.role_since, row.role_given_by = role, timezone.now(), by
     row.save(update_fields=["role", "role_since", "role_given_by"])
     details = {"before": before, "after": role}
