@@ -1,6 +1,8 @@
 """The labeling app: projects, contracts, documents, annotations, dataset versions."""
 
 from django.apps import AppConfig
+from django.conf import settings
+from django.db.models.signals import post_save
 
 
 class LabelingConfig(AppConfig):
@@ -10,10 +12,11 @@ class LabelingConfig(AppConfig):
 
     def ready(self) -> None:
         from labeling import panels, steps  # noqa: F401
-        from labeling.services import indexing, webhooks
+        from labeling.services import indexing, tokens, webhooks
         from slmstudio.queue_jobs import register
         from slmstudio.sweep import after_each_sweep
 
         register(webhooks.JOB)
+        post_save.connect(tokens.end_with_password, sender=settings.AUTH_USER_MODEL, dispatch_uid="tokens")
         after_each_sweep(indexing.sweep)
         after_each_sweep(webhooks.sweep)

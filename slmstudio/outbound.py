@@ -22,7 +22,14 @@ from django.conf import settings
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 #: what Python calls global although it may lead inside: 6to4 and its relays, site-local addresses of old. NAT64,
 #: IPv4-compatible and IPv4-translated addresses are among those that are "reserved" in IPv6.
-_HIDING = tuple(map(ipaddress.ip_network, ("2002::/16", "192.88.99.0/24", "fec0::/10")))
+_HIDING = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/32", "64:ff9b::/96", "192.88.99.0/24", "fec0::/10")))
+#: where clouds answer their machines about themselves, keys included, at addresses that are global by their number
+_METADATA = tuple(
+    map(
+        ipaddress.ip_network,
+        ("168.63.129.16/32", "192.0.0.0/24", "100.100.100.200/32", "169.254.0.0/16", "fd00:ec2::/32"),
+    )
+)
 
 
 class Refused(ValueError):
@@ -107,7 +114,7 @@ def _is_outside(address: _Address) -> bool:
     plain = _plain(address)
     if not plain.is_global or plain.is_multicast or (plain.version == 6 and plain.is_reserved):
         return False
-    return not any(plain in network for network in _HIDING if network.version == plain.version)
+    return not any(plain in network for network in (*_HIDING, *_METADATA) if network.version == plain.version)
 
 
 def _plain(address: _Address) -> _Address:

@@ -14,6 +14,7 @@ from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
+from slmstudio.plain_paths import without_paths
 from slmstudio.queue_jobs import StudioJob
 from slmstudio.runs import BackgroundRun
 from slmstudio.sweep import run_models
@@ -130,7 +131,7 @@ def read_failed(queue: str, job_id: str, row: dict[bytes, bytes], results: list[
     if results:
         result_id, payload = results[0]
         result = Result.restore(job_id, result_id.decode(), payload, job.connection, JSONSerializer)
-        error = _last_line(result.exc_string or "")
+        error = without_paths(_last_line(result.exc_string or ""))
         ended = ended or result.created_at
     return FailedJob(job_id, queue, function, subject, ended, error)
 

@@ -19,6 +19,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from redis.exceptions import RedisError
 
+from slmstudio.plain_paths import without_paths
+
 logger = logging.getLogger(__name__)
 
 
@@ -240,9 +242,9 @@ class BackgroundRun(models.Model):
         return self._move((Status.RUNNING,), mine=True, **ended, **changes)
 
     def fail(self, error: str, **changes: Any) -> bool:
-        """QUEUED or RUNNING -> FAILED, with a sentence."""
+        """QUEUED or RUNNING -> FAILED, with a sentence, in which no absolute path is left."""
         ended: dict[str, Any] = {"status": Status.FAILED, "finished_at": timezone.now(), "stage": ""}
-        return self._move(LIVE, mine=True, error=error, **ended, **changes)
+        return self._move(LIVE, mine=True, error=without_paths(error), **ended, **changes)
 
     def cancel(self) -> bool:
         """A queued run is cancelled at once; a running one is asked to stop, and its supervisor does the rest."""

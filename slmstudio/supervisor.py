@@ -29,6 +29,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from slmstudio.away import tell_alive
+from slmstudio.child_environment import child_environment
 from slmstudio.exits import explain_exit, was_killed, words_of_rank
 from slmstudio.hardware import CHILD_ENVIRONMENT
 from slmstudio.runs import BackgroundRun
@@ -137,9 +138,11 @@ def supervise(
     on_stop: Callable[[], None] = lambda: None,
     on_idle: Callable[[], None] = lambda: None,
     launcher: bool = False,
+    also: Sequence[str] = (),
 ) -> Ending:
     """Runs ``argv`` until it ends, the run is cancelled or the worker is told to stop.
 
+    The child has no secret of this process in its environment; ``also`` as in ``child_environment``.
     ``on_event`` is called for every event the child writes, in order; it may be called again with the same event after
     the database was away. ``keep`` are file descriptors the child holds as well, such as locks. A child that is asked
     to stop has ``grace`` seconds; ``on_stop`` is called at that moment, ``on_idle`` where nothing came for half a
@@ -157,7 +160,7 @@ def supervise(
             stderr=errors,
             stdin=subprocess.DEVNULL,
             cwd=settings.BASE_DIR,
-            env={**CHILD_ENVIRONMENT, **os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            env={**CHILD_ENVIRONMENT, **child_environment(also), "PYTHONUNBUFFERED": "1", **(env or {})},
             start_new_session=True,
             pass_fds=tuple(keep),
         )

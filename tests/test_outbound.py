@@ -58,7 +58,12 @@ def resolves(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
      "http://[fc00::1]/", "http://[fec0::1]/", "http://[fe80::1%25lo]/", "http://①②⑦.⓪.⓪.①/",
      # IPv4 inside IPv6: compatible, translated, NAT64, 6to4
      "http://[::127.0.0.1]/", "http://[::ffff:0:10.0.0.1]/", "http://[64:ff9b::169.254.169.254]/",
-     "http://[64:ff9b:1::10.0.0.1]/", "http://[2002:7f00:1::]/"],
+     "http://[64:ff9b:1::10.0.0.1]/", "http://[2002:7f00:1::]/",
+     # metadata of clouds: Azure, Oracle, Alibaba, AWS over IPv6; and the same inside IPv6
+     "http://168.63.129.16/", "http://192.0.0.192/", "http://100.100.100.200/", "http://[fd00:ec2::254]/",
+     "http://[fd00:ec2::23]/", "http://192.0.0.170/", "http://[::ffff:168.63.129.16]/", "http://[::168.63.129.16]/",
+     "http://[64:ff9b::168.63.129.16]/", "http://[64:ff9b::a83f:8110]/", "http://[2002:a83f:8110::]/",
+     "http://[2001:0:a83f:8110::]/", "http://2822734096/", "http://0xa83f8110/"],
 )  # fmt: skip
 def test_internal_addresses_are_refused(url: str) -> None:
     with pytest.raises(Refused, match=r"internal address|not known"):

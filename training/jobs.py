@@ -151,6 +151,7 @@ def _run_child(run: TrainingRun, argv: list[str], devices: Devices, recorder: Re
             on_stop=recorder.stopping,
             on_idle=recorder.idle,
             launcher=LAUNCHER in argv,
+            also=("WANDB_*",) if "wandb" in RunSpec.from_yaml(run.spec).trackers else (),
         )
     finally:
         patiently(recorder.flush)

@@ -14,6 +14,7 @@ from labeling.models import DatasetVersion
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.artifacts import local_path
 from slmstudio.hashing import sha256_text
+from slmstudio.plain_paths import without_paths
 from slmstudio.runs import LIVE, Status
 from training.export_views import exports_context
 from training.models import TrainingEvent, TrainingRun
@@ -226,4 +227,4 @@ def log_file(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     _, run = object_for(request.user, slug, Action.READ, TrainingRun, number=number)
     path = local_path(f"{run.folder_key}/log.txt")
     text = path.read_text(errors="replace") if path.is_file() else ""
-    return HttpResponse(text, content_type="text/plain; charset=utf-8")
+    return HttpResponse(without_paths(text), content_type="text/plain; charset=utf-8")

@@ -19,6 +19,7 @@ from typing import Any, Final
 from labeling.reading import Context, ReadError
 from labeling.reading.table import MOST_COLUMNS, Preview, mapper_of
 from labeling.rows import MAX_LINE, ParsedRow
+from slmstudio.child_environment import child_environment
 from slmstudio.contract.jsontext import dumps
 
 #: rows that are held at once, fewer where they are long
@@ -261,7 +262,12 @@ def _told(path: Path, stopped: Callable[[], bool], most: int | None = None) -> I
         stderr=subprocess.DEVNULL,
         cwd=_ROOT,
         # Memory pools of their own kind take address space beforehand, which the limit would count.
-        env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"},
+        env={
+            **child_environment(),
+            "ARROW_DEFAULT_MEMORY_POOL": "system",
+            "MALLOC_ARENA_MAX": "2",
+            "OMP_NUM_THREADS": "1",
+        },
         start_new_session=True,
     )
     try:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from labeling.reading import Context
 from labeling.reading.pages import ReadPage, put_together
 from labeling.rows import ParsedRow
+from slmstudio.child_environment import child_environment
 
 #: seconds that one page may take (the first one also loads the models)
 SECONDS_PER_PAGE: Final = 90.0
@@ -93,7 +94,7 @@ class Scanner:
                     stdout=subprocess.PIPE,
                     stderr=log,
                     cwd=_ROOT,
-                    env={**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "2"},
+                    env={**child_environment(), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "2"},
                     start_new_session=True,
                 )
         assert self.child.stdin is not None

@@ -128,6 +128,19 @@ def revoke(*, token: ApiToken, user: Any) -> bool:
     return ended
 
 
+def end_with_password(*, instance: Any, created: bool, **_: Any) -> None:
+    """Ends the tokens of a person whose password was changed or whose account was switched off: a receiver of Django's
+    ``post_save``. Hashing the same password anew, as a login does, is no change.
+    """
+    if created or (instance._password is None and instance.is_active):
+        return
+    for token in ApiToken.objects.filter(user=instance, revoked_at=None).select_related("project"):
+        if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()) == 1:
+            why = "password changed" if instance.is_active else "account switched off"
+            about = f"token {token.prefix}"
+            note(project=token.project, user=None, action="revoked", about=about, details={"reason": why})
+
+
 def alive(project: Project, user: Any = None) -> Any:
     """The tokens of a project that are not revoked, newest first; of one person where one is named."""
     rows = ApiToken.objects.filter(project=project, revoked_at=None).select_related("user").order_by("-pk")

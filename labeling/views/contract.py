@@ -76,7 +76,7 @@ def _save(project: Project, request: HttpRequest, form: ContractForm) -> SchemaV
 @require_POST
 def preview(request: HttpRequest, slug: str) -> HttpResponse:
     """The form a schema would give, as it is typed; or what is wrong with it. Saves nothing."""
-    project = project_for(request.user, slug, Action.READ)
+    project = project_for(request.user, slug, Action.CONTRACT)  # costly: a schema is compiled, labels are checked
     context = {"project": project, **_preview(project, request.POST.get("schema", ""), project.schema_version)}
     return render(request, "labeling/contract.html#preview", context)
 

@@ -18,7 +18,7 @@ OPEN = {"/login/", "/healthz"}
 # A new address must be added here: the walk fails for a name it does not know.
 NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(
-        ("project", "contract", "contract_preview", "contract_version", "documents", "document", "import_run"),
+        ("project", "contract", "contract_version", "documents", "document", "import_run"),
         Action.READ,
     ),
     **dict.fromkeys(("import_rejects", "datasets", "dataset", "dataset_export", "freeze_run"), Action.READ),
@@ -27,7 +27,7 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("comparison_json", "comparison_markdown", "eval_suite"), Action.READ),
     **dict.fromkeys(("eval_pin", "eval_pin_fixed"), Action.PROPOSE_POLICY),
     "eval_unpin": Action.SET_POLICY,
-    **dict.fromkeys(("loop_panel", "gates", "gate_report", "gate_verify"), Action.READ),
+    **dict.fromkeys(("loop_panel", "gates", "gate_report"), Action.READ),
     **dict.fromkeys(("benchmarks", "benchmark"), Action.READ),
     **dict.fromkeys(("benchmark_new", "benchmark_cancel"), Action.RUN),
     **dict.fromkeys(("prelabels", "prelabel_run"), Action.READ),
@@ -79,7 +79,8 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("gold_questions", "lookalikes_queued"), Action.READ),
     **dict.fromkeys(("gold_freeze", "lookalikes"), Action.CURATE),
     **dict.fromkeys(("gold_rescore", "eval_rescore"), Action.RUN),
-    "gate_policy": Action.PROPOSE_POLICY,
+    **dict.fromkeys(("gate_policy", "gate_verify"), Action.PROPOSE_POLICY),
+    "contract_preview": Action.CONTRACT,
     "policy_proposal": Action.SET_POLICY,  # to take one's own back takes who may propose
     "gate_labels": Action.CURATE,
     **dict.fromkeys(("gate_decide", "gate_withdraw"), Action.APPROVE),

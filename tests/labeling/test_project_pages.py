@@ -186,7 +186,7 @@ def test_a_schema_that_is_none_is_shown_with_what_was_typed(desk: Desk) -> None:
     ],
 )
 def test_the_preview_follows_what_is_typed(desk: Desk, schema: str, said: str) -> None:
-    answer = desk.as_("annotator").post(desk.url("contract/preview/"), {"schema": schema})
+    answer = desk.as_("engineer").post(desk.url("contract/preview/"), {"schema": schema})
     page = answer.content.decode()
     assert answer.status_code == 200
     assert said in page

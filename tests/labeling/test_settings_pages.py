@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from evaluation.models import AuditEntry
 from labeling.models import ApiToken, Document, Membership, Webhook, WebhookDelivery
 from labeling.services import members, tokens, webhooks
 from slmstudio.access import Role
@@ -303,3 +304,39 @@ def test_the_log_is_read_page_by_page(desk: Desk, queues: None) -> None:
     assert "Newer" in older
     for odd in ("?after=x", "?after=-1", "?before=9999999999999999999", "?after=%00"):
         assert client.get(address + odd).status_code == 200
+
+
+# -- tokens and accounts ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["password", "switched off"])
+def test_tokens_end_with_the_password_and_with_the_account(desk: Desk, how: str) -> None:
+    person = desk.people["engineer"]
+    _, text = tokens.create(project=desk.project, user=person, name="a", scopes=["read"], days=None)
+    _, other = tokens.create(project=desk.project, user=desk.people["owner"], name="b", scopes=["read"], days=None)
+    assert tokens.authenticate(text) is not None
+    if how == "password":
+        person.set_password("another one 17")
+    else:
+        person.is_active = False
+    person.save()
+    person.is_active = True  # to switch an account on again brings no token back
+    person.save()
+    assert tokens.authenticate(text) is None
+    assert tokens.authenticate(other) is not None
+    assert AuditEntry.objects.filter(action="revoked", user=None).count() == 1
+
+
+def test_a_login_that_hashes_the_password_anew_ends_no_token(desk: Desk, settings: Any) -> None:
+    person = desk.people["engineer"]
+    person.set_password("swordfish 17")
+    person.save()
+    _, text = tokens.create(project=desk.project, user=person, name="a", scopes=["read"], days=None)
+    settings.PASSWORD_HASHERS = [
+        "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+        "django.contrib.auth.hashers.MD5PasswordHasher",
+    ]
+    before = person.password
+    assert person.check_password("swordfish 17")
+    assert person.password != before
+    assert tokens.authenticate(text) is not None

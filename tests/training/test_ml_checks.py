@@ -152,3 +152,37 @@ def test_json_that_is_nested_without_end_is_refused(folder: Path) -> None:
 def test_an_architecture_that_is_no_list_of_names_is_refused(folder: Path, named: object) -> None:
     edit(folder / "config.json", architectures=named)
     assert "not a causal language model" in reason(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("config.json", {"attn_implementation": "someone/kernel"}),
+        ("config.json", {"_attn_implementation": "someone/kernel@main:attention"}),
+        ("config.json", {"_attn_implementation_internal": "flash_attention_2"}),
+        ("config.json", {"attn_implementation": {"": "eager", "text_config": "someone/kernel"}}),
+        ("config.json", {"text_config": {"_experts_implementation": "someone/kernel"}}),
+        ("config.json", {"text_config": {"auto_map": {"AutoModel": "x--modeling.X"}}}),
+        ("config.json", {"sub": [{"quantization_config": {"quant_method": "gptq"}}]}),
+        ("config.json", {"use_kernels": True}),
+        ("config.json", {"trust_remote_code": True}),
+        ("generation_config.json", {"custom_generate": "someone/decoding"}),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["x.X", None]}}),
+    ],
+)
+def test_settings_that_name_code_are_refused(folder: Path, name: str, change: dict[str, object]) -> None:
+    if not (folder / name).is_file():
+        (folder / name).write_text("{}")
+    edit(folder / name, **change)
+    assert reason(folder)
+
+
+@pytest.mark.parametrize("value", [None, "eager", "sdpa"])
+def test_the_kernels_of_torch_may_be_named(folder: Path, value: str | None) -> None:
+    edit(folder / "config.json", _attn_implementation=value, use_kernels=False)
+    assert check_folder(folder)
+
+
+def test_an_adapter_is_no_model(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/model"}')
+    assert "adapter" in reason(folder)

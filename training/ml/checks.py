@@ -15,6 +15,12 @@ from training.spec import ModelRef
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz", ".msgpack", ".h5")
 INDEX = ".safetensors.index.json"
+#: settings by which a model names code that is fetched or run on loading, or weights of another kind
+_CODE = ("auto_map", "custom_generate", "custom_pipelines", "use_kernels", "use_hub_kernels", "kernel_config",
+         "auto_mapping", "trust_remote_code")  # fmt: skip
+#: settings that name a kernel: of the library's own only those that are part of torch, since others come from the hub
+_KERNELS = ("attn_implementation", "experts_implementation")
+_OWN_KERNELS = (None, "eager", "sdpa", "grouped_mm", "batched_mm")
 _MOST_FILES = 2_000
 _MOST_JSON = 300 * 1024**2  # bytes; tokenizer.json of a large vocabulary has 35 MB
 _MOST_HEADER = 100 * 1024**2  # bytes, as safetensors itself has it
@@ -27,10 +33,11 @@ _WIDTHS = {
 def check_folder(folder: str | Path) -> dict[str, Any]:
     """Reads ``config.json`` of a folder that may be loaded, else raises Refused with the reason.
 
-    Refused are: weights other than safetensors, Python files, ``auto_map`` (code that runs on loading) in any JSON
-    file, links out of the folder and what is no plain file, safetensors whose header does not agree with the file, an
-    index that names files that are not there, a configuration of far more weights than there are (they would be made up
-    at random), and models that are no causal language model.
+    Refused are: weights other than safetensors, Python files, an adapter in the place of a model, settings in any JSON
+    file that name code (``auto_map``) or a kernel of the hub (``attn_implementation``), links out of the folder and
+    what is no plain file, safetensors whose header does not agree with the file, an index that names files that are not
+    there, a configuration of far more weights than there are (they would be made up at random), and models that are no
+    causal language model.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -38,8 +45,10 @@ def check_folder(folder: str | Path) -> dict[str, Any]:
     files = _files(root)
     _check_files(root, files)
     for path in files:
-        if path.suffix == ".json" and path.name != "tokenizer.json" and "auto_map" in _json(path):
-            raise Refused("model", f"{path.name} names code of its own (auto_map). Such models are not loaded.")
+        if path.name == "adapter_config.json":
+            raise Refused("model", f"{path.name} makes this an adapter of another model. Merge them first.")
+        if path.suffix == ".json" and path.name != "tokenizer.json":
+            _check_settings(path.name, _json(path))
     if not (root / "config.json").is_file():
         raise Refused("model", "The folder has no config.json, so it is not a model.")
     weights = [path for path in files if path.suffix == ".safetensors"]
@@ -155,14 +164,34 @@ def _check_size(config: dict[str, Any], held: int) -> None:
         raise Refused("model", f"config.json describes {asked:,} parameters, and the files hold {held:,}.")
 
 
+def _check_settings(name: str, value: Any) -> None:
+    """Refused where a setting, at whatever depth, names code that loading would fetch or run."""
+    if isinstance(value, list):
+        for item in value:
+            _check_settings(name, item)
+        return
+    if not isinstance(value, dict):
+        return
+    for key, item in value.items():
+        if key in _CODE and item not in (None, False):
+            raise Refused("model", f"{name} names code of its own ({key}). Such models are not loaded.")
+        if any(kernel in key for kernel in _KERNELS):
+            asked = item.values() if isinstance(item, dict) else (item,)
+            if any(one not in _OWN_KERNELS for one in asked):
+                raise Refused(
+                    "model", f"{name} asks for a kernel from elsewhere ({key}: {str(item)[:80]}). Take the setting out."
+                )
+        if key == "quantization_config" and item:
+            raise Refused("model", "The weights are quantised. Take the model's full-precision weights.")
+        _check_settings(name, item)
+
+
 def _check_config(config: dict[str, Any]) -> None:
     architectures = config.get("architectures")
     architectures = architectures if isinstance(architectures, list) else []
     if not any(str(name).endswith("ForCausalLM") for name in architectures):
         named = ", ".join(map(str, architectures)) or "nothing"
         raise Refused("model", f"This is not a causal language model: config.json names {named}.")
-    if config.get("quantization_config"):
-        raise Refused("model", "The weights are quantised. Take the model's full-precision weights.")
     if config.get("vision_config") or config.get("is_encoder_decoder"):
         raise Refused("model", "Only text models that decode from left to right can be used.")
 

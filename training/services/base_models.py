@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.text import slugify
 
+from slmstudio.child_environment import DOWNLOADS
 from slmstudio.hashing import folder_hash
 from slmstudio.runs import BackgroundRun
 from training.catalogue import CATALOGUE, Known
@@ -262,7 +263,9 @@ def _prepare_into(draft: Path, base_model: BaseModel, run: BackgroundRun | None)
     spec = spec_file(_prepare_spec(base_model, draft).to_yaml())
     log = draft.with_suffix(".log")
     try:
-        return run_child("training.ml.prepare", spec, log, run=run, on_event=_telling(run)).get("done", {})
+        return run_child("training.ml.prepare", spec, log, run=run, on_event=_telling(run), also=DOWNLOADS).get(
+            "done", {}
+        )
     except ChildFailed as failure:
         raise Refused("base_model", f"{base_model} cannot be prepared. {failure}") from failure
     finally:

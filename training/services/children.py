@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
+from slmstudio.child_environment import child_environment
 from slmstudio.exits import explain_exit
 from slmstudio.runs import BackgroundRun
 from slmstudio.supervisor import Ending, patiently, supervise
@@ -32,10 +33,11 @@ def run_child(
     *,
     run: BackgroundRun | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
+    also: Sequence[str] = (),
 ) -> dict[str, Event]:
     """Runs ``python -m module spec`` and returns the last event of each name.
 
-    With a ``run`` its heart beats meanwhile and its cancellation ends the child.
+    With a ``run`` its heart beats meanwhile and its cancellation ends the child. ``also`` as in ``child_environment``.
 
     Raises:
         ChildFailed: the child said why, or its exit is explained.
@@ -43,8 +45,8 @@ def run_child(
     """
     argv = [sys.executable, "-m", module, str(spec)]
     if run is None:
-        return _blocking(argv, log, on_event)
-    ending: Ending = supervise(run, argv, on_event=on_event, log=log)
+        return _blocking(argv, log, on_event, also)
+    ending: Ending = supervise(run, argv, on_event=on_event, log=log, also=also)
     if ending.interrupted:
         patiently(run.put_back)  # the worker was told to stop; the next one starts it again
     if ending.cancelled or ending.interrupted:
@@ -54,12 +56,17 @@ def run_child(
     return ending.last
 
 
-def _blocking(argv: list[str], log: Path, on_event: Callable[[Event], None]) -> dict[str, Event]:
+def _blocking(argv: list[str], log: Path, on_event: Callable[[Event], None], also: Sequence[str]) -> dict[str, Event]:
     log.parent.mkdir(parents=True, exist_ok=True)
     last: dict[str, Event] = {}
     with log.open("ab") as errors:
         child = subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, cwd=settings.BASE_DIR
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            stdin=subprocess.DEVNULL,
+            cwd=settings.BASE_DIR,
+            env=child_environment(also),
         )
         assert child.stdout is not None
         try:

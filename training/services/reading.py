@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from labeling.models import DatasetVersion, Project, Split
 from labeling.services.datasets import rows
 from slmstudio.artifacts import local_path
+from slmstudio.plain_paths import without_paths
 from slmstudio.runs import Status
 from slmstudio.workers import listening
 from training.charts import FieldRow, Histogram, Sample, fields_over_time, foretold, histogram, samples_of
@@ -86,7 +87,7 @@ def log_tail(run: TrainingRun) -> tuple[str, int]:
     lines = [line.rsplit("\r", 1)[-1].rstrip() for line in text.replace("\r\n", "\n").split("\n")]
     if size > LOG_TAIL:
         lines = lines[1:]
-    return "\n".join(lines).strip(), size
+    return without_paths("\n".join(lines).strip()), size
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,43 @@
+"""What of this process's environment a child process gets: what it needs, and no secret.
+
+Children read files that strangers made and models from anywhere. The addresses and passwords of the database and the
+queue, the signing key and the keys of endpoints are none of theirs, so names are allowed one by one.
+"""
+
+import os
+from collections.abc import Iterable
+
+_NAMES = frozenset(
+    (
+        "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "TERM",
+        "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME",
+        "PYTHONHASHSEED", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS", "PYTHONUTF8",
+        "GLIBC_TUNABLES", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+        "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_DATASETS_CACHE", "TRANSFORMERS_CACHE",
+        "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK", "SLM_HOME",
+    )
+)  # fmt: skip
+_BEGINNINGS = (
+    "LC_", "XDG_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "VECLIB_", "NUMEXPR_", "MALLOC_", "CUDA_", "NVIDIA_",
+    "NCCL_", "HIP_", "ROCR_", "TORCH_", "TORCHINDUCTOR_", "PYTORCH_", "TRITON_", "TOKENIZERS_", "ACCELERATE_", "GGML_",
+    "OBJC_", "COVERAGE_",
+)  # fmt: skip
+#: what a download takes besides: the hub's token, and proxies, whose addresses may hold a password
+DOWNLOADS = (
+    "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+    "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+)  # fmt: skip
+
+
+def child_environment(also: Iterable[str] = ()) -> dict[str, str]:
+    """The variables of this process that a child gets; ``also`` names more, or with a star at the end how they begin.
+
+    Example: ``child_environment(["WANDB_*"])`` for a child that reports to Weights & Biases.
+    """
+    names = {name for name in also if not name.endswith("*")}
+    beginnings = (*_BEGINNINGS, *(name[:-1] for name in also if name.endswith("*")))
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _NAMES or name in names or name.startswith(beginnings)
+    }

@@ -1,0 +1,35 @@
+"""Errors without absolute paths: a sentence that people read says nothing of how the machine's disk is laid out."""
+
+import re
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from django.conf import settings
+
+#: other folders of a system; a JSON Pointer such as /items/0/total is none
+_ELSEWHERE = re.compile(
+    r"(?<![\w/.:~$%-])/(?:home|root|usr|var|srv|opt|tmp|mnt|media|etc|run|proc|dev|Users|private|Volumes)"
+    r"(?:/[\w.+@%=-]+)*/([\w.+@%=-]+)"
+)
+
+
+@cache
+def _roots() -> list[tuple[str, str]]:
+    """The folders that paths of ours begin with, longest first, and what stands in their place."""
+    named = {
+        str(settings.HOME): "$SLM_HOME",
+        sys.prefix: "python",
+        str(settings.BASE_DIR): "",
+        tempfile.gettempdir(): "tmp",
+        str(Path.home()): "~",
+    }
+    return sorted(((root, name) for root, name in named.items() if root != "/"), key=lambda pair: -len(pair[0]))
+
+
+def without_paths(text: str) -> str:
+    """A text whose absolute paths begin at a folder of the studio, or are their last part."""
+    for root, name in _roots():
+        text = re.sub(rf"(?<![\w/.-]){re.escape(root)}(/|(?![\w.-]))", rf"{name}\1" if name else "", text)
+    return _ELSEWHERE.sub(r"\1", text)

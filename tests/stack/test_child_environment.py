@@ -1,0 +1,72 @@
+"""Child processes get what they need of the environment, and no secret."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labeling.models import ImportRun
+from slmstudio import supervisor
+from slmstudio.child_environment import DOWNLOADS, child_environment
+
+SECRETS = (
+    "DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "SECRET_KEY", "SLM_KEY_TODAY", "SLM_KEY_TODAY_HOSTS",
+    "WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "PGPASSWORD",
+)  # fmt: skip
+DUMP = "import json, os; print(json.dumps({'event': 'environment', 'names': sorted(os.environ)}))"
+
+
+@pytest.fixture(autouse=True)
+def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SECRETS:
+        monkeypatch.setenv(name, "secret")
+
+
+def test_no_secret_is_among_them() -> None:
+    assert not set(SECRETS) & set(child_environment())
+    assert "PATH" in child_environment()
+
+
+def test_what_is_asked_for_is_given() -> None:
+    found = child_environment([*DOWNLOADS, "WANDB_*"])
+    assert {"HF_TOKEN", "HTTPS_PROXY", "WANDB_API_KEY"} <= set(found)
+    assert "DATABASE_URL" not in found
+
+
+def test_a_supervised_child_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, seen = ImportRun(), []
+    monkeypatch.setattr(ImportRun, "beat", lambda self, **_: True)
+    ending = supervisor.supervise(run, [sys.executable, "-c", DUMP], on_event=seen.append, log=tmp_path / "log")
+    assert ending.ok
+    assert not set(SECRETS) & set(seen[0]["names"])
+
+
+@pytest.mark.parametrize("module", ["labeling.reading.scans", "labeling.reading.arrow", "training.services.children"])
+def test_every_child_is_started_with_it(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import import_module
+
+    given: list[Any] = []
+
+    class Started(Exception):
+        pass
+
+    def start(*_: Any, env: Any = None, **__: Any) -> Any:
+        given.append(env)
+        raise Started
+
+    found = import_module(module)
+    monkeypatch.setattr(subprocess, "Popen", start)
+    context: Any = type("Context", (), {"folder": tmp_path, "options": {}})()
+    starts = {
+        "scans": lambda: found.Scanner(context)._ask({}),
+        "arrow": lambda: next(found._told(tmp_path, lambda: False)),
+        "children": lambda: found.run_child("training.ml.verify", tmp_path / "spec", tmp_path / "log"),
+    }
+    with pytest.raises(Started):
+        starts[module.rpartition(".")[2]]()
+    assert given[0] is not None
+    assert not set(SECRETS) & set(given[0])
+    json.dumps(given[0])
