@@ -15,12 +15,15 @@ class EvaluationConfig(AppConfig):
         from evaluation.services.evals import tell_loop
         from evaluation.services.loop import advance_live
         from evaluation.services.prelabels import tell
+        from evaluation.services.proposals import propose_from_contract
         from evaluation.services.questions import doubts_of, look_everywhere
+        from labeling.services.contract_changes import follow
         from labeling.services.doubting import known_to
         from slmstudio.audit import keep_in
         from slmstudio.sweep import after_each_sweep, when_swept
 
         keep_in(log.record)
+        follow(propose_from_contract)
         when_swept("evaluation.EvalRun", tell_loop)
         when_swept("evaluation.PrelabelRun", tell)
         after_each_sweep(advance_live)

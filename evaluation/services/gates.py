@@ -14,7 +14,7 @@ from evaluation.services.evals import next_number
 from evaluation.services.gate_facts import holdout_origins, measurements
 from evaluation.services.looking import looks, next_look
 from evaluation.services.opponents import check_answered, check_baseline, check_opponent, opponent
-from evaluation.services.policies import current_policy, rules, set_policy
+from evaluation.services.policies import current_policy, fix, rules, set_policy
 from labeling.models import DatasetItem, Split
 from slmstudio.runs import Status
 from training.services.runs import Refused
@@ -75,6 +75,7 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> Ga
     report.packet = packets.packet(report)
     report.full_clean()
     report.save()
+    fix(policy, user)
     if baseline is not None:
         compare_runs(a=baseline, b=eval_run)
     audit.record(

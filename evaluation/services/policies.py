@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from evaluation import gates as judging
-from evaluation.models import GatePolicy
+from evaluation.models import GatePolicy, GateReport
 from evaluation.policy_changes import Change, changes
 from evaluation.services import audit
 from evaluation.services.evals import next_number
@@ -17,6 +17,7 @@ from labeling.models import Contract, Project
 from labeling.tags import tags_of
 from slmstudio.contract import invariants
 from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.schema import CompiledSchema
 from slmstudio.hashing import sha256_text
 
 
@@ -27,9 +28,9 @@ def policy_hash(policy: judging.GatePolicy) -> str:
 
 @transaction.atomic
 def current_policy(*, project: Project) -> GatePolicy:
-    """The newest policy. As long as nobody has set one, it is made from the contract and follows its constraints."""
+    """The newest policy. Until one is set or a model was judged, it is made from the contract and follows it."""
     newest = GatePolicy.objects.filter(project=project).order_by("-number").first()
-    if newest is not None and newest.created_by_id is not None:
+    if newest is not None and is_fixed(newest):
         return newest
     wanted = _from_contract(project)
     if newest is not None and newest.sha256 == policy_hash(wanted):
@@ -37,12 +38,34 @@ def current_policy(*, project: Project) -> GatePolicy:
     return _add_policy(project, None, wanted)
 
 
+def is_fixed(policy: GatePolicy) -> bool:
+    """Whether a person set it, or it was used: a change of the contract moves none of its thresholds any more."""
+    return policy.created_by_id is not None or GateReport.objects.filter(project_id=policy.project_id).exists()
+
+
+def fix(policy: GatePolicy, user: Any) -> None:
+    """The first use of a policy that was made from the contract: whoever uses it is named as its author."""
+    if user is None or GatePolicy.objects.filter(pk=policy.pk, created_by=None).update(created_by=user) != 1:
+        return
+    policy.created_by = user
+    details = {
+        "version": policy.number,
+        "sha256": policy.sha256,
+        "after": policy.gates,
+        "reason": "First use. From now on a change of the contract is a proposal.",
+    }
+    audit.record(project=policy.project, user=user, action="fixed", about="gate policy", details=details)
+
+
 def _from_contract(project: Project) -> judging.GatePolicy:
-    """The policy as constraints and schema ask for it."""
+    """The policy as the contract asks for it today."""
     contract = Contract.objects.filter(project=project).first()
-    compiled = project.schema_version.compiled
+    return derived(contract.constraints if contract else {}, project.schema_version.compiled)
+
+
+def derived(constraints: Mapping[str, Any], compiled: CompiledSchema) -> judging.GatePolicy:
+    """The policy as constraints and schema ask for it."""
     copies = any(field.evidence == "required" for field in compiled.fields)
-    constraints = contract.constraints if contract else {}
     return judging.default_policy(constraints, rules=bool(invariants.declared(compiled)), copies=copies)
 
 
@@ -110,7 +133,7 @@ def set_at(policy: GatePolicy) -> datetime:
     """Since when its thresholds stand: of the first one, which is made from the contract when it is first asked for,
     since when the contract does."""
     when: datetime = policy.created_at
-    if policy.created_by_id is None and policy.number == 1:
+    if policy.number == 1:
         contract = Contract.objects.filter(project_id=policy.project_id).only("updated_at").first()
         return min(when, contract.updated_at) if contract is not None else when
     return when

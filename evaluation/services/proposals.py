@@ -17,8 +17,9 @@ from evaluation.models import GatePolicy, PolicyProposal
 from evaluation.policy_changes import Change, applied, changes
 from evaluation.services import audit
 from evaluation.services.evals import next_number
-from evaluation.services.policies import current_policy, read, rules, set_policy
+from evaluation.services.policies import current_policy, derived, is_fixed, read, rules, set_policy
 from labeling.models import Project
+from labeling.services.contract_changes import State as Contract
 from training.services.runs import Refused
 
 State = PolicyProposal.State
@@ -82,6 +83,25 @@ def propose(
     )
     _record(made, user, "proposed", policy=policy.number, changes=_told(found), reason=reason)
     return made
+
+
+def propose_from_contract(*, project: Project, user: Any, before: Contract, after: Contract) -> None:
+    """What a change of the contract asks of gates that are fixed already, as a proposal of whoever changed it; added
+    to the proposal that they have open. Before the first use the policy follows the contract by itself.
+    """
+    policy = current_policy(project=project)
+    base, wanted = (derived(one.constraints, one.compiled) for one in (before, after))
+    moved = changes(base, wanted)
+    if user is None or not moved or not is_fixed(policy):
+        return
+    own = open_by(project=project, user=user, policy=policy)
+    gates = applied(own.wanted if own is not None else rules(policy), base, wanted)
+    reason = f"The contract was changed: {_told(moved)}."
+    if changes(rules(policy), gates):
+        kept = f"{own.proposal.reason}\n" if own is not None else ""
+        propose(project=project, user=user, gates=gates, reason=f"{kept}{reason}"[-LONGEST:])
+    elif own is not None:
+        take_back(proposal=own.proposal, user=user)
 
 
 @transaction.atomic

@@ -25,7 +25,7 @@ from labeling.models import (
     SchemaMigration,
     SchemaVersion,
 )
-from labeling.services import carrying
+from labeling.services import carrying, contract_changes
 from labeling.services.holding import ANSWERED
 from labeling.services.projects import ContractError, in_words, read_schema
 from slmstudio.contract.schema import CompiledSchema, dumps, loads, sha256
@@ -257,7 +257,9 @@ def _make_version(run: SchemaMigration) -> SchemaVersion:
             created_by=run.created_by,
         )
         version.full_clean()
+        before = contract_changes.state(run.project)
         version.save()
+        contract_changes.record(project=run.project, user=run.created_by, before=before)
         type(run).objects.filter(pk=run.pk).update(to_version=version)
     run.to_version = version
     return version

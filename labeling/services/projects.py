@@ -22,6 +22,7 @@ from labeling.models import (
     SchemaMigration,
     SchemaVersion,
 )
+from labeling.services import contract_changes
 from labeling.services.reviewing import waiting
 from labeling.templates_catalogue import UnknownTemplate, template
 from slmstudio.access import Role
@@ -205,11 +206,13 @@ def save_contract(
     if errors or compiled is None:
         raise ContractError(errors)
 
+    before = contract_changes.state(project)
     contract.instruction, contract.constraints = instruction, clean
     contract.full_clean()
     contract.save(update_fields=["instruction", "constraints", "updated_at"])
     newest = project.schema_version
     if newest.schema_text == text:
+        contract_changes.record(project=project, user=user, before=before)
         return newest
     if SchemaMigration.objects.live().filter(project=project, dry_run=False).exists():
         raise ContractError({"schema": "Labels are being taken to another schema just now. Save once that is done."})
@@ -218,6 +221,7 @@ def save_contract(
     )
     version.full_clean()
     version.save()
+    contract_changes.record(project=project, user=user, before=before)
     _queue_again(project, compiled)
     return version
 

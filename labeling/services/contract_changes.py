@@ -1,0 +1,57 @@
+"""What became of a contract when it was saved: in the audit log, and for apps that derive something from it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from labeling.models import Contract, Project
+from slmstudio.audit import note
+from slmstudio.contract.schema import CompiledSchema, compile_schema, loads
+
+
+@dataclass(frozen=True)
+class State:
+    """A contract as it stood at one moment."""
+
+    instruction: str
+    constraints: dict[str, Any]
+    schema_number: int
+    schema_sha256: str
+    schema_text: str
+
+    @property
+    def compiled(self) -> CompiledSchema:
+        """Its schema, ready for use."""
+        return compile_schema(loads(self.schema_text))
+
+
+_followers: list[Callable[..., object]] = []
+
+
+def follow(do: Callable[..., object]) -> None:
+    """Registers a function that is called with ``project``, ``user``, ``before`` and ``after`` (a ``State`` each) in
+    the transaction that changes a contract.
+    """
+    if do not in _followers:
+        _followers.append(do)
+
+
+def state(project: Project) -> State:
+    """The contract as it stands."""
+    contract, version = Contract.objects.get(project=project), project.schema_version
+    return State(contract.instruction, dict(contract.constraints), version.number, version.sha256, version.schema_text)
+
+
+def record(*, project: Project, user: Any, before: State) -> None:
+    """Notes what changed since ``before``, and by whom; nothing where nothing did."""
+    after = state(project)
+    details = {
+        name: {"before": getattr(before, name), "after": getattr(after, name)}
+        for name in ("instruction", "constraints", "schema_number", "schema_sha256")
+        if getattr(before, name) != getattr(after, name)
+    }
+    if not details:
+        return
+    note(project=project, user=user, action="changed", about="contract", details=details)
+    for do in _followers:
+        do(project=project, user=user, before=before, after=after)

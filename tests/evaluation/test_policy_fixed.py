@@ -1,0 +1,121 @@
+"""Thresholds do not move with the contract once a model was judged by them, and contract changes have a name."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from evaluation.models import AuditEntry, GatePolicy, GateReport, PolicyProposal
+from evaluation.services import proposals
+from evaluation.services.gates import make_report
+from evaluation.services.policies import current_policy, rules, set_policy
+from labeling.models import Contract
+from labeling.services.projects import save_contract
+from slmstudio.contract.jsontext import dumps, loads
+from tests.evaluation.factories import World, evaluated, pretend
+
+
+def latency(policy: Any) -> float:
+    return next(gate.threshold for gate in rules(policy) if gate.key == "latency")
+
+
+def change(world: World, milliseconds: int, user: Any = None, **more: Any) -> None:
+    contract = Contract.objects.get(project=world.project)
+    save_contract(
+        project=world.project,
+        user=user or world.engineer,
+        instruction=more.get("instruction", contract.instruction),
+        schema_text=more.get("schema_text", world.project.schema_version.schema_text),
+        constraints={**contract.constraints, "latency_p95_ms": milliseconds},
+    )
+
+
+@pytest.fixture
+def report(world: World) -> GateReport:
+    change(world, 1000)
+    return make_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
+
+
+def test_before_the_first_use_the_policy_follows_the_contract(world: World) -> None:
+    change(world, 1000)
+    assert latency(current_policy(project=world.project)) == 1000
+    change(world, 900)
+    assert latency(current_policy(project=world.project)) == 900
+    assert not PolicyProposal.objects.exists()
+
+
+def test_the_first_use_fixes_the_policy_and_names_an_author(world: World, report: GateReport) -> None:
+    policy = GatePolicy.objects.get(pk=report.policy_id)
+    assert policy.created_by == world.engineer
+    entry = AuditEntry.objects.get(action="fixed", about="gate policy")
+    assert (entry.user, entry.details["sha256"]) == (world.engineer, policy.sha256)
+
+
+def test_a_change_of_the_contract_then_is_a_proposal(world: World, report: GateReport) -> None:
+    change(world, 60_000)
+    policy = current_policy(project=world.project)
+    assert (policy.pk, latency(policy)) == (report.policy_id, 1000)
+    [one] = proposals.open_proposals(project=world.project, policy=policy)
+    assert one.proposal.created_by == world.engineer
+    assert next(gate.threshold for gate in one.wanted if gate.key == "latency") == 60_000
+    change(world, 50_000)
+    change(world, 40_000, instruction="Read it well.")
+    [one] = proposals.open_proposals(project=world.project, policy=policy)
+    assert next(gate.threshold for gate in one.wanted if gate.key == "latency") == 40_000
+    taken = proposals.take(proposal=one.proposal, user=world.manager)
+    assert (latency(taken), taken.created_by) == (40_000, world.manager)
+
+
+def test_a_change_that_is_taken_back_leaves_no_proposal(world: World, report: GateReport) -> None:
+    change(world, 60_000)
+    change(world, 1000)
+    assert not proposals.open_proposals(project=world.project, policy=current_policy(project=world.project))
+
+
+def test_it_is_added_to_what_the_same_person_has_proposed(world: World, report: GateReport) -> None:
+    gates = rules(report.policy).to_json()
+    for gate in gates["gates"]:
+        if gate["key"] == "schema-valid":
+            gate["threshold"], gate["title"] = 0.9, ""
+    proposals.propose(project=world.project, user=world.engineer, gates=gates, reason="Poor scans.")
+    change(world, 60_000)
+    [one] = proposals.open_proposals(project=world.project, policy=current_policy(project=world.project))
+    found = {gate.key: gate.threshold for gate in one.wanted}
+    assert (found["schema-valid"], found["latency"]) == (0.9, 60_000)
+    assert one.proposal.reason.startswith("Poor scans.")
+
+
+def test_a_policy_that_a_manager_set_is_asked_too(world: World) -> None:
+    change(world, 1000)
+    gates = rules(current_policy(project=world.project)).to_json()
+    gates["only_look"] = True
+    mine = set_policy(project=world.project, user=world.manager, gates=gates)
+    change(world, 60_000)
+    assert current_policy(project=world.project).pk == mine.pk
+    assert PolicyProposal.objects.get().created_by == world.engineer
+
+
+def test_a_project_judged_before_authors_were_named_is_fixed(world: World, report: GateReport) -> None:
+    GatePolicy.objects.update(created_by=None)
+    change(world, 60_000)
+    assert latency(current_policy(project=world.project)) == 1000
+
+
+def test_every_change_of_a_contract_is_in_the_audit_log(world: World) -> None:
+    before = Contract.objects.get(project=world.project)
+    schema = loads(world.project.schema_version.schema_text)
+    schema["title"] = "Another one"
+    change(world, 123, instruction="Read it well.", schema_text=dumps(schema))
+    entry = AuditEntry.objects.get(about="contract")
+    assert entry.user == world.engineer
+    assert entry.details["instruction"] == {"before": before.instruction, "after": "Read it well."}
+    assert entry.details["constraints"]["after"]["latency_p95_ms"] == 123
+    assert entry.details["schema_number"] == {"before": 1, "after": 2}
+    change(world, 123, instruction="Read it well.", schema_text=dumps(schema))
+    assert AuditEntry.objects.filter(about="contract").count() == 1
+
+
+def test_the_page_offers_the_proposal_to_the_manager(world: World, report: GateReport, client: Client) -> None:
+    change(world, 60_000)
+    client.force_login(world.manager)
+    assert "The contract was changed" in client.get("/p/invoices/gates/").content.decode()
