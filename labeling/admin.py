@@ -25,6 +25,10 @@ class MembershipInline(admin.TabularInline):
         """To read only."""
         return False
 
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """To read only."""
+        return False
+
 
 @admin.register(Project)
 class ProjectAdmin(ReadOnlyAdmin):
