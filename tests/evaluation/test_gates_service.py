@@ -1,11 +1,12 @@
 """Policies and gate reports."""
 
-from datetime import date
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from evaluation.gates import GateError, Verdict
 from evaluation.models import AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
@@ -291,7 +292,7 @@ def test_what_cannot_be_judged_is_refused(world: World) -> None:
 
 def approve(world: World, run: EvalRun) -> GateReport:
     report = make_report(eval_run=run, baseline=None, user=world.engineer)
-    waiver = Waiver("a trial", date(2999, 1, 1))
+    waiver = Waiver("a trial", timezone.localdate() + timedelta(days=30))
     decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
     return report
 
