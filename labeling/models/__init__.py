@@ -6,7 +6,7 @@ from labeling.models.documents import Document, DocumentScore, DocumentSearch, D
 from labeling.models.imports import ImportRun, IndexRun
 from labeling.models.integrations import ApiToken, Webhook, WebhookDelivery
 from labeling.models.projects import Contract, Membership, Project, SchemaVersion
-from labeling.models.work import BulkEdit, Comment, Mention, Preferences, Review, SavedView, SchemaMigration
+from labeling.models.work import BulkEdit, Comment, Mention, Preferences, Presence, Review, SavedView, SchemaMigration
 
 __all__ = [
     "Annotation",
@@ -31,6 +31,7 @@ __all__ = [
     "Page",
     "Prediction",
     "Preferences",
+    "Presence",
     "Project",
     "Review",
     "SavedView",

@@ -39,6 +39,21 @@ class Review(models.Model):
         return f"document {self.document_id} {self.decision}"
 
 
+class Presence(models.Model):
+    """The document that a tab of a person shows; it counts while it is fresh (``labeling.services.presence``)."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)
+    tab = models.CharField(max_length=64, blank=True)
+    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="+")
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "tab"], name="presence_tab_once")]
+
+    def __str__(self) -> str:
+        return f"user {self.user_id} on document {self.document_id}"
+
+
 class Comment(models.Model):
     """What somebody says about a document, or about one field of it (``path``)."""
 

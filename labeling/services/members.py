@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from labeling.models import ApiToken, Document, Membership, Project
+from labeling.models import ApiToken, Document, Membership, Presence, Project
 from labeling.tags import FAILURE_TAGS
 from slmstudio.access import Action, Role, may
 from slmstudio.audit import note
@@ -113,6 +113,7 @@ def remove(*, membership: Membership, by: Any) -> None:
     documents = Document.objects.filter(project=project)
     documents.filter(assigned_to=row.user).update(assigned_to=None)
     documents.filter(locked_by=row.user).update(locked_by=None, locked_until=None)
+    Presence.objects.filter(user=row.user, document__project=project).delete()
     row.delete()
     note(project=project, user=by, action="removed", about=f"member {name}", details={"role": row.role})
 

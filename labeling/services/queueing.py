@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from labeling.models import Annotation, Document, DocumentState, Project
 from labeling.models.documents import QUEUE
+from labeling.services import presence
 from labeling.services.telling import tell
 from labeling.tags import tags_of
 
@@ -188,7 +189,7 @@ def release(*, document: Document, user: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """Another person at work, and the document they hold."""
+    """Another person at work, and the document they have open."""
 
     name: str
     document: str
@@ -251,18 +252,18 @@ def standing(*, document: Document, user: Any) -> Standing:
         .exclude(locked_by=user)
         .select_related("locked_by")
         .only("external_id", "state", "assigned_to", "locked_by__username")
-        # A tab renews the document that is open, not the next one it has taken: the latest lock is where they are.
         .order_by("-locked_until")[:50]
     )
-    people: dict[str, Neighbour] = {}
+    people = presence.elsewhere(project_id=project, user=user)
     taken = 0
     for other in held:
         taken += other.state in QUEUE and other.assigned_to_id in (None, user.pk)
         assert other.locked_by is not None  # the query asks for it
-        name = other.locked_by.get_username()
-        people.setdefault(name, Neighbour(name, other.external_id))
+        # Who works without a browser has nothing open.
+        people.setdefault(other.locked_by.get_username(), other.external_id)
     left = max(0, unassigned + assigned - taken)
-    return Standing(position, total, left, tuple(people.values())[:3])
+    others = tuple(Neighbour(name, where) for name, where in people.items())
+    return Standing(position, total, left, others[:3])
 
 
 # -- put aside, flagged ------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import OuterRef
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -13,7 +14,8 @@ from labeling.entries import ABSENT
 from labeling.formtree import bind, tree_of
 from labeling.models import Document
 from labeling.payloads import PayloadError, ValueSyntaxError, parse_object, parse_save, whole_number
-from labeling.services import annotating, preferences
+from labeling.services import annotating, preferences, presence
+from labeling.services.holding import is_own_only, newest_decision
 from labeling.tags import tags_of
 from labeling.views.label_state import saved_of, state_of, tags_in_words
 from slmstudio.access import Action, object_for, project_for
@@ -164,11 +166,27 @@ def flag(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 @require_POST
 def here(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
-    """The queue strip; asking for it shows that the tab is open and so keeps the document with its person."""
-    project, document = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
-    holder = annotating.hold(document=document, user=request.user)
+    """The queue strip; asking for it shows that the tab is open and so keeps the document with its person.
+
+    ``{"tab": name}`` says which tab; with ``"leaving": true`` it goes away.
+    """
+    rows = Document.objects.defer("text").annotate(decision=newest_decision(OuterRef("pk")))
+    project, document = object_for(request.user, slug, Action.LABEL, rows, pk=pk)
+    try:
+        body = parse_object(request.body) if request.content_type == "application/json" and request.body else {}
+    except PayloadError as error:
+        return _refused(str(error), 400)
+    tab = str(body.get("tab", ""))
+    if body.get("leaving") is True:
+        presence.leave(user=request.user, tab=tab)
+        return HttpResponse(status=204)
+    annotating.hold(document=document, user=request.user)
+    presence.arrive(document=document, user=request.user, tab=tab)
     standing = annotating.standing(document=document, user=request.user)
-    context = {"project": project, "document": document, "standing": standing, "holder": holder}
+    # Where several people label a document unseen by each other, nobody is in anybody's way.
+    alone = is_own_only(document, document.decision)
+    open_by = [] if alone else presence.with_document(document=document, user=request.user)
+    context = {"project": project, "document": document, "standing": standing, "open_by": open_by}
     return render(request, "labeling/label_strip.html", context)
 
 

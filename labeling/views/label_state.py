@@ -11,7 +11,7 @@ from labeling.formtree import node_at, tree_of
 from labeling.merging import MISSING
 from labeling.models import Comment, Document, Page, Project
 from labeling.payloads import SavePayload
-from labeling.services import annotating, predictions
+from labeling.services import annotating, predictions, presence
 from labeling.tags import tags_of
 from slmstudio.contract.schema import Problem
 
@@ -49,7 +49,7 @@ def state_of(opened: annotating.Opened, user: Any) -> dict[str, Any]:
         "saved_at": annotation.updated_at.isoformat() if annotation else None,
         "author": author.get_username() if author is not None and author != user else "",
         "origin": annotation.origin if annotation else "",
-        "held_by": opened.locked_by_other.get_username() if opened.locked_by_other else "",
+        "held_by": _held_by(opened),
         "own_only": opened.own_only,
         "approves": opened.approves,
         "rejection": _rejection(opened.rejection),
@@ -145,6 +145,14 @@ def _exceptions(
         for path, reasons in found.items()
         if reasons and (path in wrong or "seen" not in checks.evidence.get(path, {}))
     }
+
+
+def _held_by(opened: annotating.Opened) -> str:
+    """Who else took the document; nobody, where it is only the next one of somebody at work on another."""
+    other = opened.locked_by_other
+    if other is None or presence.is_at_another(document=opened.document, other=other):
+        return ""
+    return str(other.get_username())
 
 
 def _rejection(review: Any) -> dict[str, str] | None:

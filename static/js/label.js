@@ -34,7 +34,7 @@ const sync = new Sync({ user: page.dataset.user, clock, collect, answered, state
 const checks = new Checks(form, { confirm, take, remove, right: (path) => exceptions.right(path), looks: () => exceptions.found });
 const status = new Status({ sync, checks, keys });
 const exceptions = new Exceptions({ page, form, model, checks, keys, say: (words) => status.say(words), changed: looked });
-const queue = new Queue(page, clock);
+const queue = new Queue(page, clock, (names) => whenReleased(() => status.others(names)));
 const leftovers = new Leftovers(sync, (entries) => whenReleased(() => leftoverList(entries)));
 const evidence = new Evidence({
   model, form, checks, status,
@@ -373,5 +373,7 @@ $("instruction").addEventListener("click", ({ currentTarget: button }) => {
 $("verdict").addEventListener("click", () => way.toFirstProblem());
 gridKeys($("form"), form);
 splitter($("splitter"), $("panes"));
+// A message above the bar takes its height from the form: the field with the focus stays in sight.
+new ResizeObserver(() => document.activeElement?.closest("#form [data-control]")?.scrollIntoView({ block: "nearest" })).observe($("form-scroll"));
 keys.hint(document);
 open(JSON.parse($("label-state").textContent));

@@ -2,14 +2,15 @@
 
 import { headers, post, reach } from "./label_sync.js";
 
-const HERE_EVERY = 25_000; // ms; shows that the tab is open, which keeps the document with its person
+const HERE_EVERY = 10_000; // ms; shows that the tab is open, which keeps the document with its person
+const TAB = Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("");
 const FRESH = 7 * 60_000; // ms for which a document fetched ahead is still held for this person
 const PREFETCH_AFTER = 600; // ms
 
 export class Queue {
-  constructor(page, clock) {
-    this.page = page;
-    this.clock = clock;
+  // `others` gets the names of other people who have the same document open, "" for nobody.
+  constructor(page, clock, others) {
+    Object.assign(this, { page, clock, others });
     this.ahead = null;
     this.returning = false;
     this.timer = document.getElementById("timer");
@@ -19,6 +20,7 @@ export class Queue {
     // The one fetched ahead is free for others when the tab goes away.
     window.addEventListener("pagehide", () => {
       if (this.held) fetch(this.held, { method: "POST", headers: headers(), keepalive: true }).catch(() => {});
+      if (this.current) this.report({ leaving: true }, { keepalive: true }).catch(() => {});
     });
   }
 
@@ -34,8 +36,11 @@ export class Queue {
     this.drawTimer();
     // Until the server has told, the strip says where the person was before.
     document.getElementById("strip").toggleAttribute("data-stale", true);
+    this.others("");
     this.here();
     this.ahead = null;
+    // The one fetched ahead is not the one that was opened: others may have it.
+    if (this.held && this.held !== state.urls.release) fetch(this.held, { method: "POST", headers: headers() }).catch(() => {});
     this.held = null;
     setTimeout(() => this.current === state && this.prefetch(), PREFETCH_AFTER);
   }
@@ -96,15 +101,23 @@ export class Queue {
   async here() {
     const { current } = this;
     try {
-      const response = await fetch(current.urls.here, { method: "POST", headers: headers() });
+      const response = await this.report();
       // HTML of our own server: a fragment of this page.
       if (response.ok && !response.redirected && current === this.current) {
-        document.getElementById("strip").innerHTML = await response.text();
-        document.getElementById("strip").toggleAttribute("data-stale", false);
+        const strip = document.getElementById("strip");
+        strip.innerHTML = await response.text();
+        strip.toggleAttribute("data-stale", false);
+        this.others(strip.querySelector("[data-open-by]")?.dataset.openBy ?? "");
       }
     } catch {
       // The saved state says when the server cannot be reached.
     }
+  }
+
+  // Tells the server which document this tab shows.
+  report(more = {}, options = {}) {
+    const body = JSON.stringify({ tab: TAB, ...more });
+    return fetch(this.current.urls.here, { method: "POST", headers: headers(), body, ...options });
   }
 
   drawTimer() {

@@ -20,7 +20,7 @@ export class Status {
     this.rejection(state.rejection);
     const counts = state.approves ? "It counts with your changes once you approve it." : "Changes count once you submit again.";
     if (state.held_by) {
-      this.notice(`${state.held_by} has this document open. What you both change is merged field by field.`, "warning", [["Open another", goOn]]);
+      this.notice(`${state.held_by} has taken this document. What you both change is merged field by field.`, "warning", [["Open another", goOn]]);
     } else if (state.own_only && !state.submitted) {
       this.notice("Several people label this document, each without seeing the others.");
     } else if (["submitted", "approved"].includes(state.state) && !state.submitted) {
@@ -34,6 +34,12 @@ export class Status {
       this.notice(`This document was skipped: ${state.skip_reason}`, "warning");
     }
     this.draw();
+  }
+
+  // Other people who have this document open, too.
+  others(names) {
+    $("others").hidden = !names;
+    if (names) $("others-words").textContent = `${names} ${names.includes(", ") ? "have" : "has"} this document open, too. What you all change is merged field by field.`;
   }
 
   rejection(found) {

@@ -1,0 +1,97 @@
+"""Who has which document open: what is on screen counts, not what a browser loaded ahead."""
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from labeling.models import Document, Membership, Presence
+from labeling.services import annotating, members, presence
+from tests.labeling.label_desk import Desk, make_desk
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    return make_desk()
+
+
+def client_of(user: Any) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def post(user: Any, name: str, document: Document | None = None, body: Any = None) -> Any:
+    address = reverse(name, args=["desk"] if document is None else ["desk", document.pk])
+    return client_of(user).post(address, json.dumps(body or {}), content_type="application/json")
+
+
+def shows(user: Any, document: Document, tab: str = "tab") -> str:
+    """A tab of a person reports the document on its screen; the strip it gets."""
+    return str(post(user, "label_here", document, {"tab": tab}).text)
+
+
+def test_two_people_on_one_document_see_each_other(desk: Desk) -> None:
+    document = desk.document()
+    assert "data-open-by" not in shows(desk.ana, document)
+    assert f'data-open-by="{desk.ana.username}"' in shows(desk.ben, document)
+    assert f'data-open-by="{desk.ben.username}"' in shows(desk.ana, document)
+
+
+def test_a_document_loaded_ahead_is_not_open(desk: Desk) -> None:
+    first, second = desk.document("one"), desk.document("two")
+    shows(desk.ana, first)
+    assert post(desk.ana, "label_next", None, {"after": first.pk}).json()["id"] == second.pk
+    strip = shows(desk.ben, second)
+    assert "data-open-by" not in strip
+    assert f"{desk.ana.username} is on {first.external_id}" in strip
+    state = client_of(desk.ben).get(reverse("label_state", args=["desk", second.pk])).json()
+    assert state["held_by"] == ""
+    shows(desk.ana, second)
+    assert f'data-open-by="{desk.ana.username}"' in shows(desk.ben, second)
+
+
+def test_the_next_document_of_a_tab_takes_the_place_of_the_last(desk: Desk) -> None:
+    first, second = desk.document("one"), desk.document("two")
+    shows(desk.ana, first)
+    shows(desk.ana, second)
+    assert "data-open-by" not in shows(desk.ben, first)
+    shows(desk.ana, first, tab="another")
+    assert "data-open-by" in shows(desk.ben, first)
+
+
+def test_a_tab_that_leaves_or_falls_silent_is_gone(desk: Desk) -> None:
+    document = desk.document()
+    shows(desk.ana, document)
+    assert post(desk.ana, "label_here", document, {"tab": "tab", "leaving": True}).status_code == 204
+    assert "data-open-by" not in shows(desk.ben, document)
+    shows(desk.ana, document)
+    Presence.objects.filter(user=desk.ana).update(seen_at=timezone.now() - presence.FRESH)
+    assert "data-open-by" not in shows(desk.ben, document)
+
+
+def test_where_several_label_unseen_nobody_is_warned(desk: Desk) -> None:
+    document = desk.document(wanted=2)
+    shows(desk.ana, document)
+    assert "data-open-by" not in shows(desk.ben, document)
+
+
+def test_who_works_without_a_browser_is_named_by_what_they_took(desk: Desk) -> None:
+    document = desk.document()
+    annotating.hold(document=document, user=desk.ana)
+    state = client_of(desk.ben).get(reverse("label_state", args=["desk", document.pk])).json()
+    assert state["held_by"] == desk.ana.username
+
+
+def test_a_malformed_report_is_refused_and_a_removed_member_is_gone(desk: Desk) -> None:
+    document = desk.document()
+    address = reverse("label_here", args=["desk", document.pk])
+    assert client_of(desk.ana).post(address, "[", content_type="application/json").status_code == 400
+    assert shows(desk.ana, document, tab="x" * 500)
+    members.remove(membership=Membership.objects.get(project=desk.project, user=desk.ana), by=desk.owner)
+    assert not Presence.objects.exists()
