@@ -11,7 +11,8 @@ from labeling.merging import MISSING, value_at
 from slmstudio.contract import evidence as finder
 from slmstudio.contract import invariants
 from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.schema import CompiledSchema, Problem
+from slmstudio.contract.kinds import ambiguity, date_readings
+from slmstudio.contract.schema import CompiledSchema, Problem, pattern_of
 
 #: matches of one value that are sent to the browser
 MOST_SPANS = 20
@@ -28,6 +29,8 @@ class Checks:
     (``{"confirmed": true, "of": "its JSON text"}``); ``spans`` has every match, ``missing`` the JSON text of every
     value that is not in the document, confirmed or not. Offsets count characters.
 
+    ``readings`` has the dates that an ambiguous one can mean.
+
     What a person looked at and found right carries ``"seen"``: the JSON text of the value they saw, "" for none. The
     browser says ``true``; a value that changed since is not seen any more.
     """
@@ -37,6 +40,7 @@ class Checks:
     evidence: dict[str, dict[str, Any]] = field(default_factory=dict)
     spans: dict[str, list[Place]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    readings: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def valid(self) -> bool:
@@ -55,7 +59,8 @@ def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[st
     """
     own = tuple(problem.path for problem in parsed.problems)
     broken = [problem for problem in compiled.validate(parsed.value) if not _within(problem.path, own)]
-    checks = Checks(problems=[*parsed.problems, *broken])
+    checks = Checks()
+    checks.problems = [*parsed.problems, *(_ambiguous(checks, compiled, parsed.value, text, one) for one in broken)]
     checks.warnings.extend(invariants.check(compiled, parsed.value))
     search = _Search(text)
     wrong = {problem.path for problem in checks.problems}
@@ -65,6 +70,17 @@ def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[st
             _place(checks, path, node, value, given.get(path), search)
     _note_seen(checks, parsed.value, given)
     return checks
+
+
+def _ambiguous(checks: Checks, compiled: CompiledSchema, value: Any, text: str, problem: Problem) -> Problem:
+    """The problem, or where a date can be read in several ways, the question which one is meant."""
+    wanted = compiled.by_pattern.get(pattern_of(problem.path)) if problem.rule == "format" else None
+    typed = value_at(value, problem.path) if wanted is not None else None
+    message = ambiguity(typed, wanted, text) if wanted is not None and isinstance(typed, str) else ""
+    if wanted is None or not message:
+        return problem
+    checks.readings[problem.path] = [day.isoformat() for day in date_readings(typed, wanted, text)]
+    return Problem(problem.path, "ambiguous", message)
 
 
 def _note_seen(checks: Checks, value: Any, given: Mapping[str, Any]) -> None:

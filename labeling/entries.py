@@ -65,11 +65,14 @@ class Typed:
 
 @dataclass(slots=True)
 class Parsed:
-    """What an entry stands for. ``shown`` says, per path, how a typed text was understood, where that differs."""
+    """What an entry stands for. ``shown`` says, per path, how a typed text was understood, where that differs;
+    ``document`` is the text that it was read by.
+    """
 
     value: Any
     problems: list[Problem] = field(default_factory=list)
     shown: dict[str, str] = field(default_factory=dict)
+    document: str = ""
 
 
 def raw_text(entry: Any) -> str | None:
@@ -165,12 +168,13 @@ def _typeable(node: FormNode, value: Any) -> str | None:
     return None
 
 
-def from_entry(node: FormNode, entry: Any) -> Parsed:
+def from_entry(node: FormNode, entry: Any, document: str = "") -> Parsed:
     """The value that an entry stands for, with problems of its own: JSON that is none, rows left empty.
 
-    Takes any JSON value: what does not have the shape of the form is taken as the value itself.
+    Takes any JSON value: what does not have the shape of the form is taken as the value itself. A date that can be read
+    in two ways stays as it was typed, unless the other dates of ``document`` decide.
     """
-    parsed = Parsed(None)
+    parsed = Parsed(None, document=document)
     value = _value(node, entry, "", parsed)
     parsed.value = _empty(node) if value is ABSENT else value
     return parsed
@@ -298,19 +302,19 @@ def _leaf_value(node: FormNode, text: str, path: str, parsed: Parsed) -> Any:
     if node.nullable and node.shape in ("number", "date") and text.strip().casefold() in _NOTHING:
         parsed.shown[path] = "null"
         return None
-    value = _typed(node, text)
+    value = _typed(node, text, parsed.document)
     shown = value if isinstance(value, str) else dumps(value)
     if shown != text.strip():
         parsed.shown[path] = shown
     return value
 
 
-def _typed(node: FormNode, text: str) -> Any:
+def _typed(node: FormNode, text: str, document: str = "") -> Any:
     assert node.field is not None
     text = text.strip()
     if node.field.type == "string" and node.field.kind in _PLAIN:
         return text
-    value = parse_typed(text, node.field)
+    value = parse_typed(text, node.field, document)
     return text if value is None else value
 
 

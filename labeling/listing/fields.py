@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from slmstudio.contract.kinds import parse_typed
+from slmstudio.contract.kinds import ambiguity, parse_typed
 from slmstudio.contract.schema import CompiledSchema, Field, dumps, split
 
 OPERATORS = {
@@ -72,6 +72,8 @@ def read_condition(compiled: CompiledSchema, pattern: str, op: str, typed: str) 
     if value is None:
         if field.nullable and op == "is" and typed.casefold() in ("null", "none"):
             return _condition(field, "empty", "", *_empty(pattern), indexed=False)
+        if unclear := ambiguity(typed, field):
+            raise UnreadableFilter(f"{name}: {unclear} The filter was left out.")
         raise UnreadableFilter(f"{name}: {typed!r} is no {_wanted(field)}; the filter was left out.")
     if op == "is":
         return _condition(field, op, typed, "{value} @> %s::jsonb", (_nested(pattern, value),), indexed=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from slmstudio.contract.jsontext import JsonError, dumps, loads
-from slmstudio.contract.kinds import parse_typed
+from slmstudio.contract.kinds import ambiguity, parse_typed
 from slmstudio.contract.schema import CompiledSchema
 from slmstudio.contract.structure import Field, Node, split
 
@@ -20,6 +20,8 @@ ROLES: Final = {
     BESIDE: "kept beside the document",
     DROP: "left out",
 }
+#: how a date is written so that it has one reading
+UNAMBIGUOUS: Final = "2026-04-03"
 _FIELD = "gold:"
 _NAMES: Final = {
     TEXT: ("text", "content", "document", "body", "message", "input", "utterance", "query", "sentence", "prompt",
@@ -144,7 +146,7 @@ class Mapper:
             role = self.roles.get(column, BESIDE)
             if column in self.fields:
                 field, steps = self.fields[column]
-                value = _typed(column, cell, field)
+                value = _typed(column, cell, field, self._document(record))
                 said = said or value is not None
                 if value is not None or field.nullable:
                     _put(gold, steps, value)
@@ -162,6 +164,12 @@ class Mapper:
         if said:
             data["gold"] = gold
         return data
+
+    def _document(self, record: Mapping[str, Any]) -> str:
+        """What the row says of its document: the text, and the other dates of the row."""
+        texts = (record.get(column) for column, role in self.roles.items() if role == TEXT)
+        days = (record.get(column) for column, (field, _) in self.fields.items() if field.format == "date")
+        return "\n".join(part for part in (*texts, *days) if isinstance(part, str))
 
     def _whole(self, column: str, cell: Any) -> Any:
         if isinstance(cell, str):
@@ -192,7 +200,7 @@ def _put(gold: dict[str, Any], steps: tuple[str | int | None, ...], value: Any) 
     place[str(steps[-1])] = value
 
 
-def _typed(column: str, cell: Any, field: Field) -> Any:
+def _typed(column: str, cell: Any, field: Field, document: str) -> Any:
     """The value of a field in a cell: what it stands for, or the cell itself where it is of the type already."""
     if cell is None or cell == "":
         return None
@@ -202,7 +210,9 @@ def _typed(column: str, cell: Any, field: Field) -> Any:
         return cell  # digit for digit
     if field.enum and cell in field.enum:
         return cell
-    value = parse_typed(cell, field)
+    value = parse_typed(cell, field, document)
+    if value is None and (unclear := ambiguity(cell, field, document)):
+        raise ValueError(f"the column {column}: {unclear} Write {UNAMBIGUOUS}, or set date_order in the schema")
     if value is None and cell.strip():
         wanted = "one of the choices" if field.enum else f"a {field.format or field.kind or field.type}"
         raise ValueError(f"the column {column} holds “{cell[:60]}”, which is not {wanted} of the field {field.pattern}")

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
 from labeling.reading import Context
-from labeling.reading.columns import arrays, without_null
+from labeling.reading.columns import UNAMBIGUOUS, arrays, without_null
 from labeling.reading.values import parsed_values
 from labeling.rows import ParsedRow, Proposed
 from slmstudio.contract.jsontext import JsonError, dumps, loads
-from slmstudio.contract.kinds import parse_typed
+from slmstudio.contract.kinds import ambiguity, parse_typed
 from slmstudio.contract.schema import CompiledSchema
 from slmstudio.contract.structure import Field, Node, join, pattern_of, split
 
@@ -109,15 +109,16 @@ def _fitting(value: Any, compiled: CompiledSchema) -> Any:
 
 @dataclass
 class _Building:
-    """A value while the results are put into it."""
+    """A value while the results are put into it. ``text`` is the document's."""
 
     compiled: CompiledSchema
+    text: str
     value: dict[str, Any] = field(default_factory=dict)
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
 def _value(annotation: Mapping[str, Any], compiled: CompiledSchema, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    building = _Building(compiled)
+    building = _Building(compiled, text)
     for result in annotation["result"]:
         if isinstance(result, dict) and isinstance(result.get("value"), dict):
             _take(building, result, text)
@@ -149,11 +150,11 @@ def _take(building: _Building, result: Mapping[str, Any], text: str) -> None:
     if node is None:
         raise _TaskError(f"the result {name} is no field of the schema")
     if node.item is not None and node.item.field is not None:
-        _put(building, path, [_typed(one, node.item.field, name) for one in given])
+        _put(building, path, [_typed(one, node.item.field, name, building.text) for one in given])
     elif node.field is not None:
         if len(given) > 1:
             raise _TaskError(f"the result {name} has {len(given)} values, and its field takes one")
-        _put(building, path, _typed(given[0], node.field, name) if given else None)
+        _put(building, path, _typed(given[0], node.field, name, building.text) if given else None)
         if place is not None:
             building.evidence[path] = place
     elif given and isinstance(given[0], str):  # a group or a list of rows, as JSON
@@ -175,11 +176,11 @@ def _take_span(building: _Building, name: str, label: str, said: str, place: dic
         if rows is None or len(rows) >= _ROWS_AT_MOST:
             return
         building.evidence[f"{path}[{len(rows)}]"] = place
-        rows.append(_typed(said, node.item.field, label))
+        rows.append(_typed(said, node.item.field, label, building.text))
         return
     if node is not None and node.field is not None:
         if path not in building.evidence:  # the first place is the evidence, the others say the same
-            _put(building, path, _typed(said, node.field, label))
+            _put(building, path, _typed(said, node.field, label, building.text))
             building.evidence[path] = place
         return
     for array in arrays(building.compiled.root):
@@ -261,7 +262,7 @@ def _put(building: _Building, path: str, value: Any) -> None:
             place = place[step]
 
 
-def _typed(value: Any, wanted: Field, name: str) -> Any:
+def _typed(value: Any, wanted: Field, name: str, document: str) -> Any:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, str) or value == "":
@@ -275,7 +276,9 @@ def _typed(value: Any, wanted: Field, name: str) -> Any:
             return loads(value)  # digit for digit, where it is a number as JSON has them
         except JsonError:
             pass
-    read = parse_typed(value, wanted)
+    read = parse_typed(value, wanted, document)
+    if read is None and (unclear := ambiguity(value, wanted, document)):
+        raise _TaskError(f"the result {name}: {unclear} Write {UNAMBIGUOUS}, or set date_order in the schema")
     if read is None:
         raise _TaskError(f"the result {name} is “{value[:60]}”, which its field {wanted.pattern} cannot be")
     return read

@@ -82,12 +82,12 @@ def merged(
     held: Held, user: Any, value: Any, evidence: Mapping[str, Any], base_version: int, schema_number: int | None
 ) -> Change:
     """What a save makes of the document. ``value`` is a JSON value, or ``Typed(entry)``."""
-    parsed = from_entry(held.node, value.entry) if isinstance(value, Typed) else Parsed(value)
+    document = held.document
+    parsed = from_entry(held.node, value.entry, document.text) if isinstance(value, Typed) else Parsed(value)
     mine = parsed.value
     if schema_number not in (None, held.schema_version.number):
         # Another schema counts its own versions.
         base_version = 0
-    document = held.document
     last_version = document.head_version or 0
     # Where others are unseen one merges with oneself alone; the versions are one series all the same.
     head_pk, head_version = (

@@ -124,6 +124,7 @@ def _checks(checks: Checks) -> dict[str, Any]:
         "evidence": checks.evidence,
         "spans": checks.spans,
         "missing": checks.missing,
+        "readings": checks.readings,
     }
 
 

@@ -2,7 +2,8 @@
 
 Two-digit years follow POSIX: 69 to 99 are 19xx, 00 to 68 are 20xx. Digits alone are read by the declared order; where
 none is declared, by the locale (en_US: month first), else day first. Where the declared order is impossible
-(14/01/2026 under MDY) the other one is taken. Months are read in English and in the language of the declared locale;
+(14/01/2026 under MDY) the other one is taken. What a person typed or an import brings is never guessed: ``decided``
+gives every reading that nothing rules out. Months are read in English and in the language of the declared locale;
 without one also by their full names in German, French, Spanish, Italian, Portuguese and Dutch.
 """
 
@@ -100,13 +101,19 @@ def _read(match: re.Match[str], order: str, locale: str) -> list[date]:
     if "a" not in groups:
         month = groups["m"] if groups["m"].isdigit() else _months(locale).get(groups["m"].casefold())
         return [] if month is None else _dates([(groups["y"], month, groups["d"])])
-    a, b, c = groups["a"], groups["b"], groups["c"]
-    readings = {"DMY": (c, b, a), "MDY": (c, a, b), "YMD": (a, b, c)}
-    if len(c) == 4:
-        del readings["YMD"]
-    elif match["s"] == " ":
+    if len(groups["c"]) != 4 and match["s"] == " ":
         return []  # 2 10 15 is a row of numbers
-    return _dates([readings[key] for key in _orders(order, locale) if key in readings])
+    parts = _orderings(match)
+    return _dates([parts[key] for key in _orders(order, locale) if key in parts])
+
+
+def _orderings(match: re.Match[str]) -> dict[str, tuple[str, str | int, str]]:
+    """Year, month and day of a date in digits by each order; a year of four digits at its end is no day."""
+    a, b, c = match["a"], match["b"], match["c"]
+    parts: dict[str, tuple[str, str | int, str]] = {"DMY": (c, b, a), "MDY": (c, a, b), "YMD": (a, b, c)}
+    if len(c) == 4:
+        del parts["YMD"]
+    return parts
 
 
 def _dates(parts: list[tuple[str, str | int, str]]) -> list[date]:
@@ -139,6 +146,33 @@ def parse(text: str, order: str = "", locale: str = "") -> date | None:
     """The likeliest date of a text that is nothing but a date, or None."""
     found = readings(text, order, locale)
     return found[0] if found else None
+
+
+def decided(text: str, order: str = "", locale: str = "", document: str = "") -> tuple[date, ...]:
+    """The readings of a text that nothing rules out: none where it is no date, several where it is ambiguous.
+
+    Digits are decided by the declared order, else by the declared locale, else by the other dates of ``document``, the
+    text that it comes from (``order_of``).
+    """
+    found = readings(text, order, locale)
+    if len(found) < 2 or order or locale:
+        return found[:1]
+    other = order_of(document)
+    return readings(text, other)[:1] if other else found
+
+
+@lru_cache(maxsize=64)
+def order_of(text: str) -> str:
+    """The order in which a text writes its dates in digits ("DMY", "MDY" or "YMD"), told by those with one reading:
+    27/03/2026 has the day first. "" where there are none, or where they differ.
+    """
+    orders = set()
+    for start, end, found in scan(text):
+        match = _FORMS[1].fullmatch(text[start:end]) if len(found) == 1 else None
+        if match is not None:
+            possible = [order for order, parts in _orderings(match).items() if _dates([parts])]
+            orders.update(possible if len(possible) == 1 else ())
+    return orders.pop() if len(orders) == 1 else ""
 
 
 @lru_cache(maxsize=64)

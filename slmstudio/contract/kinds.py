@@ -14,6 +14,7 @@ number      the number as Decimal
 
 import unicodedata
 from collections.abc import Callable, Hashable
+from datetime import date
 from decimal import Decimal, localcontext
 from functools import lru_cache
 from typing import Any
@@ -102,12 +103,13 @@ def normalise(value: Any, field: Field) -> Hashable:
     return result
 
 
-def parse_typed(text: str, field: Field) -> Any:
-    """What a person typed or selected in a document, as the JSON value of the field; None where it has no reading.
+def parse_typed(text: str, field: Field, document: str = "") -> Any:
+    """What a person typed or selected in a document, as the JSON value of the field; None where it has no reading, or
+    more than one.
 
     ``Jan 14, 2026`` becomes ``2026-01-14`` in a field of format date, ``USD 1,248.50`` becomes Decimal("1248.50") in a
     number field, ``acme`` the choice ``Acme``. A text that holds one number or date among other words
-    gives that one.
+    gives that one. ``document`` is the text that it comes from: its other dates decide how 03/04/2026 is read.
     """
     plain = collapse(text)
     if field.nullable and plain.casefold() in _NULL_WORDS and plain not in field.enum:
@@ -126,7 +128,8 @@ def parse_typed(text: str, field: Field) -> Any:
             value = _json(text)
             return plain or None if value is None else value
     if field.format == "date":
-        return _typed_date(plain, field)
+        days = date_readings(plain, field, document)
+        return days[0].isoformat() if len(days) == 1 else None
     kept = text.replace("\r\n", "\n").strip() if field.kind == "free" else plain
     return kept or None
 
@@ -160,12 +163,26 @@ def _typed_number(plain: str, field: Field) -> Any:
     return int(value) if value == value.to_integral_value() else None
 
 
-def _typed_date(plain: str, field: Field) -> str | None:
-    day = dates.parse(plain, field.date_order, field.locale)
-    if day is None and len(plain) <= 200:
-        hits = {found[0] for _, _, found in dates.scan(plain, field.date_order, field.locale)}
-        day = hits.pop() if len(hits) == 1 else None
-    return day.isoformat() if day else None
+def date_readings(text: str, field: Field, document: str = "") -> tuple[date, ...]:
+    """The dates that a text can mean in a date field, the likeliest first: none, one, or several where neither the
+    field's order and locale nor the other dates of ``document`` decide.
+    """
+    plain = collapse(text)
+    known = (field.date_order, field.locale, document)
+    found = dates.decided(plain, *known)
+    if not found and len(plain) <= 200:
+        scanned = dates.scan(plain, field.date_order, field.locale)
+        hits = {dates.decided(plain[start:end], *known) for start, end, _ in scanned}
+        found = hits.pop() if len(hits) == 1 else ()
+    return found
+
+
+def ambiguity(text: str, field: Field, document: str = "") -> str:
+    """Why a text cannot be taken as a date, as a sentence; "" where it is not ambiguous or the field is no date."""
+    days = date_readings(text, field, document) if field.format == "date" and not field.enum else ()
+    if len(days) < 2:
+        return ""
+    return f"{collapse(text)[:60]} is ambiguous: {' or '.join(f'{day.day} {day:%B %Y}' for day in days)}?"
 
 
 def display(value: Any, field: Field) -> str:

@@ -1,0 +1,57 @@
+"""A date in digits that has two readings is decided by what was declared or by its document, never guessed."""
+
+from datetime import date
+
+import pytest
+
+from slmstudio.contract import dates
+from slmstudio.contract.kinds import ambiguity, date_readings, parse_typed
+from slmstudio.contract.schema import Field, compile_schema
+
+APRIL, MARCH = date(2026, 4, 3), date(2026, 3, 4)
+
+
+def day(**options: str) -> Field:
+    schema = {"type": "object", "properties": {"day": {"type": "string", "format": "date", "x-slm": options}}}
+    return compile_schema(schema).by_pattern["day"]
+
+
+@pytest.mark.parametrize(
+    ("options", "document", "expected"),
+    [
+        ({}, "", (APRIL, MARCH)),
+        ({"date_order": "DMY"}, "12/27/2025", (APRIL,)),
+        ({"date_order": "MDY"}, "27/12/2025", (MARCH,)),
+        ({"locale": "en_US"}, "27/12/2025", (MARCH,)),
+        ({"locale": "de_DE"}, "", (APRIL,)),
+        ({}, "Issued 03/04/2026, due 27/04/2026", (APRIL,)),
+        ({}, "Issued 03/04/2026, due 04/27/2026", (MARCH,)),
+        ({}, "Issued 03/04/2026, due 05/06/2026, paid 2026-04-27 or Apr 28, 2026", (APRIL, MARCH)),
+        ({}, "from 27/04/2026 to 04/28/2026", (APRIL, MARCH)),
+        ({}, "27.4.26 could be a year, month and day", (APRIL, MARCH)),
+        ({}, "due 27.4.99", (APRIL,)),
+    ],
+)
+def test_what_decides_an_ambiguous_date(options: dict[str, str], document: str, expected: tuple[date, ...]) -> None:
+    field = day(**options)
+    assert date_readings("03/04/2026", field, document) == expected
+    single = expected[0].isoformat() if len(expected) == 1 else None
+    assert parse_typed("03/04/2026", field, document) == single
+    assert parse_typed("dated 03/04/2026", field, document) == single
+    assert bool(ambiguity("03/04/2026", field, document)) is (single is None)
+
+
+@pytest.mark.parametrize("text", ["14/01/2026", "01/14/2026", "2026-01-14", "Jan 14, 2026", "05/05/2026", "soon", ""])
+def test_what_has_one_reading_or_none_is_not_ambiguous(text: str) -> None:
+    assert len(dates.decided(text)) == (0 if text in ("soon", "") else 1)
+    assert ambiguity(text, day()) == ""
+
+
+def test_a_document_rules_out_only_what_is_ambiguous() -> None:
+    assert parse_typed("03/14/2026", day(), "27/03/2026") == "2026-03-14"
+
+
+def test_the_question_names_the_readings() -> None:
+    assert ambiguity("03/04/2026", day()) == "03/04/2026 is ambiguous: 3 April 2026 or 4 March 2026?"
+    text = compile_schema({"type": "object", "properties": {"note": {"type": "string"}}}).by_pattern["note"]
+    assert ambiguity("03/04/2026", text) == ""
