@@ -12,7 +12,7 @@ class EvaluationConfig(AppConfig):
         from evaluation import panels  # noqa: F401
         from evaluation.services import audit as log
         from evaluation.services.benchmarks import advance_live as advance_benchmarks
-        from evaluation.services.evals import tell_loop
+        from evaluation.services.evals import file_keys, tell_loop
         from evaluation.services.loop import advance_live
         from evaluation.services.prelabels import tell
         from evaluation.services.proposals import propose_from_contract
@@ -20,8 +20,10 @@ class EvaluationConfig(AppConfig):
         from labeling.services.contract_changes import follow
         from labeling.services.doubting import known_to
         from slmstudio.audit import keep_in
+        from slmstudio.quotas import files_at
         from slmstudio.sweep import after_each_sweep, when_swept
 
+        files_at(file_keys)
         keep_in(log.record)
         follow(propose_from_contract)
         when_swept("evaluation.EvalRun", tell_loop)

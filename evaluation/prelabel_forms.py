@@ -114,8 +114,8 @@ class EndpointForm(forms.Form):
         max_length=80,
         required=False,
         widget=_text(),
-        help_text="SLM_KEY_… in the environment of the studio; SLM_KEY_…_HOSTS beside it names the hosts that may get "
-        "it. An administrator sets both. Empty: no key is sent.",
+        help_text="SLM_KEY_… in the environment of the studio; SLM_KEY_…_HOSTS and SLM_KEY_…_PROJECTS beside it name "
+        "the hosts that may get it and the projects that may use it. An administrator sets them. Empty: none is sent.",
     )
     structured = forms.ChoiceField(
         label="Asked for JSON",

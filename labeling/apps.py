@@ -13,10 +13,14 @@ class LabelingConfig(AppConfig):
     def ready(self) -> None:
         from labeling import panels, steps  # noqa: F401
         from labeling.services import indexing, tokens, webhooks
+        from labeling.services.storage import file_keys, text_bytes
+        from slmstudio import quotas
         from slmstudio.queue_jobs import register
         from slmstudio.sweep import after_each_sweep
 
         register(webhooks.JOB)
         post_save.connect(tokens.end_with_password, sender=settings.AUTH_USER_MODEL, dispatch_uid="tokens")
+        quotas.files_at(file_keys)
+        quotas.bytes_of(text_bytes)
         after_each_sweep(indexing.sweep)
         after_each_sweep(webhooks.sweep)

@@ -1,6 +1,7 @@
 """The leaves every app may use: access, runs, panels, templates."""
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class StudioConfig(AppConfig):
@@ -9,6 +10,8 @@ class StudioConfig(AppConfig):
     name = "slmstudio"
 
     def ready(self) -> None:
+        from slmstudio.permissions import make_group
         from slmstudio.queue_jobs import read_only_json
 
         read_only_json()
+        post_migrate.connect(make_group, dispatch_uid="slmstudio.permissions")

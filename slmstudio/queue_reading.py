@@ -168,20 +168,20 @@ def runs_of_failed(jobs: Iterable[FailedJob]) -> dict[str, BackgroundRun]:
 _WAYS = ("project", "dataset__project", "training_run__project", "model_version__project")
 
 
-def _way(model: type[BackgroundRun]) -> str:
+def way_to_project(model: type[BackgroundRun]) -> str:
     """How a kind of run knows its project: its own column, or through what it is about."""
     names = {field.name for field in model._meta.get_fields()}
     return next((way for way in _WAYS if way.split("__")[0] in names), "")
 
 
 def _with_project(model: type[BackgroundRun]) -> Any:
-    way = _way(model)
+    way = way_to_project(model)
     return model.objects.select_related(way) if way else model.objects.all()
 
 
 def project_of(run: BackgroundRun) -> Any:
     """The project a run belongs to; None where it belongs to none."""
     found: Any = run
-    for step in filter(None, _way(type(run)).split("__")):
+    for step in filter(None, way_to_project(type(run)).split("__")):
         found = getattr(found, step, None)
     return None if found is run else found

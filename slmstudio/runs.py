@@ -119,6 +119,11 @@ class BackgroundRun(models.Model):
         return 1
 
     @property
+    def gpus(self) -> int:
+        """How many GPUs it has while it runs, where it runs on a GPU worker."""
+        return 1
+
+    @property
     def percent(self) -> int:
         """Progress in whole per cent, 0 where the total is not known."""
         if self.status == Status.DONE:

@@ -183,6 +183,12 @@ MODEL_FOLDERS = [Path(p) for p in env.list("MODEL_FOLDERS", default=[str(HOME / 
 # Gigabytes of the largest model that is fetched from the hub; 0: no limit but the disk.
 MODEL_MOST_GB = env.int("MODEL_MOST_GB", default=40, minimum=0)
 
+# Quotas; 0 is no limit. Projects that one person may own, gigabytes that a project may store, and hours that its runs
+# may be at work on GPU workers in thirty days.
+PROJECTS_PER_PERSON = env.int("PROJECTS_PER_PERSON", default=20, minimum=0)
+PROJECT_STORAGE_GB = env.int("PROJECT_STORAGE_GB", default=200, minimum=0)
+PROJECT_GPU_HOURS = env.int("PROJECT_GPU_HOURS", default=500, minimum=0)
+
 # Days that a waiver of a gate may hold at most.
 WAIVER_MAX_DAYS = env.int("WAIVER_MAX_DAYS", default=180, minimum=1, maximum=3_650)
 

@@ -26,7 +26,7 @@ AS_PRINTED = {
 @pytest.mark.django_db(transaction=True)
 def test_seed_example_from_text_to_training_row(queues: None) -> None:
     client = Client()
-    client.force_login(get_user_model().objects.create_user("owner"))
+    client.force_login(get_user_model().objects.create_superuser("owner"))
 
     client.post("/", {"name": "Seed", "template": "invoice"})
     project = Project.objects.get()

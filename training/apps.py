@@ -10,11 +10,13 @@ class TrainingConfig(AppConfig):
 
     def ready(self) -> None:
         from slmstudio.queue_mending import start_again_by
+        from slmstudio.quotas import files_at
         from slmstudio.sweep import when_swept
         from training import panels  # noqa: F401
         from training.services.exporting import keep_what_was_made
-        from training.services.runs import start_again
+        from training.services.runs import file_keys, start_again
 
+        files_at(file_keys)
         start_again_by("training.TrainingRun", start_again)
         when_swept("training.ModelExport", keep_what_was_made)
         when_swept("training.SpecExport", keep_what_was_made)

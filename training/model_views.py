@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from labeling.models import Project
+from slmstudio.permissions import may_fetch_models, who_grants
 from training.estimates import TYPICAL_TOKENS
 from training.model_forms import FolderForm, HubForm
 from training.models import BaseModel, ModelPull
@@ -26,6 +27,13 @@ from training.services.runs import Refused
 def _check(request: HttpRequest) -> None:
     if not may_see_models(request.user):
         raise PermissionDenied("Base models are shown to engineers and owners of a project.")
+
+
+def _check_fetching(request: HttpRequest) -> None:
+    """Looking is for engineers; what fills the disk of everybody takes a permission of the account."""
+    _check(request)
+    if not may_fetch_models(request.user):
+        raise PermissionDenied(f"Your account may not have models fetched; {who_grants()} can allow it.")
 
 
 def _draw(request: HttpRequest, status: int = 200, **forms: Any) -> HttpResponse:
@@ -48,6 +56,8 @@ def _draw(request: HttpRequest, status: int = 200, **forms: Any) -> HttpResponse
         "limit": limit,
         "latency": latency,
         "hardware": hardware,
+        "may_fetch": may_fetch_models(request.user),
+        "who_grants": who_grants(),
         "folders": settings.MODEL_FOLDERS,
         "hub_form": HubForm(),
         "folder_form": FolderForm(),
@@ -81,7 +91,10 @@ def models(request: HttpRequest) -> HttpResponse:
 def prepare(request: HttpRequest, model: str) -> HttpResponse:
     """Has a base model prepared in the background."""
     _check(request)
-    pull(base_model=get_object_or_404(BaseModel, slug=model), user=request.user)
+    try:
+        pull(base_model=get_object_or_404(BaseModel, slug=model), user=request.user)
+    except Refused as refusal:
+        raise PermissionDenied(refusal.message) from None
     return _draw(request) if request.htmx else redirect(_shown(request))  # type: ignore[attr-defined]
 
 
@@ -97,7 +110,7 @@ def stop(request: HttpRequest, model: str) -> HttpResponse:
 @require_POST
 def add(request: HttpRequest) -> HttpResponse:
     """Makes a model of the hub or of a folder known, and has it prepared."""
-    _check(request)
+    _check_fetching(request)
     from_folder = request.POST.get("kind") == "folder"
     form: Any = FolderForm(request.POST) if from_folder else HubForm(request.POST)
     if form.is_valid():

@@ -1,5 +1,6 @@
 """Tables of the training side."""
 
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -194,6 +195,12 @@ class TrainingRun(BackgroundRun):
         """Steps per second of this attempt."""
         taken, seconds = self.progress_done - int(self.facts.get("resumed_from") or 0), super().seconds
         return taken / seconds if seconds and taken > 0 else None
+
+    @property
+    def gpus(self) -> int:
+        """As its spec has it."""
+        found = re.search(r"^devices: (\d+)", self.spec, re.MULTILINE)
+        return int(found[1]) if found else 1
 
     @property
     def folder_key(self) -> str:

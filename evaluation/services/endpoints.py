@@ -1,8 +1,9 @@
 """Models elsewhere: adding, changing, testing and putting aside; and the keys that are sent to them.
 
 A key lives in the environment of the processes alone. A row names its variable, which begins with ``SLM_KEY_``, and the
-key is sent only to hosts that the variable ``<name>_HOSTS`` lists: whoever may add an endpoint can use a key, but not
-have it sent to a machine of their own.
+key is sent only to hosts that the variable ``<name>_HOSTS`` lists, by projects whose slug the variable
+``<name>_PROJECTS`` lists (``*``: by any): whoever may add an endpoint can use the keys of their project, and have none
+sent to a machine of their own.
 """
 
 import os
@@ -81,11 +82,11 @@ def _check(project: Project, endpoint: Endpoint | None, values: dict[str, Any]) 
     if values["url"].rstrip("/").endswith("/chat/completions"):
         raise Refused("url", "Leave out /chat/completions: the address usually ends in /v1.")
     if values["key_variable"]:
-        _key(values["key_variable"], values["url"])
+        _key(values["key_variable"], values["url"], project)
 
 
-def _key(variable: str, url: str) -> str:
-    """The key in a variable, for an address it may be sent to. Raises Refused."""
+def _key(variable: str, url: str, project: Project) -> str:
+    """The key in a variable, for an address it may be sent to by a project that may use it. Raises Refused."""
     if not KEY.fullmatch(variable):
         raise Refused("key_variable", "The name of a key's variable is SLM_KEY_ and capital letters, digits or _.")
     key = os.environ.get(variable, "").strip()
@@ -93,9 +94,15 @@ def _key(variable: str, url: str) -> str:
         raise Refused("key_variable", f"{variable} is not set where the studio runs. An administrator sets it.")
     if not key.isascii() or not key.isprintable():
         raise Refused("key_variable", f"{variable} holds characters that cannot be sent in a header.")
+    if not {"*", project.slug.casefold()} & set(_listed(f"{variable}_PROJECTS")):
+        raise Refused(
+            "key_variable",
+            f"This project may not use {variable}: {variable}_PROJECTS does not name {project.slug}. An administrator "
+            "sets it.",
+        )
     parts = urlsplit(url)
     host = (parts.hostname or "").casefold()
-    allowed = [one.strip().casefold() for one in os.environ.get(f"{variable}_HOSTS", "").split(",") if one.strip()]
+    allowed = _listed(f"{variable}_HOSTS")
     if host not in allowed:
         raise Refused(
             "key_variable",
@@ -107,12 +114,17 @@ def _key(variable: str, url: str) -> str:
     return key
 
 
+def _listed(variable: str) -> list[str]:
+    """The values of a variable, which stand between commas."""
+    return [one.strip().casefold() for one in os.environ.get(variable, "").split(",") if one.strip()]
+
+
 def address_of(endpoint: Endpoint) -> Address:
     """What a call needs, the key included. Raises Refused where the key is not there or may not be sent."""
     return Address(
         url=endpoint.url,
         model=endpoint.model,
-        key=_key(endpoint.key_variable, endpoint.url) if endpoint.key_variable else "",
+        key=_key(endpoint.key_variable, endpoint.url, endpoint.project) if endpoint.key_variable else "",
         structured=endpoint.structured,
         logprobs=endpoint.logprobs,
         timeout_seconds=endpoint.timeout_seconds,

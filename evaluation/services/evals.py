@@ -1,15 +1,16 @@
 """Eval runs: starting, cancelling, finding the lost ones, and ending."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
 
-from evaluation.models import Benchmark, Endpoint, EvalOutput, EvalRun
+from evaluation.models import Benchmark, Endpoint, EvalOutput, EvalRun, PrelabelRun
 from evaluation.services import audit, holdout_permits, judged
 from evaluation.spec import MOST_AT_ONCE
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
+from slmstudio import quotas
 from slmstudio.contract.grounding import candidates
 from slmstudio.runs import Status, resumed_by
 from training.models import BaseModel, ModelExport, TrainingRun
@@ -74,6 +75,8 @@ def start_evaluation(
         _check_export(export, training_run)
     if dataset.project_id != project.pk:
         raise Refused("dataset", "That dataset version belongs to another project.")
+    if why := quotas.compute_problem(project):
+        raise Refused("model", why)
     if benchmark is not None:
         split = EvalRun.BENCHMARK
     elif split not in Split.values:
@@ -231,6 +234,14 @@ def asked_otherwise(run: EvalRun, now: Mapping[str, Any]) -> str:
         f"The endpoint {run.endpoint} has another {' and another '.join(others)} than when it answered, and the two "
         "are not mixed in one evaluation. Change it back to go on, or start again. What was answered is kept here."
     )
+
+
+def file_keys(project: Project) -> Iterator[str]:
+    """Keys of the folders of a project's evaluations and pre-labels in the artifact store."""
+    for run in EvalRun.objects.filter(project=project).only("pk"):
+        yield run.folder_key
+    for prelabels in PrelabelRun.objects.filter(project=project).only("pk"):
+        yield prelabels.folder_key
 
 
 def tell_loop(run: EvalRun) -> None:

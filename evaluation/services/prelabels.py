@@ -24,6 +24,7 @@ from labeling.listing.finding import matching
 from labeling.models import DatasetVersion, Document, DocumentState, Prediction, Project, SchemaVersion, Split
 from labeling.models.documents import LABELLED
 from labeling.services import datasets, predictions, webhooks
+from slmstudio import quotas
 from slmstudio.contract.scoring import wilson
 from slmstudio.runs import Status
 from training.models import ModelVersion
@@ -95,6 +96,8 @@ def start_prelabels(
         Refused: ``field`` is one of model, query, limit, examples, token_budget. Nothing is queued then.
     """
     _check_subject(project, model_version, endpoint)
+    if why := quotas.compute_problem(project):
+        raise Refused("model", why)
     if not 1 <= limit <= MOST_DOCUMENTS:
         raise Refused("limit", f"A run asks about 1 to {MOST_DOCUMENTS:,} documents.")
     if token_budget is not None and token_budget < 1:

@@ -24,7 +24,7 @@ from labeling.services import indexing, uploads, webhooks
 from labeling.services.inserting import ImportResult, Reject, Task, import_rows, write
 from labeling.services.readahead import ReadAhead
 from labeling.services.uploads import MAX_UPLOAD, Refused, Upload
-from slmstudio import artifacts
+from slmstudio import artifacts, quotas
 from slmstudio.runs import Status
 
 __all__ = [
@@ -84,7 +84,10 @@ def start_upload(
     as_holdout: bool = False,
     synthetic: bool = False,
 ) -> ImportRun:
-    """Queues the import of an upload that is stored already."""
+    """Queues the import of an upload that is stored already; Refused where the project's storage is full."""
+    if why := quotas.storage_problem(project):
+        artifacts.store().delete(upload.key)
+        raise Refused(why)
     run = ImportRun(
         project=project,
         file_name=upload.name[:200],

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import simplejson
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
@@ -25,6 +26,7 @@ from labeling.models import (
 from labeling.services import contract_changes
 from labeling.services.reviewing import waiting
 from labeling.templates_catalogue import UnknownTemplate, template
+from slmstudio import permissions, quotas
 from slmstudio.access import Role
 from slmstudio.contract.schema import CompiledSchema, JsonError, SchemaError, compile_schema, dumps, loads, sha256
 
@@ -88,6 +90,22 @@ def create_project(
         membership.full_clean()
         membership.save()
     return project
+
+
+def open_project(*, owner: Any, name: str, slug: str, template: str) -> Project:
+    """As ``create_project``, for somebody who asks for a project of their own.
+
+    Raises:
+        ProjectError: also where their account may make none, or they own as many as one person may (``form``).
+    """
+    if not permissions.may_create_projects(owner):
+        raise ProjectError({"form": f"Your account may not make projects; {permissions.who_grants()} can allow it."})
+    with transaction.atomic():
+        get_user_model().objects.select_for_update(no_key=True).get(pk=owner.pk)  # two at once count each other
+        owned = Membership.objects.filter(user=owner, role=Role.OWNER).count()
+        if why := quotas.projects_problem(owned):
+            raise ProjectError({"form": why})
+        return create_project(owner=owner, name=name, slug=slug, template=template)
 
 
 def _template(slug: str) -> Any:

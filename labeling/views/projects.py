@@ -11,21 +11,20 @@ from labeling.forms import ProjectForm
 from labeling.listing.counting import count_states, state_counts
 from labeling.models import Membership
 from labeling.panels import labelled
-from labeling.services.projects import ProjectError, create_project
-from slmstudio import panels
+from labeling.services.projects import ProjectError, open_project
+from slmstudio import panels, permissions
 from slmstudio.access import Action, project_for
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def projects(request: HttpRequest) -> HttpResponse:
-    """The projects a person is a member of, and the form for a new one, which anybody may make."""
+    """The projects a person is a member of, and the form for a new one, for those who may make any."""
+    may_create = permissions.may_create_projects(request.user)
     form = ProjectForm(request.POST) if request.method == "POST" else ProjectForm()
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         try:
-            project = create_project(
-                owner=request.user, name=data["name"], slug=data["slug"], template=data["template"]
-            )
+            project = open_project(owner=request.user, name=data["name"], slug=data["slug"], template=data["template"])
         except ProjectError as error:
             for name, message in error.errors.items():
                 form.add_error(name if name in form.fields else None, message)
@@ -39,7 +38,9 @@ def projects(request: HttpRequest) -> HttpResponse:
     context = {
         "memberships": memberships,
         "form": form,
-        "open_form": request.method == "POST" or "new" in request.GET,
+        "open_form": request.method == "POST" or (may_create and "new" in request.GET),
+        "may_create": may_create,
+        "who_grants": "" if may_create else permissions.who_grants(),
     }
     return render(request, "labeling/projects.html", context, status=422 if form.errors else 200)
 

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from labeling.models import Membership
 from labeling.services import members, tokens
 from labeling.settings_forms import MemberForm, WorkForm
+from slmstudio import quotas
 from slmstudio.access import Action, Role, object_for, project_for
 
 
@@ -97,6 +98,7 @@ def _page(request: HttpRequest, project: Any, refused: tuple[int, str] | None = 
             for row in people
         ],
         "tokens": tokens.alive(project),
+        "limits": [quotas.storage(project), quotas.compute(project)],
         "webhooks": project.webhooks.order_by("pk"),
     }
     return render(request, "labeling/settings.html", context, status=422 if refused or forms else 200)

@@ -32,6 +32,7 @@ def fake(settings: Any) -> Iterator[Fake]:
 @pytest.fixture
 def key(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("SLM_KEY_LARGE", "sk-secret")
+    monkeypatch.setenv("SLM_KEY_LARGE_PROJECTS", "*")
     monkeypatch.setenv("SLM_KEY_LARGE_HOSTS", "api.example.com, 93.184.215.14")
     return "SLM_KEY_LARGE"
 
@@ -112,6 +113,24 @@ def test_a_key_is_read_from_the_environment_and_kept_nowhere(world: World, key: 
     row.refresh_from_db()
     assert "sk-secret" not in str(vars(row))
     assert "sk-secret" not in str(list(AuditEntry.objects.values_list("details", flat=True)))
+
+
+@pytest.mark.parametrize(
+    ("listed", "taken"), [(None, False), ("", False), ("others", False), ("others, INVOICES", True), ("*", True)]
+)
+def test_a_key_is_used_only_by_projects_that_the_administrator_named(
+    world: World, key: str, monkeypatch: pytest.MonkeyPatch, listed: str | None, taken: bool
+) -> None:
+    if listed is None:
+        monkeypatch.delenv("SLM_KEY_LARGE_PROJECTS")
+    else:
+        monkeypatch.setenv("SLM_KEY_LARGE_PROJECTS", listed)
+    if taken:
+        assert save(world, url="https://93.184.215.14/v1", key_variable=key).pk
+        return
+    with pytest.raises(Refused, match="SLM_KEY_LARGE_PROJECTS does not name invoices") as refusal:
+        save(world, url="https://93.184.215.14/v1", key_variable=key)
+    assert refusal.value.field == "key_variable"
 
 
 def test_a_key_goes_only_to_hosts_that_the_administrator_named(

@@ -252,6 +252,7 @@ def test_a_test_that_fails_says_what_the_server_said(world: World, fake: Fake, e
 
 def test_a_key_is_never_on_a_page(world: World, fake: Fake, engineer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLM_KEY_LARGE", "sk-very-secret")
+    monkeypatch.setenv("SLM_KEY_LARGE_PROJECTS", "*")
     monkeypatch.setenv("SLM_KEY_LARGE_HOSTS", "127.0.0.1")
     row = make_endpoint(world, fake, key_variable="SLM_KEY_LARGE")
     fake.replies = [error(401, "Incorrect API key provided: sk-very-secret")]

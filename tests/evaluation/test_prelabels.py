@@ -334,6 +334,7 @@ def test_a_key_that_is_gone_when_the_run_starts_is_said(
     world: World, fresh: list[Document], fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLM_KEY_TEST", "sk-1")
+    monkeypatch.setenv("SLM_KEY_TEST_PROJECTS", "*")
     monkeypatch.setenv("SLM_KEY_TEST_HOSTS", "127.0.0.1")
     run = started(world, make_endpoint(world, fake, key_variable="SLM_KEY_TEST"))
     monkeypatch.delenv("SLM_KEY_TEST")

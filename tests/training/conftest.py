@@ -29,13 +29,17 @@ def receipt(number: int) -> dict[str, Any]:
 
 @pytest.fixture
 def people(db: None) -> dict[str, Any]:
-    """A user for each role, and a stranger."""
+    """A user for each role, and a stranger. The accounts of those who may run may have models fetched."""
     from django.contrib.auth import get_user_model
+    from django.contrib.auth.models import Group
 
     from slmstudio.access import Role
+    from slmstudio.permissions import GROUP
 
     users = get_user_model().objects
-    return {name: users.create_user(name, password="x") for name in [*Role.values, "stranger"]}
+    found = {name: users.create_user(name, password="x") for name in [*Role.values, "stranger"]}
+    Group.objects.get(name=GROUP).user_set.add(found["engineer"], found["owner"])
+    return found
 
 
 @pytest.fixture

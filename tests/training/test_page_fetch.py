@@ -6,9 +6,11 @@ from typing import Any
 
 import django_rq
 import pytest
+from django.contrib.auth.models import Group
 from django.test import Client
 
 from labeling.models import DatasetVersion
+from slmstudio.permissions import GROUP
 from slmstudio.runs import Status
 from training.models import BaseModel, LengthReport, ModelPull
 from training.services.base_models import find_base_model, sync_catalogue
@@ -73,6 +75,14 @@ def test_once_it_is_here_it_is_measured_like_any_other(engineer: Client, tiny_ba
     assert 'hx-trigger="load"' in html
     assert "Fetch it" not in html
     engineer.post(f"{LENGTHS}?fetch=1", CHOICE)  # of an old page
+    assert not ModelPull.objects.exists()
+
+
+def test_an_account_without_the_permission_is_told_who_gives_it(engineer: Client) -> None:
+    Group.objects.get(name=GROUP).user_set.clear()
+    answer = engineer.post(f"{LENGTHS}?fetch=1", CHOICE)
+    assert answer.status_code == 422
+    assert "may not have models fetched" in answer.content.decode()
     assert not ModelPull.objects.exists()
 
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
 
 from labeling.models import Project
 from slmstudio.access import Role
+from slmstudio.permissions import GROUP
 from slmstudio.runs import Status
 from training.model_jobs import pull_model
 from training.models import BaseModel, ModelPull
@@ -30,6 +32,20 @@ def test_engineers_and_owners_of_any_project_see_it(project: Project, login: Log
     assert client.post(f"{URL}gemma-3-270m/prepare/").status_code == (302 if allowed else 403)
     assert client.post(f"{URL}add/", {"kind": "hub", "hub-hub_id": "a/b"}).status_code == (302 if allowed else 403)
     assert ModelPull.objects.exists() == allowed
+
+
+def test_fetching_takes_a_permission_of_the_account(project: Project, login: Login) -> None:
+    client = login("engineer")
+    Group.objects.get(name=GROUP).user_set.clear()
+    hub = BaseModel.objects.create(slug="m", name="M", source="hub", location="a/m")
+    page = client.get(URL).content.decode()
+    assert "may not have models fetched" in page
+    for address, sent in [("add/", {"kind": "hub", "hub-hub_id": "a/b"}), (f"{hub.slug}/prepare/", {})]:
+        assert client.post(URL + address, sent).status_code == 403
+    assert client.post(f"{URL}add/", {"kind": "folder"}).status_code == 403
+    assert not ModelPull.objects.exists()
+    sync_catalogue()
+    assert client.post(f"{URL}gemma-3-270m/prepare/").status_code == 302, "nothing is downloaded for a package"
 
 
 def test_it_shows_the_catalogue_with_memory_and_what_fits(project: Project, login: Login) -> None:

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.utils.text import slugify
 
 from labeling.services.datasets import file_path
+from slmstudio import quotas
 from slmstudio.artifacts import local_path
 from slmstudio.runs import LIVE, Status
 from training.exports.specs import GgufSpec, TrainerSpec
@@ -44,6 +45,9 @@ def _request(table: type[Export], key: dict[str, Any], user: Any) -> Export:
     export: Export = table.objects.select_for_update(of=("self",)).get(**key)
     if export.status in LIVE:
         return export
+    project = (key.get("training_run") or key["model_version"].training_run).project
+    if why := quotas.storage_problem(project) or (table is ModelExport and quotas.compute_problem(project)):
+        raise Refused("kind", why)
     export.ask_again(user)
     return export
 

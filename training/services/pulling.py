@@ -5,8 +5,10 @@ from typing import Any
 from django.db import transaction
 
 from slmstudio.access import TABLE, Action
+from slmstudio.permissions import may_fetch_models, who_grants
 from slmstudio.runs import LIVE, Status
 from training.models import BaseModel, ModelPull
+from training.services.runs import Refused
 
 
 def may_see_models(user: Any) -> bool:
@@ -16,7 +18,13 @@ def may_see_models(user: Any) -> bool:
 
 @transaction.atomic
 def pull(*, base_model: BaseModel, user: Any) -> ModelPull:
-    """Queues the preparation of a base model. One that waits or runs already is given back as it is."""
+    """Queues the preparation of a base model. One that waits or runs already is given back as it is.
+
+    Raises:
+        Refused: it would be downloaded, and the account may not have that done.
+    """
+    if base_model.source == BaseModel.Source.HUB and not base_model.here and not may_fetch_models(user):
+        raise Refused("base_model", f"Your account may not have models fetched; {who_grants()} can allow it.")
     ModelPull.objects.bulk_create(
         [ModelPull(base_model=base_model, created_by=user, status=Status.CANCELLED)], ignore_conflicts=True
     )

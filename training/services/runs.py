@@ -10,6 +10,7 @@ from django.db.models import Max
 
 from labeling.models import DatasetVersion, Project, Split
 from labeling.services.datasets import file_path
+from slmstudio import quotas
 from slmstudio.artifacts import local_path
 from slmstudio.contract.schema import loads
 from slmstudio.queue_mending import NotAgain
@@ -117,6 +118,8 @@ def start_training(
     """
     if dataset.project_id != project.pk:
         raise Refused("dataset", "That dataset version belongs to another project.")
+    if why := quotas.compute_problem(project) or quotas.storage_problem(project):
+        raise Refused("dataset", why)
     _refuse_empty(dataset)
     _refuse_unprepared(base_model)
     wrong = problems(knobs, base_model.context, **abilities())
@@ -150,6 +153,11 @@ def start_training(
     return run
 
 
+def file_keys(project: Project) -> list[str]:
+    """Keys of the folders of a project's trainings in the artifact store, exports included."""
+    return [run.folder_key for run in TrainingRun.objects.filter(project=project).only("pk")]
+
+
 def cancel(run: TrainingRun) -> bool:
     """Stops a run: at once while it waits, as soon as its process has saved a checkpoint otherwise; it can be resumed
     from there. False: it had ended already.
@@ -162,9 +170,11 @@ def resume(*, run: TrainingRun, user: Any) -> None:
     """Queues a run again that failed or was cancelled, to go on from its checkpoint under the spec it has.
 
     Raises:
-        Refused: it is at work or done, it has no checkpoint, or what it needs is gone.
+        Refused: it is at work or done, it has no checkpoint, a quota is used up, or what it needs is gone.
     """
     found = _ended(run)
+    if why := quotas.compute_problem(found.project):
+        raise Refused("run", why)
     if not found.checkpoint_step:
         raise Refused(
             "run", "This run ended before its first checkpoint, so there is nothing to resume. Start a new one."

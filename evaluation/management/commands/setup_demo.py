@@ -12,6 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.core.management.base import BaseCommand, CommandError
 
 from evaluation.models import LoopRun
@@ -22,6 +23,7 @@ from labeling.services.freezing import freeze
 from labeling.services.importing import ParsedRow, import_rows
 from labeling.services.projects import create_project
 from slmstudio.access import Role
+from slmstudio.permissions import GROUP
 from slmstudio.runs import Status
 from slmstudio.sweep import requeue_interrupted
 from slmstudio.workers import listening
@@ -75,6 +77,7 @@ class Command(BaseCommand):
             draft.write_text(json.dumps({"people": list(PEOPLE), "password": password}))
             draft.rename(path)
         people = {}
+        creators = Group.objects.get(name=GROUP)
         for name in PEOPLE:
             user, made = get_user_model().objects.get_or_create(username=name)
             if not made and not user.memberships.filter(project__slug=SLUG).exists() and user.has_usable_password():
@@ -82,6 +85,7 @@ class Command(BaseCommand):
             if not user.check_password(password):
                 user.set_password(password)
                 user.save(update_fields=["password"])
+            user.groups.add(creators)
             people[name] = user
         return people, password
 

@@ -1,0 +1,134 @@
+"""What one project, and one person, may use at most: bytes stored, hours on GPU workers, projects owned.
+
+Apps register where a project's files lie and how many other bytes it has; hours are counted over the runs of the queue
+``gpu``. A check gives a sentence that names the quota, or "" where there is room; services refuse with it.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import cache
+from django.db.models import Q
+from django.utils import timezone
+
+from slmstudio.artifacts import store
+
+DAYS = 30
+_GB = 10**9
+#: seconds for which the size of a project's files is taken as known
+_KNOWN = 60
+_folders: list[Callable[[Any], Iterable[str]]] = []
+_others: list[Callable[[Any], int]] = []
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a project uses of a quota, in its unit; ``limit`` 0 is none. ``setting`` names the setting that says it."""
+
+    title: str
+    used: float
+    limit: float
+    unit: str
+    setting: str
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing is left."""
+        return bool(self.limit) and self.used >= self.limit
+
+
+def files_at(keys: Callable[[Any], Iterable[str]]) -> None:
+    """Registers what gives the keys of the files and folders of a project in the artifact store."""
+    if keys not in _folders:
+        _folders.append(keys)
+
+
+def bytes_of(count: Callable[[Any], int]) -> None:
+    """Registers what counts bytes that a project has elsewhere, such as in the database."""
+    if count not in _others:
+        _others.append(count)
+
+
+def storage(project: Any) -> Usage:
+    """Gigabytes that a project stores: files and the texts of documents. Known for a minute."""
+    key = f"slmstudio.quotas.storage.{project.pk}"
+    found = cache.get(key)
+    if found is None:
+        root = store()
+        found = sum(_size(root.path(key)) for keys in _folders for key in set(keys(project)) if key)
+        found += sum(count(project) for count in _others)
+        cache.set(key, found, _KNOWN)
+    return Usage("Stored", found / _GB, settings.PROJECT_STORAGE_GB, "GB", "PROJECT_STORAGE_GB")
+
+
+def compute(project: Any) -> Usage:
+    """Hours that a project's runs were at work on the queue ``gpu`` in the last 30 days, by the GPUs each one had."""
+    now = timezone.now()
+    since = now - timedelta(days=DAYS)
+    seconds = sum(
+        max(0.0, ((run.finished_at or now) - max(run.started_at, since)).total_seconds()) * run.gpus
+        for run in _recent(project, since)
+    )
+    return Usage(f"GPU hours of {DAYS} days", seconds / 3600, settings.PROJECT_GPU_HOURS, "hours", "PROJECT_GPU_HOURS")
+
+
+def _recent(project: Any, since: Any) -> Iterable[Any]:
+    from slmstudio.queue_reading import way_to_project
+    from slmstudio.runs import Status
+    from slmstudio.sweep import run_models
+
+    at_work = Q(status=Status.RUNNING) | Q(finished_at__gt=since)
+    for model in run_models():
+        if model.queue_name == "gpu" and (way := way_to_project(model)):
+            yield from model.objects.filter(at_work, started_at__isnull=False, **{way: project})
+
+
+def storage_problem(project: Any) -> str:
+    """Why a project may store no more, as a sentence; "" where it may."""
+    usage = storage(project)
+    if not usage.is_full:
+        return ""
+    return (
+        f"This project stores {usage.used:,.1f} GB, and {usage.limit:,.0f} GB are the most (quota PROJECT_STORAGE_GB). "
+        "An administrator can raise it."
+    )
+
+
+def compute_problem(project: Any) -> str:
+    """Why a project may start no more on GPU workers, as a sentence; "" where it may."""
+    usage = compute(project)
+    if not usage.is_full:
+        return ""
+    return (
+        f"This project used {usage.used:,.1f} GPU hours in {DAYS} days, and {usage.limit:,.0f} are the most (quota "
+        "PROJECT_GPU_HOURS). It can start again as older runs fall out of that time; an administrator can raise it."
+    )
+
+
+def projects_problem(owned: int) -> str:
+    """Why a person who owns so many projects may make no more, as a sentence; "" where they may."""
+    most = settings.PROJECTS_PER_PERSON
+    if not most or owned < most:
+        return ""
+    return (
+        f"You own {owned} projects, and {most} are the most for one person (quota PROJECTS_PER_PERSON). An "
+        "administrator can raise it."
+    )
+
+
+def _size(path: str) -> int:
+    """Bytes of a file, or of all files in a folder; 0 where there is nothing."""
+    if os.path.isfile(path):
+        return os.path.getsize(path)
+    total = 0
+    for place, _, names in os.walk(path):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(place, name)).st_size
+            except OSError:
+                continue  # it was removed meanwhile
+    return total

@@ -1,0 +1,107 @@
+"""What a project may use at most: bytes stored and hours on GPU workers; who may make projects."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.core.cache import cache
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.utils import timezone
+
+from evaluation.models import EvalRun
+from evaluation.services import evals
+from labeling.models import ImportRun
+from labeling.services import importing
+from labeling.services.projects import create_project
+from slmstudio import artifacts, permissions, quotas
+from slmstudio.runs import Status
+from tests.evaluation.factories import World, make_world
+from training.models import TrainingRun
+from training.services.runs import Refused, resume
+
+
+@pytest.fixture
+def world(db: None, tmp_path: Any) -> World:
+    cache.clear()
+    return make_world(tmp_path / "base", documents=8, holdout=4)
+
+
+def test_stored_bytes_are_those_of_files_and_texts(world: World) -> None:
+    before = quotas.storage(world.project).used
+    assert before > 0, "the texts of its documents and its dataset"
+    artifacts.write_text(f"{world.training_run.folder_key}/state/weights", "x" * 3_000_000)
+    other = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
+    assert quotas.storage(world.project).used == before, "known for a minute"
+    cache.clear()
+    assert quotas.storage(world.project).used == pytest.approx(before + 0.003, abs=1e-6)
+    assert quotas.storage(other).used == 0
+
+
+def test_a_full_project_imports_nothing_and_says_which_quota(world: World, settings: Any) -> None:
+    settings.PROJECT_STORAGE_GB = 1e-6
+    file = SimpleUploadedFile("rows.jsonl", b'{"id": "a", "text": "b"}\n')
+    with pytest.raises(importing.Refused, match="PROJECT_STORAGE_GB"):
+        importing.start_import(project=world.project, user=world.engineer, file=file)
+    assert not ImportRun.objects.exists()
+    settings.PROJECT_STORAGE_GB = 0
+    assert quotas.storage_problem(world.project) == ""
+
+
+def spend(world: World, hours: float, ago: float = 0, **more: Any) -> None:
+    end = timezone.now() - timedelta(hours=ago)
+    TrainingRun.objects.filter(pk=world.training_run.pk).update(
+        status=Status.DONE, started_at=end - timedelta(hours=hours), finished_at=end, **more
+    )
+
+
+def test_hours_are_counted_by_gpu_and_fall_out_after_thirty_days(world: World) -> None:
+    spend(world, 5)
+    assert quotas.compute(world.project).used == pytest.approx(5, abs=0.01)
+    spend(world, 5, spec="devices: 4\n")
+    assert quotas.compute(world.project).used == pytest.approx(20, abs=0.01)
+    spend(world, 5, ago=24 * 30 - 2)
+    assert quotas.compute(world.project).used == pytest.approx(2 * 4, abs=0.01)
+    spend(world, 5, ago=24 * 31)
+    assert quotas.compute(world.project).used == 0
+
+
+def test_a_project_without_hours_starts_nothing(world: World, settings: Any) -> None:
+    settings.PROJECT_GPU_HOURS = 4
+    spend(world, 5)
+    with pytest.raises(Refused, match="PROJECT_GPU_HOURS"):
+        evals.start_evaluation(
+            project=world.project, user=world.engineer, dataset=world.dataset, base_model=world.base_model
+        )
+    assert not EvalRun.objects.exists()
+    TrainingRun.objects.filter(pk=world.training_run.pk).update(status=Status.FAILED, checkpoint_step=5)
+    world.training_run.refresh_from_db()
+    with pytest.raises(Refused, match="PROJECT_GPU_HOURS"):
+        resume(run=world.training_run, user=world.engineer)
+
+
+def test_the_settings_page_shows_what_is_used(world: World, client: Client) -> None:
+    spend(world, 5)
+    client.force_login(world.owner)
+    page = client.get("/p/invoices/settings/").content.decode()
+    assert "5.0 of 500 hours" in " ".join(page.split())
+    assert "PROJECT_STORAGE_GB" in page
+
+
+def test_the_group_is_made_with_those_who_own_projects(world: World) -> None:
+    Group.objects.filter(name=permissions.GROUP).delete()
+    permissions.make_group()
+    group = Group.objects.get(name=permissions.GROUP)
+    assert list(group.user_set.all()) == [world.owner]
+    assert {f"{one.content_type.app_label}.{one.codename}" for one in group.permissions.all()} == {
+        permissions.CREATE_PROJECTS,
+        permissions.FETCH_MODELS,
+    }
+    owner = type(world.owner).objects.get(pk=world.owner.pk)
+    assert permissions.may_create_projects(owner)
+    assert permissions.may_fetch_models(owner)
+    assert not permissions.may_create_projects(world.engineer)
+    group.user_set.clear()
+    permissions.make_group()
+    assert not group.user_set.exists(), "whom an administrator took out stays out"
