@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('labeling', '0003_work_and_predictions'),
+        ('labeling', '0004_membership_role_since'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
