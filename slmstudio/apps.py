@@ -10,8 +10,10 @@ class StudioConfig(AppConfig):
     name = "slmstudio"
 
     def ready(self) -> None:
+        from slmstudio.database_roles import grant_to_application
         from slmstudio.permissions import make_group
         from slmstudio.queue_jobs import read_only_json
 
         read_only_json()
+        post_migrate.connect(grant_to_application, dispatch_uid="slmstudio.database_roles")
         post_migrate.connect(make_group, dispatch_uid="slmstudio.permissions")

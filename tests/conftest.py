@@ -40,6 +40,7 @@ os.environ["SLM_HOME"] = _home.name
 os.environ.setdefault("SECRET_KEY", "only for tests")
 os.environ["DJANGO_SETTINGS_MODULE"] = "slmstudio.settings"
 environment.set_addresses(Places.of(Path(_home.name)), _embedded)
+os.environ.pop("DATABASE_OWNER_URL", None)  # the test database is made, and owned, by the role of the tests
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -338,7 +338,9 @@ class Approval(models.Model):
 
 
 class AuditEntry(models.Model):
-    """Who decided what, when. The database refuses to change or delete a row (see the first migration)."""
+    """Who decided what, when. The database refuses to change or delete a row, and gives each one its place in the
+    project's chain: see ``evaluation.services.audit_chain``.
+    """
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="audit_entries")
     user = models.ForeignKey(
@@ -348,6 +350,13 @@ class AuditEntry(models.Model):
     about = models.CharField(max_length=200)
     details = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
+    # Written by the database when the row is added, whatever is given.
+    position = models.PositiveIntegerField(default=0, editable=False)
+    previous_sha256 = models.CharField(max_length=64, default="", blank=True, editable=False)
+    sha256 = models.CharField(max_length=64, default="", blank=True, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "position"], name="audit_position_once")]
 
     def __str__(self) -> str:
         return f"{self.action} {self.about}"

@@ -7,7 +7,8 @@ from datetime import date, datetime, time, timedelta
 from io import StringIO
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, TextField
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from evaluation.models import AuditEntry
@@ -33,7 +34,7 @@ def record(
         details: JSON-ready particulars: hashes, reasons, old and new values.
     """
     entry = AuditEntry(project=project, user=user, action=action, about=about, details=details or {})
-    entry.full_clean()
+    entry.full_clean(validate_constraints=False)  # its place is given by the database
     entry.save(force_insert=True)
     return entry
 
@@ -107,9 +108,11 @@ def withdrawn(project: Project) -> dict[str, AuditEntry]:
 
 
 def as_lines(rows: QuerySet[AuditEntry]) -> Iterator[str]:
-    """Entries as JSON lines, oldest first."""
-    for entry in _oldest_first(rows):
-        yield dumps({**_told(entry), "details": entry.details}) + "\n"
+    """Entries as JSON lines, oldest first. ``sha256`` is that of ``previous_sha256``, a line feed and ``content``."""
+    content = RawSQL("evaluation_audit_content(evaluation_auditentry)", [], output_field=TextField())
+    for entry in _oldest_first(rows.annotate(content=content)):
+        chain = {name: getattr(entry, name) for name in ("position", "previous_sha256", "sha256", "content")}
+        yield dumps({**_told(entry), "details": entry.details, **chain}) + "\n"
 
 
 def as_table(rows: QuerySet[AuditEntry]) -> Iterator[str]:

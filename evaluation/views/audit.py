@@ -40,6 +40,7 @@ def log(request: HttpRequest, slug: str) -> HttpResponse:
         "form": form,
         "page": page,
         "rows": [_row(project, entry) for entry in page],
+        "head": audit.entries(project=project).order_by("-position").first(),
         "filtered": any(form.cleaned_data.get(name) for name in form.fields),
     }
     return render(request, "evaluation/audit.html#entries" if wants_part(request) else "evaluation/audit.html", context)

@@ -45,6 +45,7 @@ def set_addresses(places: Places, servers: Sequence[str]) -> None:
     os.environ["SLM_HOME"] = str(places.home)
     if "postgres" in servers:
         os.environ["DATABASE_URL"] = places.database_url()
+        os.environ["DATABASE_OWNER_URL"] = places.database_owner_url
     if "valkey" in servers:
         os.environ["REDIS_URL"] = places.redis_url
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from slmstudio.stack.errors import StackError, file_sentence
 
 DATABASE = "slmstudio"
+DATABASE_OWNER = "slmstudio_owner"
 POSTGRES_PORT = 5432  # only a part of the socket's name
 # The kernel's limit for the path of a socket is 108 bytes with its closing NUL on Linux, 104 elsewhere.
 _LONGEST_SOCKET = 103
@@ -70,6 +71,11 @@ class Places:
         """The address of a database of the embedded PostgreSQL."""
         host = quote(str(self.postgres_socket_folder), safe="")
         return f"postgresql://{user}@/{database}?host={host}&port={POSTGRES_PORT}"
+
+    @property
+    def database_owner_url(self) -> str:
+        """The same database for the role that owns its tables and migrates them."""
+        return self.database_url(user=DATABASE_OWNER)
 
     @property
     def redis_url(self) -> str:

@@ -28,7 +28,7 @@ from slmstudio.stack.errors import (
     log_sentence,
     need_space,
 )
-from slmstudio.stack.places import DATABASE, POSTGRES_PORT, Places, private_folder
+from slmstudio.stack.places import DATABASE, DATABASE_OWNER, POSTGRES_PORT, Places, private_folder
 
 SUPERUSER = "postgres"
 
@@ -219,9 +219,12 @@ class Postgres:
             )
 
     def _make_database(self) -> None:
-        """The application's role, which is no superuser, and its database; both are left alone where they exist."""
+        """The application's role, the role that owns what it works with, and the database; no superuser among them.
+
+        A database of a version without an owner is given to one, and the application keeps the use of its rows.
+        """
         address = self.places.database_url(user=SUPERUSER, database="postgres")
-        role = sql.Identifier(DATABASE)
+        role, owner = sql.Identifier(DATABASE), sql.Identifier(DATABASE_OWNER)
         try:
             connection = psycopg.connect(address, autocommit=True, connect_timeout=30)
         except psycopg.OperationalError as error:
@@ -229,8 +232,25 @@ class Postgres:
         with connection:
             if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [DATABASE]).fetchone():
                 connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB").format(role))
+            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [DATABASE_OWNER]).fetchone():
+                connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(owner))
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
-                connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
+                connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, owner))
+            owned = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s"
+            if connection.execute(owned, [DATABASE]).fetchone() != (DATABASE_OWNER,):
+                self._give_to_owner()
+
+    def _give_to_owner(self) -> None:
+        """Gives the tables of an older version to the owner, in one transaction; the next migration tells the
+        application's rights apart by table.
+        """
+        role, owner = sql.Identifier(DATABASE), sql.Identifier(DATABASE_OWNER)
+        with psycopg.connect(self.places.database_url(user=SUPERUSER), connect_timeout=30) as connection:
+            connection.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(role, owner))
+            for what, rights in (("TABLES", "SELECT, INSERT, UPDATE, DELETE"), ("SEQUENCES", "USAGE, SELECT, UPDATE")):
+                grant = sql.SQL("GRANT {} ON ALL {} IN SCHEMA public TO {}")
+                connection.execute(grant.format(sql.SQL(rights), sql.SQL(what), role))
+            connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(role, owner))
 
 
 def _quoted_list_item(path: Path) -> str:

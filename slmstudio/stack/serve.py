@@ -49,6 +49,7 @@ def _serve(port: int, running: control.Running | None, *, dev: bool, loop: bool)
         variables["DEBUG"] = "1"
     if (code := _manage(variables, "migrate", "--verbosity=0")[0]) != 0:
         return code
+    variables.pop("DATABASE_OWNER_URL", None)  # whoever serves and works owns nothing
     code, logins = _manage(variables, "setup_demo", *(() if loop else ("--no-loop",)))
     if code != 0:
         return code

@@ -55,7 +55,7 @@ def servers(home: Path) -> tuple[psutil.Process | None, psutil.Process | None]:
 
 
 def write(running: stack.Running, text: str) -> None:
-    with psycopg.connect(running.database_url) as connection:
+    with psycopg.connect(running.places.database_owner_url) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS kept (text text)")
         connection.execute("INSERT INTO kept VALUES (%s)", [text])
     with redis.Redis.from_url(running.redis_url) as client:
@@ -63,7 +63,7 @@ def write(running: stack.Running, text: str) -> None:
 
 
 def read(running: stack.Running) -> tuple[list[str], list[str]]:
-    with psycopg.connect(running.database_url) as connection:
+    with psycopg.connect(running.places.database_owner_url) as connection:
         rows = [row[0] for row in connection.execute("SELECT text FROM kept").fetchall()]
     with redis.Redis.from_url(running.redis_url, decode_responses=True) as client:
         return rows, list(client.lrange("kept", 0, -1))
@@ -163,7 +163,7 @@ def test_a_killed_user_is_not_waited_for(home: Path) -> None:
 def test_kill_9_of_everything_loses_nothing(home: Path) -> None:
     running = stack.start(home)
     write(running, "before")
-    unfinished = psycopg.connect(running.database_url)
+    unfinished = psycopg.connect(running.places.database_owner_url)
     unfinished.execute("INSERT INTO kept VALUES ('never committed')")
     for process in servers(home):
         assert process is not None

@@ -1,6 +1,8 @@
 """``manage.py run_loop``: the whole loop without a browser, through the same services and the same queue."""
 
 import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -9,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.files import File
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
@@ -31,7 +33,8 @@ from labeling.services.projects import ContractError, ProjectError, create_proje
 from slmstudio.access import Role
 from slmstudio.contract.jsontext import JsonError, dumps, loads
 from slmstudio.runs import BackgroundRun, Status
-from slmstudio.stack.environment import database_is_embedded
+from slmstudio.stack.environment import database_is_embedded, home
+from slmstudio.stack.places import Places
 from slmstudio.sweep import sweep_lost
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers import Started, WorkerGone, working
@@ -101,7 +104,10 @@ class Command(BaseCommand):
             return
         if not database_is_embedded():
             raise CommandError("The database lacks migrations. Run `manage.py migrate` first.")
-        call_command("migrate", verbosity=0)
+        # In a process of its own: the role that this one works with owns no table.
+        command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
+        owner = {"DATABASE_OWNER_URL": Places.of(home()).database_owner_url}
+        subprocess.run(command, cwd=settings.BASE_DIR, env={**os.environ, **owner}, check=True)
 
     def _run(self, options: dict[str, Any]) -> None:
         sync_catalogue()

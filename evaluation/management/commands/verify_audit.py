@@ -1,0 +1,43 @@
+"""``manage.py verify_audit [PROJECT...] [--head SHA256]``: computes every hash of the audit log anew.
+
+Ends with 0 where all entries are as they were written, 1 where one is not, a kept hash is gone, or the database does
+not refuse changes of the log. ``--head`` is a hash of one project's log that was kept elsewhere.
+"""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from evaluation.services import audit_chain
+from labeling.models import Project
+
+
+class Command(BaseCommand):
+    """Checks the chain of each project's audit log."""
+
+    help = __doc__ or ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("projects", nargs="*", help="slugs; all projects where none is named")
+        parser.add_argument("--head", default="", help="a hash that was kept, of the one project that is named")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        slugs, head = options["projects"], options["head"].strip().lower()
+        if head and len(slugs) != 1:
+            raise CommandError("--head is of one project; name it.")
+        projects = list(Project.objects.filter(slug__in=slugs) if slugs else Project.objects.all())
+        missing = sorted(set(slugs) - {project.slug for project in projects})
+        if missing:
+            raise CommandError(f"There is no project {missing[0]!r}.")
+        wrong = 0
+        for project in sorted(projects, key=lambda one: one.slug):
+            chain = audit_chain.verify(project, head=head)
+            wrong += bool(chain.problem)
+            state = chain.problem or f"{chain.entries} entries, head {chain.head or 'none'}"
+            self.stdout.write(f"{project.slug}: {state}")
+        off = audit_chain.guards_off()
+        if off:
+            self.stdout.write(f"The database does not guard the log: {', '.join(off)} not armed.")
+        if wrong or off:
+            raise CommandError("The audit log is not as it was written.")

@@ -1,0 +1,101 @@
+"""Two roles of the database: an owner that migrates, and the application's, which only reads and writes rows.
+
+The owner of a table can switch its triggers off, and with them the refusal to change the audit log, so the application
+owns nothing. ``DATABASE_OWNER_URL`` is the owner's address of the same database; the commands of ``OWNER_COMMANDS`` use
+it, and after each migration the application's role is given what it needs. Where it is not set, one role does it all,
+and ``manage.py check --deploy`` warns.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from django.core.checks import CheckMessage, Tags, register
+from django.core.checks import Warning as Caution
+from django.db import DatabaseError, connections, transaction
+
+from slmstudio.database import database_settings
+from slmstudio.env import EnvError
+
+OWNER_COMMANDS = frozenset({"migrate", "flush", "createcachetable"})
+#: tables that rows are only added to
+_APPEND_ONLY = ("evaluation_auditentry",)
+#: tables whose statistics the application asks for after it wrote much
+_ANALYZED = ("labeling_document", "labeling_documentsearch")
+_ROLE = "DATABASE_APPLICATION_ROLE"
+
+
+def use_owner(arguments: Sequence[str]) -> None:
+    """Has a command of ``OWNER_COMMANDS`` use the owner's address, where there is one; others forget it. Called before
+    settings load.
+
+    Raises:
+        EnvError: the owner's address is that of another database, or names the same role.
+    """
+    owner, own = os.environ.pop("DATABASE_OWNER_URL", "").strip(), os.environ.get("DATABASE_URL", "").strip()
+    if not owner or not own or not arguments or arguments[0] not in OWNER_COMMANDS:
+        return
+    places = [_place(url) for url in (owner, own)]
+    if places[0] != places[1]:
+        raise EnvError("DATABASE_OWNER_URL", "the address of the database of DATABASE_URL, with another role", owner)
+    os.environ["DATABASE_URL"] = owner
+    os.environ[_ROLE] = unquote(urlsplit(own).username or "")
+
+
+def _place(url: str) -> tuple[str, ...]:
+    found = database_settings(url)
+    return tuple(str(found[name]) for name in ("HOST", "PORT", "NAME"))
+
+
+def grant_to_application(using: str = "default", **_: Any) -> None:
+    """Gives the application's role what it needs, a receiver of ``post_migrate``; nothing where the command uses no
+    owner.
+    """
+    role = os.environ.get(_ROLE, "")
+    if not role:
+        return
+    connection = connections[using]
+    with transaction.atomic(using=using), connection.cursor() as cursor:
+        tables = set(connection.introspection.table_names(cursor))
+        for statement in grants(connection.ops.quote_name(role), tables, version=connection.pg_version):
+            cursor.execute(statement)
+
+
+def grants(role: str, tables: set[str], *, version: int) -> list[str]:
+    """The statements that give a role (quoted) what the application needs of these tables, and take the rest away."""
+    found = [
+        f"GRANT USAGE ON SCHEMA public TO {role}",
+        f"REVOKE TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA public FROM {role}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+        f"GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO {role}",
+    ]
+    for table in _APPEND_ONLY:
+        if table in tables:
+            found.append(f"REVOKE UPDATE, DELETE ON {table} FROM {role}")
+    if version >= 170_000:
+        found += [f"GRANT MAINTAIN ON {table} TO {role}" for table in _ANALYZED if table in tables]
+    return found
+
+
+@register(Tags.security, deploy=True)
+def check_role(**_: Any) -> list[CheckMessage]:
+    """Warns where the role that the application uses can switch off what guards the audit log."""
+    try:
+        with connections["default"].cursor() as cursor:
+            cursor.execute(
+                "SELECT rolsuper OR pg_has_role(current_user, relowner, 'USAGE') FROM pg_roles, pg_class "
+                "WHERE rolname = current_user AND pg_class.oid = to_regclass('public.evaluation_auditentry')"
+            )
+            row = cursor.fetchone()
+    except DatabaseError:
+        return []  # there is no database to ask
+    if row is None or not row[0]:
+        return []
+    return [
+        Caution(
+            "The database role of the application owns its tables, so it could switch off what guards the audit log.",
+            hint="Give the tables to a role of their own and set DATABASE_OWNER_URL; docs/production.md has the SQL.",
+            id="slmstudio.W001",
+        )
+    ]

@@ -1,0 +1,164 @@
+"""The audit log is a chain that shows what was changed, taken away or added at the wrong place."""
+
+import hashlib
+import json
+import threading
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client
+
+from evaluation.models import AuditEntry
+from evaluation.services import audit, audit_chain
+from labeling.services.projects import create_project
+from tests.evaluation.factories import World, make_world
+
+
+@pytest.fixture
+def log(world: World) -> World:
+    for number in range(5):
+        audit.record(
+            project=world.project,
+            user=world.manager,
+            action="changed",
+            about=f"thing {number}",
+            details={"é": [number]},
+        )
+    return world
+
+
+def unguarded(*statements: str) -> None:
+    """What the owner of the table could do."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE evaluation_auditentry DISABLE TRIGGER USER")
+        for statement in statements:
+            cursor.execute(statement)
+        cursor.execute("ALTER TABLE evaluation_auditentry ENABLE TRIGGER USER")
+
+
+def test_each_entry_follows_the_one_before(log: World) -> None:
+    rows = list(AuditEntry.objects.filter(project=log.project).order_by("pk"))
+    assert [row.position for row in rows] == list(range(1, len(rows) + 1))
+    assert [row.previous_sha256 for row in rows] == ["", *(row.sha256 for row in rows[:-1])]
+    chain = audit_chain.verify(log.project)
+    assert (chain.entries, chain.head, chain.problem) == (len(rows), rows[-1].sha256, "")
+
+
+def test_what_is_given_for_a_place_does_not_count(log: World) -> None:
+    forged = AuditEntry(project=log.project, action="a", about="b", position=99, sha256="f" * 64)
+    forged.save()
+    forged.refresh_from_db()
+    assert forged.position == AuditEntry.objects.filter(project=log.project).count()
+    assert audit_chain.verify(log.project).problem == ""
+
+
+def test_projects_have_chains_of_their_own(log: World) -> None:
+    other = create_project(owner=log.owner, name="Other", slug="other", template="invoice")
+    entry = audit.record(project=other, user=None, action="a", about="b")
+    entry.refresh_from_db()
+    assert entry.position == AuditEntry.objects.filter(project=other).count()
+    assert audit_chain.verify(other).problem == audit_chain.verify(log.project).problem == ""
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE evaluation_auditentry SET action = 'approved' WHERE about = 'thing 2'", "is not what was written"),
+        ("UPDATE evaluation_auditentry SET details = '{}' WHERE about = 'thing 2'", "is not what was written"),
+        ("UPDATE evaluation_auditentry SET user_id = NULL WHERE about = 'thing 2'", "is not what was written"),
+        ("UPDATE evaluation_auditentry SET created_at = now() WHERE about = 'thing 2'", "is not what was written"),
+        ("DELETE FROM evaluation_auditentry WHERE about = 'thing 2'", "is missing"),
+        (
+            "UPDATE evaluation_auditentry SET sha256 = repeat('f', 64) WHERE about = 'thing 2'",
+            "is not what was written",
+        ),
+        (
+            "UPDATE evaluation_auditentry SET previous_sha256 = '', sha256 = '' WHERE about = 'thing 2'",
+            "is not what was written",
+        ),
+    ],
+)
+def test_a_change_shows(log: World, statement: str, said: str) -> None:
+    unguarded(statement)
+    problem = audit_chain.verify(log.project).problem
+    assert problem
+    assert said in problem
+    with pytest.raises(CommandError):
+        call_command("verify_audit", stdout=StringIO())
+
+
+def test_what_was_taken_off_the_end_shows_by_a_hash_that_was_kept(log: World) -> None:
+    head = audit_chain.verify(log.project).head
+    audit.record(project=log.project, user=None, action="a", about="later")
+    assert audit_chain.verify(log.project, head=head).problem == ""
+    unguarded("DELETE FROM evaluation_auditentry WHERE about IN ('thing 4', 'later')")
+    assert audit_chain.verify(log.project).problem == ""
+    assert head in audit_chain.verify(log.project, head=head).problem
+    with pytest.raises(CommandError):
+        call_command("verify_audit", log.project.slug, head=head, stdout=StringIO())
+
+
+def test_guards_that_are_off_are_told(log: World) -> None:
+    with connection.cursor() as cursor:  # the suite puts one aside
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE evaluation_auditentry ENABLE TRIGGER USER")
+    assert audit_chain.guards_off() == []
+    out = StringIO()
+    call_command("verify_audit", stdout=out)
+    assert "head" in out.getvalue()
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE evaluation_auditentry DISABLE TRIGGER evaluation_auditentry_frozen")
+    assert audit_chain.guards_off() == ["evaluation_auditentry_frozen"]
+
+
+def test_an_export_can_be_checked_without_the_database(log: World, client: Client, tmp_path: Path) -> None:
+    client.force_login(log.annotator)
+    page = client.get(f"/p/{log.project.slug}/gates/audit/")
+    assert page.status_code == 200
+    answer: Any = client.get(f"/p/{log.project.slug}/gates/audit/export/?format=jsonl")
+    sent = b"".join(answer.streaming_content).decode()
+    call_command("export_audit", log.project.slug, output=tmp_path / "log.jsonl")
+    assert (tmp_path / "log.jsonl").read_text(encoding="utf-8") == sent
+    before = ""
+    for number, line in enumerate(sent.splitlines(), start=1):
+        row = json.loads(line)
+        content = json.loads(row["content"])
+        assert (row["position"], row["previous_sha256"]) == (number, before)
+        assert hashlib.sha256(f"{before}\n{row['content']}".encode()).hexdigest() == row["sha256"]
+        assert (content["action"], content["about"], content["details"]) == (
+            row["action"],
+            row["about"],
+            row["details"],
+        )
+        before = row["sha256"]
+    assert before == audit_chain.verify(log.project).head
+
+
+@pytest.mark.django_db(transaction=True)
+def test_entries_at_once_follow_each_other(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "base", documents=4, holdout=2)
+    errors: list[BaseException] = []
+
+    def write(number: int) -> None:
+        try:
+            for turn in range(10):
+                audit.record(project=world.project, user=None, action="wrote", about=f"{number}.{turn}")
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert errors == []
+    chain = audit_chain.verify(world.project)
+    assert chain.problem == ""
+    assert AuditEntry.objects.filter(action="wrote").count() == 60
