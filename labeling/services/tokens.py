@@ -86,7 +86,7 @@ def create(*, project: Project, user: Any, name: str, scopes: Iterable[str], day
         expires_at=None if days is None else timezone.now() + timedelta(days=days),
     )
     with transaction.atomic():
-        Membership.objects.select_for_update().get(pk=membership.pk)
+        _hold(project.pk)
         if alive(project, user).count() >= MOST_TOKENS:
             raise Refused("form", f"You have {MOST_TOKENS} tokens in this project. Revoke one first.")
         try:
@@ -122,6 +122,7 @@ def authenticate(text: str) -> ApiToken | None:
 def revoke(*, token: ApiToken, user: Any) -> bool:
     """Ends a token for good; False where it had ended already."""
     with transaction.atomic():
+        _hold(token.project_id)
         ended = ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()) == 1
         if ended:
             note(project=token.project, user=user, action="revoked", about=f"token {token.prefix}")
@@ -134,11 +135,18 @@ def end_with_password(*, instance: Any, created: bool, **_: Any) -> None:
     """
     if created or (instance._password is None and instance.is_active):
         return
-    for token in ApiToken.objects.filter(user=instance, revoked_at=None).select_related("project"):
-        if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()) == 1:
-            why = "password changed" if instance.is_active else "account switched off"
-            about = f"token {token.prefix}"
-            note(project=token.project, user=None, action="revoked", about=about, details={"reason": why})
+    why = "password changed" if instance.is_active else "account switched off"
+    for token in ApiToken.objects.filter(user=instance, revoked_at=None).select_related("project").order_by("project"):
+        with transaction.atomic():
+            _hold(token.project_id)
+            if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()) == 1:
+                about, details = f"token {token.prefix}", {"reason": why}
+                note(project=token.project, user=None, action="revoked", about=about, details=details)
+
+
+def _hold(project: int) -> None:
+    """The project's row first, as whoever writes into its audit log holds it; tokens of one project one at a time."""
+    Project.objects.select_for_update(no_key=True).get(pk=project)
 
 
 def alive(project: Project, user: Any = None) -> Any:
