@@ -22,6 +22,7 @@ from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.contract.scoring import SCORER_VERSION
 from slmstudio.hashing import folder_hash, sha256_file, sha256_text
+from slmstudio.plain_paths import without_paths
 
 Packet = dict[str, str]
 _WEEK = 7 * 24 * 3600
@@ -226,7 +227,11 @@ def verify(report: GateReport, *, files: bool = True) -> list[Check]:
 def _why(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "the file has gone."
-    return str(error) if isinstance(error, SubjectError | outputs.OutputError) else f"it cannot be read ({error})."
+    return (
+        str(error)
+        if isinstance(error, SubjectError | outputs.OutputError)
+        else f"it cannot be read ({without_paths(str(error))})."
+    )
 
 
 def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
