@@ -55,7 +55,7 @@ def grant_to_application(using: str = "default", **_: Any) -> None:
     role = os.environ.get(_ROLE, "")
     if not role:
         return
-    connection = connections[using]
+    connection: Any = connections[using]  # its stubs know no PostgreSQL
     with transaction.atomic(using=using), connection.cursor() as cursor:
         tables = set(connection.introspection.table_names(cursor))
         for statement in grants(connection.ops.quote_name(role), tables, version=connection.pg_version):

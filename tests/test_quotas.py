@@ -75,8 +75,8 @@ def test_a_project_without_hours_starts_nothing(world: World, settings: Any) -> 
             project=world.project, user=world.engineer, dataset=world.dataset, base_model=world.base_model
         )
     assert not EvalRun.objects.exists()
-    TrainingRun.objects.filter(pk=world.training_run.pk).update(status=Status.FAILED, checkpoint_step=5)
-    world.training_run.refresh_from_db()
+    world.training_run.status, world.training_run.checkpoint_step = Status.FAILED, 5
+    world.training_run.save(update_fields=["status", "checkpoint_step"])
     with pytest.raises(Refused, match="PROJECT_GPU_HOURS"):
         resume(run=world.training_run, user=world.engineer)
 

@@ -238,10 +238,10 @@ def asked_otherwise(run: EvalRun, now: Mapping[str, Any]) -> str:
 
 def file_keys(project: Project) -> Iterator[str]:
     """Keys of the folders of a project's evaluations and pre-labels in the artifact store."""
-    for run in EvalRun.objects.filter(project=project).only("pk"):
-        yield run.folder_key
-    for prelabels in PrelabelRun.objects.filter(project=project).only("pk"):
-        yield prelabels.folder_key
+    tables: tuple[Any, ...] = (EvalRun, PrelabelRun)
+    for table in tables:
+        for run in table.objects.filter(project=project).only("pk"):
+            yield run.folder_key
 
 
 def tell_loop(run: EvalRun) -> None:

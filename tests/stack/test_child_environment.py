@@ -37,7 +37,8 @@ def test_what_is_asked_for_is_given() -> None:
 
 
 def test_a_supervised_child_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, seen = ImportRun(), []
+    run = ImportRun()
+    seen: list[dict[str, Any]] = []
     monkeypatch.setattr(ImportRun, "beat", lambda self, **_: True)
     ending = supervisor.supervise(run, [sys.executable, "-c", DUMP], on_event=seen.append, log=tmp_path / "log")
     assert ending.ok

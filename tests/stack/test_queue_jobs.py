@@ -26,7 +26,13 @@ def put(data: bytes, **columns: str) -> Job:
     """Writes a job into the queue ``default`` as somebody with a client of Valkey would."""
     queue = django_rq.get_queue("default")
     job_id = str(uuid.uuid4())
-    row = {"data": data, "origin": "default", "status": "queued", "created_at": "2026-01-01T00:00:00Z", **columns}
+    row: dict[str, Any] = {
+        "data": data,
+        "origin": "default",
+        "status": "queued",
+        "created_at": "2026-01-01T00:00:00Z",
+        **columns,
+    }
     queue.connection.hset(Job.key_for(job_id), mapping=row)
     queue.connection.rpush(queue.key, job_id)
     return StudioJob(job_id, connection=queue.connection)
@@ -110,21 +116,22 @@ def test_a_job_of_the_application_is_taken(queues: None) -> None:
 
 
 def test_every_run_has_a_job_and_every_job_is_there() -> None:
-    named = {model.job_name for model in apps.get_models() if getattr(model, "job_name", "")}
+    named = {getattr(model, "job_name", "") for model in apps.get_models()} - {""}
     assert named <= queue_jobs.allowed()
     assert "labeling.jobs.deliver_webhook" in queue_jobs.allowed()
     for name in queue_jobs.allowed():
         module, _, function = name.rpartition(".")
         found = import_attribute(name)
-        assert (found.__module__, found.__name__) == (module, function), name  # type: ignore[attr-defined]
+        assert (found.__module__, found.__name__) == (module, function), name
 
 
 def test_whatever_is_enqueued_is_a_job_that_workers_take(queues: None) -> None:
     queue = django_rq.get_queue("default")
     assert queue.job_class is StudioJob
     for name in queue_jobs.allowed():
-        job = queue.enqueue(name, 1)
-        assert callable(queue.fetch_job(job.id).func)
+        job = queue.fetch_job(queue.enqueue(name, 1).id)
+        assert job is not None
+        assert callable(job.func)
 
 
 def test_nothing_of_the_queue_is_unpickled_whatever_a_worker_is_asked(queues: None) -> None:

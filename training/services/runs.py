@@ -155,7 +155,8 @@ def start_training(
 
 def file_keys(project: Project) -> list[str]:
     """Keys of the folders of a project's trainings in the artifact store, exports included."""
-    return [run.folder_key for run in TrainingRun.objects.filter(project=project).only("pk")]
+    rows: Any = TrainingRun.objects.filter(project=project).only("pk")
+    return [run.folder_key for run in rows]
 
 
 def cancel(run: TrainingRun) -> bool:
