@@ -127,7 +127,7 @@ def _documents(report: Mapping[str, Any]) -> str:
     counts = report["counts"]
     return (
         f"Documents: {counts['broken']} broken, {counts['fixed']} fixed, {counts['still_wrong']} still wrong, "
-        f"{counts['still_right']} still right (exact McNemar, p {_p(report['p_value'])})."
+        f"{counts['still_right']} still right (exact McNemar, p {_p(report['p_adjusted'])} after Holm)."
     )
 
 
@@ -150,7 +150,7 @@ def _figures(report: Mapping[str, Any]) -> str:
 
 def _change(rate: Mapping[str, Any]) -> str:
     change = f"{100 * float(rate['change']):+.1f} points"
-    luck = f"p {_p(rate['p_value'])}"
+    luck = f"p {_p(rate['p_adjusted'])} after Holm"
     if rate["mixed"]:
         return f"{change}, but {rate['worse']:,} documents worse and {rate['better']:,} better, {luck}"
     return f"{change}, {luck}"
@@ -232,4 +232,6 @@ def _share(k: int, n: int) -> str:
 
 
 def _p(value: Any) -> str:
+    if value is None:
+        return "–"
     return "< 0.001" if value < 0.001 else f"{float(value):.3f}"

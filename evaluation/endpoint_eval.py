@@ -50,11 +50,7 @@ def evaluate(run: EvalRun, endpoint: Endpoint) -> bool:
         OutputError: as ``outputs.finish``.
         SubjectError: as ``subjects.examples``.
     """
-    held = run.mode == EvalRun.Mode.CONSTRAINED
-    address = endpoints.address_of(endpoint)
-    address = replace(
-        address, structured="json_schema" if held else "free", logprobs=False, at_once=min(run.at_once, address.at_once)
-    )
+    address = address_for(run, endpoint)
     with beating(run):  # what was answered before is scored and stored again
         asking = _Asking(run, endpoint, address)
         asking.take_up()
@@ -69,6 +65,15 @@ def evaluate(run: EvalRun, endpoint: Endpoint) -> bool:
     else:
         patiently(lambda: run.cancelled(facts=facts))
     return True
+
+
+def address_for(run: EvalRun, endpoint: Endpoint) -> Address:
+    """How an evaluation asks its endpoint. Raises Refused as ``endpoints.address_of``."""
+    held = run.mode == EvalRun.Mode.CONSTRAINED
+    address = endpoints.address_of(endpoint)
+    return replace(
+        address, structured="json_schema" if held else "free", logprobs=False, at_once=min(run.at_once, address.at_once)
+    )
 
 
 class _Asking:
@@ -183,7 +188,7 @@ class _Asking:
                     done, _ = wait(under_way, timeout=1.0, return_when=FIRST_COMPLETED)
                     for future in done:
                         said = future.result()
-                        self._keep(file, {"id": under_way.pop(future), **_as_output(said)})
+                        self._keep(file, {"id": under_way.pop(future), **as_output(said)})
                         self._trouble.note(said)
                     if stop_asked() or not self._beat():
                         return False
@@ -255,7 +260,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _as_output(said: Said) -> dict[str, Any]:
+def as_output(said: Said) -> dict[str, Any]:
     """What was said as a child of this machine would tell it: verbatim, or why there is nothing."""
     answered = said.outcome in ANSWERED
     ending = "length" if said.outcome == Outcome.CUT_OFF else "stop"

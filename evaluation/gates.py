@@ -1,7 +1,8 @@
 """Gates: three-state verdicts on what was measured, and what a proof would cost.
 
 PASS: the bound clears the threshold. FAIL: the opposite bound shows that it does not. NOT PROVEN: neither. A
-metric with nothing to measure is NOT PROVEN. Bounds are one-sided, each at the level of the look (``judge``).
+metric with nothing to measure is NOT PROVEN. Bounds are one-sided, each at the level of the look (``judge``); those of
+what a run takes (latency, throughput, cost, memory) at the gate's own confidence at every look.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,8 +71,11 @@ def judge(gate: Gate, measurement: Measurement, look: int | None = None) -> Verd
     ``look`` None: the hold-out is looked at this once, and the bounds hold at the gate's confidence. ``look``
     k, counted from 1: the k-th of any number of looks; the error level is halved k times (97.5 % for the
     first look of a 95 % gate), and the price of proof is computed at the level of the next look, which is the
-    one that would use the new labels.
+    one that would use the new labels. What a run takes is no look at its answers, so that ``look`` changes nothing
+    there.
     """
+    if not METRICS[gate.metric].spends:
+        look = None
     alpha = round(1 - gate.confidence, 12)
     now = alpha if look is None else look_level(look, alpha)
     later = alpha if look is None else look_level(look + 1, alpha)
@@ -98,12 +102,15 @@ def judge_all(
     """The verdicts of a policy at its ``look``-th look at a hold-out, from gate key -> measurement.
 
     A gate without a measurement is NOT PROVEN. A policy that promises one look can prove nothing at a second
-    one. ``spent``: why no error level is left for this look; it can prove nothing then.
+    one. ``spent``: why no error level is left for this look; it can prove nothing then. Neither concerns what a run
+    takes.
     """
     verdicts = []
     for gate in policy:
         measurement = measurements.get(gate.key, Measurement.nothing())
-        if policy.only_look and look > 1:
+        if not METRICS[gate.metric].spends:
+            pass
+        elif policy.only_look and look > 1:
             measurement = Measurement.nothing(
                 f"the policy allows one look at a hold-out and this is look {look}; take a fresh hold-out, "
                 "or let the policy look more than once"

@@ -166,4 +166,7 @@ def evaluate(project: Any, user: Any) -> Step | None:
     if run is not None and not GateReport.objects.filter(eval_run__in=runs).exists():
         address = f"{reverse('gate_judge', args=[project.slug])}?eval_run={run.number}"
         return Step(f"Evaluation {run.number} of model v{version.number} has not been judged.", "Judge it", address)
+    if run is None and not runs.live().exists():
+        address = f"{reverse('eval_new', args=[project.slug])}?model=run-{version.training_run.number}&split=holdout"
+        return Step(f"Model v{version.number} has not been evaluated on the hold-out.", "Evaluate it", address)
     return None

@@ -34,7 +34,8 @@ class Metric:
 
     ``field``: whether a gate of it can be about one field ("may"), has to be ("must"), or cannot ("").
     ``value``: whether it can be about one value of that field. ``documents``: whether more labelled documents are what
-    proves it. ``zero``: the title where nothing is allowed.
+    proves it. ``spends``: whether its verdict spends error level of the hold-out; what a run takes tells nothing about
+    its answers, so that it does not. ``zero``: the title where nothing is allowed.
     """
 
     operator: str
@@ -46,6 +47,7 @@ class Metric:
     field: str = ""
     value: bool = False
     documents: bool = True
+    spends: bool = True
     zero: str = ""
 
     def title_for(self, threshold: float, field: str = "", value: str = "") -> str:
@@ -75,10 +77,14 @@ METRICS = {
         documents=False,
         zero="No pinned document is wrong",
     ),
-    "p95_latency_ms": Metric("<=", 0, math.inf, "95 % of requests answered within {} ms", documents=False),
-    "requests_per_second": Metric(">=", 0, math.inf, "At least {} requests per second", documents=False),
-    "cost_per_request": Metric("<=", 0, math.inf, "A request costs at most {} on average", documents=False),
-    "peak_memory_gb": Metric("<=", 0, math.inf, "At most {} GB of memory", documents=False),
+    "p95_latency_ms": Metric(
+        "<=", 0, math.inf, "95 % of requests answered within {} ms", documents=False, spends=False
+    ),
+    "requests_per_second": Metric(">=", 0, math.inf, "At least {} requests per second", documents=False, spends=False),
+    "cost_per_request": Metric(
+        "<=", 0, math.inf, "A request costs at most {} on average", documents=False, spends=False
+    ),
+    "peak_memory_gb": Metric("<=", 0, math.inf, "At most {} GB of memory", documents=False, spends=False),
 }
 
 

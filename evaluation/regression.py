@@ -76,6 +76,33 @@ def gains(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def measures(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The measures of a comparison, each with the one p-value that is named for it anywhere: ``p_adjusted``, after Holm
+    over all of them, on the documents that a verdict rests on; None where nothing can be judged."""
+    basis = judged(result)
+    adjusted = {measure["name"]: p_value for measure, p_value in _adjusted(basis)} if basis["n"] else {}
+    return [_with_adjusted(measure, adjusted.get(measure["name"])) for measure in result["measures"]]
+
+
+def fields(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The fields of a comparison with their ``p_adjusted`` as in ``measures``, after Holm over all fields."""
+    basis = judged(result)
+    adjusted = {row["field"]: row["p_adjusted"] for row in basis["fields"]} if basis["n"] else {}
+    return [_with_adjusted(row, adjusted.get(row["field"])) for row in result["fields"]]
+
+
+def document_p(result: Mapping[str, Any]) -> float | None:
+    """The p-value of fixed against broken documents, as in ``measures``."""
+    found = {measure["name"]: measure["p_adjusted"] for measure in measures(result)}
+    value = found.get("document_exact")
+    return None if value is None else float(value)
+
+
+def _with_adjusted(row: Mapping[str, Any], p_adjusted: Any) -> dict[str, Any]:
+    plain = {name: value for name, value in row.items() if name != "p_value"}
+    return {**plain, "p_adjusted": None if p_adjusted is None else float(p_adjusted)}
+
+
 def _adjusted(result: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], float]]:
     """Each measure with its p-value after Holm over all of them."""
     measures = result["measures"]

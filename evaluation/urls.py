@@ -14,6 +14,7 @@ from evaluation.views import (
     pins,
     policies,
     prelabels,
+    resources,
     runs,
 )
 
@@ -38,6 +39,8 @@ urlpatterns = [
     path("evaluation/<int:number>/outputs/<int:document>/", runs.output, name="eval_output"),
     path("evaluation/<int:number>/outputs/<int:document>/gold/", cases.question, name="gold_question"),
     path("evaluation/<int:number>/rescore/", cases.rescore, name="eval_rescore"),
+    path("evaluation/<int:number>/measure/", resources.measure, name="eval_measure"),
+    path("evaluation/<int:number>/measure/cancel/", resources.cancel, name="eval_measure_cancel"),
     path("evaluation/<int:number>/lookalikes/", cases.queue_lookalikes, name="lookalikes"),
     path("evaluation/lookalikes/<int:pk>/", cases.lookalikes_queued, name="lookalikes_queued"),
     path("evaluation/gold/", cases.gold_questions, name="gold_questions"),

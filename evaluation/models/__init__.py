@@ -14,6 +14,7 @@ from evaluation.models.judging import (
     PolicyProposal,
 )
 from evaluation.models.prelabels import Endpoint, PrelabelItem, PrelabelRun
+from evaluation.models.resources import ResourceMeasurement
 
 __all__ = [
     "Approval",
@@ -31,4 +32,5 @@ __all__ = [
     "PolicyProposal",
     "PrelabelItem",
     "PrelabelRun",
+    "ResourceMeasurement",
 ]

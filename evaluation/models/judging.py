@@ -57,7 +57,9 @@ class EvalRun(RepeatedRun):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="eval_runs")
     number = models.PositiveIntegerField()
     dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="eval_runs")
-    split = models.CharField(max_length=10, choices=[*Split.choices, (BENCHMARK, "benchmark")], default=Split.HOLDOUT)
+    split = models.CharField(
+        max_length=10, choices=[*Split.choices, (BENCHMARK, "benchmark")], default=Split.VALIDATION
+    )
     benchmark = models.ForeignKey(Benchmark, null=True, blank=True, on_delete=models.CASCADE, related_name="runs")
     mode = models.CharField(max_length=12, choices=Mode.choices, default=Mode.CONSTRAINED)
     base_model = models.ForeignKey(BaseModel, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs")
@@ -286,6 +288,14 @@ class GateReport(models.Model):
     policy = models.ForeignKey(GatePolicy, on_delete=models.PROTECT, related_name="reports")
     eval_run = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="gate_reports")
     baseline = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    measurement = models.ForeignKey(
+        "evaluation.ResourceMeasurement",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="what gates on latency, cost and memory judge; empty: the evaluation itself",
+    )
     look = models.PositiveIntegerField(help_text="which look at this hold-out this is, counting from 1")
     verdicts = models.JSONField()
     sentence = models.CharField(max_length=300)
@@ -303,7 +313,9 @@ class GateReport(models.Model):
             models.UniqueConstraint(fields=["project", "number"], name="gate_report_number_once"),
             # Judging the same outputs by the same gates again is the same look.
             models.UniqueConstraint(
-                fields=["policy", "eval_run", "baseline", "pins_sha256"], name="gate_report_once", nulls_distinct=False
+                fields=["policy", "eval_run", "baseline", "pins_sha256", "measurement"],
+                name="gate_report_once",
+                nulls_distinct=False,
             ),
         ]
 

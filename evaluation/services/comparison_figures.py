@@ -8,7 +8,7 @@ from django.db.models import Case, Exists, OuterRef, Q, Value, When
 
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.modes import mixed
-from evaluation.regression import TITLES
+from evaluation.regression import TITLES, measures
 from evaluation.services.benchmark_results import cost_of
 from evaluation.services.subjects import how
 from evaluation.templatetags.evaluation import money, right_fields
@@ -19,7 +19,8 @@ from slmstudio.templatetags.studio import memory, milliseconds
 
 @dataclass(frozen=True)
 class Rate:
-    """A line with a rate for each run; ``change`` is B's less A's, ``p_value`` of ``better`` and ``worse`` documents.
+    """A line with a rate for each run; ``change`` is B's less A's, ``p_adjusted`` of ``better`` and ``worse`` documents
+    as ``evaluation.regression.measures`` has it.
 
     ``mixed``: the rate went one way, and most documents that moved went another or neither.
     """
@@ -28,7 +29,7 @@ class Rate:
     values: tuple[Mapping[str, Any], ...]
     change: float
     good: bool
-    p_value: float
+    p_adjusted: float | None
     better: int
     worse: int
     mixed: bool
@@ -84,7 +85,7 @@ def today_note(b: EvalRun, beside: EvalRun | None) -> str:
 def rates(result: Mapping[str, Any], beside: EvalRun | None) -> list[Rate]:
     """Rates on the documents that A and B share; those of the run beside them are over its own."""
     found = []
-    for measure in result["measures"]:
+    for measure in measures(result):
         a, b = measure["a"], measure["b"]
         if not (a["n"] and b["n"]):
             continue
@@ -98,7 +99,7 @@ def rates(result: Mapping[str, Any], beside: EvalRun | None) -> list[Rate]:
                 values=values,
                 change=change,
                 good=gain > 0,
-                p_value=float(measure["p_value"]),
+                p_adjusted=measure["p_adjusted"],
                 better=better,
                 worse=worse,
                 mixed=mixed(gain, better, worse),

@@ -6,7 +6,7 @@ from typing import Any
 
 from evaluation.cases import Cases
 from evaluation.models import Comparison, EvalRun
-from evaluation.regression import basis, gains, judged, regressions
+from evaluation.regression import basis, document_p, fields, gains, judged, measures, regressions
 from evaluation.services import pins
 from evaluation.services.comparison_figures import differences, lines, rates, today, today_note
 from evaluation.services.matrices import Table
@@ -45,15 +45,15 @@ def report(*, project: Project, comparison: Comparison, a: EvalRun, b: EvalRun, 
         "regressions": regressions(result, pinned["broken"], any_document=any_document),
         "gains": gains(result),
         "counts": result["counts"],
-        "p_value": result["p_value"],
-        "measures": result["measures"],
+        "p_adjusted": document_p(result),
+        "measures": measures(result),
         "rates": [asdict(rate) for rate in rates(result, beside)],
         "figures": [
             {"title": line.title, "values": list(line.values), "change": line.change}
             for line in lines(project, runs, [result["tokens"]["a"], result["tokens"]["b"]])
         ],
         "tokens": result["tokens"],
-        "fields": result["fields"],
+        "fields": fields(result),
         "errors": {
             kind: dict(zip(("fields_a", "fields_b", "documents_a", "documents_b"), counts, strict=True))
             for kind, counts in result["errors"].items()

@@ -49,7 +49,7 @@ def start_evaluation(
     project: Project,
     user: Any,
     dataset: DatasetVersion,
-    split: str = Split.HOLDOUT,
+    split: str = Split.VALIDATION,
     mode: str = EvalRun.Mode.CONSTRAINED,
     base_model: BaseModel | None = None,
     training_run: TrainingRun | None = None,
@@ -63,7 +63,7 @@ def start_evaluation(
     With an ``export`` llama.cpp answers with that GGUF file of the training run. With a ``benchmark`` its documents are
     asked about in place of a split, and a base model that is not prepared yet is prepared by the job. Hold-out
     documents are sent to an endpoint only where the owner permits it. ``at_once`` documents are asked about together;
-    one at a time gives the latency.
+    one at a time gives the latency. The hold-out is a deliberate choice, because evaluations of it are counted.
 
     Raises:
         Refused: ``field`` is one of model, dataset, split, mode, at_once. Nothing is queued then.

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from django.utils.timezone import localtime
+
 from evaluation.compare import cost_of_time, cost_of_tokens
 from evaluation.measurements import Measurement
-from evaluation.models import EvalOutput, EvalRun
+from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.policy import BASE, Gate, GatePolicy
-from evaluation.services import holdouts
+from evaluation.services import holdouts, resources
 from evaluation.services.opponents import made_from, model_key
 from evaluation.services.pins import answers, pinned_documents
 from evaluation.slices import Slice
@@ -18,22 +20,41 @@ from evaluation.tallies import BY_SCORES, from_scores
 from labeling.models import Contract, DatasetItem, Document, Split
 
 
-def measurements(policy: GatePolicy, eval_run: EvalRun, baseline: EvalRun | None) -> dict[str, Measurement]:
-    """What each gate of a policy judges: gate key -> measurement, from this run's own outputs and latencies."""
-    facts = _Facts(eval_run, baseline, with_metadata=any(Slice.parse(gate.slice).key for gate in policy))
+def measurements(
+    policy: GatePolicy,
+    eval_run: EvalRun,
+    baseline: EvalRun | None,
+    measured: ResourceMeasurement | None = None,
+) -> dict[str, Measurement]:
+    """What each gate of a policy judges: gate key -> measurement, from this run's own outputs and latencies.
+
+    ``measured``: what latency, throughput, cost and memory are taken from in place of the run itself.
+    """
+    with_metadata = any(Slice.parse(gate.slice).key for gate in policy)
+    facts = _Facts(eval_run, baseline, measured, with_metadata=with_metadata)
     return {gate.key: facts.of(gate) for gate in policy}
 
 
 class _Facts:
     """An evaluation's outputs, read once for all gates."""
 
-    def __init__(self, eval_run: EvalRun, baseline: EvalRun | None, *, with_metadata: bool) -> None:
-        self.run, self.baseline = eval_run, baseline
+    def __init__(
+        self,
+        eval_run: EvalRun,
+        baseline: EvalRun | None,
+        measured: ResourceMeasurement | None = None,
+        *,
+        with_metadata: bool,
+    ) -> None:
+        self.run, self.baseline, self.measured = eval_run, baseline, measured
         rows = EvalOutput.objects.filter(eval_run=eval_run).defer("gold", "raw", "error").order_by("document_id")
         self.rows = list(rows)
         self.gone = holdouts.gone(eval_run)
         self.drawn = holdouts.drawn_for_slices(eval_run.project_id)
-        self.pace = pace(eval_run, self.rows)
+        self.taken = self.rows
+        if measured is not None:
+            self.taken = resources.as_outputs(measured.requests, {row.document_id: row.tags for row in self.rows})
+        self.pace = pace(measured or eval_run, self.taken, eval_run.at_once)
         self.metadata: dict[int, Any] = {}
         if with_metadata:
             documents = Document.objects.filter(eval_outputs__eval_run=eval_run)
@@ -45,7 +66,8 @@ class _Facts:
         """The measurement of one gate."""
         if gate.metric == "pinned_broken":
             return _pinned(self.run)
-        rows, others = self.rows_of(gate)
+        of_resources = gate.metric not in BY_SCORES
+        rows, others = self.rows_of(gate, self.taken if of_resources else self.rows)
         if not rows and (gate.slice or others):
             where = f"no document of this evaluation is in the slice {gate.slice}"
             return Measurement.nothing(where if gate.slice else "every document was drawn for a slice alone")
@@ -53,13 +75,22 @@ class _Facts:
         if wrong_base:
             return Measurement.nothing(wrong_base)
         notes = [f"without {others:,} documents that were drawn for another slice"] if others else []
-        if gate.metric not in BY_SCORES:
-            found = _of_resources(gate.metric, rows, self.run, limit=gate.threshold, pace=self.pace)
-            return replace(found, note=", ".join(filter(None, [*notes, found.note])))
+        if of_resources:
+            found = _of_resources(
+                gate.metric, rows, self.run, limit=gate.threshold, pace=self.pace, measured=self.measured
+            )
+            return replace(found, note=", ".join(filter(None, [*self._measured_on(), *notes, found.note])))
         gone = [row for row in self.gone if self._is_in(gate, row)]
         if gone:
             notes.append(f"with {len(gone):,} that {'is' if len(gone) == 1 else 'are'} held out no longer as wrong")
         return replace(self._by_scores(gate, rows, gone), note=", ".join(notes))
+
+    def _measured_on(self) -> list[str]:
+        """When and on what the resources were measured again; nothing where they are the evaluation's own."""
+        if self.measured is None or self.measured.finished_at is None:
+            return []
+        hardware = f" on {self.measured.hardware}" if self.measured.hardware else ""
+        return [f"measured again {localtime(self.measured.finished_at):%Y-%m-%d %H:%M}{hardware}"]
 
     def _by_scores(self, gate: Gate, rows: Sequence[EvalOutput], gone: Sequence[EvalOutput]) -> Measurement:
         """What was answered; and what left the hold-out after it had been answered counts as wrong, because it may have
@@ -84,10 +115,10 @@ class _Facts:
             return f"{baseline.subject} is not the base model that {self.run.subject} was made from"
         return ""
 
-    def rows_of(self, gate: Gate) -> tuple[list[EvalOutput], int]:
+    def rows_of(self, gate: Gate, rows: Sequence[EvalOutput] | None = None) -> tuple[list[EvalOutput], int]:
         """The outputs about documents of a gate's slice, and how many of them are left out: what was drawn for another
         slice is a sample of that one alone."""
-        rows = [row for row in self.rows if self._is_in(gate, row)]
+        rows = [row for row in (self.rows if rows is None else rows) if self._is_in(gate, row)]
         kept = [row for row in rows if self.drawn.get(row.document_id, gate.slice) == gate.slice]
         return kept, len(rows) - len(kept)
 
@@ -132,26 +163,33 @@ def _pinned(run: EvalRun) -> Measurement:
     return Measurement(n=len(found), k=wrong, reason=reason)
 
 
-def pace(run: EvalRun, rows: Sequence[EvalOutput]) -> float:
+def pace(run: EvalRun | ResourceMeasurement, rows: Sequence[EvalOutput], at_once: int = 1) -> float:
     """How much of the run's time a document's latency stands for: the run's own seconds, over the latencies of all its
     documents. Several that are asked about together share the time; a batch lasts until its longest answer."""
     told = sum(row.latency_ms for row in rows)
     rate = float(run.facts.get("docs_per_second") or 0)
     seconds = float(run.facts.get("seconds") or 0) or (len(rows) / rate if rate else 0.0)
-    together = int(run.facts.get("at_once") or run.at_once or 1)
+    together = int(run.facts.get("at_once") or getattr(run, "at_once", at_once) or 1)
     return max(1000 * seconds / told, 1 / together) if told else 1.0
 
 
 def _of_resources(
-    metric: str, rows: Sequence[EvalOutput], run: EvalRun, *, limit: float = 0.0, pace: float = 1.0
+    metric: str,
+    rows: Sequence[EvalOutput],
+    run: EvalRun,
+    *,
+    limit: float = 0.0,
+    pace: float = 1.0,
+    measured: ResourceMeasurement | None = None,
 ) -> Measurement:
-    """Latency, throughput, cost and memory, as this run measured them. A request that failed is none that was answered
-    in time; what it took and cost is borne by those that were answered."""
+    """Latency, throughput, cost and memory, as this run, or its newest measurement, has them. A request that failed is
+    none that was answered in time; what it took and cost is borne by those that were answered."""
     answered = [row for row in rows if row.finish_reason != "error"]
     # Of a re-scoring nothing was generated, so nothing was measured.
-    fresh = run.rescored_from_id is None
+    fresh = run.rescored_from_id is None or measured is not None
+    facts = run.facts if measured is None else measured.facts
     if metric == "peak_memory_gb":
-        peak = run.facts.get("peak_memory_bytes")
+        peak = facts.get("peak_memory_bytes")
         if not peak:
             return Measurement.nothing("the run did not measure its memory")
         return Measurement.sample([peak / 1e9], fresh=fresh)
@@ -165,7 +203,7 @@ def _of_resources(
         )
     note = f"with what {some} took" if failed else ""
     if metric == "cost_per_request":
-        return replace(_costs(rows, run, fresh, pace=pace), note=note)
+        return replace(_costs(rows, run, facts, fresh, pace=pace), note=note)
     return Measurement.sample(_borne(rows, [pace * row.latency_ms for row in rows]), fresh=fresh, note=note)
 
 
@@ -176,25 +214,27 @@ def _borne(rows: Sequence[EvalOutput], spent: Sequence[float]) -> list[float]:
     return [share * value for value in good]
 
 
-def _costs(rows: Sequence[EvalOutput], run: EvalRun, fresh: bool, *, pace: float = 1.0) -> Measurement:
+def _costs(
+    rows: Sequence[EvalOutput], run: EvalRun, facts: dict[str, Any], fresh: bool, *, pace: float = 1.0
+) -> Measurement:
     """What each request cost: its tokens at the endpoint's price, or its time at that of the contract's hardware."""
     if run.endpoint_id is not None:
-        prices = run.facts.get("price_in"), run.facts.get("price_out")
+        prices = facts.get("price_in"), facts.get("price_out")
         if None in prices:
             return Measurement.nothing("the endpoint has no price per token")
         price_in, price_out = (float(price or 0) for price in prices)
         costs = [cost_of_tokens(row.prompt_tokens, row.output_tokens, price_in, price_out) for row in rows]
         return Measurement.sample(_borne(rows, costs), fresh=fresh)
-    price = _price_then(run) or constraints_of(run).get("hardware_price_per_hour")
+    price = _price_then(facts) or constraints_of(run).get("hardware_price_per_hour")
     if not price:
         return Measurement.nothing("the contract names no price per hour of the hardware")
     costs = [cost_of_time(pace * row.latency_ms, float(price)) for row in rows]
     return Measurement.sample(_borne(rows, costs), fresh=fresh)
 
 
-def _price_then(run: EvalRun) -> float:
+def _price_then(facts: dict[str, Any]) -> float:
     """The price per hour that the evaluation's own cost was worked out at; 0 where none was."""
-    cost, rate = run.facts.get("cost_per_document"), run.facts.get("docs_per_second")
+    cost, rate = facts.get("cost_per_document"), facts.get("docs_per_second")
     return 3600 * float(cost) * float(rate) if cost and rate else 0.0
 
 

@@ -8,7 +8,7 @@ from django.db import transaction
 from evaluation import gates as judging
 from evaluation.models import EvalRun, GateReport
 from evaluation.policy import DEPLOYED
-from evaluation.services import audit, packets
+from evaluation.services import audit, packets, resources
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.evals import next_number
 from evaluation.services.gate_facts import holdout_origins, measurements
@@ -38,7 +38,8 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> Ga
     """Judges an evaluation on the hold-out by the project's policy.
 
     The same outputs under the same policy and baseline are the same look: the report that is there is given back, or
-    where the answers to pinned documents changed since, which are facts and spend nothing, a new one of the same look.
+    where the answers to pinned documents changed since, or resources were measured again, which spends nothing, a new
+    one of the same look.
 
     Raises:
         Refused: ``field`` is eval_run or baseline, with the reason.
@@ -52,12 +53,13 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> Ga
     same = GateReport.objects.filter(policy=policy, eval_run=eval_run, baseline=baseline)
     made = same.order_by("-number").first()
     pinned = packets.pins_hash(eval_run) if packets.asks_about_pins(gates) else ""
-    if made is not None and made.pins_sha256 == pinned:
+    measured = resources.newest(eval_run) if resources.judged_by(gates) else None
+    if made is not None and made.pins_sha256 == pinned and made.measurement == measured:
         return made
     if baseline is not None and any(gate.compared_with == DEPLOYED for gate in gates):
         check_opponent(eval_run, baseline)
     look = made.look if made is not None else next_look(eval_run)
-    found = measurements(gates, eval_run, baseline)
+    found = measurements(gates, eval_run, baseline, measured)
     verdicts = judging.judge_all(gates, found, look, spent=spent(eval_run, gates, but=same))
     report = GateReport(
         project=project,
@@ -65,6 +67,7 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> Ga
         policy=policy,
         eval_run=eval_run,
         baseline=baseline,
+        measurement=measured,
         look=look,
         verdicts=[verdict.as_dict() for verdict in verdicts],
         sentence=judging.overall(verdicts),

@@ -16,7 +16,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Q
 
 from evaluation.models import EvalOutput, EvalRun, GateReport
-from labeling.models import DatasetItem, Split
+from labeling.models import DatasetItem, DatasetVersion, Split
 from slmstudio.runs import Status
 
 
@@ -68,6 +68,13 @@ def next_look(eval_run: EvalRun) -> int:
     if eval_run.pk in judged:
         return len(events) + 1
     return [pk for _, pk in sorted(events)].index(eval_run.pk) + 1
+
+
+def upcoming(dataset: DatasetVersion) -> int:
+    """The number of the look that the next evaluation of a trained model on this version's hold-out is."""
+    run = EvalRun(project_id=dataset.project_id, dataset=dataset)
+    trained = {one.pk for one in candidates(run)}
+    return 1 + len(trained) + sum(report.eval_run_id not in trained for report in _first_of_each(looks(run)))
 
 
 def _first_of_each(reports: list[GateReport]) -> list[GateReport]:

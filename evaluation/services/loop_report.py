@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.models import EvalOutput, EvalRun, LoopRun
+from evaluation.regression import document_p
 from evaluation.services.loop import stages
 from slmstudio.contract.schema import CompiledSchema, dumps
 from slmstudio.hashing import sha256_text
@@ -22,7 +23,7 @@ def loop_report(loop: LoopRun) -> dict[str, Any]:
         report["comparison"] = {
             "fixed": len(fixed),
             "broken": len(broken),
-            "p_value": result["p_value"],
+            "p_adjusted": document_p(result),
             "fixed_ids": fixed,
             "broken_ids": broken,
         }

@@ -11,7 +11,7 @@ from django.core.cache import cache
 
 from evaluation.models import EvalRun, GateReport
 from evaluation.policy import GatePolicy
-from evaluation.services import outputs
+from evaluation.services import outputs, resources
 from evaluation.services.gate_facts import pinned_answers
 from evaluation.services.policies import policy_hash, rules
 from evaluation.services.subjects import SubjectError, model_folder, spec_key, subject
@@ -43,6 +43,7 @@ PARTS = {
     "scores": ("Scores", "counted again from the stored outputs"),
     "baseline": ("Baseline", "the file of the baseline's raw outputs"),
     "baseline_scores": ("Baseline scores", "counted again from its stored outputs"),
+    "measurement": ("Measurement", "what each request took when latency, cost and memory were measured again"),
     "pins": ("Regression suite", "the pinned documents, and which of them this model has right"),
     "verdicts": ("Verdicts", "what every gate says, and whether the model may ship"),
 }
@@ -103,6 +104,8 @@ def packet(report: GateReport) -> Packet:
         found["spec"] = _told(eval_run)
     if baseline is not None:
         found |= {"baseline": baseline.outputs_sha256, "baseline_scores": scores_hash(baseline.scores)}
+    if report.measurement is not None:
+        found["measurement"] = report.measurement.sha256
     if asks_about_pins(rules(report.policy)):
         found["pins"] = report.pins_sha256 or pins_hash(eval_run)
     return found
@@ -256,6 +259,8 @@ def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
     }
     if "pins" in report.packet:
         said["pins"] = pins_hash(run)
+    if report.measurement is not None:
+        said["measurement"] = report.measurement.sha256
     if version is not None and version.tokenizer_sha256:
         said["tokenizer"] = version.tokenizer_sha256
     return {name: partial(str, value) for name, value in said.items()}
@@ -285,6 +290,9 @@ def _from_files(report: GateReport, *, touched_since: float | None = None) -> di
         more["baseline_scores"] = lambda: scores_hash(outputs.recount(baseline))
     if "pins" in report.packet:
         more["pins"] = lambda: pins_hash(run)
+    measurement = report.measurement
+    if measurement is not None:
+        more["measurement"] = lambda: resources.requests_hash(measurement.requests)
     return {
         **{name: make for name, _, make in found},
         **more,

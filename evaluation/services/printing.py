@@ -69,7 +69,7 @@ def _parts(account: Account) -> Iterator[Part]:
     yield Heading("Gates")
     yield Gates(tuple(_judged(verdict) for verdict in account.verdicts), LEGEND)
     if account.confidences:
-        yield Say(f"Bounds are one-sided, at {account.confidences} confidence.", "quiet")
+        yield Say(f"Confidence of the one-sided bounds: {account.confidences}.", "quiet")
     yield Heading("What gets worse")
     yield from _worse(account)
     if account.pins.words:

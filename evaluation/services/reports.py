@@ -1,12 +1,15 @@
 """All that a gate report says to whoever decides on it, gathered once for the page and for the copies to keep."""
 
-from collections.abc import Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from evaluation.gates import Status
 from evaluation.models import Approval, AuditEntry, EvalRun, GateReport
+from evaluation.policy import METRICS
+from evaluation.regression import document_p
+from evaluation.regression import fields as adjusted_fields
 from evaluation.services import approvals, looking, packets, pins, waivers
 from evaluation.services.cautions import cautions
 from evaluation.services.comparisons import compare_runs
@@ -79,11 +82,13 @@ class Account:
     @property
     def confidences(self) -> str:
         """What the verdicts were judged at, in words; "" where there are none."""
-        found = sorted({float(row["confidence"]) for row in self.verdicts})
-        if not found:
-            return ""
-        least, most = level(found[0]), level(found[-1])
-        return most if least == most else f"{least.removesuffix(' %')} to {most}"
+        of_answers, of_resources = (
+            _levels(row for row in self.verdicts if METRICS[row["gate"]["metric"]].spends is spends)
+            for spends in (True, False)
+        )
+        if of_resources and of_answers and of_resources != of_answers:
+            return f"{of_answers} (resources: {of_resources})"
+        return of_answers or of_resources
 
     @property
     def approved(self) -> bool:
@@ -96,12 +101,22 @@ class Account:
         return self.approved and bool(self.reasons)
 
 
+def _levels(verdicts: Iterable[Mapping[str, Any]]) -> str:
+    """The confidence of these verdicts, the least and the most where they differ; "" where there are none."""
+    found = sorted({float(row["confidence"]) for row in verdicts})
+    if not found:
+        return ""
+    least, most = level(found[0]), level(found[-1])
+    return most if least == most else f"{least.removesuffix(' %')} to {most}"
+
+
 def rows() -> Any:
     """Reports with all that an account of them takes, in one query."""
     return GateReport.objects.select_related(
         "project",
         "policy",
         "created_by",
+        "measurement",
         "approval__decided_by",
         "eval_run__base_model",
         "eval_run__created_by",
@@ -217,7 +232,7 @@ def worse(report: GateReport) -> dict[str, Any] | None:
     result = comparison.result
     fields = [
         {**row, "a": row["a_right"] / row["n"], "b": row["b_right"] / row["n"], "sure": _sure(row)}
-        for row in result["fields"]
+        for row in adjusted_fields(result)
         if row["n"] and row["b_right"] < row["a_right"]
     ]
     fields.sort(key=lambda row: row["b"] - row["a"])
@@ -227,7 +242,7 @@ def worse(report: GateReport) -> dict[str, Any] | None:
         "broken": _count(result["broken"]),
         "fixed": _count(result["fixed"]),
         "n": result["n"],
-        "p_value": result["p_value"],
+        "p_adjusted": document_p(result),
         "fields": fields[:TOLD],
         "slices": slices[:TOLD],
         "more": max(0, len(fields) - TOLD) + max(0, len(slices) - TOLD),
@@ -243,7 +258,7 @@ def _slice(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sure(row: Mapping[str, Any]) -> bool:
-    return float(row["p_adjusted"]) < NO_LUCK
+    return row["p_adjusted"] is not None and float(row["p_adjusted"]) < NO_LUCK
 
 
 def _count(documents: Sized | int) -> int:

@@ -121,7 +121,7 @@ def gguf(run: EvalRun) -> dict[str, str] | None:
 
 def write_spec(run: EvalRun) -> Path:
     """Writes the run's ``spec.yaml`` and keeps its text on the row; returns its path."""
-    text = _spec(run).to_yaml()
+    text = spec_of(run).to_yaml()
     artifacts.write_text(spec_key(run), text)
     run.record(spec=text)
     return artifacts.local_path(spec_key(run))
@@ -132,7 +132,8 @@ def spec_key(run: EvalRun) -> str:
     return f"{run.folder_key}/spec.yaml"
 
 
-def _spec(run: EvalRun) -> EvalSpec:
+def spec_of(run: EvalRun) -> EvalSpec:
+    """What the process that answers for a run is told. Raises as ``subject``, ``gguf`` and ``examples``."""
     model, dataset = subject(run), run.dataset
     schema = dataset.schema_version
     return build(

@@ -12,7 +12,8 @@ from evaluation.cases import STATES, Cases
 from evaluation.comparison_text import comparison_markdown, matrix_markdown
 from evaluation.matrix import LEAST, MOST
 from evaluation.models import EvalRun
-from evaluation.regression import LEVEL, basis, gains, regressions
+from evaluation.regression import LEVEL, basis, document_p, gains, regressions
+from evaluation.regression import fields as adjusted_fields
 from evaluation.services import cases as listing
 from evaluation.services import pins
 from evaluation.services.comparison_figures import differences, lines, rates, today, today_note
@@ -138,6 +139,7 @@ def _pair(request: HttpRequest, project: Project, a: EvalRun, b: EvalRun) -> Htt
     beside = today(a, b)
     pinned = suite(project, a, b)
     runs = [a, b] if beside is None else [a, b, beside]
+    p_adjusted = document_p(result)
     context.update(
         today=beside,
         suite=pinned,
@@ -145,7 +147,8 @@ def _pair(request: HttpRequest, project: Project, a: EvalRun, b: EvalRun) -> Htt
         gains=gains(result),
         basis=basis(result),
         today_note=today_note(b, beside),
-        more_than_luck=result["p_value"] < LEVEL,
+        p_adjusted=p_adjusted,
+        more_than_luck=p_adjusted is not None and p_adjusted < LEVEL,
         bar=_bar(result),
         fields=_fields(result),
         rates=rates(result, beside),
@@ -172,9 +175,10 @@ def _bar(result: dict[str, Any]) -> list[dict[str, Any]]:
 def _fields(result: dict[str, Any]) -> list[dict[str, Any]]:
     """The table per field; those that lost most first."""
     rows = []
-    for row in result["fields"]:
+    for row in adjusted_fields(result):
         a, b = row["a_right"] / row["n"], row["b_right"] / row["n"]
-        rows.append({**row, "a": a, "b": b, "change": b - a, "significant": row["p_adjusted"] < LEVEL})
+        significant = row["p_adjusted"] is not None and row["p_adjusted"] < LEVEL
+        rows.append({**row, "a": a, "b": b, "change": b - a, "significant": significant})
     return sorted(rows, key=lambda row: (row["change"], row["field"]))
 
 

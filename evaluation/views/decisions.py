@@ -9,8 +9,10 @@ from django.views.decorators.http import require_POST, require_safe
 
 from evaluation.decision_form import DecisionForm, WithdrawalForm
 from evaluation.models import GateReport
-from evaluation.services import approvals, packets, printing, reports
+from evaluation.services import approvals, packets, printing, reports, resources
+from evaluation.services.policies import rules
 from evaluation.views.parts import page_or_part, wants_part
+from evaluation.views.resources import context_of
 from slmstudio.access import Action, object_for
 from training.services.runs import Refused
 
@@ -36,6 +38,7 @@ def _context(
     return {
         "project": project,
         **vars(account),
+        **(context_of(account.run, found) if resources.judged_by(rules(found.policy)) else {}),
         "void": account.void,
         "confidences": account.confidences,
         "obstacle": obstacle,

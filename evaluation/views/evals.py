@@ -47,7 +47,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.RUN)
     if request.method != "POST":
         wanted = {name: request.GET[name] for name in EvaluationForm.base_fields if name in request.GET}
-        usual = {"split": "holdout", "mode": "constrained", "at_once": 1}
+        usual = {"split": "validation", "mode": "constrained", "at_once": 1}
         form = EvaluationForm(project=project, initial={**usual, **wanted})
         return render(request, "evaluation/new.html", {"project": project, "form": form})
     form = EvaluationForm(request.POST, project=project)

@@ -10,13 +10,16 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from evaluation.forms import JudgeForm
 from evaluation.models import GateReport
+from evaluation.policy import METRICS, GatePolicy
 from evaluation.services.approvals import Present, standing
 from evaluation.services.gates import current_policy, make_report, next_look, rules, spent
+from evaluation.services.looking import upcoming
 from evaluation.services.missing_labels import ANYBODY, TURN, missing_labels, queue_labels
 from evaluation.services.policies import history
 from evaluation.services.proposals import answered, open_proposals
 from evaluation.stats import ALPHA, look_level
 from evaluation.views.parts import go, page_or_part, wants_part
+from labeling.models import DatasetVersion
 from slmstudio.access import Action, Role, object_for, project_for
 from training.services.runs import Refused
 
@@ -58,6 +61,7 @@ def gates(request: HttpRequest, slug: str) -> HttpResponse:
         "project": project,
         "policy": policy,
         "gates": rules(policy),
+        **_levels(project, rules(policy)),
         "page": page,
         "rows": [(report, standing(report, present=present)) for report in page],
         "judge": JudgeForm(project=project) if may_judge(project) else None,
@@ -92,6 +96,18 @@ def judge(request: HttpRequest, slug: str) -> HttpResponse:
     return page_or_part(request, "evaluation/judge.html", "form", {"project": project, "form": form}, status=422)
 
 
+def _levels(project: Any, policy: GatePolicy) -> dict[str, Any]:
+    """Each gate with the confidence that it is judged at next, and which evaluation of the hold-out that is."""
+    newest = DatasetVersion.objects.filter(project=project).order_by("-number").first()
+    look = upcoming(newest) if newest is not None else 1
+    spends = {gate.key: METRICS[gate.metric].spends and not policy.only_look for gate in policy}
+    levels = [
+        (gate, 1 - look_level(look, round(1 - gate.confidence, 12)) if spends[gate.key] else gate.confidence)
+        for gate in policy
+    ]
+    return {"levels": levels, "next_look": look}
+
+
 def _look(project: Any, form: JudgeForm) -> dict[str, Any]:
     """Which look at its hold-out judging the chosen evaluation would be, and at what confidence (None: no error level
     is left for it), the least and the most where gates differ; {} where none is chosen."""
@@ -101,7 +117,8 @@ def _look(project: Any, form: JudgeForm) -> dict[str, Any]:
     look, policy = next_look(run), rules(current_policy(project=project))
     if spent(run, policy) or (policy.only_look and look > 1):
         return {"look": look, "level": None}
-    alphas = sorted({round(1 - gate.confidence, 12) for gate in policy} or {ALPHA})
+    spending = [gate for gate in policy if METRICS[gate.metric].spends]
+    alphas = sorted({round(1 - gate.confidence, 12) for gate in spending} or {ALPHA})
     levels = [1 - (alpha if policy.only_look else look_level(look, alpha)) for alpha in reversed(alphas)]
     return {"look": look, "level": levels[0], "highest": levels[-1] if len(levels) > 1 else None}
 

@@ -14,6 +14,7 @@ from evaluation.services import pins, rescoring
 from evaluation.services.ways import ways
 from evaluation.showing import ClassTable, class_tables, field_rows
 from evaluation.views.parts import asked, belonging, wants_part
+from evaluation.views.resources import context_of
 from labeling.tags import title_of
 from slmstudio import artifacts
 from slmstudio.access import Action, object_for
@@ -65,6 +66,7 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     context["model_key"] = key_of(found)
     if found.status == Status.DONE:
         context["ways"] = ways(found)
+        context |= context_of(found)
         context["cost_of_1000"] = 1000 * (found.facts.get("cost_per_document") or 0)
     context["rescored"] = rescoring.page(found)
     context["suite"] = pins.standing(found)

@@ -78,7 +78,9 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     "gold_question": Action.LABEL,
     **dict.fromkeys(("gold_questions", "lookalikes_queued"), Action.READ),
     **dict.fromkeys(("gold_freeze", "lookalikes"), Action.CURATE),
-    **dict.fromkeys(("gold_rescore", "eval_rescore"), Action.RUN),
+    **dict.fromkeys(("gold_rescore", "eval_rescore", "eval_measure_cancel"), Action.RUN),
+    ("eval_measure", "post"): Action.RUN,
+    "eval_measure": Action.READ,
     **dict.fromkeys(("gate_policy", "gate_verify"), Action.PROPOSE_POLICY),
     "contract_preview": Action.CONTRACT,
     "policy_proposal": Action.SET_POLICY,  # to take one's own back takes who may propose

@@ -3,7 +3,8 @@
 from typing import Any
 
 from evaluation.compare import compare
-from evaluation.regression import basis, gains, regressions
+from evaluation.regression import basis, document_p, fields, gains, measures, regressions
+from evaluation.stats import holm
 from tests.evaluation.test_compare import RIGHT, WRONG
 
 
@@ -91,3 +92,21 @@ def test_documents_with_two_golds_decide_nothing() -> None:
     assert (gains({**whole, "judged": nothing}), regressions({**whole, "judged": nothing})) == ([], [])
     assert basis({**whole, "judged": nothing}).startswith("No document has the same gold")
     assert basis(whole) == ""
+
+
+def test_one_adjusted_p_value_stands_in_table_and_sentence() -> None:
+    """The table's p is the one that the sentence names: adjusted, and on the documents that are judged."""
+    found = result(20, 4, 16)
+    raw = {measure["name"]: measure["p_value"] for measure in found["measures"]}
+    adjusted = {measure["name"]: measure["p_adjusted"] for measure in measures(found)}
+    assert list(adjusted.values()) == holm(list(raw.values()))
+    assert document_p(found) == adjusted["document_exact"] != raw["document_exact"]
+    assert all("p_value" not in row for row in [*measures(found), *fields(found)])
+    [sentence] = [one for one in regressions(found) if one.startswith("Fewer documents are wholly right")]
+    p = adjusted["document_exact"]
+    assert ("p < 0.001" if p < 0.001 else f"p = {p:.3f}") in sentence
+    few = result(3, 1, 2, n=4)
+    assert document_p({**found, "judged": few}) == document_p(few)
+    nothing = compare([], []).as_dict()
+    assert document_p({**found, "judged": nothing}) is None
+    assert {row["p_adjusted"] for row in fields({**found, "judged": nothing})} == {None}

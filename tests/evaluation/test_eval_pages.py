@@ -32,7 +32,9 @@ def engineer(world: World, client: Client) -> Client:
 
 def queued(world: World, **subject: Any) -> EvalRun:
     subject = subject or {"base_model": world.base_model}
-    return start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, **subject)
+    return start_evaluation(
+        project=world.project, user=world.engineer, dataset=world.dataset, **{"split": "holdout", **subject}
+    )
 
 
 # -- the list ---------------------------------------------------------------------------------------------------------
@@ -337,7 +339,7 @@ def test_the_page_takes_the_same_queries_for_every_filter(
     world: World, engineer: Client, django_assert_max_num_queries: Any
 ) -> None:
     run = evaluated(world, pretend(5, spoil=0.5))
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(14):
         engineer.get(run.get_absolute_url())
     with django_assert_max_num_queries(6):
         engineer.get(f"{run.get_absolute_url()}?state=inexact", headers=HTMX)

@@ -37,6 +37,13 @@ def test_a_run_is_queued_with_its_number_its_size_and_an_audit_entry(world: Worl
     assert (entry.user, entry.action, entry.details["dataset"]) == (world.engineer, "started", world.dataset.sha256)
 
 
+def test_validation_is_what_is_evaluated_where_nobody_says_otherwise(world: World) -> None:
+    run = start_evaluation(
+        project=world.project, user=world.engineer, dataset=world.dataset, base_model=world.base_model
+    )
+    assert (run.split, EvalRun().split) == ("validation", "validation")
+
+
 def test_numbers_are_counted_per_project(world: World) -> None:
     start(world)
     other = create_project(owner=world.owner, name="Other", slug="other", template="invoice")

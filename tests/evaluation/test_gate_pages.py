@@ -10,6 +10,7 @@ from django.utils.html import escape
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.models import Approval, EvalRun, GatePolicy, GateReport
+from evaluation.policy import METRICS
 from evaluation.services import packets
 from evaluation.services.approvals import Waiver, decide
 from evaluation.services.gates import make_report, set_policy
@@ -147,7 +148,7 @@ def test_a_report_says_it_in_one_sentence_and_shows_its_evidence(
     assertContains(page, "This is look <strong>1</strong>")
     assertContains(page, "<strong>erik</strong> <a")
     assertContains(page, report.packet["model"][:12])
-    assert set(packets.PARTS) - set(report.packet) == {"file", "endpoint", "pins"}, (
+    assert set(packets.PARTS) - set(report.packet) == {"file", "endpoint", "measurement", "pins"}, (
         "what stands for other kinds of model"
     )
     for name, frozen in report.packet.items():
@@ -224,7 +225,7 @@ def test_a_longer_list_of_approved_reports_takes_no_more_queries(
 
     for _ in range(4):
         approve_one()
-    with django_assert_max_num_queries(19):
+    with django_assert_max_num_queries(22):
         assertContains(manager.get(GATES), "approved with a waiver", count=4)
 
 
@@ -308,3 +309,20 @@ def test_a_manager_who_started_the_run_is_told_why_not(world: World, manager: Cl
     assertNotContains(page, 'name="decision"')
     answer = manager.post(f"{report.get_absolute_url()}decide/", {"decision": "rejected", "reason": "no"}, headers=HTMX)
     assertContains(answer, "another manager has to decide", status_code=422)
+
+
+def test_the_confidence_named_is_the_one_used_at_the_next_evaluation(world: World, client: Client) -> None:
+    client.force_login(world.manager)
+
+    def named() -> set[tuple[bool, float]]:
+        levels = client.get("/p/invoices/gates/").context["levels"]
+        return {(METRICS[gate.metric].spends, round(confidence, 6)) for gate, confidence in levels}
+
+    assert named() == {(True, 0.975), (False, 0.95)}
+    run = evaluated(world, right)
+    assert named() == {(True, 0.9875), (False, 0.95)}
+    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert {(METRICS[row["gate"]["metric"]].spends, row["confidence"]) for row in report.verdicts} == {
+        (True, 0.975),
+        (False, 0.95),
+    }

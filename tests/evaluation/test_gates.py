@@ -255,6 +255,22 @@ def test_a_counted_look_is_judged_at_its_level_and_priced_at_the_next() -> None:
     assert verdict.sentence.endswith("Look 1 at this hold-out: judged at 97.5 %.")
 
 
+@pytest.mark.parametrize("look", [1, 2, 7])
+@pytest.mark.parametrize(
+    ("gate", "values"),
+    [(LATENCY, [500.0] * 60), (COST, [1e-4, 2e-4] * 30), (THROUGHPUT, [10.0, 20.0] * 30), (MEMORY, [2.0])],
+)
+def test_what_a_run_takes_is_judged_at_the_policys_confidence_at_every_look(
+    gate: Gate, values: list[float], look: int
+) -> None:
+    measured = {gate.key: Measurement.sample(values)}
+    verdict = judge_all(GatePolicy((gate,)), measured, look)[0]
+    assert (verdict.status, verdict.confidence) == (Status.PASS, gate.confidence)
+    assert verdict == judge(gate, measured[gate.key])
+    spent = judge_all(GatePolicy((gate,), only_look=True), measured, look + 1, spent="nothing is left")[0]
+    assert spent.status == Status.PASS
+
+
 def test_what_passes_as_the_only_look_may_not_pass_as_the_third() -> None:
     assert judge(SCHEMA, Measurement.rate(299, 299)).status is Status.PASS
     assert judge(SCHEMA, Measurement.rate(299, 299), 3).status is Status.NOT_PROVEN

@@ -32,7 +32,7 @@ def test_an_endpoint_costs_its_tokens_at_its_price(world: World) -> None:
     rows = list(EvalOutput.objects.filter(eval_run=run))
     endpoint = Endpoint(pk=1, project=world.project, name="Large")
     for facts, reason, n in (({}, "no price per token", 0), ({"price_in": "2", "price_out": "10"}, "", 12)):
-        found = _costs(rows, EvalRun(endpoint=endpoint, facts=facts), True)
+        found = _costs(rows, EvalRun(endpoint=endpoint), facts, True)
         assert (reason in found.reason, found.n) == (True, n)
     tokens = rows[0].prompt_tokens, rows[0].output_tokens
     assert found.values[0] == pytest.approx((2 * tokens[0] + 10 * tokens[1]) / 1e6)

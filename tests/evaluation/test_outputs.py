@@ -22,7 +22,11 @@ from tests.evaluation.factories import World, evaluated, pretend, right
 @pytest.fixture
 def running(world: World) -> EvalRun:
     run = start_evaluation(
-        project=world.project, user=world.engineer, dataset=world.dataset, base_model=world.base_model
+        project=world.project,
+        user=world.engineer,
+        dataset=world.dataset,
+        split="holdout",
+        base_model=world.base_model,
     )
     run.claim()
     return run

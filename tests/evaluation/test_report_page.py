@@ -177,7 +177,7 @@ def test_a_longer_history_takes_no_more_queries(
     for _ in range(4):
         made = make_report(eval_run=evaluated(world, pretend(2, spoil=0.2)), baseline=None, user=world.engineer)
         approve(world, made)
-    with django_assert_max_num_queries(35):
+    with django_assert_max_num_queries(36):
         page = manager.get(made.get_absolute_url())
     assert len(page.context["looks"]) == 3
 
@@ -203,7 +203,7 @@ def test_both_copies_say_what_the_page_says(world: World, manager: Client, repor
         report.sentence,
         "Approved with a waiver by mona",
         "None of the 12 hold-out documents have gold made by people. 12 are imported.",
-        "Bounds are one-sided, at 97.5 % confidence.",
+        "Confidence of the one-sided bounds: 97.5 % (resources: 95 %).",
         "What gets worse",
         "may be luck",
         "Shadow it first.",

@@ -30,7 +30,7 @@ def started(world: World, **subject: Any) -> EvalRun:
         project=world.project,
         user=world.engineer,
         dataset=world.dataset,
-        **(subject or {"base_model": world.base_model}),
+        **{"split": "holdout", **(subject or {"base_model": world.base_model})},
     )
 
 

@@ -94,7 +94,7 @@ def test_report_equals_a_recount_of_the_outputs(
         _recount(report[name], tmp_path / "outputs" / f"{name}.jsonl")
     assert report["tuned"]["schema_valid_rate"] == 1.0  # every string of the schema is bounded: nothing is cut off
     assert report["comparison"]["fixed"] == len(report["comparison"]["fixed_ids"])
-    assert 0 <= report["comparison"]["p_value"] <= 1
+    assert 0 <= report["comparison"]["p_adjusted"] <= 1
     assert [verdict["gate"]["threshold"] for verdict in report["gates"]["verdicts"]] == [0.75]
 
     model = ModelVersion.objects.get()

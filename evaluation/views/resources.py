@@ -1,0 +1,59 @@
+"""Measuring again what an evaluation takes: a button and its progress, on its page and on a gate report."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from evaluation.models import EvalRun, GateReport
+from evaluation.services import resources
+from evaluation.views.parts import go, wants_part
+from slmstudio.access import Action, object_for
+from slmstudio.runs import Status
+from training.services.runs import Refused
+from training.web import whole
+
+
+def context_of(run: EvalRun, report: GateReport | None = None) -> dict[str, Any]:
+    """What the fragment shows. ``fresh``: the newest measurement, where a report does not rest on it yet."""
+    found = resources.page(run)
+    done = next((row for row in found["rows"] if row.status == Status.DONE), None) if report else None
+    rests_on = report.measurement_id if report is not None else None
+    fresh = done if done is not None and done.pk != rests_on else None
+    return {"run": run, "report": report, "measurements": found, "fresh": fresh}
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def measure(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """Starts a measurement, and shows how it goes. ``?report=2``: for the page of that gate report."""
+    needed = Action.RUN if request.method == "POST" else Action.READ
+    project, run = object_for(request.user, slug, needed, EvalRun.objects.with_subject(), number=number)
+    run.project = project
+    wanted = whole(request.GET.get("report"))
+    report = GateReport.objects.filter(project=project, eval_run=run, number=wanted).first() if wanted else None
+    if report is not None:
+        report.project = project
+    page = f"{report.get_absolute_url() if report is not None else run.get_absolute_url()}#resources"
+    if request.method == "POST":
+        try:
+            resources.measure_again(run=run, user=request.user)
+        except Refused as refusal:
+            messages.error(request, refusal.message)
+        return go(request, page)
+    if not wants_part(request):
+        return redirect(page)
+    context = {"project": project, **context_of(run, report)}
+    return render(request, "evaluation/resources.html", context)
+
+
+@require_POST
+def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """Cancels the measurement at work."""
+    project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
+    run.project = project
+    live = resources.page(run)["live"]
+    if live is None or not live.cancel():
+        messages.info(request, "The measurement had ended already.")
+    return redirect(f"{run.get_absolute_url()}#resources")
