@@ -81,6 +81,10 @@ class _Letters:
     def places(self) -> list[int]:
         return [index for index, letter in enumerate(self.text) for _ in self.fold[ord(letter)] or ""]
 
+    def whole(self, first: int, end: int) -> bool:
+        """Whether a stretch of the letters begins and ends outside a word or number of the text."""
+        return not _cuts(self.text, self.places[first]) and not _cuts(self.text, self.places[end - 1] + 1)
+
     def occurrences(self, needle: str) -> Iterator[tuple[int, int]]:
         """Where ``needle`` stands and does not begin or end inside a word or number of the text."""
         start = self.letters.find(needle)
@@ -195,6 +199,24 @@ def find(value: Any, field: Field, text: str) -> list[Span]:
     """
     spans = sorted(set(_spans(value, field, text)))[:MAX_SPANS]
     return [Span(start, end, text[start:end]) for start, end in spans]
+
+
+def stretches_like(letters: str, text: str) -> Iterator[str]:
+    """Stretches of whole words of ``text`` that may be one edit away from ``letters`` (folded letters and digits).
+
+    One edit leaves the first or the second half as it is, so that both halves are looked for.
+    """
+    known, half = _letters(text, False), len(letters) // 2
+    for part, before in ((letters[:half], 0), (letters[half:], half)):
+        after = len(letters) - before - len(part)
+        start = known.letters.find(part)
+        while start >= 0:
+            for more in (-1, 0, 1):
+                first = start if before == 0 else start - before - more
+                end = start + len(part) + (after + more if before == 0 else 0)
+                if 0 <= first < end <= len(known.letters) and known.whole(first, end):
+                    yield known.letters[first:end]
+            start = known.letters.find(part, start + 1)
 
 
 def present(value: Any, field: Field, text: str) -> bool:

@@ -1,9 +1,10 @@
 """Decide what became of each field of a document whose output is a JSON object: its outcome, and the kind of error.
 
-The first that fits names the error: a value the schema refuses (format); the same after looser normalisation; a row
-split or merged; a beginning of gold (truncated); the value of another field (wrong span); gold that is not in the
-document itself (OCR-damaged); a value that is nowhere in the document (hallucinated); another value. The outcome does
-not depend on that: a value that is nowhere in the document is hallucinated, whatever its error is called.
+The first that fits names the error: a value the schema refuses (format); money in another currency; the same after
+looser normalisation; a beginning of gold (truncated); a row split or merged; the value of another field (wrong span);
+one character off a value that stands in the document (near miss); gold that is not in the document itself
+(OCR-damaged); a value that is nowhere in the document (hallucinated); another value. The outcome does not depend on
+that: a value that is neither in the document nor near one that is counts as hallucinated, whatever its error is called.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,8 +13,10 @@ from itertools import islice
 from typing import Any
 
 from slmstudio.contract import evidence
+from slmstudio.contract.currencies import other_currency
 from slmstudio.contract.dialect import is_number
 from slmstudio.contract.kinds import loose, normalise
+from slmstudio.contract.nearness import near_miss
 from slmstudio.contract.outcomes import FieldOutcome, Outcome
 from slmstudio.contract.pairing import Leaf
 from slmstudio.contract.schema import Problem
@@ -80,13 +83,13 @@ class Judge:
             return FieldOutcome(leaf.path, field.pattern, Outcome.MISSING, gold, None, error)
         broken = leaf.output_path in self.broken
         if gold is None:
-            made_up = not self.said(output, field)
+            made_up = self.made_up(leaf)
             outcome = Outcome.HALLUCINATED if made_up else Outcome.EXTRA
             error = "format" if broken else leaf.why or ("hallucinated" if made_up else "extra")
             return FieldOutcome(leaf.path, field.pattern, outcome, None, output, error)
         if not broken and _equal(gold, output, field):
             return FieldOutcome(leaf.path, field.pattern, Outcome.CORRECT, gold, output)
-        made_up = not self.said(output, field)
+        made_up = self.made_up(leaf)
         outcome = Outcome.HALLUCINATED if made_up else Outcome.WRONG
         error = "format" if broken else self.error(leaf, made_up)
         return FieldOutcome(leaf.path, field.pattern, outcome, gold, output, error)
@@ -98,9 +101,19 @@ class Judge:
         blank = not value.strip() if isinstance(value, str) else value in ([], {})
         return blank or field.evidence == "none" or evidence.present(value, field, self.text)
 
+    def made_up(self, leaf: Leaf) -> bool:
+        """Whether the document says neither what was given nor anything that is one character off it."""
+        return not self.said(leaf.output, leaf.field) and not self.near(leaf)
+
+    def near(self, leaf: Leaf) -> bool:
+        """Whether a value is one character off one that stands in the document."""
+        return near_miss(leaf.output, leaf.gold, leaf.field, self.text)
+
     def error(self, leaf: Leaf, made_up: bool) -> str:
         """The error of a leaf whose two values differ. ``made_up``: the document does not say what was given."""
         gold, output, field = leaf.gold, leaf.output, leaf.field
+        if other_currency(normalise(gold, field), normalise(output, field)):
+            return "currency"
         if _loosely_equal(gold, output, field):
             return "normalisation"
         if not leaf.why and _begins(gold, output, field):
@@ -109,6 +122,8 @@ class Judge:
             return leaf.why
         if self.stolen(leaf):
             return "wrong_span"
+        if not self.said(output, field) and self.near(leaf):
+            return "near_miss"
         if not self.said(gold, field):
             return "ocr_damaged"
         return "hallucinated" if made_up else "wrong_value"

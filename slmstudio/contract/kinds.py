@@ -8,7 +8,8 @@ free        case, spacing and punctuation do not count (between people; outputs 
 address     case, spacing and punctuation do not count, compatibility forms (NFKC) are folded
 identifier  case and spacing do not count, every dash is one dash
 date        the day, in whatever format it is written (``date_order``, ``locale``)
-money       the amount as Decimal; a currency sign does not count
+money       the amount as Decimal, in its currency: that of the value, else of the field; one that neither names is
+            no difference
 number      the number as Decimal
 """
 
@@ -22,6 +23,7 @@ from typing import Any
 import regex
 
 from slmstudio.contract import dates, numbers
+from slmstudio.contract.currencies import Money, currencies
 from slmstudio.contract.dialect import identity, is_number
 from slmstudio.contract.jsontext import JsonError, dumps, loads
 from slmstudio.contract.structure import Field
@@ -73,6 +75,16 @@ def _number(text: str, field: Field) -> Hashable:
     return ("text", collapse(text)) if value is None else value
 
 
+def _money(text: str, field: Field) -> Hashable:
+    value = numbers.parse(text, field.locale)
+    return ("text", collapse(text)) if value is None else _amount(value, currencies(text), field)
+
+
+def _amount(value: Decimal, named: frozenset[str], field: Field) -> Decimal:
+    found = named or (frozenset({field.currency}) if field.currency else named)
+    return Money(value, found) if found else value
+
+
 _EVERYTHING = ("case", "spacing", "punctuation")
 _TEXTS: dict[str, Callable[[str, Field], Hashable]] = {
     "exact": lambda text, field: _compose(text),
@@ -82,7 +94,7 @@ _TEXTS: dict[str, Callable[[str, Field], Hashable]] = {
     "address": lambda text, field: fold_text(_compose(text, "NFKC"), _EVERYTHING),
     "identifier": _identifier,
     "date": _date,
-    "money": _number,
+    "money": _money,
     "number": _number,
 }
 
@@ -99,6 +111,8 @@ def normalise(value: Any, field: Field) -> Hashable:
         return _TEXTS.get(field.kind, _TEXTS["exact"])(value, field)
     if is_number(value) and field.type == "string":
         return ("number", value)
+    if is_number(value) and field.kind == "money" and field.currency:
+        return _amount(Decimal(str(value)), frozenset(), field)
     result: Hashable = identity(value)
     return result
 

@@ -12,13 +12,21 @@ ERRORS = {
     "extra": "given though gold says there is none",
     "row": "a row split or merged",
     "normalisation": "the same after looser normalisation",
-    "truncated": "cut off",
+    "truncated": "only the beginning of it",
+    "currency": "in another currency",
     "wrong_span": "the value of another field",
+    "near_miss": "one character off a value in the document",
     "ocr_damaged": "gold itself is not in the document",
     "hallucinated": "nowhere in the document",
     "wrong_value": "another value",
+    "extra_key": "a name that the schema does not have",
+    "cut_off": "the output was cut off at its limit",
     "no_output": "there was no output",
 }
+
+
+#: stands for the field where an output has names that the schema does not have
+EXTRA_KEYS = "(extra keys)"
 
 
 class Outcome(StrEnum):

@@ -3,26 +3,29 @@
 A field is right where its value and gold are equal after normalisation by the field's kind (``kinds``); nothing fuzzy
 enters. A missing name and null are the same absence. Rows of a list are paired first (``pairing``). An output that is
 not JSON, not an object, or was cut off is invalid: all its fields are unscorable and stay in every denominator. A field
-whose value breaks the schema is wrong even where it could be read. A field of kind free is for people and is not
-scored. Sums over many documents are in ``summary``, ``classes``, ``slices`` and ``protocols``.
+whose value breaks the schema is wrong even where it could be read. A name that the schema does not have is an error of
+its own (``EXTRA_KEYS``). A field of kind free is for people and is not scored. Sums over many documents are in
+``summary``, ``classes``, ``slices`` and ``protocols``.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from slmstudio.contract import invariants
 from slmstudio.contract.classes import class_figures, confusion
 from slmstudio.contract.judging import Judge
 from slmstudio.contract.kinds import normalise
-from slmstudio.contract.outcomes import ERRORS, DocumentScore, FieldOutcome, FreeText, Outcome
+from slmstudio.contract.outcomes import ERRORS, EXTRA_KEYS, DocumentScore, FieldOutcome, FreeText, Outcome
 from slmstudio.contract.pairing import Leaf, cells, get, pair
 from slmstudio.contract.protocols import cord, sroie
 from slmstudio.contract.schema import MAX_PROBLEMS, CompiledSchema, Problem, exact
 from slmstudio.contract.slices import metadata_slices, slices
-from slmstudio.contract.structure import Node
+from slmstudio.contract.structure import Node, join
 from slmstudio.contract.summary import summarise, wilson
 
 __all__ = [
     "ERRORS",
+    "EXTRA_KEYS",
     "SCORER_VERSION",
     "DocumentScore",
     "FieldOutcome",
@@ -41,7 +44,7 @@ __all__ = [
     "wilson",
 ]
 
-SCORER_VERSION = "3"
+SCORER_VERSION = "4"
 
 
 def differing(compiled: CompiledSchema, left: Any, right: Any) -> tuple[int, int]:
@@ -58,13 +61,22 @@ def differing(compiled: CompiledSchema, left: Any, right: Any) -> tuple[int, int
     return sum(one != other for one, other in pairs), len(pairs)
 
 
-def _extra_names(node: Node, value: Any) -> bool:
-    """Whether an output has a name that the schema does not list."""
+def _extra_names(node: Node, value: Any, path: str = "") -> Iterator[FieldOutcome]:
+    """Every name of an output that the schema does not list, as an error of its own, whether or not the schema is open.
+
+    Rows in the path are numbered as in the output.
+    """
     if isinstance(value, list) and node.item is not None:
-        return any(_extra_names(node.item, item) for item in value)
+        for index, item in enumerate(value):
+            yield from _extra_names(node.item, item, join(path, index))
     if not isinstance(value, dict) or not node.children:
-        return False
-    return any(name not in node.children or _extra_names(node.children[name], item) for name, item in value.items())
+        return
+    for name, item in value.items():
+        here = join(path, name)
+        if name in node.children:
+            yield from _extra_names(node.children[name], item, here)
+        else:
+            yield FieldOutcome(here, EXTRA_KEYS, Outcome.EXTRA, None, item, "extra_key")
 
 
 def _lacks(node: Node, value: Any) -> bool:
@@ -96,7 +108,7 @@ def _parted(leaves: list[Leaf]) -> tuple[list[Leaf], tuple[FreeText, ...]]:
 
 
 def _invalid(compiled: CompiledSchema, gold: Any, problem: Problem, parsed: Any, valid_json: bool) -> DocumentScore:
-    error = {"length": "truncated", "error": "no_output"}.get(problem.rule, "format")
+    error = {"length": "cut_off", "error": "no_output"}.get(problem.rule, "format")
     leaves, free = _parted(list(pair(compiled.root, gold, None)))
     fields = tuple(
         # Nothing was said, so a field that gold leaves empty is absent on both sides.
@@ -131,16 +143,16 @@ def score_document(
         return _invalid(compiled, gold, problems[0], output, True)
     leaves, free = _parted(list(pair(compiled.root, gold, output)))
     judge = Judge(text, problems, leaves)
-    fields = tuple(judge.judge(leaf) for leaf in leaves)
+    extra = tuple(_extra_names(compiled.root, output))
+    fields = (*(judge.judge(leaf) for leaf in leaves), *extra)
     broken = invariants.check(compiled, output) if invariants.declared(compiled) else None
-    clean = not _extra_names(compiled.root, output)
     right = all(field.outcome in (Outcome.CORRECT, Outcome.BOTH_ABSENT) for field in fields)
     return DocumentScore(
         valid_json=True,
         schema_valid=not problems,
         required_present=_complete(compiled, output, problems),
-        no_extra_keys=clean,
-        exact=right and clean and not problems,
+        no_extra_keys=not extra,
+        exact=right and not problems,
         invariants_hold=None if broken is None else not broken,
         output=output,
         fields=fields,

@@ -143,7 +143,10 @@ def _humanise(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _field(schema: dict[str, Any], pattern: str, name: str, types: list[str], nullable: bool, required: bool) -> Field:
+def _field(
+    schema: dict[str, Any], pattern: str, name: str, types: list[str], nullable: bool, required: bool, currency: str
+) -> Field:
+    """``currency``: that of money whose field names none."""
     options = schema.get("x-slm", {})
     solid = [type_ for type_ in types if type_ != "null"]
     if sorted(solid) == ["integer", "number"]:
@@ -167,9 +170,14 @@ def _field(schema: dict[str, Any], pattern: str, name: str, types: list[str], nu
         cost=float(options.get("cost", 0)),
         date_order=options.get("date_order", ""),
         ignore=tuple(options.get("ignore", ("spacing",))),
-        currency=options.get("currency", ""),
+        currency=options.get("currency") or (currency if kind == "money" else ""),
         hint=options.get("hint", ""),
     )
+
+
+def _currency(root: dict[str, Any]) -> str:
+    """The currency that the top of a schema declares for all its money."""
+    return str(root.get("x-slm", {}).get("currency", ""))
 
 
 def build(
@@ -189,7 +197,7 @@ def build(
     nullable = folded or ("null" in types and None in resolved.get("enum", (None,)))
     solid = [type_ for type_ in types if type_ != "null"]
     if not start and cut.holds(schema):
-        whole = _field(resolved, pattern, name, types, nullable, required)
+        whole = _field(resolved, pattern, name, types, nullable, required, _currency(root))
         return Node("leaf", pattern, resolved, required, nullable, {}, field=whole, recursive=True)
     forms = branches(root, resolved)
     if forms:
@@ -216,7 +224,7 @@ def build(
         item = build(root, items, f"{pattern}[]", name, cut=cut)
         ordered = resolved.get("x-slm", {}).get("order") == "ordered"
         return Node("array", pattern, resolved, required, nullable, {}, item=item, ordered=ordered)
-    field = _field(resolved, pattern, name, types, nullable, required)
+    field = _field(resolved, pattern, name, types, nullable, required, _currency(root))
     return Node("leaf", pattern, resolved, required, nullable, {}, field=field)
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rapidfuzz.distance import Levenshtein
 
+from slmstudio.contract.outcomes import EXTRA_KEYS
+
 if TYPE_CHECKING:
     from slmstudio.contract.outcomes import DocumentScore, FieldOutcome, FreeText
 
@@ -42,7 +44,7 @@ def _counts(fields: Iterable["FieldOutcome"]) -> tuple[int, int, int]:
     correct = given = wanted = 0
     for field in fields:
         correct += field.outcome == "correct"
-        given += field.output is not None or field.outcome == "unscorable"
+        given += field.output is not None or field.outcome in ("unscorable", "extra")
         wanted += field.gold is not None
     return correct, given, wanted
 
@@ -128,8 +130,9 @@ def summarise(scores: Sequence["DocumentScore"]) -> dict[str, Any]:
 
     ``field_exact`` counts correct fields among all but those absent on both sides. ``micro`` and ``macro`` (mean over
     fields) are precision over the values given, recall over the values in gold. Invalid outputs are in every ``n`` and
-    in every denominator, that of precision too. ``invariants_hold`` has no documents where the schema declares none.
-    ``anls`` (over texts), ``tree`` (mean of ``tree_similarity``) and ``free`` are secondary: nothing rests on them.
+    in every denominator, that of precision too. Names that the schema does not have are given and wrong, in all figures
+    but those by field and their mean. ``invariants_hold`` has no documents where the schema declares none. ``anls``
+    (over texts), ``tree`` (mean of ``tree_similarity``) and ``free`` are secondary: nothing rests on them.
     """
     by_pattern: dict[str, list[FieldOutcome]] = {}
     for score in scores:
@@ -139,7 +142,7 @@ def summarise(scores: Sequence["DocumentScore"]) -> dict[str, Any]:
     outcomes = Counter(field.outcome.value for field in everything)
     checked = [score.invariants_hold for score in scores if score.invariants_hold is not None]
     n = len(scores)
-    per_field = _per_field(by_pattern)
+    per_field = _per_field({name: fields for name, fields in by_pattern.items() if name != EXTRA_KEYS})
 
     def rate(name: str) -> dict[str, Any]:
         return wilson(sum(map(attrgetter(name), scores)), n)

@@ -21,8 +21,8 @@ SEED = compile_schema(SEED_SCHEMA)
         ("", "error", False, "error", "no_output"),
         ("[1]", "stop", True, "type", "format"),
         ("null", "stop", True, "type", "format"),
-        (SEED_TARGET, "length", False, "length", "truncated"),
-        (SEED_TARGET[:40], "length", False, "length", "truncated"),
+        (SEED_TARGET, "length", False, "length", "cut_off"),
+        (SEED_TARGET[:40], "length", False, "length", "cut_off"),
     ],
 )
 def test_invalid(raw: str | None, finish_reason: str, valid_json: bool, rule: str, error: str) -> None:

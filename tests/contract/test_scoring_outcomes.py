@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 
 from slmstudio.contract.schema import compile_schema, dumps, loads
-from slmstudio.contract.scoring import ERRORS, DocumentScore, FieldOutcome, Outcome, score_document
+from slmstudio.contract.scoring import (
+    ERRORS,
+    EXTRA_KEYS,
+    DocumentScore,
+    FieldOutcome,
+    Outcome,
+    score_document,
+    summarise,
+)
 from tests.contract.samples import (
     INVOICE_SCHEMA,
     SEED_GOLD,
@@ -57,14 +65,22 @@ def test_the_seed_example_is_right() -> None:
         ("vendor", {}, Outcome.WRONG, "format"),
         ("date", "Jan 14, 2026", Outcome.WRONG, "format"),
         ("date", "9999-99-99", Outcome.HALLUCINATED, "format"),
-        ("date", "2026-01-15", Outcome.HALLUCINATED, "hallucinated"),
+        ("date", "2026-01-15", Outcome.WRONG, "near_miss"),
+        ("date", "2026-02-25", Outcome.HALLUCINATED, "hallucinated"),
+        ("invoice_id", "B-1029", Outcome.WRONG, "near_miss"),
+        ("invoice_id", "A-10299", Outcome.WRONG, "near_miss"),
+        ("invoice_id", "A-1092", Outcome.WRONG, "near_miss"),
+        ("vendor", "Acne Supplies", Outcome.WRONG, "near_miss"),
+        ("vendor", "Apex Supplies", Outcome.HALLUCINATED, "hallucinated"),
         ("total_amount", Decimal("1248.5"), Outcome.CORRECT, ""),
-        ("total_amount", Decimal("1248.51"), Outcome.HALLUCINATED, "hallucinated"),
+        ("total_amount", Decimal("1248.51"), Outcome.WRONG, "near_miss"),
+        ("total_amount", Decimal("1348.5"), Outcome.WRONG, "near_miss"),
+        ("total_amount", Decimal("1351.5"), Outcome.HALLUCINATED, "hallucinated"),
         ("total_amount", 30, Outcome.WRONG, "wrong_value"),
         ("total_amount", 124850, Outcome.HALLUCINATED, "normalisation"),
         ("total_amount", "1248.50", Outcome.WRONG, "format"),
         ("total_amount", "777.77", Outcome.HALLUCINATED, "format"),
-        ("total_amount", Decimal("1248.505"), Outcome.HALLUCINATED, "format"),
+        ("total_amount", Decimal("1248.505"), Outcome.WRONG, "format"),
         ("vendor", None, Outcome.MISSING, "missing"),
         ("vendor", ..., Outcome.MISSING, "missing"),
     ],
@@ -135,6 +151,72 @@ def test_extra_names_are_seen_even_where_the_schema_allows_them() -> None:
     assert score.schema_valid
     assert not score.no_extra_keys
     assert not score.exact
+    [extra] = [field for field in score.fields if field.error == "extra_key"]
+    assert (extra.path, extra.field, extra.outcome, extra.output) == ("more", EXTRA_KEYS, Outcome.EXTRA, 1)
+
+
+def test_every_extra_name_counts_at_any_depth_and_is_no_field_of_its_own() -> None:
+    row = {"type": "object", "properties": {"name": {"type": "string"}}}
+    compiled = compile_schema(object_schema({"rows": {"type": "array", "items": row}}))
+    gold = {"rows": [{"name": "x"}, {"name": "y"}]}
+    raw = dumps({"rows": [{"name": "x", "a": 1}, {"name": "y", "b": None}], "c": "x"})
+    score = score_document(compiled, text="x y", gold=gold, raw=raw)
+    extra = [field.path for field in score.fields if field.error == "extra_key"]
+    assert sorted(extra) == ["c", "rows[0].a", "rows[1].b"]
+    figures = summarise([score])
+    assert (figures["field_exact"]["k"], figures["field_exact"]["n"]) == (2, 5)
+    assert figures["micro"]["precision"] == pytest.approx(2 / 5)
+    assert (figures["macro"]["precision"], figures["micro"]["recall"]) == (1.0, 1.0)
+    assert figures["errors"] == {"extra_key": 3}
+    assert list(figures["per_field"]) == ["rows[].name"]
+
+
+MONEY = compile_schema(object_schema({"total": {"type": "string", "x-slm": {"kind": "money"}}}))
+
+
+@pytest.mark.parametrize(
+    ("gold", "output", "error"),
+    [
+        ("EUR 100.00", "USD 100.00", "currency"),
+        ("€100.00", "$100.00", "currency"),
+        ("EUR 100.00", "100 EUR", ""),
+        ("EUR 100.00", "100.00", ""),
+        ("100.00", "USD 100.00", ""),
+    ],
+)
+def test_an_amount_in_another_currency_is_another_amount(gold: str, output: str, error: str) -> None:
+    score = score_document(MONEY, text=f"Total {gold}", gold={"total": gold}, raw=dumps({"total": output}))
+    assert (score.fields[0].error, score.exact) == (error, not error)
+
+
+def test_the_currency_of_all_money_stands_at_the_top_of_the_schema() -> None:
+    schema = object_schema({"total": {"type": "string", "x-slm": {"kind": "money"}}})
+    compiled = compile_schema({**schema, "x-slm": {"currency": "EUR"}})
+    for output, right in (("100", True), ("EUR 100", True), ("USD 100", False)):
+        score = score_document(compiled, text="100", gold={"total": "100"}, raw=dumps({"total": output}))
+        assert score.exact == right
+
+
+def test_what_was_cut_off_has_an_error_of_its_own() -> None:
+    whole = dumps(SEED_GOLD)
+    cut = score_document(SEED, text=SEED_TEXT, gold=SEED_GOLD, raw=whole[:20], finish_reason="length")
+    torn = score_document(SEED, text=SEED_TEXT, gold=SEED_GOLD, raw=whole[:20])
+    assert {field.error for field in cut.fields} == {"cut_off"}
+    assert {field.error for field in torn.fields} == {"format"}
+
+
+def test_a_near_miss_needs_a_value_in_the_document() -> None:
+    compiled = compile_schema(object_schema({"name": {"type": "string"}}))
+
+    def judged(text: str, gold: str, output: str) -> tuple[str, str]:
+        field = score_document(compiled, text=text, gold={"name": gold}, raw=dumps({"name": output})).fields[0]
+        return field.outcome.value, field.error
+
+    assert judged("by Robert", "Robert", "Rovert") == ("wrong", "near_miss")
+    assert judged("by Susan", "Robert", "Rovert") == ("hallucinated", "ocr_damaged")
+    assert judged("Robert for Marianne", "Robert", "Mariane") == ("wrong", "near_miss")
+    assert judged("Bo for Ann", "Bo", "Ana") == ("hallucinated", "hallucinated")
+    assert judged("ab", "ab", "ac") == ("hallucinated", "hallucinated")
 
 
 def test_missing_required_names_and_broken_invariants() -> None:

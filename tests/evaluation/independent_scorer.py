@@ -8,12 +8,12 @@ the JSON Schema, the dataset (``id``, ``text``, ``gold``, ``tags``, ``split``), 
     python tests/evaluation/independent_scorer.py schema.json dataset.jsonl outputs.jsonl [split]
 
 It is plain rather than fast: one document after the other, one value after the other. Where the words leave a choice it
-was brought into line afterwards, so that on these the two do not confirm each other: what was cut off is invalid, a
-value that breaks the schema is wrong or invented and no decision (``docs/schema.md`` says the first two), an output
-that cannot be scored counts as given for the class in gold, ANLS is over the texts in gold, SROIE takes a number with
-the digits it was written with. Rows are paired by the best assignment alone, so that of
-rows that share little it says "wrong" where the studio says "missing" and "extra"; precision and recall are the same
-either way.
+was brought into line afterwards, so that on these the two do not confirm each other: from how many characters on a near
+miss is one, what was cut off is invalid, a value that breaks the schema is wrong or invented and no decision
+(``docs/schema.md`` says the first two), an output that cannot be scored counts as given for the class in gold, ANLS is
+over the texts in gold, SROIE takes a number with the digits it was written with. Rows are paired by the best assignment
+alone, so that of rows that share little it says "wrong" where the studio says "missing" and "extra"; precision and
+recall are the same either way.
 """
 
 import ast
@@ -37,9 +37,10 @@ from tests.evaluation.independent_protocols import SROIE_FIELDS, cord, prf, sroi
 from tests.evaluation.independent_values import (
     as_date,
     kind_of,
-    normal,
+    misread,
     read,
     resolved,
+    same_value,
     stands_in,
     types,
 )
@@ -77,7 +78,7 @@ def alike(one: Any, other: Any, schema: dict[str, Any], root: dict[str, Any]) ->
             continue
         count += 1
         if a is not None and b is not None:
-            equal += normal(a, below) == normal(b, below)
+            equal += same_value(a, b, below, root)
             near += Levenshtein.normalized_similarity(str(a), str(b))
     return (equal + near / 1000) / count if count else 0.0
 
@@ -124,15 +125,15 @@ def copied(schema: dict[str, Any]) -> bool:
     return kind_of(schema) != "class" and bool(types(schema) & {"string", "number", "integer"})
 
 
-def outcome(schema: dict[str, Any], gold: Any, output: Any, text: str, broken: bool) -> str:
-    """What became of one value; ``broken`` where it breaks the schema."""
+def outcome(schema: dict[str, Any], gold: Any, output: Any, text: str, broken: bool, root: dict[str, Any]) -> str:
+    """What became of one value; ``broken`` where it breaks the schema. What is one character off is not invented."""
     if gold is None and output is None:
         return ABSENT
     if output is None:
         return MISSING
-    if gold is not None and not broken and normal(gold, schema) == normal(output, schema):
+    if gold is not None and not broken and same_value(gold, output, schema, root):
         return CORRECT
-    if copied(schema) and not stands_in(output, schema, text):
+    if copied(schema) and not stands_in(output, schema, text) and not misread(output, gold, schema, text):
         return HALLUCINATED
     return EXTRA if gold is None else WRONG
 
@@ -153,15 +154,15 @@ def complete(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
     return True
 
 
-def nothing_more(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
-    """Whether every key is one that the schema declares."""
+def made_up_keys(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> int:
+    """How many keys there are, at any depth, that the schema does not declare."""
     schema = resolved(schema, root)
     if isinstance(value, dict) and "properties" in schema:
         below = schema["properties"]
-        return all(name in below and nothing_more(item, below[name], root) for name, item in value.items())
+        return sum(made_up_keys(item, below[name], root) if name in below else 1 for name, item in value.items())
     if isinstance(value, list) and "items" in schema:
-        return all(nothing_more(item, schema["items"], root) for item in value)
-    return True
+        return sum(made_up_keys(item, schema["items"], root) for item in value)
+    return 0
 
 
 def invariants_of(schema: dict[str, Any]) -> list[tuple[str, Decimal]]:
@@ -278,6 +279,7 @@ class Sums:
         self.tags: dict[str, Counter[str]] = defaultdict(Counter)
         self.public: list[tuple[Any, Any]] = []
         self.spellings: list[float] = []
+        self.more = 0
 
     def add(self, row: dict[str, Any], said: dict[str, Any]) -> None:
         """Counts one document with what the model said about it."""
@@ -291,13 +293,15 @@ class Sums:
             if output is None:
                 outcomes.append(ABSENT if gold is None else UNSCORABLE)
             else:
-                outcomes.append(outcome(below, gold, value, row["text"], place in broken))
+                outcomes.append(outcome(below, gold, value, row["text"], place in broken, self.schema))
             self.count(path, below, gold, value if place not in broken else None, outcomes[-1])
             if isinstance(gold, str):
                 self.spellings.append(nls(gold, value))
         valid = output is not None and not errors
-        exact = valid and all(one in (CORRECT, ABSENT) for one in outcomes)
-        counted = sum(one != ABSENT for one in outcomes)
+        more = made_up_keys(output, self.schema, self.schema)
+        self.more += more
+        exact = valid and not more and all(one in (CORRECT, ABSENT) for one in outcomes)
+        counted = sum(one != ABSENT for one in outcomes) + more
         whole = {"n": 1, "valid": valid, "exact": exact, "right": outcomes.count(CORRECT), "fields": counted}
         self.documents.update({**whole, **self.form(output)})
         for tag in row.get("tags") or []:
@@ -321,7 +325,7 @@ class Sums:
         return {
             "json": True,
             "required": complete(output, self.schema, self.schema),
-            "no_extra_keys": nothing_more(output, self.schema, self.schema),
+            "no_extra_keys": not made_up_keys(output, self.schema, self.schema),
             "invariants": all(one is not False for one in judged),
         }
 
@@ -329,6 +333,7 @@ class Sums:
         """All of them."""
         per_field = {path: of_field(counts) for path, counts in self.fields.items()}
         micro = {name: sum(one[name] for one in per_field.values()) for name in ("correct", "said", "gold")}
+        micro["said"] += self.more  # a key that the schema does not have is given, and wrong
         macro = {}
         for name in ("precision", "recall", "f1"):
             known = [one[name] for one in per_field.values() if one[name] is not None]

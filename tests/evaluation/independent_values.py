@@ -171,3 +171,98 @@ def stands_in(value: Any, schema: dict[str, Any], text: str) -> bool:
         spelled = (found for shape in shapes for found in re.findall(shape, text))
         return any(as_date(one, order) == wanted_day for one in spelled for order in orders)
     return bare(str(value)) in bare(text)
+
+
+# ---- money in a currency, and values that are one character off ----------------------------------------------------
+
+SIGNS = {"€": "EUR", "£": "GBP", "₹": "INR", "zł": "PLN", "RM": "MYR"}
+SOME_DOLLARS = {"USD", "CAD", "AUD", "NZD", "SGD", "HKD"}
+
+
+def currencies_of(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> set[str]:
+    """What currency an amount can be in: what it says itself, else what its field, else what the contract says."""
+    if isinstance(value, str):
+        named = {code for sign, code in SIGNS.items() if sign in value}
+        codes = set(re.findall(r"(?<![A-Za-z])[A-Z]{3}(?![A-Za-z])", value))
+        if codes or named:
+            return codes or named
+        if "$" in value:
+            return set(SOME_DOLLARS)
+    said = schema.get("x-slm", {}).get("currency") or root.get("x-slm", {}).get("currency")
+    return {said} if said else set()
+
+
+def same_value(one: Any, other: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
+    """Whether two values of a field mean the same; money only in one currency, and what names none contradicts none."""
+    if normal(one, schema) != normal(other, schema):
+        return False
+    if kind_of(schema) != "money":
+        return True
+    left, right = (currencies_of(value, schema, root) for value in (one, other))
+    return not left or not right or bool(left & right)
+
+
+def edits_to(one: str, other: str) -> bool:
+    """Whether one text becomes the other by one letter put in, left out or replaced, or two neighbours swapped."""
+    if one == other:
+        return False
+    made = {one[:at] + one[at + 1 :] for at in range(len(one))}
+    if other in made or one in {other[:at] + other[at + 1 :] for at in range(len(other))}:
+        return True
+    if len(one) != len(other):
+        return False
+    places = [at for at in range(len(one)) if one[at] != other[at]]
+    if len(places) == 1:
+        return True
+    return (
+        len(places) == 2
+        and places[1] == places[0] + 1
+        and one[places[0]] == other[places[1]]
+        and one[places[1]] == other[places[0]]
+    )
+
+
+def digits_off(one: Decimal, other: Decimal) -> bool:
+    """Whether two numbers differ in one digit, written with the same decimals."""
+    places = max(0, *(-int(number.as_tuple().exponent) for number in (one, other)))
+    left, right = (f"{abs(number):.{places}f}" for number in (one, other))
+    if left.replace(".", "") == right.replace(".", "") or min(len(left), len(right)) < 3:
+        return False
+    return edits_to(left, right)
+
+
+def misread(value: Any, gold: Any, schema: dict[str, Any], text: str) -> bool:
+    """Whether a value is one character off gold that the document says, or off another long value that it says."""
+    kind, options = kind_of(schema), schema.get("x-slm", {})
+    there = gold is not None and stands_in(gold, schema, text)
+    if kind in ("money", "number"):
+        locale = options.get("locale", "en_US")
+        number, wanted = as_number(value, locale), as_number(gold, locale)
+        if number is None:
+            return False
+        if there and wanted is not None and digits_off(number, wanted):
+            return True
+        found = re.findall(r"\d[\d.,]*\d|\d", text)
+        others = [as_number(piece, locale) for piece in found]
+        long = len(number.as_tuple().digits) >= 5
+        return long and any(other is not None and digits_off(number, other) for other in others)
+    if kind == "date":
+        day, wanted_day = (as_date(one, options.get("date_order")) for one in (value, gold))
+        if day is None:
+            return False
+        if there and wanted_day is not None and edits_to(day.isoformat(), wanted_day.isoformat()):
+            return True
+        iso = day.isoformat()
+        near = [f"{iso[:at]}{digit}{iso[at + 1 :]}" for at in range(10) for digit in "0123456789"]
+        return any(one != iso and as_date(one, None) and stands_in(one, schema, text) for one in near)
+    if not isinstance(value, str):
+        return False
+    letters = bare(value)
+    if there and isinstance(gold, str) and min(len(letters), len(bare(gold))) >= 3 and edits_to(letters, bare(gold)):
+        return True
+    if len(letters) < 6:
+        return False
+    words = re.findall(r"\S+", text)
+    starts = range(len(words))
+    spans = (bare("".join(words[at:end])) for at in starts for end in range(at + 1, min(len(words), at + 12) + 1))
+    return any(edits_to(letters, span) for span in spans)

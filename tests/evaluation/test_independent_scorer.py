@@ -42,6 +42,9 @@ def same(studio: dict[str, Any], script: dict[str, Any], *, rows: bool = False) 
         assert (studio[ours]["k"], studio[ours]["n"]) == (documents[name], documents["n"]), name
     if studio["invariants_hold"]["n"]:
         assert studio["invariants_hold"]["k"] == documents["invariants"]
+    if not rows:
+        right = studio["field_exact"]
+        assert (right["k"], right["n"]) == (documents["right"], documents["fields"])
     for name in ("precision", "recall", "f1"):
         assert studio["micro"][name] == pytest.approx(script["micro"][name]), name
         assert studio["macro"][name] == pytest.approx(script["macro"][name]), name
@@ -211,6 +214,14 @@ LEAVES: list[tuple[dict[str, Any], st.SearchStrategy[Any]]] = [
     ({"type": "string", "x-slm": {"kind": "free"}}, st.text("ab", max_size=3)),
     ({"type": "string", "format": "date"}, _days),
     ({"type": "number", "multipleOf": 0.01, "x-slm": {"kind": "money", "locale": "en_US"}}, _cents),
+    (
+        {"type": "string", "x-slm": {"kind": "money", "locale": "en_US"}},
+        st.sampled_from(["EUR 100.00", "USD 100.00", "100.00", "€100", "$100", "£100"]),
+    ),
+    (
+        {"type": "string", "x-slm": {"kind": "money", "locale": "en_US", "currency": "USD"}},
+        st.just("$5") | st.just("5"),
+    ),
     ({"type": "integer"}, st.integers(-5, 5)),
     ({"type": "string", "enum": ["a", "b", "c"]}, st.sampled_from(["a", "b", "c", "d"])),
 ]
@@ -275,7 +286,9 @@ INVOICE = {
     "required": ["vendor", "total", "day", "note"],
 }
 _vendors = st.lists(st.sampled_from(WORDS), min_size=1, max_size=2).map(" ".join)
+_misread = st.sampled_from(["ambex", "amberr", "cobaltt", "inidgo", "quarz", "toppaz walnut", "walmutt"])
 _totals = st.sampled_from(AMOUNTS).map(loads)
+_off_totals = st.sampled_from(["124.86", "12486.00", "37.29", "910.1", "16.55", "6.56"]).map(loads)
 _shown_days = st.sampled_from(["2026-01-14", "2026-03-09", "2031-12-30"])
 
 
@@ -287,10 +300,11 @@ def clear_runs(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         gold = {"vendor": draw(_vendors), "total": draw(_totals), "day": draw(_shown_days), "note": "none"}
         text = f"{gold['vendor']} / {draw(_vendors)} / DUE {gold['total']} / ON {gold['day']}"
         output = {
-            "vendor": draw(st.just(gold["vendor"]) | _vendors | _vendors.map(str.upper) | st.none()),
-            "total": draw(st.just(gold["total"]) | _totals | st.sampled_from(AMOUNTS) | st.none()),
-            "day": draw(st.just(gold["day"]) | _shown_days | st.just("9999-99-99")),
+            "vendor": draw(st.just(gold["vendor"]) | _vendors | _vendors.map(str.upper) | st.none() | _misread),
+            "total": draw(st.just(gold["total"]) | _totals | st.sampled_from(AMOUNTS) | st.none() | _off_totals),
+            "day": draw(st.just(gold["day"]) | _shown_days | st.sampled_from(["9999-99-99", "2026-01-15"])),
             "note": draw(_vendors),
+            **draw(st.dictionaries(st.sampled_from(["tax", "terms"]), _vendors | st.none(), max_size=2)),
         }
         gold["vendor"] = draw(st.just(gold["vendor"]) | st.none())
         dataset.append({"id": f"d{index}", "text": text, "gold": gold, "tags": []})

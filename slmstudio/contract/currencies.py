@@ -1,0 +1,99 @@
+"""The currency that a written amount names, and amounts that are equal only in the same currency."""
+
+import re
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Self
+
+_DOLLARS = frozenset({"USD", "CAD", "AUD", "NZD", "SGD", "HKD", "TWD", "MXN", "BRL"})
+_KRONER = frozenset({"SEK", "NOK", "DKK", "ISK"})
+#: what a sign can stand for; "$" and "kr" leave the country open
+_SIGNS = {
+    "€": {"EUR"},
+    "£": {"GBP"},
+    "¥": {"JPY", "CNY"},
+    "₹": {"INR"},
+    "₩": {"KRW"},
+    "₽": {"RUB"},
+    "₺": {"TRY"},
+    "₫": {"VND"},
+    "₴": {"UAH"},
+    "₱": {"PHP"},
+    "฿": {"THB"},
+    "₦": {"NGN"},
+    "₪": {"ILS"},
+    "$": _DOLLARS,
+    "US$": {"USD"},
+    "A$": {"AUD"},
+    "AU$": {"AUD"},
+    "C$": {"CAD"},
+    "CA$": {"CAD"},
+    "NZ$": {"NZD"},
+    "S$": {"SGD"},
+    "HK$": {"HKD"},
+    "NT$": {"TWD"},
+    "MX$": {"MXN"},
+    "R$": {"BRL"},
+    "RM": {"MYR"},
+    "RS": {"INR", "PKR", "LKR", "NPR", "MUR"},
+    "KR": _KRONER,
+    "FR": {"CHF"},
+    "ZŁ": {"PLN"},
+    "KČ": {"CZK"},
+}
+_SIGN = re.compile(r"[A-Z]{0,3}[$€£]|[¥₹₩₽₺₫₴₱฿₦₪]|[^\W\d_]{2,3}")
+
+
+class Money(Decimal):
+    """An amount that names its currency: equal to the same amount in a currency that it may be, or in none."""
+
+    currencies: frozenset[str]
+
+    def __new__(cls, amount: Decimal, currencies: frozenset[str]) -> Self:
+        """``currencies``: ISO 4217 codes, several where the sign leaves it open."""
+        made = super().__new__(cls, amount)
+        made.currencies = currencies
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Money) and not self.currencies & other.currencies:
+            return False
+        return Decimal(self) == other
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    # Equal ones have equal amounts, so that the amount alone is the hash.
+    __hash__ = Decimal.__hash__
+
+    def __reduce__(self) -> Any:
+        return (Money, (Decimal(self), self.currencies))
+
+
+@lru_cache(maxsize=8192)
+def currencies(text: str) -> frozenset[str]:
+    """ISO 4217 codes that the currency of a written amount can be; none where it names none that is known.
+
+    ``EUR 100.00`` and ``100 €`` are EUR, ``US$5`` is USD, ``$5`` any dollar, ``RM 7`` MYR.
+    """
+    for found in _SIGN.findall(text):
+        word = found.upper().rstrip(".")
+        if word in _SIGNS:
+            return frozenset(_SIGNS[word])
+        if len(word) == 3 and found.isupper() and word in _codes():
+            return frozenset({word})
+        if found[-1] in _SIGNS:
+            return frozenset(_SIGNS[found[-1]])
+    return frozenset()
+
+
+@lru_cache(maxsize=1)
+def _codes() -> frozenset[str]:
+    from babel.numbers import list_currencies
+
+    return frozenset(list_currencies())
+
+
+def other_currency(one: object, other: object) -> bool:
+    """Whether both name a currency, and not the same."""
+    return isinstance(one, Money) and isinstance(other, Money) and not one.currencies & other.currencies

@@ -1,0 +1,97 @@
+"""Near misses: a value that is one character off a value that stands in the document.
+
+A model that reads 1,248.50 as 1,248.60 has misread, and not invented. One character is put in, left out, replaced, or
+changes places with its neighbour, case, spacing and punctuation apart. Gold is compared from three characters on; any
+other value of the document only from six (numbers: five digits), because short ones are near to something everywhere.
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from rapidfuzz.distance import OSA
+
+from slmstudio.contract import dates, evidence, numbers
+from slmstudio.contract.dialect import is_number
+from slmstudio.contract.kinds import loose, normalise
+from slmstudio.contract.structure import Field
+
+_SHORTEST = 3
+_SHORTEST_ELSEWHERE = 6
+_FEWEST_DIGITS_ELSEWHERE = 5
+#: longer values are compared as a whole, and not looked for
+_LONGEST = 200
+
+
+def near_miss(value: Any, gold: Any, field: Field, text: str) -> bool:
+    """Whether ``value``, which the document does not say, is one character off gold where the document says gold, or
+    off another value of the same kind that it says."""
+    if field.enum or field.evidence == "none" or isinstance(value, bool | dict | list):
+        return False
+    meaning = _meaning(value, field)
+    if meaning is None:
+        return False
+    if gold is not None and evidence.present(gold, field, text) and _one_off(meaning, _meaning(gold, field)):
+        return True
+    if isinstance(meaning, date):
+        return any(_one_off(meaning, day) for _, _, found in _dates(field, text) for day in found)
+    if isinstance(meaning, Decimal):
+        return _digits(meaning) >= _FEWEST_DIGITS_ELSEWHERE and any(
+            _one_off(meaning, number) for _, _, found in numbers.scan(text, field.locale) for number in found
+        )
+    letters = loose(meaning)
+    return _SHORTEST_ELSEWHERE <= len(letters) <= _LONGEST and any(
+        _edited_once(letters, other) for other in evidence.stretches_like(letters, text)
+    )
+
+
+def _dates(field: Field, text: str) -> Iterator[tuple[int, int, Any]]:
+    yield from dates.scan(text, field.date_order, field.locale)
+
+
+def _meaning(value: Any, field: Field) -> date | Decimal | str | None:
+    """A day, an amount or a text, by the kind of the field."""
+    if is_number(value):
+        return Decimal(str(value))
+    if not isinstance(value, str):
+        return None
+    if field.kind in ("date", "money", "number"):
+        meaning = normalise(value, field)
+        if isinstance(meaning, date | Decimal):
+            return meaning
+    return value
+
+
+def _one_off(one: Any, other: Any) -> bool:
+    """Whether two values of one kind are one character apart, and long enough to tell."""
+    if isinstance(one, date) and isinstance(other, date):
+        return _edited_once(one.isoformat(), other.isoformat())
+    if isinstance(one, Decimal) and isinstance(other, Decimal):
+        return _digit_off(one, other)
+    if isinstance(one, str) and isinstance(other, str):
+        left, right = loose(one), loose(other)
+        return min(len(left), len(right)) >= _SHORTEST and _edited_once(left, right)
+    return False
+
+
+def _digit_off(one: Decimal, other: Decimal) -> bool:
+    """Whether one digit differs, both written with the same number of decimals."""
+    places = max(_places(one), _places(other))
+    left, right = (f"{abs(Decimal(number)):.{places}f}" for number in (one, other))
+    if min(len(left), len(right)) < _SHORTEST:
+        return False
+    return _edited_once(left, right) and left.replace(".", "") != right.replace(".", "")
+
+
+def _places(number: Decimal) -> int:
+    exponent = number.as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+def _digits(number: Decimal) -> int:
+    return len(number.as_tuple().digits)
+
+
+def _edited_once(one: str, other: str) -> bool:
+    return abs(len(one) - len(other)) <= 1 and OSA.distance(one, other, score_cutoff=1) == 1
