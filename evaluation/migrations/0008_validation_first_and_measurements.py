@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('evaluation', '0006_policy_proposals'),
+        ('evaluation', '0007_audit_chain'),
         ('labeling', '0003_work_and_predictions'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
