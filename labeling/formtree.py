@@ -177,7 +177,7 @@ class _Builder:
         found.append(schema.get("additionalProperties", None if has_fields or found else schema.get("propertyNames")))
         if found[-1] is not None and "additionalProperties" not in schema:
             found[-1] = {}
-        solid = [one for one in found if isinstance(one, dict) or (one is True and not has_fields)]
+        solid = [{} if one is True else one for one in found if isinstance(one, dict) or one is True]
         unlike = list({identity(one): one for one in solid}.values())
         if not unlike:
             return None

@@ -27,6 +27,7 @@ import psutil
 
 from evaluation.ml.questions import Output, Questions, chosen, shared_start, tell
 from evaluation.spec import EvalSpec, GgufRef
+from slmstudio.contract.grammar import too_wide
 from slmstudio.contract.grounding import follows
 from slmstudio.hardware import peak_resident_bytes, this_machine
 from slmstudio.hashing import sha256_file
@@ -122,6 +123,8 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
     asked = chosen(rows, spec.documents)
     encoder = load_encoder(spec.model.path, spec.prompt)
     questions = Questions(spec, schema, encoder, rows, config.get("max_position_embeddings"))
+    if spec.mode != "free" and too_wide(schema.schema):
+        raise Refused("schema", "llama.cpp cannot hold to so many fields that may be left out. Evaluate the weights.")
     prompts = [questions.prompt(row.text) for row in asked]
     # The peak told is what llama.cpp comes to take, its mapped weights included: what reads the documents here
     # (Python, the tokenizer) is no part of a llama.cpp that serves.

@@ -229,7 +229,22 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOSTNAME_PATTERN = rf"{_LABEL}(?:\.{_LABEL})*"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _EMAIL_PATTERN = rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})+"
-#: formats whose pattern says all or nearly all that is checked of them; a decoder may write what these match
+_URI_CHARACTER = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?\[\]-]|%[0-9A-Fa-f]{2})"
+_BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4_PATTERN = rf"{_BYTE}(?:\.{_BYTE}){{3}}"
+_HEX = r"[0-9A-Fa-f]{1,4}"
+
+
+def _ipv6_pattern() -> str:
+    """RFC 3986, section 3.2.2: eight groups, the last two also as IPv4; one run of zeros may be left out."""
+    last = rf"(?:{_HEX}:{_HEX}|{_IPV4_PATTERN})"
+    ends = ["", _HEX, *(rf"(?:{_HEX}:){{{count - 2}}}{last}" for count in range(2, 8))]
+    starts = ["", *(rf"(?:(?:{_HEX}:){{0,{count - 1}}}{_HEX})?" for count in range(1, 8))]
+    short = [f"{starts[7 - count]}::{end}" for count, end in enumerate(ends)]
+    return "|".join([rf"(?:{_HEX}:){{6}}{last}", *short])
+
+
+#: what is checked of a format, or nearly all of it (no leap days, no lengths); a decoder writes what these match
 FORMAT_PATTERNS = {
     "date": _DATE_PATTERN,
     "time": _TIME_PATTERN,
@@ -237,6 +252,10 @@ FORMAT_PATTERNS = {
     "duration": rf"-?P(?:[0-9]+W|{_DAYS}(?:{_TIMED})?|{_TIMED})",
     "email": _EMAIL_PATTERN,
     "hostname": _HOSTNAME_PATTERN,
+    "ipv4": _IPV4_PATTERN,
+    "ipv6": _ipv6_pattern(),
+    "uri": rf"[A-Za-z][A-Za-z0-9+.-]*:{_URI_CHARACTER}*(?:#{_URI_CHARACTER}*)?",
+    "uuid": r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
 }
 _DATE = re.compile(_DATE_PATTERN)
 _TIME = re.compile(_TIME_PATTERN)
@@ -244,9 +263,8 @@ _DATE_TIME = re.compile(FORMAT_PATTERNS["date-time"])
 _DURATION = re.compile(FORMAT_PATTERNS["duration"])
 _EMAIL = re.compile(_EMAIL_PATTERN)
 _HOSTNAME = re.compile(_HOSTNAME_PATTERN)
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_URI_CHARACTER = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?\[\]-]|%[0-9A-Fa-f]{2})"
-_URI = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*:{_URI_CHARACTER}*(?:#{_URI_CHARACTER}*)?")
+_UUID = re.compile(FORMAT_PATTERNS["uuid"])
+_URI = re.compile(FORMAT_PATTERNS["uri"])
 
 
 def _is_date(text: str) -> bool:

@@ -1,27 +1,21 @@
 """What a constrained decoder may write: the grammar of compact JSON in schema order, and what it cannot hold to.
 
 llguidance compiles a JSON Schema itself, writes properties in the order of the schema, and fails on what it does not
-know instead of ignoring it. So that there always is a grammar, keywords that it cannot hold to are taken out first;
-``unsupported`` names them. Outputs are validated against the whole schema in any case.
+know instead of ignoring it. So that there always is a grammar, it gets the simple form of a schema (``decoder``)
+without what it cannot hold to, and without what nothing can satisfy; ``unsupported`` names what is left out. Outputs
+are validated against the whole schema in any case.
 """
 
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from slmstudio.contract.dialect import FORMAT_PATTERNS
+from slmstudio.contract.decoder import BOUNDS, OPTIONS, Place
 from slmstudio.contract.jsontext import MAX_DEPTH, MAX_DIGITS, dumps, loads
-from slmstudio.contract.keywords import NOTES_OF_EDITORS, subschemas
-from slmstudio.contract.resolving import WHEN, branches, properties_of, resolve, types_of
+from slmstudio.contract.keywords import subschemas
+from slmstudio.contract.resolving import branches, properties_of, resolve, types_of
 from slmstudio.contract.schema import compile_schema
 
-#: Compact: no white space anywhere. oneOf is taken as anyOf: a decoder writes one form and cannot look at the others.
-OPTIONS: Any = {
-    "whitespace_flexible": False,
-    "item_separator": ",",
-    "key_separator": ":",
-    "coerce_one_of": True,
-}
 _UNSUPPORTED = {
     "uniqueItems": "no repeated entries in a list (uniqueItems)",
     "not": "what a value must not be (not)",
@@ -37,109 +31,181 @@ _UNSUPPORTED = {
     "oneOf": "that only one of the forms fits (oneOf)",
 }
 _CHECKED_AFTERWARDS = "checked in the finished output, not while it is written"
-_DROPPED = frozenset(_UNSUPPORTED) | {
-    "then",
-    "else",
-    "minContains",
-    "maxContains",
-    "x-slm",
-    "$schema",
-    "$id",
-    "$comment",
-}
-_NOTES = frozenset(
-    {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", *NOTES_OF_EDITORS}
-)
 _NUMBER_CHARACTERS = MAX_DIGITS + 7  # a sign, a point, a leading zero, an exponent of up to four characters
 _FORMAT_CHARACTERS = {"date": 10, "uuid": 36, "ipv4": 15, "ipv6": 45, "email": 254, "hostname": 253}
+#: what a leaf is given up for, in this order, where the decoder cannot work with it
+_LAST = ("pattern", "allOf", "multipleOf", "minLength", "maxLength", *BOUNDS)
+
+#: fields of one object that may be left out, up to which llguidance's own limits are enough
+MOST_OPTIONAL = 400
 
 
-def _strip(root: dict[str, Any], schema: Any, depth: int = 0) -> Any:
-    """A schema as the decoder gets it: without notes and without what it cannot hold to; objects closed."""
-    if not isinstance(schema, dict):
-        return schema
-    if depth > MAX_DEPTH:
-        raise ValueError("the decoder cannot work with this schema: it unfolds without an end")
-    if _splits_object(root, schema):
-        schema = resolve(root, schema)[0]
-    when = resolve(root, schema)[0].get(WHEN, {})
-    schema = _distributed(root, schema)
-    kept = {
-        key: value
-        for key, value in schema.items()
-        if key not in _DROPPED and key not in _NOTES and not key.startswith("x-")
-    }
-    if when and "properties" in kept:
-        kept["properties"] = {
-            **kept["properties"],
-            **{name: when[name] for name in when if name not in kept["properties"]},
+@lru_cache(maxsize=1)
+def limits() -> Any:
+    """What a matcher may use. The library's own limits end at some 20,000 characters of a document to copy from, and at
+    500 fields that may be left out.
+    """
+    from llguidance import LLParserLimits
+
+    return LLParserLimits(
+        initial_lexer_fuel=50_000_000,
+        step_lexer_fuel=20_000_000,
+        max_items_in_row=200_000,
+        step_max_items=2_000_000,
+        max_grammar_size=5_000_000,
+    )
+
+
+def _compiled(schema: dict[str, Any]) -> tuple[str, str]:
+    """The grammar of a schema in simple form, and what llguidance has against it ("" where nothing)."""
+    from llguidance import LLMatcher
+
+    made = str(LLMatcher.grammar_from_json_schema(dumps(schema), overrides=OPTIONS))
+    failed, messages = LLMatcher.validate_grammar_with_warnings(made, limits=limits())
+    return made, "; ".join(messages) if failed else ""
+
+
+@lru_cache(maxsize=4096)
+def _leaf(text: str) -> tuple[Place, tuple[str, ...]]:
+    """A text or number as the decoder can write it, False where nothing satisfies it; and the keywords given up."""
+    leaf: dict[str, Any] = loads(text)
+    given_up: list[str] = []
+    for key in (None, *_LAST):
+        if key is not None:
+            if key not in leaf:
+                continue
+            given_up.append(key)
+            del leaf[key]
+        complaint = _compiled({"type": "object", "properties": {"a": leaf}, "required": ["a"]})[1]
+        if not complaint:
+            break
+        if "nsatisfiable" in complaint:
+            return False, ()
+    return leaf, tuple(given_up)
+
+
+class _Pruned:
+    """A simple form without what nothing can satisfy, and without what the decoder cannot work with."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self.notes: dict[str, None] = {}
+        self._lasting: dict[str, bool] = {}
+        self._defs = {name: self._leaves(place) for name, place in schema["$defs"].items()}
+        start = {key: self._leaves(value) for key, value in schema.items() if key != "$defs"}
+        while True:  # an object is possible once all that it needs is
+            found = {name: name in self._lasting or self._possible(place) for name, place in self._defs.items()}
+            found = {name: True for name, possible in found.items() if possible}
+            if found == self._lasting:
+                break
+            self._lasting = found
+        self.schema = {
+            **(self._cut(start) or {}),
+            "$defs": {name: self._cut(place) for name, place in self._defs.items() if name in self._lasting},
         }
-    for steps, inner in subschemas(kept):
-        holder = kept
-        for step in steps[:-1]:
-            holder[step] = holder[step].copy()
-            holder = holder[step]
-        holder[steps[-1]] = _strip(root, inner, depth + 1)
-    if "properties" in kept:
-        _close(kept)
-    pattern = FORMAT_PATTERNS.get(kept.get("format", ""))
-    if pattern and "pattern" not in kept:  # llguidance's own formats are wider (a@b) or narrower (no time without zone)
-        kept["pattern"] = f"^(?:{pattern})$"
-        del kept["format"]
-    return kept
+
+    def _leaves(self, place: Place) -> Place:
+        if isinstance(place, list):
+            return [self._leaves(inner) for inner in place]
+        if not isinstance(place, dict):
+            return place
+        if place.get("type") in ("string", "number", "integer") and len(place) > 1:
+            leaf, given_up = _leaf(dumps(place))
+            self.notes |= dict.fromkeys(f"{key} (the decoder cannot work with this one)" for key in given_up)
+            return leaf
+        named = ("properties", "patternProperties")
+        return {
+            key: {name: self._leaves(inner) for name, inner in value.items()}
+            if key in named
+            else self._leaves(value)
+            if key in ("anyOf", "items", "prefixItems", "additionalProperties")
+            else value
+            for key, value in place.items()
+        }
+
+    def _possible(self, place: Place) -> bool:
+        """Whether some value satisfies a place, as far as is known."""
+        if not isinstance(place, dict):
+            return bool(place)
+        if "$ref" in place:
+            return place["$ref"].removeprefix("#/$defs/") in self._lasting
+        if "anyOf" in place:
+            return any(map(self._possible, place["anyOf"]))
+        if place.get("type") == "object":
+            return all(self._possible(place["properties"][name]) for name in place.get("required", ()))
+        if place.get("type") == "array":
+            return self._most(place) is None or self._most(place) >= place.get("minItems", 0)
+        return True
+
+    def _most(self, place: Place) -> Any:
+        """The most entries that a list can have; None where there is no end."""
+        prefix = place.get("prefixItems", [])
+        known = next((number for number, inner in enumerate(prefix) if not self._possible(inner)), None)
+        if known is None and not self._possible(place["items"]):
+            known = len(prefix)
+        declared = place.get("maxItems")
+        return declared if known is None else known if declared is None else min(known, declared)
+
+    def _cut(self, place: Place) -> Place:
+        """A place with False where nothing can be written."""
+        if not isinstance(place, dict):
+            return place
+        if not self._possible(place):
+            return False
+        kept = dict(place)
+        if "anyOf" in place:
+            kept["anyOf"] = [self._cut(inner) for inner in place["anyOf"] if self._possible(inner)]
+        elif place.get("type") == "object":
+            for key in ("properties", "patternProperties"):
+                if key in place:
+                    kept[key] = {name: self._cut(inner) for name, inner in place[key].items()}
+            kept["additionalProperties"] = self._cut(place["additionalProperties"])
+        elif place.get("type") == "array":
+            most = self._most(place)
+            if most is not None:
+                kept["maxItems"] = most
+            if "prefixItems" in place:
+                kept["prefixItems"] = [self._cut(inner) for inner in place["prefixItems"][:most]]
+            kept["items"] = self._cut(place["items"])
+        return kept
 
 
-def _distributed(root: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """An object that takes one of several forms, with the fields they share in each: closing them apart allows none."""
-    if "properties" not in schema or not ("oneOf" in schema or "anyOf" in schema):
-        return schema
-    forms = branches(root, schema)
-    if not any(form["properties"] != schema["properties"] for form in forms if "properties" in form):
-        return {key: value for key, value in schema.items() if key not in ("oneOf", "anyOf")} if forms else schema
-    kept: dict[str, Any] = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-    if any("null" in types_of(form) for form in forms):
-        forms.append({"type": "null"})
-    return {**kept, "anyOf": forms}
-
-
-def _splits_object(root: dict[str, Any], schema: dict[str, Any]) -> bool:
-    """Whether the fields of one object are spread over several schemas, so that closing each would allow none."""
-    parts = [*schema.get("allOf", ()), *([{"$ref": schema["$ref"]}] if "$ref" in schema else [])]
-    objects = sum("properties" in resolve(root, part)[0] for part in parts)
-    return objects > 1 or (objects == 1 and ("properties" in schema or "allOf" in schema))
-
-
-def _close(kept: dict[str, Any]) -> None:
-    """No names beside the declared ones and those that are required."""
-    beside = kept.get("additionalProperties", True)
-    kept["additionalProperties"] = False
-    if "patternProperties" not in kept:
-        lacking = [name for name in kept.get("required", ()) if name not in kept["properties"]]
-        kept["properties"] = {**kept["properties"], **dict.fromkeys(lacking, beside)}
+@lru_cache(maxsize=256)
+def _pruned(text: str) -> _Pruned:
+    compiled = compile_schema(loads(text))
+    pruned = _Pruned(compiled.decoder.schema)
+    pruned.notes |= compiled.decoder.notes
+    return pruned
 
 
 def decoder_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema that is given to a constrained decoder: see ``unsupported`` for what it lacks."""
-    root = compile_schema(schema).schema
-    stripped: dict[str, Any] = _strip(root, root)
-    return stripped
+    """The schema that is given to a constrained decoder: see ``unsupported`` for what it lacks.
+
+    Where nothing satisfies it, it is nothing but empty ``$defs``.
+
+    Raises SchemaError where the schema is refused.
+    """
+    return _pruned(dumps(schema)).schema
+
+
+def too_wide(schema: dict[str, Any]) -> bool:
+    """Whether an object of a schema has more fields that may be left out than a matcher takes without ``limits``."""
+    objects = (place for place in decoder_schema(schema)["$defs"].values() if place["type"] == "object")
+    return any(len(one["properties"]) - len(one.get("required", ())) > MOST_OPTIONAL for one in objects)
 
 
 @lru_cache(maxsize=256)
 def _grammar(text: str) -> str:
-    from llguidance import LLMatcher
-
-    made = LLMatcher.grammar_from_json_schema(dumps(decoder_schema(loads(text))), overrides=OPTIONS)
-    failed, messages = LLMatcher.validate_grammar_with_warnings(made)
-    if failed:
-        raise ValueError(f"the decoder cannot work with this schema: {'; '.join(messages)}")
-    return str(made)
+    pruned = _pruned(text).schema
+    made, complaint = _compiled(pruned) if len(pruned) > 1 else ("", "no value satisfies it")
+    if complaint:
+        raise ValueError(f"the decoder cannot work with this schema: {complaint}")
+    return made
 
 
 def grammar(schema: dict[str, Any]) -> str:
     """The llguidance grammar of a schema: compact JSON, properties in schema order, nothing beside them.
 
-    Raises SchemaError where the schema is refused, ValueError where llguidance finds that nothing can satisfy it.
+    Raises SchemaError where the schema is refused, ValueError where nothing can satisfy it.
     """
     return _grammar(dumps(schema))
 
@@ -163,6 +229,11 @@ def unsupported(schema: dict[str, Any]) -> list[str]:
         for keyword, words in _UNSUPPORTED.items():
             if keyword in place:
                 sentences[f"{where}{_CHECKED_AFTERWARDS}: {words}"] = None
+    if too_wide(schema):
+        wide = f"an object with more than {MOST_OPTIONAL} fields that may be left out"
+        sentences[f"llama.cpp cannot hold to {wide}; the weights can"] = None
+    for words in _pruned(dumps(schema)).notes:
+        sentences[f"{_CHECKED_AFTERWARDS}: {words}"] = None
     try:
         grammar(schema)
     except ValueError as error:
@@ -174,7 +245,7 @@ def output_bound(schema: dict[str, Any]) -> int | None:
     """The most characters a valid compact output can have, or None where the schema does not bound it.
 
     A text of at most n characters counts 6 n + 2, as each may be written as an escape; a number 67, as longer ones are
-    refused. Names beside the declared ones are left out of the count: the decoder does not write them.
+    refused. An object whose names are not all declared has no bound.
     """
     root = compile_schema(schema).schema
     return _bound(root, root)
@@ -232,10 +303,15 @@ def _array_bound(root: dict[str, Any], schema: dict[str, Any], depth: int) -> in
 
 
 def _object_bound(root: dict[str, Any], schema: dict[str, Any], depth: int) -> int | None:
+    named = properties_of(schema)
+    if schema.get("additionalProperties", False) is not False or schema.get("patternProperties"):
+        return None
+    if any(name not in named for name in schema.get("required", ())):
+        return None
     total = 1
-    for name, inner in properties_of(schema).items():
+    for name, inner in named.items():
         bound = _bound(root, inner, depth + 1)
         if bound is None:
             return None
         total += len(dumps(name)) + 2 + bound
-    return total if properties_of(schema) else None
+    return total if named else None

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from slmstudio.contract.grammar import OPTIONS, decoder_schema
+from slmstudio.contract.decoder import OPTIONS, Place
+from slmstudio.contract.grammar import decoder_schema, limits
 from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.resolving import properties_of, resolve, types_of
 from slmstudio.contract.schema import CompiledSchema
 from slmstudio.contract.structure import Field, join, split
 
@@ -30,6 +30,11 @@ JOINS = (" ", ", ", ",", "; ", " - ")
 MOST_PIECES = 6
 #: maxLength up to which a held field is counted as it is written; a longer one is checked afterwards
 _MOST_COUNTED = 1000
+
+#: one character of a text, as it is written in JSON
+_LETTER = r"""(\\u[a-fA-F0-9]{4}|\\[^u]|[^\\])"""
+#: any name of an object, as llguidance's Lark writes a terminal
+_NAME = r"""/"(\\(["\\\/bfnrt]|u[a-fA-F0-9]{4})|[^"\\\x00-\x1f\x7f])*"/"""
 
 _CHUNK = re.compile(r"[^\W_]+(?:(?<=\d)[.,](?=\d)[^\W_]+)*|.", re.DOTALL)
 # An amount may be written together with a currency of up to three letters, as ``contract.evidence`` has it.
@@ -81,9 +86,9 @@ def candidates(compiled: CompiledSchema) -> list[Field]:
 
 def learn(compiled: CompiledSchema, rows: Iterable[tuple[str, Any]]) -> Ground:
     """How to hold each field, by texts with their gold: training rows, never those that are judged."""
-    root = decoder_schema(compiled.schema)
+    simple = _Simple(compiled)
     wanted = candidates(compiled)
-    reached = dict(_texts(root, root, "", {one.pattern for one in wanted}))
+    reached = dict(simple.texts(simple.root, "", {one.pattern for one in wanted}))
     ground = Ground()
     seen = {one.pattern: _Seen() for one in wanted}
     for text, gold in rows:
@@ -196,45 +201,79 @@ def _values(value: Any, steps: tuple[str | int | None, ...]) -> Iterator[Any]:
         yield from _values(value[steps[0]], steps[1:])
 
 
-def _texts(root: dict[str, Any], schema: Any, pattern: str, wanted: set[str]) -> Iterator[tuple[str, str]]:
-    """Each wanted pattern that the grammar reaches, with why it cannot be held there ("" where it can)."""
-    resolved, _ = resolve(root, schema)
-    if pattern in wanted:
-        yield pattern, _why_not(resolved)
-    elif _is_object(resolved):
-        for name, inner in properties_of(resolved).items():
-            if _leads(join(pattern, name), wanted):
-                yield from _texts(root, inner, join(pattern, name), wanted)
-    elif _is_array(resolved) and _leads(f"{pattern}[]", wanted):
-        yield from _texts(root, resolved["items"], f"{pattern}[]", wanted)
-
-
 def _leads(pattern: str, wanted: Iterable[str]) -> bool:
     """Whether a wanted pattern is this one or stands below it."""
     return any(one == pattern or one.startswith((f"{pattern}.", f"{pattern}[")) for one in wanted)
 
 
-def _why_not(schema: dict[str, Any]) -> str:
-    if not set(types_of(schema)) <= {"string", "null"} or "string" not in types_of(schema):
-        return "it is not a text alone"
-    if "enum" in schema or "const" in schema:
+class _Simple:
+    """The simple form of a schema (``contract.decoder``), as it is walked in search of held fields."""
+
+    def __init__(self, compiled: CompiledSchema) -> None:
+        """Raises ValueError where nothing satisfies the schema."""
+        schema = decoder_schema(compiled.schema)
+        self.defs: dict[str, Place] = schema["$defs"]
+        self.root: Place = {key: value for key, value in schema.items() if key != "$defs"}
+        if not self.root:
+            raise ValueError("the decoder cannot work with this schema: no value satisfies it")
+
+    def solid(self, place: Place) -> tuple[dict[str, Any], bool]:
+        """What stands at a place, its reference followed, and whether null may; of several forms nothing is known."""
+        if not isinstance(place, dict):
+            return {}, False
+        if "$ref" in place:
+            return self.solid(self.defs[place["$ref"].removeprefix("#/$defs/")])
+        options = [option for option in place.get("anyOf", ()) if option != {"type": "null"}]
+        if len(options) == 1:
+            return self.solid(options[0])[0], True
+        return place, False
+
+    def texts(self, place: Place, pattern: str, wanted: set[str]) -> Iterator[tuple[str, str]]:
+        """Each wanted pattern that the grammar reaches, with why it cannot be held there ("" where it can)."""
+        solid, _ = self.solid(place)
+        if pattern in wanted:
+            yield pattern, _why_not(solid)
+        elif _is_object(solid):
+            for name, inner in solid["properties"].items():
+                if _leads(join(pattern, name), wanted):
+                    yield from self.texts(inner, join(pattern, name), wanted)
+        elif _is_array(solid) and _leads(f"{pattern}[]", wanted):
+            yield from self.texts(solid["items"], f"{pattern}[]", wanted)
+
+    def json(self, place: Place) -> dict[str, Any]:
+        """A place as a schema by itself, with the definitions that it leads to."""
+        needed: dict[str, Place] = {}
+        stack = [place]
+        while stack:
+            here = stack.pop()
+            if isinstance(here, dict | list):
+                stack.extend(here.values() if isinstance(here, dict) else here)
+            elif isinstance(here, str) and here.startswith("#/$defs/"):
+                name = here.removeprefix("#/$defs/")
+                if name not in needed and name in self.defs:
+                    needed[name] = self.defs[name]
+                    stack.append(self.defs[name])
+        shared = {"$defs": needed} if needed else {}
+        return {**shared, **(place if isinstance(place, dict) else {}), "x-guidance": OPTIONS}
+
+
+def _why_not(solid: dict[str, Any]) -> str:
+    if "anyOf" in solid:
+        return "it takes one of several forms"
+    if "enum" in solid:
         return "the schema lists its values"
-    for name in ("pattern", "format"):
-        if name in schema:
-            return f"the schema says how it is written ({name})"
-    return "it takes one of several forms" if "anyOf" in schema or "oneOf" in schema else ""
+    if solid.get("type") != "string":
+        return "it is not a text alone"
+    return "the schema says how it is written (pattern)" if "pattern" in solid or "allOf" in solid else ""
 
 
-def _is_object(schema: dict[str, Any]) -> bool:
-    """An object whose fields are written one after the other, or null."""
-    several = any(key in schema for key in ("anyOf", "oneOf", "patternProperties", "enum", "const"))
-    return not several and set(types_of(schema)) <= {"object", "null"} and bool(properties_of(schema))
+def _is_object(solid: dict[str, Any]) -> bool:
+    """An object whose fields are written one after the other."""
+    return solid.get("type") == "object" and "patternProperties" not in solid and bool(solid["properties"])
 
 
-def _is_array(schema: dict[str, Any]) -> bool:
-    several = any(key in schema for key in ("anyOf", "oneOf", "prefixItems", "enum", "const"))
-    items = isinstance(schema.get("items"), dict)
-    return not several and items and set(types_of(schema)) <= {"array", "null"} and "array" in types_of(schema)
+def _is_array(solid: dict[str, Any]) -> bool:
+    return solid.get("type") == "array" and "prefixItems" not in solid and solid["items"] is not False
 
 
 # -- the grammar of a document --------------------------------------------------------------------------------------
@@ -245,7 +284,7 @@ def grammar_of(compiled: CompiledSchema, ground: Ground, text: str) -> str:
 
     With nothing to hold it is the grammar of the schema, in the words that llama.cpp takes, too.
     """
-    return _Writer(decoder_schema(compiled.schema), ground, text).grammar()
+    return _Writer(_Simple(compiled), ground, text).grammar()
 
 
 @lru_cache(maxsize=1)
@@ -257,10 +296,9 @@ def _bytes() -> Any:
 
 def follows(made: str, text: str) -> bool:
     """Whether a text is one that a grammar in Lark allows, or the start of one."""
-    from llguidance import LLMatcher, LLParserLimits
+    from llguidance import LLMatcher
 
-    limits = LLParserLimits(initial_lexer_fuel=50_000_000, step_lexer_fuel=20_000_000)
-    matcher = LLMatcher(_bytes(), LLMatcher.grammar_from_lark(made), log_level=0, limits=limits)
+    matcher = LLMatcher(_bytes(), LLMatcher.grammar_from_lark(made), log_level=0, limits=limits())
     tokens = list(text.encode())
     return not matcher.is_error() and int(matcher.validate_tokens(tokens)) == len(tokens)
 
@@ -268,17 +306,18 @@ def follows(made: str, text: str) -> bool:
 class _Writer:
     """Writes rules for what leads to a held field; everything else is left to llguidance's own JSON Schema."""
 
-    def __init__(self, root: dict[str, Any], ground: Ground, text: str) -> None:
-        self._root = root
+    def __init__(self, simple: _Simple, ground: Ground, text: str) -> None:
+        self._simple = simple
         self._text = collapsed(text)
+        self._chunks = chunks(self._text)
         # Nothing can be copied from an empty document; what is required could then not be written at all.
         self._held = ground.held if self._text else {}
         self._rules: list[str] = []
 
     def grammar(self) -> str:
-        start = self._value(self._root, "") if self._held else self._json(self._root)
+        start = self._value(self._simple.root, "") if self._held else self._json(self._simple.root)
         if self._held:
-            pieces = [dumps(chunk)[1:-1] for chunk in chunks(self._text)]
+            pieces = [dumps(chunk)[1:-1] for chunk in self._chunks]
             self._rules.append(f"TEXT: %regex {dumps({'substring_chunks': pieces})}")
             alone = "".join(f" | {dumps(amount)}" for amount in amounts(self._text))
             self._rules.append(f"ONE: (TEXT & /(?s:[^ ](.*[^ ])?)/){alone}")
@@ -290,48 +329,61 @@ class _Writer:
         self._rules.append(f"{name}: {body}")
         return name
 
-    def _value(self, schema: Any, pattern: str) -> str:
+    def _value(self, place: Place, pattern: str) -> str:
         """The name of the rule of a value."""
-        resolved, folded = resolve(self._root, schema)
+        solid, nullable = self._simple.solid(place)
+        body = None
         if pattern in self._held:
-            body = self._copied(resolved, self._held[pattern])
-        elif not _leads(pattern, self._held) and pattern:
-            return self._json(schema)
-        elif _is_object(resolved):
-            body = self._object(resolved, pattern)
-        elif _is_array(resolved):
-            body = self._array(resolved, pattern)
-        else:
-            return self._json(schema)
-        nullable = folded or "null" in types_of(resolved)
+            body = self._copied(solid, self._held[pattern])
+        elif _leads(pattern, self._held) or not pattern:
+            body = self._object(solid, pattern) if _is_object(solid) else None
+            body = self._array(solid, pattern) if _is_array(solid) else body
+        if body is None:
+            return self._json(place)
         return self._rule(f'{body} | "null"' if nullable else body)
 
-    def _json(self, schema: Any) -> str:
-        shared = {key: self._root[key] for key in ("$defs", "definitions") if key in self._root}
-        inner = schema if isinstance(schema, dict) else {}
-        return self._rule(f"%json {dumps({**shared, **inner, 'x-guidance': OPTIONS})}")
+    def _json(self, place: Place) -> str:
+        return self._rule(f"%json {dumps(self._simple.json(place))}")
 
-    def _copied(self, schema: dict[str, Any], joins: tuple[str, ...]) -> str:
-        """The terminal of a text from the document, with its quotes."""
+    def _copied(self, schema: dict[str, Any], joins: tuple[str, ...]) -> str | None:
+        """The terminal of a text from the document, with its quotes; None where the document has none so long."""
         least, most = int(schema.get("minLength", 0)), schema.get("maxLength")
         body = "ONE"
-        if joins:
+        if most is not None and int(most) <= _MOST_COUNTED and not joins:
+            if not self._has_stretch(max(1, least), int(most)):
+                return None if least else self._rule(r'"\"\""', terminal=True)
+            body = f"(ONE & /{_LETTER}{{{max(1, least)},{int(most)}}}/)"
+        elif joins:
             between = " | ".join(dumps(one) for one in joins)
             body = f"(ONE | WORDS (({between}) WORDS){{1,{MOST_PIECES - 1}}})"
-        elif most is not None and int(most) <= _MOST_COUNTED:
-            body = f"(ONE & /(?s:.{{{max(1, least)},{int(most)}}})/)"
         if least == 0:
             body = f"({body})?"
         return self._rule(rf'"\"" {body} "\""', terminal=True)
+
+    def _has_stretch(self, least: int, most: int) -> bool:
+        """Whether some stretch of the document has so many characters."""
+        sizes = [0 if chunk == " " else len(chunk) for chunk in self._chunks]
+        for start, size in enumerate(sizes):
+            total = 0
+            for end in range(start, len(sizes)) if size else ():
+                total += sizes[end] or 1
+                if total > most:
+                    break
+                if sizes[end] and total >= least:
+                    return True
+        return False
 
     def _object(self, schema: dict[str, Any], pattern: str) -> str:
         """Fields in the order of the schema; those that are not required may be left out, with their comma."""
         required = set(schema.get("required", ()))
         members = [
             (f"{dumps(f'{dumps(name)}:')} {self._value(inner, join(pattern, name))}", name in required)
-            for name, inner in properties_of(schema).items()
+            for name, inner in schema["properties"].items()
             if inner is not False
         ]
+        if schema["additionalProperties"] is not False:
+            other = self._rule(f'{self._other_name(schema)} ":" {self._json(schema["additionalProperties"])}')
+            members.append((self._rule(f'{other} ("," {other})*'), False))
         rest, first, empty = "", "", True
         for body, needed in reversed(members):
             here = f"{body} {rest}".strip()
@@ -341,11 +393,16 @@ class _Writer:
             rest = self._rule(f"{comma if needed else f'({comma})?'} {rest}".strip())
         return f'"{{" {first}{"?" if empty else ""} "}}"'
 
+    def _other_name(self, schema: dict[str, Any]) -> str:
+        """The terminal of a name, with its quotes, that is none of the fields."""
+        known = " | ".join(dumps(dumps(name)) for name in schema["properties"])
+        return self._rule(f"{_NAME} & ~({known})", terminal=True)
+
     def _array(self, schema: dict[str, Any], pattern: str) -> str:
         least, most = int(schema.get("minItems", 0)), schema.get("maxItems")
         if most is not None and int(most) == 0:
             return '"[]"'
         item = self._value(schema["items"], f"{pattern}[]")
         more = f"{{{max(0, least - 1)},{'' if most is None else int(most) - 1}}}"
-        some = f'{item} ("," {item}){more}'
+        some = item if most is not None and int(most) == 1 else f'{item} ("," {item}){more}'
         return f'"[" ({some}){"?" if least == 0 else ""} "]"'

@@ -3,7 +3,7 @@
 Everything here takes a checked schema: its references exist, and no schema leads back to itself at the same place.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -49,24 +49,70 @@ def is_null(schema: Any) -> bool:
 
 
 def merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Both schemas in one; where they say the same thing differently, ``other`` has the word."""
+    """What both schemas ask, in one; where one schema cannot say both (two patterns), ``other`` has the word."""
     merged = {**base, **other}
-    for key in ("properties", WHEN):
-        if key in base and key in other:
-            shared = {name: _both(base[key][name], inner) for name, inner in other[key].items() if name in base[key]}
-            merged[key] = {**base[key], **other[key], **shared}
-    if "required" in base and "required" in other:
-        merged["required"] = list(dict.fromkeys([*base["required"], *other["required"]]))
+    for key in base.keys() & other.keys():
+        one, two = base[key], other[key]
+        if key in ("properties", "patternProperties"):
+            shared = {name: _both(one[name], inner) for name, inner in two.items() if name in one}
+            merged[key] = {**one, **two, **shared}
+        elif key == WHEN:
+            shared = {name: _either(one[name], inner) for name, inner in two.items() if name in one}
+            merged[key] = {**one, **two, **shared}
+        elif key in ("items", "additionalProperties"):
+            merged[key] = _both(one, two)
+        elif key == "required":
+            merged[key] = list(dict.fromkeys([*one, *two]))
+        elif key in ("anyOf", "oneOf"):
+            merged[key] = _crossed(one, two)
+        elif key in _TIGHTER:
+            merged[key] = _TIGHTER[key](one, two)
+        elif key == "type":
+            merged[key] = _shared_types(one, two)
+        elif key == "enum":
+            known = {identity(value) for value in one}
+            merged[key] = [value for value in two if identity(value) in known] or two
     return merged
 
 
+#: keywords of which the tighter holds
+_TIGHTER: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), max),
+    **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), min),
+}
+
+
+def _shared_types(one: Any, two: Any) -> Any:
+    first, second = ([value] if isinstance(value, str) else value for value in (one, two))
+    shared = [name for name in second if name in first or (name == "integer" and "number" in first)]
+    shared += ["integer"] if "number" in second and "integer" in first and "integer" not in shared else []
+    return two if not shared or shared == second else shared
+
+
 def _both(base: Any, other: Any) -> Any:
-    """What two schemas say of the same field. Of two that both lead elsewhere the later has the word."""
-    if not isinstance(base, dict) or not isinstance(other, dict):
-        return base if other is True else other
-    if base == other or any(key in base and key in other for key in IN_PLACE):
+    """What two schemas say of the same place."""
+    if base is False or other is False:
+        return False
+    if base == other or base is True:
         return other
+    if other is True:
+        return base
+    if any(key in base and key in other for key in IN_PLACE):
+        return {"allOf": [base, other]}
     return merge(base, other)
+
+
+def _either(base: Any, other: Any) -> Any:
+    """What a field may hold of which two rules speak."""
+    known = base["anyOf"] if isinstance(base, dict) and base.keys() == {"anyOf"} else [base]
+    return base if other in known else {"anyOf": [*known, other]}
+
+
+def _crossed(one: list[Any], two: list[Any]) -> list[Any]:
+    """Two lists of forms, each value having one of either, as one list; the second alone where that would be long."""
+    if one == two or len(one) * len(two) > MAX_FORMS:
+        return two
+    return [{"allOf": [first, second]} for first in one for second in two]
 
 
 def resolve(root: dict[str, Any], schema: Any) -> tuple[dict[str, Any], bool]:
@@ -98,6 +144,30 @@ def resolve(root: dict[str, Any], schema: Any) -> tuple[dict[str, Any], bool]:
     return _noted(root, schema), nullable
 
 
+def takes_null(root: dict[str, Any], schema: Any) -> bool:
+    """Whether null is valid where a checked schema stands."""
+    if not isinstance(schema, dict):
+        return schema is not False
+
+    def takes(part: Any) -> bool:
+        return takes_null(root, part)
+
+    types = schema.get("type", "null")
+    if "null" not in ([types] if isinstance(types, str) else types):
+        return False
+    if ("enum" in schema and None not in schema["enum"]) or schema.get("const") is not None:
+        return False
+    if "$ref" in schema and not takes(follow(root, schema["$ref"])):
+        return False
+    if not all(map(takes, schema.get("allOf", ()))) or not any(map(takes, schema.get("anyOf", (True,)))):
+        return False
+    if "oneOf" in schema and sum(map(takes, schema["oneOf"])) != 1:
+        return False
+    if "if" in schema and not takes(schema.get("then" if takes(schema["if"]) else "else", True)):
+        return False
+    return "not" not in schema or not takes(schema["not"])
+
+
 def _choices(root: dict[str, Any], parts: list[Any]) -> list[Any]:
     """The values of "one of these" where every form is one value or a list of values; else none."""
     values: list[Any] = []
@@ -121,7 +191,7 @@ def _noted(root: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
         resolved = resolve(root, rule)[0]
         for name, inner in {**resolved.get("properties", {}), **resolved.get(WHEN, {})}.items():
             if inner is not False:
-                when.setdefault(name, inner)
+                when[name] = _either(when[name], inner) if name in when else inner
     return {**schema, WHEN: when} if when else schema
 
 
@@ -139,16 +209,17 @@ def branches(root: dict[str, Any], resolved: dict[str, Any]) -> list[dict[str, A
     A part that again takes one of several forms counts as these. None where it does not, where the parts only add rules
     (``anyOf: [{required: [a]}, {required: [b]}]``), where it is a choice of plain values, and beyond MAX_FORMS.
     """
-    found = list(islice(_forms(root, resolved), MAX_FORMS + 1))
+    found = list(islice(forms_of(root, resolved), MAX_FORMS + 1))
     return found if 1 < len(found) <= MAX_FORMS else []
 
 
 def has_too_many_forms(root: dict[str, Any], resolved: dict[str, Any]) -> bool:
     """Whether a value may take more than MAX_FORMS forms."""
-    return len(list(islice(_forms(root, resolved), MAX_FORMS + 1))) > MAX_FORMS
+    return len(list(islice(forms_of(root, resolved), MAX_FORMS + 1))) > MAX_FORMS
 
 
-def _forms(root: dict[str, Any], resolved: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def forms_of(root: dict[str, Any], resolved: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All forms of ``branches``, however many."""
     if "enum" in resolved or "const" in resolved:
         return
     for key in ("oneOf", "anyOf"):
@@ -159,7 +230,7 @@ def _forms(root: dict[str, Any], resolved: dict[str, Any]) -> Iterator[dict[str,
             for part in solid:
                 form = merge(base, part)
                 inner = False
-                for one in _forms(root, form):
+                for one in forms_of(root, form):
                     inner = True
                     yield one
                 if not inner:
@@ -224,7 +295,10 @@ class Cut:
         """Whether the tree ends at this schema."""
         if not isinstance(schema, dict):
             return False
-        return id(schema) in self.ids or (id(schema) not in self.known and schema.get("$ref") in self.refs)
+        if id(schema) in self.ids:
+            return True
+        folded = id(schema) not in self.known
+        return folded and (schema.get("$ref") in self.refs or any(map(self.holds, schema.get("allOf", ()))))
 
 
 def loops(edges: dict[int, list[int]]) -> Iterator[list[int]]:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any
 
 from jsonschema import ValidationError
 
+from slmstudio.contract.decoder import Decoder
 from slmstudio.contract.dialect import FORMAT_CHECKER, ExactValidator
 from slmstudio.contract.jsontext import MAX_DEPTH, MAX_DIGITS, JsonError, dumps, loads, number_fits, sha256, text_fits
 from slmstudio.contract.messages import sentence, show
@@ -172,36 +173,42 @@ class CompiledSchema:
             return None, [Problem("", "json", f"is not valid JSON: {error}")]
         return value, self.validate_exact(value)
 
+    @cached_property
+    def decoder(self) -> Decoder:
+        """What a constrained decoder may write, and in which order."""
+        return Decoder(self.schema)
+
     def ordered(self, value: Any) -> Any:
-        """The same value with names in the order of the schema; unknown names last, as they came."""
-        return _ordered(self.root, value, fill=False)
+        """The same value with names in the order in which they are written; unknown names last, as they came."""
+        return self.decoder.arranged(value, rewrite=False)
 
     def canonical(self, value: Any) -> str:
-        """The one text of a value: schema order, no white space, digits as they are.
+        """The one text of a value: the order in which a decoder writes it, no white space, digits as they are.
 
         Missing and null mean the same, so both become null where the field may be null, and are left out where it may
-        not and is not required.
+        not and is not required. Numbers have no exponent, whole numbers no fraction; a choice is as in the schema.
         """
-        return dumps(_ordered(self.root, value, fill=True))
+        return dumps(self.decoder.arranged(_filled(self.root, value), rewrite=True))
 
 
-def _ordered(node: Node, value: Any, *, fill: bool) -> Any:
+def _filled(node: Node, value: Any) -> Any:
+    """A value with the one way to write absence."""
     if isinstance(value, list) and node.item is not None:
-        return [_ordered(node.item, item, fill=fill) for item in value]
+        return [_filled(node.item, item) for item in value]
     if not isinstance(value, dict) or not node.children:
         return value
-    result: dict[str, Any] = {}
-    for name, child in node.children.items():
-        if value.get(name) is not None:
-            result[name] = _ordered(child, value[name], fill=fill)
-        elif not fill or not node.fills:
-            if name in value:
+    result = {
+        name: item if name not in node.children or item is None else _filled(node.children[name], item)
+        for name, item in value.items()
+    }
+    if node.fills:
+        for name, child in node.children.items():
+            if result.get(name) is not None:
+                continue
+            if child.nullable or (child.required and name in result):
                 result[name] = None
-        elif child.nullable or (child.required and name in value):
-            result[name] = None
-    for name, item in value.items():
-        if name not in node.children:
-            result[name] = item
+            else:
+                result.pop(name, None)
     return result
 
 

@@ -3,16 +3,18 @@
 A field is right where its value and gold are equal after normalisation by the field's kind (``kinds``); nothing fuzzy
 enters. A missing name and null are the same absence. Rows of a list are paired first (``pairing``). An output that is
 not JSON, not an object, or was cut off is invalid: all its fields are unscorable and stay in every denominator. A field
-whose value breaks the schema is wrong even where it could be read. A name that the schema does not have is an error of
-its own (``EXTRA_KEYS``). A field of kind free is for people and is not scored. Sums over many documents are in
-``summary``, ``classes``, ``slices`` and ``protocols``.
+whose value breaks the schema is wrong even where it could be read. A name that the schema does not list is an error of
+its own (``EXTRA_KEYS``) unless gold has it too, with the same value. A field of kind free is for people and is not
+scored. Sums over many documents are in ``summary``, ``classes``, ``slices`` and ``protocols``.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 from slmstudio.contract import invariants
+from slmstudio.contract.alignment import align
 from slmstudio.contract.classes import class_figures, confusion
+from slmstudio.contract.dialect import identity
 from slmstudio.contract.judging import Judge
 from slmstudio.contract.kinds import normalise
 from slmstudio.contract.outcomes import ERRORS, EXTRA_KEYS, DocumentScore, FieldOutcome, FreeText, Outcome
@@ -61,22 +63,37 @@ def differing(compiled: CompiledSchema, left: Any, right: Any) -> tuple[int, int
     return sum(one != other for one, other in pairs), len(pairs)
 
 
-def _extra_names(node: Node, value: Any, path: str = "") -> Iterator[FieldOutcome]:
-    """Every name of an output that the schema does not list, as an error of its own, whether or not the schema is open.
+def _unlisted(node: Node, gold: Any, output: Any, path: str = "") -> Iterator[FieldOutcome]:
+    """The errors under names that the schema does not list: one that gold lacks is an error whether or not the schema
+    is open, one that gold has must hold the same, and where the schema is open it may not be missing.
 
     Rows in the path are numbered as in the output.
     """
-    if isinstance(value, list) and node.item is not None:
-        for index, item in enumerate(value):
-            yield from _extra_names(node.item, item, join(path, index))
-    if not isinstance(value, dict) or not node.children:
-        return
-    for name, item in value.items():
-        here = join(path, name)
-        if name in node.children:
-            yield from _extra_names(node.children[name], item, here)
-        else:
+    if isinstance(output, list) and node.item is not None:
+        yield from _unlisted_in_rows(node, node.item, gold if isinstance(gold, list) else [], output, path)
+    known = gold if isinstance(gold, dict) else {}
+    given = output if isinstance(output, dict) else {}
+    for name, child in node.children.items():
+        yield from _unlisted(child, known.get(name), given.get(name), join(path, name))
+    for name in [name for name in given if name not in node.children] if node.children else []:
+        here, item = join(path, name), given[name]
+        if name not in known:
             yield FieldOutcome(here, EXTRA_KEYS, Outcome.EXTRA, None, item, "extra_key")
+        elif identity(known[name]) != identity(item):
+            yield FieldOutcome(here, EXTRA_KEYS, Outcome.WRONG, known[name], item, "wrong_value")
+    for name in known if node.open else ():
+        if name not in node.children and name not in given:
+            yield FieldOutcome(join(path, name), EXTRA_KEYS, Outcome.MISSING, known[name], None, "missing")
+
+
+def _unlisted_in_rows(node: Node, item: Node, gold: list[Any], output: list[Any], path: str) -> Iterator[FieldOutcome]:
+    opened = any(one.open for one in item.nodes())
+    if not opened and not any(True for row in output for _ in _unlisted(item, None, row)):
+        return
+    pairs = align([cells(item, row) for row in gold], [cells(item, row) for row in output], ordered=node.ordered)
+    for left, right in pairs:
+        if right is not None:
+            yield from _unlisted(item, None if left is None else gold[left], output[right], f"{path}[{right}]")
 
 
 def _lacks(node: Node, value: Any) -> bool:
@@ -143,7 +160,7 @@ def score_document(
         return _invalid(compiled, gold, problems[0], output, True)
     leaves, free = _parted(list(pair(compiled.root, gold, output)))
     judge = Judge(text, problems, leaves)
-    extra = tuple(_extra_names(compiled.root, output))
+    extra = tuple(_unlisted(compiled.root, gold, output))
     fields = (*(judge.judge(leaf) for leaf in leaves), *extra)
     broken = invariants.check(compiled, output) if invariants.declared(compiled) else None
     right = all(field.outcome in (Outcome.CORRECT, Outcome.BOTH_ABSENT) for field in fields)
@@ -151,7 +168,7 @@ def score_document(
         valid_json=True,
         schema_valid=not problems,
         required_present=_complete(compiled, output, problems),
-        no_extra_keys=not extra,
+        no_extra_keys=all(one.error != "extra_key" for one in extra),
         exact=right and not problems,
         invariants_hold=None if broken is None else not broken,
         output=output,

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from slmstudio.contract.jsontext import dumps, loads
-from slmstudio.contract.resolving import Cut, branches, follow, properties_of, resolve, types_of
+from slmstudio.contract.resolving import Cut, branches, follow, properties_of, resolve, takes_null, types_of
 
 __all__ = ["Field", "Node", "build", "follow", "join", "pattern_of", "resolve", "split"]
 
 _PLAIN_NAME = re.compile(r'[^.\[\]"\\\s]+')
-_CLASH = ("if", "dependentRequired", "dependentSchemas", "maxProperties", "not", "anyOf", "oneOf")
+_CLASH = (
+    "if", "dependentRequired", "dependentSchemas", "minProperties", "maxProperties", "not", "anyOf", "oneOf",
+    "patternProperties", "propertyNames",
+)  # fmt: skip
 _SCALARS = {"string", "number", "integer", "boolean"}
 _NOWHERE = Cut()
 
@@ -50,7 +53,8 @@ class Field:
 class Node:
     """One place in the schema: an object with children, an array with an item, or a leaf with its field.
 
-    ``recursive``: a leaf because what stands here has this very place in it again.
+    ``recursive``: a leaf because what stands here has this very place in it again. ``open``: an object for which the
+    schema says what other names than those of its children hold.
     """
 
     shape: str
@@ -64,6 +68,7 @@ class Node:
     ordered: bool = False
     fills: bool = True
     recursive: bool = False
+    open: bool = False
 
     def leaves(self) -> Iterator[Field]:
         """The fields at and below this node, in schema order."""
@@ -194,7 +199,8 @@ def build(
     """
     resolved, folded = resolve(root, schema)
     types = types_of(resolved)
-    nullable = folded or ("null" in types and None in resolved.get("enum", (None,)))
+    can_be_null = takes_null(root, schema)
+    nullable = can_be_null and (folded or ("null" in types and None in resolved.get("enum", (None,))))
     solid = [type_ for type_ in types if type_ != "null"]
     if not start and cut.holds(schema):
         whole = _field(resolved, pattern, name, types, nullable, required, _currency(root))
@@ -202,13 +208,12 @@ def build(
     forms = branches(root, resolved)
     if forms:
         inside = [types_of(form) for form in forms]
-        nullable = nullable or any(
-            "null" in types and "enum" not in form for types, form in zip(inside, forms, strict=True)
-        )
+        nullable = nullable or (can_be_null and any("null" in types for types in inside))
         kinds = {type_ for types in inside for type_ in types if type_ != "null"}
         if kinds == {"object"} and all(properties_of(form) for form in forms):
             children = _union(root, forms, pattern, cut)
-            return Node("object", pattern, resolved, required, nullable, children, fills=False)
+            opened = any(map(_is_open, forms))
+            return Node("object", pattern, resolved, required, nullable, children, fills=False, open=opened)
         if len(kinds) == 1 and kinds <= _SCALARS:
             resolved, types = _common(resolved, forms, *kinds), [*kinds]
     elif solid == ["object"] and properties_of(resolved):
@@ -218,7 +223,8 @@ def build(
             for key, value in properties_of(resolved).items()
         }
         fills = not any(key in resolved for key in _CLASH)
-        return Node("object", pattern, resolved, required, nullable, children, fills=fills)
+        opened = _is_open(resolved)
+        return Node("object", pattern, resolved, required, nullable, children, fills=fills, open=opened)
     items = resolved.get("items")
     if solid == ["array"] and isinstance(items, dict) and items and "prefixItems" not in resolved:
         item = build(root, items, f"{pattern}[]", name, cut=cut)
@@ -226,6 +232,10 @@ def build(
         return Node("array", pattern, resolved, required, nullable, {}, item=item, ordered=ordered)
     field = _field(resolved, pattern, name, types, nullable, required, _currency(root))
     return Node("leaf", pattern, resolved, required, nullable, {}, field=field)
+
+
+def _is_open(resolved: dict[str, Any]) -> bool:
+    return resolved.get("additionalProperties", False) is not False or "patternProperties" in resolved
 
 
 def _union(root: dict[str, Any], forms: list[dict[str, Any]], pattern: str, cut: Cut) -> dict[str, Node]:

@@ -7,6 +7,7 @@ import pytest
 from llguidance import LLMatcher, LLTokenizer
 
 from slmstudio.contract import evidence
+from slmstudio.contract.grammar import limits
 from slmstudio.contract.grounding import Ground, chunks, collapsed, follows, grammar_of, learn
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.schema import compile_schema
@@ -38,7 +39,7 @@ ALL = Ground(held={"company": (), "note": (), "lines[].what": ()})
 
 def accepts(made: str, text: str) -> bool:
     """Whether a decoder under this grammar could write exactly this text and stop."""
-    matcher = LLMatcher(TOKENIZER, LLMatcher.grammar_from_lark(made), log_level=0)
+    matcher = LLMatcher(TOKENIZER, LLMatcher.grammar_from_lark(made), log_level=0, limits=limits())
     assert not matcher.is_error(), matcher.get_error()
     tokens = list(text.encode())
     if matcher.validate_tokens(tokens) < len(tokens):
@@ -128,6 +129,65 @@ def test_shared_definitions_and_objects_that_may_be_null_are_followed() -> None:
     assert says({"seller": None}, ground, schema)
     assert not says({"seller": {"name": "Globex", "kind": "shop"}}, ground, schema)
     assert not says({"seller": {"name": "HO", "kind": "bank"}}, ground, schema)
+
+
+HELD_A = Ground(held={"a": ()})
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"$ref": "#"},
+        {"type": "array", "items": {"$ref": "#"}},
+        {"$ref": "#/properties/c"},
+        {"type": "object", "properties": {"again": {"$ref": "#"}}, "additionalProperties": False},
+        {"type": "string", "format": "date", "pattern": "^x"},
+        {"type": "string", "minLength": 2, "maxLength": 1},
+    ],
+)
+def test_what_stands_beside_a_held_field_leads_where_the_schema_says(beside: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": {"a": COPIED, "b": beside, "c": {"type": "integer"}}}
+    assert says({"a": "tea", "c": 1}, HELD_A, schema)
+    assert not says({"a": "coffee", "c": 1}, HELD_A, schema)
+    assert not says({"a": "tea", "b": "nothing of it"}, HELD_A, schema)
+    whole = beside == {"$ref": "#"}
+    assert says({"a": "tea", "b": {"a": "anything", "c": 2}}, HELD_A, schema) == whole
+    assert says({"a": "tea", "b": 3}, HELD_A, schema) == (beside == {"$ref": "#/properties/c"})
+
+
+def test_a_list_of_one_and_a_text_of_none() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "array", "maxItems": 1, "items": COPIED}}}
+    held = Ground(held={"a[]": ()})
+    assert says({"a": ["tea"]}, held, schema)
+    assert says({"a": []}, held, schema)
+    assert not says({"a": ["tea", "tea"]}, held, schema)
+    empty = {"type": "object", "properties": {"a": {**COPIED, "maxLength": 0}}, "required": ["a"]}
+    assert says({"a": ""}, HELD_A, empty)
+    assert not says({"a": "tea"}, HELD_A, empty)
+
+
+def test_a_text_that_the_document_cannot_fill_is_not_held_to_it() -> None:
+    schema = {"type": "object", "properties": {"a": {**COPIED, "minLength": 5, "maxLength": 9}}, "required": ["a"]}
+    assert says({"a": "sixsix"}, HELD_A, schema, text="no")
+    assert says({"a": "three"}, HELD_A, schema, text="one two three")
+    assert not says({"a": "seven"}, HELD_A, schema, text="one two three")
+    short = {"type": "object", "properties": {"a": {**COPIED, "maxLength": 2}}, "required": ["a"]}
+    assert says({"a": ""}, HELD_A, short, text="three")
+
+
+def test_letters_are_counted_not_their_escapes() -> None:
+    schema = {"type": "object", "properties": {"a": {**COPIED, "maxLength": 6}}}
+    assert says({"a": '"a" b'}, HELD_A, schema, text='say "a" b')
+
+
+def test_names_beside_held_fields_are_written_where_the_schema_allows_them() -> None:
+    schema = {"type": "object", "properties": {"a": COPIED}, "additionalProperties": {"type": "integer"}}
+    assert says({"a": "tea", "m": 1, 'q"': 2}, HELD_A, schema)
+    assert says({"m": 1}, HELD_A, schema)
+    assert not says({"a": "coffee"}, HELD_A, schema)
+    assert not says({"a": "tea", "m": "x"}, HELD_A, schema)
+    made = grammar_of(compile_schema(schema), HELD_A, TEXT)
+    assert not accepts(made, '{"m":1,"a":2}')
 
 
 def test_an_empty_document_still_has_an_answer() -> None:

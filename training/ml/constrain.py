@@ -6,8 +6,7 @@ import llguidance
 import llguidance.hf
 import torch
 
-# The grammar of a long document has many states; the library's own bounds end at some 20,000 characters.
-_LIMITS = llguidance.LLParserLimits(initial_lexer_fuel=50_000_000, step_lexer_fuel=20_000_000)
+from slmstudio.contract.grammar import limits
 
 
 class ConstraintError(RuntimeError):
@@ -27,7 +26,7 @@ class Grammar:
 
     def _compiled(self, text: str) -> Any:
         """The automaton of a grammar. Raises ConstraintError."""
-        matcher = llguidance.LLMatcher(self._tokenizer, text, log_level=0, limits=_LIMITS)
+        matcher = llguidance.LLMatcher(self._tokenizer, text, log_level=0, limits=limits())
         if matcher.is_error():
             raise ConstraintError(f"The grammar cannot be used: {_first_line(matcher)}")
         return matcher

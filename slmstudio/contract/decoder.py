@@ -1,0 +1,276 @@
+"""What a constrained decoder may write, and in which order: a schema in its simplest form.
+
+Here a place is ``False``, ``{}`` (any JSON), an enum, a text, number or yes-or-no, a reference to an object or list in
+``$defs``, or ``anyOf`` of these. References, ``allOf``, rules and notes are folded away, so that nothing is left that
+two readers could understand differently: the grammar is compiled from it, and ``canonical`` orders by it.
+
+Objects are closed: names beside the listed ones may be written only where the schema says what they hold
+(``additionalProperties``, ``patternProperties``), or where it lists none. ``notes`` says what could not be expressed.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Final
+
+from slmstudio.contract.dialect import FORMAT_PATTERNS, ExactValidator, identity, is_integer, is_number, pattern_matches
+from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.keywords import TYPES
+from slmstudio.contract.resolving import WHEN, forms_of, properties_of, resolve, takes_null, type_of, types_of
+
+Place = Any
+#: how llguidance reads a schema: compact, no white space anywhere
+OPTIONS: Any = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+#: forms of a value up to which a decoder is given each; beyond it writes any JSON there
+MOST_FORMS: Final = 500
+#: objects and lists that are told apart; a schema that unfolds to more has any JSON in the rest
+MOST_PARTS: Final = 20_000
+#: whole numbers up to here are exact in the decoder's arithmetic
+_MOST_EXACT: Final = 2**53
+BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_OF_TYPE: Final[dict[str, tuple[str, ...]]] = {
+    "string": ("minLength", "maxLength", "pattern", "format"),
+    "number": (*BOUNDS, "multipleOf"),
+    "integer": (*BOUNDS, "multipleOf"),
+    "array": ("items", "prefixItems", "minItems", "maxItems"),
+    "object": ("properties", "required", "additionalProperties", "patternProperties", WHEN),
+}
+_CONSTRAINING: Final = frozenset({"type", "enum", "const", *(key for keys in _OF_TYPE.values() for key in keys)})
+
+
+class Decoder:
+    """The simple form of a checked schema. ``schema`` is a JSON Schema whose root is a reference into its ``$defs``."""
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self._root = root
+        self._validator = ExactValidator(root)
+        self._names: dict[str, str] = {}
+        self._waiting: list[tuple[str, dict[str, Any]]] = []
+        self.notes: dict[str, None] = {}
+        defs: dict[str, Place] = {}
+        start = self._place(root)
+        while self._waiting:
+            name, form = self._waiting.pop()
+            defs[name] = self._array(form) if form["type"] == "array" else self._object(form)
+        self.schema: dict[str, Any] = {**start, "$defs": defs}
+        self._fitting = ExactValidator(self.schema)
+
+    # -- simplifying --
+
+    def _place(self, schema: Any) -> Place:
+        if isinstance(schema, bool) or schema == {}:
+            return {} if schema is not False else False
+        resolved, _ = resolve(self._root, schema)
+        forms = list(islice(forms_of(self._root, resolved), MOST_FORMS + 1)) or [resolved]
+        if len(forms) > MOST_FORMS:
+            self.notes[f"which of its more than {MOST_FORMS} forms a value takes"] = None
+            return {}
+        options = [option for form in forms for option in self._form(form)]
+        if {} in options:
+            return {}
+        if takes_null(self._root, schema):
+            options.append({"type": "null"})
+        options = list({dumps(option): option for option in options}.values())
+        return options[0] if len(options) == 1 else {"anyOf": options} if options else False
+
+    def _form(self, form: dict[str, Any]) -> Iterator[Place]:
+        """The options of one form, null left out."""
+        if "enum" in form or "const" in form:
+            fitting = self._validator.evolve(schema={key: value for key, value in form.items() if key != WHEN})
+            values = form["enum"] if "enum" in form else [form["const"]]
+            kept = {identity(one): _shortest(one) for one in values if one is not None and fitting.is_valid(one)}
+            if not all(map(_is_exact, kept.values())):
+                self.notes["a choice with numbers of more digits than the decoder can count"] = None
+                yield from self._form({"type": list({type_of(one): None for one in kept.values()})})
+            elif kept:
+                yield {"enum": list(kept.values())}
+            return
+        types = types_of(form)
+        if not types and not any(key in form for key in _CONSTRAINING):
+            yield {}
+            return
+        for type_ in types or [type_ for type_ in TYPES if type_ != "integer"]:
+            if type_ == "null" or (type_ == "integer" and "number" in types):
+                continue
+            own = {key: form[key] for key in _OF_TYPE.get(type_, ()) if key in form}
+            if type_ in ("object", "array"):
+                yield self._shared({"type": type_, **own})
+            else:
+                yield _text(own) if type_ == "string" else self._number(type_, own) if own else {"type": type_}
+
+    def _shared(self, form: dict[str, Any]) -> Place:
+        """A reference to an object or list: the same for what is written the same."""
+        key = dumps(form)
+        if key not in self._names:
+            if len(self._names) >= MOST_PARTS:
+                self.notes[f"what stands beyond its first {MOST_PARTS:,} parts"] = None
+                return {}
+            self._names[key] = f"p{len(self._names)}"
+            self._waiting.append((self._names[key], form))
+        return {"$ref": f"#/$defs/{self._names[key]}"}
+
+    def _number(self, type_: str, own: dict[str, Any]) -> Place:
+        kept: dict[str, Any] = {"type": type_}
+        for key, value in own.items():
+            if not _is_exact(value):
+                self.notes[f"{key} of more digits than the decoder can count"] = None
+            else:
+                kept[key] = value
+        return kept
+
+    def _array(self, form: dict[str, Any]) -> Place:
+        kept = {key: form[key] for key in ("type", "minItems", "maxItems") if key in form}
+        if "prefixItems" in form:
+            kept["prefixItems"] = [self._place(inner) for inner in form["prefixItems"]]
+        kept["items"] = self._place(form.get("items", True))
+        return kept
+
+    def _object(self, form: dict[str, Any]) -> Place:
+        patterns = form.get("patternProperties", {})
+        named = properties_of(form)
+        others = form.get("additionalProperties", not named and not patterns)
+        fields: dict[str, Place] = {}
+        for name, inner in named.items():
+            also = [schema for pattern, schema in patterns.items() if pattern_matches(pattern, name)]
+            fields[name] = self._place({"allOf": [inner, *also]} if also else inner)
+        required = list(dict.fromkeys(form.get("required", ())))
+        for name in required:
+            if name not in fields:
+                also = [schema for pattern, schema in patterns.items() if pattern_matches(pattern, name)]
+                beside = form.get("additionalProperties", True)
+                fields[name] = self._place({"allOf": also} if also else beside)
+        kept: dict[str, Any] = {"type": "object", "properties": fields, "additionalProperties": self._place(others)}
+        if required:
+            kept["required"] = required
+        if patterns:
+            kept["patternProperties"] = {pattern: self._place(schema) for pattern, schema in patterns.items()}
+        return kept
+
+    # -- ordering --
+
+    def at(self, place: Place) -> Place:
+        """What a place is, a reference followed."""
+        if isinstance(place, dict) and "$ref" in place:
+            return self.schema["$defs"][place["$ref"].removeprefix("#/$defs/")]
+        return place
+
+    def arranged(self, value: Any, *, rewrite: bool) -> Any:
+        """A value with its names in the order in which a decoder writes them; unknown names last, as they came.
+
+        With ``rewrite`` numbers are written as a decoder writes them, too: a choice as the schema has it, a whole
+        number without a fraction, none with an exponent.
+        """
+        return self._arranged(self.schema, value, rewrite)
+
+    def _arranged(self, place: Place, value: Any, rewrite: bool) -> Any:
+        place = self.at(place)
+        if not isinstance(place, dict) or isinstance(value, str | bool) or value is None:
+            return value
+        if "anyOf" in place:
+            return self._arranged(self._option(place["anyOf"], value), value, rewrite)
+        if rewrite and "enum" in place:
+            wanted = identity(value)
+            return next((one for one in place["enum"] if identity(one) == wanted), value)
+        if isinstance(value, dict):
+            return self._names_arranged(place, value, rewrite)
+        if isinstance(value, list):
+            prefix = place.get("prefixItems", [])
+            rest = place.get("items", {})
+            return [
+                self._arranged(prefix[number] if number < len(prefix) else rest, one, rewrite)
+                for number, one in enumerate(value)
+            ]
+        return _written(value, place) if rewrite and is_number(value) else value
+
+    def _names_arranged(self, place: Place, value: dict[str, Any], rewrite: bool) -> dict[str, Any]:
+        fields = place.get("properties", {})
+        result = {name: self._arranged(fields[name], value[name], rewrite) for name in fields if name in value}
+        patterns = place.get("patternProperties", {})
+        rest = place.get("additionalProperties", {})
+        for like in (True, False) if patterns else (False,):  # names like a pattern come before the others
+            for name, inner in value.items():
+                if name in fields:
+                    continue
+                found = [schema for pattern, schema in patterns.items() if pattern_matches(pattern, name)]
+                if bool(found) == like:
+                    result[name] = self._arranged({"anyOf": found} if found else rest, inner, rewrite)
+        return result
+
+    def _option(self, options: list[Place], value: Any) -> Place:
+        """The first option that a value fits; of a value that fits none, that with the most of its names."""
+        if len(options) == 1:
+            return options[0]
+        for option in options:
+            if self._fitting.evolve(schema=option).is_valid(value):
+                return option
+        names = value if isinstance(value, dict) else ()
+
+        def known(option: Place) -> int:
+            inner = self.at(option)
+            return sum(name in inner.get("properties", ()) for name in names) if isinstance(inner, dict) else -1
+
+        return max(options, key=known)
+
+
+def _text(own: dict[str, Any]) -> Place:
+    kept = {key: own[key] for key in ("minLength", "maxLength") if key in own}
+    patterns = [f"^(?:{FORMAT_PATTERNS[own['format']]})$"] if "format" in own else []
+    patterns += [own["pattern"]] if "pattern" in own else []
+    if len(patterns) == 2:
+        return {"type": "string", **kept, "allOf": [{"type": "string", "pattern": pattern} for pattern in patterns]}
+    return {"type": "string", **kept, **({"pattern": patterns[0]} if patterns else {})}
+
+
+class _Plain(Decimal):
+    """A number that is written without an exponent."""
+
+    def __str__(self) -> str:
+        return format(self, "f")
+
+
+def _written(number: Any, place: Place) -> Any:
+    """A number as a decoder writes it: no exponent, no sign on zero; a whole number without a fraction.
+
+    Zeros at its end are kept where the decoder can write them, which beside a bound it cannot always.
+    """
+    if isinstance(number, int) or (place.get("type") == "integer" and is_integer(number)):
+        return int(number)
+    exact = Decimal(repr(number)) if isinstance(number, float) else number
+    plain = _Plain(exact if exact else exact.copy_abs())
+    if len(place) > 1 and str(plain).endswith("0") and not _can_write(dumps(place), str(plain)):
+        return _shortest(plain)
+    return plain
+
+
+def _shortest(value: Any) -> Any:
+    """A value with its numbers in as few digits as they have."""
+    if isinstance(value, Decimal | float):
+        exact = Decimal(str(value))
+        return int(exact) if exact == exact.to_integral_value() else _Plain(exact.normalize())
+    if isinstance(value, dict):
+        return {name: _shortest(inner) for name, inner in value.items()}
+    return [_shortest(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _is_exact(value: Any) -> bool:
+    """Whether a decoder that counts in floating point keeps all digits of a value."""
+    if isinstance(value, dict | list):
+        return all(map(_is_exact, value.values() if isinstance(value, dict) else value))
+    return not is_number(value) or (abs(value) < _MOST_EXACT and Decimal(repr(float(value))) == value)
+
+
+@lru_cache(maxsize=8192)
+def _can_write(leaf: str, text: str) -> bool:
+    """Whether a decoder can write a number where a schema of it stands."""
+    tokens = list(f'{{"a":{text}}}'.encode())
+    return int(_number_matcher(leaf).validate_tokens(tokens)) == len(tokens)
+
+
+@lru_cache(maxsize=256)
+def _number_matcher(leaf: str) -> Any:
+    from llguidance import LLMatcher, LLTokenizer
+
+    schema = f'{{"type":"object","properties":{{"a":{leaf}}},"required":["a"],"additionalProperties":false}}'
+    made = LLMatcher.grammar_from_json_schema(schema, overrides=OPTIONS)
+    return LLMatcher(LLTokenizer("byte"), made, log_level=0)

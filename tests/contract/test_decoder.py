@@ -1,0 +1,264 @@
+"""The simple form: one order for canonical texts and the decoder, objects as open as the schema says, null where it is
+valid.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from labeling.entries import to_entry
+from labeling.formtree import tree_of
+from slmstudio.contract.grammar import MOST_OPTIONAL, grammar, output_bound, too_wide, unsupported
+from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.scoring import score_document
+from tests.contract.samples import object_schema, one
+from tests.contract.test_grammar import accepts
+from tests.contract.test_one_meaning import check_meaning
+
+TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
+
+
+def means_the_same(schema: dict[str, Any], *values: Any) -> None:
+    """Every value is valid by the schema and means the same to form, decoder and scorer."""
+    compiled = compile_schema(schema)
+    for value in values:
+        assert compiled.validate(value) == []
+        check_meaning(compiled, value)
+
+
+# -- one order --------------------------------------------------------------------------------------------------------
+
+SHOP = object_schema({"is": {"const": "shop"}, "name": TEXT, "city": TEXT}, required=["is"], additionalProperties=False)
+PERSON = object_schema(
+    {"city": TEXT, "name": TEXT, "is": {"const": "person"}}, required=["is"], additionalProperties=False
+)
+SHOPPER = {"name": "Ada", "is": "person", "city": "Ulm"}
+IN_ORDER = '{"city":"Ulm","name":"Ada","is":"person"}'
+
+
+@pytest.mark.parametrize("key", ["anyOf", "oneOf"])
+@pytest.mark.parametrize(
+    ("around", "value", "text"),
+    [
+        (lambda part: part, SHOPPER, IN_ORDER),
+        (lambda part: {"type": "array", "items": part}, [SHOPPER], f"[{IN_ORDER}]"),
+        (lambda part: {"type": "array", "prefixItems": [TEXT, part]}, ["x", SHOPPER], f'["x",{IN_ORDER}]'),
+        (lambda part: {"type": "object", "additionalProperties": part}, {"k": SHOPPER}, f'{{"k":{IN_ORDER}}}'),
+        (lambda part: {"type": "object", "patternProperties": {"^k": part}}, {"k": SHOPPER}, f'{{"k":{IN_ORDER}}}'),
+        (lambda part: {"anyOf": [{"type": "array", "items": part}, {"type": "null"}]}, [SHOPPER], f"[{IN_ORDER}]"),
+    ],
+)  # fmt: skip
+def test_forms_with_their_fields_in_another_order(key: str, around: Any, value: Any, text: str) -> None:
+    schema = object_schema({"x": around({key: [SHOP, PERSON]})}, required=["x"])
+    assert compile_schema(schema).canonical({"x": value}) == f'{{"x":{text}}}'
+    means_the_same(schema, {"x": value})
+
+
+def test_a_document_that_takes_forms_is_ordered_by_the_one_it_has() -> None:
+    assert compile_schema({"oneOf": [SHOP, PERSON]}).canonical(SHOPPER) == IN_ORDER
+    means_the_same({"oneOf": [SHOP, PERSON]}, SHOPPER, {"is": "shop"})
+
+
+def test_recursion_is_ordered_all_the_way_down() -> None:
+    node = object_schema({"name": TEXT, "parts": {"type": "array", "items": {"$ref": "#/$defs/node"}}, "size": WHOLE})
+    schema = object_schema({"root": {"$ref": "#/$defs/node"}}, **{"$defs": {"node": node}})
+    leaf = {"size": 1, "name": "c"}
+    deep = {"root": {"size": 3, "parts": [{"size": 2, "parts": [leaf], "name": "b"}], "name": "a"}}
+    assert compile_schema(schema).canonical(deep) == (
+        '{"root":{"name":"a","parts":[{"name":"b","parts":[{"name":"c","size":1}],"size":2}],"size":3}}'
+    )
+    means_the_same(schema, deep)
+
+
+def test_required_names_that_are_not_declared_come_after_those_that_are_and_before_the_others() -> None:
+    schema = object_schema({"a": TEXT}, required=["z", "a"], additionalProperties=WHOLE)
+    assert compile_schema(schema).canonical({"m": 1, "z": 2, "a": "x"}) == '{"a":"x","z":2,"m":1}'
+    means_the_same(schema, {"m": 1, "z": 2, "a": "x"})
+
+
+def test_a_field_of_several_rules_holds_what_any_of_them_allows() -> None:
+    def rule(kind: str, more: Any) -> dict[str, Any]:
+        return {"if": {"properties": {"kind": {"const": kind}}}, "then": {"properties": {"value": more}}}
+
+    schema = object_schema(
+        {"kind": {"enum": ["t", "n"]}}, required=["kind"], allOf=[rule("t", TEXT), rule("n", {"type": "number"})]
+    )
+    means_the_same(schema, {"kind": "t", "value": "x"}, {"kind": "n", "value": Decimal("2.50")})
+
+
+def test_the_fields_of_two_lists_of_forms_can_be_written_together() -> None:
+    def forms(*names: str) -> dict[str, Any]:
+        return {"anyOf": [object_schema({name: TEXT}, required=[name]) for name in names]}
+
+    means_the_same({"type": "object", "allOf": [forms("a", "b"), forms("c", "d")]}, {"b": "1", "c": "2"})
+
+
+# -- open objects -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", [{"type": "object"}, {"type": "object", "properties": {}}])
+def test_an_object_without_fields_is_open_to_all(part: dict[str, Any]) -> None:
+    schema = object_schema({"x": part}, required=["x"])
+    assert unsupported(schema) == []
+    assert output_bound(schema) is None
+    assert tree_of(compile_schema(schema)).children[0].shape == "json"
+    means_the_same(schema, {"x": {}}, {"x": {"b": [1, {"c": None}], "a": "y"}})
+
+
+def test_an_object_without_fields_may_be_closed() -> None:
+    schema = object_schema({"x": {"type": "object", "properties": {}, "additionalProperties": False}}, required=["x"])
+    means_the_same(schema, {"x": {}})
+    assert not accepts(grammar(schema), '{"x":{"a":1}}')
+
+
+@pytest.mark.parametrize("others", [True, {}, {"type": "integer"}, {"anyOf": [SHOP, {"type": "integer"}]}])
+def test_names_beside_the_fields_are_written_where_the_schema_says_what_they_hold(others: Any) -> None:
+    schema = object_schema({"a": TEXT}, additionalProperties=others)
+    compiled = compile_schema(schema)
+    assert tree_of(compiled).more is not None
+    assert to_entry(tree_of(compiled), {"a": "x", "m": 1})["$more"][0]["key"] == "m"
+    assert output_bound(schema) is None
+    means_the_same(schema, {}, {"a": "x"}, {"m": 1, "a": "x", "k": 2}, {"k": 2})
+
+
+def test_names_that_nothing_is_said_about_are_not_written() -> None:
+    schema = object_schema({"a": TEXT})
+    assert tree_of(compile_schema(schema)).more is None
+    assert not accepts(grammar(schema), '{"a":"x","m":1}')
+    assert compile_schema(schema).validate({"a": "x", "m": 1}) == []
+
+
+def score(schema: dict[str, Any], gold: Any, output: Any) -> tuple[bool, bool]:
+    found = score_document(compile_schema(schema), text="", gold=gold, raw=dumps(output))
+    return found.exact, found.no_extra_keys
+
+
+def test_names_beside_the_fields_are_compared_with_gold() -> None:
+    schema = object_schema({"a": TEXT}, additionalProperties=WHOLE)
+    assert score(schema, {"a": "x", "m": 1}, {"a": "x", "m": 1}) == (True, True)
+    assert score(schema, {"a": "x", "m": 1}, {"a": "x", "m": 2}) == (False, True)
+    assert score(schema, {"a": "x", "m": 1}, {"a": "x"}) == (False, True)
+    assert score(schema, {"a": "x"}, {"a": "x", "m": 1}) == (False, False)
+
+
+def test_names_in_rows_are_compared_with_the_row_they_belong_to() -> None:
+    row = object_schema({"a": TEXT}, additionalProperties=WHOLE)
+    schema = object_schema({"rows": {"type": "array", "items": row}})
+    gold = {"rows": [{"a": "one", "m": 1}, {"a": "two", "m": 2}]}
+    assert score(schema, gold, {"rows": gold["rows"][::-1]}) == (True, True)
+    assert score(schema, gold, {"rows": [{"a": "one", "m": 2}, {"a": "two", "m": 1}]}) == (False, True)
+    assert score(schema, gold, {"rows": [{"a": "one", "m": 1, "k": 1}, {"a": "two", "m": 2}]}) == (False, False)
+
+
+def test_what_gold_holds_beside_a_schema_that_says_nothing_of_it_need_not_be_written() -> None:
+    schema = object_schema({"a": TEXT})
+    assert score(schema, {"a": "x", "note": "n"}, {"a": "x"}) == (True, True)
+    assert score(schema, {"a": "x", "note": "n"}, {"a": "x", "note": "n"}) == (True, True)
+    assert score(schema, {"a": "x"}, {"a": "x", "note": "n"}) == (False, False)
+
+
+# -- null -------------------------------------------------------------------------------------------------------------
+
+NULLABLE = [{"type": ["string", "null"]}, {"type": ["integer", "null"]}]
+
+
+def test_null_is_filled_in_only_where_it_is_valid() -> None:
+    assert one({"oneOf": NULLABLE}).canonical({}) == "{}"
+    assert one({"anyOf": NULLABLE}).canonical({}) == '{"a":null}'
+    assert one({"type": ["string", "null"], "not": {"type": "null"}}).canonical({}) == "{}"
+    assert one({"allOf": [{"type": ["string", "null"]}, {"type": "string"}]}).canonical({}) == "{}"
+    assert one({"allOf": [{"type": "string"}, {"type": ["string", "null"]}]}).canonical({}) == "{}"
+    assert one({"oneOf": [NULLABLE[0], {"type": "null"}]}).canonical({}) == "{}"
+    for schema in ({"oneOf": NULLABLE}, {"anyOf": NULLABLE}):
+        means_the_same(object_schema({"a": schema}), {}, {"a": "x"}, {"a": 3})
+
+
+def test_null_is_no_answer_in_the_form_where_it_is_not_valid() -> None:
+    def nullable(part: Any) -> bool:
+        return tree_of(compile_schema(object_schema({"a": part}))).children[0].nullable
+
+    assert nullable({"anyOf": NULLABLE})
+    assert not nullable({"oneOf": [NULLABLE[0], {"type": "null"}]})
+
+
+def test_fewest_fields_are_not_undercut_by_leaving_null_out() -> None:
+    means_the_same(object_schema({"a": {}, "b": {}}, minProperties=1), {"a": None})
+
+
+# -- numbers and choices ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "text"),
+    [
+        ({"type": "integer"}, Decimal("12.0"), "12"),
+        ({"type": "number"}, Decimal("1E+2"), "100"),
+        ({"type": "number", "minimum": 0}, Decimal("1E-7"), "0.0000001"),
+        ({"type": "number"}, Decimal("1248.50"), "1248.50"),
+        ({"type": "number", "minimum": 0}, Decimal("1248.50"), "1248.50"),
+        ({"type": "number", "maximum": Decimal("99.99")}, Decimal("99.990"), "99.99"),
+        ({"type": "number", "multipleOf": Decimal("0.01")}, Decimal("1.500"), "1.5"),
+        ({"type": "number", "maximum": 0}, Decimal("-0.0"), "0"),
+        ({"enum": [Decimal("1.50"), 2]}, Decimal("2.0"), "2"),
+        ({"enum": [Decimal("1.50"), 2]}, Decimal("1.50"), "1.5"),
+        ({"const": {"y": 1, "x": [Decimal("2.0")]}}, {"x": [2], "y": Decimal("1.0")}, '{"y":1,"x":[2]}'),
+        ({"type": "integer", "minimum": -(10**30), "maximum": 10**30}, 10**29, str(10**29)),
+        ({"enum": [10**40, 1]}, 10**40, str(10**40)),
+    ],
+)
+def test_numbers_are_written_as_a_decoder_writes_them(part: dict[str, Any], value: Any, text: str) -> None:
+    schema = object_schema({"a": part}, required=["a"])
+    assert compile_schema(schema).canonical({"a": value}) == f'{{"a":{text}}}'
+    means_the_same(schema, {"a": value})
+
+
+# -- what has no grammar, and what has one all the same ---------------------------------------------------------------
+
+
+def test_fields_that_nothing_can_satisfy_are_left_out() -> None:
+    never = {"type": "string", "format": "date", "pattern": "^x"}
+    for part in (never, {"type": "array", "items": never, "minItems": 1}, object_schema({"x": never}, required=["x"]),
+                 False, {"type": "string", "minLength": 2, "maxLength": 1}, {"anyOf": [never, False]}):  # fmt: skip
+        means_the_same(object_schema({"a": part, "b": TEXT}), {"b": "y"})
+    forms = object_schema({"a": {"anyOf": [never, TEXT]}, "c": {"type": "array", "items": never}})
+    means_the_same(forms, {"a": "y", "c": []})
+
+
+def test_what_holds_itself_without_an_end_has_no_grammar() -> None:
+    node = object_schema({"inner": {"$ref": "#/$defs/node"}}, required=["inner"])
+    schema = object_schema({"a": {"$ref": "#/$defs/node"}}, **{"$defs": {"node": node}})
+    means_the_same(schema, {})
+    assert any("cannot work" in one for one in unsupported({**schema, "required": ["a"]}))
+
+
+def test_a_pattern_that_only_the_check_can_run_is_said_and_left_out() -> None:
+    schema = object_schema({"a": {"type": "string", "pattern": r"\bx\b"}}, required=["a"])
+    [sentence] = unsupported(schema)
+    assert "pattern" in sentence
+    assert accepts(grammar(schema), '{"a":"an x"}')
+
+
+@pytest.mark.parametrize("count", [500, 1500])
+def test_hundreds_of_fields_that_may_be_left_out(count: int) -> None:
+    schema = object_schema({f"p{number}": TEXT for number in range(count)})
+    assert too_wide(schema)
+    [sentence] = unsupported(schema)
+    assert "llama.cpp" in sentence
+    for number in (0, count // 2, count - 1):
+        assert accepts(grammar(schema), f'{{"p{number}":"x"}}')
+    assert accepts(grammar(schema), "{}")
+
+
+def test_a_few_hundred_fields_need_no_special_limits() -> None:
+    from llguidance import LLMatcher
+
+    from tests.contract.test_grammar import TOKENIZER
+
+    schema = object_schema({f"p{number}": TEXT for number in range(MOST_OPTIONAL)})
+    assert unsupported(schema) == []
+    matcher = LLMatcher(TOKENIZER, grammar(schema), log_level=0)
+    matcher.consume_token(ord("{"))
+    matcher.compute_bitmask()
+    assert not matcher.is_error()
