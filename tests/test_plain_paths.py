@@ -23,6 +23,8 @@ from slmstudio.plain_paths import without_paths
         ("12 / 13 and a/b/c", "12 / 13 and a/b/c"),
         ("", ""),
     ],
+    # The texts name folders of this process, and processes of one run must agree about the names of tests.
+    ids=["home", "checkout", "python", "temporary", "elsewhere", "pointer", "address", "fraction", "empty"],
 )
 def test_paths_are_shortened(text: str, shown: str) -> None:
     assert without_paths(text) == shown
