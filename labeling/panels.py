@@ -3,8 +3,9 @@
 from typing import Any
 
 from django.urls import reverse
+from django.utils.translation import ngettext
 
-from labeling.listing.counting import Counted, StateCounts, state_counts
+from labeling.listing.counting import Counted, StateCounts, gold_count, state_counts
 from labeling.models import DatasetVersion, DocumentState, Project
 from labeling.models.documents import QUEUE
 from slmstudio.access import Role
@@ -34,7 +35,7 @@ def waiting(counts: StateCounts) -> Counted:
 def documents_panel(project: Project, user: Any) -> Content:
     """How many documents, how many of them labelled, and in what state the others are."""
     counts = state_counts(project)
-    total, done = counts.total, labelled(counts)
+    total, done, gold = counts.total, labelled(counts), gold_count(project)
     url = reverse("documents", args=[project.slug])
     return Content(
         "labeling/panel_documents.html",
@@ -54,6 +55,12 @@ def documents_panel(project: Project, user: Any) -> Content:
                     "note": f"{100 * done.number // total.number} %" if total.number else "none yet",
                     "url": f"{url}?state=submitted",
                 },
+                {
+                    "title": "Gold",
+                    "value": _short(gold),
+                    "note": "approved labels" if project.review_required else "labels that count",
+                    "url": reverse("datasets", args=[project.slug]),
+                },
             ],
         },
     )
@@ -63,6 +70,7 @@ def documents_panel(project: Project, user: Any) -> Content:
 def datasets_panel(project: Project, user: Any) -> Content:
     """The newest frozen version."""
     newest = newest_dataset(project)
+    size = newest.counts["documents"] if newest else 0
     return Content(
         "labeling/panel_datasets.html",
         {
@@ -71,7 +79,7 @@ def datasets_panel(project: Project, user: Any) -> Content:
                 {
                     "title": "Frozen versions",
                     "value": str(newest.number if newest else 0),
-                    "note": f"newest {newest.counts['documents']:,} documents" if newest else "none yet",
+                    "note": f"newest {size:,} {ngettext('document', 'documents', size)}" if newest else "none yet",
                     "url": reverse("datasets", args=[project.slug]),
                 }
             ],
@@ -116,13 +124,13 @@ def freeze_step(project: Project, user: Any) -> Step | None:
     counts = state_counts(project)
     if "curate" not in project.can or newest_dataset(project) is not None:
         return None
-    done = labelled(counts)
-    if not done.number:
+    gold = gold_count(project)
+    if not gold.number:
         left = waiting(counts)
         return Step(_waits(left), "Label", reverse("label", args=[project.slug])) if left.number else None
     return Step(
-        f"{str(done).capitalize()} document{' is' if done.number == 1 else 's are'} labelled and none frozen yet. "
-        "Freeze a version to benchmark and train on.",
+        f"{str(gold).capitalize()} {ngettext('document has', 'documents have', gold.number)} gold. Freeze a version to "
+        "benchmark and train on.",
         "Freeze a version",
         reverse("datasets", args=[project.slug]),
     )
@@ -134,13 +142,13 @@ def freeze_again_step(project: Project, user: Any) -> Step | None:
     newest = newest_dataset(project)
     if newest is None or "curate" not in project.can:
         return None
-    known = newest.counts["documents"] + sum(newest.counts["left_out"].values())
-    done = labelled(state_counts(project))
-    new = done.number - known
-    if new <= 0 or done.about:  # an estimate tells nothing of a few new ones
+    left_out = {**newest.counts["left_out"], "does_not_fit_schema": 0}  # those were no gold
+    gold = gold_count(project)
+    new = gold.number - newest.counts["documents"] - sum(left_out.values())
+    if new <= 0 or gold.about:  # an estimate tells nothing of a few new ones
         return None
-    words = "1 label is" if new == 1 else f"{new:,} labels are"
-    return Step(f"{words} newer than {newest}.", "Freeze a version", reverse("datasets", args=[project.slug]))
+    words = f"{new:,} {ngettext('label is', 'labels are', new)} newer than {newest}."
+    return Step(words, "Freeze a version", reverse("datasets", args=[project.slug]))
 
 
 @next_step(90)
@@ -153,8 +161,7 @@ def more_labels_step(project: Project, user: Any) -> Step | None:
 
 
 def _waits(count: Counted) -> str:
-    many = f"{str(count).capitalize()} documents wait to be labelled."
-    return "1 document waits to be labelled." if count.number == 1 else many
+    return f"{str(count).capitalize()} {ngettext('document waits', 'documents wait', count.number)} to be labelled."
 
 
 def _short(count: Counted) -> str:

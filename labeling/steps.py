@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.urls import reverse
+from django.utils.translation import ngettext
 
 from labeling.listing.finding import TooSlow, within
 from labeling.models import Document, DocumentState, Project
@@ -20,9 +21,11 @@ def mention_step(project: Project, user: Any) -> Step | None:
     unread = commenting.unread(project=project, user=user)
     if not unread:
         return None
-    words = "a comment" if unread == 1 else f"{unread:,} comments"
+    words = ngettext("comment", "comments", unread)
     return Step(
-        f"You are mentioned in {words} that you have not read.", "Read", reverse("mentions", args=[project.slug])
+        f"You are mentioned in {unread:,} {words} that you have not read.",
+        "Read",
+        reverse("mentions", args=[project.slug]),
     )
 
 
@@ -33,8 +36,8 @@ def sent_back_step(project: Project, user: Any) -> Step | None:
     found = count(back, MOST_COUNTED)
     if not found.number:
         return None
-    words = "1 label of yours was" if found.number == 1 else f"{found.number:,} labels of yours were"
-    return Step(f"{words} sent back with a reason.", "Correct", reverse("label", args=[project.slug]))
+    words = ngettext("label of yours was", "labels of yours were", found.number)
+    return Step(f"{found.number:,} {words} sent back with a reason.", "Correct", reverse("label", args=[project.slug]))
 
 
 @next_step(8)
@@ -45,13 +48,13 @@ def review_step(project: Project, user: Any) -> Step | None:
     labels = _waiting(project)
     if labels.number:
         more = "More than " if labels.more else ""
-        words = "1 label waits" if labels.number == 1 else f"{more}{labels.number:,} labels wait"
-        return Step(f"{words} for a review.", "Review", reverse("review", args=[project.slug]))
+        words = ngettext("label waits", "labels wait", labels.number)
+        return Step(f"{more}{labels.number:,} {words} for a review.", "Review", reverse("review", args=[project.slug]))
     disputes = count(adjudicating.disputed(project), MOST_COUNTED)
     if disputes.number:
-        words = "1 document is" if disputes.number == 1 else f"{disputes.number:,} documents are"
+        words = ngettext("document is", "documents are", disputes.number)
         url = f"{reverse('review', args=[project.slug])}?show=disputed"
-        return Step(f"{words} labelled differently by several people.", "Adjudicate", url)
+        return Step(f"{disputes.number:,} {words} labelled differently by several people.", "Adjudicate", url)
     return None
 
 

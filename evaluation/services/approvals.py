@@ -164,7 +164,7 @@ class Present:
         if dataset.pk not in self._revised:
             items = DatasetItem.objects.filter(dataset=dataset, split=Split.HOLDOUT).order_by("document_id")
             frozen = list(items.values_list("document_id", "document__external_id", "revision_id"))
-            golds = Gold.objects.to_freeze(self.project).filter(document__in=items.values("document"))
+            golds = Gold.objects.current(self.project).filter(document__in=items.values("document"))
             now = dict(golds.values_list("document_id", "revision_id"))
             self._revised[dataset.pk] = [name for pk, name, revision in frozen if now.get(pk) != revision]
         return self._revised[dataset.pk]

@@ -6,8 +6,9 @@ from typing import Any
 
 from evaluation.models import EvalRun, GoldQuestion
 from evaluation.services import rescoring
+from labeling.listing.counting import gold_count
 from labeling.models import DatasetItem, DatasetVersion, FreezeRun, Gold, Project, Review
-from labeling.services import freezing, gathering
+from labeling.services import freezing
 from training.services.runs import Refused
 
 __all__ = ["Refused", "Standing", "freeze", "score_again", "standing"]
@@ -33,7 +34,7 @@ def standing(project: Project) -> Standing:
     keys = sorted(set(corrected.values_list("document_id", flat=True)))
     if newest is None or not keys:
         return Standing(newest)
-    counts = dict(Gold.objects.to_freeze(project).filter(document__in=keys).values_list("document_id", "revision_id"))
+    counts = dict(Gold.objects.current(project).filter(document__in=keys).values_list("document_id", "revision_id"))
     items = DatasetItem.objects.filter(dataset=newest, document__in=keys)
     frozen_as = dict(items.values_list("document_id", "revision_id"))
     was_aside = _aside_at(newest, [key for key in counts if key not in frozen_as])
@@ -67,7 +68,7 @@ def freeze(*, project: Project, user: Any) -> DatasetVersion | FreezeRun:
     }
     knobs: dict[str, Any] = {"seed": newest.seed, "rules": freezing.rules_of(newest.rules), **shares}
     try:
-        if gathering.labelled_count(project) > freezing.IN_THE_BACKGROUND:
+        if gold_count(project).number > freezing.IN_THE_BACKGROUND:
             return freezing.start_freeze(project=project, user=user, **knobs)
         return freezing.freeze(project=project, user=user, **knobs)
     except freezing.Refused as refused:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q
 from django.db.models.fields.json import KeyTextTransform
 
 from evaluation import likeness
@@ -21,7 +21,7 @@ from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from evaluation.services import audit, heldout_texts
 from labeling.listing.fields import like
 from labeling.listing.finding import TooSlow, within
-from labeling.models import DatasetItem, Document, DocumentSearch, DocumentState, Gold, Project, Split
+from labeling.models import DatasetItem, Document, DocumentSearch, DocumentState, Project, Split
 from labeling.neardup import THRESHOLD
 from labeling.services import assigning
 from slmstudio.contract.scoring import ERRORS
@@ -200,13 +200,7 @@ def _threshold(project: Project) -> float:
 
 def _waiting(project: Project) -> Any:
     """What nobody has begun to label or is to label: only that is given to somebody."""
-    rows = Document.objects.filter(
-        ~Exists(Gold.objects.filter(document=OuterRef("pk"))),
-        project=project,
-        state=DocumentState.NEW,
-        assigned_to=None,
-        holdout=False,
-    )
+    rows = Document.objects.untouched(project).filter(assigned_to=None, holdout=False)
     return rows.filter(Q(locked_until=None) | Q(locked_by=None))
 
 

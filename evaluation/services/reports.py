@@ -193,7 +193,7 @@ def _revised(report: GateReport, names: list[str]) -> list[Revised]:
         dataset_id=report.eval_run.dataset_id, split=Split.HOLDOUT, document__external_id__in=names
     )
     documents = [item.document for item in items.select_related("document").order_by("document_id")]
-    newest = Gold.objects.newest_of(report.project).filter(document__in=documents)
+    newest = Gold.objects.current(report.project).filter(document__in=documents)
     found = {gold.document_id: gold.revision for gold in newest.select_related("revision__user")}
     revised = []
     for document in documents:

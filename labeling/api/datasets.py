@@ -117,7 +117,7 @@ def progress(request: HttpRequest, slug: Slug) -> HttpResponse:
             "documents": sum(states.values()),
             "states": {state: states.get(state, 0) for state in DocumentState.values},
             "labelled": sum(states.get(state, 0) for state in (DocumentState.SUBMITTED, DocumentState.APPROVED)),
-            "gold": Gold.objects.newest_of(project).count(),
+            "gold": Gold.objects.current(project).count(),
             **marks,
             "left": sum(states.get(state, 0) for state in QUEUE),
         }

@@ -40,6 +40,7 @@ class DocumentFilters(Schema):
     holdout: YesNo | None = None
     synthetic: YesNo | None = None
     source: Text = Field("", max_length=200)
+    imported: int | None = Field(None, ge=1, lt=2**63, description="brought in by the import of this id")
     split: Literal["train", "validation", "holdout", "none"] | None = Field(
         None, description="in the newest dataset version"
     )
@@ -61,6 +62,7 @@ class ListedOut(Out):
     holdout: bool
     synthetic: bool
     source: str
+    returned: str | None = Field(description="why a change of the schema put it back into the queue")
     assigned_to: str | None
     created_at: str
     beginning: str = Field(description="the first 240 characters of its text")
@@ -196,6 +198,7 @@ class OpenedOut(Out):
     warnings: list[RowOrField] = Field(description="rules that do not hold, and values that are not in the text")
     prediction: Proposed | None
     rejection: RejectionOut | None
+    returned: str | None = Field(description="why a change of the schema put it back into the queue")
     open_comments: int
     own_only: bool = Field(description="several people label it, each unseen by the others")
     held_by: str | None = Field(description="somebody else has it open")

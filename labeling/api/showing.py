@@ -15,7 +15,17 @@ from slmstudio.access import Action, may
 from slmstudio.contract.schema import Problem
 
 MOST_PREDICTIONS = 20
-_LISTED = ("external_id", "state", "tags", "holdout", "synthetic", "source", "created_at", "assigned_to__username")
+_LISTED = (
+    "external_id",
+    "state",
+    "returned",
+    "tags",
+    "holdout",
+    "synthetic",
+    "source",
+    "created_at",
+    "assigned_to__username",
+)
 
 
 def name_of(user: Any) -> str | None:
@@ -40,6 +50,7 @@ def listed(document: Any) -> dict[str, Any]:
         "id": document.pk,
         "external_id": document.external_id,
         "state": document.state,
+        "returned": document.why_returned or None,
         "tags": document.tags,
         "holdout": document.holdout,
         "synthetic": document.synthetic,
@@ -60,8 +71,8 @@ def whole(project: Any, document: Document, user: Any) -> dict[str, Any]:
     own = sees_only_own(project, document)
     rows = Annotation.objects.filter(document=document).select_related("schema_version", "user")
     labels = list((rows.filter(user=user) if own else rows).order_by("-schema_version__number", "-version", "-pk"))
-    golds = Gold.objects.filter(document=document).select_related("revision", "schema_version", "approved_by")
-    gold = None if own else golds.order_by("-schema_version__number").first()
+    golds = Gold.objects.current(project).filter(document=document)
+    gold = None if own else golds.select_related("revision", "schema_version", "approved_by").first()
     proposed: Iterable[Prediction] = ()
     if not document.holdout:
         usable = Prediction.objects.filter(document=document, withheld=False).select_related("schema_version")
@@ -182,6 +193,7 @@ def opened_row(opened: Opened, user: Any) -> dict[str, Any]:
             "reason": rejection.reason,
             "at": at(rejection.created_at),
         },
+        "returned": document.why_returned or None,
         "open_comments": opened.open_comments,
         "own_only": opened.own_only,
         "held_by": name_of(opened.locked_by_other),

@@ -12,11 +12,14 @@ from django.db import connection
 from labeling.listing.conditions import SQL, as_condition, conditions_of, joined, plain_of
 from labeling.listing.filters import Filters
 from labeling.listing.finding import Page, TooSlow, within
-from labeling.models import DocumentState, Project
+from labeling.models import DocumentState, Gold, Project
+from labeling.models.documents import LABELLED
 
 #: documents of one state that are counted one by one; in a project of more than twice as many; and those of one filter
 EXACT, EXACT_OF_MANY, EXACT_OF_FILTER = 150_000, 10_000, 50_000
 EXACT_IN_LIST = 50_000
+#: documents with gold that are counted one by one
+EXACT_GOLD = 20_000
 #: documents that are all looked at where filters are not columns of the document alone
 EXACT_BY_LOOKING = 2_000
 #: documents looked at to say how frequent something is
@@ -65,6 +68,22 @@ def state_counts(project: Project) -> StateCounts:
     if found is None:
         found = _state_counts(project)
         project._state_counts = found  # type: ignore[attr-defined]
+    return found
+
+
+def gold_count(project: Project) -> Counted:
+    """Documents with gold: counted up to ``EXACT_GOLD``; beyond that about as many as are labelled.
+
+    Asked once per project object.
+    """
+    found: Counted | None = getattr(project, "_gold_count", None)
+    if found is None:
+        number = Gold.objects.current(project).order_by().values("pk")[: EXACT_GOLD + 1].count()
+        found = Counted(number)
+        if number > EXACT_GOLD:
+            labelled = state_counts(project).get(*LABELLED).number
+            found = Counted(max(number, _rounded(labelled)), about=True)
+        project._gold_count = found  # type: ignore[attr-defined]
     return found
 
 

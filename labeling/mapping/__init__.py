@@ -19,6 +19,7 @@ cannot read stays as it is, and the new schema judges it.
 from labeling.mapping.applying import mapper
 from labeling.mapping.differences import Difference, difference, suggest
 from labeling.mapping.patterns import last_name, rows_of
+from labeling.mapping.reasons import reason
 from labeling.mapping.steps import MappingError, Step, check, in_words
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "in_words",
     "last_name",
     "mapper",
+    "reason",
     "rows_of",
     "suggest",
 ]

@@ -127,16 +127,36 @@ class AnnotationRevision(models.Model):
 class GoldQuerySet(models.QuerySet["Gold"]):
     """Named reads of gold."""
 
+    def current(self, project: Project) -> Self:
+        """The gold of a project, one per document. Every count, export, freeze and page asks this.
+
+        Gold is the approved or adjudicated annotation (where the project has review off, also the submitted one) that
+        is valid under the newest schema version. Skipped and rejected documents have none. A row under the newest
+        version exists only for a value that is valid there: whoever adds a version carries over what fits it.
+        """
+        newest = SchemaVersion.objects.filter(project=project).order_by("-number").values("pk")[:1]
+        rows = self.filter(document__project=project, schema_version=models.Subquery(newest))
+        rows = rows.exclude(document__state__in=ASIDE)
+        if project.review_required:
+            approved = models.Q(approved_by__isnull=False) | models.Q(document__state=DocumentState.APPROVED)
+            rows = rows.filter(approved)
+        return rows
+
     def newest_of(self, project: Project) -> Self:
-        """One per document of a project: that of the newest schema version it was labelled under."""
+        """One per document, of the newest schema version it was gold under, whether or not it counts now.
+
+        For what carries labels from version to version; use ``current`` to read gold.
+        """
         newer = Gold.objects.filter(
             document=models.OuterRef("document"), schema_version__number__gt=models.OuterRef("schema_version__number")
         )
         return self.filter(~models.Exists(newer), document__project=project)
 
-    def to_freeze(self, project: Project) -> Self:
-        """The newest gold of every document that is not set aside."""
-        return self.newest_of(project).exclude(document__state__in=ASIDE)
+    def outdated(self, project: Project) -> Self:
+        """The newest gold of documents that have none under the newest schema version: it does not fit there."""
+        newest = SchemaVersion.objects.filter(project=project).order_by("-number").values("pk")[:1]
+        rows = self.newest_of(project).exclude(schema_version=models.Subquery(newest))
+        return rows.exclude(document__state__in=ASIDE)
 
 
 class Gold(models.Model):

@@ -52,13 +52,28 @@ class DocumentQuerySet(models.QuerySet["Document"]):
         """Submitted or approved."""
         return self.filter(state__in=LABELLED)
 
+    def untouched(self, project: Project) -> Self:
+        """New documents that nobody has started to label."""
+        return self.filter(project=project, state=DocumentState.NEW, annotations__isnull=True)
+
     def with_id(self, project: Project, external_id: str) -> "Document | None":
         """The document with exactly this id; quick however frequent its parts are."""
         return self.filter(project=project, external_id=external_id).only("external_id", "project").first()
 
     def for_list(self) -> Self:
         """What a row of a list shows; of the text only its beginning, because texts are up to 1 MB long."""
-        shown = ("external_id", "state", "tags", "holdout", "synthetic", "source", "created_at", "wanted", "disputed")
+        shown = (
+            "external_id",
+            "state",
+            "returned",
+            "tags",
+            "holdout",
+            "synthetic",
+            "source",
+            "created_at",
+            "wanted",
+            "disputed",
+        )
         return (
             self.select_related("assigned_to")
             .only(*shown, "assigned_to__username")
@@ -97,6 +112,12 @@ class Document(models.Model):
     )
     page_count = models.PositiveSmallIntegerField(default=0, help_text="pages with an image; 0 for plain text")
     skip_reason = models.CharField(max_length=300, blank=True)
+    returned = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="set while a schema change keeps it in the queue: number of the schema version, reason, and the "
+        "state and disputed from before",
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     objects: ClassVar[Any] = DocumentQuerySet.as_manager()
@@ -139,6 +160,14 @@ class Document(models.Model):
     def get_absolute_url(self) -> str:
         """The document's page."""
         return reverse("document", args=[self.project.slug, self.pk])
+
+    @property
+    def why_returned(self) -> str:
+        """Why it is back in the queue, where the schema changed: a sentence; "" where it did not."""
+        if not self.returned or self.state not in QUEUE:
+            return ""
+        reason = self.returned["reason"]
+        return f"The schema changed to v{self.returned['number']}{f': {reason}' if reason else ''}."
 
 
 class Page(models.Model):

@@ -22,6 +22,9 @@ class ImportRun(BackgroundRun):
     upload_key = models.CharField(max_length=300)
     kind = models.CharField(max_length=20, default="jsonl")
     options = models.JSONField(default=dict, blank=True)
+    encoding = models.CharField(
+        max_length=120, blank=True, help_text="of text, as it was recognized or chosen; of several, by comma"
+    )
     as_holdout = models.BooleanField(default=False)
     synthetic = models.BooleanField(default=False)
     imported = models.PositiveIntegerField(default=0)

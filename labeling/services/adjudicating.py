@@ -132,8 +132,8 @@ def _latest(document: Document, version: SchemaVersion) -> list[AnnotationRevisi
 
 def _doubted(document: Document, version: SchemaVersion) -> list[AnnotationRevision]:
     """The label that counts, and a newer one that waits where there is one."""
-    gold = Gold.objects.select_related("revision__annotation__user")
-    counts = [one.revision for one in gold.filter(document=document, schema_version=version)]
+    gold = Gold.objects.current(document.project).select_related("revision__annotation__user")
+    counts = [one.revision for one in gold.filter(document=document)]
     newest = answered_of(document, version).select_related("annotation__user").first()
     return counts if newest is None or newest in counts else [*counts, newest]
 

@@ -212,6 +212,7 @@ def _submit_changes(document: Document) -> dict[str, Any]:
         "locked_by": None,
         "locked_until": None,
         "skip_reason": "",
+        "returned": None,
     }
 
 
@@ -315,7 +316,7 @@ def _count(held: Held, user: Any, saved: Saved, work: Work) -> None:
     document = held.document
     project = document.project
     own = document.answered_by == user.pk
-    party = document.answered_pk is not None and doubting.is_party(document, held.schema_version, user)
+    party = document.answered_pk is not None and doubting.is_party(document, user)
     fixes = document.answered_pk is not None and not party
     fixes = fixes and approves(document=document, reviewer=held.may_review, own=own, own_only=held.own_only)
     revision = write(held, user, saved, Actions.APPROVE if fixes else Actions.SUBMIT, work)

@@ -1,5 +1,8 @@
 """What the labels of a document become under another schema version: which of their revisions are taken along, as what.
 
+Going back to a schema restores: a label that nobody has changed since it was valid under the same schema is taken
+from there, as it was, and a document that is in the queue only because of the schema returns to its state.
+
 What somebody answers for comes first and stands under the new version too; a draft behind it follows as a draft. Who
 has saved under the new version already keeps that, behind what is taken along of theirs. Nothing is taken along where
 somebody has answered under the new version: that is newer than all of it.
@@ -9,10 +12,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from labeling.mapping import reason
 from labeling.merging import same
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, Project, SchemaVersion
 from labeling.services.holding import ANSWERED, Actions
-from slmstudio.contract.schema import CompiledSchema, Problem
+from slmstudio.contract.schema import CompiledSchema, Problem, dumps, loads
 
 LABELLED = (DocumentState.SUBMITTED, DocumentState.APPROVED)
 Note = Callable[["Part"], Any]
@@ -39,8 +43,9 @@ class Part:
         return self.old.schema_version.compiled.ordered(self.value)
 
     def take(self, compiled: CompiledSchema, apply: Callable[[Any], Any]) -> None:
-        """Works out what it becomes."""
-        self.after = compiled.ordered(apply(self.before))
+        """Works out what it becomes; a label of the same schema stays as it is."""
+        is_same = self.old.schema_version.sha256 == compiled.hash
+        self.after = compiled.ordered(self.value if is_same else apply(self.before))
         self.problems = compiled.validate(self.after)
 
 
@@ -63,6 +68,23 @@ class Labels:
     def apart(self) -> bool:
         """Whether several people label it unseen by each other, so that each label counts by itself."""
         return self.document.wanted > 1 and self.document.state != DocumentState.APPROVED
+
+    @property
+    def is_returned(self) -> bool:
+        """Whether it is in the queue because of an earlier change of the schema, and nobody has answered it since."""
+        return bool(self.document.returned) and self.document.state in (DocumentState.NEW, DocumentState.IN_PROGRESS)
+
+    def deciding(self, parts: Iterable[Part]) -> list[Part]:
+        """The parts that have to be valid so that the document counts as labelled."""
+        standing = [part for part in parts if part.stands]
+        if not standing or self.apart:
+            return standing
+        return [standing[-1], *(part for part in standing if part.gold)]
+
+    def restores(self, parts: Iterable[Part]) -> bool:
+        """Whether the document leaves the queue again with these parts, each with what it becomes."""
+        deciding = self.deciding(parts)
+        return self.is_returned and bool(deciding) and not any(part.problems for part in deciding)
 
     def of(self, old: Annotation) -> list[Part]:
         """What is taken along of one annotation, in its order."""
@@ -98,8 +120,17 @@ def told(parts: Iterable[Part]) -> list[Part]:
     return list(of.values())
 
 
-def read(project: Project, upto: SchemaVersion, keys: list[int], version: SchemaVersion | None = None) -> list[Labels]:
-    """The labels of some documents under versions up to one; with ``version`` also what there is under that."""
+def read(
+    project: Project,
+    upto: SchemaVersion,
+    keys: list[int],
+    version: SchemaVersion | None = None,
+    back_to: SchemaVersion | None = None,
+) -> list[Labels]:
+    """The labels of some documents under versions up to one; with ``version`` also what there is under that.
+
+    ``back_to``: the newest earlier version with the schema that is gone to, whose labels are restored.
+    """
     documents = Document.objects.filter(pk__in=keys).defer("text", "metadata").in_bulk()
     labels = {key: Labels(documents[key]) for key in keys if key in documents}
     annotations = (
@@ -119,10 +150,46 @@ def read(project: Project, upto: SchemaVersion, keys: list[int], version: Schema
         if all(other.pk != annotation.pk for other in one.annotations):
             annotation.document = one.document
             one.annotations.append(annotation)
+    if back_to is not None:
+        _restore(labels, back_to)
     _read_standing(labels)
     if version is not None:
         _read_there(labels, version)
     return list(labels.values())
+
+
+def _restore(labels: dict[int, Labels], back_to: SchemaVersion) -> None:
+    """Puts labels of ``back_to`` in the place of copies that nobody has changed since (a copy keeps ``updated_at``)."""
+    before = Annotation.objects.filter(document__in=labels, schema_version=back_to).select_related("schema_version")
+    earlier: dict[int, dict[int | None, Annotation]] = {}
+    for annotation in before:
+        annotation.document = labels[annotation.document_id].document
+        earlier.setdefault(annotation.document_id, {})[annotation.user_id] = annotation
+    answered = AnnotationRevision.objects.filter(
+        annotation__in=[one.pk for found in earlier.values() for one in found.values()], action__in=ANSWERED
+    ).order_by("annotation_id", "-number")
+    newest = {revision.annotation_id: revision for revision in answered.distinct("annotation_id")}
+    for key, found in earlier.items():
+        _restore_one(labels[key], found, newest)
+
+
+def _restore_one(one: Labels, earlier: dict[int | None, Annotation], answered: dict[int, AnnotationRevision]) -> None:
+    restored: dict[int, Annotation] = {}
+    submitted = {user: old.submitted for user, old in earlier.items()}
+    for copy in one.annotations:
+        old = earlier.get(copy.user_id)
+        is_copy = old is not None and old.pk != copy.pk and old.updated_at == copy.updated_at
+        if old is None or not is_copy:
+            restored[copy.pk] = copy
+            continue
+        # Rejected or put back into the queue since, it no longer stands.
+        old.submitted = old.submitted and (copy.submitted or one.is_returned)
+        restored[old.pk] = old
+        if one.gold is not None and one.gold.revision.annotation_id == copy.pk and old.pk in answered:
+            one.gold.revision = answered[old.pk]
+    if one.is_returned:
+        restored |= {old.pk: old for user, old in earlier.items() if submitted[user]}
+    one.annotations = list(restored.values())
 
 
 def _read_standing(labels: dict[int, Labels]) -> None:
@@ -146,9 +213,11 @@ def _read_there(labels: dict[int, Labels], version: SchemaVersion) -> None:
         labels[there[pk].document_id].answered.add(there[pk].user_id)
 
 
-def write(labels: Labels, version: SchemaVersion, apply: Callable[[Any], Any], note: Note, by: int | None) -> bool:
-    """Writes one document under the new version. False where what counts of it no longer fits, so that it is to be
-    labelled again. ``by``: who takes it along.
+def write(
+    labels: Labels, version: SchemaVersion, apply: Callable[[Any], Any], note: Note, by: int | None
+) -> dict[str, Any]:
+    """Writes one document under the new version, and returns the columns of the document that change by it: where what
+    counts of it no longer fits it goes back into the queue. ``by``: who takes it along.
     """
     parts = labels.parts()
     waits = labels.document.state not in LABELLED
@@ -160,11 +229,35 @@ def write(labels: Labels, version: SchemaVersion, apply: Callable[[Any], Any], n
         if not (part.problems and waits and part.old.user_id in known):
             note(part)
     _Writer(labels, version, by).write([part for part in parts if not (part.problems and part.old.user_id in known)])
-    standing = [part for part in parts if part.stands]
-    if not standing:
-        return waits or bool(labels.answered)
-    deciding = standing if labels.apart else [standing[-1], *(part for part in standing if part.gold)]
-    return not any(part.problems for part in deciding)
+    deciding = labels.deciding(parts)
+    returned: dict[str, Any] = labels.document.returned or {}
+    if labels.restores(parts):
+        return {"state": returned["state"], "disputed": returned["disputed"], "returned": None}
+    problems = [problem for part in deciding for problem in part.problems]
+    old = (deciding or parts)[-1].old.schema_version.compiled if deciding or parts else version.compiled
+    why = reason(old, version.compiled, problems)
+    if labels.is_returned and problems:
+        return {"returned": {**returned, "number": version.number, "reason": why[:300]}}
+    if waits or (deciding and not problems) or (labels.answered and not deciding):
+        return {}
+    return put_back(labels.document, version, why)
+
+
+def put_back(document: Document, version: SchemaVersion, why: str) -> dict[str, Any]:
+    """The columns of a document that goes back into the queue because of a schema version."""
+    before = {"state": str(document.state), "disputed": document.disputed}
+    returned = {**before, "number": version.number, "reason": why[:300]}
+    return {"state": str(DocumentState.IN_PROGRESS), "disputed": False, "returned": returned}
+
+
+def update(changes: dict[int, dict[str, Any]]) -> None:
+    """Writes columns of documents, one update for each kind of change. The rows are locked by the caller."""
+    groups: dict[str, list[int]] = {}
+    for pk, columns in changes.items():
+        if columns:
+            groups.setdefault(dumps(columns), []).append(pk)
+    for text, keys in groups.items():
+        Document.objects.filter(pk__in=keys).update(**loads(text))
 
 
 _CARRIED = (

@@ -10,9 +10,8 @@ from typing import Any
 
 from django.db import transaction
 
-from labeling.models import AnnotationRevision, Document, DocumentState, Gold, SchemaVersion
+from labeling.models import AnnotationRevision, Document, DocumentState, Gold
 from labeling.models.documents import LABELLED
-from labeling.services.holding import newest_schema
 from labeling.services.queueing import Refused
 
 __all__ = ["Doubt", "Refused", "dispute", "doubt_of", "doubts", "is_party", "known_to"]
@@ -52,7 +51,7 @@ def doubt_of(document: Document) -> Doubt | None:
     return doubts([document.pk]).get(document.pk) if document.disputed else None
 
 
-def is_party(document: Document, schema_version: SchemaVersion, user: Any) -> bool:
+def is_party(document: Document, user: Any) -> bool:
     """Whether somebody else has to decide about a label, because this person doubts it, or wrote it and it is doubted.
 
     What they submit waits beside the label that counts. Without four eyes it is a decision like any other.
@@ -62,7 +61,7 @@ def is_party(document: Document, schema_version: SchemaVersion, user: Any) -> bo
     doubt = doubts([document.pk]).get(document.pk)
     if doubt is None:
         return False
-    counting = Gold.objects.filter(document=document, schema_version=schema_version)
+    counting = Gold.objects.current(document.project).filter(document=document)
     return doubt.asked_by == user.pk or counting.filter(revision__annotation__user=user).exists()
 
 
@@ -80,8 +79,7 @@ def dispute(*, document: Document) -> AnnotationRevision:
         raise Refused("This document is disputed already: a reviewer decides about its label.")
     if row.state == DocumentState.SKIPPED:
         raise Refused("This document is put aside, so nothing is trained on it or judged by it.")
-    schema = newest_schema(row.project_id).values("pk")[:1]
-    gold = Gold.objects.select_related("revision__annotation").filter(document=row, schema_version=schema).first()
+    gold = Gold.objects.current(row.project).select_related("revision__annotation").filter(document=row).first()
     if gold is None:
         raise Refused("No label of this document counts under the newest schema. Label it under Label instead.")
     if row.state in LABELLED:

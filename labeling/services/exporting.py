@@ -10,12 +10,12 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils.text import slugify
 
-from labeling.models import Annotation, DatasetVersion, Document, Gold, Project
+from labeling.models import Annotation, DatasetVersion, Document, Gold, Project, SchemaVersion
 from labeling.services import datasets
 from labeling.services.holding import IS_SETTLED
 from labeling.writing import About, Example
 from labeling.writing.shapes import SHAPES, Shape
-from slmstudio.contract.schema import CompiledSchema, loads
+from slmstudio.contract.schema import loads
 
 CHUNK = 1_000
 #: what of a project goes out: documents with gold; those with any label; all of them
@@ -24,11 +24,11 @@ PARTS = {
     "labels": "documents with a label, gold or not yet",
     "all": "all documents, labelled or not",
 }
-# The label that counts: gold of the newest schema, else what was submitted last. ``seen``: it may be read by who asks.
+# Gold, else what was submitted last and was not sent back. ``seen``: it may be read by who asks.
 _ROWS = """
 SELECT d.external_id, d.text, d.tags, d.metadata::text,
        CASE WHEN d.synthetic THEN 'synthetic' ELSE COALESCE(g.origin, a.origin) END,
-       COALESCE(g.value, a.value)::text,
+       COALESCE(g.value, a.value)::text, g.value IS NULL AND a.schema_version_id <> %(newest)s,
        CASE WHEN %(pages)s AND d.page_count > 0 THEN (
            SELECT jsonb_agg(jsonb_build_array(p.width, p.height, p.lines) ORDER BY p.number)::text
            FROM labeling_page p WHERE p.document_id = d.id
@@ -37,13 +37,13 @@ FROM labeling_document d
 CROSS JOIN LATERAL (SELECT %(blind)s::int IS NULL OR d.wanted = 1 OR {settled} AS seen) b
 LEFT JOIN LATERAL (
     SELECT r.value, gold.origin FROM labeling_gold gold
-    JOIN labeling_schemaversion v ON v.id = gold.schema_version_id
     JOIN labeling_annotationrevision r ON r.id = gold.revision_id
-    WHERE gold.document_id = d.id AND (b.seen OR d.state IN ('submitted', 'approved')) ORDER BY v.number DESC LIMIT 1
+    WHERE gold.document_id = d.id AND gold.id = ANY(%(golds)s) AND (b.seen OR d.state IN ('submitted', 'approved'))
 ) g ON true
 LEFT JOIN LATERAL (
-    SELECT w.value, w.origin FROM labeling_annotation w
+    SELECT w.value, w.origin, w.schema_version_id FROM labeling_annotation w
     WHERE %(labels)s AND g.value IS NULL AND w.document_id = d.id AND w.submitted
+    AND d.state NOT IN ('skipped', 'rejected')
     AND (b.seen OR w.user_id = %(blind)s)
     ORDER BY w.submitted_at DESC NULLS LAST, w.id DESC LIMIT 1
 ) a ON true
@@ -100,36 +100,49 @@ def export_project(
     write = SHAPES[shape].write
     PARTS[part]
     chosen = Document.objects.filter(project=project) if documents is None else documents
-    if part != "all":  # of many documents few may be labelled
+    if part == "gold":
+        chosen = chosen.filter(pk__in=Gold.objects.current(project).values("document"))
+    elif part == "labels":  # of many documents few may be labelled
         chosen = chosen.filter(pk__in=Annotation.objects.filter(project=project).values("document"))
     keys = list(chosen.order_by("pk").values_list("pk", flat=True))
-    compiled = project.schema_version.compiled
-    examples = _examples(keys, part, compiled, pages=shape == "rows", blind=blind)
+    version = project.schema_version
+    compiled = version.compiled
+    examples = _examples(project, keys, part, version, pages=shape == "rows", blind=blind)
     return write(examples, About(project.name, project.contract.instruction, compiled))
 
 
 def _examples(
-    keys: list[int], part: str, compiled: CompiledSchema, *, pages: bool, blind: int | None
+    project: Project, keys: list[int], part: str, version: SchemaVersion, *, pages: bool, blind: int | None
 ) -> Iterator[Example]:
-    """``pages``: with the line boxes of pages, as an import reads them."""
+    """``pages``: with the line boxes of pages, as an import reads them. A label of an earlier schema has to be valid
+    under ``version``.
+    """
+    compiled = version.compiled
     for start in range(0, len(keys), CHUNK):
+        chunk = keys[start : start + CHUNK]
+        golds = list(Gold.objects.current(project).filter(document__in=chunk).values_list("pk", flat=True))
         with connection.cursor() as cursor:
             some: dict[str, Any] = {
-                "keys": keys[start : start + CHUNK],
+                "keys": chunk,
+                "golds": golds,
+                "newest": version.pk,
                 "labels": part != "gold",
                 "pages": pages,
                 "blind": blind,
             }
             cursor.execute(_ROWS, some)
             found = cursor.fetchall()
-        for external_id, text, tags, metadata, origin, value, boxes in found:
-            if value is None and part != "all":
+        for external_id, text, tags, metadata, origin, value, is_earlier, boxes in found:
+            label = None if value is None else loads(value)
+            if label is not None and is_earlier and compiled.validate_exact(label):
+                label = None
+            if label is None and part != "all":
                 continue
-            gold = None if value is None else compiled.ordered(loads(value))
+            gold = None if label is None else compiled.ordered(label)
             extra = loads(metadata) if metadata != "{}" else {}
             if boxes is not None:
                 extra.setdefault("page", _page_of(text, loads(boxes, max_characters=None)))
-            yield Example(external_id, text, gold, tags, "" if value is None else origin, "", extra)
+            yield Example(external_id, text, gold, tags, "" if gold is None else origin, "", extra)
 
 
 def _page_of(text: str, pages: list[list[Any]]) -> Any:
@@ -148,7 +161,7 @@ def _page_of(text: str, pages: list[list[Any]]) -> Any:
 def count_project(project: Project, documents: QuerySet[Document] | None = None) -> dict[str, int]:
     """How many documents an export of each part would hold, the parts in their order."""
     chosen = Document.objects.filter(project=project) if documents is None else documents
-    gold = Gold.objects.newest_of(project)
+    gold = Gold.objects.current(project)
     return {
         "gold": (gold if documents is None else gold.filter(document__in=chosen)).count(),
         "all": chosen.count(),

@@ -7,15 +7,17 @@ went different ways. ``DatasetVersion.rules`` holds the fields of ``splits.Rules
 """
 
 import tempfile
+from collections.abc import Sized
 from dataclasses import asdict
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Max
 from django.urls import reverse
+from django.utils.translation import ngettext
 
 from labeling import splits
-from labeling.models import DatasetItem, DatasetVersion, Document, FreezeRun, Project, SchemaVersion
+from labeling.models import DatasetItem, DatasetVersion, Document, FreezeRun, Project, SchemaMigration, SchemaVersion
 from labeling.models.annotations import ASIDE
 from labeling.neardup import HIGHEST, LOWEST
 from labeling.services import frozen_files, webhooks
@@ -67,13 +69,15 @@ def freeze(
             the hold-out changed on the way.
     """
     rules = rules or splits.Rules()
+    if SchemaMigration.objects.live().filter(project=project, dry_run=False, to_version__isnull=False).exists():
+        raise Refused("form", "A schema change is being applied to the labels. Freeze once it is done.")
     version = project.schema_version
     check_knobs(seed, validation_share, holdout_share, rules, version.compiled)
     newest = _newest_number(project)
     texts = Texts(rules.similarity)
     texts.read(project, progress)
     progress("drawing", 0, 0)
-    collected = collect(project, version, rules, texts)
+    collected = collect(project, rules, texts)
     plan = _plan(project, collected, seed, validation_share, holdout_share, rules)
     order = frozen_files.ordered(collected.entries, plan.split)
     sides = _sides(plan)
@@ -135,12 +139,8 @@ def _plan(
     if not any(candidate.holdout for candidate in collected.candidates):
         waiting = Document.objects.filter(project=project, holdout=True).count()
         if waiting:
-            held = (
-                "1 document is held out, and it has no"
-                if waiting == 1
-                else f"{waiting:,} documents are held out, and none of them has a"
-            )
-            raise Refused("form", f"{held} label that fits. Label the hold-out first.")
+            held = ngettext("held-out document has", "held-out documents have", waiting)
+            raise Refused("form", f"{waiting:,} {held} no label that counts. Label the hold-out first.")
     plan = splits.plan(
         collected.candidates,
         seed=seed,
@@ -156,8 +156,8 @@ def _plan(
 def _nothing(unfit: int) -> str:
     if unfit:
         return (
-            f"None of the {unfit:,} labelled documents fits the present schema. Open them under Label and submit them "
-            "again."
+            f"{unfit:,} {ngettext('label is', 'labels are', unfit)} invalid under the present schema. Open them under "
+            "Label and submit them again."
         )
     return "No document is labelled yet, so there is nothing to freeze. Label some, or import rows with gold."
 
@@ -165,18 +165,22 @@ def _nothing(unfit: int) -> str:
 def _nothing_to_train_on(plan: splits.Plan, rules: splits.Rules) -> str:
     if plan.relatives:
         return (
-            f"{len(plan.relatives):,} documents belong to groups of which a document is held out, so nothing is left "
-            "to train on. Group by something finer, or by nothing."
+            f"{_documents(plan.relatives, 'belongs', 'belong')} to groups of which a document is held out, so "
+            "nothing is left to train on. Group by something finer, or by nothing."
         )
     if plan.near_duplicates:
         return (
-            f"{len(plan.near_duplicates):,} documents are nearly the same as documents that are held out, so nothing "
-            "is left to train on. Label others, or count as the same only what is more alike than "
+            f"{_documents(plan.near_duplicates, 'is', 'are')} nearly the same as documents that are held out, so "
+            "nothing is left to train on. Label others, or count as the same only what is more alike than "
             f"{100 * rules.similarity:.0f} %."
         )
     if plan.unwanted:
-        return f"The rules leave none of {len(plan.unwanted):,} labelled documents to train on. Choose more of them."
+        return f"The rules leave nothing to train on: {_documents(plan.unwanted, 'is', 'are')} left out by them."
     return "Everything that is labelled is held out, so nothing is left to train on. Label more."
+
+
+def _documents(some: Sized, verb: str, verbs: str) -> str:
+    return f"{len(some):,} {ngettext(f'document {verb}', f'documents {verbs}', len(some))}"
 
 
 def _sides(plan: splits.Plan) -> dict[int, str]:

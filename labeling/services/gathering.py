@@ -10,8 +10,8 @@ from django.db.models.expressions import Combinable
 from django.db.models.fields import BooleanField, TextField
 
 from labeling import splits
-from labeling.models import AnnotationRevision, DatasetItem, Document, DocumentState, Gold, Origin, Project, Split
-from labeling.models import SchemaVersion as Version
+from labeling.models import DatasetItem, Document, Gold, Origin, Project, Split
+from labeling.models.annotations import ASIDE
 from labeling.neardup import SHORT_SKETCH, SKETCH, Found, Sketches
 from slmstudio.contract.schema import CompiledSchema, split
 
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass
 class Collected:
-    """What can go in, what the draw has to know of it, and how many labels of another schema do not fit.
+    """What can go in, what the draw has to know of it, and how many labels of an earlier schema do not fit.
 
     ``found`` are the near-duplicates among all texts that were looked at; ``places`` are those texts' documents.
     """
@@ -64,7 +64,8 @@ class Texts:
     def read(self, project: Project, progress: Progress, only: Sequence[int] | None = None) -> None:
         """Reads the texts of what is labelled, or of ``only`` these documents."""
         rows = Document.objects.filter(project=project)
-        chosen = rows.filter(pk__in=only) if only is not None else rows.filter(golds__isnull=False).distinct()
+        gold: Any = Gold.objects.current(project).values("document")
+        chosen = rows.filter(pk__in=gold if only is None else only)
         # Ids first: a query over the texts themselves would sort all of them.
         ids = list(chosen.order_by("pk").values_list("pk", flat=True))
         if self._sketches is None:
@@ -83,13 +84,13 @@ class Texts:
         return found, dict(zip(self.places, found.group, strict=True))
 
 
-def collect(project: Project, version: Version, rules: splits.Rules, texts: Texts) -> Collected:
-    """Every label that counts now, judged by the schema and the rules. Texts that ``texts`` does not have are read."""
+def collect(project: Project, rules: splits.Rules, texts: Texts) -> Collected:
+    """All gold, judged by the rules. Texts that ``texts`` does not have are read."""
     items = DatasetItem.objects.filter(dataset__project=project)
     used = set(items.values_list("document_id", flat=True).distinct())
     judged = set(items.filter(split=Split.HOLDOUT).values_list("document_id", flat=True).distinct())
     rows = list(
-        Gold.objects.to_freeze(project)
+        Gold.objects.current(project)
         .order_by("document_id")
         .values_list(
             "document_id",
@@ -98,7 +99,6 @@ def collect(project: Project, version: Version, rules: splits.Rules, texts: Text
             "document__state",
             "document__tags",
             "revision_id",
-            "schema_version_id",
             origin_of(),
             family_of(rules.group_by),
             _class(rules.stratify),
@@ -108,12 +108,8 @@ def collect(project: Project, version: Version, rules: splits.Rules, texts: Text
     if late:
         texts.read(project, untold, late)
     found, groups = texts.groups()
-    result = Collected(found=found, places=texts.places)
-    unfit = _unfit([row[5] for row in rows if row[6] != version.pk], version.compiled)
-    for pk, external_id, holdout, state, tags, revision_id, _, origin, family, value in rows:
-        if revision_id in unfit:
-            result.unfit += 1
-            continue
+    result = Collected(unfit=Gold.objects.outdated(project).count(), found=found, places=texts.places)
+    for pk, external_id, holdout, state, tags, revision_id, origin, family, value in rows:
         result.entries.append(Entry(pk, external_id, revision_id, origin, tags))
         result.candidates.append(
             splits.Candidate(
@@ -135,15 +131,6 @@ def collect(project: Project, version: Version, rules: splits.Rules, texts: Text
 def origin_of() -> Case:
     """Where the gold comes from; a generated document stays synthetic whoever labelled it."""
     return Case(When(document__synthetic=True, then=Value(str(Origin.SYNTHETIC))), default="origin")
-
-
-def _unfit(revisions: list[int], compiled: CompiledSchema) -> set[int]:
-    """Of labels made under another schema those that do not fit this one: gold fits its own since it became gold."""
-    found: set[int] = set()
-    for start in range(0, len(revisions), CHUNK):
-        values = AnnotationRevision.objects.filter(pk__in=revisions[start : start + CHUNK]).values_list("pk", "value")
-        found.update(pk for pk, value in values if compiled.validate(value))
-    return found
 
 
 def _inside(column: str, path: Sequence[str]) -> Combinable:
@@ -174,13 +161,14 @@ class Preview:
     as a hold-out document, is only known once the texts were compared.
 
     ``documents`` can go in, of these ``held_out``; ``unwanted`` are left out by the rules, ``not_by_people`` because
-    they are held out and no person labelled them unaided, ``set_aside`` because they are skipped or rejected;
-    ``without`` have no label that counts.
+    they are held out and no person labelled them unaided. Of the documents without gold, ``set_aside`` are skipped or
+    rejected, ``unfit`` have a label of an earlier schema that is invalid under the present one, ``without`` are the
+    rest.
     """
 
     documents: int = 0
     held_out: int = 0
-    earlier_schema: int = 0
+    unfit: int = 0
     unwanted: int = 0
     not_by_people: int = 0
     set_aside: int = 0
@@ -193,20 +181,16 @@ class Preview:
 def preview(*, project: Project, rules: splits.Rules | None = None) -> Preview:
     """What ``freeze`` would take in right now under these rules."""
     result = Preview()
-    current = project.schema_version.pk
     wanted = Case(When(_wanted(rules or splits.Rules()), then=True), default=False, output_field=BooleanField())
     rows = list(
-        Gold.objects.newest_of(project)
-        .values_list("document__holdout", "schema_version_id", origin_of(), "document__state", wanted)
+        Gold.objects.current(project)
+        .values_list("document__holdout", origin_of(), wanted)
         .annotate(count=Count("pk"))
         .order_by()
     )
-    aside = (DocumentState.SKIPPED, DocumentState.REJECTED)
-    clean = any(row[0] and row[3] not in aside and row[2] in splits.PEOPLE_MADE for row in rows)
-    for holdout, schema_version_id, origin, state, fits, count in rows:
-        if state in aside:
-            result.set_aside += count
-        elif holdout and clean and origin not in splits.PEOPLE_MADE:
+    clean = any(row[0] and row[1] in splits.PEOPLE_MADE for row in rows)
+    for holdout, origin, fits, count in rows:
+        if holdout and clean and origin not in splits.PEOPLE_MADE:
             result.not_by_people += count
         elif not holdout and not fits:
             result.unwanted += count
@@ -216,9 +200,11 @@ def preview(*, project: Project, rules: splits.Rules | None = None) -> Preview:
             result.held_out += count if holdout else 0
             if holdout:
                 result.holdout_origins[origin] = result.holdout_origins.get(origin, 0) + count
-            result.earlier_schema += count if schema_version_id != current else 0
-    everything = sum(Document.objects.filter(project=project).counts_by_state().values())
-    result.without = everything - sum(row[-1] for row in rows)
+    states = Document.objects.filter(project=project).counts_by_state()
+    result.set_aside = sum(states.get(state, 0) for state in ASIDE)
+    result.unfit = Gold.objects.outdated(project).count()
+    with_gold = sum(row[-1] for row in rows)
+    result.without = sum(states.values()) - with_gold - result.set_aside - result.unfit
     return result
 
 
@@ -264,9 +250,3 @@ def metadata_keys(project: Project, looked_at: int = 500) -> list[str]:
             {"project": project.pk, "most": looked_at},
         )
         return [row[0] for row in cursor.fetchall()]
-
-
-def labelled_count(project: Project) -> int:
-    """How many labels a freeze has to look at."""
-    count: Any = Gold.objects.to_freeze(project).count()
-    return int(count)

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from labeling import splits
-from labeling.models import Annotation, DatasetItem, Document, DocumentState, Gold, Project, Split
+from labeling.models import DatasetItem, Document, Gold, Project, Split
 from labeling.neardup import SHORT_SKETCH, THRESHOLD, Sketches
 from labeling.services.gathering import CHUNK, family_of
 
@@ -73,12 +73,11 @@ def unlabelled(project: Project, only: Q | None = None) -> Any:
     """Documents that can still be held out: new, of no dataset version, labelled by nobody; generated ones only where
     the hold-out consists of such.
     """
-    rows: Any = Document.objects.filter(only or Q(), project=project, state=DocumentState.NEW, holdout=False)
+    rows: Any = Document.objects.untouched(project).filter(only or Q(), holdout=False)
     if Document.objects.filter(project=project, holdout=True, synthetic=False).exists():
         rows = rows.filter(synthetic=False)
     used = DatasetItem.objects.filter(dataset__project=project).values("document")
-    begun = Annotation.objects.filter(project=project).values("document")
-    return rows.exclude(pk__in=used).exclude(pk__in=begun).order_by("pk")
+    return rows.exclude(pk__in=used).order_by("pk")
 
 
 @transaction.atomic
@@ -104,7 +103,8 @@ class Known:
 
     def __init__(self, project: Project) -> None:
         trained = DatasetItem.objects.filter(dataset__project=project).exclude(split=Split.HOLDOUT)
-        labelled = Gold.objects.filter(document__project=project, document__holdout=False)
+        # Also labels that do not count just now: once put right, a model is trained on them.
+        labelled = Gold.objects.newest_of(project).filter(document__holdout=False)
         newest = project.datasets.order_by("-number").first()
         rules = newest.rules if newest is not None else {}
         self._threshold = float(rules.get("similarity") or THRESHOLD)

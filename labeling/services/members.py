@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from labeling.models import ApiToken, Document, Membership, Presence, Project
+from labeling.services import gold
 from labeling.tags import FAILURE_TAGS
 from slmstudio.access import Action, Role, may
 from slmstudio.audit import note
@@ -148,6 +149,8 @@ def change_settings(*, project: Project, by: Any, values: Mapping[str, Any]) -> 
             raise Refused(next(iter(error.message_dict)), " ".join(error.messages)) from error
         if changed:
             row.save(update_fields=list(changed))
+            if changed.get("review_required") is False:
+                gold.settle_submitted(row)
             details = {"before": before, "after": changed}
             note(project=project, user=by, action="changed", about="settings", details=details)
     return project

@@ -7,7 +7,7 @@ interrupted run goes on where it stopped: what it has taken along is left alone 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,19 +15,18 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q
 
 from labeling.diffs import changes
-from labeling.mapping import MappingError, Step, check, mapper
+from labeling.mapping import MappingError, Step, check, mapper, suggest
 from labeling.models import (
     Annotation,
     AnnotationRevision,
     Document,
-    DocumentState,
     Project,
     SchemaMigration,
     SchemaVersion,
 )
 from labeling.services import carrying, contract_changes
 from labeling.services.holding import ANSWERED
-from labeling.services.projects import ContractError, in_words, read_schema
+from labeling.services.projects import ContractError, in_words, read_schema, save_contract
 from slmstudio.contract.schema import CompiledSchema, dumps, loads, sha256
 from slmstudio.runs import Status
 
@@ -75,6 +74,30 @@ def plan(
     return run
 
 
+def plan_contract(
+    *, project: Project, user: Any, instruction: str, schema_text: str, constraints: Mapping[str, Any], seen: str = ""
+) -> SchemaMigration:
+    """Saves the instruction and constraints of a contract, and queues a dry run of its schema with a suggested mapping.
+
+    Raises:
+        ContractError: with a sentence per field; nothing was saved then.
+        Refused: nothing would change, or another change of this project is under way.
+    """
+    with transaction.atomic():
+        newest = project.schema_version
+        compiled, _ = read_schema(schema_text)
+        save_contract(
+            project=project,
+            user=user,
+            instruction=instruction,
+            schema_text=newest.schema_text,
+            constraints=constraints,
+            seen=seen,
+        )
+        mapping = suggest(newest.compiled, compiled)
+        return plan(project=project, user=user, schema_text=schema_text, mapping=mapping)
+
+
 def resume(*, run: SchemaMigration) -> SchemaMigration | None:
     """Queues the rest of a change that failed or was cancelled after it had made its version; None: there is no rest.
 
@@ -110,6 +133,7 @@ class _Tally:
     kept: int = 0
     broken: int = 0
     drafts: int = 0
+    restored: int = 0
     changed: int = 0
     fits: list[dict[str, Any]] = field(default_factory=list)
     breaks: list[dict[str, Any]] = field(default_factory=list)
@@ -148,6 +172,7 @@ class _Tally:
             "kept": self.kept,
             "broken": self.broken,
             "drafts": self.drafts,
+            "restored": self.restored,
             "changed": self.changed,
             "fits": self.fits,
             "breaks": self.breaks,
@@ -168,13 +193,14 @@ def process(run: SchemaMigration) -> None:
     if not run.dry_run and version is None:
         version = _make_version(run)
     under_way = set() if version is None else _under_way()
+    back_to = _back_to(run)
 
     def work_through(rows: Any, done: int) -> tuple[int, bool]:
         for keys in _batches(rows):
             if version is None:
-                _count(run, keys, apply, compiled, tally)
+                _count(run, keys, apply, compiled, tally, back_to)
             else:
-                _move(run, version, keys, apply, tally)
+                _move(run, version, keys, apply, tally, back_to)
             done += len(keys)
             stage = "trying" if run.dry_run else "taking the labels along"
             if not run.beat(stage=stage, progress_done=done, result=tally.result()):
@@ -191,6 +217,12 @@ def process(run: SchemaMigration) -> None:
         run.cancelled(**ended)
     else:
         run.finish(**ended, progress_total=done)
+
+
+def _back_to(run: SchemaMigration) -> SchemaVersion | None:
+    """The newest version before the present one that has the same schema as the new one."""
+    earlier = run.project.schema_versions.filter(sha256=sha256(run.schema_text), number__lt=run.from_version.number)
+    return earlier.order_by("-number").first()
 
 
 def _under_way() -> set[tuple[int, str]]:
@@ -266,28 +298,40 @@ def _make_version(run: SchemaMigration) -> SchemaVersion:
 
 
 def _count(
-    run: SchemaMigration, keys: list[int], apply: Callable[[Any], Any], compiled: CompiledSchema, tally: _Tally
+    run: SchemaMigration,
+    keys: list[int],
+    apply: Callable[[Any], Any],
+    compiled: CompiledSchema,
+    tally: _Tally,
+    back_to: SchemaVersion | None,
 ) -> None:
-    for labels in carrying.read(run.project, run.from_version, keys):
-        for part in carrying.told(labels.parts()):
+    for labels in carrying.read(run.project, run.from_version, keys, back_to=back_to):
+        parts = labels.parts()
+        for part in parts:
             part.take(compiled, apply)
+        for part in carrying.told(parts):
             tally.note(part)
+        tally.restored += labels.restores(parts)
 
 
 def _move(
-    run: SchemaMigration, version: SchemaVersion, keys: list[int], apply: Callable[[Any], Any], tally: _Tally
+    run: SchemaMigration,
+    version: SchemaVersion,
+    keys: list[int],
+    apply: Callable[[Any], Any],
+    tally: _Tally,
+    back_to: SchemaVersion | None,
 ) -> None:
     """Writes a batch under the new version, holding its documents: a save of one of them waits."""
     with transaction.atomic():
         held = Document.objects.select_for_update(of=("self",)).filter(pk__in=keys).order_by("pk")
         keys = list(held.values_list("pk", flat=True))
-        queue_again = [
-            labels.document.pk
-            for labels in carrying.read(run.project, run.from_version, keys, version)
-            if not carrying.write(labels, version, apply, tally.note, run.created_by_id)
-        ]
-        rows = Document.objects.labelled().filter(pk__in=queue_again)
-        rows.update(state=DocumentState.IN_PROGRESS, disputed=False)
+        changes: dict[int, dict[str, Any]] = {}
+        for labels in carrying.read(run.project, run.from_version, keys, version, back_to):
+            columns = carrying.write(labels, version, apply, tally.note, run.created_by_id)
+            changes[labels.document.pk] = columns
+            tally.restored += columns.get("returned", "") is None
+        carrying.update(changes)
 
 
 __all__ = ["ContractError", "MappingError", "Refused", "plan", "process"]

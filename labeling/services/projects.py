@@ -13,7 +13,9 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 
+from labeling.mapping import reason, suggest
 from labeling.models import (
+    Annotation,
     Contract,
     Document,
     DocumentState,
@@ -23,7 +25,8 @@ from labeling.models import (
     SchemaMigration,
     SchemaVersion,
 )
-from labeling.services import contract_changes
+from labeling.models.documents import QUEUE
+from labeling.services import carrying, contract_changes, gold
 from labeling.services.reviewing import waiting
 from labeling.templates_catalogue import UnknownTemplate, template
 from slmstudio import permissions, quotas
@@ -192,7 +195,8 @@ def save_contract(
     """Saves the contract; makes a new SchemaVersion only where the schema changed.
 
     Where it changed, labelled documents whose gold no longer fits go back to the queue, and so do those that wait for a
-    review or an adjudication: nothing is decided about a label of an older schema. All labels stay.
+    review or an adjudication: nothing is decided about a label of an older schema. All labels stay. People are led
+    through a migration where any label is affected (``needs_migration``).
     ``seen`` is the ``stamp`` of the contract the person started from: another one means somebody saved meanwhile.
 
     Raises:
@@ -240,8 +244,27 @@ def save_contract(
     version.full_clean()
     version.save()
     contract_changes.record(project=project, user=user, before=before)
-    _queue_again(project, compiled)
+    _queue_again(project, newest, version)
     return version
+
+
+def needs_migration(project: Project, schema_text: str) -> bool:
+    """Whether a schema affects existing labels, so that it is tried on them before it is saved: labels become invalid,
+    need a mapping, wait for a decision, or are to be restored, or there are too many to try at once.
+
+    Raises:
+        ContractError: the schema cannot be read.
+    """
+    compiled, text = read_schema(schema_text)
+    newest = project.schema_version
+    if text == newest.schema_text or not Annotation.objects.filter(project=project).exists():
+        return False
+    if suggest(newest.compiled, compiled) or project.schema_versions.filter(sha256=sha256(text)).exists():
+        return True
+    if Document.objects.filter(project=project, state__in=QUEUE, returned__isnull=False).exists():
+        return True
+    found = fit(project=project, compiled=compiled)
+    return bool(found.broken or found.pending) or not found.all_of_them
 
 
 def stamp(contract: Contract) -> str:
@@ -266,17 +289,17 @@ def fit(*, project: Project, compiled: CompiledSchema, limit: int = 500) -> Fit:
     """A dry run of a schema over the first ``limit`` labelled documents of a project."""
     pending = sum(len(rows.values_list("pk")[:MOST_PENDING]) for rows in _undecided(project))
     result = Fit(pending=min(pending, MOST_PENDING))
-    golds = list(
-        Gold.objects.newest_of(project).select_related("revision", "document").order_by("document_id")[: limit + 1]
+    rows = list(
+        Gold.objects.current(project).select_related("revision", "document").order_by("document_id")[: limit + 1]
     )
-    result.all_of_them = len(golds) <= limit
-    for gold in golds[:limit]:
+    result.all_of_them = len(rows) <= limit
+    for row in rows[:limit]:
         result.looked_at += 1
-        problems = compiled.validate(gold.revision.value)
+        problems = compiled.validate(row.revision.value)
         if problems:
             result.broken += 1
             if len(result.examples) < 5:
-                result.examples.append((gold.document, in_words(problems[0])))
+                result.examples.append((row.document, in_words(problems[0])))
     return result
 
 
@@ -285,21 +308,22 @@ def in_words(problem: Any) -> str:
     return f"{problem.path} {problem.message}".strip()
 
 
-def _queue_again(project: Project, compiled: CompiledSchema) -> None:
+def _queue_again(project: Project, old: SchemaVersion, version: SchemaVersion) -> None:
     """Labelled documents whose gold the schema refuses are to be labelled again, and those without a decision yet."""
-    broken: list[int] = []
-    golds = Gold.objects.newest_of(project).select_related("revision").only("document_id", "revision__value")
-    for gold in golds.iterator(chunk_size=500):
-        if compiled.validate(gold.revision.value):
-            broken.append(gold.document_id)
+    broken = gold.carry(project, version)
     # The undecided last: as few as possible are submitted under the old schema between this and the commit.
     undecided = [pk for rows in _undecided(project) for pk in rows.values_list("pk", flat=True)]
     keys = sorted({*broken, *undecided})
     for start in range(0, len(keys), 5_000):
         rows = Document.objects.labelled().filter(pk__in=keys[start : start + 5_000])
         # In the order in which everybody locks them.
-        list(rows.order_by("pk").select_for_update(no_key=True).values_list("pk"))
-        rows.update(state=DocumentState.IN_PROGRESS, disputed=False)
+        held = rows.order_by("pk").select_for_update(no_key=True).only("pk", "state", "disputed")
+        carrying.update(
+            {
+                row.pk: carrying.put_back(row, version, reason(old.compiled, version.compiled, broken.get(row.pk, ())))
+                for row in held
+            }
+        )
 
 
 def _undecided(project: Project) -> tuple[QuerySet[Document], QuerySet[Document]]:

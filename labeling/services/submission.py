@@ -33,6 +33,4 @@ def would_approve(document: Any, schema_version: SchemaVersion, user: Any) -> bo
     if answered is None:
         return False
     own = answered[0] == user.pk
-    return approves(document=document, reviewer=True, own=own, own_only=False) and not doubting.is_party(
-        document, schema_version, user
-    )
+    return approves(document=document, reviewer=True, own=own, own_only=False) and not doubting.is_party(document, user)

@@ -10,8 +10,18 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from labeling.diffs import Line, compare_lines
 from labeling.forms import ContractForm
 from labeling.formtree import form_for
-from labeling.models import Contract, Project, SchemaVersion
-from labeling.services.projects import MOST_PENDING, ContractError, fit, pretty, read_schema, save_contract, stamp
+from labeling.models import Contract, Project, SchemaMigration, SchemaVersion
+from labeling.services import migrating
+from labeling.services.projects import (
+    MOST_PENDING,
+    ContractError,
+    fit,
+    needs_migration,
+    pretty,
+    read_schema,
+    save_contract,
+    stamp,
+)
 from slmstudio.access import Action, project_for
 from slmstudio.contract.grammar import output_bound, unsupported
 
@@ -25,6 +35,13 @@ def contract(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method == "POST":
         form = ContractForm(request.POST)
         saved = _save(project, request, form)
+        if isinstance(saved, SchemaMigration):
+            messages.info(
+                request,
+                "The new schema affects labels that are there already, so it is not in force yet: see what comes of "
+                "them, then apply it. The instruction and the constraints are saved.",
+            )
+            return redirect("schema_migration", slug, saved.pk)
         if saved is not None:
             schema = "unchanged" if saved.pk == version.pk else f"now {saved}"
             messages.success(request, f"Saved. The schema is {schema}.")
@@ -54,19 +71,26 @@ def contract(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "labeling/contract.html", context, status=422 if form.errors else 200)
 
 
-def _save(project: Project, request: HttpRequest, form: ContractForm) -> SchemaVersion | None:
+def _save(project: Project, request: HttpRequest, form: ContractForm) -> SchemaVersion | SchemaMigration | None:
+    """Saves the contract; where its schema affects labels, starts a dry run of it instead."""
     if not form.is_valid():
         return None
     data = form.cleaned_data
+    given: dict[str, Any] = {
+        "project": project,
+        "user": request.user,
+        "instruction": data["instruction"],
+        "schema_text": data["schema"],
+        "constraints": form.constraints(),
+        "seen": data["seen"],
+    }
     try:
-        return save_contract(
-            project=project,
-            user=request.user,
-            instruction=data["instruction"],
-            schema_text=data["schema"],
-            constraints=form.constraints(),
-            seen=data["seen"],
-        )
+        if needs_migration(project, data["schema"]):
+            return migrating.plan_contract(**given)
+        return save_contract(**given)
+    except migrating.Refused as error:
+        form.add_error(None, str(error))
+        return None
     except ContractError as error:
         for name, message in error.errors.items():
             form.add_error(name if name in form.fields else None, message)

@@ -5,9 +5,11 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from labeling.freeze_form import NAMES, FreezeForm
+from labeling.listing.counting import gold_count
 from labeling.models import DatasetVersion, FreezeRun, Project
 from labeling.services import freezing, gathering
 from slmstudio.access import Action, object_for, project_for
@@ -44,7 +46,7 @@ def _freeze(request: HttpRequest, project: Project, form: FreezeForm) -> Dataset
     knobs: dict[str, Any] = {**form.knobs(), "rules": form.rules()}
     newest = project.datasets.order_by("-number").first()
     try:
-        if gathering.labelled_count(project) > freezing.IN_THE_BACKGROUND:
+        if gold_count(project).number > freezing.IN_THE_BACKGROUND:
             return freezing.start_freeze(project=project, user=request.user, **knobs)
         frozen = freezing.freeze(project=project, user=request.user, **knobs)
     except freezing.Refused as refusal:
@@ -54,7 +56,8 @@ def _freeze(request: HttpRequest, project: Project, form: FreezeForm) -> Dataset
     if newest is not None and frozen.pk == newest.pk:
         messages.info(request, f"Nothing has changed since {frozen}, so no new version was made.")
     else:
-        messages.success(request, f"Frozen: {frozen} with {frozen.counts['documents']:,} documents.")
+        count = frozen.counts["documents"]
+        messages.success(request, f"Frozen: {frozen} with {count:,} {ngettext('document', 'documents', count)}.")
     return frozen
 
 

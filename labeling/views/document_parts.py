@@ -59,7 +59,7 @@ def _compiled(project: Project) -> Any:
 
 
 def _gold(project: Project, document: Document) -> Gold | None:
-    rows = Gold.objects.newest_of(project).filter(document=document)
+    rows = Gold.objects.current(project).filter(document=document)
     found: Gold | None = rows.select_related("revision", "schema_version", "approved_by").first()
     return found
 

@@ -53,6 +53,7 @@ def state_of(opened: annotating.Opened, user: Any) -> dict[str, Any]:
         "own_only": opened.own_only,
         "approves": opened.approves,
         "rejection": _rejection(opened.rejection),
+        "returned": "" if opened.own_only and annotation and annotation.submitted else document.why_returned,
         "comments": opened.open_comments,
         "commented": commented(document) if opened.open_comments else {},
         "pages": _pages(document),

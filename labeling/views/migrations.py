@@ -12,7 +12,7 @@ from labeling.forms import ContractForm
 from labeling.mapping_form import MappingForm
 from labeling.models import Project, SchemaMigration
 from labeling.services import migrating
-from labeling.services.projects import ContractError, pretty, read_schema, save_contract
+from labeling.services.projects import ContractError, pretty, read_schema
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.contract.schema import dumps, loads
 
@@ -25,22 +25,14 @@ def plan(request: HttpRequest, slug: str) -> HttpResponse:
     if not form.is_valid():
         return _back(request, project, " ".join(str(error) for errors in form.errors.values() for error in errors))
     data = form.cleaned_data
-    version = project.schema_version
     try:
-        compiled, _ = read_schema(data["schema"])
-        save_contract(
+        run = migrating.plan_contract(
             project=project,
             user=request.user,
             instruction=data["instruction"],
-            schema_text=version.schema_text,
+            schema_text=data["schema"],
             constraints=form.constraints(),
             seen=data["seen"],
-        )
-        run = migrating.plan(
-            project=project,
-            user=request.user,
-            schema_text=data["schema"],
-            mapping=mapping.suggest(version.compiled, compiled),
         )
     except ContractError as error:
         return _back(request, project, " ".join(error.errors.values()))

@@ -19,6 +19,8 @@ export class Status {
     this.syntax("");
     this.rejection(state.rejection);
     const counts = state.approves ? "It counts with your changes once you approve it." : "Changes count once you submit again.";
+    $("returned").hidden = !state.returned;
+    $("returned-reason").textContent = state.returned;
     if (state.held_by) {
       this.notice(`${state.held_by} has taken this document. What you both change is merged field by field.`, "warning", [["Open another", goOn]]);
     } else if (state.own_only && !state.submitted) {

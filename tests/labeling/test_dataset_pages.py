@@ -55,7 +55,7 @@ def test_the_page_counts_what_would_go_in(desk: Desk) -> None:
     bring_in(desk.project, [invoice(4)], as_holdout=True)
     bring_in(desk.project, [invoice(5)], synthetic=True)
     ahead = desk.as_("engineer").get(desk.url("datasets/")).context["preview"]
-    assert (ahead.documents, ahead.held_out, ahead.earlier_schema) == (4, 1, 0)
+    assert (ahead.documents, ahead.held_out, ahead.unfit) == (4, 1, 0)
     assert ahead.origins == {"imported": 3, "synthetic": 1}
 
 

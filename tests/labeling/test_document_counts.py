@@ -51,6 +51,7 @@ def test_the_home_counts_about_where_there_are_many(desk: Desk, monkeypatch: pyt
         cursor.execute("ANALYZE labeling_document")
     monkeypatch.setattr(counting, "EXACT", 10)
     monkeypatch.setattr(counting, "EXACT_OF_MANY", 10)
+    monkeypatch.setattr(counting, "EXACT_GOLD", 10)
     page = desk.as_("engineer").get(desk.url()).content.decode()
     assert "~40" in page
-    assert "About 40 documents are labelled and none frozen yet" in page
+    assert "About 40 documents have gold" in page

@@ -93,7 +93,7 @@ def test_proposals_are_held_against_the_label(desk: Desk) -> None:
     propose(desk, 1, source="prelabel-2", value=None, valid=False, raw="no <JSON> at all")
     shown = page(desk, 1)
     assert "tiny model" in shown
-    assert "1 of 4 fields differ from the label" in shown
+    assert "1 of 4 fields differs from the label" in shown
     assert "<del>Akme</del>" in shown
     assert "no &lt;JSON&gt; at all" in shown
 

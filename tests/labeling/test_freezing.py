@@ -185,7 +185,7 @@ def test_labels_of_an_earlier_schema_go_in_where_they_still_fit(desk: Desk) -> N
         constraints={},
     )
     ahead = preview(project=desk.project)
-    assert (ahead.documents, ahead.earlier_schema) == (3, 3)
+    assert (ahead.documents, ahead.unfit) == (2, 1)
     dataset = frozen(desk)
     assert dataset.schema_version.number == 2
     assert dataset.counts["left_out"]["does_not_fit_schema"] == 1
@@ -287,6 +287,6 @@ def test_held_out_documents_without_labels_are_asked_for(desk: Desk) -> None:
     """Otherwise another hold-out would be drawn, and the one that was meant never be used."""
     bring_in(desk.project, [invoice(number, gold=False) for number in range(3)], as_holdout=True)
     bring_in(desk.project, [invoice(number) for number in range(10, 20)])
-    with pytest.raises(Refused, match="3 documents are held out"):
+    with pytest.raises(Refused, match="3 held-out documents have no label"):
         frozen(desk)
     assert Document.objects.filter(holdout=True).count() == 3

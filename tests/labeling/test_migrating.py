@@ -213,3 +213,121 @@ def test_a_label_whose_save_was_under_way_comes_along(
     gold = Gold.objects.newest_of(desk.project).get(document=document)
     assert gold.schema_version.number == 2
     assert gold.revision.value["seller"] == "Acme Supplies"
+
+
+# -- going back, and why documents return ------------------------------------------------------------------------------
+
+
+def added(desk: Desk) -> str:
+    """The project's schema with one more required field."""
+    schema = loads(changed(desk, po_number={"type": "string"}))
+    schema["required"].append("po_number")
+    return dumps(schema)
+
+
+def current(desk: Desk) -> dict[str, Any]:
+    golds = Gold.objects.current(desk.project).select_related("revision", "document")
+    return {gold.document.external_id: gold.revision.value for gold in golds}
+
+
+def test_a_document_that_returns_says_why(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
+    run(desk, added(desk), [], dry_run=False)
+    document = Document.objects.get(external_id="inv-0001")
+    assert document.why_returned == "The schema changed to v2: field po_number is new."
+    assert Document.objects.get(external_id="inv-0002").why_returned == ""
+    label = {**invoice(1)["gold"], "po_number": "inv"}
+    state = {"user": desk.people["annotator"], "evidence": {"po_number": {"confirmed": True, "of": '"inv"'}}}
+    annotating.submit(document=document, **state, value=label, base_version=1)
+    document.refresh_from_db()
+    assert (document.returned, document.why_returned) == (None, "")
+
+
+@pytest.mark.parametrize("state", [DocumentState.SUBMITTED, DocumentState.APPROVED])
+def test_going_back_to_a_schema_restores_the_labels_that_were_valid_under_it(desk: Desk, state: str) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(1, 4)])
+    Document.objects.update(state=state)
+    first, before = desk.project.schema_version.schema_text, current(desk)
+    second = added(desk)
+    run(desk, second, [], dry_run=False)
+    assert (current(desk), Document.objects.counts_by_state()) == ({}, {"in_progress": 3})
+    drop = [{"do": "drop", "field": "po_number"}]
+    assert run(desk, first, drop).result["restored"] == 3
+    assert run(desk, first, drop, dry_run=False).result["restored"] == 3
+    assert current(desk) == before
+    assert Document.objects.counts_by_state() == {state: 3}
+    assert not Document.objects.filter(returned__isnull=False).exists()
+    drafts = Annotation.objects.filter(schema_version__number=3, submitted=False)
+    assert not drafts.exists()
+
+
+def test_going_back_keeps_what_people_wrote_meanwhile(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number) for number in range(1, 4)])
+    first, before = desk.project.schema_version.schema_text, current(desk)
+    run(desk, added(desk), [], dry_run=False)
+    label = {**invoice(1)["gold"], "vendor": "Acme", "po_number": "F-1"}
+    save: dict[str, Any] = {"user": desk.people["annotator"], "evidence": {}, "value": label, "base_version": 1}
+    annotating.submit(document=Document.objects.get(external_id="inv-0001"), **save)
+    annotating.save_draft(document=Document.objects.get(external_id="inv-0002"), **save)
+    run(desk, first, [{"do": "drop", "field": "po_number"}], dry_run=False)
+    assert current(desk) == {**before, "inv-0001": {**before["inv-0001"], "vendor": "Acme"}}
+    assert Document.objects.counts_by_state() == {"submitted": 3}
+    opened = annotating.open_document(
+        document=Document.objects.get(external_id="inv-0002"), user=desk.people["annotator"]
+    )
+    assert (opened.value["vendor"], opened.annotation and opened.annotation.submitted) == ("Acme", False)
+
+
+def test_going_back_restores_values_that_the_change_dropped(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2)])
+    first, before = desk.project.schema_version.schema_text, current(desk)
+    run(desk, changed(desk, vendor=None), [{"do": "drop", "field": "vendor"}], dry_run=False)
+    assert all("vendor" not in value for value in current(desk).values())
+    run(desk, first, [], dry_run=False)
+    assert current(desk) == before
+
+
+def test_a_label_that_was_rejected_meanwhile_stays_rejected(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1)])
+    first = desk.project.schema_version.schema_text
+    run(desk, renamed(desk), RENAME, dry_run=False)
+    Document.objects.update(state=DocumentState.REJECTED)
+    Annotation.objects.filter(schema_version__number=2).update(submitted=False)
+    run(desk, first, [{"do": "rename", "field": "seller", "to": "vendor"}], dry_run=False)
+    assert Document.objects.counts_by_state() == {"rejected": 1}
+    assert current(desk) == {}
+    assert not Annotation.objects.filter(schema_version__number=3, submitted=True).exists()
+
+
+def test_a_label_under_review_is_restored_as_one(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1, gold=False)])
+    desk.project.review_required = True
+    desk.project.save(update_fields=["review_required"])
+    document, first = Document.objects.get(), desk.project.schema_version.schema_text
+    save: dict[str, Any] = {"user": desk.people["annotator"], "evidence": {}, "value": invoice(1)["gold"]}
+    annotating.submit(document=document, **save, base_version=0)
+    run(desk, added(desk), [], dry_run=False)
+    document.refresh_from_db()
+    assert document.state == DocumentState.IN_PROGRESS
+    run(desk, first, [{"do": "drop", "field": "po_number"}], dry_run=False)
+    document.refresh_from_db()
+    assert (document.state, document.returned, Gold.objects.count()) == (DocumentState.SUBMITTED, None, 0)
+    label = Annotation.objects.get(schema_version__number=3)
+    assert (label.submitted, label.value, label.user) == (True, invoice(1)["gold"], desk.people["annotator"])
+
+
+def test_a_second_change_is_named_too_and_going_back_behind_both_restores(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1)])
+    Document.objects.update(state=DocumentState.APPROVED)
+    first, before = desk.project.schema_version.schema_text, current(desk)
+    run(desk, added(desk), [], dry_run=False)
+    schema = loads(desk.project.schema_version.schema_text)
+    schema["properties"]["vat"] = {"type": "string"}
+    schema["required"].append("vat")
+    run(desk, dumps(schema), [], dry_run=False)
+    document = Document.objects.get()
+    assert document.why_returned == "The schema changed to v3: field po_number is new; field vat is new."
+    drop = [{"do": "drop", "field": name} for name in ("po_number", "vat")]
+    run(desk, first, drop, dry_run=False)
+    document.refresh_from_db()
+    assert (document.state, document.returned, current(desk)) == (DocumentState.APPROVED, None, before)

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from labeling import jobs
-from labeling.models import Gold, SchemaMigration
+from labeling.models import Document, Gold, SchemaMigration
+from labeling.services import migrating
 from labeling.services.projects import stamp
 from slmstudio.contract.schema import dumps, loads
+from tests.labeling.api import api_of
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 
@@ -94,3 +96,80 @@ def test_the_fragment_brings_the_buttons_once_it_is_done(desk: Desk) -> None:
     body = fragment.content.decode()
     assert "<html" not in body
     assert 'id="mapping-actions" hx-swap-oob="true"' in body
+
+
+# -- plain Save --------------------------------------------------------------------------------------------------------
+
+
+def save(desk: Desk, schema: dict[str, Any]) -> Any:
+    data = {"instruction": "Read the invoice.", "schema": dumps(schema), "seen": stamp(desk.project.contract)}
+    desk.project.contract.refresh_from_db()
+    return desk.as_("engineer").post(desk.url("contract/"), {**data, "seen": stamp(desk.project.contract)})
+
+
+def schema_of(desk: Desk, **properties: Any) -> dict[str, Any]:
+    schema: dict[str, Any] = loads(desk.project.schema_version.schema_text)
+    schema["properties"].update(properties)
+    return schema
+
+
+def test_saving_a_schema_that_breaks_labels_leads_through_the_migration(desk: Desk) -> None:
+    first = schema_of(desk)
+    schema = schema_of(desk, po_number={"type": "string"})
+    schema["required"].append("po_number")
+    answer = save(desk, schema)
+    run = SchemaMigration.objects.get()
+    assert (answer.status_code, answer["Location"]) == (302, desk.url(f"contract/migrations/{run.pk}/"))
+    assert (run.dry_run, desk.project.schema_version.number) == (True, 1)
+    assert Gold.objects.current(desk.project).count() == 2
+    desk.project.contract.refresh_from_db()
+    assert desk.project.contract.instruction == "Read the invoice."
+    jobs.run_schema_migration(run.pk)
+    desk.as_("engineer").post(answer["Location"], {"do": "apply"})
+    jobs.run_schema_migration(SchemaMigration.objects.latest("pk").pk)
+    assert Gold.objects.current(desk.project).count() == 0
+
+    back = save(desk, first)
+    run = SchemaMigration.objects.latest("pk")
+    assert back["Location"] == desk.url(f"contract/migrations/{run.pk}/")
+    jobs.run_schema_migration(run.pk)
+    page = desk.as_("engineer").get(back["Location"])
+    assert page.context["result"]["restored"] == 2
+    desk.as_("engineer").post(back["Location"], {"gone-0": "drop", "do": "apply"})
+    jobs.run_schema_migration(SchemaMigration.objects.latest("pk").pk)
+    assert Gold.objects.current(desk.project).count() == 2
+
+
+def test_saving_a_schema_that_changes_no_label_is_done_at_once(desk: Desk) -> None:
+    answer = save(desk, schema_of(desk, note={"type": "string"}))
+    assert answer["Location"] == desk.url("contract/")
+    assert desk.project.schema_version.number == 2
+    assert Gold.objects.current(desk.project).count() == 2
+    assert not SchemaMigration.objects.exists()
+
+
+def test_a_renamed_field_is_mapped_by_plain_save(desk: Desk) -> None:
+    data = contract_data(desk)
+    answer = desk.as_("engineer").post(desk.url("contract/"), data)
+    run = SchemaMigration.objects.get()
+    assert answer["Location"] == desk.url(f"contract/migrations/{run.pk}/")
+    assert {"do": "rename", "field": "vendor", "to": "vendor_name"} in run.mapping
+
+
+def test_the_label_screen_and_the_list_say_why_a_document_is_back(desk: Desk) -> None:
+    schema = schema_of(desk, po_number={"type": "string"})
+    schema["required"].append("po_number")
+    run = migrating.plan(
+        project=desk.project, user=desk.people["owner"], schema_text=dumps(schema), mapping=[], dry_run=False
+    )
+    jobs.run_schema_migration(run.pk)
+    said = "The schema changed to v2: field po_number is new."
+    document = Document.objects.first()
+    assert document is not None
+    client = desk.as_("annotator")
+    assert client.get(desk.url(f"label/{document.pk}/state/")).json()["returned"] == said
+    for path in ("documents/", f"documents/{document.pk}/"):
+        assert said in client.get(desk.url(path)).content.decode()
+    api = api_of(desk.project, desk.people["annotator"])
+    assert api.get(f"documents/{document.pk}").json["returned"] == said
+    assert api.post(f"documents/{document.pk}/open").json["returned"] == said

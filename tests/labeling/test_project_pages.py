@@ -235,7 +235,7 @@ def test_the_preview_says_what_happens_to_labels_and_what_the_decoder_cannot_hol
     schema["required"] = [*schema["required"], "due_date"]
     schema["properties"]["lines"] = {"type": "array", "uniqueItems": True, "items": {"type": "string", "maxLength": 5}}
     page = desk.as_("engineer").post(desk.url("contract/preview/"), {"schema": dumps(schema)}).content.decode()
-    assert "1 of 1 labelled documents no longer fit" in page
+    assert "1 of 1 labelled document no longer fits" in page
     assert "due_date" in page
     assert "checked after decoding" in page
 
@@ -261,3 +261,9 @@ def test_hostile_names_stay_text(desk: Desk) -> None:
         page = client.get(desk.url(path)).content.decode()
         assert hostile not in page
         assert "<img src=x>" not in page
+
+
+def test_a_person_without_projects_is_sent_to_an_owner(db: None) -> None:
+    page = browser(person("nina")).get("/").content.decode()
+    assert "ask one of its owners to add you under Settings" in page
+    assert "your user name is <strong>nina</strong>" in page

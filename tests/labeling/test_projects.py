@@ -189,7 +189,9 @@ def test_labels_that_no_longer_fit_go_back_to_the_queue(desk: Desk) -> None:
         "inv-0003": DocumentState.NEW,
         "inv-0004": DocumentState.IN_PROGRESS,
     }
-    assert Gold.objects.count() == 3, "old labels stay"
+    assert Gold.objects.filter(schema_version__number=1).count() == 3, "old labels stay"
+    assert {gold.document.external_id for gold in Gold.objects.current(desk.project)} == {"inv-0001", "inv-0002"}
+    assert Document.objects.get(external_id="inv-0004").why_returned.startswith("The schema changed to v2: vendor")
 
 
 def test_what_waits_for_a_review_is_told_and_goes_back_to_the_queue(desk: Desk) -> None:
@@ -200,7 +202,7 @@ def test_what_waits_for_a_review_is_told_and_goes_back_to_the_queue(desk: Desk) 
     desk.project.refresh_from_db()
     assert fit(project=desk.project, compiled=read_schema(text)[0]).pending == 2
     page = desk.as_("engineer").post(desk.url("contract/preview/"), {"schema": text}).content.decode()
-    assert "2 submitted documents wait for a decision." in page
+    assert "2 submitted documents wait for a decision;" in page
     with CaptureQueriesContext(connection) as queries:
         save(desk, schema_text=text)
     assert Document.objects.counts_by_state() == {"in_progress": 2, "new": 1}

@@ -48,5 +48,5 @@ def test_who_is_mentioned_or_has_to_correct_hears_that_first(desk: Desk) -> None
     reviewing.reject(document=fresh(document), user=desk.rita, reason="no")
     assert step(desk, desk.ana).text == "1 label of yours was sent back with a reason."
     commenting.add(document=fresh(document), user=desk.rita, text=f"@{desk.ana} see page 2")
-    assert step(desk, desk.ana).text == "You are mentioned in a comment that you have not read."
+    assert step(desk, desk.ana).text == "You are mentioned in 1 comment that you have not read."
     assert step(desk, desk.ana).url == "/p/desk/mentions/"
