@@ -7,10 +7,10 @@ from django import forms
 from django.core.files import File
 from django.core.files.base import ContentFile
 
-from labeling.reading import KINDS, PASTED
+from labeling.reading import KINDS, PASTED, encodings
 from labeling.reading.columns import Choice
 from labeling.reading.options import OCR
-from labeling.reading.table import DELIMITERS, ENCODINGS
+from labeling.reading.table import DELIMITERS, ENCODINGS, Layout
 from labeling.reading.text import SPLITS
 from slmstudio.contract.jsontext import JsonError, loads
 
@@ -126,6 +126,13 @@ class ColumnsForm(forms.Form):
         if self.cleaned_data.get("header") == "no":
             options["header"] = False
         return options
+
+    def recognized(self, layout: Layout) -> None:
+        """Says in the choices what was recognized in the table."""
+        known = (("delimiter", DELIMITERS[layout.delimiter]), ("encoding", encodings.NAMES[layout.encoding]))
+        for name, words in known:
+            field: Any = self.fields[name]
+            field.choices = [("", f"as it seems: {words}"), *field.choices[1:]]
 
     def mapping(self, names: Sequence[str], guessed: dict[str, str], known: Sequence[Choice]) -> dict[str, str]:
         """What each column is: as chosen, else as guessed."""

@@ -214,13 +214,16 @@ def rejected_rows(request: HttpRequest, slug: Slug, pk: int) -> HttpResponseBase
 
 
 def _run(run: ImportRun) -> dict[str, Any]:
+    by_page = run.is_live and run.kind in ("pdf", "image")  # its progress counts pages
     return {
         "id": run.pk,
         "status": run.status,
         "file_name": run.file_name,
         "kind": run.kind,
-        "rows_done": run.progress_done,
-        "rows_total": run.progress_total or None,
+        "encoding": run.encoding,
+        "stage": run.stage,
+        "rows_done": run.imported + run.duplicates + run.rejected,
+        "rows_total": None if by_page else run.progress_total or None,
         "imported": run.imported,
         "duplicates": run.duplicates,
         "rejected": run.rejected,

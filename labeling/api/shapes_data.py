@@ -27,6 +27,8 @@ class ImportRunOut(Out):
     status: str = Field(description="queued, running, done, failed or cancelled")
     file_name: str
     kind: str
+    encoding: str = Field(description="of text, once it ended")
+    stage: str = Field(description="what it is doing, in words; a scan of a zip with its page")
     rows_done: int
     rows_total: int | None
     imported: int

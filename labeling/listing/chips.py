@@ -15,6 +15,7 @@ _TITLES = {
     "holdout": "hold-out",
     "split": "split",
     "source": "source",
+    "imported": "import",
     "synthetic": "synthetic",
     "below": "score below",
     "above": "score from",

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
+from django.utils.timezone import localtime
 
 from labeling.listing.fields import OPERATORS
 from labeling.listing.filters import ORDERS, SPLITS, Filters
-from labeling.models import DocumentState, Membership, Project, Split
+from labeling.models import DocumentState, ImportRun, Membership, Project, Split
 from labeling.tags import tags_of
 from slmstudio.contract.schema import CompiledSchema
 
@@ -32,6 +33,7 @@ def choices(project: Project, filters: Filters, compiled: CompiledSchema) -> dic
         "tag": [Choice(name, tag.title) for name, tag in tags_of(project).items()],
         "split": [Choice(name, "in none" if name == "none" else str(Split(name).label)) for name in SPLITS],
         "source": [Choice(name, name) for name in sources(project)],
+        "imported": _import(project, filters.imported),
         "wrong": [Choice(field.pattern, _title(field)) for field in compiled.fields],
         "field": [Choice(field.pattern, _title(field)) for field in compiled.fields],
         "op": [Choice(name, words) for name, words in OPERATORS.items()],
@@ -42,6 +44,12 @@ def choices(project: Project, filters: Filters, compiled: CompiledSchema) -> dic
         if chosen and all(choice.value != chosen for choice in offered[name]):
             offered[name].append(Choice(chosen, chosen))
     return offered
+
+
+def _import(project: Project, key: str) -> list[Choice]:
+    """The import that is asked for, by the name of its file."""
+    rows = ImportRun.objects.filter(project=project, pk=key) if key else ImportRun.objects.none()
+    return [Choice(str(run.pk), f"{run.file_name}, {localtime(run.created_at):%Y-%m-%d %H:%M}") for run in rows]
 
 
 def members(project: Project) -> list[str]:

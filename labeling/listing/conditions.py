@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils import timezone
+
 from labeling.listing.fields import FieldCondition, like
 from labeling.listing.filters import ANYBODY, NOBODY, Filters
-from labeling.models import DocumentSearch, Project
+from labeling.models import DocumentSearch, ImportRun, Project
 from labeling.services.holding import IS_SETTLED
 from slmstudio.access import Action, Role, may
 
@@ -49,6 +51,8 @@ def plain_of(project: Project, filters: Filters) -> Plain:
         parts.append(("d.state = %s", (filters.state,)))
     if filters.source:
         parts.append(("d.source = %s", (filters.source,)))
+    if filters.imported:
+        parts.append(_imported(project, filters.imported))
     if filters.holdout:
         parts.append(("d.holdout" if filters.holdout == "yes" else "NOT d.holdout", ()))
     if filters.synthetic:
@@ -60,6 +64,15 @@ def plain_of(project: Project, filters: Filters) -> Plain:
     elif filters.assigned:
         parts.append(("d.assigned_to_id = (SELECT u.id FROM auth_user u WHERE u.username = %s)", (filters.assigned,)))
     return Plain(" AND ".join(sql for sql, _ in parts), tuple(value for _, values in parts for value in values))
+
+
+def _imported(project: Project, key: str) -> SQL:
+    """What one import brought in: documents of its file from between its start and its end."""
+    run = ImportRun.objects.filter(project=project, pk=key).first()
+    if run is None:
+        return "false", ()
+    end = run.finished_at or timezone.now()
+    return "(d.source = %s AND d.created_at BETWEEN %s AND %s)", (run.file_name, run.created_at, end)
 
 
 def conditions_of(project: Project, filters: Filters) -> list[Condition]:

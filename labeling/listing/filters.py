@@ -34,7 +34,7 @@ class Filters:
     """The filters that were understood; an empty one leaves everything.
 
     ``by`` and ``assigned`` are user names (``-`` nobody, ``*`` anybody), ``split`` is that of the newest dataset
-    version (or ``none``), scores are per cent.
+    version (or ``none``), scores are per cent, ``imported`` the key of an import.
     """
 
     q: str = ""
@@ -45,6 +45,7 @@ class Filters:
     holdout: str = ""
     split: str = ""
     source: str = ""
+    imported: str = ""
     synthetic: str = ""
     below: float | None = None
     above: float | None = None
@@ -72,7 +73,7 @@ class Filters:
         """The filters as parameters of an address; what is empty is left out."""
         found = [
             (name, f"{value:g}" if isinstance(value, float) else value)
-            for name in ("q", "state", "by", "assigned", "tag", "holdout", "split", "source", "synthetic")
+            for name in ("q", "state", "by", "assigned", "tag", "holdout", "split", "source", "imported", "synthetic")
             if (value := getattr(self, name))
         ]
         found += [(name, f"{value:g}") for name in ("below", "above") if (value := getattr(self, name)) is not None]
@@ -97,6 +98,7 @@ def read_filters(parameters: QueryDict, compiled: CompiledSchema) -> Filters:
     """The filters of an address. What is not understood is left out; where that could mislead, ``errors`` says so."""
     values: dict[str, Any] = {"q": _text(parameters, "q", 200)}
     values |= {name: _text(parameters, name, most) for name, most in _TEXTS.items()}
+    values["imported"] = _key(parameters.get("imported", ""))
     errors: list[str] = []
     for name, allowed in _choices().items():
         given = parameters.get(name, "")
@@ -140,6 +142,10 @@ def _choices() -> Mapping[str, Sequence[str]]:
 
 def _text(parameters: QueryDict, name: str, most: int) -> str:
     return parameters.get(name, "").replace("\x00", "").strip()[:most]
+
+
+def _key(text: str) -> str:
+    return str(int(text)) if text.isascii() and text.isdigit() and len(text) < 19 else ""
 
 
 def _share(text: str) -> float | None:

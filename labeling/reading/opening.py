@@ -2,11 +2,24 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from labeling.reading import KINDS, Context, ReadError, archive, arrow, labelstudio, scans, table, text, values
+from labeling.reading import (
+    KINDS,
+    PASTED,
+    Context,
+    ReadError,
+    archive,
+    arrow,
+    encodings,
+    labelstudio,
+    scans,
+    table,
+    text,
+    values,
+)
 from labeling.reading.kinds import guess
 from labeling.rows import ParsedRow, parse_jsonl
 
@@ -15,10 +28,14 @@ __all__ = ["Reading", "guess", "open_rows"]
 
 @dataclass(frozen=True)
 class Reading:
-    """The rows of a file, one after the other, and how much of it is read, from 0 to 1."""
+    """The rows of a file, one after the other, and how much of it is read, from 0 to 1. ``pages``: of the PDF or image
+    that is being read; ``encodings``: names of those that its texts are in, as they are met.
+    """
 
     rows: Iterator[ParsedRow]
     share: Callable[[], float]
+    pages: scans.PageProgress
+    encodings: dict[str, None]
 
 
 @contextmanager
@@ -26,16 +43,18 @@ def open_rows(path: Path, kind: str, name: str, context: Context) -> Iterator[Re
     """Opens a file for reading. What cannot be read at all raises ReadError when its first row is asked for."""
     if kind not in KINDS:
         raise ReadError(f"There is no kind of file called {kind}.")
+    met: dict[str, None] = {}
     with scans.Scanner(context) as scanner:
         if kind == "zip" or (kind == "dataset" and _is_zip(path)):
             progress = archive.Progress()
-            read = partial(_of_file, context=context, scanner=scanner)
+            read = partial(_of_file, context=context, scanner=scanner, met=met)
             found = archive.rows(path, context, read, progress, only="dataset" if kind == "dataset" else "")
-            yield Reading(found, lambda: progress.share)
+            yield Reading(found, lambda: progress.share, scanner.progress, met)
             return
         size = max(1, path.stat().st_size)
         position = [0]
-        yield Reading(_of_file(path, kind, name, context, scanner, position), lambda: min(1.0, position[0] / size))
+        found = _of_file(path, kind, name, context, scanner, met, position)
+        yield Reading(found, lambda: min(1.0, position[0] / size), scanner.progress, met)
 
 
 def _is_zip(path: Path) -> bool:
@@ -49,6 +68,7 @@ def _of_file(
     name: str,
     context: Context,
     scanner: scans.Scanner,
+    met: dict[str, None],
     position: list[int] | None = None,
 ) -> Iterator[ParsedRow]:
     if kind in ("pdf", "image"):
@@ -58,17 +78,22 @@ def _of_file(
         yield from arrow.rows(path, context)
         return
     with path.open("rb", buffering=1 << 20) as file:
-        match kind:
-            case "jsonl":
-                rows = parse_jsonl(file)
-            case "json":
-                rows = values.rows(file, context)
-            case "csv":
-                rows = table.rows(file, context)
-            case "labelstudio":
-                rows = labelstudio.rows(file, context)
-            case _:
-                rows = text.rows(file, context, name)
+        chosen = str(context.options.get("encoding", "")) if kind == "csv" else ""
+        encoding = "utf-8" if name == PASTED else chosen or encodings.detect(file)
+        met[encodings.NAMES[encoding]] = None
+        if kind == "csv":
+            rows = table.rows(file, replace(context, options={**context.options, "encoding": encoding}))
+        else:
+            stream = encodings.as_utf8(file, encoding)
+            match kind:
+                case "jsonl":
+                    rows = parse_jsonl(stream)
+                case "json":
+                    rows = values.rows(stream, context)
+                case "labelstudio":
+                    rows = labelstudio.rows(stream, context)
+                case _:
+                    rows = text.rows(stream, context, name, encoding)
         if position is None:
             yield from rows
             return

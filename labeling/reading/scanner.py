@@ -34,8 +34,9 @@ class RefusedError(ValueError):
     """Why a file is not read, as a sentence without its name."""
 
 
-def pages(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The pages of a file: number, width and height of the image in pixels, text, line boxes, the image's path.
+def pages(request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
+    """The pages of a file: number, width and height of the image in pixels, text, line boxes, the image's path. Each
+    with how many there are.
 
     Raises:
         RefusedError: it cannot be read.
@@ -48,7 +49,7 @@ def pages(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 # -- PDF ---------------------------------------------------------------------------------------------------------------
 
 
-def _pdf(path: Path, out: Path, ocr: str) -> Iterator[dict[str, Any]]:
+def _pdf(path: Path, out: Path, ocr: str) -> Iterator[tuple[dict[str, Any], int]]:
     import pypdfium2 as pdfium
 
     try:
@@ -68,7 +69,7 @@ def _pdf(path: Path, out: Path, ocr: str) -> Iterator[dict[str, Any]]:
             except pdfium.PdfiumError:
                 raise RefusedError(f"page {number + 1} of the PDF is damaged") from None
             with contextlib.closing(page):
-                yield _pdf_page(page, number + 1, out, ocr)
+                yield _pdf_page(page, number + 1, out, ocr), count
 
 
 def _pdf_page(page: Any, number: int, out: Path, ocr: str) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def _clean(text: str) -> str:
 # -- images ------------------------------------------------------------------------------------------------------------
 
 
-def _images(path: Path, out: Path, ocr: str) -> Iterator[dict[str, Any]]:
+def _images(path: Path, out: Path, ocr: str) -> Iterator[tuple[dict[str, Any], int]]:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     Image.MAX_IMAGE_PIXELS = None  # looked at below, with a sentence of our own
@@ -158,7 +159,7 @@ def _images(path: Path, out: Path, ocr: str) -> Iterator[dict[str, Any]]:
                 drawn = ImageOps.exif_transpose(image)
                 drawn.thumbnail((LONGEST, LONGEST))
                 drawn = _on_white(drawn)
-                yield _page(number + 1, drawn, list(_read(drawn)) if ocr != "never" else [], out)
+                yield _page(number + 1, drawn, list(_read(drawn)) if ocr != "never" else [], out), frames
     except UnidentifiedImageError:
         raise RefusedError("not a PNG, JPEG or TIFF image that can be opened") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -238,8 +239,8 @@ def main() -> None:
 
     for line in sys.stdin:
         try:
-            for page in pages(json.loads(line)):
-                answer({"page": page})
+            for page, count in pages(json.loads(line)):
+                answer({"page": page, "of": count})
             answer({"end": True})
         except RefusedError as refused:
             answer({"error": str(refused)})

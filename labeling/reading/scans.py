@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,15 @@ class _ScanError(Exception):
     """Why a file could not be read, as a sentence."""
 
 
+@dataclass(slots=True)
+class PageProgress:
+    """Pages of the file that is being read: its name, how many are read, and how many there are (0: not known yet)."""
+
+    file: str = ""
+    done: int = 0
+    total: int = 0
+
+
 class Scanner:
     """The child process, started when the first file asks for it and again after one that it did not survive."""
 
@@ -33,6 +43,7 @@ class Scanner:
         self.seconds = seconds_per_page
         self.child: subprocess.Popen[bytes] | None = None
         self.buffer = b""
+        self.progress = PageProgress()
 
     def __enter__(self) -> "Scanner":
         return self
@@ -43,6 +54,7 @@ class Scanner:
     def row(self, number: int, path: Path, kind: str, name: str, file: str = "") -> ParsedRow:
         """The file at ``path`` as a row with its pages; as a row with an error where it cannot be read."""
         out = Path(tempfile.mkdtemp(prefix="pages-", dir=self.context.folder))
+        self.progress.file, self.progress.done, self.progress.total = file or name, 0, 0
         try:
             pages = list(self._pages(path, kind, out))
         except _ScanError as error:
@@ -68,6 +80,7 @@ class Scanner:
             if "page" not in answer:
                 return
             seen += 1
+            self.progress.done, self.progress.total = seen, int(answer["of"])
             page = answer["page"]
             lines = [[int(side) for side in line] for line in page["lines"]]
             text = str(page["text"])

@@ -1,64 +1,24 @@
 """CSV and TSV: a table with a line of names, read row after row; a broken row costs only itself."""
 
-import codecs
 import csv
-import io
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, Final, cast
+from typing import IO, Final
 
-from labeling.reading import Context, ReadError, columns
+from labeling.reading import Context, ReadError, columns, encodings
 from labeling.rows import MAX_LINE, ParsedRow
 from labeling.writing.table import plain
 
 DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-ENCODINGS: Final = {"utf-8": "UTF-8", "cp1252": "Windows-1252 (Western Europe)", "utf-16": "UTF-16"}
+#: the encodings that can be chosen
+ENCODINGS: Final = {name: encodings.NAMES[name] for name in ("utf-8", "cp1252", "utf-16")}
 #: physical lines that one record may have; a quote that is open longer is taken for one that was never closed
 MOST_LINES: Final = 20_000
 MOST_COLUMNS: Final = 500
 _HEAD: Final = 64 * 1024
-#: stands where bytes are no text, so that the line they are in is refused; never part of UTF-8
-_UNREADABLE: Final = b"\xff"
 
 csv.field_size_limit(MAX_LINE)
-
-
-class _FromUtf16(io.RawIOBase):
-    """Bytes in UTF-16 as bytes in UTF-8, so that lines can be read with a limit.
-
-    Half of a surrogate pair, and a byte that is left over, make the line they are in unreadable instead of vanishing.
-    """
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream = stream
-        self.decoder = codecs.getincrementaldecoder("utf-16")("surrogatepass")
-        self.ready = b""
-        self.ended = False
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """As of any raw stream."""
-        while not self.ready:
-            piece = self.stream.read(1 << 16)
-            if not piece:
-                self.ready = b"" if self.ended else self._rest()
-                break
-            self.ready = self.decoder.decode(piece).encode("utf-8", "surrogatepass")
-        count = min(len(buffer), len(self.ready))
-        buffer[:count] = self.ready[:count]
-        self.ready = self.ready[count:]
-        return count
-
-    def _rest(self) -> bytes:
-        self.ended = True
-        try:
-            return self.decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
-        except UnicodeDecodeError:
-            return _UNREADABLE
 
 
 class _EndlessError(Exception):
@@ -73,9 +33,8 @@ class _Lines:
     """Physical lines for the CSV parser, which can be taken back as far as the start of the record."""
 
     def __init__(self, stream: IO[bytes], layout: "Layout") -> None:
-        self.stream = _narrow(stream, layout)
-        self.written = layout.encoding
-        self.encoding = "utf-8" if layout.encoding == "utf-16" else layout.encoding
+        self.stream = encodings.as_utf8(stream, layout.encoding)
+        self.encoding = layout.encoding
         self.number = 0
         self.back: deque[bytes] = deque()
         self.taken: list[bytes] = []
@@ -110,16 +69,9 @@ class _Lines:
         if self.size > MAX_LINE or len(self.taken) > MOST_LINES:
             raise _EndlessError
         try:
-            return line.decode(self.encoding)
+            return line.decode()
         except UnicodeDecodeError as error:
-            if self.written != self.encoding:
-                raise _UnreadableError(
-                    f"the line is not valid {ENCODINGS[self.written]}: half of a character cannot be read"
-                ) from None
-            raise _UnreadableError(
-                f"the line is not valid {ENCODINGS[self.encoding]}: byte {error.start + 1:,} cannot be read; "
-                "choose another encoding, or save the file as UTF-8"
-            ) from None
+            raise _UnreadableError(encodings.invalid("line", self.encoding, error)) from None
 
 
 @dataclass(frozen=True)
@@ -131,11 +83,13 @@ class Layout:
     header: bool
 
     @classmethod
-    def of(cls, options: Mapping[str, object], head: bytes) -> "Layout":
-        """As the options say; what they do not say is seen in the first lines."""
-        encoding = str(options.get("encoding") or ("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"))
-        if encoding not in ENCODINGS:
+    def of(cls, options: Mapping[str, object], stream: IO[bytes]) -> "Layout":
+        """As the options say; what they do not say is seen in the table, which stands at its start again."""
+        encoding = str(options.get("encoding") or encodings.detect(stream))
+        if encoding not in encodings.NAMES:
             raise ReadError(f"There is no encoding {encoding}.")
+        head = stream.read(_HEAD)
+        stream.seek(0)
         delimiter = str(options.get("delimiter") or _delimiter(head.decode(encoding, "replace")))
         if delimiter not in DELIMITERS:
             raise ReadError("The cells can be parted by comma, semicolon, tab or bar.")
@@ -188,19 +142,9 @@ def records(stream: IO[bytes], layout: Layout) -> Iterator[Record]:
             error = _broken(str(broken), begin, lines)
         if error:
             reader = csv.reader(lines, delimiter=layout.delimiter, strict=True)
-        raw = b"".join(lines.taken[:50]).decode(lines.encoding, "replace").rstrip("\r\n").replace("\0", "␀")
+        raw = b"".join(lines.taken[:50]).decode(errors="replace").rstrip("\r\n").replace("\0", "␀")
         if error or cells:
             yield Record(begin, cells, error, raw[:MAX_LINE])
-
-
-def _narrow(stream: IO[bytes], layout: Layout) -> IO[bytes]:
-    """The stream as its parser takes it: UTF-16 becomes UTF-8, a byte order mark is dropped."""
-    if layout.encoding == "utf-16":
-        return cast(IO[bytes], io.BufferedReader(_FromUtf16(stream), 1 << 16))
-    head = stream.read(3)
-    if head != b"\xef\xbb\xbf":
-        stream.seek(-len(head), 1)
-    return stream
 
 
 def _never_closed(begin: int, lines: _Lines) -> str:
@@ -244,9 +188,7 @@ def names_of(first: list[str], layout: Layout) -> list[str]:
 
 def rows(stream: IO[bytes], context: Context) -> Iterator[ParsedRow]:
     """The rows of a table, by the columns that ``options["columns"]`` maps, or by a guess at them."""
-    head = stream.read(_HEAD)
-    stream.seek(0)
-    layout = Layout.of(context.options, head)
+    layout = Layout.of(context.options, stream)
     mapper: columns.Mapper | None = None
     names: list[str] = []
     for record in records(stream, layout):
@@ -302,9 +244,7 @@ def preview(stream: IO[bytes], options: Mapping[str, object], most: int = 8) -> 
     Raises:
         ReadError: there is no table.
     """
-    head = stream.read(_HEAD)
-    stream.seek(0)
-    layout = Layout.of(options, head)
+    layout = Layout.of(options, stream)
     names: list[str] = []
     shown: list[list[str]] = []
     for record in records(stream, layout):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import IO, Final
 
 from labeling.reading import PASTED, Context
+from labeling.reading.encodings import invalid
 from labeling.rows import MAX_LINE, MAX_TEXT, ParsedRow
 
 #: how a text is cut into documents, and what people call it
@@ -15,37 +16,26 @@ SPLITS: Final = {
 _TOO_LONG: Final = f"the text is longer than {MAX_TEXT // 1_000_000} MB"
 
 
-def rows(stream: IO[bytes], context: Context, name: str) -> Iterator[ParsedRow]:
-    """The documents of a text file, by ``options["split"]``. A whole file is named by its name."""
+def rows(stream: IO[bytes], context: Context, name: str, encoding: str = "utf-8") -> Iterator[ParsedRow]:
+    """The documents of a text, by ``options["split"]``; a whole file is named by its name. ``stream`` is in UTF-8,
+    ``encoding`` what the file itself is in.
+    """
     split = context.options.get("split", "whole")
     if split == "whole":
-        yield _row(1, stream.read(MAX_LINE + 1), None if name == PASTED else name)
+        yield _row(1, stream.read(MAX_LINE + 1), None if name == PASTED else name, encoding)
         return
     for number, lines in _stretches(stream, paragraphs=split == "paragraphs"):
-        yield _row(number, lines, None)
+        yield _row(number, lines, None, encoding)
 
 
-def _row(number: int, data: bytes, name: str | None) -> ParsedRow:
+def _row(number: int, data: bytes, name: str | None, encoding: str) -> ParsedRow:
     if len(data) > MAX_LINE:
         return ParsedRow(number, {"id": name}, error=_TOO_LONG)
     try:
-        text = decoded(data)
+        text = data.decode()
     except UnicodeDecodeError as error:
-        wanted = "UTF-8" if error.encoding.startswith("utf-8") else "UTF-16"
-        reason = f"the text is not valid {wanted}: byte {error.start + 1:,} cannot be read; save it as UTF-8"
-        return ParsedRow(number, {"id": name}, error=reason)
+        return ParsedRow(number, {"id": name}, error=invalid("text", encoding, error))
     return ParsedRow(number, {"id": name, "text": text.replace("\r\n", "\n")})
-
-
-def decoded(data: bytes) -> str:
-    """UTF-8, with a mark or without, or UTF-16 with its mark.
-
-    Raises:
-        UnicodeDecodeError: it is neither.
-    """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16")
-    return data.decode("utf-8-sig")
 
 
 def _stretches(stream: IO[bytes], *, paragraphs: bool) -> Iterator[tuple[int, bytes]]:

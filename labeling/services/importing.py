@@ -6,7 +6,7 @@ interrupted goes on with the same counts, and one that is started again finds it
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +18,7 @@ from django.db import transaction
 from labeling.models import ImportRun, Project
 from labeling.reading import KINDS, Context
 from labeling.reading import options as reading_options
-from labeling.reading.opening import open_rows
+from labeling.reading.opening import Reading, open_rows
 from labeling.rows import ParsedRow, parse_jsonl
 from labeling.services import indexing, uploads, webhooks
 from labeling.services.inserting import ImportResult, Reject, Task, import_rows, write
@@ -26,6 +26,9 @@ from labeling.services.readahead import ReadAhead
 from labeling.services.uploads import MAX_UPLOAD, Refused, Upload
 from slmstudio import artifacts, quotas
 from slmstudio.runs import Status
+
+#: seconds between two looks at how many pages of a scan are read
+PAGE_SECONDS = 1.0
 
 __all__ = [
     "MAX_UPLOAD",
@@ -158,7 +161,7 @@ def process(run: ImportRun) -> None:
         tempfile.TemporaryFile("w+b") as rejects,
     ):
         try:
-            result = _import(run, path, Path(folder), rejects)
+            result, encoding = _import(run, path, Path(folder), rejects)
         except BaseException:
             if rejects.tell():
                 run.record(rejects_key=_store_rejects(run, rejects))
@@ -167,7 +170,7 @@ def process(run: ImportRun) -> None:
             # What an import that breaks has brought in is searched too.
             indexing.index_text(run.project_id)
         key = _store_rejects(run, rejects) if result.rejected else ""
-    ended = {**_columns(result), "progress_done": result.rows, "rejects_key": key}
+    ended = {**_columns(result), "encoding": encoding, "progress_done": result.rows, "rejects_key": key}
     with transaction.atomic():
         if result.stopped:
             run.cancelled(**ended)
@@ -186,7 +189,9 @@ def fail(run: ImportRun, error: str) -> None:
             webhooks.emit(run.project, "import.finished", _told(run))
 
 
-def _import(run: ImportRun, path: Path, folder: Path, rejects: IO[bytes]) -> ImportResult:
+def _import(run: ImportRun, path: Path, folder: Path, rejects: IO[bytes]) -> tuple[ImportResult, str]:
+    """What came of it, and the encodings that were read."""
+
     def note(reject: Reject, raw: str) -> None:
         line = {"row": reject.row, "id": reject.id, "reason": reject.reason, "line": raw}
         if reject.file:
@@ -197,30 +202,54 @@ def _import(run: ImportRun, path: Path, folder: Path, rejects: IO[bytes]) -> Imp
     before = _Before(run)
     result = ImportResult()
     with _reading(run, path, folder) as ahead:
-        while True:
-            batch = ahead.next(timeout=settings.RUN_HEARTBEAT_SECONDS)
-            if batch is None and ahead.ended:
-                return result
-            if batch is None:  # nothing yet: a page is being read
-                if not run.beat(stage="reading"):
-                    return before.stopped(result)
-                continue
-            total = round((result.rows + len(batch.parsed)) / batch.share) if batch.share else 0
-            go_on = [True]
+        _work_through(run, ahead, before, result, task, note)
+        return result, ", ".join(ahead.reading.encodings)[:120]
 
-            def beat(so_far: ImportResult, total: int = total, go_on: list[bool] = go_on) -> None:
-                before.settle(so_far)
-                go_on[0] = run.beat(
-                    stage="importing",
-                    progress_done=so_far.rows,
-                    progress_total=max(total, so_far.rows),
-                    **{**_columns(so_far), "imported": so_far.imported + before.imported},
-                )
 
-            write(task, batch, result, note, within=beat)
-            _throw_away_images(batch.parsed)
-            if not go_on[0]:
-                return before.stopped(result)
+def _work_through(
+    run: ImportRun,
+    ahead: ReadAhead,
+    before: "_Before",
+    result: ImportResult,
+    task: Task,
+    note: Callable[[Reject, str], None],
+) -> None:
+    while True:
+        batch = ahead.next(timeout=min(PAGE_SECONDS, settings.RUN_HEARTBEAT_SECONDS))
+        if batch is None and ahead.ended:
+            return
+        if batch is None:  # nothing yet: a page is being read
+            if not run.beat(**_pages(run, ahead.reading)):
+                before.stopped(result)
+                return
+            continue
+        total = round((result.rows + len(batch.parsed)) / batch.share) if batch.share else 0
+        go_on = [True]
+
+        def beat(so_far: ImportResult, total: int = total, go_on: list[bool] = go_on) -> None:
+            before.settle(so_far)
+            go_on[0] = run.beat(
+                stage="importing",
+                progress_done=so_far.rows,
+                progress_total=max(total, so_far.rows),
+                **{**_columns(so_far), "imported": so_far.imported + before.imported},
+            )
+
+        write(task, batch, result, note, within=beat)
+        _throw_away_images(batch.parsed)
+        if not go_on[0]:
+            before.stopped(result)
+            return
+
+
+def _pages(run: ImportRun, reading: Reading) -> dict[str, Any]:
+    """The progress while a scan is read: of a single file by page; of a zip that counts rows in words."""
+    pages = reading.pages
+    if not pages.total:
+        return {"stage": "reading"}
+    if run.kind in ("pdf", "image"):
+        return {"stage": "reading pages", "progress_done": pages.done, "progress_total": pages.total}
+    return {"stage": f"reading {pages.file[-60:]}, page {pages.done:,} of {pages.total:,}"}
 
 
 class _Before:
@@ -236,11 +265,10 @@ class _Before:
         result.imported += found
         self.imported -= found
 
-    def stopped(self, result: ImportResult) -> ImportResult:
-        """The result of an import that stopped before it found all of them again."""
+    def stopped(self, result: ImportResult) -> None:
+        """Marks the result of an import that stopped before it found all of them again."""
         result.imported += self.imported
         result.stopped = True
-        return result
 
 
 @contextmanager

@@ -17,7 +17,7 @@ class ReadAhead:
 
     def __init__(self, reading: Reading, version: SchemaVersion, stop: threading.Event) -> None:
         version.compiled  # noqa: B018 - compiled here, where the database may be asked
-        self._reading, self._version, self._stop = reading, version, stop
+        self.reading, self._version, self._stop = reading, version, stop
         self._queue: queue.Queue[Batch | BaseException | None] = queue.Queue(_AHEAD)
         self._thread = threading.Thread(target=self._work, name="read-ahead", daemon=True)
         self.ended = False
@@ -57,7 +57,7 @@ class ReadAhead:
     def _work(self) -> None:
         last: BaseException | None = None
         try:
-            for batch in batches(self._reading.rows, self._reading.share):
+            for batch in batches(self.reading.rows, self.reading.share):
                 batch.judge(self._version)
                 self._queue.put(batch)
                 if self._stop.is_set():

@@ -108,6 +108,7 @@ def _columns_context(project: Project, upload: uploads.Upload, form: ColumnsForm
     options = {**layout, "columns": mapping}
     if shown.layout is not None:
         options |= {"delimiter": shown.layout.delimiter, "encoding": shown.layout.encoding}
+        form.recognized(shown.layout)
     context |= {
         "columns": [{"number": n, "name": name, "role": mapping[name]} for n, name in enumerate(shown.names)],
         "choices": known,

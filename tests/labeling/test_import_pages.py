@@ -1,6 +1,7 @@
 """Importing through the pages: files, folders, pasted text, the columns of a table, what came of it, by role."""
 
 import json
+import time
 import zipfile
 from io import BytesIO
 from typing import Any
@@ -22,7 +23,8 @@ from labeling.models import (
     Webhook,
     WebhookDelivery,
 )
-from labeling.services import uploads
+from labeling.reading import scans
+from labeling.services import importing, uploads
 from slmstudio import artifacts
 from slmstudio.runs import Status
 from tests.labeling.desk import Desk, browser, invoice, jsonl, make_desk
@@ -383,3 +385,76 @@ def test_a_folder_of_pdfs_with_a_broken_one(desk: Desk) -> None:
     reasons = {row["file"]: row["reason"] for row in run.rejects}
     assert "password" in reasons["locked.pdf"]
     assert "cannot be opened" in reasons["bad.pdf"] or "can be opened" in reasons["bad.pdf"]
+
+
+# -- what the page of an import says -----------------------------------------------------------------------------------
+
+
+def test_the_page_names_the_encoding(desk: Desk) -> None:
+    run = imported(desk, {"file": file("a.txt", "Grüße".encode("cp1252"))})
+    assert run.encoding == "Windows-1252 (Western Europe)"
+    assert Document.objects.get().text == "Grüße"
+    assert run.encoding in desk.as_("engineer").get(desk.url(f"{PAGE}{run.pk}/")).content.decode()
+    many = packed({"a.txt": "Straße".encode("cp1252"), "b.txt": "Gräte".encode(), "c.jsonl": jsonl([invoice(1)])})
+    assert imported(desk, {"file": file("f.zip", many)}).encoding == "Windows-1252 (Western Europe), UTF-8"
+    assert imported(desk, {"file": file("a.pdf", pdf([["Total 2.50"]]))}).encoding == ""
+
+
+def test_see_the_documents_shows_those_of_this_import(desk: Desk) -> None:
+    first = imported(desk, {"file": file("rows.jsonl", jsonl([invoice(1), invoice(2)]))})
+    second = imported(desk, {"file": file("rows.jsonl", jsonl([invoice(2), invoice(3)]))})
+    client = desk.as_("engineer")
+    for run, names in ((first, {"inv-0001", "inv-0002"}), (second, {"inv-0003"})):
+        link = f"documents/?imported={run.pk}"
+        assert link in client.get(desk.url(f"{PAGE}{run.pk}/")).content.decode()
+        page = client.get(desk.url(link))
+        assert {row.document.external_id for row in page.context["rows"]} == names
+        assert [chip.title for chip in page.context["chips"]] == ["import"]
+        assert f'name="imported" value="{run.pk}"' in page.content.decode()
+    for strange in ("999", "x", "99999999999999999999"):
+        page = client.get(desk.url(f"documents/?imported={strange}"))
+        assert page.status_code == 200
+
+
+@pytest.mark.parametrize(("rows", "said"), [(1, "The document is there already"), (2, "All 2 documents are there")])
+def test_an_import_of_nothing_new_says_so(desk: Desk, rows: int, said: str) -> None:
+    data = jsonl([invoice(number) for number in range(rows)])
+    imported(desk, {"file": file("rows.jsonl", data)})
+    again = imported(desk, {"file": file("rows.jsonl", data)})
+    assert said in desk.as_("engineer").get(desk.url(f"{PAGE}{again.pk}/")).content.decode()
+
+
+def test_a_scan_is_counted_by_page(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[dict[str, Any]] = []
+    beat, answer = ImportRun.beat, scans.Scanner._answer
+
+    def noted(run: ImportRun, **columns: Any) -> bool:
+        beats.append(columns)
+        return beat(run, **columns)
+
+    def slow(scanner: scans.Scanner, page: int) -> dict[str, Any]:
+        found = answer(scanner, page)
+        until = time.monotonic() + 5
+        # The next page is read only once this one was told.
+        while page > 1 and time.monotonic() < until and not any(b.get("progress_done") == page - 1 for b in beats):
+            time.sleep(0.005)
+        return found
+
+    monkeypatch.setattr(importing, "PAGE_SECONDS", 0.01)
+    monkeypatch.setattr(ImportRun, "beat", noted)
+    monkeypatch.setattr(scans.Scanner, "_answer", slow)
+    run = imported(desk, {"file": file("a.pdf", pdf([["one"], ["two"], ["three"]]))})
+    assert run.status == Status.DONE
+    pages = [(b["progress_done"], b["progress_total"]) for b in beats if b.get("stage") == "reading pages"]
+    assert {(1, 3), (2, 3), (3, 3)} <= {*pages, (3, 3)}
+    assert pages == sorted(pages)
+
+
+def test_the_step_for_columns_names_what_was_recognized(desk: Desk) -> None:
+    table = "text;id\nStraße 5, 10 €;a\n".encode("cp1252")
+    client = desk.as_("engineer")
+    step = client.post(desk.url(PAGE), {"file": file("t.csv", table)})["Location"]
+    page = client.get(step).content.decode()
+    assert "as it seems: Windows-1252" in page
+    assert "as it seems: semicolon" in page
+    assert "Straße 5, 10 €" in page

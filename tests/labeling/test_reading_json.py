@@ -79,11 +79,16 @@ def test_hostile_values_are_named(tmp_path: Path, row: str, said: str) -> None:
 
 
 def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
-    bad, good = read(stored(tmp_path, "rows.json", b'[{"text": "\xff"}, {"text": "fine"}]'))
+    bad, good = read(stored(tmp_path, "rows.json", b'[{"text": "\xff"}, {"text": "f\xc3\xbcne"}]'))
     assert "not valid UTF-8" in bad.error
-    assert good.data == {"text": "fine"}
-    (utf16,) = read(stored(tmp_path, "wide.json", '[{"text": "a"}]'.encode("utf-16")))
-    assert "UTF-16" in utf16.error
+    assert good.data == {"text": "füne"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "cp1252"])
+@pytest.mark.parametrize(("name", "text"), [("a.json", '[{"text": "Grüße"}]'), ("a.jsonl", '{"text": "Grüße"}\n')])
+def test_the_encoding_of_json_is_recognized(tmp_path: Path, name: str, text: str, encoding: str) -> None:
+    (row,) = read(stored(tmp_path, name, text.encode(encoding)))
+    assert (row.error, row.data) == ("", {"text": "Grüße"})
 
 
 # -- kinds -------------------------------------------------------------------------------------------------------------
@@ -138,13 +143,18 @@ def test_a_text_is_one_document_or_many(tmp_path: Path) -> None:
     assert [(row.number, row.data["text"]) for row in lines] == [(1, "one"), (2, "two"), (4, "three")]
 
 
-def test_a_text_in_another_encoding_names_the_byte(tmp_path: Path) -> None:
-    (row,) = read(stored(tmp_path, "a.txt", b"Gr\xfc\xdfe"))
-    assert row.error == "the text is not valid UTF-8: byte 3 cannot be read; save it as UTF-8"
-    (wide,) = read(stored(tmp_path, "b.txt", "Grüße".encode("utf-16")))
-    assert wide.data["text"] == "Grüße"
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+def test_the_encoding_of_a_text_is_recognized(tmp_path: Path, encoding: str) -> None:
+    path = stored(tmp_path, "a.txt", "Grüße\nzweite Zeile".encode(encoding))
+    assert [row.data["text"] for row in read(path)] == ["Grüße\nzweite Zeile"]
+    assert [row.data["text"] for row in read(path, split="lines")] == ["Grüße", "zweite Zeile"]
+
+
+def test_a_text_that_cannot_be_read_says_where(tmp_path: Path) -> None:
+    (row,) = read(stored(tmp_path, "a.txt", "Grüße".encode() + b" \xff"))
+    assert row.error.startswith("the text is not valid UTF-8: byte 9 cannot be read")
     (half,) = read(stored(tmp_path, "c.txt", "ab".encode("utf-16") + b"\x00\xd8c\x00"))
-    assert half.error == "the text is not valid UTF-16: byte 7 cannot be read; save it as UTF-8"
+    assert half.error == "the text is not valid UTF-16: half of a character cannot be read"
     (nul,) = read(stored(tmp_path, "d.txt", b"a\0b"), "text")
     with pytest.raises(RowError, match="NUL"):
         judge(nul, schema())

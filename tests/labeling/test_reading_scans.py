@@ -80,13 +80,13 @@ def test_a_tiff_of_two_pages_has_two_pages(reader: Scanner, tmp_path: Path) -> N
             {"path": str(stored(tmp_path, "a.tif", data)), "kind": "image", "out": str(tmp_path), "ocr": "never"}
         )
     )
-    assert [answer["number"] for answer in answers] == [1, 2]
+    assert [(page["number"], of) for page, of in answers] == [(1, 2), (2, 2)]
     assert (tmp_path / "2.webp").exists()
 
 
 def test_large_pages_are_drawn_smaller(reader: Scanner, tmp_path: Path) -> None:
     path = stored(tmp_path, "a.png", in_format(Image.new("RGB", (4_000, 1_000), "white"), "PNG"))
-    (page,) = scanner.pages({"path": str(path), "kind": "image", "out": str(tmp_path), "ocr": "never"})
+    ((page, _),) = scanner.pages({"path": str(path), "kind": "image", "out": str(tmp_path), "ocr": "never"})
     assert (page["width"], page["height"]) == (2_200, 550)
 
 

@@ -60,18 +60,29 @@ def test_the_delimiter_is_seen(tmp_path: Path, delimiter: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_marks_at_the_beginning_are_understood(tmp_path: Path, encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+def test_the_encoding_is_recognized(tmp_path: Path, encoding: str) -> None:
     path = stored(tmp_path, "t.csv", "text,id\nGrüße,ä\n".encode(encoding))
     assert [row.data for row in read(path)] == [{"text": "Grüße", "id": "ä"}]
 
 
 def test_a_line_in_another_encoding_costs_only_itself(tmp_path: Path) -> None:
-    path = stored(tmp_path, "t.csv", b"text,id\nGr\xfc\xdfe,1\nhello,2\n")
+    path = stored(tmp_path, "t.csv", "text,id\nGr\xfc\xdfe,1\n".encode("cp1252") + "Grüße,2\n".encode())
     bad, good = read(path)
-    assert (bad.number, good.data["text"]) == (2, "hello")
+    assert (bad.number, good.data["text"]) == (2, "Grüße")
     assert "not valid UTF-8: byte 3 cannot be read" in bad.error
-    assert [row.data["text"] for row in read(path, encoding="cp1252")] == ["Grüße", "hello"]
+    assert [row.data["text"] for row in read(path, encoding="cp1252")] == ["Grüße", "GrÃ¼ÃŸe"]
+    undefined = stored(tmp_path, "u.csv", b"text,id\nGr\xfc\xdfe,1\na\x81\xfcb,2\n")
+    fine, bad = read(undefined)
+    assert (fine.data["text"], bad.number) == ("Grüße", 3)
+    assert "not valid Windows-1252" in bad.error
+
+
+def test_a_table_of_a_spreadsheet_on_windows_is_read_as_it_is(tmp_path: Path) -> None:
+    rows = "text;id\r\nStraße 5, 10 €;1\r\n„Müller“ – Café;2\r\n" + "plain;3\r\n" * 20_000
+    found = read(stored(tmp_path, "t.csv", rows.encode("cp1252")))
+    assert [row.data["text"] for row in found[:3]] == ["Straße 5, 10 €", "„Müller“ – Café", "plain"]
+    assert not any(row.error for row in found)
 
 
 @pytest.mark.parametrize("half", [b"\x00\xd8", b"\x00\xdc"])
