@@ -55,6 +55,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "slmstudio.zones.viewer_zone",
+    "slmstudio.wrong_method.back_to_page",
 ]
 
 ROOT_URLCONF = "slmstudio.urls"

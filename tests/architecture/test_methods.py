@@ -1,0 +1,99 @@
+"""Every address that only takes a form leads a person who opens it to a page; programs get the plain 405."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import resolve, reverse
+
+from labeling.models import Document, Project
+from tests.architecture.test_rights import all_addresses
+from tests.architecture.test_rights import people as people
+
+BROWSER = {"accept": "text/html,application/xhtml+xml", "sec-fetch-dest": "document"}
+#: the pages that have to be reached from these, by name
+BELONGS = {
+    "review_reject": "review_document",
+    "review_approve": "review_document",
+    "member_add": "settings",
+    "member_change": "settings",
+    "member_remove": "settings",
+    "webhook_test": "webhook",
+    "label_next": "label",
+    "label_save": "label_document",
+    "schema_migration_plan": "contract",
+    "contract_preview": "contract",
+    "schema_migration_cancel": "schema_migration",
+    "document_tags": "document",
+    "import_cancel": "import_run",
+    "freeze_cancel": "freeze_run",
+    "training_cancel": "training_run",
+    "eval_cancel": "eval_run",
+    "token_revoke": "tokens",
+    "gate_withdraw": "gate_report",
+}
+
+
+@pytest.fixture
+def owner(people: dict[str, Any]) -> Client:
+    client = Client()
+    client.force_login(people["owner"])
+    return client
+
+
+def only_forms(client: Client) -> list[str]:
+    return [address for address in all_addresses() if client.get(address).status_code == 405]
+
+
+def landing(client: Client, address: str, found: list[str]) -> tuple[str, str, Any]:
+    """The page that an address belongs to, where a browser ends up, and the answer there: a page may lead on."""
+    first = ""
+    for _ in range(6):
+        answer = client.get(address, headers=BROWSER)
+        if answer.status_code != 302:
+            return first, address, answer
+        address = answer["Location"].partition("?")[0]
+        first = first or (address if address not in found else "")
+    raise AssertionError(f"no end of redirects at {address}")
+
+
+def test_every_address_that_takes_a_form_leads_to_a_page(owner: Client) -> None:
+    found = only_forms(owner)
+    assert len(found) > 60, found
+    seen = {}
+    for address in found:
+        first, place, answer = landing(owner, address, found)
+        # The walk knows no document, run or report 1: their page is there and says that they are not.
+        about_one = "/1/" in place
+        assert answer.status_code in ((200, 404) if about_one else (200,)), (address, place, answer.status_code)
+        assert "text/html" in answer["Content-Type"], (address, place)
+        seen[resolve(address).url_name] = resolve(first).url_name
+    assert {name: seen.get(name) for name in BELONGS} == BELONGS
+
+
+def test_the_next_document_opens_from_the_address_bar(owner: Client) -> None:
+    project = Project.objects.get()
+    document = Document.objects.create(project=project, external_id="a", text="Invoice A", sha256="0" * 64)
+    _, place, answer = landing(owner, reverse("label_next", args=[project.slug]), [])
+    assert (place, answer.status_code) == (reverse("label_document", args=[project.slug, document.pk]), 200)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"accept": "*/*"}, {**BROWSER, "hx-request": "true"}, {**BROWSER, "sec-fetch-dest": "empty"}],
+)
+def test_scripts_get_the_plain_answer(owner: Client, headers: dict[str, str]) -> None:
+    answer = owner.get(reverse("member_add", args=[Project.objects.get().slug]), headers=headers)
+    assert (answer.status_code, answer.content, answer["Allow"]) == (405, b"", "POST")
+
+
+def test_the_rest_interface_keeps_its_own_answer(owner: Client) -> None:
+    answer = owner.get(f"/api/v1/projects/{Project.objects.get().slug}/queue/next", headers=BROWSER)
+    assert (answer.status_code, answer["Content-Type"]) == (405, "application/problem+json")
+
+
+def test_what_a_page_does_not_take_is_answered_by_a_page(owner: Client) -> None:
+    answer = owner.post(reverse("workers"), headers=BROWSER)
+    assert answer.status_code == 405
+    assert "GET" in answer["Allow"]
+    assert b"Nothing was changed" in answer.content
