@@ -1,5 +1,7 @@
 // What every page has: theme switch, the keys dialog, "g" then a letter, focus after a swap, the session's end.
 
+import { interrupted } from "./kept_forms.js";
+
 const typing = (element) =>
   element.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(element.tagName);
 
@@ -77,6 +79,7 @@ document.addEventListener("htmx:beforeOnLoad", (event) => {
   const { xhr } = event.detail;
   if (new URL(xhr.responseURL, location.href).pathname === "/login/") {
     event.preventDefault();
+    interrupted();
     location.assign(`/login/?next=${encodeURIComponent(location.pathname + location.search)}`);
   }
 });

@@ -1,0 +1,99 @@
+"""What is typed into a form is still there after the session has ended, and no longer once it was saved."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from labeling.models import Contract
+from tests.browser.conftest import Watch
+from tests.labeling.label_desk import Desk
+
+WORDS = " And nothing else."
+
+
+@pytest.fixture
+def page(desk: Desk, new_page: Callable[[], Page], live_server: LiveServer) -> Page:
+    page = new_page()
+    page.on("dialog", lambda dialog: dialog.accept())  # leaving with unsaved changes asks
+    return log_in(page, f"{live_server.url}/p/desk/contract/", desk)
+
+
+def log_in(page: Page, address: str, desk: Desk) -> Page:
+    if address:
+        page.goto(address)
+    page.get_by_label("Name").fill(desk.owner.username)
+    page.get_by_label("Password").fill("x")
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(re.compile("/p/desk/"))
+    return page
+
+
+def instruction(page: Page) -> str:
+    return page.get_by_label("Instruction").input_value()
+
+
+def test_a_contract_that_was_typed_outlives_the_session(page: Page, desk: Desk, watch: Watch) -> None:
+    page.get_by_label("Instruction").press_sequentially(WORDS)
+    typed = instruction(page)
+    Session.objects.all().delete()
+    page.get_by_role("button", name="Save").click()
+    expect(page).to_have_url(re.compile("/login/"))
+    log_in(page, "", desk)
+    expect(page.locator(".kept-form")).to_contain_text("Your session had ended")
+    assert instruction(page) == typed
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#messages")).to_contain_text("Saved.")
+    assert Contract.objects.get().instruction == typed.strip()
+    page.reload()
+    expect(page.locator(".kept-form")).to_have_count(0)
+
+
+def test_what_was_not_sent_is_offered_and_can_be_discarded(page: Page, desk: Desk) -> None:
+    before = instruction(page)
+    page.get_by_label("Instruction").press_sequentially(WORDS)
+    typed = instruction(page)
+    page.reload()
+    page.get_by_role("button", name="Restore it").click()
+    assert instruction(page) == typed
+    page.reload()
+    page.get_by_role("button", name="Discard it").click()
+    page.reload()
+    expect(page.locator(".kept-form")).to_have_count(0)
+    assert instruction(page) == before
+
+
+def test_another_person_and_a_log_out_find_nothing(page: Page, desk: Desk, live_server: LiveServer) -> None:
+    page.get_by_label("Instruction").press_sequentially(WORDS)
+    page.locator(".user-button").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page).to_have_url(re.compile("/login/"))
+    keys = page.evaluate("Object.keys(sessionStorage).filter((key) => key.startsWith('kept-form:'))")
+    assert keys == []
+    assert settings.SESSION_COOKIE_NAME not in {cookie.get("name") for cookie in page.context.cookies()}
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("gates/policy/", "input[type=text], input[inputmode=decimal], textarea"),
+        ("settings/", "input[name=extra_tags]"),
+    ],
+)
+def test_other_long_forms_keep_what_is_typed(
+    page: Page, desk: Desk, live_server: LiveServer, path: str, field: str
+) -> None:
+    page.goto(f"{live_server.url}/p/desk/{path}")
+    box = page.locator("#main form[method=post]").locator(field).first
+    box.press_sequentially("7")
+    typed = box.input_value()
+    Session.objects.all().delete()
+    page.reload()
+    expect(page).to_have_url(re.compile("/login/"))
+    log_in(page, "", desk)
+    page.get_by_role("button", name="Restore it").click()
+    assert page.locator("#main form[method=post]").locator(field).first.input_value() == typed
