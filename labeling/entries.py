@@ -127,7 +127,7 @@ def _group_entry(node: FormNode, value: dict[str, Any]) -> Any:
 def _map_entry(node: FormNode, value: dict[str, Any]) -> list[dict[str, Any]]:
     names, values = node.names, node.values
     return [
-        {"key": dumps(name) if names.shape == "choice" else name, "value": to_entry(values, inner)}
+        {"key": to_entry(names, name) if names.shape == "choice" else name, "value": to_entry(values, inner)}
         for name, inner in value.items()
     ]
 
@@ -254,8 +254,7 @@ def _map_value(node: FormNode, rows: list[Any], path: str, parsed: Parsed) -> An
     result: dict[str, Any] = {}
     for row in rows:
         key, entry = row.get("key", ""), row.get("value", ABSENT)
-        name = _choice_value(node.names, key) if node.names.shape == "choice" else key
-        name = name.strip() if isinstance(name, str) else ""
+        name = _name(node.names, key)
         unnamed = not name
         if unnamed and entry in (ABSENT, ""):
             parsed.problems.append(Problem(path, "empty", "has an empty row: fill it or remove it"))
@@ -272,6 +271,19 @@ def _map_value(node: FormNode, rows: list[Any], path: str, parsed: Parsed) -> An
             parsed.problems.append(Problem(here, "name", said))
         result[name] = _row_value(node.values, entry, here, parsed)
     return result
+
+
+def _name(names: FormNode, key: Any) -> str:
+    """The name that stands in a row of a map, "" for none; one that is none of the choices is kept as it was typed."""
+    raw = raw_text(key)
+    if raw is not None:
+        try:
+            key = loads(raw)
+        except JsonError:
+            key = raw
+    elif names.shape == "choice":
+        key = _choice_value(names, key)
+    return key.strip() if isinstance(key, str) else ""
 
 
 def _row_value(item: FormNode, entry: Any, path: str, parsed: Parsed) -> Any:

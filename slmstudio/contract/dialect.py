@@ -140,6 +140,15 @@ def _pattern_properties(validator: Any, patterns: Any, instance: Any, schema: An
                 yield from validator.descend(item, subschema, path=name, schema_path=pattern)
 
 
+def _property_names(validator: Any, names: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    fitting = validator.evolve(schema=names)
+    for name in instance:
+        if not fitting.is_valid(name):
+            yield ValidationError("is not an allowed name", path=[name], instance=name)
+
+
 def extra_names(instance: dict[str, Any], schema: Any) -> Iterator[str]:
     """Names of an object that neither ``properties`` nor ``patternProperties`` of its schema knows."""
     properties = schema.get("properties", ())
@@ -191,6 +200,7 @@ ExactValidator: Any = validators.extend(
         "required": _required,
         "properties": _properties,
         "patternProperties": _pattern_properties,
+        "propertyNames": _property_names,
         "additionalProperties": _additional,
         "uniqueItems": _unique,
         "enum": _enum,

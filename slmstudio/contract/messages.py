@@ -127,7 +127,18 @@ def sentence(rule: str, expected: Any, value: Any, schema: dict[str, Any]) -> st
     return _rarer(rule, expected, value)
 
 
+def _name_rule(names: Any, name: Any) -> str:
+    """The sentence for a name that ``propertyNames`` does not allow."""
+    if isinstance(names, dict) and "enum" in names:
+        return f"the name {_enum(names['enum'], name)}"
+    if isinstance(names, dict) and "pattern" in names:
+        return f"the name must be written like the pattern {shorten(names['pattern'])}; found {show(name)}"
+    return f"the name {show(name)} is not allowed here"
+
+
 def _rarer(rule: str, expected: Any, value: Any) -> str:
+    if rule == "propertyNames":
+        return _name_rule(expected, value)
     bounds = {
         "minimum": "at least",
         "maximum": "at most",
@@ -145,7 +156,6 @@ def _rarer(rule: str, expected: Any, value: Any) -> str:
         "oneOf": f"must fit exactly one of the forms that the schema allows here; found {found(value)}",
         "not": f"has a form that the schema forbids here; found {found(value)}",
         "dependentRequired": "lacks a field that another field asks for",
-        "propertyNames": "has a field whose name is not allowed",
         "unevaluatedProperties": "has a field that the schema does not know",
         "unevaluatedItems": "has an entry that the schema does not allow here",
         "False": "is not allowed here",

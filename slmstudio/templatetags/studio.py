@@ -110,6 +110,12 @@ def get(mapping: Any, key: Any) -> Any:
     return mapping.get(key) if hasattr(mapping, "get") else None
 
 
+@register.filter
+def pairs(mapping: Any) -> list[tuple[Any, Any]]:
+    """Names with their values, where the names are other people's: ``.items`` would be the value named "items"."""
+    return list(mapping.items()) if hasattr(mapping, "items") else []
+
+
 _TONES = {
     "queued": ("secondary", "hourglass"),
     "running": ("primary", "arrow-repeat"),

@@ -1,6 +1,7 @@
 // What the server says about the label, beside the fields it is about.
 
 import { controlOf, isLeaf, parentOf, rowsOf } from "./label_form.js";
+import { table } from "./label_paths.js";
 
 const MOST = 20; // messages below a grid; a press shows more
 const MORE = 100;
@@ -21,7 +22,7 @@ export class Checks {
 
   open() {
     this.most = new Map(); // how many messages a grid shows, where somebody asked for more
-    this.answer = { problems: [], warnings: [], shown: {}, spans: {}, missing: {}, clashes: [] };
+    this.answer = { problems: [], warnings: [], shown: table(), spans: table(), missing: table(), clashes: [] };
     this.tried = false;
   }
 
@@ -46,7 +47,8 @@ export class Checks {
   }
 
   show(answer) {
-    this.answer = { clashes: [], ...answer };
+    const { shown, spans, missing } = answer;
+    this.answer = { clashes: [], ...answer, shown: table(shown), spans: table(spans), missing: table(missing) };
     const wanted = new Map();
     const marked = new Map();
     this.described = new Map(); // ids of the messages of cells

@@ -3,6 +3,7 @@
 
 import { headers } from "./label_sync.js";
 import { controlOf, isLeaf } from "./label_form.js";
+import { table } from "./label_paths.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -26,7 +27,7 @@ export class Exceptions {
   }
 
   show(found) {
-    this.found = found;
+    this.found = found && table(found);
     this.draw();
   }
 

@@ -3,7 +3,7 @@
 import { Combobox } from "./label_combobox.js";
 import { editorButtons } from "./label_editor.js";
 import { fillVariants, holdForms, switchForm } from "./label_variants.js";
-import { isRaw, join, split } from "./label_paths.js";
+import { isRaw, join, own, split } from "./label_paths.js";
 import { layLong } from "./label_sheet.js";
 import * as parts from "./label_nodes.js";
 
@@ -43,7 +43,7 @@ export class Form {
       fillVariants(this, node, entry);
     } else if (isGroup(node)) {
       const inside = node.dataset.state === "value" ? entry : {};
-      for (const child of childrenOf(node)) this.fillNode(child, inside[child.dataset.key]);
+      for (const child of childrenOf(node)) this.fillNode(child, own(inside, child.dataset.key));
     } else if (isLeaf(node)) {
       return parts.fillLeaf(node, entry);
     } else {
@@ -285,7 +285,7 @@ export class Form {
     const map = node.dataset.node === "map" ? node : childrenOf(node).find((child) => child.dataset.key === "$more");
     const [name, ...further] = split(path.slice(this.pathOf(node).length));
     if (!map || entry === undefined || typeof name !== "string" || further.length) return undefined;
-    return this.addRow(map, { key: namesAreChoices(map) ? JSON.stringify(name) : name, value: entry });
+    return this.addRow(map, { key: entryOfName(map, name), value: entry });
   }
 
   // Takes away a name that the schema does not know, which no part stands for.
@@ -338,9 +338,19 @@ function nullButtonOf(node) {
   return [...node.children].find((child) => child.matches(".sf-node-head"))?.querySelector("[data-null]") ?? null;
 }
 
-const namesAreChoices = (map) => newItem(map).querySelector('[data-key="key"]').dataset.shape === "choice";
+const nameLeaf = (map) => newItem(map).querySelector('[data-key="key"]');
 
 // A name as it stands in the label: where names are choices, the entry is the JSON text of one.
 function nameOf(map, entry) {
-  return entry && namesAreChoices(map) ? JSON.parse(entry) : entry.trim();
+  if (isRaw(entry)) return String(JSON.parse(entry.$json));
+  const leaf = nameLeaf(map);
+  return leaf.dataset.shape === "choice" && parts.isChoice(leaf, entry) ? JSON.parse(entry) : entry.trim();
+}
+
+// The entry of a name; one that is none of the choices is kept as JSON.
+function entryOfName(map, name) {
+  const leaf = nameLeaf(map);
+  if (leaf.dataset.shape !== "choice") return name;
+  const code = JSON.stringify(name);
+  return parts.isChoice(leaf, code) ? code : { $json: code };
 }

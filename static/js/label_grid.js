@@ -2,6 +2,7 @@
 
 import { choicesOf, controlOf, indexOf, rowsOf, stepsOf } from "./label_nodes.js";
 import { chord } from "./label_keys.js";
+import { table } from "./label_paths.js";
 import { cellsOf, readBlock, writeBlock } from "./label_sheet.js";
 
 export function gridKeys(root, form) {
@@ -126,7 +127,7 @@ function cellsIn(line) {
 }
 
 function rowOf(cells, columns) {
-  const entry = {};
+  const entry = table();
   const open = columns.filter((column) => !["choice", "boolean"].includes(column.shape));
   if (cells.length === open.length) {
     open.forEach((column, index) => (entry[column.key] = cells[index]));

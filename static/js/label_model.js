@@ -1,6 +1,6 @@
 // The label as the person has it: what stands in the fields, where it stands in the document, and every step back.
 
-import { getIn, pathOf, setIn, shiftRows } from "./label_paths.js";
+import { getIn, pathOf, setIn, shiftRows, table } from "./label_paths.js";
 
 const BURST = 1200; // changes of one field within this many ms are undone together
 const MOST_STEPS = 300;
@@ -15,6 +15,15 @@ export class Model {
     this.undone = [];
     this.done = [];
     this.burst = { tag: null, at: 0 };
+  }
+
+  // By path: where a value stands in the document, whether a person confirmed it.
+  get evidence() {
+    return this.places;
+  }
+
+  set evidence(places) {
+    this.places = table(places);
   }
 
   get(steps) {

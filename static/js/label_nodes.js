@@ -65,6 +65,9 @@ export function choicesOf(leaf) {
   return lists.get(name) ?? [];
 }
 
+export const isChoice = (leaf, code) =>
+  choicesOf(leaf).some((choice) => choice[0] === code) || controlsOf(leaf).some((control) => control.type === "radio" && control.value === code);
+
 export function fillLeaf(leaf, entry) {
   const state = leaf.dataset.state;
   const raw = state === "raw" ? entry.$json : null;

@@ -1,6 +1,6 @@
 // An answer that comes while the person types on: it is about what was sent, and holds for all that is still so.
 
-import { isRaw, join } from "./label_paths.js";
+import { isRaw, join, own } from "./label_paths.js";
 
 const inside = (entry) => entry !== null && typeof entry === "object" && !isRaw(entry);
 const isPair = (entry) => inside(entry) && Object.keys(entry).every((name) => name === "key" || name === "value");
@@ -19,7 +19,7 @@ export function differing(one, other, path = "", found = []) {
     for (const key of new Set([...Object.keys(one), ...Object.keys(other)])) {
       // The form that a value is in, and the names beside those of the schema, are no part of the way.
       const here = key.startsWith("$") ? path : join(path, key);
-      differing(one[key], other[key], here, found);
+      differing(own(one, key), own(other, key), here, found);
     }
   }
   return found;
@@ -32,7 +32,7 @@ export function firstDifference(one, other, steps = []) {
     return JSON.stringify(one) === JSON.stringify(other) ? null : steps;
   }
   for (const key of new Set([...Object.keys(one), ...Object.keys(other)])) {
-    const found = firstDifference(one[key], other[key], [...steps, Array.isArray(one) ? Number(key) : key]);
+    const found = firstDifference(own(one, key), own(other, key), [...steps, Array.isArray(one) ? Number(key) : key]);
     if (found) return found;
   }
   return null;

@@ -23,6 +23,10 @@ export function split(path) {
   return steps;
 }
 
+// Values by path or by name. A field may be named constructor or __proto__: what objects inherit is none of them.
+export const table = (of) => Object.assign(Object.create(null), of);
+export const own = (of, name) => (Object.hasOwn(of, name) ? of[name] : undefined);
+
 export const isRaw = (entry) =>
   entry !== null && typeof entry === "object" && !Array.isArray(entry) &&
   Object.keys(entry).length === 1 && typeof entry.$json === "string";
@@ -34,7 +38,7 @@ export function getIn(entry, steps) {
   let here = entry;
   for (const step of steps) {
     if (!isContainer(here, step)) return undefined;
-    here = Object.hasOwn(here, step) ? here[step] : undefined;
+    here = own(here, step);
   }
   return here;
 }
@@ -46,7 +50,7 @@ export function setIn(entry, steps, value) {
   const here = isContainer(entry, step) ? entry : typeof step === "number" ? [] : {};
   // A place before it that nobody filled is empty, not null.
   while (typeof step === "number" && here.length < step) here.push("");
-  const inner = setIn(Object.hasOwn(here, step) ? here[step] : undefined, rest, value);
+  const inner = setIn(own(here, step), rest, value);
   if (inner === undefined && typeof step === "string") delete here[step];
   else Object.defineProperty(here, step, { value: inner, writable: true, enumerable: true, configurable: true });
   return here;
@@ -54,7 +58,7 @@ export function setIn(entry, steps, value) {
 
 // Keys like "line_items[3].amount" after rows from `from` on were moved by `delta`; those of a removed row go.
 export function shiftRows(map, path, from, delta) {
-  const result = {};
+  const result = table();
   for (const [key, value] of Object.entries(map)) {
     const match = key.startsWith(`${path}[`) ? /^(\d+)\](.*)$/su.exec(key.slice(path.length + 1)) : null;
     const row = match ? Number(match[1]) : -1;

@@ -1,6 +1,8 @@
 // The time spent on a document, and of it the time in each field. It stands still while the tab is hidden or nobody has
 // touched anything for a minute.
 
+import { table } from "./label_paths.js";
+
 const IDLE = 60_000; // ms
 
 export class Clock {
@@ -17,7 +19,7 @@ export class Clock {
   open() {
     this.total = 0; // ms on this document, for the person to see
     this.unsent = 0; // ms of it that no save has reported
-    this.fields = {}; // ms that no save has reported, by field pattern
+    this.fields = table(); // ms that no save has reported, by field pattern
     this.pattern = null;
     this.since = performance.now();
   }

@@ -1,7 +1,7 @@
 // A value that takes one of several forms: the switch between them, and what comes along when it is turned.
 
 import { branchOf, childrenOf, copyOf, isGroup, isLeaf, isRows, parentOf, stepsOf } from "./label_nodes.js";
-import { isRaw } from "./label_paths.js";
+import { isRaw, own, table } from "./label_paths.js";
 
 const templatesOf = (node) => [...node.children].filter((child) => child.matches("template[data-variant]"));
 
@@ -55,12 +55,12 @@ function carried(value, old, blank) {
   if (isLeaf(old) && isLeaf(blank)) return old.dataset.shape === blank.dataset.shape || typeof value === typeof "" ? plain(value, blank) : undefined;
   if (isRows(old) && isRows(blank) && old.dataset.node === blank.dataset.node) return value;
   if (!isGroup(old) || !isGroup(blank) || typeof value !== "object") return undefined;
-  const taken = {};
+  const taken = table();
   const there = new Map(childrenOf(old).map((child) => [child.dataset.key, child]));
   for (const child of childrenOf(blank)) {
     const from = there.get(child.dataset.key);
     const same = from && from.dataset.node === child.dataset.node && from.dataset.shape === child.dataset.shape;
-    const inside = value[child.dataset.key];
+    const inside = own(value, child.dataset.key);
     if (same && inside !== undefined && !("fixed" in child.dataset)) taken[child.dataset.key] = inside;
   }
   return Object.keys(taken).length ? taken : undefined;

@@ -244,3 +244,89 @@ def test_every_part_is_accessible(everything: Page, theme: str) -> None:
     axe = (settings.BASE_DIR / "node_modules/axe-core/axe.min.js").read_text()
     found = page.evaluate(axe + "; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
     assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found["violations"]] == []
+
+
+NAMES: dict[str, Any] = object_schema(
+    {
+        "constructor": {"type": "string", "title": "Constructor"},
+        "toString": {
+            "title": "To string",
+            **object_schema(
+                {
+                    "valueOf": {"type": "string", "title": "Value of"},
+                    "__proto__": {"type": "integer", "title": "Inner proto"},
+                }
+            ),
+        },
+        "hasOwnProperty": {
+            "type": "array",
+            "title": "Own rows",
+            "items": object_schema({"constructor": {"type": "string", "maxLength": 20, "title": "Cell"}}),
+        },
+        "__proto__": {"type": "number", "title": "Proto"},
+        "isPrototypeOf": {
+            "title": "Forms",
+            "oneOf": [
+                object_schema(
+                    {"__proto__": {"const": "one"}, "toString": {"type": "string", "title": "One text"}}, title="One"
+                ),
+                object_schema(
+                    {"__proto__": {"const": "two"}, "toString": {"type": "string", "title": "Two text"}}, title="Two"
+                ),
+            ],
+        },
+    },
+    additionalProperties={"type": "string"},
+)
+
+
+def test_fields_named_like_what_every_object_inherits(desk: Desk, open_label: Open) -> None:
+    use_schema(desk, NAMES)
+    page = open_label(desk.ana, desk.document("constructor Acme, valueOf Ulm, proto 12.50"))
+    expect(control(page, "Constructor")).to_have_value("")
+    expect(control(page, "Value of")).to_have_value("")
+    control(page, "Constructor").fill("Acme")
+    control(page, "Value of").fill("Nowhere")
+    control(page, "Proto").fill("12.50")
+    page.locator('[data-title="Own rows"] [data-add-row]').click()
+    control_in_row = page.locator('[data-title="Own rows"] td [data-control]').first
+    control_in_row.fill("Ulm")
+    control(page, "One text").fill("Acme")
+    page.locator('[data-title="Forms"] [data-switch][value="1"]').check(force=True)
+    expect(control(page, "Two text")).to_have_value("Acme")
+    page.locator('[data-title="More"] [data-add-row]').click()
+    row = page.locator('[data-title="More"] [data-control]')
+    row.nth(0).fill("valueOf")
+    row.nth(1).fill("more")
+    wanted = {
+        "constructor": "Acme",
+        "toString": {"valueOf": "Nowhere"},
+        "hasOwnProperty": [{"constructor": "Ulm"}],
+        "__proto__": 12.5,
+        "isPrototypeOf": {"__proto__": "two", "toString": "Acme"},
+        "valueOf": "more",
+    }
+    assert value_of(page) == wanted
+    expect(part(page, "Value of").locator(".sf-message-warning")).to_be_visible()
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+Shift+z")
+    assert value_of(page) == wanted
+    page.reload()
+    expect(control(page, "Proto")).to_have_value("12.50")
+    expect(control(page, "Value of")).to_have_value("Nowhere")
+    expect(control(page, "Two text")).to_have_value("Acme")
+    settled(page)
+
+
+def test_a_name_that_is_no_choice_stays_and_says_so(desk: Desk, open_label: Open) -> None:
+    names = {"type": "object", "propertyNames": {"enum": ["de", "en"]}, "additionalProperties": {"type": "string"}}
+    use_schema(desk, object_schema({"words": {"title": "Words", **names}, "note": {"type": "string", "title": "Note"}}))
+    page = open_label(desk.ana, desk.document("Salut"))
+    page.keyboard.press("Alt+j")
+    page.locator("#raw-text").fill('{"words": {"fr": "Salut"}}')
+    page.keyboard.press("Alt+j")
+    assert value_of(page) == {"words": {"fr": "Salut"}}
+    expect(page.locator("#form .sf-message-problem").filter(has_text="de, en")).to_have_count(1)
+    control(page, "Note").fill("Salut")
+    assert value_of(page) == {"words": {"fr": "Salut"}, "note": "Salut"}
+    settled(page)

@@ -50,6 +50,13 @@ def test_the_text_is_marked_where_the_values_of_gold_stand(desk: Desk) -> None:
     assert 'title="Invoice date">2026-01-14</mark>' in shown
 
 
+def test_metadata_may_be_named_like_what_a_mapping_has(desk: Desk) -> None:
+    Document.objects.filter(pk=document(1).pk).update(metadata={"items": 3, "batch": "spring"})
+    shown = page(desk, 1)
+    assert '<dt class="wrap-anywhere">items</dt><dd>3</dd>' in shown
+    assert '<dt class="wrap-anywhere">batch</dt>' in shown
+
+
 def test_a_draft_is_shown_as_what_it_is(desk: Desk) -> None:
     annotating.save_draft(
         document=document(2),

@@ -122,6 +122,20 @@ def test_names_that_are_choices_and_names_like_a_pattern() -> None:
     assert like.names.description == "Names like ^x-"
 
 
+def test_a_name_that_is_no_choice_comes_back_as_it_was_typed_with_a_message() -> None:
+    schema = {"type": "object", "propertyNames": {"enum": ["de", "en"]}, "additionalProperties": {"type": "string"}}
+    compiled = compile_schema(object_schema({"x": schema}))
+    node = tree_of(compiled)
+    for name in ("fr", "12", "null", '"de"', "[]"):
+        assert from_entry(node, to_entry(node, {"x": {name: "Salut"}})).value == {"x": {name: "Salut"}}
+        assert to_entry(node, {"x": {name: "Salut"}}) == {"x": [{"key": {RAW: dumps(name)}, "value": "Salut"}]}
+    typed = from_entry(node, {"x": [{"key": "fr", "value": "Salut"}, {"key": '"de"', "value": "Hallo"}]}).value
+    assert typed == {"x": {"fr": "Salut", "de": "Hallo"}}
+    [problem] = compiled.validate(typed)
+    assert (problem.path, problem.rule) == ("x.fr", "propertyNames")
+    assert "de, en" in problem.message
+
+
 def test_a_place_that_lacks_before_another_is_a_problem_and_one_at_the_end_is_not_there(everything: FormNode) -> None:
     assert from_entry(everything, {"place": ["1", ""]}).value == {"place": [1]}
     parsed = from_entry(everything, {"place": ["", "2"]})
