@@ -131,6 +131,8 @@ class Decoder:
         named = properties_of(form)
         others = form.get("additionalProperties", not named and not patterns)
         fields: dict[str, Place] = {}
+        if any("\x7f" in name for name in named):
+            self.notes["a name with the control character DEL"] = None
         for name, inner in named.items():
             also = [schema for pattern, schema in patterns.items() if pattern_matches(pattern, name)]
             fields[name] = self._place({"allOf": [inner, *also]} if also else inner)
@@ -237,8 +239,9 @@ def _written(number: Any, place: Place) -> Any:
     if isinstance(number, int) or (place.get("type") == "integer" and is_integer(number)):
         return int(number)
     exact = Decimal(repr(number)) if isinstance(number, float) else number
-    plain = _Plain(exact if exact else exact.copy_abs())
-    if len(place) > 1 and str(plain).endswith("0") and not _can_write(dumps(place), str(plain)):
+    text = str(exact)
+    plain = exact if exact and "E" not in text else _Plain(exact if exact else exact.copy_abs())
+    if len(place) > 1 and text.endswith("0") and not _can_write(dumps(place), str(plain)):
         return _shortest(plain)
     return plain
 

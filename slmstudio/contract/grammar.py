@@ -159,6 +159,7 @@ class _Pruned:
                 if key in place:
                     kept[key] = {name: self._cut(inner) for name, inner in place[key].items()}
             kept["additionalProperties"] = self._cut(place["additionalProperties"])
+            kept = self._by_pattern(kept)
         elif place.get("type") == "array":
             most = self._most(place)
             if most is not None:
@@ -167,6 +168,28 @@ class _Pruned:
                 kept["prefixItems"] = [self._cut(inner) for inner in place["prefixItems"][:most]]
             kept["items"] = self._cut(place["items"])
         return kept
+
+    def _by_pattern(self, place: Place) -> Place:
+        """An object whose names are told by patterns, as the decoder can work with it: no two patterns may match the
+        same name, and not every pattern can be run.
+        """
+        patterns = place.get("patternProperties")
+        if not patterns or not _pattern_trouble(tuple(patterns)):
+            return place
+        self.notes["what stands under which name, where several patterns match it (patternProperties)"] = None
+        merged = "|".join(f"(?:{pattern})" for pattern in patterns)
+        inside = {"anyOf": [inner for inner in patterns.values() if inner is not False]}
+        if not _pattern_trouble((merged,)):
+            return {**place, "patternProperties": {merged: inside if inside["anyOf"] else False}}
+        others = [one for one in (*inside["anyOf"], place["additionalProperties"]) if one is not False]
+        kept = {key: value for key, value in place.items() if key != "patternProperties"}
+        return {**kept, "additionalProperties": {} if {} in others else {"anyOf": others} if others else False}
+
+
+@lru_cache(maxsize=1024)
+def _pattern_trouble(patterns: tuple[str, ...]) -> str:
+    """What llguidance has against these patterns of names, together."""
+    return _compiled({"type": "object", "patternProperties": {pattern: {"type": "null"} for pattern in patterns}})[1]
 
 
 @lru_cache(maxsize=256)

@@ -84,6 +84,8 @@ def _number(making: Making) -> Part:
 
 
 def _choice(making: Making) -> Part:
+    if making.chance(0.2):
+        return {"type": ["string", "null"], "enum": ["A", "b", None, 3]}, st.sampled_from(["A", "b", None])
     pool = ["A", "b c", "", 1, Decimal("1.50"), Decimal("2.0"), True, None, "1", {"y": 1, "x": [Decimal("1.0")]}, ["z"]]
     values = making.draw(st.lists(st.sampled_from(pool), min_size=1, max_size=4, unique_by=repr))
     if making.chance(0.3):
@@ -138,7 +140,31 @@ def _object(making: Making, depth: int) -> Part:
         schema[making.pick("minProperties", "maxProperties")] = making.pick(1, 2, 3)
     if len(names) > 1 and making.chance(0.1):
         schema["dependentRequired"] = {names[0]: [names[1]]}
+    values = _ruled_by(making, depth, schema, names, values)
     return schema, _shuffled(_joined(_fields(values, required), extras))
+
+
+def _ruled_by(
+    making: Making, depth: int, schema: Any, names: list[str], values: dict[str, Values]
+) -> dict[str, Values]:
+    """Rules between the fields of an object, at times; and the values with the fields that rules speak of."""
+    if not names or making.chance(0.7):
+        return values
+    match making.pick("any", "not", "depends", "names", "unevaluated"):
+        case "any":
+            schema[making.pick("anyOf", "oneOf")] = [{"required": [name]} for name in names[:2]]
+        case "not":
+            schema["not"] = {"required": names[:2]}
+        case "depends":
+            inner, inside = part(making, depth - 1)
+            schema["dependentSchemas"] = {names[0]: {"properties": {"dep": inner}}}
+            if schema.get("additionalProperties", True) is not False and "dep" not in values:
+                return {**values, "dep": inside}
+        case "names":
+            schema["propertyNames"] = {"pattern": making.pick("^[^x]", "^.{1,14}$")}
+        case "unevaluated":
+            schema["unevaluatedProperties"] = False
+    return values
 
 
 def _fields(values: dict[str, Values], required: list[str]) -> Values:
@@ -317,6 +343,9 @@ def schemas_of_every_kind(draw: st.DrawFn, depth: int = 3) -> tuple[dict[str, An
         with_first: Values = _joined(values, st.fixed_dictionaries({}, optional={"first": inner}))
         values = _shuffled(with_first)
         if making.chance(0.15):
+            schema["properties"]["like"] = {"$ref": "#/properties/first"}
+            values = _shuffled(_joined(values, st.fixed_dictionaries({}, optional={"like": inner})))
+        elif making.chance(0.15):
             schema["properties"]["again"] = {"$ref": "#"}
             values = st.one_of(values, _joined(values, st.fixed_dictionaries({"again": with_first})))
     root = {**schema, **({"$defs": making.defs} if making.defs else {})}

@@ -240,6 +240,13 @@ def test_a_pattern_that_only_the_check_can_run_is_said_and_left_out() -> None:
     assert accepts(grammar(schema), '{"a":"an x"}')
 
 
+def test_patterns_of_names_that_overlap_or_that_only_the_check_can_run() -> None:
+    for patterns in ({"^x": {"minLength": 1}, "1$": TEXT}, {r"^x\b": TEXT}, {r"^x\b": TEXT, "1$": {"minLength": 1}}):
+        schema = {"type": "object", "properties": {"x-1": TEXT, "b": WHOLE}, "patternProperties": patterns}
+        assert any("patternProperties" in sentence for sentence in unsupported(schema))
+        means_the_same(schema, {"x-2": "a", "b": 1, "x-1": "c"})
+
+
 @pytest.mark.parametrize("count", [500, 1500])
 def test_hundreds_of_fields_that_may_be_left_out(count: int) -> None:
     schema = object_schema({f"p{number}": TEXT for number in range(count)})
