@@ -36,6 +36,7 @@ _FORMAT_CHARACTERS = {"date": 10, "uuid": 36, "ipv4": 15, "ipv6": 45, "email": 2
 #: what a leaf is given up for, in this order, where the decoder cannot work with it
 _LAST = ("pattern", "allOf", "multipleOf", "minLength", "maxLength", *BOUNDS)
 
+_UNDER_WHICH_NAME = "what may stand under which name (patternProperties)"
 #: fields of one object that may be left out, up to which llguidance's own limits are enough
 MOST_OPTIONAL = 400
 
@@ -176,14 +177,20 @@ class _Pruned:
         patterns = place.get("patternProperties")
         if not patterns or not _pattern_trouble(tuple(patterns)):
             return place
-        self.notes["what stands under which name, where several patterns match it (patternProperties)"] = None
+        self.notes[_UNDER_WHICH_NAME] = None
         merged = "|".join(f"(?:{pattern})" for pattern in patterns)
         inside = {"anyOf": [inner for inner in patterns.values() if inner is not False]}
         if not _pattern_trouble((merged,)):
             return {**place, "patternProperties": {merged: inside if inside["anyOf"] else False}}
-        others = [one for one in (*inside["anyOf"], place["additionalProperties"]) if one is not False]
-        kept = {key: value for key, value in place.items() if key != "patternProperties"}
-        return {**kept, "additionalProperties": {} if {} in others else {"anyOf": others} if others else False}
+        return _without_patterns(place)
+
+
+def _without_patterns(place: Place) -> Place:
+    """An object that may hold under any name what it may hold under some."""
+    patterns = place.get("patternProperties", {})
+    others = [one for one in (*patterns.values(), place.get("additionalProperties", False)) if one is not False]
+    kept = {key: value for key, value in place.items() if key != "patternProperties"}
+    return {**kept, "additionalProperties": {} if {} in others else {"anyOf": others} if others else False}
 
 
 @lru_cache(maxsize=1024)
@@ -197,6 +204,12 @@ def _pruned(text: str) -> _Pruned:
     compiled = compile_schema(loads(text))
     pruned = _Pruned(compiled.decoder.schema)
     pruned.notes |= compiled.decoder.notes
+    defs = pruned.schema["$defs"]
+    if any("patternProperties" in place for place in defs.values()) and _compiled(pruned.schema)[1]:
+        # llguidance intersects a field with what its name's pattern says, and gives up where that leads far.
+        pruned.notes[_UNDER_WHICH_NAME] = None
+        simpler = {name: _without_patterns(one) if "patternProperties" in one else one for name, one in defs.items()}
+        pruned.schema["$defs"] = simpler
     return pruned
 
 
