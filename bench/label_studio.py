@@ -6,8 +6,9 @@ Label Studio is not a requirement of this project; it needs an environment of it
     /tmp/label-studio/bin/pip install label-studio==1.23.2 gunicorn
     python -m bench.label_studio --environment /tmp/label-studio --documents 10000
 
-Both run under gunicorn with 2 workers of 4 threads on the embedded PostgreSQL and are asked by one client at one
-connection. Label Studio is asked what its own pages ask for: ``/api/projects/<id>/next`` and so on.
+Label Studio runs under gunicorn, the studio under its own server, each with 2 processes of 4 threads on the embedded
+PostgreSQL, and they are asked by one client at one connection. Label Studio is asked what its own pages ask for:
+``/api/projects/<id>/next`` and so on.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """What people wait for while they label, at 10,000 and 100,000 documents of about 1.8 KB.
 
-``python -m bench.labeling`` starts a studio of its own (embedded servers, gunicorn with 2 workers of 4 threads, one RQ
-worker), imports invoices, measures each operation from one browser, then lets 50 annotators work for a minute. It
-prints tables and writes JSON. ``--documents 1000000`` is possible and takes some minutes.
+``python -m bench.labeling`` starts a studio of its own (embedded servers, the web server with 2 processes of 4
+threads, one RQ worker), imports invoices, measures each operation from one browser, then lets 50 annotators work for a
+minute. It prints tables and writes JSON. ``--documents 1000000`` is possible and takes some minutes.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """What the REST interface costs over the services behind it: ``python -m bench.rest``.
 
-The same operations on the same data, in turn: over HTTP with a token, through gunicorn as in production, and as a call
-of the service in this process. What lies between the two medians is HTTP, Django, the token, the limit of requests, and
-reading and writing JSON.
+The same operations on the same data, in turn: over HTTP with a token, through the web server as in production, and as a
+call of the service in this process. What lies between the two medians is HTTP, Django, the token, the limit of
+requests, and reading and writing JSON.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A studio of its own for a measurement: embedded servers, gunicorn as in production, one worker."""
+"""A studio of its own for a measurement: embedded servers, the web server as in production, one worker."""
 
 import contextlib
 import http.client
@@ -33,7 +33,7 @@ class Studio:
 
 @contextlib.contextmanager
 def studio(*, web_workers: int = 2, threads: int = 4) -> Iterator[Studio]:
-    """Starts servers, migrations, gunicorn and an RQ worker in a temporary folder; Django is set up on return."""
+    """Starts servers, migrations, the web server and an RQ worker in a temporary folder; Django is set up on return."""
     for variable in ("SLM_HOME", "DATABASE_URL", "REDIS_URL"):
         os.environ.pop(variable, None)
     home = Path(tempfile.mkdtemp(prefix="slm-bench-"))
@@ -61,8 +61,8 @@ def _start(started: list[subprocess.Popen[bytes]], web_workers: int, threads: in
     # Collected, so that the server serves the compressed copies, as in production.
     _manage("collectstatic", "--noinput", "--verbosity=0")
     port = free_port()
-    web = [sys.executable, "-m", "gunicorn", "slmstudio.wsgi:application", "--bind", f"127.0.0.1:{port}"]
-    web += ["--workers", str(web_workers), "--threads", str(threads), "--log-level", "warning", "--keep-alive", "30"]
+    web = [sys.executable, "-m", "slmstudio.server", "--bind", f"127.0.0.1:{port}"]
+    web += ["--workers", str(web_workers), "--threads", str(threads)]
     started.append(subprocess.Popen(web, cwd=ROOT))
     worker = [sys.executable, "manage.py", "rqworker", "imports", "default", "webhooks"]
     started.append(subprocess.Popen(worker, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))

@@ -15,10 +15,12 @@ class LabelingConfig(AppConfig):
         from labeling.services import indexing, tokens, webhooks
         from labeling.services.storage import file_keys, text_bytes
         from slmstudio import quotas
+        from slmstudio.body_limits import authenticate_with
         from slmstudio.queue_jobs import register
         from slmstudio.sweep import after_each_sweep
 
         register(webhooks.JOB)
+        authenticate_with(tokens.is_valid_header)
         post_save.connect(tokens.end_with_password, sender=settings.AUTH_USER_MODEL, dispatch_uid="tokens")
         quotas.files_at(file_keys)
         quotas.bytes_of(text_bytes)

@@ -15,7 +15,8 @@ class _Stretch(io.RawIOBase):
     """A file that is a stretch of another one."""
 
     def __init__(self, whole: IO[bytes], start: int, size: int) -> None:
-        self.whole, self.start, self.size, self.position = whole, start, size, 0
+        self.whole: IO[bytes] | None = whole
+        self.start, self.size, self.position = start, size, 0
 
     def readable(self) -> bool:
         """Yes."""
@@ -37,12 +38,18 @@ class _Stretch(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """As of any raw file."""
+        assert self.whole is not None
         most = max(0, min(len(buffer), self.size - self.position))
         self.whole.seek(self.start + self.position)
         data = self.whole.read(most)
         buffer[: len(data)] = data
         self.position += len(data)
         return len(data)
+
+    def close(self) -> None:
+        """Lets go of the whole, which is deleted with the last of its stretches."""
+        self.whole = None
+        super().close()
 
 
 class OneFileUploadHandler(FileUploadHandler):
@@ -74,3 +81,11 @@ class OneFileUploadHandler(FileUploadHandler):
         assert self.whole is not None
         stretch = io.BufferedReader(_Stretch(self.whole, self.start, self.kept - self.start))
         return UploadedFile(stretch, self.file_name, self.content_type, file_size, self.charset)
+
+    def upload_complete(self) -> None:
+        """The request and its handlers hold each other: only the files hold what they are stretches of."""
+        self.whole = None
+
+    def upload_interrupted(self) -> None:
+        """The same."""
+        self.whole = None

@@ -14,7 +14,6 @@ from slmstudio.database import database_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 HOME = Path(env.str("SLM_HOME", default=str(BASE_DIR / "var"))).expanduser().resolve()
-
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or env.secret_file(HOME / "secret-key")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
@@ -48,6 +47,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "slmstudio.body_limits.BodyLimits",  # before the CSRF check, which parses forms
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
@@ -126,8 +126,8 @@ STATICFILES_FINDERS = [
     "django.contrib.staticfiles.finders.AppDirectoriesFinder",
     "slmstudio.icons.IconFinder",
 ]
-# Served straight from the folders above, so that neither demo nor tests need collectstatic. Once collected, the
-# compressed copies are served instead.
+# Served straight from the folders above, so that neither demo nor tests need collectstatic: text is compressed at its
+# first request. Once collected, the compressed copies are served instead.
 WHITENOISE_USE_FINDERS = not any(STATIC_ROOT.iterdir())
 WHITENOISE_AUTOREFRESH = DEBUG
 STORAGES = {
@@ -139,6 +139,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
+FILE_UPLOAD_HANDLERS = ["slmstudio.body_limits.NoFiles"]  # views that take files have handlers of their own
 DATA_UPLOAD_MAX_NUMBER_FILES = 10_000  # of a folder; the import page keeps them all in one file on the disk
 FILE_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 # Internal hosts that webhooks and endpoints of models may be at: names, addresses, or networks as 10.0.0.0/8.

@@ -42,6 +42,21 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _error(request, 403, "You may not do that", str(exception) or "Your role does not allow it.")
 
 
+def content_too_large(request: HttpRequest, most: str, *, files: bool) -> HttpResponse:
+    """413 for a body that is not taken; ``files``: where files are, which can be split."""
+    advice = "Split it and import the parts one after the other." if files else "Send it in several parts."
+    return _error(request, 413, "That is too large", f"At most {most} are taken here. {advice} Nothing was stored.")
+
+
+def sign_in_first(request: HttpRequest, most: str) -> HttpResponse:
+    """413, in the REST interface 401, for a large body that comes without a sign-in."""
+    if request.path.startswith("/api/"):
+        detail = f"A request without a token may have at most {most}. Send a token: Authorization: Bearer slm_..."
+        return problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
+    text = f"Without a sign-in a request may have at most {most}. Sign in and send it again. Nothing was stored."
+    return _error(request, 413, "Sign in first", text)
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404."""
     return _error(

@@ -15,6 +15,7 @@ from django_htmx.http import HttpResponseClientRedirect, replace_url
 
 from labeling.models import DatasetVersion
 from slmstudio.access import Action, project_for
+from slmstudio.body_limits import takes_files
 from slmstudio.runs import Status
 from training.forms import FIELD_OF, ChoiceForm, NewRunForm, initial_of
 from training.models import BaseModel, LengthReport, ModelPull, TrainingRun
@@ -267,6 +268,7 @@ def _parts(found: Any) -> list[dict[str, Any]]:
 # -- a spec written elsewhere ---------------------------------------------------------------------------------------
 
 
+@takes_files(2**20, "django.core.files.uploadhandler.MemoryFileUploadHandler")
 @require_POST
 def from_spec(request: HttpRequest, slug: str) -> HttpResponse:
     """Fills the form from a RunSpec in YAML. Starts nothing: the person still does."""

@@ -30,6 +30,7 @@ from labeling.api.shapes import words
 from labeling.api.wire import JSON, ExactParser, ExactRenderer
 from labeling.services.importing import MAX_UPLOAD
 from labeling.services.tokens import SCOPES
+from slmstudio.body_limits import AROUND_FILES, takes_files
 from slmstudio.contract.jsontext import dumps
 from slmstudio.problems import MEDIA_TYPE, problem
 
@@ -83,8 +84,9 @@ for _prefix, _router in _ROUTERS:
             _scope = (_operation.openapi_extra or {})["x-scope"]
             access.SCOPE_OF.update({(_route, _method): _scope for _method in _operation.methods})
     api.add_router(_prefix, _router)
-#: a file that is sent as multipart/form-data has this around it
-_AROUND_A_FILE = 2**20
+#: the one address that takes a file
+_FILES_AT = f"{PREFIX}/projects/{{slug}}/imports"
+_FILE_HANDLERS = [f"django.core.files.uploadhandler.{name}FileUploadHandler" for name in ("Memory", "Temporary")]
 
 
 @lru_cache(maxsize=1)
@@ -153,7 +155,7 @@ def _too_long(request: HttpRequest) -> HttpResponse | None:
     except ValueError:
         return problem(400, "Content-Length is no number.")
     files = request.content_type == "multipart/form-data"
-    most = MAX_UPLOAD + _AROUND_A_FILE if files else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    most = MAX_UPLOAD + AROUND_FILES if files else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     return problems.too_big(files) if most is not None and length > most else None
 
 
@@ -188,6 +190,8 @@ def _ours(pattern: Any) -> URLPattern:
         return answer
 
     view.csrf_exempt = True  # type: ignore[attr-defined]  # access.Browser asks for the token itself
+    if address == _FILES_AT:
+        view = takes_files(MAX_UPLOAD + AROUND_FILES, *_FILE_HANDLERS)(view)
     return path(f"v1/{pattern.pattern}", login_not_required(view), name=f"api_{pattern.name}")
 
 

@@ -119,6 +119,12 @@ def authenticate(text: str) -> ApiToken | None:
     return found
 
 
+def is_valid_header(authorization: str) -> bool:
+    """Whether a header ``Authorization`` carries a token that counts."""
+    kind, _, text = authorization.partition(" ")
+    return kind.lower() == "bearer" and authenticate(text.strip()) is not None
+
+
 def revoke(*, token: ApiToken, user: Any) -> bool:
     """Ends a token for good; False where it had ended already."""
     with transaction.atomic():

@@ -9,7 +9,6 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpRe
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import content_disposition_header, urlencode
-from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from labeling.import_forms import ColumnsForm, ImportForm
@@ -17,10 +16,10 @@ from labeling.models import ImportRun, IndexRun, Project
 from labeling.reading import KINDS
 from labeling.reading import columns as column_roles
 from labeling.services import importing, uploads
-from labeling.services.uploads import Refused
-from labeling.upload_handlers import OneFileUploadHandler
+from labeling.services.uploads import MAX_UPLOAD, Refused
 from slmstudio import artifacts
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.body_limits import AROUND_FILES, takes_files
 
 
 def _is_htmx(request: HttpRequest) -> bool:
@@ -34,17 +33,14 @@ def _go(request: HttpRequest, address: str) -> HttpResponse:
     return HttpResponse(status=204, headers={"HX-Redirect": address})
 
 
-@csrf_exempt  # checked below: the check reads the form, and by then it must be known where its files go
+def _may_import(request: HttpRequest, slug: str) -> None:
+    project_for(request.user, slug, Action.CURATE)
+
+
+@takes_files(MAX_UPLOAD + AROUND_FILES, "labeling.upload_handlers.OneFileUploadHandler", check=_may_import)
 @require_http_methods(["GET", "HEAD", "POST"])
 def import_page(request: HttpRequest, slug: str) -> HttpResponse:
     """Takes files or a pasted text and queues their import; a table's columns are asked for first."""
-    project_for(request.user, slug, Action.CURATE)  # before the first byte is stored
-    request.upload_handlers = [OneFileUploadHandler(request)]
-    return _import_page(request, slug)
-
-
-@csrf_protect
-def _import_page(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.CURATE)
     form = ImportForm(request.POST, request.FILES) if request.method == "POST" else ImportForm()
     if request.method == "POST" and form.is_valid():

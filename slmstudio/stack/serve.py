@@ -91,9 +91,8 @@ def _serve(port: int, running: control.Running | None, *, dev: bool, loop: bool)
 
 def _web(port: int) -> tuple[str, ...]:
     return (
-        *(sys.executable, "-m", "gunicorn", "slmstudio.wsgi:application"),
-        *("--bind", f"{HOST}:{port}", "--workers", "2", "--threads", "4"),
-        *("--graceful-timeout", "4", "--no-control-socket", "--log-level", "warning"),
+        *(sys.executable, "-m", "slmstudio.server", "--bind", f"{HOST}:{port}"),
+        *("--stop-seconds", "4"),
     )
 
 

@@ -1,0 +1,120 @@
+"""How large a body may be, and who may send files: decided before a byte of the body is parsed or stored.
+
+Without a sign-in a request has at most ``FREE_BODY`` bytes and no files. With one, a page takes
+``DATA_UPLOAD_MAX_MEMORY_SIZE``; only views with ``takes_files`` take files, after their own check of who asks.
+
+The web server asks the same question before it reads a large body: a request with ``ADMISSION`` in its environ is
+answered with 204 and the admitted size, or with the refusal.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.core.files.uploadhandler import FileUploadHandler, SkipFile
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.module_loading import import_string
+
+from slmstudio.server.admission import ADMITTED, FREE_BODY, KEY
+from slmstudio.views import content_too_large, sign_in_first
+
+View = TypeVar("View", bound=Callable[..., Any])
+#: what multipart/form-data has around its files: names, paths, boundaries of a folder of files
+AROUND_FILES = 2**20
+#: (header Authorization) -> whether it is valid
+_authenticators: list[Callable[[str], bool]] = []
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a view takes: bytes of the whole body, dotted names of upload handlers, and who may send it.
+
+    ``check`` is called with the request and the arguments of the address, and raises Http404 or PermissionDenied.
+    """
+
+    most: int
+    handlers: Sequence[str]
+    check: Callable[..., object] | None = None
+
+
+def takes_files(most: int, *handlers: str, check: Callable[..., object] | None = None) -> Callable[[View], View]:
+    """A decorator for views that take files."""
+
+    def mark(view: View) -> View:
+        view.files = Files(most, handlers, check)  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def authenticate_with(authenticator: Callable[[str], bool]) -> None:
+    """Registers a judge of the header Authorization."""
+    if authenticator not in _authenticators:
+        _authenticators.append(authenticator)
+
+
+class NoFiles(FileUploadHandler):
+    """The upload handler of all other requests: their files are passed over."""
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        """Skips the file."""
+        raise SkipFile
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Never called."""
+
+    def file_complete(self, file_size: int) -> None:
+        """Never called."""
+
+
+class BodyLimits:
+    """Middleware; stands before the CSRF check, which parses forms."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Passes everything on; the decision needs the view."""
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+    ) -> HttpResponseBase | None:
+        """Refuses a body that is too large, and gives the request the view's upload handlers."""
+        files: Files | None = getattr(view, "files", None)
+        most = files.most if files else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        length = _content_length(request)
+        asked = KEY in getattr(request, "environ", {})
+        large = asked or length > FREE_BODY
+        takes_files = files is not None and request.method == "POST"
+        if not large and not takes_files:
+            return None
+        if not _is_signed_in(request):
+            return sign_in_first(request, _size_words(FREE_BODY)) if large else None
+        if length > most:
+            return content_too_large(request, _size_words(most), files=files is not None)
+        if files is not None and takes_files:
+            if files.check is not None:
+                files.check(request, **kwargs)
+            request.upload_handlers = [import_string(handler)(request) for handler in files.handlers]
+        return HttpResponse(status=204, headers={ADMITTED: str(most)}) if asked else None
+
+
+def _size_words(limit: int) -> str:
+    """A limit in the units that it is counted in, without what is around files."""
+    return f"{limit // 2**30} GB" if limit >= 2**30 else f"{limit // 2**20} MB"
+
+
+def _content_length(request: HttpRequest) -> int:
+    try:
+        return max(0, int(request.META.get("CONTENT_LENGTH") or 0))
+    except ValueError:
+        return 0
+
+
+def _is_signed_in(request: HttpRequest) -> bool:
+    return bool(request.user.is_authenticated) or any(
+        valid(request.headers.get("Authorization", "")) for valid in _authenticators
+    )

@@ -1,0 +1,45 @@
+"""The question whether a large body is read, as a request without its body to the application itself."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+#: bytes of a body that anybody may send; for more the application is asked first
+FREE_BODY = 2**20
+#: in the environ of the question
+KEY = "slmstudio.admission"
+#: the header of the answer that admits: bytes that the body may have
+ADMITTED = "X-Admitted-Body"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The answer to a request whose body is not read."""
+
+    status: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
+        """As waitress asks its own errors."""
+        return self.status, self.headers, self.body
+
+
+def ask(application: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> int | Refusal:
+    """The bytes that the body of a request may have, or the answer that refuses it."""
+    answers: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+        answers.append((status, headers))
+
+    pieces = application({**environ, KEY: True, "wsgi.input": BytesIO(), "wsgi.file_wrapper": None}, start_response)
+    try:
+        body = b"".join(pieces)
+    finally:
+        close = getattr(pieces, "close", None)
+        if close is not None:
+            close()
+    status, headers = answers[-1]
+    admitted = next((value for name, value in headers if name.lower() == ADMITTED.lower()), None)
+    return int(admitted) if admitted is not None else Refusal(status, headers, body)

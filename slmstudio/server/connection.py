@@ -1,0 +1,256 @@
+"""One connection: how long it may take, and who may send a large body."""
+
+import logging
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.server import TcpWSGIServer, UnixWSGIServer
+from waitress.task import WSGITask
+from waitress.utilities import Error
+
+from slmstudio.server.admission import FREE_BODY, Refusal, ask
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Time-outs in seconds, rates in bytes a second.
+
+    ``header`` is for a whole header, ``body`` for a body of at most ``FREE_BODY``; larger bodies and answers may take
+    as long as they move at ``rate``, measured over ``stalled`` seconds. ``linger`` is how long a refused body is read
+    and thrown away, so that the client sees the answer.
+    """
+
+    header: float = 15.0
+    body: float = 120.0
+    idle: float = 60.0
+    stalled: float = 30.0
+    rate: float = 100.0
+    linger: float = 10.0
+
+
+class _TooLarge(Error):
+    code = 413
+    reason = "Content Too Large"
+
+
+class Parser(HTTPRequestParser):
+    """Stops a chunked body at what was admitted; a Content-Length is judged before the first byte of the body."""
+
+    admitted: int | None = None
+    error: Any
+
+    def received(self, data: bytes) -> int:
+        """As in waitress."""
+        consumed: int = super().received(data)
+        if self.admitted is not None and self.body_bytes_received > self.admitted and not self.error:
+            self.error = _TooLarge(f"The body is larger than {self.admitted:,} bytes.")
+            self.completed = True
+        return consumed
+
+    @property
+    def needs_admission(self) -> bool:
+        """Whether the rest of the body waits for the application's word."""
+        if self.admitted is not None or self.completed or not self.headers_finished:
+            return False
+        return max(self.content_length, self.body_bytes_received) > FREE_BODY
+
+
+class _Admission:
+    """A task that asks the application whether the body of a request is to be read."""
+
+    def __init__(self, channel: "Channel") -> None:
+        self.channel = channel
+
+    def service(self) -> None:
+        """In a thread of the application."""
+        channel, request = self.channel, self.channel.request
+        try:
+            answer = ask(channel.server.application, WSGITask(channel, request).get_environment())
+        except Exception:
+            logger.exception("asking whether a body of %s is read", request.path)
+            answer = Refusal("500 Internal Server Error", [("Content-Type", "text/plain")], b"The server failed.")
+        with channel.requests_lock:
+            channel.asking = False
+            if isinstance(answer, Refusal):
+                request.error = answer
+                request.completed = True
+                channel.request = None
+                channel.requests.append(request)
+                if len(channel.requests) == 1:
+                    channel.server.add_task(channel)
+            else:
+                request.admitted = answer
+                if request.expect_continue and not channel.requests:
+                    channel.send_continue()
+        channel.server.pull_trigger()
+
+    def cancel(self) -> None:
+        """As waitress ends tasks that wait."""
+        self.channel.cancel()
+
+
+class Channel(HTTPChannel):
+    """A connection with time-outs."""
+
+    parser_class = Parser
+    server: "Server"
+    # of waitress, which has no types
+    request: Any
+    requests: list[Any]
+    will_close: bool
+    close_when_flushed: bool
+    total_outbufs_len: int
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        self.asking = False
+        self.refused = False
+        self.linger_until = 0.0
+        self.served = 0
+        self.moved = 0
+        self._phase = ("", 0)
+        self._since = time.monotonic()
+        self._window = (self._since, 0)
+        super().__init__(*arguments, **keywords)
+
+    # -- reading and writing -------------------------------------------------------------------------------------------
+
+    def recv(self, buffer_size: int) -> bytes:
+        """Counts."""
+        data: bytes = super().recv(buffer_size)
+        self.moved += len(data)
+        return data
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        """Counts."""
+        sent = int(super().send(data, do_close) or 0)
+        self.moved += sent
+        return sent
+
+    def readable(self) -> bool:
+        """Not while the application thinks about a large body."""
+        if self.linger_until:
+            return not self.will_close
+        return not self.asking and bool(super().readable())
+
+    def writable(self) -> bool:
+        """As in waitress."""
+        return bool(self.will_close if self.linger_until else super().writable())
+
+    def handle_read(self) -> None:
+        """What follows a refusal is thrown away."""
+        if self.linger_until:
+            self.recv(1 << 18)  # closes where the client has
+        else:
+            super().handle_read()
+
+    def received(self, data: bytes) -> bool:
+        """Asks for admission as soon as a body turns out to be large."""
+        taken = bool(super().received(data))
+        with self.requests_lock:
+            request = self.request
+            if request is not None and request.needs_admission and not self.asking:
+                self.asking = True
+                self.server.add_task(_Admission(self))
+        return taken
+
+    def send_continue(self) -> None:
+        """Not before the body is admitted."""
+        if not self.request.error and not self.request.needs_admission:
+            super().send_continue()
+
+    def service(self) -> None:
+        """As in waitress; remembers where a body is not read to its end."""
+        self.refused = self.refused or self.requests[0].error is not None
+        super().service()
+        self.served += 1
+
+    def handle_write(self) -> None:
+        """After a refusal only our half is closed: a reset would take the answer from a client that still sends."""
+        if self.refused and self.close_when_flushed and not self.will_close:
+            self._flush_exception(self._flush_some)
+            if not self.total_outbufs_len and not self.will_close and self.connected:
+                self.linger_until = time.monotonic() + self.server.limits.linger
+                self.close_when_flushed = False
+                try:
+                    self.socket.shutdown(socket.SHUT_WR)
+                except OSError:
+                    self.will_close = True
+            return
+        super().handle_write()
+
+    # -- time-outs -----------------------------------------------------------------------------------------------------
+
+    def overdue(self, now: float) -> bool:
+        """Whether the client takes too long; asked about once a second."""
+        if self.linger_until:
+            return now > self.linger_until
+        phase = self._phase_now()
+        if (phase, self.served) != self._phase:
+            self._phase, self._since, self._window = (phase, self.served), now, (now, self.moved)
+        limits, spent = self.server.limits, now - self._since
+        match phase:
+            case "work":
+                return False
+            case "idle":
+                return time.time() - self.last_activity > limits.idle
+            case "header":
+                return spent > limits.header
+            case "body":
+                return spent > limits.body
+        begun, moved = self._window
+        if now - begun < limits.stalled:
+            return False
+        self._window = (now, self.moved)
+        return self.moved - moved < limits.rate * (now - begun)
+
+    def _phase_now(self) -> str:
+        request = self.request
+        if self.total_outbufs_len:
+            return "write"
+        if self.requests or self.asking:
+            return "work"
+        if request is None:
+            # A new connection has to say what it is for; one that was answered may wait for the next click.
+            return "idle" if self.served else "header"
+        if not request.headers_finished:
+            return "header"
+        return "large body" if request.admitted is not None else "body"
+
+
+class _Timed:
+    """What the two kinds of servers below have in common."""
+
+    channel_class = Channel
+    limits: Limits
+    stopping = False
+    active_channels: dict[int, Channel]
+
+    def maintenance(self, now: float) -> None:
+        """Ends connections that take too long; waitress calls it once a ``cleanup_interval``."""
+        moment = time.monotonic()
+        for channel in [*self.active_channels.values()]:
+            if channel.overdue(moment):
+                channel.will_close = True
+
+    def busy(self) -> bool:
+        """Whether a request is being worked on, or an answer is not sent yet."""
+        return any(
+            channel.requests or channel.total_outbufs_len or channel.asking for channel in self.active_channels.values()
+        )
+
+
+class TcpServer(_Timed, TcpWSGIServer):
+    """At an address and port."""
+
+
+class UnixServer(_Timed, UnixWSGIServer):
+    """At a UNIX socket."""
+
+
+Server = TcpServer | UnixServer

@@ -1,0 +1,235 @@
+"""The processes of the web server: one listens and keeps the others running, which accept at the same socket."""
+
+import ctypes
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn
+
+logger = logging.getLogger(__name__)
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+#: bytes of the largest body that is ever read; the application admits less almost everywhere
+MOST_BODY = 2 * 1024**3 + 2**22
+#: bytes of one answer that may wait in a temporary file; a thread that writes more waits for the client
+MOST_WAITING = 64 * 1024**3
+
+
+def listen(bind: str) -> socket.socket:
+    """A socket that listens at ``HOST:PORT`` or ``unix:PATH``.
+
+    Raises:
+        OSError: it cannot; ValueError: that is no address.
+    """
+    if bind.startswith("unix:"):
+        path = bind.removeprefix("unix:")
+        if os.path.exists(path):
+            os.unlink(path)
+        unix = socket.socket(socket.AF_UNIX)
+        unix.bind(path)
+        os.chmod(path, 0o660)  # a proxy of the same group
+        unix.listen(1024)
+        return unix
+    host, _, port = bind.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("it must be HOST:PORT or unix:PATH")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, int(port)), family=family, backlog=1024)
+
+
+class Master:
+    """Starts processes that serve, starts one again that ended, and ends all of them in order."""
+
+    def __init__(
+        self, listener: socket.socket, *, workers: int, threads: int, connections: int, stop_seconds: float
+    ) -> None:
+        self.listener = listener
+        self.workers = workers
+        self.threads = threads
+        self.connections = connections
+        self.stop_seconds = stop_seconds
+        self._ready: dict[int, int] = {}  # process -> the pipe that it closes when it serves
+        self._stopping = False
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT (0), or until a process cannot even start (1)."""
+        os.umask(0o077)
+        reader, writer = socket.socketpair()
+        writer.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        children = {self._fork() for _ in range(self.workers)}
+        code = 0
+        try:
+            while not self._stopping:
+                select.select([reader], [], [], 1.0)
+                while select.select([reader], [], [], 0)[0]:
+                    reader.recv(4096)
+                for pid in _ended(children):
+                    children.discard(pid)
+                    if not self._served(pid):
+                        code, self._stopping = 1, True
+                    elif not self._stopping:
+                        print(f"A process of the web server ended ({pid}); another one starts.", file=sys.stderr)
+                        time.sleep(0.5)
+                        children.add(self._fork())
+        finally:
+            self.listener.close()
+            self._end(children)
+        return code
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _served(self, pid: int) -> bool:
+        """Whether a process that ended came as far as serving."""
+        pipe = self._ready.pop(pid)
+        with os.fdopen(pipe, "rb") as said:
+            return bool(said.read(1))
+
+    def _end(self, children: set[int]) -> None:
+        for pid in children:
+            _signal(pid, signal.SIGTERM)
+        deadline = time.monotonic() + self.stop_seconds + 2.0
+        while children and time.monotonic() < deadline:
+            children -= set(_ended(children))
+            time.sleep(0.02)
+        for pid in children:
+            _signal(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+    def _fork(self) -> int:
+        parent = os.getpid()
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid:
+            os.close(writer)
+            self._ready[pid] = reader
+            return pid
+        try:
+            os.close(reader)
+            self._serve(parent, lambda: os.write(writer, b"1"))
+        except SystemExit:
+            os._exit(0)
+        except BaseException:
+            logging.exception("the web server cannot start")
+            os._exit(1)
+
+    def _serve(self, parent: int, ready: Callable[[], object]) -> NoReturn:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches every process; the first one passes it on
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+        _raise_file_limit()
+        from slmstudio.wsgi import application
+
+        server = make_server(application, listener=self.listener, threads=self.threads, connections=self.connections)
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            server.stopping = True
+            server.pull_trigger()
+
+        signal.signal(signal.SIGTERM, stop)
+        ready()
+        serve(server, stop_seconds=self.stop_seconds)
+        logging.shutdown()
+        os._exit(0)  # threads that are still at work are not waited for
+
+
+def make_server(
+    application: Any, *, listener: socket.socket, threads: int, connections: int, limits: Any = None
+) -> Any:
+    """A waitress server at a socket that listens already."""
+    from waitress.adjustments import Adjustments
+
+    from slmstudio.server.connection import Limits, TcpServer, UnixServer
+    from slmstudio.server.threads import Threads
+
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is what it is there for
+    kind = UnixServer if listener.family == socket.AF_UNIX else TcpServer
+    adjustments = Adjustments(
+        sockets=[listener],
+        threads=threads,
+        connection_limit=connections,
+        asyncore_use_poll=True,
+        cleanup_interval=1,
+        max_request_header_size=65_536,
+        max_request_body_size=MOST_BODY,
+        outbuf_high_watermark=MOST_WAITING,
+        recv_bytes=65_536,
+        # Headers of a proxy are judged by the application: TRUSTED_PROXIES, HTTPS.
+        clear_untrusted_proxy_headers=False,
+        log_socket_errors=False,
+        ident=None,
+    )
+    server = kind(
+        application,
+        {},
+        True,
+        listener,
+        dispatcher=Threads(threads),
+        adj=adjustments,
+        bind_socket=False,
+        sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
+    )
+    server.limits = limits or Limits()
+    return server
+
+
+def serve(server: Any, *, stop_seconds: float, look_seconds: float = 1.0) -> None:
+    """Serves until ``server.stopping``; then accepts no more, and finishes what is there within ``stop_seconds``.
+
+    Time-outs are looked at every ``look_seconds``.
+    """
+    from waitress import wasyncore
+
+    while not server.stopping:
+        wasyncore.loop(timeout=look_seconds, use_poll=True, map=server._map, count=1)
+    server.accepting = False
+    server.del_channel()
+    deadline = time.monotonic() + stop_seconds
+    while server.busy() and time.monotonic() < deadline:
+        wasyncore.loop(timeout=0.1, use_poll=True, map=server._map, count=1)
+    server.task_dispatcher.shutdown()
+
+
+def _raise_file_limit() -> None:
+    """A connection is a file; 1,024 of them, the usual limit, are fewer than may be open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _ended(children: set[int]) -> list[int]:
+    """Which of the children have ended."""
+    found = []
+    for pid in children:
+        try:
+            done, _ = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            done = pid
+        if done:
+            found.append(pid)
+    return found
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass

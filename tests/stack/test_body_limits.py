@@ -1,0 +1,228 @@
+"""Large bodies: refused before they are stored, unless somebody who may send them does."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from http.cookies import SimpleCookie
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labeling.models import ImportRun
+from labeling.services import tokens
+from slmstudio.server.connection import Limits
+from slmstudio.server.processes import make_server, serve
+from tests.labeling.desk import Desk, make_desk, person
+from tests.stack.web import connect, files_below, read_all, server, status
+
+MEGABYTE = 2**20
+CSRF = "c" * 32
+
+
+@pytest.fixture
+def desk(transactional_db: None, queues: None) -> Desk:
+    return make_desk("bodies")
+
+
+@pytest.fixture
+def temp(tmp_path: Path) -> Path:
+    folder = tmp_path / "temp"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def port(desk: Desk, temp: Path) -> Iterator[int]:
+    with server("--workers", "1", environment={"TMPDIR": str(temp)}) as found:
+        yield found
+
+
+def signed_in(user: Any) -> str:
+    """The header of a person's cookies."""
+    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+    from django.contrib.sessions.backends.db import SessionStore
+
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.save()
+    cookies = SimpleCookie({"sessionid": str(session.session_key), "csrftoken": CSRF})
+    return cookies.output(header="Cookie:", sep=";").replace(";Cookie:", ";")
+
+
+def head(path: str, length: int | str, *lines: str) -> bytes:
+    size = "Transfer-Encoding: chunked" if length == "chunked" else f"Content-Length: {length}"
+    kind = "Content-Type: multipart/form-data; boundary=xyz"
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", kind, size, *lines, "", ""]).encode()
+
+
+def form(file: bytes, name: str = "rows.jsonl") -> bytes:
+    """A form with a file."""
+    start = f'--xyz\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
+    return start + file + b"\r\n--xyz--\r\n"
+
+
+def send(client: socket.socket, data: bytes, pieces: int = 64) -> None:
+    """As much as the server takes."""
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        for _ in range(pieces):
+            client.sendall(data)
+
+
+def rows(megabytes: float) -> bytes:
+    line = json.dumps({"text": "x" * 1000}).encode() + b"\n"
+    return line * int(megabytes * MEGABYTE / len(line))
+
+
+def gone(temp: Path) -> bool:
+    """Whether nothing is left in the temporary folder within a few seconds."""
+    deadline = time.monotonic() + 5
+    while files_below(temp) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return files_below(temp) == 0
+
+
+def test_nothing_large_is_stored_without_a_sign_in(port: int, temp: Path) -> None:
+    for path, code in (("/login/", 413), ("/p/bodies/documents/import/", 413), ("/admin/login/", 413), ("/no", 404)):
+        with connect(port) as client:
+            client.sendall(head(path, 500 * MEGABYTE) + form(b"x" * MEGABYTE)[:MEGABYTE])
+            send(client, b"x" * MEGABYTE, 8)
+            assert files_below(temp) < MEGABYTE
+            assert status(client.recv(1 << 16)) == code, path
+        assert gone(temp)
+    # a body whose length nobody knows
+    with connect(port) as client:
+        client.sendall(head("/login/", "chunked"))
+        send(client, b"10000\r\n" + b"x" * 65536 + b"\r\n", 64)
+        assert status(client.recv(1 << 16)) == 413
+    assert gone(temp)
+    # a small one is read, and its file is passed over
+    body = form(b"x" * 900_000)
+    with connect(port) as client:
+        client.sendall(head("/login/", len(body), "Connection: close") + body)
+        assert status(read_all(client)) == 403  # CSRF
+    assert gone(temp)
+    # the REST interface
+    with connect(port) as client:
+        client.sendall(head("/api/v1/projects/bodies/imports", 500 * MEGABYTE, "Connection: close"))
+        said = read_all(client)
+    assert status(said) == 401
+    assert b"application/problem+json" in said
+
+
+def test_who_may_send_how_much(desk: Desk, port: int, temp: Path) -> None:
+    body = form(rows(3))
+    for role, path, length, code in (
+        ("engineer", "documents/import/", len(body), 302),
+        ("annotator", "documents/import/", len(body), 403),
+        ("engineer", "documents/import/", 4000 * MEGABYTE, 413),
+        ("engineer", "settings/", 30 * MEGABYTE, 413),
+        ("outsider", "documents/import/", len(body), 404),
+    ):
+        user = desk.people.get(role) or person("outsider")
+        lines = (signed_in(user), f"X-CSRFToken: {CSRF}", "Connection: close")
+        with connect(port) as client:
+            client.sendall(head(desk.url(path), length, *lines))
+            if code == 302:
+                client.sendall(body)
+            assert status(read_all(client)) == code, (role, path)
+        assert gone(temp)
+    assert ImportRun.objects.count() == 1
+
+    # a program that waits for the word to go on
+    _, text = tokens.create(
+        project=desk.project, user=desk.people["engineer"], name="upload", scopes=["import"], days=1
+    )
+    lines = (f"Authorization: Bearer {text}", "Expect: 100-continue", "Connection: close")
+    with connect(port) as client:
+        client.sendall(head("/api/v1/projects/bodies/imports", len(body), *lines))
+        assert status(client.recv(1 << 16)) == 100
+        client.sendall(body)
+        assert status(read_all(client)) == 202
+    with connect(port) as client:
+        client.sendall(head("/api/v1/projects/bodies/imports", len(body), "Expect: 100-continue"))
+        assert status(client.recv(1 << 16)) == 401
+
+
+# -- time-outs ---------------------------------------------------------------------------------------------------------
+
+
+def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    if environ.get("slmstudio.admission"):
+        start_response("204 No Content", [("X-Admitted-Body", str(2**30))])
+        return [b""]
+    if environ["PATH_INFO"] == "/large":  # a download that is made as it is sent
+        start_response("200 OK", [])
+        return (b"x" * MEGABYTE for _ in range(48))
+    start_response("200 OK", [("Content-Length", "10")])
+    return [b"x" * 10]
+
+
+@pytest.fixture
+def hasty() -> Iterator[int]:
+    """A server of one thread whose time-outs are short."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    limits = Limits(header=0.2, body=0.2, idle=0.3, stalled=0.2, rate=1000, linger=0.2)
+    made = make_server(application, listener=listener, threads=1, connections=100, limits=limits)
+    made.adj.cleanup_interval = 0.1
+    thread = threading.Thread(target=serve, args=(made,), kwargs={"stop_seconds": 1, "look_seconds": 0.05})
+    thread.start()
+    yield listener.getsockname()[1]
+    made.stopping = True
+    made.pull_trigger()
+    thread.join(5)
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHos",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\nabc",
+    ],
+)
+def test_who_does_not_go_on_is_disconnected(hasty: int, sent: bytes) -> None:
+    with connect(hasty, timeout=5) as client:
+        client.sendall(sent)
+        assert client.recv(100) == b""
+
+
+def test_who_trickles_a_header_is_disconnected(hasty: int) -> None:
+    with connect(hasty, timeout=5) as client:
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() - began < 5:
+                client.sendall(b"X-A: b\r\n" if time.monotonic() - began > 0.01 else b"GET / HTTP/1.1\r\n")
+                time.sleep(0.05)
+        assert time.monotonic() - began < 4
+
+
+def test_who_does_not_read_is_disconnected_and_holds_no_thread(hasty: int) -> None:
+    with connect(hasty, timeout=5, receive_buffer=4096) as reader:
+        reader.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        with connect(hasty, timeout=5) as other:
+            other.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert status(read_all(other)) == 200
+        time.sleep(1.0)
+        got = 0
+        with contextlib.suppress(ConnectionError):
+            got = len(read_all(reader))
+        assert got < 48 * MEGABYTE
+
+
+def test_an_open_connection_may_wait_a_while_for_the_next_request(hasty: int) -> None:
+    with connect(hasty, timeout=5) as client:
+        for _ in range(4):
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            got = b""
+            while not got.endswith(b"x" * 10):
+                got += client.recv(1000)
+            assert status(got) == 200
+            time.sleep(0.15)

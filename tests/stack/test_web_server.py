@@ -1,0 +1,67 @@
+"""The processes of the web server: replaced when they die, and gone when they cannot start."""
+
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from slmstudio.server import processes
+from slmstudio.stack.processes import descendants
+from tests.conftest import ROOT, worker_environment
+from tests.stack.test_serve import free_port
+from tests.stack.web import answer, serving, status
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+def test_a_killed_process_is_replaced(transactional_db: None, queues: None) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "slmstudio.server", "--bind", f"127.0.0.1:{port}", "--workers", "1"]
+    with serving(command, port) as master:
+        killed = descendants(master.pid)
+        assert len(killed) == 1
+        killed[0].kill()
+        deadline = time.monotonic() + 15
+        while not (found := descendants(master.pid)) or killed[0].pid in [process.pid for process in found]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert status(answer(port, HEALTH)) == 200
+
+
+def test_processes_do_not_outlive_the_first_one(transactional_db: None, queues: None) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "slmstudio.server", "--bind", f"127.0.0.1:{port}", "--workers", "2"]
+    master = subprocess.Popen(command, cwd=ROOT, env=worker_environment(), start_new_session=True)
+    deadline = time.monotonic() + 15
+    while len(descendants(master.pid)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = descendants(master.pid)
+    time.sleep(0.2)  # they have told the kernel whose they are
+    master.kill()
+    master.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+
+
+def test_a_start_that_fails_ends_with_a_code_and_the_reason() -> None:
+    command = [sys.executable, "-m", "slmstudio.server", "--bind", f"127.0.0.1:{free_port()}", "--workers", "1"]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={"PATH": "/usr/bin", "DEBUG": "maybe"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "DEBUG" in done.stderr
+
+
+@pytest.mark.parametrize("bind", ["8000", "localhost:", "127.0.0.1:http"])
+def test_what_is_no_address_is_refused(bind: str) -> None:
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        processes.listen(bind)
