@@ -1,6 +1,7 @@
 """The leaves every app may use: access, runs, panels, templates."""
 
 from django.apps import AppConfig
+from django.contrib.staticfiles import apps as staticfiles
 from django.db.models.signals import post_migrate
 
 
@@ -8,6 +9,7 @@ class StudioConfig(AppConfig):
     """The project package as an app, for its template tags and commands."""
 
     name = "slmstudio"
+    default = True  # there are two in this file
 
     def ready(self) -> None:
         from slmstudio.database_roles import grant_to_application
@@ -17,3 +19,9 @@ class StudioConfig(AppConfig):
         read_only_json()
         post_migrate.connect(grant_to_application, dispatch_uid="slmstudio.database_roles")
         post_migrate.connect(make_group, dispatch_uid="slmstudio.permissions")
+
+
+class StaticFilesConfig(staticfiles.StaticFilesConfig):
+    """Django's, which collects no source maps."""
+
+    ignore_patterns = [*staticfiles.StaticFilesConfig.ignore_patterns, "*.map"]

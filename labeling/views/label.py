@@ -6,7 +6,6 @@ from django.db.models import OuterRef
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_GET, require_POST
 
 from labeling import keys
@@ -39,7 +38,6 @@ def label(request: HttpRequest, slug: str) -> HttpResponse:
     return HttpResponseRedirect(reverse("label_document", args=[slug, document.pk]))
 
 
-@gzip_page
 @require_GET
 def label_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """The screen, with one document open."""
@@ -68,7 +66,6 @@ def label_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     return render(request, "labeling/label.html", context)
 
 
-@gzip_page
 @require_GET
 def state(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Everything about one document that the screen needs to open it, as JSON."""
@@ -76,7 +73,6 @@ def state(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     return JsonResponse(state_of(annotating.open_document(document=document, user=request.user), request.user))
 
 
-@gzip_page
 @require_POST
 def following(request: HttpRequest, slug: str) -> HttpResponse:
     """The document after another (``{"after": id}``; taken for this person) or before it; ``{"done": true}``: none."""
@@ -99,7 +95,6 @@ def following(request: HttpRequest, slug: str) -> HttpResponse:
     return JsonResponse(state_of(annotating.open_document(document=document, user=request.user), request.user))
 
 
-@gzip_page
 @require_POST
 def save(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Saves a draft or submits.

@@ -8,7 +8,6 @@ from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 
 from labeling.diffs import changes
@@ -96,7 +95,6 @@ def _next_url(slug: str, document: Document, disputes: bool) -> str:
     return f"{reverse('review_next', args=[slug])}?{urlencode(query)}"
 
 
-@gzip_page
 @require_safe
 def review_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """One label beside its document, or the labels of several people where they disagree."""

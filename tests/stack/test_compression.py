@@ -1,0 +1,89 @@
+"""What is sent is compressed where nothing was collected, as in ``make demo``."""
+
+import gzip
+import re
+from typing import Any
+
+import brotli
+import pytest
+from django.http import FileResponse, HttpResponse, StreamingHttpResponse
+from django.test import Client, RequestFactory
+
+from slmstudio.compression import Compression
+
+GZIP, BROTLI = {"Accept-Encoding": "gzip, deflate"}, {"Accept-Encoding": "gzip, deflate, br, zstd"}
+CSS = "/static/vendor/bootstrap/css/bootstrap.min.css"
+
+
+def body_of(answer: Any) -> bytes:
+    return answer.getvalue() if answer.streaming else bytes(answer.content)
+
+
+@pytest.mark.parametrize(
+    ("headers", "encoding", "unpack"),
+    [
+        ({}, None, bytes),
+        (GZIP, "gzip", gzip.decompress),
+        (BROTLI, "br", brotli.decompress),
+        ({"Accept-Encoding": "gzip, br;q=0"}, "gzip", gzip.decompress),
+    ],
+)
+def test_static_files(headers: dict[str, str], encoding: str | None, unpack: Any) -> None:
+    plain = body_of(Client().get(CSS))
+    answer = Client().get(CSS, headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers.get("Content-Encoding") == encoding
+    assert answer["Vary"] == "Accept-Encoding"
+    body = body_of(answer)
+    assert int(answer["Content-Length"]) == len(body)
+    assert unpack(body) == plain
+    if encoding:
+        assert len(body) < len(plain) / 4
+    again = Client().get(CSS, headers={**headers, "If-Modified-Since": answer["Last-Modified"]})
+    assert again.status_code == 304
+
+
+def test_what_stays_as_it_is() -> None:
+    icon = Client().get("/static/vendor/swagger-ui/favicon-32x32.png", headers=GZIP)
+    assert "Content-Encoding" not in icon.headers
+    part = Client().get(CSS, headers={**GZIP, "Range": "bytes=0-99"})
+    assert (part.status_code, len(body_of(part)), "Content-Encoding" in part.headers) == (206, 100, False)
+
+
+@pytest.mark.django_db
+def test_pages(servers: Any) -> None:
+    answer = Client().get("/login/", headers=GZIP)
+    assert answer["Content-Encoding"] == "gzip"
+    assert b"csrfmiddlewaretoken" in gzip.decompress(answer.content)
+    lengths = {len(Client().get("/login/", headers=GZIP).content) for _ in range(8)}
+    assert len(lengths) > 1  # padded at random
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        HttpResponse("short"),
+        HttpResponse(b"\0" * 5000, content_type="application/zip"),
+        StreamingHttpResponse(iter(["a" * 5000])),
+        FileResponse(iter([b"a" * 5000]), as_attachment=True, filename="a.txt"),
+        HttpResponse("a" * 5000, headers={"Content-Disposition": "attachment"}),
+    ],
+)
+def test_answers_that_gain_nothing_or_are_streamed(response: Any) -> None:
+    middleware = Compression(lambda request: response)
+    request = RequestFactory().get("/", headers=GZIP)
+    assert "Content-Encoding" not in middleware(request).headers
+
+
+def test_nothing_that_a_page_loads_names_a_source_map() -> None:
+    assert Client().get(f"{CSS}.map").status_code == 404
+    assert not re.search(r"\.map$", "\n".join(_collected()), re.MULTILINE)
+
+
+def _collected() -> list[str]:
+    """The names that ``collectstatic`` would copy."""
+    from django.apps import apps
+    from django.contrib.staticfiles.finders import get_finders
+
+    patterns = apps.get_app_config("staticfiles").ignore_patterns  # type: ignore[attr-defined]
+    return [path for finder in get_finders() for path, _ in finder.list(patterns)]
