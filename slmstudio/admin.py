@@ -13,6 +13,8 @@ from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group
 from django.http import HttpRequest
 
+from slmstudio.models import SignInEvent
+
 
 class ReadOnlyAdmin(admin.ModelAdmin):
     """Rows that nobody adds, changes or deletes here."""
@@ -75,3 +77,13 @@ class LogEntryAdmin(ReadOnlyAdmin):
 
     list_display = ("action_time", "user", "object_repr", "__str__")
     list_select_related = ("user", "content_type")
+
+
+@admin.register(SignInEvent)
+class SignInEventAdmin(ReadOnlyAdmin):
+    """Who signed in, and who failed to."""
+
+    list_display = ("created_at", "kind", "name", "address")
+    list_filter = ("kind",)
+    search_fields = ("name", "address")
+    date_hierarchy = "created_at"

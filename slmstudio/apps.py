@@ -10,8 +10,12 @@ class StudioConfig(AppConfig):
 
     name = "slmstudio"
     default = True  # there are two in this file
+    default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from django.contrib.auth import signals
+
+        from slmstudio import sign_in
         from slmstudio.database_roles import grant_to_application
         from slmstudio.permissions import make_group
         from slmstudio.queue_jobs import read_only_json
@@ -19,6 +23,9 @@ class StudioConfig(AppConfig):
         read_only_json()
         post_migrate.connect(grant_to_application, dispatch_uid="slmstudio.database_roles")
         post_migrate.connect(make_group, dispatch_uid="slmstudio.permissions")
+        signals.user_logged_in.connect(sign_in.on_signed_in, dispatch_uid="slmstudio.signed_in")
+        signals.user_logged_out.connect(sign_in.on_signed_out, dispatch_uid="slmstudio.signed_out")
+        signals.user_login_failed.connect(sign_in.on_failed, dispatch_uid="slmstudio.failed")
 
 
 class StaticFilesConfig(staticfiles.StaticFilesConfig):

@@ -20,7 +20,7 @@ from slmstudio.env import EnvError
 
 OWNER_COMMANDS = frozenset({"migrate", "flush", "createcachetable"})
 #: tables that rows are only added to
-_APPEND_ONLY = ("evaluation_auditentry",)
+_APPEND_ONLY = ("evaluation_auditentry", "slmstudio_signinevent")
 #: tables whose statistics the application asks for after it wrote much
 _ANALYZED = ("labeling_document", "labeling_documentsearch")
 _ROLE = "DATABASE_APPLICATION_ROLE"

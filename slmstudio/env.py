@@ -175,6 +175,21 @@ def hosts(name: builtins.str, *, default: Iterable[builtins.str] | None = None) 
     return values
 
 
+def networks(name: builtins.str, *, default: Iterable[builtins.str] | None = None) -> builtins.list[builtins.str]:
+    """Addresses and networks separated by commas, such as 127.0.0.1 or 10.0.0.0/8.
+
+    Raises:
+        EnvError: a value that is neither, or not set without a default.
+    """
+    values = list(name, default=default)
+    for value in values:
+        try:
+            ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            raise EnvError(name, "addresses or networks separated by commas", _read(name)) from None
+    return values
+
+
 def _is_host(value: builtins.str) -> builtins.bool:
     """Whether a value can stand for a host. A name whose last part is a number would be a mistyped address."""
     try:

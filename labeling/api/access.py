@@ -1,13 +1,9 @@
 """Who is asking, for which project, and whether they may: by the token's scope and the member's role as it is now."""
 
 import logging
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated, Any
 
-import redis
 from django.conf import settings
 from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
@@ -19,7 +15,9 @@ from ninja.utils import check_csrf
 from labeling.api.problems import Problem
 from labeling.models import ApiToken
 from labeling.services.tokens import ACTIONS, SCOPES, authenticate
+from slmstudio import rate_limits
 from slmstudio.access import admitted, project_for
+from slmstudio.addresses import client_address, network_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +26,8 @@ logger = logging.getLogger(__name__)
 Slug = Annotated[str, Path(...)]
 #: (route, method) -> scope of every operation; filled in once they are all there
 SCOPE_OF: dict[tuple[str, str], str] = {}
+#: invalid tokens that an address may send; they are far too long to be guessed, so this is against noise
+_INVALID_PER_MINUTE = 600
 
 
 @dataclass(slots=True)
@@ -51,6 +51,7 @@ class Token(HttpBearer):
         kind, _, text = header.partition(" ")
         token = authenticate(text.strip()) if kind.lower() == "bearer" else None
         if token is None:
+            _limit_guesses(request)
             raise Problem(
                 401,
                 "This token is not valid: mistyped, revoked or out of date.",
@@ -134,32 +135,22 @@ def object_of(request: HttpRequest, objects: Any, **lookup: Any) -> Any:
 # -- how many requests ---------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def _counter() -> Callable[[str], int]:
-    pool = redis.ConnectionPool.from_url(settings.REDIS_URL, socket_timeout=0.2, socket_connect_timeout=0.2)
-    connection = redis.Redis(connection_pool=pool)
-
-    def count(key: str) -> int:
-        with connection.pipeline(transaction=False) as pipe:
-            pipe.incr(key)
-            pipe.expire(key, 120)
-            return int(pipe.execute()[0])
-
-    return count
-
-
 def _limit(who: str) -> None:
     """Raises Problem 429 where somebody asks too often. A queue server that does not answer lets everybody pass."""
-    now = time.time()
-    minute, second = divmod(int(now), 60)
-    try:
-        count = _counter()(f"slm:api:{who}:{minute}")
-    except (redis.RedisError, OSError):
-        logger.warning("the queue's server does not answer, so requests are not counted")
-        return
-    if count > settings.API_REQUESTS_PER_MINUTE:
+    asked, left = rate_limits.count(f"api:{who}", 60)
+    if asked > settings.API_REQUESTS_PER_MINUTE:
         raise Problem(
             429,
             f"More than {settings.API_REQUESTS_PER_MINUTE:,} requests in this minute. Wait for the next one.",
-            headers={"Retry-After": str(60 - second)},
+            headers={"Retry-After": str(left)},
         )
+
+
+def _limit_guesses(request: HttpRequest) -> None:
+    """Raises Problem 429 where an address sends one invalid token after the other."""
+    address = client_address(request)
+    guesses, left = rate_limits.count(f"token:{network_of(address)}", 60)
+    if guesses == _INVALID_PER_MINUTE:
+        logger.warning("%d invalid tokens within a minute from %s", guesses, address)
+    if guesses > _INVALID_PER_MINUTE:
+        raise Problem(429, "Too many invalid tokens. Wait a minute.", headers={"Retry-After": str(left)})

@@ -67,7 +67,7 @@ def test_no_page_writes_what_projects_hold(model: Any, root: Any) -> None:
 
 def test_every_app_of_ours_and_no_queue_is_shown() -> None:
     shown = {model._meta.app_label for model in admin.site._registry}
-    assert shown == {"admin", "auth", "labeling", "training", "evaluation"}
+    assert shown == {"admin", "auth", "slmstudio", "labeling", "training", "evaluation"}
 
 
 def test_a_superuser_neither_switches_four_eyes_off_nor_makes_managers(root: Any, project: Project) -> None:

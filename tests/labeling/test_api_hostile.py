@@ -9,9 +9,9 @@ import pytest
 import redis
 from django.test import Client
 
-from labeling.api import access
 from labeling.models import Annotation, Comment, Document, Webhook
 from labeling.services.importing import MAX_UPLOAD
+from slmstudio import rate_limits
 from tests.labeling.api import Api, api_of
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
@@ -316,7 +316,6 @@ def test_another_host_in_the_header_is_a_bad_request(api: Api, host: str) -> Non
 
 def test_who_asks_too_often_waits(api: Api, settings: Any, queues: None) -> None:
     settings.API_REQUESTS_PER_MINUTE = 3
-    access._counter.cache_clear()
     for _ in range(7):  # a minute may end in between, once
         answer = api.get("progress")
         if answer.status == 429:
@@ -327,8 +326,8 @@ def test_who_asks_too_often_waits(api: Api, settings: Any, queues: None) -> None
 
 
 def test_without_the_queue_nobody_is_counted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(key: str) -> int:
+    def gone() -> None:
         raise redis.ConnectionError
 
-    monkeypatch.setattr(access, "_counter", lambda: gone)
+    monkeypatch.setattr(rate_limits, "_connection", gone)
     assert api.get("progress").status == 200

@@ -1,0 +1,61 @@
+"""Where a request comes from: the address of the connection, or what a trusted proxy says about it."""
+
+import ipaddress
+import logging
+
+from django.conf import settings
+from django.http import HttpRequest
+
+logger = logging.getLogger(__name__)
+#: what the address of a connection through a UNIX socket is called
+UNIX = "localhost"
+
+
+def client_address(request: HttpRequest) -> str:
+    """The client's address as a text; "" where nobody knows.
+
+    ``X-Forwarded-For`` counts only where the connection comes from one of ``TRUSTED_PROXIES``, and of its addresses
+    the last one that is no trusted proxy: what stands before it was written by the client.
+    """
+    address = str(request.META.get("REMOTE_ADDR", ""))
+    forwarded = str(request.META.get("HTTP_X_FORWARDED_FOR", ""))
+    if not _is_trusted(address):
+        if forwarded and settings.HTTPS:
+            logger.warning("X-Forwarded-For from %s is not used: TRUSTED_PROXIES does not name it", address)
+        return _plain(address)
+    for hop in reversed(forwarded.split(",") if forwarded else []):
+        address = hop.strip()
+        if not _is_trusted(address):
+            break
+    return _plain(address)
+
+
+def network_of(address: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address, which one machine has as a whole."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return str(parsed)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
+def _is_trusted(address: str) -> bool:
+    if address == UNIX:
+        return bool(settings.TRUSTED_PROXIES)
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in ipaddress.ip_network(network, strict=False) for network in settings.TRUSTED_PROXIES)
+
+
+def _plain(address: str) -> str:
+    """An IPv4 address that came through an IPv6 socket is that IPv4 address; anything else that is none is cut."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:45]
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return str(mapped or parsed)

@@ -1,0 +1,35 @@
+"""What belongs to no app: who signed in."""
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+
+class SignInEvent(models.Model):
+    """One sign-in, failure, sign-out or lock-out. The database refuses to change or delete a row."""
+
+    class Kind(models.TextChoices):
+        """What happened."""
+
+        SIGNED_IN = "signed in", "signed in"
+        FAILED = "failed to sign in", "failed to sign in"
+        SIGNED_OUT = "signed out", "signed out"
+        LOCKED_OUT = "locked out", "locked out"
+
+    kind = models.CharField(max_length=20, choices=Kind)
+    #: as it was typed, also where there is no such account
+    name = models.CharField(max_length=150)
+    # Rows outlive accounts, and nothing of an account is held by them.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+    )
+    address = models.CharField(max_length=45, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.kind}"

@@ -1,0 +1,232 @@
+"""Signing in: how often it may be tried, how many passwords are hashed at once, and what is noted.
+
+Attempts are counted before a password is hashed, by account and address together, by address, and by account from
+addresses that it has not been used from. So guessing is slow, and somebody who guesses from elsewhere does not lock
+the account's owner out.
+"""
+
+import hashlib
+import logging
+import threading
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth import hashers
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from slmstudio import rate_limits
+from slmstudio.addresses import client_address, network_of
+from slmstudio.models import SignInEvent
+from slmstudio.views import too_many_requests
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Failed attempts within a time in seconds."""
+
+    most: int
+    seconds: int
+
+
+#: of one account from one address
+PAIR = Limit(5, 300)
+#: of one address, whatever the account: an office has one address
+ADDRESS = Limit(40, 300)
+#: of one account from all addresses that it has not been used from
+ACCOUNT = Limit(50, 3600)
+#: an address that an account was used from counts as its own for so long
+KNOWN_SECONDS = 30 * 24 * 3600
+#: passwords that a process hashes at once, and requests that wait for their turn: the other threads stay free
+HASHED_AT_ONCE = 1
+WAITING = 1
+#: seconds that one of them waits
+PATIENCE = 5.0
+_BUSY_SECONDS = 5
+
+
+class TooManyAttempts(Exception):
+    """Signing in is not tried now. ``seconds``: until it may be."""
+
+    def __init__(self, seconds: int, *, busy: bool = False) -> None:
+        super().__init__(f"too many attempts; again in {seconds} s")
+        self.seconds, self.busy = seconds, busy
+
+
+# -- counting ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One attempt and the counters that it is counted in."""
+
+    name: str
+    address: str
+
+    @property
+    def counters(self) -> dict[str, Limit]:
+        account = hashlib.sha256(unicodedata.normalize("NFKC", self.name).casefold().encode(errors="replace"))
+        network = network_of(self.address)
+        pair = f"{account.hexdigest()[:32]}:{network}"
+        counted = {f"login:pair:{pair}": PAIR, f"login:address:{network}": ADDRESS}
+        if not rate_limits.is_remembered(f"login:known:{pair}"):
+            counted[f"login:account:{account.hexdigest()[:32]}"] = ACCOUNT
+        return counted
+
+    def begin(self) -> None:
+        """Counts it.
+
+        Raises:
+            TooManyAttempts: one of the limits is reached.
+        """
+        for key, limit in self.counters.items():
+            number, left = rate_limits.count(key, limit.seconds)
+            if number > limit.most:
+                if number == limit.most + 1:
+                    note(SignInEvent.Kind.LOCKED_OUT, name=self.name, address=self.address)
+                raise TooManyAttempts(left)
+
+    def succeeded(self) -> None:
+        """Takes it back, forgives the failures of this account from this address, and knows the address from now on."""
+        for key, limit in self.counters.items():
+            rate_limits.uncount(key, limit.seconds, all_of_them=limit is PAIR)
+            if limit is PAIR:
+                rate_limits.remember(key.replace("login:pair:", "login:known:"), KNOWN_SECONDS)
+
+
+class Guard:
+    """The first authentication backend: it knows nobody (it has no ``get_user``), and stops who tries too often."""
+
+    def authenticate(
+        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **more: Any
+    ) -> None:
+        """Counts the attempt.
+
+        Raises:
+            TooManyAttempts: it is not to be tried now.
+        """
+        if request is None or username is None or password is None:  # a program on the machine itself
+            return
+        if _turnstile.is_full:
+            raise TooManyAttempts(_BUSY_SECONDS, busy=True)
+        attempt = _Attempt(username[:150], client_address(request))
+        attempt.begin()
+        request.sign_in_attempt = attempt  # type: ignore[attr-defined]
+
+
+# -- hashing -----------------------------------------------------------------------------------------------------------
+
+
+class _Turnstile:
+    """Lets some in, lets some wait, and sends the others away."""
+
+    def __init__(self, inside: int, waiting: int) -> None:
+        self._turn = threading.BoundedSemaphore(inside)
+        self._places = threading.BoundedSemaphore(inside + waiting)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next one would be sent away. Costs nothing, and may be wrong a moment later."""
+        if not self._places.acquire(blocking=False):
+            return True
+        self._places.release()
+        return False
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """One at work.
+
+        Raises:
+            TooManyAttempts: too many wait, or it takes too long.
+        """
+        if not self._places.acquire(blocking=False):
+            raise TooManyAttempts(_BUSY_SECONDS, busy=True)
+        try:
+            if not self._turn.acquire(timeout=PATIENCE):
+                raise TooManyAttempts(_BUSY_SECONDS, busy=True)
+            try:
+                yield
+            finally:
+                self._turn.release()
+        finally:
+            self._places.release()
+
+
+_turnstile = _Turnstile(HASHED_AT_ONCE, WAITING)
+
+
+class _Bounded:
+    """For password hashers: few at once, however many ask."""
+
+    def encode(self, *arguments: Any, **keywords: Any) -> str:
+        with _turnstile.enter():
+            made: str = super().encode(*arguments, **keywords)  # type: ignore[misc]
+            return made
+
+    def verify(self, password: str, encoded: str) -> bool:
+        with _turnstile.enter():
+            return bool(super().verify(password, encoded))  # type: ignore[misc]
+
+
+class Argon2(_Bounded, hashers.Argon2PasswordHasher):
+    """Argon2, few at once."""
+
+
+# -- noting ------------------------------------------------------------------------------------------------------------
+
+
+def note(kind: str, *, name: str, address: str, user: Any = None) -> None:
+    """Notes it in the log on standard error and in the table that only grows."""
+    level = logging.INFO if kind in (SignInEvent.Kind.SIGNED_IN, SignInEvent.Kind.SIGNED_OUT) else logging.WARNING
+    shown = "".join(c if c.isprintable() else "?" for c in name[:150])
+    logger.log(level, "%s: %r from %s", kind, shown, address or "this machine")
+    SignInEvent.objects.create(kind=kind, name=shown, address=address, user_id=None if user is None else user.pk)
+
+
+def on_signed_in(sender: Any, request: HttpRequest, user: Any, **more: Any) -> None:
+    """A signal of Django's."""
+    attempt = getattr(request, "sign_in_attempt", None)
+    if attempt is not None:
+        attempt.succeeded()
+        note(SignInEvent.Kind.SIGNED_IN, name=user.get_username(), address=attempt.address, user=user)
+
+
+def on_signed_out(sender: Any, request: HttpRequest, user: Any, **more: Any) -> None:
+    """A signal of Django's."""
+    if user is not None and request.META.get("REMOTE_ADDR"):
+        note(SignInEvent.Kind.SIGNED_OUT, name=user.get_username(), address=client_address(request), user=user)
+
+
+def on_failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **more: Any) -> None:
+    """A signal of Django's."""
+    attempt = getattr(request, "sign_in_attempt", None)
+    if attempt is not None:
+        note(SignInEvent.Kind.FAILED, name=attempt.name, address=attempt.address)
+
+
+class SignInLimits:
+    """Middleware: the answer to those who try too often, on the login page and in the administration alike."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Passes everything on."""
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """429 with the time to wait."""
+        if not isinstance(exception, TooManyAttempts):
+            return None
+        minutes = -(-exception.seconds // 60)
+        if exception.busy:
+            text = "Many people are signing in at this moment. Wait a few seconds and try again."
+        else:
+            wait = "a minute" if minutes == 1 else f"{minutes} minutes"
+            text = f"Too many attempts to sign in. Wait {wait} and try again."
+        return too_many_requests(request, text, exception.seconds)

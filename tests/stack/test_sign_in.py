@@ -1,0 +1,224 @@
+"""Signing in: guesses are slow, are noted, and take nothing from the others."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import make_password
+from django.db import IntegrityError, connection, transaction
+from django.test import Client, RequestFactory
+
+from slmstudio import sign_in
+from slmstudio.addresses import client_address, network_of
+from slmstudio.models import SignInEvent
+from slmstudio.sign_in import TooManyAttempts, _Turnstile
+from tests.stack.test_body_limits import signed_in
+from tests.stack.web import answer, server, status
+
+PASSWORD = "correct horse battery"
+Kind = SignInEvent.Kind
+
+
+def forget_attempts() -> None:
+    """Nobody has tried anything so far."""
+    import redis
+
+    valkey = redis.Redis.from_url(settings.REDIS_URL)
+    for pattern in ("slm:login:*", "slm:mark:*", "slm:token:*"):
+        for key in [*valkey.scan_iter(pattern)]:
+            valkey.delete(key)
+
+
+@pytest.fixture
+def no_counters(servers: Any) -> Iterator[None]:
+    forget_attempts()
+    yield
+    forget_attempts()
+
+
+@pytest.fixture
+def ana(db: None, no_counters: None) -> Any:
+    return get_user_model().objects.create_user("ana", password=PASSWORD)
+
+
+def attempt(name: str, password: str, address: str = "192.0.2.1", path: str = "/login/") -> Any:
+    return Client(REMOTE_ADDR=address).post(path, {"username": name, "password": password})
+
+
+def kinds() -> list[str]:
+    return [*SignInEvent.objects.order_by("pk").values_list("kind", flat=True)]
+
+
+@pytest.mark.parametrize("path", ["/login/", "/admin/login/"])
+@pytest.mark.parametrize("name", ["ana", "nobody"])
+def test_guesses_at_one_account_are_stopped(ana: Any, path: str, name: str) -> None:
+    for _ in range(sign_in.PAIR.most):
+        assert attempt(name, "guess", path=path).status_code == 200
+    for password in ("guess", PASSWORD):
+        refused = attempt(name, password, path=path)
+        assert refused.status_code == 429
+        assert 0 < int(refused["Retry-After"]) <= sign_in.PAIR.seconds
+    assert kinds() == [Kind.FAILED] * sign_in.PAIR.most + [Kind.LOCKED_OUT]
+
+
+def test_who_guesses_elsewhere_does_not_lock_the_person_out(ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sign_in, "ACCOUNT", sign_in.Limit(8, 3600))
+    assert attempt("ana", PASSWORD, "192.0.2.1").status_code == 302
+    for number in range(12):
+        attempt("ana", "guess", f"198.51.100.{number}")
+    assert attempt("ana", PASSWORD, "198.51.100.200").status_code == 429  # from a new address not for a while
+    assert attempt("ana", PASSWORD, "192.0.2.1").status_code == 302  # from her own at once
+
+
+def test_one_address_may_not_try_many_accounts(ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sign_in, "ADDRESS", sign_in.Limit(6, 300))
+    answers = [attempt(f"name-{number}", "guess").status_code for number in range(8)]
+    assert answers == [200] * 6 + [429] * 2
+    assert attempt("ana", PASSWORD, "192.0.2.7").status_code == 302
+
+
+def test_success_forgives_what_was_mistyped(ana: Any) -> None:
+    for _ in range(3):
+        for _ in range(sign_in.PAIR.most - 1):
+            assert attempt("ana", "typo").status_code == 200
+        assert attempt("ana", PASSWORD).status_code == 302
+
+
+def test_a_sign_in_is_noted_from_its_beginning_to_its_end(ana: Any) -> None:
+    client = Client(REMOTE_ADDR="192.0.2.1")
+    client.post("/login/", {"username": "ana", "password": "typo"})
+    client.post("/login/", {"username": "ana", "password": PASSWORD})
+    client.post("/logout/")
+    assert kinds() == [Kind.FAILED, Kind.SIGNED_IN, Kind.SIGNED_OUT]
+    rows = SignInEvent.objects.order_by("pk")
+    assert {row.address for row in rows} == {"192.0.2.1"}
+    assert [row.user_id for row in rows] == [None, ana.pk, ana.pk]
+
+
+def test_the_database_keeps_what_was_noted(ana: Any) -> None:
+    attempt("ana", "typo")
+    for change in ("UPDATE slmstudio_signinevent SET name = 'x'", "DELETE FROM slmstudio_signinevent"):
+        with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(change)
+
+
+def test_unknown_names_and_wrong_passwords_cost_one_hash_each(ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.contrib.auth.hashers import MD5PasswordHasher  # of the tests
+
+    hashed: list[str] = []
+    encode = MD5PasswordHasher.encode
+
+    def count(self: Any, password: str, salt: str) -> str:
+        hashed.append(password)
+        return encode(self, password, salt)
+
+    monkeypatch.setattr(MD5PasswordHasher, "encode", count)
+    for name in ("ana", "nobody"):
+        hashed.clear()
+        attempt(name, "guess")
+        assert len(hashed) == 1
+
+
+def test_invalid_tokens_are_counted(ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labeling.api.access._INVALID_PER_MINUTE", 3)
+    headers = {"Authorization": "Bearer slm_wrong"}
+    codes = [Client(REMOTE_ADDR="192.0.2.1").get("/api/v1/projects", headers=headers).status_code for _ in range(5)]
+    assert codes == [401] * 3 + [429] * 2
+
+
+def test_few_passwords_are_hashed_at_once() -> None:
+    turnstile = _Turnstile(inside=1, waiting=1)
+    inside, leave = threading.Event(), threading.Event()
+
+    def hash_slowly() -> None:
+        with turnstile.enter():
+            inside.set()
+            leave.wait(5)
+
+    threads = [threading.Thread(target=hash_slowly) for _ in range(2)]
+    threads[0].start()
+    assert inside.wait(5)
+    threads[1].start()
+    while not turnstile.is_full:  # the second one waits
+        time.sleep(0.01)
+    with pytest.raises(TooManyAttempts), turnstile.enter():
+        pass
+    leave.set()
+    for thread in threads:
+        thread.join()
+    with turnstile.enter():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("trusted", "remote", "forwarded", "expected"),
+    [
+        ([], "192.0.2.1", "203.0.113.9", "192.0.2.1"),
+        (["127.0.0.1"], "192.0.2.1", "203.0.113.9", "192.0.2.1"),
+        (["127.0.0.1"], "127.0.0.1", "203.0.113.9", "203.0.113.9"),
+        (["127.0.0.1"], "127.0.0.1", "6.6.6.6, 203.0.113.9", "203.0.113.9"),
+        (["127.0.0.1", "10.0.0.0/8"], "127.0.0.1", "6.6.6.6, 203.0.113.9, 10.1.2.3", "203.0.113.9"),
+        (["127.0.0.1"], "127.0.0.1", "", "127.0.0.1"),
+        (["127.0.0.1"], "localhost", "203.0.113.9", "203.0.113.9"),
+        ([], "::ffff:192.0.2.1", "", "192.0.2.1"),
+    ],
+)
+def test_a_proxy_is_believed_only_where_it_is_trusted(
+    settings: Any, trusted: list[str], remote: str, forwarded: str, expected: str
+) -> None:
+    settings.TRUSTED_PROXIES = trusted
+    more = {"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {}
+    assert client_address(RequestFactory().get("/", REMOTE_ADDR=remote, **more)) == expected
+
+
+def test_one_machine_has_a_whole_ipv6_network() -> None:
+    assert network_of("2001:db8::1") == network_of("2001:db8::ffff")
+    assert network_of("2001:db8::1") != network_of("2001:db8:0:1::1")
+
+
+def test_forty_guesses_at_once_keep_nobody_waiting(transactional_db: None, queues: None, no_counters: None) -> None:
+    """With the real hasher and real sockets; the best of three rounds, since others may use the machine."""
+    person = get_user_model().objects.create(username="ana", password=make_password("x"))
+    cookies = signed_in(person)
+    with server("--workers", "2") as port:
+        for _ in range(8):  # every process has its templates
+            assert status(answer(port, page("/", cookies))) == 200
+        worst = []
+        while len(worst) < 3 and min(worst, default=1.0) >= 1.0:
+            forget_attempts()
+            worst.append(beside_guesses(port, cookies))
+    assert min(worst) < 1.0
+
+
+def page(path: str, cookies: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{cookies}\r\nConnection: close\r\n\r\n".encode()
+
+
+def beside_guesses(port: int, cookies: str, guesses: int = 40) -> float:
+    """Seconds of the slowest of other requests while so many passwords are tried."""
+    codes: list[int] = []
+
+    def guess(number: int) -> None:
+        body = urlencode({"username": f"name-{number}", "password": "guess", "csrfmiddlewaretoken": "c" * 32})
+        head = f"POST /login/ HTTP/1.1\r\nHost: localhost\r\nCookie: csrftoken={'c' * 32}\r\nConnection: close\r\n"
+        kind = "Content-Type: application/x-www-form-urlencoded\r\n"
+        codes.append(status(answer(port, f"{head}{kind}Content-Length: {len(body)}\r\n\r\n{body}".encode())))
+
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(guesses)]
+    for thread in threads:
+        thread.start()
+    worst = 0.0
+    while any(thread.is_alive() for thread in threads):
+        for path in ("/healthz", "/"):
+            began = time.monotonic()
+            assert status(answer(port, page(path, cookies))) == 200
+            worst = max(worst, time.monotonic() - began)
+    assert len(codes) == guesses
+    assert set(codes) <= {200, 429}
+    print(f"slowest answer beside {guesses} guesses: {1000 * worst:.0f} ms; {codes.count(429)} of them sent away")
+    return worst
