@@ -90,6 +90,24 @@ def rows(path: Path, context: Context, read: ReadFile, progress: Progress, *, on
             progress.done += entry.compress_size
 
 
+def unpack_first(path: Path, endings: tuple[str, ...], target: Path) -> None:
+    """Unpacks the first file, by name, that ends like this, with the limits of an import.
+
+    Raises:
+        ReadError: there is none, or it is not taken; says why.
+    """
+    with opened(path, "It") as archive:
+        entries = [entry for entry in archive.infolist() if not _is_passed_over(entry)]
+        found = sorted((entry for entry in entries if entry.filename.endswith(endings)), key=lambda e: e.filename)
+        if not found:
+            raise ReadError(f"The folder has no file that ends in {' or '.join(endings)}.")
+        try:
+            _check(found[0], set())
+            _unpack(archive, found[0], target, _Budget(MOST_BYTES))
+        except _EntryError as error:
+            raise ReadError(f"{_name(found[0])} cannot be read: {error}.") from None
+
+
 def _rows_of(path: Path, kind: str, name: str, read: ReadFile) -> Iterator[ParsedRow]:
     try:
         for parsed in read(path, kind, name):

@@ -9,14 +9,18 @@ import os
 import selectors
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 from labeling.reading import Context, ReadError
+from labeling.reading.archive import unpack_first
 from labeling.reading.table import MOST_COLUMNS, Preview, mapper_of
 from labeling.rows import MAX_LINE, ParsedRow
 from slmstudio.child_environment import child_environment
@@ -26,6 +30,11 @@ from slmstudio.contract.jsontext import dumps
 _ROWS: Final = 64
 _BYTES: Final = 16 * 1024**2
 _MOST_SHOWN: Final = 2_000
+#: rows of a sample that are tried, and those of them that are shown
+_SAMPLED: Final = 100
+_PREVIEWED: Final = 8
+#: characters of one row of a sample
+_SAMPLED_LINE: Final = 200_000
 #: a file of a hundred bytes may claim any number of rows
 MOST_ROWS: Final = 10_000_000
 #: seconds within which something has to come of a file
@@ -135,30 +144,53 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
         return {}
 
 
-def lines(path: Path, most: int | None = None) -> Iterator[str]:
-    """What the child process writes about a file; with ``most`` of its first rows alone, each as a list of shown texts.
+def lines(path: Path) -> Iterator[str]:
+    """What the child process writes about a file.
 
     Raises:
         ReadError: it cannot be read, or not to its end.
     """
-    found = _batches(path, most or _ROWS)
+    found = _batches(path, _ROWS)
     schema = next(found)
     names, classes = _names(schema), _class_names(schema)
     yield f"n{dumps(names)}"
     count = 0
     for batch in found:
-        for piece in _pieces(batch if most is None else batch.slice(0, most - count)):
+        for piece in _pieces(batch):
             for record, error in _records(piece):
                 count += 1
-                if most is None:
-                    yield _line(record, error, classes)
-                else:
-                    shown = [error] if record is None else [_shown(record[name], classes.get(name)) for name in names]
-                    yield f"r{dumps(shown)}"
-        if most is not None and count >= most:
-            return
+                yield _line(record, error, classes)
         if count > MOST_ROWS:
             raise ReadError(f"It has more than {MOST_ROWS:,} rows, which is more than is taken at once.")
+
+
+def sample_lines(path: Path, folder: Path) -> Iterator[str]:
+    """What the child process writes about the beginning of a file, or of the first table of a zipped folder: ``n`` and
+    the names, and for each row its line, after ``s`` and its cells as shown for the first of them.
+
+    Raises:
+        ReadError: it cannot be read.
+    """
+    if zipfile.is_zipfile(path):
+        table = folder / "table"
+        unpack_first(path, (".arrow", ".parquet"), table)
+        path = table
+    found = _batches(path, _ROWS)
+    schema = next(found)
+    names, classes = _names(schema), _class_names(schema)
+    yield f"n{dumps(names)}"
+    count = 0
+    for batch in found:
+        for piece in _pieces(batch.slice(0, _SAMPLED - count)):
+            for record, error in _records(piece):
+                count += 1
+                if count <= _PREVIEWED:
+                    cells = [error] if record is None else [_shown(record[n], classes.get(n)) for n in names]
+                    yield f"s{dumps(cells)}"
+                line = _line(record, error, classes)
+                yield line if len(line) <= _SAMPLED_LINE else f"e{dumps('the row is too long to be tried here')}"
+        if count >= _SAMPLED:
+            return
 
 
 def _line(record: dict[str, Any] | None, error: str, classes: Mapping[str, list[str]]) -> str:
@@ -231,7 +263,11 @@ def rows(path: Path, context: Context) -> Iterator[ParsedRow]:
         ReadError: it cannot be read, or no column is known to be the text.
     """
     told = _told(path, context.stopped)
-    mapper = mapper_of(json.loads(next(told)[1]), context)
+    yield from _parsed(json.loads(next(told)[1]), told, context)
+
+
+def _parsed(names: Sequence[str], told: Iterable[tuple[str, str]], context: Context) -> Iterator[ParsedRow]:
+    mapper = mapper_of(names, context)
     for number, (tag, text) in enumerate(told, 1):
         if tag == "e":
             yield ParsedRow(number, None, json.loads(text))
@@ -242,21 +278,49 @@ def rows(path: Path, context: Context) -> Iterator[ParsedRow]:
             yield ParsedRow(number, None, str(refused))
 
 
-def preview(path: Path, most: int = 8) -> Preview:
+@dataclass(frozen=True)
+class Sample:
+    """The names of the columns, the first rows as texts, and more rows as the child told them: all of it JSON-ready."""
+
+    names: list[str]
+    shown: list[list[str]]
+    told: list[list[str]]
+
+    @property
+    def preview(self) -> Preview:
+        """What is shown of it."""
+        return Preview(self.names, self.shown)
+
+    def rows(self, context: Context) -> Iterator[ParsedRow]:
+        """Its rows as an import would read them."""
+        return _parsed(self.names, [(tag, text) for tag, text in self.told], context)
+
+
+def sample(path: Path) -> Sample:
+    """The first rows of a file, or of the first table in a zipped folder.
+
+    Raises:
+        ReadError: it cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="sample-") as folder:
+        told = [*_told(path, lambda: False, folder)]
+    shown = [json.loads(text) for tag, text in told[1:] if tag == "s"]
+    return Sample(json.loads(told[0][1]), shown, [[tag, text] for tag, text in told[1:] if tag != "s"])
+
+
+def preview(path: Path) -> Preview:
     """The names of the columns and the first rows as texts.
 
     Raises:
         ReadError: it cannot be read.
     """
-    told = _told(path, lambda: False, most)
-    names = json.loads(next(told)[1])
-    return Preview(names, [json.loads(text) for _, text in told])
+    return sample(path).preview
 
 
-def _told(path: Path, stopped: Callable[[], bool], most: int | None = None) -> Iterator[tuple[str, str]]:
+def _told(path: Path, stopped: Callable[[], bool], sample_folder: str = "") -> Iterator[tuple[str, str]]:
     """The child's lines, each as its first letter and the rest; the names are always the first."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "labeling.reading.arrow_child", str(path.resolve()), str(most or "")],
+        [sys.executable, "-m", "labeling.reading.arrow_child", str(path.resolve()), sample_folder],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -1,7 +1,8 @@
-"""The child process that opens Arrow and Parquet files: ``python -m labeling.reading.arrow_child PATH [MOST]``.
+"""The child process that opens Arrow and Parquet files: ``python -m labeling.reading.arrow_child PATH [FOLDER]``.
 
-It writes the lines of ``arrow.lines`` and then ``.``, or ``x`` and why the file cannot be read. It has a limit on
-memory and belongs to its parent, so that a hostile file costs only itself.
+It writes the lines of ``arrow.lines`` and then ``.``, or ``x`` and why the file cannot be read. With a folder for its
+files it writes those of ``arrow.sample_lines`` instead; a zip is unpacked there. It has a limit on memory and belongs
+to its parent, so that a hostile file costs only itself.
 """
 
 import os
@@ -28,7 +29,11 @@ def main() -> None:
     with os.fdopen(os.dup(1), "wb", buffering=1 << 16) as out:
         os.dup2(2, 1)  # whatever a library prints goes to standard error
         try:
-            for line in arrow.lines(Path(sys.argv[1]), int(sys.argv[2]) if sys.argv[2] else None):
+            for line in (
+                arrow.sample_lines(Path(sys.argv[1]), Path(sys.argv[2]))
+                if sys.argv[2]
+                else arrow.lines(Path(sys.argv[1]))
+            ):
                 out.write(line.encode() + b"\n")
             out.write(b".\n")
         except ReadError as error:

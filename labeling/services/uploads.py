@@ -1,16 +1,17 @@
 """Uploads between their arrival and their import: stored at once, described, and thrown away where nobody confirms."""
 
+import json
 import shutil
 import tempfile
 import uuid
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 from django.core import signing
 from django.core.files import File
@@ -19,8 +20,8 @@ from django.utils import timezone
 from labeling.models import ImportRun, Project
 from labeling.reading import MAPPED, Context, ReadError, arrow, table
 from labeling.reading.opening import guess, open_rows
-from labeling.reading.zips import MOST_FILES, opened
-from labeling.rows import RowError, judge
+from labeling.reading.zips import MOST_FILES
+from labeling.rows import ParsedRow, RowError, judge
 from slmstudio import artifacts
 
 MAX_UPLOAD = 2 * 1024**3
@@ -128,6 +129,35 @@ def needs_mapping(upload: Upload) -> bool:
     return upload.kind in MAPPED
 
 
+def prepare(upload: Upload) -> None:
+    """Reads a sample of a dataset, once, and stores it, or why there is none: whoever asks for the page again gets it
+    from there. The file is unpacked and read by a child process with limits.
+    """
+    if upload.kind != "dataset":
+        return
+    try:
+        with local(upload.key) as path:
+            found: dict[str, Any] = asdict(arrow.sample(path))
+    except ReadError as error:
+        found = {"error": str(error)}
+    artifacts.write_text(_sample_key(upload), json.dumps(found))
+
+
+def _sample_key(upload: Upload) -> str:
+    return f"{upload.key.rpartition('/')[0]}/sample.json"
+
+
+def _sample(upload: Upload) -> arrow.Sample:
+    key = _sample_key(upload)
+    if not artifacts.store().exists(key):  # uploaded before there were samples
+        prepare(upload)
+    with artifacts.store().open(key) as file:
+        found = json.load(file)
+    if "error" in found:
+        raise ReadError(found["error"])
+    return arrow.Sample(**found)
+
+
 def preview(upload: Upload, options: dict[str, Any]) -> table.Preview:
     """The columns and first rows of a table.
 
@@ -135,12 +165,10 @@ def preview(upload: Upload, options: dict[str, Any]) -> table.Preview:
         Refused: it cannot be read, or is gone.
     """
     try:
-        with local(upload.key) as path:
-            if upload.kind == "csv":
-                with path.open("rb") as file:
-                    return table.preview(file, options)
-            with _first_table(path) as first:
-                return arrow.preview(first)
+        if upload.kind == "dataset":
+            return _sample(upload).preview
+        with local(upload.key) as path, path.open("rb") as file:
+            return table.preview(file, options)
     except ReadError as error:
         raise Refused(str(error)) from None
     except FileNotFoundError:
@@ -166,12 +194,8 @@ def trial(upload: Upload, project: Project, options: dict[str, Any], most: int =
     fit, count = 0, 0
     reasons: dict[str, str] = {}
     try:
-        with (
-            local(upload.key) as path,
-            tempfile.TemporaryDirectory(prefix="trial-") as folder,
-            open_rows(path, upload.kind, upload.name, Context(compiled, Path(folder), options)) as reading,
-        ):
-            for parsed in islice(reading.rows, most):
+        with tempfile.TemporaryDirectory(prefix="trial-") as folder:
+            for parsed in islice(_first_rows(upload, Context(compiled, Path(folder), options)), most):
                 count += 1
                 try:
                     judge(parsed, compiled)
@@ -184,32 +208,12 @@ def trial(upload: Upload, project: Project, options: dict[str, Any], most: int =
     return Trial(count, fit, [(where, reason) for reason, where in islice(reasons.items(), 3)])
 
 
-@contextmanager
-def _first_table(path: Path) -> Iterator[Path]:
-    """The first Arrow or Parquet file of a zipped folder; the file itself where it is one."""
-    if not zipfile.is_zipfile(path):
-        yield path
+def _first_rows(upload: Upload, context: Context) -> Iterator[ParsedRow]:
+    if upload.kind == "dataset":
+        yield from _sample(upload).rows(context)
         return
-    try:
-        with opened(path, "It") as archive, tempfile.NamedTemporaryFile() as copy:
-            names = sorted(name for name in archive.namelist() if name.endswith((".arrow", ".parquet")))
-            if not names:
-                raise ReadError("The folder has no Arrow and no Parquet file.")
-            with archive.open(names[0]) as source:
-                _copy(source, copy)
-            copy.flush()
-            yield Path(copy.name)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
-        raise ReadError(f"The zip cannot be read: {str(error)[:100]}.") from None
-
-
-def _copy(source: IO[bytes], target: Any) -> None:
-    size = 0
-    while chunk := source.read(1 << 20):
-        size += len(chunk)
-        if size > MAX_UPLOAD:
-            raise ReadError("A file in the zip is too large when it is unpacked.")
-        target.write(chunk)
+    with local(upload.key) as path, open_rows(path, upload.kind, upload.name, context) as reading:
+        yield from reading.rows
 
 
 def ticket(upload: Upload, project: Project, flags: dict[str, bool]) -> str:

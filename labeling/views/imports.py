@@ -51,6 +51,7 @@ def import_page(request: HttpRequest, slug: str) -> HttpResponse:
             form.add_error("file" if form.given else "rows", str(refusal))
         else:
             if uploads.needs_mapping(upload):
+                uploads.prepare(upload)
                 ticket = uploads.ticket(upload, project, form.flags())
                 return _go(request, f"{reverse('import_columns', args=[slug])}?{urlencode({'u': ticket})}")
             run = importing.start_upload(
