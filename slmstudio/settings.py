@@ -11,9 +11,12 @@ from csp.constants import NONE, SELF
 
 from slmstudio import env
 from slmstudio.database import database_settings
+from slmstudio.private import keep_private
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 HOME = Path(env.str("SLM_HOME", default=str(BASE_DIR / "var"))).expanduser().resolve()
+keep_private(HOME)
+
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or env.secret_file(HOME / "secret-key")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
@@ -144,6 +147,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
+FILE_UPLOAD_PERMISSIONS, FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o600, 0o700
 FILE_UPLOAD_HANDLERS = ["slmstudio.body_limits.NoFiles"]  # views that take files have handlers of their own
 DATA_UPLOAD_MAX_NUMBER_FILES = 10_000  # of a folder; the import page keeps them all in one file on the disk
 FILE_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024

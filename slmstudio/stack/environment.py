@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from slmstudio import env
+from slmstudio.private import keep_private
 from slmstudio.stack import control
 from slmstudio.stack.places import Places
 
@@ -67,6 +68,7 @@ def servers(*, start: bool = True) -> Iterator[control.Running | None]:
         set_addresses(Places.of(home()), wanted)
         yield None
         return
+    keep_private(home())
     running = control.start(home(), wanted)
     try:
         set_addresses(running.places, wanted)

@@ -1,0 +1,100 @@
+"""Other accounts of the machine read nothing of the studio's."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from django.core.files.base import ContentFile
+
+from slmstudio import artifacts
+from slmstudio.private import keep_private
+from slmstudio.stack import processes
+from tests.conftest import Workers
+from tests.stack.test_serve import free_port
+from tests.stack.web import serving
+
+NOBODY = 65_534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account")
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def old_home() -> Iterator[Path]:
+    """A home as earlier versions made it, reachable for everybody."""
+    before = os.umask(0o022)
+    top = Path(tempfile.mkdtemp(prefix="slm-private-"))
+    top.chmod(0o755)
+    home = top / "home"
+    (home / "artifacts/datasets/1").mkdir(parents=True)
+    (home / "artifacts/datasets/1/dataset.jsonl").write_text("a document")
+    (home / "models").mkdir()
+    (top / "open.txt").write_text("for everybody")
+    yield home
+    os.umask(before)
+    shutil.rmtree(top)
+
+
+def reads(path: Path) -> bool:
+    """Whether another account can read it."""
+    code = f"open({str(path)!r}).read()"
+    command = [shutil.which("python3", path="/usr/bin:/bin") or sys.executable, "-c", code]
+    options = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    return subprocess.run(command, capture_output=True, cwd="/", check=False, **options).returncode == 0  # type: ignore[call-overload,no-any-return]
+
+
+@as_root
+def test_an_old_home_is_closed_to_other_accounts(old_home: Path) -> None:
+    secret = old_home / "artifacts/datasets/1/dataset.jsonl"
+    assert reads(secret)
+    keep_private(old_home)
+    assert not reads(secret)
+    assert reads(old_home.parent / "open.txt")
+
+
+def test_permissions_of_an_old_home(old_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_private(old_home)
+    assert mode(old_home) & 0o066 == 0
+    assert {mode(folder) for folder in old_home.iterdir()} == {0o700}
+    monkeypatch.setattr(os, "geteuid", lambda: old_home.stat().st_uid or 1)
+    if old_home.stat().st_uid:
+        keep_private(old_home)
+        assert mode(old_home) == 0o700
+
+
+def test_what_is_stored_is_private(settings: object) -> None:
+    key = artifacts.store().save("private/folder/file.txt", ContentFile(b"a document"))
+    path = artifacts.local_path(key)
+    assert (mode(path), mode(path.parent), mode(path.parent.parent)) == (0o600, 0o700, 0o700)
+    path.unlink()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_every_process_writes_for_its_own_account_alone(idle_workers: Workers) -> None:
+    idle_workers.start("default")
+    port = free_port()
+    command = [sys.executable, "-m", "slmstudio.server", "--bind", f"127.0.0.1:{port}", "--workers", "1"]
+    before = os.umask(0o022)
+    try:
+        with serving(command, port) as web:
+            worker = idle_workers.processes["default"]
+            found = [psutil.Process(web.pid), psutil.Process(worker.pid), *processes.descendants(web.pid)]
+            assert len(found) >= 3
+            umasks = {
+                line
+                for process in found
+                for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
+                if line.startswith("Umask:")
+            }
+            assert umasks == {"Umask:\t0077"}
+    finally:
+        os.umask(before)
