@@ -50,10 +50,12 @@ class Decoder:
         self.notes: dict[str, None] = {}
         defs: dict[str, Place] = {}
         start = self._place(root)
+        if start == {}:  # its forms are too many, but it is an object
+            start = self._shared({"type": "object"})
         while self._waiting:
             name, form = self._waiting.pop()
             defs[name] = self._array(form) if form["type"] == "array" else self._object(form)
-        self.schema: dict[str, Any] = {**start, "$defs": defs}
+        self.schema: dict[str, Any] = {**(start or {"enum": []}), "$defs": defs}
         self._fitting = ExactValidator(self.schema)
 
     # -- simplifying --

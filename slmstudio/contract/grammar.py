@@ -129,8 +129,8 @@ class _Pruned:
             return bool(place)
         if "$ref" in place:
             return place["$ref"].removeprefix("#/$defs/") in self._lasting
-        if "anyOf" in place:
-            return any(map(self._possible, place["anyOf"]))
+        if "anyOf" in place or "enum" in place:
+            return any(map(self._possible, place["anyOf"])) if "anyOf" in place else bool(place["enum"])
         if place.get("type") == "object":
             return all(self._possible(place["properties"][name]) for name in place.get("required", ()))
         if place.get("type") == "array":
