@@ -72,17 +72,20 @@ def state_counts(project: Project) -> StateCounts:
 
 
 def gold_count(project: Project) -> Counted:
-    """Documents with gold: counted up to ``EXACT_GOLD``; beyond that about as many as are labelled.
+    """Documents with gold: counted up to ``EXACT_GOLD``; beyond that about as many as are approved, or labelled where
+    reviews are off.
 
     Asked once per project object.
     """
     found: Counted | None = getattr(project, "_gold_count", None)
     if found is None:
-        number = Gold.objects.current(project).order_by().values("pk")[: EXACT_GOLD + 1].count()
-        found = Counted(number)
-        if number > EXACT_GOLD:
-            labelled = state_counts(project).get(*LABELLED).number
-            found = Counted(max(number, _rounded(labelled)), about=True)
+        states = (DocumentState.APPROVED,) if project.review_required else LABELLED
+        expected = state_counts(project).get(*states).number
+        if expected > EXACT_GOLD:
+            # Counting goes to each document, which takes longer than a page may.
+            found = Counted(_rounded(expected), about=True)
+        else:
+            found = Counted(Gold.objects.current(project).count())
         project._gold_count = found  # type: ignore[attr-defined]
     return found
 
