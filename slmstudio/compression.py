@@ -26,7 +26,7 @@ def _is_text(response: HttpResponseBase) -> bool:
     return response.headers.get("Content-Type", "").startswith(_TEXT)
 
 
-class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # whitenoise has no types
+class StaticFiles(WhiteNoiseMiddleware):
     """whitenoise, without source maps and with compressed text also where nothing is collected."""
 
     def add_file_to_dictionary(self, url: str, path: str, stat_cache: Any = None) -> None:

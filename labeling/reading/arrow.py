@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -266,7 +266,7 @@ def rows(path: Path, context: Context) -> Iterator[ParsedRow]:
     yield from _parsed(json.loads(next(told)[1]), told, context)
 
 
-def _parsed(names: Sequence[str], told: Iterable[tuple[str, str]], context: Context) -> Iterator[ParsedRow]:
+def _parsed(names: list[str], told: Iterable[tuple[str, str]], context: Context) -> Iterator[ParsedRow]:
     mapper = mapper_of(names, context)
     for number, (tag, text) in enumerate(told, 1):
         if tag == "e":

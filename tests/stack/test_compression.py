@@ -70,7 +70,7 @@ def test_pages(servers: Any) -> None:
     ],
 )
 def test_answers_that_gain_nothing_or_are_streamed(response: Any) -> None:
-    middleware = Compression(lambda request: response)
+    middleware: Any = Compression(lambda request: response)
     request = RequestFactory().get("/", headers=GZIP)
     assert "Content-Encoding" not in middleware(request).headers
 

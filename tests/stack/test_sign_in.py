@@ -172,7 +172,7 @@ def test_a_proxy_is_believed_only_where_it_is_trusted(
     settings: Any, trusted: list[str], remote: str, forwarded: str, expected: str
 ) -> None:
     settings.TRUSTED_PROXIES = trusted
-    more = {"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {}
+    more: dict[str, Any] = {"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {}
     assert client_address(RequestFactory().get("/", REMOTE_ADDR=remote, **more)) == expected
 
 
@@ -188,7 +188,7 @@ def test_forty_guesses_at_once_keep_nobody_waiting(transactional_db: None, queue
     with server("--workers", "2") as port:
         for _ in range(8):  # every process has its templates
             assert status(answer(port, page("/", cookies))) == 200
-        worst = []
+        worst: list[float] = []
         while len(worst) < 3 and min(worst, default=1.0) >= 1.0:
             forget_attempts()
             worst.append(beside_guesses(port, cookies))
