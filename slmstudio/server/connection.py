@@ -3,6 +3,7 @@
 import logging
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,39 @@ class Parser(HTTPRequestParser):
         return max(self.content_length, self.body_bytes_received) > FREE_BODY
 
 
+class _NoFile:
+    """The file wrapper of a request for the header alone."""
+
+    def __init__(self, file: Any, block_size: int = 0) -> None:
+        self.close = file.close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
+
+
+class Task(WSGITask):
+    """Sends no body in answer to HEAD, whatever the application gives; waitress leaves that to applications."""
+
+    def get_environment(self) -> dict[str, Any]:
+        """As in waitress."""
+        environ: dict[str, Any] = super().get_environment()
+        if self.request.command == "HEAD":
+            environ["wsgi.file_wrapper"] = _NoFile
+        return environ
+
+    def write(self, data: bytes) -> None:
+        """As in waitress."""
+        super().write(b"" if self.request.command == "HEAD" else data)
+
+    def finish(self) -> None:
+        """As in waitress."""
+        if self.request.command == "HEAD":
+            if not self.wrote_header:
+                self.write(b"")
+            self.chunked_response = False
+        super().finish()
+
+
 class _Admission:
     """A task that asks the application whether the body of a request is to be read."""
 
@@ -99,6 +133,7 @@ class Channel(HTTPChannel):
     """A connection with time-outs."""
 
     parser_class = Parser
+    task_class = Task
     server: "Server"
     # of waitress, which has no types
     request: Any

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -156,6 +157,15 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
     if environ.get("slmstudio.admission"):
         start_response("204 No Content", [("X-Admitted-Body", str(2**30))])
         return [b""]
+    if environ["PATH_INFO"] == "/file":
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the server closes it
+        file.write(b"x" * 10)
+        file.seek(0)
+        start_response("200 OK", [("Content-Length", "10")])
+        return environ["wsgi.file_wrapper"](file, 8192)  # type: ignore[no-any-return]
+    if environ["PATH_INFO"] == "/stream":
+        start_response("200 OK", [])
+        return (b"x" * 5 for _ in range(2))
     if environ["PATH_INFO"] == "/large":  # a download that is made as it is sent
         start_response("200 OK", [])
         return (b"x" * MEGABYTE for _ in range(48))
@@ -226,3 +236,16 @@ def test_an_open_connection_may_wait_a_while_for_the_next_request(hasty: int) ->
                 got += client.recv(1000)
             assert status(got) == 200
             time.sleep(0.15)
+
+
+@pytest.mark.parametrize(("path", "length"), [("/", b"10"), ("/file", b"10"), ("/stream", b"")])
+def test_head_is_answered_without_a_body(hasty: int, path: str, length: bytes) -> None:
+    with connect(hasty, timeout=5) as client:
+        client.sendall(f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        header, _, body = read_all(client).partition(b"\r\n\r\n")
+    assert status(header) == 200
+    assert body == b""
+    assert (b"Content-Length: " + length in header) == bool(length)
+    with connect(hasty, timeout=5) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        assert read_all(client).count(b"x") == 10
