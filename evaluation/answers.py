@@ -6,7 +6,9 @@ from typing import Any
 
 from slmstudio.contract.schema import CompiledSchema
 
-_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+_THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
+#: of a thought whose beginning stands in the prompt
+_THOUGHT_ENDS = re.compile(r"</think(?:ing)?>")
 _FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
 
 
@@ -59,14 +61,25 @@ USABLE = (Outcome.VALID, Outcome.INVALID)
 ANSWERED = (*USABLE, Outcome.NOT_JSON, Outcome.CUT_OFF, Outcome.EMPTY)
 
 
+def without_thought(content: str) -> str:
+    """What a model wrote behind its thought; "" where the thought never ends."""
+    return content[_behind_thought(content) :].lstrip()
+
+
+def _behind_thought(content: str) -> int:
+    thought = _THOUGHT.match(content)
+    if thought is None and content.lstrip()[:1] != "{":
+        thought = _THOUGHT_ENDS.search(content)
+    return thought.end() if thought else 0
+
+
 def json_of(content: str) -> tuple[int, str]:
     """Where the answer's JSON begins in what a model wrote, and that JSON.
 
     A thought in front of it and the fence around it are left out, and so is talk before its first and behind its last
-    brace. A text without braces comes back as it is.
+    brace. A text without braces comes back as it is. A thought that never ends is no answer, whatever braces it has.
     """
-    thought = _THOUGHT.match(content)
-    start = thought.end() if thought else 0
+    start = _behind_thought(content)
     fence = _FENCE.search(content, start)
     start, end = fence.span(1) if fence else (start, len(content))
     first, last = content.find("{", start, end), content.rfind("}", start, end)

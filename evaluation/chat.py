@@ -16,6 +16,15 @@ from typing import Any
 import httpx
 
 from evaluation.answers import Outcome, json_of, outcome_of, token_ends
+from evaluation.completions import (
+    content_of,
+    first_choice,
+    guessed_tokens,
+    reason_of,
+    refused_parameter,
+    thought_of,
+    usage_of,
+)
 from evaluation.confidence import per_field
 from slmstudio import outbound
 from slmstudio.contract.schema import CompiledSchema, dumps
@@ -28,13 +37,21 @@ TRIES = 4
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+#: the names of the limit of tokens: of today, and of before reasoning models, whose thoughts count in it
+LIMITS = ("max_completion_tokens", "max_tokens")
+#: a server that writes so many times the limit does not know its name
+_UNHEARD = 1.5
 _LEVELS = ("json_schema", "json_object", "free")
 _LONG = ("context_length", "context length", "maximum context", "context size", "too many tokens", "prompt is too long")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where and how a model is asked. ``key`` goes into the Authorization header and nowhere else."""
+    """Where and how a model is asked. ``key`` goes into the Authorization header and nowhere else.
+
+    ``reasoning_effort``: as OpenAI names it; "" sends none. ``limit_name`` and ``temperature``: how it was found to
+    take the limit of tokens, and whether it takes a temperature.
+    """
 
     url: str
     model: str
@@ -44,6 +61,9 @@ class Address:
     timeout_seconds: float = 60
     at_once: int = 4
     max_tokens: int = 1024
+    reasoning_effort: str = ""
+    limit_name: str = LIMITS[0]
+    temperature: bool = True
 
     def within(self, seconds: float) -> "Address":
         """The same, given up after so many seconds at the latest."""
@@ -53,8 +73,9 @@ class Address:
 @dataclass(frozen=True, slots=True)
 class Said:
     """What became of one document. ``text``: its JSON as written, ``content``: all that was written. ``tokens``: read
-    and written, of these ``tokens_out`` written; ``estimated`` where the answer did not count them. ``seconds`` since
-    it was asked, with every try and the pauses between them; ``status``: of its HTTP answer, 0 where there was none.
+    and written, of these ``tokens_out`` written, of these ``tokens_thought`` in thinking; ``estimated`` where the
+    answer did not count them. ``seconds`` since it was asked, with every try and the pauses between them; ``status``:
+    of its HTTP answer, 0 where there was none; ``refused``: the parameter that an error names.
     """
 
     outcome: Outcome
@@ -64,18 +85,23 @@ class Said:
     content: str = ""
     tokens: int = 0
     tokens_out: int = 0
+    tokens_thought: int = 0
     estimated: bool = False
     tries: int = 0
     seconds: float = 0
     status: int = 0
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How it is asked: the response format, and whether for log-probabilities."""
+    """How it is asked: the response format, whether for log-probabilities, by which name for a limit of tokens, and
+    whether for a temperature of 0."""
 
     level: str
     logprobs: bool
+    limit_name: str
+    temperature: bool
 
 
 class Chat:
@@ -91,7 +117,8 @@ class Chat:
         self._stop = stop
         self._lock = threading.Lock()
         first = _LEVELS[0] if address.structured == "auto" else address.structured
-        self._way = _Way(first, address.logprobs)
+        self._way = _Way(first, address.logprobs, address.limit_name, address.temperature)
+        self._names_left = [name for name in LIMITS if name != address.limit_name]
         self._proven = False
         self._schema = shown_schema(compiled.schema)
         self._client = outbound.client(
@@ -103,9 +130,20 @@ class Chat:
         self._client.close()
 
     @property
+    def answered(self) -> bool:
+        """Whether it has answered, asked as it is now."""
+        return self._proven
+
+    @property
     def way(self) -> dict[str, Any]:
-        """How it is asked now: ``response_format`` and ``logprobs``."""
-        return {"response_format": self._way.level, "logprobs": self._way.logprobs}
+        """How it is asked now: ``response_format``, ``logprobs``, ``limit_name`` and ``temperature``."""
+        way = self._way
+        return {
+            "response_format": way.level,
+            "logprobs": way.logprobs,
+            "limit_name": way.limit_name,
+            "temperature": way.temperature,
+        }
 
     def ask(self, messages: Sequence[Message]) -> Said:
         """The model's answer to one document, or why there is none. Never raises for what a server does."""
@@ -118,34 +156,55 @@ class Chat:
             tries += 1
             said, wait = self._once(messages, way)
             said = replace(said, tries=tries, seconds=round(time.perf_counter() - started, 3))
-            if said.status in (400, 422) and said.outcome == Outcome.REFUSED and self._lowered(way, said.detail):
+            if said.status in (400, 422) and said.outcome == Outcome.REFUSED and self._lowered(way, said):
                 # It was asked in a way that the server does not know, which is no time of this document's.
                 tries, started = tries - 1, time.perf_counter()
                 continue
+            self._notice_limit(way, said)
             if wait is None or tries >= self._tries:
                 return said
             self._stop.wait(min(LONGEST_PAUSE_SECONDS, max(wait, pause * random.uniform(0.75, 1.25))))
             pause *= 2
 
-    def _lowered(self, way: _Way, detail: str) -> bool:
+    def _lowered(self, way: _Way, said: Said) -> bool:
         """Asks less of the server from now on, where it never answered this way yet. False: there is nothing less."""
         with self._lock:
             if self._way != way:
                 return True  # another thread found out meanwhile
             if self._proven:
                 return False
-            lower = self._lower(way, detail.casefold())
+            lower = self._lower(way, said.refused, said.detail.casefold())
             if lower is None:
                 return False
             self._way = lower
             return True
 
-    def _lower(self, way: _Way, detail: str) -> _Way | None:
+    def _lower(self, way: _Way, refused: str, detail: str) -> _Way | None:
+        """``refused``: the parameter that the server names, "" where it names none."""
+        if refused == "reasoning_effort" or (not refused and "reasoning_effort" in detail):
+            return None  # it was asked for on purpose
+        if refused in LIMITS or (not refused and any(name in detail for name in LIMITS)):
+            return self._renamed(way)
+        if way.temperature and (refused == "temperature" or (not refused and "temperature" in detail)):
+            return replace(way, temperature=False)
         place = _LEVELS.index(way.level)
         may_fall = self._address.structured == "auto" and place + 1 < len(_LEVELS)
         if way.logprobs and ("logprob" in detail or not may_fall):
             return replace(way, logprobs=False)
         return replace(way, level=_LEVELS[place + 1]) if may_fall else None
+
+    def _renamed(self, way: _Way) -> _Way | None:
+        """With the other name of the limit of tokens, once."""
+        return replace(way, limit_name=self._names_left.pop()) if self._names_left else None
+
+    def _notice_limit(self, way: _Way, said: Said) -> None:
+        """A server that does not know the name of the limit may pass over it without a word: it writes far more than it
+        may, or does not end in time. It is asked by the other name from then on."""
+        far_more = said.status == 200 and not said.estimated and said.tokens_out > _UNHEARD * self._address.max_tokens
+        with self._lock:
+            late = said.outcome == Outcome.TIMEOUT and not self._proven
+            if (far_more or late) and self._way == way:
+                self._way = self._renamed(way) or way
 
     def _once(self, messages: Sequence[Message], way: _Way) -> tuple[Said, float | None]:
         """One request: what came of it, and after how many seconds it may be tried again (None: not at all)."""
@@ -197,10 +256,13 @@ class Chat:
         body: dict[str, Any] = {
             "model": self._address.model,
             "messages": list(messages),
-            "temperature": 0,
-            "max_tokens": self._address.max_tokens,
+            way.limit_name: self._address.max_tokens,
             "stream": False,
         }
+        if way.temperature:
+            body["temperature"] = 0
+        if self._address.reasoning_effort:
+            body["reasoning_effort"] = self._address.reasoning_effort
         if way.logprobs:
             # One alternative: llama.cpp gives nothing for 0, and twenty of each token where none is said.
             body |= {"logprobs": True, "top_logprobs": 1}
@@ -217,14 +279,14 @@ class Chat:
     def _failed(self, answer: httpx.Response, text: str) -> tuple[Said, float | None]:
         """An answer that is no 200."""
         code = answer.status_code
-        detail = self._told(f"HTTP {code}: {_reason(text) or answer.reason_phrase}")
+        detail = self._told(f"HTTP {code}: {reason_of(text) or answer.reason_phrase}")
         if code in _AGAIN:
             return Said(Outcome.BUSY, detail, status=code), _retry_after(answer.headers.get("retry-after", ""))
         if 300 <= code < 400:
             return Said(Outcome.REFUSED, f"HTTP {code}: it sends elsewhere, which is not followed.", status=code), None
         if code in (400, 413, 422) and any(word in detail.casefold() for word in _LONG):
             return Said(Outcome.TOO_LONG, detail, status=code), None
-        return Said(Outcome.REFUSED, detail, status=code), None
+        return Said(Outcome.REFUSED, detail, status=code, refused=refused_parameter(text)), None
 
     def _told(self, text: str) -> str:
         """A server's words as they may be kept: without the key that some of them repeat, and not endlessly long."""
@@ -239,25 +301,25 @@ class Chat:
             answer = json.loads(text)
         except (ValueError, RecursionError):
             return Said(Outcome.NO_COMPLETION, self._told(f"It is no JSON: {text[:80]!r}"))
-        choice = _first_choice(answer)
+        choice = first_choice(answer)
         message = choice.get("message") if choice else None
         if choice is None or not isinstance(message, dict):
-            reason = _reason(text) or "It has no choices with a message."
+            reason = reason_of(text) or "It has no choices with a message."
             return Said(Outcome.NO_COMPLETION, self._told(reason))
         said = self._message(choice, message)
-        tokens, written = _usage(answer)
-        guessed, guessed_written = _guess(messages, text, said.content)
+        tokens, written, thought = usage_of(answer)
+        guessed, guessed_written = guessed_tokens(messages, text, said.content + thought_of(message))
         estimated = tokens is None or written is None
         tokens = guessed if tokens is None else tokens
         written = min(tokens, guessed_written) if written is None else written
-        return replace(said, tokens=tokens, tokens_out=written, estimated=estimated)
+        return replace(said, tokens=tokens, tokens_out=written, tokens_thought=thought, estimated=estimated)
 
     def _message(self, choice: dict[str, Any], message: dict[str, Any]) -> Said:
         if isinstance(message.get("refusal"), str) and message["refusal"]:
             return Said(Outcome.DECLINED, self._told(message["refusal"]))
         if choice.get("finish_reason") == "content_filter":
             return Said(Outcome.DECLINED, "Its filter of contents stopped the answer.")
-        content = _content(message)
+        content = content_of(message)
         if content is None:
             return Said(Outcome.NO_COMPLETION, "Its message has no text.")
         start, written = json_of(content)
@@ -290,62 +352,6 @@ def _retry_after(value: str) -> float:
     except ValueError:
         return 0
     return min(LONGEST_PAUSE_SECONDS, seconds) if seconds > 0 else 0
-
-
-def _reason(text: str) -> str:
-    """The message of an error, in any of the forms servers write it."""
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        start = text.lstrip()[:1]
-        return "" if start == "<" else text[:200]
-    error = body.get("error", body) if isinstance(body, dict) else None
-    if isinstance(error, dict):
-        parts = [error.get("code"), error.get("message") or error.get("detail")]
-        return ": ".join(str(part)[:250] for part in parts if isinstance(part, str | int))
-    return error[:250] if isinstance(error, str) else ""
-
-
-def _first_choice(answer: Any) -> dict[str, Any] | None:
-    choices = answer.get("choices") if isinstance(answer, dict) else None
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return first if isinstance(first, dict) else None
-
-
-def _content(message: dict[str, Any]) -> str | None:
-    """The text of a message; some servers write it in parts. None where it is no message that could have one.
-
-    A server that puts a thought apart says null, or leaves the text out, where all tokens went into the thought. With a
-    call of a tool null means something else: that there is no answer, and no tool was offered.
-    """
-    content = message.get("content")
-    if content is None:
-        called = message.get("tool_calls") or message.get("function_call")
-        answered = "content" in message or message.get("role") == "assistant"
-        return "" if answered and not called else None
-    if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        return "".join(part for part in parts if isinstance(part, str))
-    return content if isinstance(content, str) else None
-
-
-def _usage(answer: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Tokens in all and tokens written, each where the server counted it."""
-    usage = answer.get("usage")
-    if not isinstance(usage, dict):
-        return None, None
-    total, read, written = (usage.get(name) for name in ("total_tokens", "prompt_tokens", "completion_tokens"))
-    if type(total) is not int or not 0 < total < 10**8:
-        return None, None
-    if written is None and type(read) is int:
-        written = total - read
-    return total, written if type(written) is int and 0 <= written <= total else None
-
-
-def _guess(messages: Sequence[Message], text: str, content: str) -> tuple[int, int]:
-    """Four characters to a token, where nobody counted."""
-    read = sum(len(message["content"]) for message in messages)
-    return (read + min(len(text), 20_000)) // 4, min(len(content), 20_000) // 4
 
 
 def _confidence(choice: dict[str, Any], content: str, start: int, written: str) -> dict[str, float]:

@@ -85,7 +85,7 @@ class _Asking:
             {"text": one["text"], "answer": compiled.canonical(one["gold"])} for one in subjects.examples(run)
         ]
         self.held_out: list[str] = []
-        self._answered = self._estimated = 0
+        self._answered = self._estimated = self._thought = 0
         #: documents by how many were asked about together: an attempt may have to do with fewer than the one before
         self._together = Counter[int]()
         #: seconds that were spent on asking: by the attempts before, and since when by this one
@@ -140,6 +140,7 @@ class _Asking:
             "seconds": round(seconds, 2),
             "docs_per_second": round(self._answered / max(seconds, 1e-6), 4),
             "tokens_estimated": self._estimated,
+            "reasoning_tokens": self._thought,
         }
         if len(self._together) > 1:  # so its latencies are of more than one kind, which its page says
             found["asked_at_once"] = sorted(([n, documents] for n, documents in self._together.items()), reverse=True)
@@ -158,6 +159,7 @@ class _Asking:
             "price_in": self._endpoint.price_in,
             "price_out": self._endpoint.price_out,
             "examples": len(self.examples),
+            "reasoning_effort": self._endpoint.reasoning_effort or None,
         }
 
     def _told_before(self) -> list[dict[str, Any]]:
@@ -206,6 +208,8 @@ class _Asking:
                 self._stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._chat.close()
+                if self._chat.answered:
+                    patiently(lambda: endpoints.remember(self._endpoint, self._chat.way))
 
     def _keep(self, file: Any, event: dict[str, Any]) -> None:
         event = {**event, "elapsed": round(self._elapsed(), 2), "at_once": self._address.at_once}
@@ -216,6 +220,7 @@ class _Asking:
     def _count(self, event: dict[str, Any]) -> None:
         self._answered += 1
         self._estimated += bool(event.get("estimated"))
+        self._thought += int(event.get("reasoning_tokens") or 0)
         self._together[int(event["at_once"])] += 1
         patiently(lambda: self.store.add(event))
 
@@ -272,6 +277,7 @@ def as_output(said: Said) -> dict[str, Any]:
         "latency_ms": round(said.seconds * 1000, 2),
         "prompt_tokens": said.tokens - said.tokens_out,
         "output_tokens": said.tokens_out,
+        "reasoning_tokens": said.tokens_thought,
         "outcome": str(said.outcome),
         "estimated": said.estimated,
     }

@@ -132,7 +132,18 @@ class EndpointForm(forms.Form):
         widget=_number(),
         help_text="No more than the server works on side by side: the others wait there, and their time runs.",
     )
-    max_tokens = forms.IntegerField(label="Most tokens of an answer", widget=_number())
+    max_tokens = forms.IntegerField(
+        label="Most tokens of an answer",
+        widget=_number(),
+        help_text="Thinking counts: a reasoning model needs several thousand.",
+    )
+    reasoning_effort = forms.ChoiceField(
+        label="Reasoning effort",
+        choices=[("", "not sent"), *Endpoint.Effort.choices],
+        widget=_select(),
+        required=False,
+        help_text="For reasoning models alone. Thinking is left out of the answer and paid for as tokens written.",
+    )
     price_in = forms.FloatField(
         label="Price of a million tokens read",
         min_value=0,

@@ -203,6 +203,8 @@ def _by_endpoint(run: PrelabelRun, endpoint: Endpoint, store: Store, facts: dict
         pool.shutdown(wait=False, cancel_futures=True)
         chat.close()
         facts.update(chat.way, tokens=store.tokens)
+        if chat.answered:
+            patiently(lambda: endpoints.remember(endpoint, chat.way))
 
 
 def _to_ask(run: PrelabelRun, store: Store) -> Iterator[tuple[int, str]]:

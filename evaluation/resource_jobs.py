@@ -158,6 +158,8 @@ def _elsewhere(row: ResourceMeasurement, run: EvalRun, endpoint: Endpoint) -> No
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             chat.close()
+            if chat.answered:
+                patiently(lambda: endpoints.remember(endpoint, chat.way))
     seconds = time.perf_counter() - began
     if not whole:
         patiently(row.hand_back if stop_asked() else row.cancelled)

@@ -35,6 +35,16 @@ class Endpoint(models.Model):
         OBJECT = "json_object", "any JSON object"
         FREE = "free", "asked in words alone"
 
+    class Effort(models.TextChoices):
+        """How much a reasoning model is asked to think (OpenAI's ``reasoning_effort``)."""
+
+        NONE = "none", "none"
+        MINIMAL = "minimal", "minimal"
+        LOW = "low", "low"
+        MEDIUM = "medium", "medium"
+        HIGH = "high", "high"
+        XHIGH = "xhigh", "extra high"
+
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="endpoints")
     name = models.CharField(max_length=80)
     url = models.CharField(max_length=300)
@@ -44,7 +54,11 @@ class Endpoint(models.Model):
     logprobs = models.BooleanField(default=True, help_text="ask how sure it is of each token")
     timeout_seconds = models.PositiveIntegerField(default=60)
     at_once = models.PositiveSmallIntegerField(default=4, help_text="requests under way together")
-    max_tokens = models.PositiveIntegerField(default=1024, help_text="of one answer")
+    max_tokens = models.PositiveIntegerField(default=1024, help_text="of one answer, its thinking included")
+    reasoning_effort = models.CharField(max_length=10, blank=True, default="", choices=Effort.choices)
+    accepts = models.JSONField(
+        default=dict, blank=True, help_text="how the model at this address was found to take limit and temperature"
+    )
     price_in = models.FloatField(
         null=True, blank=True, help_text="of a million tokens read, in the currency of the contract"
     )

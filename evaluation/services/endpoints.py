@@ -9,6 +9,7 @@ sent to a machine of their own.
 import os
 import re
 import threading
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from evaluation.answers import WORDS, Outcome
-from evaluation.chat import Address, Chat, Said
+from evaluation.chat import LIMITS, Address, Chat, Said
 from evaluation.models import Endpoint
 from evaluation.services import audit, holdout_permits
 from labeling.models import Document, Project
@@ -31,24 +32,25 @@ TEST_SECONDS = 30
 _CHANGEABLE = (
     "name", "url", "model", "key_variable", "structured", "logprobs", "timeout_seconds", "at_once", "max_tokens",
 )  # fmt: skip
-#: of a million tokens; None: not known
-_PRICES = ("price_in", "price_out")
-_BOUNDS = {"timeout_seconds": (1, 600), "at_once": (1, 32), "max_tokens": (16, 32_768)}
+#: values that stay where they are not among those given; prices of a million tokens, None: not known
+_KEPT = ("price_in", "price_out", "reasoning_effort")
+_BOUNDS = {"timeout_seconds": (1, 600), "at_once": (1, 32), "max_tokens": (16, 131_072)}
 _TEXT = "ACME SUPPLIES\nInvoice A-1029 of Jan 14, 2026\nTotal USD 1,248.50"
 
 
 @transaction.atomic
 def save_endpoint(*, project: Project, user: Any, endpoint: Endpoint | None = None, **values: Any) -> Endpoint:
-    """Adds an endpoint, or changes one. Values by the names of its columns; a price that is not among them stays.
+    """Adds an endpoint, or changes one. Values by the names of its columns; prices and the reasoning effort stay where
+    they are not among them.
 
     Raises:
         Refused: with the name of the value that cannot be used, and why.
     """
-    prices = {name: values[name] for name in _PRICES if name in values}
+    kept = {name: values[name] for name in _KEPT if name in values}
     values = {name: values[name].strip() if isinstance(values[name], str) else values[name] for name in _CHANGEABLE}
     _check(project, endpoint, values)
     row = endpoint or Endpoint(project=project, created_by=user)
-    for name, value in {**values, **prices}.items():
+    for name, value in {**values, **kept}.items():
         setattr(row, name, value)
     row.full_clean(exclude=["project", "created_by"])
     row.save()
@@ -130,7 +132,27 @@ def address_of(endpoint: Endpoint) -> Address:
         timeout_seconds=endpoint.timeout_seconds,
         at_once=endpoint.at_once,
         max_tokens=endpoint.max_tokens,
+        reasoning_effort=endpoint.reasoning_effort,
+        **_found(endpoint),
     )
+
+
+def _found(endpoint: Endpoint) -> dict[str, Any]:
+    """How this model at this address was found to take its parameters; {} where it was not asked yet."""
+    known = endpoint.accepts
+    same = (known.get("url"), known.get("model")) == (endpoint.url, endpoint.model)
+    if not same or known.get("limit_name") not in LIMITS:
+        return {}
+    return {"limit_name": known["limit_name"], "temperature": bool(known.get("temperature", True))}
+
+
+def remember(endpoint: Endpoint, way: Mapping[str, Any]) -> None:
+    """Keeps how an endpoint was asked in the end, so that the next run need not find out again."""
+    found = {"url": endpoint.url, "model": endpoint.model}
+    found |= {name: way[name] for name in ("limit_name", "temperature")}
+    if found != endpoint.accepts:
+        Endpoint.objects.filter(pk=endpoint.pk, url=endpoint.url, model=endpoint.model).update(accepts=found)
+        endpoint.accepts = found
 
 
 def test_endpoint(*, endpoint: Endpoint) -> dict[str, Any]:
@@ -151,6 +173,8 @@ def test_endpoint(*, endpoint: Endpoint) -> dict[str, Any]:
         try:
             said = chat.ask(messages(project.contract.instruction, compiled.schema, text))
             way = chat.way
+            if chat.answered:
+                remember(endpoint, way)
         finally:
             chat.close()
     result = {
@@ -162,6 +186,7 @@ def test_endpoint(*, endpoint: Endpoint) -> dict[str, Any]:
         "confidence": bool(said.confidence),
         "seconds": said.seconds,
         "tokens": said.tokens,
+        "tokens_thought": said.tokens_thought,
         **way,
     }
     Endpoint.objects.filter(pk=endpoint.pk).update(tested_at=timezone.now(), test_result=result)

@@ -32,6 +32,7 @@ _IN_COMMON = {
     "url": "address",
     "model": "model",
     "max_new_tokens": "limit of tokens",
+    "reasoning_effort": "reasoning effort",
     "examples": "number of solved examples",
 }
 
@@ -209,7 +210,15 @@ def go_on(*, run: EvalRun, user: Any) -> None:
         raise Refused("run", f"Evaluation {locked.number} cannot go on. Start it again.")
     _check_endpoint(locked.endpoint, locked.split, locked.mode, min(locked.at_once, locked.endpoint.at_once))
     one = locked.endpoint
-    other = asked_otherwise(locked, {"url": one.url, "model": one.model, "max_new_tokens": one.max_tokens})
+    other = asked_otherwise(
+        locked,
+        {
+            "url": one.url,
+            "model": one.model,
+            "max_new_tokens": one.max_tokens,
+            "reasoning_effort": one.reasoning_effort or None,
+        },
+    )
     if other and EvalOutput.objects.filter(eval_run=locked).exclude(finish_reason="error").exists():
         raise Refused("run", other)
     # What it took to fail does not count against it.

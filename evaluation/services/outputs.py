@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from evaluation import costs
-from evaluation.answers import json_of
+from evaluation.answers import json_of, without_thought
 from evaluation.compare import Judged, spread
 from evaluation.measurements import Scored, benchmark_bounds
 from evaluation.models import EvalOutput, EvalRun
@@ -117,10 +117,13 @@ def scored_output(
 
 def answer_in(run: EvalRun, raw: str) -> str:
     """What is scored of an output: all of it; of a model elsewhere the JSON in it, without the fence, the thought or
-    the talk around it, as whatever uses such a model reads it. A benchmark judges all its candidates as they write.
+    the talk around it, as whatever uses such a model reads it. A benchmark judges all its candidates as they write, but
+    for a thought: servers differ in whether they put that apart.
     """
-    if run.endpoint_id is None or run.benchmark_id is not None:
+    if run.endpoint_id is None:
         return raw
+    if run.benchmark_id is not None:
+        return without_thought(raw)
     try:
         loads(raw)
     except JsonError:

@@ -163,6 +163,8 @@ def _told(run: EvalRun) -> str:
     if run.endpoint is None:
         return sha256_text(run.spec)
     how = {name: run.facts.get(name) for name in ("max_new_tokens", "examples")}
+    if run.facts.get("reasoning_effort"):
+        how["reasoning_effort"] = run.facts["reasoning_effort"]
     return sha256_text(dumps({**how, "mode": str(run.mode), "instruction": run.dataset.instruction}))
 
 

@@ -222,7 +222,8 @@ def how(run: EvalRun) -> dict[str, str]:
     }
     if run.endpoint is not None:
         asked = f"instruction and schema, {run.facts.get('examples', 0)} solved examples (chat)"
-        return {**said, "Prompt": asked, "Device": "elsewhere"}
+        effort = run.facts.get("reasoning_effort")
+        return {**said, "Prompt": asked, "Device": "elsewhere", **({"Reasoning effort": effort} if effort else {})}
     if not run.spec:
         return said
     spec = EvalSpec.from_yaml(run.spec)

@@ -118,10 +118,78 @@ def sends(data: bytes, *, status: int = 200, kind: str = "application/json", **h
     return reply
 
 
-def error(status: int, message: str, *, code: str | None = None, **headers: str) -> Reply:
+def error(status: int, message: str, *, code: str | None = None, param: str | None = None, **headers: str) -> Reply:
     """Answers as the API does where something is wrong."""
-    told = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+    told = {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
     return sends(json.dumps(told).encode(), status=status, **headers)
+
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+
+
+def reasons(content: str, *, thought: int = 64, answer: int = 20) -> Reply:
+    """Answers as a reasoning model of OpenAI does (o-series, GPT-5): ``max_tokens``, any temperature but 1 and
+    log-probabilities are refused by name, and the thought, which nobody sees, counts in the limit and is paid for.
+    """
+
+    def reply(handler: Handler, body: dict[str, Any]) -> None:
+        refusal = _refusal(body)
+        if refusal is None:
+            _reasoned(handler, body, content, thought, answer)
+        else:
+            refusal(handler, body)
+
+    return reply
+
+
+def _refusal(body: dict[str, Any]) -> Reply | None:
+    """What of a request a reasoning model does not take, worded as OpenAI words it."""
+    unsupported = "Unsupported parameter: '{}' is not supported with this model."
+    if "max_tokens" in body:
+        message = unsupported.format("max_tokens") + " Use 'max_completion_tokens' instead."
+        return error(400, message, code="unsupported_parameter", param="max_tokens")
+    if body.get("temperature", 1) != 1:
+        message = (
+            f"Unsupported value: 'temperature' does not support {body['temperature']} with this model. "
+            "Only the default (1) value is supported."
+        )
+        return error(400, message, code="unsupported_value", param="temperature")
+    for name in ("logprobs", "top_logprobs"):
+        if body.get(name):
+            return error(400, unsupported.format(name), code="unsupported_parameter", param=name)
+    effort = body.get("reasoning_effort", "medium")
+    if effort not in EFFORTS:
+        message = f"Invalid value: '{effort}'. Supported values are: {', '.join(repr(one) for one in EFFORTS)}."
+        return error(400, message, code="invalid_value", param="reasoning_effort")
+    return None
+
+
+def _reasoned(handler: Handler, body: dict[str, Any], content: str, thought: int, answer: int) -> None:
+    """A completion whose thought comes first: what is left of the limit is for the answer."""
+    limit = int(body.get("max_completion_tokens") or 10**6)
+    thought, left = min(thought, limit), max(0, limit - thought)
+    whole = left >= answer
+    said = completion(
+        content if whole else content[: len(content) * left // answer], finish="stop" if whole else "length"
+    )
+    written = thought + min(answer, left)
+    said["usage"] = {
+        "prompt_tokens": 100,
+        "completion_tokens": written,
+        "total_tokens": 100 + written,
+        "completion_tokens_details": {"reasoning_tokens": thought},
+    }
+    handler.send(200, json.dumps(said).encode())
+
+
+def refuses(name: str, reply: Reply) -> Reply:
+    """An older server: a parameter that it does not know is an error, everything else is answered."""
+
+    def older(handler: Handler, body: dict[str, Any]) -> None:
+        message = f"Unrecognized request argument supplied: {name}"
+        (error(400, message) if name in body else reply)(handler, body)
+
+    return older
 
 
 def trickles(handler: Handler, body: dict[str, Any]) -> None:

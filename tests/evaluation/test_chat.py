@@ -15,7 +15,20 @@ from evaluation.chat import Address, Chat, Said
 from evaluation.services.endpoints import messages
 from slmstudio.contract.schema import compile_schema, dumps, loads
 from tests.evaluation import fake_openai as fakes
-from tests.evaluation.fake_openai import Fake, Reply, breaks_off, completion, error, floods, hangs, pieces, says, sends
+from tests.evaluation.fake_openai import (
+    Fake,
+    Reply,
+    breaks_off,
+    completion,
+    error,
+    floods,
+    hangs,
+    pieces,
+    reasons,
+    refuses,
+    says,
+    sends,
+)
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -133,7 +146,7 @@ def test_what_was_found_out_holds_for_the_documents_after(fake: Fake) -> None:
     said = chat.ask(TURNS)
     chat.close()
     assert (said.outcome, said.tries) == (Outcome.REFUSED, 1), "it answered this way before: the document is to blame"
-    assert chat.way == {"response_format": "json_object", "logprobs": True}
+    assert (chat.way["response_format"], chat.way["logprobs"]) == ("json_object", True)
 
 
 def test_a_fixed_way_of_asking_is_kept(fake: Fake) -> None:
@@ -353,3 +366,88 @@ def test_the_json_in_an_answer_is_found(content: str, found: str) -> None:
     start, text = json_of(content)
     assert text == found
     assert content[start:].startswith(text)
+
+
+# -- reasoning models --------------------------------------------------------------------------------------------------
+
+
+def asked_twice(fake: Fake, **changes: Any) -> tuple[Chat, Said]:
+    """A chat that has asked twice, and what came the second time."""
+    chat = Chat(replace(Address(fake.url, "fake-1", timeout_seconds=5), **changes), COMPILED, threading.Event())
+    try:
+        chat.ask(TURNS)
+        return chat, chat.ask(TURNS)
+    finally:
+        chat.close()
+
+
+@pytest.mark.parametrize("first", ["max_completion_tokens", "max_tokens"])
+@pytest.mark.parametrize("known", ["max_completion_tokens", "max_tokens"])
+def test_the_limit_is_sent_by_the_name_that_the_server_knows(fake: Fake, first: str, known: str) -> None:
+    other = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}[known]
+    fake.replies = [refuses(other, says(GOOD))]
+    chat, said = asked_twice(fake, limit_name=first)
+    assert (said.outcome, said.tries, chat.way["limit_name"]) == (Outcome.VALID, 1, known)
+    assert (known in fake.asked[-1], other in fake.asked[-1]) == (True, False)
+    assert chat.way["response_format"] == "json_schema", "nothing else is given up for it"
+
+
+def test_a_server_that_passes_over_the_limit_is_asked_by_its_other_name(fake: Fake) -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 900, "total_tokens": 1000}
+    fake.replies = [sends(dumps({**completion(GOOD), "usage": usage}).encode()), says(GOOD)]
+    chat, _ = asked_twice(fake, max_tokens=100)
+    assert chat.way["limit_name"] == "max_tokens"
+    assert "max_tokens" in fake.asked[-1]
+
+
+def test_a_reasoning_effort_that_is_refused_is_not_left_out(fake: Fake) -> None:
+    fake.replies = [reasons(GOOD)]
+    said = ask(fake, reasoning_effort="enormous", logprobs=False)
+    assert said.outcome == Outcome.REFUSED
+    assert "enormous" in said.detail
+
+
+def test_a_thought_that_takes_all_tokens_is_cut_off_and_paid_for(fake: Fake) -> None:
+    fake.replies = [reasons(GOOD, thought=500)]
+    said = ask(fake, max_tokens=200)
+    assert (said.outcome, said.tokens_out, said.tokens_thought) == (Outcome.CUT_OFF, 200, 200)
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_a_thought_in_a_field_of_its_own_is_no_part_of_the_answer(fake: Fake, field: str) -> None:
+    body = completion(GOOD)
+    body["choices"][0]["message"][field] = 'Perhaps {"id": "B-9", "total": 1}'
+    fake.replies = [sends(dumps(body).encode())]
+    said = ask(fake)
+    assert (said.outcome, said.text, said.content) == (Outcome.VALID, GOOD, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("content", "finish", "outcome", "text"),
+    [
+        (f'<think>Is it {{"id": "B"}}?</think>\n{GOOD}', "stop", Outcome.VALID, GOOD),
+        (f"<thinking>Well.</thinking>{GOOD}", "stop", Outcome.VALID, GOOD),
+        (f'Is it {{"id": "B"}}?</think>{GOOD}', "stop", Outcome.VALID, GOOD),
+        (f"<think>It must be {GOOD}, or", "length", Outcome.CUT_OFF, ""),
+        (f"<think>It must be {GOOD}, or", "stop", Outcome.EMPTY, ""),
+        ('{"id": "</think>", "total": 1}', "stop", Outcome.VALID, '{"id": "</think>", "total": 1}'),
+    ],
+)
+def test_thinking_is_dropped_before_the_answer_is_read(
+    fake: Fake, content: str, finish: str, outcome: Outcome, text: str
+) -> None:
+    fake.replies = [says(content, finish=finish)]
+    said = ask(fake)
+    assert (said.outcome, said.text) == (outcome, text)
+
+
+@pytest.mark.parametrize(
+    ("usage", "written"),
+    [
+        ({"prompt_tokens": 90, "completion_tokens": 20, "total_tokens": 120}, 30),
+        ({"prompt_tokens": 90, "completion_tokens": 30, "total_tokens": 120}, 30),
+    ],
+)
+def test_thinking_that_was_counted_apart_is_paid_for(fake: Fake, usage: dict[str, int], written: int) -> None:
+    fake.replies = [sends(dumps({**completion(GOOD), "usage": usage}).encode())]
+    assert ask(fake).tokens_out == written

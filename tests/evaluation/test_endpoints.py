@@ -81,7 +81,7 @@ def test_a_change_that_names_no_price_keeps_the_prices(world: World) -> None:
         ({"url": "https://93.184.215.14:99999/v1"}, "url", "not an address"),
         ({"timeout_seconds": 0}, "timeout_seconds", "between 1 and 600"),
         ({"at_once": 33}, "at_once", "between 1 and 32"),
-        ({"max_tokens": 1}, "max_tokens", "between 16 and 32,768"),
+        ({"max_tokens": 1}, "max_tokens", "between 16 and 131,072"),
         ({"key_variable": "DATABASE_URL"}, "key_variable", "SLM_KEY_"),
         ({"key_variable": "SECRET_KEY"}, "key_variable", "SLM_KEY_"),
         ({"key_variable": "SLM_KEY_UNSET"}, "key_variable", "SLM_KEY_UNSET is not set"),

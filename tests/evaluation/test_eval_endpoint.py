@@ -10,7 +10,7 @@ from evaluation import chat
 from evaluation.jobs import run_evaluation
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
 from evaluation.services import benchmark_results, evals, holdout_permits, outputs
-from evaluation.services.endpoints import retire, save_endpoint
+from evaluation.services.endpoints import address_of, retire, save_endpoint
 from evaluation.services.ways import ways
 from labeling.services import datasets
 from slmstudio.contract.jsontext import dumps
@@ -247,3 +247,28 @@ def test_another_model_behind_the_same_name_is_another_model(world: World, fake:
     free = ended(start(world, one, mode="free"))
     assert (EvalRun.objects.get(pk=old.pk).subject, new.subject) == ("today (fake-1)", "today")
     assert ways(new) == [new, free]
+
+
+def test_how_a_reasoning_model_is_asked_is_remembered_and_its_thinking_paid_for(world: World, fake: Fake) -> None:
+    fake.replies = [fakes.reasons("{}")]
+    one = endpoint(world, fake.url, reasoning_effort="low", max_tokens=2000)
+    run = ended(start(world, one, split="validation"))
+    asked = len(fake.asked)
+    one.refresh_from_db()
+    assert (one.accepts["limit_name"], one.accepts["temperature"]) == ("max_completion_tokens", False)
+    documents = run.progress_total
+    assert (run.facts["reasoning_effort"], run.facts["reasoning_tokens"]) == ("low", 64 * documents)
+    assert run.facts["cost_per_document"] == pytest.approx((100 * 2.5 + 84 * 10) / 1e6)
+    again = ended(start(world, one, split="validation"))
+    assert again.status == Status.DONE
+    assert len(fake.asked) - asked == documents, "nothing had to be found out again"
+    Endpoint.objects.filter(pk=one.pk).update(model="another")
+    one.refresh_from_db()
+    assert address_of(one).temperature, "another model may take other parameters"
+
+
+def test_thinking_without_an_end_is_cut_off(world: World, fake: Fake) -> None:
+    fake.replies = [fakes.reasons("{}", thought=5000)]
+    run = ended(start(world, endpoint(world, fake.url, max_tokens=200), split="validation"))
+    assert run.facts["cut_off"] == run.progress_total
+    assert set(run.scores["errors"]) == {"cut_off"}

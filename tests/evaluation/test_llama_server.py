@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evaluation.answers import ANSWERED, Outcome
-from evaluation.chat import Address, Chat, Said
+from evaluation.chat import LIMITS, Address, Chat, Said
 from evaluation.services.endpoints import _TEXT, messages
 from slmstudio.contract.schema import compile_schema
 from tests.evaluation import llama_server
@@ -46,7 +46,7 @@ def ask(url: str, **changes: Any) -> tuple[Said, dict[str, Any]]:
 def test_held_to_the_schema_it_fits_and_says_how_sure_it_is(url: str) -> None:
     said, way = ask(url)
     assert said.outcome == Outcome.VALID, (said.detail, said.text)
-    assert way == {"response_format": "json_schema", "logprobs": True}
+    assert (way["response_format"], way["logprobs"]) == ("json_schema", True)
     assert set(said.confidence) == {"invoice_id", "total_amount"}
     assert all(0 < sure <= 1 for sure in said.confidence.values())
     assert said.tokens > 100
@@ -58,6 +58,12 @@ def test_asked_for_less_it_still_ends_with_a_named_answer(url: str, structured: 
     said, way = ask(url, structured=structured)
     assert said.outcome in ANSWERED
     assert way["response_format"] == structured
+
+
+def test_the_limit_of_tokens_is_kept_by_the_name_that_it_knows(url: str) -> None:
+    said, way = ask(url, structured="free")
+    assert way["limit_name"] in LIMITS
+    assert said.tokens_out <= 40, "the limit of max_completion_tokens is not passed over"
 
 
 def test_too_slow_is_given_up_in_time(url: str) -> None:

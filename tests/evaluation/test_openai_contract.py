@@ -14,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 from evaluation.answers import Outcome
 from evaluation.chat import Address, Chat
 from tests.evaluation import fake_openai as fakes
-from tests.evaluation.fake_openai import Fake, completion, error, pieces, says
+from tests.evaluation.fake_openai import Fake, completion, error, pieces, reasons, says
 from tests.evaluation.test_chat import COMPILED, GOOD, TURNS
 
 
@@ -81,3 +81,59 @@ def test_what_the_studio_sends_is_a_request_as_documented(fake: Fake, structured
     assert set(body) <= set(get_type_hints(CompletionCreateParamsNonStreaming)), "no parameter of our own"
     strict = with_config(ConfigDict(extra="forbid"))(CompletionCreateParamsNonStreaming)
     TypeAdapter(strict).validate_python(body)
+
+
+@pytest.fixture
+def reasoner(fake: Fake) -> Fake:
+    fake.replies = [reasons(GOOD)]
+    return fake
+
+
+@pytest.mark.parametrize(
+    ("asked", "param", "code"),
+    [
+        ({"max_tokens": 10}, "max_tokens", "unsupported_parameter"),
+        ({"temperature": 0}, "temperature", "unsupported_value"),
+        ({"logprobs": True}, "logprobs", "unsupported_parameter"),
+    ],
+)
+def test_a_reasoning_model_refuses_by_name(
+    reasoner: Fake, client: openai.OpenAI, asked: dict[str, Any], param: str, code: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="fake-1", messages=[{"role": "user", "content": "x"}], **asked)
+    assert (caught.value.param, caught.value.code) == (param, code)
+
+
+def test_their_client_understands_a_thought(reasoner: Fake, client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="fake-1",
+        messages=[{"role": "user", "content": "x"}],
+        max_completion_tokens=200,
+        reasoning_effort="low",
+    )
+    assert (answer.choices[0].finish_reason, answer.choices[0].message.content) == ("stop", GOOD)
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens_details is not None
+    assert (answer.usage.completion_tokens, answer.usage.completion_tokens_details.reasoning_tokens) == (84, 64)
+    short = client.chat.completions.create(
+        model="fake-1", messages=[{"role": "user", "content": "x"}], max_completion_tokens=64
+    )
+    assert (short.choices[0].finish_reason, short.choices[0].message.content) == ("length", "")
+
+
+@pytest.mark.parametrize("structured", ["auto", "json_schema", "free"])
+def test_the_studio_asks_a_reasoning_model_as_documented(reasoner: Fake, structured: str) -> None:
+    address = Address(reasoner.url, "fake-1", structured=structured, reasoning_effort="high")
+    chat = Chat(address, COMPILED, threading.Event())
+    first, second = chat.ask(TURNS), chat.ask(TURNS)
+    chat.close()
+    assert (first.outcome, second.outcome, second.tries) == (Outcome.VALID, Outcome.VALID, 1)
+    assert (first.tokens_out, first.tokens_thought, first.estimated) == (84, 64, False)
+    taken = reasoner.asked[-1]
+    assert taken["reasoning_effort"] == "high"
+    assert not {"max_tokens", "temperature", "logprobs"} & set(taken)
+    assert ("response_format" in taken) == (structured != "free"), "no less is asked for than it can do"
+    strict = with_config(ConfigDict(extra="forbid"))(CompletionCreateParamsNonStreaming)
+    for body in reasoner.asked:
+        TypeAdapter(strict).validate_python(body)
