@@ -11,10 +11,11 @@ import django_rq
 from evaluation import endpoint_eval
 from evaluation.asking import Broken
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.services import evals, outputs, rescoring, subjects
+from evaluation.services import evals, outputs, rescoring, speed, subjects
 from slmstudio import artifacts
 from slmstudio.beating import beating
 from slmstudio.devices import GivenUp, held_for
+from slmstudio.foreign_load import ForeignLoad
 from slmstudio.runs import Status
 from slmstudio.supervisor import AWAY, Ending, patiently, supervise
 from training.services import base_models
@@ -86,11 +87,16 @@ def _evaluate(run: EvalRun) -> None:
     EvalOutput.objects.filter(eval_run=run).delete()
     store = outputs.Store(run)
     facts: dict[str, Any] = {}
+    load = ForeignLoad()
+    if (expected := speed.expected_rate(run)) is not None:
+        run.record(facts={**run.facts, "expected_tokens_per_second": round(expected, 2)})
 
     def on_event(event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == "output":
             store.add(event)
+            if (read := load.read()) is not None:
+                run.record(facts={**run.facts, "load": read})
         elif kind == "start":
             facts.update(_without_kind(event))
             run.record(progress_total=len(store.rows), stage="generating", at_once=int(event.get("at_once") or 1))

@@ -92,8 +92,10 @@ def _head(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
 
 def _side(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
     validations = list(run.events.filter(kind=TrainingEvent.Kind.VALIDATION).order_by("step"))
+    head = _head(run, request)
     return {
-        **_head(run, request),
+        **head,
+        "slow": reading.slow(run, head["last"].get("tokens_per_second")),
         "validation": validations[-1].data if validations else {},
         "best": reading.best_look(run, validations),
         "warnings": list(run.events.filter(kind=TrainingEvent.Kind.WARNING).order_by("step")),

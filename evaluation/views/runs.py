@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 
 from evaluation.forms import key_of
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.services import pins, rescoring
+from evaluation.services import pins, rescoring, speed
 from evaluation.services.ways import ways
 from evaluation.showing import ClassTable, class_tables, field_rows
 from evaluation.views.parts import asked, belonging, wants_part
@@ -18,7 +18,7 @@ from evaluation.views.resources import context_of
 from labeling.tags import title_of
 from slmstudio import artifacts
 from slmstudio.access import Action, object_for
-from slmstudio.contract.scoring import ERRORS, wilson
+from slmstudio.contract.scoring import ERRORS, SCORER_VERSION, wilson
 from slmstudio.contract.slices import OTHER
 from slmstudio.runs import Status
 
@@ -55,19 +55,25 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     if part and request.GET.get("part") == "live":
         if not found.is_live:
             return HttpResponse(headers={"HX-Refresh": "true"})
-        return render(request, "evaluation/run.html#live", {"project": project, "run": found, **so_far(found)})
+        return render(
+            request,
+            "evaluation/run.html#live",
+            {"project": project, "run": found, "slow": speed.slow(found), **so_far(found)},
+        )
     context: dict[str, Any] = {"project": project, "run": found, **outputs_of(request, found)}
     if part and not found.is_shown:
         return HttpResponse(headers={"HX-Refresh": "true"})
     if part:
         return render(request, "evaluation/run.html#outputs", context)
     context.update(so_far(found) if found.is_live else figures(found))
+    context["slow"] = speed.slow(found)
     context["others"] = _others(found)
     context["model_key"] = key_of(found)
     if found.status == Status.DONE:
         context["ways"] = ways(found)
         context |= context_of(found)
         context["cost_of_1000"] = 1000 * (found.facts.get("cost_per_document") or 0)
+    context["scorer"] = SCORER_VERSION
     context["rescored"] = rescoring.page(found)
     context["suite"] = pins.standing(found)
     context["reports"] = list(found.gate_reports.order_by("-number"))

@@ -199,6 +199,19 @@ def test_checkpoints_the_best_look_and_the_estimate_against_reality_are_told(
     assert "Best look: validation 2.1250 at step 4; the weights of the last step are what came out." in html
 
 
+def test_a_run_far_behind_its_estimate_says_so_in_place_of_no_warnings(run: TrainingRun, login: Login) -> None:
+    point = {"loss": 2.5, "tokens_per_second": 8.0}
+    TrainingEvent.objects.create(run=run, kind="metrics", step=1, data={"step": 1, **point})
+    estimate = {**(run.estimate or {}), "memory_bytes": 1, "tokens": 6000, "seconds": 120.0}
+    set_to(run, Status.RUNNING, estimate=estimate, facts={"load": {"others": 1.7, "cores": 2}})
+    page = login("annotator").get(URL)
+    assert page.context["slow"] == "8.0 tokens a second, estimated 60; other programs are using 1.7 of 2 cores."
+    assert page.context["slow"] in page.content.decode()
+    assert "No warnings" not in page.content.decode()
+    set_to(run, Status.RUNNING, estimate={**estimate, "seconds": 620.0})
+    assert login("annotator").get(URL).context["slow"] == ""
+
+
 def test_only_checkpoints_that_are_still_on_the_disk_are_listed(
     run: TrainingRun, points: list[TrainingEvent], login: Login
 ) -> None:

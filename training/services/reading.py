@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from labeling.models import DatasetVersion, Project, Split
 from labeling.services.datasets import rows
 from slmstudio.artifacts import local_path
+from slmstudio.foreign_load import slow_words
 from slmstudio.plain_paths import without_paths
 from slmstudio.runs import Status
 from slmstudio.workers import listening
@@ -18,6 +19,7 @@ from training.charts import FieldRow, Histogram, Sample, fields_over_time, foret
 from training.estimates import Estimate, how_far_off
 from training.models import LengthReport, TrainingEvent, TrainingRun
 from training.services.runs import needed_length
+from training.speed import STARTING
 
 LOG_TAIL = 20_000
 
@@ -169,6 +171,14 @@ def best_look(run: TrainingRun, validations: list[TrainingEvent]) -> Look | None
     if kept is not None:
         loss, step = next((pair for pair in looks if pair[1] == kept), (loss, step))
     return Look(step=step, loss=loss, kept=step == kept)
+
+
+def slow(run: TrainingRun, tokens_per_second: float | None) -> str:
+    """A sentence where a run makes less than half the tokens a second of its estimate; "" where it does not."""
+    foretold = Estimate.from_dict(run.estimate or {})
+    seconds = (foretold.seconds or 0.0) - STARTING if foretold is not None else 0.0
+    expected = foretold.tokens / seconds if foretold is not None and seconds > 0 else None
+    return slow_words(tokens_per_second, expected, run.facts.get("load"), estimate="estimated")
 
 
 def against_reality(run: TrainingRun) -> list[str]:

@@ -13,6 +13,7 @@ from django.db.models import Max
 from labeling.models import Project
 from slmstudio.artifacts import local_path
 from slmstudio.beating import beating
+from slmstudio.foreign_load import ForeignLoad
 from slmstudio.hashing import folder_manifest, manifest_hash
 from training.card import FILES as CARD
 from training.models import ModelVersion, TrainingEvent, TrainingRun
@@ -78,6 +79,7 @@ class Recorder:
         self._started = False
         self._began = 0.0
         self._seconds_before = 0.0
+        self._load = ForeignLoad()
 
     def __call__(self, event: Event) -> None:
         event = storable(event)
@@ -100,6 +102,9 @@ class Recorder:
         """Writes what is held back."""
         self._flushed_at = time.monotonic()
         with transaction.atomic():  # the row is held meanwhile, so that nobody takes the run away in between
+            if (load := self._load.read()) is not None:
+                self.run.facts = {**self.run.facts, "load": load}
+                self.run.record(facts=self.run.facts)
             mine = self.run.record(progress_done=self._step, progress_total=self.total_steps, stage=self._stage[:120])
             if mine and self._rows:
                 TrainingEvent.objects.bulk_create(self._rows, ignore_conflicts=True)

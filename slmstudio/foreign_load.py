@@ -1,0 +1,75 @@
+"""How much of this machine's cores other programs use while this process and its children work, and what that means."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import psutil
+
+#: seconds that one reading covers at least
+WINDOW_SECONDS = 10.0
+#: a rate below this share of the estimate is far behind it
+FAR_BEHIND = 0.5
+#: other programs are named as the reason where they use this share of the cores
+NOTICEABLE = 0.2
+
+
+class Seconds(NamedTuple):
+    """Seconds since some beginning: of the clock, of the processor busy with anything, and busy with this process."""
+
+    clock: float
+    busy: float
+    own: float
+
+
+def _now() -> Seconds:
+    times = psutil.cpu_times()
+    # Waiting for a disk leaves a core free, and what a guest uses is in user already.
+    busy = sum(getattr(times, name, 0.0) for name in ("user", "system", "nice", "irq", "softirq"))
+    me = psutil.Process()
+    own = 0.0
+    for process in [me, *me.children(recursive=True)]:
+        with suppress(psutil.Error):
+            spent = process.cpu_times()
+            own += spent.user + spent.system
+    return Seconds(time.monotonic(), busy, own)
+
+
+class ForeignLoad:
+    """Reads, now and then, how many cores other programs used since the last reading."""
+
+    def __init__(self, now: Callable[[], Seconds] = _now, cores: int | None = None) -> None:
+        self._now = now
+        self._cores = cores or psutil.cpu_count() or 1
+        self._last = now()
+
+    def read(self) -> dict[str, float] | None:
+        """``{others, cores}``, both in cores; None until ``WINDOW_SECONDS`` have passed since the last reading."""
+        if time.monotonic() - self._last.clock < WINDOW_SECONDS:
+            return None
+        before, self._last = self._last, self._now()
+        passed = max(1e-9, self._last.clock - before.clock)
+        # A child that has ended takes its time with it, so that the own share may seem to fall.
+        own = max(0.0, self._last.own - before.own)
+        others = (self._last.busy - before.busy - own) / passed
+        return {"others": round(min(float(self._cores), max(0.0, others)), 2), "cores": float(self._cores)}
+
+
+def slow_words(measured: float | None, expected: float | None, load: dict[str, Any] | None, *, estimate: str) -> str:
+    """A sentence where a run makes less than half the tokens a second that were expected; "" where it does not.
+
+    ``estimate``: what the expected rate is, such as "estimated". Other programs are the reason only where the load
+    shows it.
+    """
+    if not measured or not expected or measured >= FAR_BEHIND * expected:
+        return ""
+    words = f"{_rate(measured)} tokens a second, {estimate} {_rate(expected)}"
+    others, cores = float((load or {}).get("others") or 0), float((load or {}).get("cores") or 0)
+    if cores and others >= NOTICEABLE * cores:
+        words += f"; other programs are using {others:.1f} of {cores:.0f} cores"
+    return f"{words}."
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"

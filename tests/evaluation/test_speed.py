@@ -1,0 +1,62 @@
+"""An evaluation that is far slower than those before it says so on its page."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from evaluation.models import EvalRun
+from evaluation.services import outputs, speed
+from evaluation.services.evals import start_evaluation
+from labeling.services import datasets
+from tests.evaluation.factories import World, evaluated, rewrite, right
+
+
+@pytest.fixture
+def engineer(world: World, client: Client) -> Client:
+    client.force_login(world.engineer)
+    return client
+
+
+def at_work(world: World, latency_ms: float, documents: int = 4) -> EvalRun:
+    """A running evaluation that has answered some documents, each of 40 tokens."""
+    run = start_evaluation(
+        project=world.project, user=world.engineer, dataset=world.dataset, split="train", base_model=world.base_model
+    )
+    assert run.claim(
+        facts={"expected_tokens_per_second": speed.expected_rate(run), "load": {"others": 1.7, "cores": 2}}
+    )
+    store = outputs.Store(run)
+    for row in list(datasets.rows(run.dataset, "train"))[:documents]:
+        store.add({"id": row["id"], "latency_ms": latency_ms, "output_tokens": 40, **right(row)})
+    store.flush()
+    return EvalRun.objects.get(pk=run.pk)
+
+
+def test_what_to_expect_comes_from_evaluations_of_the_same_base(world: World) -> None:
+    evaluated(world, right, latency_ms=lambda index: 1000.0)
+    run = EvalRun(project=world.project, base_model=world.base_model, at_once=1)
+    assert speed.expected_rate(run) == pytest.approx(40)
+    run.at_once = 4
+    assert speed.expected_rate(run) is None
+
+
+def test_a_slow_evaluation_says_so_while_it_is_at_work_and_afterwards(world: World, engineer: Client) -> None:
+    evaluated(world, right, latency_ms=lambda index: 1000.0)
+    slow = at_work(world, 5000.0)
+    words = "8.0 tokens a second, earlier evaluations 40; other programs are using 1.7 of 2 cores."
+    assert speed.slow(slow) == words
+    part = engineer.get(f"{slow.get_absolute_url()}?part=live", headers={"HX-Request": "true"})
+    assert words in part.content.decode()
+    done = evaluated(world, right, latency_ms=lambda index: 5000.0)
+    rewrite(done, facts={**done.facts, "expected_tokens_per_second": 40})
+    assert "8.0 tokens a second" in engineer.get(done.get_absolute_url()).content.decode()
+
+
+@pytest.mark.parametrize(("latency_ms", "documents"), [(1500.0, 4), (5000.0, 2)])
+def test_what_is_not_far_behind_or_has_said_little_says_nothing(
+    world: World, latency_ms: float, documents: int
+) -> None:
+    evaluated(world, right, latency_ms=lambda index: 1000.0)
+    run: Any = at_work(world, latency_ms, documents)
+    assert speed.slow(run) == ""

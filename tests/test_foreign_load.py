@@ -1,0 +1,41 @@
+"""What other programs take of the cores, and whether a run that is far behind its estimate says so."""
+
+from typing import Any
+
+import pytest
+
+from slmstudio import foreign_load
+from slmstudio.foreign_load import ForeignLoad, Seconds, slow_words
+
+
+def test_what_is_busy_and_not_ours_is_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign_load, "WINDOW_SECONDS", -1)
+    told = iter([Seconds(0, 100, 10), Seconds(10, 118, 13), Seconds(20, 120, 20), Seconds(30, 160, 1)])
+    load = ForeignLoad(now=lambda: next(told), cores=2)
+    assert load.read() == {"others": 1.5, "cores": 2}
+    assert load.read() == {"others": 0, "cores": 2}
+    assert load.read() == {"others": 2, "cores": 2}, "a child that has ended takes its seconds with it"
+
+
+def test_a_reading_covers_some_time() -> None:
+    assert ForeignLoad().read() is None
+
+
+BUSY, IDLE = {"others": 1.7, "cores": 2.0}, {"others": 0.1, "cores": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected", "load", "words"),
+    [
+        (8, 60, BUSY, "8.0 tokens a second, estimated 60; other programs are using 1.7 of 2 cores."),
+        (8, 60, IDLE, "8.0 tokens a second, estimated 60."),
+        (8, 60, None, "8.0 tokens a second, estimated 60."),
+        (31, 60, BUSY, ""),
+        (None, 60, BUSY, ""),
+        (8, None, BUSY, ""),
+    ],
+)
+def test_only_what_is_far_behind_is_named_and_the_reason_only_where_it_shows(
+    measured: Any, expected: Any, load: Any, words: str
+) -> None:
+    assert slow_words(measured, expected, load, estimate="estimated") == words
