@@ -114,8 +114,14 @@ def _look(project: Any, form: JudgeForm) -> dict[str, Any]:
     run = form.runs.get(str(form.initial.get("eval_run", "")))
     if run is None:
         return {}
-    look, policy = next_look(run), rules(current_policy(project=project))
-    if spent(run, policy) or (policy.only_look and look > 1):
+    current = current_policy(project=project)
+    policy = rules(current)
+    # Judged again as it was, as after a new measurement, it is the same look.
+    baseline = form.runs.get(str(form.initial.get("baseline", "")))
+    same = GateReport.objects.filter(policy=current, eval_run=run, baseline=baseline)
+    made = same.order_by("-number").first()
+    look = made.look if made is not None else next_look(run)
+    if spent(run, policy, but=same) or (policy.only_look and look > 1):
         return {"look": look, "level": None}
     spending = [gate for gate in policy if METRICS[gate.metric].spends]
     alphas = sorted({round(1 - gate.confidence, 12) for gate in spending} or {ALPHA})

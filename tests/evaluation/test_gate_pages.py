@@ -326,3 +326,11 @@ def test_the_confidence_named_is_the_one_used_at_the_next_evaluation(world: Worl
         (True, 0.975),
         (False, 0.95),
     }
+
+
+def test_judging_again_as_before_is_named_as_the_same_look(world: World, client: Client) -> None:
+    client.force_login(world.engineer)
+    first, second = evaluated(world, right), evaluated(world, right)
+    make_report(eval_run=first, baseline=None, user=world.engineer)
+    assert client.get(f"{JUDGE}?eval_run={first.number}").context["look"] == 1
+    assert client.get(f"{JUDGE}?eval_run={second.number}").context["look"] == 2

@@ -19,6 +19,7 @@ from tests.evaluation.factories import World, evaluated, rewrite, right
 from tests.evaluation.fake_openai import says, sends
 from tests.evaluation.test_eval_endpoint import ended, endpoint, fake, quick, start  # noqa: F401
 from tests.evaluation.test_gates_service import verdict_of
+from training.services.base_models import prepare, register_tiny
 
 
 def measured(run: EvalRun, world: World, latency_ms: float, **facts: Any) -> ResourceMeasurement:
@@ -145,6 +146,22 @@ def test_changed_weights_are_not_measured(world: World) -> None:
     row.refresh_from_db()
     assert row.status == Status.FAILED
     assert "have changed" in row.error
+
+
+@pytest.mark.slow
+def test_a_real_model_is_measured_again(world: World) -> None:
+    world.base_model = prepare(base_model=register_tiny())
+    run = evaluated(world, right, tuned=False, split="validation")
+    row = measure_again(run=run, user=world.engineer)
+    run_measurement(row.pk)
+    row.refresh_from_db()
+    assert (row.status, row.error, row.progress_done) == (Status.DONE, "", run.progress_total)
+    documents = EvalOutput.objects.filter(eval_run=run).values_list("document_id", flat=True)
+    assert [one["document"] for one in row.requests] == sorted(documents)
+    assert row.facts["peak_memory_bytes"] > 0
+    assert row.facts["docs_per_second"] > 0
+    assert not artifacts.local_path(f"{row.folder_key}/outputs.jsonl").exists()
+    assert row.sha256 == resources.requests_hash(row.requests)
 
 
 def test_the_button_stands_on_the_evaluation_and_the_report(world: World, client: Client) -> None:
