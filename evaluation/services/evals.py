@@ -208,6 +208,8 @@ def go_on(*, run: EvalRun, user: Any) -> None:
     locked: EvalRun = rows.select_related("endpoint", "project").get(pk=run.pk)
     if not locked.can_go_on or locked.endpoint is None:
         raise Refused("run", f"Evaluation {locked.number} cannot go on. Start it again.")
+    if why := quotas.compute_problem(locked.project):
+        raise Refused("run", why)
     _check_endpoint(locked.endpoint, locked.split, locked.mode, min(locked.at_once, locked.endpoint.at_once))
     one = locked.endpoint
     other = asked_otherwise(

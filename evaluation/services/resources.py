@@ -10,6 +10,7 @@ from evaluation.policy import METRICS, GatePolicy
 from evaluation.services import audit, holdout_permits, judged
 from evaluation.services.outputs import latencies
 from labeling.models import Project, Split
+from slmstudio import quotas
 from slmstudio.contract.jsontext import dumps
 from slmstudio.hashing import sha256_text
 from slmstudio.runs import Status
@@ -34,7 +35,7 @@ def measure_again(*, run: EvalRun, user: Any) -> ResourceMeasurement:
         raise Refused("run", f"Evaluation {run.number} is not done, so there is nothing to measure again.")
     if run.benchmark_id is not None:
         raise Refused("run", "A benchmark has documents of its own and is run again instead: it takes minutes.")
-    obstacle = not_sendable(run)
+    obstacle = not_sendable(run) or quotas.compute_problem(run.project)
     if obstacle:
         raise Refused("run", obstacle)
     made = ResourceMeasurement(project=run.project, eval_run=run, created_by=user, progress_total=judged.count(run))

@@ -174,8 +174,6 @@ def resume(*, run: TrainingRun, user: Any) -> None:
         Refused: it is at work or done, it has no checkpoint, a quota is used up, or what it needs is gone.
     """
     found = _ended(run)
-    if why := quotas.compute_problem(found.project):
-        raise Refused("run", why)
     if not found.checkpoint_step:
         raise Refused(
             "run", "This run ended before its first checkpoint, so there is nothing to resume. Start a new one."
@@ -208,7 +206,9 @@ def _ended(run: TrainingRun) -> TrainingRun:
 
 
 def _queue_again(found: TrainingRun, user: Any) -> None:
-    """Queues it under a new job; Refused where its base model is gone."""
+    """Queues it under a new job; Refused where its base model is gone or a quota is used up."""
+    if why := quotas.compute_problem(found.project):
+        raise Refused("run", why)
     _refuse_unprepared(found.base_model)
     again: dict[str, Any] = {
         **queued_anew(),
