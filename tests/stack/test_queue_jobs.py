@@ -26,7 +26,7 @@ def put(data: bytes, **columns: str) -> Job:
     """Writes a job into the queue ``default`` as somebody with a client of Valkey would."""
     queue = django_rq.get_queue("default")
     job_id = str(uuid.uuid4())
-    row: dict[str, Any] = {
+    row: Any = {
         "data": data,
         "origin": "default",
         "status": "queued",
