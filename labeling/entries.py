@@ -12,7 +12,7 @@ these rows stand under ``"$more"``.
 ``from_entry(node, to_entry(node, value)).value`` is ``value``, digit for digit, whatever the value.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,15 +22,17 @@ from labeling.formnodes import FORM, MORE, RAW, VALUE, FormNode, form_of, parts
 from slmstudio.contract.jsontext import JsonError, dumps, loads
 from slmstudio.contract.kinds import display, parse_typed
 from slmstudio.contract.schema import Problem
-from slmstudio.contract.structure import join
+from slmstudio.contract.structure import join, split
 
 __all__ = [
     "ABSENT",
     "RAW",
     "Parsed",
     "Typed",
+    "Written",
     "entry_form",
     "from_entry",
+    "from_written",
     "leaf_values",
     "pretty",
     "raw_text",
@@ -61,6 +63,14 @@ class Typed:
     """An entry where a value could stand: to be read by the form of the schema that is in force."""
 
     entry: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A value from the JSON view. ``typed``: texts in it that were typed into the form before, by path."""
+
+    value: Any
+    typed: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -177,6 +187,25 @@ def from_entry(node: FormNode, entry: Any, document: str = "") -> Parsed:
     parsed = Parsed(None, document=document)
     value = _value(node, entry, "", parsed)
     parsed.value = _empty(node) if value is ABSENT else value
+    return parsed
+
+
+def from_written(node: FormNode, written: Written, document: str = "") -> Parsed:
+    """The value of the JSON view. Texts that were typed into the form are read as typed, where they still stand there;
+    ``written.value`` is changed in place.
+    """
+    parsed = Parsed(written.value, document=document)
+    found = [leaf for leaf in leaf_values(node, written.value) if written.typed.get(leaf[0]) == leaf[2]]
+    for path, leaf, text in found:
+        value = _leaf_value(leaf, text, path, parsed)
+        steps = split(path)
+        place = written.value
+        for step in steps[:-1]:
+            place = place[step]
+        if not steps:
+            parsed.value = value
+        elif value is not ABSENT:
+            place[steps[-1]] = value
     return parsed
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from labeling.entries import ABSENT, Typed
+from labeling.entries import ABSENT, Typed, Written
 from slmstudio.contract.jsontext import JsonError, loads, text_fits
 
 #: a tab that was asleep does not claim hours of work
@@ -23,7 +23,7 @@ class ValueSyntaxError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SavePayload:
-    """A save: the value as an entry of the form, or as the text of the JSON view."""
+    """A save: the value as an entry of the form (``Typed``), or as the JSON view has it (``Written``)."""
 
     value: Any
     evidence: dict[str, Any]
@@ -58,7 +58,7 @@ def parse_save(body: bytes) -> SavePayload:
     text = payload.get("json")
     if text is not None:
         try:
-            value = loads(_typed(payload, "json", str))
+            value: Typed | Written = Written(loads(_typed(payload, "json", str)), _typed_texts(payload))
         except JsonError as error:
             raise ValueSyntaxError(str(error)) from error
     else:
@@ -96,6 +96,14 @@ def _field_seconds(payload: dict[str, Any]) -> dict[str, float]:
         if text_fits(pattern):
             result[pattern[:300]] = float(min(MOST_SECONDS, seconds))
     return result
+
+
+def _typed_texts(payload: dict[str, Any]) -> dict[str, str]:
+    """The texts in the JSON view that were typed into the form before it was opened, by path."""
+    texts = payload.get("typed", {})
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise PayloadError("typed is not an object of texts.")
+    return texts
 
 
 def _typed(payload: dict[str, Any], name: str, kind: type) -> Any:

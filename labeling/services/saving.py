@@ -12,7 +12,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from labeling.checks import Checks, check
-from labeling.entries import Parsed, Typed, from_entry
+from labeling.entries import Parsed, Typed, Written, from_entry, from_written
 from labeling.merging import Clash, merge
 from labeling.models import (
     Annotation,
@@ -34,7 +34,8 @@ MOST_SECONDS = 600.0
 class Saved:
     """What a save left. ``merged``: paths that somebody else changed meanwhile and that are now theirs; ``clashes``:
     paths that both changed, where this person's value stays. ``submitted`` is False where a submit had to be merged
-    first: the person must see the result before it counts. ``prediction``: the pre-label the form was filled with.
+    first: the person must see the result before it counts. ``read``: what was sent, as it was read, before others'
+    changes were merged into it. ``prediction``: the pre-label the form was filled with.
     ``approved``: a reviewer's submit, which approves at once. ``made_of``: origins of labels that a reviewer made this
     one of, beside those of their own.
     """
@@ -50,6 +51,7 @@ class Saved:
     clashes: list[Clash] = field(default_factory=list)
     merged_with: str = ""
     shown: dict[str, str] = field(default_factory=dict)
+    read: Any = None
     prediction: int | None = None
     made_of: tuple[str, ...] = ()
 
@@ -81,9 +83,9 @@ class Change:
 def merged(
     held: Held, user: Any, value: Any, evidence: Mapping[str, Any], base_version: int, schema_number: int | None
 ) -> Change:
-    """What a save makes of the document. ``value`` is a JSON value, or ``Typed(entry)``."""
+    """What a save makes of the document. ``value`` is a JSON value, ``Typed(entry)``, or ``Written``."""
     document = held.document
-    parsed = from_entry(held.node, value.entry, document.text) if isinstance(value, Typed) else Parsed(value)
+    parsed = _parsed(held, value)
     mine = parsed.value
     if schema_number not in (None, held.schema_version.number):
         # Another schema counts its own versions.
@@ -121,9 +123,16 @@ def merged(
         clashes=clashes,
         merged_with=merged_with if taken or clashes else "",
         shown=parsed.shown,
+        read=mine,
         prediction=getattr(document, "filled_pk", None) or document.own_prediction,
     )
     return Change(saved, held.compiled.ordered(mine))
+
+
+def _parsed(held: Held, value: Any) -> Parsed:
+    if isinstance(value, Typed):
+        return from_entry(held.node, value.entry, held.document.text)
+    return from_written(held.node, value, held.document.text) if isinstance(value, Written) else Parsed(value)
 
 
 def author_of(annotation: Annotation) -> str:

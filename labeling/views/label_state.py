@@ -96,6 +96,7 @@ def saved_of(saved: annotating.Saved, payload: SavePayload, document: Document) 
             answer["exceptions"] = _exceptions(shown, saved.schema_version, saved.value, saved.checks, document.project)
     if payload.was_raw or saved.merged:
         answer["entry"] = to_entry(node, saved.value)
+        answer["read"] = to_entry(node, saved.read)
     return answer
 
 

@@ -1,18 +1,21 @@
 // The labeling screen: opens documents, and ties form, document, saving and keys together.
 
 import { announce } from "./studio.js";
+import { Answers } from "./label_answers.js";
 import { Checks } from "./label_checks.js";
 import { Clashes } from "./label_clashes.js";
 import { Completion } from "./label_complete.js";
+import { Confirmations } from "./label_confirm.js";
 import { Evidence } from "./label_evidence.js";
 import { Exceptions } from "./label_exceptions.js";
 import { Form, itemOf, rowsOf } from "./label_form.js";
+import { written } from "./label_json.js";
 import { gridKeys } from "./label_grid.js";
 import { chord, digitOf, Keys } from "./label_keys.js";
 import { Leftovers } from "./label_leftovers.js";
 import { Way } from "./label_leave.js";
 import { Model } from "./label_model.js";
-import { differing, firstDifference, partly } from "./label_partly.js";
+import { firstDifference } from "./label_partly.js";
 import { flagDialog, skipDialog, splitter } from "./label_parts.js";
 import { Queue } from "./label_queue.js";
 import { RawView } from "./label_raw.js";
@@ -28,12 +31,28 @@ let current = null; // the document that is open
 const keys = new Keys(JSON.parse($("label-keys").textContent));
 const clock = new Clock();
 const model = new Model();
-const form = new Form($("form"), model, changed);
+const form = new Form($("form"), model, { changed, settled: () => (sync.settle(), answers.settle()) });
 const clashes = new Clashes(form);
-const sync = new Sync({ user: page.dataset.user, clock, collect, answered, stateChanged: () => status.draw() });
-const checks = new Checks(form, { confirm, take, remove, right: (path) => exceptions.right(path), looks: () => exceptions.found });
+const sync = new Sync({
+  user: page.dataset.user, clock, collect,
+  typing: () => form.typingPath,
+  answered: (answered) => answers.take(answered),
+  stateChanged: () => status.draw(),
+});
+const checks = new Checks(form, {
+  confirm: (path, confirmed) => (form.settle(), confirmations.set(path, confirmed)),
+  take, remove,
+  right: (path) => exceptions.right(path),
+  key: () => keys.words("right"),
+  looks: () => exceptions.found,
+});
 const status = new Status({ sync, checks, keys });
-const exceptions = new Exceptions({ page, form, model, checks, keys, say: (words) => status.say(words), changed: looked });
+const confirmations = new Confirmations({
+  form, model, checks, sync, changed: looked,
+  say: (words) => status.say(words),
+  nothing: () => announce("There is nothing to confirm in this field.", "info"),
+});
+const exceptions = new Exceptions({ page, form, model, checks, confirm: confirmations, keys, say: (words) => status.say(words), changed: looked });
 const queue = new Queue(page, clock, (names) => whenReleased(() => status.others(names)));
 const leftovers = new Leftovers(sync, (entries) => whenReleased(() => leftoverList(entries)));
 const evidence = new Evidence({
@@ -43,6 +62,7 @@ const evidence = new Evidence({
 });
 const completion = new Completion($("form"), { text: evidence.text, take: (...place) => evidence.selected(...place) });
 const raw = new RawView({
+  write: () => (form.settle(), sync.isBusy ? written(form, answers.understood()) : null),
   checkpoint: () => model.checkpoint(),
   changed,
   saved: () => sync.flush(),
@@ -51,6 +71,9 @@ const raw = new RawView({
     else form.focusFirstEmpty();
     status.draw();
   },
+});
+const answers = new Answers({
+  model, form, sync, raw, checks, clashes, confirmations, exceptions, evidence, status, whenReleased, current: () => current,
 });
 const way = new Way({ sync, queue, checks, clashes, status, raw, form, open, current: () => current });
 const comments = new Comments({ form, current: () => current, focused: () => evidence.focused });
@@ -61,12 +84,15 @@ const changes = new History({ current: () => current, version: () => sync.versio
 function open(state, { push = false } = {}) {
   if (current && state.schema !== current.schema) return location.assign(state.urls.document);
   current = state;
+  form.typing = null;
   completion.hide();
   clock.open();
   model.open(state.entry, state.evidence);
   sync.open(state);
   checks.open();
   clashes.open();
+  confirmations.open();
+  answers.open(state);
   for (const touched of form.root.querySelectorAll("[data-touched]")) delete touched.dataset.touched;
   evidence.open(state);
   form.fill();
@@ -105,7 +131,7 @@ function restore() {
   }
   if (left.base_version > current.version || (left.entry === undefined && left.json === undefined)) return sync.forget();
   if (left.json !== undefined) {
-    raw.edit(left.json);
+    raw.edit(left.json, left.typed);
   } else {
     model.checkpoint();
     model.entry = left.entry;
@@ -131,7 +157,7 @@ function looked() {
 }
 
 function collect() {
-  if (raw.isShown && raw.edited) return { json: raw.text, evidence: model.evidence };
+  if (raw.isShown && raw.edited) return { json: raw.text, typed: raw.typed, evidence: model.evidence };
   return { entry: model.entry, evidence: model.evidence };
 }
 
@@ -150,81 +176,14 @@ for (const name of ["pointerup", "pointercancel"]) {
   }));
 }
 
-function answered(result) {
-  whenReleased(() => adopt(result));
-}
-
-// `sent`: what an answer is about that comes while the person types on.
-function adopt({ answer, fresh, sent }) {
-  if (answer.syntax) status.syntax(answer.syntax);
-  if (answer.syntax || answer.message) return;
-  if (!fresh) {
-    // The form goes its own way, but the next save may start from this version and say nothing of these any more.
-    if (answer.clashes.length) status.merged({ ...answer, merged: [] }, (path) => form.titleOf(path));
-    clashes.keep(answer, fresh);
-    adoptPartly(answer, sent);
-    return;
-  }
-  status.syntax("");
-  current.state = answer.state;
-  if (answer.entry === undefined) model.evidence = answer.evidence;
-  else keepingFocus(() => replace(answer));
-  if (answer.merged.length || answer.clashes.length) status.merged(answer, (path) => form.titleOf(path));
-  raw.fill(answer.json);
-  clashes.keep(answer, fresh);
-  if (exceptions.found !== null && answer.exceptions) exceptions.show(answer.exceptions);
-  else exceptions.draw();
-  checks.show({ ...answer, clashes: clashes.all });
-  if (answer.schema !== current.schema) {
-    status.notice("The schema was changed meanwhile. Your draft is saved; the page is loaded anew.", "warning");
-    setTimeout(() => location.reload(), 1500);
-  }
-  status.draw();
-  evidence.draw();
-  evidence.line();
-}
-
-function adoptPartly(answer, sent) {
-  let holds = checks.answer;
-  if (sent !== undefined && !raw.isShown && !answer.merged.length && answer.schema === current.schema) {
-    const before = { ...checks.answer, evidence: model.evidence, exceptions: exceptions.found };
-    holds = partly(before, answer, differing(sent, model.entry));
-    model.evidence = holds.evidence;
-    if (exceptions.found !== null && answer.exceptions) exceptions.show(holds.exceptions);
-  }
-  checks.show({ ...holds, clashes: clashes.all });
-  status.draw();
-  evidence.draw();
-  evidence.line();
-}
-
-function replace(answer) {
-  model.checkpoint();
-  model.entry = answer.entry;
-  model.evidence = answer.evidence;
-  form.fill();
-}
-
-// Rows come and go with what is put into the form; the focus stays in its field, or near where it was.
-function keepingFocus(action) {
-  const path = document.activeElement?.closest("#form") ? evidence.focused : null;
-  action();
-  if (path !== null && !document.activeElement?.closest("#form")) form.focus(path);
-}
-
 // An old version is back: as a draft, and as one step that can be undone.
 function restored(answer) {
+  const path = evidence.focused;
   sync.accept(answer);
   raw.show("form");
-  adopt({ answer, fresh: true });
+  answers.restore(answer);
+  if (path !== null && document.activeElement === document.body) form.focus(path);
   status.notice(`It is as it was then, as a draft (v${answer.version}). ${keys.words("undo")} takes it back.`, "info", [["Take it back", () => step("undo")]]);
-}
-
-function confirm(path, of) {
-  model.checkpoint();
-  if (of === null) delete model.evidence[path];
-  else model.evidence[path] = { ...model.evidence[path], confirmed: true, of };
-  changed();
 }
 
 function take(clash) {
@@ -254,6 +213,12 @@ function step(way) {
 }
 
 // -- actions ------------------------------------------------------------------------------------------------------------
+
+// What was said to be right belongs to what is submitted.
+async function submit() {
+  if (confirmations.asked.size) await sync.flush();
+  await way.submit();
+}
 
 async function saveNow() {
   if (await sync.flush()) status.say("Saved.");
@@ -292,13 +257,23 @@ function toDocument() {
 // The field at hand: the one that the message with the focus is about, else the one that had the focus last.
 const here = () => document.activeElement?.closest("[data-about]")?.dataset.about ?? evidence.focused;
 
-// It is right although it is nowhere in the document.
-function confirmFocused() {
+// To the first message that something can be done about, from there to the next one, and back to the field.
+function toMessages() {
   const path = here();
-  const of = checks.answer.missing[path];
-  if (of === undefined) return announce("There is nothing to confirm in this field.", "info");
-  confirm(path, model.evidence[path]?.confirmed ? null : of);
-  return status.say(model.evidence[path]?.confirmed ? "Confirmed." : "Not confirmed any more.");
+  const node = path === null ? null : form.find(path).node;
+  const about = path === null ? [] : [...form.root.querySelectorAll(`[data-about="${CSS.escape(path)}"]`)];
+  const boxes = [...about, ...(node?.querySelectorAll(":scope > .sf-raw-note") ?? []), ...(rowsOf(node)?.querySelectorAll(":scope > [data-messages] > .sf-message-more, :scope > .sf-raw-note") ?? []), $("notice"), $("messages")];
+  const stops = boxes.filter((box) => !box.hidden).flatMap((box) => [...box.querySelectorAll("button, input, a")]);
+  const next = stops[stops.indexOf(document.activeElement) + 1];
+  if (next) next.focus();
+  else if (path !== null) form.focus(path);
+  if (!stops.length) status.say("There is no message about this field.");
+}
+
+// It is right as it stands.
+function right() {
+  if (exceptions.found !== null) exceptions.right(here());
+  else if (here() !== null) confirmations.toggle(here());
 }
 
 function prefilled() {
@@ -307,7 +282,7 @@ function prefilled() {
 }
 
 const ACTIONS = {
-  submit: () => way.submit(),
+  submit,
   save: saveNow,
   undo: () => !raw.isShown && step("undo"),
   redo: () => !raw.isShown && step("redo"),
@@ -317,7 +292,8 @@ const ACTIONS = {
   flag: () => dialogs.flag(),
   comment: () => comments.show(),
   history: () => changes.show(),
-  right: () => (exceptions.found === null ? confirmFocused() : exceptions.right(here())),
+  right,
+  messages: toMessages,
   all_fields: () => prefilled() && exceptions.toggle(),
   absent: nothing,
   evidence: () => evidence.cycle() || announce("This value stands nowhere in the document.", "info"),
@@ -337,6 +313,7 @@ document.addEventListener("keydown", (event) => {
   const name = keys.actionOf(event);
   if (name && !(raw.isShown && NATIVE_IN_RAW.has(name))) {
     event.preventDefault();
+    form.settle();
     ACTIONS[name]();
     return;
   }

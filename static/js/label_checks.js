@@ -1,6 +1,7 @@
 // What the server says about the label, beside the fields it is about.
 
-import { controlOf, isLeaf, parentOf, rowsOf } from "./label_form.js";
+import { keyCap } from "./label_keys.js";
+import { isLeaf, parentOf, rowsOf } from "./label_form.js";
 import { table } from "./label_paths.js";
 
 const MOST = 20; // messages below a grid; a press shows more
@@ -11,12 +12,16 @@ const ICONS = { problem: "exclamation-octagon-fill", warning: "exclamation-trian
 let messages = 0; // that were drawn, for ids of their own
 
 export class Checks {
-  // `looks`: the fields of a pre-filled form to look at, path -> reasons, or null.
-  constructor(form, { confirm, take, remove, right, looks }) {
+  // `key()` is the key that confirms. `looks`: the fields of a pre-filled form to look at, path -> reasons, or null.
+  constructor(form, { confirm, take, remove, right, key, looks }) {
     this.form = form;
     this.looks = looks;
-    this.actions = { confirm, take, remove, right };
+    this.actions = { confirm, take, remove, right, key };
     this.drawn = new Map();
+    // A press of the mouse acts on a message and leaves the focus where it is.
+    form.root.addEventListener("mousedown", (event) => event.target.closest(".sf-message, .sf-raw-note") && event.preventDefault());
+    // A line that had the focus stays until it has lost it.
+    form.root.addEventListener("focusout", ({ target }) => target.closest(".sf-message") && setTimeout(() => this.show(this.answer)));
     this.open();
   }
 
@@ -49,6 +54,7 @@ export class Checks {
   show(answer) {
     const { shown, spans, missing } = answer;
     this.answer = { clashes: [], ...answer, shown: table(shown), spans: table(spans), missing: table(missing) };
+    this.halfTyped = this.form.typingPath;
     const wanted = new Map();
     const marked = new Map();
     this.described = new Map(); // ids of the messages of cells
@@ -87,8 +93,6 @@ export class Checks {
   draw(wanted) {
     for (const box of this.drawn.keys()) if (!wanted.has(box)) wanted.set(box, []);
     for (const [box, items] of wanted) {
-      const focused = box.contains(document.activeElement) ? document.activeElement : null;
-      const about = focused?.closest("[data-about]")?.dataset.about;
       const before = this.drawn.get(box) ?? new Map();
       const lines = this.linesOf(box, items, before);
       for (const [key, line] of before) if (lines.get(key) !== line) line.remove();
@@ -97,7 +101,6 @@ export class Checks {
         if (line === place) place = place.nextSibling;
         else box.insertBefore(line, place);
       }
-      if (focused && !focused.isConnected) this.refocus(box, focused, about);
       if (lines.size) this.drawn.set(box, lines);
       else this.drawn.delete(box);
     }
@@ -105,13 +108,17 @@ export class Checks {
 
   // The lines of a box by what they say, the weightiest first; of very many those that the person asked for.
   linesOf(box, items, before) {
-    const sorted = items.sort((one, other) => WEIGHT.indexOf(one.tone) - WEIGHT.indexOf(other.tone));
+    const stay = [...before].filter(([, line]) => line.contains(document.activeElement) || line.dataset.about === this.halfTyped);
+    const keys = new Set(stay.map(([key]) => key));
+    const said = items.filter((entry) => entry.item.path !== this.halfTyped || keys.has(keyOf(entry)));
+    const sorted = said.sort((one, other) => WEIGHT.indexOf(one.tone) - WEIGHT.indexOf(other.tone));
     const most = this.most.get(box) ?? MOST;
     const rest = sorted.length - most > 1 ? sorted.length - most : 0;
     const lines = new Map();
     for (const entry of rest ? sorted.slice(0, most) : sorted) {
-      const key = JSON.stringify([entry.tone, entry.item, entry.exact]);
+      const key = keyOf(entry);
       const line = before.get(key) ?? this.message(entry);
+      line.className = `sf-message sf-message-${entry.tone}`;
       lines.set(key, line);
       const tick = line.querySelector("[data-confirm]");
       if (tick) tick.checked = Boolean(this.form.model.evidence[entry.item.path]?.confirmed);
@@ -121,6 +128,7 @@ export class Checks {
       lines.set("more", before.get("more") ?? this.further(box));
       lines.get("more").firstChild.textContent = `${rest} more`;
     }
+    for (const [key, line] of stay) if (!lines.has(key)) lines.set(key, line);
     return lines;
   }
 
@@ -136,27 +144,25 @@ export class Checks {
     return line;
   }
 
-  // What had the focus is gone: the same box of the new messages has it, or the field that the message was about.
-  refocus(box, focused, about) {
-    const { confirm } = focused.dataset;
-    const same = confirm === undefined ? null : box.querySelector(`[data-confirm="${CSS.escape(confirm)}"]`);
-    const { node } = about === undefined ? { node: box.closest("[data-node]") } : this.form.find(about);
-    (same ?? controlOf(node) ?? controlOf(box.closest("[data-node]")))?.focus();
-  }
-
   message({ tone, item, cell, exact }) {
     const line = Object.assign(document.createElement("p"), { className: `sf-message sf-message-${tone}`, id: `message-${(messages += 1)}` });
     line.dataset.about = item.path;
-    const icon = ICONS[tone];
+    const icon = ICONS[isAbsence(tone, item) ? "warning" : tone];
     if (icon) line.append(Object.assign(document.createElement("i"), { className: `bi bi-${icon}`, ariaHidden: "true" }));
     const text = `${this.placeOf(item, cell, exact)}${wordsOf(tone, item)}`;
     if (cell) line.append(button(text, () => this.form.focus(item.path)));
     else if (!item.bare) line.append(Object.assign(document.createElement("span"), { textContent: text }));
-    if (tone === "look" && !item.settled) line.append(Object.assign(button("looks right", () => this.actions.right(item.path)), { tabIndex: -1 }));
-    if (tone === "clash") line.append(button("take it", () => this.actions.take(item)));
-    if (item.rule === "additionalProperties") line.append(button("remove it", () => this.actions.remove(item.path)));
-    if (item.rule === "evidence" || tone === "confirmed") line.append(this.confirmation(item, tone === "confirmed"));
+    if (tone === "look" && !item.settled) line.append(button("looks right", () => this.actions.right(item.path)));
+    if (tone === "clash") line.append(button("take it", (event) => this.acted(event, item, () => this.actions.take(item))));
+    if (item.rule === "additionalProperties") line.append(button("remove it", (event) => this.acted(event, item, () => this.actions.remove(item.path))));
+    if (isAbsence(tone, item)) line.append(this.confirmation(item, tone === "confirmed"));
     return line;
+  }
+
+  // A key pressed on a button of a message leads back to the field; the mouse never left it.
+  acted(event, item, action) {
+    action();
+    if (event.target.contains(document.activeElement)) this.form.focus(item.path);
   }
 
   // What a message begins with: where the cell is, which group or list it is about; nothing beside a field.
@@ -169,19 +175,29 @@ export class Checks {
 
   confirmation(item, confirmed) {
     const label = document.createElement("label");
-    const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: confirmed });
+    const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: confirmed, tabIndex: -1 });
     box.className = "form-check-input";
     box.dataset.confirm = item.path;
-    box.addEventListener("change", () => this.actions.confirm(item.path, box.checked ? this.answer.missing[item.path] : null));
-    label.append(box, "it is right all the same");
+    box.addEventListener("change", () => this.actions.confirm(item.path, box.checked));
+    label.append(box, "it is right all the same ", keyCap(this.actions.key()));
+    // A press on the words would give the box the focus.
+    label.addEventListener("click", (event) => {
+      if (event.target === box) return;
+      event.preventDefault();
+      box.click();
+    });
     return label;
   }
 
   mark(marked) {
     // Only what is marked or was: a long grid has thousands of cells.
-    const before = this.marked?.keys() ?? [];
+    const before = this.marked ?? new Map();
+    const { typing } = this.form;
+    if (before.has(typing)) marked.set(typing, before.get(typing));
+    else marked.delete(typing);
     this.marked = marked;
-    for (const node of new Set([...before, ...marked.keys()])) {
+    for (const node of new Set([...before.keys(), ...marked.keys()])) {
+      if (node === typing) continue;
       const tone = marked.get(node);
       node.classList.toggle("has-problem", tone === "problem");
       node.classList.toggle("has-warning", tone === "warning" || tone === "clash");
@@ -233,6 +249,9 @@ export class Checks {
   }
 }
 
+// The same line, though a value is confirmed or not any more.
+const keyOf = ({ tone, item, exact }) => JSON.stringify(isAbsence(tone, item) ? ["evidence", item.path, exact] : [tone, item, exact]);
+const isAbsence = (tone, item) => tone === "confirmed" || item.rule === "evidence";
 const wordsOf = (tone, item) => (tone === "clash" ? `${item.by} wrote ${item.shown}` : item.message);
 
 function messagesOf(node) {
@@ -244,7 +263,7 @@ function messagesOf(node) {
 }
 
 function button(text, action) {
-  const element = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+  const element = Object.assign(document.createElement("button"), { type: "button", textContent: text, tabIndex: -1 });
   element.addEventListener("click", action);
   return element;
 }

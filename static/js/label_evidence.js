@@ -9,8 +9,7 @@ const $ = (id) => document.getElementById(id);
 const UNTYPED = ["choice", "boolean"];
 
 export class Evidence {
-  // `focused` is the path of the field that had the focus last: what a selection in the document fills.
-  // `left` is called when a field was left, `entered` with the path of the one that has the focus now.
+  // `left` is called when a field was left for the first time, `entered` with the path of the one that has the focus now.
   constructor({ model, form, checks, status, left, entered }) {
     Object.assign(this, { model, form, checks, status, entered });
     const selected = (words, start, end) => this.selected(words, start, end);
@@ -32,20 +31,25 @@ export class Evidence {
   }
 
   close() {
-    this.focused = null;
+    this.at = null; // the part that had the focus last: what a selection in the document fills
     this.lit = null; // the field under the pointer
     this.block = null; // lines selected for a grid: Alt+R makes rows of them
   }
 
   get node() {
-    return this.focused === null ? null : this.form.find(this.focused).node;
+    return this.at?.isConnected ? this.at : null;
+  }
+
+  // Its path: where it stands now, as rows come and go.
+  get focused() {
+    return this.node === null ? null : this.form.pathOf(this.node);
   }
 
   listen(root, left) {
     root.addEventListener("focusin", (event) => {
       const node = event.target.closest("[data-node]");
       if (!isLeaf(node) || !event.target.matches("[data-control]")) return;
-      this.focused = this.form.pathOf(node);
+      this.at = node;
       this.block = null;
       this.entered(this.focused);
       this.draw();
@@ -102,7 +106,7 @@ export class Evidence {
     const { node, focused, checks } = this;
     if (this.block) return this.status.block(this.block.lines.length);
     const { shown, spans } = checks.answer;
-    const toConfirm = checks.toConfirm.some((warning) => warning.path === focused);
+    const toConfirm = checks.answer.missing[focused] !== undefined && !this.model.evidence[focused]?.confirmed;
     const facts = { shown: shown[focused], place: checks.place(focused), spans: spans[focused], said: checks.about(focused), toConfirm };
     return this.status.field(node, node && isLeaf(node) ? facts : null);
   }

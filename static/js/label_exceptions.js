@@ -8,11 +8,13 @@ import { table } from "./label_paths.js";
 const $ = (id) => document.getElementById(id);
 
 export class Exceptions {
-  constructor({ page, form, model, checks, keys, say, changed }) {
-    Object.assign(this, { page, form, model, checks, keys, say, changed });
+  constructor({ page, form, model, checks, confirm, keys, say, changed }) {
+    Object.assign(this, { page, form, model, checks, confirm, keys, say, changed });
+    this.plan = []; // where Tab goes: what was to be looked at when the person came to the field they are in
     this.only = "exceptionsOnly" in page.dataset;
     this.found = null; // path -> reasons; null: no model filled this form
     $("prefill-toggle").addEventListener("click", () => this.toggle());
+    page.addEventListener("focusin", () => (this.plan = this.stops()));
     page.addEventListener("keydown", (event) => this.tab(event));
   }
 
@@ -49,12 +51,17 @@ export class Exceptions {
     return Object.keys(this.found ?? {}).map((path) => this.form.find(path).node);
   }
 
-  // What Tab visits, from top to bottom: the fields to look at, and what somebody else wrote beside one.
+  // What Tab visits: the parts to look at, and those that somebody else changed, too.
   stops() {
-    const controls = this.nodes().map((node) => (isLeaf(node) ? controlOf(node) : null) ?? node.querySelector("[data-add-row], [data-control]"));
-    const clashes = this.form.root.querySelectorAll(".sf-message-clash button");
+    if (!this.isOn) return [];
+    return [...new Set([...this.nodes(), ...this.checks.answer.clashes.map(({ path }) => this.form.find(path).node)])];
+  }
+
+  // The controls of these parts, from top to bottom.
+  controls() {
+    const controls = this.plan.filter((node) => node.isConnected).map((node) => (isLeaf(node) ? controlOf(node) : null) ?? node.querySelector("[data-add-row], [data-control]"));
     const inOrder = (a, b) => (a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1);
-    return [...new Set([...controls, ...clashes])].filter(Boolean).sort(inOrder);
+    return [...new Set(controls)].filter(Boolean).sort(inOrder);
   }
 
   tab(event) {
@@ -68,15 +75,18 @@ export class Exceptions {
   // Goes to the next field to look at; behind the last one to the button that submits, before the first to the switch.
   go(from, back = false) {
     const side = back ? Node.DOCUMENT_POSITION_PRECEDING : Node.DOCUMENT_POSITION_FOLLOWING;
-    const beyond = this.stops().filter((stop) => stop !== from && from.compareDocumentPosition(stop) & side);
+    const isOther = (stop) => stop.closest("[data-node]") !== from.closest("[data-node]");
+    const beyond = this.controls().filter((stop) => isOther(stop) && from.compareDocumentPosition(stop) & side);
     const target = (back ? beyond.at(-1) : beyond[0]) ?? $(back ? "prefill-toggle" : "submit-button");
     target.focus();
     target.closest(".sf-field, .sf-item, tr")?.scrollIntoView({ block: "nearest" });
   }
 
   focusFirst() {
-    if (!this.isOn || !this.stops().length) return false;
-    this.stops()[0].focus();
+    this.plan = this.stops();
+    const [first] = this.controls();
+    if (!first) return false;
+    first.focus();
     return true;
   }
 
@@ -85,7 +95,8 @@ export class Exceptions {
     if (this.found === null) return;
     const node = this.form.find(path ?? "").node;
     const from = document.activeElement?.closest("#form") ? document.activeElement : controlOf(node) ?? node;
-    if (path !== null && this.found[path]) this.mark(path);
+    if (path !== null && (this.found[path] || !this.confirm.isKnown)) this.mark(path);
+    this.plan = this.stops();
     this.go(from);
     const left = Object.keys(this.found).length;
     if (!left) this.say(`Everything is looked at. ${this.keys.words("submit")} submits.`);
@@ -98,8 +109,8 @@ export class Exceptions {
       return;
     }
     model.checkpoint();
-    const missing = checks.answer.missing[path];
-    model.evidence[path] = { ...model.evidence[path], seen: true, ...(missing !== undefined && { confirmed: true, of: missing }) };
+    model.evidence[path] = { ...model.evidence[path], seen: true };
+    this.confirm.ask(path, true);
     const { [path]: _, ...others } = this.found;
     this.show(others);
     this.changed();
@@ -108,6 +119,7 @@ export class Exceptions {
   toggle() {
     if (this.found === null) return;
     this.only = !this.only;
+    this.plan = this.stops();
     this.draw();
     this.say(this.only ? "Tab visits only the fields to look at." : "Tab visits all fields.");
     const body = new URLSearchParams({ on: this.only ? "1" : "0" });

@@ -2,6 +2,7 @@
 
 import { Combobox } from "./label_combobox.js";
 import { editorButtons } from "./label_editor.js";
+import { origins } from "./label_merge.js";
 import { fillVariants, holdForms, switchForm } from "./label_variants.js";
 import { isRaw, join, own, split } from "./label_paths.js";
 import { layLong } from "./label_sheet.js";
@@ -13,10 +14,10 @@ export { controlOf, indexOf, isLeaf, itemOf, parentOf, rowsOf, stepsOf } from ".
 const WORDS = { absent: "not filled", null: "not in the document", raw: "kept as JSON" };
 
 export class Form {
-  constructor(root, model, changed) {
+  // `settled` is called when a part was left in which the person typed.
+  constructor(root, model, { changed, settled }) {
     this.root = root.querySelector(NODE);
-    this.model = model;
-    this.changed = changed;
+    Object.assign(this, { model, changed, settled });
     this.paths = new WeakMap(); // where parts stand in the label, until rows or names change
     parts.identify(this.root);
     this.combobox = new Combobox(root, this);
@@ -28,12 +29,50 @@ export class Form {
     root.addEventListener("click", (event) => this.clicked(event.target));
     root.addEventListener("submit", (event) => event.preventDefault());
     editorButtons(root, this);
+    // The part in which the person types. What is found wrong with it, and what others make of it, waits until it is left.
+    this.typing = null;
+    this.spared = null; // the part that is not drawn
+    root.addEventListener("input", ({ target }) => isTyped(target) && (this.typing = target.closest(NODE)));
+    // After the list of choices, which takes what was typed.
+    root.addEventListener("focusout", ({ relatedTarget }) => this.typing && !this.typing.contains(relatedTarget) && this.settle());
+  }
+
+  // What was typed is meant as it stands.
+  settle() {
+    if (!this.typing) return;
+    this.typing = null;
+    this.settled();
   }
 
   // -- from the model to the page --
 
   fill() {
     this.fillNode(this.root, this.model.entry);
+  }
+
+  // Draws what others changed, around the text that is half-typed. The part that has the focus keeps it.
+  fillAround() {
+    const control = this.root.contains(document.activeElement) ? document.activeElement : null;
+    const whole = control?.value !== undefined && control.selectionStart === 0 && control.selectionEnd === control.value.length;
+    const before = control?.value;
+    this.spared = this.typing;
+    this.fill();
+    this.spared = null;
+    if (whole && control.value !== before) control.select();
+  }
+
+  get typingPath() {
+    return this.typing?.isConnected ? this.pathOf(this.typing) : null;
+  }
+
+  entryOf(node) {
+    return this.model.get(stepsOf(node));
+  }
+
+  // The steps to the part that has the focus; null where none has.
+  get stepsInFocus() {
+    const node = document.activeElement?.matches("[data-control]") ? document.activeElement.closest(NODE) : null;
+    return node && this.root.contains(node) ? stepsOf(node) : null;
   }
 
   fillNode(node, entry) {
@@ -45,7 +84,7 @@ export class Form {
       const inside = node.dataset.state === "value" ? entry : {};
       for (const child of childrenOf(node)) this.fillNode(child, own(inside, child.dataset.key));
     } else if (isLeaf(node)) {
-      return parts.fillLeaf(node, entry);
+      return node === this.spared ? undefined : parts.fillLeaf(node, entry);
     } else {
       this.fillRows(node, Array.isArray(entry) ? entry : []);
     }
@@ -67,6 +106,8 @@ export class Form {
 
   fillRows(node, entries) {
     const body = bodyOf(node);
+    if (origins.has(entries)) parts.moveRows(node, origins.get(entries));
+    origins.delete(entries);
     while (body.children.length > entries.length) body.lastElementChild.remove();
     if (body.children.length < entries.length) {
       const more = document.createDocumentFragment();
@@ -334,6 +375,8 @@ export class Form {
   }
 }
 
+const isTyped = (control) => "control" in control.dataset && (control.tagName === "TEXTAREA" || control.type === "text");
+
 function nullButtonOf(node) {
   return [...node.children].find((child) => child.matches(".sf-node-head"))?.querySelector("[data-null]") ?? null;
 }
@@ -341,7 +384,7 @@ function nullButtonOf(node) {
 const nameLeaf = (map) => newItem(map).querySelector('[data-key="key"]');
 
 // A name as it stands in the label: where names are choices, the entry is the JSON text of one.
-function nameOf(map, entry) {
+export function nameOf(map, entry) {
   if (isRaw(entry)) return String(JSON.parse(entry.$json));
   const leaf = nameLeaf(map);
   return leaf.dataset.shape === "choice" && parts.isChoice(leaf, entry) ? JSON.parse(entry) : entry.trim();

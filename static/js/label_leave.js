@@ -1,6 +1,7 @@
 // The ways out of a document: submit, next and previous, skip, back in the browser. None of them loses what was typed.
 
 import { announce } from "./studio.js";
+import { TypeAhead } from "./label_ahead.js";
 import { reach } from "./label_sync.js";
 
 export class Way {
@@ -8,13 +9,27 @@ export class Way {
   constructor({ sync, queue, checks, clashes, status, raw, form, open, current }) {
     Object.assign(this, { sync, queue, checks, clashes, status, raw, form, open, current });
     this.leaving = null;
+    this.ahead = new TypeAhead();
     window.addEventListener("popstate", () => this.popped());
   }
 
-  // One way out at a time: a second press while the first is under way would skip the document after it.
+  // One way out at a time: a second press while the first is under way would skip the document after it. What is typed
+  // until then is for the document that opens.
   once(action) {
-    this.leaving ??= action().finally(() => (this.leaving = null));
+    this.leaving ??= this.typedAhead(action).finally(() => (this.leaving = null));
     return this.leaving;
+  }
+
+  async typedAhead(action) {
+    const before = this.current();
+    this.ahead.start();
+    try {
+      await action();
+    } finally {
+      const opened = this.current() !== before;
+      const count = this.ahead.finish({ press: opened });
+      if (count && !opened) announce("The document stays open. What you typed for the next one was not entered.", "info");
+    }
   }
 
   submit() {
@@ -36,8 +51,6 @@ export class Way {
     status.draw();
     const first = checks.first();
     if (first !== undefined) this.form.focus(first);
-    const box = first && document.querySelector(`[data-confirm="${CSS.escape(first)}"]`);
-    if (box && !checks.seen.some((problem) => problem.path === first)) box.focus();
     status.say(status.verdictWords());
   }
 

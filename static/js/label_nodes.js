@@ -119,6 +119,21 @@ export function newItem(rows) {
   return copyOf(childOf(rows, "template[data-blank]"));
 }
 
+// Puts the rows where a merge puts them: `from` says which row each was, null for a new one. A row that stays is never
+// taken out of the page, as it may hold the focus.
+export function moveRows(node, from) {
+  const body = bodyOf(node);
+  const before = [...body.children];
+  const rows = from.map((place) => (place === null ? newItem(node) : before[place]));
+  const stay = new Set(rows);
+  for (const row of before) if (!stay.has(row)) row.remove();
+  let place = body.firstElementChild;
+  for (const row of rows) {
+    if (row === place) place = place.nextElementSibling;
+    else body.insertBefore(row, place);
+  }
+}
+
 export function copyOf(template) {
   const copy = template.content.firstElementChild.cloneNode(true);
   identify(copy);
@@ -139,7 +154,7 @@ export function showRaw(node, entry) {
   const note = there ?? document.createElement("div");
   note.className = "sf-raw-note";
   note.replaceChildren(Object.assign(document.createElement("code"), { textContent: entry.$json }));
-  note.append(Object.assign(document.createElement("button"), { type: "button", className: "sf-row-button", textContent: "start over" }));
+  note.append(Object.assign(document.createElement("button"), { type: "button", className: "sf-row-button", textContent: "start over", tabIndex: -1 }));
   note.lastElementChild.dataset.startOver = "";
   if (!there) node.append(note);
   return undefined;

@@ -2,7 +2,7 @@
 
 import { isRaw, join, own } from "./label_paths.js";
 
-const inside = (entry) => entry !== null && typeof entry === "object" && !isRaw(entry);
+export const inside = (entry) => entry !== null && typeof entry === "object" && !isRaw(entry);
 const isPair = (entry) => inside(entry) && Object.keys(entry).every((name) => name === "key" || name === "value");
 
 // The paths whose values differ between two entries; where rows came or went, or names of a map, the path of the rows.
@@ -38,10 +38,13 @@ export function firstDifference(one, other, steps = []) {
   return null;
 }
 
+// Whether a path is a place or lies below it.
+export const isAt = (path, place) => place === "" || path === place || path.startsWith(`${place}.`) || path.startsWith(`${place}[`);
+
 // What holds of an answer, with what was known before for the paths that changed since. `before` and the answer have
 // problems, warnings and maps by path.
 export function partly(before, answer, changed) {
-  const isChanged = (path) => changed.some((part) => part === "" || path === part || path.startsWith(`${part}.`) || path.startsWith(`${part}[`));
+  const isChanged = (path) => changed.some((part) => isAt(path, part));
   const items = (name) => [...answer[name].filter((item) => !isChanged(item.path)), ...before[name].filter((item) => isChanged(item.path))];
   const map = (name) => {
     const pick = (of, wanted) => Object.entries(of?.[name] ?? {}).filter(([path]) => isChanged(path) === wanted);

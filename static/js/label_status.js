@@ -9,6 +9,8 @@ export class Status {
   constructor({ sync, checks, keys }) {
     Object.assign(this, { sync, checks, keys });
     $("notice-close").addEventListener("click", () => ($("notice").hidden = true));
+    // A press of the mouse leaves the focus where it is.
+    for (const box of [$("notice"), $("messages")]) box.addEventListener("mousedown", (event) => event.target.closest("button, a") && event.preventDefault());
     setInterval(() => this.drawSaved(), 1000);
   }
 
@@ -120,7 +122,7 @@ export class Status {
   notice(words, tone = "info", actions = []) {
     $("notice-text").textContent = words;
     $("notice-actions").replaceChildren(...actions.map(([text, does]) => {
-      const button = Object.assign(document.createElement("button"), { type: "button", className: "btn btn-quiet", textContent: text });
+      const button = Object.assign(document.createElement("button"), { type: "button", className: "btn btn-quiet", textContent: text, tabIndex: -1 });
       button.addEventListener("click", does);
       return button;
     }));
@@ -202,8 +204,8 @@ export function leftoverList(entries) {
   box.setAttribute("role", "status");
   box.append("Not saved yet, and kept in this browser only. Open a document to save it:");
   for (const { name, url, discard } of entries) {
-    const link = Object.assign(document.createElement("a"), { href: url, textContent: name });
-    const button = Object.assign(document.createElement("button"), { type: "button", className: "btn btn-quiet", textContent: "Discard" });
+    const link = Object.assign(document.createElement("a"), { href: url, textContent: name, tabIndex: -1 });
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "btn btn-quiet", textContent: "Discard", tabIndex: -1 });
     button.setAttribute("aria-label", `Discard what was not saved in ${name}`);
     button.addEventListener("click", discard);
     const line = document.createElement("div");

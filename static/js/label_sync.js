@@ -8,12 +8,9 @@ const LONGEST = 900; // ms after the first change at the latest
 const RETRIES = [1500, 3000, 6000, 12000, 30000];
 
 export class Sync {
-  constructor({ user, clock, collect, answered, stateChanged }) {
-    this.user = user;
-    this.clock = clock;
-    this.collect = collect;
-    this.answered = answered;
-    this.stateChanged = stateChanged;
+  // `typing()`: the path of the field in which the person types, or null; what a draft holds there is half-typed.
+  constructor({ user, clock, collect, typing, answered, stateChanged }) {
+    Object.assign(this, { user, clock, collect, typing, answered, stateChanged });
     this.document = null;
     this.running = null;
     this.opened = new Set(); // keys of the documents that were open in this tab
@@ -28,6 +25,7 @@ export class Sync {
     this.version = state.version;
     this.edits = 0;
     this.acknowledged = 0;
+    this.settled = null; // what stood in the form when a field was left while a save was under way: sent next
     this.failures = 0;
     this.stuck = "";
     this.savedAt = state.saved_at ? new Date(state.saved_at) : null;
@@ -36,6 +34,11 @@ export class Sync {
 
   get isDirty() {
     return this.edits !== this.acknowledged;
+  }
+
+  // Whether something is not saved, or a save is under way.
+  get isBusy() {
+    return this.isDirty || this.running !== null;
   }
 
   get key() {
@@ -58,6 +61,13 @@ export class Sync {
     this.stuck = "";
     this.schedule(Math.max(0, Math.min(PAUSE, this.firstEdit + LONGEST - now)));
     this.stateChanged();
+  }
+
+  // A field was left: what stands in the form now is checked, whatever is typed elsewhere before it is sent.
+  settle() {
+    if (!this.isDirty) return;
+    if (this.running) this.settled = { edits: this.edits, content: structuredClone(this.collect()) };
+    else this.send();
   }
 
   schedule(delay) {
@@ -89,16 +99,20 @@ export class Sync {
       return await this.running;
     } finally {
       this.running = null;
+      if (this.settled) this.schedule(0);
       this.stateChanged();
     }
   }
 
   async request(submit) {
     const { document } = this;
-    const sent = this.edits;
+    const settled = submit ? null : this.settled;
+    this.settled = null;
+    const edits = settled?.edits ?? this.edits;
+    const typing = settled ? null : this.typing();
     this.firstEdit = Date.now();
-    const body = this.body(submit);
-    this.keep(body);
+    const body = this.body(submit, settled?.content);
+    this.keep({ ...body, ...this.collect() });
     this.stateChanged();
     const text = JSON.stringify(body);
     let response;
@@ -114,27 +128,29 @@ export class Sync {
     if (document !== this.document) return { status: -1 };
     if (answer.message || answer.syntax) {
       this.stuck = answer.message ?? answer.syntax;
-      this.answered({ status: response.status, answer, fresh: sent === this.edits });
+      this.answered({ answer, fresh: edits === this.edits });
       return { status: response.status, answer };
     }
     this.failures = 0;
     this.clock.reported(body);
     this.savedAt = new Date();
-    const fresh = sent === this.edits;
-    // Merged while the person typed on: the next save starts from the old version again, and is merged as a whole.
-    if (fresh || !answer.merged.length) {
+    const fresh = edits === this.edits;
+    // JSON that was edited further holds nothing of what others changed: it is merged from the old version again.
+    if (fresh || body.json === undefined || !answer.merged.length) {
       this.version = answer.version;
-      this.acknowledged = sent;
+      this.acknowledged = edits;
     }
     if (fresh) this.forget();
     else this.schedule(PAUSE);
-    this.answered({ status: response.status, answer, fresh, sent: fresh ? null : JSON.parse(text).entry });
+    // What others changed is no part of what stood in the form before.
+    if (answer.merged.length) this.settled = null;
+    this.answered({ answer, fresh, edits, typing, sent: JSON.parse(text) });
     return { status: response.status, answer };
   }
 
-  body(submit) {
+  body(submit, content = this.collect()) {
     return {
-      ...this.collect(),
+      ...content,
       base_version: this.version,
       schema: this.document.schema,
       prediction: this.document.prediction?.id ?? null,
@@ -146,6 +162,7 @@ export class Sync {
   // What was saved by another way than a save of the form, such as going back to an old version.
   accept(answer) {
     clearTimeout(this.timer);
+    this.settled = null;
     this.version = answer.version;
     this.acknowledged = this.edits;
     this.savedAt = new Date();
@@ -153,6 +170,7 @@ export class Sync {
   }
 
   failed(error) {
+    this.settled = null;
     const wait = RETRIES[Math.min(this.failures, RETRIES.length - 1)];
     this.failures += 1;
     this.ended = error instanceof Refusal && (error.response.redirected || error.response.status === 403);
@@ -178,6 +196,7 @@ export class Sync {
   // What is not saved is not wanted any more.
   discard() {
     clearTimeout(this.timer);
+    this.settled = null;
     this.acknowledged = this.edits;
     this.forget();
   }

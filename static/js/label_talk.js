@@ -85,24 +85,34 @@ export class Comments {
   }
 
   async send() {
-    const text = $("comment-text").value.trim();
+    const box = $("comment-text");
+    const text = box.value.trim();
     if (!text || this.sending) return;
-    await this.tell(async () => {
-      this.draw(await post(this.document.urls.comments, { path: $("comment-about").value, text }));
-      $("comment-text").value = "";
+    const about = this.document;
+    // What is typed while it is sent is the next comment.
+    box.value = "";
+    box.focus();
+    const sent = await this.tell(async () => {
+      this.draw(await post(about.urls.comments, { path: $("comment-about").value, text }));
       $("comments-list").scrollTop = 0;
     });
-    $("comment-text").focus();
+    if (sent) return;
+    const both = (now) => [text, now].filter(Boolean).join("\n");
+    if ($("comments-dialog").open && about === this.document) box.value = both(box.value);
+    else this.unsent.set(about.id, both(this.unsent.get(about.id)));
   }
 
+  // Resolves to whether the server has it.
   async tell(action) {
     this.sending = true;
     $("comment-error").hidden = true;
     try {
       await action();
+      return true;
     } catch (error) {
       $("comment-error").textContent = `${error.message} What you wrote is still here.`;
       $("comment-error").hidden = false;
+      return false;
     } finally {
       this.sending = false;
     }

@@ -144,9 +144,11 @@ def test_rows_of_a_map_have_names_of_their_own(everything: Page) -> None:
     page.keyboard.type("red")
     page.keyboard.press("Tab")
     page.keyboard.type("x")
+    page.keyboard.press("Tab")
     expect(tags.locator(".sf-message-problem").first).to_contain_text("another row is named red already")
     assert value_of(page)["tags"] == {"red": 3, "red (2)": "x"}
     tags.locator("[data-key=key] [data-control]").nth(1).fill("blue sky")
+    page.keyboard.press("Tab")
     expect(tags.locator('[data-key="value"] .sf-message-problem')).to_contain_text("must be a whole number")
     tags.locator("[data-delete-row]").nth(1).click()
     assert value_of(page)["tags"] == {"red": 3}
@@ -156,6 +158,7 @@ def test_places_of_a_tuple_and_names_beside_the_fields_of_a_group(everything: Pa
     page = everything
     place = part(page, "Place")
     place.locator('[data-title="Place 2"] [data-control]').fill("8.5")
+    page.keyboard.press("Tab")
     expect(place.locator('[data-title="Place 1"] .sf-message-problem')).to_contain_text("is empty")
     place.locator('[data-title="Place 1"] [data-control]').fill("47.25")
     buyer = part(page, "Buyer")
@@ -209,6 +212,7 @@ def test_a_schema_no_form_can_draw_is_written_as_json_and_checked_all_the_same(d
         "Written as JSON: a field of it has a name that forms use themselves."
     )
     page.locator("#form textarea").fill('{"$json": "long text"}')
+    page.keyboard.press("Tab")
     expect(page.locator("#form .sf-message-problem")).to_contain_text("at most 3 characters")
     page.locator("#form textarea").fill('{"$json": "abc"}')
     assert value_of(page) == {"$json": "abc"}

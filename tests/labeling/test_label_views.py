@@ -302,3 +302,32 @@ def test_a_new_schema_starts_from_the_label_under_the_old_one(desk: Desk) -> Non
     assert (said["schema"], said["version"]) == (2, 0)
     assert said["entry"]["vendor"] == {"$json": '"Acme Supplies"'}
     assert said["entry"]["total_amount"] == "1248.50"
+
+
+def test_texts_of_the_json_view_that_were_typed_into_the_form_are_read_as_typed(desk: Desk) -> None:
+    document = desk.document()
+    text = json.dumps({**ENTRY, "vendor": "1,248.50"})
+    answer = post(
+        client_of(desk.ana),
+        "label_save",
+        document,
+        {
+            "json": text,
+            "typed": {"total_amount": "1,248.50", "date": "Jan 14, 2026", "invoice_id": "edited since", "no.such": "x"},
+            "evidence": {},
+            "base_version": 0,
+            "schema": 1,
+            "seconds": 1,
+            "submit": False,
+        },
+    ).json()
+    assert answer["problems"] == []
+    value = Annotation.objects.get().value
+    assert (value["date"], str(value["total_amount"])) == ("2026-01-14", "1248.50")
+    assert (value["vendor"], value["invoice_id"]) == ("1,248.50", "A-1029")
+
+
+@pytest.mark.parametrize("typed", [[], {"date": 1}, "x"])
+def test_typed_texts_that_are_none_are_refused(desk: Desk, typed: Any) -> None:
+    body = {"json": "{}", "typed": typed, "evidence": {}, "base_version": 0, "schema": 1, "seconds": 1, "submit": False}
+    assert post(client_of(desk.ana), "label_save", desk.document(), body).status_code == 400

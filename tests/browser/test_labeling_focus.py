@@ -1,0 +1,325 @@
+"""Nothing that appears, disappears or arrives moves the focus, joins the Tab order or takes a key."""
+
+import re
+from typing import Any
+
+from playwright.sync_api import expect
+
+from labeling.models import Annotation, Document
+from labeling.services import annotating
+from tests.browser.conftest import Open
+from tests.browser.forms import use_schema
+from tests.browser.labeling import LINES, control, fill_required, predict, saved
+from tests.browser.test_labeling_saving import hold_answers, let_all_go, let_go
+from tests.browser.typist import slow_network
+from tests.contract.samples import object_schema
+from tests.labeling.label_desk import Desk
+
+STOPS = """() => [...document.querySelectorAll("#main a, #main button, #main input, #main textarea, #main [tabindex]")]
+    .filter((element) => element.tabIndex >= 0 && element.checkVisibility()).length"""
+ROWS = '[data-title="Line items"] [data-body] tr'
+
+
+def test_messages_are_no_tab_stops(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    page = open_label(desk.ana, document)
+    others(desk, document, {"vendor": "ACME SUPPLIES"})
+    page.locator(f"{ROWS}, [data-title='Line items'] [data-add-row]").first.click()
+    page.keyboard.type("Nowhere")
+    before = page.evaluate(STOPS)
+    control(page, "Vendor").focus()
+    page.keyboard.type("Globex")
+    control(page, "Invoice date").focus()
+    page.keyboard.type("soon")
+    control(page, "Total amount").focus()
+    page.keyboard.type("12")
+    control(page, "Invoice number").focus()
+    for words in ("ben-desk wrote", "is not in the document", "must be a date", "Row 1, Description"):
+        expect(page.locator("#form .sf-message", has_text=words).first).to_be_visible()
+    expect(page.locator("#notice button").first).to_be_visible()
+    assert page.evaluate(STOPS) == before
+    expect(control(page, "Invoice number")).to_be_focused()
+    # They are reached by a key, one after another, and left by it.
+    control(page, "Vendor").focus()
+    page.keyboard.press("Alt+m")
+    expect(page.get_by_role("button", name="take it")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(control(page, "Vendor")).to_be_focused()
+    expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
+    control(page, "Total amount").focus()
+    page.keyboard.press("Alt+m")
+    expect(page.locator('[data-confirm="total_amount"]')).to_be_focused()
+    page.keyboard.press("Space")
+    expect(page.locator('[data-confirm="total_amount"]')).to_be_checked()
+    for _ in range(1 + page.locator("#notice button:visible").count()):
+        page.keyboard.press("Alt+m")
+    expect(control(page, "Total amount")).to_be_focused()
+
+
+def others(desk: Desk, document: Document, value: dict[str, Any]) -> None:
+    """Ben saves a draft of the document, over whatever stands there."""
+    found = Document.objects.get(pk=document.pk)
+    opened = annotating.open_document(document=found, user=desk.ben)
+    annotating.save_draft(document=found, user=desk.ben, value=value, evidence={}, base_version=opened.version)
+
+
+def test_checks_of_a_half_typed_value_wait_until_the_field_is_left(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    date, due = control(page, "Invoice date"), control(page, "Due date")
+    date.focus()
+    page.keyboard.type("Jan 1")
+    saved(page, 1)
+    expect(page.locator('[data-title="Invoice date"] .sf-message')).to_have_count(0)
+    page.keyboard.type("5, 2026")
+    saved(page, 2)
+    # How it is understood is shown all the same.
+    expect(page.locator('[data-title="Invoice date"] [data-shown]')).to_have_text("= 2026-01-15")
+    page.keyboard.press("Tab")
+    expect(due).to_be_focused()
+    expect(page.locator('[data-confirm="date"]')).to_be_visible()
+    # A message stays as it is while its field is mended.
+    date.focus()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("Jan 14, 2026")
+    saved(page, 3)
+    expect(page.locator('[data-confirm="date"]')).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.locator('[data-confirm="date"]')).to_have_count(0)
+    expect(due).to_be_focused()
+
+
+def test_rows_that_arrive_do_not_move_the_row_in_which_one_types(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    page = open_label(desk.ana, document)
+    page.locator('[data-title="Line items"] [data-add-row]').click()
+    page.keyboard.type("Widget, blue")
+    page.keyboard.press("Alt+r")
+    page.keyboard.type("Hydraulic")
+    saved(page, 1 + int(page.locator("#saved-words").inner_text().split("v")[-1]) - 1)
+    mine = [{"description": "Widget, blue"}, {"description": "Hydraulic"}]
+    others(desk, document, {"vendor": "ACME", "line_items": [{"description": "First"}, *mine]})
+    page.keyboard.type(" pu")
+    expect(page.locator(ROWS)).to_have_count(3)
+    expect(control(page, "Vendor")).to_have_value("ACME")
+    page.keyboard.type("mp")
+    page.keyboard.press("Tab")
+    page.keyboard.type("1")
+    page.keyboard.press("Control+s")
+    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    texts = [row.locator("[data-control]").first.input_value() for row in page.locator(ROWS).all()]
+    assert texts == ["First", "Widget, blue", "Hydraulic pump"]
+    value = Annotation.objects.filter(user=desk.ana).latest("updated_at").value
+    assert value["line_items"] == [
+        {"description": "First"},
+        {"description": "Widget, blue"},
+        {"description": "Hydraulic pump", "quantity": 1},
+    ]
+
+
+def test_a_row_added_while_others_save_is_there_once(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    page = open_label(desk.ana, document)
+    others(desk, document, {"vendor": "ACME"})
+    hold_answers(page)
+    page.locator('[data-title="Line items"] [data-add-row]').click()
+    page.keyboard.type("Wid")
+    expect(page.locator("body")).to_have_attribute("data-answers", "1")
+    page.keyboard.type("get")
+    let_go(page)
+    expect(control(page, "Vendor")).to_have_value("ACME")
+    let_all_go(page)
+    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    expect(page.locator(ROWS)).to_have_count(1)
+    value = Annotation.objects.filter(user=desk.ana).latest("updated_at").value
+    assert value == {"vendor": "ACME", "line_items": [{"description": "Widget"}]}
+
+
+def test_what_was_confirmed_while_a_save_was_under_way_stays_confirmed(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    control(page, "Vendor").fill("Globex")
+    page.keyboard.press("Tab")
+    box = page.locator('[data-confirm="vendor"]')
+    expect(box).to_be_visible()
+    hold_answers(page)
+    control(page, "Invoice number").focus()
+    page.keyboard.type("A-1029")
+    expect(page.locator("body")).to_have_attribute("data-answers", "1")
+    box.click()
+    expect(control(page, "Invoice number")).to_be_focused()
+    let_all_go(page)
+    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    expect(box).to_be_checked()
+    assert Annotation.objects.get().evidence["vendor"] == {"confirmed": True, "of": '"Globex"'}
+
+
+def test_a_value_is_confirmed_before_the_server_has_looked_for_it(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    hold_answers(page)
+    control(page, "Vendor").focus()
+    page.keyboard.type("Glo")
+    expect(page.locator("body")).to_have_attribute("data-answers", "1")
+    page.keyboard.type("bex")
+    page.keyboard.press("Alt+y")
+    page.keyboard.press("Tab")
+    page.keyboard.press("2")
+    let_all_go(page)
+    expect(page.locator('[data-confirm="vendor"]')).to_be_checked()
+    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    annotation = Annotation.objects.get()
+    assert (annotation.value["vendor"], annotation.evidence["vendor"]["of"]) == ("Globex", '"Globex"')
+
+
+def test_tab_goes_where_it_led_when_the_field_was_entered(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    predict(document, {"line_items[1].quantity": 0.3})
+    page = open_label(desk.ana, document)
+    vendor = control(page, "Vendor")
+    expect(vendor).to_be_focused()
+    hold_answers(page)
+    page.locator(f"{ROWS}:nth-child(1) [data-title=Quantity] [data-control]").fill("7")
+    vendor.focus()
+    let_go(page)
+    expect(page.locator(f"{ROWS}:nth-child(1) [data-look]").first).to_be_attached()
+    page.keyboard.press("Tab")
+    expect(page.locator(f"{ROWS}:nth-child(2) [data-title=Quantity] [data-control]")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.closest('tr').rowIndex") == 1
+
+
+def test_json_shows_what_is_not_saved_and_keeps_it(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    control(page, "Invoice number").fill("A-1")
+    control(page, "Vendor").fill("ACME")
+    saved(page, 1)
+    page.context.set_offline(True)
+    control(page, "Invoice number").fill("A-1029")
+    control(page, "Total amount").fill("1,100.00")
+    control(page, "Invoice date").fill("Jan 14, 2026")
+    page.locator('[data-title="Line items"] [data-add-row]').click()
+    page.keyboard.type("Widget, blue")
+    page.keyboard.press("Tab")
+    page.keyboard.type("2")
+    page.keyboard.press("Alt+j")
+    text = page.locator("#raw-text")
+    expect(text).to_be_focused()
+    now = text.input_value()
+    for part in ('"A-1029"', '"ACME"', '"1,100.00"', '"Jan 14, 2026"', '"quantity": 2'):
+        assert part in now, now
+    # Back without a change: the form has what it had.
+    page.keyboard.press("Alt+j")
+    expect(control(page, "Total amount")).to_have_value("1,100.00")
+    page.keyboard.press("Alt+j")
+    text.fill(now.replace('"ACME"', '"ACME SUPPLIES"'))
+    page.keyboard.press("Alt+j")
+    expect(text).to_be_visible()
+    page.context.set_offline(False)
+    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    page.keyboard.press("Alt+j")
+    expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
+    expect(control(page, "Invoice number")).to_have_value("A-1029")
+    value = Annotation.objects.get().value
+    assert (value["invoice_id"], value["vendor"], value["date"]) == ("A-1029", "ACME SUPPLIES", "2026-01-14")
+    assert str(value["total_amount"]) == "1100.00"
+    assert value["line_items"] == [{"description": "Widget, blue", "quantity": 2}]
+
+
+def test_json_is_written_as_the_server_writes_it(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    for title, value in (("Invoice number", "A-1029"), ("Vendor", 'A "b" Ünï'), ("Total amount", "1100.10")):
+        control(page, title).fill(value)
+    page.locator('[data-title="Line items"] [data-add-row]').click()
+    page.keyboard.type("Widget, blue")
+    page.keyboard.press("Alt+r")
+    hold_answers(page)
+    page.keyboard.press("Alt+j")
+    written = page.locator("#raw-text").input_value()
+    let_all_go(page)
+    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    assert page.locator("#raw-text").input_value() == written
+    assert re.search(r'"total_amount": 1100\.10,?\n', written)
+
+
+def test_text_under_the_hands_is_not_exchanged(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    control(page, "Total amount").fill("1,100.00")
+    hold_answers(page)
+    page.keyboard.press("Alt+j")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Home")
+    page.keyboard.type('"vendor": "ACME", ')
+    let_all_go(page)
+    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    value = Annotation.objects.get().value
+    assert (value["vendor"], str(value["total_amount"])) == ("ACME", "1100.00")
+
+
+def test_a_choice_half_searched_survives_what_others_change(desk: Desk, open_label: Open) -> None:
+    names = [f"Place {letter}" for letter in "ABCDEFGHIJKL"]
+    use_schema(desk, object_schema({"place": {"enum": names}, "vendor": {"type": "string"}}))
+    document = desk.document(LINES)
+    page = open_label(desk.ana, document)
+    control(page, "Vendor").fill("ACME")
+    saved(page, 1)
+    others(desk, document, {"vendor": "ACME SUPPLIES"})
+    page.keyboard.type(" S")
+    control(page, "Place").focus()
+    page.keyboard.type("place k")
+    expect(page.locator("#notice")).to_be_visible()
+    expect(control(page, "Place")).to_have_value("place k")
+    page.keyboard.press("Tab")
+    expect(control(page, "Place")).to_have_value("Place K")
+
+
+def test_what_is_typed_while_the_next_document_opens_goes_into_it(desk: Desk, open_label: Open) -> None:
+    first, second = desk.document(LINES), desk.document(LINES)
+    page = open_label(desk.ana, first)
+    fill_required(page)
+    page.locator('[data-title="Line items"] [data-null]').click()
+    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    control(page, "Vendor").focus()
+    hold_answers(page)
+    page.keyboard.press("Control+Enter")
+    page.keyboard.type("A-10299")
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Jan 14")
+    expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
+    let_go(page)
+    expect(page.locator("#document-name")).to_have_text(second.external_id)
+    page.keyboard.type(", 2026")
+    let_all_go(page)
+    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    expect(control(page, "Invoice number")).to_have_value("A-1029")
+    expect(control(page, "Invoice date")).to_have_value("Jan 14, 2026")
+    assert Annotation.objects.get(document=second).value == {"invoice_id": "A-1029", "date": "2026-01-14"}
+    assert Annotation.objects.get(document=first).value["vendor"] == "ACME SUPPLIES"
+
+
+def test_what_is_typed_while_a_comment_is_sent_is_the_next_one(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    page.keyboard.press("Alt+c")
+    expect(page.locator("#comments-list")).to_contain_text("Nobody")
+    slow_network(page, seed=1)
+    page.keyboard.type("First")
+    page.keyboard.press("Control+Enter")
+    page.keyboard.type("Second")
+    expect(page.locator(".comment-text")).to_have_text("First")
+    expect(page.locator("#comment-text")).to_have_value("Second")
+
+
+def test_what_others_changed_while_one_types_on_clashes(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    page = open_label(desk.ana, document)
+    others(desk, document, {"vendor": "ACME SUPPLIES"})
+    hold_answers(page)
+    control(page, "Invoice number").fill("A-1029")
+    control(page, "Vendor").focus()
+    expect(page.locator("body")).to_have_attribute("data-answers", "1")
+    page.keyboard.type("Globex")
+    let_all_go(page)
+    page.keyboard.press("Tab")
+    expect(page.get_by_text('ben-desk wrote "ACME SUPPLIES"')).to_be_visible()
+    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    expect(control(page, "Vendor")).to_have_value("Globex")
+    page.get_by_role("button", name="take it").click()
+    expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
