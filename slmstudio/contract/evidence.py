@@ -204,18 +204,18 @@ def find(value: Any, field: Field, text: str) -> list[Span]:
 def stretches_like(letters: str, text: str) -> Iterator[str]:
     """Stretches of whole words of ``text`` that may be one edit away from ``letters`` (folded letters and digits).
 
-    One edit leaves the first or the second half as it is, so that both halves are looked for.
+    One edit, two neighbours that are swapped included, leaves one of three parts as it is, so that each is looked for.
     """
-    known, half = _letters(text, False), len(letters) // 2
-    for part, before in ((letters[:half], 0), (letters[half:], half)):
-        after = len(letters) - before - len(part)
-        start = known.letters.find(part)
+    known, third = _letters(text, False), len(letters) // 3
+    for before, after in ((0, third), (third, 2 * third), (2 * third, len(letters))):
+        part, rest = letters[before:after], len(letters) - after
+        start = known.letters.find(part) if part else -1
         while start >= 0:
+            first, end = start - before, start + len(part) + rest
             for more in (-1, 0, 1):
-                first = start if before == 0 else start - before - more
-                end = start + len(part) + (after + more if before == 0 else 0)
-                if 0 <= first < end <= len(known.letters) and known.whole(first, end):
-                    yield known.letters[first:end]
+                for left, right in {(first, end + more), (first - more, end)}:
+                    if 0 <= left < right <= len(known.letters) and known.whole(left, right):
+                        yield known.letters[left:right]
             start = known.letters.find(part, start + 1)
 
 

@@ -163,7 +163,7 @@ def summarise(scores: Sequence["DocumentScore"]) -> dict[str, Any]:
         "per_field": per_field,
         "micro": f1(*_counts(everything)),
         "macro": mean_of(per_field.values()),
-        "anls": _mean_anls(everything),
+        "anls": _mean_anls(field for field in everything if field.field != EXTRA_KEYS),
         "tree": sum(tree_similarity(score.fields) for score in scores) / n if n else None,
         "free": _free(scores),
     }

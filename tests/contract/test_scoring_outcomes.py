@@ -215,6 +215,7 @@ def test_a_near_miss_needs_a_value_in_the_document() -> None:
     assert judged("by Robert", "Robert", "Rovert") == ("wrong", "near_miss")
     assert judged("by Susan", "Robert", "Rovert") == ("hallucinated", "ocr_damaged")
     assert judged("Robert for Marianne", "Robert", "Mariane") == ("wrong", "near_miss")
+    assert judged("in indigo, Robert", "Robert", "inidgo") == ("wrong", "near_miss")
     assert judged("Bo for Ann", "Bo", "Ana") == ("hallucinated", "hallucinated")
     assert judged("ab", "ab", "ac") == ("hallucinated", "hallucinated")
 

@@ -154,15 +154,31 @@ def complete(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
     return True
 
 
-def made_up_keys(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> int:
-    """How many keys there are, at any depth, that the schema does not declare."""
+def unlisted(gold: Any, output: Any, schema: dict[str, Any], root: dict[str, Any]) -> Counter[str]:
+    """What becomes of keys that the schema does not declare, at any depth: those that the output alone has are extra,
+    those of both with other values are wrong, and those of gold alone are missing where the schema says what other
+    keys hold. ``said`` and ``gold``: how many of these values are not null."""
     schema = resolved(schema, root)
-    if isinstance(value, dict) and "properties" in schema:
+    found: Counter[str] = Counter()
+    if "properties" in schema:
         below = schema["properties"]
-        return sum(made_up_keys(item, below[name], root) if name in below else 1 for name, item in value.items())
-    if isinstance(value, list) and "items" in schema:
-        return sum(made_up_keys(item, schema["items"], root) for item in value)
-    return 0
+        ours, theirs = (value if isinstance(value, dict) else {} for value in (gold, output))
+        for name, item in below.items():
+            found += unlisted(ours.get(name), theirs.get(name), item, root)
+        for name in theirs.keys() - below.keys():
+            if name not in ours:
+                found.update([EXTRA, "said"])
+            elif ours[name] != theirs[name]:
+                found.update([WRONG, *["said"] * (theirs[name] is not None), *["gold"] * (ours[name] is not None)])
+        if schema.get("additionalProperties", False) is not False or "patternProperties" in schema:
+            for name in ours.keys() - below.keys() - theirs.keys():
+                found.update([MISSING, *["gold"] * (ours[name] is not None)])
+    elif "array" in types(schema) and isinstance(output, list):
+        rows = gold if isinstance(gold, list) else []
+        for row, column in rows_paired(rows, output, schema, root):
+            if column is not None:
+                found += unlisted(None if row is None else rows[row], output[column], schema["items"], root)
+    return found
 
 
 def invariants_of(schema: dict[str, Any]) -> list[tuple[str, Decimal]]:
@@ -279,7 +295,7 @@ class Sums:
         self.tags: dict[str, Counter[str]] = defaultdict(Counter)
         self.public: list[tuple[Any, Any]] = []
         self.spellings: list[float] = []
-        self.more = 0
+        self.more: Counter[str] = Counter()
 
     def add(self, row: dict[str, Any], said: dict[str, Any]) -> None:
         """Counts one document with what the model said about it."""
@@ -298,12 +314,13 @@ class Sums:
             if isinstance(gold, str):
                 self.spellings.append(nls(gold, value))
         valid = output is not None and not errors
-        more = made_up_keys(output, self.schema, self.schema)
+        more = unlisted(row["gold"], output, self.schema, self.schema) if output is not None else Counter()
         self.more += more
-        exact = valid and not more and all(one in (CORRECT, ABSENT) for one in outcomes)
-        counted = sum(one != ABSENT for one in outcomes) + more
+        amiss = more[EXTRA] + more[WRONG] + more[MISSING]
+        exact = valid and not amiss and all(one in (CORRECT, ABSENT) for one in outcomes)
+        counted = sum(one != ABSENT for one in outcomes) + amiss
         whole = {"n": 1, "valid": valid, "exact": exact, "right": outcomes.count(CORRECT), "fields": counted}
-        self.documents.update({**whole, **self.form(output)})
+        self.documents.update({**whole, **self.form(output), "no_extra_keys": output is not None and not more[EXTRA]})
         for tag in row.get("tags") or []:
             self.tags[tag].update(whole)
 
@@ -320,12 +337,11 @@ class Sums:
     def form(self, output: dict[str, Any] | None) -> dict[str, bool]:
         """What is said of the document as a whole, beside its values."""
         if output is None:
-            return {"json": False, "required": False, "no_extra_keys": False, "invariants": False}
+            return {"json": False, "required": False, "invariants": False}
         judged = [holds(rule, tolerance, output, self.schema) for rule, tolerance in self.rules]
         return {
             "json": True,
             "required": complete(output, self.schema, self.schema),
-            "no_extra_keys": not made_up_keys(output, self.schema, self.schema),
             "invariants": all(one is not False for one in judged),
         }
 
@@ -333,7 +349,9 @@ class Sums:
         """All of them."""
         per_field = {path: of_field(counts) for path, counts in self.fields.items()}
         micro = {name: sum(one[name] for one in per_field.values()) for name in ("correct", "said", "gold")}
-        micro["said"] += self.more  # a key that the schema does not have is given, and wrong
+        # Keys that the schema does not have are no fields, but they are given and in gold.
+        micro["said"] += self.more["said"]
+        micro["gold"] += self.more["gold"]
         macro = {}
         for name in ("precision", "recall", "f1"):
             known = [one[name] for one in per_field.values() if one[name] is not None]

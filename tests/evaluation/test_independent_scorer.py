@@ -307,6 +307,7 @@ def clear_runs(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
             **draw(st.dictionaries(st.sampled_from(["tax", "terms"]), _vendors | st.none(), max_size=2)),
         }
         gold["vendor"] = draw(st.just(gold["vendor"]) | st.none())
+        gold |= draw(st.dictionaries(st.sampled_from(["tax", "terms"]), _vendors, max_size=1))
         dataset.append({"id": f"d{index}", "text": text, "gold": gold, "tags": []})
         outputs[f"d{index}"] = {"raw": dumps(output), "finish_reason": "stop"}
     return dataset, outputs
