@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from labeling.answers import is_answered, left_open
 from labeling.entries import Parsed, leaf_values
 from labeling.formtree import FormNode, tree_of
 from labeling.merging import MISSING, value_at
 from slmstudio.contract import evidence as finder
 from slmstudio.contract import invariants
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.jsontext import dumps, sha256
 from slmstudio.contract.kinds import ambiguity, date_readings
 from slmstudio.contract.schema import CompiledSchema, Problem, pattern_of
 
@@ -22,14 +23,21 @@ Place = tuple[int, int]
 
 @dataclass(slots=True)
 class Checks:
-    """``problems`` make the value invalid; ``warnings`` do not: broken invariants, and values with the rule
-    "evidence", found nowhere in the document, which a person must confirm before they count.
+    """``problems`` make the value invalid; ``warnings`` do not, but a person must confirm them before a label counts:
+    broken invariants (rule "invariant"), and values that are nowhere in the document (rule "evidence").
 
     ``evidence`` is per path where the value stands (``{"start", "end"}``) or that it was confirmed
     (``{"confirmed": true, "of": "its JSON text"}``); ``spans`` has every match, ``missing`` the JSON text of every
     value that is not in the document, confirmed or not. Offsets count characters.
 
     ``readings`` has the dates that an ambiguous one can mean.
+
+    ``doubts`` has the broken invariants of each path, confirmed or not: the digest of what is broken, with its message.
+    A confirmed one stands in the evidence: ``{"doubts": [digest]}``; the browser sends digests, a program may send
+    ``true`` for all that are broken there.
+
+    ``unanswered``: optional fields that hold nothing and of which nobody said that they are not in the document
+    (``{"absent": true}`` in the evidence; see ``labeling.answers``).
 
     What a person looked at and found right carries ``"seen"``: the JSON text of the value they saw, "" for none. The
     browser says ``true``; a value that changed since is not seen any more.
@@ -41,6 +49,8 @@ class Checks:
     spans: dict[str, list[Place]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     readings: dict[str, list[str]] = field(default_factory=dict)
+    doubts: dict[str, dict[str, str]] = field(default_factory=dict)
+    unanswered: list[str] = field(default_factory=list)
 
     @property
     def valid(self) -> bool:
@@ -52,6 +62,17 @@ class Checks:
         """Values that are not in the document and that nobody has confirmed."""
         return [warning for warning in self.warnings if warning.rule == "evidence"]
 
+    def is_confirmed(self, broken: invariants.Broken, value: Any) -> bool:
+        """Whether a person confirmed this broken invariant as it stands."""
+        confirmed = self.evidence.get(broken.problem.path, {}).get("doubts", ())
+        return _digest(broken, value) in confirmed
+
+    def answer_all(self) -> None:
+        """What is absent is not in the document: the label comes from a program, which has nothing to be asked."""
+        for path in self.unanswered:
+            self.evidence.setdefault(path, {})["absent"] = True
+        self.unanswered = []
+
 
 def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[str, Any]) -> Checks:
     """Checks a value against schema, invariants and document. ``given`` is the evidence as the browser sent it: spans
@@ -61,23 +82,49 @@ def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[st
     broken = [problem for problem in compiled.validate(parsed.value) if not _within(problem.path, own)]
     checks = Checks()
     checks.problems = [*parsed.problems, *(_ambiguous(checks, compiled, parsed.value, text, one) for one in broken)]
-    checks.warnings.extend(invariants.check(compiled, parsed.value))
     search = _Search(text)
     wrong = {problem.path for problem in checks.problems}
     for path, node, value in leaf_values(tree_of(compiled), parsed.value):
         scalar = isinstance(value, str | int | Decimal) and not isinstance(value, bool)
         if node.wants_evidence and scalar and path not in wrong:
             _place(checks, path, node, value, given.get(path), search)
+    _note_invariants(checks, compiled, parsed.value, given)
     _note_seen(checks, parsed.value, given)
+    for path in left_open(tree_of(compiled), parsed.value):
+        if is_answered(given, path):
+            checks.evidence.setdefault(path, {})["absent"] = True
+        else:
+            checks.unanswered.append(path)
     return checks
+
+
+def _note_invariants(checks: Checks, compiled: CompiledSchema, value: Any, given: Mapping[str, Any]) -> None:
+    """Notes broken invariants: those that a person confirmed, as they are broken now, are no warnings."""
+    open_ones = []
+    for broken in invariants.broken(compiled, value):
+        path, digest = broken.problem.path, _digest(broken, value)
+        checks.doubts.setdefault(path, {})[digest] = broken.problem.message
+        said = given.get(path)
+        confirmed = said.get("doubts") if isinstance(said, dict) else None
+        if confirmed is True or (isinstance(confirmed, list) and digest in confirmed):
+            checks.evidence.setdefault(path, {}).setdefault("doubts", []).append(digest)
+        else:
+            open_ones.append(broken.problem)
+    checks.warnings[:0] = open_ones
+
+
+def _digest(broken: invariants.Broken, value: Any) -> str:
+    """What is broken, with the values that break it: once one changes, it is another doubt."""
+    values = [value_at(value, path) for path in broken.paths]
+    said = [None if found is MISSING else found for found in values]
+    return sha256(dumps([broken.problem.message, list(broken.paths), said]))[:16]
 
 
 def _ambiguous(checks: Checks, compiled: CompiledSchema, value: Any, text: str, problem: Problem) -> Problem:
     """The problem, or where a date can be read in several ways, the question which one is meant."""
     wanted = compiled.by_pattern.get(pattern_of(problem.path)) if problem.rule == "format" else None
     typed = value_at(value, problem.path) if wanted is not None else None
-    message = ambiguity(typed, wanted, text) if wanted is not None and isinstance(typed, str) else ""
-    if wanted is None or not message:
+    if wanted is None or not isinstance(typed, str) or not (message := ambiguity(typed, wanted, text)):
         return problem
     checks.readings[problem.path] = [day.isoformat() for day in date_readings(typed, wanted, text)]
     return Problem(problem.path, "ambiguous", message)

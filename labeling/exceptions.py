@@ -88,6 +88,8 @@ def _broken(compiled: CompiledSchema, value: Any, checks: Checks) -> Iterator[tu
             yield warning.path, warning.message
     if any(warning.rule == "invariant" for warning in checks.warnings):
         for rule in invariants.broken(compiled, value):
+            if checks.is_confirmed(rule, value):
+                continue
             for path in dict.fromkeys((*rule.paths, rule.problem.path)):
                 yield path, rule.problem.message
 

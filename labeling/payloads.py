@@ -23,7 +23,10 @@ class ValueSyntaxError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SavePayload:
-    """A save: the value as an entry of the form (``Typed``), or as the JSON view has it (``Written``)."""
+    """A save: the value as an entry of the form (``Typed``), or as the JSON view has it (``Written``).
+
+    ``asked``: the unanswered fields that the person was asked about already; None: nobody is to be asked.
+    """
 
     value: Any
     evidence: dict[str, Any]
@@ -34,6 +37,7 @@ class SavePayload:
     was_raw: bool = field(default=False)
     prediction: int | None = None
     field_seconds: dict[str, float] = field(default_factory=dict)
+    asked: frozenset[str] | None = None
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -73,6 +77,7 @@ def parse_save(body: bytes) -> SavePayload:
         was_raw=text is not None,
         prediction=whole_number(payload, "prediction") if payload.get("prediction") is not None else None,
         field_seconds=_field_seconds(payload),
+        asked=_asked(payload),
     )
 
 
@@ -82,6 +87,12 @@ def whole_number(payload: dict[str, Any], name: str) -> int:
     if isinstance(number, bool) or not 0 <= number < 2**31:
         raise PayloadError(f"{name} must be a whole number from 0 up.")
     return int(number)
+
+
+def _asked(payload: dict[str, Any]) -> frozenset[str] | None:
+    if payload.get("asked") is None:
+        return None
+    return frozenset(path for path in _typed(payload, "asked", list) if isinstance(path, str))
 
 
 def _field_seconds(payload: dict[str, Any]) -> dict[str, float]:

@@ -78,8 +78,10 @@ def save_draft(request: HttpRequest, slug: Slug, pk: int, body: SaveIn) -> HttpR
     "/documents/{int:pk}/submit", summary="Submit a label", **about("label", SavedOut, 400, 413, also=_NOT_NOW)
 )
 def submit(request: HttpRequest, slug: Slug, pk: int, body: SaveIn) -> HttpResponse:
-    """Submits a label. 422 where the schema rejects it, or a value is not in the text: `errors` has a sentence per
-    field. 409 where others changed it, or the schema is another by now. In both cases it is kept as a draft: `saved`.
+    """Submits a label. 422 where the schema rejects it, or a value is not in the text, or a rule between fields is
+    broken, and `evidence` does not confirm that: `errors` has a sentence per field. Optional fields left out are
+    answered: they are not in the document. 409 where others changed it, or the schema is another by now. In both cases
+    it is kept as a draft: `saved`.
     """
     project = project_of(request)
     try:

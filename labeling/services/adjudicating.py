@@ -159,7 +159,8 @@ def adjudicate(*, document: Document, user: Any, value: Any, evidence: Mapping[s
         if found.project.four_eyes and doubt is not None and doubt.asked_by == user.pk:
             raise Refused(ASKED)
         # Nothing to merge with: the reviewer saw all labels, and writes one of their own.
-        saved = merged(held, user, value, evidence, found.own_version or 0, None).saved
+        marks = {path: place for label in labels for path, place in label.evidence.items() if place.get("absent")}
+        saved = merged(held, user, value, {**marks, **evidence}, found.own_version or 0, None).saved
         if problems := [*saved.problems, *saved.checks.unconfirmed]:
             raise Invalid(problems)
         saved.made_of = tuple(labels.values_list("origin", flat=True))

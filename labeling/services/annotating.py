@@ -13,7 +13,7 @@ may review, over a label that somebody else answered for, approves at once; not 
 label that counts, or wrote it and it is doubted: theirs waits beside it, disputed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,8 +24,10 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from labeling.agreement import agree
+from labeling.answers import answered
 from labeling.checks import Checks, check
 from labeling.entries import Parsed
+from labeling.formtree import tree_of
 from labeling.merging import same
 from labeling.models import (
     Annotation,
@@ -54,7 +56,7 @@ from labeling.services.queueing import (
     standing,
 )
 from labeling.services.saving import Saved, Work, decide, make_gold, merged, origin_of, write
-from labeling.services.submission import approves, would_approve
+from labeling.services.submission import approves, open_points, would_approve
 from labeling.services.telling import tell
 from slmstudio.access import Action, may
 from slmstudio.contract.schema import Problem
@@ -165,6 +167,9 @@ def open_document(*, document: Document, user: Any) -> Opened:
     compiled = schema_version.compiled
     value: Any = compiled.ordered(latest.value) if latest is not None else shown.value if shown is not None else {}
     evidence = dict(latest.evidence) if latest is not None else {}
+    if (latest is None and value) or (current is not None and current.user_id is None):
+        # What a model or an import left out is its answer.
+        evidence = answered(tree_of(compiled), value, evidence)
     return Opened(
         document=document,
         schema_version=schema_version,
@@ -265,14 +270,19 @@ def submit(
     schema_number: int | None = None,
     prediction: int | None = None,
     field_seconds: Mapping[str, float] | None = None,
+    asked: Collection[str] | None = None,
 ) -> Saved:
     """Submits a label; where the project has review off it is gold at once. Arguments as in ``save_draft``.
+
+    ``asked``: a person submits, and was asked already about these optional fields that nobody answered; others are
+    asked about. None: a program submits, and what is absent is its answer.
 
     Where others changed something meanwhile, or the schema is no longer number ``schema_number``, the merged value is
     saved as a draft and not submitted.
 
     Raises:
-        Invalid: the schema rejects the value, or a value is neither in the document nor confirmed; saved as a draft.
+        Invalid: the schema rejects the value, or a doubt of it (a value that is nowhere in the document, a broken
+            invariant) is not confirmed, or optional fields are to be asked about; saved as a draft.
     """
     problems: list[Problem] = []
     try:
@@ -283,9 +293,11 @@ def submit(
             unseen = bool(saved.clashes) or not same(change.mine, saved.value)
             if unseen or schema_number not in (None, held.schema_version.number):
                 raise _NotYet
-            problems = [*saved.problems, *saved.checks.unconfirmed]
+            problems = open_points(saved.checks, asked)
             if problems:
                 raise _NotYet
+            if asked is None:
+                saved.checks.answer_all()
             _count(held, user, saved, Work(seconds, field_seconds or {}))
             saved.submitted = True
             return saved

@@ -1,9 +1,11 @@
 """Freezing a dataset version: what is labelled now, drawn by rules, as a file and rows that never change.
 
 ``DatasetVersion.counts`` is ``{"documents", "splits", "origins", "holdout_origins", "tags", "validation_tags",
-"holdout_tags"}``, each but the first a count by name; ``"left_out"``, a count by reason (the names of ``LEFT_OUT``);
-and ``"near_duplicates"``: ``{"pairs", "groups", "documents", "across"}``, where across counts pairs whose two texts
-went different ways. ``DatasetVersion.rules`` holds the fields of ``splits.Rules``, validation_share and holdout_share.
+"holdout_tags", "unanswered"}``, each but the first a count by name (``unanswered``: documents by the pattern of an
+optional field that holds nothing although nobody said that it is not in the document); ``"left_out"``, a count by
+reason (the names of ``LEFT_OUT``); and ``"near_duplicates"``: ``{"pairs", "groups", "documents", "across"}``, where
+across counts pairs whose two texts went different ways. ``DatasetVersion.rules`` holds the fields of ``splits.Rules``,
+validation_share and holdout_share.
 """
 
 import tempfile

@@ -16,10 +16,12 @@ from typing import IO, Any
 from django.core.files import File
 
 from labeling import splits
+from labeling.answers import unanswered
+from labeling.formtree import tree_of
 from labeling.models import AnnotationRevision, Document
 from labeling.services.gathering import CHUNK, Collected, Entry, Progress
 from slmstudio import artifacts
-from slmstudio.contract.schema import CompiledSchema, dumps
+from slmstudio.contract.schema import CompiledSchema, dumps, pattern_of
 
 
 @dataclass
@@ -46,6 +48,7 @@ def write_rows(
     by_split: Counter[str] = Counter()
     origins: dict[str, Counter[str]] = {name: Counter() for name in splits.ORDER}
     tags: dict[str, Counter[str]] = {name: Counter() for name in splits.ORDER}
+    never_answered: Counter[str] = Counter()
     for start in range(0, len(order), CHUNK):
         for row in _rows(order[start : start + CHUNK], split, compiled):
             line = f"{dumps(row)}\n".encode()
@@ -56,6 +59,7 @@ def write_rows(
             tags[row["split"]].update(row["tags"])
             if row["split"] == splits.HOLDOUT:
                 holdout.update(line)
+        never_answered.update(_unanswered(order[start : start + CHUNK], compiled))
         progress("writing", min(start + CHUNK, len(order)), len(order))
     counts = {
         "documents": len(order),
@@ -65,6 +69,7 @@ def write_rows(
         "tags": _sorted(sum(tags.values(), Counter())),
         "validation_tags": _sorted(tags[splits.VALIDATION]),
         "holdout_tags": _sorted(tags[splits.HOLDOUT]),
+        "unanswered": _sorted(never_answered),
     }
     return Written(whole.hexdigest(), holdout.hexdigest(), counts)
 
@@ -87,6 +92,14 @@ def _rows(entries: Sequence[Entry], split: Mapping[int, str], compiled: Compiled
             "tags": sorted(set(entry.tags)),
             "origin": entry.origin,
         }
+
+
+def _unanswered(entries: Sequence[Entry], compiled: CompiledSchema) -> Iterator[str]:
+    """The optional fields that hold nothing and that nobody answered, of each document once. An import answers."""
+    node = tree_of(compiled)
+    rows = AnnotationRevision.objects.filter(pk__in=[entry.revision_id for entry in entries])
+    for value, evidence in rows.filter(annotation__user__isnull=False).values_list("value", "evidence"):
+        yield from {pattern_of(path) for path in unanswered(node, value, evidence)}
 
 
 @contextmanager

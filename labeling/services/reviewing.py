@@ -215,6 +215,7 @@ def approve(
             saved = merged(held, user, value, evidence or {}, base or 0, None).saved
             if problems := [*saved.problems, *saved.checks.unconfirmed]:
                 raise Invalid(problems)
+            saved.checks.answer_all()
             saved.made_of = (found.answered_origin,)
             revision = write(held, user, saved, Actions.APPROVE, Work())
             annotation_id, revision_id, origin = revision.annotation_id, revision.pk, origin_of(held, saved)

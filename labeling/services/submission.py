@@ -1,11 +1,14 @@
-"""What a submit of a person amounts to: a label, or a reviewer's approval at once."""
+"""What a submit of a person amounts to: a label, or a reviewer's approval at once; and what it first asks about."""
 
+from collections.abc import Collection
 from typing import Any
 
+from labeling.checks import Checks
 from labeling.models import Document, SchemaVersion
 from labeling.services import doubting
 from labeling.services.holding import SETTLED, answered_of, is_own_only
 from slmstudio.access import Action, may
+from slmstudio.contract.schema import Problem
 
 
 def approves(*, document: Any, reviewer: bool, own: bool, own_only: bool) -> bool:
@@ -34,3 +37,17 @@ def would_approve(document: Any, schema_version: SchemaVersion, user: Any) -> bo
         return False
     own = answered[0] == user.pk
     return approves(document=document, reviewer=True, own=own, own_only=False) and not doubting.is_party(document, user)
+
+
+def open_points(checks: Checks, asked: Collection[str] | None) -> list[Problem]:
+    """What keeps a label from being submitted: what the schema rejects, doubts that nobody confirmed, and, once there
+    are none of these, optional fields that nobody answered and that are not among ``asked`` (None: nobody to ask).
+    """
+    found = [*checks.problems, *checks.warnings]
+    if found or asked is None:
+        return found
+    return [
+        Problem(path, "unanswered", "was not answered: fill it, or say that it is not in the document")
+        for path in checks.unanswered
+        if path not in asked
+    ]

@@ -99,7 +99,8 @@ def following(request: HttpRequest, slug: str) -> HttpResponse:
 def save(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Saves a draft or submits.
 
-    200 with what was saved; 422 where a submit was refused (kept as a draft) or the JSON view's text is no JSON;
+    200 with what was saved; 422 where a submit was refused (kept as a draft), asks about fields that nobody answered
+    (``asked`` names those it asked about before), or where the JSON view's text is no JSON;
     409 where others changed the document so that the person has to look before it is submitted.
     """
     project = project_for(request.user, slug, Action.LABEL)
@@ -125,7 +126,7 @@ def save(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     try:
         if not payload.submit:
             return JsonResponse(saved_of(annotating.save_draft(**options), payload, document))
-        saved = annotating.submit(**options)
+        saved = annotating.submit(**options, asked=payload.asked)
     except annotating.Invalid as error:
         return JsonResponse(saved_of(error.saved, payload, document), status=422)
     except Document.DoesNotExist:

@@ -127,6 +127,8 @@ def _checks(checks: Checks) -> dict[str, Any]:
         "spans": checks.spans,
         "missing": checks.missing,
         "readings": checks.readings,
+        "doubts": checks.doubts,
+        "unanswered": checks.unanswered,
     }
 
 

@@ -8,6 +8,7 @@ from django.template.loader import render_to_string
 from django.views.decorators.http import require_safe
 
 from labeling.diffs import compare_words
+from labeling.formtree import tree_of
 from labeling.models import DatasetVersion, Project, Split
 from labeling.neardup import THRESHOLD
 from labeling.services import comparing
@@ -38,6 +39,13 @@ RULES = {
     "validation_share": "Validation",
     "holdout_share": "Hold-out, where one had to be drawn",
 }
+
+
+def _unanswered(dataset: DatasetVersion) -> list[tuple[str, int]]:
+    """Title and count of the fields that nobody answered, the most frequent first."""
+    titles = {node.pattern: node.title for node in tree_of(dataset.schema_version.compiled).nodes()}
+    counted = dataset.counts.get("unanswered", {})
+    return [(titles.get(name) or name, counted[name]) for name in sorted(counted, key=lambda name: -counted[name])]
 
 
 @require_safe
@@ -71,6 +79,7 @@ def dataset(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         "schema": pretty(shown.schema_version.schema_text),
         "tags": _tags(project, shown.counts),
         "left_out": [(count, LEFT_OUT.get(name, name)) for name, count in shown.counts["left_out"].items() if count],
+        "unanswered": _unanswered(shown),
         "rules": _rules(shown),
         "twins": shown.counts.get("near_duplicates"),
         "others": list(others),

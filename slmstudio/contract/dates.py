@@ -166,7 +166,7 @@ def order_of(text: str) -> str:
     """The order in which a text writes its dates in digits ("DMY", "MDY" or "YMD"), told by those with one reading:
     27/03/2026 has the day first. "" where there are none, or where they differ.
     """
-    orders = set()
+    orders: set[str] = set()
     for start, end, found in scan(text):
         match = _FORMS[1].fullmatch(text[start:end]) if len(found) == 1 else None
         if match is not None:

@@ -16,6 +16,7 @@ import { Leftovers } from "./label_leftovers.js";
 import { Way } from "./label_leave.js";
 import { Model } from "./label_model.js";
 import { firstDifference } from "./label_partly.js";
+import { pathOf, split } from "./label_paths.js";
 import { flagDialog, skipDialog, splitter } from "./label_parts.js";
 import { Queue } from "./label_queue.js";
 import { RawView } from "./label_raw.js";
@@ -36,12 +37,13 @@ const clashes = new Clashes(form);
 const sync = new Sync({
   user: page.dataset.user, clock, collect,
   typing: () => form.typingPath,
+  asked: () => [...checks.asked],
   answered: (answered) => answers.take(answered),
   stateChanged: () => status.draw(),
 });
 const checks = new Checks(form, {
   confirm: (path, confirmed) => (form.settle(), confirmations.set(path, confirmed)),
-  take, remove,
+  take, remove, choose: takeReading,
   right: (path) => exceptions.right(path),
   key: () => keys.words("right"),
   looks: () => exceptions.found,
@@ -75,7 +77,7 @@ const raw = new RawView({
 const answers = new Answers({
   model, form, sync, raw, checks, clashes, confirmations, exceptions, evidence, status, whenReleased, current: () => current,
 });
-const way = new Way({ sync, queue, checks, clashes, status, raw, form, open, current: () => current });
+const way = new Way({ sync, queue, checks, clashes, status, raw, form, keys, open, current: () => current });
 const comments = new Comments({ form, current: () => current, focused: () => evidence.focused });
 const changes = new History({ current: () => current, version: () => sync.version, saved: () => sync.flush(), restored });
 
@@ -192,6 +194,24 @@ function take(clash) {
   form.putAt(clash.path, clash.absent ? undefined : clash.entry);
 }
 
+// The date that an ambiguous one means.
+function takeReading(path, day) {
+  form.settle();
+  model.checkpoint();
+  form.put(form.find(path).node, day);
+}
+
+// By a key, also while the server has not said yet that the date is ambiguous.
+async function reading(index) {
+  const path = here();
+  if (path === null) return;
+  const entry = JSON.stringify(form.entryOf(form.find(path).node));
+  await sync.flush();
+  const day = checks.answer.readings[path]?.[index];
+  if (day === undefined) announce("This field holds no ambiguous date.", "info");
+  else if (JSON.stringify(form.entryOf(form.find(path).node)) === entry) takeReading(path, day);
+}
+
 function remove(path) {
   model.checkpoint();
   form.removeAt(path);
@@ -270,10 +290,22 @@ function toMessages() {
   if (!stops.length) status.say("There is no message about this field.");
 }
 
+// The path of what there is to confirm: a rule may be broken by a row or by the whole label.
+function doubtful(path) {
+  for (let place = path; ; place = pathOf(split(place).slice(0, -1))) {
+    if (checks.isDoubtful(place)) return place;
+    if (place === "") return path;
+  }
+}
+
 // It is right as it stands.
 function right() {
-  if (exceptions.found !== null) exceptions.right(here());
-  else if (here() !== null) confirmations.toggle(here());
+  const path = here();
+  const place = path === null ? null : doubtful(path);
+  if (exceptions.found === null) return place !== null && confirmations.toggle(place);
+  // What a person looked at before may stand in doubt by now.
+  if (place !== null && !exceptions.found[path] && checks.isDoubtful(place) && !checks.isConfirmed(place)) confirmations.set(place, true);
+  return exceptions.right(path);
 }
 
 function prefilled() {
@@ -296,6 +328,9 @@ const ACTIONS = {
   messages: toMessages,
   all_fields: () => prefilled() && exceptions.toggle(),
   absent: nothing,
+  absent_rest: () => way.answerRest(),
+  reading_1: () => reading(0),
+  reading_2: () => reading(1),
   evidence: () => evidence.cycle() || announce("This value stands nowhere in the document.", "info"),
   row_add: addRow,
   row_duplicate: () => withRow((item) => form.duplicateRow(item)),

@@ -13,10 +13,10 @@ let messages = 0; // that were drawn, for ids of their own
 
 export class Checks {
   // `key()` is the key that confirms. `looks`: the fields of a pre-filled form to look at, path -> reasons, or null.
-  constructor(form, { confirm, take, remove, right, key, looks }) {
+  constructor(form, { confirm, take, remove, choose, right, key, looks }) {
     this.form = form;
     this.looks = looks;
-    this.actions = { confirm, take, remove, right, key };
+    this.actions = { confirm, take, remove, choose, right, key };
     this.drawn = new Map();
     // A press of the mouse acts on a message and leaves the focus where it is.
     form.root.addEventListener("mousedown", (event) => event.target.closest(".sf-message, .sf-raw-note") && event.preventDefault());
@@ -27,8 +27,9 @@ export class Checks {
 
   open() {
     this.most = new Map(); // how many messages a grid shows, where somebody asked for more
-    this.answer = { problems: [], warnings: [], shown: table(), spans: table(), missing: table(), clashes: [] };
+    this.answer = { problems: [], warnings: [], shown: table(), spans: table(), missing: table(), readings: table(), doubts: table(), clashes: [] };
     this.tried = false;
+    this.asked = new Set(); // fields that nobody answered, which the person was asked about
   }
 
   // Problems a person should see now: that a field is empty is no news until they have been there, or submit.
@@ -40,8 +41,21 @@ export class Checks {
     return this.answer.problems.filter((problem) => problem.rule === "required");
   }
 
+  // Values that are nowhere in the document, broken rules between fields: they are confirmed before a label counts.
   get toConfirm() {
-    return this.answer.warnings.filter((warning) => warning.rule === "evidence");
+    return this.answer.warnings;
+  }
+
+  // Whether there is something to confirm in a field, and whether it is confirmed as it stands.
+  isDoubtful(path) {
+    return this.answer.missing[path] !== undefined || path in this.answer.doubts;
+  }
+
+  isConfirmed(path) {
+    const said = this.form.model.evidence[path] ?? {};
+    const { missing, doubts } = this.answer;
+    const digests = Object.keys(doubts[path] ?? {});
+    return (missing[path] === undefined || Boolean(said.confirmed)) && digests.every((digest) => said.doubts?.includes(digest));
   }
 
   isQuiet(problem) {
@@ -52,8 +66,8 @@ export class Checks {
   }
 
   show(answer) {
-    const { shown, spans, missing } = answer;
-    this.answer = { clashes: [], ...answer, shown: table(shown), spans: table(spans), missing: table(missing) };
+    const maps = ["shown", "spans", "missing", "readings", "doubts"];
+    this.answer = { clashes: [], ...answer, ...Object.fromEntries(maps.map((name) => [name, table(answer[name])])) };
     this.halfTyped = this.form.typingPath;
     const wanted = new Map();
     const marked = new Map();
@@ -73,7 +87,12 @@ export class Checks {
     for (const problem of seen) add("problem", problem);
     for (const warning of this.answer.warnings) add("warning", warning);
     for (const [path, of] of Object.entries(this.answer.missing)) {
-      if (this.form.model.evidence[path]?.confirmed) add("confirmed", { path, of, message: "is not in the document" });
+      if (this.form.model.evidence[path]?.confirmed) add("confirmed", { path, of, rule: "evidence", message: "is not in the document" });
+    }
+    for (const [path, found] of Object.entries(this.answer.doubts)) {
+      for (const [digest, message] of Object.entries(found)) {
+        if (this.form.model.evidence[path]?.doubts?.includes(digest)) add("confirmed", { path, rule: "invariant", message });
+      }
     }
     for (const clash of this.answer.clashes) add("clash", clash);
     // What stands there as a message already need not be said twice.
@@ -121,7 +140,7 @@ export class Checks {
       line.className = `sf-message sf-message-${entry.tone}`;
       lines.set(key, line);
       const tick = line.querySelector("[data-confirm]");
-      if (tick) tick.checked = Boolean(this.form.model.evidence[entry.item.path]?.confirmed);
+      if (tick) tick.checked = entry.tone === "confirmed";
       if (entry.cell) this.described.set(entry.cell, [...(this.described.get(entry.cell) ?? []), line.id]);
     }
     if (rest) {
@@ -147,7 +166,7 @@ export class Checks {
   message({ tone, item, cell, exact }) {
     const line = Object.assign(document.createElement("p"), { className: `sf-message sf-message-${tone}`, id: `message-${(messages += 1)}` });
     line.dataset.about = item.path;
-    const icon = ICONS[isAbsence(tone, item) ? "warning" : tone];
+    const icon = ICONS[isDoubt(item) ? "warning" : tone];
     if (icon) line.append(Object.assign(document.createElement("i"), { className: `bi bi-${icon}`, ariaHidden: "true" }));
     const text = `${this.placeOf(item, cell, exact)}${wordsOf(tone, item)}`;
     if (cell) line.append(button(text, () => this.form.focus(item.path)));
@@ -155,7 +174,8 @@ export class Checks {
     if (tone === "look" && !item.settled) line.append(button("looks right", () => this.actions.right(item.path)));
     if (tone === "clash") line.append(button("take it", (event) => this.acted(event, item, () => this.actions.take(item))));
     if (item.rule === "additionalProperties") line.append(button("remove it", (event) => this.acted(event, item, () => this.actions.remove(item.path))));
-    if (isAbsence(tone, item)) line.append(this.confirmation(item, tone === "confirmed"));
+    if (item.rule === "ambiguous") line.append(...this.choices(item));
+    if (isDoubt(item)) line.append(this.confirmation(item, tone === "confirmed"));
     return line;
   }
 
@@ -171,6 +191,15 @@ export class Checks {
     const { node } = this.form.find(path);
     if (!exact) return `${path}: `;
     return isLeaf(node) || !node.dataset.title ? "" : `${node.dataset.title} `;
+  }
+
+  // The dates that an ambiguous one can mean.
+  choices(item) {
+    return (this.answer.readings[item.path] ?? []).map((day) => {
+      const choice = button(dayInWords(day), (event) => this.acted(event, item, () => this.actions.choose(item.path, day)));
+      choice.dataset.reading = day;
+      return choice;
+    });
   }
 
   confirmation(item, confirmed) {
@@ -250,8 +279,9 @@ export class Checks {
 }
 
 // The same line, though a value is confirmed or not any more.
-const keyOf = ({ tone, item, exact }) => JSON.stringify(isAbsence(tone, item) ? ["evidence", item.path, exact] : [tone, item, exact]);
-const isAbsence = (tone, item) => tone === "confirmed" || item.rule === "evidence";
+const keyOf = ({ tone, item, exact }) => JSON.stringify(isDoubt(item) ? [item.rule, item.path, item.message, exact] : [tone, item, exact]);
+const isDoubt = (item) => item.rule === "evidence" || item.rule === "invariant";
+export const dayInWords = (day) => new Date(`${day}T00:00`).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" });
 const wordsOf = (tone, item) => (tone === "clash" ? `${item.by} wrote ${item.shown}` : item.message);
 
 function messagesOf(node) {

@@ -1,4 +1,5 @@
-// "Right although it is not in the document": said of a value as it stands now, also while the server still looks for it.
+// "Right all the same": said of a value that is not in the document, or that breaks a rule, as it stands now; also while
+// the server still looks for it.
 
 export class Confirmations {
   constructor(parts) {
@@ -17,7 +18,7 @@ export class Confirmations {
 
   // Confirms the value of a field, or takes that back.
   toggle(path) {
-    this.set(path, !(this.isKnown && this.model.evidence[path]?.confirmed));
+    this.set(path, !(this.isKnown && this.checks.isDoubtful(path) && this.checks.isConfirmed(path)));
   }
 
   set(path, confirmed) {
@@ -31,14 +32,16 @@ export class Confirmations {
   // Confirms a value, at once or when the server has looked for it. False: there is nothing to confirm. `quietly`: as a
   // part of another step, of which nothing more is said.
   ask(path, quietly = false) {
-    if (this.isKnown) return this.confirm(path, this.checks.answer.missing[path], quietly);
+    if (this.isKnown) return this.confirm(path, this.checks.answer, quietly);
     this.asked.set(path, [this.entryAt(path), quietly]);
     return true;
   }
 
-  confirm(path, of, quietly) {
+  confirm(path, { missing, doubts }, quietly) {
     const { model } = this;
-    if (of === undefined) {
+    const of = missing[path];
+    const broken = Object.keys(doubts[path] ?? {});
+    if (of === undefined && !broken.length) {
       if (!quietly) this.nothing();
       return false;
     }
@@ -46,16 +49,16 @@ export class Confirmations {
       model.checkpoint();
       this.say("Confirmed.");
     }
-    model.evidence[path] = { ...model.evidence[path], confirmed: true, of };
+    model.evidence[path] = { ...model.evidence[path], ...(of !== undefined && { confirmed: true, of }), ...(broken.length && { doubts: broken }) };
     return true;
   }
 
-  // An answer says which values are not in the document; `isCurrent(path)`: the value is still the one it is about.
-  answered({ missing }, isCurrent) {
+  // An answer says what there is to confirm; `isCurrent(path)`: the value is still the one it is about.
+  answered(answer, isCurrent) {
     for (const [path, [entry, quietly]] of this.asked) {
       if (!isCurrent(path)) continue;
       this.asked.delete(path);
-      if (this.entryAt(path) === entry && this.confirm(path, missing[path], quietly)) this.changed();
+      if (this.entryAt(path) === entry && this.confirm(path, answer, quietly)) this.changed();
     }
   }
 

@@ -106,8 +106,9 @@ export class Evidence {
     const { node, focused, checks } = this;
     if (this.block) return this.status.block(this.block.lines.length);
     const { shown, spans } = checks.answer;
-    const toConfirm = checks.answer.missing[focused] !== undefined && !this.model.evidence[focused]?.confirmed;
-    const facts = { shown: shown[focused], place: checks.place(focused), spans: spans[focused], said: checks.about(focused), toConfirm };
+    const toConfirm = checks.isDoubtful(focused) && !checks.isConfirmed(focused);
+    const readings = checks.seen.some((problem) => problem.rule === "ambiguous" && problem.path === focused) ? checks.answer.readings[focused] : [];
+    const facts = { shown: shown[focused], place: checks.place(focused), spans: spans[focused], said: checks.about(focused), toConfirm, readings };
     return this.status.field(node, node && isLeaf(node) ? facts : null);
   }
 

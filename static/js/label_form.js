@@ -1,5 +1,6 @@
 // The form between its HTML, drawn by the server from the schema, and the model.
 
+import { isAbsent, isMarked, setAbsent, unmark } from "./label_absent.js";
 import { Combobox } from "./label_combobox.js";
 import { editorButtons } from "./label_editor.js";
 import { origins } from "./label_merge.js";
@@ -77,7 +78,7 @@ export class Form {
 
   fillNode(node, entry) {
     const kind = node.dataset.node;
-    node.dataset.state = entry === undefined || entry === "" ? "absent" : entry === null ? "null" : isRaw(entry) ? "raw" : "value";
+    node.dataset.state = entry === undefined || entry === "" ? (isMarked(this, node) ? "null" : "absent") : entry === null ? "null" : isRaw(entry) ? "raw" : "value";
     if (kind === "variants") {
       fillVariants(this, node, entry);
     } else if (isGroup(node)) {
@@ -99,8 +100,7 @@ export class Form {
     const count = [...node.children].find((child) => child.matches(".sf-node-head"))?.querySelector("[data-count]");
     const words = rows === 1 ? "1 row" : rows ? `${rows} rows` : "none in the document";
     if (count) count.textContent = WORDS[state] ?? words;
-    const leftOut = state === "absent" && rows === null && "absentable" in node.dataset && !("nullable" in node.dataset);
-    const none = state === "null" || leftOut || (state === "value" && rows === 0);
+    const none = state === "null" || (state === "value" && rows === 0);
     nullButtonOf(node)?.setAttribute("aria-pressed", String(none));
   }
 
@@ -160,6 +160,7 @@ export class Form {
   put(node, entry) {
     const steps = stepsOf(node);
     const inRow = typeof steps.at(-1) === "number";
+    if (entry !== undefined) unmark(this, node);
     this.model.set(steps, entry === undefined && inRow ? "" : entry);
     if (node.dataset.key === "key") this.paths = new WeakMap();
     if (entry === undefined) this.prune(parentOf(node));
@@ -167,7 +168,8 @@ export class Form {
     this.fillNode(node, this.model.get(steps));
     for (let above = parentOf(node); above; above = parentOf(above)) {
       const inside = this.model.get(stepsOf(above));
-      above.dataset.state = inside === undefined ? "absent" : "value";
+      if (inside !== undefined) unmark(this, above);
+      above.dataset.state = inside !== undefined ? "value" : isMarked(this, above) ? "null" : "absent";
       if (!isLeaf(above) && !isRows(above)) this.markState(above);
       showRaw(above, inside);
     }
@@ -203,16 +205,12 @@ export class Form {
     }
   }
 
-  // "Not in the document": null where the schema allows it, else left out; an array or a map is empty.
+  // "Not in the document": null where the schema allows it, else a note beside the value; an array or a map is empty.
   toggleNull(node) {
     if (!("absentable" in node.dataset)) return false;
     this.model.checkpoint();
     node.dataset.touched = "";
-    const array = isRows(node) || node.dataset.node === "checks";
-    const nothing = "nullable" in node.dataset ? null : array ? [] : undefined;
-    const now = this.model.get(stepsOf(node));
-    const already = array && Array.isArray(nothing) ? Array.isArray(now) && !now.length : now === nothing;
-    this.put(node, already ? undefined : nothing);
+    setAbsent(this, node, !isAbsent(this, node));
     if (isLeaf(node)) controlOf(node)?.focus();
     return true;
   }

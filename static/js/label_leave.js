@@ -1,13 +1,14 @@
 // The ways out of a document: submit, next and previous, skip, back in the browser. None of them loses what was typed.
 
 import { announce } from "./studio.js";
+import { answerRest } from "./label_absent.js";
 import { TypeAhead } from "./label_ahead.js";
 import { reach } from "./label_sync.js";
 
 export class Way {
   // `open(state, {push})` opens a document; `current()` is the one that is open.
-  constructor({ sync, queue, checks, clashes, status, raw, form, open, current }) {
-    Object.assign(this, { sync, queue, checks, clashes, status, raw, form, open, current });
+  constructor({ sync, queue, checks, clashes, status, raw, form, keys, open, current }) {
+    Object.assign(this, { sync, queue, checks, clashes, status, raw, form, keys, open, current });
     this.leaving = null;
     this.ahead = new TypeAhead();
     window.addEventListener("popstate", () => this.popped());
@@ -38,20 +39,44 @@ export class Way {
       if (code === 200) return (await this.mayLeave()) && this.goOn(() => this.queue.next());
       if (code === 409 && !answer.merged.length && !answer.clashes.length) return undefined;
       if (code === 409) return this.status.say("Not submitted yet: look at what changed, then submit again.");
-      if (code === 422 && !answer.syntax) await this.toFirstProblem();
+      if (code === 422 && !answer.syntax) await this.toFirstProblem(answer);
       return undefined;
     });
   }
 
-  async toFirstProblem() {
+  // Fields that nobody answered are asked about once: they may be forgotten, or not in the document.
+  ask(paths) {
+    const { checks, form, status, keys } = this;
+    for (const path of paths) checks.asked.add(path);
+    const titles = [...new Set(paths.map((path) => form.titleOf(path)))];
+    const more = titles.length > 8 ? ` and ${titles.length - 8} more` : "";
+    const rest = keys.words("absent_rest");
+    const again = keys.words("submit");
+    status.notice(`Not answered: ${titles.slice(0, 8).join(", ")}${more}. Fill what the document has; ${again} submits as it is.`, "warning", [[`All others are not in the document (${rest})`, () => this.answerRest()]]);
+    status.say(`${titles.length} fields are not answered. ${rest}: all others are not in the document.`);
+  }
+
+  // "All others are not in the document"; where the person was asked about them, that submits.
+  async answerRest() {
+    const { checks, form, status } = this;
+    if (this.raw.isShown) await this.raw.turn("form");
+    const count = answerRest(form);
+    status.say(count ? `${count} marked as not in the document.` : "Every field is answered.");
+    return checks.asked.size ? this.submit() : undefined;
+  }
+
+  async toFirstProblem(answer = null) {
     const { checks, status } = this;
+    const open = (answer?.unanswered ?? []).filter((path) => !checks.asked.has(path));
     checks.tried = true;
     if (this.raw.isShown) await this.raw.turn("form");
     checks.show(checks.answer);
     status.draw();
-    const first = checks.first();
+    const isAsked = answer !== null && !answer.problems.length && !answer.warnings.length;
+    if (isAsked) this.ask(open);
+    const first = isAsked ? open[0] : checks.first();
     if (first !== undefined) this.form.focus(first);
-    status.say(status.verdictWords());
+    if (!isAsked) status.say(status.verdictWords());
   }
 
   // direction: next or previous.

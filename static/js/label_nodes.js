@@ -71,9 +71,8 @@ export const isChoice = (leaf, code) =>
 export function fillLeaf(leaf, entry) {
   const state = leaf.dataset.state;
   const raw = state === "raw" ? entry.$json : null;
-  // Where null is not allowed, an optional field that is empty is what "not in the document" means.
   const words = "evidence" in leaf.dataset ? "not in the document" : "none";
-  const out = state === "null" || (state === "absent" && "absentable" in leaf.dataset && !("nullable" in leaf.dataset));
+  const out = state === "null";
   for (const control of controlsOf(leaf)) {
     if (control.type === "radio") {
       control.checked = state === "value" && control.value === String(entry);

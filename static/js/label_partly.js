@@ -53,5 +53,6 @@ export function partly(before, answer, changed) {
   return {
     problems: items("problems"), warnings: items("warnings"),
     shown: map("shown"), spans: map("spans"), missing: map("missing"), evidence: map("evidence"), exceptions: map("exceptions"),
+    readings: map("readings"), doubts: map("doubts"),
   };
 }

@@ -1,5 +1,6 @@
 // What the screen says: saved or not, how many problems, the field that has the focus, notices.
 
+import { dayInWords } from "./label_checks.js";
 import { keyCap } from "./label_keys.js";
 
 const $ = (id) => document.getElementById(id);
@@ -102,13 +103,11 @@ export class Status {
 
   verdictWords() {
     const { checks } = this;
-    const other = checks.answer.warnings.length - checks.toConfirm.length;
     const bad = checks.answer.problems.length - checks.toFill.length;
     const parts = [
       bad && plural(bad, "problem", "problems"),
       checks.toFill.length && `${checks.toFill.length} to fill`,
       checks.toConfirm.length && `${checks.toConfirm.length} to confirm`,
-      other && plural(other, "doubt", "doubts"),
     ].filter(Boolean);
     return parts.join(" · ") || "fits the schema";
   }
@@ -176,6 +175,9 @@ export class Status {
     side.append(facts.place);
     if (facts.spans?.length > 1) side.append(this.key("evidence", "next place"));
     if ("absentable" in node.dataset) side.append(this.key("absent", "not in document"));
+    (facts.readings ?? []).forEach((day, index) => {
+      if (index < 2) side.append(this.key(`reading_${index + 1}`, dayInWords(day)));
+    });
     if ("look" in node.dataset) side.append(this.key("right", "looks right"));
     else if (facts.toConfirm) side.append(this.key("right", "right all the same"));
   }

@@ -9,8 +9,9 @@ const RETRIES = [1500, 3000, 6000, 12000, 30000];
 
 export class Sync {
   // `typing()`: the path of the field in which the person types, or null; what a draft holds there is half-typed.
-  constructor({ user, clock, collect, typing, answered, stateChanged }) {
-    Object.assign(this, { user, clock, collect, typing, answered, stateChanged });
+  // `asked()`: the fields without an answer that the person was asked about.
+  constructor({ user, clock, collect, typing, asked, answered, stateChanged }) {
+    Object.assign(this, { user, clock, collect, typing, asked, answered, stateChanged });
     this.document = null;
     this.running = null;
     this.opened = new Set(); // keys of the documents that were open in this tab
@@ -156,6 +157,7 @@ export class Sync {
       prediction: this.document.prediction?.id ?? null,
       ...this.clock.report(),
       submit,
+      ...(submit && { asked: this.asked() }),
     };
   }
 

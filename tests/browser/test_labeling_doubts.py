@@ -1,0 +1,116 @@
+"""What a submit asks about first: ambiguous dates, broken rules between fields, fields that nobody answered."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from labeling.models import Annotation, Gold
+from tests.browser.conftest import Open, Watch
+from tests.browser.labeling import LINES, control, fill_required
+from tests.labeling.label_desk import Desk
+
+DATED = LINES.replace("Jan 14, 2026", "03/04/2026")
+NOTICE = "#notice-text"
+ABSENT = {"absent": True}
+
+
+@pytest.fixture
+def page(desk: Desk, open_label: Open, watch: Watch) -> Page:
+    watch.allow("422 POST")
+    return open_label(desk.ana, desk.document(DATED))
+
+
+def left(page: Page) -> None:
+    """The document was submitted, and it was the last one."""
+    expect(page.get_by_text("Nothing is left to label")).to_be_visible()
+
+
+def test_an_ambiguous_date_asks_and_is_chosen_by_a_key_or_the_mouse(page: Page) -> None:
+    fill_required(page)
+    page.locator('[data-title="Line items"] [data-null]').click()
+    date = control(page, "Invoice date")
+    date.fill("03/04/2026")
+    page.keyboard.press("Tab")
+    message = page.locator('[data-title="Invoice date"] .sf-message')
+    expect(message).to_contain_text("03/04/2026 is ambiguous: 3 April 2026 or 4 March 2026?")
+    expect(control(page, "Due date")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(date).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Control+Enter")
+    expect(date).to_be_focused()
+    assert not Gold.objects.exists()
+    page.keyboard.press("Alt+2")
+    expect(date).to_have_value("2026-03-04")
+    expect(date).to_be_focused()
+    expect(message).to_have_count(0)
+    page.keyboard.press("Control+z")
+    expect(date).to_have_value("03/04/2026")
+    page.keyboard.press("Tab")
+    message.get_by_role("button", name="3 April 2026").click()
+    expect(date).to_have_value("2026-04-03")
+    expect(control(page, "Due date")).to_be_focused()
+    page.keyboard.press("Control+Enter")
+    left(page)
+    assert Gold.objects.get().revision.value["date"] == "2026-04-03"
+
+
+def test_a_broken_rule_stops_a_label_by_hand_until_it_is_confirmed(page: Page) -> None:
+    fill_required(page)
+    page.locator('[data-title="Line items"] [data-null]').click()
+    control(page, "Invoice date").fill("2026-04-03")
+    control(page, "Due date").fill("2026-03-04")
+    page.keyboard.press("Control+Enter")
+    expect(control(page, "Due date")).to_be_focused()
+    expect(page.locator("#verdict-words")).to_have_text("1 to confirm")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#announcer")).to_have_text("1 to confirm")
+    assert not Gold.objects.exists()
+    page.keyboard.press("Alt+y")
+    expect(page.get_by_role("checkbox", name="it is right all the same")).to_be_checked()
+    expect(control(page, "Due date")).to_be_focused()
+    page.keyboard.press("Control+Enter")
+    left(page)
+    assert len(Gold.objects.get().revision.evidence["due_date"]["doubts"]) == 1
+
+
+def test_fields_that_nobody_answered_are_asked_about_once(page: Page) -> None:
+    for title, value in (("Invoice number", "A-1029"), ("Vendor", "ACME SUPPLIES"), ("Total amount", "1,100.00")):
+        control(page, title).fill(value)
+    control(page, "Invoice date").fill("2026-04-03")
+    page.locator('[data-title="Line items"] [data-null]').click()
+    expect(control(page, "Due date")).to_have_attribute("placeholder", "")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(NOTICE)).to_contain_text("Not answered: Due date, Currency, Payment terms, Subtotal, Tax.")
+    expect(control(page, "Due date")).to_be_focused()
+    assert not Gold.objects.exists()
+    page.keyboard.press("Alt+0")
+    expect(control(page, "Due date")).to_have_attribute("placeholder", "not in the document")
+    page.keyboard.press("Control+z")
+    expect(control(page, "Due date")).to_have_attribute("placeholder", "")
+    page.keyboard.press("Alt+Shift+Digit0")
+    left(page)
+    revision = Gold.objects.get().revision
+    assert [revision.evidence[path] for path in ("due_date", "subtotal", "tax")] == [ABSENT] * 3
+    assert (revision.value["currency"], "tax" in revision.value) == (None, False)
+
+
+def test_submitting_again_leaves_them_open_and_a_draft_keeps_what_was_answered(page: Page) -> None:
+    fill_required(page)
+    page.locator('[data-title="Line items"] [data-null]').click()
+    control(page, "Invoice date").fill("2026-04-03")
+    control(page, "Tax").fill("1")
+    control(page, "Tax").fill("")
+    expect(control(page, "Tax")).to_have_attribute("placeholder", "")
+    page.keyboard.press("Alt+j")
+    page.keyboard.press("Alt+j")
+    expect(control(page, "Subtotal")).to_have_attribute("placeholder", "not in the document")
+    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    page.reload()
+    expect(control(page, "Subtotal")).to_have_attribute("placeholder", "not in the document")
+    expect(control(page, "Tax")).to_have_attribute("placeholder", "")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(NOTICE)).to_contain_text("Not answered: Tax.")
+    page.keyboard.press("Control+Enter")
+    left(page)
+    evidence = Annotation.objects.get().evidence
+    assert (evidence["subtotal"], "tax" in evidence) == (ABSENT, False)
