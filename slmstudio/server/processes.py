@@ -135,6 +135,9 @@ class Master:
         if os.getppid() != parent:
             os._exit(1)
         _raise_file_limit()
+        # The I/O thread has little to do, and everybody waits for it: with the usual 5 ms for each of the busy threads,
+        # fifty people at once would wait several times as long.
+        sys.setswitchinterval(0.0005)
         from slmstudio.wsgi import application
 
         server = make_server(application, listener=self.listener, threads=self.threads, connections=self.connections)
