@@ -1,6 +1,10 @@
 // What every page has: theme switch, the keys dialog, "g" then a letter, focus after a swap, the session's end.
 
-import { interrupted } from "./kept_forms.js";
+// Only pages with a form that is sent can lose what is typed; the labeling screen saves by itself.
+let interrupted = () => {};
+if (document.querySelector("#main form[method=post]")) {
+  import("./kept_forms.js").then((forms) => (interrupted = forms.interrupted)).catch(() => {});
+}
 
 const typing = (element) =>
   element.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(element.tagName);
