@@ -162,7 +162,7 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
         file.write(b"x" * 10)
         file.seek(0)
         start_response("200 OK", [("Content-Length", "10")])
-        return environ["wsgi.file_wrapper"](file, 8192)  # type: ignore[no-any-return]
+        return environ["wsgi.file_wrapper"](file, 8192)
     if environ["PATH_INFO"] == "/stream":
         start_response("200 OK", [])
         return (b"x" * 5 for _ in range(2))
