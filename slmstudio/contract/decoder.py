@@ -122,7 +122,7 @@ class Decoder:
         return kept
 
     def _array(self, form: dict[str, Any]) -> Place:
-        kept = {key: form[key] for key in ("type", "minItems", "maxItems") if key in form}
+        kept: dict[str, Any] = {key: form[key] for key in ("type", "minItems", "maxItems") if key in form}
         if "prefixItems" in form:
             kept["prefixItems"] = [self._place(inner) for inner in form["prefixItems"]]
         kept["items"] = self._place(form.get("items", True))
