@@ -279,7 +279,8 @@ export class Checks {
 }
 
 // The same line, though a value is confirmed or not any more.
-const keyOf = ({ tone, item, exact }) => JSON.stringify(isDoubt(item) ? [item.rule, item.path, item.message, exact] : [tone, item, exact]);
+const keyOf = ({ tone, item, exact }) =>
+  JSON.stringify([isDoubt(item) ? "doubt" : tone, item.rule, item.path, exact, wordsOf(tone, item), item.bare, item.settled]);
 const isDoubt = (item) => item.rule === "evidence" || item.rule === "invariant";
 export const dayInWords = (day) => new Date(`${day}T00:00`).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" });
 const wordsOf = (tone, item) => (tone === "clash" ? `${item.by} wrote ${item.shown}` : item.message);

@@ -35,7 +35,7 @@ export class Form {
     this.spared = null; // the part that is not drawn
     root.addEventListener("input", ({ target }) => isTyped(target) && (this.typing = target.closest(NODE)));
     // After the list of choices, which takes what was typed.
-    root.addEventListener("focusout", ({ relatedTarget }) => this.typing && !this.typing.contains(relatedTarget) && this.settle());
+    root.addEventListener("focusout", () => this.settle());
   }
 
   // What was typed is meant as it stands.
