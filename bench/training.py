@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _model(name: str, options: argparse.Namespace, work: Path) -> dict[str, Any]:
-    folder = _prepared(name, options.home or work)
+    folder = prepared(name, options.home or work)
     spec = _spec(name, folder, options, work)
     rows = _encoded(spec)
     turns: dict[str, list[dict[str, Any]]] = {one: [] for one in CONTENDERS}
@@ -84,13 +84,14 @@ def _model(name: str, options: argparse.Namespace, work: Path) -> dict[str, Any]
     return result
 
 
-def _prepared(name: str, home: Path) -> Path:
+def prepared(name: str, home: Path) -> Path:
+    """The folder of a packaged model, prepared under ``home`` where it is not there yet."""
     folder = home / "models" / name
     if not folder.is_dir():
         spec = home / f"prepare-{name}.yaml"
         home.mkdir(parents=True, exist_ok=True)
         spec.write_text(PrepareSpec(kind="packaged", source=name, output_dir=str(folder)).to_yaml(), encoding="utf-8")
-        list(_child("training.ml.prepare", str(spec)))
+        list(child_events("training.ml.prepare", str(spec)))
     return folder
 
 
@@ -153,7 +154,7 @@ def _studio(spec: RunSpec, output: Path) -> Iterator[dict[str, Any]]:
     path = output.with_suffix(".yaml")
     path.write_text(replace(spec, output_dir=str(output)).to_yaml(), encoding="utf-8")
     before, last = 0.0, 0
-    for event in _child("training.ml.train", str(path), CHILD_ENVIRONMENT):
+    for event in child_events("training.ml.train", str(path), CHILD_ENVIRONMENT):
         if event["event"] == "metrics":
             # The event has the tokens so far and the speed of its step.
             seconds = (event["tokens"] - last) / event["tokens_per_second"]
@@ -178,16 +179,22 @@ def _script(kind: str, spec: RunSpec, rows: dict[str, Any], output: Path) -> Ite
         "alpha": spec.lora.alpha,
     }
     path.write_text(json.dumps(work), encoding="utf-8")
-    return _child("bench.training_plain", str(path))
+    return child_events("bench.training_plain", str(path))
 
 
-def _child(module: str, argument: str, more: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
+def child_events(module: str, argument: str, more: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
     """The events of a child process, with ``more`` in its environment; SystemExit with its last words if it fails."""
     environment = {**(more or {}), **os.environ}
     with tempfile.TemporaryFile("w+") as words:
         command = [sys.executable, "-m", module, argument]
         with subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=words, text=True
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=words,
+            text=True,
+            start_new_session=True,  # as the supervisor does: the kernel shares cores out between sessions
         ) as child:
             assert child.stdout is not None
             for line in child.stdout:

@@ -3,6 +3,7 @@
 NVIDIA's cards are read through NVML, which comes with the driver; where there is none, there are no cards.
 """
 
+import os
 import platform
 import resource
 import socket
@@ -24,11 +25,11 @@ OPTIONAL = ("bitsandbytes", "wandb")
 #: How a process that trains or answers computes on a CPU, where nobody says otherwise. glibc keeps memory that was
 #: freed instead of having it faulted in anew at every step, in huge pages where the kernel has them: a sixth of a
 #: training, for 1 to 2 % more at the peak. Threads that wait for one another spin for some milliseconds before they
-#: sleep: a quarter.
+#: sleep: a quarter. ``passive`` lets ``training.ml.contention`` turn that off while other processes use the cores.
 CHILD_ENVIRONMENT = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:"
     "glibc.malloc.trim_threshold=8589934592",
-    "OMP_WAIT_POLICY": "active",
+    "OMP_WAIT_POLICY": "passive",
     "GOMP_SPINCOUNT": "300000",
 }
 
@@ -93,7 +94,7 @@ def this_machine() -> Hardware:
     return Hardware(
         host=socket.gethostname(),
         processor=processor,
-        cores=_cores(),
+        cores=len(allowed_cores()),
         memory_bytes=min(memory.total, _container_limit() or memory.total),
         available_bytes=memory.available,
         gpus=_gpus(),
@@ -118,11 +119,14 @@ def peak_resident_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _cores() -> int:
-    try:
-        return len(psutil.Process().cpu_affinity() or ()) or psutil.cpu_count() or 1
-    except (AttributeError, psutil.Error):  # macOS knows no affinity
-        return psutil.cpu_count() or 1
+@cache
+def allowed_cores() -> frozenset[int]:
+    """The numbers of the cores that this process may use, as it was started: ``training.ml.contention`` leaves some of
+    them to other processes for a while.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))  # macOS knows no affinity
 
 
 @cache

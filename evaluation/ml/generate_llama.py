@@ -13,7 +13,6 @@ more is no part of it.
 With ``at_once`` so many requests are under way together, and each waits for those beside it.
 """
 
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -142,7 +141,7 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
             max_new_tokens=questions.limit.most,
             device="cpu",
             precision=file.stem.rpartition("-")[2],
-            threads=len(os.sched_getaffinity(0)),
+            threads=hardware.cores,
             processor=hardware.processor,
             packages={"xllamacpp": metadata.version("xllamacpp")},
             shared_tokens=len(shared),

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from slmstudio.hardware import peak_resident_bytes, this_machine
+from slmstudio.hardware import allowed_cores, peak_resident_bytes, this_machine
 
 _PACKAGES = (
     "torch", "transformers", "peft", "trl", "datasets", "accelerate", "tokenizers", "safetensors", "llguidance",
@@ -28,7 +28,7 @@ def pick_device() -> torch.device:
 def set_threads() -> int:
     """One thread for each core this process may use; OMP_NUM_THREADS wins. Returns the number."""
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        torch.set_num_threads(len(allowed_cores()))
     return torch.get_num_threads()
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from slmstudio.exits import WORDS
+from training.ml.contention import make_room
 from training.strict import SpecError
 
 Spec = TypeVar("Spec")
@@ -112,6 +113,7 @@ def run_child(argv: list[str], read: Callable[[str], Spec], work: Callable[[Spec
     """The frame of every child process: reads the spec, does the work, turns its end into an exit code."""
     die_with_parent()
     emitter = open_events()
+    make_room()
     try:
         if len(argv) != 2:
             raise Refused("usage", f"usage: python -m {Path(argv[0]).stem} SPEC.yaml")

@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 
+from slmstudio.hardware import allowed_cores
+
 #: words that tokenizers disagree on: numbers, other scripts, emoji, white space, control tokens, JSON
 TEXTS = (
     "Invoice 2026-0114 of Jan 14, 2026: total 1,248.50 (incl. 19 % VAT), due 14/02/2026.",
@@ -144,7 +146,7 @@ def running(gguf: Path, *, context: int = 4096, at_once: int = 1) -> Iterator[Ll
     wanted = xllamacpp.CommonParams()
     wanted.model.path, wanted.hostnames, wanted.port = str(gguf), ["127.0.0.1"], 0
     wanted.n_ctx, wanted.n_parallel, wanted.warmup = context * at_once, at_once, False
-    wanted.cpuparams.n_threads = len(os.sched_getaffinity(0))
+    wanted.cpuparams.n_threads = len(allowed_cores())
     with _log_aside():
         server = xllamacpp.Server(wanted)
         try:

@@ -1,0 +1,252 @@
+"""Training and generation on shared cores: ``python -m bench.contention [--rounds N] [--all] [--json FILE]``.
+
+SmolLM2 135M trains a few steps and answers a few receipts, each in the child process and the environment that a worker
+gives it: alone, beside one busy process (a plain Python loop), and beside two (that loop, and an OpenMP program whose
+idle thread spins). The busy processes are stopped and continued by signals, so that they compete only while the child
+works. Contenders: ``now`` is the environment of a worker's child, ``before`` the one it had until its threads
+learned to give way (always spinning). ``before`` is measured alone; with ``--all`` beside the others as well.
+
+Reported are seconds (median of the rounds, the first step and the first document left out), and how many times as long
+the same work takes as alone. The exit code is 1 where training or generation takes more than 2.0 times as long beside
+one and 2.5 times beside two, or where an idle machine loses more than a tenth against ``before``.
+"""
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from bench.timing import table
+from bench.training import ROOT, child_events, prepared
+from evaluation.spec import DocumentsRef, EvalSpec
+from labeling.templates_catalogue import template
+from slmstudio.hardware import CHILD_ENVIRONMENT
+from training.ml.contention import Usage, usage
+from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
+
+#: most times as long as alone, by the number of busy processes
+LIMITS = {1: 2.0, 2: 2.5}
+#: most of what an idle machine may lose
+MOST_LOST = 0.10
+MODEL = "smollm2-135m-instruct"
+STEPS = 4
+DOCUMENTS = 5
+NEW_TOKENS = 48
+CONTENDERS = {
+    "now": CHILD_ENVIRONMENT,
+    "before": {**CHILD_ENVIRONMENT, "OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "300000"},
+}
+# They are killed with this process (prctl(2), PR_SET_PDEATHSIG).
+_TIED = "import ctypes, signal; ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"
+_LOOP = "while True: pass"
+# The second thread of a team waits for the next parallel region: it spins for as long as the first one sleeps.
+_SPINNER = """
+import time, torch
+torch.set_num_threads(2)
+numbers = torch.ones(1 << 20)
+while True:
+    numbers + numbers
+    time.sleep(0.05)
+"""
+_SPINS = {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "infinite", "OMP_NUM_THREADS": "2"}
+
+
+class Cell(NamedTuple):
+    """What is measured: the work, the contender, the number of busy processes next to it."""
+
+    work: str
+    contender: str
+    busy: int
+
+
+class Measured(NamedTuple):
+    """Seconds without the first step or document, and cores that programs without a part in it used."""
+
+    seconds: float
+    strays: float
+
+
+def main() -> int:
+    """Measures in rounds and prints; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--receipts", type=Path, default=ROOT.parent / "shared/data/sroie/receipts.jsonl")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--work", choices=("training", "generation"), action="append", help="default: both")
+    parser.add_argument("--all", action="store_true", help="also measure the setting before beside busy processes")
+    parser.add_argument("--home", type=Path, help="keeps the prepared model here (default: thrown away)")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    works = tuple(options.work or ("training", "generation"))
+    cells = [Cell(work, name, busy) for busy in (0, 1, 2) for work in works for name in CONTENDERS]
+    cells = [cell for cell in cells if cell.contender != "before" or cell.busy == 0 or options.all]
+    found: dict[Cell, list[Measured]] = {cell: [] for cell in cells}
+    with tempfile.TemporaryDirectory() as temporary, busy_processes() as others:
+        bench = Bench(options.home or Path(temporary), Path(temporary), options.receipts)
+        for turn in range(options.rounds):
+            for cell in cells:
+                found[cell].append(bench.measure(cell, others))
+                print(f"round {turn + 1}: {cell} {found[cell][-1]}", file=sys.stderr, flush=True)
+    seconds = {cell: statistics.median(one.seconds for one in many) for cell, many in found.items()}
+    print(_table(seconds))
+    strays = statistics.mean(one.strays for many in found.values() for one in many)
+    print(f"Programs without a part in this used {strays:.2f} cores.")
+    failures = broken(seconds)
+    for failure in failures:
+        print(failure)
+    if options.json:
+        rows = [{**cell._asdict(), "measured": [one._asdict() for one in many]} for cell, many in found.items()]
+        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    return 1 if failures else 0
+
+
+def broken(seconds: dict[Cell, float]) -> list[str]:
+    """A sentence for each limit that is exceeded. ``seconds``: those of each cell."""
+    found = []
+    for work in sorted({cell.work for cell in seconds}):
+        alone = seconds[Cell(work, "now", 0)]
+        for busy, limit in LIMITS.items():
+            times = seconds[Cell(work, "now", busy)] / alone
+            if times > limit:
+                found.append(f"{work}: {times:.2f} times as long beside {busy} as alone, more than {limit}")
+        lost = alone / seconds[Cell(work, "before", 0)] - 1
+        if lost > MOST_LOST:
+            found.append(f"{work}: {100 * lost:.0f} % slower on an idle machine, more than {100 * MOST_LOST:.0f} %")
+    return found
+
+
+def _table(seconds: dict[Cell, float]) -> str:
+    rows = []
+    for work, name in dict.fromkeys((cell.work, cell.contender) for cell in seconds):
+        alone = seconds[Cell(work, name, 0)]
+        beside = [seconds.get(Cell(work, name, busy)) for busy in LIMITS]
+        row = [f"{work}, {name}", f"{alone:.2f} s"]
+        rows.append(row + [f"{one:.2f} s, {one / alone:.2f} times" if one else "" for one in beside])
+    return table("Shared cores", ["", "alone", "beside one", "beside two"], rows)
+
+
+@contextmanager
+def busy_processes() -> Iterator[list["subprocess.Popen[bytes]"]]:
+    """A Python loop and a spinning OpenMP program, both stopped. They are killed in the end."""
+    commands: list[tuple[str, dict[str, str]]] = [(_LOOP, {}), (_SPINNER, _SPINS)]
+    found = [
+        subprocess.Popen([sys.executable, "-c", _TIED + text], env={**os.environ, **more}, start_new_session=True)
+        for text, more in commands
+    ]
+    try:
+        for one in found:
+            one.send_signal(signal.SIGSTOP)
+        yield found
+    finally:
+        for one in found:
+            one.kill()
+            one.wait()
+
+
+@contextmanager
+def running(processes: Sequence["subprocess.Popen[bytes]"]) -> Iterator[None]:
+    """These stopped processes go on for as long as the block."""
+    for one in processes:
+        one.send_signal(signal.SIGCONT)
+    try:
+        yield
+    finally:
+        for one in processes:
+            one.send_signal(signal.SIGSTOP)
+
+
+class Strays:
+    """Cores used by programs that have no part in the measurement, since this was made."""
+
+    def __init__(self, busy: set[int]) -> None:
+        """``busy``: the ids of the busy processes; the child is the other one that this process has."""
+        self._child = next(one for one in psutil.Process().children() if one.pid not in busy)
+        self._ours = [self._child, psutil.Process(), *map(psutil.Process, busy)]
+        self._before = self._read()
+
+    def _read(self) -> Usage:
+        now = usage()
+        spent = [one.cpu_times() for one in self._ours]
+        return replace(now, own=sum(one.user + one.system for one in spent))
+
+    def cores(self) -> float:
+        """Their mean number."""
+        return self._read().load_since(self._before).others
+
+
+class Bench:
+    """A prepared model and a dataset of receipts."""
+
+    def __init__(self, home: Path, work: Path, receipts: Path) -> None:
+        receipt = template("receipt")
+        self._model = ModelRef(path=str(prepared(MODEL, home)))
+        self._contract = ContractRef(instruction=receipt.instruction, schema=receipt.schema)
+        self._work = work
+        self._dataset = work / "receipts.jsonl"
+        found = [json.loads(line) for line in receipts.read_text(encoding="utf-8").splitlines()]
+        found = [one for one in found if len(one["gold"]) == len(receipt.schema["properties"])]
+        found = [one for one in found if len(one["text"]) < 900]
+        splits = ["train"] * 2 * STEPS + ["holdout"] * DOCUMENTS
+        with self._dataset.open("w", encoding="utf-8") as file:
+            for split, one in zip(splits, found, strict=False):
+                row = {"id": one["id"], "split": split, "text": one["text"], "gold": one["gold"]}
+                file.write(json.dumps(row) + "\n")
+
+    def measure(self, cell: Cell, others: Sequence["subprocess.Popen[bytes]"]) -> Measured:
+        """The work of a cell next to the first ``cell.busy`` of the ``others``, which run from ``start`` on."""
+        output = self._work / "output"
+        module, text = self._training(output) if cell.work == "training" else self._generation(output)
+        path = self._work / f"{cell.work}.yaml"
+        path.write_text(text, encoding="utf-8")
+        counted: list[float] = []
+        tokens, strays = 0, 0.0
+        with ExitStack() as stack:
+            for event in child_events(module, str(path), CONTENDERS[cell.contender]):
+                if event["event"] == "start":
+                    stack.enter_context(running(others[: cell.busy]))
+                    meter = Strays({one.pid for one in others})
+                elif event["event"] == "metrics":
+                    counted.append((event["tokens"] - tokens) / event["tokens_per_second"])
+                    tokens = event["tokens"]
+                    strays = meter.cores()
+                elif event["event"] == "output":
+                    counted.append(event["latency_ms"] / 1000)
+                    strays = meter.cores()
+        return Measured(sum(counted[1:]), strays)
+
+    def _training(self, output: Path) -> tuple[str, str]:
+        spec = RunSpec(
+            base_model=self._model,
+            dataset=DatasetRef(path=str(self._dataset)),
+            contract=self._contract,
+            output_dir=str(output),
+            batch_size=2,
+            max_steps=STEPS,
+            sample_documents=0,
+            too_long="leave_out",
+        )
+        return "training.ml.train", spec.to_yaml()
+
+    def _generation(self, output: Path) -> tuple[str, str]:
+        spec = EvalSpec(
+            model=self._model,
+            contract=self._contract,
+            documents=DocumentsRef(path=str(self._dataset), split="holdout"),
+            outputs=str(output.with_suffix(".jsonl")),
+            max_new_tokens=NEW_TOKENS,
+        )
+        return "evaluation.ml.generate", spec.to_yaml()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
