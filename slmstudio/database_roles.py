@@ -37,10 +37,11 @@ def use_owner(arguments: Sequence[str]) -> None:
     if not owner or not own or not arguments or arguments[0] not in OWNER_COMMANDS:
         return
     places = [_place(url) for url in (owner, own)]
-    if places[0] != places[1]:
+    roles = [unquote(urlsplit(url).username or "") for url in (owner, own)]
+    if places[0] != places[1] or roles[0] == roles[1]:
         raise EnvError("DATABASE_OWNER_URL", "the address of the database of DATABASE_URL, with another role", owner)
     os.environ["DATABASE_URL"] = owner
-    os.environ[_ROLE] = unquote(urlsplit(own).username or "")
+    os.environ[_ROLE] = roles[1]
 
 
 def _place(url: str) -> tuple[str, ...]:

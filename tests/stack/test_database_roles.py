@@ -96,6 +96,8 @@ def refused(url: str) -> None:
         ("postgresql://owner@db/other", False),
         ("postgresql://owner@elsewhere/studio", False),
         ("postgresql://owner@db:6000/studio", False),
+        ("postgresql://studio@db/studio", False),
+        ("postgresql://stud%69o:secret@db/studio", False),
     ],
 )
 def test_the_owner_is_of_the_same_database(monkeypatch: pytest.MonkeyPatch, owner: str, taken: bool) -> None:
