@@ -31,7 +31,8 @@ _authenticators: list[Callable[[str], bool]] = []
 class Files:
     """What a view takes: bytes of the whole body, dotted names of upload handlers, and who may send it.
 
-    ``check`` is called with the request and the arguments of the address, and raises Http404 or PermissionDenied.
+    ``check`` is called with the request and the arguments of the address before the body is read. It raises Http404 or
+    PermissionDenied, or returns the response that refuses.
     """
 
     most: int
@@ -84,20 +85,21 @@ class BodyLimits:
     ) -> HttpResponseBase | None:
         """Refuses a body that is too large, and gives the request the view's upload handlers."""
         files: Files | None = getattr(view, "files", None)
-        most = files.most if files else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        takes_files = files is not None and request.method == "POST"
+        most = files.most if files is not None and takes_files else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         length = _content_length(request)
         asked = KEY in getattr(request, "environ", {})
         large = asked or length > FREE_BODY
-        takes_files = files is not None and request.method == "POST"
         if not large and not takes_files:
             return None
         if not _is_signed_in(request):
             return sign_in_first(request, _size_words(FREE_BODY)) if large else None
         if length > most:
-            return content_too_large(request, _size_words(most), files=files is not None)
+            return content_too_large(request, _size_words(most), files=takes_files)
         if files is not None and takes_files:
-            if files.check is not None:
-                files.check(request, **kwargs)
+            refusal = files.check(request, **kwargs) if files.check is not None else None
+            if isinstance(refusal, HttpResponseBase):
+                return refusal
             request.upload_handlers = [import_string(handler)(request) for handler in files.handlers]
         return HttpResponse(status=204, headers={ADMITTED: str(most)}) if asked else None
 

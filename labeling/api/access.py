@@ -12,7 +12,7 @@ from ninja.security import HttpBearer
 from ninja.security.apikey import APIKeyCookie
 from ninja.utils import check_csrf
 
-from labeling.api.problems import Problem
+from labeling.api.problems import Problem, no_token
 from labeling.models import ApiToken
 from labeling.services.tokens import ACTIONS, SCOPES, authenticate
 from slmstudio import rate_limits
@@ -115,6 +115,28 @@ def _admitted(request: HttpRequest, who: Caller) -> Caller:
     if token is not None and scope not in token.scopes:
         raise Problem(403, f"This token has no scope {scope} ({SCOPES[scope]}). Make one that has.")
     return who
+
+
+def refusal_before_body(request: HttpRequest) -> Problem | None:
+    """Why whoever sends this request may not, by the token or session, the scope and the role; None where they may.
+
+    For a request whose body is not read yet: rate limits and the CSRF token follow with the operation itself.
+
+    Raises:
+        Http404, Forbidden: as for the operation.
+    """
+    kind, _, text = request.headers.get("Authorization", "").partition(" ")
+    token = authenticate(text.strip()) if kind.lower() == "bearer" else None
+    try:
+        if token is not None:
+            _admitted(request, Caller(token.user, token))
+        elif kind or not request.user.is_authenticated:
+            return no_token()
+        else:
+            _admitted(request, Caller(request.user))
+    except Problem as refusal:
+        return refusal
+    return None
 
 
 def project_of(request: HttpRequest) -> Any:

@@ -6,7 +6,8 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import URLPattern, path
@@ -175,6 +176,15 @@ def _unknown_parameter(request: HttpRequest, address: str) -> HttpResponse | Non
     return problem(422, f"There is no parameter {unknown[0][:100]}; {there}.", errors)
 
 
+def _may_send_files(request: HttpRequest, **kwargs: Any) -> HttpResponse | None:
+    """The refusal of who may not import, before the body is read."""
+    try:
+        refusal = access.refusal_before_body(request)
+    except (Http404, PermissionDenied) as error:
+        return api.on_exception(request, error)
+    return refusal.response() if refusal is not None else None
+
+
 def _ours(pattern: Any) -> URLPattern:
     """An address of the API: not sent to the login page, and without the plain text of a 405."""
     inner = pattern.callback
@@ -191,7 +201,7 @@ def _ours(pattern: Any) -> URLPattern:
 
     view.csrf_exempt = True  # type: ignore[attr-defined]  # access.Browser asks for the token itself
     if address == _FILES_AT:
-        view = takes_files(MAX_UPLOAD + AROUND_FILES, *_FILE_HANDLERS)(view)
+        view = takes_files(MAX_UPLOAD + AROUND_FILES, *_FILE_HANDLERS, check=_may_send_files)(view)
     return path(f"v1/{pattern.pattern}", login_not_required(view), name=f"api_{pattern.name}")
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
 
-from labeling.models import ImportRun
+from labeling.models import ImportRun, Membership
 from labeling.services import tokens
+from slmstudio.server.admission import KEY
 from slmstudio.server.connection import Limits
 from slmstudio.server.processes import make_server, serve
 from tests.labeling.desk import Desk, make_desk, person
@@ -148,6 +150,39 @@ def test_who_may_send_how_much(desk: Desk, port: int, temp: Path) -> None:
     with connect(port) as client:
         client.sendall(head("/api/v1/projects/bodies/imports", len(body), "Expect: 100-continue"))
         assert status(client.recv(1 << 16)) == 401
+
+
+@pytest.mark.parametrize(
+    ("who", "method", "path", "code"),
+    [
+        ("import token", "POST", "/api/v1/projects/bodies/imports", 204),
+        ("engineer", "POST", "/api/v1/projects/bodies/imports", 204),
+        ("read token", "POST", "/api/v1/projects/bodies/imports", 403),
+        ("former member's token", "POST", "/api/v1/projects/bodies/imports", 404),
+        ("import token", "POST", "/api/v1/projects/other/imports", 404),
+        ("annotator", "POST", "/api/v1/projects/bodies/imports", 403),
+        ("outsider", "POST", "/api/v1/projects/bodies/imports", 404),
+        ("nobody", "POST", "/api/v1/projects/bodies/imports", 401),
+        ("import token", "GET", "/api/v1/projects/bodies/imports", 413),
+        ("engineer", "POST", "/p/bodies/documents/import/", 204),
+        ("engineer", "GET", "/p/bodies/documents/import/", 413),
+        ("engineer", "PUT", "/p/bodies/documents/import/", 413),
+    ],
+)
+def test_only_an_import_by_a_member_is_admitted(desk: Desk, who: str, method: str, path: str, code: int) -> None:
+    client, headers = Client(), {}
+    if "token" in who:
+        scope = "read" if who == "read token" else "import"
+        member = desk.people["engineer"]
+        _, text = tokens.create(project=desk.project, user=member, name="upload", scopes=[scope], days=1)
+        headers = {"Authorization": f"Bearer {text}"}
+        if who.startswith("former"):
+            Membership.objects.filter(project=desk.project, user=member).delete()
+    elif who != "nobody":
+        client.force_login(desk.people.get(who) or person(who))
+    more: dict[str, Any] = {KEY: True, "CONTENT_LENGTH": str(1500 * MEGABYTE)}
+    answer = client.generic(method, path, b"", "multipart/form-data; boundary=xyz", headers=headers, **more)
+    assert answer.status_code == code
 
 
 # -- time-outs ---------------------------------------------------------------------------------------------------------
