@@ -121,12 +121,13 @@ class Postgres:
         while True:
             try:
                 psycopg.connect(self.places.database_url(), connect_timeout=5).close()
-                return
+                break
             except psycopg.OperationalError as error:
                 last = str(error).strip().splitlines()[-1]
             if self.running() is None or time.monotonic() > deadline:
                 raise StackError(f"PostgreSQL uses {self.data} but does not answer: {last}")
             time.sleep(0.1)
+        self._make_database()  # an older version may have started it, without the owner
 
     def stop(self) -> None:
         """Stops the server: open transactions are rolled back, everything acknowledged is on the disk."""

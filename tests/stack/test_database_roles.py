@@ -63,14 +63,16 @@ def test_the_application_owns_nothing_and_works_all_the_same(home: Path) -> None
         manage(places, "shell", "-c", WORK)
         refused(running.database_url)
 
-        # A data folder of the version before, in which the application owned everything.
+        # A server that a version without an owner left running: the application owns everything.
         with psycopg.connect(places.database_url(user=SUPERUSER), autocommit=True) as connection:
             connection.execute("REASSIGN OWNED BY slmstudio_owner TO slmstudio")
             connection.execute("ALTER DATABASE slmstudio OWNER TO slmstudio")
+            connection.execute("DROP ROLE slmstudio_owner")
         with psycopg.connect(running.database_url) as connection:
             connection.execute("ALTER TABLE evaluation_auditentry DISABLE TRIGGER evaluation_auditentry_kept")
             connection.rollback()
-        Postgres(places)._make_database()
+        again = stack.start(home, ["postgres"])
+        stack.stop(again)
         manage(places, "migrate", "--verbosity=0")
         manage(places, "verify_audit")
         refused(running.database_url)
