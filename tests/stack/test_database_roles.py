@@ -14,7 +14,7 @@ from slmstudio import stack
 from slmstudio.database_roles import check_role, grants, use_owner
 from slmstudio.env import EnvError
 from slmstudio.stack.places import Places
-from slmstudio.stack.postgres import SUPERUSER, Postgres
+from slmstudio.stack.postgres import SUPERUSER
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORK = """
