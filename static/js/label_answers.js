@@ -113,7 +113,12 @@ export class Answers {
     const { held, sync } = this;
     if (!held || held.at === document.activeElement) return;
     this.held = null;
-    if (held.edits === sync.edits) this.mergeIn(held, this.form.stepsInFocus);
+    if (held.edits === sync.edits) {
+      const before = this.model.entry;
+      this.mergeIn(held);
+      // A save that went out while the part was held has put it back on the server.
+      if (differing(before, this.model.entry).length) sync.change();
+    }
     this.evidence.draw();
   }
 

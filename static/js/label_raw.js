@@ -31,9 +31,11 @@ export class RawView {
     return $("raw-text").value;
   }
 
-  // Puts the server's text there, unless the person works on what stands there; `newer`: it has what others changed.
+  // Puts the server's text there, unless the person works on what stands there. With `newer` it has what others changed:
+  // it replaces the text that was sent, which the next save would put over their changes otherwise.
   fill(text, newer = false) {
-    if (this.isShown && (this.edited || (this.touched && !newer))) return;
+    if (this.isShown && !newer && (this.edited || this.touched)) return;
+    if (newer) this.edited = false;
     this.put(text);
   }
 
@@ -48,9 +50,10 @@ export class RawView {
     this.typed = typed;
     const area = $("raw-text");
     if (area.value === text) return;
-    const { selectionStart, selectionEnd } = area;
+    const { value, selectionStart, selectionEnd, scrollTop } = area;
     area.value = text;
-    area.setSelectionRange(selectionStart, selectionEnd);
+    area.setSelectionRange(moved(selectionStart, value, text), moved(selectionEnd, value, text));
+    area.scrollTop = scrollTop;
   }
 
   show(name) {
@@ -86,4 +89,18 @@ export class RawView {
     $("raw-text").scrollTop = 0;
     this.saved();
   }
+}
+
+// Where a place of `before` is in `after`: in the nearest line with the same content, else as many characters in.
+function moved(place, before, after) {
+  const row = before.slice(0, place).split("\n").length - 1;
+  const line = before.split("\n")[row];
+  const start = before.lastIndexOf("\n", place - 1) + 1;
+  const lines = after.split("\n");
+  const same = [...lines.keys()].filter((index) => lines[index].trim() === line.trim());
+  if (!same.length) return Math.min(place, after.length);
+  const nearest = same.reduce((best, index) => (Math.abs(index - row) < Math.abs(best - row) ? index : best));
+  const indent = (words) => words.length - words.trimStart().length;
+  const column = Math.max(0, place - start + indent(lines[nearest]) - indent(line));
+  return lines.slice(0, nearest).reduce((sum, words) => sum + words.length + 1, 0) + Math.min(column, lines[nearest].length);
 }

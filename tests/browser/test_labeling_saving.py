@@ -1,5 +1,7 @@
 """The labeling screen when saving is not simple: two people, no connection, tabs that crash."""
 
+import re
+
 import pytest
 from django.urls import reverse
 from playwright.sync_api import Dialog, Page, expect
@@ -107,6 +109,59 @@ def test_a_clash_that_comes_while_one_types_is_shown_and_stays(desk: Desk, open_
     let_go(ana)
     saved(ana, 4)
     expect(clash).to_have_count(0)
+
+
+def test_what_others_changed_comes_into_json_that_is_edited(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
+    control(ana, "Vendor").fill("ACME")
+    saved(ana, 1)
+    ana.locator('[data-view="json"]').click()
+    text = ana.locator("#raw-text")
+    expect(text).to_have_value(re.compile('"ACME"'))
+    control(ben, "Invoice number").fill("A-1029")
+    saved(ben, 2)
+    text.evaluate("area => area.setSelectionRange(area.value.indexOf('ACME\"') + 4, area.value.indexOf('ACME\"') + 4)")
+    ana.keyboard.type(" LTD")
+    saved(ana, 3)
+    expect(text).to_have_value(re.compile("A-1029"))
+    ana.keyboard.type(" & SONS")
+    saved(ana, 4)
+    value = Annotation.objects.get(user=desk.ana).value
+    assert value == {"vendor": "ACME LTD & SONS", "invoice_id": "A-1029"}
+
+
+def test_a_row_that_goes_once_it_is_left_goes_on_the_server_too(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    ana = open_label(desk.ana, document)
+    ana.locator('[data-title="Line items"] [data-add-row]').click()
+    ana.keyboard.type("Widget")
+    control(ana, "Vendor").fill("ACME")
+    ana.keyboard.press("Control+s")
+    expect(ana.locator("#announcer")).to_have_text("Saved.")
+    ben = open_label(desk.ben, document)
+    ben.locator("[data-body] tr [data-delete-row]").click(force=True)
+    expect(ben.locator("#saved-words")).to_contain_text("saved ")
+    ben.keyboard.press("Control+s")
+    expect(ben.locator("#announcer")).to_have_text("Saved.")
+    ana.evaluate("document.querySelector('[data-body] tr [data-control]').focus()")
+    hold_answers(ana)
+    change = (
+        "(element, value) => { element.value = value; element.dispatchEvent(new Event('input', { bubbles: true })) }"
+    )
+    control(ana, "Payment terms").evaluate(change, "Net 3")
+    held(ana)
+    control(ana, "Payment terms").evaluate(change, "Net 30")
+    let_go(ana)
+    let_go(ana)  # it was sent again, with the row
+    expect(ana.locator("#saved-words")).to_contain_text("saved ")
+    expect(ana.locator("[data-body] tr")).to_have_count(1)
+    let_all_go(ana)
+    control(ana, "Vendor").focus()
+    expect(ana.locator("[data-body] tr")).to_have_count(0)
+    expect(ana.locator("#saved-words")).to_contain_text("saved ")
+    value = Annotation.objects.get(user=desk.ana).value
+    assert value == {"vendor": "ACME", "payment_terms": "Net 30", "line_items": []}
 
 
 @pytest.mark.parametrize(
