@@ -61,8 +61,11 @@ function differs(form, values) {
   return read(form).some(([name, value, one]) => one.type !== "hidden" && name in values && !same(values[name], value));
 }
 
-function fill(form, values) {
+// Fills the controls that are not in `filled` yet, and adds them to it.
+function fill(form, values, filled) {
   for (const [name, value, one] of read(form)) {
+    if (filled.has(one)) continue;
+    filled.add(one);
     const kept = values[name];
     if (kept === undefined || same(kept, value)) continue;
     if (one.type === "checkbox" || one.type === "radio") one.checked = kept;
@@ -75,15 +78,23 @@ function fill(form, values) {
   }
 }
 
-// What a choice brings in from the server (other fields) is filled as well once it is there.
+// What a choice brings in from the server (other fields) is filled as well once it is there, until the person goes on.
 function restore(key, form, values) {
-  fill(form, values);
+  const filled = new WeakSet();
+  const ended = new AbortController();
+  const { signal } = ended;
   const again = () => {
     const now = [...document.querySelectorAll("form[method=post]")].find((other) => isKept(other) && keyOf(other) === key);
-    if (now) fill(now, values);
+    if (now) fill(now, values, filled);
   };
-  document.addEventListener("htmx:afterSettle", again);
-  setTimeout(() => document.removeEventListener("htmx:afterSettle", again), 3000);
+  const stop = (event) => {
+    const { form: own } = event.target;
+    if (event.isTrusted && own && isKept(own) && keyOf(own) === key) ended.abort();
+  };
+  fill(form, values, filled);
+  document.addEventListener("htmx:afterSettle", again, { signal });
+  for (const name of ["input", "change"]) document.addEventListener(name, stop, { signal, capture: true });
+  setTimeout(() => ended.abort(), 3000);
   keep(form);
 }
 

@@ -67,6 +67,22 @@ def test_what_was_not_sent_is_offered_and_can_be_discarded(page: Page, desk: Des
     assert instruction(page) == before
 
 
+def test_what_is_typed_after_a_restore_stays(page: Page) -> None:
+    page.locator("textarea[name=schema]").press("Control+End")
+    page.keyboard.type(" ")  # its restore brings a preview
+    page.get_by_label("Instruction").press_sequentially(WORDS)
+    typed = instruction(page)
+    page.reload()
+    page.evaluate(
+        "document.addEventListener('htmx:afterSettle', () => setTimeout(() => (document.body.dataset.settled = 1)))"
+    )
+    page.get_by_role("button", name="Restore it").click()
+    page.get_by_label("Instruction").press("Control+End")
+    page.keyboard.type(" More.")
+    expect(page.locator("body")).to_have_attribute("data-settled", "1")
+    assert instruction(page) == f"{typed} More."
+
+
 def test_another_person_and_a_log_out_find_nothing(page: Page, desk: Desk, live_server: LiveServer) -> None:
     page.get_by_label("Instruction").press_sequentially(WORDS)
     page.locator(".user-button").click()
