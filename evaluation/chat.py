@@ -42,6 +42,13 @@ LIMITS = ("max_completion_tokens", "max_tokens")
 #: a server that writes so many times the limit does not know its name
 _UNHEARD = 1.5
 _LEVELS = ("json_schema", "json_object", "free")
+#: how servers word that a parameter is not known to them; a value that is too large is worded otherwise
+_UNKNOWN = (
+    "unsupported", "not supported", "does not support", "unknown", "unrecognized", "unrecognised", "not recognized",
+    "unexpected", "extra_", "extra input", "extra field", "extra param", "not permitted", "not allowed", "forbidden",
+)  # fmt: skip
+#: parts of a request that a refusal without ``param`` may name in its message
+_NAMED = ("response_format", "json_schema", "json_object", "temperature", "logprob")
 _LONG = ("context_length", "context length", "maximum context", "context size", "too many tokens", "prompt is too long")
 
 
@@ -50,7 +57,7 @@ class Address:
     """Where and how a model is asked. ``key`` goes into the Authorization header and nowhere else.
 
     ``reasoning_effort``: as OpenAI names it; "" sends none. ``limit_name`` and ``temperature``: how it was found to
-    take the limit of tokens, and whether it takes a temperature.
+    take the limit of tokens, and whether it takes a temperature. ``limit_known``: it has answered by this name before.
     """
 
     url: str
@@ -64,6 +71,7 @@ class Address:
     reasoning_effort: str = ""
     limit_name: str = LIMITS[0]
     temperature: bool = True
+    limit_known: bool = False
 
     def within(self, seconds: float) -> "Address":
         """The same, given up after so many seconds at the latest."""
@@ -119,6 +127,8 @@ class Chat:
         first = _LEVELS[0] if address.structured == "auto" else address.structured
         self._way = _Way(first, address.logprobs, address.limit_name, address.temperature)
         self._names_left = [name for name in LIMITS if name != address.limit_name]
+        #: the name to return to, while the other one is on trial: nothing was answered by it yet
+        self._name_before = ""
         self._proven = False
         self._schema = shown_schema(compiled.schema)
         self._client = outbound.client(
@@ -171,9 +181,13 @@ class Chat:
         with self._lock:
             if self._way != way:
                 return True  # another thread found out meanwhile
+            refused, detail = said.refused, said.detail.casefold()
+            if self._name_before and (_names_limit(refused, detail) or _names_nothing(refused, detail)):
+                self._way, self._name_before = replace(way, limit_name=self._name_before), ""
+                return True
             if self._proven:
                 return False
-            lower = self._lower(way, said.refused, said.detail.casefold())
+            lower = self._lower(way, refused, detail)
             if lower is None:
                 return False
             self._way = lower
@@ -183,8 +197,10 @@ class Chat:
         """``refused``: the parameter that the server names, "" where it names none."""
         if refused == "reasoning_effort" or (not refused and "reasoning_effort" in detail):
             return None  # it was asked for on purpose
-        if refused in LIMITS or (not refused and any(name in detail for name in LIMITS)):
-            return self._renamed(way)
+        if _names_limit(refused, detail):
+            return self._renamed(way) if any(word in detail for word in _UNKNOWN) else None
+        if _names_nothing(refused, detail) and self._names_left:
+            return self._on_trial(way)
         if way.temperature and (refused == "temperature" or (not refused and "temperature" in detail)):
             return replace(way, temperature=False)
         place = _LEVELS.index(way.level)
@@ -197,14 +213,28 @@ class Chat:
         """With the other name of the limit of tokens, once."""
         return replace(way, limit_name=self._names_left.pop()) if self._names_left else None
 
+    def _on_trial(self, way: _Way) -> _Way:
+        """With the other name of the limit on suspicion alone: the first refusal of it brings the old one back, once
+        and for all. As it is where both names were tried."""
+        renamed = self._renamed(way)
+        if renamed is None:
+            return way
+        self._name_before = way.limit_name
+        return renamed
+
     def _notice_limit(self, way: _Way, said: Said) -> None:
         """A server that does not know the name of the limit may pass over it without a word: it writes far more than it
-        may, or does not end in time. It is asked by the other name from then on."""
-        far_more = said.status == 200 and not said.estimated and said.tokens_out > _UNHEARD * self._address.max_tokens
+        may, or does not end in time. It is asked by the other name from then on, on trial."""
+        answered = said.status == 200
+        far_more = answered and not said.estimated and said.tokens_out > _UNHEARD * self._address.max_tokens
         with self._lock:
-            late = said.outcome == Outcome.TIMEOUT and not self._proven
+            if self._way.limit_name != way.limit_name:
+                return
+            if answered:
+                self._name_before = ""
+            late = said.outcome == Outcome.TIMEOUT and not self._proven and not self._address.limit_known
             if (far_more or late) and self._way == way:
-                self._way = self._renamed(way) or way
+                self._way = self._on_trial(way)
 
     def _once(self, messages: Sequence[Message], way: _Way) -> tuple[Said, float | None]:
         """One request: what came of it, and after how many seconds it may be tried again (None: not at all)."""
@@ -325,6 +355,17 @@ class Chat:
         start, written = json_of(content)
         outcome, detail = outcome_of(self._compiled, written, cut=choice.get("finish_reason") == "length")
         return Said(outcome, detail, written, _confidence(choice, content, start, written), content)
+
+
+def _names_limit(refused: str, detail: str) -> bool:
+    """Whether a refusal is about the limit of tokens. ``refused``: the parameter that it names, "" where it names none;
+    ``detail``: its message in lower case."""
+    return refused in LIMITS or (not refused and any(name in detail for name in LIMITS))
+
+
+def _names_nothing(refused: str, detail: str) -> bool:
+    """Whether a refusal leaves open what of the request it is about."""
+    return not refused and not any(name in detail for name in (*LIMITS, *_NAMED, "reasoning_effort"))
 
 
 def _can_be_strict(schema: Any) -> bool:

@@ -24,7 +24,8 @@ def reason_of(text: str) -> str:
         return "" if start == "<" else text[:200]
     error = body.get("error", body) if isinstance(body, dict) else None
     if isinstance(error, dict):
-        parts = [error.get("code"), error.get("message") or error.get("detail")]
+        listed = "; ".join(": ".join(filter(None, (name, words))) for name, words in _details(error))
+        parts = [error.get("code"), listed or error.get("message") or error.get("detail")]
         return ": ".join(str(part)[:250] for part in parts if isinstance(part, str | int))
     return error[:250] if isinstance(error, str) else ""
 
@@ -36,8 +37,28 @@ def refused_parameter(text: str) -> str:
     except (ValueError, RecursionError):
         return ""
     error = body.get("error", body) if isinstance(body, dict) else None
-    named = error.get("param") if isinstance(error, dict) else None
-    return named if isinstance(named, str) else ""
+    if not isinstance(error, dict):
+        return ""
+    named = error.get("param")
+    if isinstance(named, str) and named:
+        return named
+    return next((name for name, _ in _details(error) if name), "")
+
+
+def _details(error: dict[str, Any]) -> list[tuple[str, str]]:
+    """What an error lists as FastAPI and pydantic do, under ``detail`` or, as Mistral does, ``message.detail``: the
+    parameter of each (the first name of its ``loc`` inside the body) and its message."""
+    message = error.get("message")
+    listed = error.get("detail") or (message.get("detail") if isinstance(message, dict) else None)
+    found = []
+    for one in listed if isinstance(listed, list) else []:
+        if isinstance(one, dict):
+            loc = one.get("loc")
+            names = [part for part in loc if isinstance(part, str)] if isinstance(loc, list) else []
+            words = one.get("msg")
+            inside = names[1:] if names[:1] == ["body"] else names
+            found.append((inside[0] if inside else "", words if isinstance(words, str) else ""))
+    return found
 
 
 def thought_of(message: dict[str, Any]) -> str:

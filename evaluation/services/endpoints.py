@@ -143,7 +143,8 @@ def _found(endpoint: Endpoint) -> dict[str, Any]:
     same = (known.get("url"), known.get("model")) == (endpoint.url, endpoint.model)
     if not same or known.get("limit_name") not in LIMITS:
         return {}
-    return {"limit_name": known["limit_name"], "temperature": bool(known.get("temperature", True))}
+    temperature = bool(known.get("temperature", True))
+    return {"limit_name": known["limit_name"], "temperature": temperature, "limit_known": True}
 
 
 def remember(endpoint: Endpoint, way: Mapping[str, Any]) -> None:
