@@ -5,12 +5,18 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Self
 
-_DOLLARS = frozenset({"USD", "CAD", "AUD", "NZD", "SGD", "HKD", "TWD", "MXN", "BRL"})
+#: dollars and pesos, which are all written "$"
+_DOLLARS = frozenset({
+    "USD", "CAD", "AUD", "NZD", "SGD", "HKD", "TWD", "MXN", "BRL", "BBD", "BMD", "BND", "BSD", "BZD",
+    "FJD", "GYD", "JMD", "KYD", "LRD", "NAD", "SBD", "SRD", "TTD", "XCD", "ARS", "CLP", "COP", "CUP",
+    "DOP", "UYU",
+})  # fmt: skip
+_POUNDS = frozenset({"GBP", "EGP", "FKP", "GIP", "LBP", "SDG", "SHP", "SSP", "SYP"})
 _KRONER = frozenset({"SEK", "NOK", "DKK", "ISK"})
-#: what a sign can stand for; "$" and "kr" leave the country open
+#: what a sign can stand for; "$", "£", "¥", "kr" and "Rs" leave the country open
 _SIGNS = {
     "€": {"EUR"},
-    "£": {"GBP"},
+    "£": _POUNDS,
     "¥": {"JPY", "CNY"},
     "₹": {"INR"},
     "₩": {"KRW"},
@@ -35,12 +41,13 @@ _SIGNS = {
     "MX$": {"MXN"},
     "R$": {"BRL"},
     "RM": {"MYR"},
-    "RS": {"INR", "PKR", "LKR", "NPR", "MUR"},
+    "RS": {"INR", "PKR", "LKR", "NPR", "MUR", "SCR"},
     "KR": _KRONER,
     "FR": {"CHF"},
     "ZŁ": {"PLN"},
     "KČ": {"CZK"},
 }
+_CODE = re.compile(r"(?<![^\W\d_])[A-Z]{3}(?![^\W\d_])")
 _SIGN = re.compile(r"[A-Z]{0,3}[$€£]|[¥₹₩₽₺₫₴₱฿₦₪]|[^\W\d_]{2,3}")
 
 
@@ -74,8 +81,12 @@ class Money(Decimal):
 def currencies(text: str) -> frozenset[str]:
     """ISO 4217 codes that the currency of a written amount can be; none where it names none that is known.
 
-    ``EUR 100.00`` and ``100 €`` are EUR, ``US$5`` is USD, ``$5`` any dollar, ``RM 7`` MYR.
+    A code decides, wherever it stands: ``EUR 100.00``, ``$5 CAD`` and ``CAD$5``. Else the first sign does: ``100 €`` is
+    EUR, ``US$5`` USD, ``$5`` any dollar or peso, ``RM 7`` MYR.
     """
+    for code in _CODE.findall(text):
+        if code in _codes():
+            return frozenset({code})
     for found in _SIGN.findall(text):
         word = found.upper().rstrip(".")
         if word in _SIGNS:

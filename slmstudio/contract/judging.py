@@ -106,7 +106,10 @@ class Judge:
         return not self.said(leaf.output, leaf.field) and not self.near(leaf)
 
     def near(self, leaf: Leaf) -> bool:
-        """Whether a value is one character off one that stands in the document."""
+        """Whether a value is one character off one that stands in the document. A date that is another field's was not
+        misread."""
+        if leaf.field.kind == "date" and self.stolen(leaf):
+            return False
         return near_miss(leaf.output, leaf.gold, leaf.field, self.text)
 
     def error(self, leaf: Leaf, made_up: bool) -> str:

@@ -8,8 +8,8 @@ free        case, spacing and punctuation do not count (between people; outputs 
 address     case, spacing and punctuation do not count, compatibility forms (NFKC) are folded
 identifier  case and spacing do not count, every dash is one dash
 date        the day, in whatever format it is written (``date_order``, ``locale``)
-money       the amount as Decimal, in its currency: that of the value, else of the field; one that neither names is
-            no difference
+money       the amount as Decimal, in its currency: that of the value, else of the field, which also decides between
+            those that a sign can be ($); one that neither names is no difference
 number      the number as Decimal
 """
 
@@ -81,7 +81,9 @@ def _money(text: str, field: Field) -> Hashable:
 
 
 def _amount(value: Decimal, named: frozenset[str], field: Field) -> Decimal:
-    found = named or (frozenset({field.currency}) if field.currency else named)
+    # A sign that several currencies share means the declared one where it can.
+    declared = frozenset({field.currency}) if field.currency else named
+    found = declared if not named or declared <= named else named
     return Money(value, found) if found else value
 
 

@@ -46,7 +46,7 @@ __all__ = [
     "wilson",
 ]
 
-SCORER_VERSION = "4"
+SCORER_VERSION = "5"
 
 
 def differing(compiled: CompiledSchema, left: Any, right: Any) -> tuple[int, int]:
@@ -65,7 +65,8 @@ def differing(compiled: CompiledSchema, left: Any, right: Any) -> tuple[int, int
 
 def _unlisted(node: Node, gold: Any, output: Any, path: str = "") -> Iterator[FieldOutcome]:
     """The errors under names that the schema does not list: one that gold lacks is an error whether or not the schema
-    is open, one that gold has must hold the same, and where the schema is open it may not be missing.
+    is open, one that gold has must hold the same, and where the schema is open it may not be missing. There a missing
+    name and null are the same absence.
 
     Rows in the path are numbered as in the output.
     """
@@ -77,12 +78,14 @@ def _unlisted(node: Node, gold: Any, output: Any, path: str = "") -> Iterator[Fi
         yield from _unlisted(child, known.get(name), given.get(name), join(path, name))
     for name in [name for name in given if name not in node.children] if node.children else []:
         here, item = join(path, name), given[name]
+        if node.open and item is None and known.get(name) is None:
+            continue
         if name not in known:
             yield FieldOutcome(here, EXTRA_KEYS, Outcome.EXTRA, None, item, "extra_key")
         elif identity(known[name]) != identity(item):
             yield FieldOutcome(here, EXTRA_KEYS, Outcome.WRONG, known[name], item, "wrong_value")
     for name in known if node.open else ():
-        if name not in node.children and name not in given:
+        if name not in node.children and name not in given and known[name] is not None:
             yield FieldOutcome(join(path, name), EXTRA_KEYS, Outcome.MISSING, known[name], None, "missing")
 
 

@@ -189,6 +189,29 @@ def test_an_amount_in_another_currency_is_another_amount(gold: str, output: str,
     assert (score.fields[0].error, score.exact) == (error, not error)
 
 
+@pytest.mark.parametrize(
+    ("currency", "gold", "output", "same"),
+    [
+        ("", "$100.00 USD", "$100.00 CAD", False),
+        ("", "USD$100", "CAD$100", False),
+        ("", "USD$100", "$100.00 USD", True),
+        ("", "CAD$100", "$100", True),
+        ("COP", "100.00", "$100.00", True),
+        ("COP", "$100.00", "USD 100.00", False),
+        ("EGP", "100.00", "£100.00", True),
+        ("USD", "$100", "CAD 100", False),
+        ("EUR", "100", "$100", False),
+    ],
+)
+def test_a_code_decides_over_a_sign_and_the_declared_currency_over_an_open_one(
+    currency: str, gold: str, output: str, same: bool
+) -> None:
+    options = {"kind": "money", **({"currency": currency} if currency else {})}
+    compiled = compile_schema(object_schema({"total": {"type": "string", "x-slm": options}}))
+    score = score_document(compiled, text=f"Total {gold}", gold={"total": gold}, raw=dumps({"total": output}))
+    assert (score.exact, score.fields[0].error) == (same, "" if same else "currency")
+
+
 def test_the_currency_of_all_money_stands_at_the_top_of_the_schema() -> None:
     schema = object_schema({"total": {"type": "string", "x-slm": {"kind": "money"}}})
     compiled = compile_schema({**schema, "x-slm": {"currency": "EUR"}})
@@ -218,6 +241,36 @@ def test_a_near_miss_needs_a_value_in_the_document() -> None:
     assert judged("in indigo, Robert", "Robert", "inidgo") == ("wrong", "near_miss")
     assert judged("Bo for Ann", "Bo", "Ana") == ("hallucinated", "hallucinated")
     assert judged("ab", "ab", "ac") == ("hallucinated", "hallucinated")
+
+
+DATES = compile_schema(
+    object_schema({name: {"type": ["string", "null"], "format": "date"} for name in ("date", "due", "paid")})
+)
+
+
+@pytest.mark.parametrize(
+    ("gold", "output", "outcome"),
+    [
+        ("2026-01-14", "2026-01-15", Outcome.WRONG),  # one digit off its own gold
+        ("2026-01-14", "2026-02-13", Outcome.HALLUCINATED),  # off the other date of the document alone
+        ("2026-01-14", "2026-03-14", Outcome.HALLUCINATED),  # off its own, but gold of another field
+        (None, "2026-01-15", Outcome.HALLUCINATED),
+        (None, "2026-02-14", Outcome.EXTRA),
+    ],
+)
+def test_a_date_is_a_misreading_of_its_own_gold_alone(gold: str | None, output: str, outcome: Outcome) -> None:
+    whole = {"date": gold, "due": "2026-02-14", "paid": "2026-03-14"}
+    text = "On 2026-01-14, due 2026-02-14"
+    score = score_document(DATES, text=text, gold=whole, raw=dumps({**whole, "date": output}))
+    assert _field(score, "date").outcome == outcome
+
+
+@pytest.mark.parametrize("output", [{"a": "x"}, {"a": "x", "b": None}])
+@pytest.mark.parametrize("gold", [{"a": "x"}, {"a": "x", "b": None}])
+def test_null_under_a_name_of_an_open_schema_is_an_absence(gold: dict[str, Any], output: dict[str, Any]) -> None:
+    schema = {**object_schema({"a": {"type": "string"}}), "additionalProperties": {"type": ["string", "null"]}}
+    score = score_document(compile_schema(schema), text="x", gold=gold, raw=dumps(output))
+    assert (score.exact, score.no_extra_keys, len(score.fields)) == (True, True, 1)
 
 
 def test_missing_required_names_and_broken_invariants() -> None:

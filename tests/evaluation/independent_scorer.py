@@ -125,15 +125,24 @@ def copied(schema: dict[str, Any]) -> bool:
     return kind_of(schema) != "class" and bool(types(schema) & {"string", "number", "integer"})
 
 
-def outcome(schema: dict[str, Any], gold: Any, output: Any, text: str, broken: bool, root: dict[str, Any]) -> str:
-    """What became of one value; ``broken`` where it breaks the schema. What is one character off is not invented."""
+def outcome(
+    schema: dict[str, Any],
+    gold: Any,
+    output: Any,
+    text: str,
+    broken: bool,
+    root: dict[str, Any],
+    others: list[Any],
+) -> str:
+    """What became of one value; ``broken`` where it breaks the schema. What is one character off is not invented.
+    ``others``: gold of the other fields."""
     if gold is None and output is None:
         return ABSENT
     if output is None:
         return MISSING
     if gold is not None and not broken and same_value(gold, output, schema, root):
         return CORRECT
-    if copied(schema) and not stands_in(output, schema, text) and not misread(output, gold, schema, text):
+    if copied(schema) and not stands_in(output, schema, text) and not misread(output, gold, schema, text, others):
         return HALLUCINATED
     return EXTRA if gold is None else WRONG
 
@@ -157,22 +166,25 @@ def complete(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
 def unlisted(gold: Any, output: Any, schema: dict[str, Any], root: dict[str, Any]) -> Counter[str]:
     """What becomes of keys that the schema does not declare, at any depth: those that the output alone has are extra,
     those of both with other values are wrong, and those of gold alone are missing where the schema says what other
-    keys hold. ``said`` and ``gold``: how many of these values are not null."""
+    keys hold. There null is as good as no key. ``said`` and ``gold``: how many of these values are not null."""
     schema = resolved(schema, root)
     found: Counter[str] = Counter()
     if "properties" in schema:
         below = schema["properties"]
         ours, theirs = (value if isinstance(value, dict) else {} for value in (gold, output))
+        opened = schema.get("additionalProperties", False) is not False or "patternProperties" in schema
         for name, item in below.items():
             found += unlisted(ours.get(name), theirs.get(name), item, root)
         for name in theirs.keys() - below.keys():
+            if opened and theirs[name] is None and ours.get(name) is None:
+                continue
             if name not in ours:
                 found.update([EXTRA, "said"])
             elif ours[name] != theirs[name]:
                 found.update([WRONG, *["said"] * (theirs[name] is not None), *["gold"] * (ours[name] is not None)])
-        if schema.get("additionalProperties", False) is not False or "patternProperties" in schema:
-            for name in ours.keys() - below.keys() - theirs.keys():
-                found.update([MISSING, *["gold"] * (ours[name] is not None)])
+        for name in ours.keys() - below.keys() - theirs.keys() if opened else ():
+            if ours[name] is not None:
+                found.update([MISSING, "gold"])
     elif "array" in types(schema) and isinstance(output, list):
         rows = gold if isinstance(gold, list) else []
         for row, column in rows_paired(rows, output, schema, root):
@@ -305,11 +317,13 @@ class Sums:
         errors = list(self.validator.iter_errors(output)) if output is not None else []
         broken = {tuple(error.absolute_path) for error in errors}
         outcomes = []
-        for path, place, below, gold, value in pairs_of(row["gold"], output, self.schema, self.schema):
+        pairs = list(pairs_of(row["gold"], output, self.schema, self.schema))
+        for number, (path, place, below, gold, value) in enumerate(pairs):
+            others = [pair[3] for at, pair in enumerate(pairs) if at != number]
             if output is None:
                 outcomes.append(ABSENT if gold is None else UNSCORABLE)
             else:
-                outcomes.append(outcome(below, gold, value, row["text"], place in broken, self.schema))
+                outcomes.append(outcome(below, gold, value, row["text"], place in broken, self.schema, others))
             self.count(path, below, gold, value if place not in broken else None, outcomes[-1])
             if isinstance(gold, str):
                 self.spellings.append(nls(gold, value))

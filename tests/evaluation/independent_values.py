@@ -175,20 +175,23 @@ def stands_in(value: Any, schema: dict[str, Any], text: str) -> bool:
 
 # ---- money in a currency, and values that are one character off ----------------------------------------------------
 
-SIGNS = {"€": "EUR", "£": "GBP", "₹": "INR", "zł": "PLN", "RM": "MYR"}
-SOME_DOLLARS = {"USD", "CAD", "AUD", "NZD", "SGD", "HKD"}
+SIGNS = {"€": "EUR", "₹": "INR", "zł": "PLN", "RM": "MYR"}
+#: signs that several currencies share
+SHARED = {"$": {"USD", "CAD", "AUD", "NZD", "SGD", "HKD", "COP", "CLP", "ARS", "MXN"}, "£": {"GBP", "EGP", "LBP"}}
 
 
 def currencies_of(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> set[str]:
-    """What currency an amount can be in: what it says itself, else what its field, else what the contract says."""
+    """What currency an amount can be in: what it says itself by a code, else by a sign, else what its field, else what
+    the contract says. A sign that several share means the declared one where that is one of them."""
+    said = schema.get("x-slm", {}).get("currency") or root.get("x-slm", {}).get("currency")
     if isinstance(value, str):
         named = {code for sign, code in SIGNS.items() if sign in value}
         codes = set(re.findall(r"(?<![A-Za-z])[A-Z]{3}(?![A-Za-z])", value))
         if codes or named:
             return codes or named
-        if "$" in value:
-            return set(SOME_DOLLARS)
-    said = schema.get("x-slm", {}).get("currency") or root.get("x-slm", {}).get("currency")
+        for sign, shared in SHARED.items():
+            if sign in value:
+                return {said} if said in shared else set(shared)
     return {said} if said else set()
 
 
@@ -231,8 +234,9 @@ def digits_off(one: Decimal, other: Decimal) -> bool:
     return edits_to(left, right)
 
 
-def misread(value: Any, gold: Any, schema: dict[str, Any], text: str) -> bool:
-    """Whether a value is one character off gold that the document says, or off another long value that it says."""
+def misread(value: Any, gold: Any, schema: dict[str, Any], text: str, others: list[Any]) -> bool:
+    """Whether a value is one character off gold that the document says, or off another long value that it says. A date
+    is held against its own gold alone, and is none where it is one of ``others``, gold of the other fields."""
     kind, options = kind_of(schema), schema.get("x-slm", {})
     there = gold is not None and stands_in(gold, schema, text)
     if kind in ("money", "number"):
@@ -250,11 +254,9 @@ def misread(value: Any, gold: Any, schema: dict[str, Any], text: str) -> bool:
         day, wanted_day = (as_date(one, options.get("date_order")) for one in (value, gold))
         if day is None:
             return False
-        if there and wanted_day is not None and edits_to(day.isoformat(), wanted_day.isoformat()):
-            return True
-        iso = day.isoformat()
-        near = [f"{iso[:at]}{digit}{iso[at + 1 :]}" for at in range(10) for digit in "0123456789"]
-        return any(one != iso and as_date(one, None) and stands_in(one, schema, text) for one in near)
+        if wanted_day is None or any(isinstance(one, str) and bare(one) == bare(value) for one in others):
+            return False
+        return there and edits_to(day.isoformat(), wanted_day.isoformat())
     if not isinstance(value, str):
         return False
     letters = bare(value)

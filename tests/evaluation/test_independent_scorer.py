@@ -216,11 +216,17 @@ LEAVES: list[tuple[dict[str, Any], st.SearchStrategy[Any]]] = [
     ({"type": "number", "multipleOf": 0.01, "x-slm": {"kind": "money", "locale": "en_US"}}, _cents),
     (
         {"type": "string", "x-slm": {"kind": "money", "locale": "en_US"}},
-        st.sampled_from(["EUR 100.00", "USD 100.00", "100.00", "€100", "$100", "£100"]),
+        st.sampled_from(
+            ["EUR 100.00", "USD 100.00", "100.00", "€100", "$100", "£100", "$100 CAD", "CAD$100", "USD$100"]
+        ),
     ),
     (
         {"type": "string", "x-slm": {"kind": "money", "locale": "en_US", "currency": "USD"}},
-        st.just("$5") | st.just("5"),
+        st.sampled_from(["$5", "5", "CAD 5", "$5 USD"]),
+    ),
+    (
+        {"type": "string", "x-slm": {"kind": "money", "locale": "en_US", "currency": "COP"}},
+        st.sampled_from(["$5", "5", "USD 5", "COP$5"]),
     ),
     ({"type": "integer"}, st.integers(-5, 5)),
     ({"type": "string", "enum": ["a", "b", "c"]}, st.sampled_from(["a", "b", "c", "d"])),
@@ -251,6 +257,8 @@ def flat_runs(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]], di
         output = {name: draw(st.just(gold[name]) | value) for name, value in values.items()}
         for name in draw(st.sets(st.sampled_from(sorted(fields)), max_size=1)):
             del output[name]
+        for side in (gold, output):
+            side |= draw(st.dictionaries(st.sampled_from("xy"), st.none() | st.sampled_from("ab"), max_size=2))
         raw = draw(st.sampled_from([dumps(output)] * 4 + [dumps(output)[:-1], dumps([output])]))
         dataset.append({"id": f"d{index}", "text": "a b 1", "gold": gold, "tags": []})
         outputs[f"d{index}"] = {"raw": raw, "finish_reason": draw(st.sampled_from(["stop"] * 5 + ["length", "error"]))}
@@ -281,15 +289,18 @@ INVOICE = {
         "vendor": {"type": ["string", "null"], "pattern": "^[a-z ]+$", "x-slm": {"evidence": "required"}},
         "total": {"type": ["number", "null"], "multipleOf": 0.01, "x-slm": {"kind": "money", "evidence": "required"}},
         "day": {"type": ["string", "null"], "format": "date", "x-slm": {"evidence": "expected"}},
+        "due": {"type": ["string", "null"], "format": "date", "x-slm": {"evidence": "expected"}},
         "note": {"type": ["string", "null"], "x-slm": {"evidence": "none"}},
     },
-    "required": ["vendor", "total", "day", "note"],
+    "required": ["vendor", "total", "day", "due", "note"],
 }
 _vendors = st.lists(st.sampled_from(WORDS), min_size=1, max_size=2).map(" ".join)
 _misread = st.sampled_from(["ambex", "amberr", "cobaltt", "inidgo", "quarz", "toppaz walnut", "walmutt"])
 _totals = st.sampled_from(AMOUNTS).map(loads)
 _off_totals = st.sampled_from(["124.86", "12486.00", "37.29", "910.1", "16.55", "6.56"]).map(loads)
 _shown_days = st.sampled_from(["2026-01-14", "2026-03-09", "2031-12-30"])
+
+_off_days = st.sampled_from(["2026-01-15", "2026-02-14", "2026-03-19"])
 
 
 @st.composite
@@ -302,11 +313,14 @@ def clear_runs(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         output = {
             "vendor": draw(st.just(gold["vendor"]) | _vendors | _vendors.map(str.upper) | st.none() | _misread),
             "total": draw(st.just(gold["total"]) | _totals | st.sampled_from(AMOUNTS) | st.none() | _off_totals),
-            "day": draw(st.just(gold["day"]) | _shown_days | st.sampled_from(["9999-99-99", "2026-01-15"])),
+            "day": draw(st.just(gold["day"]) | _shown_days | st.just("9999-99-99") | _off_days),
+            "due": draw(st.none() | _off_days),
             "note": draw(_vendors),
             **draw(st.dictionaries(st.sampled_from(["tax", "terms"]), _vendors | st.none(), max_size=2)),
         }
         gold["vendor"] = draw(st.just(gold["vendor"]) | st.none())
+        gold["day"] = draw(st.just(gold["day"]) | st.none())
+        gold["due"] = draw(st.none() | _off_days)
         gold |= draw(st.dictionaries(st.sampled_from(["tax", "terms"]), _vendors, max_size=1))
         dataset.append({"id": f"d{index}", "text": text, "gold": gold, "tags": []})
         outputs[f"d{index}"] = {"raw": dumps(output), "finish_reason": "stop"}
