@@ -14,8 +14,8 @@ from typing import Any
 
 from labeling.mapping import reason
 from labeling.merging import same
-from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, Project, SchemaVersion
-from labeling.services.holding import ANSWERED, Actions
+from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, Project, Review, SchemaVersion
+from labeling.services.holding import ANSWERED, SETTLED, Actions
 from slmstudio.contract.schema import CompiledSchema, Problem, dumps, loads
 
 LABELLED = (DocumentState.SUBMITTED, DocumentState.APPROVED)
@@ -165,28 +165,32 @@ def _restore(labels: dict[int, Labels], back_to: SchemaVersion) -> None:
     for annotation in before:
         annotation.document = labels[annotation.document_id].document
         earlier.setdefault(annotation.document_id, {})[annotation.user_id] = annotation
-    answered = AnnotationRevision.objects.filter(
-        annotation__in=[one.pk for found in earlier.values() for one in found.values()], action__in=ANSWERED
-    ).order_by("annotation_id", "-number")
-    newest = {revision.annotation_id: revision for revision in answered.distinct("annotation_id")}
+    golds = Gold.objects.filter(document__in=labels, schema_version=back_to).select_related("revision")
+    # What a reviewer decided under a later version is newer than what was gold under this one.
+    decided = Review.objects.filter(
+        document__in=labels, decision__in=SETTLED, annotation__schema_version__number__gt=back_to.number
+    )
+    was_gold = {gold.document_id: gold.revision for gold in golds.exclude(document__in=decided.values("document"))}
     for key, found in earlier.items():
-        _restore_one(labels[key], found, newest)
+        _restore_one(labels[key], found, was_gold.get(key))
 
 
-def _restore_one(one: Labels, earlier: dict[int | None, Annotation], answered: dict[int, AnnotationRevision]) -> None:
+def _restore_one(one: Labels, earlier: dict[int | None, Annotation], was_gold: AnnotationRevision | None) -> None:
+    """``was_gold``: the revision that was gold under the version of ``earlier`` and still is."""
     restored: dict[int, Annotation] = {}
     submitted = {user: old.submitted for user, old in earlier.items()}
     for copy in one.annotations:
         old = earlier.get(copy.user_id)
         is_copy = old is not None and old.pk != copy.pk and old.updated_at == copy.updated_at
-        if old is None or not is_copy:
+        is_gold = one.gold is not None and one.gold.revision.annotation_id == copy.pk
+        if old is None or not is_copy or (is_gold and (was_gold is None or was_gold.annotation_id != old.pk)):
             restored[copy.pk] = copy
             continue
         # Rejected or put back into the queue since, it no longer stands.
         old.submitted = old.submitted and (copy.submitted or one.is_returned)
         restored[old.pk] = old
-        if one.gold is not None and one.gold.revision.annotation_id == copy.pk and old.pk in answered:
-            one.gold.revision = answered[old.pk]
+        if one.gold is not None and is_gold and was_gold is not None:
+            one.gold.revision = was_gold
     if one.is_returned:
         restored |= {old.pk: old for user, old in earlier.items() if submitted[user]}
     one.annotations = list(restored.values())

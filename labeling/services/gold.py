@@ -39,8 +39,9 @@ def carry(project: Project, version: SchemaVersion) -> dict[int, list[Problem]]:
     return broken
 
 
-# The newest answer of each submitted document that waits for no reviewer any more, where it is not gold yet. What came
-# after a reviewer's word still waits for one, and so does what several people labelled differently.
+# The newest answer of each submitted document that waits for no reviewer any more, also in the place of an older one
+# (an import, or what was approved and then rejected). What came after a reviewer's approval still waits for a reviewer,
+# and so does what several people labelled differently.
 _SETTLE = """
 INSERT INTO labeling_gold (document_id, schema_version_id, revision_id, origin, created_at)
 SELECT d.id, s.id, latest.id, CASE WHEN d.synthetic THEN 'synthetic' ELSE latest.origin END, latest.created_at
@@ -53,7 +54,9 @@ CROSS JOIN LATERAL (
     ORDER BY r.number DESC, r.id DESC LIMIT 1
 ) latest
 WHERE d.project_id = %(project)s AND d.state = 'submitted' AND NOT d.disputed AND NOT {settled}
-ON CONFLICT (document_id, schema_version_id) DO NOTHING
+ON CONFLICT (document_id, schema_version_id) DO UPDATE
+SET revision_id = EXCLUDED.revision_id, origin = EXCLUDED.origin, created_at = EXCLUDED.created_at, approved_by_id = NULL
+WHERE labeling_gold.revision_id <> EXCLUDED.revision_id
 """.replace("{settled}", IS_SETTLED)
 
 

@@ -10,7 +10,7 @@ from django.apps import apps
 from evaluation.services import approvals
 from labeling import panels
 from labeling.models import Annotation, Document, DocumentState, Gold, Project
-from labeling.services import adjudicating, annotating, doubting, gathering, growing, members, reviewing
+from labeling.services import adjudicating, annotating, doubting, gathering, growing, importing, members, reviewing
 from labeling.services.datasets import rows as frozen_rows
 from labeling.services.exporting import count_project, export_project
 from labeling.services.freezing import freeze
@@ -164,6 +164,23 @@ def test_turning_review_off_makes_submitted_labels_gold_and_on_again_takes_it_ba
     # Submitted again after a reviewer's word: it waits for one, and the approved label counts until then.
     relabelled = Gold.objects.current(desk.project).get(document__external_id="relabelled")
     assert relabelled.approved_by == desk.rita
+
+
+def test_turning_review_off_takes_a_submitted_correction_for_an_older_label(desk: Desk) -> None:
+    row = {"id": "imported", "text": TEXT, "gold": gold()}
+    importing.insert_rows(project=desk.project, user=desk.owner, rows=[row])
+    imported = Document.objects.get(external_id="imported")
+    submit(imported, desk.ana, 1, date=None)
+    # Approved under this schema, rejected and submitted again: what was approved is replaced too.
+    again = Document.objects.get(external_id="submitted")
+    reviewing.approve(document=fresh(again), user=desk.rita, base_version=1)
+    submit(again, desk.ana, 1, date=None)
+    reviewing.reject(document=fresh(again), user=desk.rita, reason="The date is there.")
+    submit(again, desk.ana, 2, date=None)
+    members.change_settings(project=desk.project, by=desk.owner, values={"review_required": False})
+    for document in (imported, again):
+        row = Gold.objects.current(desk.project).get(document=document)
+        assert (row.revision.value["date"], row.approved_by, row.revision.annotation.user) == (None, None, desk.ana)
 
 
 def test_documents_that_may_be_drawn_are_those_that_nobody_has_begun(desk: Desk) -> None:

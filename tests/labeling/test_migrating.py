@@ -16,7 +16,7 @@ from labeling.models import (
     SchemaMigration,
     SchemaVersion,
 )
-from labeling.services import annotating, migrating
+from labeling.services import annotating, migrating, reviewing
 from labeling.services.datasets import rows as frozen_rows
 from labeling.services.freezing import freeze
 from slmstudio.contract.schema import dumps, loads
@@ -331,3 +331,27 @@ def test_a_second_change_is_named_too_and_going_back_behind_both_restores(desk: 
     run(desk, first, drop, dry_run=False)
     document.refresh_from_db()
     assert (document.state, document.returned, current(desk)) == (DocumentState.APPROVED, None, before)
+
+
+@pytest.mark.parametrize("then", ["submitted", "rejected", "approved later"])
+def test_going_back_keeps_gold_what_a_reviewer_approved(desk: Desk, then: str) -> None:
+    bring_in(desk.project, [invoice(1, gold=False)])
+    desk.project.review_required = True
+    desk.project.save(update_fields=["review_required"])
+    document, first = Document.objects.get(), desk.project.schema_version.schema_text
+    approved = invoice(1)["gold"]
+    corrected = {**approved, "vendor": "Acme"}
+    save: dict[str, Any] = {"document": document, "user": desk.people["annotator"], "evidence": {}}
+    annotating.submit(**save, value=approved, base_version=0)
+    reviewing.approve(document=document, user=desk.people["reviewer"], base_version=1)
+    evidence = {"vendor": {"confirmed": True, "of": '"Acme"'}}
+    annotating.submit(**{**save, "evidence": evidence}, value=corrected, base_version=1)
+    if then == "rejected":
+        reviewing.reject(document=Document.objects.get(), user=desk.people["reviewer"], reason="The vendor is wrong.")
+    run(desk, renamed(desk), RENAME, dry_run=False)
+    if then == "approved later":
+        reviewing.approve(document=Document.objects.get(), user=desk.people["reviewer"], base_version=2)
+    run(desk, first, [{"do": "rename", "field": "seller", "to": "vendor"}], dry_run=False)
+    gold = Gold.objects.get(schema_version__number=3)
+    assert gold.revision.value == (corrected if then == "approved later" else approved)
+    assert gold.approved_by == desk.people["reviewer"]
