@@ -69,13 +69,15 @@ def start_import(
     if file_name:
         file.name = file_name
     upload = uploads.keep(files=[file], kind=kind or "")
-    wrong = reading_options.problem(options or {}, upload.kind)
-    if wrong:
+    try:
+        if wrong := reading_options.problem(options or {}, upload.kind):
+            raise Refused(wrong)
+        return start_upload(
+            project=project, user=user, upload=upload, options=options, as_holdout=as_holdout, synthetic=synthetic
+        )
+    except Refused:
         artifacts.store().delete(upload.key)
-        raise Refused(wrong)
-    return start_upload(
-        project=project, user=user, upload=upload, options=options, as_holdout=as_holdout, synthetic=synthetic
-    )
+        raise
 
 
 def start_upload(
@@ -87,9 +89,12 @@ def start_upload(
     as_holdout: bool = False,
     synthetic: bool = False,
 ) -> ImportRun:
-    """Queues the import of an upload that is stored already; Refused where the project's storage is full."""
+    """Queues the import of an upload that is stored already.
+
+    Raises:
+        Refused: the project's storage is full. The upload stays: another import may have accepted it before.
+    """
     if why := quotas.storage_problem(project):
-        artifacts.store().delete(upload.key)
         raise Refused(why)
     run = ImportRun(
         project=project,
@@ -109,7 +114,11 @@ def start_upload(
 
 
 def again(*, run: ImportRun, user: Any) -> ImportRun | None:
-    """Queues an import that failed or was cancelled once more, from the file that is stored; None: it cannot be."""
+    """Queues an import that failed or was cancelled once more, from the file that is stored; None: it cannot be.
+
+    Raises:
+        Refused: the project's storage is full; the file stays.
+    """
     if run.status not in (Status.FAILED, Status.CANCELLED) or not artifacts.store().exists(run.upload_key):
         return None
     return start_upload(

@@ -54,10 +54,15 @@ def import_page(request: HttpRequest, slug: str) -> HttpResponse:
                 uploads.prepare(upload)
                 ticket = uploads.ticket(upload, project, form.flags())
                 return _go(request, f"{reverse('import_columns', args=[slug])}?{urlencode({'u': ticket})}")
-            run = importing.start_upload(
-                project=project, user=request.user, upload=upload, options=form.options(), **form.flags()
-            )
-            return _go(request, reverse("import_run", args=[slug, run.pk]))
+            try:
+                run = importing.start_upload(
+                    project=project, user=request.user, upload=upload, options=form.options(), **form.flags()
+                )
+            except Refused as refusal:
+                artifacts.store().delete(upload.key)
+                form.add_error("file" if form.given else "rows", str(refusal))
+            else:
+                return _go(request, reverse("import_run", args=[slug, run.pk]))
     context = {
         "project": project,
         "form": form,
@@ -81,10 +86,14 @@ def columns(request: HttpRequest, slug: str) -> HttpResponse:
     form = ColumnsForm(given)
     context = _columns_context(project, upload, form)
     if request.method == "POST" and not context["error"]:
-        run = importing.start_upload(
-            project=project, user=request.user, upload=upload, options=context["options"], **flags
-        )
-        return _go(request, reverse("import_run", args=[slug, run.pk]))
+        try:
+            run = importing.start_upload(
+                project=project, user=request.user, upload=upload, options=context["options"], **flags
+            )
+        except Refused as refusal:
+            context["error"] = str(refusal)
+        else:
+            return _go(request, reverse("import_run", args=[slug, run.pk]))
     context |= {"project": project, "upload": upload, "flags": flags, "form": form, "ticket": given.get("u", "")}
     part = "#columns" if _is_htmx(request) else ""
     status = 422 if request.method == "POST" else 200
@@ -153,7 +162,11 @@ def cancel(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 def again(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Queues an import that failed or was cancelled once more; what is there already is passed over."""
     _, run = object_for(request.user, slug, Action.CURATE, ImportRun.objects.select_related("project"), pk=pk)
-    new = importing.again(run=run, user=request.user)
+    try:
+        new = importing.again(run=run, user=request.user)
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+        return redirect("import_run", slug, pk)
     if new is None:
         messages.info(request, "The import cannot be started again: it did not fail, or its file is gone.")
     return redirect("import_run", slug, pk if new is None else new.pk)

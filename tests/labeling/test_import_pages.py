@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
@@ -295,6 +296,27 @@ def test_an_import_that_ended_early_can_be_started_again(desk: Desk) -> None:
     assert Document.objects.count() == 1
     said = desk.as_("engineer").post(desk.url(f"{PAGE}{new.pk}/again/"), follow=True).content.decode()
     assert "cannot be started again" in said
+
+
+def test_a_full_project_is_refused_with_the_reason_and_keeps_accepted_uploads(desk: Desk, settings: Any) -> None:
+    client = desk.as_("engineer")
+    client.post(desk.url(PAGE), {"rows": '{"text": "a"}'})
+    run = ImportRun.objects.get()
+    run.cancel()
+    address = client.post(desk.url(PAGE), {"file": file("rows.csv", b"id,text\na,b\n")})["Location"]
+    settings.PROJECT_STORAGE_GB = 1e-9
+    cache.clear()
+    said = client.post(desk.url(f"{PAGE}{run.pk}/again/"), follow=True).content.decode()
+    assert "PROJECT_STORAGE_GB" in said
+    assert artifacts.store().exists(run.upload_key)
+    for url, data in ((f"{PAGE}columns/", {"u": ticket(address)}), (PAGE, {"rows": '{"text": "b"}'})):
+        answer = client.post(desk.url(url), data)
+        assert (answer.status_code, "PROJECT_STORAGE_GB" in answer.content.decode()) == (422, True)
+    assert ImportRun.objects.get() == run
+    settings.PROJECT_STORAGE_GB = 0
+    assert client.post(desk.url(f"{PAGE}columns/"), {"u": ticket(address)}).status_code == 302
+    assert client.post(desk.url(f"{PAGE}{run.pk}/again/")).status_code == 302
+    assert ImportRun.objects.count() == 3
 
 
 def test_there_is_no_file_of_rejects_where_nothing_was_rejected(desk: Desk) -> None:
