@@ -14,7 +14,16 @@ from typing import Any
 
 from labeling.mapping import reason
 from labeling.merging import same
-from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, Project, Review, SchemaVersion
+from labeling.models import (
+    Annotation,
+    AnnotationRevision,
+    Document,
+    DocumentState,
+    Gold,
+    Project,
+    Review,
+    SchemaVersion,
+)
 from labeling.services.holding import ANSWERED, SETTLED, Actions
 from slmstudio.contract.schema import CompiledSchema, Problem, dumps, loads
 

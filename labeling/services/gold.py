@@ -55,7 +55,8 @@ CROSS JOIN LATERAL (
 ) latest
 WHERE d.project_id = %(project)s AND d.state = 'submitted' AND NOT d.disputed AND NOT {settled}
 ON CONFLICT (document_id, schema_version_id) DO UPDATE
-SET revision_id = EXCLUDED.revision_id, origin = EXCLUDED.origin, created_at = EXCLUDED.created_at, approved_by_id = NULL
+SET revision_id = EXCLUDED.revision_id, origin = EXCLUDED.origin, created_at = EXCLUDED.created_at,
+    approved_by_id = NULL
 WHERE labeling_gold.revision_id <> EXCLUDED.revision_id
 """.replace("{settled}", IS_SETTLED)
 
