@@ -86,7 +86,7 @@ def export_dataset(
     return _file(pieces, (project.slug, f"v{number}", split, shape), SHAPES[shape])
 
 
-@below_project.get("/export", summary="Export labels", **about("read", None, files=_FILES))
+@below_project.get("/export", summary="Export labels", **about("read", None, 409, files=_FILES))
 def export(
     request: HttpRequest,
     slug: Slug,
@@ -101,7 +101,10 @@ def export(
     some = set(request.GET).intersection(DocumentFilters.model_fields)
     documents = chosen(request, project, filters) if some else None
     blind = None if may(project.role, Action.REVIEW) else caller(request).user.pk
-    pieces = exporting.export_project(project, shape, documents=documents, part=part, blind=blind)
+    try:
+        pieces = exporting.export_project(project, shape, documents=documents, part=part, blind=blind)
+    except exporting.Refused as refusal:
+        raise Problem(409, str(refusal)) from refusal
     return _file(pieces, (project.slug, part, shape), SHAPES[shape])
 
 

@@ -1,5 +1,7 @@
 """The work around labels: reviews, comments, views that people keep, changes of many documents at once."""
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.urls import reverse
@@ -8,7 +10,7 @@ from django.utils import timezone
 from labeling.models.annotations import Annotation, AnnotationRevision
 from labeling.models.documents import Document
 from labeling.models.projects import Project, SchemaVersion
-from slmstudio.runs import BackgroundRun
+from slmstudio.runs import BackgroundRun, Status
 
 
 class Review(models.Model):
@@ -166,3 +168,13 @@ class SchemaMigration(BackgroundRun):
 
     def __str__(self) -> str:
         return "schema migration"
+
+    @classmethod
+    def unfinished(cls, project: Project) -> "SchemaMigration | None":
+        """The change to the newest schema version of a project while it is not done: queued, running, failed or
+        cancelled half-way. Until it is done, gold is missing of the labels that it has not reached.
+        """
+        newest = SchemaVersion.objects.filter(project=project).order_by("-number").values("pk")[:1]
+        runs: Any = cls.objects.filter(project=project, dry_run=False, to_version=models.Subquery(newest))
+        run: SchemaMigration | None = runs.order_by("-pk").first()
+        return None if run is None or run.status == Status.DONE else run

@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils.text import slugify
 
-from labeling.models import Annotation, DatasetVersion, Document, Gold, Project, SchemaVersion
+from labeling.models import Annotation, DatasetVersion, Document, Gold, Project, SchemaMigration, SchemaVersion
 from labeling.services import datasets
 from labeling.services.holding import IS_SETTLED
 from labeling.writing import About, Example
@@ -49,6 +49,10 @@ LEFT JOIN LATERAL (
 ) a ON true
 WHERE d.id = ANY(%(keys)s) ORDER BY d.id
 """.replace("{settled}", IS_SETTLED)
+
+
+class Refused(ValueError):
+    """An export that would not be complete; the message is a sentence."""
 
 
 def export_dataset(dataset: DatasetVersion, shape: str, split: str = "") -> Iterator[bytes]:
@@ -96,9 +100,12 @@ def export_project(
 
     Raises:
         KeyError: no such shape or part.
+        Refused: a schema change has not reached all labels.
     """
     write = SHAPES[shape].write
     PARTS[part]
+    if SchemaMigration.unfinished(project):
+        raise Refused("A schema change has not reached all labels. Finish the schema change first.")
     chosen = Document.objects.filter(project=project) if documents is None else documents
     if part == "gold":
         chosen = chosen.filter(pk__in=Gold.objects.current(project).values("document"))

@@ -67,12 +67,11 @@ def freeze(
     waits meanwhile: texts and revisions never change, and what else could have changed is looked at in the end.
 
     Raises:
-        Refused: a share, the seed or a rule makes no sense, there is nothing to freeze or to train on, or the schema or
-            the hold-out changed on the way.
+        Refused: a share, the seed or a rule makes no sense, there is nothing to freeze or to train on, a schema change
+            is not finished, or the schema or the hold-out changed on the way.
     """
     rules = rules or splits.Rules()
-    if SchemaMigration.objects.live().filter(project=project, dry_run=False, to_version__isnull=False).exists():
-        raise Refused("form", "A schema change is being applied to the labels. Freeze once it is done.")
+    _check_change(project)
     version = project.schema_version
     check_knobs(seed, validation_share, holdout_share, rules, version.compiled)
     newest = _newest_number(project)
@@ -105,6 +104,11 @@ def freeze(
             frozen_files.remove(dataset.artifact_key, pairs_key(dataset.artifact_key))
             raise
     return dataset
+
+
+def _check_change(project: Project) -> None:
+    if SchemaMigration.unfinished(project):
+        raise Refused("form", "A schema change has not reached all labels. Finish the schema change first.")
 
 
 def check_knobs(
@@ -324,8 +328,9 @@ def start_freeze(*, project: Project, user: Any, rules: splits.Rules, **knobs: A
     """Queues a freeze. ``knobs``: seed, validation_share, holdout_share.
 
     Raises:
-        Refused: a knob makes no sense.
+        Refused: a knob makes no sense, or a schema change is not finished.
     """
+    _check_change(project)
     compiled = project.schema_version.compiled
     check_knobs(knobs["seed"], knobs["validation_share"], knobs["holdout_share"], rules, compiled)
     run = FreezeRun(project=project, knobs={**knobs, "rules": asdict(rules)}, created_by=user)

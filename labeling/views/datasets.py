@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from labeling.freeze_form import NAMES, FreezeForm
 from labeling.listing.counting import gold_count
-from labeling.models import DatasetVersion, FreezeRun, Project
+from labeling.models import DatasetVersion, FreezeRun, Project, SchemaMigration
 from labeling.services import freezing, gathering
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.runs import LIVE
@@ -36,6 +36,7 @@ def datasets(request: HttpRequest, slug: str) -> HttpResponse:
         return render(request, "labeling/datasets.html#preview", context)
     context |= {
         "datasets": project.datasets.select_related("schema_version", "created_by").order_by("-number"),
+        "unfinished": SchemaMigration.unfinished(project),
         "freezes": project.freezes.filter(status__in=LIVE).select_related("created_by").order_by("-pk"),
     }
     return render(request, "labeling/datasets.html", context, status=422 if form.errors else 200)

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 
 from labeling.listing import finding
 from labeling.listing.filters import Filters, read_filters
-from labeling.models import DatasetVersion, Document, Project, Split
+from labeling.models import DatasetVersion, Document, Project, SchemaMigration, Split
 from labeling.services import exporting
 from labeling.services.bulk import MOST_IDS
 from labeling.writing.shapes import SHAPES, Shape
@@ -56,6 +56,7 @@ def export_page(request: HttpRequest, slug: str) -> HttpResponse:
         "part": _part(request.GET),
         "counts": counts,
         "shapes": SHAPES,
+        "unfinished": SchemaMigration.unfinished(project),
     }
     return render(request, "labeling/export.html", context, status=422 if filters.errors else 200)
 
@@ -81,6 +82,8 @@ def project_export(request: HttpRequest, slug: str, shape: str) -> HttpResponseB
             )
     except finding.TooSlow:
         return _refused("These filters take too long on documents as many as these. Take one of them away.")
+    except exporting.Refused as refusal:
+        return _refused(str(refusal))
     return _sent(content, SHAPES[shape], [project.slug, "selection" if documents is not None else "", shape])
 
 

@@ -16,7 +16,7 @@ from labeling.models import (
     SchemaMigration,
     SchemaVersion,
 )
-from labeling.services import annotating, migrating, reviewing
+from labeling.services import annotating, exporting, freezing, migrating, reviewing
 from labeling.services.datasets import rows as frozen_rows
 from labeling.services.freezing import freeze
 from slmstudio.contract.schema import dumps, loads
@@ -147,6 +147,14 @@ def test_an_interrupted_change_goes_on_where_it_stopped(desk: Desk, monkeypatch:
     stopped = run(desk, renamed(desk), RENAME, dry_run=False)
     assert (stopped.status, stopped.result["looked_at"]) == ("failed", 3)
     assert "continue" in stopped.error
+    with pytest.raises(freezing.Refused, match="Finish the schema change first"):
+        freeze(project=desk.project, user=None)
+    with pytest.raises(exporting.Refused, match="Finish the schema change first"):
+        exporting.export_project(desk.project, "rows")
+    client = desk.as_("engineer")
+    assert client.get(desk.url("export/rows/")).status_code == 422
+    for page in ("datasets/", "export/"):
+        assert f"contract/migrations/{stopped.pk}/" in client.get(desk.url(page)).content.decode()
     monkeypatch.setattr(migrating, "_move", whole)
     again = migrating.resume(run=stopped)
     assert again is not None
@@ -155,6 +163,8 @@ def test_an_interrupted_change_goes_on_where_it_stopped(desk: Desk, monkeypatch:
     assert SchemaVersion.objects.count() == 2
     again.refresh_from_db()
     assert again.result["looked_at"] == 4
+    assert len(b"".join(exporting.export_project(desk.project, "rows")).splitlines()) == 7
+    assert freeze(project=desk.project, user=None).counts["documents"] == 7
 
 
 def test_a_plan_from_an_older_schema_is_refused_when_it_is_applied(desk: Desk) -> None:
