@@ -160,6 +160,7 @@ def _find_and_queue(run: EvalRun, part: Part, count: int, people: Sequence[Any],
             "form", "Whatever looks like these documents is nearly the same as one that is held out. Import more."
         )
     with transaction.atomic():
+        Project.objects.select_for_update(no_key=True).get(pk=run.project_id)  # first: the audit log locks it
         kept = _assign([key for key, _, _ in rows], people)
         if not kept:
             raise Refused("form", "Somebody took these documents meanwhile. Try again.")

@@ -40,6 +40,7 @@ def ask(*, output: EvalOutput, user: Any, path: str = "", reason: str = "") -> G
     if path and path not in paths_of(output):
         raise Refused("field", "This case has no such field.")
     with transaction.atomic():
+        Project.objects.select_for_update(no_key=True).get(pk=run.project_id)  # first: the audit log locks it
         # Its row is locked, so that two people who ask at once ask one question.
         document = Document.objects.select_for_update(of=("self",), no_key=True).get(pk=output.document_id)
         waiting: GoldQuestion | None = GoldQuestion.objects.open().filter(document=document).first()

@@ -116,6 +116,7 @@ def change_one(*, document: Document, user: Any, action: str, params: Mapping[st
     project = document.project
     clean = clean_params(project, action, params)
     with transaction.atomic():
+        Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # first: the audit log locks it
         done = _apply(project, action, clean, [document.pk])
         if done.left:
             raise Refused(f"Nothing was changed: {next(iter(done.left))}.")

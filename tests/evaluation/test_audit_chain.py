@@ -11,11 +11,16 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from evaluation.models import AuditEntry
-from evaluation.services import audit, audit_chain
+from evaluation.services import audit, audit_chain, lookalikes
+from labeling.models import Document
+from labeling.services import bulk
 from labeling.services.projects import create_project
-from tests.evaluation.factories import World, make_world
+from slmstudio.contract.jsontext import sha256
+from tests.evaluation.factories import World, broken, evaluated, make_world, right
+from tests.evaluation.gold_desk import doubted, first_id
 
 
 @pytest.fixture
@@ -137,6 +142,30 @@ def test_an_export_can_be_checked_without_the_database(log: World, client: Clien
         )
         before = row["sha256"]
     assert before == audit_chain.verify(log.project).head
+
+
+@pytest.mark.parametrize("action", ["ask", "find_and_queue", "change_one"])
+def test_the_project_is_locked_before_documents(world: World, action: str) -> None:
+    """As freezes and schema changes lock them: in another order two of them can wait for each other forever."""
+    first = first_id(world)
+    run = evaluated(world, lambda row: broken(row) if row["id"] == first else right(row))
+    document = Document.objects.get(project=world.project, external_id=first)
+    text = " ".join(word if number % 3 else f"other{number}" for number, word in enumerate(document.text.split()))
+    like = Document.objects.create(project=world.project, external_id="like", text=text, sha256=sha256(text))
+    with CaptureQueriesContext(connection) as queries:
+        if action == "ask":
+            doubted(run, first, world.engineer, reason="look")
+        elif action == "find_and_queue":
+            lookalikes.find_and_queue(
+                run=run, part=lookalikes.Part(), count=1, people=[world.annotator], user=world.engineer
+            )
+        else:
+            like.assigned_to = world.annotator
+            like.save()
+            bulk.change_one(document=like, user=world.owner, action="assign", params={"user": ""})
+    locks = [query["sql"] for query in queries if "FOR NO KEY UPDATE" in query["sql"]]
+    assert 'FROM "labeling_project"' in locks[0]
+    assert any('FROM "labeling_document"' in lock for lock in locks[1:])
 
 
 @pytest.mark.django_db(transaction=True)
