@@ -44,7 +44,7 @@ ACCOUNT = Limit(50, 3600)
 KNOWN_SECONDS = 30 * 24 * 3600
 #: passwords that a process hashes at once, and requests that wait for their turn: the other threads stay free
 HASHED_AT_ONCE = 1
-WAITING = 1
+WAITING = 2
 #: seconds that one of them waits
 PATIENCE = 5.0
 _BUSY_SECONDS = 5
@@ -90,6 +90,11 @@ class _Attempt:
                 if number == limit.most + 1:
                     note(SignInEvent.Kind.LOCKED_OUT, name=self.name, address=self.address)
                 raise TooManyAttempts(left)
+
+    def take_back(self) -> None:
+        """As if it had not been tried."""
+        for key, limit in self.counters.items():
+            rate_limits.uncount(key, limit.seconds)
 
     def succeeded(self) -> None:
         """Takes it back, forgives the failures of this account from this address, and knows the address from now on."""
@@ -225,8 +230,11 @@ class SignInLimits:
             return None
         minutes = -(-exception.seconds // 60)
         if exception.busy:
+            attempt = getattr(request, "sign_in_attempt", None)
+            if attempt is not None:  # its password was not checked
+                attempt.take_back()
             text = "Many people are signing in at this moment. Wait a few seconds and try again."
-        else:
-            wait = "a minute" if minutes == 1 else f"{minutes} minutes"
-            text = f"Too many attempts to sign in. Wait {wait} and try again."
+            return too_many_requests(request, text, exception.seconds, title="Busy")
+        wait = "a minute" if minutes == 1 else f"{minutes} minutes"
+        text = f"Too many attempts to sign in. Wait {wait} and try again."
         return too_many_requests(request, text, exception.seconds)

@@ -57,9 +57,11 @@ def sign_in_first(request: HttpRequest, most: str) -> HttpResponse:
     return _error(request, 413, "Sign in first", text)
 
 
-def too_many_requests(request: HttpRequest, text: str, seconds: int) -> HttpResponse:
+def too_many_requests(
+    request: HttpRequest, text: str, seconds: int, *, title: str = "Too many attempts"
+) -> HttpResponse:
     """429, with the seconds until it may be tried again."""
-    answer = _error(request, 429, "Too many attempts", text)
+    answer = _error(request, 429, title, text)
     answer["Retry-After"] = str(seconds)
     return answer
 

@@ -89,6 +89,23 @@ def test_success_forgives_what_was_mistyped(ana: Any) -> None:
         assert attempt("ana", PASSWORD).status_code == 302
 
 
+def test_what_is_sent_away_as_busy_counts_as_no_failure(ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.contrib.auth.hashers import MD5PasswordHasher  # of the tests
+
+    def busy(*_: Any) -> None:
+        raise TooManyAttempts(5, busy=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MD5PasswordHasher, "verify", busy)
+        for _ in range(sign_in.PAIR.most + 1):
+            answer = attempt("ana", PASSWORD)
+            assert answer.status_code == 429
+            assert b"Busy" in answer.content
+    assert kinds() == []
+    for _ in range(sign_in.PAIR.most):
+        assert attempt("ana", "typo").status_code == 200
+
+
 def test_a_sign_in_is_noted_from_its_beginning_to_its_end(ana: Any) -> None:
     client = Client(REMOTE_ADDR="192.0.2.1")
     client.post("/login/", {"username": "ana", "password": "typo"})
