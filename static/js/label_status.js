@@ -75,6 +75,7 @@ export class Status {
     if (!sync.document) return;
     const [tone, icon, words] = this.savedWords(sync);
     $("saved").dataset.tone = tone;
+    $("saved").title = tone === "bad" ? words : ""; // it may be cut off
     $("saved").firstElementChild.className = `bi bi-${icon}`;
     if ($("saved-words").textContent !== words) $("saved-words").textContent = words;
   }
@@ -179,7 +180,7 @@ export class Status {
       if (index < 2) side.append(this.key(`reading_${index + 1}`, dayInWords(day)));
     });
     if ("look" in node.dataset) side.append(this.key("right", "looks right"));
-    else if (facts.toConfirm) side.append(this.key("right", "right all the same"));
+    else if (facts.toConfirm) side.append(this.key("right", "confirm value"));
   }
 
   // What a key does, as the person has it.

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Open
-from tests.browser.labeling import LINES
+from tests.browser.labeling import LINES, control
 from tests.labeling.label_desk import Desk
 
 WIDTHS = ((390, 844), (768, 1024), (1280, 800), (1920, 1080))
@@ -34,6 +34,14 @@ CUT_OFF = """(selector) => [...document.querySelectorAll(selector)].filter((butt
     const { left, right } = button.getBoundingClientRect();
     return button.checkVisibility() && (left < 0 || right > innerWidth + 0.5);
 }).map((button) => button.id || button.textContent)"""
+# Pairs of parts of the bar that cover each other by more than a pixel.
+OVERLAPPING = """() => {
+    const parts = [...document.querySelectorAll("#saved, .bar button")].filter((part) => part.checkVisibility());
+    const boxes = parts.map((part) => part.getBoundingClientRect());
+    const apart = (a, b) => a.right <= b.left + 1 || a.bottom <= b.top + 1;
+    const cover = (one, other) => one < other && !apart(boxes[one], boxes[other]) && !apart(boxes[other], boxes[one]);
+    return parts.flatMap((part, one) => parts.filter((_, other) => cover(one, other)).map(({ id }) => [part.id, id]));
+}"""
 
 
 @pytest.mark.parametrize(("width", "height"), WIDTHS)
@@ -54,3 +62,15 @@ def test_nothing_is_cut_off_or_covered(desk: Desk, open_label: Open, width: int,
     assert page.evaluate(CUT_OFF, BUTTONS) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     expect(page.locator("#submit-button")).to_be_in_viewport(ratio=1)
+
+
+def test_a_long_message_about_saving_covers_no_button(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    page.context.set_offline(True)
+    control(page, "Vendor").fill("ACME")
+    expect(page.locator("#saved[data-tone=bad]")).to_be_visible()
+    for width, height in ((1024, 768), (1366, 768), *WIDTHS):
+        page.set_viewport_size({"width": width, "height": height})
+        assert (width, page.evaluate(OVERLAPPING)) == (width, [])
+        assert page.evaluate(CUT_OFF, BUTTONS) == []
+    expect(page.locator("#saved")).to_have_attribute("title", page.locator("#saved-words").inner_text())
