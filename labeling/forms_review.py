@@ -130,9 +130,7 @@ class DisputeForm:
                 self.other_messages.append(f"{problem.path} {problem.message}".strip())
             elif problem.rule == "evidence":
                 question.asks_sure = True
-                question.messages.append(
-                    "This is not in the document. Say that it is right all the same, or change it."
-                )
+                question.messages.append("This is not in the document. Confirm the value, or change it.")
             else:
                 question.messages.append(problem.message)
 

@@ -30,7 +30,7 @@ ACTIONS: tuple[KeyAction, ...] = (
     KeyAction("flag", "flag what makes it hard", ("Alt+KeyF",)),
     KeyAction("comment", "comment", ("Alt+KeyC",)),
     KeyAction("history", "who changed what", ("Alt+KeyH",)),
-    KeyAction("right", "right as it stands, though not in the document; pre-filled: and go on", ("Alt+KeyY",)),
+    KeyAction("right", "confirm the value, though not in the document; pre-filled: and go on", ("Alt+KeyY",)),
     KeyAction("messages", "to what is said about the field, to the next message, and back", ("Alt+KeyM",)),
     KeyAction("all_fields", "pre-filled: visit all fields, or only those to look at", ("Alt+KeyA",)),
     KeyAction("absent", "not in the document", ("Alt+Digit0",)),

@@ -208,7 +208,7 @@ export class Checks {
     box.className = "form-check-input";
     box.dataset.confirm = item.path;
     box.addEventListener("change", () => this.actions.confirm(item.path, box.checked));
-    label.append(box, "it is right all the same ", keyCap(this.actions.key()));
+    label.append(box, "Confirm value ", keyCap(this.actions.key()));
     // A press on the words would give the box the focus.
     label.addEventListener("click", (event) => {
       if (event.target === box) return;

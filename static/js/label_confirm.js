@@ -1,4 +1,4 @@
-// "Right all the same": said of a value that is not in the document, or that breaks a rule, as it stands now; also while
+// "Confirm value": said of a value that is not in the document, or that breaks a rule, as it stands now; also while
 // the server still looks for it.
 
 export class Confirmations {

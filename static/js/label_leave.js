@@ -52,8 +52,9 @@ export class Way {
     const more = titles.length > 8 ? ` and ${titles.length - 8} more` : "";
     const rest = keys.words("absent_rest");
     const again = keys.words("submit");
-    status.notice(`Not answered: ${titles.slice(0, 8).join(", ")}${more}. Fill what the document has; ${again} submits as it is.`, "warning", [[`All others are not in the document (${rest})`, () => this.answerRest()]]);
-    status.say(`${titles.length} fields are not answered. ${rest}: all others are not in the document.`);
+    const action = paths.length === 1 ? "Not in the document" : "All others are not in the document";
+    status.notice(`Not answered: ${titles.slice(0, 8).join(", ")}${more}. Fill what the document has; ${again} submits as it is.`, "warning", [[`${action} (${rest})`, () => this.answerRest()]]);
+    status.say(paths.length === 1 ? `1 field is not answered: ${titles[0]}. Not in the document? ${rest}.` : `${paths.length} fields are not answered. ${rest}: all others are not in the document.`);
   }
 
   // "All others are not in the document"; where the person was asked about them, that submits.

@@ -1,5 +1,7 @@
 """What a submit asks about first: ambiguous dates, broken rules between fields, fields that nobody answered."""
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -66,7 +68,7 @@ def test_a_broken_rule_stops_a_label_by_hand_until_it_is_confirmed(page: Page) -
     expect(page.locator("#announcer")).to_have_text("1 to confirm")
     assert not Gold.objects.exists()
     page.keyboard.press("Alt+y")
-    expect(page.get_by_role("checkbox", name="it is right all the same")).to_be_checked()
+    expect(page.get_by_role("checkbox", name="Confirm value")).to_be_checked()
     expect(control(page, "Due date")).to_be_focused()
     page.keyboard.press("Control+Enter")
     left(page)
@@ -110,6 +112,8 @@ def test_submitting_again_leaves_them_open_and_a_draft_keeps_what_was_answered(p
     expect(control(page, "Tax")).to_have_attribute("placeholder", "")
     page.keyboard.press("Control+Enter")
     expect(page.locator(NOTICE)).to_contain_text("Not answered: Tax.")
+    expect(page.locator("#announcer")).to_contain_text("1 field is not answered: Tax.")
+    expect(page.get_by_role("button", name=re.compile("^Not in the document"))).to_be_visible()
     page.keyboard.press("Control+Enter")
     left(page)
     evidence = Annotation.objects.get().evidence

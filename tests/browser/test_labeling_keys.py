@@ -103,5 +103,5 @@ def test_what_is_nowhere_in_the_document_is_confirmed_where_the_refusal_leads(
     page.keyboard.press("Control+Enter")
     expect(control(page, "Invoice number")).to_be_focused()
     page.keyboard.press("Alt+y")
-    expect(page.get_by_role("checkbox", name="it is right all the same")).to_be_checked()
+    expect(page.get_by_role("checkbox", name="Confirm value")).to_be_checked()
     expect(page.locator("#verdict-words")).not_to_contain_text("to confirm")

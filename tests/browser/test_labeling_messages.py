@@ -82,7 +82,7 @@ def test_a_message_that_still_holds_is_not_said_again(broken: Page) -> None:
 def test_a_value_that_is_nowhere_is_confirmed_by_a_key(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     control(page, "Vendor").fill("Globex")
-    expect(page.locator("#focus-facts")).to_contain_text("right all the same")
+    expect(page.locator("#focus-facts")).to_contain_text("confirm value")
     page.keyboard.press("Alt+y")
     expect(page.locator('[data-confirm="vendor"]')).to_be_checked()
     saved(page, 2)

@@ -346,7 +346,7 @@ def test_the_focus_is_never_lost_when_rows_or_messages_go(desk: Desk, open_label
     page.locator("[data-body] tr [data-delete-row]").click(force=True)
     expect(page.locator("[data-body] tr")).to_have_count(0)
     assert page.evaluate("document.activeElement.matches('[data-add-row]')")
-    # The box that says "it is right all the same" stays the same through answers.
+    # The box "Confirm value" stays the same through answers.
     control(page, "Vendor").fill("Globex")
     page.keyboard.press("Tab")
     box = page.locator('[data-confirm="vendor"]')
