@@ -65,6 +65,7 @@ def test_an_account_without_the_permission_makes_no_project_and_is_told_who_give
     client = browser(person("new"))
     page = client.get("/?new=1").content.decode()
     assert "New project" not in page
+    assert "Start from a template" not in page
     assert "an administrator (root)" in page
     answer = client.post("/", {"name": "Mine", "template": "invoice"})
     assert answer.status_code == 422
