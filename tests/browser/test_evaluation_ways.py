@@ -43,6 +43,7 @@ def test_a_model_elsewhere_is_let_see_the_hold_out_and_evaluated(world: World, p
     check(page, "new-evaluation")
     page.reload()  # what looks for faults leaves empty style attributes behind, which htmx would carry over
     page.get_by_label("Model").select_option(label="today (127.0.0.1; no hold-out documents)")
+    page.locator("[name=split]").select_option("holdout")
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_role("alert")).to_contain_text("Hold-out documents would leave the studio for today")
     page.set_viewport_size({"width": 390, "height": 844})
@@ -53,6 +54,7 @@ def test_a_model_elsewhere_is_let_see_the_hold_out_and_evaluated(world: World, p
     check(page, "endpoint-permit")
     page.goto("/p/invoices/evaluation/new/")
     page.get_by_label("Model").select_option(label="today (127.0.0.1; hold-out documents, too)")
+    page.locator("[name=split]").select_option("holdout")
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("Model elsewhere, which was sent the documents")).to_be_visible()
     assert EvalRun.objects.get().endpoint == one

@@ -19,6 +19,7 @@ def body_of(answer: Any) -> bytes:
     return answer.getvalue() if answer.streaming else bytes(answer.content)
 
 
+@pytest.mark.django_db  # the end of a request looks after the connection that a test before it left open
 @pytest.mark.parametrize(
     ("headers", "encoding", "unpack"),
     [
@@ -43,6 +44,7 @@ def test_static_files(headers: dict[str, str], encoding: str | None, unpack: Any
     assert again.status_code == 304
 
 
+@pytest.mark.django_db
 def test_what_stays_as_it_is() -> None:
     icon = Client().get("/static/vendor/swagger-ui/favicon-32x32.png", headers=GZIP)
     assert "Content-Encoding" not in icon.headers
