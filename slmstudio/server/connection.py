@@ -11,11 +11,13 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 from waitress.task import WSGITask
-from waitress.utilities import Error
+from waitress.utilities import BadRequest, Error
 
 from slmstudio.server.admission import FREE_BODY, Refusal, ask
 
 logger = logging.getLogger(__name__)
+#: bytes of the line before a chunk, and of the trailer after the last one
+_MOST_CHUNK_LINE = 8192
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,14 @@ class Parser(HTTPRequestParser):
     def received(self, data: bytes) -> int:
         """As in waitress."""
         consumed: int = super().received(data)
+        receiver: Any = self.body_rcv
+        if self.chunked and receiver is not None and not self.error:
+            line = max(len(receiver.control_line), len(receiver.trailer))
+            if line > _MOST_CHUNK_LINE:  # waitress has no bound
+                self.error = BadRequest(
+                    f"The size of a chunk or the trailer is longer than {_MOST_CHUNK_LINE:,} bytes."
+                )
+                self.completed = True
         if self.admitted is not None and self.body_bytes_received > self.admitted and not self.error:
             self.error = _TooLarge(f"The body is larger than {self.admitted:,} bytes.")
             self.completed = True
@@ -195,8 +205,8 @@ class Channel(HTTPChannel):
         return taken
 
     def send_continue(self) -> None:
-        """Not before the body is admitted."""
-        if not self.request.error and not self.request.needs_admission:
+        """Not before the body is admitted, nor where there is none: waitress would wait for it."""
+        if not self.request.error and not self.request.needs_admission and not self.request.completed:
             super().send_continue()
 
     def service(self) -> None:

@@ -174,6 +174,9 @@ def make_server(
         max_request_body_size=MOST_BODY,
         outbuf_high_watermark=MOST_WAITING,
         recv_bytes=65_536,
+        # What does not move on lies in a file, so that a thousand slow clients take no gigabyte of memory.
+        inbuf_overflow=65_536,
+        outbuf_overflow=262_144,
         # Headers of a proxy are judged by the application: TRUSTED_PROXIES, HTTPS.
         clear_untrusted_proxy_headers=False,
         log_socket_errors=False,

@@ -249,6 +249,31 @@ def test_who_trickles_a_header_is_disconnected(hasty: int) -> None:
         assert time.monotonic() - began < 4
 
 
+@pytest.mark.parametrize("sent", [b"1" * 200, b"1;" + b"a" * 200, b"0\r\nX-A: " + b"b" * 200])
+def test_lines_around_chunks_are_bounded(hasty: int, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr("slmstudio.server.connection._MOST_CHUNK_LINE", 100, raising=False)
+    with connect(hasty, timeout=5) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.sendall(sent)
+        assert status(client.recv(1000)) == 400
+
+
+def test_a_body_waits_in_a_file(hasty: int, temp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(temp))
+    with connect(hasty, timeout=5) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"x" * 99_999)
+        deadline = time.monotonic() + 0.19
+        while not files_below(temp) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert files_below(temp) > 65_536
+
+
+def test_who_waits_for_the_word_without_a_body_is_answered(hasty: int) -> None:
+    with connect(hasty, timeout=5) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
+        assert status(client.recv(1000)) == 200
+
+
 def test_who_does_not_read_is_disconnected_and_holds_no_thread(hasty: int) -> None:
     with connect(hasty, timeout=5, receive_buffer=4096) as reader:
         reader.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
