@@ -2,8 +2,11 @@
 
 import ipaddress
 import logging
+from typing import Any
 
 from django.conf import settings
+from django.core.checks import CheckMessage, Tags, register
+from django.core.checks import Warning as Caution
 from django.http import HttpRequest
 
 logger = logging.getLogger(__name__)
@@ -28,6 +31,33 @@ def client_address(request: HttpRequest) -> str:
         if not _is_trusted(address):
             break
     return _plain(address)
+
+
+def is_unnamed_proxy(request: HttpRequest) -> bool:
+    """Whether the connection seems to come from the site's own proxy, which ``TRUSTED_PROXIES`` does not name: then its
+    address stands for everybody. Believed only with ``HTTPS``, which a proxy is needed for.
+    """
+    address = str(request.META.get("REMOTE_ADDR", ""))
+    if not settings.HTTPS or not request.META.get("HTTP_X_FORWARDED_FOR") or _is_trusted(address):
+        return False
+    try:
+        return address == UNIX or ipaddress.ip_address(_plain(address)).is_private
+    except ValueError:
+        return False
+
+
+@register(Tags.security, deploy=True)
+def check_proxies(**_: Any) -> list[CheckMessage]:
+    """Warns where a proxy is in front whose address counts as everybody's."""
+    if not settings.HTTPS or settings.TRUSTED_PROXIES:
+        return []
+    return [
+        Caution(
+            "TRUSTED_PROXIES is empty, so everybody has the address of the proxy: sign-in is limited by account alone.",
+            hint="Set it to the address of the proxy that ends TLS, such as 127.0.0.1.",
+            id="slmstudio.W002",
+        )
+    ]
 
 
 def network_of(address: str) -> str:

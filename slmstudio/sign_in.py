@@ -19,7 +19,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from slmstudio import rate_limits
-from slmstudio.addresses import client_address, network_of
+from slmstudio.addresses import client_address, is_unnamed_proxy, network_of
 from slmstudio.models import SignInEvent
 from slmstudio.views import too_many_requests
 
@@ -63,18 +63,21 @@ class TooManyAttempts(Exception):
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One attempt and the counters that it is counted in."""
+    """One attempt and the counters that it is counted in. ``shared``: everybody seems to have this address."""
 
     name: str
     address: str
+    shared: bool = False
 
     @property
     def counters(self) -> dict[str, Limit]:
         account = hashlib.sha256(unicodedata.normalize("NFKC", self.name).casefold().encode(errors="replace"))
         network = network_of(self.address)
         pair = f"{account.hexdigest()[:32]}:{network}"
-        counted = {f"login:pair:{pair}": PAIR, f"login:address:{network}": ADDRESS}
-        if not rate_limits.is_remembered(f"login:known:{pair}"):
+        counted = {f"login:pair:{pair}": PAIR}
+        if not self.shared:
+            counted[f"login:address:{network}"] = ADDRESS
+        if self.shared or not rate_limits.is_remembered(f"login:known:{pair}"):
             counted[f"login:account:{account.hexdigest()[:32]}"] = ACCOUNT
         return counted
 
@@ -100,7 +103,7 @@ class _Attempt:
         """Takes it back, forgives the failures of this account from this address, and knows the address from now on."""
         for key, limit in self.counters.items():
             rate_limits.uncount(key, limit.seconds, all_of_them=limit is PAIR)
-            if limit is PAIR:
+            if limit is PAIR and not self.shared:
                 rate_limits.remember(key.replace("login:pair:", "login:known:"), KNOWN_SECONDS)
 
 
@@ -119,7 +122,7 @@ class Guard:
             return
         if _turnstile.is_full:
             raise TooManyAttempts(_BUSY_SECONDS, busy=True)
-        attempt = _Attempt(username[:150], client_address(request))
+        attempt = _Attempt(username[:150], client_address(request), is_unnamed_proxy(request))
         attempt.begin()
         request.sign_in_attempt = attempt  # type: ignore[attr-defined]
 

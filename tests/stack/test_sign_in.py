@@ -10,6 +10,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
+from django.core.checks import run_checks
 from django.db import IntegrityError, connection, transaction
 from django.test import Client, RequestFactory
 
@@ -80,6 +81,45 @@ def test_one_address_may_not_try_many_accounts(ana: Any, monkeypatch: pytest.Mon
     answers = [attempt(f"name-{number}", "guess").status_code for number in range(8)]
     assert answers == [200] * 6 + [429] * 2
     assert attempt("ana", PASSWORD, "192.0.2.7").status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("https", "remote", "code"), [(True, "127.0.0.1", 302), (True, "8.8.8.8", 429), (False, "127.0.0.1", 429)]
+)
+def test_a_proxy_that_is_not_named_locks_nobody_out(
+    ana: Any, monkeypatch: pytest.MonkeyPatch, settings: Any, https: bool, remote: str, code: int
+) -> None:
+    monkeypatch.setattr(sign_in, "ADDRESS", sign_in.Limit(6, 300))
+    settings.HTTPS = https
+    client = Client(REMOTE_ADDR=remote, HTTP_X_FORWARDED_FOR="203.0.113.9")
+    for number in range(8):
+        client.post("/login/", {"username": f"name-{number}", "password": "guess"})
+    assert client.post("/login/", {"username": "ana", "password": PASSWORD}).status_code == code
+
+
+def test_who_guesses_through_a_proxy_that_is_not_named_is_stopped(
+    ana: Any, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    monkeypatch.setattr(sign_in, "ACCOUNT", sign_in.Limit(3, 3600))
+    settings.HTTPS = True
+    proxy: dict[str, Any] = {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "203.0.113.9"}
+    signed_in_before: Any = Client(**proxy)
+    assert signed_in_before.post("/login/", {"username": "ana", "password": PASSWORD}).status_code == 302
+    client: Any = Client(**proxy)
+    codes = [client.post("/login/", {"username": "ana", "password": "guess"}).status_code for _ in range(4)]
+    assert codes == [200] * 3 + [429]
+
+
+@pytest.mark.parametrize(
+    ("https", "proxies", "found"),
+    [(True, [], ["slmstudio.W002"]), (True, ["127.0.0.1"], []), (False, [], [])],
+)
+def test_a_proxy_that_is_not_named_is_warned_of(
+    db: None, settings: Any, https: bool, proxies: list[str], found: list[str]
+) -> None:
+    settings.HTTPS, settings.TRUSTED_PROXIES = https, proxies
+    checks = run_checks(tags=["security"], include_deployment_checks=True)
+    assert [one.id for one in checks if one.id == "slmstudio.W002"] == found
 
 
 def test_success_forgives_what_was_mistyped(ana: Any) -> None:
