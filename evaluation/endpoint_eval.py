@@ -153,13 +153,10 @@ class _Asking:
         """How it is asked, and at which prices."""
         return {
             "device": "elsewhere",
-            "model": self._endpoint.model,
-            "url": self._endpoint.url,
-            "max_new_tokens": self._endpoint.max_tokens,
+            **evals.facts_of(self._endpoint),
             "price_in": self._endpoint.price_in,
             "price_out": self._endpoint.price_out,
             "examples": len(self.examples),
-            "reasoning_effort": self._endpoint.reasoning_effort or None,
         }
 
     def _told_before(self) -> list[dict[str, Any]]:

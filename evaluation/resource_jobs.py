@@ -15,7 +15,7 @@ from evaluation.chat import Chat, Said
 from evaluation.endpoint_eval import address_for, as_output
 from evaluation.jobs import GENERATE, GENERATE_LLAMA
 from evaluation.models import Endpoint, EvalRun, ResourceMeasurement
-from evaluation.services import endpoints, judged, outputs, resources, subjects
+from evaluation.services import endpoints, evals, judged, outputs, resources, subjects
 from labeling.models import Document, Split
 from slmstudio import artifacts
 from slmstudio.beating import beating
@@ -166,8 +166,7 @@ def _elsewhere(row: ResourceMeasurement, run: EvalRun, endpoint: Endpoint) -> No
         return
     facts = {
         "device": "elsewhere",
-        "model": endpoint.model,
-        "url": endpoint.url,
+        **evals.facts_of(endpoint),
         "price_in": endpoint.price_in,
         "price_out": endpoint.price_out,
         "at_once": address.at_once,

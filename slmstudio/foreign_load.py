@@ -32,7 +32,9 @@ def _now() -> Seconds:
     for process in [me, *me.children(recursive=True)]:
         with suppress(psutil.Error):
             spent = process.cpu_times()
+            # Children that ended and were waited for are counted with the process that started them.
             own += spent.user + spent.system
+            own += getattr(spent, "children_user", 0.0) + getattr(spent, "children_system", 0.0)
     return Seconds(time.monotonic(), busy, own)
 
 
@@ -45,13 +47,15 @@ class ForeignLoad:
         self._last = now()
 
     def read(self) -> dict[str, float] | None:
-        """``{others, cores}``, both in cores; None until ``WINDOW_SECONDS`` have passed since the last reading."""
+        """``{others, cores}``, both in cores; None until ``WINDOW_SECONDS`` have passed since the last reading, and
+        where the share of this process is not known."""
         if time.monotonic() - self._last.clock < WINDOW_SECONDS:
             return None
         before, self._last = self._last, self._now()
         passed = max(1e-9, self._last.clock - before.clock)
-        # A child that has ended takes its time with it, so that the own share may seem to fall.
-        own = max(0.0, self._last.own - before.own)
+        own = self._last.own - before.own
+        if own < 0:  # a child that has ended took its time with it, which must not count as others'
+            return None
         others = (self._last.busy - before.busy - own) / passed
         return {"others": round(min(float(self._cores), max(0.0, others)), 2), "cores": float(self._cores)}
 

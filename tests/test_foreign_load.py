@@ -1,5 +1,7 @@
 """What other programs take of the cores, and whether a run that is far behind its estimate says so."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -14,7 +16,14 @@ def test_what_is_busy_and_not_ours_is_others(monkeypatch: pytest.MonkeyPatch) ->
     load = ForeignLoad(now=lambda: next(told), cores=2)
     assert load.read() == {"others": 1.5, "cores": 2}
     assert load.read() == {"others": 0, "cores": 2}
-    assert load.read() == {"others": 2, "cores": 2}, "a child that has ended takes its seconds with it"
+    assert load.read() is None, "a child that has ended took its seconds with it"
+
+
+def test_what_a_child_that_has_ended_took_stays_our_own() -> None:
+    before = foreign_load._now().own
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    subprocess.run([sys.executable, "-c", burn], check=True)
+    assert foreign_load._now().own - before >= 0.25
 
 
 def test_a_reading_covers_some_time() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from django.db.models import Min
 
 from evaluation.models import EvalRun, GateReport
-from evaluation.services import holdouts
+from evaluation.services import holdouts, resources
 from evaluation.services.looking import candidates, ended, versions
 from evaluation.services.policies import set_at
 from labeling.models import BulkEdit, DatasetItem, DatasetVersion, Split
@@ -17,7 +17,7 @@ NAMED = 5
 def cautions(report: GateReport) -> list[str]:
     """A sentence or two for each."""
     run = report.eval_run
-    return [*_gone(run), *_scored_again(run), *_drawn(run), *_moved(run), *_late(report)]
+    return [*_gone(run), *_scored_again(run), *_drawn(run), *_moved(run), *_late(report), *_measured_since(report)]
 
 
 def _gone(run: EvalRun) -> Iterator[str]:
@@ -66,6 +66,17 @@ def _moved(run: EvalRun) -> Iterator[str]:
         yield (
             f"{count:,} document{'' if count == 1 else 's'} {'was' if count == 1 else 'were'} moved to the hold-out by "
             "hand since it was first frozen. The verdicts hold for documents like those that are held out now."
+        )
+
+
+def _measured_since(report: GateReport) -> Iterator[str]:
+    """Measurements that the report does not judge: one that was made until it passed would say so here."""
+    judged = report.measurement
+    newest = resources.newest(report.eval_run) if judged is not None else None
+    if judged is not None and newest is not None and newest.pk > judged.pk:
+        yield (
+            f"Evaluation {report.eval_run.number} was measured again since: this report judges measurement "
+            f"{resources.number_of(judged)} of {resources.number_of(newest)}."
         )
 
 

@@ -20,6 +20,8 @@ __all__ = [
     "Refused",
     "asked_otherwise",
     "cancel",
+    "differences",
+    "facts_of",
     "go_on",
     "modes_of",
     "next_number",
@@ -212,15 +214,7 @@ def go_on(*, run: EvalRun, user: Any) -> None:
         raise Refused("run", why)
     _check_endpoint(locked.endpoint, locked.split, locked.mode, min(locked.at_once, locked.endpoint.at_once))
     one = locked.endpoint
-    other = asked_otherwise(
-        locked,
-        {
-            "url": one.url,
-            "model": one.model,
-            "max_new_tokens": one.max_tokens,
-            "reasoning_effort": one.reasoning_effort or None,
-        },
-    )
+    other = asked_otherwise(locked, facts_of(one))
     if other and EvalOutput.objects.filter(eval_run=locked).exclude(finish_reason="error").exists():
         raise Refused("run", other)
     # What it took to fail does not count against it.
@@ -234,15 +228,32 @@ def go_on(*, run: EvalRun, user: Any) -> None:
     audit.record(project=locked.project, user=user, action="went on with", about=f"evaluation {locked.number}")
 
 
+def facts_of(endpoint: Endpoint) -> dict[str, Any]:
+    """The facts of how an endpoint is asked now, by the names that an evaluation keeps them under."""
+    return {
+        "url": endpoint.url,
+        "model": endpoint.model,
+        "max_new_tokens": endpoint.max_tokens,
+        "reasoning_effort": endpoint.reasoning_effort or None,
+    }
+
+
+def differences(run: EvalRun, now: Mapping[str, Any]) -> str:
+    """What an endpoint has another of than when it answered an evaluation: "address and another model"; "" for
+    nothing. ``now`` as in ``asked_otherwise``."""
+    others = [word for name, word in _IN_COMMON.items() if name in now and run.facts.get(name) != now[name]]
+    return " and another ".join(others)
+
+
 def asked_otherwise(run: EvalRun, now: Mapping[str, Any]) -> str:
     """Why what an endpoint answered before cannot be kept, where it would be asked as ``now`` says: a sentence. ""
     where it can. ``now`` has the facts that are known yet, by name; those that may change are passed over.
     """
-    others = [word for name, word in _IN_COMMON.items() if name in now and run.facts.get(name) != now[name]]
+    others = differences(run, now)
     if not others:
         return ""
     return (
-        f"The endpoint {run.endpoint} has another {' and another '.join(others)} than when it answered, and the two "
+        f"The endpoint {run.endpoint} has another {others} than when it answered, and the two "
         "are not mixed in one evaluation. Change it back to go on, or start again. What was answered is kept here."
     )
 

@@ -86,11 +86,12 @@ class _Facts:
         return replace(self._by_scores(gate, rows, gone), note=", ".join(notes))
 
     def _measured_on(self) -> list[str]:
-        """When and on what the resources were measured again; nothing where they are the evaluation's own."""
+        """Which measurement the resources are from, when and on what; nothing where they are the evaluation's own."""
         if self.measured is None or self.measured.finished_at is None:
             return []
         hardware = f" on {self.measured.hardware}" if self.measured.hardware else ""
-        return [f"measured again {localtime(self.measured.finished_at):%Y-%m-%d %H:%M}{hardware}"]
+        number = f"measurement {resources.number_of(self.measured)} of this evaluation"
+        return [f"{number}, {localtime(self.measured.finished_at):%Y-%m-%d %H:%M}{hardware}"]
 
     def _by_scores(self, gate: Gate, rows: Sequence[EvalOutput], gone: Sequence[EvalOutput]) -> Measurement:
         """What was answered; and what left the hold-out after it had been answered counts as wrong, because it may have

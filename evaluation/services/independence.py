@@ -22,7 +22,11 @@ def circumstances(report: GateReport, user: Any) -> dict[str, Any]:
 
 
 def own_part(report: GateReport, user: Any) -> str:
-    """What of the work a report judges this person started or resumed; "" where it was others alone."""
+    """What of the work a report judges this person started or resumed; "" where it was others alone. The measurement
+    whose figures it judges is such work.
+    """
+    if report.measurement is not None and _took_part(report.measurement, user):
+        return f"the measurement of evaluation {report.eval_run.number}"
     for run in _chain(report):
         if _took_part(run, user):
             return f"evaluation {run.number}"

@@ -7,7 +7,7 @@ from django.db import transaction
 from evaluation.compare import spread
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.policy import METRICS, GatePolicy
-from evaluation.services import audit, holdout_permits, judged
+from evaluation.services import audit, evals, holdout_permits, judged
 from evaluation.services.outputs import latencies
 from labeling.models import Project, Split
 from slmstudio import quotas
@@ -60,8 +60,8 @@ def not_sendable(run: EvalRun) -> str:
     endpoint.refresh_from_db()
     if endpoint.retired_at is not None:
         return f"The endpoint {endpoint} was removed, so nothing more is sent there."
-    if (endpoint.model, endpoint.url) != (run.facts.get("model"), run.facts.get("url")):
-        return f"The endpoint {endpoint} has another model or address than when it answered. Evaluate it again."
+    if others := evals.differences(run, evals.facts_of(endpoint)):
+        return f"The endpoint {endpoint} has another {others} than when it answered. Evaluate it again."
     if run.split == Split.HOLDOUT and holdout_permits.of(endpoint) is None:
         return f"Hold-out documents may not be sent to {endpoint}: the owner has to permit that on its page."
     return ""
@@ -71,6 +71,12 @@ def newest(run: EvalRun) -> ResourceMeasurement | None:
     """The last finished measurement of an evaluation: the newest one counts, whatever it says."""
     found: ResourceMeasurement | None = ResourceMeasurement.objects.filter(eval_run=run).done().order_by("-pk").first()
     return found
+
+
+def number_of(measurement: ResourceMeasurement) -> int:
+    """Which of the finished measurements of its evaluation this one is, counted from 1."""
+    same: Any = ResourceMeasurement.objects.filter(eval_run=measurement.eval_run_id)
+    return int(same.done().filter(pk__lte=measurement.pk).count())
 
 
 def page(run: EvalRun) -> dict[str, Any]:

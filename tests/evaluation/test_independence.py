@@ -15,6 +15,7 @@ from labeling.models import Membership
 from labeling.services import members
 from slmstudio.access import Role
 from tests.evaluation.factories import World, evaluated, pretend
+from tests.evaluation.test_resources import measured
 from training.models import TrainingRun
 from training.services.runs import Refused
 
@@ -113,6 +114,13 @@ def test_who_resumed_a_run_counts_as_one_who_started_it(world: World, report: Ga
     table.objects.update(facts={"resumed_by": [{"who": "mona", "user": world.manager.pk, "when": "now"}]})
     with pytest.raises(Refused, match="yourself"):
         approve(fresh(report), world.manager)
+
+
+def test_who_measured_again_counts_as_one_who_started_it(world: World, report: GateReport) -> None:
+    measured(report.eval_run, world, 300.0, user=world.manager)
+    again = make_report(eval_run=report.eval_run, baseline=None, user=world.engineer)
+    with pytest.raises(Refused, match="measurement"):
+        approve(again, world.manager)
 
 
 def test_a_waiver_has_a_longest_duration(world: World, report: GateReport, client: Client, settings: Any) -> None:

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from evaluation.models import EvalOutput, EvalRun, GateReport, ResourceMeasurement
+from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport, ResourceMeasurement
 from evaluation.resource_jobs import run_measurement
 from evaluation.services import approvals, holdout_permits, packets, resources
+from evaluation.services.cautions import cautions
 from evaluation.services.evals import Refused
 from evaluation.services.gates import looks, make_report, next_look
 from evaluation.services.looking import candidates
@@ -22,9 +23,9 @@ from tests.evaluation.test_gates_service import verdict_of
 from training.services.base_models import prepare, register_tiny
 
 
-def measured(run: EvalRun, world: World, latency_ms: float, **facts: Any) -> ResourceMeasurement:
+def measured(run: EvalRun, world: World, latency_ms: float, user: Any = None, **facts: Any) -> ResourceMeasurement:
     """A finished measurement in which every document took so long."""
-    row = measure_again(run=run, user=world.engineer)
+    row = measure_again(run=run, user=user or world.engineer)
     assert row.take_up()
     keys = EvalOutput.objects.filter(eval_run=run).values_list("document_id", flat=True)
     event = {"latency_ms": latency_ms, "prompt_tokens": 100, "output_tokens": 40}
@@ -49,6 +50,18 @@ def test_gates_on_what_a_run_takes_use_the_newest_measurement_in_the_same_look(w
     assert verdict_of(second, "latency").status != "FAIL"
     assert make_report(eval_run=run, baseline=None, user=world.engineer).pk == second.pk
     assert [row["measured"] for row in second.verdicts if row["gate"]["key"] == "schema-valid"] == [1.0]
+
+
+def test_measuring_until_it_passes_is_disclosed(world: World) -> None:
+    Contract.objects.filter(project=world.project).update(constraints={"latency_p95_ms": 400})
+    run = evaluated(world, right)
+    measured(run, world, 900.0)
+    measured(run, world, 300.0)
+    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert "measurement 2 of this evaluation" in verdict_of(report, "latency").sentence
+    assert not [one for one in cautions(report) if "measured again" in one]
+    measured(run, world, 950.0)
+    assert [one for one in cautions(report) if "judges measurement 2 of 3" in one]
 
 
 def test_a_measurement_is_no_look_and_leaves_nothing_that_was_answered(world: World) -> None:
@@ -125,6 +138,26 @@ def test_without_the_permit_nothing_is_sent(world: World, fake: Any) -> None:  #
     row.refresh_from_db()
     assert (row.status, len(fake.asked)) == (Status.FAILED, asked)
     with pytest.raises(Refused, match="permit"):
+        measure_again(run=run, user=world.engineer)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [({"reasoning_effort": "high"}, "reasoning effort"), ({"max_tokens": 4096}, "limit of tokens")]
+)
+def test_an_endpoint_that_is_asked_otherwise_now_is_not_measured(
+    world: World,
+    fake: Any,  # noqa: F811
+    change: dict[str, Any],
+    words: str,
+) -> None:
+    one = endpoint(world, fake.url)
+    run = ended(start(world, one))
+    row = measure_again(run=run, user=world.engineer)
+    run_measurement(row.pk)
+    row.refresh_from_db()
+    assert (row.facts["max_new_tokens"], row.facts["reasoning_effort"]) == (one.max_tokens, None)
+    Endpoint.objects.filter(pk=one.pk).update(**change)
+    with pytest.raises(Refused, match=words):
         measure_again(run=run, user=world.engineer)
 
 
