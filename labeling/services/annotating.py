@@ -326,14 +326,13 @@ class _NotYet(Exception):
 def _count(held: Held, user: Any, saved: Saved, work: Work) -> None:
     """Writes a submitted label and decides what it counts for."""
     document = held.document
-    project = document.project
     own = document.answered_by == user.pk
     party = document.answered_pk is not None and doubting.is_party(document, user)
     fixes = document.answered_pk is not None and not party
     fixes = fixes and approves(document=document, reviewer=held.may_review, own=own, own_only=held.own_only)
     revision = write(held, user, saved, Actions.APPROVE if fixes else Actions.SUBMIT, work)
     changes: dict[str, Any] = {"state": DocumentState.APPROVED if fixes else DocumentState.SUBMITTED}
-    counts = fixes or not (project.review_required or held.settled)
+    counts = fixes or not (document.review_required or held.settled)
     if held.own_only:
         others = document.others_values or []
         agreed = agree(held.compiled, [saved.value, *others])

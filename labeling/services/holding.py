@@ -135,6 +135,7 @@ _COLUMNS = """
         own.field_seconds AS own_field_seconds,
         (SELECT m.role FROM labeling_membership m
          WHERE m.project_id = d.project_id AND m.user_id = %(user)s) AS role,
+        (SELECT p.review_required FROM labeling_project p WHERE p.id = d.project_id) AS review_required,
         (SELECT r.decision FROM labeling_review r WHERE r.document_id = d.id ORDER BY r.id DESC LIMIT 1) AS decision,
         (SELECT f.id FROM labeling_prediction f WHERE f.id = %(prediction)s AND f.document_id = d.id
          AND NOT f.withheld AND f.value IS NOT NULL) AS filled_pk,

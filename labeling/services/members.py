@@ -1,6 +1,7 @@
 """Who is in a project and with which role, and how work is done in it. A project always keeps an owner."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -151,6 +152,7 @@ def change_settings(*, project: Project, by: Any, values: Mapping[str, Any]) -> 
             row.save(update_fields=list(changed))
             if changed.get("review_required") is False:
                 gold.settle_submitted(row)
+                transaction.on_commit(partial(gold.settle_late, row), robust=True)
             details = {"before": before, "after": changed}
             note(project=project, user=by, action="changed", about="settings", details=details)
     return project

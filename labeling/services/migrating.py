@@ -6,12 +6,11 @@ label under it. Each document then gets the annotations of its people once more 
 interrupted run goes on where it stopped: what it has taken along is left alone (see ``labeling.services.carrying``).
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
 from labeling.diffs import changes
@@ -24,7 +23,7 @@ from labeling.models import (
     SchemaMigration,
     SchemaVersion,
 )
-from labeling.services import carrying, contract_changes
+from labeling.services import carrying, contract_changes, transactions
 from labeling.services.holding import ANSWERED
 from labeling.services.projects import ContractError, in_words, read_schema, save_contract
 from slmstudio.contract.schema import CompiledSchema, dumps, loads, sha256
@@ -33,8 +32,6 @@ from slmstudio.runs import Status
 BATCH = 300
 MOST_EXAMPLES = 10
 MOST_CHANGES = 12
-#: seconds that a save may take while the schema changes
-LONGEST_SAVE = 10.0
 
 
 class Refused(ValueError):
@@ -192,7 +189,7 @@ def process(run: SchemaMigration) -> None:
     version = run.to_version
     if not run.dry_run and version is None:
         version = _make_version(run)
-    under_way = set() if version is None else _under_way()
+    under_way = set() if version is None else transactions.under_way()
     back_to = _back_to(run)
 
     def work_through(rows: Any, done: int) -> tuple[int, bool]:
@@ -210,7 +207,7 @@ def process(run: SchemaMigration) -> None:
     done, stopped = work_through(documents, 0)
     if version is not None and not stopped:
         # First labels of documents whose save began under the old version and ended behind their batch.
-        _wait_for(under_way)
+        transactions.wait_for(under_way)
         done, stopped = work_through(_labelled(run), done)
     ended = {"progress_done": done, "result": tally.result()}
     if stopped:
@@ -223,23 +220,6 @@ def _back_to(run: SchemaMigration) -> SchemaVersion | None:
     """The newest version before the present one that has the same schema as the new one."""
     earlier = run.project.schema_versions.filter(sha256=sha256(run.schema_text), number__lt=run.from_version.number)
     return earlier.order_by("-number").first()
-
-
-def _under_way() -> set[tuple[int, str]]:
-    """The writing transactions that may have read what the schema was before, each with its process."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pid, backend_xid::text FROM pg_stat_activity WHERE backend_xid IS NOT NULL "
-            "AND datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        return set(cursor.fetchall())
-
-
-def _wait_for(transactions: set[tuple[int, str]]) -> None:
-    """Waits until these have ended; saves take milliseconds, and what takes longer than ten seconds is no save."""
-    end = time.monotonic() + LONGEST_SAVE
-    while transactions & _under_way() and time.monotonic() < end:
-        time.sleep(0.05)
 
 
 def _labelled(run: SchemaMigration) -> Any:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import simplejson
@@ -26,7 +27,7 @@ from labeling.models import (
     SchemaVersion,
 )
 from labeling.models.documents import QUEUE
-from labeling.services import carrying, contract_changes, gold
+from labeling.services import carrying, contract_changes, gold, transactions
 from labeling.services.reviewing import waiting
 from labeling.templates_catalogue import UnknownTemplate, template
 from slmstudio import permissions, quotas
@@ -245,6 +246,7 @@ def save_contract(
     version.save()
     contract_changes.record(project=project, user=user, before=before)
     _queue_again(project, newest, version)
+    transaction.on_commit(partial(_catch_up, project, newest, version), robust=True)
     return version
 
 
@@ -312,7 +314,7 @@ def _queue_again(project: Project, old: SchemaVersion, version: SchemaVersion) -
     """Labelled documents whose gold the schema refuses are to be labelled again, and those without a decision yet."""
     broken = gold.carry(project, version)
     # The undecided last: as few as possible are submitted under the old schema between this and the commit.
-    undecided = [pk for rows in _undecided(project) for pk in rows.values_list("pk", flat=True)]
+    undecided = _undecided_keys(project, version)
     keys = sorted({*broken, *undecided})
     for start in range(0, len(keys), 5_000):
         rows = Document.objects.labelled().filter(pk__in=keys[start : start + 5_000])
@@ -324,6 +326,26 @@ def _queue_again(project: Project, old: SchemaVersion, version: SchemaVersion) -
                 for row in held
             }
         )
+
+
+def _catch_up(project: Project, old: SchemaVersion, version: SchemaVersion) -> None:
+    """The same once more after the commit, for submits that began under the old version and ended behind it."""
+    transactions.wait_for(transactions.under_way())
+    with transaction.atomic():
+        Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+        if project.schema_version.pk != version.pk:
+            return  # the newer one takes along what this one would
+        late = set(gold.left_behind(project, version).values_list("document_id", flat=True))
+        late.update(_undecided_keys(project, version))
+        rows = Document.objects.labelled().filter(pk__in=late).order_by("pk")
+        if list(rows.select_for_update(no_key=True).values_list("pk", flat=True)):  # nobody answers them now
+            _queue_again(project, old, version)
+
+
+def _undecided_keys(project: Project, version: SchemaVersion) -> list[int]:
+    """Those that nobody has answered under the new version."""
+    rows = (found.filter(~gold.answered(version, "pk")) for found in _undecided(project))
+    return [pk for found in rows for pk in found.values_list("pk", flat=True)]
 
 
 def _undecided(project: Project) -> tuple[QuerySet[Document], QuerySet[Document]]:

@@ -16,9 +16,10 @@ from labeling.models import (
     SchemaMigration,
     SchemaVersion,
 )
-from labeling.services import annotating, exporting, freezing, migrating, reviewing
+from labeling.services import annotating, exporting, freezing, members, migrating, reviewing, transactions
 from labeling.services.datasets import rows as frozen_rows
 from labeling.services.freezing import freeze
+from labeling.services.projects import save_contract
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.labeling.work_desk import at_once
@@ -223,6 +224,50 @@ def test_a_label_whose_save_was_under_way_comes_along(
     gold = Gold.objects.newest_of(desk.project).get(document=document)
     assert gold.schema_version.number == 2
     assert gold.revision.value["seller"] == "Acme Supplies"
+
+
+@pytest.mark.parametrize("what", ["schema", "review"])
+def test_a_submit_that_began_before_a_plain_save_is_gold(
+    transactional_db: None, queues: None, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    desk = make_desk()
+    bring_in(desk.project, [invoice(1, gold=False)])
+    owner, document = desk.people["owner"], Document.objects.get()
+    if what == "review":
+        members.change_settings(project=desk.project, by=owner, values={"review_required": True})
+    document = Document.objects.select_related("project").get()
+    holds, may_go_on = threading.Event(), threading.Event()
+    write, wait = annotating.write, transactions.wait_for
+
+    def slow(*args: Any) -> Any:
+        holds.set()  # the schema and the settings have been read
+        assert may_go_on.wait(20)
+        return write(*args)
+
+    def go_on_and_wait(found: Any) -> None:
+        may_go_on.set()  # the change is committed
+        wait(found)
+
+    def submit() -> Any:
+        return annotating.submit(
+            document=document, user=desk.people["annotator"], value=invoice(1)["gold"], evidence={}, base_version=0
+        )
+
+    def change() -> None:
+        assert holds.wait(20)
+        if what == "review":
+            members.change_settings(project=desk.project, by=owner, values={"review_required": False})
+        else:
+            schema = changed(desk, note={"type": "string"})
+            save_contract(project=desk.project, user=owner, instruction="x", schema_text=schema, constraints={})
+        may_go_on.set()
+
+    monkeypatch.setattr(annotating, "write", slow)
+    monkeypatch.setattr(transactions, "wait_for", go_on_and_wait)
+    saved, error = at_once(submit, change)
+    assert (saved.submitted, error) == (True, None)
+    desk.project.refresh_from_db()
+    assert list(current(desk)) == ["inv-0001"]
 
 
 # -- going back, and why documents return ------------------------------------------------------------------------------
