@@ -22,6 +22,10 @@ _CPUINFO = Path("/proc/cpuinfo")
 _STATUS = Path("/proc/self/status")
 #: packages that no requirements file brings along and that some trainings need
 OPTIONAL = ("bitsandbytes", "wandb")
+#: a program that puts itself on the cores of its first argument and becomes the command of the others
+_ON_CORES = (
+    "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(','))); os.execvp(sys.argv[2], sys.argv[2:])"
+)
 #: How a process that trains or answers computes on a CPU, where nobody says otherwise. glibc keeps memory that was
 #: freed instead of having it faulted in anew at every step, in huge pages where the kernel has them: a sixth of a
 #: training, for 1 to 2 % more at the peak. Threads that wait for one another spin for some milliseconds before they
@@ -127,6 +131,15 @@ def allowed_cores() -> frozenset[int]:
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))
     return frozenset(range(os.cpu_count() or 1))  # macOS knows no affinity
+
+
+def on_allowed_cores(command: list[str]) -> list[str]:
+    """A command that runs on all of ``allowed_cores``, whichever of them this process is confined to now: a child
+    inherits that, and nobody would give it the others back."""
+    if not hasattr(os, "sched_setaffinity"):
+        return command
+    cores = ",".join(map(str, sorted(allowed_cores())))
+    return [sys.executable, "-S", "-c", _ON_CORES, cores, *command]
 
 
 @cache

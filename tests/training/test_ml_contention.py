@@ -144,6 +144,19 @@ def test_a_process_makes_room_for_another_and_comes_back(burner: "subprocess.Pop
     assert alone["sum"] == beside["sum"] == again["sum"]
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="macOS knows no affinity")
+def test_a_child_of_a_confined_process_has_all_cores() -> None:
+    child = (
+        "import os, subprocess, sys\n"
+        "from slmstudio.hardware import allowed_cores, on_allowed_cores\n"
+        "os.sched_setaffinity(0, {min(allowed_cores())})\n"
+        "show = 'import os; print(len(os.sched_getaffinity(0)))'\n"
+        "subprocess.run(on_allowed_cores([sys.executable, '-c', show]), check=True)\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", child], cwd=REPO, check=True, stdout=subprocess.PIPE, text=True)
+    assert int(shown.stdout) == len(allowed_cores())
+
+
 @pytest.mark.parametrize(
     ("one", "two", "before", "count"), [(2.0, 2.5, 0.91, 0), (2.1, 2.5, 1.0, 1), (2.0, 2.6, 1.0, 1), (1.0, 1.0, 0.9, 1)]
 )

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from slmstudio.hardware import on_allowed_cores
 from slmstudio.hashing import sha256_file
 from training.exports.specs import GgufSpec
 from training.ml import device as machine
@@ -45,7 +46,9 @@ def convert(model: Path, file: Path, *, kind: str, title: str, converter: Path) 
         *("--outtype", kind, "--outfile", str(file), "--model-name", title or file.stem),
     ]
     environment = {**os.environ, "PYTHONPATH": str(converter), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, stderr=subprocess.PIPE, stdout=sys.stderr, env=environment, cwd=converter)
+    done = subprocess.run(
+        on_allowed_cores(command), stderr=subprocess.PIPE, stdout=sys.stderr, env=environment, cwd=converter
+    )
     words = done.stderr.decode(errors="replace")
     sys.stderr.write(words)
     if done.returncode != 0 or not file.is_file():

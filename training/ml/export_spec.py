@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from slmstudio.hardware import on_allowed_cores
 from training.exports import axolotl, axolotl_check, unsloth
 from training.exports.specs import TrainerSpec
 from training.exports.texts import Counts
@@ -135,7 +136,7 @@ def _write_words(output: Path, spec: TrainerSpec, counts: Counts) -> None:
 def _checked(spec: TrainerSpec, output: Path) -> dict[str, Any]:
     """What the other trainer itself says about the folder. Refused where it does not take it."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [spec.checker, str(output / "check.py"), str(output), spec.run.base_model.path]
+    command = on_allowed_cores([spec.checker, str(output / "check.py"), str(output), spec.run.base_model.path])
     on = datetime.now(UTC).date().isoformat()
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=sys.stderr, env=environment, timeout=600)
