@@ -99,7 +99,8 @@ export class Answers {
     const { model, form } = this;
     const typing = form.typing !== null && form.typing === document.activeElement.closest("[data-node]");
     const { entry, held, clashes } = merge({ ...change, mine: model.entry, kept, typing });
-    model.checkpoint();
+    // What comes back as it was sent is no step: undo is for what the person did.
+    if (differing(model.entry, entry).length) model.checkpoint();
     model.entry = entry;
     form.fillAround();
     this.held = held ? { ...change, edits: this.sync.edits, at: document.activeElement } : null;

@@ -1,9 +1,10 @@
 """Nothing that appears, disappears or arrives moves the focus, joins the Tab order or takes a key."""
 
+import json
 import re
 from typing import Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from labeling.models import Annotation, Document
 from labeling.services import annotating
@@ -323,3 +324,24 @@ def test_what_others_changed_while_one_types_on_clashes(desk: Desk, open_label: 
     expect(control(page, "Vendor")).to_have_value("Globex")
     page.get_by_role("button", name="take it").click()
     expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
+
+
+def test_undo_takes_back_what_the_person_did_and_not_an_answer(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+
+    def echo(route: Route) -> None:
+        """Answers as after a merge that changed nothing: with the whole entry as it was sent."""
+        answer = route.fetch()
+        sent = json.loads(route.request.post_data or "")["entry"]
+        route.fulfill(response=answer, json={**answer.json(), "entry": sent, "read": sent})
+
+    page.route(re.compile(r"/save/$"), echo)
+    vendor = control(page, "Vendor")
+    vendor.focus()
+    page.keyboard.type("AC")
+    page.keyboard.press("End")
+    completed = vendor.input_value()
+    assert completed.startswith("ACME SUPPLIES")
+    expect(page.locator("#saved-words")).to_contain_text("saved ")
+    page.keyboard.press("Control+z")
+    expect(vendor).not_to_have_value(completed, timeout=500)
