@@ -16,6 +16,8 @@ from waitress.utilities import BadRequest, Error
 from slmstudio.server.admission import FREE_BODY, Refusal, ask
 
 logger = logging.getLogger(__name__)
+#: phases of connections that are closed where there are too many
+_ENDED_FIRST = ("idle", "header", "body")
 #: bytes of the line before a chunk, and of the trailer after the last one
 _MOST_CHUNK_LINE = 8192
 
@@ -275,6 +277,9 @@ class _Timed:
     limits: Limits
     stopping = False
     active_channels: dict[int, Channel]
+    # of waitress
+    adj: Any
+    _map: dict[int, Any]
 
     def maintenance(self, now: float) -> None:
         """Ends connections that take too long; waitress calls it once a ``cleanup_interval``."""
@@ -282,6 +287,23 @@ class _Timed:
         for channel in [*self.active_channels.values()]:
             if channel.overdue(moment):
                 channel.will_close = True
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """At the limit of connections closes those that cost a client least, the oldest first: a quarter of the limit
+        is free then, and the server goes on accepting.
+        """
+        limit = self.adj.connection_limit
+        if len(self._map) < limit:
+            return
+        waiting = [
+            (_ENDED_FIRST.index(phase), channel.last_activity if phase == "idle" else channel.creation_time, channel)
+            for channel in self.active_channels.values()
+            if (phase := channel._phase_now()) in _ENDED_FIRST
+        ]
+        waiting.sort(key=lambda row: row[:2])
+        for _, _, channel in waiting[: len(self._map) - limit + max(1, limit // 4)]:
+            channel.will_close = True
 
     def busy(self) -> bool:
         """Whether a request is being worked on, or an answer is not sent yet."""

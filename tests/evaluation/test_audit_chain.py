@@ -62,6 +62,20 @@ def test_what_is_given_for_a_place_does_not_count(log: World) -> None:
     assert audit_chain.verify(log.project).problem == ""
 
 
+def test_a_temporary_table_of_its_name_does_not_count(log: World) -> None:
+    before = audit_chain.verify(log.project).entries
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE evaluation_auditentry (LIKE public.evaluation_auditentry)")
+        cursor.execute(
+            "INSERT INTO public.evaluation_auditentry (project_id, action, about, details, created_at, position, "
+            "previous_sha256, sha256) VALUES (%s, 'a', 'b', '{}', now(), 0, '', '') RETURNING position",
+            [log.project.pk],
+        )
+        assert cursor.fetchone()[0] == before + 1
+        cursor.execute("DROP TABLE pg_temp.evaluation_auditentry")
+    assert audit_chain.verify(log.project).problem == ""
+
+
 def test_projects_have_chains_of_their_own(log: World) -> None:
     other = create_project(owner=log.owner, name="Other", slug="other", template="invoice")
     entry = audit.record(project=other, user=None, action="a", about="b")

@@ -211,17 +211,25 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
 @pytest.fixture
 def hasty() -> Iterator[int]:
     """A server of one thread whose time-outs are short."""
+    with served(Limits(header=0.2, body=0.2, idle=0.3, stalled=0.2, rate=1000, linger=0.2)) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def served(limits: Limits, connections: int = 100) -> Iterator[int]:
+    """A server of one thread; gives its port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    limits = Limits(header=0.2, body=0.2, idle=0.3, stalled=0.2, rate=1000, linger=0.2)
-    made = make_server(application, listener=listener, threads=1, connections=100, limits=limits)
+    made = make_server(application, listener=listener, threads=1, connections=connections, limits=limits)
     made.adj.cleanup_interval = 0.1
     thread = threading.Thread(target=serve, args=(made,), kwargs={"stop_seconds": 1, "look_seconds": 0.05})
     thread.start()
-    yield listener.getsockname()[1]
-    made.stopping = True
-    made.pull_trigger()
-    thread.join(5)
-    listener.close()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        made.stopping = True
+        made.pull_trigger()
+        thread.join(5)
+        listener.close()
 
 
 @pytest.mark.parametrize(
@@ -272,6 +280,16 @@ def test_who_waits_for_the_word_without_a_body_is_answered(hasty: int) -> None:
     with connect(hasty, timeout=5) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
         assert status(client.recv(1000)) == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHos", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n"])
+def test_connections_that_do_nothing_make_room(sent: bytes) -> None:
+    with served(Limits(), connections=12) as port, contextlib.ExitStack() as stack:
+        for _ in range(30):
+            stack.enter_context(connect(port)).sendall(sent)
+        with connect(port, timeout=5) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert status(client.recv(1000)) == 200
 
 
 def test_who_does_not_read_is_disconnected_and_holds_no_thread(hasty: int) -> None:

@@ -36,6 +36,19 @@ def test_what_is_asked_for_is_given() -> None:
     assert "DATABASE_URL" not in found
 
 
+@pytest.mark.parametrize("name", ["HSA_OVERRIDE_GFX_VERSION", "CUBLAS_WORKSPACE_CONFIG", "GLOO_SOCKET_IFNAME", "CC"])
+def test_what_computing_is_set_up_by_is_given(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "set")
+    assert name in child_environment()
+
+
+@pytest.mark.parametrize("name", ["HF_HUB_DOWNLOAD_TIMEOUT", "HF_XET_CACHE", "HF_TOKEN_PATH"])
+def test_what_downloads_are_set_up_by_is_given_to_downloads(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "set")
+    assert name in child_environment(DOWNLOADS)
+    assert name not in child_environment()
+
+
 def test_a_supervised_child_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = ImportRun()
     seen: list[dict[str, Any]] = []
