@@ -50,7 +50,7 @@ def test_a_doubted_label_is_decided_frozen_and_scored_again(
     rita.get_by_label("7.77").first.check()
     rita.get_by_role("button", name="Decide so").click()
     watch.allow("422 POST")  # the document does not say so, which the reviewer has to confirm
-    rita.get_by_label("It is right although").check()
+    rita.get_by_label("Confirm value").check()
     rita.get_by_role("button", name="Decide so").click()
     expect(rita.get_by_text("is decided")).to_be_visible()
 
