@@ -1,7 +1,7 @@
 """The keys of the labeling screen: what can be done, by which chord, and what a person made of it. Pure.
 
 A chord names a place on the keyboard, as ``event.code`` does, with its modifiers in this order: "Ctrl+Shift+KeyZ",
-"Alt+Digit0". On a Mac, Alt is Ctrl+Option and Ctrl is Cmd. The same names are used by ``static/js/label_keys.js``.
+"Alt+Digit0". On a Mac, Alt is Ctrl+Option and Ctrl is Cmd. ``static/js/annotation/shortcuts.js`` uses the same names.
 """
 
 import re

@@ -1,6 +1,6 @@
 """The viewer's time zone: pages show times, and count days, as the person looking lives them.
 
-The browser names its zone in a cookie (``static/js/studio.js``). A name that is none is ignored: the site's zone holds.
+The browser names its zone in a cookie (``static/js/site/base.js``). Unknown names are ignored: the site's zone applies.
 """
 
 from collections.abc import Callable

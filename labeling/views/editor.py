@@ -23,5 +23,5 @@ from django.views.decorators.http import require_safe
     }
 )
 def frame(request: HttpRequest) -> HttpResponse:
-    """The editor, empty; ``static/js/json_editor_frame.js`` fills it with what the page around it sends."""
+    """The editor, empty; ``static/js/annotation/json_editor_frame.js`` fills it with what the page around it sends."""
     return render(request, "labeling/editor_frame.html")

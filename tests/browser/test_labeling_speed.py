@@ -42,7 +42,7 @@ def test_the_screen_weighs_less_than_150_kb(desk: Desk, open_label: Open, new_pa
     page = new_page()
     page.context.add_cookies([{key: cookie[key] for key in ("name", "value", "domain", "path")} for cookie in cookies])  # type: ignore[misc]
     sizes = weighed(page, reverse("label_document", args=["desk", first.pk]))
-    assert {"/static/css/icons.css", "/static/js/label_pages.js"} <= set(sizes)
+    assert {"/static/css/icons.css", "/static/js/annotation/page_view.js"} <= set(sizes)
     listing = "\n".join(f"{size:>7} {path}" for path, size in sorted(sizes.items(), key=lambda item: -item[1]))
     print(f"{sum(sizes.values())} bytes\n{listing}")
     assert sum(sizes.values()) < MOST_KB * 1024, listing
