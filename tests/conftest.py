@@ -76,6 +76,10 @@ def servers() -> Iterator[stack.Running | None]:
         yield None
         return
     running = stack.start(Path(_home.name), _embedded)
+    if "postgres" in _embedded:
+        from tests import database
+
+        database.tune(running.places)
     yield running
     stack.stop(running)
 
@@ -87,14 +91,18 @@ def django_db_modify_db_settings(servers: stack.Running | None) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Transactional tests empty every table when they end, and the database refuses that for the audit log.
+    """Transactional tests empty the tables when they end, and the database refuses that for the audit log.
 
     The test of that refusal arms the trigger again for itself.
     """
     from django.db import connection
 
+    from tests import database
+
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE evaluation_auditentry DISABLE TRIGGER evaluation_auditentry_kept")
+        if "postgres" in _embedded:
+            database.Emptying().install()
 
 
 @pytest.fixture(scope="session")
