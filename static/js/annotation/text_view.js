@@ -25,7 +25,7 @@ export class DocumentView {
   open(text) {
     this.text = text;
     // The server counts characters, a browser UTF-16 units; they differ only beyond the basic plane.
-    this.units = /[\ud800-\udfff]/.test(text) ? unitsOf(text) : null;
+    this.units = /[\u{10000}-\u{10ffff}]/u.test(text) ? unitsOf(text) : null;
     this.root.replaceChildren();
     this.lines = [];
     let start = 0;

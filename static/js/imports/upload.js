@@ -28,8 +28,8 @@ function show(problem) {
   form().querySelector("[data-chosen]").textContent = problem || (files.length ? `${names}, ${sizeInWords(size)}` : "");
 }
 
-const readEntries = (reader) => new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-const fileOf = (entry) => new Promise((resolve, reject) => entry.file(resolve, reject));
+const readEntries = (reader) => new Promise((resolve, reject) => { reader.readEntries(resolve, reject); });
+const fileOf = (entry) => new Promise((resolve, reject) => { entry.file(resolve, reject); });
 
 // The files below a dropped folder; a browser gives them a hundred at a time.
 async function below(entry, prefix, found) {

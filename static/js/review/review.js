@@ -22,7 +22,7 @@ document.addEventListener("keydown", (event) => {
     goUntil = 0;
     return;
   }
-  if (/^[1-9]$/.test(event.key)) {
+  if (/^[1-9]$/u.test(event.key)) {
     if (pick(Number(event.key))) event.preventDefault();
     return;
   }

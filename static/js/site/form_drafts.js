@@ -117,7 +117,7 @@ function banner(words, tone, actions) {
 function offer(key, entry, form) {
   const { values } = entry;
   if (!differs(form, values)) return forget(key);
-  const discard = ["Discard it", () => (forget(key), location.reload())];
+  const discard = ["Discard it", () => { forget(key); location.reload(); }];
   if (entry.interrupted) {
     restore(key, form, values);
     banner("Your session had ended. What you typed is back in the form; it is not saved yet.", "warning", [discard]);
