@@ -114,7 +114,7 @@ class Bench:
     def __init__(self, running: Studio, documents: int, repeat: int, annotated: int = ANNOTATED) -> None:
         from django.contrib.auth import get_user_model
 
-        from labeling.services.projects import create_project
+        from labeling.projects.services import create_project
 
         self.studio, self.documents, self.repeat = running, documents, repeat
         self.annotated = min(annotated, documents // 2)

@@ -17,7 +17,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.services.prelabels import tell
         from evaluation.services.proposals import propose_from_contract
         from evaluation.services.questions import doubts_of, look_everywhere
-        from labeling.services.contract_changes import follow
+        from labeling.projects.contract_changes import follow
         from labeling.services.doubting import known_to
         from slmstudio.audit import keep_in
         from slmstudio.quotas import files_at

@@ -12,8 +12,9 @@ class LabelingConfig(AppConfig):
 
     def ready(self) -> None:
         from labeling import panels, steps  # noqa: F401
-        from labeling.services import indexing, tokens, webhooks
-        from labeling.services.storage import file_keys, text_bytes
+        from labeling.integrations import tokens, webhooks
+        from labeling.projects.storage import file_keys, text_bytes
+        from labeling.services import indexing
         from slmstudio import quotas
         from slmstudio.body_limits import authenticate_with
         from slmstudio.queue_jobs import register

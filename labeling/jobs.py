@@ -2,9 +2,10 @@
 
 import logging
 
+from labeling.integrations import webhooks
 from labeling.models import BulkEdit, FreezeRun, ImportRun, IndexRun, SchemaMigration
 from labeling.reading import ReadError
-from labeling.services import bulk, freezing, importing, indexing, migrating, webhooks
+from labeling.services import bulk, freezing, importing, indexing, migrating
 
 logger = logging.getLogger(__name__)
 

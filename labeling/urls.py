@@ -3,13 +3,16 @@
 from django.urls import URLPattern, URLResolver, include, path
 
 from labeling.api.app import addresses as api_addresses
-from labeling.views import contract, editor, me, migrations, projects, settings, tokens, webhooks
+from labeling.integrations import token_views, webhook_views
+from labeling.projects import contract_views, json_editor_views, settings_views
+from labeling.projects import views as project_views
+from labeling.views import me, migrations
 
 below_project: list[URLPattern | URLResolver] = [
-    path("", projects.home, name="project"),
-    path("contract/", contract.contract, name="contract"),
-    path("contract/preview/", contract.preview, name="contract_preview"),
-    path("contract/versions/<int:number>/", contract.version, name="contract_version"),
+    path("", project_views.home, name="project"),
+    path("contract/", contract_views.contract, name="contract"),
+    path("contract/preview/", contract_views.preview, name="contract_preview"),
+    path("contract/versions/<int:number>/", contract_views.version, name="contract_version"),
     path("contract/migrations/plan/", migrations.plan, name="schema_migration_plan"),
     path("contract/migrations/<int:pk>/", migrations.migration, name="schema_migration"),
     path("contract/migrations/<int:pk>/cancel/", migrations.cancel, name="schema_migration_cancel"),
@@ -17,27 +20,27 @@ below_project: list[URLPattern | URLResolver] = [
     path("", include("labeling.document_urls")),
     path("", include("labeling.import_urls")),
     path("", include("labeling.dataset_urls")),
-    path("settings/", settings.settings, name="settings"),
-    path("settings/members/add/", settings.add_member, name="member_add"),
-    path("settings/members/<int:pk>/", settings.change_member, name="member_change"),
-    path("settings/members/<int:pk>/remove/", settings.remove_member, name="member_remove"),
-    path("settings/webhooks/add/", webhooks.add, name="webhook_add"),
-    path("settings/webhooks/<int:pk>/", webhooks.webhook, name="webhook"),
-    path("settings/webhooks/<int:pk>/secret/", webhooks.new_secret, name="webhook_secret"),
-    path("settings/webhooks/<int:pk>/test/", webhooks.send_test, name="webhook_test"),
-    path("settings/webhooks/<int:pk>/remove/", webhooks.remove, name="webhook_remove"),
-    path("settings/webhooks/<int:pk>/log/<int:delivery>/again/", webhooks.redeliver, name="webhook_redeliver"),
-    path("tokens/", tokens.tokens, name="tokens"),
-    path("tokens/<int:pk>/revoke/", tokens.revoke, name="token_revoke"),
+    path("settings/", settings_views.settings, name="settings"),
+    path("settings/members/add/", settings_views.add_member, name="member_add"),
+    path("settings/members/<int:pk>/", settings_views.change_member, name="member_change"),
+    path("settings/members/<int:pk>/remove/", settings_views.remove_member, name="member_remove"),
+    path("settings/webhooks/add/", webhook_views.add, name="webhook_add"),
+    path("settings/webhooks/<int:pk>/", webhook_views.webhook, name="webhook"),
+    path("settings/webhooks/<int:pk>/secret/", webhook_views.new_secret, name="webhook_secret"),
+    path("settings/webhooks/<int:pk>/test/", webhook_views.send_test, name="webhook_test"),
+    path("settings/webhooks/<int:pk>/remove/", webhook_views.remove, name="webhook_remove"),
+    path("settings/webhooks/<int:pk>/log/<int:delivery>/again/", webhook_views.redeliver, name="webhook_redeliver"),
+    path("tokens/", token_views.tokens, name="tokens"),
+    path("tokens/<int:pk>/revoke/", token_views.revoke, name="token_revoke"),
     path("", include("labeling.label_urls")),
     path("", include("labeling.review_urls")),
 ]
 
 urlpatterns = [
-    path("", projects.projects, name="projects"),
+    path("", project_views.projects, name="projects"),
     path("api/", include(api_addresses())),
     path("me/keys/", me.my_keys, name="my_keys"),
     path("me/exceptions-only/", me.exceptions_only, name="exceptions_only"),
-    path("editor/", editor.frame, name="json_editor"),
+    path("editor/", json_editor_views.frame, name="json_editor"),
     path("p/<slug:slug>/", include(below_project)),
 ]

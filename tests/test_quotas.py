@@ -13,8 +13,8 @@ from django.utils import timezone
 from evaluation.models import EvalRun
 from evaluation.services import evals
 from labeling.models import ImportRun
+from labeling.projects.services import create_project
 from labeling.services import importing
-from labeling.services.projects import create_project
 from slmstudio import artifacts, permissions, quotas
 from slmstudio.runs import Status
 from tests.evaluation.factories import World, make_world

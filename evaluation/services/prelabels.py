@@ -19,11 +19,12 @@ from evaluation.services import audit, endpoints
 from evaluation.services.evals import next_number
 from labeling.checks import check
 from labeling.entries import Parsed
+from labeling.integrations import webhooks
 from labeling.listing import filters as listed
 from labeling.listing.finding import matching
 from labeling.models import DatasetVersion, Document, DocumentState, Prediction, Project, SchemaVersion, Split
 from labeling.models.documents import LABELLED
-from labeling.services import datasets, predictions, webhooks
+from labeling.services import datasets, predictions
 from slmstudio import quotas
 from slmstudio.contract.scoring import wilson
 from slmstudio.runs import Status

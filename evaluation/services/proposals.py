@@ -19,7 +19,7 @@ from evaluation.services import audit
 from evaluation.services.evals import next_number
 from evaluation.services.policies import current_policy, derived, is_fixed, read, rules, set_policy
 from labeling.models import Project
-from labeling.services.contract_changes import State as Contract
+from labeling.projects.contract_changes import State as Contract
 from training.services.runs import Refused
 
 State = PolicyProposal.State

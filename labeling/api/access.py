@@ -13,8 +13,8 @@ from ninja.security.apikey import APIKeyCookie
 from ninja.utils import check_csrf
 
 from labeling.api.problems import Problem, no_token
+from labeling.integrations.tokens import ACTIONS, SCOPES, authenticate
 from labeling.models import ApiToken
-from labeling.services.tokens import ACTIONS, SCOPES, authenticate
 from slmstudio import rate_limits
 from slmstudio.access import admitted, project_for
 from slmstudio.addresses import client_address, network_of

@@ -9,8 +9,8 @@ from labeling.api.access import Slug, caller, project_of
 from labeling.api.problems import Problem
 from labeling.api.shapes import ContractOut, ProjectOut, ProjectsOut, about
 from labeling.api.wire import answer
+from labeling.integrations.tokens import scopes_for
 from labeling.models import Contract, Document, Membership
-from labeling.services.tokens import scopes_for
 from slmstudio.contract.jsontext import loads
 
 router = Router(tags=["projects"])

@@ -8,8 +8,8 @@ from ninja import Schema
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from labeling.api.wire import clean
-from labeling.services.tokens import ACTIONS, SCOPES
-from labeling.services.webhooks import EVENTS
+from labeling.integrations.tokens import ACTIONS, SCOPES
+from labeling.integrations.webhooks import EVENTS
 
 
 def _number(value: Any) -> Any:

@@ -8,8 +8,8 @@ from labeling.api.problems import Problem
 from labeling.api.shapes import about
 from labeling.api.shapes_data import TokensOut
 from labeling.api.wire import answer, at, nothing
+from labeling.integrations import tokens as service
 from labeling.models import ApiToken
-from labeling.services import tokens as service
 
 router = Router(tags=["tokens"])
 

@@ -25,7 +25,7 @@ class ApiToken(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
-    # set by labeling.services.tokens.authenticate
+    # set by labeling.integrations.tokens.authenticate
     role: str | None
 
     def __str__(self) -> str:

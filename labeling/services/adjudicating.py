@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from labeling.disputes import Dispute, evidence_of, settle
+from labeling.integrations.events import tell
 from labeling.models import (
     Annotation,
     AnnotationRevision,
@@ -25,7 +26,6 @@ from labeling.services.holding import Actions, answered_of, newest_schema, schem
 from labeling.services.queueing import free_for, hold, take
 from labeling.services.reviewing import Invalid, Refused, Stale, hold_submitted
 from labeling.services.saving import Work, author_of, decide, make_gold, merged, origin_of, write
-from labeling.services.telling import tell
 
 OWN = "One of these labels is your own. Four eyes are on in this project, so somebody else decides."
 ASKED = "You doubted this label yourself. Four eyes are on in this project, so somebody else decides."

@@ -28,6 +28,7 @@ from labeling.answers import answered
 from labeling.checks import Checks, check
 from labeling.entries import Parsed
 from labeling.formtree import tree_of
+from labeling.integrations.events import tell
 from labeling.merging import same
 from labeling.models import (
     Annotation,
@@ -57,7 +58,6 @@ from labeling.services.queueing import (
 )
 from labeling.services.saving import Saved, Work, decide, make_gold, merged, origin_of, write
 from labeling.services.submission import approves, open_points, would_approve
-from labeling.services.telling import tell
 from slmstudio.access import Action, may
 from slmstudio.contract.schema import Problem
 

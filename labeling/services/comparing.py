@@ -8,7 +8,7 @@ from django.db import connection
 
 from labeling.diffs import Change, Line, changes, compare_lines
 from labeling.models import AnnotationRevision, DatasetVersion
-from labeling.services.projects import pretty
+from labeling.projects.services import pretty
 from slmstudio.contract.schema import pattern_of
 
 Kind = Literal["changed", "added", "removed", "moved"]

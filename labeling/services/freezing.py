@@ -19,10 +19,11 @@ from django.urls import reverse
 from django.utils.translation import ngettext
 
 from labeling import splits
+from labeling.integrations import webhooks
 from labeling.models import DatasetItem, DatasetVersion, Document, FreezeRun, Project, SchemaMigration, SchemaVersion
 from labeling.models.annotations import ASIDE
 from labeling.neardup import HIGHEST, LOWEST
-from labeling.services import frozen_files, webhooks
+from labeling.services import frozen_files
 from labeling.services.frozen_files import Written, pairs_key
 from labeling.services.gathering import Collected, Entry, Progress, Texts, class_fields, collect, untold
 from slmstudio.audit import note

@@ -15,12 +15,13 @@ from django.conf import settings
 from django.core.files import File
 from django.db import transaction
 
+from labeling.integrations import webhooks
 from labeling.models import ImportRun, Project
 from labeling.reading import KINDS, Context
 from labeling.reading import options as reading_options
 from labeling.reading.opening import Reading, open_rows
 from labeling.rows import ParsedRow, parse_jsonl
-from labeling.services import indexing, uploads, webhooks
+from labeling.services import indexing, uploads
 from labeling.services.inserting import ImportResult, Reject, Task, import_rows, write
 from labeling.services.readahead import ReadAhead
 from labeling.services.uploads import MAX_UPLOAD, Refused, Upload

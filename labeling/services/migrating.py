@@ -23,9 +23,10 @@ from labeling.models import (
     SchemaMigration,
     SchemaVersion,
 )
-from labeling.services import carrying, contract_changes, transactions
+from labeling.projects import contract_changes
+from labeling.projects.services import ContractError, in_words, read_schema, save_contract
+from labeling.services import carrying, transactions
 from labeling.services.holding import ANSWERED
-from labeling.services.projects import ContractError, in_words, read_schema, save_contract
 from slmstudio.contract.schema import CompiledSchema, dumps, loads, sha256
 from slmstudio.runs import Status
 

@@ -14,6 +14,7 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from labeling.checks import Checks, check
 from labeling.entries import Parsed
+from labeling.integrations.events import tell
 from labeling.models import (
     Annotation,
     AnnotationRevision,
@@ -37,7 +38,6 @@ from labeling.services.holding import (
 )
 from labeling.services.queueing import Refused, free_for, hold, take
 from labeling.services.saving import Work, decide, make_gold, merged, origin_of, write
-from labeling.services.telling import tell
 from slmstudio.contract.schema import Problem
 
 MOST_REASON = 1000

@@ -8,11 +8,11 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from labeling import mapping
-from labeling.forms import ContractForm
 from labeling.mapping_form import MappingForm
 from labeling.models import Project, SchemaMigration
+from labeling.projects.forms import ContractForm
+from labeling.projects.services import ContractError, pretty, read_schema
 from labeling.services import migrating
-from labeling.services.projects import ContractError, pretty, read_schema
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.contract.schema import dumps, loads
 

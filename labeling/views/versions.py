@@ -11,10 +11,10 @@ from labeling.diffs import compare_words
 from labeling.formtree import tree_of
 from labeling.models import DatasetVersion, Project, Split
 from labeling.neardup import THRESHOLD
+from labeling.projects.services import pretty
 from labeling.services import comparing
 from labeling.services import datasets as service
 from labeling.services.freezing import LEFT_OUT, rules_of
-from labeling.services.projects import pretty
 from labeling.splits import PEOPLE_MADE, Rules
 from labeling.tags import tags_of
 from labeling.writing.shapes import SHAPES

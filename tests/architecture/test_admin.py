@@ -11,7 +11,7 @@ from django.test import Client
 
 from evaluation.models import AuditEntry
 from labeling.models import Membership, Project
-from labeling.services.projects import create_project
+from labeling.projects.services import create_project
 from slmstudio.access import Role
 
 User = get_user_model()

@@ -18,9 +18,9 @@ from django.utils import timezone
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from labeling.api.app import PREFIX, document
+from labeling.integrations import tokens
 from labeling.models import ApiToken, Project
-from labeling.services import tokens
-from labeling.services.projects import create_project
+from labeling.projects.services import create_project
 from slmstudio.access import Action, Role, may
 from slmstudio.contract.jsontext import dumps
 from tests.architecture.test_rights import addresses
@@ -192,7 +192,7 @@ def test_a_token_reaches_what_its_scope_says_and_nothing_else(people: dict[str, 
 
 def test_a_role_that_was_taken_away_is_gone_at_the_next_request(people: dict[str, Any]) -> None:
     from labeling.models import Membership
-    from labeling.services import members
+    from labeling.projects import members
 
     api = api_of(guarded(), people["engineer"])
     assert api.post("datasets").status == 202

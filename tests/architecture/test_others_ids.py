@@ -18,11 +18,12 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from evaluation.models import Benchmark, Endpoint
 from evaluation.services import prelabels, proposals
 from evaluation.services.gates import make_report
+from labeling.integrations import tokens, webhooks
 from labeling.models import Document, Mention, Webhook
+from labeling.projects.services import create_project
 from labeling.rows import ParsedRow
-from labeling.services import annotating, bulk, commenting, tokens, views_saved, webhooks
+from labeling.services import annotating, bulk, commenting, views_saved
 from labeling.services.importing import import_rows
-from labeling.services.projects import create_project
 from slmstudio.access import Role
 from tests.evaluation.factories import evaluated, make_world, right
 from tests.labeling.api import api_of

@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from labeling.services.projects import create_project
+from labeling.projects.services import create_project
 from slmstudio.access import Action, Role, may
 
 OPEN = {"/login/", "/healthz"}

@@ -3,7 +3,7 @@
 from typing import Any
 
 from labeling.models import SchemaVersion
-from labeling.services.projects import save_contract, stamp
+from labeling.projects.services import save_contract, stamp
 from slmstudio.contract.jsontext import dumps
 from tests.contract.samples import object_schema
 from tests.labeling.form_values import EVERYTHING

@@ -10,7 +10,7 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import Page, Response, expect
 
-from labeling.services.projects import save_contract
+from labeling.projects.services import save_contract
 from tests.browser.conftest import Open
 from tests.browser.labeling import LINES, control, fill_required, paged
 from tests.labeling.label_desk import Desk

@@ -11,8 +11,8 @@ from django.conf import settings as django_settings
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
+from labeling.integrations import tokens, webhooks
 from labeling.models import ApiToken, WebhookDelivery
-from labeling.services import tokens, webhooks
 from tests.browser.conftest import Watch
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 

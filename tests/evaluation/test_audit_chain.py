@@ -16,8 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from evaluation.models import AuditEntry
 from evaluation.services import audit, audit_chain, lookalikes
 from labeling.models import Document
+from labeling.projects.services import create_project
 from labeling.services import bulk
-from labeling.services.projects import create_project
 from slmstudio.contract.jsontext import sha256
 from tests.evaluation.factories import World, broken, evaluated, make_world, right
 from tests.evaluation.gold_desk import doubted, first_id

@@ -14,7 +14,7 @@ from evaluation.models import EvalRun
 from evaluation.services.evals import start_evaluation
 from evaluation.services.pins import pin
 from labeling.models import DatasetVersion
-from labeling.services.projects import create_project
+from labeling.projects.services import create_project
 from tests.evaluation.factories import World, broken, documents_by_id, evaluated, pretend, right
 from tests.evaluation.test_comparisons_service import complete_labels, freeze_again, freeze_with_iban
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 from evaluation.models import AuditEntry, EvalRun, LoopRun
 from evaluation.services import evals
 from evaluation.services.evals import Refused, start_evaluation
-from labeling.services.projects import create_project
+from labeling.projects.services import create_project
 from slmstudio.runs import Status
 from slmstudio.sweep import sweep_lost
 from tests.evaluation.factories import World

@@ -12,7 +12,7 @@ from evaluation.services import approvals, printing, reports
 from evaluation.services.approvals import Waiver, decide
 from evaluation.services.gates import make_report
 from labeling.models import Membership
-from labeling.services import members
+from labeling.projects import members
 from slmstudio.access import Role
 from tests.evaluation.factories import World, evaluated, pretend
 from tests.evaluation.test_resources import measured

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from evaluation.models import EvalRun
 from labeling.models import Project
+from labeling.projects.services import create_project
 from labeling.rows import ParsedRow
 from labeling.services import datasets, freezing
 from labeling.services.importing import import_rows
-from labeling.services.projects import create_project
 from labeling.templates_catalogue import template
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads

@@ -9,7 +9,7 @@ from pytest_django.asserts import assertContains, assertNotContains, assertRedir
 from evaluation.models import AuditEntry, EvalRun, Pin
 from evaluation.services import pins
 from labeling.models import Document
-from labeling.services.projects import create_project
+from labeling.projects.services import create_project
 from tests.evaluation.factories import World, broken, evaluated, pretend, right
 from training.services.runs import Refused
 

@@ -10,7 +10,7 @@ from evaluation.services import proposals
 from evaluation.services.gates import make_report
 from evaluation.services.policies import current_policy, rules, set_policy
 from labeling.models import Contract
-from labeling.services.projects import save_contract
+from labeling.projects.services import save_contract
 from slmstudio.contract.jsontext import dumps, loads
 from tests.evaluation.factories import World, evaluated, pretend
 

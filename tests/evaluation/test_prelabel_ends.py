@@ -13,8 +13,9 @@ from evaluation.models import PrelabelRun
 from evaluation.prelabel_jobs import run_prelabels
 from evaluation.services import prelabels
 from evaluation.services.prelabels import Answer, Store, start_prelabels
+from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, WebhookDelivery
-from labeling.services import datasets, webhooks
+from labeling.services import datasets
 from slmstudio.sweep import sweep_lost
 from tests.evaluation.factories import World
 

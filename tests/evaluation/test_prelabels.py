@@ -15,11 +15,11 @@ from evaluation.services import prelabels
 from evaluation.services.endpoints import save_endpoint
 from evaluation.services.prelabels import Answer, Refused, Store, cancel, figures, start_prelabels
 from labeling.models import Annotation, Document, Gold, Prediction
+from labeling.projects.services import create_project
 from labeling.rows import ParsedRow
 from labeling.samples import generate
 from labeling.services import predictions
 from labeling.services.importing import import_rows
-from labeling.services.projects import create_project
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps
 from slmstudio.hashing import folder_hash, sha256_file

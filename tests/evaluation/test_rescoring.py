@@ -16,10 +16,10 @@ from evaluation.services import corrections, outputs, questions, rescoring
 from evaluation.services.comparisons import compare_runs
 from evaluation.templatetags.evaluation import interval, right_fields
 from labeling.models import DatasetVersion, Document, DocumentScore
+from labeling.projects.services import create_project, save_contract
 from labeling.rows import ParsedRow
 from labeling.services import adjudicating, annotating, freezing, reviewing
 from labeling.services.importing import import_rows
-from labeling.services.projects import create_project, save_contract
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.runs import Status

@@ -5,8 +5,8 @@ from typing import Any
 
 from django.test import Client
 
+from labeling.integrations import tokens
 from labeling.models import Project
-from labeling.services import tokens
 from slmstudio.contract.jsontext import dumps, loads
 
 ALL = tuple(tokens.SCOPES)

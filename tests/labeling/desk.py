@@ -10,8 +10,8 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from labeling.models import Project
+from labeling.projects.services import create_project
 from labeling.services.importing import ImportResult, import_rows, parse_jsonl
-from labeling.services.projects import create_project
 from slmstudio.access import Role
 
 SEED_TEXT = (

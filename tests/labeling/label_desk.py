@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 
 from labeling.models import Document, Project
-from labeling.services.projects import create_project
+from labeling.projects.services import create_project
 from slmstudio.access import Role
 from slmstudio.contract.jsontext import loads, sha256
 

@@ -9,8 +9,8 @@ from django.test.utils import CaptureQueriesContext
 
 from labeling.entries import Typed
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, Origin
+from labeling.projects.services import save_contract
 from labeling.services import annotating
-from labeling.services.projects import save_contract
 from slmstudio.contract.jsontext import dumps
 from tests.labeling.label_desk import Desk, gold, make_desk
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from labeling.models import Annotation, AnnotationRevision, Document, Gold, Origin, Prediction
+from labeling.projects.services import save_contract
 from labeling.services import annotating, predictions
-from labeling.services.projects import save_contract
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.label_desk import GOLD_TEXT, Desk, gold, make_desk
 

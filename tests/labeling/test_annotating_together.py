@@ -7,8 +7,8 @@ import pytest
 from django.db import connection
 
 from labeling.models import Annotation, AnnotationRevision, Gold
+from labeling.projects.services import save_contract
 from labeling.services import annotating
-from labeling.services.projects import save_contract
 from tests.labeling.label_desk import Desk, gold, make_desk
 
 

@@ -7,8 +7,9 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
+from labeling.integrations import tokens
 from labeling.models import Document, Gold, ImportRun, Prediction
-from labeling.services import importing, tokens
+from labeling.services import importing
 from tests.labeling.api import Api, api_of
 from tests.labeling.desk import Desk, bring_in, invoice, jsonl, make_desk
 

@@ -12,8 +12,8 @@ import pytest
 from django.conf import settings as django_settings
 from pytest_django.live_server_helper import LiveServer
 
+from labeling.integrations import tokens, webhooks
 from labeling.models import DatasetVersion, Document, Gold
-from labeling.services import tokens, webhooks
 from tests.conftest import Workers
 from tests.labeling.api import api_of
 from tests.labeling.desk import Desk, make_desk

@@ -2,8 +2,9 @@
 
 import pytest
 
+from labeling.integrations import webhooks
 from labeling.models import Comment, Document, Mention, WebhookDelivery
-from labeling.services import commenting, webhooks
+from labeling.services import commenting
 from tests.labeling.desk import browser
 from tests.labeling.label_desk import Desk, make_desk
 from tests.labeling.work_desk import fresh, member

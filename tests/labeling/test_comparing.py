@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from labeling.models import Annotation, AnnotationRevision, DatasetVersion, Document, DocumentState, Gold, Origin
+from labeling.projects.services import save_contract
 from labeling.services.comparing import diff, differences
 from labeling.services.freezing import freeze
-from labeling.services.projects import save_contract
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 

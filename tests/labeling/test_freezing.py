@@ -19,12 +19,12 @@ from labeling.models import (
     Gold,
     Origin,
 )
+from labeling.projects.services import save_contract
 from labeling.services import freezing, frozen_files
 from labeling.services.datasets import file_path, rows, some_rows
 from labeling.services.exporting import export_dataset
 from labeling.services.freezing import Refused, freeze
 from labeling.services.gathering import preview
-from labeling.services.projects import save_contract
 from slmstudio import artifacts
 from slmstudio.contract.schema import dumps, loads
 from slmstudio.hashing import sha256_file

@@ -8,10 +8,10 @@ from django.test.utils import CaptureQueriesContext
 
 from labeling.jobs import run_freeze
 from labeling.models import DatasetVersion, Document, FreezeRun, Gold, Origin, Webhook, WebhookDelivery
+from labeling.projects.services import save_contract
 from labeling.services import freezing, frozen_files, gathering
 from labeling.services.datasets import rows, twins
 from labeling.services.freezing import Refused, freeze, process, start_freeze
-from labeling.services.projects import save_contract
 from labeling.splits import Rules
 from slmstudio import audit
 from slmstudio.contract.schema import dumps, loads

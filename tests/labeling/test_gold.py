@@ -10,11 +10,12 @@ from django.apps import apps
 from evaluation.services import approvals
 from labeling import panels
 from labeling.models import Annotation, Document, DocumentState, Gold, Project
-from labeling.services import adjudicating, annotating, doubting, gathering, growing, importing, members, reviewing
+from labeling.projects import members
+from labeling.projects.services import fit, save_contract
+from labeling.services import adjudicating, annotating, doubting, gathering, growing, importing, reviewing
 from labeling.services.datasets import rows as frozen_rows
 from labeling.services.exporting import count_project, export_project
 from labeling.services.freezing import freeze
-from labeling.services.projects import fit, save_contract
 from labeling.views.document_parts import label_of
 from slmstudio.access import Action, Role, project_for
 from slmstudio.contract.schema import dumps, loads

@@ -13,8 +13,8 @@ from django.urls import reverse
 
 from labeling.formtree import form_for
 from labeling.models import Annotation, Document, DocumentState, Gold
+from labeling.projects.services import save_contract
 from labeling.services import annotating
-from labeling.services.projects import save_contract
 from slmstudio.contract.schema import compile_schema
 from tests.labeling.label_desk import TEXT, Desk, gold, make_desk
 

@@ -16,10 +16,11 @@ from labeling.models import (
     SchemaMigration,
     SchemaVersion,
 )
-from labeling.services import annotating, exporting, freezing, members, migrating, reviewing, transactions
+from labeling.projects import members
+from labeling.projects.services import save_contract
+from labeling.services import annotating, exporting, freezing, migrating, reviewing, transactions
 from labeling.services.datasets import rows as frozen_rows
 from labeling.services.freezing import freeze
-from labeling.services.projects import save_contract
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.labeling.work_desk import at_once

@@ -6,9 +6,9 @@ import pytest
 
 from labeling import jobs
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, SchemaMigration
+from labeling.projects.services import ContractError, save_contract
 from labeling.services import adjudicating, annotating, migrating, reviewing
 from labeling.services.freezing import freeze
-from labeling.services.projects import ContractError, save_contract
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit

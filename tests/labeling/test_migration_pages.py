@@ -6,8 +6,8 @@ import pytest
 
 from labeling import jobs
 from labeling.models import Document, Gold, SchemaMigration
+from labeling.projects.services import stamp
 from labeling.services import migrating
-from labeling.services.projects import stamp
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.api import api_of
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk

@@ -6,16 +6,8 @@ import pytest
 
 from labeling.jobs import run_bulk_edit
 from labeling.models import Annotation, DocumentState, Gold, Membership, Origin, Review
-from labeling.services import (
-    adjudicating,
-    agreeing,
-    annotating,
-    assigning,
-    bulk,
-    members,
-    predictions,
-    reviewing,
-)
+from labeling.projects import members
+from labeling.services import adjudicating, agreeing, annotating, assigning, bulk, predictions, reviewing
 from slmstudio.access import Role
 from slmstudio.contract.schema import dumps
 from tests.labeling.desk import bring_in

@@ -9,7 +9,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from labeling.models import Document, Membership, Presence
-from labeling.services import annotating, members, presence
+from labeling.projects import members
+from labeling.services import annotating, presence
 from tests.labeling.label_desk import Desk, make_desk
 
 pytestmark = pytest.mark.django_db

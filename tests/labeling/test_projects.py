@@ -10,7 +10,7 @@ from django.db.utils import DatabaseError
 from django.test.utils import CaptureQueriesContext
 
 from labeling.models import Document, DocumentState, Gold, Membership, Project, SchemaVersion
-from labeling.services.projects import (
+from labeling.projects.services import (
     ContractError,
     ProjectError,
     clean_constraints,

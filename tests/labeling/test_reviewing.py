@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from labeling.integrations import webhooks
 from labeling.models import (
     Annotation,
     AnnotationRevision,
@@ -16,8 +17,8 @@ from labeling.models import (
     Review,
     WebhookDelivery,
 )
-from labeling.services import annotating, reviewing, webhooks
-from labeling.services.projects import save_contract
+from labeling.projects.services import save_contract
+from labeling.services import annotating, reviewing
 from slmstudio.access import Role
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit

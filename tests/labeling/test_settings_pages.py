@@ -7,8 +7,9 @@ import pytest
 from django.test import Client
 
 from evaluation.models import AuditEntry
+from labeling.integrations import tokens, webhooks
 from labeling.models import ApiToken, Document, Membership, Webhook, WebhookDelivery
-from labeling.services import members, tokens, webhooks
+from labeling.projects import members
 from slmstudio.access import Role
 from tests.labeling.desk import Desk, bring_in, browser, invoice, make_desk, person
 

@@ -13,8 +13,8 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
+from labeling.integrations import webhooks
 from labeling.models import Project, Webhook, WebhookDelivery
-from labeling.services import webhooks
 from slmstudio import sweep
 from tests.conftest import Workers
 from tests.labeling.desk import Desk, make_desk

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from labeling.integrations import tokens
 from labeling.models import ImportRun, Membership
-from labeling.services import tokens
 from slmstudio.server.admission import KEY
 from slmstudio.server.connection import Limits
 from slmstudio.server.processes import make_server, serve

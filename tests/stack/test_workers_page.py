@@ -35,7 +35,7 @@ def people(db: None, django_user_model: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def project(people: dict[str, Any]) -> Project:
-    from labeling.services.projects import create_project
+    from labeling.projects.services import create_project
 
     members = {people[role]: role for role in Role.values if role != Role.OWNER}
     create_project(owner=people["other"], name="Others", slug="others", template="receipt", members={})

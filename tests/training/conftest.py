@@ -45,7 +45,7 @@ def people(db: None) -> dict[str, Any]:
 @pytest.fixture
 def project(people: dict[str, Any]) -> "Project":
     """A project on receipts in which everybody but the stranger has the role of their name."""
-    from labeling.services.projects import create_project
+    from labeling.projects.services import create_project
     from slmstudio.access import Role
 
     members = {people[role]: role for role in Role.values if role != Role.OWNER}

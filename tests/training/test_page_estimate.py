@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from labeling.models import DatasetVersion, Split
-from labeling.services.projects import create_project
+from labeling.projects.services import create_project
 from slmstudio.hardware import Gpu, Hardware
 from slmstudio.runs import Status
 from training.models import BaseModel, LengthReport, TrainingRun

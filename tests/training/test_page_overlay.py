@@ -97,7 +97,7 @@ def test_with_nothing_to_show_the_page_says_how(start: Any, login: Login, runs: 
 
 
 def test_runs_of_another_project_are_not_there(start: Any, login: Login, people: dict[str, Any]) -> None:
-    from labeling.services.projects import create_project
+    from labeling.projects.services import create_project
 
     start()
     create_project(owner=people["engineer"], name="Other", slug="other", template="receipt")

@@ -7,8 +7,8 @@ import django_rq
 import pytest
 
 from labeling.models import DatasetVersion, Project, Split
+from labeling.projects.services import create_project
 from labeling.services.datasets import file_path
-from labeling.services.projects import create_project
 from slmstudio.runs import Status
 from training.estimates import Estimate
 from training.models import BaseModel, LengthReport, TrainingRun

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from labeling.models import Membership, Project
-from labeling.services import members
+from labeling.projects import members
 from slmstudio.access import Role
 
 NONE = "none"

@@ -7,11 +7,11 @@ from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_safe
 
-from labeling.forms import ProjectForm
 from labeling.listing.counting import count_states, state_counts
 from labeling.models import Membership
 from labeling.panels import labelled
-from labeling.services.projects import ProjectError, open_project
+from labeling.projects.forms import ProjectForm
+from labeling.projects.services import ProjectError, open_project
 from slmstudio import panels, permissions
 from slmstudio.access import Action, project_for
 

@@ -7,9 +7,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from labeling.integrations import tokens
 from labeling.models import Membership
-from labeling.services import members, tokens
-from labeling.settings_forms import MemberForm, WorkForm
+from labeling.projects import members
+from labeling.projects.settings_forms import MemberForm, WorkForm
 from slmstudio import quotas
 from slmstudio.access import Action, Role, object_for, project_for
 

@@ -6,9 +6,9 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from labeling.integrations import tokens as service
 from labeling.models import ApiToken
-from labeling.services import tokens as service
-from labeling.settings_forms import TokenForm
+from labeling.projects.settings_forms import TokenForm
 from slmstudio.access import Action, may, object_for, project_for
 
 

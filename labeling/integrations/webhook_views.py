@@ -7,10 +7,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from labeling.integrations import webhooks as service
 from labeling.models import Webhook, WebhookDelivery
 from labeling.paging import page
-from labeling.services import webhooks as service
-from labeling.settings_forms import WebhookForm
+from labeling.projects.settings_forms import WebhookForm
 from slmstudio.access import Action, object_for, project_for
 
 PER_PAGE = 30

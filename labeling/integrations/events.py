@@ -4,8 +4,8 @@ from typing import Any
 
 from django.urls import reverse
 
+from labeling.integrations import webhooks
 from labeling.models import Document
-from labeling.services import webhooks
 
 
 def tell(event: str, document: Document, user: Any, **more: Any) -> None:

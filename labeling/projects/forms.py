@@ -7,7 +7,7 @@ from django import forms
 from django.utils.text import slugify
 
 from labeling.models import Project
-from labeling.services.projects import NUMBERS
+from labeling.projects.services import NUMBERS
 from labeling.templates_catalogue import templates
 
 CONTROL = {"class": "form-control"}

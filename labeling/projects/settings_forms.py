@@ -5,11 +5,11 @@ from typing import Any
 
 from django import forms
 
-from labeling.forms import CONTROL, SELECT
+from labeling.integrations.tokens import MOST_DAYS, scopes_for
+from labeling.integrations.webhooks import EVENTS
 from labeling.models import Project
-from labeling.services.members import MOST_PEOPLE
-from labeling.services.tokens import MOST_DAYS, scopes_for
-from labeling.services.webhooks import EVENTS
+from labeling.projects.forms import CONTROL, SELECT
+from labeling.projects.members import MOST_PEOPLE
 from slmstudio.access import Role
 
 SHARES = ("overlap_share", "withheld_share", "confidence_floor")

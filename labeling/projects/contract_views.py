@@ -8,11 +8,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from labeling.diffs import Line, compare_lines
-from labeling.forms import ContractForm
 from labeling.formtree import form_for
 from labeling.models import Contract, Project, SchemaMigration, SchemaVersion
-from labeling.services import migrating
-from labeling.services.projects import (
+from labeling.projects.forms import ContractForm
+from labeling.projects.services import (
     MOST_PENDING,
     ContractError,
     fit,
@@ -22,6 +21,7 @@ from labeling.services.projects import (
     save_contract,
     stamp,
 )
+from labeling.services import migrating
 from slmstudio.access import Action, project_for
 from slmstudio.contract.grammar import output_bound, unsupported
 

@@ -27,7 +27,8 @@ from labeling.models import (
     SchemaVersion,
 )
 from labeling.models.documents import QUEUE
-from labeling.services import carrying, contract_changes, gold, transactions
+from labeling.projects import contract_changes
+from labeling.services import carrying, gold, transactions
 from labeling.services.reviewing import waiting
 from labeling.templates_catalogue import UnknownTemplate, template
 from slmstudio import permissions, quotas

@@ -1,0 +1,1 @@
+"""Other programs: tokens that let them in, webhooks that notify them."""
