@@ -12,9 +12,9 @@ class LabelingConfig(AppConfig):
 
     def ready(self) -> None:
         from labeling import panels, steps  # noqa: F401
+        from labeling.documents import search_index
         from labeling.integrations import tokens, webhooks
         from labeling.projects.storage import file_keys, text_bytes
-        from labeling.services import indexing
         from slmstudio import quotas
         from slmstudio.body_limits import authenticate_with
         from slmstudio.queue_jobs import register
@@ -25,5 +25,5 @@ class LabelingConfig(AppConfig):
         post_save.connect(tokens.end_with_password, sender=settings.AUTH_USER_MODEL, dispatch_uid="tokens")
         quotas.files_at(file_keys)
         quotas.bytes_of(text_bytes)
-        after_each_sweep(indexing.sweep)
+        after_each_sweep(search_index.sweep)
         after_each_sweep(webhooks.sweep)

@@ -2,7 +2,8 @@
 
 from django.urls import path
 
-from labeling.views import imports, page_images
+from labeling.documents import page_image_views
+from labeling.views import imports
 
 urlpatterns = [
     path("documents/import/", imports.import_page, name="import"),
@@ -12,5 +13,5 @@ urlpatterns = [
     path("documents/import/<int:pk>/again/", imports.again, name="import_again"),
     path("documents/import/<int:pk>/rejected.jsonl", imports.rejected_rows, name="import_rejects"),
     path("documents/import/<int:pk>/rejected.txt", imports.rejected_words, name="import_rejects_text"),
-    path("documents/<int:pk>/pages/<int:number>/image", page_images.page_image, name="page_image"),
+    path("documents/<int:pk>/pages/<int:number>/image", page_image_views.page_image, name="page_image"),
 ]

@@ -2,10 +2,11 @@
 
 import logging
 
+from labeling.documents import bulk_edit, search_index
 from labeling.integrations import webhooks
 from labeling.models import BulkEdit, FreezeRun, ImportRun, IndexRun, SchemaMigration
 from labeling.reading import ReadError
-from labeling.services import bulk, freezing, importing, indexing, migrating
+from labeling.services import freezing, importing, migrating
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def run_indexing(pk: int) -> None:
     if run is None or not run.claim():
         return
     try:
-        indexing.process(run)
+        search_index.process(run)
     except Exception as error:
         logger.exception("indexing %s failed", pk)
         run.fail(f"It stopped: {type(error).__name__}: {str(error)[:300]}. It goes on by itself in a while.")
@@ -83,7 +84,7 @@ def run_bulk_edit(pk: int) -> None:
     if edit is None or not edit.claim():
         return
     try:
-        bulk.process(edit)
+        bulk_edit.process(edit)
     except FileNotFoundError:
         edit.fail("The file with what the documents were before is gone from the artifact store, so nothing is undone.")
     except Exception as error:

@@ -5,7 +5,7 @@ from typing import Any
 from django.urls import reverse
 from django.utils.translation import ngettext
 
-from labeling.listing.counting import Counted, StateCounts, gold_count, state_counts
+from labeling.documents.list.counts import Counted, StateCounts, gold_count, state_counts
 from labeling.models import DatasetVersion, DocumentState, Project
 from labeling.models.documents import QUEUE
 from slmstudio.access import Role

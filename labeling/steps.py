@@ -5,7 +5,7 @@ from typing import Any
 from django.urls import reverse
 from django.utils.translation import ngettext
 
-from labeling.listing.finding import TooSlow, within
+from labeling.documents.list.search import TooSlow, within
 from labeling.models import Document, DocumentState, Project
 from labeling.paging import Counted, count
 from labeling.services import adjudicating, commenting, reviewing

@@ -6,7 +6,7 @@ from typing import Any
 
 from evaluation.models import EvalRun, GoldQuestion
 from evaluation.services import rescoring
-from labeling.listing.counting import gold_count
+from labeling.documents.list.counts import gold_count
 from labeling.models import DatasetItem, DatasetVersion, FreezeRun, Gold, Project, Review
 from labeling.services import freezing
 from training.services.runs import Refused

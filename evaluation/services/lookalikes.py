@@ -19,8 +19,8 @@ from django.db.models.fields.json import KeyTextTransform
 from evaluation import likeness
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from evaluation.services import audit, heldout_texts
-from labeling.listing.fields import like
-from labeling.listing.finding import TooSlow, within
+from labeling.documents.list.field_filters import like
+from labeling.documents.list.search import TooSlow, within
 from labeling.models import DatasetItem, Document, DocumentSearch, DocumentState, Project, Split
 from labeling.neardup import THRESHOLD
 from labeling.services import assigning

@@ -16,8 +16,8 @@ from evaluation.measurements import Scored, benchmark_bounds
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.modes import fields_right
 from evaluation.services import judged
+from labeling.documents import evaluation_scores as scores
 from labeling.models import Contract, Document
-from labeling.services import scores
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import JsonError, dumps, loads
 from slmstudio.contract.protocols import SROIE_FIELDS

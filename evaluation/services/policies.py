@@ -13,8 +13,8 @@ from evaluation.policy_changes import Change, changes
 from evaluation.services import audit
 from evaluation.services.evals import next_number
 from evaluation.slices import Slice
+from labeling.documents.failure_tags import tags_of
 from labeling.models import Contract, Project
-from labeling.tags import tags_of
 from slmstudio.contract import invariants
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.schema import CompiledSchema

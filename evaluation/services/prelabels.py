@@ -18,10 +18,10 @@ from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
 from evaluation.services import audit, endpoints
 from evaluation.services.evals import next_number
 from labeling.checks import check
+from labeling.documents.list import filters as listed
+from labeling.documents.list.search import matching
 from labeling.entries import Parsed
 from labeling.integrations import webhooks
-from labeling.listing import filters as listed
-from labeling.listing.finding import matching
 from labeling.models import DatasetVersion, Document, DocumentState, Prediction, Project, SchemaVersion, Split
 from labeling.models.documents import LABELLED
 from labeling.services import datasets, predictions

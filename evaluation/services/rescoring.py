@@ -20,9 +20,9 @@ from evaluation.models import EvalOutput, EvalRun
 from evaluation.services import audit, judged, outputs
 from evaluation.services.evals import next_number
 from evaluation.services.subjects import spec_key
+from labeling.documents import evaluation_scores
 from labeling.merging import same
 from labeling.models import DatasetVersion, Project
-from labeling.services import scores
 from slmstudio import artifacts
 from slmstudio.contract.scoring import SCORER_VERSION
 from slmstudio.hashing import sha256_file
@@ -243,8 +243,10 @@ def _finish(run: EvalRun, source: EvalRun, noise: Noise, sha256: str) -> None:
         outputs_sha256=sha256,
     )
     if finished and _is_newest(source):
-        told = (scores.Row(one.document_id, Scored.of(one.score).share_right, one.wrong_fields) for one in done)
-        scores.record(project=run.project, rows=told, source=f"evaluation {run.number}")
+        told = (
+            evaluation_scores.Row(one.document_id, Scored.of(one.score).share_right, one.wrong_fields) for one in done
+        )
+        evaluation_scores.record(project=run.project, rows=told, source=f"evaluation {run.number}")
 
 
 def _left_out(run: EvalRun, source: EvalRun) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from evaluation.services.comparisons import compare_runs
 from evaluation.services.matrices import compare_many
 from evaluation.slices import Slice
 from evaluation.views.parts import asked, belonging, wants_part
+from labeling.documents.failure_tags import title_of
 from labeling.models import Project
-from labeling.tags import title_of
 from slmstudio.access import Action, project_for
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.scoring import ERRORS

@@ -15,7 +15,7 @@ from evaluation.services.ways import ways
 from evaluation.showing import ClassTable, class_tables, field_rows
 from evaluation.views.parts import asked, belonging, wants_part
 from evaluation.views.resources import context_of
-from labeling.tags import title_of
+from labeling.documents.failure_tags import title_of
 from slmstudio import artifacts
 from slmstudio.access import Action, object_for
 from slmstudio.contract.scoring import ERRORS, SCORER_VERSION, wilson

@@ -12,9 +12,9 @@ from labeling.api.shapes import Text, about
 from labeling.api.shapes_work import DocumentFilters, DocumentOut, DocumentsOut, HistoryOut
 from labeling.api.showing import for_listing, listed, revision_row, sees_only_own, whole
 from labeling.api.wire import answer
-from labeling.listing import finding
-from labeling.listing.filters import Filters, read_filters
-from labeling.listing.orders import read_place
+from labeling.documents.list import search
+from labeling.documents.list.filters import Filters, read_filters
+from labeling.documents.list.orders import read_place
 from labeling.models import AnnotationRevision, Document
 from labeling.paging import page
 
@@ -45,7 +45,7 @@ def documents(
     wanted = read(request, project, filters)
     if after and read_place(after, order) is None:
         raise field_problem("after", "This is no next_after of this order.")
-    found = finding.page(project=project, filters=wanted, after=after, size=limit, patient=True)
+    found = search.page(project=project, filters=wanted, after=after, size=limit, patient=True)
     by_key = for_listing(Document.objects.filter(project=project)).in_bulk(found.ids)
     items = [listed(by_key[pk]) for pk in found.ids if pk in by_key]
     return answer({"items": items, "next_after": found.after or None})
@@ -83,7 +83,7 @@ def chosen(request: HttpRequest, project: Any, filters: DocumentFilters) -> Any:
     """
     if filters.external_id:
         return named(request, project, filters)
-    return finding.matching(project, read(request, project, filters))
+    return search.matching(project, read(request, project, filters))
 
 
 def named(request: HttpRequest, project: Any, filters: DocumentFilters) -> Any:

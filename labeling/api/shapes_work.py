@@ -6,7 +6,7 @@ from ninja import Schema
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from labeling.api.shapes import In, Json, Number, Out, ProblemOut, RowOrField, Text, Whole
-from labeling.listing.filters import MAX_CONDITIONS
+from labeling.documents.list.filters import MAX_CONDITIONS
 from labeling.payloads import MOST_FIELDS
 
 State = Literal["new", "in_progress", "submitted", "approved", "rejected", "skipped"]

@@ -621,6 +621,6 @@ class Migration(migrations.Migration):
             'ALTER TABLE labeling_documentsearch SET (toast_tuple_target = 8160);',
             'ALTER TABLE labeling_documentsearch RESET (toast_tuple_target);',
         ),
-        # Documents that are there already become searchable behind this, by labeling.services.indexing: filling the
+        # Documents that are there already become searchable behind this, by labeling.documents.search_index: filling the
         # index here would keep them locked all the while.
     ]

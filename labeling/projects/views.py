@@ -7,7 +7,7 @@ from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_safe
 
-from labeling.listing.counting import count_states, state_counts
+from labeling.documents.list.counts import count_states, state_counts
 from labeling.models import Membership
 from labeling.panels import labelled
 from labeling.projects.forms import ProjectForm

@@ -15,13 +15,14 @@ from django.conf import settings
 from django.core.files import File
 from django.db import transaction
 
+from labeling.documents import search_index
 from labeling.integrations import webhooks
 from labeling.models import ImportRun, Project
 from labeling.reading import KINDS, Context
 from labeling.reading import options as reading_options
 from labeling.reading.opening import Reading, open_rows
 from labeling.rows import ParsedRow, parse_jsonl
-from labeling.services import indexing, uploads
+from labeling.services import uploads
 from labeling.services.inserting import ImportResult, Reject, Task, import_rows, write
 from labeling.services.readahead import ReadAhead
 from labeling.services.uploads import MAX_UPLOAD, Refused, Upload
@@ -151,7 +152,7 @@ def insert_rows(
         project=project, rows=parsed, source=source, as_holdout=as_holdout, synthetic=synthetic, user=user
     )
     if result.imported:
-        indexing.index_text(project.pk)
+        search_index.index_text(project.pk)
     return result
 
 
@@ -178,7 +179,7 @@ def process(run: ImportRun) -> None:
             raise
         finally:
             # What an import that breaks has brought in is searched too.
-            indexing.index_text(run.project_id)
+            search_index.index_text(run.project_id)
         key = _store_rejects(run, rejects) if result.rejected else ""
     ended = {**_columns(result), "encoding": encoding, "progress_done": result.rows, "rejects_key": key}
     with transaction.atomic():

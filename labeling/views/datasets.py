@@ -8,8 +8,8 @@ from django.shortcuts import redirect, render
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from labeling.documents.list.counts import gold_count
 from labeling.freeze_form import NAMES, FreezeForm
-from labeling.listing.counting import gold_count
 from labeling.models import DatasetVersion, FreezeRun, Project, SchemaMigration
 from labeling.services import freezing, gathering
 from slmstudio.access import Action, object_for, project_for

@@ -7,11 +7,11 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Qu
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from labeling.listing import finding
-from labeling.listing.filters import Filters, read_filters
+from labeling.documents.bulk_edit import MOST_IDS
+from labeling.documents.list import search
+from labeling.documents.list.filters import Filters, read_filters
 from labeling.models import DatasetVersion, Document, Project, SchemaMigration, Split
 from labeling.services import exporting
-from labeling.services.bulk import MOST_IDS
 from labeling.writing.shapes import SHAPES, Shape
 from slmstudio.access import Action, may, object_for, project_for
 
@@ -42,10 +42,10 @@ def export_page(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.READ)
     filters = _filters(request.GET, project)
     try:
-        with finding.within(COUNT_MS):
+        with search.within(COUNT_MS):
             chosen = _chosen(request.GET, project, filters)
             counts = exporting.count_project(project, chosen)
-    except finding.TooSlow:
+    except search.TooSlow:
         counts = {}
     context = {
         "project": project,
@@ -72,7 +72,7 @@ def project_export(request: HttpRequest, slug: str, shape: str) -> HttpResponseB
         return _refused(" ".join(filters.errors))
     try:
         documents = _chosen(request.GET, project, filters)
-        with finding.within(FIND_MS):
+        with search.within(FIND_MS):
             content = exporting.export_project(
                 project,
                 shape,
@@ -80,7 +80,7 @@ def project_export(request: HttpRequest, slug: str, shape: str) -> HttpResponseB
                 part=_part(request.GET),
                 blind=None if may(project.role, Action.REVIEW) else request.user.pk,
             )
-    except finding.TooSlow:
+    except search.TooSlow:
         return _refused("These filters take too long on documents as many as these. Take one of them away.")
     except exporting.Refused as refusal:
         return _refused(str(refusal))
@@ -107,7 +107,7 @@ def _chosen(parameters: QueryDict, project: Project, filters: Filters) -> QueryS
     ticked = _ticked(parameters)
     if ticked is not None:
         return Document.objects.filter(project=project, pk__in=ticked)
-    return finding.matching(project, filters) if filters.active else None
+    return search.matching(project, filters) if filters.active else None
 
 
 def _refused(sentence: str) -> HttpResponse:

@@ -9,13 +9,13 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from labeling import keys
+from labeling.documents.failure_tags import tags_of
 from labeling.entries import ABSENT
 from labeling.formtree import bind, tree_of
 from labeling.models import Document
 from labeling.payloads import PayloadError, ValueSyntaxError, parse_object, parse_save, whole_number
 from labeling.services import annotating, preferences, presence
 from labeling.services.holding import is_own_only, newest_decision
-from labeling.tags import tags_of
 from labeling.views.label_state import saved_of, state_of, tags_in_words
 from slmstudio.access import Action, object_for, project_for
 

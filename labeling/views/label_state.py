@@ -5,6 +5,7 @@ from typing import Any
 from django.urls import reverse
 
 from labeling.checks import Checks
+from labeling.documents.failure_tags import tags_of
 from labeling.entries import pretty, to_entry
 from labeling.exceptions import exceptions
 from labeling.formtree import node_at, tree_of
@@ -12,7 +13,6 @@ from labeling.merging import MISSING
 from labeling.models import Comment, Document, Page, Project
 from labeling.payloads import SavePayload
 from labeling.services import annotating, predictions, presence
-from labeling.tags import tags_of
 from slmstudio.contract.schema import Problem
 
 

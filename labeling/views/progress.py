@@ -8,7 +8,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from labeling import progress as reads
-from labeling.listing.counting import state_counts
+from labeling.documents.list.counts import state_counts
 from labeling.models import DocumentState, Project
 from labeling.panels import waiting
 from labeling.services import agreeing, predictions

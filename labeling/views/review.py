@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 
 from labeling.diffs import changes
+from labeling.documents.failure_tags import tags_of
 from labeling.forms_review import DisputeForm, RejectForm, whole_number
 from labeling.formtree import form_for, tree_of
 from labeling.marking import marked
@@ -19,7 +20,6 @@ from labeling.paging import count, page
 from labeling.payloads import PayloadError, parse_object
 from labeling.payloads import whole_number as whole_number_of
 from labeling.services import adjudicating, commenting, doubting, reviewing
-from labeling.tags import tags_of
 from slmstudio.access import Action, object_for, project_for
 
 DISPUTED = "disputed"

@@ -8,6 +8,7 @@ from django.template.loader import render_to_string
 from django.views.decorators.http import require_safe
 
 from labeling.diffs import compare_words
+from labeling.documents.failure_tags import tags_of
 from labeling.formtree import tree_of
 from labeling.models import DatasetVersion, Project, Split
 from labeling.neardup import THRESHOLD
@@ -16,7 +17,6 @@ from labeling.services import comparing
 from labeling.services import datasets as service
 from labeling.services.freezing import LEFT_OUT, rules_of
 from labeling.splits import PEOPLE_MADE, Rules
-from labeling.tags import tags_of
 from labeling.writing.shapes import SHAPES
 from slmstudio import panels
 from slmstudio.access import Action, object_for, project_for

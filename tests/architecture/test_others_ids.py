@@ -18,11 +18,12 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from evaluation.models import Benchmark, Endpoint
 from evaluation.services import prelabels, proposals
 from evaluation.services.gates import make_report
+from labeling.documents import bulk_edit, saved_views
 from labeling.integrations import tokens, webhooks
 from labeling.models import Document, Mention, Webhook
 from labeling.projects.services import create_project
 from labeling.rows import ParsedRow
-from labeling.services import annotating, bulk, commenting, views_saved
+from labeling.services import annotating, commenting
 from labeling.services.importing import import_rows
 from slmstudio.access import Role
 from tests.evaluation.factories import evaluated, make_world, right
@@ -94,8 +95,8 @@ def _furnish(folder: Path) -> None:
     Benchmark.objects.create(
         project=project, number=1, dataset=world.dataset, seed=1, documents=[], examples=[], modes=[]
     )
-    bulk.start(project=project, user=user, action="assign", params={"user": ""}, query="")
-    views_saved.save_view(project=project, user=user, name="theirs", query="state=new", shared=True)
+    bulk_edit.start(project=project, user=user, action="assign", params={"user": ""}, query="")
+    saved_views.save_view(project=project, user=user, name="theirs", query="state=new", shared=True)
     api = api_of(project, user)
     assert api.post("datasets").status == 202
     encoded = '--x\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{"text": "c"}\r\n--x--\r\n'

@@ -7,8 +7,8 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import Page, expect
 
+from labeling.documents.list import search
 from labeling.jobs import run_bulk_edit
-from labeling.listing import finding
 from labeling.models import BulkEdit, Document
 from labeling.services import annotating
 from tests.browser.conftest import until
@@ -79,7 +79,7 @@ def test_filters_go_into_the_address_and_back_again(open_page: Open, desk: Desk)
 def test_a_long_search_goes_on_by_itself(open_page: Open, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     # No time at first, so that ten documents are looked at and the rest is left to the next request.
     for name, value in (("FIRST", 10), ("BUDGET_MS", -1_000.0), ("INDEX_MS", 1_000.0), ("RARE", -1)):
-        monkeypatch.setattr(finding, name, value)
+        monkeypatch.setattr(search, name, value)
     page = open_page("annotator", "documents/?state=new")
     page.locator("#q").fill("Total 43")
     expect(page.locator("tr[data-row]")).to_have_count(1)

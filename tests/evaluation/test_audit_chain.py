@@ -15,9 +15,9 @@ from django.test.utils import CaptureQueriesContext
 
 from evaluation.models import AuditEntry
 from evaluation.services import audit, audit_chain, lookalikes
+from labeling.documents import bulk_edit
 from labeling.models import Document
 from labeling.projects.services import create_project
-from labeling.services import bulk
 from slmstudio.contract.jsontext import sha256
 from tests.evaluation.factories import World, broken, evaluated, make_world, right
 from tests.evaluation.gold_desk import doubted, first_id
@@ -176,7 +176,7 @@ def test_the_project_is_locked_before_documents(world: World, action: str) -> No
         else:
             like.assigned_to = world.annotator
             like.save()
-            bulk.change_one(document=like, user=world.owner, action="assign", params={"user": ""})
+            bulk_edit.change_one(document=like, user=world.owner, action="assign", params={"user": ""})
     locks = [query["sql"] for query in queries if "FOR NO KEY UPDATE" in query["sql"]]
     assert 'FROM "labeling_project"' in locks[0]
     assert any('FROM "labeling_document"' in lock for lock in locks[1:])

@@ -10,8 +10,9 @@ from evaluation import likeness
 from evaluation.models import AuditEntry, EvalRun
 from evaluation.services import heldout_texts, lookalikes
 from evaluation.services.lookalikes import Part
+from labeling.documents import search_index
 from labeling.models import DatasetItem, Document, IndexRun, Project
-from labeling.services import freezing, indexing
+from labeling.services import freezing
 from labeling.services.queueing import next_document
 from labeling.splits import Rules
 from slmstudio import artifacts
@@ -235,7 +236,7 @@ def test_among_many_the_index_finds_them(world: World, run: EvalRun, monkeypatch
     Document.objects.bulk_create([*rows[:150], *like, *rows[150:]])
     index = IndexRun.objects.create(project=world.project, status=Status.QUEUED)
     assert index.claim()
-    indexing.process(index)
+    search_index.process(index)
     entry = queue(world, run, count=5)
     found = {row.document.external_id for row in lookalikes.queued_documents(entry)}
     assert found == {one.external_id for one in like}

@@ -8,9 +8,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from labeling.documents import bulk_edit
 from labeling.jobs import run_bulk_edit
 from labeling.models import BulkEdit, Document, DocumentState
-from labeling.services import annotating, bulk
+from labeling.services import annotating
 from labeling.services.freezing import freeze
 from slmstudio import artifacts
 from slmstudio.runs import Status
@@ -30,7 +31,7 @@ def desk() -> Desk:
 
 def do(desk: Desk, action: str, query: str | None = "", ids: list[int] | None = None, **params: Any) -> BulkEdit:
     """Asks for a change and makes it."""
-    edit = bulk.start(
+    edit = bulk_edit.start(
         project=desk.project, user=desk.people["engineer"], action=action, params=params, query=query, ids=ids
     )
     run_bulk_edit(edit.pk)
@@ -39,7 +40,7 @@ def do(desk: Desk, action: str, query: str | None = "", ids: list[int] | None = 
 
 
 def undone(desk: Desk, edit: BulkEdit) -> BulkEdit:
-    back = bulk.undo(edit=edit, user=desk.people["owner"])
+    back = bulk_edit.undo(edit=edit, user=desk.people["owner"])
     run_bulk_edit(back.pk)
     back.refresh_from_db()
     return back
@@ -58,15 +59,15 @@ def test_ticked_documents_are_assigned_and_given_back(desk: Desk) -> None:
     assert list(assigned.order_by("pk").values_list("pk", flat=True)) == pks(1, 3)
     again = do(desk, Action.ASSIGN, None, pks(1, 3), user="desk-annotator")
     assert (again.changed, again.left_alone, again.progress_done) == (0, 0, 2)
-    assert not bulk.can_undo(again)
+    assert not bulk_edit.can_undo(again)
     do(desk, Action.ASSIGN, None, pks(3), user="desk-reviewer")
     back = undone(desk, edit)
     assert (back.status, back.changed, back.left_alone) == (Status.DONE, 1, 1)
     assert back.params["left"] == {"changed since": 1}
     assert Document.objects.get(pk=pks(1)[0]).assigned_to is None
     assert Document.objects.get(pk=pks(3)[0]).assigned_to == desk.people["reviewer"]
-    with pytest.raises(bulk.Refused):
-        bulk.undo(edit=edit, user=desk.people["owner"])
+    with pytest.raises(bulk_edit.Refused):
+        bulk_edit.undo(edit=edit, user=desk.people["owner"])
 
 
 def test_tags_of_all_that_match(desk: Desk) -> None:
@@ -127,8 +128,8 @@ def test_several_labels_are_asked_for_what_waits(desk: Desk) -> None:
 
 
 def test_a_change_works_through_batches_and_stops_when_asked(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "BATCH", 2)
-    edit = bulk.start(
+    monkeypatch.setattr(bulk_edit, "BATCH", 2)
+    edit = bulk_edit.start(
         project=desk.project, user=desk.people["engineer"], action=Action.TAG, params={"tags": ["cut_off"]}, query=""
     )
     beat = BulkEdit.beat
@@ -149,8 +150,8 @@ def test_a_change_works_through_batches_and_stops_when_asked(desk: Desk, monkeyp
 
 
 def test_what_fails_says_what_stays_and_can_be_undone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "BATCH", 2)
-    write, calls = bulk._write, []
+    monkeypatch.setattr(bulk_edit, "BATCH", 2)
+    write, calls = bulk_edit._write, []
 
     def fails_at_the_second(changes: Any) -> None:
         calls.append(changes)
@@ -158,7 +159,7 @@ def test_what_fails_says_what_stays_and_can_be_undone(desk: Desk, monkeypatch: p
             raise OSError("no space left on device")
         write(changes)
 
-    monkeypatch.setattr(bulk, "_write", fails_at_the_second)
+    monkeypatch.setattr(bulk_edit, "_write", fails_at_the_second)
     edit = do(desk, Action.TAG, tags=["cut_off"])
     assert edit.status == Status.FAILED
     assert "no space left" in edit.error
@@ -170,8 +171,8 @@ def test_what_fails_says_what_stays_and_can_be_undone(desk: Desk, monkeypatch: p
 def test_what_was_changed_before_its_worker_was_killed_is_undone_with_the_rest(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, swept: Any
 ) -> None:
-    monkeypatch.setattr(bulk, "BATCH", 2)
-    edit = bulk.start(
+    monkeypatch.setattr(bulk_edit, "BATCH", 2)
+    edit = bulk_edit.start(
         project=desk.project, user=desk.people["engineer"], action=Action.TAG, params={"tags": ["cut_off"]}, query=""
     )
     with monkeypatch.context() as killed:
@@ -194,10 +195,10 @@ def _kill() -> bool:
 
 
 def test_a_way_back_that_was_interrupted_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "BATCH", 2)
+    monkeypatch.setattr(bulk_edit, "BATCH", 2)
     edit = do(desk, Action.TAG, tags=["cut_off"])
-    back = bulk.undo(edit=edit, user=desk.people["owner"])
-    bulk._put_back(desk.project, edit.action, list(bulk._before(edit))[:2])
+    back = bulk_edit.undo(edit=edit, user=desk.people["owner"])
+    bulk_edit._put_back(desk.project, edit.action, list(bulk_edit._before(edit))[:2])
     run_bulk_edit(back.pk)
     back.refresh_from_db()
     assert (back.changed, back.left_alone) == (4, 0)
@@ -240,18 +241,18 @@ def test_the_file_of_what_was_before_is_needed_for_the_way_back(desk: Desk) -> N
     ],
 )
 def test_what_cannot_be_done_is_refused(desk: Desk, action: str, params: dict[str, Any], said: str) -> None:
-    with pytest.raises(bulk.Refused, match=said):
-        bulk.start(project=desk.project, user=desk.people["engineer"], action=action, params=params, query="")
+    with pytest.raises(bulk_edit.Refused, match=said):
+        bulk_edit.start(project=desk.project, user=desk.people["engineer"], action=action, params=params, query="")
     assert not BulkEdit.objects.exists()
 
 
 def test_filters_that_are_not_understood_change_nothing(desk: Desk) -> None:
-    with pytest.raises(bulk.Refused, match="Nothing was changed"):
+    with pytest.raises(bulk_edit.Refused, match="Nothing was changed"):
         do(desk, Action.REQUEUE, "state=nonsense")
-    with pytest.raises(bulk.Refused, match="No document is chosen"):
+    with pytest.raises(bulk_edit.Refused, match="No document is chosen"):
         do(desk, Action.REQUEUE, None, [])
-    with pytest.raises(bulk.Refused, match="At most"):
-        do(desk, Action.REQUEUE, None, list(range(bulk.MOST_IDS + 1)))
+    with pytest.raises(bulk_edit.Refused, match="At most"):
+        do(desk, Action.REQUEUE, None, list(range(bulk_edit.MOST_IDS + 1)))
 
 
 def test_documents_of_others_are_not_reached(desk: Desk) -> None:
@@ -341,7 +342,7 @@ def test_others_may_look_and_not_change(desk: Desk, role: str) -> None:
 
 
 def test_a_waiting_change_is_cancelled(desk: Desk) -> None:
-    edit = bulk.start(
+    edit = bulk_edit.start(
         project=desk.project, user=desk.people["engineer"], action=Action.TAG, params={"tags": ["cut_off"]}, query=""
     )
     client = desk.as_("owner")

@@ -3,8 +3,8 @@
 import pytest
 from django.db import connection
 
-from labeling.listing import counting, finding
-from labeling.listing.filters import read_query
+from labeling.documents.list import counts, search
+from labeling.documents.list.filters import read_query
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db
@@ -20,27 +20,27 @@ def test_counts_are_exact_up_to_a_limit_and_about_beyond(desk: Desk, monkeypatch
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE labeling_document")
 
-    def counted(query: str) -> counting.Counted:
+    def counted(query: str) -> counts.Counted:
         vars(desk.project).pop("_state_counts", None)
         filters = read_query(query, desk.project.schema_version.compiled)
-        return counting.count(desk.project, filters, finding.page(project=desk.project, filters=filters))
+        return counts.count(desk.project, filters, search.page(project=desk.project, filters=filters))
 
     assert str(counted("")) == "60"
     assert str(counted("state=new")) == "40"
     assert str(counted("q=F-59+")) == "1"
-    monkeypatch.setattr(counting, "EXACT", 25)
-    monkeypatch.setattr(counting, "EXACT_OF_MANY", 30)
-    monkeypatch.setattr(counting, "EXACT_OF_FILTER", 30)
-    assert counted("state=submitted") == counting.Counted(20)
+    monkeypatch.setattr(counts, "EXACT", 25)
+    monkeypatch.setattr(counts, "EXACT_OF_MANY", 30)
+    monkeypatch.setattr(counts, "EXACT_OF_FILTER", 30)
+    assert counted("state=submitted") == counts.Counted(20)
     assert str(counted("state=new")) == "about 40"
     assert str(counted("")) == "about 60"
     assert str(counted("holdout=no")) == "about 60"
     # what is frequent is looked at as a whole in a small project; in a large one a sample tells
-    monkeypatch.setattr(finding, "RARE", 5)
-    assert counted("q=acme") == counting.Counted(60)
-    monkeypatch.setattr(counting, "EXACT_BY_LOOKING", 50)
+    monkeypatch.setattr(search, "RARE", 5)
+    assert counted("q=acme") == counts.Counted(60)
+    monkeypatch.setattr(counts, "EXACT_BY_LOOKING", 50)
     assert str(counted("q=acme")) == "about 60"
-    assert counted("field=invoice_id&op=is&value=F-3") == counting.Counted(1)
+    assert counted("field=invoice_id&op=is&value=F-3") == counts.Counted(1)
     page = desk.as_("annotator").get(desk.url("documents/?state=new")).content.decode()
     assert "about 40 documents" in page
 
@@ -49,9 +49,9 @@ def test_the_home_counts_about_where_there_are_many(desk: Desk, monkeypatch: pyt
     bring_in(desk.project, [invoice(number) for number in range(40)])
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE labeling_document")
-    monkeypatch.setattr(counting, "EXACT", 10)
-    monkeypatch.setattr(counting, "EXACT_OF_MANY", 10)
-    monkeypatch.setattr(counting, "EXACT_GOLD", 10)
+    monkeypatch.setattr(counts, "EXACT", 10)
+    monkeypatch.setattr(counts, "EXACT_OF_MANY", 10)
+    monkeypatch.setattr(counts, "EXACT_GOLD", 10)
     page = desk.as_("engineer").get(desk.url()).content.decode()
     assert "~40" in page
     assert "About 40 documents have gold" in page

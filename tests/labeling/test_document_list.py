@@ -8,12 +8,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from labeling.listing import finding, orders
-from labeling.listing.filters import ORDERS, Filters, read_query
+from labeling.documents.list import orders, search
+from labeling.documents.list.filters import ORDERS, Filters, read_query
+from labeling.documents.search_index import index_text
 from labeling.models import Annotation, Document, DocumentScore, DocumentSearch
 from labeling.services import annotating
 from labeling.services.freezing import freeze
-from labeling.services.indexing import index_text
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db
@@ -41,10 +41,10 @@ def full(desk: Desk) -> Desk:
 def names(desk: Desk, query: str, **more: Any) -> list[str]:
     """The ids of the documents that fit, as the list finds them; the set-wise form must agree."""
     filters = read_query(query, desk.project.schema_version.compiled)
-    found = finding.page(project=desk.project, filters=filters, **more)
+    found = search.page(project=desk.project, filters=filters, **more)
     ids = dict(Document.objects.values_list("pk", "external_id"))
     if not more and not filters.order:
-        assert sorted(finding.matching(desk.project, filters).values_list("pk", flat=True)) == found.ids
+        assert sorted(search.matching(desk.project, filters).values_list("pk", flat=True)) == found.ids
     return [ids[pk][-1] for pk in found.ids]
 
 
@@ -94,10 +94,10 @@ def test_text_is_found_before_and_after_it_is_indexed(desk: Desk) -> None:
     DocumentSearch.objects.all().delete()
     run = index_text(desk.project.pk)
     assert run is not None
-    from labeling.services import indexing
+    from labeling.documents import search_index
 
     assert run.claim()
-    indexing.process(run)
+    search_index.process(run)
     assert DocumentSearch.objects.count() == 1
     bring_in(desk.project, [invoice(2)])
     assert names(desk, "q=acme") == ["1", "2"]
@@ -151,7 +151,7 @@ def test_every_order_goes_to_its_end_and_back(desk: Desk) -> None:
         filters = Filters(order=order)
         found, after, pages = [], "", []
         while True:
-            page = finding.page(project=desk.project, filters=filters, after=after, size=7)
+            page = search.page(project=desk.project, filters=filters, after=after, size=7)
             pages.append(page)
             found += page.ids
             if not page.after:
@@ -162,12 +162,12 @@ def test_every_order_goes_to_its_end_and_back(desk: Desk) -> None:
         back: list[int] = []
         before = pages[-1].before
         while before:
-            page = finding.page(project=desk.project, filters=filters, before=before, size=7)
+            page = search.page(project=desk.project, filters=filters, before=before, size=7)
             back = page.ids + back
             before = page.before
         assert back == found[: len(found) - len(pages[-1].ids)], order
     scores = dict(DocumentScore.objects.values_list("document_id", "score"))
-    worst = finding.page(project=desk.project, filters=Filters(order="worst")).ids
+    worst = search.page(project=desk.project, filters=Filters(order="worst")).ids
     assert [scores[pk] for pk in worst] == sorted(scores.values())
 
 
@@ -183,29 +183,29 @@ def test_each_way_of_finding_finds_the_same(desk: Desk, order: str, way: str, mo
         Annotation.objects.create(
             project=desk.project, document=document, schema_version=desk.project.schema_version, user=user, seconds=3
         )
-    monkeypatch.setattr(finding, "FIRST", 10_000 if way == "walk" else 2)
-    monkeypatch.setattr(finding, "RARE", 10_000 if way == "index" else 1)
-    monkeypatch.setattr(finding, "WINDOW", 4)
-    monkeypatch.setattr(finding, "BUDGET_MS", 5_000.0)
+    monkeypatch.setattr(search, "FIRST", 10_000 if way == "walk" else 2)
+    monkeypatch.setattr(search, "RARE", 10_000 if way == "index" else 1)
+    monkeypatch.setattr(search, "WINDOW", 4)
+    monkeypatch.setattr(search, "BUDGET_MS", 5_000.0)
     filters = read_query(f"q=acme&tag=ocr_noise&order={order}", desk.project.schema_version.compiled)
     wanted = set(Document.objects.filter(tags=["ocr_noise"]).values_list("pk", flat=True))
-    first = finding.page(project=desk.project, filters=filters, size=8)
-    second = finding.page(project=desk.project, filters=filters, after=first.after, size=8)
+    first = search.page(project=desk.project, filters=filters, size=8)
+    second = search.page(project=desk.project, filters=filters, after=first.after, size=8)
     assert len(first.ids) == 8
     assert not second.unfinished
     assert not second.after
     assert set(first.ids) | set(second.ids) == wanted
     assert len(first.ids + second.ids) == len(wanted)
-    again = finding.page(project=desk.project, filters=filters, before=second.before, size=8)
+    again = search.page(project=desk.project, filters=filters, before=second.before, size=8)
     assert again.ids == first.ids
 
 
 def test_a_search_that_takes_too_long_says_how_far_it_came(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(desk.project, [invoice(number) for number in range(40)])
-    monkeypatch.setattr(finding, "FIRST", 10)
-    monkeypatch.setattr(finding, "BUDGET_MS", -1_000.0)
-    monkeypatch.setattr(finding, "INDEX_MS", 1_000.0)
-    monkeypatch.setattr(finding, "RARE", -1)
+    monkeypatch.setattr(search, "FIRST", 10)
+    monkeypatch.setattr(search, "BUDGET_MS", -1_000.0)
+    monkeypatch.setattr(search, "INDEX_MS", 1_000.0)
+    monkeypatch.setattr(search, "RARE", -1)
     client, url = desk.as_("annotator"), desk.url("documents/")
     answer = client.get(url, {"q": "total 39"})
     page = answer.context["page"]
@@ -224,19 +224,19 @@ def test_a_search_that_takes_too_long_says_how_far_it_came(desk: Desk, monkeypat
 
 def test_documents_that_take_too_long_end_in_a_message(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(**_: Any) -> None:
-        raise finding.TooSlow
+        raise search.TooSlow
 
     bring_in(desk.project, [invoice(1)])
-    monkeypatch.setattr(finding, "page", slow)
+    monkeypatch.setattr(search, "page", slow)
     answer = desk.as_("annotator").get(desk.url("documents/?q=acme"))
     assert answer.status_code == 200
     assert "take too long" in answer.content.decode()
 
 
 def test_a_statement_is_stopped_at_its_limit_and_only_there(desk: Desk) -> None:
-    with pytest.raises(finding.TooSlow), finding.within(20) as cursor:
+    with pytest.raises(search.TooSlow), search.within(20) as cursor:
         cursor.execute("SELECT pg_sleep(2)")
-    with finding.within(1_000) as cursor:
+    with search.within(1_000) as cursor:
         cursor.execute("SELECT 1")
     with connection.cursor() as cursor:
         cursor.execute("SHOW statement_timeout")

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from labeling.documents.details import history
 from labeling.formtree import tree_of
 from labeling.marking import marked
 from labeling.models import BulkEdit, Comment, Document, DocumentScore, DocumentState, Page, Prediction
 from labeling.services import annotating, commenting, reviewing
-from labeling.views.document_parts import history
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db

@@ -9,6 +9,7 @@ from django.apps import apps
 
 from evaluation.services import approvals
 from labeling import panels
+from labeling.documents.details import label_of
 from labeling.models import Annotation, Document, DocumentState, Gold, Project
 from labeling.projects import members
 from labeling.projects.services import fit, save_contract
@@ -16,7 +17,6 @@ from labeling.services import adjudicating, annotating, doubting, gathering, gro
 from labeling.services.datasets import rows as frozen_rows
 from labeling.services.exporting import count_project, export_project
 from labeling.services.freezing import freeze
-from labeling.views.document_parts import label_of
 from slmstudio.access import Action, Role, project_for
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.api import api_of

@@ -4,9 +4,9 @@ import pytest
 from django.db.migrations import RunSQL
 from django.db.migrations.loader import MigrationLoader
 
+from labeling.documents import search_index
 from labeling.jobs import run_indexing
 from labeling.models import Document, DocumentSearch, IndexRun
-from labeling.services import indexing
 from slmstudio.runs import Status
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
@@ -21,7 +21,7 @@ def desk() -> Desk:
 
 
 def test_every_document_is_found_in_capitals(desk: Desk) -> None:
-    run = indexing.index_text(desk.project.pk)
+    run = search_index.index_text(desk.project.pk)
     assert run is not None
     run_indexing(run.pk)
     run.refresh_from_db()
@@ -33,54 +33,54 @@ def test_every_document_is_found_in_capitals(desk: Desk) -> None:
 
 
 def test_it_goes_on_behind_the_last_row(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexing, "BATCH", 10)
-    assert indexing._fill(desk.project.pk) == 10
+    monkeypatch.setattr(search_index, "BATCH", 10)
+    assert search_index._fill(desk.project.pk) == 10
     known = set(Document.objects.order_by("pk").values_list("pk", flat=True)[:10])
     assert set(DocumentSearch.objects.values_list("pk", flat=True)) == known
-    run = indexing.index_text(desk.project.pk)
+    run = search_index.index_text(desk.project.pk)
     assert run is not None
     run_indexing(run.pk)
     run.refresh_from_db()
     assert (run.indexed, DocumentSearch.objects.count()) == (15, 25)
-    assert indexing.index_text(desk.project.pk) is None, "nothing is left to do"
+    assert search_index.index_text(desk.project.pk) is None, "nothing is left to do"
 
 
 def test_one_run_waits_at_a_time(desk: Desk) -> None:
-    assert indexing.index_text(desk.project.pk) is not None
-    assert indexing.index_text(desk.project.pk) is None
+    assert search_index.index_text(desk.project.pk) is not None
+    assert search_index.index_text(desk.project.pk) is None
 
 
 def test_other_projects_are_left_alone(desk: Desk) -> None:
     other = make_desk("other")
     bring_in(other.project, [invoice(1)])
-    run = indexing.index_text(other.project.pk)
+    run = search_index.index_text(other.project.pk)
     assert run is not None
     run_indexing(run.pk)
     assert DocumentSearch.objects.count() == 1
 
 
 def test_the_sweep_starts_again_what_died(desk: Desk) -> None:
-    run = indexing.index_text(desk.project.pk)
+    run = search_index.index_text(desk.project.pk)
     assert run is not None
-    assert indexing.sweep() == [], "it is queued"
+    assert search_index.sweep() == [], "it is queued"
     assert run.claim()
     run.fail("its worker has gone")
-    (again,) = indexing.sweep()
+    (again,) = search_index.sweep()
     run_indexing(again.pk)
     assert DocumentSearch.objects.count() == 25
-    assert indexing.sweep() == []
+    assert search_index.sweep() == []
 
 
 def test_the_sweep_gives_up_on_a_project_that_always_fails(desk: Desk) -> None:
     for _ in range(3):
         run = IndexRun.objects.create(project=desk.project)
         run.fail("broken")
-    assert indexing.sweep() == []
+    assert search_index.sweep() == []
 
 
 def test_a_cancelled_run_keeps_what_it_filled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexing, "BATCH", 10)
-    run = indexing.index_text(desk.project.pk)
+    monkeypatch.setattr(search_index, "BATCH", 10)
+    run = search_index.index_text(desk.project.pk)
     assert run is not None
     IndexRun.objects.filter(pk=run.pk).update(cancel_requested=True)
     run_indexing(run.pk)
@@ -104,4 +104,4 @@ def test_a_migration_leaves_the_filling_to_the_sweep(desk: Desk) -> None:
     ]
     assert statements
     assert not [sql for sql in statements if "INTO labeling_documentsearch" in sql]
-    assert len(indexing.sweep()) == 1
+    assert len(search_index.sweep()) == 1

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from labeling.documents import bulk_edit
 from labeling.jobs import run_bulk_edit
 from labeling.models import Annotation, DocumentState, Gold, Membership, Origin, Review
 from labeling.projects import members
-from labeling.services import adjudicating, agreeing, annotating, assigning, bulk, predictions, reviewing
+from labeling.services import adjudicating, agreeing, annotating, assigning, predictions, reviewing
 from slmstudio.access import Role
 from slmstudio.contract.schema import dumps
 from tests.labeling.desk import bring_in
@@ -239,7 +240,7 @@ def test_who_leaves_the_project_leaves_their_place_to_others(desk: Desk, action:
 
 def test_what_is_put_back_goes_to_those_who_labelled_it(desk: Desk) -> None:
     document = dispute(desk)
-    bulk.change_one(document=fresh(document), user=desk.owner, action="requeue", params={})
+    bulk_edit.change_one(document=fresh(document), user=desk.owner, action="requeue", params={})
     now = fresh(document)
     assert (now.state, now.disputed) == (DocumentState.IN_PROGRESS, False)
     for user in (desk.ana, desk.ben):
@@ -250,11 +251,11 @@ def test_what_is_put_back_goes_to_those_who_labelled_it(desk: Desk) -> None:
 
 def test_what_was_put_back_by_mistake_waits_again_as_it_did(desk: Desk, queues: None) -> None:
     document, other = dispute(desk), dispute(desk)
-    edit = bulk.start(project=desk.project, user=desk.owner, action="requeue", params={}, query="")
+    edit = bulk_edit.start(project=desk.project, user=desk.owner, action="requeue", params={}, query="")
     run_bulk_edit(edit.pk)
     edit.refresh_from_db()
     annotating.save_draft(document=fresh(other), user=desk.ben, value=gold(), evidence={}, base_version=2)
-    run_bulk_edit(bulk.undo(edit=edit, user=desk.owner).pk)
+    run_bulk_edit(bulk_edit.undo(edit=edit, user=desk.owner).pk)
     assert list(adjudicating.disputed(desk.project).order_by("pk")) == [document, other]
     submitted = Annotation.objects.filter(submitted=True).values_list("document", "user")
     # Ben has begun something new on the other one: that is a draft and stays one.

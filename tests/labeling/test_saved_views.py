@@ -2,8 +2,8 @@
 
 import pytest
 
+from labeling.documents import saved_views
 from labeling.models import SavedView
-from labeling.services import views_saved
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db
@@ -33,13 +33,13 @@ def test_a_view_is_kept_shown_and_removed(desk: Desk) -> None:
 
 def test_a_view_of_the_same_name_is_replaced(desk: Desk) -> None:
     for query in ("state=new", "state=submitted"):
-        views_saved.save_view(project=desk.project, user=desk.people["owner"], name="Mine", query=query)
-    views_saved.save_view(project=desk.project, user=desk.people["manager"], name="Mine", query="q=x")
+        saved_views.save_view(project=desk.project, user=desk.people["owner"], name="Mine", query=query)
+    saved_views.save_view(project=desk.project, user=desk.people["manager"], name="Mine", query="q=x")
     assert set(SavedView.objects.values_list("query", flat=True)) == {"state=submitted", "q=x"}
 
 
 def test_shared_views_are_seen_by_all_and_removed_by_few(desk: Desk) -> None:
-    view = views_saved.save_view(
+    view = saved_views.save_view(
         project=desk.project, user=desk.people["reviewer"], name="For all", query="state=new", shared=True
     )
     url = desk.url(f"documents/views/{view.pk}/remove/")
@@ -54,7 +54,7 @@ def test_shared_views_are_seen_by_all_and_removed_by_few(desk: Desk) -> None:
 
 
 def test_a_private_view_of_somebody_else_stays(desk: Desk) -> None:
-    view = views_saved.save_view(project=desk.project, user=desk.people["reviewer"], name="Mine", query="state=new")
+    view = saved_views.save_view(project=desk.project, user=desk.people["reviewer"], name="Mine", query="state=new")
     desk.as_("owner").post(desk.url(f"documents/views/{view.pk}/remove/"))
     assert SavedView.objects.exists()
 
@@ -83,15 +83,15 @@ def test_a_view_that_cannot_be_kept_says_why(desk: Desk, data: dict[str, str], s
 
 
 def test_there_is_an_end_of_views(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views_saved, "MOST_VIEWS", 1)
-    views_saved.save_view(project=desk.project, user=desk.people["owner"], name="One", query="")
-    with pytest.raises(views_saved.Refused, match="already"):
-        views_saved.save_view(project=desk.project, user=desk.people["owner"], name="Two", query="")
+    monkeypatch.setattr(saved_views, "MOST_VIEWS", 1)
+    saved_views.save_view(project=desk.project, user=desk.people["owner"], name="One", query="")
+    with pytest.raises(saved_views.Refused, match="already"):
+        saved_views.save_view(project=desk.project, user=desk.people["owner"], name="Two", query="")
 
 
 def test_hostile_names_stay_text(desk: Desk) -> None:
     hostile = "<script>alert(1)</script>"
-    views_saved.save_view(project=desk.project, user=desk.people["owner"], name=hostile, query="q=%3Cb%3E", shared=True)
+    saved_views.save_view(project=desk.project, user=desk.people["owner"], name=hostile, query="q=%3Cb%3E", shared=True)
     page = desk.as_("annotator").get(desk.url("documents/")).content.decode()
     assert hostile not in page
     assert "&lt;script&gt;" in page

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from labeling.documents import bulk_edit
 from labeling.models import Document, DocumentState
-from labeling.services import bulk, predictions, queueing, reviewing
+from labeling.services import predictions, queueing, reviewing
 from slmstudio.access import Role
 from slmstudio.contract.jsontext import dumps
 from tests.labeling.desk import browser
@@ -72,7 +73,7 @@ def test_a_label_that_was_taken_back_stays_unseen_though_it_was_gold(desk: Desk)
     submit(document, desk.ana)
     submit(document, desk.ben)
     assert "again" in exported(desk, browser(desk.ben), "gold")
-    bulk.change_one(document=document, user=desk.owner, action="requeue", params={})
+    bulk_edit.change_one(document=document, user=desk.owner, action="requeue", params={})
     assert "again" not in exported(desk, browser(desk.ben), "gold")
     assert "again" in exported(desk, browser(desk.rita), "gold")
 

@@ -8,8 +8,9 @@ import pytest
 from django.utils import timezone
 
 from labeling import jobs
+from labeling.documents import bulk_edit
 from labeling.models import AnnotationRevision, BulkEdit, Document, DocumentState, Gold, Review
-from labeling.services import adjudicating, annotating, assigning, bulk, reviewing
+from labeling.services import adjudicating, annotating, assigning, reviewing
 from slmstudio.access import Role
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import at_once, change, fresh, member, review_desk, submit
@@ -195,7 +196,7 @@ def test_putting_back_and_approving(desk: Desk) -> None:
         version = submit(document, desk.ana).version
         approved, _back = at_once(
             partial(reviewing.approve, document=fresh(document), user=desk.rita, base_version=version),
-            partial(bulk.change_one, document=fresh(document), user=desk.owner, action="requeue", params={}),
+            partial(bulk_edit.change_one, document=fresh(document), user=desk.owner, action="requeue", params={}),
         )
         # Whoever came second saw what the first had done.
         assert fresh(document).state == DocumentState.IN_PROGRESS
@@ -207,7 +208,7 @@ def test_two_changes_of_many_lose_nothing(desk: Desk, queues: None) -> None:
     ids = [document.pk for document in documents]
 
     def tag(name: str) -> BulkEdit:
-        edit = bulk.start(project=desk.project, user=desk.owner, action="tag", params={"tags": [name]}, ids=ids)
+        edit = bulk_edit.start(project=desk.project, user=desk.owner, action="tag", params={"tags": [name]}, ids=ids)
         jobs.run_bulk_edit(edit.pk)
         edit.refresh_from_db()
         return edit
@@ -221,7 +222,7 @@ def test_two_changes_of_many_lose_nothing(desk: Desk, queues: None) -> None:
     assert [result.submitted for result in saved] == [True] * 6
     for document in documents:
         assert sorted(fresh(document).tags) == ["cut_off", "ocr_noise"]
-    back = bulk.undo(edit=one, user=desk.owner)
+    back = bulk_edit.undo(edit=one, user=desk.owner)
     jobs.run_bulk_edit(back.pk)
     back.refresh_from_db()
     # What the other change did since is kept: a document that it came to later is left as it is.

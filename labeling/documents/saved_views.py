@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q
 
-from labeling.listing.filters import read_query
+from labeling.documents.list.filters import read_query
 from labeling.models import Project, SavedView
 
 MOST_VIEWS = 50

@@ -9,12 +9,13 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from labeling.bulk_forms import BulkForm
-from labeling.listing.choices import members
+from labeling.documents import bulk_edit
+from labeling.documents.bulk_edit_forms import BulkForm
+from labeling.documents.details import history, label_of, only_own, proposals
+from labeling.documents.failure_tags import tags_of
+from labeling.documents.list.choices import members
 from labeling.models import Comment, Document, DocumentScore, DocumentState, Page
-from labeling.services import bulk, commenting, queueing
-from labeling.tags import tags_of
-from labeling.views.document_parts import history, label_of, only_own, proposals
+from labeling.services import commenting, queueing
 from slmstudio import panels
 from slmstudio.access import Action, object_for
 
@@ -65,8 +66,10 @@ def change(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         messages.error(request, str(next(iter(form.errors.values()))[0]))
         return redirect(found)
     try:
-        bulk.change_one(document=found, user=request.user, action=form.cleaned_data["action"], params=form.params())
-    except bulk.Refused as refusal:
+        bulk_edit.change_one(
+            document=found, user=request.user, action=form.cleaned_data["action"], params=form.params()
+        )
+    except bulk_edit.Refused as refusal:
         messages.error(request, str(refusal))
     return redirect(found)
 

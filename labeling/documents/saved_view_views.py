@@ -6,8 +6,8 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
+from labeling.documents import saved_views
 from labeling.models import SavedView
-from labeling.services import views_saved
 from slmstudio.access import Action, object_for, project_for
 
 
@@ -17,14 +17,14 @@ def save(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.READ)
     query = request.POST.get("query", "")
     try:
-        view = views_saved.save_view(
+        view = saved_views.save_view(
             project=project,
             user=request.user,
             name=request.POST.get("name", ""),
             query=query,
             shared=request.POST.get("shared") == "on",
         )
-    except views_saved.Refused as refusal:
+    except saved_views.Refused as refusal:
         messages.error(request, str(refusal))
     else:
         query = view.query
@@ -38,8 +38,8 @@ def remove(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Removes a view; its filters stay in the address."""
     project, view = object_for(request.user, slug, Action.READ, SavedView.objects.all(), pk=pk)
     try:
-        views_saved.remove_view(view=view, user=request.user, everybodys=Action.CURATE in project.can)
-    except views_saved.Refused as refusal:
+        saved_views.remove_view(view=view, user=request.user, everybodys=Action.CURATE in project.can)
+    except saved_views.Refused as refusal:
         messages.error(request, str(refusal))
     else:
         messages.success(request, f"The view {view.name} was removed.")

@@ -19,11 +19,11 @@ from django.core.files.base import ContentFile
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
-from labeling.bulk_rules import COLUMNS, FROZEN, MOVES, RULES
-from labeling.listing.filters import read_query
-from labeling.listing.finding import matching
+from labeling.documents.bulk_edit_rules import COLUMNS, FROZEN, MOVES, RULES
+from labeling.documents.failure_tags import tags_of
+from labeling.documents.list.filters import read_query
+from labeling.documents.list.search import matching
 from labeling.models import Annotation, BulkEdit, DatasetItem, Document, Membership, Project
-from labeling.tags import tags_of
 from slmstudio import artifacts, audit
 
 BATCH = 1_000

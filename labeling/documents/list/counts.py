@@ -9,9 +9,9 @@ from typing import Any
 
 from django.db import connection
 
-from labeling.listing.conditions import SQL, as_condition, conditions_of, joined, plain_of
-from labeling.listing.filters import Filters
-from labeling.listing.finding import Page, TooSlow, within
+from labeling.documents.list.conditions import SQL, as_condition, conditions_of, joined, plain_of
+from labeling.documents.list.filters import Filters
+from labeling.documents.list.search import Page, TooSlow, within
 from labeling.models import DocumentState, Gold, Project
 from labeling.models.documents import LABELLED
 

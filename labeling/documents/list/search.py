@@ -17,9 +17,9 @@ from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
 from psycopg.errors import QueryCanceled
 
-from labeling.listing.conditions import Condition, Plain, as_condition, conditions_of, joined, plain_of
-from labeling.listing.filters import Filters
-from labeling.listing.orders import Order, Place, order_of, read_place, write_place
+from labeling.documents.list.conditions import Condition, Plain, as_condition, conditions_of, joined, plain_of
+from labeling.documents.list.filters import Filters
+from labeling.documents.list.orders import Order, Place, order_of, read_place, write_place
 from labeling.models import Document, Project
 
 SIZE = 30

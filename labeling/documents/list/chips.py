@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from labeling.listing.choices import Choice
-from labeling.listing.filters import Filters
+from labeling.documents.list.choices import Choice
+from labeling.documents.list.filters import Filters
 
 _TITLES = {
     "q": "holds",

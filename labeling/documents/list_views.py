@@ -6,12 +6,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from labeling.listing import choices, counting, finding
-from labeling.listing.chips import chips
-from labeling.listing.filters import PARTIAL, Filters, read_filters
-from labeling.listing.rows import rows
+from labeling.documents import saved_views
+from labeling.documents.list import choices, counts, search
+from labeling.documents.list.chips import chips
+from labeling.documents.list.filters import PARTIAL, Filters, read_filters
+from labeling.documents.list.rows import rows
 from labeling.models import Document
-from labeling.services import views_saved
 from slmstudio.access import Action, project_for
 
 
@@ -24,16 +24,16 @@ def documents(request: HttpRequest, slug: str) -> HttpResponse:
     errors = list(filters.errors)
     patient = request.GET.get("search") == "on"
     try:
-        shown = finding.page(
+        shown = search.page(
             project=project,
             filters=filters,
             after=request.GET.get("after", ""),
             before=request.GET.get("before", ""),
             patient=patient,
         )
-        count = counting.count(project, filters, shown)
-    except finding.TooSlow:
-        shown, count = finding.Page([]), counting.Counted(0)
+        count = counts.count(project, filters, shown)
+    except search.TooSlow:
+        shown, count = search.Page([]), counts.Counted(0)
         errors.append("These filters take too long on documents as long as these. Take one of them away.")
     offered = choices.choices(project, filters, compiled)
     context = {
@@ -47,7 +47,7 @@ def documents(request: HttpRequest, slug: str) -> HttpResponse:
         "choices": offered,
         "chips": chips(filters, offered),
         "order_lacks": PARTIAL.get(filters.order, ""),
-        "views": views_saved.views_for(project=project, user=request.user),
+        "views": saved_views.views_for(project=project, user=request.user),
         "query": filters.query(),
     }
     # A click on a heading or the browser's back button asks for the whole page.

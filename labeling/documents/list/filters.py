@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from django.http import QueryDict
 
-from labeling.listing.fields import FieldCondition, UnreadableFilter, read_condition
+from labeling.documents.list.field_filters import FieldCondition, UnreadableFilter, read_condition
 from labeling.models import DocumentState, Split
 from slmstudio.contract.schema import CompiledSchema
 

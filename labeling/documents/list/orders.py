@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
-from labeling.listing.conditions import SQL, Plain
+from labeling.documents.list.conditions import SQL, Plain
 from labeling.models import Project
 
 #: a place in an order: the key (None where documents are sorted by id alone) and the document's id

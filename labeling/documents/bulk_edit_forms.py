@@ -4,8 +4,8 @@ from typing import Any
 
 from django import forms
 
+from labeling.documents.bulk_edit import MOST_IDS, MOST_PEOPLE
 from labeling.models import BulkEdit
-from labeling.services.bulk import MOST_IDS, MOST_PEOPLE
 
 Action = BulkEdit.Action
 ACTIONS = [(action.value, str(action.label)) for action in Action if action != Action.UNDO]

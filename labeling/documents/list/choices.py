@@ -6,10 +6,10 @@ from typing import Any
 from django.db import connection
 from django.utils.timezone import localtime
 
-from labeling.listing.fields import OPERATORS
-from labeling.listing.filters import ORDERS, SPLITS, Filters
+from labeling.documents.failure_tags import tags_of
+from labeling.documents.list.field_filters import OPERATORS
+from labeling.documents.list.filters import ORDERS, SPLITS, Filters
 from labeling.models import DocumentState, ImportRun, Membership, Project, Split
-from labeling.tags import tags_of
 from slmstudio.contract.schema import CompiledSchema
 
 MOST_SOURCES = 100

@@ -9,11 +9,11 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from labeling.bulk_forms import BulkForm
-from labeling.listing import counting
-from labeling.listing.filters import read_query
+from labeling.documents import bulk_edit
+from labeling.documents.bulk_edit_forms import BulkForm
+from labeling.documents.list import counts
+from labeling.documents.list.filters import read_query
 from labeling.models import BulkEdit
-from labeling.services import bulk
 from slmstudio.access import Action, object_for, project_for
 
 
@@ -28,23 +28,23 @@ def start(request: HttpRequest, slug: str) -> HttpResponse:
         return _back(request, slug, str(next(iter(form.errors.values()))[0]))
     data = form.cleaned_data
     try:
-        bulk.clean_params(project, data["action"], form.params())
+        bulk_edit.clean_params(project, data["action"], form.params())
         if data["of"] == "all" and not data["sure"]:
             filters = read_query(data["query"], project.schema_version.compiled)
             if filters.errors:
-                raise bulk.Refused(f"{filters.errors[0]} Nothing was changed.")
+                raise bulk_edit.Refused(f"{filters.errors[0]} Nothing was changed.")
             context = {
                 "project": project,
                 "form": form,
                 "fields": list(request.POST.lists()),
                 "words": form.words(),
                 "action": data["action"],
-                "count": counting.count(project, filters),
+                "count": counts.count(project, filters),
                 "filtered": filters.active,
                 "query": filters.query(),
             }
             return render(request, "labeling/bulk_confirm.html", context)
-        edit = bulk.start(
+        edit = bulk_edit.start(
             project=project,
             user=request.user,
             action=data["action"],
@@ -52,7 +52,7 @@ def start(request: HttpRequest, slug: str) -> HttpResponse:
             ids=None if data["of"] == "all" else form.ids(),
             query=data["query"] if data["of"] == "all" else None,
         )
-    except bulk.Refused as refusal:
+    except bulk_edit.Refused as refusal:
         return _back(request, slug, str(refusal))
     return redirect("bulk_edit", slug, edit.pk)
 
@@ -89,7 +89,7 @@ def edit(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "project": project,
         "edit": found,
         "undoes": undoes,
-        "can_undo": bulk.can_undo(found),
+        "can_undo": bulk_edit.can_undo(found),
         "left": sorted(left.items(), key=lambda item: -item[1]),
         "same": max(0, found.progress_done - found.changed - found.left_alone),
         "query": found.filters.get("query"),
@@ -113,8 +113,8 @@ def undo(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Queues the way back."""
     _, found = object_for(request.user, slug, Action.CURATE, BulkEdit.objects.all(), pk=pk)
     try:
-        back = bulk.undo(edit=found, user=request.user)
-    except bulk.Refused as refusal:
+        back = bulk_edit.undo(edit=found, user=request.user)
+    except bulk_edit.Refused as refusal:
         messages.error(request, str(refusal))
         return redirect("bulk_edit", slug, pk)
     return redirect("bulk_edit", slug, back.pk)
