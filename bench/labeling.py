@@ -173,8 +173,8 @@ class Bench:
         """Imports the documents by the worker; seconds until the rows are there, and until the text index is."""
         from django.core.files import File
 
+        from labeling.imports.services import start_import
         from labeling.models import DocumentSearch, IndexRun
-        from labeling.services.importing import start_import
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "invoices.jsonl"

@@ -50,12 +50,12 @@ def _measure(port: int, rounds: int) -> list[tuple[str, Samples, Samples]]:
     from django.contrib.auth import get_user_model
 
     from labeling.api.showing import whole
+    from labeling.imports.rows import ParsedRow
+    from labeling.imports.services import import_rows
     from labeling.integrations import tokens
     from labeling.models import Document
     from labeling.projects.services import create_project
-    from labeling.rows import ParsedRow
     from labeling.services import annotating
-    from labeling.services.importing import import_rows
 
     user = get_user_model().objects.create_user("bench")
     project = create_project(owner=user, name="Rest", slug="rest", template="invoice")

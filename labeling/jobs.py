@@ -3,10 +3,11 @@
 import logging
 
 from labeling.documents import bulk_edit, search_index
+from labeling.imports import services as import_services
+from labeling.imports.formats import ReadError
 from labeling.integrations import webhooks
 from labeling.models import BulkEdit, FreezeRun, ImportRun, IndexRun, SchemaMigration
-from labeling.reading import ReadError
-from labeling.services import freezing, importing, migrating
+from labeling.services import freezing, migrating
 
 logger = logging.getLogger(__name__)
 
@@ -17,14 +18,14 @@ def run_import(pk: int) -> None:
     if run is None or not run.claim():
         return
     try:
-        importing.process(run)
+        import_services.process(run)
     except ReadError as error:
-        importing.fail(run, f"{error} What was imported so far stays." if run.imported else str(error))
+        import_services.fail(run, f"{error} What was imported so far stays." if run.imported else str(error))
     except FileNotFoundError:
-        importing.fail(run, "The uploaded file is gone from the artifact store. Upload it again.")
+        import_services.fail(run, "The uploaded file is gone from the artifact store. Upload it again.")
     except Exception as error:
         logger.exception("import %s failed", pk)
-        importing.fail(
+        import_services.fail(
             run,
             f"The import stopped: {type(error).__name__}: {str(error)[:300]}. What was imported so far stays; import "
             "the file again, and only the rest is added.",

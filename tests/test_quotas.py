@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from evaluation.models import EvalRun
 from evaluation.services import evals
+from labeling.imports import services as import_services
 from labeling.models import ImportRun
 from labeling.projects.services import create_project
-from labeling.services import importing
 from slmstudio import artifacts, permissions, quotas
 from slmstudio.runs import Status
 from tests.evaluation.factories import World, make_world
@@ -42,8 +42,8 @@ def test_stored_bytes_are_those_of_files_and_texts(world: World) -> None:
 def test_a_full_project_imports_nothing_and_says_which_quota(world: World, settings: Any) -> None:
     settings.PROJECT_STORAGE_GB = 1e-6
     file = SimpleUploadedFile("rows.jsonl", b'{"id": "a", "text": "b"}\n')
-    with pytest.raises(importing.Refused, match="PROJECT_STORAGE_GB"):
-        importing.start_import(project=world.project, user=world.engineer, file=file)
+    with pytest.raises(import_services.Refused, match="PROJECT_STORAGE_GB"):
+        import_services.start_import(project=world.project, user=world.engineer, file=file)
     assert not ImportRun.objects.exists()
     settings.PROJECT_STORAGE_GB = 0
     assert quotas.storage_problem(world.project) == ""

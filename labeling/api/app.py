@@ -29,8 +29,8 @@ from labeling.api import (
 )
 from labeling.api.shapes import words
 from labeling.api.wire import JSON, ExactParser, ExactRenderer
+from labeling.imports.services import MAX_UPLOAD
 from labeling.integrations.tokens import SCOPES
-from labeling.services.importing import MAX_UPLOAD
 from slmstudio.body_limits import AROUND_FILES, takes_files
 from slmstudio.contract.jsontext import dumps
 from slmstudio.problems import MEDIA_TYPE, problem

@@ -15,12 +15,12 @@ from labeling.api.problems import Problem, field_problem
 from labeling.api.shapes import Flag, Text, about
 from labeling.api.shapes_data import ImportedOut, ImportRunOut, ImportRunsOut
 from labeling.api.wire import answer, at
+from labeling.imports import services as import_services
+from labeling.imports.formats import KINDS
+from labeling.imports.formats.options import WORDS
+from labeling.imports.rows import parse_jsonl
 from labeling.models import ImportRun, Project
 from labeling.paging import page
-from labeling.reading import KINDS
-from labeling.reading.options import WORDS
-from labeling.rows import parse_jsonl
-from labeling.services import importing
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import JsonError, dumps, loads
 
@@ -83,7 +83,7 @@ def add_documents(
         raise Problem(415, "Rows are sent as application/json (a list) or application/jsonl (one object a line).")
     if not rows:
         raise Problem(422, "There are no rows.")
-    result = importing.insert_rows(
+    result = import_services.insert_rows(
         project=project,
         user=caller(request).user,
         rows=rows,
@@ -120,10 +120,10 @@ def _start(
     request: HttpRequest, project: Project, upload: Any, name: str, kind: str | None, **more: Any
 ) -> HttpResponse:
     try:
-        run = importing.start_import(
+        run = import_services.start_import(
             project=project, user=caller(request).user, file=upload, file_name=name, kind=kind, **more
         )
-    except importing.Refused as refusal:
+    except import_services.Refused as refusal:
         raise field_problem("file", str(refusal)) from refusal
     run.project = project
     return answer(_run(run), 202)

@@ -13,7 +13,7 @@ from django.http.request import UnreadablePostError
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
-from labeling.services.importing import MAX_UPLOAD
+from labeling.imports.services import MAX_UPLOAD
 from slmstudio.contract.jsontext import JsonError
 from slmstudio.problems import problem
 

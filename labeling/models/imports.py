@@ -9,7 +9,7 @@ from slmstudio.runs import BackgroundRun
 class ImportRun(BackgroundRun):
     """One import of a file: rows in = imported + duplicate + rejected.
 
-    ``kind`` is one of ``labeling.reading.KINDS``; ``options`` what that kind can be told (a mapping of columns, whether
+    ``kind`` is one of ``labeling.imports.formats.KINDS``; ``options`` what that kind can be told (a mapping of columns, whether
     to read scans by OCR).
     """
 

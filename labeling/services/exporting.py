@@ -153,7 +153,7 @@ def _examples(
 
 
 def _page_of(text: str, pages: list[list[Any]]) -> Any:
-    """The pages of a document as a row holds them (``labeling.reading.pages.pages_of``)."""
+    """The pages of a document as a row holds them (``labeling.imports.formats.page_text.pages_of``)."""
     found = [
         {
             "width": width,

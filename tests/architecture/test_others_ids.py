@@ -19,12 +19,12 @@ from evaluation.models import Benchmark, Endpoint
 from evaluation.services import prelabels, proposals
 from evaluation.services.gates import make_report
 from labeling.documents import bulk_edit, saved_views
+from labeling.imports.rows import ParsedRow
+from labeling.imports.services import import_rows
 from labeling.integrations import tokens, webhooks
 from labeling.models import Document, Mention, Webhook
 from labeling.projects.services import create_project
-from labeling.rows import ParsedRow
 from labeling.services import annotating, commenting
-from labeling.services.importing import import_rows
 from slmstudio.access import Role
 from tests.evaluation.factories import evaluated, make_world, right
 from tests.labeling.api import api_of

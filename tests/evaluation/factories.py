@@ -16,12 +16,12 @@ from django.utils import timezone
 
 from evaluation.models import EvalRun
 from evaluation.services import evals, outputs, subjects
+from labeling.imports.rows import ParsedRow
+from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document, Project, Split
 from labeling.projects.services import create_project, save_contract
-from labeling.rows import ParsedRow
 from labeling.samples import generate
 from labeling.services import datasets, freezing
-from labeling.services.importing import import_rows
 from slmstudio import artifacts
 from slmstudio.access import Role
 from slmstudio.contract.jsontext import dumps, loads

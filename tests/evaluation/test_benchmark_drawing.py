@@ -10,10 +10,10 @@ from django.db import connection
 from evaluation.models import Benchmark, EvalRun
 from evaluation.services import benchmarks, subjects
 from evaluation.services.benchmarks import Refused, draw, stock
+from labeling.imports.rows import ParsedRow
+from labeling.imports.services import import_rows
 from labeling.models import DatasetItem, Document, Split
-from labeling.rows import ParsedRow
 from labeling.services import datasets, freezing
-from labeling.services.importing import import_rows
 from tests.evaluation.benchmark_desk import started, wide_world
 from tests.evaluation.factories import World
 

@@ -11,10 +11,10 @@ from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.services import outputs
+from labeling.imports.rows import ParsedRow
+from labeling.imports.services import import_rows
 from labeling.projects.services import create_project
-from labeling.rows import ParsedRow
 from labeling.services import freezing
-from labeling.services.importing import import_rows
 from slmstudio.contract.jsontext import dumps
 from tests.evaluation.factories import World, evaluated, right
 

@@ -12,10 +12,10 @@ from evaluation.modes import fields_right
 from evaluation.services import outputs
 from evaluation.services.evals import start_evaluation
 from evaluation.templatetags.evaluation import interval, right_fields
+from labeling.imports.rows import ParsedRow
+from labeling.imports.services import import_rows
 from labeling.projects.services import create_project
-from labeling.rows import ParsedRow
 from labeling.services import freezing
-from labeling.services.importing import import_rows
 from slmstudio.runs import Status
 from slmstudio.templatetags.studio import percent
 from tests.evaluation.factories import World, broken, evaluated, pretend, right

@@ -14,10 +14,10 @@ from evaluation.services.evidence import money
 from evaluation.services.gates import current_policy, looks, make_report, next_look, opponent, set_policy
 from evaluation.services.missing_labels import missing_labels, queue_labels
 from evaluation.services.opponents import model_key
+from labeling.imports.rows import ParsedRow
+from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document
-from labeling.rows import ParsedRow
 from labeling.services import annotating, freezing
-from labeling.services.importing import import_rows
 from slmstudio.runs import Status
 from tests.evaluation.factories import World, broken, evaluated, make_base_model, rewrite, right
 from tests.evaluation.gold_desk import scored_again

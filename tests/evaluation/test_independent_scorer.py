@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.models import EvalRun
+from labeling.imports.rows import ParsedRow
+from labeling.imports.services import import_rows
 from labeling.models import Project
 from labeling.projects.services import create_project
-from labeling.rows import ParsedRow
 from labeling.services import datasets, freezing
-from labeling.services.importing import import_rows
 from labeling.templates_catalogue import template
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads

@@ -10,10 +10,10 @@ from evaluation.models import AuditEntry, GateReport
 from evaluation.services.evals import Refused
 from evaluation.services.gates import make_report, set_policy
 from evaluation.services.missing_labels import missing_labels, queue_labels
+from labeling.imports.rows import ParsedRow
+from labeling.imports.services import import_rows
 from labeling.models import DatasetItem, Document
-from labeling.rows import ParsedRow
 from labeling.services import annotating, freezing, growing
-from labeling.services.importing import import_rows
 from labeling.services.queueing import next_document
 from tests.evaluation.factories import World, evaluated, right
 

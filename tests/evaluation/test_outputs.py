@@ -8,11 +8,11 @@ from evaluation.models import EvalOutput, EvalRun
 from evaluation.services import outputs
 from evaluation.services.evals import start_evaluation
 from evaluation.services.outputs import OutputError, Store
+from labeling.imports.rows import ParsedRow
+from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion
 from labeling.projects.services import create_project
-from labeling.rows import ParsedRow
 from labeling.services import datasets, freezing
-from labeling.services.importing import import_rows
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.runs import Status

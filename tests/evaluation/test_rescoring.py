@@ -15,11 +15,11 @@ from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from evaluation.services import corrections, outputs, questions, rescoring
 from evaluation.services.comparisons import compare_runs
 from evaluation.templatetags.evaluation import interval, right_fields
+from labeling.imports.rows import ParsedRow
+from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document, DocumentScore
 from labeling.projects.services import create_project, save_contract
-from labeling.rows import ParsedRow
 from labeling.services import adjudicating, annotating, freezing, reviewing
-from labeling.services.importing import import_rows
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.runs import Status

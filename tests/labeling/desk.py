@@ -9,9 +9,9 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.test import Client
 
+from labeling.imports.services import ImportResult, import_rows, parse_jsonl
 from labeling.models import Project
 from labeling.projects.services import create_project
-from labeling.services.importing import ImportResult, import_rows, parse_jsonl
 from slmstudio.access import Role
 
 SEED_TEXT = (

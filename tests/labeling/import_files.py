@@ -9,9 +9,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from labeling.reading import Context
-from labeling.reading.opening import guess, open_rows
-from labeling.rows import ParsedRow
+from labeling.imports.formats import Context
+from labeling.imports.formats.readers import guess, open_rows
+from labeling.imports.rows import ParsedRow
 from labeling.templates_catalogue import template
 from slmstudio.contract.schema import CompiledSchema, compile_schema
 

@@ -7,9 +7,9 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
+from labeling.imports import services as import_services
 from labeling.integrations import tokens
 from labeling.models import Document, Gold, ImportRun, Prediction
-from labeling.services import importing
 from tests.labeling.api import Api, api_of
 from tests.labeling.desk import Desk, bring_in, invoice, jsonl, make_desk
 
@@ -62,7 +62,7 @@ def test_many_rows_become_an_import_in_the_background(desk: Desk, api: Api, queu
         assert api.get(f"imports/{answer.json['id']}").json["id"] == answer.json["id"]
     run = ImportRun.objects.earliest("pk")
     assert run.claim()
-    importing.process(run)
+    import_services.process(run)
     after = api.get(f"imports/{run.pk}").json
     assert (after["status"], after["imported"], after["rejected"]) == ("done", 1_001, 0)
     assert api.get(f"imports/{run.pk}/rejected").status == 404
@@ -107,7 +107,7 @@ def test_a_file_is_imported_in_the_background(desk: Desk, api: Api, queues: None
     run = ImportRun.objects.get()
     assert (run.as_holdout, run.file_name) == (True, "rows.jsonl")
     assert run.claim()
-    importing.process(run)
+    import_services.process(run)
     found = api.get(f"imports/{run.pk}").json
     assert (found["status"], found["imported"], found["rejected"]) == ("done", 1, 1)
     assert found["errors"][0]["row"] == 2

@@ -9,8 +9,8 @@ import pytest
 import redis
 from django.test import Client
 
+from labeling.imports.services import MAX_UPLOAD
 from labeling.models import Annotation, Comment, Document, Webhook
-from labeling.services.importing import MAX_UPLOAD
 from slmstudio import rate_limits
 from tests.labeling.api import Api, api_of
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk

@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 
+from labeling.imports.formats import Context, arrow, label_studio
+from labeling.imports.formats import table as format_table
+from labeling.imports.rows import ParsedRow, parse_jsonl
+from labeling.imports.services import import_rows, start_import
 from labeling.jobs import run_import
 from labeling.models import Annotation, Document, Gold, Origin
-from labeling.reading import Context, arrow, labelstudio, table
-from labeling.rows import ParsedRow, parse_jsonl
 from labeling.services.datasets import file_path, rows
 from labeling.services.exporting import export_dataset, export_project
 from labeling.services.freezing import freeze
-from labeling.services.importing import import_rows, start_import
 from labeling.writing.shapes import SHAPES
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.desk import SEED_ROW, Desk, bring_in, invoice, make_desk
@@ -47,9 +48,9 @@ def read_again(shape: str, data: bytes, desk: Desk, folder: Path) -> Iterator[Pa
     if shape == "rows":
         return parse_jsonl(io.BytesIO(data))
     if shape == "csv":
-        return table.rows(io.BytesIO(data), context)
+        return format_table.rows(io.BytesIO(data), context)
     if shape == "label-studio":
-        return labelstudio.rows(io.BytesIO(data), context)
+        return label_studio.rows(io.BytesIO(data), context)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         archive.extractall(folder)
     return (row for path in sorted(folder.rglob("*.arrow")) for row in arrow.rows(path, context))

@@ -10,10 +10,11 @@ from django.apps import apps
 from evaluation.services import approvals
 from labeling import panels
 from labeling.documents.details import label_of
+from labeling.imports import services as import_services
 from labeling.models import Annotation, Document, DocumentState, Gold, Project
 from labeling.projects import members
 from labeling.projects.services import fit, save_contract
-from labeling.services import adjudicating, annotating, doubting, gathering, growing, importing, reviewing
+from labeling.services import adjudicating, annotating, doubting, gathering, growing, reviewing
 from labeling.services.datasets import rows as frozen_rows
 from labeling.services.exporting import count_project, export_project
 from labeling.services.freezing import freeze
@@ -169,7 +170,7 @@ def test_turning_review_off_makes_submitted_labels_gold_and_on_again_takes_it_ba
 
 def test_turning_review_off_takes_a_submitted_correction_for_an_older_label(desk: Desk) -> None:
     row = {"id": "imported", "text": TEXT, "gold": gold()}
-    importing.insert_rows(project=desk.project, user=desk.owner, rows=[row])
+    import_services.insert_rows(project=desk.project, user=desk.owner, rows=[row])
     imported = Document.objects.get(external_id="imported")
     submit(imported, desk.ana, 1, date=None)
     # Approved under this schema, rejected and submitted again: what was approved is replaced too.

@@ -11,7 +11,9 @@ from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from labeling import upload_handlers
+from labeling.imports import services as import_services
+from labeling.imports import upload_handlers, uploads
+from labeling.imports.formats import scans
 from labeling.jobs import run_import, run_indexing
 from labeling.models import (
     Document,
@@ -24,8 +26,6 @@ from labeling.models import (
     Webhook,
     WebhookDelivery,
 )
-from labeling.reading import scans
-from labeling.services import importing, uploads
 from slmstudio import artifacts
 from slmstudio.runs import Status
 from tests.labeling.desk import Desk, browser, invoice, jsonl, make_desk
@@ -335,7 +335,7 @@ def test_hostile_names_and_reasons_stay_text(desk: Desk) -> None:
 
 def test_a_file_that_cannot_be_read_as_a_whole_fails_with_a_sentence(desk: Desk) -> None:
     upload = uploads.keep(files=[file("t.csv", b"a,b\n1,2\n")])
-    from labeling.services.importing import start_upload
+    from labeling.imports.services import start_upload
 
     run = start_upload(project=desk.project, user=desk.people["engineer"], upload=upload)
     run_import(run.pk)
@@ -462,7 +462,7 @@ def test_a_scan_is_counted_by_page(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
             time.sleep(0.005)
         return found
 
-    monkeypatch.setattr(importing, "PAGE_SECONDS", 0.01)
+    monkeypatch.setattr(import_services, "PAGE_SECONDS", 0.01)
     monkeypatch.setattr(ImportRun, "beat", noted)
     monkeypatch.setattr(scans.Scanner, "_answer", slow)
     run = imported(desk, {"file": file("a.pdf", pdf([["one"], ["two"], ["three"]]))})

@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from labeling.reading import arrow
-from labeling.services import uploads
+from labeling.imports import uploads
+from labeling.imports.formats import arrow
 from tests.labeling.desk import Desk, make_desk
 from tests.labeling.import_files import packed
 from tests.labeling.test_import_pages import PAGE, file, ticket
@@ -52,7 +52,7 @@ class Children:
             raise AssertionError("unpacked in the web process")
 
         monkeypatch.setattr(arrow.subprocess, "Popen", counting)
-        monkeypatch.setattr("labeling.reading.archive._unpack", forbidden)
+        monkeypatch.setattr("labeling.imports.formats.archive._unpack", forbidden)
 
 
 def test_a_dataset_is_read_once_however_often_the_page_is_asked_for(

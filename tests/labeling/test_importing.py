@@ -13,6 +13,10 @@ from django.core.files.base import ContentFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from labeling.imports import bulk_copy
+from labeling.imports import services as import_services
+from labeling.imports.rows import ParsedRow
+from labeling.imports.services import ImportResult, Refused, import_rows, start_import
 from labeling.jobs import run_import
 from labeling.models import (
     Annotation,
@@ -23,9 +27,6 @@ from labeling.models import (
     ImportRun,
     Origin,
 )
-from labeling.rows import ParsedRow
-from labeling.services import importing, inserting
-from labeling.services.importing import ImportResult, Refused, import_rows, start_import
 from slmstudio import artifacts
 from slmstudio.runs import Status
 from tests.labeling.desk import SEED_ROW, SEED_TEXT, Desk, bring_in, invoice, jsonl, make_desk
@@ -104,7 +105,7 @@ def test_queries_do_not_grow_with_the_rows_of_a_batch(desk: Desk) -> None:
             bring_in(desk.project, rows)
         return len(captured)
 
-    assert queries(0, 10) == queries(1000, inserting.BATCH)
+    assert queries(0, 10) == queries(1000, bulk_copy.BATCH)
 
 
 def test_memory_does_not_grow_with_the_rows(desk: Desk) -> None:
@@ -119,8 +120,8 @@ def test_memory_does_not_grow_with_the_rows(desk: Desk) -> None:
         tracemalloc.stop()
         return highest
 
-    small = peak(inserting.BATCH)
-    assert peak(6 * inserting.BATCH) < 1.5 * small
+    small = peak(bulk_copy.BATCH)
+    assert peak(6 * bulk_copy.BATCH) < 1.5 * small
 
 
 def test_long_rows_make_small_batches(desk: Desk) -> None:
@@ -131,12 +132,12 @@ def test_long_rows_make_small_batches(desk: Desk) -> None:
         seen.append(result.rows)
         return True
 
-    import_rows(project=desk.project, rows=importing.parse_jsonl(BytesIO(rows)), source="s", progress=note)
+    import_rows(project=desk.project, rows=import_services.parse_jsonl(BytesIO(rows)), source="s", progress=note)
     assert seen == [5, 8]
 
 
 def test_stopping_keeps_what_is_in(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inserting, "BATCH", 5)
+    monkeypatch.setattr(bulk_copy, "BATCH", 5)
     result = bring_in(desk.project, [invoice(number) for number in range(20)], progress=lambda so_far: so_far.rows < 10)
     assert (result.stopped, result.imported) == (True, 10)
     assert Document.objects.count() == 10
@@ -209,7 +210,7 @@ def test_real_receipts(shared: Path) -> None:
         pytest.skip(f"no receipts at {path}")
     receipts = make_desk("receipts", template="receipt")
     with path.open("rb") as file:
-        result = import_rows(project=receipts.project, rows=importing.parse_jsonl(file), source=path.name)
+        result = import_rows(project=receipts.project, rows=import_services.parse_jsonl(file), source=path.name)
     assert result.rows == len(path.read_text().splitlines())
     assert result.with_gold > 600
 
@@ -218,10 +219,10 @@ def test_an_import_that_was_interrupted_goes_on_with_the_same_counts(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after kill -9: the run stands as running with what its last batch noted, and is queued once more."""
-    monkeypatch.setattr(inserting, "BATCH", 10)
+    monkeypatch.setattr(bulk_copy, "BATCH", 10)
     bring_in(desk.project, [invoice(0), invoice(45)])
     run = start(desk, jsonl([*(invoice(number) for number in range(50)), "oops"]))
-    write, calls = inserting.write, []
+    write, calls = bulk_copy.write, []
 
     def killed(*args: Any, **more: Any) -> None:
         calls.append(1)
@@ -229,14 +230,14 @@ def test_an_import_that_was_interrupted_goes_on_with_the_same_counts(
             raise SystemExit
         write(*args, **more)
 
-    monkeypatch.setattr(importing, "write", killed)
+    monkeypatch.setattr(import_services, "write", killed)
     with pytest.raises(SystemExit):
         run_import(run.pk)
     run.refresh_from_db()
     assert (run.status, run.imported, run.duplicates) == (Status.RUNNING, 19, 1)
     assert Document.objects.count() == 21
 
-    monkeypatch.setattr(importing, "write", write)
+    monkeypatch.setattr(import_services, "write", write)
     ImportRun.objects.filter(pk=run.pk).update(status=Status.QUEUED, heartbeat_at=None, progress_done=0)
     run_import(run.pk)
     run.refresh_from_db()
@@ -245,22 +246,22 @@ def test_an_import_that_was_interrupted_goes_on_with_the_same_counts(
 
 
 def test_a_running_import_stops_when_it_is_cancelled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inserting, "BATCH", 10)
+    monkeypatch.setattr(bulk_copy, "BATCH", 10)
     run = start(desk, jsonl([invoice(number) for number in range(50)]))
-    write = inserting.write
+    write = bulk_copy.write
 
     def cancelling(*args: Any, **more: Any) -> None:
         ImportRun.objects.filter(pk=run.pk).update(cancel_requested=True)
         write(*args, **more)
 
-    monkeypatch.setattr(importing, "write", cancelling)
+    monkeypatch.setattr(import_services, "write", cancelling)
     run_import(run.pk)
     run.refresh_from_db()
     assert (run.status, run.imported, Document.objects.count()) == (Status.CANCELLED, 10, 10)
 
 
 def test_a_reader_that_breaks_keeps_what_is_in_and_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inserting, "BATCH", 10)
+    monkeypatch.setattr(bulk_copy, "BATCH", 10)
 
     def broken(stream: Any) -> Iterator[ParsedRow]:
         yield from (ParsedRow(number + 1, invoice(number)) for number in range(10))
@@ -268,7 +269,7 @@ def test_a_reader_that_breaks_keeps_what_is_in_and_says_so(desk: Desk, monkeypat
         yield from (ParsedRow(number + 1, invoice(number)) for number in range(11, 20))
         raise OSError("the disk went away")
 
-    monkeypatch.setattr("labeling.reading.opening.parse_jsonl", broken)
+    monkeypatch.setattr("labeling.imports.formats.readers.parse_jsonl", broken)
     run = start(desk, b"{}\n")
     run_import(run.pk)
     run.refresh_from_db()
@@ -280,16 +281,16 @@ def test_a_reader_that_breaks_keeps_what_is_in_and_says_so(desk: Desk, monkeypat
 
 
 def test_progress_is_estimated_by_how_much_of_the_file_is_read(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inserting, "BATCH", 1_000)
+    monkeypatch.setattr(bulk_copy, "BATCH", 1_000)
     seen: list[tuple[int, int]] = []
-    write = inserting.write
+    write = bulk_copy.write
 
     def noting(*args: Any, **more: Any) -> None:
         write(*args, **more)
         run.refresh_from_db()
         seen.append((run.progress_done, run.progress_total))
 
-    monkeypatch.setattr(importing, "write", noting)
+    monkeypatch.setattr(import_services, "write", noting)
     run = start(desk, jsonl([{"id": str(n), "text": f"{n} " + "x" * 2_000} for n in range(6_000)]))
     run_import(run.pk)
     assert [done for done, _ in seen] == [1_000, 2_000, 3_000, 4_000, 5_000, 6_000]

@@ -11,8 +11,8 @@ from django.core.files.base import ContentFile
 from django.db import connection
 from django.utils import timezone
 
+from labeling.imports.services import ImportResult, again, start_import
 from labeling.models import Document, Gold, ImportRun
-from labeling.services.importing import ImportResult, again, start_import
 from slmstudio.runs import Status
 from slmstudio.sweep import requeue_interrupted, sweep_lost
 from tests.labeling.desk import bring_in, invoice, jsonl, make_desk

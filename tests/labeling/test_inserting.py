@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from django.db import models
 
+from labeling.imports import bulk_copy
+from labeling.imports.formats.page_text import ReadPage
+from labeling.imports.rows import ParsedRow, Proposed
+from labeling.imports.services import import_rows, insert_rows
 from labeling.models import Annotation, AnnotationRevision, Document, Gold, Page, Prediction
-from labeling.reading.pages import ReadPage
-from labeling.rows import ParsedRow, Proposed
-from labeling.services import inserting
-from labeling.services.importing import import_rows, insert_rows
 from slmstudio import artifacts
 from tests.labeling.desk import SEED_ROW, Desk, bring_in, invoice, make_desk
 
@@ -26,11 +26,11 @@ def desk() -> Desk:
 @pytest.mark.parametrize(
     ("model", "columns"),
     [
-        (Document, inserting.DOCUMENT_COLUMNS),
-        (Page, inserting.PAGE_COLUMNS),
-        (Annotation, inserting.ANNOTATION_COLUMNS),
-        (AnnotationRevision, inserting.REVISION_COLUMNS),
-        (Gold, inserting.GOLD_COLUMNS),
+        (Document, bulk_copy.DOCUMENT_COLUMNS),
+        (Page, bulk_copy.PAGE_COLUMNS),
+        (Annotation, bulk_copy.ANNOTATION_COLUMNS),
+        (AnnotationRevision, bulk_copy.REVISION_COLUMNS),
+        (Gold, bulk_copy.GOLD_COLUMNS),
     ],
 )
 def test_copy_leaves_out_only_what_may_be_empty(model: type[models.Model], columns: tuple[str, ...]) -> None:
@@ -132,15 +132,15 @@ def test_ids_grow_in_the_order_of_the_rows(desk: Desk) -> None:
 
 
 def test_a_batch_that_breaks_leaves_nothing_and_counts_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inserting, "BATCH", 5)
+    monkeypatch.setattr(bulk_copy, "BATCH", 5)
     counts: list[tuple[int, int]] = []
 
     def broken(*args: Any) -> None:
         raise OSError("the disk is full")
 
-    def progress(result: inserting.ImportResult) -> bool:
+    def progress(result: bulk_copy.ImportResult) -> bool:
         counts.append((result.imported, result.rows))
-        monkeypatch.setattr(inserting, "_copy_gold", broken)
+        monkeypatch.setattr(bulk_copy, "_copy_gold", broken)
         return True
 
     with pytest.raises(OSError, match="disk"):

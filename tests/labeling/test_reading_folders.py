@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from labeling.reading import ReadError, archive, arrow, zips
-from labeling.reading.kinds import guess
-from labeling.rows import ParsedRow, judge
+from labeling.imports.formats import ReadError, archive, arrow, zip_files
+from labeling.imports.formats.file_types import guess
+from labeling.imports.rows import ParsedRow, judge
 from tests.labeling.import_files import packed, pdf, read, schema, stored
 
 
@@ -94,7 +94,7 @@ def test_a_file_that_breaks_its_reader_costs_only_itself(tmp_path: Path, monkeyp
         yield ParsedRow(2, {"text": "before"})
         raise RecursionError("too deep")
 
-    monkeypatch.setattr("labeling.reading.table.rows", breaking)
+    monkeypatch.setattr("labeling.imports.formats.table.rows", breaking)
     before, broken, good = read(stored(tmp_path, "f.zip", packed({"a.csv": "text\nx\n", "b.txt": "fine"})))
     assert (before.data["text"], good.data["text"]) == ("before", "fine")
     assert (broken.file, broken.error) == ("a.csv", "it cannot be read (RecursionError)")
@@ -104,11 +104,11 @@ def test_a_zip_of_too_many_files_is_refused_before_its_list_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = stored(tmp_path, "f.zip", packed({f"{number}.txt": "x" for number in range(300)}))
-    monkeypatch.setattr(zips, "MOST_FILES", 299)
+    monkeypatch.setattr(zip_files, "MOST_FILES", 299)
     with pytest.raises(ReadError, match="too many files"):
         guess(path, "f.zip")
-    monkeypatch.setattr(zips, "MOST_DIRECTORY", 10_000)
-    monkeypatch.setattr(zips.zipfile, "ZipFile", None)  # or the list would lie in memory by then
+    monkeypatch.setattr(zip_files, "MOST_DIRECTORY", 10_000)
+    monkeypatch.setattr(zip_files.zipfile, "ZipFile", None)  # or the list would lie in memory by then
     with pytest.raises(ReadError, match=r"f\.zip is a zip of too many files"):
         guess(path, "f.zip")
 

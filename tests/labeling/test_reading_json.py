@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeling.reading import Context, ReadError, labelstudio, values
-from labeling.reading.kinds import guess
-from labeling.rows import RowError, judge
+from labeling.imports.formats import Context, ReadError, json_values, label_studio
+from labeling.imports.formats.file_types import guess
+from labeling.imports.rows import RowError, judge
 from slmstudio.contract.schema import compile_schema
 from tests.labeling.import_files import packed, pdf, read, schema, stored
 
@@ -22,7 +22,7 @@ TEXT = "Invoice A-1029 issued on Jan 14, 2026. Total USD 1,248.50. Vendor: Acme 
 
 def values_of(data: bytes, chunk: int = 1 << 20) -> list[Any]:
     pieces = [data[start : start + chunk] for start in range(0, len(data), chunk)]
-    return [value.text for value in values.split_values(pieces)]
+    return [value.text for value in json_values.split_values(pieces)]
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 1000])
@@ -329,12 +329,12 @@ any_task = junk | st.fixed_dictionaries(
 @given(one=any_task)
 def test_a_task_of_any_shape_costs_only_itself(one: Any) -> None:
     data = json.dumps([one, task([])]).encode()
-    found = list(labelstudio.rows(BytesIO(data), Context(schema("invoice-with-lines"), Path("unused"))))
+    found = list(label_studio.rows(BytesIO(data), Context(schema("invoice-with-lines"), Path("unused"))))
     assert len(found) == 2
     assert found[1].data["text"] == TEXT
 
 
 def test_reading_a_stream_that_is_no_json_at_all() -> None:
-    ((value, error, _),) = values.parsed_values(BytesIO(b"nonsense"))
+    ((value, error, _),) = json_values.parsed_values(BytesIO(b"nonsense"))
     assert value is None
     assert "not JSON" in error

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from labeling.reading import Context, scanner
-from labeling.reading.pages import MAX_PAGES
-from labeling.reading.scans import Scanner
-from labeling.rows import ParsedRow
+from labeling.imports.formats import Context, scan_child
+from labeling.imports.formats.page_text import MAX_PAGES
+from labeling.imports.formats.scans import Scanner
+from labeling.imports.rows import ParsedRow
 from tests.labeling.import_files import in_format, pdf, picture, schema, stored
 
 
@@ -76,7 +76,7 @@ def test_a_tiff_of_two_pages_has_two_pages(reader: Scanner, tmp_path: Path) -> N
     first, second = picture(["one"]), picture(["two"])
     data = in_format(first, "TIFF", save_all=True, append_images=[second])
     answers = list(
-        scanner.pages(
+        scan_child.pages(
             {"path": str(stored(tmp_path, "a.tif", data)), "kind": "image", "out": str(tmp_path), "ocr": "never"}
         )
     )
@@ -86,7 +86,7 @@ def test_a_tiff_of_two_pages_has_two_pages(reader: Scanner, tmp_path: Path) -> N
 
 def test_large_pages_are_drawn_smaller(reader: Scanner, tmp_path: Path) -> None:
     path = stored(tmp_path, "a.png", in_format(Image.new("RGB", (4_000, 1_000), "white"), "PNG"))
-    ((page, _),) = scanner.pages({"path": str(path), "kind": "image", "out": str(tmp_path), "ocr": "never"})
+    ((page, _),) = scan_child.pages({"path": str(path), "kind": "image", "out": str(tmp_path), "ocr": "never"})
     assert (page["width"], page["height"]) == (2_200, 550)
 
 
@@ -168,4 +168,4 @@ def test_the_child_has_a_limit_on_memory(tmp_path: Path) -> None:
         if not limits.exists():
             pytest.skip("no /proc here")
         (line,) = [line for line in limits.read_text().splitlines() if line.startswith("Max address space")]
-        assert line.split()[3] == str(scanner.MEMORY_BYTES)
+        assert line.split()[3] == str(scan_child.MEMORY_BYTES)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from labeling.reading import ReadError, columns
-from labeling.reading.table import preview
-from labeling.rows import RowError, judge
+from labeling.imports.formats import ReadError, columns
+from labeling.imports.formats.table import preview
+from labeling.imports.rows import RowError, judge
 from tests.labeling.import_files import read, schema, stored
 
 HEAD = "text,invoice_id,date,vendor,total_amount\n"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from labeling.rows import MAX_LINE, ParsedRow, RowError, judge, parse_jsonl
+from labeling.imports.rows import MAX_LINE, ParsedRow, RowError, judge, parse_jsonl
 from labeling.templates_catalogue import template
 from slmstudio.contract.schema import compile_schema
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from labeling.reading import Context, arrow, labelstudio, table
-from labeling.rows import ParsedRow, judge, parse_jsonl
+from labeling.imports.formats import Context, arrow, label_studio
+from labeling.imports.formats import table as format_table
+from labeling.imports.rows import ParsedRow, judge, parse_jsonl
 from labeling.writing import About, Example
 from labeling.writing.shapes import SHAPES
 from labeling.writing.table import plain, safe
@@ -78,9 +79,9 @@ def read(shape: str, data: bytes, folder: Path) -> list[ParsedRow]:
     if shape == "rows":
         return list(parse_jsonl(io.BytesIO(data)))
     if shape == "csv":
-        return list(table.rows(io.BytesIO(data), context))
+        return list(format_table.rows(io.BytesIO(data), context))
     if shape == "label-studio":
-        return list(labelstudio.rows(io.BytesIO(data), context))
+        return list(label_studio.rows(io.BytesIO(data), context))
     return [row for path in unpacked(data, folder) for row in arrow.rows(path, context)]
 
 

@@ -58,7 +58,9 @@ def test_a_supervised_child_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not set(SECRETS) & set(seen[0]["names"])
 
 
-@pytest.mark.parametrize("module", ["labeling.reading.scans", "labeling.reading.arrow", "training.services.children"])
+@pytest.mark.parametrize(
+    "module", ["labeling.imports.formats.scans", "labeling.imports.formats.arrow", "training.services.children"]
+)
 def test_every_child_is_started_with_it(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib import import_module
 

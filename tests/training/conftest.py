@@ -55,8 +55,8 @@ def project(people: dict[str, Any]) -> "Project":
 @pytest.fixture
 def dataset(project: "Project", people: dict[str, Any]) -> "DatasetVersion":
     """Twenty receipts, frozen: training, validation and hold-out."""
+    from labeling.imports.services import ParsedRow, import_rows
     from labeling.services.freezing import freeze
-    from labeling.services.importing import ParsedRow, import_rows
 
     parsed = (ParsedRow(number, receipt(number)) for number in range(1, 21))
     import_rows(project=project, rows=parsed, source="test", user=people["engineer"])

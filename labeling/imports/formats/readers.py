@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from labeling.reading import (
+from labeling.imports.formats import (
     KINDS,
     PASTED,
     Context,
@@ -14,14 +14,14 @@ from labeling.reading import (
     archive,
     arrow,
     encodings,
-    labelstudio,
+    json_values,
+    label_studio,
     scans,
     table,
     text,
-    values,
 )
-from labeling.reading.kinds import guess
-from labeling.rows import ParsedRow, parse_jsonl
+from labeling.imports.formats.file_types import guess
+from labeling.imports.rows import ParsedRow, parse_jsonl
 
 __all__ = ["Reading", "guess", "open_rows"]
 
@@ -89,9 +89,9 @@ def _of_file(
                 case "jsonl":
                     rows = parse_jsonl(stream)
                 case "json":
-                    rows = values.rows(stream, context)
+                    rows = json_values.rows(stream, context)
                 case "labelstudio":
-                    rows = labelstudio.rows(stream, context)
+                    rows = label_studio.rows(stream, context)
                 case _:
                     rows = text.rows(stream, context, name, encoding)
         if position is None:

@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from labeling.reading import ReadError
+from labeling.imports.formats import ReadError
 
 MOST_FILES: Final = 200_000
 #: bytes of the list of files at a zip's end: enough for as many files with names of a hundred characters

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
-from labeling.reading import Context
-from labeling.reading.columns import UNAMBIGUOUS, arrays, without_null
-from labeling.reading.values import parsed_values
-from labeling.rows import ParsedRow, Proposed
+from labeling.imports.formats import Context
+from labeling.imports.formats.columns import UNAMBIGUOUS, arrays, without_null
+from labeling.imports.formats.json_values import parsed_values
+from labeling.imports.rows import ParsedRow, Proposed
 from slmstudio.contract.jsontext import JsonError, dumps, loads
 from slmstudio.contract.kinds import ambiguity, parse_typed
 from slmstudio.contract.schema import CompiledSchema

@@ -19,10 +19,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from labeling.reading import Context, ReadError
-from labeling.reading.archive import unpack_first
-from labeling.reading.table import MOST_COLUMNS, Preview, mapper_of
-from labeling.rows import MAX_LINE, ParsedRow
+from labeling.imports.formats import Context, ReadError
+from labeling.imports.formats.archive import unpack_first
+from labeling.imports.formats.table import MOST_COLUMNS, Preview, mapper_of
+from labeling.imports.rows import MAX_LINE, ParsedRow
 from slmstudio.child_environment import child_environment
 from slmstudio.contract.jsontext import dumps
 
@@ -320,7 +320,7 @@ def preview(path: Path) -> Preview:
 def _told(path: Path, stopped: Callable[[], bool], sample_folder: str = "") -> Iterator[tuple[str, str]]:
     """The child's lines, each as its first letter and the rest; the names are always the first."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "labeling.reading.arrow_child", str(path.resolve()), sample_folder],
+        [sys.executable, "-m", "labeling.imports.formats.arrow_child", str(path.resolve()), sample_folder],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -16,16 +16,16 @@ from django.core.files import File
 from django.db import transaction
 
 from labeling.documents import search_index
+from labeling.imports import uploads
+from labeling.imports.bulk_copy import ImportResult, Reject, Task, import_rows, write
+from labeling.imports.formats import KINDS, Context
+from labeling.imports.formats import options as reading_options
+from labeling.imports.formats.readers import Reading, open_rows
+from labeling.imports.read_ahead import ReadAhead
+from labeling.imports.rows import ParsedRow, parse_jsonl
+from labeling.imports.uploads import MAX_UPLOAD, Refused, Upload
 from labeling.integrations import webhooks
 from labeling.models import ImportRun, Project
-from labeling.reading import KINDS, Context
-from labeling.reading import options as reading_options
-from labeling.reading.opening import Reading, open_rows
-from labeling.rows import ParsedRow, parse_jsonl
-from labeling.services import uploads
-from labeling.services.inserting import ImportResult, Reject, Task, import_rows, write
-from labeling.services.readahead import ReadAhead
-from labeling.services.uploads import MAX_UPLOAD, Refused, Upload
 from slmstudio import artifacts, quotas
 from slmstudio.runs import Status
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Final
 
-from labeling.reading import Context, ReadError, columns, encodings
-from labeling.rows import MAX_LINE, ParsedRow
+from labeling.imports.formats import Context, ReadError, columns, encodings
+from labeling.imports.rows import MAX_LINE, ParsedRow
 from labeling.writing.table import plain
 
 DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}

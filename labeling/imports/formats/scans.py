@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from labeling.reading import Context
-from labeling.reading.pages import ReadPage, put_together
-from labeling.rows import ParsedRow
+from labeling.imports.formats import Context
+from labeling.imports.formats.page_text import ReadPage, put_together
+from labeling.imports.rows import ParsedRow
 from slmstudio.child_environment import child_environment
 
 #: seconds that one page may take (the first one also loads the models)
@@ -102,7 +102,7 @@ class Scanner:
             self.close()
             with (self.context.folder / "scanner.log").open("ab") as log:
                 self.child = subprocess.Popen(
-                    [sys.executable, "-m", "labeling.reading.scanner"],
+                    [sys.executable, "-m", "labeling.imports.formats.scan_child"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,

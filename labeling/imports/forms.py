@@ -7,11 +7,11 @@ from django import forms
 from django.core.files import File
 from django.core.files.base import ContentFile
 
-from labeling.reading import KINDS, PASTED, encodings
-from labeling.reading.columns import Choice
-from labeling.reading.options import OCR
-from labeling.reading.table import DELIMITERS, ENCODINGS, Layout
-from labeling.reading.text import SPLITS
+from labeling.imports.formats import KINDS, PASTED, encodings
+from labeling.imports.formats.columns import Choice
+from labeling.imports.formats.options import OCR
+from labeling.imports.formats.table import DELIMITERS, ENCODINGS, Layout
+from labeling.imports.formats.text import SPLITS
 from slmstudio.contract.jsontext import JsonError, loads
 
 CONTROL = {"class": "form-control"}

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from labeling.reading import KINDS, Context, ReadError
-from labeling.reading.kinds import guess
-from labeling.reading.zips import opened
-from labeling.rows import ParsedRow
+from labeling.imports.formats import KINDS, Context, ReadError
+from labeling.imports.formats.file_types import guess
+from labeling.imports.formats.zip_files import opened
+from labeling.imports.rows import ParsedRow
 
 _log = logging.getLogger(__name__)
 

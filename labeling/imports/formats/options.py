@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from labeling.reading import MAPPED
-from labeling.reading.table import DELIMITERS, ENCODINGS
-from labeling.reading.text import SPLITS
+from labeling.imports.formats import MAPPED
+from labeling.imports.formats.table import DELIMITERS, ENCODINGS
+from labeling.imports.formats.text import SPLITS
 
 #: when the pages of PDFs and images are read by OCR, and what people call it
 OCR: Final = {

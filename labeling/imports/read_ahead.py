@@ -5,9 +5,9 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from labeling.imports.bulk_copy import Batch, batches
+from labeling.imports.formats.readers import Reading
 from labeling.models import SchemaVersion
-from labeling.reading.opening import Reading
-from labeling.services.inserting import Batch, batches
 
 _AHEAD = 2
 

@@ -1,6 +1,6 @@
 """The child process that opens PDFs and images: renders pages, reads the text layer, or reads scans by OCR.
 
-``python -m labeling.reading.scanner`` takes one request a line on standard input, ``{"path", "kind", "out", "ocr"}``,
+``python -m labeling.imports.formats.scan_child`` takes one request a line on standard input, ``{"path", "kind", "out", "ocr"}``,
 and answers in lines: one per page, then ``{"end": true}``, or ``{"error": sentence}``. It has a limit on memory and
 belongs to its parent, so that a hostile file costs only itself.
 """
@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from labeling.reading.pages import MAX_BOXES, MAX_PAGES, Segment, text_of
+from labeling.imports.formats.page_text import MAX_BOXES, MAX_PAGES, Segment, text_of
 
 MEMORY_BYTES: Final = 4 * 1024**3
 MAX_PIXELS: Final = 80_000_000

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Final
 
-from labeling.reading import Context
-from labeling.rows import MAX_LINE, ParsedRow
+from labeling.imports.formats import Context
+from labeling.imports.rows import MAX_LINE, ParsedRow
 from slmstudio.contract.jsontext import JsonError, loads
 
 CHUNK: Final = 1 << 20

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from labeling.reading import KINDS, ReadError
-from labeling.reading.values import split_values
-from labeling.reading.zips import opened
+from labeling.imports.formats import KINDS, ReadError
+from labeling.imports.formats.json_values import split_values
+from labeling.imports.formats.zip_files import opened
 from slmstudio.contract.jsontext import JsonError, loads
 
 _HEAD: Final = 256 * 1024

@@ -8,7 +8,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest
 
-from labeling.services.uploads import MAX_UPLOAD
+from labeling.imports.uploads import MAX_UPLOAD
 
 
 class _Stretch(io.RawIOBase):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from labeling.reading.pages import ReadPage, pages_of
+from labeling.imports.formats.page_text import ReadPage, pages_of
 from slmstudio.contract.schema import CompiledSchema, JsonError, dumps, loads
 from slmstudio.hashing import sha256_text
 

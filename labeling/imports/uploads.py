@@ -17,11 +17,12 @@ from django.core import signing
 from django.core.files import File
 from django.utils import timezone
 
+from labeling.imports.formats import MAPPED, Context, ReadError, arrow
+from labeling.imports.formats import table as format_table
+from labeling.imports.formats.readers import guess, open_rows
+from labeling.imports.formats.zip_files import MOST_FILES
+from labeling.imports.rows import ParsedRow, RowError, judge
 from labeling.models import ImportRun, Project
-from labeling.reading import MAPPED, Context, ReadError, arrow, table
-from labeling.reading.opening import guess, open_rows
-from labeling.reading.zips import MOST_FILES
-from labeling.rows import ParsedRow, RowError, judge
 from slmstudio import artifacts
 
 MAX_UPLOAD = 2 * 1024**3
@@ -158,7 +159,7 @@ def _sample(upload: Upload) -> arrow.Sample:
     return arrow.Sample(**found)
 
 
-def preview(upload: Upload, options: dict[str, Any]) -> table.Preview:
+def preview(upload: Upload, options: dict[str, Any]) -> format_table.Preview:
     """The columns and first rows of a table.
 
     Raises:
@@ -168,7 +169,7 @@ def preview(upload: Upload, options: dict[str, Any]) -> table.Preview:
         if upload.kind == "dataset":
             return _sample(upload).preview
         with local(upload.key) as path, path.open("rb") as file:
-            return table.preview(file, options)
+            return format_table.preview(file, options)
     except ReadError as error:
         raise Refused(str(error)) from None
     except FileNotFoundError:

@@ -11,12 +11,12 @@ from django.urls import reverse
 from django.utils.http import content_disposition_header, urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from labeling.import_forms import ColumnsForm, ImportForm
+from labeling.imports import services, uploads
+from labeling.imports.formats import KINDS
+from labeling.imports.formats import columns as column_roles
+from labeling.imports.forms import ColumnsForm, ImportForm
+from labeling.imports.uploads import MAX_UPLOAD, Refused
 from labeling.models import ImportRun, IndexRun, Project
-from labeling.reading import KINDS
-from labeling.reading import columns as column_roles
-from labeling.services import importing, uploads
-from labeling.services.uploads import MAX_UPLOAD, Refused
 from slmstudio import artifacts
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.body_limits import AROUND_FILES, takes_files
@@ -37,7 +37,7 @@ def _may_import(request: HttpRequest, slug: str) -> None:
     project_for(request.user, slug, Action.CURATE)
 
 
-@takes_files(MAX_UPLOAD + AROUND_FILES, "labeling.upload_handlers.OneFileUploadHandler", check=_may_import)
+@takes_files(MAX_UPLOAD + AROUND_FILES, "labeling.imports.upload_handlers.OneFileUploadHandler", check=_may_import)
 @require_http_methods(["GET", "HEAD", "POST"])
 def import_page(request: HttpRequest, slug: str) -> HttpResponse:
     """Takes files or a pasted text and queues their import; a table's columns are asked for first."""
@@ -55,7 +55,7 @@ def import_page(request: HttpRequest, slug: str) -> HttpResponse:
                 ticket = uploads.ticket(upload, project, form.flags())
                 return _go(request, f"{reverse('import_columns', args=[slug])}?{urlencode({'u': ticket})}")
             try:
-                run = importing.start_upload(
+                run = services.start_upload(
                     project=project, user=request.user, upload=upload, options=form.options(), **form.flags()
                 )
             except Refused as refusal:
@@ -87,7 +87,7 @@ def columns(request: HttpRequest, slug: str) -> HttpResponse:
     context = _columns_context(project, upload, form)
     if request.method == "POST" and not context["error"]:
         try:
-            run = importing.start_upload(
+            run = services.start_upload(
                 project=project, user=request.user, upload=upload, options=context["options"], **flags
             )
         except Refused as refusal:
@@ -163,7 +163,7 @@ def again(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Queues an import that failed or was cancelled once more; what is there already is passed over."""
     _, run = object_for(request.user, slug, Action.CURATE, ImportRun.objects.select_related("project"), pk=pk)
     try:
-        new = importing.again(run=run, user=request.user)
+        new = services.again(run=run, user=request.user)
     except Refused as refusal:
         messages.error(request, str(refusal))
         return redirect("import_run", slug, pk)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import IO, Final
 
-from labeling.reading import PASTED, Context
-from labeling.reading.encodings import invalid
-from labeling.rows import MAX_LINE, MAX_TEXT, ParsedRow
+from labeling.imports.formats import PASTED, Context
+from labeling.imports.formats.encodings import invalid
+from labeling.imports.rows import MAX_LINE, MAX_TEXT, ParsedRow
 
 #: how a text is cut into documents, and what people call it
 SPLITS: Final = {

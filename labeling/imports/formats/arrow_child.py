@@ -1,4 +1,4 @@
-"""The child process that opens Arrow and Parquet files: ``python -m labeling.reading.arrow_child PATH [FOLDER]``.
+"""The child process that opens Arrow and Parquet files: ``python -m labeling.imports.formats.arrow_child PATH [FOLDER]``.
 
 It writes the lines of ``arrow.lines`` and then ``.``, or ``x`` and why the file cannot be read. With a folder for its
 files it writes those of ``arrow.sample_lines`` instead; a zip is unpacked there. It has a limit on memory and belongs
@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from labeling.reading import ReadError, arrow
-from labeling.reading.scanner import tie_to_parent
+from labeling.imports.formats import ReadError, arrow
+from labeling.imports.formats.scan_child import tie_to_parent
 from slmstudio.contract.jsontext import dumps
 
 MEMORY_BYTES: Final = 1024**3

@@ -1,0 +1,1 @@
+"""Imports: uploaded files become documents, and every row is accounted for."""

@@ -1,0 +1,17 @@
+"""Addresses of imports and of page images, below a project."""
+
+from django.urls import path
+
+from labeling.documents import page_image_views
+from labeling.imports import views
+
+urlpatterns = [
+    path("documents/import/", views.import_page, name="import"),
+    path("documents/import/columns/", views.columns, name="import_columns"),
+    path("documents/import/<int:pk>/", views.import_run, name="import_run"),
+    path("documents/import/<int:pk>/cancel/", views.cancel, name="import_cancel"),
+    path("documents/import/<int:pk>/again/", views.again, name="import_again"),
+    path("documents/import/<int:pk>/rejected.jsonl", views.rejected_rows, name="import_rejects"),
+    path("documents/import/<int:pk>/rejected.txt", views.rejected_words, name="import_rejects_text"),
+    path("documents/<int:pk>/pages/<int:number>/image", page_image_views.page_image, name="page_image"),
+]
