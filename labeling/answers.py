@@ -8,7 +8,7 @@ answers. Where the schema takes neither, "not in the document" is noted beside t
 from collections.abc import Iterator
 from typing import Any
 
-from labeling.formnodes import MORE, FormNode, parts
+from labeling.form.nodes import MORE, FormNode, parts
 from slmstudio.contract.structure import join
 
 

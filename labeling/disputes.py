@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from labeling.agreement import paired_rows
-from labeling.merging import MISSING, same
+from labeling.form.merge import MISSING, same
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.kinds import normalise
 from slmstudio.contract.structure import Field, Node, join

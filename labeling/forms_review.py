@@ -7,9 +7,9 @@ from typing import Any
 from django import forms
 
 from labeling.disputes import KEEP, LEAVE_OUT, Difference, Said
-from labeling.entries import from_entry, to_entry
-from labeling.formtree import FormNode, node_at, tree_of
-from labeling.merging import MISSING
+from labeling.form.codec import from_entry, to_entry
+from labeling.form.merge import MISSING
+from labeling.form.tree import FormNode, node_at, tree_of
 from labeling.services.adjudicating import UnderDispute
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.schema import Problem

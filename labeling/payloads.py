@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from labeling.entries import ABSENT, Typed, Written
+from labeling.form.codec import ABSENT, Typed, Written
 from slmstudio.contract.jsontext import JsonError, loads, text_fits
 
 #: a tab that was asleep does not claim hours of work

@@ -17,10 +17,10 @@ from evaluation.answers import ANSWERED, USABLE, WORDS, Outcome
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
 from evaluation.services import audit, endpoints
 from evaluation.services.evals import next_number
-from labeling.checks import check
 from labeling.documents.list import filters as listed
 from labeling.documents.list.search import matching
-from labeling.entries import Parsed
+from labeling.form.codec import Parsed
+from labeling.form.validation import check
 from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, DocumentState, Prediction, Project, SchemaVersion, Split
 from labeling.models.documents import LABELLED

@@ -14,7 +14,7 @@ from django.db.models import F, OuterRef, Subquery
 from evaluation.doubts import proposal
 from evaluation.models import EvalOutput, EvalRun, GoldQuestion
 from evaluation.services import audit
-from labeling.merging import same
+from labeling.form.merge import same
 from labeling.models import AnnotationRevision, DatasetItem, Document, Gold, Project
 from labeling.services import doubting
 from labeling.services.doubting import Doubt

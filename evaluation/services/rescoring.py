@@ -21,7 +21,7 @@ from evaluation.services import audit, judged, outputs
 from evaluation.services.evals import next_number
 from evaluation.services.subjects import spec_key
 from labeling.documents import evaluation_scores
-from labeling.merging import same
+from labeling.form.merge import same
 from labeling.models import DatasetVersion, Project
 from slmstudio import artifacts
 from slmstudio.contract.scoring import SCORER_VERSION

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Left
 
 from labeling.api.wire import at
-from labeling.merging import MISSING
+from labeling.form.merge import MISSING
 from labeling.models import Annotation, AnnotationRevision, Comment, Document, Gold, Prediction
 from labeling.services.annotating import Opened, Saved
 from labeling.services.reviewing import UnderReview

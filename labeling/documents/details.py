@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from labeling.checks import check
 from labeling.diffs import changes
-from labeling.entries import Parsed
-from labeling.formtree import form_for, tree_of
-from labeling.marking import Marked, marked
+from labeling.form.codec import Parsed
+from labeling.form.highlights import Marked, marked
+from labeling.form.tree import form_for, tree_of
+from labeling.form.validation import check
 from labeling.models import Annotation, AnnotationRevision, Document, Gold, Prediction, Project
 from labeling.models.documents import LABELLED, QUEUE
 from labeling.services.holding import is_own_only, newest_decision

@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from labeling.diffs import Line, compare_lines
-from labeling.formtree import form_for
+from labeling.form.tree import form_for
 from labeling.models import Contract, Project, SchemaMigration, SchemaVersion
 from labeling.projects.forms import ContractForm
 from labeling.projects.services import (

@@ -2,7 +2,7 @@
 
 Every save is one transaction that holds the document's row. A version number, one series for a document and schema
 whoever saves, travels with each save: a save that was made from an older version is merged with what others saved since
-(``labeling.merging``), never put over it. Nothing that the schema rejects is ever submitted or gold.
+(``labeling.form.merge``), never put over it. Nothing that the schema rejects is ever submitted or gold.
 
 Where several people label a document each unseen by the others (``Document.wanted``), everybody opens and merges only
 what they wrote themselves; once all have submitted, labels that mean the same count, others wait for adjudication.
@@ -25,11 +25,11 @@ from django.utils import timezone
 
 from labeling.agreement import agree
 from labeling.answers import answered
-from labeling.checks import Checks, check
-from labeling.entries import Parsed
-from labeling.formtree import tree_of
+from labeling.form.codec import Parsed
+from labeling.form.merge import same
+from labeling.form.tree import tree_of
+from labeling.form.validation import Checks, check
 from labeling.integrations.events import tell
-from labeling.merging import same
 from labeling.models import (
     Annotation,
     AnnotationRevision,

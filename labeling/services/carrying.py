@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from labeling.form.merge import same
 from labeling.mapping import reason
-from labeling.merging import same
 from labeling.models import (
     Annotation,
     AnnotationRevision,

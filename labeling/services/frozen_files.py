@@ -17,7 +17,7 @@ from django.core.files import File
 
 from labeling import splits
 from labeling.answers import unanswered
-from labeling.formtree import tree_of
+from labeling.form.tree import tree_of
 from labeling.models import AnnotationRevision, Document
 from labeling.services.gathering import CHUNK, Collected, Entry, Progress
 from slmstudio import artifacts

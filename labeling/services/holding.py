@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import Q, Subquery
 
-from labeling.formtree import FormNode, tree_of
+from labeling.form.tree import FormNode, tree_of
 from labeling.models import AnnotationRevision, Document, Review, SchemaVersion
 from slmstudio.access import Action, may
 from slmstudio.contract.schema import CompiledSchema

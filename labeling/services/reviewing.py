@@ -12,8 +12,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 
-from labeling.checks import Checks, check
-from labeling.entries import Parsed
+from labeling.form.codec import Parsed
+from labeling.form.validation import Checks, check
 from labeling.integrations.events import tell
 from labeling.models import (
     Annotation,

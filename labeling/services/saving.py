@@ -11,9 +11,9 @@ from typing import Any
 from django.db.models import F
 from django.utils import timezone
 
-from labeling.checks import Checks, check
-from labeling.entries import Parsed, Typed, Written, from_entry, from_written
-from labeling.merging import Clash, merge
+from labeling.form.codec import Parsed, Typed, Written, from_entry, from_written
+from labeling.form.merge import Clash, merge
+from labeling.form.validation import Checks, check
 from labeling.models import (
     Annotation,
     AnnotationRevision,

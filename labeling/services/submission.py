@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from labeling.checks import Checks
+from labeling.form.validation import Checks
 from labeling.models import Document, SchemaVersion
 from labeling.services import doubting
 from labeling.services.holding import SETTLED, answered_of, is_own_only

@@ -10,8 +10,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from labeling import keys
 from labeling.documents.failure_tags import tags_of
-from labeling.entries import ABSENT
-from labeling.formtree import bind, tree_of
+from labeling.form.codec import ABSENT
+from labeling.form.tree import bind, tree_of
 from labeling.models import Document
 from labeling.payloads import PayloadError, ValueSyntaxError, parse_object, parse_save, whole_number
 from labeling.services import annotating, preferences, presence

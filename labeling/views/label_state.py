@@ -4,12 +4,12 @@ from typing import Any
 
 from django.urls import reverse
 
-from labeling.checks import Checks
 from labeling.documents.failure_tags import tags_of
-from labeling.entries import pretty, to_entry
-from labeling.exceptions import exceptions
-from labeling.formtree import node_at, tree_of
-from labeling.merging import MISSING
+from labeling.form.attention import exceptions
+from labeling.form.codec import pretty, to_entry
+from labeling.form.merge import MISSING
+from labeling.form.tree import node_at, tree_of
+from labeling.form.validation import Checks
 from labeling.models import Comment, Document, Page, Project
 from labeling.payloads import SavePayload
 from labeling.services import annotating, predictions, presence

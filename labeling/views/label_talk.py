@@ -8,7 +8,7 @@ from django.template.loader import render_to_string
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from labeling.diffs import changes
-from labeling.formtree import FormNode, node_at, tree_of
+from labeling.form.tree import FormNode, node_at, tree_of
 from labeling.models import AnnotationRevision, Comment, Document, Membership
 from labeling.payloads import PayloadError, SavePayload, parse_object, whole_number
 from labeling.services import annotating, commenting

@@ -12,9 +12,9 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from labeling.diffs import changes
 from labeling.documents.failure_tags import tags_of
+from labeling.form.highlights import marked
+from labeling.form.tree import form_for, tree_of
 from labeling.forms_review import DisputeForm, RejectForm, whole_number
-from labeling.formtree import form_for, tree_of
-from labeling.marking import marked
 from labeling.models import Annotation, Document, Mention, Project
 from labeling.paging import count, page
 from labeling.payloads import PayloadError, parse_object

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 
 from labeling.diffs import compare_words
 from labeling.documents.failure_tags import tags_of
-from labeling.formtree import tree_of
+from labeling.form.tree import tree_of
 from labeling.models import DatasetVersion, Project, Split
 from labeling.neardup import THRESHOLD
 from labeling.projects.services import pretty

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from labeling.entries import to_entry
-from labeling.formtree import tree_of
+from labeling.form.codec import to_entry
+from labeling.form.tree import tree_of
 from slmstudio.contract.grammar import MOST_OPTIONAL, grammar, output_bound, too_wide, unsupported
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.schema import compile_schema

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labeling.formtree import tree_of
+from labeling.form.tree import tree_of
 from slmstudio.contract.grammar import grammar, unsupported
 from slmstudio.contract.grounding import Ground, grammar_of, learn
 from slmstudio.contract.jsontext import dumps

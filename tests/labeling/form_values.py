@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from labeling.entries import ABSENT, from_entry, raw_text, to_entry
-from labeling.formnodes import MORE, FormNode
+from labeling.form.codec import ABSENT, from_entry, raw_text, to_entry
+from labeling.form.nodes import MORE, FormNode
 from slmstudio.contract.jsontext import dumps
 from tests.contract.samples import object_schema
 

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from labeling.entries import Typed
+from labeling.form.codec import Typed
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, Origin
 from labeling.projects.services import save_contract
 from labeling.services import annotating

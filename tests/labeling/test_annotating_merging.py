@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeling.merging import MISSING, Clash, merge, same
+from labeling.form.merge import MISSING, Clash, merge, same
 
 BASE = {"a": "1", "b": {"c": "2"}, "rows": [{"x": "r0"}, {"x": "r1"}, {"x": "r2"}]}
 

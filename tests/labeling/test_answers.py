@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from labeling.answers import answered, left_open, unanswered
-from labeling.formtree import tree_of
+from labeling.form.tree import tree_of
 from labeling.models import Annotation, AnnotationRevision, Document, Gold
 from labeling.services import annotating, freezing
 from slmstudio.contract.schema import compile_schema

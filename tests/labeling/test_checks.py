@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from labeling.checks import check
-from labeling.entries import Parsed
-from labeling.formtree import tree_of
-from labeling.marking import marked
-from labeling.merging import MISSING, value_at
+from labeling.form.codec import Parsed
+from labeling.form.highlights import marked
+from labeling.form.merge import MISSING, value_at
+from labeling.form.tree import tree_of
+from labeling.form.validation import check
 from slmstudio.contract.schema import compile_schema
 from tests.labeling.test_agreement import SCHEMA, label
 

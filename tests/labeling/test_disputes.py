@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labeling.disputes import KEEP, LEAVE_OUT, evidence_of, settle
-from labeling.merging import MISSING
+from labeling.form.merge import MISSING
 from slmstudio.contract.scoring import differing
 from tests.labeling.test_agreement import SCHEMA, label
 

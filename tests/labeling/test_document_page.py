@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from labeling.documents.details import history
-from labeling.formtree import tree_of
-from labeling.marking import marked
+from labeling.form.highlights import marked
+from labeling.form.tree import tree_of
 from labeling.models import BulkEdit, Comment, Document, DocumentScore, DocumentState, Page, Prediction
 from labeling.services import annotating, commenting, reviewing
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from labeling.checks import check
-from labeling.entries import Parsed
-from labeling.exceptions import exceptions
+from labeling.form.attention import exceptions
+from labeling.form.codec import Parsed
+from labeling.form.validation import check
 from slmstudio.contract.schema import CompiledSchema, compile_schema, loads
 
 SCHEMA: dict[str, Any] = {

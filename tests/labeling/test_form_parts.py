@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from labeling.entries import ABSENT, RAW, from_entry, to_entry
-from labeling.formnodes import FormNode
-from labeling.formtree import MOST_PARTS, bind, form_for, node_at, tree_of
+from labeling.form.codec import ABSENT, RAW, from_entry, to_entry
+from labeling.form.nodes import FormNode
+from labeling.form.tree import MOST_PARTS, bind, form_for, node_at, tree_of
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.contract.schema import compile_schema
 from tests.contract.samples import object_schema

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from labeling.entries import to_entry
-from labeling.formtree import tree_of
+from labeling.form.codec import to_entry
+from labeling.form.tree import tree_of
 from slmstudio.contract.jsontext import JsonError, loads
 from slmstudio.contract.schema import CompiledSchema, SchemaError, compile_schema
 from tests.labeling.form_values import raw_parts, sample, survives

@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labeling.entries import from_entry, leaf_values, to_entry
-from labeling.formtree import form_for, node_at, tree_of
+from labeling.form.codec import from_entry, leaf_values, to_entry
+from labeling.form.tree import form_for, node_at, tree_of
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.contract.schema import compile_schema
 from tests.contract.samples import json_values

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from labeling import checks
-from labeling.checks import check
-from labeling.entries import Parsed
+from labeling.form import validation
+from labeling.form.codec import Parsed
+from labeling.form.validation import check
 from slmstudio.contract.evidence import find
 from slmstudio.contract.schema import CompiledSchema, compile_schema
 from tests.contract.samples import object_schema
@@ -44,7 +44,7 @@ def test_each_value_is_looked_for_once(receipt: CompiledSchema, monkeypatch: pyt
         asked.append(value)
         return find(value, *rest)
 
-    monkeypatch.setattr(checks.finder, "find", counted)
+    monkeypatch.setattr(validation.finder, "find", counted)
     found = check(receipt, Parsed(value_of(90)), text_of(90), {})
     assert len(asked) == 90 + 3 + 90
     assert found.warnings == []

@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from labeling.formtree import form_for
+from labeling.form.tree import form_for
 from labeling.models import Annotation, Document, DocumentState, Gold
 from labeling.projects.services import save_contract
 from labeling.services import annotating

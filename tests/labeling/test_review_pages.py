@@ -6,8 +6,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from labeling.entries import leaf_values
-from labeling.formtree import tree_of
+from labeling.form.codec import leaf_values
+from labeling.form.tree import tree_of
 from labeling.models import DocumentState, Gold, Review
 from labeling.services import annotating, commenting
 from slmstudio.access import Role

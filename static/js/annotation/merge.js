@@ -110,7 +110,7 @@ function edits(before, after) {
 }
 
 // Pairs of rows that are the same, in order. As many rows as before are the same rows, each in its place, unless more of
-// them are found unchanged elsewhere (as labeling/merging.py has it).
+// them are found unchanged elsewhere (as labeling/form/merge.py has it).
 function matches(before, after) {
   const [one, other] = [before, after].map((rows) => rows.map((row) => JSON.stringify(sorted(row))));
   const most = Math.min(one.length, other.length);

@@ -1,8 +1,8 @@
 """A JSON Schema as a tree of form nodes: what the labeling screen, the contract's preview and the document page draw.
 
-Pure Python. ``tree_of`` turns a compiled schema into nodes; ``form_for`` (``labeling.formbound``) binds them to a value
+Pure Python. ``tree_of`` turns a compiled schema into nodes; ``form_for`` (``labeling.form.binding``) binds them to a value
 for the templates (``{% include "labeling/form.html" %}``). What a person types and how it becomes JSON is in
-``labeling.entries``. What no form can draw is written as JSON, at its place or as a whole, and the node says why.
+``labeling.form.codec``. What no form can draw is written as JSON, at its place or as a whole, and the node says why.
 """
 
 from collections.abc import Iterable
@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
-from labeling.entries import ABSENT
-from labeling.formbound import Bound, bind
-from labeling.formbound import form_for as _form_for
-from labeling.formnodes import MORE, RESERVED, FormNode, Option, Shape
+from labeling.form.binding import Bound, bind
+from labeling.form.binding import form_for as _form_for
+from labeling.form.codec import ABSENT
+from labeling.form.nodes import MORE, RESERVED, FormNode, Option, Shape
 from slmstudio.contract.dialect import identity
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.resolving import WHEN, branches, has_too_many_forms, resolve, types_of

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import simplejson
 
-from labeling.formnodes import FORM, MORE, RAW, VALUE, FormNode, form_of, parts
+from labeling.form.nodes import FORM, MORE, RAW, VALUE, FormNode, form_of, parts
 from slmstudio.contract.jsontext import JsonError, dumps, loads
 from slmstudio.contract.kinds import display, parse_typed
 from slmstudio.contract.schema import Problem

@@ -4,15 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from labeling.entries import ABSENT, entry_form, raw_text, to_entry
-from labeling.formnodes import MORE, VALUE, FormNode
+from labeling.form.codec import ABSENT, entry_form, raw_text, to_entry
+from labeling.form.nodes import MORE, VALUE, FormNode
 from slmstudio.contract.schema import Problem
 from slmstudio.contract.structure import join
 
 
 @dataclass(slots=True)
 class Bound:
-    """A node with what stands in it. ``entry`` is what a person typed or would have (see ``labeling.entries``).
+    """A node with what stands in it. ``entry`` is what a person typed or would have (see ``labeling.form.codec``).
 
     ``forms`` has, of a place that takes one of several forms, those that are drawn: the one it has (read-only), or all,
     to be copied or to be seen in a preview.

@@ -1,4 +1,4 @@
-"""The parts a schema's form is made of, and how a value goes into them. Pure; built by ``labeling.formtree``."""
+"""The parts a schema's form is made of, and how a value goes into them. Pure; built by ``labeling.form.tree``."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

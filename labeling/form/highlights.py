@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from labeling.formtree import COLOURS, FormNode, node_at
+from labeling.form.tree import COLOURS, FormNode, node_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 from labeling.answers import is_answered, left_open
-from labeling.entries import Parsed, leaf_values
-from labeling.formtree import FormNode, tree_of
-from labeling.merging import MISSING, value_at
+from labeling.form.codec import Parsed, leaf_values
+from labeling.form.merge import MISSING, value_at
+from labeling.form.tree import FormNode, tree_of
 from slmstudio.contract import evidence as finder
 from slmstudio.contract import invariants
 from slmstudio.contract.jsontext import dumps, sha256

@@ -7,10 +7,10 @@ can still be wrong, and how often it is can be measured (docs/prelabels.md).
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from labeling.checks import Checks
-from labeling.formnodes import FormNode, parts
-from labeling.formtree import tree_of
-from labeling.merging import same
+from labeling.form.merge import same
+from labeling.form.nodes import FormNode, parts
+from labeling.form.tree import tree_of
+from labeling.form.validation import Checks
 from slmstudio.contract import invariants
 from slmstudio.contract.schema import CompiledSchema, split
 
@@ -40,7 +40,7 @@ def exceptions(
     the document (and nobody confirmed that); an invariant that names it is broken; it is required and empty; the model
     is less sure of it than ``floor``.
 
-    ``checks`` are those of this very value (``labeling.checks.check``). ``confidence`` is field path -> probability as
+    ``checks`` are those of this very value (``labeling.form.validation.check``). ``confidence`` is field path -> probability as
     in ``Prediction.confidence``. Where ``predicted`` is given, that is, the model's whole value, confidence counts only
     for fields that still hold what the model wrote: a person has seen to the others.
 
