@@ -49,13 +49,13 @@ def _measure(port: int, rounds: int) -> list[tuple[str, Samples, Samples]]:
     """(operation, over HTTP, as a call) with the times of each round."""
     from django.contrib.auth import get_user_model
 
+    from labeling.annotation import services as annotation_services
     from labeling.api.showing import whole
     from labeling.imports.rows import ParsedRow
     from labeling.imports.services import import_rows
     from labeling.integrations import tokens
     from labeling.models import Document
     from labeling.projects.services import create_project
-    from labeling.services import annotating
 
     user = get_user_model().objects.create_user("bench")
     project = create_project(owner=user, name="Rest", slug="rest", template="invoice")
@@ -91,14 +91,14 @@ def _measure(port: int, rounds: int) -> list[tuple[str, Samples, Samples]]:
         rows_of = Document.objects.select_related("assigned_to")
         _, spent = _timed(lambda: whole(project, rows_of.get(pk=pk, project=project), user))  # noqa: B023
         note("read", 1, spent, warm)
-        opened = annotating.openable()
-        _, spent = _timed(lambda: annotating.open_document(document=opened.get(pk=pk), user=user))  # noqa: B023
+        opened = annotation_services.openable()
+        _, spent = _timed(lambda: annotation_services.open_document(document=opened.get(pk=pk), user=user))  # noqa: B023
         note("open", 1, spent, warm)
         save: dict[str, Any] = {"document": Document(pk=pk, project=project), "user": user, "evidence": {}, **sent}
-        saved, spent = _timed(lambda: annotating.save_draft(**save))  # noqa: B023
+        saved, spent = _timed(lambda: annotation_services.save_draft(**save))  # noqa: B023
         note("save a draft", 1, spent, warm)
         save["base_version"] = saved.version
-        _, spent = _timed(lambda: annotating.submit(**save))  # noqa: B023
+        _, spent = _timed(lambda: annotation_services.submit(**save))  # noqa: B023
         note("submit", 1, spent, warm)
     program.close()
     return [(name, *figures[name]) for name in names]

@@ -5,10 +5,11 @@ from typing import Any
 from django.urls import reverse
 from django.utils.translation import ngettext
 
+from labeling.annotation import comments
 from labeling.documents.list.search import TooSlow, within
 from labeling.models import Document, DocumentState, Project
 from labeling.paging import Counted, count
-from labeling.services import adjudicating, commenting, reviewing
+from labeling.services import adjudicating, reviewing
 from slmstudio.panels import Step, next_step
 
 MOST_COUNTED = 1_000
@@ -18,7 +19,7 @@ MOST_MS = 8.0
 @next_step(5)
 def mention_step(project: Project, user: Any) -> Step | None:
     """Somebody asks this person something."""
-    unread = commenting.unread(project=project, user=user)
+    unread = comments.unread(project=project, user=user)
     if not unread:
         return None
     words = ngettext("comment", "comments", unread)

@@ -2,11 +2,12 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
+from labeling.annotation import preference_views
 from labeling.api.app import addresses as api_addresses
 from labeling.integrations import token_views, webhook_views
 from labeling.projects import contract_views, json_editor_views, settings_views
 from labeling.projects import views as project_views
-from labeling.views import me, migrations
+from labeling.views import migrations
 
 below_project: list[URLPattern | URLResolver] = [
     path("", project_views.home, name="project"),
@@ -32,15 +33,15 @@ below_project: list[URLPattern | URLResolver] = [
     path("settings/webhooks/<int:pk>/log/<int:delivery>/again/", webhook_views.redeliver, name="webhook_redeliver"),
     path("tokens/", token_views.tokens, name="tokens"),
     path("tokens/<int:pk>/revoke/", token_views.revoke, name="token_revoke"),
-    path("", include("labeling.label_urls")),
+    path("", include("labeling.annotation.urls")),
     path("", include("labeling.review_urls")),
 ]
 
 urlpatterns = [
     path("", project_views.projects, name="projects"),
     path("api/", include(api_addresses())),
-    path("me/keys/", me.my_keys, name="my_keys"),
-    path("me/exceptions-only/", me.exceptions_only, name="exceptions_only"),
+    path("me/keys/", preference_views.my_keys, name="my_keys"),
+    path("me/exceptions-only/", preference_views.exceptions_only, name="exceptions_only"),
     path("editor/", json_editor_views.frame, name="json_editor"),
     path("p/<slug:slug>/", include(below_project)),
 ]

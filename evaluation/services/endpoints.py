@@ -20,8 +20,8 @@ from evaluation.answers import WORDS, Outcome
 from evaluation.chat import LIMITS, Address, Chat, Said
 from evaluation.models import Endpoint
 from evaluation.services import audit, holdout_permits
+from labeling.annotation import predictions
 from labeling.models import Document, Project
-from labeling.services import predictions
 from slmstudio import outbound
 from slmstudio.contract.schema import dumps
 from training import prompts

@@ -19,11 +19,11 @@ from django.db.models.fields.json import KeyTextTransform
 from evaluation import likeness
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from evaluation.services import audit, heldout_texts
+from labeling.annotation import assignment
 from labeling.documents.list.field_filters import like
 from labeling.documents.list.search import TooSlow, within
 from labeling.models import DatasetItem, Document, DocumentSearch, DocumentState, Project, Split
 from labeling.neardup import THRESHOLD
-from labeling.services import assigning
 from slmstudio.contract.scoring import ERRORS
 from training.services.runs import Refused
 
@@ -290,8 +290,8 @@ def _assign(keys: list[int], people: Sequence[Any]) -> set[int]:
         part = mine[turn :: len(people)]
         if part:
             try:
-                assigning.assign(documents=Document.objects.filter(pk__in=part), user=person)
-            except assigning.Refused as refused:
+                assignment.assign(documents=Document.objects.filter(pk__in=part), user=person)
+            except assignment.Refused as refused:
                 raise Refused("people", str(refused)) from refused
     return free
 

@@ -17,6 +17,7 @@ from evaluation.answers import ANSWERED, USABLE, WORDS, Outcome
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
 from evaluation.services import audit, endpoints
 from evaluation.services.evals import next_number
+from labeling.annotation import predictions
 from labeling.documents.list import filters as listed
 from labeling.documents.list.search import matching
 from labeling.form.codec import Parsed
@@ -24,7 +25,7 @@ from labeling.form.validation import check
 from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, DocumentState, Prediction, Project, SchemaVersion, Split
 from labeling.models.documents import LABELLED
-from labeling.services import datasets, predictions
+from labeling.services import datasets
 from slmstudio import quotas
 from slmstudio.contract.scoring import wilson
 from slmstudio.runs import Status

@@ -13,7 +13,7 @@ from evaluation.models import Endpoint, PrelabelRun
 from evaluation.prelabel_forms import PrelabelForm
 from evaluation.services import prelabels
 from evaluation.views.parts import asked, go, page_or_part, wants_part
-from labeling.services import predictions
+from labeling.annotation import predictions
 from slmstudio.access import Action, object_for, project_for
 
 PAGE = 30

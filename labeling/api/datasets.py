@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Query, Router
 
+from labeling.annotation.queue import QUEUE
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.documents import chosen
 from labeling.api.problems import Problem, field_problem
@@ -16,7 +17,6 @@ from labeling.api.shapes_work import DocumentFilters
 from labeling.api.wire import answer, at
 from labeling.models import DatasetVersion, Document, DocumentState, FreezeRun, Gold
 from labeling.services import exporting, freezing
-from labeling.services.queueing import QUEUE
 from labeling.splits import Rules
 from labeling.writing.shapes import SHAPES, Shape
 from slmstudio.access import Action, may

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from ninja import Schema
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
+from labeling.annotation.payloads import MOST_FIELDS
 from labeling.api.shapes import In, Json, Number, Out, ProblemOut, RowOrField, Text, Whole
 from labeling.documents.list.filters import MAX_CONDITIONS
-from labeling.payloads import MOST_FIELDS
 
 State = Literal["new", "in_progress", "submitted", "approved", "rejected", "skipped"]
 YesNo = Literal["yes", "no"]

@@ -6,10 +6,10 @@ from typing import Any
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 
+from labeling.annotation.services import Opened, Saved
 from labeling.api.wire import at
 from labeling.form.merge import MISSING
 from labeling.models import Annotation, AnnotationRevision, Comment, Document, Gold, Prediction
-from labeling.services.annotating import Opened, Saved
 from labeling.services.reviewing import UnderReview
 from slmstudio.access import Action, may
 from slmstudio.contract.schema import Problem

@@ -6,6 +6,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from ninja import Router
 
+from labeling.annotation import comments as comments_module
+from labeling.annotation import services as annotation_services
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.problems import Problem, field_problem
 from labeling.api.shapes import about
@@ -26,7 +28,6 @@ from labeling.api.shapes_work import (
 from labeling.api.showing import comment_row, opened_row, problem_rows, saved_row
 from labeling.api.wire import answer, nothing
 from labeling.models import Comment, Document
-from labeling.services import annotating, commenting
 
 router = Router(tags=["labeling"])
 _NOT_NOW = {409: NotSubmittedOut, 422: NotSubmittedOut}
@@ -40,26 +41,28 @@ def next_document(request: HttpRequest, slug: Slug, body: NextIn) -> HttpRespons
     """
     project = project_of(request)
     user = caller(request).user
-    document = annotating.next_document(project=project, user=user, after=body.after, rows=annotating.openable())
+    document = annotation_services.next_document(
+        project=project, user=user, after=body.after, rows=annotation_services.openable()
+    )
     if document is None:
         return nothing()
     document.project = project
-    return answer(opened_row(annotating.open_document(document=document, user=user), user))
+    return answer(opened_row(annotation_services.open_document(document=document, user=user), user))
 
 
 @router.post("/documents/{int:pk}/open", summary="Open a document", **about("label", OpenedOut))
 def open_document(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """Opens a document and holds it for ten minutes; asked again, it is held on. `held_by` names who else does."""
-    document = object_of(request, annotating.openable(), pk=pk)
+    document = object_of(request, annotation_services.openable(), pk=pk)
     user = caller(request).user
-    return answer(opened_row(annotating.open_document(document=document, user=user), user))
+    return answer(opened_row(annotation_services.open_document(document=document, user=user), user))
 
 
 @router.post("/documents/{int:pk}/release", summary="Let a document go", **about("label", None, status=204))
 def release(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """Lets a document go that the caller holds, so that others get it."""
     document = object_of(request, Document.objects.only("pk", "project"), pk=pk)
-    annotating.release(document=document, user=caller(request).user)
+    annotation_services.release(document=document, user=caller(request).user)
     return nothing()
 
 
@@ -68,7 +71,7 @@ def save_draft(request: HttpRequest, slug: Slug, pk: int, body: SaveIn) -> HttpR
     """Saves what there is so far; it may be invalid. What others saved meanwhile is merged, field by field."""
     project = project_of(request)
     try:
-        saved = annotating.save_draft(**_save(project, pk, caller(request).user, body))
+        saved = annotation_services.save_draft(**_save(project, pk, caller(request).user, body))
     except Document.DoesNotExist as error:
         raise Http404 from error
     return answer(saved_row(saved))
@@ -85,10 +88,10 @@ def submit(request: HttpRequest, slug: Slug, pk: int, body: SaveIn) -> HttpRespo
     """
     project = project_of(request)
     try:
-        saved = annotating.submit(**_save(project, pk, caller(request).user, body))
+        saved = annotation_services.submit(**_save(project, pk, caller(request).user, body))
     except Document.DoesNotExist as error:
         raise Http404 from error
-    except annotating.Invalid as error:
+    except annotation_services.Invalid as error:
         rows = problem_rows(error.problems)
         many = f"{len(rows)} fields are" if len(rows) != 1 else f"{rows[0]['field'] or 'The value'} is"
         detail = f"{many} not right, so it was not submitted. It was kept as a draft."
@@ -113,7 +116,7 @@ def _save(project: Any, pk: int, user: Any, body: SaveIn) -> dict[str, Any]:
     }
 
 
-def _why_not(saved: annotating.Saved, body: SaveIn) -> str:
+def _why_not(saved: annotation_services.Saved, body: SaveIn) -> str:
     if body.schema_number not in (None, saved.schema_version.number):
         return f"The schema is number {saved.schema_version.number} by now. It was kept as a draft of that; look at it."
     who = saved.merged_with or "somebody else"
@@ -127,8 +130,8 @@ def skip(request: HttpRequest, slug: Slug, pk: int, body: SkipIn) -> HttpRespons
     """Takes a document out of the queue, with the reason why it cannot be labelled."""
     document = object_of(request, Document.objects.defer("text"), pk=pk)
     try:
-        annotating.skip(document=document, user=caller(request).user, reason=body.reason)
-    except annotating.Refused as refusal:
+        annotation_services.skip(document=document, user=caller(request).user, reason=body.reason)
+    except annotation_services.Refused as refusal:
         raise Problem(409, str(refusal)) from refusal
     return nothing()
 
@@ -138,8 +141,8 @@ def flag(request: HttpRequest, slug: Slug, pk: int, body: TagsIn) -> HttpRespons
     """Sets the failure tags of a document."""
     document = object_of(request, Document.objects.defer("text"), pk=pk)
     try:
-        return answer({"tags": annotating.flag(document=document, user=caller(request).user, tags=body.tags)})
-    except annotating.Refused as refusal:
+        return answer({"tags": annotation_services.flag(document=document, user=caller(request).user, tags=body.tags)})
+    except annotation_services.Refused as refusal:
         raise field_problem("tags", str(refusal)) from refusal
 
 
@@ -148,13 +151,13 @@ def restore(request: HttpRequest, slug: Slug, pk: int, body: RestoreIn) -> HttpR
     """Writes what an old revision said as a new draft of the caller; it counts once it is submitted."""
     document = object_of(request, Document.objects.defer("text"), pk=pk)
     try:
-        saved = annotating.restore(
+        saved = annotation_services.restore(
             document=document,
             user=caller(request).user,
             revision_id=body.revision,
             base_version=body.base_version,
         )
-    except annotating.Refused as refusal:
+    except annotation_services.Refused as refusal:
         raise Problem(409, str(refusal)) from refusal
     return answer(saved_row(saved))
 
@@ -174,8 +177,8 @@ def add_comment(request: HttpRequest, slug: Slug, pk: int, body: CommentIn) -> H
     """Says something about a document or a field; `@name` tells a member."""
     document = object_of(request, Document.objects.defer("text"), pk=pk)
     try:
-        comment = commenting.add(document=document, user=caller(request).user, text=body.text, path=body.field)
-    except commenting.Refused as refusal:
+        comment = comments_module.add(document=document, user=caller(request).user, text=body.text, path=body.field)
+    except comments_module.Refused as refusal:
         about_field = body.field and " field" in str(refusal)
         raise field_problem("field" if about_field else "text", str(refusal)) from refusal
     return answer(comment_row(comment), 201)
@@ -191,8 +194,8 @@ def resolve_comment(request: HttpRequest, slug: Slug, pk: int, comment: int) -> 
     document = object_of(request, Document.objects.only("pk", "project"), pk=pk)
     row = get_object_or_404(Comment.objects.select_related("user"), document=document, pk=comment)
     try:
-        commenting.resolve(comment=row, user=caller(request).user)
-    except commenting.Refused as refusal:
+        comments_module.resolve(comment=row, user=caller(request).user)
+    except comments_module.Refused as refusal:
         raise Problem(409, str(refusal)) from refusal
     row.refresh_from_db()
     return answer(comment_row(row))

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from labeling.diffs import changes
+from labeling.annotation.diffs import changes
+from labeling.annotation.locked_document import is_own_only, newest_decision
+from labeling.annotation.predictions import difference
 from labeling.form.codec import Parsed
 from labeling.form.highlights import Marked, marked
 from labeling.form.tree import form_for, tree_of
 from labeling.form.validation import check
 from labeling.models import Annotation, AnnotationRevision, Document, Gold, Prediction, Project
 from labeling.models.documents import LABELLED, QUEUE
-from labeling.services.holding import is_own_only, newest_decision
-from labeling.services.predictions import difference
 from slmstudio.access import Action, Role, may
 
 MOST_REVISIONS = 50

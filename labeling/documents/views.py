@@ -9,13 +9,13 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from labeling.annotation import comments, queue
 from labeling.documents import bulk_edit
 from labeling.documents.bulk_edit_forms import BulkForm
 from labeling.documents.details import history, label_of, only_own, proposals
 from labeling.documents.failure_tags import tags_of
 from labeling.documents.list.choices import members
 from labeling.models import Comment, Document, DocumentScore, DocumentState, Page
-from labeling.services import commenting, queueing
 from slmstudio import panels
 from slmstudio.access import Action, object_for
 
@@ -35,7 +35,7 @@ def document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "own_only": own,
         "history": history(shown, request.user, own),
         "proposals": proposals(shown, label),
-        "talk": commenting.threads(document=shown),
+        "talk": comments.threads(document=shown),
         "pages": Page.objects.filter(document=shown).exclude(image_key="").order_by("number")
         if shown.page_count
         else [],
@@ -79,8 +79,8 @@ def set_tags(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Sets the document's failure tags."""
     _, found = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
     try:
-        queueing.flag(document=found, user=request.user, tags=request.POST.getlist("tags"))
-    except queueing.Refused as refusal:
+        queue.flag(document=found, user=request.user, tags=request.POST.getlist("tags"))
+    except queue.Refused as refusal:
         messages.error(request, str(refusal))
     return redirect(found)
 
@@ -93,10 +93,10 @@ def comment(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     try:
         if settle:
             number = int(settle) if settle.isascii() and settle.isdigit() and len(settle) < 19 else 0
-            commenting.resolve(comment=get_object_or_404(Comment, pk=number, document=found), user=request.user)
+            comments.resolve(comment=get_object_or_404(Comment, pk=number, document=found), user=request.user)
         else:
-            commenting.add(document=found, user=request.user, text=request.POST.get("text", ""))
-    except commenting.Refused as refusal:
+            comments.add(document=found, user=request.user, text=request.POST.get("text", ""))
+    except comments.Refused as refusal:
         messages.error(request, str(refusal))
     in_review = request.POST.get("from") == "review"
     back = reverse("review_document", args=[slug, pk]) if in_review else found.get_absolute_url()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from labeling.answers import is_answered, left_open
+from labeling.annotation.answers import is_answered, left_open
 from labeling.form.codec import Parsed, leaf_values
 from labeling.form.merge import MISSING, value_at
 from labeling.form.tree import FormNode, tree_of
@@ -37,7 +37,7 @@ class Checks:
     ``true`` for all that are broken there.
 
     ``unanswered``: optional fields that hold nothing and of which nobody said that they are not in the document
-    (``{"absent": true}`` in the evidence; see ``labeling.answers``).
+    (``{"absent": true}`` in the evidence; see ``labeling.annotation.answers``).
 
     What a person looked at and found right carries ``"seen"``: the JSON text of the value they saw, "" for none. The
     browser says ``true``; a value that changed since is not seen any more.

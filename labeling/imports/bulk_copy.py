@@ -13,9 +13,9 @@ from django.core.files import File
 from django.db import connection, transaction
 from django.utils import timezone
 
+from labeling.annotation import predictions
 from labeling.imports.rows import ParsedRow, Proposed, Row, RowError, judge, shown_id
 from labeling.models import AnnotationRevision, Document, DocumentState, Origin, Project, SchemaVersion
-from labeling.services import predictions
 from slmstudio import artifacts
 from slmstudio.contract.schema import dumps
 

@@ -42,7 +42,7 @@ class Review(models.Model):
 
 
 class Presence(models.Model):
-    """The document that a tab of a person shows; it counts while it is fresh (``labeling.services.presence``)."""
+    """The document that a tab of a person shows; it counts while it is fresh (``labeling.annotation.presence``)."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)
     tab = models.CharField(max_length=64, blank=True)

@@ -9,9 +9,9 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from labeling.annotation import gold
 from labeling.documents.failure_tags import FAILURE_TAGS
 from labeling.models import ApiToken, Document, Membership, Presence, Project
-from labeling.services import gold
 from slmstudio.access import Action, Role, may
 from slmstudio.audit import note
 

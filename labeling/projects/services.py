@@ -14,6 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 
+from labeling.annotation import gold, transactions
 from labeling.mapping import reason, suggest
 from labeling.models import (
     Annotation,
@@ -28,7 +29,7 @@ from labeling.models import (
 )
 from labeling.models.documents import QUEUE
 from labeling.projects import contract_changes
-from labeling.services import carrying, gold, transactions
+from labeling.services import carrying
 from labeling.services.reviewing import waiting
 from labeling.templates_catalogue import UnknownTemplate, template
 from slmstudio import permissions, quotas

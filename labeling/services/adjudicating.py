@@ -9,6 +9,9 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from labeling.annotation.locked_document import Actions, answered_of, newest_schema, schema_of
+from labeling.annotation.queue import free_for, hold, take
+from labeling.annotation.revisions import Work, author_of, decide, make_gold, merged, origin_of, write
 from labeling.disputes import Dispute, evidence_of, settle
 from labeling.integrations.events import tell
 from labeling.models import (
@@ -22,10 +25,7 @@ from labeling.models import (
     SchemaVersion,
 )
 from labeling.services.doubting import Doubt, doubt_of, doubts
-from labeling.services.holding import Actions, answered_of, newest_schema, schema_of
-from labeling.services.queueing import free_for, hold, take
 from labeling.services.reviewing import Invalid, Refused, Stale, hold_submitted
-from labeling.services.saving import Work, author_of, decide, make_gold, merged, origin_of, write
 
 OWN = "One of these labels is your own. Four eyes are on in this project, so somebody else decides."
 ASKED = "You doubted this label yourself. Four eyes are on in this project, so somebody else decides."

@@ -5,8 +5,8 @@ from typing import Any
 from django.db.models import Exists, OuterRef
 
 from labeling.agreement import UNASKED, FieldAgreement, by_field
+from labeling.annotation.locked_document import SETTLED, Actions
 from labeling.models import AnnotationRevision, Document, DocumentState, Project, Review
-from labeling.services.holding import SETTLED, Actions
 
 #: the newest documents that agreement is taken of
 MOST_DOCUMENTS = 500

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from labeling.annotation.locked_document import ANSWERED, SETTLED, Actions
 from labeling.form.merge import same
 from labeling.mapping import reason
 from labeling.models import (
@@ -24,7 +25,6 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
-from labeling.services.holding import ANSWERED, SETTLED, Actions
 from slmstudio.contract.schema import CompiledSchema, Problem, dumps, loads
 
 LABELLED = (DocumentState.SUBMITTED, DocumentState.APPROVED)

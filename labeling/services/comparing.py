@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from django.db import connection
 
-from labeling.diffs import Change, Line, changes, compare_lines
+from labeling.annotation.diffs import Change, Line, changes, compare_lines
 from labeling.models import AnnotationRevision, DatasetVersion
 from labeling.projects.services import pretty
 from slmstudio.contract.schema import pattern_of

@@ -10,9 +10,9 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils.text import slugify
 
+from labeling.annotation.locked_document import IS_SETTLED
 from labeling.models import Annotation, DatasetVersion, Document, Gold, Project, SchemaMigration, SchemaVersion
 from labeling.services import datasets
-from labeling.services.holding import IS_SETTLED
 from labeling.writing import About, Example
 from labeling.writing.shapes import SHAPES, Shape
 from slmstudio.contract.schema import loads

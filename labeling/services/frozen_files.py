@@ -16,7 +16,7 @@ from typing import IO, Any
 from django.core.files import File
 
 from labeling import splits
-from labeling.answers import unanswered
+from labeling.annotation.answers import unanswered
 from labeling.form.tree import tree_of
 from labeling.models import AnnotationRevision, Document
 from labeling.services.gathering import CHUNK, Collected, Entry, Progress

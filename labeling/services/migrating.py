@@ -13,7 +13,9 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
-from labeling.diffs import changes
+from labeling.annotation import transactions
+from labeling.annotation.diffs import changes
+from labeling.annotation.locked_document import ANSWERED
 from labeling.mapping import MappingError, Step, check, mapper, suggest
 from labeling.models import (
     Annotation,
@@ -25,8 +27,7 @@ from labeling.models import (
 )
 from labeling.projects import contract_changes
 from labeling.projects.services import ContractError, in_words, read_schema, save_contract
-from labeling.services import carrying, transactions
-from labeling.services.holding import ANSWERED
+from labeling.services import carrying
 from slmstudio.contract.schema import CompiledSchema, dumps, loads, sha256
 from slmstudio.runs import Status
 

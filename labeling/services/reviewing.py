@@ -12,6 +12,19 @@ from typing import Any
 from django.db import transaction
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 
+from labeling.annotation.locked_document import (
+    SETTLED,
+    Actions,
+    Held,
+    answered_of,
+    hold_row,
+    is_own_only,
+    newest_decision,
+    newest_schema,
+    schema_of,
+)
+from labeling.annotation.queue import Refused, free_for, hold, take
+from labeling.annotation.revisions import Work, decide, make_gold, merged, origin_of, write
 from labeling.form.codec import Parsed
 from labeling.form.validation import Checks, check
 from labeling.integrations.events import tell
@@ -25,19 +38,6 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
-from labeling.services.holding import (
-    SETTLED,
-    Actions,
-    Held,
-    answered_of,
-    hold_row,
-    is_own_only,
-    newest_decision,
-    newest_schema,
-    schema_of,
-)
-from labeling.services.queueing import Refused, free_for, hold, take
-from labeling.services.saving import Work, decide, make_gold, merged, origin_of, write
 from slmstudio.contract.schema import Problem
 
 MOST_REASON = 1000

@@ -8,10 +8,11 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from labeling import progress as reads
+from labeling.annotation import predictions
 from labeling.documents.list.counts import state_counts
 from labeling.models import DocumentState, Project
 from labeling.panels import waiting
-from labeling.services import agreeing, predictions
+from labeling.services import agreeing
 from slmstudio.access import Action, project_for
 
 

@@ -10,16 +10,17 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 
-from labeling.diffs import changes
+from labeling.annotation import comments
+from labeling.annotation.diffs import changes
+from labeling.annotation.payloads import PayloadError, parse_object
+from labeling.annotation.payloads import whole_number as whole_number_of
 from labeling.documents.failure_tags import tags_of
 from labeling.form.highlights import marked
 from labeling.form.tree import form_for, tree_of
 from labeling.forms_review import DisputeForm, RejectForm, whole_number
 from labeling.models import Annotation, Document, Mention, Project
 from labeling.paging import count, page
-from labeling.payloads import PayloadError, parse_object
-from labeling.payloads import whole_number as whole_number_of
-from labeling.services import adjudicating, commenting, doubting, reviewing
+from labeling.services import adjudicating, doubting, reviewing
 from slmstudio.access import Action, object_for, project_for
 
 DISPUTED = "disputed"
@@ -45,7 +46,7 @@ def review(request: HttpRequest, slug: str) -> HttpResponse:
         "page": shown,
         "labels_count": count(labels),
         "disputes_count": count(disputed),
-        "unread": commenting.unread(project=project, user=request.user),
+        "unread": comments.unread(project=project, user=request.user),
     }
     return render(request, "labeling/review.html", context)
 
@@ -137,7 +138,7 @@ def _about(project: Project, document: Document, evidence: dict[str, Any], versi
         "pieces": marked(document.text, evidence, tree_of(version.compiled)).pieces,
         "pages": document.pages.exclude(image_key="").order_by("number")[:100] if document.page_count else [],
         "tags": [known[tag].title if tag in known else tag for tag in document.tags],
-        "comments": [said for said in commenting.threads(document=document) if said.resolved_at is None],
+        "comments": [said for said in comments.threads(document=document) if said.resolved_at is None],
     }
 
 
@@ -228,11 +229,11 @@ def mentions(request: HttpRequest, slug: str) -> HttpResponse:
     """Where a person is mentioned in comments; POST marks all as read."""
     project = project_for(request.user, slug, Action.LABEL)
     if request.method == "POST":
-        commenting.read(project=project, user=request.user)
+        comments.read(project=project, user=request.user)
         return redirect("mentions", slug)
-    rows = commenting.mentions(project=project, user=request.user)
+    rows = comments.mentions(project=project, user=request.user)
     shown = page(rows, after=whole_number(request.GET.get("before")), newest=True)
-    context = {"project": project, "page": shown, "unread": commenting.unread(project=project, user=request.user)}
+    context = {"project": project, "page": shown, "unread": comments.unread(project=project, user=request.user)}
     return render(request, "labeling/mentions.html", context)
 
 
@@ -244,5 +245,5 @@ def mention(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     document = found.values_list("comment__document", flat=True).first()
     if document is None:
         return redirect("mentions", slug)
-    commenting.read(project=project, user=request.user, mention=pk)
+    comments.read(project=project, user=request.user, mention=pk)
     return redirect("label_document", slug, document)

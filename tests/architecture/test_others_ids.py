@@ -18,13 +18,14 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from evaluation.models import Benchmark, Endpoint
 from evaluation.services import prelabels, proposals
 from evaluation.services.gates import make_report
+from labeling.annotation import comments
+from labeling.annotation import services as annotation_services
 from labeling.documents import bulk_edit, saved_views
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.integrations import tokens, webhooks
 from labeling.models import Document, Mention, Webhook
 from labeling.projects.services import create_project
-from labeling.services import annotating, commenting
 from slmstudio.access import Role
 from tests.evaluation.factories import evaluated, make_world, right
 from tests.labeling.api import api_of
@@ -88,8 +89,10 @@ def _furnish(folder: Path) -> None:
     webhooks.send_test(webhook=hook, user=user)
     tokens.create(project=project, user=user, name="theirs", scopes=["read"], days=None)
     document = Document.objects.filter(project=project, holdout=False).earliest("pk")
-    annotating.save_draft(document=document, user=user, value={"vendor": "Theirs"}, evidence={}, base_version=0)
-    commenting.add(document=document, user=user, text="theirs @erik")
+    annotation_services.save_draft(
+        document=document, user=user, value={"vendor": "Theirs"}, evidence={}, base_version=0
+    )
+    comments.add(document=document, user=user, text="theirs @erik")
     Endpoint.objects.create(project=project, name="theirs", url="http://127.0.0.1/v1", model="m", created_by=user)
     prelabels.start_prelabels(project=project, user=user, model_version=world.version)
     Benchmark.objects.create(

@@ -76,8 +76,8 @@ PREDICTED = {
 
 def predict(document: "Document", confidence: dict[str, float], **changes: Any) -> None:
     """A model fills the form of a document; with ``changes``, other than ``PREDICTED``."""
+    from labeling.annotation import predictions
     from labeling.models import Project
-    from labeling.services import predictions
 
     Project.objects.filter(pk=document.project_id).update(withheld_share=0)
     project = Project.objects.get(pk=document.project_id)

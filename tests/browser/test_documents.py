@@ -7,10 +7,10 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import Page, expect
 
+from labeling.annotation import services as annotation_services
 from labeling.documents.list import search
 from labeling.jobs import run_bulk_edit
 from labeling.models import BulkEdit, Document
-from labeling.services import annotating
 from tests.browser.conftest import until
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
@@ -23,7 +23,7 @@ def desk(transactional_db: None) -> Desk:
     made = make_desk()
     bring_in(made.project, [invoice(number, gold=number % 2 == 0) for number in range(45)])
     document = Document.objects.get(external_id="inv-0001")
-    annotating.submit(
+    annotation_services.submit(
         document=document,
         user=made.people["annotator"],
         value=invoice(1)["gold"],

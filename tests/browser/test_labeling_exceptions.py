@@ -2,8 +2,8 @@
 
 from playwright.sync_api import expect
 
+from labeling.annotation import preferences
 from labeling.models import Annotation, Gold
-from labeling.services import preferences
 from tests.browser.conftest import Open, Watch
 from tests.browser.labeling import LINES, control, predict
 from tests.labeling.label_desk import Desk

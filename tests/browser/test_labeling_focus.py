@@ -6,8 +6,8 @@ from typing import Any
 
 from playwright.sync_api import Route, expect
 
+from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, Document
-from labeling.services import annotating
 from tests.browser.conftest import Open
 from tests.browser.forms import use_schema
 from tests.browser.labeling import LINES, control, fill_required, predict, saved
@@ -60,8 +60,8 @@ def test_messages_are_no_tab_stops(desk: Desk, open_label: Open) -> None:
 def others(desk: Desk, document: Document, value: dict[str, Any]) -> None:
     """Ben saves a draft of the document, over whatever stands there."""
     found = Document.objects.get(pk=document.pk)
-    opened = annotating.open_document(document=found, user=desk.ben)
-    annotating.save_draft(document=found, user=desk.ben, value=value, evidence={}, base_version=opened.version)
+    opened = annotation_services.open_document(document=found, user=desk.ben)
+    annotation_services.save_draft(document=found, user=desk.ben, value=value, evidence={}, base_version=opened.version)
 
 
 def test_checks_of_a_half_typed_value_wait_until_the_field_is_left(desk: Desk, open_label: Open) -> None:

@@ -3,7 +3,7 @@
 from django.urls import reverse
 from playwright.sync_api import expect
 
-from labeling.services import preferences
+from labeling.annotation import preferences
 from tests.browser.conftest import Open, Watch
 from tests.browser.labeling import LINES, control, fill_required
 from tests.labeling.label_desk import Desk

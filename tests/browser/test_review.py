@@ -9,8 +9,9 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import Page, expect
 
+from labeling.annotation import comments
+from labeling.annotation import services as annotation_services
 from labeling.models import Document, Gold, Review
-from labeling.services import annotating, commenting
 from slmstudio.access import Role
 from slmstudio.contract.jsontext import dumps
 from tests.browser.conftest import Watch
@@ -60,10 +61,12 @@ def open_page(logged_in: Callable[[Any], Page]) -> Open:
     return opened
 
 
-def submit(document: Document, user: Any, **changes: Any) -> annotating.Saved:
+def submit(document: Document, user: Any, **changes: Any) -> annotation_services.Saved:
     value = {**LABEL, **changes}
     evidence = {name: {"confirmed": True, "of": dumps(inner)} for name, inner in value.items()}
-    return annotating.submit(document=fresh(document), user=user, value=value, evidence=evidence, base_version=0)
+    return annotation_services.submit(
+        document=fresh(document), user=user, value=value, evidence=evidence, base_version=0
+    )
 
 
 def dispute(desk: Desk) -> Document:
@@ -97,7 +100,7 @@ def test_labels_are_reviewed_by_keys(desk: Desk, open_page: Open, watch: Watch) 
     first, second, third = (desk.document(TEXT) for _ in range(3))
     for document in (first, second, third):
         submit(document, desk.ana)
-    commenting.add(document=fresh(first), user=desk.ben, text="Is the total with tax?", path="total_amount")
+    comments.add(document=fresh(first), user=desk.ben, text="Is the total with tax?", path="total_amount")
     page = open_page(desk.rita, "review/")
     looked_at(page, "review-list")
     page.keyboard.press("s")
@@ -171,7 +174,9 @@ def test_a_dispute_is_decided_by_keys(desk: Desk, open_page: Open, watch: Watch)
 
 def found_by_itself(document: Document, user: Any, **changes: Any) -> None:
     """Submits a label without saying where its values stand."""
-    annotating.submit(document=fresh(document), user=user, value={**LABEL, **changes}, evidence={}, base_version=0)
+    annotation_services.submit(
+        document=fresh(document), user=user, value={**LABEL, **changes}, evidence={}, base_version=0
+    )
 
 
 def test_values_are_walked_and_asked_about_by_keys(desk: Desk, open_page: Open) -> None:
@@ -185,7 +190,7 @@ def test_values_are_walked_and_asked_about_by_keys(desk: Desk, open_page: Open) 
     page.keyboard.type("a or r? @ana-desk knows")
     page.keyboard.press("Control+Enter")
     expect(page.locator("#comments article")).to_contain_text("a or r? @ana-desk knows")
-    assert commenting.unread(project=desk.project, user=desk.ana) == 1
+    assert comments.unread(project=desk.project, user=desk.ana) == 1
     assert not Review.objects.exists()
     looked_at(page, "review-comment")
 
@@ -226,7 +231,7 @@ def test_empty_pages_and_mentions(desk: Desk, open_page: Open) -> None:
     looked_at(page, "mentions-empty")
     document = desk.document(TEXT)
     for text in ("what do you say to this?", "and <b>this</b>?"):
-        commenting.add(document=fresh(document), user=desk.ana, text=f"@{desk.rita} {text}", path="vendor")
+        comments.add(document=fresh(document), user=desk.ana, text=f"@{desk.rita} {text}", path="vendor")
     page.goto("/p/desk/review/")
     page.get_by_role("link", name="2 unread mentions").click()
     looked_at(page, "mentions")

@@ -14,9 +14,9 @@ from evaluation.services import audit, packets
 from evaluation.services.approvals import Present, Waiver, changes, decide, open_gates, standing, voided
 from evaluation.services.evals import Refused
 from evaluation.services.gates import current_policy, make_report, rules, set_policy
+from labeling.annotation.services import open_document, submit
 from labeling.models import Document, Membership, SchemaVersion
 from labeling.projects.services import save_contract
-from labeling.services.annotating import open_document, submit
 from slmstudio import artifacts
 from slmstudio.access import Forbidden, Role
 from slmstudio.contract.scoring import SCORER_VERSION

@@ -8,8 +8,8 @@ import pytest
 from evaluation.models import AuditEntry, Endpoint
 from evaluation.services import endpoints
 from evaluation.services.endpoints import Refused, address_of, retire, save_endpoint
+from labeling.annotation import predictions
 from labeling.models import Document
-from labeling.services import predictions
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World
 from tests.evaluation.fake_openai import Fake, error, hangs, says

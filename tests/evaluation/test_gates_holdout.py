@@ -14,10 +14,11 @@ from evaluation.services.evidence import money
 from evaluation.services.gates import current_policy, looks, make_report, next_look, opponent, set_policy
 from evaluation.services.missing_labels import missing_labels, queue_labels
 from evaluation.services.opponents import model_key
+from labeling.annotation import services as annotation_services
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document
-from labeling.services import annotating, freezing
+from labeling.services import freezing
 from slmstudio.runs import Status
 from tests.evaluation.factories import World, broken, evaluated, make_base_model, rewrite, right
 from tests.evaluation.gold_desk import scored_again
@@ -150,7 +151,7 @@ def test_what_was_drawn_for_a_slice_counts_in_that_slice_alone(
     assert (lacking["acme"].missing, lacking["acme"].waiting) == (0, len(drawn))
     assert lacking["all"].waiting == 0, "they prove nothing about all documents"
     for document in Document.objects.filter(pk__in=drawn):
-        annotating.submit(document=document, user=world.annotator, value=EMPTY, evidence={}, base_version=0)
+        annotation_services.submit(document=document, user=world.annotator, value=EMPTY, evidence={}, base_version=0)
     run = evaluated(world, right, dataset=frozen(world))
     report = make_report(eval_run=run, baseline=None, user=world.engineer)
     assert (verdict_of(report, "all").n, verdict_of(report, "acme").n) == (12, 6 + len(drawn))

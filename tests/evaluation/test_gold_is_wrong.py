@@ -10,9 +10,10 @@ from django.test.utils import CaptureQueriesContext
 from evaluation.doubts import Noise, proposal
 from evaluation.models import AuditEntry, EvalRun, GoldQuestion
 from evaluation.services import questions
+from labeling.annotation import services as annotation_services
+from labeling.annotation.queue import skip
 from labeling.models import Document, Gold, Project
-from labeling.services import adjudicating, annotating, doubting, freezing, reviewing
-from labeling.services.queueing import skip
+from labeling.services import adjudicating, doubting, freezing, reviewing
 from slmstudio.contract.jsontext import dumps
 from tests.evaluation.factories import World, evaluated
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total
@@ -99,8 +100,8 @@ def test_a_label_sent_back_is_answered_by_the_next_one(world: World, run: EvalRu
     value = {**gold_of(fresh(world)), "vendor": "ACME"}
     evidence = {"vendor": {"confirmed": True, "of": '"ACME"'}}
     document = fresh(world)
-    base = annotating.open_document(document=document, user=world.owner).version
-    annotating.submit(document=document, user=world.owner, value=value, evidence=evidence, base_version=base)
+    base = annotation_services.open_document(document=document, user=world.owner).version
+    annotation_services.submit(document=document, user=world.owner, value=value, evidence=evidence, base_version=base)
     assert questions.look_at(world.project) == 1
     assert GoldQuestion.objects.get().answer == "corrected"
 
@@ -134,8 +135,8 @@ def submitted(world: World, user: Any, **changes: Any) -> None:
     document = fresh(world)
     value = {**gold_of(document), **changes}
     evidence = {name: {"confirmed": True, "of": dumps(new)} for name, new in changes.items()}
-    base = annotating.open_document(document=document, user=user).version
-    annotating.submit(document=document, user=user, value=value, evidence=evidence, base_version=base)
+    base = annotation_services.open_document(document=document, user=user).version
+    annotation_services.submit(document=document, user=user, value=value, evidence=evidence, base_version=base)
 
 
 @pytest.mark.parametrize("who", ["annotator", "reviewer"])

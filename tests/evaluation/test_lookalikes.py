@@ -10,10 +10,10 @@ from evaluation import likeness
 from evaluation.models import AuditEntry, EvalRun
 from evaluation.services import heldout_texts, lookalikes
 from evaluation.services.lookalikes import Part
+from labeling.annotation.queue import next_document
 from labeling.documents import search_index
 from labeling.models import DatasetItem, Document, IndexRun, Project
 from labeling.services import freezing
-from labeling.services.queueing import next_document
 from labeling.splits import Rules
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, sha256

@@ -10,11 +10,12 @@ from evaluation.models import AuditEntry, GateReport
 from evaluation.services.evals import Refused
 from evaluation.services.gates import make_report, set_policy
 from evaluation.services.missing_labels import missing_labels, queue_labels
+from labeling.annotation import services as annotation_services
+from labeling.annotation.queue import next_document
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetItem, Document
-from labeling.services import annotating, freezing, growing
-from labeling.services.queueing import next_document
+from labeling.services import freezing, growing
 from tests.evaluation.factories import World, evaluated, right
 
 VALID = {"key": "valid", "metric": "schema_valid_rate", "operator": ">=", "threshold": 0.9}
@@ -111,7 +112,7 @@ def test_the_price_that_is_paid_turns_the_verdict(world: World) -> None:
     grown = queue_labels(report=report, key="valid", user=world.engineer, who="ana")
     empty = dict.fromkeys(("invoice_id", "date", "vendor", "total_amount"))
     for document in Document.objects.filter(pk__in=grown.documents):
-        annotating.submit(document=document, user=world.annotator, value=empty, evidence={}, base_version=0)
+        annotation_services.submit(document=document, user=world.annotator, value=empty, evidence={}, base_version=0)
     assert (missing_labels(report)[0].labelled, missing_labels(report)[0].queued) == (30, True)
     frozen = freezing.freeze(project=world.project, user=world.engineer, validation_share=0.1)
     assert set(frozen.items.filter(document__in=grown.documents).values_list("split", flat=True)) == {"holdout"}

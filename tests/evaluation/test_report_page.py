@@ -14,8 +14,8 @@ from evaluation.models import Approval, EvalRun, GateReport
 from evaluation.services import reports
 from evaluation.services.approvals import Waiver, decide, open_gates
 from evaluation.services.gates import current_policy, make_report, rules, set_policy
+from labeling.annotation.services import open_document, submit
 from labeling.models import Document
-from labeling.services.annotating import open_document, submit
 from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
 
 

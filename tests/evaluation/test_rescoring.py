@@ -15,11 +15,12 @@ from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from evaluation.services import corrections, outputs, questions, rescoring
 from evaluation.services.comparisons import compare_runs
 from evaluation.templatetags.evaluation import interval, right_fields
+from labeling.annotation import services as annotation_services
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document, DocumentScore
 from labeling.projects.services import create_project, save_contract
-from labeling.services import adjudicating, annotating, freezing, reviewing
+from labeling.services import adjudicating, freezing, reviewing
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.runs import Status
@@ -255,8 +256,8 @@ def test_what_was_sent_back_when_a_version_was_frozen_waits_for_the_next(world: 
     reviewing.reject(document=document, user=reviewer(world), reason="Look again.", base_version=found.version)
     newest = freezing.freeze(project=world.project, user=world.engineer)
     assert not newest.items.filter(document=document).exists()
-    opened = annotating.open_document(document=document, user=world.owner)
-    annotating.submit(
+    opened = annotation_services.open_document(document=document, user=world.owner)
+    annotation_services.submit(
         document=document,
         user=world.owner,
         value={**opened.value, "vendor": "ACME"},
@@ -344,10 +345,10 @@ def test_the_command_refuses_in_a_sentence(run: EvalRun, arguments: list[str], w
 
 def test_the_label_of_a_training_document_moves_no_hold_out_score(world: World, run: EvalRun) -> None:
     document = Document.objects.filter(project=world.project, holdout=False).earliest("pk")
-    opened = annotating.open_document(document=document, user=world.engineer)
+    opened = annotation_services.open_document(document=document, user=world.engineer)
     value = {**opened.value, "vendor": "Else"}
     evidence = {"vendor": {"confirmed": True, "of": '"Else"'}}
-    annotating.submit(
+    annotation_services.submit(
         document=document, user=world.engineer, value=value, evidence=evidence, base_version=opened.version
     )
     dataset = freezing.freeze(project=world.project, user=world.engineer)

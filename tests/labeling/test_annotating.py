@@ -7,10 +7,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from labeling.annotation import services as annotation_services
 from labeling.form.codec import Typed
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, Origin
 from labeling.projects.services import save_contract
-from labeling.services import annotating
 from slmstudio.contract.jsontext import dumps
 from tests.labeling.label_desk import Desk, gold, make_desk
 
@@ -22,14 +22,14 @@ def desk(db: None) -> Desk:
     return make_desk()
 
 
-def draft(document: Document, user: Any, value: Any, base: int = 0, **more: Any) -> annotating.Saved:
+def draft(document: Document, user: Any, value: Any, base: int = 0, **more: Any) -> annotation_services.Saved:
     options = {"evidence": {}, **more}
-    return annotating.save_draft(document=document, user=user, value=value, base_version=base, **options)
+    return annotation_services.save_draft(document=document, user=user, value=value, base_version=base, **options)
 
 
-def submit(document: Document, user: Any, value: Any, base: int = 0, **more: Any) -> annotating.Saved:
+def submit(document: Document, user: Any, value: Any, base: int = 0, **more: Any) -> annotation_services.Saved:
     options = {"evidence": {}, **more}
-    return annotating.submit(document=document, user=user, value=value, base_version=base, **options)
+    return annotation_services.submit(document=document, user=user, value=value, base_version=base, **options)
 
 
 def test_a_draft_may_be_invalid_and_says_so(desk: Desk) -> None:
@@ -100,7 +100,7 @@ def test_where_review_is_on_a_submit_waits(desk: Desk) -> None:
 def test_nothing_invalid_is_submitted_but_all_of_it_is_kept(desk: Desk, change: dict[str, Any]) -> None:
     document = desk.document()
     value = {name: inner for name, inner in {**gold(), **change}.items() if inner is not ...}
-    with pytest.raises(annotating.Invalid) as refused:
+    with pytest.raises(annotation_services.Invalid) as refused:
         submit(document, desk.ana, value)
     assert [problem.path for problem in refused.value.problems] == list(change)
     assert not Gold.objects.exists()
@@ -113,11 +113,11 @@ def test_nothing_invalid_is_submitted_but_all_of_it_is_kept(desk: Desk, change: 
 def test_what_is_not_in_the_document_must_be_confirmed(desk: Desk) -> None:
     document = desk.document()
     value = {**gold(), "vendor": "Globex"}
-    with pytest.raises(annotating.Invalid) as refused:
+    with pytest.raises(annotation_services.Invalid) as refused:
         submit(document, desk.ana, value)
     assert [(problem.path, problem.rule) for problem in refused.value.problems] == [("vendor", "evidence")]
     other = {"vendor": {"confirmed": True, "of": '"Initech"'}}
-    with pytest.raises(annotating.Invalid):
+    with pytest.raises(annotation_services.Invalid):
         submit(document, desk.ana, value, refused.value.saved.version, evidence=other)
     right = {"vendor": {"confirmed": True, "of": '"Globex"'}}
     assert submit(document, desk.ana, value, 2, evidence=right).submitted
@@ -167,10 +167,10 @@ def test_a_submit_under_a_newer_schema_is_looked_at_first(desk: Desk) -> None:
 
 def test_opening_shows_the_newest_label_of_anybody(desk: Desk) -> None:
     document = desk.document()
-    fresh = annotating.open_document(document=document, user=desk.ana)
+    fresh = annotation_services.open_document(document=document, user=desk.ana)
     assert (fresh.value, fresh.version, fresh.locked_by_other) == ({}, 0, None)
     draft(document, desk.ana, {"vendor": "Acme Supplies"})
-    opened = annotating.open_document(document=document, user=desk.ben)
+    opened = annotation_services.open_document(document=document, user=desk.ben)
     assert (opened.value, opened.version) == ({"vendor": "Acme Supplies"}, 1)
     assert (opened.locked_by_other, opened.author) == (desk.ana, desk.ana)
     assert opened.checks.evidence["vendor"]
@@ -179,7 +179,7 @@ def test_opening_shows_the_newest_label_of_anybody(desk: Desk) -> None:
 def test_opening_gives_the_fields_in_the_order_of_the_schema(desk: Desk) -> None:
     document = desk.document()
     draft(document, desk.ana, dict(reversed(gold().items())))
-    opened = annotating.open_document(document=Document.objects.get(pk=document.pk), user=desk.ana)
+    opened = annotation_services.open_document(document=Document.objects.get(pk=document.pk), user=desk.ana)
     assert list(opened.value) == ["invoice_id", "date", "vendor", "total_amount"]
 
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from labeling.annotation import predictions
+from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, AnnotationRevision, Document, Gold, Origin, Prediction
 from labeling.projects.services import save_contract
-from labeling.services import annotating, predictions
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.label_desk import GOLD_TEXT, Desk, gold, make_desk
 
@@ -28,17 +29,19 @@ def predicted(desk: Desk, document: Document, raw: str = GOLD_TEXT) -> Predictio
     return Prediction.objects.get(document=document)
 
 
-def save(document: Document, user: Any, value: Any, base: int, **more: Any) -> annotating.Saved:
-    return annotating.save_draft(document=document, user=user, value=value, evidence={}, base_version=base, **more)
+def save(document: Document, user: Any, value: Any, base: int, **more: Any) -> annotation_services.Saved:
+    return annotation_services.save_draft(
+        document=document, user=user, value=value, evidence={}, base_version=base, **more
+    )
 
 
 def test_the_pre_label_a_form_was_filled_from_is_kept(desk: Desk) -> None:
     document = desk.document()
     prediction = predicted(desk, document)
-    opened = annotating.open_document(document=document, user=desk.ana)
+    opened = annotation_services.open_document(document=document, user=desk.ana)
     assert (opened.filled_from, opened.value) == (prediction.pk, gold())
     first = save(document, desk.ana, {**gold(), "vendor": "Acme"}, 0, prediction=prediction.pk)
-    annotating.submit(
+    annotation_services.submit(
         document=document, user=desk.ana, value={**gold(), "vendor": "Acme"}, evidence={}, base_version=first.version
     )
     kept = Annotation.objects.get()
@@ -52,17 +55,17 @@ def test_a_pre_label_that_is_not_this_documents_or_was_withheld_is_ignored(desk:
     Prediction.objects.filter(pk=withheld.pk).update(withheld=True)
     for pk in (elsewhere.pk, withheld.pk, 2**31 - 1):
         save(document, desk.ana, gold(), Annotation.objects.count() and 1, prediction=pk)
-    annotating.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=3)
+    annotation_services.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=3)
     kept = Annotation.objects.get()
     # It is held against the withheld one all the same.
     assert (kept.prediction, kept.changed_fields, kept.predicted_fields) == (None, 0, 4)
     assert Gold.objects.get().origin == Origin.HUMAN
 
 
-def label(document: Document, user: Any, base: int = 0, **more: Any) -> annotating.Saved:
+def label(document: Document, user: Any, base: int = 0, **more: Any) -> annotation_services.Saved:
     """A submit of a client that says nothing about pre-labels."""
     fresh = Document.objects.get(pk=document.pk)
-    return annotating.submit(document=fresh, user=user, value=gold(), evidence={}, base_version=base, **more)
+    return annotation_services.submit(document=fresh, user=user, value=gold(), evidence={}, base_version=base, **more)
 
 
 def test_a_client_that_keeps_the_pre_label_to_itself_makes_no_human_gold(desk: Desk) -> None:
@@ -102,7 +105,7 @@ def test_a_pre_label_stays_one_under_a_newer_schema(desk: Desk) -> None:
     label(document, desk.ana, prediction=prediction.pk)
     newer_schema(desk)
     # The form of both is filled from the label under the older schema.
-    assert annotating.open_document(document=document, user=desk.ben).value == gold()
+    assert annotation_services.open_document(document=document, user=desk.ben).value == gold()
     save(document, desk.ben, gold(), 0)
     label(document, desk.ana, 1)
     assert list(Gold.objects.values_list("origin", flat=True)) == [Origin.PRELABELLED] * 2
@@ -140,15 +143,15 @@ def test_time_per_field_adds_up_and_nonsense_is_dropped(desk: Desk) -> None:
 
 def test_going_back_is_one_more_revision(desk: Desk) -> None:
     document = desk.document()
-    annotating.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=0)
+    annotation_services.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=0)
     save(document, desk.ben, {**gold(), "vendor": "Acme"}, 1)
     old = AnnotationRevision.objects.get(number=1)
-    saved = annotating.restore(document=document, user=desk.ben, revision_id=old.pk, base_version=2)
+    saved = annotation_services.restore(document=document, user=desk.ben, revision_id=old.pk, base_version=2)
     assert (saved.version, saved.value, saved.submitted) == (3, gold(), False)
     steps = AnnotationRevision.objects.order_by("number").values_list("action", "user")
     assert list(steps) == [("submit", desk.ana.pk), ("draft", desk.ben.pk), ("restore", desk.ben.pk)]
-    with pytest.raises(annotating.Refused, match="no such revision"):
-        annotating.restore(document=desk.document(), user=desk.ben, revision_id=old.pk, base_version=0)
+    with pytest.raises(annotation_services.Refused, match="no such revision"):
+        annotation_services.restore(document=desk.document(), user=desk.ben, revision_id=old.pk, base_version=0)
 
 
 def test_going_back_does_not_go_over_what_others_saved_meanwhile(desk: Desk) -> None:
@@ -157,5 +160,5 @@ def test_going_back_does_not_go_over_what_others_saved_meanwhile(desk: Desk) -> 
     save(document, desk.ana, {"vendor": "Acme Supplies"}, 1)
     old = AnnotationRevision.objects.get(number=1)
     save(document, desk.ben, {"vendor": "Acme Supplies", "invoice_id": "A-1029"}, 2)
-    saved = annotating.restore(document=document, user=desk.ana, revision_id=old.pk, base_version=2)
+    saved = annotation_services.restore(document=document, user=desk.ana, revision_id=old.pk, base_version=2)
     assert (saved.value, saved.merged) == ({"invoice_id": "A-1029", "vendor": "Acme"}, ["invoice_id"])

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from labeling.annotation import services as annotation_services
 from labeling.models import Document, DocumentState
-from labeling.services import annotating
 from tests.labeling.label_desk import Desk, gold, make_desk
 
 
@@ -19,7 +19,7 @@ def desk(transactional_db: None) -> Desk:
 
 
 def following(desk: Desk, user: Any, after: int | None = None) -> Document | None:
-    return annotating.next_document(project=desk.project, user=user, after=after)
+    return annotation_services.next_document(project=desk.project, user=user, after=after)
 
 
 def test_two_people_get_different_documents(desk: Desk) -> None:
@@ -35,11 +35,11 @@ def test_a_lock_runs_out(desk: Desk) -> None:
     following(desk, desk.ana)
     Document.objects.update(locked_until=timezone.now() - timedelta(seconds=1))
     assert following(desk, desk.ben) == document
-    assert annotating.hold(document=document, user=desk.ana) == desk.ben
-    annotating.release(document=document, user=desk.ana)
-    assert annotating.hold(document=document, user=desk.ana) == desk.ben
-    annotating.release(document=document, user=desk.ben)
-    assert annotating.hold(document=document, user=desk.ana) is None
+    assert annotation_services.hold(document=document, user=desk.ana) == desk.ben
+    annotation_services.release(document=document, user=desk.ana)
+    assert annotation_services.hold(document=document, user=desk.ana) == desk.ben
+    annotation_services.release(document=document, user=desk.ben)
+    assert annotation_services.hold(document=document, user=desk.ana) is None
 
 
 def test_the_queue_goes_on_behind_a_document_and_starts_again(desk: Desk) -> None:
@@ -52,14 +52,14 @@ def test_the_queue_goes_on_behind_a_document_and_starts_again(desk: Desk) -> Non
 def test_unfinished_work_of_ones_own_comes_first(desk: Desk) -> None:
     desk.document("one")
     second = desk.document("two")
-    annotating.save_draft(document=second, user=desk.ana, value={}, evidence={}, base_version=0)
+    annotation_services.save_draft(document=second, user=desk.ana, value={}, evidence={}, base_version=0)
     assert following(desk, desk.ana) == second
 
 
 def test_what_is_submitted_or_skipped_is_not_given_out(desk: Desk) -> None:
     done, skipped, rejected = desk.document(), desk.document("two"), desk.document("three")
-    annotating.submit(document=done, user=desk.ana, value=gold(), evidence={}, base_version=0)
-    annotating.skip(document=skipped, user=desk.ana, reason="blank page")
+    annotation_services.submit(document=done, user=desk.ana, value=gold(), evidence={}, base_version=0)
+    annotation_services.skip(document=skipped, user=desk.ana, reason="blank page")
     Document.objects.filter(pk=rejected.pk).update(state=DocumentState.REJECTED)
     assert following(desk, desk.ben) == rejected
     assert following(desk, desk.ben, rejected.pk) is None
@@ -91,41 +91,43 @@ def test_ten_people_at_once_never_get_the_same_document(desk: Desk) -> None:
 
 def test_the_previous_document(desk: Desk) -> None:
     first, second, third = (desk.document(text) for text in ("one", "two", "three"))
-    annotating.hold(document=second, user=desk.ben)
-    back = annotating.previous_document(project=desk.project, user=desk.ana, before=third.pk)
+    annotation_services.hold(document=second, user=desk.ben)
+    back = annotation_services.previous_document(project=desk.project, user=desk.ana, before=third.pk)
     assert back == first
-    assert annotating.previous_document(project=desk.project, user=desk.ana, before=first.pk) is None
+    assert annotation_services.previous_document(project=desk.project, user=desk.ana, before=first.pk) is None
 
 
 def test_where_one_stands(desk: Desk) -> None:
     first, second, third = (desk.document(text) for text in ("one", "two", "three"))
-    annotating.hold(document=second, user=desk.ben)
-    annotating.hold(document=third, user=desk.ben)
-    annotating.hold(document=second, user=desk.ben)
-    standing = annotating.standing(document=first, user=desk.ana)
+    annotation_services.hold(document=second, user=desk.ben)
+    annotation_services.hold(document=third, user=desk.ben)
+    annotation_services.hold(document=second, user=desk.ben)
+    standing = annotation_services.standing(document=first, user=desk.ana)
     assert (standing.position, standing.total, standing.left) == (1, 3, 1)
     assert [(other.name, other.document) for other in standing.others] == [(desk.ben.username, second.external_id)]
 
 
 def test_skipping_takes_a_reason_and_keeps_what_is_submitted(desk: Desk) -> None:
     document = desk.document()
-    with pytest.raises(annotating.Refused, match="Say why"):
-        annotating.skip(document=document, user=desk.ana, reason="  ")
-    annotating.skip(document=document, user=desk.ana, reason="blank\n page")
+    with pytest.raises(annotation_services.Refused, match="Say why"):
+        annotation_services.skip(document=document, user=desk.ana, reason="  ")
+    annotation_services.skip(document=document, user=desk.ana, reason="blank\n page")
     document.refresh_from_db()
     assert (document.state, document.skip_reason) == (DocumentState.SKIPPED, "blank page")
-    annotating.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=0)
-    with pytest.raises(annotating.Refused, match="submitted already"):
-        annotating.skip(document=document, user=desk.ana, reason="no")
+    annotation_services.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=0)
+    with pytest.raises(annotation_services.Refused, match="submitted already"):
+        annotation_services.skip(document=document, user=desk.ana, reason="no")
     document.refresh_from_db()
     assert (document.state, document.skip_reason) == (DocumentState.SUBMITTED, "")
 
 
 def test_flags_are_of_the_vocabulary_or_came_with_the_document(desk: Desk) -> None:
     document = desk.document(tags=["from the import", "ocr_noise"])
-    tags = annotating.flag(document=document, user=desk.ana, tags=["several_totals", "ocr_noise", "from the import"])
+    tags = annotation_services.flag(
+        document=document, user=desk.ana, tags=["several_totals", "ocr_noise", "from the import"]
+    )
     assert tags == ["ocr_noise", "several_totals", "from the import"]
-    with pytest.raises(annotating.Refused, match="no failure tag made up"):
-        annotating.flag(document=document, user=desk.ana, tags=["made up"])
+    with pytest.raises(annotation_services.Refused, match="no failure tag made up"):
+        annotation_services.flag(document=document, user=desk.ana, tags=["made up"])
     document.refresh_from_db()
     assert document.tags == tags

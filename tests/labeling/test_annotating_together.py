@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, AnnotationRevision, Gold
 from labeling.projects.services import save_contract
-from labeling.services import annotating
 from tests.labeling.label_desk import Desk, gold, make_desk
 
 
@@ -17,8 +17,10 @@ def desk(transactional_db: None) -> Desk:
     return make_desk()
 
 
-def save(document: Any, user: Any, value: Any, base: int, **more: Any) -> annotating.Saved:
-    return annotating.save_draft(document=document, user=user, value=value, evidence={}, base_version=base, **more)
+def save(document: Any, user: Any, value: Any, base: int, **more: Any) -> annotation_services.Saved:
+    return annotation_services.save_draft(
+        document=document, user=user, value=value, evidence={}, base_version=base, **more
+    )
 
 
 def test_a_save_from_an_older_version_is_merged(desk: Desk) -> None:
@@ -59,10 +61,12 @@ def test_a_clash_is_reported_until_it_was_seen_though_my_own_save_went_over_it(d
         assert saved.value == value
         assert [(clash.path, clash.theirs) for clash in saved.clashes] == [("total_amount", 2)]
         assert saved.merged_with == desk.ben.username
-    held = annotating.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=1)
+    held = annotation_services.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=1)
     assert (held.submitted, [clash.path for clash in held.clashes]) == (False, ["total_amount"])
     assert not Gold.objects.exists()
-    seen = annotating.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=held.version)
+    seen = annotation_services.submit(
+        document=document, user=desk.ana, value=gold(), evidence={}, base_version=held.version
+    )
     assert (seen.submitted, seen.clashes) == (True, [])
 
 
@@ -92,11 +96,11 @@ def test_a_version_of_an_older_schema_is_no_base_under_the_newer_one(desk: Desk)
 def test_a_submit_that_had_to_be_merged_does_not_count_yet(desk: Desk) -> None:
     document = desk.document()
     other = {**gold(), "vendor": "Acme"}
-    first = annotating.submit(document=document, user=desk.ana, value=other, evidence={}, base_version=0)
-    second = annotating.submit(document=document, user=desk.ben, value=gold(), evidence={}, base_version=0)
+    first = annotation_services.submit(document=document, user=desk.ana, value=other, evidence={}, base_version=0)
+    second = annotation_services.submit(document=document, user=desk.ben, value=gold(), evidence={}, base_version=0)
     assert (first.submitted, second.submitted) == (True, False)
     assert Gold.objects.get().revision.value["vendor"] == "Acme"
-    third = annotating.submit(
+    third = annotation_services.submit(
         document=document, user=desk.ben, value=second.value, evidence={}, base_version=second.version
     )
     assert third.submitted
@@ -106,20 +110,22 @@ def test_a_submit_that_had_to_be_merged_does_not_count_yet(desk: Desk) -> None:
 def test_the_same_label_twice_is_submitted_twice(desk: Desk) -> None:
     document = desk.document()
     for user in (desk.ana, desk.ben):
-        saved = annotating.submit(document=document, user=user, value=gold(), evidence={}, base_version=0)
+        saved = annotation_services.submit(document=document, user=user, value=gold(), evidence={}, base_version=0)
         assert saved.submitted
 
 
 def test_at_the_same_moment_one_wins_and_the_other_is_merged(desk: Desk) -> None:
     document = desk.document()
     start = threading.Barrier(2)
-    results: dict[str, annotating.Saved] = {}
+    results: dict[str, annotation_services.Saved] = {}
 
     def work(user: Any, vendor: str) -> None:
         try:
             start.wait(10)
             value = {**gold(), "vendor": vendor}
-            results[vendor] = annotating.submit(document=document, user=user, value=value, evidence={}, base_version=0)
+            results[vendor] = annotation_services.submit(
+                document=document, user=user, value=value, evidence={}, base_version=0
+            )
         finally:
             connection.close()
 

@@ -7,10 +7,11 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from labeling.answers import answered, left_open, unanswered
+from labeling.annotation import services as annotation_services
+from labeling.annotation.answers import answered, left_open, unanswered
 from labeling.form.tree import tree_of
 from labeling.models import Annotation, AnnotationRevision, Document, Gold
-from labeling.services import annotating, freezing
+from labeling.services import freezing
 from slmstudio.contract.schema import compile_schema
 from tests.contract.samples import object_schema
 from tests.labeling.api import api_of
@@ -101,7 +102,7 @@ def test_marks_live_through_a_merge_and_a_restore(desk: Desk, client: Client) ->
     assert merged["unanswered"] == []
     first = AnnotationRevision.objects.order_by("pk").first()
     assert first is not None
-    saved = annotating.restore(document=document, user=desk.ana, revision_id=first.pk, base_version=2)
+    saved = annotation_services.restore(document=document, user=desk.ana, revision_id=first.pk, base_version=2)
     assert saved.checks.evidence["due_date"] == ABSENT
 
 

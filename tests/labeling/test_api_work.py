@@ -7,8 +7,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, Document, DocumentState, Gold, Prediction
-from labeling.services import annotating
 from slmstudio.contract.jsontext import loads
 from tests.labeling.api import Api, api_of
 from tests.labeling.desk import SEED_OUTPUT, SEED_TEXT, Desk, bring_in, invoice, make_desk
@@ -101,7 +101,7 @@ def test_a_value_that_is_not_in_the_text_must_be_confirmed(desk: Desk, api: Api)
 
 def test_what_others_saved_meanwhile_is_merged_and_looked_at_before_it_counts(desk: Desk, api: Api) -> None:
     document = seed()
-    annotating.save_draft(
+    annotation_services.save_draft(
         document=document,
         user=desk.people["reviewer"],
         value={**gold(), "vendor": "Acme"},
@@ -177,7 +177,7 @@ def test_of_labels_made_unseen_by_each_other_one_sees_ones_own(desk: Desk, api: 
     document = seed()
     Document.objects.filter(pk=document.pk).update(wanted=2)
     document.refresh_from_db()
-    annotating.save_draft(
+    annotation_services.save_draft(
         document=document, user=desk.people["manager"], value={"vendor": "Secret"}, evidence={}, base_version=0
     )
     for path in ("", "/history"):

@@ -8,10 +8,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from labeling.annotation import services as annotation_services
 from labeling.documents import bulk_edit
 from labeling.jobs import run_bulk_edit
 from labeling.models import BulkEdit, Document, DocumentState
-from labeling.services import annotating
 from labeling.services.freezing import freeze
 from slmstudio import artifacts
 from slmstudio.runs import Status
@@ -101,7 +101,7 @@ def test_the_way_back_does_not_touch_what_was_frozen_since(desk: Desk) -> None:
 
 def test_back_into_the_queue_keeps_the_labels(desk: Desk) -> None:
     skipped = Document.objects.get(pk=pks(1)[0])
-    annotating.skip(document=skipped, user=desk.people["annotator"], reason="two invoices in one")
+    annotation_services.skip(document=skipped, user=desk.people["annotator"], reason="two invoices in one")
     edit = do(desk, Action.REQUEUE)
     states = dict(Document.objects.values_list("pk", "state"))
     assert {states[pk] for pk in pks(0, 2, 4)} == {DocumentState.IN_PROGRESS}
@@ -121,7 +121,9 @@ def test_several_labels_are_asked_for_what_waits(desk: Desk) -> None:
     assert (edit.changed, edit.left_alone) == (3, 3)
     document = Document.objects.get(pk=pks(1)[0])
     value = invoice(1)["gold"]
-    annotating.submit(document=document, user=desk.people["annotator"], value=value, evidence={}, base_version=0)
+    annotation_services.submit(
+        document=document, user=desk.people["annotator"], value=value, evidence={}, base_version=0
+    )
     lower = do(desk, Action.OVERLAP, None, pks(1, 3), wanted=1)
     assert lower.params["left"] == {"somebody labelled it already": 1}
     assert lower.changed == 1

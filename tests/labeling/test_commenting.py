@@ -2,9 +2,9 @@
 
 import pytest
 
+from labeling.annotation import comments
 from labeling.integrations import webhooks
 from labeling.models import Comment, Document, Mention, WebhookDelivery
-from labeling.services import commenting
 from tests.labeling.desk import browser
 from tests.labeling.label_desk import Desk, make_desk
 from tests.labeling.work_desk import fresh, member
@@ -23,9 +23,9 @@ def document(desk: Desk) -> Document:
 
 
 def test_a_comment_is_about_the_document_or_a_field_of_it(desk: Desk, document: Document) -> None:
-    commenting.add(document=document, user=desk.ana, text=" Two totals. ")
-    commenting.add(document=document, user=desk.ben, text="Which?", path="line_items[3].amount")
-    assert [(one.user, one.path, one.text) for one in commenting.threads(document=document)] == [
+    comments.add(document=document, user=desk.ana, text=" Two totals. ")
+    comments.add(document=document, user=desk.ben, text="Which?", path="line_items[3].amount")
+    assert [(one.user, one.path, one.text) for one in comments.threads(document=document)] == [
         (desk.ana, "", "Two totals."),
         (desk.ben, "line_items[3].amount", "Which?"),
     ]
@@ -34,10 +34,10 @@ def test_a_comment_is_about_the_document_or_a_field_of_it(desk: Desk, document: 
 def test_who_is_mentioned_is_a_member_once_and_not_oneself(desk: Desk, document: Document) -> None:
     dotted = member(desk, "ana.b")  # ana.b-desk
     text = f"@{desk.ben}, @{desk.ben} and @{dotted}. Not @{desk.ana} (me), @{desk.stranger}, @nobody or x@{desk.owner}"
-    commenting.add(document=document, user=desk.ana, text=text)
+    comments.add(document=document, user=desk.ana, text=text)
     assert set(Mention.objects.values_list("user", flat=True)) == {desk.ben.pk, dotted.pk}
-    commenting.add(document=document, user=desk.ben, text=f"(@{desk.owner}) but not @{desk.owner}s")
-    assert commenting.unread(project=desk.project, user=desk.owner) == 1
+    comments.add(document=document, user=desk.ben, text=f"(@{desk.owner}) but not @{desk.owner}s")
+    assert comments.unread(project=desk.project, user=desk.owner) == 1
 
 
 @pytest.mark.parametrize(
@@ -53,29 +53,29 @@ def test_who_is_mentioned_is_a_member_once_and_not_oneself(desk: Desk, document:
     ],
 )
 def test_what_is_not_taken(desk: Desk, document: Document, text: str, path: str, words: str) -> None:
-    with pytest.raises(commenting.Refused, match=words):
-        commenting.add(document=document, user=desk.ana, text=text, path=path)
+    with pytest.raises(comments.Refused, match=words):
+        comments.add(document=document, user=desk.ana, text=text, path=path)
     assert not Comment.objects.exists()
 
 
 def test_nul_bytes_are_dropped_and_html_stays_text(desk: Desk, document: Document) -> None:
-    said = commenting.add(document=document, user=desk.ana, text="<b>a\x00</b> \u202eb")
+    said = comments.add(document=document, user=desk.ana, text="<b>a\x00</b> \u202eb")
     assert said.text == "<b>a</b> \u202eb"
 
 
 def test_the_first_to_settle_it_is_remembered(desk: Desk, document: Document) -> None:
-    said = commenting.add(document=document, user=desk.ana, text=f"@{desk.ben} why?")
-    commenting.add(document=document, user=desk.ana, text="Still open")
-    commenting.resolve(comment=said, user=desk.ben)
-    again = commenting.resolve(comment=said, user=desk.owner)
+    said = comments.add(document=document, user=desk.ana, text=f"@{desk.ben} why?")
+    comments.add(document=document, user=desk.ana, text="Still open")
+    comments.resolve(comment=said, user=desk.ben)
+    again = comments.resolve(comment=said, user=desk.owner)
     assert again.resolved_by == desk.ben
-    assert [one.text for one in commenting.threads(document=document)] == ["Still open", said.text]
-    assert commenting.unread(project=desk.project, user=desk.ben) == 0
+    assert [one.text for one in comments.threads(document=document)] == ["Still open", said.text]
+    assert comments.unread(project=desk.project, user=desk.ben) == 0
 
 
 def test_a_comment_is_told_without_its_text(desk: Desk, document: Document) -> None:
     webhooks.create(project=desk.project, user=desk.owner, url="https://93.184.216.34/", events=["comment.added"])
-    said = commenting.add(document=fresh(document), user=desk.ana, text="secret", path="vendor")
+    said = comments.add(document=fresh(document), user=desk.ana, text="secret", path="vendor")
     [delivery] = WebhookDelivery.objects.all()
     assert (delivery.payload["comment"], delivery.payload["path"]) == (said.pk, "vendor")
     assert "secret" not in str(delivery.payload)
@@ -83,7 +83,7 @@ def test_a_comment_is_told_without_its_text(desk: Desk, document: Document) -> N
 
 def test_a_member_reads_what_mentions_them(desk: Desk, document: Document) -> None:
     for text in ("<script>first</script>", "second"):
-        commenting.add(document=document, user=desk.ana, text=f"@{desk.ben} {text}")
+        comments.add(document=document, user=desk.ana, text=f"@{desk.ben} {text}")
     ben, address = browser(desk.ben), f"/p/{desk.project.slug}/mentions/"
     page = ben.get(address).content.decode()
     assert "2 unread" in page
@@ -91,13 +91,13 @@ def test_a_member_reads_what_mentions_them(desk: Desk, document: Document) -> No
     first = Mention.objects.order_by("pk")[0]
     opened = ben.post(f"{address}{first.pk}/")
     assert opened["Location"] == f"/p/{desk.project.slug}/label/{document.pk}/"
-    assert commenting.unread(project=desk.project, user=desk.ben) == 1
+    assert comments.unread(project=desk.project, user=desk.ben) == 1
     assert ben.post(address).status_code == 302
-    assert commenting.unread(project=desk.project, user=desk.ben) == 0
+    assert comments.unread(project=desk.project, user=desk.ben) == 0
 
 
 def test_mentions_of_others_are_not_ones_own(desk: Desk, document: Document) -> None:
-    commenting.add(document=document, user=desk.ana, text=f"@{desk.ben}")
+    comments.add(document=document, user=desk.ana, text=f"@{desk.ben}")
     mention = Mention.objects.get()
     answer = browser(desk.ana).post(f"/p/{desk.project.slug}/mentions/{mention.pk}/")
     assert answer["Location"] == f"/p/{desk.project.slug}/mentions/"
@@ -109,7 +109,7 @@ def test_mentions_of_others_are_not_ones_own(desk: Desk, document: Document) -> 
 
 def test_older_mentions_are_on_another_page(desk: Desk, document: Document) -> None:
     for number in range(35):
-        commenting.add(document=document, user=desk.ana, text=f"@{desk.ben} number {number}.")
+        comments.add(document=document, user=desk.ana, text=f"@{desk.ben} number {number}.")
     ben, address = browser(desk.ben), f"/p/{desk.project.slug}/mentions/"
     first = ben.get(address).content.decode()
     assert "number 34." in first

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from labeling.diffs import Change, Line, Stretch, changes, compare_lines, compare_words
+from labeling.annotation.diffs import Change, Line, Stretch, changes, compare_lines, compare_words
 
 
 def test_changed_added_and_removed_fields_in_order() -> None:

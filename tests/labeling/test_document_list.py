@@ -8,11 +8,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from labeling.annotation import services as annotation_services
 from labeling.documents.list import orders, search
 from labeling.documents.list.filters import ORDERS, Filters, read_query
 from labeling.documents.search_index import index_text
 from labeling.models import Annotation, Document, DocumentScore, DocumentSearch
-from labeling.services import annotating
 from labeling.services.freezing import freeze
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
@@ -107,7 +107,7 @@ def test_people_assignment_scores_and_splits(full: Desk) -> None:
     people = full.people
     documents = {document.external_id[-1]: document for document in Document.objects.all()}
     for number, role in (("3", "annotator"), ("1", "reviewer")):
-        annotating.save_draft(
+        annotation_services.save_draft(
             document=documents[number], user=people[role], value={}, evidence={}, base_version=0, seconds=5
         )
     Document.objects.filter(external_id="inv-0003").update(assigned_to=people["annotator"])
@@ -339,7 +339,7 @@ def test_chips_take_one_filter_away(full: Desk) -> None:
 
 def test_a_row_shows_people_score_and_assignment(full: Desk) -> None:
     document = Document.objects.get(external_id="inv-0003")
-    annotating.save_draft(
+    annotation_services.save_draft(
         document=document, user=full.people["annotator"], value={}, evidence={}, base_version=0, seconds=61
     )
     DocumentScore.objects.create(document=document, project=full.project, score=0.5, wrong_fields=["date"], source="e")

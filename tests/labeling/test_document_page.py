@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
+from labeling.annotation import comments
+from labeling.annotation import services as annotation_services
 from labeling.documents.details import history
 from labeling.form.highlights import marked
 from labeling.form.tree import tree_of
 from labeling.models import BulkEdit, Comment, Document, DocumentScore, DocumentState, Page, Prediction
-from labeling.services import annotating, commenting, reviewing
+from labeling.services import reviewing
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db
@@ -58,7 +60,7 @@ def test_metadata_may_be_named_like_what_a_mapping_has(desk: Desk) -> None:
 
 
 def test_a_draft_is_shown_as_what_it_is(desk: Desk) -> None:
-    annotating.save_draft(
+    annotation_services.save_draft(
         document=document(2),
         user=desk.people["annotator"],
         value={"vendor": "Acme Supplies"},
@@ -117,7 +119,7 @@ def test_what_is_withheld_is_shown_once_the_document_is_labelled(desk: Desk) -> 
 
 def test_who_labels_unseen_sees_only_their_own(desk: Desk) -> None:
     Document.objects.filter(external_id="inv-0002").update(wanted=2)
-    annotating.submit(
+    annotation_services.submit(
         document=document(2),
         user=desk.people["reviewer"],
         value={**invoice(2)["gold"], "invoice_id": "F-2"},
@@ -134,7 +136,7 @@ def test_who_labels_unseen_sees_only_their_own(desk: Desk) -> None:
 def test_the_history_holds_nobody_against_a_label_they_did_not_see(desk: Desk) -> None:
     Document.objects.filter(external_id="inv-0002").update(wanted=2)
     for role, changed in (("annotator", {}), ("reviewer", {"vendor": "Akme"})):
-        annotating.submit(
+        annotation_services.submit(
             document=document(2),
             user=desk.people[role],
             value={**invoice(2)["gold"], **changed},
@@ -165,7 +167,7 @@ def test_score_assignment_pages_and_reviews_are_there(desk: Desk) -> None:
 def test_a_rejection_says_why(desk: Desk) -> None:
     desk.project.review_required = True
     desk.project.save(update_fields=["review_required"])
-    saved = annotating.submit(
+    saved = annotation_services.submit(
         document=document(2), user=desk.people["annotator"], value=invoice(2)["gold"], evidence={}, base_version=0
     )
     reviewing.reject(
@@ -231,7 +233,7 @@ def test_comments_are_made_and_settled(desk: Desk) -> None:
     assert answer["Location"].endswith("#comments")
     comment = Comment.objects.get()
     assert "Is this &lt;b&gt;one&lt;/b&gt; invoice?" in page(desk, 1)
-    assert commenting.unread(project=desk.project, user=desk.people["reviewer"]) == 1
+    assert comments.unread(project=desk.project, user=desk.people["reviewer"]) == 1
     desk.as_("reviewer").post(url, {"settle": str(comment.pk)})
     assert "settled by desk-reviewer" in page(desk, 1)
     assert "Write something first" in client.post(url, {"text": "  "}, follow=True).content.decode()

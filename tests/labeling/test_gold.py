@@ -9,12 +9,13 @@ from django.apps import apps
 
 from evaluation.services import approvals
 from labeling import panels
+from labeling.annotation import services as annotation_services
 from labeling.documents.details import label_of
 from labeling.imports import services as import_services
 from labeling.models import Annotation, Document, DocumentState, Gold, Project
 from labeling.projects import members
 from labeling.projects.services import fit, save_contract
-from labeling.services import adjudicating, annotating, doubting, gathering, growing, reviewing
+from labeling.services import adjudicating, doubting, gathering, growing, reviewing
 from labeling.services.datasets import rows as frozen_rows
 from labeling.services.exporting import count_project, export_project
 from labeling.services.freezing import freeze
@@ -64,8 +65,8 @@ def desk(db: None) -> Desk:
     save_contract(project=desk.project, user=desk.owner, instruction="x", schema_text=dumps(schema), constraints={})
 
     draft = {"user": desk.ana, "value": {"vendor": "Acme Supplies"}, "evidence": {}, "base_version": 0}
-    annotating.save_draft(document=fresh(documents["in-progress"]), **draft)
-    annotating.skip(document=fresh(documents["skipped"]), user=desk.ana, reason="unreadable")
+    annotation_services.save_draft(document=fresh(documents["in-progress"]), **draft)
+    annotation_services.skip(document=fresh(documents["skipped"]), user=desk.ana, reason="unreadable")
     for name in ("submitted", "rejected", "relabelled", "rejected-later"):
         submit(documents[name], desk.ana)
     for name in ("rejected", "rejected-later"):

@@ -7,18 +7,17 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from labeling import keys
-from labeling.services import preferences
+from labeling.annotation import keyboard, preferences
 from tests.labeling.label_desk import Desk, make_desk
 
 
 def test_no_two_actions_share_a_chord_and_all_can_be_pressed() -> None:
-    chords = [chord for action in keys.ACTIONS for chord in action.defaults]
+    chords = [chord for action in keyboard.ACTIONS for chord in action.defaults]
     assert len(chords) == len(set(chords))
-    for action in keys.ACTIONS:
+    for action in keyboard.ACTIONS:
         for chord in action.defaults:
             # What is a default can be taken back by hand as well.
-            assert keys.rebound({}, action.name, chord).get(action.name, chord) == chord
+            assert keyboard.rebound({}, action.name, chord).get(action.name, chord) == chord
 
 
 @pytest.mark.parametrize(
@@ -37,27 +36,27 @@ def test_no_two_actions_share_a_chord_and_all_can_be_pressed() -> None:
     ],
 )
 def test_a_chord_is_refused_with_the_reason(chord: str, why: str) -> None:
-    with pytest.raises(keys.KeyRefused, match=re.escape(why)) as refusal:
-        keys.rebound({}, "skip", chord)
+    with pytest.raises(keyboard.KeyRefused, match=re.escape(why)) as refusal:
+        keyboard.rebound({}, "skip", chord)
     assert len(str(refusal.value)) < 200
 
 
 def test_an_action_that_is_none_is_refused() -> None:
-    with pytest.raises(keys.KeyRefused, match="nothing called"):
-        keys.rebound({}, "explode", "Alt+KeyU")
+    with pytest.raises(keyboard.KeyRefused, match="nothing called"):
+        keyboard.rebound({}, "explode", "Alt+KeyU")
 
 
 def test_a_chord_given_away_is_free_and_cannot_be_had_back_while_it_is_used() -> None:
-    own = keys.rebound({}, "skip", "Alt+KeyU")
-    own = keys.rebound(own, "flag", "Alt+KeyX")
-    with pytest.raises(keys.KeyRefused, match="taken by now: flag"):
-        keys.back_to_default(own, "skip")
-    assert keys.back_to_default(keys.back_to_default(own, "flag"), "skip") == {}
+    own = keyboard.rebound({}, "skip", "Alt+KeyU")
+    own = keyboard.rebound(own, "flag", "Alt+KeyX")
+    with pytest.raises(keyboard.KeyRefused, match="taken by now: flag"):
+        keyboard.back_to_default(own, "skip")
+    assert keyboard.back_to_default(keyboard.back_to_default(own, "flag"), "skip") == {}
 
 
 @pytest.mark.parametrize("stored", [None, [], "x", {"skip": 3}, {"skip": ["Alt+KeyU"]}, {"skip": "nonsense"}])
 def test_what_is_stored_may_be_anything(stored: object) -> None:
-    assert keys.bindings(stored)["skip"] == ("Alt+KeyX",)
+    assert keyboard.bindings(stored)["skip"] == ("Alt+KeyX",)
 
 
 @pytest.fixture

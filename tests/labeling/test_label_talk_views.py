@@ -7,8 +7,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from labeling.annotation import predictions
+from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, Comment, Document, Mention, Project
-from labeling.services import annotating, predictions
 from slmstudio.access import Role
 from tests.labeling.label_desk import Desk, gold, make_desk
 
@@ -37,7 +38,7 @@ def post(client: Client, name: str, document: Document, body: Any) -> Any:
 
 
 def draft(desk: Desk, document: Document, user: Any, value: Any, base: int = 0) -> Any:
-    return annotating.save_draft(document=document, user=user, value=value, evidence={}, base_version=base)
+    return annotation_services.save_draft(document=document, user=user, value=value, evidence={}, base_version=base)
 
 
 def test_a_comment_is_said_seen_and_settled(desk: Desk) -> None:

@@ -11,10 +11,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from labeling.annotation import services as annotation_services
 from labeling.form.tree import form_for
 from labeling.models import Annotation, Document, DocumentState, Gold
 from labeling.projects.services import save_contract
-from labeling.services import annotating
 from slmstudio.contract.schema import compile_schema
 from tests.labeling.label_desk import TEXT, Desk, gold, make_desk
 
@@ -197,7 +197,7 @@ def test_somebody_elses_document_opens_and_says_whose_it_is(desk: Desk) -> None:
 
 def test_the_strip_shows_where_one_stands(desk: Desk) -> None:
     first, second = desk.document("one"), desk.document("two")
-    annotating.hold(document=second, user=desk.ben)
+    annotation_services.hold(document=second, user=desk.ben)
     answer = client_of(desk.ana).post(url("label_here", first))
     assert f"{desk.ben.username} is on {second.external_id}" in answer.text
     assert "<strong>1</strong> of 2" in answer.text

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from labeling import jobs
+from labeling.annotation import services as annotation_services
+from labeling.annotation import transactions
 from labeling.mapping import MappingError
 from labeling.models import (
     Annotation,
@@ -18,7 +20,7 @@ from labeling.models import (
 )
 from labeling.projects import members
 from labeling.projects.services import save_contract
-from labeling.services import annotating, exporting, freezing, migrating, reviewing, transactions
+from labeling.services import exporting, freezing, migrating, reviewing
 from labeling.services.datasets import rows as frozen_rows
 from labeling.services.freezing import freeze
 from slmstudio.contract.schema import dumps, loads
@@ -100,7 +102,7 @@ def test_only_what_became_invalid_is_queued_again(desk: Desk) -> None:
     states = dict(Document.objects.values_list("external_id", "state"))
     assert states == {"inv-0001": DocumentState.SUBMITTED, "inv-0002": DocumentState.IN_PROGRESS}
     document = Document.objects.get(external_id="inv-0002")
-    opened = annotating.open_document(document=document, user=desk.people["annotator"])
+    opened = annotation_services.open_document(document=document, user=desk.people["annotator"])
     assert opened.value["vendor"] == "B"
     assert [problem.path for problem in opened.checks.problems] == ["vendor"]
 
@@ -109,14 +111,16 @@ def test_drafts_come_along_and_stay_drafts(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1, gold=False)])
     document = Document.objects.get()
     annotator = desk.people["annotator"]
-    annotating.save_draft(document=document, user=annotator, value={"vendor": "Acme"}, evidence={}, base_version=0)
+    annotation_services.save_draft(
+        document=document, user=annotator, value={"vendor": "Acme"}, evidence={}, base_version=0
+    )
     done = run(desk, renamed(desk), RENAME, dry_run=False)
     assert (done.result["drafts"], done.result["broken"]) == (1, 0)
-    opened = annotating.open_document(document=document, user=annotator)
+    opened = annotation_services.open_document(document=document, user=annotator)
     assert (opened.value, opened.version, opened.author) == ({"seller": "Acme"}, 1, annotator)
     assert not Gold.objects.exists()
     # The next save merges from what was taken along.
-    saved = annotating.save_draft(
+    saved = annotation_services.save_draft(
         document=document, user=annotator, value={"seller": "Acme Inc"}, evidence={}, base_version=1
     )
     assert (saved.version, saved.value) == (2, {"seller": "Acme Inc"})
@@ -127,8 +131,8 @@ def test_a_draft_begun_after_submitting_does_not_replace_gold(desk: Desk) -> Non
     document, annotator = Document.objects.get(), desk.people["annotator"]
     label: dict[str, Any] = {"document": document, "user": annotator, "evidence": {}}
     value = {"invoice_id": "F-1", "date": "2026-01-14", "vendor": "Acme Supplies", "total_amount": 1.5}
-    annotating.submit(**label, value=value, base_version=0)
-    annotating.save_draft(**label, value={**value, "vendor": "Acme"}, base_version=1)
+    annotation_services.submit(**label, value=value, base_version=0)
+    annotation_services.save_draft(**label, value={**value, "vendor": "Acme"}, base_version=1)
     run(desk, renamed(desk), RENAME, dry_run=False)
     gold = Gold.objects.newest_of(desk.project).select_related("revision", "revision__annotation").get()
     assert gold.revision.value["seller"] == "Acme Supplies"
@@ -202,7 +206,7 @@ def test_a_label_whose_save_was_under_way_comes_along(
     bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
     document = Document.objects.get(external_id="inv-0002")
     holds, may_go_on = threading.Event(), threading.Event()
-    write = annotating.write
+    write = annotation_services.write
 
     def slow(*args: Any) -> Any:
         holds.set()  # the schema has been read
@@ -210,7 +214,7 @@ def test_a_label_whose_save_was_under_way_comes_along(
         return write(*args)
 
     def submit() -> Any:
-        return annotating.submit(
+        return annotation_services.submit(
             document=document, user=desk.people["annotator"], value=invoice(2)["gold"], evidence={}, base_version=0
         )
 
@@ -219,7 +223,7 @@ def test_a_label_whose_save_was_under_way_comes_along(
         threading.Timer(1, may_go_on.set).start()
         return run(desk, renamed(desk), RENAME, dry_run=False)
 
-    monkeypatch.setattr(annotating, "write", slow)
+    monkeypatch.setattr(annotation_services, "write", slow)
     saved, done = at_once(submit, change)
     assert (saved.submitted, done.status, done.result["kept"]) == (True, "done", 2)
     gold = Gold.objects.newest_of(desk.project).get(document=document)
@@ -238,7 +242,7 @@ def test_a_submit_that_began_before_a_plain_save_is_gold(
         members.change_settings(project=desk.project, by=owner, values={"review_required": True})
     document = Document.objects.select_related("project").get()
     holds, may_go_on = threading.Event(), threading.Event()
-    write, wait = annotating.write, transactions.wait_for
+    write, wait = annotation_services.write, transactions.wait_for
 
     def slow(*args: Any) -> Any:
         holds.set()  # the schema and the settings have been read
@@ -250,7 +254,7 @@ def test_a_submit_that_began_before_a_plain_save_is_gold(
         wait(found)
 
     def submit() -> Any:
-        return annotating.submit(
+        return annotation_services.submit(
             document=document, user=desk.people["annotator"], value=invoice(1)["gold"], evidence={}, base_version=0
         )
 
@@ -263,7 +267,7 @@ def test_a_submit_that_began_before_a_plain_save_is_gold(
             save_contract(project=desk.project, user=owner, instruction="x", schema_text=schema, constraints={})
         may_go_on.set()
 
-    monkeypatch.setattr(annotating, "write", slow)
+    monkeypatch.setattr(annotation_services, "write", slow)
     monkeypatch.setattr(transactions, "wait_for", go_on_and_wait)
     saved, error = at_once(submit, change)
     assert (saved.submitted, error) == (True, None)
@@ -294,7 +298,7 @@ def test_a_document_that_returns_says_why(desk: Desk) -> None:
     assert Document.objects.get(external_id="inv-0002").why_returned == ""
     label = {**invoice(1)["gold"], "po_number": "inv"}
     state = {"user": desk.people["annotator"], "evidence": {"po_number": {"confirmed": True, "of": '"inv"'}}}
-    annotating.submit(document=document, **state, value=label, base_version=1)
+    annotation_services.submit(document=document, **state, value=label, base_version=1)
     document.refresh_from_db()
     assert (document.returned, document.why_returned) == (None, "")
 
@@ -323,12 +327,12 @@ def test_going_back_keeps_what_people_wrote_meanwhile(desk: Desk) -> None:
     run(desk, added(desk), [], dry_run=False)
     label = {**invoice(1)["gold"], "vendor": "Acme", "po_number": "F-1"}
     save: dict[str, Any] = {"user": desk.people["annotator"], "evidence": {}, "value": label, "base_version": 1}
-    annotating.submit(document=Document.objects.get(external_id="inv-0001"), **save)
-    annotating.save_draft(document=Document.objects.get(external_id="inv-0002"), **save)
+    annotation_services.submit(document=Document.objects.get(external_id="inv-0001"), **save)
+    annotation_services.save_draft(document=Document.objects.get(external_id="inv-0002"), **save)
     run(desk, first, [{"do": "drop", "field": "po_number"}], dry_run=False)
     assert current(desk) == {**before, "inv-0001": {**before["inv-0001"], "vendor": "Acme"}}
     assert Document.objects.counts_by_state() == {"submitted": 3}
-    opened = annotating.open_document(
+    opened = annotation_services.open_document(
         document=Document.objects.get(external_id="inv-0002"), user=desk.people["annotator"]
     )
     assert (opened.value["vendor"], opened.annotation and opened.annotation.submitted) == ("Acme", False)
@@ -361,7 +365,7 @@ def test_a_label_under_review_is_restored_as_one(desk: Desk) -> None:
     desk.project.save(update_fields=["review_required"])
     document, first = Document.objects.get(), desk.project.schema_version.schema_text
     save: dict[str, Any] = {"user": desk.people["annotator"], "evidence": {}, "value": invoice(1)["gold"]}
-    annotating.submit(document=document, **save, base_version=0)
+    annotation_services.submit(document=document, **save, base_version=0)
     run(desk, added(desk), [], dry_run=False)
     document.refresh_from_db()
     assert document.state == DocumentState.IN_PROGRESS
@@ -398,10 +402,10 @@ def test_going_back_keeps_gold_what_a_reviewer_approved(desk: Desk, then: str) -
     approved = invoice(1)["gold"]
     corrected = {**approved, "vendor": "Acme"}
     save: dict[str, Any] = {"document": document, "user": desk.people["annotator"], "evidence": {}}
-    annotating.submit(**save, value=approved, base_version=0)
+    annotation_services.submit(**save, value=approved, base_version=0)
     reviewing.approve(document=document, user=desk.people["reviewer"], base_version=1)
     evidence = {"vendor": {"confirmed": True, "of": '"Acme"'}}
-    annotating.submit(**{**save, "evidence": evidence}, value=corrected, base_version=1)
+    annotation_services.submit(**{**save, "evidence": evidence}, value=corrected, base_version=1)
     if then == "rejected":
         reviewing.reject(document=Document.objects.get(), user=desk.people["reviewer"], reason="The vendor is wrong.")
     run(desk, renamed(desk), RENAME, dry_run=False)

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from labeling import jobs
+from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, SchemaMigration
 from labeling.projects.services import ContractError, save_contract
-from labeling.services import adjudicating, annotating, migrating, reviewing
+from labeling.services import adjudicating, migrating, reviewing
 from labeling.services.freezing import freeze
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.label_desk import Desk, gold
@@ -53,9 +54,11 @@ def contract(desk: Desk, text: str) -> Any:
     return save_contract(project=desk.project, user=desk.owner, instruction="x", schema_text=text, constraints={})
 
 
-def draft(document: Document, user: Any, base: int, number: int | None = None, **changes: Any) -> annotating.Saved:
+def draft(
+    document: Document, user: Any, base: int, number: int | None = None, **changes: Any
+) -> annotation_services.Saved:
     value = {**gold(), **changes}
-    return annotating.save_draft(
+    return annotation_services.save_draft(
         document=fresh(document), user=user, value=value, evidence={}, base_version=base, schema_number=number
     )
 
@@ -75,7 +78,7 @@ def test_a_label_under_review_goes_along_although_its_author_went_on(desk: Desk)
     assert (found.refusal, found.author, found.version) == ("", desk.ana, 1)
     reviewing.approve(document=fresh(document), user=desk.rita, base_version=1)
     assert Gold.objects.get().revision.value["vendor"] == "Acme Supplies"
-    assert annotating.open_document(document=fresh(document), user=desk.ana).value["vendor"] == "Acme"
+    assert annotation_services.open_document(document=fresh(document), user=desk.ana).value["vendor"] == "Acme"
 
 
 def test_a_label_that_was_taken_along_stays_under_review_while_its_author_goes_on(desk: Desk) -> None:
@@ -94,7 +97,7 @@ def test_what_nobody_answers_for_any_more_goes_back_into_the_queue(desk: Desk) -
     migrate(desk, schema(desk, shortest=20))
     assert fresh(document).state == DocumentState.IN_PROGRESS
     assert not reviewing.waiting(desk.project).exists()
-    assert annotating.next_document(project=desk.project, user=desk.ana) == document
+    assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
 
 
 def test_a_dispute_ends_where_a_label_no_longer_fits(desk: Desk) -> None:
@@ -105,8 +108,8 @@ def test_a_dispute_ends_where_a_label_no_longer_fits(desk: Desk) -> None:
     migrate(desk, schema(desk, shortest=6))
     now = fresh(document)
     assert (now.state, now.disputed) == (DocumentState.IN_PROGRESS, False)
-    assert annotating.next_document(project=desk.project, user=desk.ana) is None
-    assert annotating.next_document(project=desk.project, user=desk.ben) == document
+    assert annotation_services.next_document(project=desk.project, user=desk.ana) is None
+    assert annotation_services.next_document(project=desk.project, user=desk.ben) == document
     submit(document, desk.ben, 2)
     assert (fresh(document).state, fresh(document).disputed) == (DocumentState.SUBMITTED, False)
 
@@ -130,7 +133,7 @@ def test_gold_goes_along_although_somebody_drafted_under_a_later_schema(desk: De
     migrate(desk, schema(desk, renamed=True), RENAME)
     found = Gold.objects.newest_of(desk.project).get()
     assert (found.schema_version.number, found.revision.value["seller"]) == (3, "Acme Supplies")
-    assert annotating.open_document(document=fresh(document), user=desk.cleo).value["seller"] == "Acme"
+    assert annotation_services.open_document(document=fresh(document), user=desk.cleo).value["seller"] == "Acme"
 
 
 def with_a_tab(desk: Desk, monkeypatch: pytest.MonkeyPatch, tab: Any) -> SchemaMigration:
@@ -190,7 +193,7 @@ def test_labels_of_the_others_go_along_beside_a_tab(desk: Desk, monkeypatch: pyt
     submit(document, desk.ana)
     with_a_tab(desk, monkeypatch, lambda: draft(document, desk.ben, 0, 1))
     label = {name: inner for name, inner in gold().items() if name != "vendor"} | {"seller": "Acme Supplies"}
-    annotating.submit(document=fresh(document), user=desk.ben, value=label, evidence={}, base_version=1)
+    annotation_services.submit(document=fresh(document), user=desk.ben, value=label, evidence={}, base_version=1)
     assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 1)
 
 
@@ -228,7 +231,7 @@ def test_what_was_submitted_under_the_new_schema_is_newer_than_gold(
     label = {name: inner for name, inner in gold().items() if name != "vendor"} | {"seller": "Acme"}
 
     def tab() -> None:
-        annotating.submit(document=fresh(document), user=desk.ben, value=label, evidence={}, base_version=0)
+        annotation_services.submit(document=fresh(document), user=desk.ben, value=label, evidence={}, base_version=0)
 
     with_a_tab(desk, monkeypatch, tab)
     assert Gold.objects.newest_of(desk.project).get().revision.value["seller"] == "Acme"
@@ -245,8 +248,8 @@ def test_saving_the_contract_asks_again_for_what_waits_for_agreement(desk: Desk)
     contract(desk, schema(desk))
     submit(document, desk.ben)
     assert fresh(document).state == DocumentState.IN_PROGRESS
-    assert annotating.next_document(project=desk.project, user=desk.ben) is None
-    assert annotating.next_document(project=desk.project, user=desk.ana) == document
+    assert annotation_services.next_document(project=desk.project, user=desk.ben) is None
+    assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
     submit(document, desk.ana)
     assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 1)
 
@@ -259,7 +262,7 @@ def test_saving_the_contract_ends_disputes(desk: Desk) -> None:
     contract(desk, schema(desk))
     assert not adjudicating.disputed(desk.project).exists()
     assert fresh(document).state == DocumentState.IN_PROGRESS
-    assert annotating.next_document(project=desk.project, user=desk.ana) == document
+    assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
 
 
 def test_the_contract_is_not_saved_while_labels_are_taken_along(desk: Desk) -> None:

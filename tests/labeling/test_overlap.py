@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
+from labeling.annotation import assignment, predictions
+from labeling.annotation import services as annotation_services
 from labeling.documents import bulk_edit
 from labeling.jobs import run_bulk_edit
 from labeling.models import Annotation, DocumentState, Gold, Membership, Origin, Review
 from labeling.projects import members
-from labeling.services import adjudicating, agreeing, annotating, assigning, predictions, reviewing
+from labeling.services import adjudicating, agreeing, reviewing
 from slmstudio.access import Role
 from slmstudio.contract.schema import dumps
 from tests.labeling.desk import bring_in
@@ -26,7 +28,7 @@ def desk(db: None) -> Desk:
 
 
 def following(desk: Desk, user: Any, after: int | None = None) -> Any:
-    return annotating.next_document(project=desk.project, user=user, after=after)
+    return annotation_services.next_document(project=desk.project, user=user, after=after)
 
 
 def dispute(desk: Desk, **changes: Any) -> Any:
@@ -53,16 +55,16 @@ def test_each_person_gets_it_once_until_enough_have_labelled_it(desk: Desk) -> N
 def test_nobody_sees_what_the_others_wrote(desk: Desk) -> None:
     document = desk.document(wanted=2)
     submit(document, desk.ana, vendor="Acme")
-    opened = annotating.open_document(document=fresh(document), user=desk.ben)
+    opened = annotation_services.open_document(document=fresh(document), user=desk.ben)
     assert (opened.own_only, opened.value, opened.version, opened.author) == (True, {}, 0, None)
-    draft = annotating.save_draft(
+    draft = annotation_services.save_draft(
         document=document, user=desk.ben, value={"vendor": "Acme Supplies"}, evidence={}, base_version=0
     )
     assert (draft.value, draft.merged, draft.clashes) == ({"vendor": "Acme Supplies"}, [], [])
-    own = annotating.open_document(document=fresh(document), user=desk.ana)
+    own = annotation_services.open_document(document=fresh(document), user=desk.ana)
     assert own.value["vendor"] == "Acme"
-    with pytest.raises(annotating.Refused, match="only your own"):
-        annotating.restore(
+    with pytest.raises(annotation_services.Refused, match="only your own"):
+        annotation_services.restore(
             document=document,
             user=desk.ben,
             revision_id=Annotation.objects.get(user=desk.ana).revisions.get().pk,
@@ -121,7 +123,7 @@ def test_adjudication_asks_for_what_differs_and_makes_gold(desk: Desk) -> None:
     now = fresh(document)
     assert (now.state, now.disputed) == (DocumentState.APPROVED, False)
     # From now on it is one label, seen by everybody.
-    assert annotating.open_document(document=now, user=desk.ana).value["vendor"] == "Acme"
+    assert annotation_services.open_document(document=now, user=desk.ana).value["vendor"] == "Acme"
 
 
 def test_gold_that_began_as_a_pre_label_says_so(desk: Desk) -> None:
@@ -138,7 +140,7 @@ def test_gold_that_began_as_a_pre_label_says_so(desk: Desk) -> None:
     )
     shown = predictions.shown(document, version)
     assert shown is not None
-    annotating.submit(
+    annotation_services.submit(
         document=document, user=desk.ana, value=shown.value, evidence={}, base_version=0, prediction=shown.id
     )
     submit(document, desk.ben)
@@ -209,11 +211,11 @@ def test_a_dispute_can_be_labelled_again_by_all(desk: Desk) -> None:
     assert following(desk, desk.cleo) is None
     for user in (desk.ana, desk.ben):
         assert following(desk, user) == document
-        opened = annotating.open_document(document=fresh(document), user=user)
+        opened = annotation_services.open_document(document=fresh(document), user=user)
         assert opened.rejection is not None
         submit(document, user, opened.version)
-        assert annotating.open_document(document=fresh(document), user=user).rejection is None
-        annotating.release(document=document, user=user)
+        assert annotation_services.open_document(document=fresh(document), user=user).rejection is None
+        annotation_services.release(document=document, user=user)
     assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 1)
 
 
@@ -223,7 +225,9 @@ def test_who_leaves_the_project_leaves_their_place_to_others(desk: Desk, action:
     submit(document, desk.ana)
     ana = Membership.objects.get(project=desk.project, user=desk.ana)
     if action == "drafted":
-        annotating.save_draft(document=fresh(document), user=desk.ana, value=gold(), evidence={}, base_version=1)
+        annotation_services.save_draft(
+            document=fresh(document), user=desk.ana, value=gold(), evidence={}, base_version=1
+        )
     else:
         submit(document, desk.ben)
         if action == "left first":
@@ -245,7 +249,7 @@ def test_what_is_put_back_goes_to_those_who_labelled_it(desk: Desk) -> None:
     assert (now.state, now.disputed) == (DocumentState.IN_PROGRESS, False)
     for user in (desk.ana, desk.ben):
         assert following(desk, user) == document
-        submit(document, user, annotating.open_document(document=fresh(document), user=user).version)
+        submit(document, user, annotation_services.open_document(document=fresh(document), user=user).version)
     assert (fresh(document).state, Gold.objects.count()) == (DocumentState.SUBMITTED, 1)
 
 
@@ -254,7 +258,7 @@ def test_what_was_put_back_by_mistake_waits_again_as_it_did(desk: Desk, queues: 
     edit = bulk_edit.start(project=desk.project, user=desk.owner, action="requeue", params={}, query="")
     run_bulk_edit(edit.pk)
     edit.refresh_from_db()
-    annotating.save_draft(document=fresh(other), user=desk.ben, value=gold(), evidence={}, base_version=2)
+    annotation_services.save_draft(document=fresh(other), user=desk.ben, value=gold(), evidence={}, base_version=2)
     run_bulk_edit(bulk_edit.undo(edit=edit, user=desk.owner).pk)
     assert list(adjudicating.disputed(desk.project).order_by("pk")) == [document, other]
     submitted = Annotation.objects.filter(submitted=True).values_list("document", "user")
@@ -265,7 +269,7 @@ def test_what_was_put_back_by_mistake_waits_again_as_it_did(desk: Desk, queues: 
 def test_an_assigned_document_goes_to_the_others_once_its_person_is_done(desk: Desk) -> None:
     document = desk.document(wanted=2)
     rows = type(document).objects.filter(project=desk.project)
-    assigning.assign(documents=rows, user=desk.ana)
+    assignment.assign(documents=rows, user=desk.ana)
     assert following(desk, desk.ben) is None
     submit(document, desk.ana)
     assert (following(desk, desk.ana), following(desk, desk.ben)) == (None, document)
@@ -288,11 +292,11 @@ def test_several_labels_are_asked_of_what_still_waits(desk: Desk) -> None:
     done, waits = desk.document(), desk.document()
     submit(done, desk.ana)
     rows = type(done).objects.filter(project=desk.project)
-    result = assigning.ask_for_several(documents=rows, people=3)
+    result = assignment.ask_for_several(documents=rows, people=3)
     assert (result.changed, result.left_alone) == (1, 1)
     assert (fresh(done).wanted, fresh(waits).wanted) == (1, 3)
-    with pytest.raises(assigning.Refused, match="From 1 to 10"):
-        assigning.ask_for_several(documents=rows, people=11)
+    with pytest.raises(assignment.Refused, match="From 1 to 10"):
+        assignment.ask_for_several(documents=rows, people=11)
 
 
 def test_agreement_of_a_project(desk: Desk) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from labeling.annotation import predictions
+from labeling.annotation.predictions import Proposal, Recorded, record, shown
 from labeling.models import Annotation, Document, Gold, Prediction
-from labeling.services import predictions
-from labeling.services.predictions import Proposal, Recorded, record, shown
 from slmstudio.contract.jsontext import dumps
 from tests.labeling.label_desk import Desk, make_desk
 

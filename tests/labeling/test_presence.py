@@ -8,9 +8,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from labeling.annotation import presence
+from labeling.annotation import services as annotation_services
 from labeling.models import Document, Membership, Presence
 from labeling.projects import members
-from labeling.services import annotating, presence
 from tests.labeling.label_desk import Desk, make_desk
 
 pytestmark = pytest.mark.django_db
@@ -84,7 +85,7 @@ def test_where_several_label_unseen_nobody_is_warned(desk: Desk) -> None:
 
 def test_who_works_without_a_browser_is_named_by_what_they_took(desk: Desk) -> None:
     document = desk.document()
-    annotating.hold(document=document, user=desk.ana)
+    annotation_services.hold(document=document, user=desk.ana)
     state = client_of(desk.ben).get(reverse("label_state", args=["desk", document.pk])).json()
     assert state["held_by"] == desk.ana.username
 

@@ -10,8 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from labeling import progress
+from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, Document, Prediction, Review
-from labeling.services import annotating
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db
@@ -25,7 +25,7 @@ def desk() -> Desk:
 def label(desk: Desk, number: int, role: str, seconds: float, days_ago: int = 0, **more: Any) -> Document:
     """A label of a person, so many days ago."""
     document = Document.objects.get(external_id=f"inv-{number:04}")
-    annotating.submit(
+    annotation_services.submit(
         document=document,
         user=desk.people[role],
         value=invoice(number)["gold"],
@@ -166,7 +166,7 @@ def test_agreement_of_those_who_labelled_the_same(at_work: Desk) -> None:
     document = Document.objects.get(external_id="inv-0005")
     for role in ("annotator", "reviewer"):
         value = invoice(5)["gold"] | ({"vendor": "Other"} if role == "reviewer" else {})
-        annotating.submit(
+        annotation_services.submit(
             document=document,
             user=at_work.people[role],
             value=value,

@@ -9,8 +9,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from labeling.annotation import queue
+from labeling.annotation import services as annotation_services
 from labeling.models import Annotation
-from labeling.services import adjudicating, annotating, queueing, reviewing
+from labeling.services import adjudicating, reviewing
 from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import review_desk
 
@@ -79,15 +81,15 @@ def milliseconds(work: Callable[[], Any]) -> float:
 
 def test_every_query_of_the_queue_uses_an_index(desk: Desk) -> None:
     project = desk.project
-    first, found = watched(lambda: annotating.next_document(project=project, user=desk.ana))
+    first, found = watched(lambda: annotation_services.next_document(project=project, user=desk.ana))
     assert first is not None
     works: list[Callable[[], Any]] = [
-        lambda: annotating.next_document(project=project, user=desk.ana, after=first.pk),
-        lambda: annotating.next_document(project=project, user=desk.ben),
-        lambda: annotating.previous_document(project=project, user=desk.ana, before=first.pk),
-        lambda: annotating.open_document(document=first, user=desk.ana),
-        lambda: annotating.standing(document=first, user=desk.ana),
-        lambda: queueing.counts(project=project, user=desk.ana),
+        lambda: annotation_services.next_document(project=project, user=desk.ana, after=first.pk),
+        lambda: annotation_services.next_document(project=project, user=desk.ben),
+        lambda: annotation_services.previous_document(project=project, user=desk.ana, before=first.pk),
+        lambda: annotation_services.open_document(document=first, user=desk.ana),
+        lambda: annotation_services.standing(document=first, user=desk.ana),
+        lambda: queue.counts(project=project, user=desk.ana),
         lambda: reviewing.next_to_review(project=project, user=desk.rita),
         lambda: adjudicating.next_disputed(project=project, user=desk.rita),
     ]
@@ -103,16 +105,16 @@ def test_the_next_document_takes_few_milliseconds(desk: Desk, required: bool) ->
     project = desk.project
     project.review_required = required
     at = {"project": project, "user": desk.ana}
-    opened = annotating.next_document(**at)
+    opened = annotation_services.next_document(**at)
     assert opened is not None
     done = Annotation.objects.filter(user=desk.ana).order_by("-document")[0].document_id
     times = {
-        "first": milliseconds(lambda: annotating.next_document(**at)),
-        "next": milliseconds(lambda: annotating.next_document(**at, after=opened.pk)),
-        "next behind much that is mine": milliseconds(lambda: annotating.next_document(**at, after=done)),
-        "next from the end": milliseconds(lambda: annotating.next_document(**at, after=opened.pk + DOCUMENTS)),
-        "assigned": milliseconds(lambda: annotating.next_document(project=project, user=desk.ben)),
-        "standing": milliseconds(lambda: annotating.standing(document=opened, user=desk.ana)),
+        "first": milliseconds(lambda: annotation_services.next_document(**at)),
+        "next": milliseconds(lambda: annotation_services.next_document(**at, after=opened.pk)),
+        "next behind much that is mine": milliseconds(lambda: annotation_services.next_document(**at, after=done)),
+        "next from the end": milliseconds(lambda: annotation_services.next_document(**at, after=opened.pk + DOCUMENTS)),
+        "assigned": milliseconds(lambda: annotation_services.next_document(project=project, user=desk.ben)),
+        "standing": milliseconds(lambda: annotation_services.standing(document=opened, user=desk.ana)),
         "review": milliseconds(lambda: reviewing.next_to_review(project=project, user=desk.rita)),
     }
     # The next document is 0.2 ms of the database and 4 ms of Python; what a busy machine adds must not fail the suite.

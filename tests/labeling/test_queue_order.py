@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from labeling.annotation import assignment, queue
+from labeling.annotation import services as annotation_services
 from labeling.models import Document, DocumentState
-from labeling.services import annotating, assigning, queueing, reviewing
+from labeling.services import reviewing
 from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import fresh, review_desk, submit
 
@@ -18,12 +20,12 @@ def desk(db: None) -> Desk:
 
 
 def following(desk: Desk, user: Any, after: Document | None = None) -> Document | None:
-    return annotating.next_document(project=desk.project, user=user, after=after.pk if after else None)
+    return annotation_services.next_document(project=desk.project, user=user, after=after.pk if after else None)
 
 
-def assign(user: Any, *documents: Document) -> assigning.Changed:
+def assign(user: Any, *documents: Document) -> assignment.Changed:
     rows = Document.objects.filter(pk__in=[document.pk for document in documents])
-    return assigning.assign(documents=rows, user=user)
+    return assignment.assign(documents=rows, user=user)
 
 
 def send_back(desk: Desk, document: Document, user: Any) -> None:
@@ -34,7 +36,7 @@ def send_back(desk: Desk, document: Document, user: Any) -> None:
 def test_sent_back_then_begun_then_assigned_then_the_rest(desk: Desk) -> None:
     rest, assigned, begun, sent_back = (desk.document() for _ in range(4))
     assign(desk.ana, assigned)
-    annotating.save_draft(document=begun, user=desk.ana, value={}, evidence={}, base_version=0)
+    annotation_services.save_draft(document=begun, user=desk.ana, value={}, evidence={}, base_version=0)
     send_back(desk, sent_back, desk.ana)
     for document in (sent_back, begun, assigned, rest):
         found = following(desk, desk.ana)
@@ -56,28 +58,28 @@ def test_behind_a_document_the_same_order_holds(desk: Desk) -> None:
 
 def test_what_is_assigned_to_somebody_is_in_nobody_elses_queue(desk: Desk) -> None:
     document = desk.document()
-    assert assign(desk.ana, document) == assigning.Changed(1, 0)
+    assert assign(desk.ana, document) == assignment.Changed(1, 0)
     assert following(desk, desk.ben) is None
     assert following(desk, desk.ana) == document
-    annotating.release(document=document, user=desk.ana)
-    assert assign(None, document) == assigning.Changed(1, 0)
+    annotation_services.release(document=document, user=desk.ana)
+    assert assign(None, document) == assignment.Changed(1, 0)
     assert following(desk, desk.ben) == document
 
 
 def test_only_members_are_assigned_and_only_what_waits(desk: Desk) -> None:
     waits, done = desk.document(), desk.document()
     submit(done, desk.ben)
-    with pytest.raises(assigning.Refused, match="not a member"):
+    with pytest.raises(assignment.Refused, match="not a member"):
         assign(desk.stranger, waits)
-    assert assign(desk.ana, waits, done) == assigning.Changed(1, 1)
+    assert assign(desk.ana, waits, done) == assignment.Changed(1, 1)
     assert (fresh(waits).assigned_to, fresh(done).assigned_to) == (desk.ana, None)
-    assert assigning.assign(documents=Document.objects.none(), user=desk.ana) == assigning.Changed(0, 0)
+    assert assignment.assign(documents=Document.objects.none(), user=desk.ana) == assignment.Changed(0, 0)
 
 
 def test_a_draft_of_mine_that_is_now_somebody_elses_is_theirs(desk: Desk) -> None:
     document = desk.document()
-    annotating.save_draft(document=document, user=desk.ana, value={}, evidence={}, base_version=0)
-    annotating.release(document=document, user=desk.ana)
+    annotation_services.save_draft(document=document, user=desk.ana, value={}, evidence={}, base_version=0)
+    annotation_services.release(document=document, user=desk.ana)
     assign(desk.ben, document)
     assert following(desk, desk.ana) is None
     assert following(desk, desk.ben) == document
@@ -88,22 +90,25 @@ def test_what_waits_for_me_is_counted(desk: Desk) -> None:
     assign(desk.ana, first)
     assign(desk.ben, second)
     submit(done, desk.ben)
-    assert queueing.counts(project=desk.project, user=desk.ana) == queueing.Counts(unassigned=1, assigned=1)
-    standing = annotating.standing(document=third, user=desk.ana)
+    assert queue.counts(project=desk.project, user=desk.ana) == queue.Counts(unassigned=1, assigned=1)
+    standing = annotation_services.standing(document=third, user=desk.ana)
     assert (standing.position, standing.total, standing.left) == (3, 4, 2)
-    annotating.hold(document=third, user=desk.ben)
-    assert annotating.standing(document=third, user=desk.ana).left == 1
+    annotation_services.hold(document=third, user=desk.ben)
+    assert annotation_services.standing(document=third, user=desk.ana).left == 1
 
 
 def test_flags_are_of_the_projects_vocabulary(desk: Desk) -> None:
     document = desk.document()
     desk.project.extra_tags = ["stamped"]
     desk.project.save(update_fields=["extra_tags"])
-    assert annotating.flag(document=document, user=desk.ana, tags=["stamped", "ocr_noise"]) == ["ocr_noise", "stamped"]
+    assert annotation_services.flag(document=document, user=desk.ana, tags=["stamped", "ocr_noise"]) == [
+        "ocr_noise",
+        "stamped",
+    ]
 
 
 def test_skipping_takes_a_document_out_of_the_queue(desk: Desk) -> None:
     document = desk.document()
     send_back(desk, document, desk.ana)
-    annotating.skip(document=fresh(document), user=desk.ana, reason="blank\x00 page")
+    annotation_services.skip(document=fresh(document), user=desk.ana, reason="blank\x00 page")
     assert (fresh(document).skip_reason, following(desk, desk.ana)) == ("blank page", None)

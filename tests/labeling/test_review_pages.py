@@ -6,10 +6,11 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from labeling.annotation import comments
+from labeling.annotation import services as annotation_services
 from labeling.form.codec import leaf_values
 from labeling.form.tree import tree_of
 from labeling.models import DocumentState, Gold, Review
-from labeling.services import annotating, commenting
 from slmstudio.access import Role
 from slmstudio.contract.jsontext import dumps
 from tests.labeling.desk import browser
@@ -80,7 +81,7 @@ def test_one_label_beside_its_document(desk: Desk) -> None:
     text = "<script>alert(1)</script> Invoice A-1029 of Jan 14, 2026, Acme Supplies, USD 1,248.50"
     document = desk.document(text)
     submit(document, desk.ana)
-    commenting.add(document=fresh(document), user=desk.ben, text="Is <i>that</i> all?", path="vendor")
+    comments.add(document=fresh(document), user=desk.ben, text="Is <i>that</i> all?", path="vendor")
     shown = page(desk, desk.rita, f"{document.pk}/")
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
     assert 'data-path="vendor" title="Vendor">Acme Supplies</mark>' in shown
@@ -188,7 +189,7 @@ def test_a_reviewer_asks_without_deciding(desk: Desk) -> None:
     said = rita.post(address, {"text": "Which <total>?", "from": "review"}, follow=True)
     assert said.redirect_chain == [(f"{at(desk, f'{document.pk}/')}#comments", 302)]
     assert "Which &lt;total&gt;?" in said.content.decode()
-    comment = commenting.threads(document=document)[0]
+    comment = comments.threads(document=document)[0]
     rita.post(address, {"settle": comment.pk, "from": "review"})
     assert "Which" not in page(desk, desk.rita, f"{document.pk}/")
     assert fresh(document).state == DocumentState.SUBMITTED
@@ -278,7 +279,7 @@ def test_pages_ask_little_of_the_database(desk: Desk) -> None:
         dispute(desk)
     rita = browser(desk.rita)
     first = fresh(desk.project.documents.order_by("pk")[0])
-    annotating.hold(document=first, user=desk.rita)
+    annotation_services.hold(document=first, user=desk.rita)
     for path, most in (("", 9), ("?show=disputed", 10), (f"{first.pk}/", 12)):
         with CaptureQueriesContext(connection) as queries:
             assert rita.get(at(desk, path)).status_code == 200
@@ -304,8 +305,8 @@ def test_rows_that_not_everybody_has(db: None) -> None:
     }
     assert compiled.validate(label) == []
     options: dict[str, Any] = {"document": document, "evidence": _sure(label, compiled), "base_version": 0}
-    annotating.submit(user=desk.ana, value=label, **options)
-    annotating.submit(user=desk.ben, value={**label, "line_items": label["line_items"][1:]}, **options)
+    annotation_services.submit(user=desk.ana, value=label, **options)
+    annotation_services.submit(user=desk.ben, value={**label, "line_items": label["line_items"][1:]}, **options)
     address = at(desk, f"{document.pk}/")
     rita = browser(desk.rita)
     shown = rita.get(address).content.decode()

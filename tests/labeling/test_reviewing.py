@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from labeling.annotation import services as annotation_services
 from labeling.integrations import webhooks
 from labeling.models import (
     Annotation,
@@ -18,7 +19,7 @@ from labeling.models import (
     WebhookDelivery,
 )
 from labeling.projects.services import save_contract
-from labeling.services import annotating, reviewing
+from labeling.services import reviewing
 from slmstudio.access import Role
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit
@@ -62,17 +63,17 @@ def test_a_rejected_label_goes_back_to_its_author_with_the_reason(desk: Desk) ->
     reviewing.reject(document=fresh(document), user=desk.rita, reason="The vendor is\n Acme  Supplies Ltd.")
     now = fresh(document)
     assert (now.state, now.assigned_to, now.locked_by) == (DocumentState.REJECTED, desk.ana, None)
-    opened = annotating.open_document(document=now, user=desk.ana)
+    opened = annotation_services.open_document(document=now, user=desk.ana)
     assert opened.rejection is not None
     assert (opened.rejection.reason, opened.rejection.reviewer) == ("The vendor is\nAcme Supplies Ltd.", desk.rita)
-    annotating.release(document=now, user=desk.ana)
+    annotation_services.release(document=now, user=desk.ana)
     # First in her queue, although another has a lower number; in nobody else's.
-    assert annotating.next_document(project=desk.project, user=desk.ana) == document
-    annotating.release(document=now, user=desk.ana)
-    assert annotating.next_document(project=desk.project, user=desk.ben) == first
+    assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
+    annotation_services.release(document=now, user=desk.ana)
+    assert annotation_services.next_document(project=desk.project, user=desk.ben) == first
     again = submit(document, desk.ana, opened.version, vendor="Acme")
     assert again.submitted
-    assert annotating.open_document(document=fresh(document), user=desk.ana).rejection is None
+    assert annotation_services.open_document(document=fresh(document), user=desk.ana).rejection is None
     assert list(reviewing.waiting(desk.project)) == [document]
 
 
@@ -82,7 +83,7 @@ def test_the_label_of_somebody_who_left_goes_to_anybody(desk: Desk) -> None:
     Membership.objects.filter(user=desk.ana).delete()
     reviewing.reject(document=fresh(document), user=desk.rita, reason="no")
     assert fresh(document).assigned_to is None
-    assert annotating.next_document(project=desk.project, user=desk.ben) == document
+    assert annotation_services.next_document(project=desk.project, user=desk.ben) == document
 
 
 @pytest.mark.parametrize(("reason", "words"), [(" \n ", "Say what is wrong"), ("x" * 1001, "1,001 characters")])
@@ -145,7 +146,7 @@ def test_what_was_not_seen_is_not_approved(desk: Desk) -> None:
 def test_a_draft_begun_meanwhile_does_not_keep_a_label_from_being_approved(desk: Desk) -> None:
     document = desk.document()
     first = submit(document, desk.ana)
-    annotating.save_draft(document=document, user=desk.ana, value={}, evidence={}, base_version=first.version)
+    annotation_services.save_draft(document=document, user=desk.ana, value={}, evidence={}, base_version=first.version)
     found = reviewing.open_review(document=fresh(document), user=desk.rita)
     assert (found.version, found.revision and found.revision.value["vendor"]) == (first.version, "Acme Supplies")
     reviewing.approve(document=fresh(document), user=desk.rita, base_version=first.version)
@@ -243,7 +244,7 @@ def test_a_label_of_an_older_schema_has_to_come_again(desk: Desk) -> None:
     assert "in progress" in reviewing.open_review(document=fresh(document), user=desk.rita).refusal
     with pytest.raises(reviewing.Refused, match="nothing to decide"):
         reviewing.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
-    assert annotating.next_document(project=desk.project, user=desk.ana) == document
+    assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
     again = submit(document, desk.ana)
     assert reviewing.approve(document=fresh(document), user=desk.rita, base_version=again.version)
 
@@ -288,7 +289,7 @@ def test_the_most_that_a_save_asks_of_the_database(desk: Desk) -> None:
     given: dict[str, Any] = {"document": fresh(document), "evidence": {}, "schema_number": 1}
     given["document"].project = project
     with CaptureQueriesContext(connection) as fix:
-        assert annotating.submit(user=desk.rita, value=gold(), base_version=first.version, **given).approved
+        assert annotation_services.submit(user=desk.rita, value=gold(), base_version=first.version, **given).approved
     assert len(statements(fix)) <= 9, "\n".join(statements(fix))  # a label stands there: is it doubted?
     change(desk, review_required=False)
     plain = desk.document()
@@ -298,7 +299,7 @@ def test_the_most_that_a_save_asks_of_the_database(desk: Desk) -> None:
     shared = desk.document(wanted=2)
     given["document"] = fresh(shared)
     with CaptureQueriesContext(connection) as overlap:
-        annotating.submit(user=desk.ana, value=gold(), base_version=0, **given)
+        annotation_services.submit(user=desk.ana, value=gold(), base_version=0, **given)
     assert len(statements(overlap)) <= 8, "\n".join(statements(overlap))
     third = desk.document()
     third.project = project
@@ -312,7 +313,9 @@ def test_history_keeps_every_step(desk: Desk) -> None:
     document = desk.document()
     first = submit(document, desk.ana, vendor="Acme")
     reviewing.reject(document=fresh(document), user=desk.rita, reason="Supplies")
-    annotating.save_draft(document=document, user=desk.ana, value=gold(), evidence={}, base_version=first.version)
+    annotation_services.save_draft(
+        document=document, user=desk.ana, value=gold(), evidence={}, base_version=first.version
+    )
     last = submit(document, desk.ana, 2)
     reviewing.approve(document=fresh(document), user=desk.rita, base_version=last.version)
     steps = AnnotationRevision.objects.order_by("number").values_list("number", "action", "user__username")

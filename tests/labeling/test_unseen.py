@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from labeling.annotation import predictions, queue
 from labeling.documents import bulk_edit
 from labeling.models import Document, DocumentState
-from labeling.services import predictions, queueing, reviewing
+from labeling.services import reviewing
 from slmstudio.access import Role
 from slmstudio.contract.jsontext import dumps
 from tests.labeling.desk import browser
@@ -107,7 +108,7 @@ def test_a_skip_does_not_reveal_what_is_withheld(desk: Desk) -> None:
     desk.project.save()
     document = desk.document()
     propose(desk, document)
-    queueing.skip(document=document, user=desk.ana, reason="cannot be read")
+    queue.skip(document=document, user=desk.ana, reason="cannot be read")
     page: Any = browser(desk.ana).get(url(desk, f"documents/{document.pk}/"))
     assert "Shown once the document is labelled" in page.content.decode()
     assert "ZZZMODEL" not in page.content.decode()

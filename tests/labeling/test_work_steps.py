@@ -2,7 +2,8 @@
 
 import pytest
 
-from labeling.services import commenting, reviewing
+from labeling.annotation import comments
+from labeling.services import reviewing
 from slmstudio.access import Action, project_for
 from slmstudio.panels import Step, step_for
 from tests.labeling.label_desk import Desk
@@ -47,6 +48,6 @@ def test_who_is_mentioned_or_has_to_correct_hears_that_first(desk: Desk) -> None
     submit(document, desk.ana)
     reviewing.reject(document=fresh(document), user=desk.rita, reason="no")
     assert step(desk, desk.ana).text == "1 label of yours was sent back with a reason."
-    commenting.add(document=fresh(document), user=desk.rita, text=f"@{desk.ana} see page 2")
+    comments.add(document=fresh(document), user=desk.rita, text=f"@{desk.ana} see page 2")
     assert step(desk, desk.ana).text == "You are mentioned in 1 comment that you have not read."
     assert step(desk, desk.ana).url == "/p/desk/mentions/"

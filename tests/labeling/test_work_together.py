@@ -8,9 +8,11 @@ import pytest
 from django.utils import timezone
 
 from labeling import jobs
+from labeling.annotation import assignment
+from labeling.annotation import services as annotation_services
 from labeling.documents import bulk_edit
 from labeling.models import AnnotationRevision, BulkEdit, Document, DocumentState, Gold, Review
-from labeling.services import adjudicating, annotating, assigning, reviewing
+from labeling.services import adjudicating, reviewing
 from slmstudio.access import Role
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import at_once, change, fresh, member, review_desk, submit
@@ -121,7 +123,7 @@ def test_nobody_gets_a_document_of_another(desk: Desk) -> None:
     def work(person: Any) -> None:
         after = None
         for _ in range(25):
-            document = annotating.next_document(project=desk.project, user=person, after=after)
+            document = annotation_services.next_document(project=desk.project, user=person, after=after)
             if document is None:
                 return
             done[person].append(document.pk)
@@ -129,7 +131,9 @@ def test_nobody_gets_a_document_of_another(desk: Desk) -> None:
                 state=DocumentState.SUBMITTED if document.wanted == 1 else DocumentState.IN_PROGRESS
             )
             if document.wanted > 1:
-                annotating.submit(document=document, user=person, value=gold(), evidence=_sure(), base_version=0)
+                annotation_services.submit(
+                    document=document, user=person, value=gold(), evidence=_sure(), base_version=0
+                )
             after = document.pk
 
     assert [result for result in at_once(*[partial(work, person) for person in people]) if result] == []
@@ -150,19 +154,21 @@ def _sure() -> dict[str, Any]:
 def test_a_lock_that_ran_out_is_taken_over_by_one(desk: Desk) -> None:
     for _ in range(ROUNDS):
         document = desk.document()
-        annotating.hold(document=document, user=desk.ana)
+        annotation_services.hold(document=document, user=desk.ana)
         Document.objects.filter(pk=document.pk).update(locked_until=timezone.now())
         results = at_once(
-            partial(annotating.next_document, project=desk.project, user=desk.ben),
-            partial(annotating.next_document, project=desk.project, user=desk.owner),
+            partial(annotation_services.next_document, project=desk.project, user=desk.ben),
+            partial(annotation_services.next_document, project=desk.project, user=desk.owner),
         )
         assert sorted(result is None for result in results) == [False, True]
         holder = fresh(document).locked_by
         assert holder in (desk.ben, desk.owner)
         # Ana comes back: she is told, and her save is merged with what the other writes, not put over it.
-        assert annotating.hold(document=document, user=desk.ana) == holder
-        annotating.save_draft(document=document, user=holder, value={"vendor": "Acme"}, evidence={}, base_version=0)
-        late = annotating.save_draft(
+        assert annotation_services.hold(document=document, user=desk.ana) == holder
+        annotation_services.save_draft(
+            document=document, user=holder, value={"vendor": "Acme"}, evidence={}, base_version=0
+        )
+        late = annotation_services.save_draft(
             document=document, user=desk.ana, value={"invoice_id": "A-1029"}, evidence={}, base_version=0
         )
         assert late.value == {"invoice_id": "A-1029", "vendor": "Acme"}
@@ -183,7 +189,7 @@ def test_assigning_and_submitting(desk: Desk) -> None:
         document = desk.document()
         rows = Document.objects.filter(pk=document.pk)
         saved, changed = at_once(
-            partial(submit, document, desk.ana), partial(assigning.assign, documents=rows, user=desk.ben)
+            partial(submit, document, desk.ana), partial(assignment.assign, documents=rows, user=desk.ben)
         )
         now = fresh(document)
         assert (saved.submitted, now.state) == (True, DocumentState.SUBMITTED)
@@ -237,9 +243,11 @@ def test_hundred_random_steps_leave_no_contradiction(desk: Desk) -> None:
 
     def annotator(person: Any) -> None:
         for _ in range(15):
-            opened = annotating.open_document(document=fresh(document), user=person)
+            opened = annotation_services.open_document(document=fresh(document), user=person)
             value = {**gold(), "vendor": chance.choice(["Acme", "Acme Supplies"])}
-            annotating.submit(document=document, user=person, value=value, evidence={}, base_version=opened.version)
+            annotation_services.submit(
+                document=document, user=person, value=value, evidence={}, base_version=opened.version
+            )
 
     def reviewer(person: Any) -> None:
         for step in range(15):

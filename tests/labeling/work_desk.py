@@ -7,8 +7,8 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db import connection
 
+from labeling.annotation import services as annotation_services
 from labeling.models import Document, Membership, Project
-from labeling.services import annotating
 from slmstudio.access import Role
 from tests.labeling.label_desk import Desk, gold, make_desk
 
@@ -35,10 +35,10 @@ def change(desk: Desk, **settings: Any) -> None:
     desk.project.refresh_from_db()
 
 
-def submit(document: Document, user: Any, base: int = 0, **changes: Any) -> annotating.Saved:
+def submit(document: Document, user: Any, base: int = 0, **changes: Any) -> annotation_services.Saved:
     """Submits the right label, with some fields changed; ... takes one out."""
     value = {name: inner for name, inner in {**gold(), **changes}.items() if inner is not ...}
-    return annotating.submit(document=fresh(document), user=user, value=value, evidence={}, base_version=base)
+    return annotation_services.submit(document=fresh(document), user=user, value=value, evidence={}, base_version=base)
 
 
 def fresh(document: Document) -> Document:

@@ -11,10 +11,10 @@ from typing import Any
 
 from django.utils import timezone
 
+from labeling.annotation.locked_document import IS_SETTLED
 from labeling.documents.list.field_filters import FieldCondition, like
 from labeling.documents.list.filters import ANYBODY, NOBODY, Filters
 from labeling.models import DocumentSearch, ImportRun, Project
-from labeling.services.holding import IS_SETTLED
 from slmstudio.access import Action, Role, may
 
 SQL = tuple[str, tuple[Any, ...]]

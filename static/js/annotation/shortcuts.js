@@ -1,5 +1,5 @@
 // Keys by their place on the keyboard (event.code), so that they are the same on every layout. AltGr types letters and
-// is left alone. On a Mac, Alt is Ctrl+Option and Ctrl is Cmd (Ctrl works too). The names are those of labeling/keys.py.
+// is left alone. On a Mac, Alt is Ctrl+Option and Ctrl is Cmd (Ctrl works too). The names are those of labeling/annotation/keyboard.py.
 
 const MAC = /Mac|iPhone|iPad/u.test(navigator.platform);
 

@@ -8,9 +8,9 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
+from labeling.annotation import transactions
+from labeling.annotation.locked_document import ANSWERED, IS_SETTLED
 from labeling.models import AnnotationRevision, Gold, Project, SchemaVersion
-from labeling.services import transactions
-from labeling.services.holding import ANSWERED, IS_SETTLED
 from slmstudio.contract.schema import Problem
 
 BATCH = 500

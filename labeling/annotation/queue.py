@@ -14,11 +14,11 @@ from django.db import connection, transaction
 from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
 
+from labeling.annotation import presence
 from labeling.documents.failure_tags import tags_of
 from labeling.integrations.events import tell
 from labeling.models import Annotation, Document, DocumentState, Project
 from labeling.models.documents import QUEUE
-from labeling.services import presence
 
 #: how long a document stays with a person whose tab is silent; an open tab renews it
 LOCK = timedelta(minutes=10)

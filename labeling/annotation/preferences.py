@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import transaction
 
-from labeling.keys import back_to_default, rebound
+from labeling.annotation.keyboard import back_to_default, rebound
 from labeling.models import Preferences
 
 
@@ -14,7 +14,7 @@ def of(user: Any) -> Preferences:
 
 
 def set_key(*, user: Any, action: str, chord: str) -> Preferences:
-    """Gives an action another chord. Raises labeling.keys.KeyRefused."""
+    """Gives an action another chord. Raises labeling.annotation.keyboard.KeyRefused."""
     with transaction.atomic():
         mine = _held(user)
         mine.keys = rebound(mine.keys, action, chord)
@@ -23,7 +23,7 @@ def set_key(*, user: Any, action: str, chord: str) -> Preferences:
 
 
 def reset_keys(*, user: Any, action: str = "") -> Preferences:
-    """Gives one action, or all of them, its own chords back. Raises labeling.keys.KeyRefused."""
+    """Gives one action, or all of them, its own chords back. Raises labeling.annotation.keyboard.KeyRefused."""
     with transaction.atomic():
         mine = _held(user)
         mine.keys = back_to_default(mine.keys, action) if action else {}

@@ -11,6 +11,8 @@ from typing import Any
 from django.db.models import F
 from django.utils import timezone
 
+from labeling.annotation.locked_document import ANSWERED, Held
+from labeling.annotation.predictions import difference
 from labeling.form.codec import Parsed, Typed, Written, from_entry, from_written
 from labeling.form.merge import Clash, merge
 from labeling.form.validation import Checks, check
@@ -22,8 +24,6 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
-from labeling.services.holding import ANSWERED, Held
-from labeling.services.predictions import difference
 from slmstudio.contract.schema import Problem
 
 #: the most seconds that one save adds to the time of one field

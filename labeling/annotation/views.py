@@ -8,15 +8,14 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from labeling import keys
+from labeling.annotation import keyboard, preferences, presence, services
+from labeling.annotation.locked_document import is_own_only, newest_decision
+from labeling.annotation.payloads import PayloadError, ValueSyntaxError, parse_object, parse_save, whole_number
+from labeling.annotation.screen_state import saved_of, state_of, tags_in_words
 from labeling.documents.failure_tags import tags_of
 from labeling.form.codec import ABSENT
 from labeling.form.tree import bind, tree_of
 from labeling.models import Document
-from labeling.payloads import PayloadError, ValueSyntaxError, parse_object, parse_save, whole_number
-from labeling.services import annotating, preferences, presence
-from labeling.services.holding import is_own_only, newest_decision
-from labeling.views.label_state import saved_of, state_of, tags_in_words
 from slmstudio.access import Action, object_for, project_for
 
 SKIP_REASONS = (
@@ -32,7 +31,7 @@ SKIP_REASONS = (
 def label(request: HttpRequest, slug: str) -> HttpResponse:
     """Goes to the next document of the person's queue; says so where nothing is left."""
     project = project_for(request.user, slug, Action.LABEL)
-    document = annotating.next_document(project=project, user=request.user)
+    document = services.next_document(project=project, user=request.user)
     if document is None:
         return render(request, "labeling/label_done.html", {"project": project})
     return HttpResponseRedirect(reverse("label_document", args=[slug, document.pk]))
@@ -41,11 +40,11 @@ def label(request: HttpRequest, slug: str) -> HttpResponse:
 @require_GET
 def label_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """The screen, with one document open."""
-    project, document = object_for(request.user, slug, Action.LABEL, annotating.openable(), pk=pk)
-    opened = annotating.open_document(document=document, user=request.user)
+    project, document = object_for(request.user, slug, Action.LABEL, services.openable(), pk=pk)
+    opened = services.open_document(document=document, user=request.user)
     node = tree_of(opened.schema_version.compiled)
     mine = preferences.of(request.user)
-    bound = keys.bindings(mine.keys)
+    bound = keyboard.bindings(mine.keys)
     reviewing = "review" in request.GET and "review" in project.can
     context = {
         "project": project,
@@ -60,8 +59,8 @@ def label_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "skip_reasons": SKIP_REASONS,
         "exceptions_only": mine.exceptions_only,
         "bindings": bound,
-        "key_rows": keys.rows(bound),
-        "hints": {name: " ".join(keys.parts(chords[0])) for name, chords in bound.items()},
+        "key_rows": keyboard.rows(bound),
+        "hints": {name: " ".join(keyboard.parts(chords[0])) for name, chords in bound.items()},
     }
     return render(request, "labeling/label.html", context)
 
@@ -69,8 +68,8 @@ def label_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 @require_GET
 def state(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Everything about one document that the screen needs to open it, as JSON."""
-    _, document = object_for(request.user, slug, Action.LABEL, annotating.openable(), pk=pk)
-    return JsonResponse(state_of(annotating.open_document(document=document, user=request.user), request.user))
+    _, document = object_for(request.user, slug, Action.LABEL, services.openable(), pk=pk)
+    return JsonResponse(state_of(services.open_document(document=document, user=request.user), request.user))
 
 
 @require_POST
@@ -84,15 +83,13 @@ def following(request: HttpRequest, slug: str) -> HttpResponse:
     except PayloadError as error:
         return _refused(str(error), 400)
     if back:
-        document = annotating.previous_document(project=project, user=request.user, before=number)
+        document = services.previous_document(project=project, user=request.user, before=number)
     else:
-        document = annotating.next_document(
-            project=project, user=request.user, after=number, rows=annotating.openable()
-        )
+        document = services.next_document(project=project, user=request.user, after=number, rows=services.openable())
     if document is None:
         return JsonResponse({"done": True, "url": reverse("label", args=[slug])})
     document.project = project
-    return JsonResponse(state_of(annotating.open_document(document=document, user=request.user), request.user))
+    return JsonResponse(state_of(services.open_document(document=document, user=request.user), request.user))
 
 
 @require_POST
@@ -125,9 +122,9 @@ def save(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     }
     try:
         if not payload.submit:
-            return JsonResponse(saved_of(annotating.save_draft(**options), payload, document))
-        saved = annotating.submit(**options, asked=payload.asked)
-    except annotating.Invalid as error:
+            return JsonResponse(saved_of(services.save_draft(**options), payload, document))
+        saved = services.submit(**options, asked=payload.asked)
+    except services.Invalid as error:
         return JsonResponse(saved_of(error.saved, payload, document), status=422)
     except Document.DoesNotExist:
         return _refused("This document is no longer there.", 404)
@@ -140,8 +137,8 @@ def skip(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     _, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     try:
         reason = parse_object(request.body).get("reason")
-        annotating.skip(document=document, user=request.user, reason=reason if isinstance(reason, str) else "")
-    except (PayloadError, annotating.Refused) as error:
+        services.skip(document=document, user=request.user, reason=reason if isinstance(reason, str) else "")
+    except (PayloadError, services.Refused) as error:
         return _refused(str(error), 422)
     return JsonResponse({"state": "skipped"})
 
@@ -154,8 +151,8 @@ def flag(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         tags = parse_object(request.body).get("tags")
         if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
             raise PayloadError("tags must be a list of texts.")
-        tags = annotating.flag(document=document, user=request.user, tags=tags)
-    except (PayloadError, annotating.Refused) as error:
+        tags = services.flag(document=document, user=request.user, tags=tags)
+    except (PayloadError, services.Refused) as error:
         return _refused(str(error), 422)
     return JsonResponse({"tags": tags_in_words(project, tags)})
 
@@ -176,9 +173,9 @@ def here(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     if body.get("leaving") is True:
         presence.leave(user=request.user, tab=tab)
         return HttpResponse(status=204)
-    annotating.hold(document=document, user=request.user)
+    services.hold(document=document, user=request.user)
     presence.arrive(document=document, user=request.user, tab=tab)
-    standing = annotating.standing(document=document, user=request.user)
+    standing = services.standing(document=document, user=request.user)
     # Where several people label a document unseen by each other, nobody is in anybody's way.
     alone = is_own_only(document, document.decision)
     open_by = [] if alone else presence.with_document(document=document, user=request.user)
@@ -190,7 +187,7 @@ def here(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 def release(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """The tab was closed: the document is free for others."""
     _, document = object_for(request.user, slug, Action.LABEL, Document.objects.only("pk", "project"), pk=pk)
-    annotating.release(document=document, user=request.user)
+    services.release(document=document, user=request.user)
     return HttpResponse(status=204)
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from typing import Any
 
+from labeling.annotation.locked_document import SETTLED, answered_of, is_own_only
 from labeling.form.validation import Checks
 from labeling.models import Document, SchemaVersion
 from labeling.services import doubting
-from labeling.services.holding import SETTLED, answered_of, is_own_only
 from slmstudio.access import Action, may
 from slmstudio.contract.schema import Problem
 

@@ -4,6 +4,8 @@ from typing import Any
 
 from django.urls import reverse
 
+from labeling.annotation import predictions, presence, services
+from labeling.annotation.payloads import SavePayload
 from labeling.documents.failure_tags import tags_of
 from labeling.form.attention import exceptions
 from labeling.form.codec import pretty, to_entry
@@ -11,12 +13,10 @@ from labeling.form.merge import MISSING
 from labeling.form.tree import node_at, tree_of
 from labeling.form.validation import Checks
 from labeling.models import Comment, Document, Page, Project
-from labeling.payloads import SavePayload
-from labeling.services import annotating, predictions, presence
 from slmstudio.contract.schema import Problem
 
 
-def state_of(opened: annotating.Opened, user: Any) -> dict[str, Any]:
+def state_of(opened: services.Opened, user: Any) -> dict[str, Any]:
     """Everything about one document that the screen needs to open it."""
     document, annotation = opened.document, opened.annotation
     project: Project = document.project
@@ -66,7 +66,7 @@ def state_of(opened: annotating.Opened, user: Any) -> dict[str, Any]:
     }
 
 
-def saved_of(saved: annotating.Saved, payload: SavePayload, document: Document) -> dict[str, Any]:
+def saved_of(saved: services.Saved, payload: SavePayload, document: Document) -> dict[str, Any]:
     """What a save left."""
     node = tree_of(saved.schema_version.compiled)
     answer = {
@@ -152,7 +152,7 @@ def _exceptions(
     }
 
 
-def _held_by(opened: annotating.Opened) -> str:
+def _held_by(opened: services.Opened) -> str:
     """Who else took the document; nobody, where it is only the next one of somebody at work on another."""
     other = opened.locked_by_other
     if other is None or presence.is_at_another(document=opened.document, other=other):

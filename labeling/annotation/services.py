@@ -24,7 +24,32 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from labeling.agreement import agree
-from labeling.answers import answered
+from labeling.annotation import predictions
+from labeling.annotation.answers import answered
+from labeling.annotation.locked_document import (
+    Actions,
+    Held,
+    hold_row,
+    is_own_only,
+    newest_decision,
+    newest_schema,
+    schema_of,
+)
+from labeling.annotation.predictions import Shown
+from labeling.annotation.queue import (
+    LOCK,
+    Refused,
+    flag,
+    free_for,
+    hold,
+    next_document,
+    previous_document,
+    release,
+    skip,
+    standing,
+)
+from labeling.annotation.revisions import Saved, Work, decide, make_gold, merged, origin_of, write
+from labeling.annotation.submission import approves, open_points, would_approve
 from labeling.form.codec import Parsed
 from labeling.form.merge import same
 from labeling.form.tree import tree_of
@@ -41,23 +66,7 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
-from labeling.services import doubting, predictions
-from labeling.services.holding import Actions, Held, hold_row, is_own_only, newest_decision, newest_schema, schema_of
-from labeling.services.predictions import Shown
-from labeling.services.queueing import (
-    LOCK,
-    Refused,
-    flag,
-    free_for,
-    hold,
-    next_document,
-    previous_document,
-    release,
-    skip,
-    standing,
-)
-from labeling.services.saving import Saved, Work, decide, make_gold, merged, origin_of, write
-from labeling.services.submission import approves, open_points, would_approve
+from labeling.services import doubting
 from slmstudio.access import Action, may
 from slmstudio.contract.schema import Problem
 

@@ -7,12 +7,13 @@ from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from labeling.diffs import changes
+from labeling.annotation import comments as comments_module
+from labeling.annotation import services
+from labeling.annotation.diffs import changes
+from labeling.annotation.payloads import PayloadError, SavePayload, parse_object, whole_number
+from labeling.annotation.screen_state import commented, saved_of
 from labeling.form.tree import FormNode, node_at, tree_of
 from labeling.models import AnnotationRevision, Comment, Document, Membership
-from labeling.payloads import PayloadError, SavePayload, parse_object, whole_number
-from labeling.services import annotating, commenting
-from labeling.views.label_state import commented, saved_of
 from slmstudio.access import Action, may, object_for
 from slmstudio.contract.structure import split
 
@@ -33,12 +34,14 @@ def comments(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
             path, text = said.get("path", ""), said.get("text", "")
             if not isinstance(path, str) or not isinstance(text, str):
                 raise PayloadError("path and text must be texts.")
-            commenting.add(document=document, user=request.user, text=text, path=path)
-        except (PayloadError, commenting.Refused) as error:
+            comments_module.add(document=document, user=request.user, text=text, path=path)
+        except (PayloadError, comments_module.Refused) as error:
             return JsonResponse({"message": str(error)}, status=422)
-    unread = commenting.mentions(project=project, user=request.user).filter(comment__document=document, read_at=None)
+    unread = comments_module.mentions(project=project, user=request.user).filter(
+        comment__document=document, read_at=None
+    )
     for mention in unread:
-        commenting.read(project=project, user=request.user, mention=mention.pk)
+        comments_module.read(project=project, user=request.user, mention=mention.pk)
     return _talk(request, project, document)
 
 
@@ -49,8 +52,8 @@ def resolve(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     try:
         number = whole_number(parse_object(request.body), "comment")
         comment = get_object_or_404(Comment, pk=number, document=document)
-        commenting.resolve(comment=comment, user=request.user)
-    except (PayloadError, commenting.Refused) as error:
+        comments_module.resolve(comment=comment, user=request.user)
+    except (PayloadError, comments_module.Refused) as error:
         return JsonResponse({"message": str(error)}, status=422)
     return _talk(request, project, document)
 
@@ -80,8 +83,8 @@ def restore(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         payload = parse_object(request.body)
         revision, base = whole_number(payload, "revision"), whole_number(payload, "base_version")
         prediction = whole_number(payload, "prediction") if payload.get("prediction") is not None else None
-        saved = annotating.restore(document=document, user=request.user, revision_id=revision, base_version=base)
-    except (PayloadError, annotating.Refused) as error:
+        saved = services.restore(document=document, user=request.user, revision_id=revision, base_version=base)
+    except (PayloadError, services.Refused) as error:
         return JsonResponse({"message": str(error)}, status=422)
     # As a save from the JSON view: the answer brings the whole form.
     asked = SavePayload(None, {}, base, saved.schema_version.number, was_raw=True, prediction=prediction)
@@ -92,7 +95,7 @@ def _talk(request: HttpRequest, project: Any, document: Document) -> HttpRespons
     node = tree_of(project.schema_version.compiled)
     threads = [
         {"path": comment.path, "title": _title(node, comment.path) if comment.path else "", "comment": comment}
-        for comment in commenting.threads(document=document)
+        for comment in comments_module.threads(document=document)
     ]
     members = Membership.objects.filter(project=project).select_related("user").order_by("user__username")
     context = {"project": project, "document": document, "threads": threads}

@@ -6,9 +6,9 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 
+from labeling.annotation.queue import Refused
 from labeling.models import Document, Membership
 from labeling.models.documents import QUEUE
-from labeling.services.queueing import Refused
 
 MOST_PEOPLE = 10
 

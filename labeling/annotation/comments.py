@@ -7,9 +7,9 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from labeling.annotation.queue import Refused
 from labeling.integrations.events import tell
 from labeling.models import Comment, Document, Membership, Mention, Project
-from labeling.services.queueing import Refused
 from slmstudio.contract.structure import split
 
 MOST_CHARACTERS = 4_000

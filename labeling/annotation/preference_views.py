@@ -4,8 +4,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from labeling import keys
-from labeling.services import preferences
+from labeling.annotation import keyboard, preferences
 
 
 @require_http_methods(["GET", "POST"])
@@ -21,9 +20,9 @@ def my_keys(request: HttpRequest) -> HttpResponse:
             else:
                 preferences.set_key(user=request.user, action=action, chord=request.POST.get("chord", ""))
                 said = "Changed. It holds from the next document you open."
-        except keys.KeyRefused as refusal:
+        except keyboard.KeyRefused as refusal:
             error, status = str(refusal), 422
-    rows = keys.rows(keys.bindings(preferences.of(request.user).keys))
+    rows = keyboard.rows(keyboard.bindings(preferences.of(request.user).keys))
     context = {"rows": rows, "error": error, "said": said, "any_own": any(row.own for row in rows)}
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
     return render(request, f"labeling/my_keys.html{'#table' if fragment else ''}", context, status=status)

@@ -1,0 +1,1 @@
+"""Annotation: the queue, the labeling screen, revisions, comments, predictions."""
