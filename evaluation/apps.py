@@ -18,7 +18,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.services.proposals import propose_from_contract
         from evaluation.services.questions import doubts_of, look_everywhere
         from labeling.projects.contract_changes import follow
-        from labeling.services.doubting import known_to
+        from labeling.review.challenges import known_to
         from slmstudio.audit import keep_in
         from slmstudio.quotas import files_at
         from slmstudio.sweep import after_each_sweep, when_swept

@@ -9,7 +9,8 @@ from labeling.annotation import comments
 from labeling.documents.list.search import TooSlow, within
 from labeling.models import Document, DocumentState, Project
 from labeling.paging import Counted, count
-from labeling.services import adjudicating, reviewing
+from labeling.review import adjudication
+from labeling.review import services as review_services
 from slmstudio.panels import Step, next_step
 
 MOST_COUNTED = 1_000
@@ -51,7 +52,7 @@ def review_step(project: Project, user: Any) -> Step | None:
         more = "More than " if labels.more else ""
         words = ngettext("label waits", "labels wait", labels.number)
         return Step(f"{more}{labels.number:,} {words} for a review.", "Review", reverse("review", args=[project.slug]))
-    disputes = count(adjudicating.disputed(project), MOST_COUNTED)
+    disputes = count(adjudication.disputed(project), MOST_COUNTED)
     if disputes.number:
         words = ngettext("document is", "documents are", disputes.number)
         url = f"{reverse('review', args=[project.slug])}?show=disputed"
@@ -62,9 +63,9 @@ def review_step(project: Project, user: Any) -> Step | None:
 def _waiting(project: Project) -> Counted:
     """Labels that wait for a review. Where all do an index counts them; else few do, among those reviewed earlier."""
     if project.review_required:
-        return count(reviewing.waiting(project), MOST_COUNTED)
+        return count(review_services.waiting(project), MOST_COUNTED)
     try:
         with within(MOST_MS):
-            return count(reviewing.waiting(project), MOST_COUNTED)
+            return count(review_services.waiting(project), MOST_COUNTED)
     except TooSlow:  # very many of an earlier time: the page of reviews tells
         return Counted(0, more=False)

@@ -16,8 +16,8 @@ from evaluation.models import EvalOutput, EvalRun, GoldQuestion
 from evaluation.services import audit
 from labeling.form.merge import same
 from labeling.models import AnnotationRevision, DatasetItem, Document, Gold, Project
-from labeling.services import doubting
-from labeling.services.doubting import Doubt
+from labeling.review import challenges
+from labeling.review.challenges import Doubt
 from training.services.runs import Refused
 
 MOST_REASON = 1000
@@ -47,8 +47,8 @@ def ask(*, output: EvalOutput, user: Any, path: str = "", reason: str = "") -> G
         if waiting is not None:
             return waiting
         try:
-            revision = doubting.dispute(document=document)
-        except doubting.Refused as refused:
+            revision = challenges.dispute(document=document)
+        except challenges.Refused as refused:
             raise Refused("form", str(refused)) from refused
         _check_is_doubted(run, document, revision)
         question = GoldQuestion(
@@ -189,6 +189,6 @@ def _dispute_again(document: Document) -> None:
     """A party submitted the label anew: somebody else still has to decide."""
     try:
         with transaction.atomic():
-            doubting.dispute(document=document)
-    except doubting.Refused:
+            challenges.dispute(document=document)
+    except challenges.Refused:
         pass  # it waits for a reviewer already, or is put aside

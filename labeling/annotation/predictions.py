@@ -12,8 +12,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q
 
-from labeling import honest
 from labeling.models import Annotation, Document, Prediction, Project, SchemaVersion
+from labeling.review import automation_bias
 from slmstudio.contract.jsontext import text_fits
 from slmstudio.contract.schema import CompiledSchema
 from slmstudio.contract.scoring import differing
@@ -153,8 +153,8 @@ def _row(project: Project, schema_version: SchemaVersion, proposal: Proposal, mo
     )
 
 
-def honesty(project: Project) -> honest.Honesty:
-    """Whether people look at pre-labels, per person and overall; one query. The terms are in ``labeling.honest``.
+def honesty(project: Project) -> automation_bias.Honesty:
+    """Whether people look at pre-labels, per person and overall; one query. The terms are in ``labeling.review.automation_bias``.
 
     Counted are submitted annotations of people that a prediction was compared with: shown where the form was filled
     from it, withheld where the document was drawn for that.
@@ -169,8 +169,8 @@ def honesty(project: Project) -> honest.Honesty:
         .annotate(documents=Count("pk"))
         .order_by("user__username")
     )
-    return honest.summed(
-        honest.Bundle(person, seen, changed or 0, fields, documents)
+    return automation_bias.summed(
+        automation_bias.Bundle(person, seen, changed or 0, fields, documents)
         for person, seen, unseen, changed, fields, documents in rows
         if seen or unseen
     )

@@ -23,7 +23,6 @@ from django.db.models import BigIntegerField, Case, Count, Exists, F, OuterRef, 
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from labeling.agreement import agree
 from labeling.annotation import predictions
 from labeling.annotation.answers import answered
 from labeling.annotation.locked_document import (
@@ -66,7 +65,8 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
-from labeling.services import doubting
+from labeling.review import challenges
+from labeling.review.agreement import agree
 from slmstudio.access import Action, may
 from slmstudio.contract.schema import Problem
 
@@ -336,7 +336,7 @@ def _count(held: Held, user: Any, saved: Saved, work: Work) -> None:
     """Writes a submitted label and decides what it counts for."""
     document = held.document
     own = document.answered_by == user.pk
-    party = document.answered_pk is not None and doubting.is_party(document, user)
+    party = document.answered_pk is not None and challenges.is_party(document, user)
     fixes = document.answered_pk is not None and not party
     fixes = fixes and approves(document=document, reviewer=held.may_review, own=own, own_only=held.own_only)
     revision = write(held, user, saved, Actions.APPROVE if fixes else Actions.SUBMIT, work)

@@ -6,7 +6,7 @@ from typing import Any
 from labeling.annotation.locked_document import SETTLED, answered_of, is_own_only
 from labeling.form.validation import Checks
 from labeling.models import Document, SchemaVersion
-from labeling.services import doubting
+from labeling.review import challenges
 from slmstudio.access import Action, may
 from slmstudio.contract.schema import Problem
 
@@ -36,7 +36,9 @@ def would_approve(document: Any, schema_version: SchemaVersion, user: Any) -> bo
     if answered is None:
         return False
     own = answered[0] == user.pk
-    return approves(document=document, reviewer=True, own=own, own_only=False) and not doubting.is_party(document, user)
+    return approves(document=document, reviewer=True, own=own, own_only=False) and not challenges.is_party(
+        document, user
+    )
 
 
 def open_points(checks: Checks, asked: Collection[str] | None) -> list[Problem]:

@@ -22,7 +22,8 @@ from labeling.api.showing import for_listing, listed, name_of, problem_rows, rev
 from labeling.api.wire import answer, nothing
 from labeling.models import Document, Project
 from labeling.paging import page
-from labeling.services import adjudicating, reviewing
+from labeling.review import adjudication
+from labeling.review import services as review_services
 
 router = Router(tags=["review"])
 MOST, PER_PAGE = 200, 50
@@ -38,7 +39,7 @@ def waiting(
 ) -> HttpResponse:
     """Documents whose label waits for a reviewer, in the order they came."""
     project = project_of(request)
-    rows = adjudicating.disputed(project) if disputed else reviewing.waiting(project)
+    rows = adjudication.disputed(project) if disputed else review_services.waiting(project)
     found = page(for_listing(rows), after=after, size=limit)
     following = None if found.after is None else str(found.after)
     return answer({"items": [listed(row) for row in found.rows], "next_after": following})
@@ -50,18 +51,18 @@ def waiting(
 def next_to_review(request: HttpRequest, slug: Slug, body: NextIn) -> HttpResponse:
     """Takes the next label that the caller may review for ten minutes; 204 where none waits."""
     project, user = project_of(request), caller(request).user
-    document = reviewing.next_to_review(project=project, user=user, after=body.after)
+    document = review_services.next_to_review(project=project, user=user, after=body.after)
     if document is None:
         return nothing()
     document.project = project
-    return answer(reviewed_row(reviewing.open_review(document=document, user=user)))
+    return answer(reviewed_row(review_services.open_review(document=document, user=user)))
 
 
 @router.post("/documents/{int:pk}/review", summary="Open a review", **about("review", UnderReviewOut))
 def open_review(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """The label of a certain document as a reviewer finds it; `refusal` says why there is nothing to decide."""
     document = object_of(request, Document, pk=pk)
-    return answer(reviewed_row(reviewing.open_review(document=document, user=caller(request).user)))
+    return answer(reviewed_row(review_services.open_review(document=document, user=caller(request).user)))
 
 
 @router.post("/documents/{int:pk}/approve", summary="Approve a label", **about("review", ReviewedOut, 400, 409, 413))
@@ -70,13 +71,13 @@ def approve(request: HttpRequest, slug: Slug, pk: int, body: ApproveIn) -> HttpR
     changed meanwhile, or is not waiting for a review.
     """
     more = {} if body.value is None else {"value": body.value, "evidence": body.evidence}
-    return _decide(request, pk, reviewing.approve, base_version=body.base_version, **more)
+    return _decide(request, pk, review_services.approve, base_version=body.base_version, **more)
 
 
 @router.post("/documents/{int:pk}/reject", summary="Send a label back", **about("review", ReviewedOut, 400, 409))
 def reject(request: HttpRequest, slug: Slug, pk: int, body: RejectIn) -> HttpResponse:
     """Sends a label back with a reason that its author sees."""
-    return _decide(request, pk, reviewing.reject, reason=body.reason, base_version=body.base_version)
+    return _decide(request, pk, review_services.reject, reason=body.reason, base_version=body.base_version)
 
 
 @router.post(
@@ -87,7 +88,7 @@ def adjudicate(request: HttpRequest, slug: Slug, pk: int, body: AdjudicateIn) ->
     return _decide(
         request,
         pk,
-        adjudicating.adjudicate,
+        adjudication.adjudicate,
         value=body.value,
         evidence=body.evidence,
         base_version=body.base_version,
@@ -100,12 +101,14 @@ def _decide(request: HttpRequest, pk: int, service: Callable[..., Any], **given:
     document = Document(pk=pk, project=project)
     try:
         review = service(document=document, user=caller(request).user, **given)
-    except reviewing.Invalid as error:
+    except review_services.Invalid as error:
         rows = problem_rows(error.problems)
         raise Problem(422, "The label is not right, so nothing was decided.", rows[:200]) from error
-    except reviewing.Refused as refusal:
+    except review_services.Refused as refusal:
         if not Document.objects.filter(project=project, pk=pk).exists():
             raise Http404 from refusal
-        raise Problem(403 if str(refusal) in (reviewing.OWN, adjudicating.OWN) else 409, str(refusal)) from refusal
+        raise Problem(
+            403 if str(refusal) in (review_services.OWN, adjudication.OWN) else 409, str(refusal)
+        ) from refusal
     state = Document.objects.values_list("state", flat=True).get(pk=pk)
     return answer({"id": pk, "state": state, "decision": review.decision, "reviewer": name_of(review.reviewer)})

@@ -10,7 +10,7 @@ from labeling.annotation.services import Opened, Saved
 from labeling.api.wire import at
 from labeling.form.merge import MISSING
 from labeling.models import Annotation, AnnotationRevision, Comment, Document, Gold, Prediction
-from labeling.services.reviewing import UnderReview
+from labeling.review.services import UnderReview
 from slmstudio.access import Action, may
 from slmstudio.contract.schema import Problem
 

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from labeling.documents import bulk_edit_views, list_views, saved_view_views, views
-from labeling.views import progress
+from labeling.review import progress_views
 
 urlpatterns = [
     path("documents/", list_views.documents, name="documents"),
@@ -17,7 +17,7 @@ urlpatterns = [
     path("documents/<int:pk>/change/", views.change, name="document_change"),
     path("documents/<int:pk>/tags/", views.set_tags, name="document_tags"),
     path("documents/<int:pk>/comment/", views.comment, name="document_comment"),
-    path("progress/", progress.progress, name="progress"),
-    path("progress/days.json", progress.days, name="progress_days"),
-    path("progress/quality/", progress.quality, name="progress_quality"),
+    path("progress/", progress_views.progress, name="progress"),
+    path("progress/days.json", progress_views.days, name="progress_days"),
+    path("progress/quality/", progress_views.quality, name="progress_quality"),
 ]

@@ -29,8 +29,8 @@ from labeling.models import (
 )
 from labeling.models.documents import QUEUE
 from labeling.projects import contract_changes
+from labeling.review.services import waiting
 from labeling.services import carrying
-from labeling.services.reviewing import waiting
 from labeling.templates_catalogue import UnknownTemplate, template
 from slmstudio import permissions, quotas
 from slmstudio.access import Role

@@ -9,7 +9,7 @@ from evaluation import jobs
 from evaluation.models import EvalOutput, EvalRun, GoldQuestion
 from evaluation.services import questions, rescoring
 from labeling.models import Document, Membership
-from labeling.services import adjudicating
+from labeling.review import adjudication
 from slmstudio.access import Role
 from slmstudio.contract.jsontext import dumps
 from tests.evaluation.factories import World
@@ -54,11 +54,11 @@ def doubted(run: EvalRun, key: str, user: Any, path: str = "total_amount", reaso
 def decide(document: Document, user: Any, **picks: Any) -> None:
     """A reviewer decides a doubt: the label that counts, with some values picked and confirmed."""
     fresh = Document.objects.select_related("project").get(pk=document.pk)
-    found = adjudicating.open_dispute(document=fresh, user=user)
+    found = adjudication.open_dispute(document=fresh, user=user)
     assert not found.refusal, found.refusal
     settled = found.settle(picks)
     sure = {path: {"confirmed": True, "of": dumps(value)} for path, value in picks.items()}
-    adjudicating.adjudicate(
+    adjudication.adjudicate(
         document=fresh,
         user=user,
         value=settled.value,

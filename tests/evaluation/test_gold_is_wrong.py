@@ -13,7 +13,9 @@ from evaluation.services import questions
 from labeling.annotation import services as annotation_services
 from labeling.annotation.queue import skip
 from labeling.models import Document, Gold, Project
-from labeling.services import adjudicating, doubting, freezing, reviewing
+from labeling.review import adjudication, challenges
+from labeling.review import services as review_services
+from labeling.services import freezing
 from slmstudio.contract.jsontext import dumps
 from tests.evaluation.factories import World, evaluated
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total
@@ -40,7 +42,7 @@ def test_a_doubt_sends_the_document_to_adjudication_and_changes_no_gold(world: W
     question = doubted(run, first_id(world), world.engineer, reason="It says 7.77 at the bottom.")
     document = fresh(world)
     assert (document.disputed, document.state, gold_of(document)) == (True, "submitted", before)
-    assert list(adjudicating.disputed(world.project)) == [document]
+    assert list(adjudication.disputed(world.project)) == [document]
     assert (question.answer, question.revision.value) == ("open", before)
     entry = AuditEntry.objects.get(action="doubted")
     assert (entry.user, entry.details["field"], entry.details["evaluation"]) == (world.engineer, TOTAL, run.number)
@@ -48,7 +50,7 @@ def test_a_doubt_sends_the_document_to_adjudication_and_changes_no_gold(world: W
 
 def test_a_reviewer_sees_the_doubted_field_and_the_models_value_as_a_candidate(world: World, run: EvalRun) -> None:
     doubted(run, first_id(world), world.engineer, reason="look")
-    found = adjudicating.open_dispute(document=fresh(world), user=reviewer(world))
+    found = adjudication.open_dispute(document=fresh(world), user=reviewer(world))
     [difference] = found.settle().differences
     assert (difference.path, [said.value for said in difference.said]) == (
         TOTAL,
@@ -63,7 +65,7 @@ def test_a_reviewer_sees_the_doubted_field_and_the_models_value_as_a_candidate(w
 def test_another_value_can_be_given_where_the_model_agrees_with_gold(world: World, run: EvalRun) -> None:
     other = Document.objects.filter(project=world.project, holdout=True).order_by("pk")[1]
     doubted(run, other.external_id, world.engineer, path="vendor")
-    found = adjudicating.open_dispute(document=Document.objects.get(pk=other.pk), user=reviewer(world))
+    found = adjudication.open_dispute(document=Document.objects.get(pk=other.pk), user=reviewer(world))
     [difference] = found.settle().differences
     assert (difference.path, len(difference.said)) == ("vendor", 1)
     assert found.settle({"vendor": "Somebody"}).value["vendor"] == "Somebody"
@@ -94,8 +96,10 @@ def test_gold_that_stays_answers_it_too(world: World, run: EvalRun) -> None:
 
 def test_a_label_sent_back_is_answered_by_the_next_one(world: World, run: EvalRun) -> None:
     doubted(run, first_id(world), world.engineer)
-    found = adjudicating.open_dispute(document=fresh(world), user=reviewer(world))
-    reviewing.reject(document=fresh(world), user=reviewer(world), reason="Look again.", base_version=found.version)
+    found = adjudication.open_dispute(document=fresh(world), user=reviewer(world))
+    review_services.reject(
+        document=fresh(world), user=reviewer(world), reason="Look again.", base_version=found.version
+    )
     assert questions.look_at(world.project) == 0
     value = {**gold_of(fresh(world)), "vendor": "ACME"}
     evidence = {"vendor": {"confirmed": True, "of": '"ACME"'}}
@@ -119,10 +123,10 @@ def test_asked_twice_it_waits_once(world: World, run: EvalRun) -> None:
 def test_who_doubts_does_not_decide(world: World, run: EvalRun) -> None:
     rita = reviewer(world)
     doubted(run, first_id(world), rita)
-    found = adjudicating.open_dispute(document=fresh(world), user=rita)
-    assert found.refusal == adjudicating.ASKED
-    with pytest.raises(adjudicating.Refused, match="doubted this label yourself"):
-        adjudicating.adjudicate(
+    found = adjudication.open_dispute(document=fresh(world), user=rita)
+    assert found.refusal == adjudication.ASKED
+    with pytest.raises(adjudication.Refused, match="doubted this label yourself"):
+        adjudication.adjudicate(
             document=fresh(world), user=rita, value=gold_of(fresh(world)), evidence={}, base_version=found.version
         )
     Project.objects.filter(pk=world.project.pk).update(four_eyes=False)
@@ -193,13 +197,13 @@ def test_who_doubts_is_not_handed_the_dispute(world: World, run: EvalRun) -> Non
     rows = list(Document.objects.filter(project=world.project, holdout=True).order_by("pk")[:10])
     for document in rows[:9]:
         doubted(run, document.external_id, rolf, path="")
-    assert adjudicating.next_disputed(project=world.project, user=rolf) is None
+    assert adjudication.next_disputed(project=world.project, user=rolf) is None
     assert not Document.objects.filter(project=world.project, locked_by=rolf).exists(), "nor are others kept from it"
     doubted(run, rows[9].external_id, world.engineer, path="")
-    found = adjudicating.next_disputed(project=world.project, user=rolf)
+    found = adjudication.next_disputed(project=world.project, user=rolf)
     assert found is not None
     assert found.pk == rows[9].pk, "though it stands behind nine of their own"
-    assert adjudicating.next_disputed(project=world.project, user=rita) == rows[0]
+    assert adjudication.next_disputed(project=world.project, user=rita) == rows[0]
 
 
 def test_a_decision_behind_many_open_doubts_is_found(
@@ -223,7 +227,7 @@ def test_who_wrote_the_label_does_not_decide(world: World, run: EvalRun) -> None
         doubted(run, first_id(world), world.engineer)
     world.dataset = freezing.freeze(project=world.project, user=world.engineer)
     doubted(evaluated(world, says_total(world, first_id(world), "8.88")), first_id(world), world.engineer)
-    assert adjudicating.open_dispute(document=fresh(world), user=rita).refusal == adjudicating.OWN
+    assert adjudication.open_dispute(document=fresh(world), user=rita).refusal == adjudication.OWN
 
 
 # -- what cannot be doubted --------------------------------------------------------------------------------------------
@@ -266,7 +270,7 @@ def test_looking_takes_one_query_where_nothing_is_open(world: World) -> None:
         connection,
     ) as queries:
         questions.look_at(world.project)
-        doubting.doubts([1, 2, 3])
+        challenges.doubts([1, 2, 3])
     assert len(queries) == 2
 
 

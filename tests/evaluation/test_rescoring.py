@@ -20,7 +20,9 @@ from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document, DocumentScore
 from labeling.projects.services import create_project, save_contract
-from labeling.services import adjudicating, freezing, reviewing
+from labeling.review import adjudication
+from labeling.review import services as review_services
+from labeling.services import freezing
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.runs import Status
@@ -252,8 +254,8 @@ def test_what_was_sent_back_when_a_version_was_frozen_waits_for_the_next(world: 
     key = first_id(world)
     doubted(run, key, world.engineer)
     document = Document.objects.select_related("project").get(project=world.project, external_id=key)
-    found = adjudicating.open_dispute(document=document, user=reviewer(world))
-    reviewing.reject(document=document, user=reviewer(world), reason="Look again.", base_version=found.version)
+    found = adjudication.open_dispute(document=document, user=reviewer(world))
+    review_services.reject(document=document, user=reviewer(world), reason="Look again.", base_version=found.version)
     newest = freezing.freeze(project=world.project, user=world.engineer)
     assert not newest.items.filter(document=document).exists()
     opened = annotation_services.open_document(document=document, user=world.owner)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from labeling.agreement import UNASKED, agree, by_field, cohen, kappa_of_pairs, krippendorff
+from labeling.review.agreement import UNASKED, agree, by_field, cohen, kappa_of_pairs, krippendorff
 from slmstudio.contract.schema import compile_schema
 
 _ = UNASKED

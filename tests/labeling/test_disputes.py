@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeling.disputes import KEEP, LEAVE_OUT, evidence_of, settle
 from labeling.form.merge import MISSING
+from labeling.review.conflicts import KEEP, LEAVE_OUT, evidence_of, settle
 from slmstudio.contract.scoring import differing
 from tests.labeling.test_agreement import SCHEMA, label
 

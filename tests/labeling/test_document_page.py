@@ -10,7 +10,7 @@ from labeling.documents.details import history
 from labeling.form.highlights import marked
 from labeling.form.tree import tree_of
 from labeling.models import BulkEdit, Comment, Document, DocumentScore, DocumentState, Page, Prediction
-from labeling.services import reviewing
+from labeling.review import services as review_services
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db
@@ -170,7 +170,7 @@ def test_a_rejection_says_why(desk: Desk) -> None:
     saved = annotation_services.submit(
         document=document(2), user=desk.people["annotator"], value=invoice(2)["gold"], evidence={}, base_version=0
     )
-    reviewing.reject(
+    review_services.reject(
         document=document(2), user=desk.people["reviewer"], base_version=saved.version, reason="the <total> is net"
     )
     shown = page(desk, 2)

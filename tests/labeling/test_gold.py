@@ -15,7 +15,9 @@ from labeling.imports import services as import_services
 from labeling.models import Annotation, Document, DocumentState, Gold, Project
 from labeling.projects import members
 from labeling.projects.services import fit, save_contract
-from labeling.services import adjudicating, doubting, gathering, growing, reviewing
+from labeling.review import adjudication, challenges
+from labeling.review import services as review_services
+from labeling.services import gathering, growing
 from labeling.services.datasets import rows as frozen_rows
 from labeling.services.exporting import count_project, export_project
 from labeling.services.freezing import freeze
@@ -53,11 +55,13 @@ def desk(db: None) -> Desk:
         submit(documents[name], desk.ana)
     submit(documents["broken"], desk.ana, vendor="Acme")
     for name in ("approved", "relabelled", "rejected-later", "broken"):
-        reviewing.approve(document=fresh(documents[name]), user=desk.rita, base_version=1)
-    reviewing.approve(document=fresh(documents["fixed"]), user=desk.rita, base_version=1, value=gold(), evidence={})
+        review_services.approve(document=fresh(documents[name]), user=desk.rita, base_version=1)
+    review_services.approve(
+        document=fresh(documents["fixed"]), user=desk.rita, base_version=1, value=gold(), evidence={}
+    )
     submit(documents["adjudicated"], desk.ana)
     submit(documents["adjudicated"], desk.ben, date=None)
-    adjudicating.adjudicate(
+    adjudication.adjudicate(
         document=fresh(documents["adjudicated"]), user=desk.rita, value=gold(), evidence={}, base_version=2
     )
     schema = loads(desk.project.schema_version.schema_text)
@@ -70,7 +74,7 @@ def desk(db: None) -> Desk:
     for name in ("submitted", "rejected", "relabelled", "rejected-later"):
         submit(documents[name], desk.ana)
     for name in ("rejected", "rejected-later"):
-        reviewing.reject(document=fresh(documents[name]), user=desk.rita, reason="The date is wrong.")
+        review_services.reject(document=fresh(documents[name]), user=desk.rita, reason="The date is wrong.")
     return desk
 
 
@@ -124,8 +128,8 @@ def test_every_consumer_takes_the_same_documents(desk: Desk, review: bool) -> No
     disputable = set()
     for pk, name in keys.items():
         try:
-            doubting.dispute(document=fresh(Document(pk=pk)))
-        except doubting.Refused:
+            challenges.dispute(document=fresh(Document(pk=pk)))
+        except challenges.Refused:
             continue
         disputable.add(name)
     assert disputable == expected
@@ -176,9 +180,9 @@ def test_turning_review_off_takes_a_submitted_correction_for_an_older_label(desk
     submit(imported, desk.ana, 1, date=None)
     # Approved under this schema, rejected and submitted again: what was approved is replaced too.
     again = Document.objects.get(external_id="submitted")
-    reviewing.approve(document=fresh(again), user=desk.rita, base_version=1)
+    review_services.approve(document=fresh(again), user=desk.rita, base_version=1)
     submit(again, desk.ana, 1, date=None)
-    reviewing.reject(document=fresh(again), user=desk.rita, reason="The date is there.")
+    review_services.reject(document=fresh(again), user=desk.rita, reason="The date is there.")
     submit(again, desk.ana, 2, date=None)
     members.change_settings(project=desk.project, by=desk.owner, values={"review_required": False})
     for document in (imported, again):

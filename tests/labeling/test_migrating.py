@@ -20,7 +20,8 @@ from labeling.models import (
 )
 from labeling.projects import members
 from labeling.projects.services import save_contract
-from labeling.services import exporting, freezing, migrating, reviewing
+from labeling.review import services as review_services
+from labeling.services import exporting, freezing, migrating
 from labeling.services.datasets import rows as frozen_rows
 from labeling.services.freezing import freeze
 from slmstudio.contract.schema import dumps, loads
@@ -403,14 +404,16 @@ def test_going_back_keeps_gold_what_a_reviewer_approved(desk: Desk, then: str) -
     corrected = {**approved, "vendor": "Acme"}
     save: dict[str, Any] = {"document": document, "user": desk.people["annotator"], "evidence": {}}
     annotation_services.submit(**save, value=approved, base_version=0)
-    reviewing.approve(document=document, user=desk.people["reviewer"], base_version=1)
+    review_services.approve(document=document, user=desk.people["reviewer"], base_version=1)
     evidence = {"vendor": {"confirmed": True, "of": '"Acme"'}}
     annotation_services.submit(**{**save, "evidence": evidence}, value=corrected, base_version=1)
     if then == "rejected":
-        reviewing.reject(document=Document.objects.get(), user=desk.people["reviewer"], reason="The vendor is wrong.")
+        review_services.reject(
+            document=Document.objects.get(), user=desk.people["reviewer"], reason="The vendor is wrong."
+        )
     run(desk, renamed(desk), RENAME, dry_run=False)
     if then == "approved later":
-        reviewing.approve(document=Document.objects.get(), user=desk.people["reviewer"], base_version=2)
+        review_services.approve(document=Document.objects.get(), user=desk.people["reviewer"], base_version=2)
     run(desk, first, [{"do": "rename", "field": "seller", "to": "vendor"}], dry_run=False)
     gold = Gold.objects.get(schema_version__number=3)
     assert gold.revision.value == (corrected if then == "approved later" else approved)

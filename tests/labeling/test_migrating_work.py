@@ -8,7 +8,9 @@ from labeling import jobs
 from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, SchemaMigration
 from labeling.projects.services import ContractError, save_contract
-from labeling.services import adjudicating, migrating, reviewing
+from labeling.review import adjudication
+from labeling.review import services as review_services
+from labeling.services import migrating
 from labeling.services.freezing import freeze
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.label_desk import Desk, gold
@@ -74,9 +76,9 @@ def test_a_label_under_review_goes_along_although_its_author_went_on(desk: Desk)
     run = migrate(desk, schema(desk))
     assert (run.result["kept"], run.result["drafts"]) == (1, 0)
     assert [(one.action, one.value["vendor"]) for one in under(2)] == [("migrate", "Acme Supplies"), ("draft", "Acme")]
-    found = reviewing.open_review(document=fresh(document), user=desk.rita)
+    found = review_services.open_review(document=fresh(document), user=desk.rita)
     assert (found.refusal, found.author, found.version) == ("", desk.ana, 1)
-    reviewing.approve(document=fresh(document), user=desk.rita, base_version=1)
+    review_services.approve(document=fresh(document), user=desk.rita, base_version=1)
     assert Gold.objects.get().revision.value["vendor"] == "Acme Supplies"
     assert annotation_services.open_document(document=fresh(document), user=desk.ana).value["vendor"] == "Acme"
 
@@ -86,8 +88,8 @@ def test_a_label_that_was_taken_along_stays_under_review_while_its_author_goes_o
     submit(document, desk.ana)
     migrate(desk, schema(desk))
     draft(document, desk.ana, 1, vendor="Acme")
-    assert reviewing.open_review(document=fresh(document), user=desk.rita).refusal == ""
-    reviewing.approve(document=fresh(document), user=desk.rita, base_version=1)
+    assert review_services.open_review(document=fresh(document), user=desk.rita).refusal == ""
+    review_services.approve(document=fresh(document), user=desk.rita, base_version=1)
 
 
 def test_what_nobody_answers_for_any_more_goes_back_into_the_queue(desk: Desk) -> None:
@@ -96,7 +98,7 @@ def test_what_nobody_answers_for_any_more_goes_back_into_the_queue(desk: Desk) -
     draft(document, desk.ana, 1, vendor="Acme Supplies of Delaware")
     migrate(desk, schema(desk, shortest=20))
     assert fresh(document).state == DocumentState.IN_PROGRESS
-    assert not reviewing.waiting(desk.project).exists()
+    assert not review_services.waiting(desk.project).exists()
     assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
 
 
@@ -117,7 +119,7 @@ def test_a_dispute_ends_where_a_label_no_longer_fits(desk: Desk) -> None:
 def test_an_old_label_that_gold_replaced_does_not_decide(desk: Desk) -> None:
     document = desk.document()
     first = submit(document, desk.ana, vendor="Acme")
-    reviewing.approve(document=fresh(document), user=desk.rita, base_version=1, value=gold(), evidence={})
+    review_services.approve(document=fresh(document), user=desk.rita, base_version=1, value=gold(), evidence={})
     assert first.submitted
     migrate(desk, schema(desk, shortest=6))
     assert fresh(document).state == DocumentState.APPROVED
@@ -181,7 +183,7 @@ def test_a_tab_does_not_end_a_review(desk: Desk, monkeypatch: pytest.MonkeyPatch
     document = desk.document()
     submit(document, desk.ana)
     with_a_tab(desk, monkeypatch, lambda: draft(document, desk.ben, 1, 1))
-    found = reviewing.open_review(document=fresh(document), user=desk.rita)
+    found = review_services.open_review(document=fresh(document), user=desk.rita)
     assert (found.refusal, found.author) == ("", desk.ana)
     assert found.revision is not None
     assert found.revision.value["seller"] == "Acme Supplies"
@@ -260,7 +262,7 @@ def test_saving_the_contract_ends_disputes(desk: Desk) -> None:
     submit(document, desk.ana)
     submit(document, desk.ben, vendor="Acme")
     contract(desk, schema(desk))
-    assert not adjudicating.disputed(desk.project).exists()
+    assert not adjudication.disputed(desk.project).exists()
     assert fresh(document).state == DocumentState.IN_PROGRESS
     assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
 

@@ -10,7 +10,8 @@ from labeling.documents import bulk_edit
 from labeling.jobs import run_bulk_edit
 from labeling.models import Annotation, DocumentState, Gold, Membership, Origin, Review
 from labeling.projects import members
-from labeling.services import adjudicating, agreeing, reviewing
+from labeling.review import adjudication, agreement_queries
+from labeling.review import services as review_services
 from slmstudio.access import Role
 from slmstudio.contract.schema import dumps
 from tests.labeling.desk import bring_in
@@ -82,17 +83,17 @@ def test_labels_that_mean_the_same_count(desk: Desk) -> None:
     submit(waits, desk.ana)
     submit(waits, desk.ben)
     assert Gold.objects.count() == 1
-    assert list(reviewing.waiting(desk.project).order_by("pk")) == [document, waits]
+    assert list(review_services.waiting(desk.project).order_by("pk")) == [document, waits]
 
 
 def test_labels_that_differ_wait_for_adjudication(desk: Desk) -> None:
     document = dispute(desk)
     now = fresh(document)
     assert (now.state, now.disputed, Gold.objects.count()) == (DocumentState.SUBMITTED, True, 0)
-    assert list(adjudicating.disputed(desk.project)) == [document]
-    assert not reviewing.waiting(desk.project).exists()
-    with pytest.raises(reviewing.Stale, match="disagree"):
-        reviewing.approve(document=now, user=desk.rita, base_version=2)
+    assert list(adjudication.disputed(desk.project)) == [document]
+    assert not review_services.waiting(desk.project).exists()
+    with pytest.raises(review_services.Stale, match="disagree"):
+        review_services.approve(document=now, user=desk.rita, base_version=2)
 
 
 def test_who_gives_in_ends_the_dispute(desk: Desk) -> None:
@@ -103,13 +104,13 @@ def test_who_gives_in_ends_the_dispute(desk: Desk) -> None:
 
 def test_adjudication_asks_for_what_differs_and_makes_gold(desk: Desk) -> None:
     document = dispute(desk)
-    found = adjudicating.open_dispute(document=fresh(document), user=desk.rita)
+    found = adjudication.open_dispute(document=fresh(document), user=desk.rita)
     assert [label.annotation.user for label in found.labels] == [desk.ana, desk.ben]
     settled = found.settle({"vendor": "Acme"})
     assert [(one.path, [said.value for said in one.said]) for one in settled.differences] == [
         ("vendor", ["Acme Supplies", "Acme"])
     ]
-    review = adjudicating.adjudicate(
+    review = adjudication.adjudicate(
         document=fresh(document),
         user=desk.rita,
         value=settled.value,
@@ -144,8 +145,8 @@ def test_gold_that_began_as_a_pre_label_says_so(desk: Desk) -> None:
         document=document, user=desk.ana, value=shown.value, evidence={}, base_version=0, prediction=shown.id
     )
     submit(document, desk.ben)
-    found = adjudicating.open_dispute(document=fresh(document), user=desk.rita)
-    adjudicating.adjudicate(
+    found = adjudication.open_dispute(document=fresh(document), user=desk.rita)
+    adjudication.adjudicate(
         document=fresh(document), user=desk.rita, value=gold(), evidence={}, base_version=found.version
     )
     assert Gold.objects.get().origin == Origin.PRELABELLED
@@ -172,7 +173,7 @@ def test_a_reviewer_makes_no_human_gold_of_pre_labels_that_agree_or_not(desk: De
         type(document).objects.filter(pk=document.pk).update(holdout=True)
     options: dict[str, Any] = {"user": desk.rita, "value": gold(), "evidence": {}, "base_version": 2}
     for document, differ in proposals.items():
-        decide = adjudicating.adjudicate if differ else reviewing.approve
+        decide = adjudication.adjudicate if differ else review_services.approve
         decide(document=fresh(document), **options)
     assert list(Gold.objects.values_list("origin", flat=True)) == [Origin.PRELABELLED] * 2
 
@@ -181,31 +182,31 @@ def test_a_party_does_not_judge_where_four_eyes_are_on(desk: Desk) -> None:
     document = desk.document(wanted=2)
     submit(document, desk.ana)
     submit(document, desk.rita, vendor="Acme")
-    assert adjudicating.open_dispute(document=fresh(document), user=desk.rita).refusal == adjudicating.OWN
-    assert adjudicating.next_disputed(project=desk.project, user=desk.rita) is None
+    assert adjudication.open_dispute(document=fresh(document), user=desk.rita).refusal == adjudication.OWN
+    assert adjudication.next_disputed(project=desk.project, user=desk.rita) is None
     options: dict[str, Any] = {"value": gold(), "evidence": {}, "base_version": 2}
-    with pytest.raises(adjudicating.Refused, match="Four eyes"):
-        adjudicating.adjudicate(document=fresh(document), user=desk.rita, **options)
-    assert adjudicating.next_disputed(project=desk.project, user=desk.owner) == document
-    with pytest.raises(adjudicating.Refused, match="may review"):
-        adjudicating.adjudicate(document=fresh(document), user=desk.cleo, **options)
-    assert adjudicating.adjudicate(document=fresh(document), user=desk.owner, **options)
+    with pytest.raises(adjudication.Refused, match="Four eyes"):
+        adjudication.adjudicate(document=fresh(document), user=desk.rita, **options)
+    assert adjudication.next_disputed(project=desk.project, user=desk.owner) == document
+    with pytest.raises(adjudication.Refused, match="may review"):
+        adjudication.adjudicate(document=fresh(document), user=desk.cleo, **options)
+    assert adjudication.adjudicate(document=fresh(document), user=desk.owner, **options)
 
 
 def test_what_was_not_seen_or_is_invalid_is_not_adjudicated(desk: Desk) -> None:
     document = dispute(desk)
-    with pytest.raises(adjudicating.Stale, match="look again"):
-        adjudicating.adjudicate(document=fresh(document), user=desk.rita, value=gold(), evidence={}, base_version=1)
+    with pytest.raises(adjudication.Stale, match="look again"):
+        adjudication.adjudicate(document=fresh(document), user=desk.rita, value=gold(), evidence={}, base_version=1)
     for value, rule in (({**gold(), "total_amount": "12"}, "type"), ({**gold(), "vendor": "Globex"}, "evidence")):
-        with pytest.raises(adjudicating.Invalid) as refused:
-            adjudicating.adjudicate(document=fresh(document), user=desk.rita, value=value, evidence={}, base_version=2)
+        with pytest.raises(adjudication.Invalid) as refused:
+            adjudication.adjudicate(document=fresh(document), user=desk.rita, value=value, evidence={}, base_version=2)
         assert refused.value.problems[0].rule == rule
     assert (fresh(document).disputed, Gold.objects.count(), Review.objects.count()) == (True, 0, 0)
 
 
 def test_a_dispute_can_be_labelled_again_by_all(desk: Desk) -> None:
     document = dispute(desk)
-    reviewing.reject(document=fresh(document), user=desk.rita, reason="Read the second page.")
+    review_services.reject(document=fresh(document), user=desk.rita, reason="Read the second page.")
     now = fresh(document)
     assert (now.state, now.disputed, now.assigned_to) == (DocumentState.REJECTED, False, None)
     assert following(desk, desk.cleo) is None
@@ -232,7 +233,7 @@ def test_who_leaves_the_project_leaves_their_place_to_others(desk: Desk, action:
         submit(document, desk.ben)
         if action == "left first":
             members.remove(membership=ana, by=desk.owner)
-        reviewing.reject(document=fresh(document), user=desk.rita, reason="Read the second page.")
+        review_services.reject(document=fresh(document), user=desk.rita, reason="Read the second page.")
     if action != "left first":
         members.remove(membership=ana, by=desk.owner)
     submit(document, desk.ben, 2 if action != "drafted" else 0)
@@ -260,7 +261,7 @@ def test_what_was_put_back_by_mistake_waits_again_as_it_did(desk: Desk, queues: 
     edit.refresh_from_db()
     annotation_services.save_draft(document=fresh(other), user=desk.ben, value=gold(), evidence={}, base_version=2)
     run_bulk_edit(bulk_edit.undo(edit=edit, user=desk.owner).pk)
-    assert list(adjudicating.disputed(desk.project).order_by("pk")) == [document, other]
+    assert list(adjudication.disputed(desk.project).order_by("pk")) == [document, other]
     submitted = Annotation.objects.filter(submitted=True).values_list("document", "user")
     # Ben has begun something new on the other one: that is a draft and stays one.
     assert set(submitted) == {(document.pk, desk.ana.pk), (document.pk, desk.ben.pk), (other.pk, desk.ana.pk)}
@@ -300,14 +301,14 @@ def test_several_labels_are_asked_of_what_still_waits(desk: Desk) -> None:
 
 
 def test_agreement_of_a_project(desk: Desk) -> None:
-    assert agreeing.of_project(desk.project) == []
+    assert agreement_queries.of_project(desk.project) == []
     changed: list[dict[str, Any]] = [{}, {"vendor": "Acme"}, {"invoice_id": "a-1029"}]
     for changes in changed:
         document = desk.document(wanted=2)
         submit(document, desk.ana)
         submit(document, desk.ben, **changes)
     submit(desk.document(), desk.ana)
-    found = {one.field.pattern: one for one in agreeing.of_project(desk.project)}
+    found = {one.field.pattern: one for one in agreement_queries.of_project(desk.project)}
     assert {one.units for one in found.values()} == {3}
     assert found["vendor"].exact == pytest.approx(2 / 3)
     assert found["invoice_id"].exact == 1
@@ -315,12 +316,12 @@ def test_agreement_of_a_project(desk: Desk) -> None:
 
 def test_what_came_after_a_decision_is_not_agreement(desk: Desk) -> None:
     document = dispute(desk)
-    found = adjudicating.open_dispute(document=fresh(document), user=desk.rita)
-    adjudicating.adjudicate(
+    found = adjudication.open_dispute(document=fresh(document), user=desk.rita)
+    adjudication.adjudicate(
         document=fresh(document), user=desk.rita, value=gold(), evidence={}, base_version=found.version
     )
     submit(document, desk.ben, 3)
-    by_pattern = {one.field.pattern: one for one in agreeing.of_project(desk.project)}
+    by_pattern = {one.field.pattern: one for one in agreement_queries.of_project(desk.project)}
     assert (by_pattern["vendor"].units, by_pattern["vendor"].exact) == (1, 0)
 
 

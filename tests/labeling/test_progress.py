@@ -9,9 +9,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from labeling import progress
 from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, Document, Prediction, Review
+from labeling.review import progress
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db

@@ -12,7 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from labeling.annotation import queue
 from labeling.annotation import services as annotation_services
 from labeling.models import Annotation
-from labeling.services import adjudicating, reviewing
+from labeling.review import adjudication
+from labeling.review import services as review_services
 from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import review_desk
 
@@ -90,8 +91,8 @@ def test_every_query_of_the_queue_uses_an_index(desk: Desk) -> None:
         lambda: annotation_services.open_document(document=first, user=desk.ana),
         lambda: annotation_services.standing(document=first, user=desk.ana),
         lambda: queue.counts(project=project, user=desk.ana),
-        lambda: reviewing.next_to_review(project=project, user=desk.rita),
-        lambda: adjudicating.next_disputed(project=project, user=desk.rita),
+        lambda: review_services.next_to_review(project=project, user=desk.rita),
+        lambda: adjudication.next_disputed(project=project, user=desk.rita),
     ]
     for work in works:
         found += watched(work)[1]
@@ -115,7 +116,7 @@ def test_the_next_document_takes_few_milliseconds(desk: Desk, required: bool) ->
         "next from the end": milliseconds(lambda: annotation_services.next_document(**at, after=opened.pk + DOCUMENTS)),
         "assigned": milliseconds(lambda: annotation_services.next_document(project=project, user=desk.ben)),
         "standing": milliseconds(lambda: annotation_services.standing(document=opened, user=desk.ana)),
-        "review": milliseconds(lambda: reviewing.next_to_review(project=project, user=desk.rita)),
+        "review": milliseconds(lambda: review_services.next_to_review(project=project, user=desk.rita)),
     }
     # The next document is 0.2 ms of the database and 4 ms of Python; what a busy machine adds must not fail the suite.
     assert max(times.values()) < 300, times

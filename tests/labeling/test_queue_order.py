@@ -7,7 +7,7 @@ import pytest
 from labeling.annotation import assignment, queue
 from labeling.annotation import services as annotation_services
 from labeling.models import Document, DocumentState
-from labeling.services import reviewing
+from labeling.review import services as review_services
 from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import fresh, review_desk, submit
 
@@ -30,7 +30,7 @@ def assign(user: Any, *documents: Document) -> assignment.Changed:
 
 def send_back(desk: Desk, document: Document, user: Any) -> None:
     submit(document, user)
-    reviewing.reject(document=fresh(document), user=desk.rita, reason="Look again.")
+    review_services.reject(document=fresh(document), user=desk.rita, reason="Look again.")
 
 
 def test_sent_back_then_begun_then_assigned_then_the_rest(desk: Desk) -> None:

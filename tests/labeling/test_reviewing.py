@@ -19,7 +19,7 @@ from labeling.models import (
     WebhookDelivery,
 )
 from labeling.projects.services import save_contract
-from labeling.services import reviewing
+from labeling.review import services as review_services
 from slmstudio.access import Role
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit
@@ -47,20 +47,20 @@ def test_a_submitted_label_waits_and_is_gold_once_it_is_approved(desk: Desk) -> 
     document = desk.document()
     saved = submit(document, desk.ana)
     assert (saved.submitted, saved.approved, saved.state) == (True, False, "submitted")
-    assert list(reviewing.waiting(desk.project)) == [document]
+    assert list(review_services.waiting(desk.project)) == [document]
     assert not Gold.objects.exists()
-    review = reviewing.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
+    review = review_services.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
     found = Gold.objects.get()
     assert (found.approved_by, found.origin, found.revision.action) == (desk.rita, Origin.HUMAN, "submit")
     assert (review.decision, review.annotation.user, review.revision) == ("approve", desk.ana, found.revision)
     assert fresh(document).state == DocumentState.APPROVED
-    assert not reviewing.waiting(desk.project).exists()
+    assert not review_services.waiting(desk.project).exists()
 
 
 def test_a_rejected_label_goes_back_to_its_author_with_the_reason(desk: Desk) -> None:
     first, document = desk.document("one"), desk.document()
     submit(document, desk.ana)
-    reviewing.reject(document=fresh(document), user=desk.rita, reason="The vendor is\n Acme  Supplies Ltd.")
+    review_services.reject(document=fresh(document), user=desk.rita, reason="The vendor is\n Acme  Supplies Ltd.")
     now = fresh(document)
     assert (now.state, now.assigned_to, now.locked_by) == (DocumentState.REJECTED, desk.ana, None)
     opened = annotation_services.open_document(document=now, user=desk.ana)
@@ -74,14 +74,14 @@ def test_a_rejected_label_goes_back_to_its_author_with_the_reason(desk: Desk) ->
     again = submit(document, desk.ana, opened.version, vendor="Acme")
     assert again.submitted
     assert annotation_services.open_document(document=fresh(document), user=desk.ana).rejection is None
-    assert list(reviewing.waiting(desk.project)) == [document]
+    assert list(review_services.waiting(desk.project)) == [document]
 
 
 def test_the_label_of_somebody_who_left_goes_to_anybody(desk: Desk) -> None:
     document = desk.document()
     submit(document, desk.ana)
     Membership.objects.filter(user=desk.ana).delete()
-    reviewing.reject(document=fresh(document), user=desk.rita, reason="no")
+    review_services.reject(document=fresh(document), user=desk.rita, reason="no")
     assert fresh(document).assigned_to is None
     assert annotation_services.next_document(project=desk.project, user=desk.ben) == document
 
@@ -90,8 +90,8 @@ def test_the_label_of_somebody_who_left_goes_to_anybody(desk: Desk) -> None:
 def test_a_rejection_says_why(desk: Desk, reason: str, words: str) -> None:
     document = desk.document()
     submit(document, desk.ana)
-    with pytest.raises(reviewing.Refused, match=words):
-        reviewing.reject(document=fresh(document), user=desk.rita, reason=reason)
+    with pytest.raises(review_services.Refused, match=words):
+        review_services.reject(document=fresh(document), user=desk.rita, reason=reason)
     assert fresh(document).state == DocumentState.SUBMITTED
 
 
@@ -99,7 +99,7 @@ def test_a_reason_keeps_its_lines(desk: Desk) -> None:
     document = desk.document()
     submit(document, desk.ana)
     typed = "\r\n Two things:\r\n\r\n\r\n-  the  date\x00\r\n- the total \r\n"
-    review = reviewing.reject(document=fresh(document), user=desk.rita, reason=typed)
+    review = review_services.reject(document=fresh(document), user=desk.rita, reason=typed)
     assert review.reason == "Two things:\n\n- the date\n- the total"
 
 
@@ -107,27 +107,27 @@ def test_nobody_reviews_their_own_label_where_four_eyes_are_on(desk: Desk) -> No
     document = desk.document()
     saved = submit(document, desk.rita)
     assert saved.approved is False
-    found = reviewing.open_review(document=fresh(document), user=desk.rita)
-    assert found.refusal == reviewing.OWN
+    found = review_services.open_review(document=fresh(document), user=desk.rita)
+    assert found.refusal == review_services.OWN
     for decide in (
-        lambda: reviewing.approve(document=fresh(document), user=desk.rita, base_version=saved.version),
-        lambda: reviewing.reject(document=fresh(document), user=desk.rita, reason="no"),
+        lambda: review_services.approve(document=fresh(document), user=desk.rita, base_version=saved.version),
+        lambda: review_services.reject(document=fresh(document), user=desk.rita, reason="no"),
     ):
-        with pytest.raises(reviewing.Refused, match="Four eyes"):
+        with pytest.raises(review_services.Refused, match="Four eyes"):
             decide()
     assert fresh(document).state == DocumentState.SUBMITTED
-    assert reviewing.next_to_review(project=desk.project, user=desk.rita) is None
-    assert reviewing.next_to_review(project=desk.project, user=desk.owner) == document
+    assert review_services.next_to_review(project=desk.project, user=desk.rita) is None
+    assert review_services.next_to_review(project=desk.project, user=desk.owner) == document
     change(desk, four_eyes=False)
-    assert reviewing.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
+    assert review_services.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
 
 
 def test_only_reviewers_decide(desk: Desk) -> None:
     document = desk.document()
     saved = submit(document, desk.ana)
     for user in (desk.ben, desk.stranger, member(desk, "mia", Role.MANAGER)):
-        with pytest.raises(reviewing.Refused, match="may review"):
-            reviewing.approve(document=fresh(document), user=user, base_version=saved.version)
+        with pytest.raises(review_services.Refused, match="may review"):
+            review_services.approve(document=fresh(document), user=user, base_version=saved.version)
     assert not Gold.objects.exists()
 
 
@@ -135,10 +135,10 @@ def test_what_was_not_seen_is_not_approved(desk: Desk) -> None:
     document = desk.document()
     first = submit(document, desk.ana)
     submit(document, desk.ana, first.version, vendor="Acme")
-    with pytest.raises(reviewing.Stale, match="look again"):
-        reviewing.approve(document=fresh(document), user=desk.rita, base_version=first.version)
-    with pytest.raises(reviewing.Stale, match="look again"):
-        reviewing.reject(document=fresh(document), user=desk.rita, reason="no", base_version=first.version)
+    with pytest.raises(review_services.Stale, match="look again"):
+        review_services.approve(document=fresh(document), user=desk.rita, base_version=first.version)
+    with pytest.raises(review_services.Stale, match="look again"):
+        review_services.reject(document=fresh(document), user=desk.rita, reason="no", base_version=first.version)
     now = fresh(document)
     assert (now.state, Gold.objects.count(), Review.objects.count()) == (DocumentState.SUBMITTED, 0, 0)
 
@@ -147,33 +147,33 @@ def test_a_draft_begun_meanwhile_does_not_keep_a_label_from_being_approved(desk:
     document = desk.document()
     first = submit(document, desk.ana)
     annotation_services.save_draft(document=document, user=desk.ana, value={}, evidence={}, base_version=first.version)
-    found = reviewing.open_review(document=fresh(document), user=desk.rita)
+    found = review_services.open_review(document=fresh(document), user=desk.rita)
     assert (found.version, found.revision and found.revision.value["vendor"]) == (first.version, "Acme Supplies")
-    reviewing.approve(document=fresh(document), user=desk.rita, base_version=first.version)
+    review_services.approve(document=fresh(document), user=desk.rita, base_version=first.version)
     assert Gold.objects.get().revision.value["vendor"] == "Acme Supplies"
 
 
 def test_there_is_nothing_to_decide_twice(desk: Desk) -> None:
     document = desk.document()
     saved = submit(document, desk.ana)
-    reviewing.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
-    with pytest.raises(reviewing.Stale, match="rita-desk approved it already"):
-        reviewing.approve(document=fresh(document), user=desk.owner, base_version=saved.version)
+    review_services.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
+    with pytest.raises(review_services.Stale, match="rita-desk approved it already"):
+        review_services.approve(document=fresh(document), user=desk.owner, base_version=saved.version)
     assert Review.objects.count() == 1
-    with pytest.raises(reviewing.Stale, match="new: there is nothing to decide"):
-        reviewing.approve(document=desk.document("two"), user=desk.rita, base_version=0)
+    with pytest.raises(review_services.Stale, match="new: there is nothing to decide"):
+        review_services.approve(document=desk.document("two"), user=desk.rita, base_version=0)
     gone = desk.document("three")
     pk = gone.pk
     gone.delete()
     gone.pk = pk
-    with pytest.raises(reviewing.Stale, match="no longer there"):
-        reviewing.approve(document=gone, user=desk.rita, base_version=0)
+    with pytest.raises(review_services.Stale, match="no longer there"):
+        review_services.approve(document=gone, user=desk.rita, base_version=0)
 
 
 def test_a_reviewer_fixes_and_approves_in_one_step(desk: Desk) -> None:
     document = desk.document()
     saved = submit(document, desk.ana, vendor="Acme")
-    review = reviewing.approve(document=fresh(document), user=desk.rita, base_version=saved.version, value=gold())
+    review = review_services.approve(document=fresh(document), user=desk.rita, base_version=saved.version, value=gold())
     found = Gold.objects.get()
     assert (review.decision, found.approved_by) == ("fix", desk.rita)
     assert (found.revision.value["vendor"], found.revision.action) == ("Acme Supplies", "approve")
@@ -187,8 +187,8 @@ def test_a_reviewer_fixes_and_approves_in_one_step(desk: Desk) -> None:
 def test_nothing_invalid_is_approved(desk: Desk, changes: dict[str, Any], rule: str) -> None:
     document = desk.document()
     saved = submit(document, desk.ana)
-    with pytest.raises(reviewing.Invalid) as refused:
-        reviewing.approve(
+    with pytest.raises(review_services.Invalid) as refused:
+        review_services.approve(
             document=fresh(document), user=desk.rita, base_version=saved.version, value={**gold(), **changes}
         )
     assert refused.value.problems[0].rule.startswith(rule)
@@ -212,13 +212,13 @@ def test_after_an_approval_a_new_submit_waits_and_the_approved_label_stays_gold(
     document = desk.document()
     first = submit(document, desk.ana)
     assert Gold.objects.get().approved_by is None
-    assert not reviewing.waiting(desk.project).exists()
-    reviewing.approve(document=fresh(document), user=desk.rita, base_version=first.version)
+    assert not review_services.waiting(desk.project).exists()
+    review_services.approve(document=fresh(document), user=desk.rita, base_version=first.version)
     again = submit(document, desk.ana, first.version, vendor="Acme")
     assert (again.submitted, again.state) == (True, "submitted")
     assert Gold.objects.get().revision.value["vendor"] == "Acme Supplies"
-    assert list(reviewing.waiting(desk.project)) == [document]
-    reviewing.approve(document=fresh(document), user=desk.rita, base_version=again.version)
+    assert list(review_services.waiting(desk.project)) == [document]
+    review_services.approve(document=fresh(document), user=desk.rita, base_version=again.version)
     assert Gold.objects.get().revision.value["vendor"] == "Acme"
 
 
@@ -226,7 +226,7 @@ def test_reviewers_get_different_labels_in_turn(desk: Desk) -> None:
     first, second, third = (desk.document() for _ in range(3))
     for document in (first, second, third):
         submit(document, desk.ana)
-    take = reviewing.next_to_review
+    take = review_services.next_to_review
     assert take(project=desk.project, user=desk.rita) == first
     assert take(project=desk.project, user=desk.owner) == second
     assert take(project=desk.project, user=desk.rita, after=first.pk) == third
@@ -240,24 +240,24 @@ def test_a_label_of_an_older_schema_has_to_come_again(desk: Desk) -> None:
         '"invoice_id":{', '"note":{"type":"string"},"invoice_id":{', 1
     )
     save_contract(project=desk.project, user=desk.owner, instruction="Do it.", schema_text=text, constraints={})
-    assert not reviewing.waiting(desk.project).exists()
-    assert "in progress" in reviewing.open_review(document=fresh(document), user=desk.rita).refusal
-    with pytest.raises(reviewing.Refused, match="nothing to decide"):
-        reviewing.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
+    assert not review_services.waiting(desk.project).exists()
+    assert "in progress" in review_services.open_review(document=fresh(document), user=desk.rita).refusal
+    with pytest.raises(review_services.Refused, match="nothing to decide"):
+        review_services.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
     assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
     again = submit(document, desk.ana)
-    assert reviewing.approve(document=fresh(document), user=desk.rita, base_version=again.version)
+    assert review_services.approve(document=fresh(document), user=desk.rita, base_version=again.version)
 
 
 def test_nobody_approves_what_they_change_of_their_own_approved_label(desk: Desk) -> None:
     change(desk, review_required=False)
     document = desk.document()
     submit(document, desk.rita)
-    reviewing.approve(document=fresh(document), user=desk.owner, base_version=1)
+    review_services.approve(document=fresh(document), user=desk.owner, base_version=1)
     changed = submit(document, desk.rita, 1, vendor="Acme")
     assert (changed.approved, fresh(document).state) == (False, DocumentState.SUBMITTED)
     assert Gold.objects.get().revision.value["vendor"] == "Acme Supplies"
-    assert list(reviewing.waiting(desk.project)) == [document]
+    assert list(review_services.waiting(desk.project)) == [document]
     change(desk, four_eyes=False)
     assert submit(document, desk.rita, 2, vendor="Acme Supplies").approved
 
@@ -266,9 +266,9 @@ def test_each_decision_is_told(desk: Desk) -> None:
     listen(desk)
     document = desk.document()
     submit(document, desk.ana)
-    reviewing.reject(document=fresh(document), user=desk.rita, reason="secret words")
+    review_services.reject(document=fresh(document), user=desk.rita, reason="secret words")
     second = submit(document, desk.ana, 1, vendor="Acme")
-    reviewing.approve(document=fresh(document), user=desk.rita, base_version=second.version)
+    review_services.approve(document=fresh(document), user=desk.rita, base_version=second.version)
     told = list(WebhookDelivery.objects.order_by("created_at"))
     assert [one.event for one in told] == [
         "document.submitted",
@@ -305,19 +305,19 @@ def test_the_most_that_a_save_asks_of_the_database(desk: Desk) -> None:
     third.project = project
     saved = submit(third, desk.ana)
     with CaptureQueriesContext(connection) as approved:
-        reviewing.approve(document=third, user=desk.rita, base_version=saved.version)
+        review_services.approve(document=third, user=desk.rita, base_version=saved.version)
     assert len(statements(approved)) <= 8, "\n".join(statements(approved))
 
 
 def test_history_keeps_every_step(desk: Desk) -> None:
     document = desk.document()
     first = submit(document, desk.ana, vendor="Acme")
-    reviewing.reject(document=fresh(document), user=desk.rita, reason="Supplies")
+    review_services.reject(document=fresh(document), user=desk.rita, reason="Supplies")
     annotation_services.save_draft(
         document=document, user=desk.ana, value=gold(), evidence={}, base_version=first.version
     )
     last = submit(document, desk.ana, 2)
-    reviewing.approve(document=fresh(document), user=desk.rita, base_version=last.version)
+    review_services.approve(document=fresh(document), user=desk.rita, base_version=last.version)
     steps = AnnotationRevision.objects.order_by("number").values_list("number", "action", "user__username")
     assert list(steps) == [
         (number, action, desk.ana.username) for number, action in ((1, "submit"), (2, "draft"), (3, "submit"))

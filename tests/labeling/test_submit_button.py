@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from labeling.models import Document
-from labeling.services import reviewing
+from labeling.review import services as review_services
 from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit
 
@@ -39,7 +39,7 @@ def test_a_reviewer_over_a_label_of_another_approves(desk: Desk) -> None:
 def test_a_label_sent_back_is_approved_by_a_reviewer_and_submitted_by_its_author(desk: Desk) -> None:
     document = desk.document()
     base = submit(document, desk.ana).version
-    reviewing.reject(document=fresh(document), user=desk.rita, reason="The total is wrong.")
+    review_services.reject(document=fresh(document), user=desk.rita, reason="The total is wrong.")
     assert not approves(document, desk.ana)
     assert approves(document, desk.rita)
     assert submit(document, desk.rita, base).approved
@@ -57,7 +57,7 @@ def test_a_reviewer_over_an_own_approved_label(desk: Desk, settings: dict[str, b
     document = desk.document()
     base = submit(document, desk.rita).version
     member(desk, "eve", "reviewer")
-    reviewing.approve(document=fresh(document), user=desk.eve, base_version=base)  # type: ignore[attr-defined]
+    review_services.approve(document=fresh(document), user=desk.eve, base_version=base)  # type: ignore[attr-defined]
     change(desk, **settings)
     assert approves(document, desk.rita) is expected
     assert submit(document, desk.rita, base).approved is expected

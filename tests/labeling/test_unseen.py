@@ -8,7 +8,7 @@ from django.test import Client
 from labeling.annotation import predictions, queue
 from labeling.documents import bulk_edit
 from labeling.models import Document, DocumentState
-from labeling.services import reviewing
+from labeling.review import services as review_services
 from slmstudio.access import Role
 from slmstudio.contract.jsontext import dumps
 from tests.labeling.desk import browser
@@ -64,7 +64,7 @@ def test_others_labels_are_neither_exported_nor_found_by_their_values(desk: Desk
     assert ">unseen<" in listed(desk, reviewer)
     assert exported(desk, client, "all").count('"vendor":"Acme"') == 1
     submit(unseen, person, vendor="Acme")
-    reviewing.approve(document=unseen, user=desk.rita, base_version=2)
+    review_services.approve(document=unseen, user=desk.rita, base_version=2)
     assert "unseen" in exported(desk, client)
     assert ">unseen<" in listed(desk, client)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from labeling.annotation import comments
-from labeling.services import reviewing
+from labeling.review import services as review_services
 from slmstudio.access import Action, project_for
 from slmstudio.panels import Step, step_for
 from tests.labeling.label_desk import Desk
@@ -46,7 +46,7 @@ def test_disputes_come_after_reviews(desk: Desk) -> None:
 def test_who_is_mentioned_or_has_to_correct_hears_that_first(desk: Desk) -> None:
     document = desk.document()
     submit(document, desk.ana)
-    reviewing.reject(document=fresh(document), user=desk.rita, reason="no")
+    review_services.reject(document=fresh(document), user=desk.rita, reason="no")
     assert step(desk, desk.ana).text == "1 label of yours was sent back with a reason."
     comments.add(document=fresh(document), user=desk.rita, text=f"@{desk.ana} see page 2")
     assert step(desk, desk.ana).text == "You are mentioned in 1 comment that you have not read."

@@ -12,7 +12,8 @@ from labeling.annotation import assignment
 from labeling.annotation import services as annotation_services
 from labeling.documents import bulk_edit
 from labeling.models import AnnotationRevision, BulkEdit, Document, DocumentState, Gold, Review
-from labeling.services import adjudicating, reviewing
+from labeling.review import adjudication
+from labeling.review import services as review_services
 from slmstudio.access import Role
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import at_once, change, fresh, member, review_desk, submit
@@ -49,18 +50,18 @@ def test_an_approval_and_a_new_submit(desk: Desk) -> None:
         document = desk.document()
         first = submit(document, desk.ana)
         approved, again = at_once(
-            partial(reviewing.approve, document=fresh(document), user=desk.rita, base_version=first.version),
+            partial(review_services.approve, document=fresh(document), user=desk.rita, base_version=first.version),
             partial(submit, document, desk.ana, first.version, vendor="Acme"),
         )
         assert again.submitted
         now = fresh(document)
         assert now.state == DocumentState.SUBMITTED  # the new label waits either way
         golds = Gold.objects.filter(document=document)
-        if isinstance(approved, reviewing.Stale):
+        if isinstance(approved, review_services.Stale):
             assert not golds.exists()
         else:
             assert golds.get().revision.value["vendor"] == "Acme Supplies"
-        assert list(reviewing.waiting(desk.project)).count(document) == 1
+        assert list(review_services.waiting(desk.project)).count(document) == 1
         outcomes.add(type(approved).__name__)
     assert outcomes <= {"Review", "Stale"}
 
@@ -70,8 +71,8 @@ def test_two_reviewers_decide(desk: Desk) -> None:
         document = desk.document()
         version = submit(document, desk.ana).version
         results = at_once(
-            partial(reviewing.approve, document=fresh(document), user=desk.rita, base_version=version),
-            partial(reviewing.reject, document=fresh(document), user=desk.owner, reason="no"),
+            partial(review_services.approve, document=fresh(document), user=desk.rita, base_version=version),
+            partial(review_services.reject, document=fresh(document), user=desk.owner, reason="no"),
         )
         assert sorted(type(result).__name__ for result in results) == ["Review", "Stale"]
         [review] = Review.objects.filter(document=document)
@@ -87,9 +88,9 @@ def test_a_dispute_is_decided_once(desk: Desk) -> None:
         submit(document, desk.ben, vendor="Acme")
         options: dict[str, Any] = {"evidence": {}, "base_version": 2}
         results = at_once(
-            partial(adjudicating.adjudicate, document=fresh(document), user=desk.rita, value=gold(), **options),
+            partial(adjudication.adjudicate, document=fresh(document), user=desk.rita, value=gold(), **options),
             partial(
-                adjudicating.adjudicate,
+                adjudication.adjudicate,
                 document=fresh(document),
                 user=desk.owner,
                 value={**gold(), "vendor": "Acme"},
@@ -179,7 +180,7 @@ def test_reviewers_take_different_labels(desk: Desk) -> None:
     reviewers = [desk.rita, desk.owner, *(member(desk, f"rev{number}", Role.REVIEWER) for number in range(4))]
     for _ in range(6):
         submit(desk.document(), desk.ana)
-    taken = at_once(*[partial(reviewing.next_to_review, project=desk.project, user=p) for p in reviewers])
+    taken = at_once(*[partial(review_services.next_to_review, project=desk.project, user=p) for p in reviewers])
     found = [document.pk for document in taken if document is not None]
     assert len(found) == len(set(found)) >= 5
 
@@ -201,7 +202,7 @@ def test_putting_back_and_approving(desk: Desk) -> None:
         document = desk.document()
         version = submit(document, desk.ana).version
         approved, _back = at_once(
-            partial(reviewing.approve, document=fresh(document), user=desk.rita, base_version=version),
+            partial(review_services.approve, document=fresh(document), user=desk.rita, base_version=version),
             partial(bulk_edit.change_one, document=fresh(document), user=desk.owner, action="requeue", params={}),
         )
         # Whoever came second saw what the first had done.
@@ -251,13 +252,13 @@ def test_hundred_random_steps_leave_no_contradiction(desk: Desk) -> None:
 
     def reviewer(person: Any) -> None:
         for step in range(15):
-            found = reviewing.open_review(document=fresh(document), user=person)
+            found = review_services.open_review(document=fresh(document), user=person)
             try:
                 if step % 3 == 0:
-                    reviewing.reject(document=document, user=person, reason="no", base_version=found.version)
+                    review_services.reject(document=document, user=person, reason="no", base_version=found.version)
                 else:
-                    reviewing.approve(document=document, user=person, base_version=found.version)
-            except reviewing.Refused:
+                    review_services.approve(document=document, user=person, base_version=found.version)
+            except review_services.Refused:
                 continue
 
     results = at_once(lambda: annotator(desk.ana), lambda: annotator(desk.ben), lambda: reviewer(desk.rita))

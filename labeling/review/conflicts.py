@@ -9,8 +9,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from labeling.agreement import paired_rows
 from labeling.form.merge import MISSING, same
+from labeling.review.agreement import paired_rows
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.kinds import normalise
 from slmstudio.contract.structure import Field, Node, join

@@ -7,12 +7,12 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from labeling import progress as reads
 from labeling.annotation import predictions
 from labeling.documents.list.counts import state_counts
 from labeling.models import DocumentState, Project
 from labeling.panels import waiting
-from labeling.services import agreeing
+from labeling.review import agreement_queries
+from labeling.review import progress as reads
 from slmstudio.access import Action, project_for
 
 
@@ -67,7 +67,7 @@ def quality(request: HttpRequest, slug: str) -> HttpResponse:
     """What takes a moment longer, as a fragment: do people look at pre-labels, and do they agree."""
     project = project_for(request.user, slug, Action.READ)
     honesty = predictions.honesty(project)
-    context = {"project": project, "honesty": honesty, "agreement": agreeing.of_project(project)}
+    context = {"project": project, "honesty": honesty, "agreement": agreement_queries.of_project(project)}
     return render(request, "labeling/progress_quality.html", context)
 
 

@@ -12,7 +12,6 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from labeling.annotation.locked_document import Actions, answered_of, newest_schema, schema_of
 from labeling.annotation.queue import free_for, hold, take
 from labeling.annotation.revisions import Work, author_of, decide, make_gold, merged, origin_of, write
-from labeling.disputes import Dispute, evidence_of, settle
 from labeling.integrations.events import tell
 from labeling.models import (
     Annotation,
@@ -24,8 +23,9 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
-from labeling.services.doubting import Doubt, doubt_of, doubts
-from labeling.services.reviewing import Invalid, Refused, Stale, hold_submitted
+from labeling.review.challenges import Doubt, doubt_of, doubts
+from labeling.review.conflicts import Dispute, evidence_of, settle
+from labeling.review.services import Invalid, Refused, Stale, hold_submitted
 
 OWN = "One of these labels is your own. Four eyes are on in this project, so somebody else decides."
 ASKED = "You doubted this label yourself. Four eyes are on in this project, so somebody else decides."

@@ -17,10 +17,10 @@ from labeling.annotation.payloads import whole_number as whole_number_of
 from labeling.documents.failure_tags import tags_of
 from labeling.form.highlights import marked
 from labeling.form.tree import form_for, tree_of
-from labeling.forms_review import DisputeForm, RejectForm, whole_number
 from labeling.models import Annotation, Document, Mention, Project
 from labeling.paging import count, page
-from labeling.services import adjudicating, doubting, reviewing
+from labeling.review import adjudication, challenges, services
+from labeling.review.forms import DisputeForm, RejectForm, whole_number
 from slmstudio.access import Action, object_for, project_for
 
 DISPUTED = "disputed"
@@ -31,8 +31,8 @@ def review(request: HttpRequest, slug: str) -> HttpResponse:
     """What waits for a reviewer; ``?show=disputed``: what waits for adjudication."""
     project = project_for(request.user, slug, Action.READ)
     disputes = request.GET.get("show") == DISPUTED
-    labels, disputed = reviewing.waiting(project), adjudicating.disputed(project)
-    rows = disputed if disputes else reviewing.with_authors(labels)
+    labels, disputed = services.waiting(project), adjudication.disputed(project)
+    rows = disputed if disputes else services.with_authors(labels)
     shown = page(
         rows.only("external_id", "state", "wanted", "project").annotate(beginning=Left("text", 160)),
         after=whole_number(request.GET.get("after")),
@@ -57,7 +57,7 @@ def _name_people(documents: list[Document]) -> None:
     people: dict[int, list[str]] = {}
     for key, name in rows.order_by("pk").values_list("document", "user__username"):
         people.setdefault(key, []).append(name)
-    doubts = doubting.doubts([document.pk for document in documents])
+    doubts = challenges.doubts([document.pk for document in documents])
     for document in documents:
         document.doubt = doubts.get(document.pk)  # type: ignore[attr-defined]
         document.people = ", ".join(dict.fromkeys(people.get(document.pk, [])))  # type: ignore[attr-defined]
@@ -69,7 +69,7 @@ def review_next(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.REVIEW)
     after = whole_number(request.GET.get("after"))
     disputes = request.GET.get("show") == DISPUTED
-    find = adjudicating.next_disputed if disputes else reviewing.next_to_review
+    find = adjudication.next_disputed if disputes else services.next_to_review
     document = find(project=project, user=request.user, after=after)
     if document is None:
         return redirect(_list_url(slug, disputes))
@@ -101,7 +101,7 @@ def review_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """One label beside its document, or the labels of several people where they disagree."""
     project, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
     if document.disputed:
-        found = adjudicating.open_dispute(document=document, user=request.user)
+        found = adjudication.open_dispute(document=document, user=request.user)
         return _dispute_page(request, project, found, DisputeForm(found))
     return _label_page(request, project, document, RejectForm())
 
@@ -109,7 +109,7 @@ def review_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 def _label_page(
     request: HttpRequest, project: Project, document: Document, form: RejectForm, status: int = 200
 ) -> HttpResponse:
-    found = reviewing.open_review(document=document, user=request.user)
+    found = services.open_review(document=document, user=request.user)
     compiled = found.schema_version.compiled
     revision = found.revision
     last = found.reviews[0] if found.reviews else None
@@ -143,7 +143,7 @@ def _about(project: Project, document: Document, evidence: dict[str, Any], versi
 
 
 def _dispute_page(
-    request: HttpRequest, project: Project, found: adjudicating.UnderDispute, form: DisputeForm, status: int = 200
+    request: HttpRequest, project: Project, found: adjudication.UnderDispute, form: DisputeForm, status: int = 200
 ) -> HttpResponse:
     compiled = found.schema_version.compiled
     context: dict[str, Any] = {
@@ -162,8 +162,8 @@ def review_approve(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     _, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
     version = whole_number(request.POST.get("version")) or 0
     try:
-        reviewing.approve(document=document, user=request.user, base_version=version)
-    except reviewing.Refused as refused:
+        services.approve(document=document, user=request.user, base_version=version)
+    except services.Refused as refused:
         messages.error(request, str(refused))
         return redirect("review_document", slug, pk)
     messages.success(request, f"{document.external_id} is approved.")
@@ -183,10 +183,10 @@ def review_reject(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         return _label_page(request, project, document, form, status=422)
     data = form.cleaned_data
     try:
-        reviewing.reject(
+        services.reject(
             document=document, user=request.user, reason=data["reason"], base_version=data["version"] or None
         )
-    except reviewing.Refused as refused:
+    except services.Refused as refused:
         messages.error(request, str(refused))
         return redirect("review_document", slug, pk)
     messages.success(request, f"{document.external_id} went back with your reason.")
@@ -197,7 +197,7 @@ def review_reject(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 def review_adjudicate(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Makes the label that comes of the picks gold and goes to the next dispute."""
     project, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
-    found = adjudicating.open_dispute(document=document, user=request.user)
+    found = adjudication.open_dispute(document=document, user=request.user)
     version = whole_number(request.POST.get("version"))
     if found.refusal or version != found.version:
         messages.error(
@@ -208,13 +208,13 @@ def review_adjudicate(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     if not form.is_complete:
         return _dispute_page(request, project, found, form, status=422)
     try:
-        adjudicating.adjudicate(
+        adjudication.adjudicate(
             document=document, user=request.user, value=form.dispute.value, evidence=form.evidence, base_version=version
         )
-    except adjudicating.Invalid as invalid:
+    except adjudication.Invalid as invalid:
         form.note(invalid.problems)
         return _dispute_page(request, project, found, form, status=422)
-    except adjudicating.Refused as refused:
+    except adjudication.Refused as refused:
         messages.error(request, str(refused))
         return redirect("review_document", slug, pk)
     messages.success(request, f"{document.external_id} is decided.")

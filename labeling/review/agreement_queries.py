@@ -4,9 +4,9 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef
 
-from labeling.agreement import UNASKED, FieldAgreement, by_field
 from labeling.annotation.locked_document import SETTLED, Actions
 from labeling.models import AnnotationRevision, Document, DocumentState, Project, Review
+from labeling.review.agreement import UNASKED, FieldAgreement, by_field
 
 #: the newest documents that agreement is taken of
 MOST_DOCUMENTS = 500

@@ -6,11 +6,11 @@ from typing import Any
 
 from django import forms
 
-from labeling.disputes import KEEP, LEAVE_OUT, Difference, Said
 from labeling.form.codec import from_entry, to_entry
 from labeling.form.merge import MISSING
 from labeling.form.tree import FormNode, node_at, tree_of
-from labeling.services.adjudicating import UnderDispute
+from labeling.review.adjudication import UnderDispute
+from labeling.review.conflicts import KEEP, LEAVE_OUT, Difference, Said
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.schema import Problem
 

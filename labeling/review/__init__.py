@@ -1,0 +1,1 @@
+"""Review: decisions about labels, adjudication, challenges, agreement, progress."""

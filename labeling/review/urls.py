@@ -1,0 +1,17 @@
+"""Addresses of reviews and mentions, below /p/<slug>/."""
+
+from django.urls import path
+
+from labeling.review import views
+
+urlpatterns = [
+    path("review/", views.review, name="review"),
+    path("review/next/", views.review_next, name="review_next"),
+    path("review/onward/", views.review_onward, name="review_onward"),
+    path("review/<int:pk>/", views.review_document, name="review_document"),
+    path("review/<int:pk>/approve/", views.review_approve, name="review_approve"),
+    path("review/<int:pk>/reject/", views.review_reject, name="review_reject"),
+    path("review/<int:pk>/adjudicate/", views.review_adjudicate, name="review_adjudicate"),
+    path("mentions/", views.mentions, name="mentions"),
+    path("mentions/<int:pk>/", views.mention, name="mention"),
+]
