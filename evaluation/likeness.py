@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from labeling.neardup import THRESHOLD, Sketches
+from labeling.datasets.near_duplicates import THRESHOLD, Sketches
 
 #: of a text only so much is read for its words
 MOST_CHARACTERS = 20_000

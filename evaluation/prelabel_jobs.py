@@ -16,8 +16,8 @@ from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
 from evaluation.services import endpoints, prelabels
 from evaluation.services.prelabels import Answer, Store
 from evaluation.spec import EvalSpec
+from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
-from labeling.services import datasets
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.devices import GivenUp, held_for
@@ -151,7 +151,7 @@ def _rows(run: PrelabelRun, version: ModelVersion) -> Iterator[dict[str, Any]]:
     """The documents that are asked about; and of the training documents the gold, which says how long answers are."""
     dataset = version.training_run.dataset
     if dataset.schema_version_id == run.schema_version_id:
-        for number, row in enumerate(datasets.rows(dataset, Split.TRAIN)):
+        for number, row in enumerate(dataset_queries.rows(dataset, Split.TRAIN)):
             yield {"id": f"known-{number}", "split": str(Split.TRAIN), "text": "", "gold": row["gold"]}
     asked = False
     for items in _chunks(run):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.redaction.messages import messages
-from labeling.neardup import group
+from labeling.datasets.near_duplicates import group
 
 Row = dict[str, Any]
 HERE = Path(__file__).parent

@@ -2,12 +2,13 @@
 
 import logging
 
+from labeling.datasets import freeze
 from labeling.documents import bulk_edit, search_index
 from labeling.imports import services as import_services
 from labeling.imports.formats import ReadError
 from labeling.integrations import webhooks
 from labeling.models import BulkEdit, FreezeRun, ImportRun, IndexRun, SchemaMigration
-from labeling.services import freezing, migrating
+from labeling.services import migrating
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def run_freeze(pk: int) -> None:
     if run is None or not run.claim():
         return
     try:
-        freezing.process(run)
+        freeze.process(run)
     except Exception as error:
         logger.exception("freeze %s failed", pk)
         run.fail(f"It stopped: {type(error).__name__}: {str(error)[:300]}. Nothing was frozen; freeze again.")

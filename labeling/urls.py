@@ -20,7 +20,7 @@ below_project: list[URLPattern | URLResolver] = [
     path("contract/migrations/<int:pk>/resume/", migrations.resume, name="schema_migration_resume"),
     path("", include("labeling.documents.urls")),
     path("", include("labeling.imports.urls")),
-    path("", include("labeling.dataset_urls")),
+    path("", include("labeling.datasets.urls")),
     path("settings/", settings_views.settings, name="settings"),
     path("settings/members/add/", settings_views.add_member, name="member_add"),
     path("settings/members/<int:pk>/", settings_views.change_member, name="member_change"),

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from labeling.services.datasets import file_path
+from labeling.datasets.queries import file_path
 from slmstudio.artifacts import local_path, write_text
 from slmstudio.beating import beating
 from slmstudio.contract.schema import loads

@@ -12,8 +12,8 @@ from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from evaluation.models import AuditEntry
+from labeling.datasets.formats.table import safe
 from labeling.models import Project
-from labeling.writing.table import safe
 from slmstudio.contract.jsontext import dumps
 
 #: the action by which an approval is taken back

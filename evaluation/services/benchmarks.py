@@ -17,9 +17,9 @@ from django.utils import timezone
 from evaluation.models import Benchmark, Endpoint, EvalRun
 from evaluation.services import audit, benchmark_results, endpoints, subjects
 from evaluation.services.evals import next_number, start_evaluation
-from labeling import neardup, splits
+from labeling.datasets import near_duplicates, splits
+from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetItem, DatasetVersion, Document, Project, Split
-from labeling.services import datasets
 from slmstudio.runs import LIVE, Status
 from training.models import BaseModel, ModelVersion
 from training.services.runs import Refused, unfetched
@@ -132,7 +132,7 @@ def _unlike(ordered: Sequence[int], earlier: Sequence[int]) -> list[int]:
     """Those that resemble neither one of ``earlier`` nor one before them."""
     texts = dict(Document.objects.filter(pk__in=[*ordered, *earlier]).values_list("pk", "text"))
     together = [*earlier, *ordered]
-    groups = neardup.group(texts[pk] for pk in together).group
+    groups = near_duplicates.group(texts[pk] for pk in together).group
     taken = set(groups[: len(earlier)])
     kept = []
     for pk, group in zip(ordered, groups[len(earlier) :], strict=True):
@@ -224,7 +224,7 @@ def _check(
 def _check_file(dataset: DatasetVersion) -> None:
     """So that a file that has gone is known now, not by each evaluation."""
     try:
-        datasets.file_path(dataset)
+        dataset_queries.file_path(dataset)
     except FileNotFoundError as error:
         raise Refused("documents", f"{error} Freeze a new version.") from error
 

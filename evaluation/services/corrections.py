@@ -6,9 +6,9 @@ from typing import Any
 
 from evaluation.models import EvalRun, GoldQuestion
 from evaluation.services import rescoring
+from labeling.datasets import freeze as freeze_module
 from labeling.documents.list.counts import gold_count
 from labeling.models import DatasetItem, DatasetVersion, FreezeRun, Gold, Project, Review
-from labeling.services import freezing
 from training.services.runs import Refused
 
 __all__ = ["Refused", "Standing", "freeze", "score_again", "standing"]
@@ -66,12 +66,12 @@ def freeze(*, project: Project, user: Any) -> DatasetVersion | FreezeRun:
         name: float(newest.rules.get(name, usual))
         for name, usual in (("validation_share", 0.1), ("holdout_share", 0.2))
     }
-    knobs: dict[str, Any] = {"seed": newest.seed, "rules": freezing.rules_of(newest.rules), **shares}
+    knobs: dict[str, Any] = {"seed": newest.seed, "rules": freeze_module.rules_of(newest.rules), **shares}
     try:
-        if gold_count(project).number > freezing.IN_THE_BACKGROUND:
-            return freezing.start_freeze(project=project, user=user, **knobs)
-        return freezing.freeze(project=project, user=user, **knobs)
-    except freezing.Refused as refused:
+        if gold_count(project).number > freeze_module.IN_THE_BACKGROUND:
+            return freeze_module.start_freeze(project=project, user=user, **knobs)
+        return freeze_module.freeze(project=project, user=user, **knobs)
+    except freeze_module.Refused as refused:
         raise Refused("form", refused.message) from refused
 
 

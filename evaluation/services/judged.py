@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from evaluation.models import EvalRun
-from labeling.services import datasets
+from labeling.datasets import queries as dataset_queries
 
 
 def documents(run: EvalRun) -> dict[str, int]:
@@ -28,10 +28,10 @@ def rows(run: EvalRun) -> Iterator[dict[str, Any]]:
         FileNotFoundError: the artifact store no longer has the file.
     """
     if run.benchmark is None:
-        yield from datasets.rows(run.dataset, run.split)
+        yield from dataset_queries.rows(run.dataset, run.split)
         return
     wanted = set(documents(run))
-    for row in datasets.rows(run.dataset):
+    for row in dataset_queries.rows(run.dataset):
         if str(row["id"]) in wanted:
             yield row
 

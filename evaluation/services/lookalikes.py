@@ -20,10 +20,10 @@ from evaluation import likeness
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from evaluation.services import audit, heldout_texts
 from labeling.annotation import assignment
+from labeling.datasets.near_duplicates import THRESHOLD
 from labeling.documents.list.field_filters import like
 from labeling.documents.list.search import TooSlow, within
 from labeling.models import DatasetItem, Document, DocumentSearch, DocumentState, Project, Split
-from labeling.neardup import THRESHOLD
 from slmstudio.contract.scoring import ERRORS
 from training.services.runs import Refused
 

@@ -14,9 +14,9 @@ from evaluation.models import EvalOutput, GateReport
 from evaluation.policy import METRICS
 from evaluation.services import audit, holdouts
 from evaluation.slices import Slice
+from labeling.datasets import holdout_sampling
 from labeling.models import DatasetItem, Document, DocumentState, Membership, Project, Split
 from labeling.models.documents import LABELLED
-from labeling.services import growing
 from slmstudio.access import Role
 from training.services.runs import Refused
 
@@ -67,7 +67,7 @@ def missing_labels(report: GateReport) -> list[Missing]:
     for verdict in priced:
         gate = verdict.gate
         if gate.slice not in drawable:
-            drawable[gate.slice] = growing.unlabelled(report.project, filter_of(gate)).count()
+            drawable[gate.slice] = holdout_sampling.unlabelled(report.project, filter_of(gate)).count()
     drawn = holdouts.drawn_for_slices(report.project_id)
     found = [_missing(report, verdict, drawable[verdict.gate.slice], drawn) for verdict in priced]
     return sorted(found, key=lambda one: -one.missing)
@@ -112,7 +112,9 @@ def filter_of(gate: Gate, prefix: str = "", tags: str = "tags") -> Q:
     return Q()
 
 
-def queue_labels(*, report: GateReport, key: str, user: Any, who: str = TURN, seed: int | None = None) -> growing.Grown:
+def queue_labels(
+    *, report: GateReport, key: str, user: Any, who: str = TURN, seed: int | None = None
+) -> holdout_sampling.Grown:
     """Holds out what the verdict of a gate lacks, drawn at random, and puts it into people's queues.
 
     Args:
@@ -127,13 +129,13 @@ def queue_labels(*, report: GateReport, key: str, user: Any, who: str = TURN, se
     """
     _wanted(report, key)  # refuses at once, before anything is read
     people = _people(report, who)
-    known = growing.Known(report.project).read()
+    known = holdout_sampling.Known(report.project).read()
     with transaction.atomic():
         # Whoever presses at the same time waits here, and then finds that nothing is missing any more.
         Project.objects.select_for_update(no_key=True).get(pk=report.project_id)
         wanted = _wanted(report, key)
         gate = next(Verdict.from_dict(row).gate for row in report.verdicts if row["gate"]["key"] == key)
-        grown = growing.grow_holdout(
+        grown = holdout_sampling.grow_holdout(
             project=report.project,
             count=wanted.missing,
             seed=secrets.randbelow(2**31) if seed is None else seed,
@@ -176,7 +178,7 @@ def _wanted(report: GateReport, key: str) -> Missing:
     return wanted
 
 
-def _none(grown: growing.Grown) -> str:
+def _none(grown: holdout_sampling.Grown) -> str:
     if grown.near:
         return (
             f"The {len(grown.near):,} unlabelled documents are nearly the same as training documents, so none of them "

@@ -16,8 +16,8 @@ from evaluation.services.gate_facts import pinned_answers
 from evaluation.services.policies import policy_hash, rules
 from evaluation.services.subjects import SubjectError, model_folder, spec_key, subject
 from evaluation.spec import EvalSpec
+from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
-from labeling.services import datasets
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.contract.scoring import SCORER_VERSION
@@ -275,7 +275,7 @@ def _from_files(report: GateReport, *, touched_since: float | None = None) -> di
     dataset_file = artifacts.local_path(run.dataset.artifact_key)
     found: list[tuple[str, Path, Callable[[], str]]] = [
         *_model_files(run),
-        ("dataset", dataset_file, lambda: sha256_file(datasets.file_path(run.dataset))),
+        ("dataset", dataset_file, lambda: sha256_file(dataset_queries.file_path(run.dataset))),
         ("holdout", dataset_file, lambda: _holdout_hash(run)),
         ("outputs", outputs_file, lambda: _outputs_hash(run)),
     ]
@@ -370,7 +370,7 @@ def _present(folder: Path) -> Path:
 def _holdout_hash(run: EvalRun) -> str:
     """SHA-256 over the lines of the hold-out, as they stand in the file."""
     found = hashlib.sha256()
-    with datasets.file_path(run.dataset).open("rb") as file:
+    with dataset_queries.file_path(run.dataset).open("rb") as file:
         for line in file:
             if loads(line, max_characters=None)["split"] == Split.HOLDOUT:
                 found.update(line)

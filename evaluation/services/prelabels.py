@@ -18,6 +18,7 @@ from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
 from evaluation.services import audit, endpoints
 from evaluation.services.evals import next_number
 from labeling.annotation import predictions
+from labeling.datasets import queries as dataset_queries
 from labeling.documents.list import filters as listed
 from labeling.documents.list.search import matching
 from labeling.form.codec import Parsed
@@ -25,7 +26,6 @@ from labeling.form.validation import check
 from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, DocumentState, Prediction, Project, SchemaVersion, Split
 from labeling.models.documents import LABELLED
-from labeling.services import datasets
 from slmstudio import quotas
 from slmstudio.contract.scoring import wilson
 from slmstudio.runs import Status
@@ -167,9 +167,9 @@ def _examples(project: Project, count: int) -> list[dict[str, Any]]:
         return []
     if dataset is None:
         raise Refused("examples", "Solved examples come from a frozen dataset of the newest schema; there is none yet.")
-    places = datasets.places(dataset, Split.TRAIN)
+    places = dataset_queries.places(dataset, Split.TRAIN)
     half = places[: max(count, len(places) // 2)]
-    drawn = datasets.rows_at(dataset, random.Random(dataset.seed).sample(half, min(_SPARE * count, len(half))))
+    drawn = dataset_queries.rows_at(dataset, random.Random(dataset.seed).sample(half, min(_SPARE * count, len(half))))
     # A document of the training split may have been held out since, by a dataset that was frozen later.
     names = [str(row["id"]) for row in drawn]
     held = set(

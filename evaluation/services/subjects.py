@@ -11,8 +11,8 @@ from django.db.models.functions import Collate, Length
 from evaluation.models import EvalRun
 from evaluation.services import judged
 from evaluation.spec import EvalSpec
+from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetItem, DatasetVersion, Document, Split
-from labeling.services import datasets
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import loads
 from slmstudio.hashing import folder_hash, sha256_file, sha256_text
@@ -92,7 +92,7 @@ def check_files(run: EvalRun) -> None:
             f"The files of {model.name} have changed: their hash is {found[:12]}, recorded is {model.sha256[:12]}."
         )
     _check_export(run)
-    path = datasets.file_path(run.dataset)
+    path = dataset_queries.file_path(run.dataset)
     if not path.is_file() or sha256_file(path) != run.dataset.sha256:
         raise SubjectError(f"The file of {run.dataset} is not the one that was frozen. Freeze a new version.")
 
@@ -154,7 +154,7 @@ def spec_of(run: EvalRun) -> EvalSpec:
             # For the automation rate of a gate report; known only where one document is asked at a time.
             "confidence": run.split == Split.HOLDOUT and run.at_once == 1 and run.export is None,
             "documents": {
-                "path": str(datasets.file_path(dataset)),
+                "path": str(dataset_queries.file_path(dataset)),
                 "sha256": dataset.sha256,
                 "split": str(run.split),
                 "ids": [] if run.benchmark is None else list(judged.documents(run)),
@@ -182,7 +182,7 @@ def examples(run: EvalRun) -> list[dict[str, Any]]:
         )
     items = run.dataset.items.filter(document__in=keys).values_list("document__external_id", "document_id")
     place = {external_id: keys.index(key) for external_id, key in items}
-    wanted = (row for row in datasets.rows(run.dataset) if str(row["id"]) in place)
+    wanted = (row for row in dataset_queries.rows(run.dataset) if str(row["id"]) in place)
     found = sorted(islice(wanted, len(place)), key=lambda row: place[str(row["id"])])
     return [{"text": row["text"], "gold": row["gold"]} for row in found]
 

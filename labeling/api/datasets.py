@@ -15,10 +15,11 @@ from labeling.api.shapes import about
 from labeling.api.shapes_data import DatasetOut, DatasetsOut, FreezeIn, FreezeRunOut, ProgressOut
 from labeling.api.shapes_work import DocumentFilters
 from labeling.api.wire import answer, at
+from labeling.datasets import export as dataset_export
+from labeling.datasets import freeze as freeze_module
+from labeling.datasets.formats.shapes import SHAPES, Shape
+from labeling.datasets.splits import Rules
 from labeling.models import DatasetVersion, Document, DocumentState, FreezeRun, Gold
-from labeling.services import exporting, freezing
-from labeling.splits import Rules
-from labeling.writing.shapes import SHAPES, Shape
 from slmstudio.access import Action, may
 
 router = Router(tags=["datasets"])
@@ -45,8 +46,8 @@ def freeze(request: HttpRequest, slug: Slug, body: FreezeIn) -> HttpResponse:
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
     }
     try:
-        run = freezing.start_freeze(project=project, user=caller(request).user, rules=Rules(**chosen_by), **knobs)
-    except freezing.Refused as refusal:
+        run = freeze_module.start_freeze(project=project, user=caller(request).user, rules=Rules(**chosen_by), **knobs)
+    except freeze_module.Refused as refusal:
         raise field_problem(refusal.field, refusal.message) from refusal
     return answer(_run(run), 202)
 
@@ -80,7 +81,7 @@ def export_dataset(
     found = object_of(request, rows, number=number)
     project = found.project
     try:
-        pieces = exporting.export_dataset(found, shape, split)
+        pieces = dataset_export.export_dataset(found, shape, split)
     except FileNotFoundError as error:
         raise Problem(404, str(error)) from error
     return _file(pieces, (project.slug, f"v{number}", split, shape), SHAPES[shape])
@@ -102,8 +103,8 @@ def export(
     documents = chosen(request, project, filters) if some else None
     blind = None if may(project.role, Action.REVIEW) else caller(request).user.pk
     try:
-        pieces = exporting.export_project(project, shape, documents=documents, part=part, blind=blind)
-    except exporting.Refused as refusal:
+        pieces = dataset_export.export_project(project, shape, documents=documents, part=part, blind=blind)
+    except dataset_export.Refused as refusal:
         raise Problem(409, str(refusal)) from refusal
     return _file(pieces, (project.slug, part, shape), SHAPES[shape])
 
@@ -129,7 +130,7 @@ def progress(request: HttpRequest, slug: Slug) -> HttpResponse:
 
 def _file(pieces: Any, parts: tuple[str, ...], shape: Shape) -> StreamingHttpResponse:
     sent = StreamingHttpResponse(pieces, content_type=shape.content_type)
-    sent["Content-Disposition"] = f'attachment; filename="{exporting.file_name(parts, shape)}"'
+    sent["Content-Disposition"] = f'attachment; filename="{dataset_export.file_name(parts, shape)}"'
     return sent
 
 

@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints
 
 from labeling.api.shapes import In, Json, Number, Out, RowOrField, Text, Whole
 from labeling.api.shapes_work import Key, Number_, State
-from labeling.neardup import HIGHEST, LOWEST, THRESHOLD
+from labeling.datasets.near_duplicates import HIGHEST, LOWEST, THRESHOLD
 
 MOST_PREDICTIONS = 1_000
 

@@ -72,7 +72,7 @@ class Migration(migrations.Migration):
                 ('sha256', models.CharField(max_length=64)),
                 ('holdout_sha256', models.CharField(help_text='of the hold-out rows alone', max_length=64)),
                 ('artifact_key', models.CharField(max_length=300)),
-                ('counts', models.JSONField(default=dict, help_text='see labeling.services.datasets')),
+                ('counts', models.JSONField(default=dict, help_text='see labeling.datasets.queries')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
                 ('project', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='datasets', to='labeling.project')),

@@ -565,7 +565,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='datasetversion',
             name='rules',
-            field=models.JSONField(blank=True, default=dict, help_text='labeling.splits.Rules and the shares it was drawn by'),
+            field=models.JSONField(blank=True, default=dict, help_text='labeling.datasets.splits.Rules and the shares it was drawn by'),
         ),
         migrations.CreateModel(
             name='FreezeRun',

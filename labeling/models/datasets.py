@@ -33,11 +33,13 @@ class DatasetVersion(models.Model):
     schema_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="datasets")
     instruction = models.TextField()
     seed = models.PositiveIntegerField()
-    rules = models.JSONField(default=dict, blank=True, help_text="labeling.splits.Rules and the shares it was drawn by")
+    rules = models.JSONField(
+        default=dict, blank=True, help_text="labeling.datasets.splits.Rules and the shares it was drawn by"
+    )
     sha256 = models.CharField(max_length=64)
     holdout_sha256 = models.CharField(max_length=64, help_text="of the hold-out rows alone")
     artifact_key = models.CharField(max_length=300)
-    counts = models.JSONField(default=dict, help_text="see labeling.services.datasets")
+    counts = models.JSONField(default=dict, help_text="see labeling.datasets.queries")
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )

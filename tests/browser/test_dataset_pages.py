@@ -9,8 +9,8 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import Page, expect
 
+from labeling.datasets.freeze import freeze
 from labeling.models import DatasetVersion
-from labeling.services.freezing import freeze
 from slmstudio.artifacts import write_text
 from slmstudio.runs import Status
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
@@ -83,7 +83,7 @@ def test_an_engineer_freezes_by_rules(desk: Desk, open_as: As) -> None:
 
 
 def test_a_version_is_read_page_by_page(desk: Desk, open_as: As, tiny_base_model: Any) -> None:
-    from labeling.services.datasets import rows
+    from labeling.datasets.queries import rows
     from training.models import LengthReport
 
     _, second = versions(desk)

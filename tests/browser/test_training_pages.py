@@ -11,8 +11,8 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from labeling.services.datasets import rows
-from labeling.services.freezing import freeze
+from labeling.datasets.freeze import freeze
+from labeling.datasets.queries import rows
 from slmstudio.hardware import Hardware
 from slmstudio.runs import Status
 from tests.browser.test_dataset_pages import check

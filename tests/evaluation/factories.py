@@ -16,12 +16,13 @@ from django.utils import timezone
 
 from evaluation.models import EvalRun
 from evaluation.services import evals, outputs, subjects
+from labeling.datasets import freeze
+from labeling.datasets import queries as dataset_queries
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document, Project, Split
 from labeling.projects.services import create_project, save_contract
 from labeling.samples import generate
-from labeling.services import datasets, freezing
 from slmstudio import artifacts
 from slmstudio.access import Role
 from slmstudio.contract.jsontext import dumps, loads
@@ -73,7 +74,7 @@ def make_world(folder: Path, *, documents: int = 40, holdout: int = 20, slug: st
         ]
         result = import_rows(project=project, rows=rows, source="test", as_holdout=held_out)
         assert result.rejected == 0, result.rejects
-    dataset = freezing.freeze(project=project, user=people["erik"], validation_share=0.1)
+    dataset = freeze.freeze(project=project, user=people["erik"], validation_share=0.1)
     base_model = make_base_model(folder)
     training_run, version = make_version(project, people["erik"], dataset, base_model)
     return World(
@@ -114,7 +115,7 @@ def make_version(
         RunSpec,
         {
             "base_model": {"slug": base_model.slug, "path": base_model.folder, "sha256": base_model.sha256},
-            "dataset": {"path": str(datasets.file_path(dataset)), "sha256": dataset.sha256},
+            "dataset": {"path": str(dataset_queries.file_path(dataset)), "sha256": dataset.sha256},
             "contract": {"instruction": dataset.instruction, "schema": dataset.schema_version.compiled.schema},
             "output_dir": "unused",
         },
@@ -178,7 +179,7 @@ def evaluated(
     store = outputs.Store(run)
     path = artifacts.local_path(run.outputs_key)
     with path.open("w", encoding="utf-8") as file:
-        for index, row in enumerate(datasets.rows(run.dataset, split)):
+        for index, row in enumerate(dataset_queries.rows(run.dataset, split)):
             event = {
                 "event": "output",
                 "id": row["id"],
@@ -205,7 +206,7 @@ def copied(world: World) -> None:
     save_contract(
         project=world.project, user=world.owner, instruction=instruction, schema_text=dumps(schema), constraints={}
     )
-    world.dataset = freezing.freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    world.dataset = freeze.freeze(project=world.project, user=world.engineer, validation_share=0.1)
 
 
 def right(row: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from evaluation import chat
 from evaluation.jobs import run_evaluation
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.services import outputs
-from labeling.services import datasets
+from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.jsontext import dumps
 from slmstudio.runs import Status
 from tests.evaluation import fake_openai as fakes
@@ -50,7 +50,7 @@ RAW = {
 
 @pytest.mark.parametrize("name", RAW)
 def test_anything_a_model_writes_is_scored_and_shown(world: World, client: Client, name: str) -> None:
-    first = next(iter(datasets.rows(world.dataset, "validation")))["id"]
+    first = next(iter(dataset_queries.rows(world.dataset, "validation")))["id"]
 
     def say(row: dict[str, Any]) -> dict[str, Any]:
         return {"raw": RAW[name]} if row["id"] == first else {"raw": dumps(row["gold"])}
@@ -99,8 +99,8 @@ def fake() -> Iterator[Fake]:
 
 def once(fake: Fake, world: World, reply: Reply) -> None:
     """The first document of the validation split gets this reply, all others their gold."""
-    gold = {row["text"]: dumps(row["gold"]) for row in datasets.rows(world.dataset)}
-    bad = next(iter(datasets.rows(world.dataset, "validation")))["text"]
+    gold = {row["text"]: dumps(row["gold"]) for row in dataset_queries.rows(world.dataset)}
+    bad = next(iter(dataset_queries.rows(world.dataset, "validation")))["text"]
 
     def knows(handler: Any, body: dict[str, Any]) -> None:
         text = body["messages"][-1]["content"]
@@ -142,7 +142,7 @@ def test_whatever_an_endpoint_does_is_the_outcome_of_its_document(world: World, 
     assert run.scores["document_exact"] | {"rate": 0, "low": 0, "high": 0} == {
         "k": run.progress_total - 1, "n": run.progress_total, "rate": 0, "low": 0, "high": 0,
     }  # fmt: skip
-    bad = next(iter(datasets.rows(world.dataset, "validation")))["id"]
+    bad = next(iter(dataset_queries.rows(world.dataset, "validation")))["id"]
     row = EvalOutput.objects.get(eval_run=run, document__external_id=bad)
     assert (row.finish_reason, row.error[: len(words)]) == (finish, words)
     assert bool(row.error) == (finish == "error")

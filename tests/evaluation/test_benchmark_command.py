@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from evaluation.management.commands import benchmark as command
 from evaluation.models import Benchmark, EvalRun
 from evaluation.services import evals
-from labeling.services import datasets
+from labeling.datasets import queries as dataset_queries
 from slmstudio.runs import Status
 from tests.evaluation.benchmark_desk import another_model, answered, wide_world
 from tests.evaluation.factories import World, pretend, right
@@ -104,7 +104,7 @@ def test_it_ends_with_1_where_none_was_measured(wide: World, worked: Callable[[W
 
 
 def test_a_dataset_whose_file_has_gone_is_told_in_a_sentence(wide: World) -> None:
-    datasets.file_path(wide.dataset).unlink()
+    dataset_queries.file_path(wide.dataset).unlink()
     with pytest.raises(CommandError, match="The file of dataset v1 is gone"):
         run("--models", "small-base")
 

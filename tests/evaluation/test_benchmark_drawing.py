@@ -10,10 +10,11 @@ from django.db import connection
 from evaluation.models import Benchmark, EvalRun
 from evaluation.services import benchmarks, subjects
 from evaluation.services.benchmarks import Refused, draw, stock
+from labeling.datasets import freeze
+from labeling.datasets import queries as dataset_queries
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetItem, Document, Split
-from labeling.services import datasets, freezing
 from tests.evaluation.benchmark_desk import started, wide_world
 from tests.evaluation.factories import World
 
@@ -62,7 +63,7 @@ def test_the_examples_are_those_of_every_base_evaluation_and_do_not_judge(wide: 
 
 
 def test_the_examples_are_drawn_from_the_shorter_half_by_the_seed(wide: World) -> None:
-    rows = sorted(datasets.rows(wide.dataset, Split.TRAIN), key=lambda row: (len(row["text"]), row["id"]))
+    rows = sorted(dataset_queries.rows(wide.dataset, Split.TRAIN), key=lambda row: (len(row["text"]), row["id"]))
     drawn = random.Random(wide.dataset.seed).sample(rows[: len(rows) // 2], 2)
     shown = subjects.examples(EvalRun(dataset=wide.dataset, split=Split.HOLDOUT))
     assert [one["text"] for one in shown] == [row["text"] for row in drawn]
@@ -70,12 +71,12 @@ def test_the_examples_are_drawn_from_the_shorter_half_by_the_seed(wide: World) -
 
 def test_the_order_does_not_read_the_file_of_the_dataset(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may hold 100,000 documents, and the web process takes the order."""
-    monkeypatch.setattr(datasets, "rows", lambda *_: pytest.fail("the file was read"))
+    monkeypatch.setattr(dataset_queries, "rows", lambda *_: pytest.fail("the file was read"))
     assert len(started(wide).documents) == 20
 
 
 def test_a_dataset_whose_file_has_gone_is_refused(wide: World) -> None:
-    datasets.file_path(wide.dataset).unlink()
+    dataset_queries.file_path(wide.dataset).unlink()
     with pytest.raises(Refused, match=r"The file of dataset v1 is gone .* Freeze a new version"):
         started(wide)
 
@@ -118,7 +119,7 @@ def test_near_duplicates_judge_once(wide: World) -> None:
     gold = wide.dataset.items.get(document=twin).revision.value
     rows = [ParsedRow(n, {"id": f"twin-{n}", "text": f"{twin.text}\nCopy {n}", "gold": gold}) for n in range(6)]
     assert import_rows(project=wide.project, rows=rows, source="test").imported == 6
-    dataset = freezing.freeze(project=wide.project, user=wide.engineer)
+    dataset = freeze.freeze(project=wide.project, user=wide.engineer)
     family = {twin.pk, *Document.objects.filter(external_id__startswith="twin-").values_list("pk", flat=True)}
     drawn = draw(dataset, count=50, seed=17).documents
     assert len(set(drawn) & family) <= 1

@@ -13,7 +13,7 @@ from evaluation.models import Endpoint, EvalOutput
 from evaluation.services import benchmark_results, outputs, subjects
 from evaluation.services.benchmarks import Refused, cancel
 from evaluation.services.endpoints import save_endpoint
-from labeling.services import datasets
+from labeling.datasets import queries as dataset_queries
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps
 from slmstudio.runs import Status
@@ -38,7 +38,7 @@ def wide(db: None, tmp_path: Path) -> World:
 @pytest.fixture
 def fake(wide: World) -> Iterator[Fake]:
     """Knows the gold of every document, and writes it into a fence where it is not held to the schema."""
-    gold = {row["text"]: dumps(row["gold"]) for row in datasets.rows(wide.dataset)}
+    gold = {row["text"]: dumps(row["gold"]) for row in dataset_queries.rows(wide.dataset)}
 
     def knows(handler: Any, body: dict[str, Any]) -> None:
         answer = gold[body["messages"][-1]["content"]]

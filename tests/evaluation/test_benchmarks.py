@@ -13,10 +13,10 @@ from evaluation.services.benchmarks import Refused, cancel
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.gates import make_report
 from evaluation.spec import EvalSpec
+from labeling.datasets.freeze import freeze
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import Document, DocumentScore
-from labeling.services.freezing import freeze
 from slmstudio import artifacts
 from slmstudio.runs import Status
 from slmstudio.supervisor import Ending

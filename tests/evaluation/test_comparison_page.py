@@ -11,8 +11,8 @@ from evaluation.models import Comparison, Endpoint, EvalRun
 from evaluation.services import cases as listing
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.pins import pin
+from labeling.datasets.freeze import freeze
 from labeling.models import Contract, DatasetVersion, Document
-from labeling.services.freezing import freeze
 from tests.evaluation.factories import World, broken, documents_by_id, evaluated, pretend, rewrite, right
 from tests.evaluation.test_comparisons_service import freeze_again
 

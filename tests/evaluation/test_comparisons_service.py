@@ -8,9 +8,9 @@ from evaluation.models import Comparison, EvalRun
 from evaluation.regression import regressions
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.evals import Refused, start_evaluation
+from labeling.datasets.freeze import freeze
 from labeling.models import DatasetVersion, Document
 from labeling.projects.services import create_project, save_contract
-from labeling.services.freezing import freeze
 from slmstudio.contract.jsontext import dumps, loads
 from tests.evaluation.factories import World, broken, evaluated, right
 

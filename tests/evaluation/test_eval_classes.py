@@ -11,10 +11,10 @@ from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.services import outputs
+from labeling.datasets import freeze
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.projects.services import create_project
-from labeling.services import freezing
 from slmstudio.contract.jsontext import dumps
 from tests.evaluation.factories import World, evaluated, right
 
@@ -40,7 +40,7 @@ def routing(world: World) -> EvalRun:
         result = import_rows(project=project, rows=part, source="test", as_holdout=held_out)
         assert result.rejected == 0, result.rejects
     world.project = project
-    world.dataset = freezing.freeze(project=project, user=world.owner, validation_share=0)
+    world.dataset = freeze.freeze(project=project, user=world.owner, validation_share=0)
     return evaluated(world, confused, tuned=False, user=world.owner)
 
 

@@ -12,7 +12,7 @@ from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
 from evaluation.services import benchmark_results, evals, holdout_permits, outputs
 from evaluation.services.endpoints import address_of, retire, save_endpoint
 from evaluation.services.ways import ways
-from labeling.services import datasets
+from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.jsontext import dumps
 from slmstudio.runs import Status
 from tests.evaluation import fake_openai as fakes
@@ -29,7 +29,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
 @contextmanager
 def knowing(world: World) -> Iterator[Fake]:
     """A server that knows the gold of every document."""
-    gold = {row["text"]: dumps(row["gold"]) for row in datasets.rows(world.dataset)}
+    gold = {row["text"]: dumps(row["gold"]) for row in dataset_queries.rows(world.dataset)}
 
     def knows(handler: Any, body: dict[str, Any]) -> None:
         says(gold[body["messages"][-1]["content"]])(handler, body)
@@ -76,7 +76,7 @@ def test_hold_out_documents_leave_only_with_the_owners_permit(world: World, fake
     run = ended(start(world, one, split="holdout"))
     assert (run.status, run.error, run.scores["document_exact"]["k"]) == (Status.DONE, "", 12)
     sent = {body["messages"][-1]["content"] for body in fake.asked}
-    assert sent == {row["text"] for row in datasets.rows(world.dataset, "holdout")}
+    assert sent == {row["text"] for row in dataset_queries.rows(world.dataset, "holdout")}
     entry = AuditEntry.objects.get(action="allowed")
     assert (entry.user, entry.details["url"]) == (world.owner, fake.url)
 
@@ -224,7 +224,7 @@ def test_a_model_that_thinks_until_its_tokens_are_gone_is_judged_like_any_other(
 
 
 def test_the_json_in_a_fence_is_scored_and_the_whole_is_kept(world: World, fake: Fake) -> None:
-    gold = {row["text"]: dumps(row["gold"]) for row in datasets.rows(world.dataset)}
+    gold = {row["text"]: dumps(row["gold"]) for row in dataset_queries.rows(world.dataset)}
 
     def fenced(handler: Any, body: dict[str, Any]) -> None:
         says(f"Here it is:\n```json\n{gold[body['messages'][-1]['content']]}\n```")(handler, body)

@@ -12,10 +12,10 @@ from evaluation.modes import fields_right
 from evaluation.services import outputs
 from evaluation.services.evals import start_evaluation
 from evaluation.templatetags.evaluation import interval, right_fields
+from labeling.datasets import freeze
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.projects.services import create_project
-from labeling.services import freezing
 from slmstudio.runs import Status
 from slmstudio.templatetags.studio import percent
 from tests.evaluation.factories import World, broken, evaluated, pretend, right
@@ -292,7 +292,7 @@ def test_fields_of_lists_are_counted_without_an_interval(world: World, client: C
         result = import_rows(project=project, rows=part, source="test", as_holdout=held_out)
         assert result.rejected == 0, result.rejects
     world.project = project
-    world.dataset = freezing.freeze(project=project, user=world.owner, validation_share=0)
+    world.dataset = freeze.freeze(project=project, user=world.owner, validation_share=0)
     run = evaluated(world, right, tuned=False, user=world.owner)
     client.force_login(world.owner)
     fields = table(client.get(run.get_absolute_url()), "Fields")

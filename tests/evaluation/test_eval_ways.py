@@ -17,8 +17,8 @@ from evaluation.models import EvalRun
 from evaluation.services import evals, holdout_permits, outputs
 from evaluation.services.evals import start_evaluation
 from evaluation.services.ways import ways
+from labeling.datasets import queries as dataset_queries
 from labeling.models import Contract
-from labeling.services import datasets
 from slmstudio import artifacts
 from slmstudio.hashing import folder_hash, sha256_file
 from slmstudio.runs import Status
@@ -65,7 +65,7 @@ def test_llama_cpp_answers_with_the_file_that_was_made(world: World, monkeypatch
     def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> Ending:
         asked.append(argv)
         on_event({"event": "start", "documents": 1, "at_once": 3, "engine": "llama.cpp"})
-        for row in datasets.rows(world.dataset, "validation"):
+        for row in dataset_queries.rows(world.dataset, "validation"):
             on_event({"event": "output", "id": row["id"], **right(row)})
         artifacts.write_text(run.outputs_key, "")
         return Ending(ok=True)

@@ -15,10 +15,10 @@ from evaluation.services.gates import current_policy, looks, make_report, next_l
 from evaluation.services.missing_labels import missing_labels, queue_labels
 from evaluation.services.opponents import model_key
 from labeling.annotation import services as annotation_services
+from labeling.datasets import freeze
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document
-from labeling.services import freezing
 from slmstudio.runs import Status
 from tests.evaluation.factories import World, broken, evaluated, make_base_model, rewrite, right
 from tests.evaluation.gold_desk import scored_again
@@ -41,7 +41,7 @@ def held_out(world: World) -> list[Document]:
 
 
 def frozen(world: World) -> DatasetVersion:
-    return freezing.freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    return freeze.freeze(project=world.project, user=world.engineer, validation_share=0.1)
 
 
 def grown(world: World) -> DatasetVersion:

@@ -23,8 +23,8 @@ from evaluation.services.gates import (
     rules,
     set_policy,
 )
+from labeling.datasets import freeze
 from labeling.models import Contract, DatasetItem, Document
-from labeling.services import freezing
 from slmstudio.contract.jsontext import dumps
 from tests.evaluation.factories import World, broken, evaluated, make_base_model, make_version, pretend, right
 
@@ -250,7 +250,7 @@ def test_a_holdout_that_grew_is_still_the_same_holdout(world: World) -> None:
     document = world.project.documents.filter(holdout=False).earliest("pk")
     document.holdout = True
     document.save(update_fields=["holdout"])
-    grown = freezing.freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    grown = freeze.freeze(project=world.project, user=world.engineer, validation_share=0.1)
     assert grown.holdout_sha256 != world.dataset.holdout_sha256
     run = evaluated(world, right, dataset=grown, tuned=False)
     assert make_report(eval_run=run, baseline=None, user=world.engineer).look == 2
@@ -262,7 +262,7 @@ def test_a_model_is_not_judged_by_documents_it_was_trained_on(world: World) -> N
     document = trained_on.document
     document.holdout = True
     document.save(update_fields=["holdout"])
-    leaky = freezing.freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    leaky = freeze.freeze(project=world.project, user=world.engineer, validation_share=0.1)
     run = evaluated(world, right, dataset=leaky)
     with pytest.raises(Refused, match=document.external_id) as refusal:
         make_report(eval_run=run, baseline=None, user=world.engineer)
@@ -320,7 +320,7 @@ def test_a_baseline_answered_the_same_documents(world: World) -> None:
     document = world.project.documents.filter(holdout=False).earliest("pk")
     document.holdout = True
     document.save(update_fields=["holdout"])
-    grown = freezing.freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    grown = freeze.freeze(project=world.project, user=world.engineer, validation_share=0.1)
     run = evaluated(world, right, tuned=False, dataset=grown)
     assert "is on another hold-out (dataset v1)" in refused(world, run, before)
 

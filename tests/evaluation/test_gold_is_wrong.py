@@ -12,10 +12,10 @@ from evaluation.models import AuditEntry, EvalRun, GoldQuestion
 from evaluation.services import questions
 from labeling.annotation import services as annotation_services
 from labeling.annotation.queue import skip
+from labeling.datasets import freeze
 from labeling.models import Document, Gold, Project
 from labeling.review import adjudication, challenges
 from labeling.review import services as review_services
-from labeling.services import freezing
 from slmstudio.contract.jsontext import dumps
 from tests.evaluation.factories import World, evaluated
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total
@@ -152,7 +152,7 @@ def test_the_label_of_a_party_waits_beside_the_one_that_counts(world: World, run
     document = fresh(world)
     assert (document.disputed, document.state, gold_of(document)) == (True, "submitted", before)
     assert questions.look_at(world.project) == 0
-    made = freezing.freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    made = freeze.freeze(project=world.project, user=world.engineer, validation_share=0.1)
     assert made.pk == world.dataset.pk, "no version takes it"
     decide(fresh(world), reviewer(world), total_amount=Decimal("7.77"))
     assert questions.look_at(world.project) == 1
@@ -225,7 +225,7 @@ def test_who_wrote_the_label_does_not_decide(world: World, run: EvalRun) -> None
     questions.look_at(world.project)
     with pytest.raises(questions.Refused, match="changed since this evaluation"):
         doubted(run, first_id(world), world.engineer)
-    world.dataset = freezing.freeze(project=world.project, user=world.engineer)
+    world.dataset = freeze.freeze(project=world.project, user=world.engineer)
     doubted(evaluated(world, says_total(world, first_id(world), "8.88")), first_id(world), world.engineer)
     assert adjudication.open_dispute(document=fresh(world), user=rita).refusal == adjudication.OWN
 

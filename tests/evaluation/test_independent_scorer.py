@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.models import EvalRun
+from labeling.datasets import freeze
+from labeling.datasets import queries as dataset_queries
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import Project
 from labeling.projects.services import create_project
-from labeling.services import datasets, freezing
 from labeling.templates_catalogue import template
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
@@ -89,7 +90,7 @@ def second_opinion(run: EvalRun, folder: Path) -> dict[str, Any]:
     schema = folder / "schema.json"
     schema.write_text(dumps(run.dataset.schema_version.compiled.schema), encoding="utf-8")
     outputs = artifacts.local_path(run.outputs_key)
-    return independent_scorer.score_files(schema, datasets.file_path(run.dataset), outputs, run.split)
+    return independent_scorer.score_files(schema, dataset_queries.file_path(run.dataset), outputs, run.split)
 
 
 def test_an_evaluation_of_invoices_has_the_same_figures(world: World, tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_an_evaluation_of_invoices_has_the_same_figures(world: World, tmp_path: 
 def test_it_runs_as_a_script(world: World, tmp_path: Path) -> None:
     run = evaluated(world, pretend(6, spoil=0.35))
     figures = second_opinion(run, tmp_path)
-    files = [tmp_path / "schema.json", datasets.file_path(run.dataset), artifacts.local_path(run.outputs_key)]
+    files = [tmp_path / "schema.json", dataset_queries.file_path(run.dataset), artifacts.local_path(run.outputs_key)]
     command = [sys.executable, str(SCRIPT), *map(str, files), run.split]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert json.loads(printed.stdout)["micro"] == figures["micro"]
@@ -151,7 +152,7 @@ def hasty(row: dict[str, Any]) -> dict[str, Any]:
 
 def test_an_evaluation_of_lists_with_classes_has_the_same_figures(world: World, tmp_path: Path) -> None:
     world.project = redaction(world)
-    world.dataset = freezing.freeze(project=world.project, user=world.owner, validation_share=0, holdout_share=0.6)
+    world.dataset = freeze.freeze(project=world.project, user=world.owner, validation_share=0, holdout_share=0.6)
     say: Say = hasty
     run = evaluated(world, say, tuned=False)
     script = second_opinion(run, tmp_path)

@@ -11,10 +11,10 @@ from evaluation.models import AuditEntry, EvalRun
 from evaluation.services import heldout_texts, lookalikes
 from evaluation.services.lookalikes import Part
 from labeling.annotation.queue import next_document
+from labeling.datasets import freeze
+from labeling.datasets.splits import Rules
 from labeling.documents import search_index
 from labeling.models import DatasetItem, Document, IndexRun, Project
-from labeling.services import freezing
-from labeling.splits import Rules
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, sha256
 from slmstudio.runs import Status
@@ -129,7 +129,7 @@ def test_what_a_version_groups_with_the_hold_out_is_left_out(world: World, run: 
     document(world, relative(held.text, 2), "another", metadata={"supplier": "Other"})
     Document.objects.filter(project=world.project).exclude(state="new").update(tags=["totals"])
     rules = Rules(group_by="metadata.supplier")
-    assert freezing.freeze(project=world.project, user=world.engineer, rules=rules).number == 2
+    assert freeze.freeze(project=world.project, user=world.engineer, rules=rules).number == 2
     entry = queue(world, run)
     assert [row.document.external_id for row in lookalikes.queued_documents(entry)] == ["another"]
 

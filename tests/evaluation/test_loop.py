@@ -6,7 +6,7 @@ import pytest
 
 from evaluation.models import GateReport, LoopRun
 from evaluation.services.loop import abandon, advance, advance_live, start_loop
-from labeling.services.datasets import rows
+from labeling.datasets.queries import rows
 from slmstudio.runs import Status
 from tests.evaluation.factories import World, evaluated, right
 from training.models import LengthReport

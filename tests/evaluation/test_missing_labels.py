@@ -12,10 +12,10 @@ from evaluation.services.gates import make_report, set_policy
 from evaluation.services.missing_labels import missing_labels, queue_labels
 from labeling.annotation import services as annotation_services
 from labeling.annotation.queue import next_document
+from labeling.datasets import freeze, holdout_sampling
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetItem, Document
-from labeling.services import freezing, growing
 from tests.evaluation.factories import World, evaluated, right
 
 VALID = {"key": "valid", "metric": "schema_valid_rate", "operator": ">=", "threshold": 0.9}
@@ -88,14 +88,14 @@ def test_pressed_by_two_at_once_it_is_paid_once(world: World, monkeypatch: pytes
     documents = add_unlabelled(world, 80)
     Document.objects.filter(pk__in=[document.pk for document in documents]).update(assigned_to=world.engineer)
     report = report_of(world)
-    read = growing.Known.read
+    read = holdout_sampling.Known.read
 
-    def slowly(known: growing.Known) -> growing.Known:
-        monkeypatch.setattr(growing.Known, "read", read)
+    def slowly(known: holdout_sampling.Known) -> holdout_sampling.Known:
+        monkeypatch.setattr(holdout_sampling.Known, "read", read)
         queue_labels(report=report, key="valid", user=world.manager)
         return read(known)
 
-    monkeypatch.setattr(growing.Known, "read", slowly)
+    monkeypatch.setattr(holdout_sampling.Known, "read", slowly)
     with pytest.raises(Refused, match="held out already"):
         queue_labels(report=report, key="valid", user=world.engineer)
     drawn = Document.objects.filter(holdout=True, external_id__startswith="new-")
@@ -114,7 +114,7 @@ def test_the_price_that_is_paid_turns_the_verdict(world: World) -> None:
     for document in Document.objects.filter(pk__in=grown.documents):
         annotation_services.submit(document=document, user=world.annotator, value=empty, evidence={}, base_version=0)
     assert (missing_labels(report)[0].labelled, missing_labels(report)[0].queued) == (30, True)
-    frozen = freezing.freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    frozen = freeze.freeze(project=world.project, user=world.engineer, validation_share=0.1)
     assert set(frozen.items.filter(document__in=grown.documents).values_list("split", flat=True)) == {"holdout"}
     again = make_report(eval_run=evaluated(world, right, dataset=frozen), baseline=None, user=world.engineer)
     verdict = again.verdicts[0]

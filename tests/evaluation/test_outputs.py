@@ -8,11 +8,12 @@ from evaluation.models import EvalOutput, EvalRun
 from evaluation.services import outputs
 from evaluation.services.evals import start_evaluation
 from evaluation.services.outputs import OutputError, Store
+from labeling.datasets import freeze
+from labeling.datasets import queries as dataset_queries
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion
 from labeling.projects.services import create_project
-from labeling.services import datasets, freezing
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.runs import Status
@@ -33,7 +34,7 @@ def running(world: World) -> EvalRun:
 
 
 def gold_rows(run: EvalRun) -> list[dict[str, Any]]:
-    return list(datasets.rows(run.dataset, run.split))
+    return list(dataset_queries.rows(run.dataset, run.split))
 
 
 def test_an_output_is_stored_once_however_often_it_comes(running: EvalRun) -> None:
@@ -169,7 +170,7 @@ def test_sroie_figures_come_with_its_four_fields(world: World) -> None:
     result = import_rows(project=project, rows=rows, source="test")
     assert result.rejected == 0, result.rejects
     world.project = project
-    world.dataset = freezing.freeze(project=project, user=world.owner, validation_share=0, holdout_share=0.5)
+    world.dataset = freeze.freeze(project=project, user=world.owner, validation_share=0, holdout_share=0.5)
 
     def say(row: dict[str, Any]) -> dict[str, Any]:
         return {"raw": dumps({**row["gold"], "address": "1 Jalan Satu"})}

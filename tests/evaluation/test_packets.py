@@ -14,8 +14,8 @@ from evaluation.services import packets, pins, subjects
 from evaluation.services.evals import Refused
 from evaluation.services.gates import current_policy, make_report, set_policy
 from evaluation.spec import EvalSpec, GgufRef
+from labeling.datasets import queries as dataset_queries
 from labeling.models import Document
-from labeling.services import datasets
 from slmstudio import artifacts
 from slmstudio.hashing import folder_hash, folder_manifest, manifest_hash, sha256_file, sha256_text
 from slmstudio.runs import Status
@@ -197,7 +197,7 @@ def test_the_hashes_of_the_packet_are_those_of_the_files(world: World) -> None:
     base, tuned = evaluated(world, broken, tuned=False), evaluated(world, pretend(2, spoil=0.2))
     report = make_report(eval_run=tuned, baseline=base, user=world.engineer)
     weights = artifacts.local_path(world.version.folder_key)
-    dataset = datasets.file_path(world.dataset)
+    dataset = dataset_queries.file_path(world.dataset)
     held_out = [line for line in dataset.read_text().splitlines(keepends=True) if '"split":"holdout"' in line]
     assert len(held_out) == 12
     expected = {

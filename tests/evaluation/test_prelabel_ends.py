@@ -13,9 +13,9 @@ from evaluation.models import PrelabelRun
 from evaluation.prelabel_jobs import run_prelabels
 from evaluation.services import prelabels
 from evaluation.services.prelabels import Answer, Store, start_prelabels
+from labeling.datasets import queries as dataset_queries
 from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, WebhookDelivery
-from labeling.services import datasets
 from slmstudio.sweep import sweep_lost
 from tests.evaluation.factories import World
 
@@ -123,13 +123,13 @@ def test_no_row_is_held_while_texts_are_searched(run: PrelabelRun, monkeypatch: 
 
 def test_examples_are_read_where_they_stand(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = DatasetVersion.objects.get(project=world.project)
-    rows = list(datasets.rows(dataset, "train"))
-    places = datasets.places(dataset, "train")
-    found = datasets.rows_at(dataset, places)
+    rows = list(dataset_queries.rows(dataset, "train"))
+    places = dataset_queries.places(dataset, "train")
+    found = dataset_queries.rows_at(dataset, places)
     assert sorted(row["id"] for row in found) == sorted(row["id"] for row in rows)
     lengths = [len(row["text"]) for row in found]
     assert sum(lengths[: len(lengths) // 2]) < sum(lengths[len(lengths) // 2 :])
     shuffled = random.Random(3).sample(places, len(places))
-    assert datasets.rows_at(dataset, shuffled)[::-1] == datasets.rows_at(dataset, shuffled[::-1])
-    monkeypatch.setattr(datasets, "rows", None)
+    assert dataset_queries.rows_at(dataset, shuffled)[::-1] == dataset_queries.rows_at(dataset, shuffled[::-1])
+    monkeypatch.setattr(dataset_queries, "rows", None)
     assert len(prelabels._examples(world.project, 3)) == 3

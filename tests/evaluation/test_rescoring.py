@@ -16,13 +16,13 @@ from evaluation.services import corrections, outputs, questions, rescoring
 from evaluation.services.comparisons import compare_runs
 from evaluation.templatetags.evaluation import interval, right_fields
 from labeling.annotation import services as annotation_services
+from labeling.datasets import freeze
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document, DocumentScore
 from labeling.projects.services import create_project, save_contract
 from labeling.review import adjudication
 from labeling.review import services as review_services
-from labeling.services import freezing
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.runs import Status
@@ -158,7 +158,7 @@ def test_another_schema_scores_the_same_outputs(world: World) -> None:
         schema_text=dumps(schema),
         constraints=contract.constraints,
     )
-    made = scored_again(run, freezing.freeze(project=world.project, user=world.engineer), world.engineer)
+    made = scored_again(run, freeze.freeze(project=world.project, user=world.engineer), world.engineer)
     assert (run.scores["per_field"]["vendor"]["k"], made.scores["per_field"]["vendor"]["k"]) == (0, 12)
     told = made.facts["rescored"]
     assert (told["schema"], told["noise"]["corrected"], told["noise"]["mended"]) == (True, 0, 0), (
@@ -242,7 +242,7 @@ def test_what_the_newest_version_leaves_out_waits_for_none(world: World, run: Ev
     doubted(run, key, world.engineer)
     # No rule of a later version takes it: here, because it was put aside when that was frozen.
     Document.objects.filter(pk=document.pk).update(state="skipped")
-    newest = freezing.freeze(project=world.project, user=world.engineer)
+    newest = freeze.freeze(project=world.project, user=world.engineer)
     Document.objects.filter(pk=document.pk).update(state="submitted")
     decide(document, reviewer(world), total_amount=Decimal("7.77"))
     questions.look_at(world.project)
@@ -256,7 +256,7 @@ def test_what_was_sent_back_when_a_version_was_frozen_waits_for_the_next(world: 
     document = Document.objects.select_related("project").get(project=world.project, external_id=key)
     found = adjudication.open_dispute(document=document, user=reviewer(world))
     review_services.reject(document=document, user=reviewer(world), reason="Look again.", base_version=found.version)
-    newest = freezing.freeze(project=world.project, user=world.engineer)
+    newest = freeze.freeze(project=world.project, user=world.engineer)
     assert not newest.items.filter(document=document).exists()
     opened = annotation_services.open_document(document=document, user=world.owner)
     annotation_services.submit(
@@ -299,7 +299,7 @@ def test_nothing_to_freeze_and_nothing_ticked_are_refused(world: World) -> None:
 
 
 def test_a_large_project_is_frozen_by_a_job(world: World, run: EvalRun, monkeypatch: Any) -> None:
-    monkeypatch.setattr(freezing, "IN_THE_BACKGROUND", 1)
+    monkeypatch.setattr(freeze, "IN_THE_BACKGROUND", 1)
     made = corrections.freeze(project=world.project, user=world.engineer)
     assert not isinstance(made, DatasetVersion)
     assert made.knobs["seed"] == world.dataset.seed
@@ -353,6 +353,6 @@ def test_the_label_of_a_training_document_moves_no_hold_out_score(world: World, 
     annotation_services.submit(
         document=document, user=world.engineer, value=value, evidence=evidence, base_version=opened.version
     )
-    dataset = freezing.freeze(project=world.project, user=world.engineer)
+    dataset = freeze.freeze(project=world.project, user=world.engineer)
     made = scored_again(run, dataset, world.engineer)
     assert (made.scores["field_exact"], made.facts["rescored"]["noise"]["corrected"]) == (run.scores["field_exact"], 0)

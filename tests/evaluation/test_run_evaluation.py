@@ -15,7 +15,7 @@ from evaluation.jobs import run_evaluation
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.services import outputs, subjects
 from evaluation.services.evals import start_evaluation
-from labeling.services import datasets
+from labeling.datasets import queries as dataset_queries
 from slmstudio import artifacts
 from slmstudio.hashing import folder_hash, sha256_file
 from slmstudio.runs import Status
@@ -101,7 +101,7 @@ def test_a_base_model_is_shown_the_schema_and_two_training_examples(world: World
     spec = yaml.safe_load(path.read_text())
     assert run.spec == path.read_text()
     assert (spec["include_schema"], len(spec["examples"]), spec["mode"]) == (True, 2, "constrained")
-    training = {row["text"] for row in datasets.rows(world.dataset, "train")}
+    training = {row["text"] for row in dataset_queries.rows(world.dataset, "train")}
     assert {example["text"] for example in spec["examples"]} <= training
     assert spec["examples"] == yaml.safe_load(subjects.write_spec(run).read_text())["examples"], "drawn by the seed"
     assert subjects.how(run)["Prompt"] == "instruction and schema, 2 solved examples (chat template)"
@@ -112,15 +112,15 @@ def test_no_document_that_is_judged_is_shown_with_its_answer(world: World, judge
     run = started(world, base_model=world.base_model, split=judged)
     examples = subjects.examples(run)
     assert examples
-    assert {one["text"] for one in examples} <= {row["text"] for row in datasets.rows(world.dataset, shown)}
-    assert not {one["text"] for one in examples} & {row["text"] for row in datasets.rows(world.dataset, judged)}
+    assert {one["text"] for one in examples} <= {row["text"] for row in dataset_queries.rows(world.dataset, shown)}
+    assert not {one["text"] for one in examples} & {row["text"] for row in dataset_queries.rows(world.dataset, judged)}
 
 
 def test_a_run_that_starts_again_forgets_the_outputs_of_its_first_attempt(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = started(world)
-    rows = list(datasets.rows(world.dataset, "holdout"))
+    rows = list(dataset_queries.rows(world.dataset, "holdout"))
     run.claim()
     store = outputs.Store(run)
     store.add({"id": rows[0]["id"], "raw": "of the first attempt"})
@@ -145,7 +145,7 @@ def test_the_heart_beats_and_the_database_may_be_away_while_a_run_is_summed_up(
     run, beats, finish = started(world), [], outputs.finish
 
     def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> Ending:
-        for row in datasets.rows(world.dataset, "holdout"):
+        for row in dataset_queries.rows(world.dataset, "holdout"):
             on_event({"event": "output", "id": row["id"], **right(row)})
         artifacts.write_text(run.outputs_key, "")
         return Ending(ok=True)
@@ -200,7 +200,9 @@ def test_a_real_model_is_evaluated_from_the_files_to_the_figures(world: World) -
     run.refresh_from_db()
     assert (run.status, run.error) == (Status.DONE, "")
     rows = list(EvalOutput.objects.filter(eval_run=run).with_documents())
-    assert {row.document.external_id for row in rows} == {row["id"] for row in datasets.rows(world.dataset, "holdout")}
+    assert {row.document.external_id for row in rows} == {
+        row["id"] for row in dataset_queries.rows(world.dataset, "holdout")
+    }
     assert {row.finish_reason for row in rows} <= {"stop", "length"}
     assert run.outputs_sha256 == sha256_file(artifacts.local_path(run.outputs_key))
     assert outputs.rows_match_file(run)

@@ -102,7 +102,7 @@ def test_report_equals_a_recount_of_the_outputs(
     assert report["hashes"]["model"] == model.sha256
     assert report["hashes"]["dataset"] == dataset.sha256
     assert dataset.instruction == "Read the slip."
-    from labeling.services.datasets import file_path
+    from labeling.datasets.queries import file_path
 
     assert sha256_file(file_path(dataset)) == dataset.sha256
 

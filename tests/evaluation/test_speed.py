@@ -8,7 +8,7 @@ from django.test import Client
 from evaluation.models import EvalRun
 from evaluation.services import outputs, speed
 from evaluation.services.evals import start_evaluation
-from labeling.services import datasets
+from labeling.datasets import queries as dataset_queries
 from tests.evaluation.factories import World, evaluated, rewrite, right
 
 
@@ -27,7 +27,7 @@ def at_work(world: World, latency_ms: float, documents: int = 4) -> EvalRun:
         facts={"expected_tokens_per_second": speed.expected_rate(run), "load": {"others": 1.7, "cores": 2}}
     )
     store = outputs.Store(run)
-    for row in list(datasets.rows(run.dataset, "train"))[:documents]:
+    for row in list(dataset_queries.rows(run.dataset, "train"))[:documents]:
         store.add({"id": row["id"], "latency_ms": latency_ms, "output_tokens": 40, **right(row)})
     store.flush()
     return EvalRun.objects.get(pk=run.pk)

@@ -9,9 +9,9 @@ from django.urls import reverse
 
 from labeling.annotation import services as annotation_services
 from labeling.annotation.answers import answered, left_open, unanswered
+from labeling.datasets import freeze
 from labeling.form.tree import tree_of
 from labeling.models import Annotation, AnnotationRevision, Document, Gold
-from labeling.services import freezing
 from slmstudio.contract.schema import compile_schema
 from tests.contract.samples import object_schema
 from tests.labeling.api import api_of
@@ -145,7 +145,7 @@ def test_a_frozen_dataset_counts_what_nobody_answered(desk: Desk, client: Client
     for number, evidence in enumerate(({}, {"due_date": ABSENT}, dict.fromkeys(OPTIONAL, ABSENT))):
         document = desk.document(f"{TEXT} by hand {number}")
         assert save(client, document, ENTRY, submit=True, asked=OPTIONAL, evidence=evidence).status_code == 200
-    dataset = freezing.freeze(project=desk.project, user=desk.owner, holdout_share=0)
+    dataset = freeze.freeze(project=desk.project, user=desk.owner, holdout_share=0)
     assert dataset.counts["unanswered"] == {"due_date": 1, "purchase_order": 2}
     page = client.get(dataset.get_absolute_url())
     assert page.context["unanswered"] == [("Purchase order", 2), ("Due date", 1)]

@@ -336,15 +336,15 @@ def test_what_goes_out_comes_in_again(desk: Desk, api: Api) -> None:
 
 
 def test_a_version_is_frozen_read_and_exported(desk: Desk, api: Api, queues: None) -> None:
+    from labeling.datasets import freeze
     from labeling.models import FreezeRun
-    from labeling.services import freezing
 
     bring_in(desk.project, [invoice(number) for number in range(20)])
     started = api.post("datasets", {"seed": 3, "holdout_share": 0.2})
     assert started.status == 202, started.json
     run = FreezeRun.objects.get()
     assert run.claim()
-    freezing.process(run)
+    freeze.process(run)
     state = api.get(f"datasets/freezes/{run.pk}").json
     assert (state["status"], state["dataset"]) == ("done", 1), state
     version = api.get("datasets/1").json

@@ -9,10 +9,10 @@ from django.test import Client
 from django.utils import timezone
 
 from labeling.annotation import services as annotation_services
+from labeling.datasets.freeze import freeze
 from labeling.documents import bulk_edit
 from labeling.jobs import run_bulk_edit
 from labeling.models import BulkEdit, Document, DocumentState
-from labeling.services.freezing import freeze
 from slmstudio import artifacts
 from slmstudio.runs import Status
 from slmstudio.sweep import requeue_interrupted, sweep_lost

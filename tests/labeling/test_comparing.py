@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from labeling.datasets.diff import diff, differences
+from labeling.datasets.freeze import freeze
 from labeling.models import Annotation, AnnotationRevision, DatasetVersion, Document, DocumentState, Gold, Origin
 from labeling.projects.services import save_contract
-from labeling.services.comparing import diff, differences
-from labeling.services.freezing import freeze
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 

@@ -7,11 +7,11 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from labeling.datasets.freeze import freeze, start_freeze
+from labeling.datasets.queries import file_path
+from labeling.datasets.splits import Rules
 from labeling.jobs import run_freeze
 from labeling.models import DatasetVersion, FreezeRun
-from labeling.services.datasets import file_path
-from labeling.services.freezing import freeze, start_freeze
-from labeling.splits import Rules
 from slmstudio import artifacts
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
@@ -217,7 +217,7 @@ def test_bad_rules_say_why(desk: Desk, changes: dict[str, Any], said: str) -> No
 
 
 def test_many_documents_are_frozen_by_a_job(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labeling.services.freezing.IN_THE_BACKGROUND", 5)
+    monkeypatch.setattr("labeling.datasets.freeze.IN_THE_BACKGROUND", 5)
     bring_in(desk.project, [invoice(number) for number in range(20)])
     client = desk.as_("engineer")
     answer = client.post(desk.url("datasets/"), KNOBS)

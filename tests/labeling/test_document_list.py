@@ -9,11 +9,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from labeling.annotation import services as annotation_services
+from labeling.datasets.freeze import freeze
 from labeling.documents.list import orders, search
 from labeling.documents.list.filters import ORDERS, Filters, read_query
 from labeling.documents.search_index import index_text
 from labeling.models import Annotation, Document, DocumentScore, DocumentSearch
-from labeling.services.freezing import freeze
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db

@@ -5,8 +5,8 @@ import re
 import pytest
 from django.test import Client
 
+from labeling.datasets.freeze import freeze
 from labeling.models import Document, DocumentState
-from labeling.services.freezing import freeze
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db

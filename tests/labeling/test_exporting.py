@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 
+from labeling.datasets.export import export_dataset, export_project
+from labeling.datasets.formats.shapes import SHAPES
+from labeling.datasets.freeze import freeze
+from labeling.datasets.queries import file_path, rows
 from labeling.imports.formats import Context, arrow, label_studio
 from labeling.imports.formats import table as format_table
 from labeling.imports.rows import ParsedRow, parse_jsonl
 from labeling.imports.services import import_rows, start_import
 from labeling.jobs import run_import
 from labeling.models import Annotation, Document, Gold, Origin
-from labeling.services.datasets import file_path, rows
-from labeling.services.exporting import export_dataset, export_project
-from labeling.services.freezing import freeze
-from labeling.writing.shapes import SHAPES
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.desk import SEED_ROW, Desk, bring_in, invoice, make_desk
 

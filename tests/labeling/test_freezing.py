@@ -9,6 +9,12 @@ import pytest
 from django.db import transaction
 from django.db.utils import DatabaseError
 
+from labeling.datasets import files as dataset_files
+from labeling.datasets import freeze as freeze_module
+from labeling.datasets.export import export_dataset
+from labeling.datasets.freeze import Refused, freeze
+from labeling.datasets.freeze_candidates import preview
+from labeling.datasets.queries import file_path, rows, some_rows
 from labeling.models import (
     Annotation,
     AnnotationRevision,
@@ -20,11 +26,6 @@ from labeling.models import (
     Origin,
 )
 from labeling.projects.services import save_contract
-from labeling.services import freezing, frozen_files
-from labeling.services.datasets import file_path, rows, some_rows
-from labeling.services.exporting import export_dataset
-from labeling.services.freezing import Refused, freeze
-from labeling.services.gathering import preview
 from slmstudio import artifacts
 from slmstudio.contract.schema import dumps, loads
 from slmstudio.hashing import sha256_file
@@ -245,7 +246,7 @@ def test_the_database_refuses_to_change_what_is_frozen(desk: Desk, model: Any) -
 def test_a_failed_freeze_leaves_neither_row_nor_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     keys: list[str] = []
-    store = frozen_files.store
+    store = dataset_files.store
 
     def remember(key: str, file: Any) -> None:
         keys.append(key)
@@ -254,8 +255,8 @@ def test_a_failed_freeze_leaves_neither_row_nor_file(desk: Desk, monkeypatch: py
     def fail(*_: Any) -> None:
         raise RuntimeError("the database went away")
 
-    monkeypatch.setattr(frozen_files, "store", remember)
-    monkeypatch.setattr(freezing, "_insert", fail)
+    monkeypatch.setattr(dataset_files, "store", remember)
+    monkeypatch.setattr(freeze_module, "_insert", fail)
     with pytest.raises(RuntimeError):
         frozen(desk)
     assert len(keys) == 2

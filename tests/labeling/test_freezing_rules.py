@@ -6,13 +6,15 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from labeling.datasets import files as dataset_files
+from labeling.datasets import freeze as freeze_module
+from labeling.datasets import freeze_candidates
+from labeling.datasets.freeze import Refused, freeze, process, start_freeze
+from labeling.datasets.queries import rows, twins
+from labeling.datasets.splits import Rules
 from labeling.jobs import run_freeze
 from labeling.models import DatasetVersion, Document, FreezeRun, Gold, Origin, Webhook, WebhookDelivery
 from labeling.projects.services import save_contract
-from labeling.services import freezing, frozen_files, gathering
-from labeling.services.datasets import rows, twins
-from labeling.services.freezing import Refused, freeze, process, start_freeze
-from labeling.splits import Rules
 from slmstudio import audit
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
@@ -63,7 +65,7 @@ def test_filters_leave_out_and_count_and_never_touch_the_holdout(desk: Desk) -> 
     bring_in(desk.project, [invoice(1)], as_holdout=True)
     bring_in(desk.project, [invoice(n, tags=["ocr_noise"] if n % 2 else []) for n in range(10, 20)])
     rules = Rules(without_tags=("ocr_noise",), origins=("imported",))
-    ahead = gathering.preview(project=desk.project, rules=rules)
+    ahead = freeze_candidates.preview(project=desk.project, rules=rules)
     counts = frozen(desk, rules=rules).counts
     assert (ahead.documents, ahead.unwanted, ahead.held_out) == (6, 5, 1)
     assert (counts["documents"], counts["left_out"]["not_chosen"], counts["splits"]["holdout"]) == (6, 5, 1)
@@ -103,7 +105,7 @@ def test_a_holdout_with_prelabels_is_left_out_beside_one_without(desk: Desk) -> 
     bring_in(desk.project, [invoice(1), invoice(2)], as_holdout=True)
     bring_in(desk.project, [invoice(3), invoice(4)])
     Gold.objects.filter(document__external_id="inv-0002").update(origin=Origin.PRELABELLED)
-    assert gathering.preview(project=desk.project).not_by_people == 1
+    assert freeze_candidates.preview(project=desk.project).not_by_people == 1
     dataset = frozen(desk)
     assert dataset.counts["left_out"]["holdout_not_by_people"] == 1
     assert dataset.counts["holdout_origins"] == {"imported": 1}
@@ -161,14 +163,14 @@ def test_it_is_told_to_webhooks_and_the_audit_log(desk: Desk) -> None:
 def test_a_freeze_that_was_overtaken_freezes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two freezes at once draw two hold-outs; the later one to end says so."""
     bring_in(desk.project, [invoice(number) for number in range(20)])
-    write = frozen_files.write_rows
+    write = dataset_files.write_rows
 
     def meanwhile(*arguments: Any) -> Any:
-        monkeypatch.setattr(frozen_files, "write_rows", write)
+        monkeypatch.setattr(dataset_files, "write_rows", write)
         frozen(desk, seed=99)
         return write(*arguments)
 
-    monkeypatch.setattr(frozen_files, "write_rows", meanwhile)
+    monkeypatch.setattr(dataset_files, "write_rows", meanwhile)
     with pytest.raises(Refused, match="Somebody else chose a hold-out"):
         frozen(desk)
     assert DatasetVersion.objects.count() == 1
@@ -214,7 +216,7 @@ def test_documents_that_are_newly_held_out_are_locked_in_the_order_of_all_others
 
 def test_a_schema_that_changed_meanwhile_freezes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(desk.project, [invoice(number) for number in range(5)])
-    plan = freezing._plan
+    plan = freeze_module._plan
 
     def meanwhile(*arguments: Any) -> Any:
         schema = loads(desk.project.schema_version.schema_text)
@@ -225,7 +227,7 @@ def test_a_schema_that_changed_meanwhile_freezes_nothing(desk: Desk, monkeypatch
         )  # fmt: skip
         return plan(*arguments)
 
-    monkeypatch.setattr(freezing, "_plan", meanwhile)
+    monkeypatch.setattr(freeze_module, "_plan", meanwhile)
     with pytest.raises(Refused, match="The schema was changed"):
         frozen(desk)
     assert not DatasetVersion.objects.exists()

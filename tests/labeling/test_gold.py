@@ -10,6 +10,10 @@ from django.apps import apps
 from evaluation.services import approvals
 from labeling import panels
 from labeling.annotation import services as annotation_services
+from labeling.datasets import freeze_candidates, holdout_sampling
+from labeling.datasets.export import count_project, export_project
+from labeling.datasets.freeze import freeze
+from labeling.datasets.queries import rows as frozen_rows
 from labeling.documents.details import label_of
 from labeling.imports import services as import_services
 from labeling.models import Annotation, Document, DocumentState, Gold, Project
@@ -17,10 +21,6 @@ from labeling.projects import members
 from labeling.projects.services import fit, save_contract
 from labeling.review import adjudication, challenges
 from labeling.review import services as review_services
-from labeling.services import gathering, growing
-from labeling.services.datasets import rows as frozen_rows
-from labeling.services.exporting import count_project, export_project
-from labeling.services.freezing import freeze
 from slmstudio.access import Action, Role, project_for
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.api import api_of
@@ -98,7 +98,7 @@ def test_every_consumer_takes_the_same_documents(desk: Desk, review: bool) -> No
     assert exported(desk) == expected
     assert count_project(desk.project)["gold"] == len(expected)
 
-    preview = gathering.preview(project=desk.project)
+    preview = freeze_candidates.preview(project=desk.project)
     assert preview.documents == len(expected)
     assert (preview.set_aside, preview.unfit) == (3, 1)
     total = preview.documents + preview.set_aside + preview.unfit + preview.without
@@ -192,7 +192,7 @@ def test_turning_review_off_takes_a_submitted_correction_for_an_older_label(desk
 
 
 def test_documents_that_may_be_drawn_are_those_that_nobody_has_begun(desk: Desk) -> None:
-    drawn = set(growing.unlabelled(desk.project).values_list("external_id", flat=True))
+    drawn = set(holdout_sampling.unlabelled(desk.project).values_list("external_id", flat=True))
     assert drawn == set(Document.objects.untouched(desk.project).values_list("external_id", flat=True)) == {"new"}
 
 

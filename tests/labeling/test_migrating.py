@@ -8,6 +8,10 @@ import pytest
 from labeling import jobs
 from labeling.annotation import services as annotation_services
 from labeling.annotation import transactions
+from labeling.datasets import export as dataset_export
+from labeling.datasets import freeze as freeze_module
+from labeling.datasets.freeze import freeze
+from labeling.datasets.queries import rows as frozen_rows
 from labeling.mapping import MappingError
 from labeling.models import (
     Annotation,
@@ -21,9 +25,7 @@ from labeling.models import (
 from labeling.projects import members
 from labeling.projects.services import save_contract
 from labeling.review import services as review_services
-from labeling.services import exporting, freezing, migrating
-from labeling.services.datasets import rows as frozen_rows
-from labeling.services.freezing import freeze
+from labeling.services import migrating
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.labeling.work_desk import at_once
@@ -154,10 +156,10 @@ def test_an_interrupted_change_goes_on_where_it_stopped(desk: Desk, monkeypatch:
     stopped = run(desk, renamed(desk), RENAME, dry_run=False)
     assert (stopped.status, stopped.result["looked_at"]) == ("failed", 3)
     assert "continue" in stopped.error
-    with pytest.raises(freezing.Refused, match="Finish the schema change first"):
+    with pytest.raises(freeze_module.Refused, match="Finish the schema change first"):
         freeze(project=desk.project, user=None)
-    with pytest.raises(exporting.Refused, match="Finish the schema change first"):
-        exporting.export_project(desk.project, "rows")
+    with pytest.raises(dataset_export.Refused, match="Finish the schema change first"):
+        dataset_export.export_project(desk.project, "rows")
     client = desk.as_("engineer")
     assert client.get(desk.url("export/rows/")).status_code == 422
     for page in ("datasets/", "export/"):
@@ -170,7 +172,7 @@ def test_an_interrupted_change_goes_on_where_it_stopped(desk: Desk, monkeypatch:
     assert SchemaVersion.objects.count() == 2
     again.refresh_from_db()
     assert again.result["looked_at"] == 4
-    assert len(b"".join(exporting.export_project(desk.project, "rows")).splitlines()) == 7
+    assert len(b"".join(dataset_export.export_project(desk.project, "rows")).splitlines()) == 7
     assert freeze(project=desk.project, user=None).counts["documents"] == 7
 
 

@@ -6,12 +6,12 @@ import pytest
 
 from labeling import jobs
 from labeling.annotation import services as annotation_services
+from labeling.datasets.freeze import freeze
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, SchemaMigration
 from labeling.projects.services import ContractError, save_contract
 from labeling.review import adjudication
 from labeling.review import services as review_services
 from labeling.services import migrating
-from labeling.services.freezing import freeze
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit

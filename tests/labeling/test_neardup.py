@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeling.neardup import SHORT_SKETCH, Sketches, group, normal_form, rows_per_band
+from labeling.datasets.near_duplicates import SHORT_SKETCH, Sketches, group, normal_form, rows_per_band
 
 #: receipts of the SROIE set that were scanned twice, seen by reading them
 SCANNED_TWICE = 7

@@ -8,9 +8,9 @@ from django.contrib.auth.models import Group
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from labeling.datasets.freeze import freeze
 from labeling.models import Membership, Project, SchemaVersion
 from labeling.projects.services import pretty, stamp
-from labeling.services.freezing import freeze
 from slmstudio.contract.schema import dumps, loads
 from slmstudio.permissions import GROUP
 from tests.labeling.desk import Desk, bring_in, browser, invoice, make_desk, person

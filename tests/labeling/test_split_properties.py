@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeling.splits import HOLDOUT, ORDER, PEOPLE_MADE, TRAIN, Candidate, Plan, plan, text_key
+from labeling.datasets.splits import HOLDOUT, ORDER, PEOPLE_MADE, TRAIN, Candidate, Plan, plan, text_key
 
 ORIGINS = ("human", "imported", "prelabelled", "synthetic")
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from labeling.splits import ENOUGH, HOLDOUT, TRAIN, VALIDATION, Candidate, Plan, plan, text_key
+from labeling.datasets.splits import ENOUGH, HOLDOUT, TRAIN, VALIDATION, Candidate, Plan, plan, text_key
 
 
 def candidates(count: int, *, origin: str = "imported", start: int = 0, holdout: int = 0) -> list[Candidate]:

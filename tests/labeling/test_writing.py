@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from labeling.datasets.formats import About, Example
+from labeling.datasets.formats.shapes import SHAPES
+from labeling.datasets.formats.table import plain, safe
 from labeling.imports.formats import Context, arrow, label_studio
 from labeling.imports.formats import table as format_table
 from labeling.imports.rows import ParsedRow, judge, parse_jsonl
-from labeling.writing import About, Example
-from labeling.writing.shapes import SHAPES
-from labeling.writing.table import plain, safe
 from slmstudio.contract.schema import compile_schema, dumps, loads
 
 SCHEMA: dict[str, Any] = {

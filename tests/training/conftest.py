@@ -55,8 +55,8 @@ def project(people: dict[str, Any]) -> "Project":
 @pytest.fixture
 def dataset(project: "Project", people: dict[str, Any]) -> "DatasetVersion":
     """Twenty receipts, frozen: training, validation and hold-out."""
+    from labeling.datasets.freeze import freeze
     from labeling.imports.services import ParsedRow, import_rows
-    from labeling.services.freezing import freeze
 
     parsed = (ParsedRow(number, receipt(number)) for number in range(1, 21))
     import_rows(project=project, rows=parsed, source="test", user=people["engineer"])
@@ -66,7 +66,7 @@ def dataset(project: "Project", people: dict[str, Any]) -> "DatasetVersion":
 @pytest.fixture
 def lengths(dataset: "DatasetVersion", tiny_base_model: "BaseModel") -> "LengthReport":
     """A length report that is done: every row has 100 tokens, the first training row 300."""
-    from labeling.services.datasets import rows
+    from labeling.datasets.queries import rows
     from slmstudio.runs import Status
     from training.models import LengthReport
 

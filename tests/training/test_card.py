@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from labeling.datasets.queries import rows
 from labeling.models import DatasetVersion, Project
-from labeling.services.datasets import rows
 from slmstudio.artifacts import local_path, write_text
 from slmstudio.hashing import folder_manifest, manifest_hash
 from slmstudio.runs import Status

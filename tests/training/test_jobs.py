@@ -12,8 +12,8 @@ import psutil
 import pytest
 from django.db import connection
 
+from labeling.datasets.queries import file_path
 from labeling.models import DatasetVersion, Project
-from labeling.services.datasets import file_path
 from slmstudio.artifacts import local_path
 from slmstudio.hashing import folder_hash, sha256_text
 from slmstudio.runs import Status

@@ -12,8 +12,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from labeling.datasets.queries import rows
 from labeling.models import DatasetVersion, Project
-from labeling.services.datasets import rows
 from slmstudio.access import Role
 from slmstudio.artifacts import local_path, write_text
 from slmstudio.runs import Status

@@ -6,9 +6,9 @@ from typing import Any
 import django_rq
 import pytest
 
+from labeling.datasets.queries import file_path
 from labeling.models import DatasetVersion, Project, Split
 from labeling.projects.services import create_project
-from labeling.services.datasets import file_path
 from slmstudio.runs import Status
 from training.estimates import Estimate
 from training.models import BaseModel, LengthReport, TrainingRun

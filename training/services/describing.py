@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from labeling.services.datasets import rows
+from labeling.datasets.queries import rows
 from slmstudio.artifacts import local_path
 from slmstudio.contract.schema import loads
 from slmstudio.hashing import sha256_text

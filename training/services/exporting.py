@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils.text import slugify
 
-from labeling.services.datasets import file_path
+from labeling.datasets.queries import file_path
 from slmstudio import quotas
 from slmstudio.artifacts import local_path
 from slmstudio.runs import LIVE, Status

@@ -8,8 +8,8 @@ import django_rq
 from django.utils import timezone
 from redis.exceptions import RedisError
 
+from labeling.datasets.queries import rows
 from labeling.models import DatasetVersion, Project, Split
-from labeling.services.datasets import rows
 from slmstudio.artifacts import local_path
 from slmstudio.foreign_load import slow_words
 from slmstudio.plain_paths import without_paths

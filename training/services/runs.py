@@ -8,8 +8,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
+from labeling.datasets.queries import file_path
 from labeling.models import DatasetVersion, Project, Split
-from labeling.services.datasets import file_path
 from slmstudio import quotas
 from slmstudio.artifacts import local_path
 from slmstudio.contract.schema import loads

@@ -24,12 +24,12 @@ from evaluation.loop_rows import Line, RowsError, choose_rows
 from evaluation.services.loop import abandon, advance, stages, start_loop
 from evaluation.services.loop_report import loop_report, write_outputs
 from evaluation.services.policies import set_policy
+from labeling.datasets.freeze import Refused as DatasetRefused
+from labeling.datasets.freeze import freeze
 from labeling.imports.services import Refused as ImportRefused
 from labeling.imports.services import start_import
 from labeling.models import DatasetVersion, Project
 from labeling.projects.services import ContractError, ProjectError, create_project, save_contract
-from labeling.services.freezing import Refused as DatasetRefused
-from labeling.services.freezing import freeze
 from slmstudio.access import Role
 from slmstudio.contract.jsontext import JsonError, dumps, loads
 from slmstudio.runs import BackgroundRun, Status

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Final
 
+from labeling.datasets.formats.table import plain
 from labeling.imports.formats import Context, ReadError, columns, encodings
 from labeling.imports.rows import MAX_LINE, ParsedRow
-from labeling.writing.table import plain
 
 DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 #: the encodings that can be chosen

@@ -7,12 +7,12 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Qu
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from labeling.datasets import export
+from labeling.datasets.formats.shapes import SHAPES, Shape
 from labeling.documents.bulk_edit import MOST_IDS
 from labeling.documents.list import search
 from labeling.documents.list.filters import Filters, read_filters
 from labeling.models import DatasetVersion, Document, Project, SchemaMigration, Split
-from labeling.services import exporting
-from labeling.writing.shapes import SHAPES, Shape
 from slmstudio.access import Action, may, object_for, project_for
 
 #: milliseconds for the counts of the page, and for finding what is exported
@@ -30,7 +30,7 @@ def dataset_export(request: HttpRequest, slug: str, number: int, shape: str) -> 
     if shape not in SHAPES or split not in ("", *Split.values):
         raise Http404("There is no such export.")
     try:
-        content = exporting.export_dataset(shown, shape, split)
+        content = export.export_dataset(shown, shape, split)
     except FileNotFoundError as error:
         raise Http404(str(error)) from error
     return _sent(content, SHAPES[shape], [project.slug, f"v{number}", split, shape])
@@ -44,7 +44,7 @@ def export_page(request: HttpRequest, slug: str) -> HttpResponse:
     try:
         with search.within(COUNT_MS):
             chosen = _chosen(request.GET, project, filters)
-            counts = exporting.count_project(project, chosen)
+            counts = export.count_project(project, chosen)
     except search.TooSlow:
         counts = {}
     context = {
@@ -52,7 +52,7 @@ def export_page(request: HttpRequest, slug: str) -> HttpResponse:
         "filters": filters,
         "query": "&".join(filter(None, [filters.query(), f"ids={ids}" if (ids := request.GET.get("ids")) else ""])),
         "ticked": _ticked(request.GET),
-        "parts": exporting.PARTS,
+        "parts": export.PARTS,
         "part": _part(request.GET),
         "counts": counts,
         "shapes": SHAPES,
@@ -65,7 +65,7 @@ def export_page(request: HttpRequest, slug: str) -> HttpResponse:
 def project_export(request: HttpRequest, slug: str, shape: str) -> HttpResponseBase:
     """What the project has now in one shape: of the documents that the filters leave, ``part`` of them."""
     project = project_for(request.user, slug, Action.READ)
-    if shape not in SHAPES or request.GET.get("part", "gold") not in exporting.PARTS:
+    if shape not in SHAPES or request.GET.get("part", "gold") not in export.PARTS:
         raise Http404("There is no such export.")
     filters = _filters(request.GET, project)
     if filters.errors:  # never more than was asked for
@@ -73,7 +73,7 @@ def project_export(request: HttpRequest, slug: str, shape: str) -> HttpResponseB
     try:
         documents = _chosen(request.GET, project, filters)
         with search.within(FIND_MS):
-            content = exporting.export_project(
+            content = export.export_project(
                 project,
                 shape,
                 documents=documents,
@@ -82,7 +82,7 @@ def project_export(request: HttpRequest, slug: str, shape: str) -> HttpResponseB
             )
     except search.TooSlow:
         return _refused("These filters take too long on documents as many as these. Take one of them away.")
-    except exporting.Refused as refusal:
+    except export.Refused as refusal:
         return _refused(str(refusal))
     return _sent(content, SHAPES[shape], [project.slug, "selection" if documents is not None else "", shape])
 
@@ -120,10 +120,10 @@ def _filters(parameters: QueryDict, project: Project) -> Filters:
 
 def _part(parameters: QueryDict) -> str:
     part = parameters.get("part", "gold")
-    return part if part in exporting.PARTS else "gold"
+    return part if part in export.PARTS else "gold"
 
 
 def _sent(content: Iterator[bytes], shape: Shape, name: list[str]) -> StreamingHttpResponse:
     answer = StreamingHttpResponse(content, content_type=shape.content_type)
-    answer["Content-Disposition"] = f'attachment; filename="{exporting.file_name(name, shape)}"'
+    answer["Content-Disposition"] = f'attachment; filename="{export.file_name(name, shape)}"'
     return answer

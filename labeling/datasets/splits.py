@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from labeling.neardup import THRESHOLD, normal_form
+from labeling.datasets.near_duplicates import THRESHOLD, normal_form
 
 TRAIN, VALIDATION, HOLDOUT = "train", "validation", "holdout"
 ORDER = (TRAIN, VALIDATION, HOLDOUT)

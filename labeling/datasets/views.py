@@ -8,10 +8,10 @@ from django.shortcuts import redirect, render
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from labeling.datasets import freeze, freeze_candidates
+from labeling.datasets.forms import NAMES, FreezeForm
 from labeling.documents.list.counts import gold_count
-from labeling.freeze_form import NAMES, FreezeForm
 from labeling.models import DatasetVersion, FreezeRun, Project, SchemaMigration
-from labeling.services import freezing, gathering
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.runs import LIVE
 
@@ -29,7 +29,7 @@ def datasets(request: HttpRequest, slug: str) -> HttpResponse:
     context = {
         "project": project,
         "form": form,
-        "preview": gathering.preview(project=project, rules=form.rules()),
+        "preview": freeze_candidates.preview(project=project, rules=form.rules()),
     }
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
     if request.method != "POST" and fragment:
@@ -47,10 +47,10 @@ def _freeze(request: HttpRequest, project: Project, form: FreezeForm) -> Dataset
     knobs: dict[str, Any] = {**form.knobs(), "rules": form.rules()}
     newest = project.datasets.order_by("-number").first()
     try:
-        if gold_count(project).number > freezing.IN_THE_BACKGROUND:
-            return freezing.start_freeze(project=project, user=request.user, **knobs)
-        frozen = freezing.freeze(project=project, user=request.user, **knobs)
-    except freezing.Refused as refusal:
+        if gold_count(project).number > freeze.IN_THE_BACKGROUND:
+            return freeze.start_freeze(project=project, user=request.user, **knobs)
+        frozen = freeze.freeze(project=project, user=request.user, **knobs)
+    except freeze.Refused as refusal:
         name = NAMES.get(refusal.field, refusal.field)
         form.add_error(name if name in form.fields else None, refusal.message)
         return None

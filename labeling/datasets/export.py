@@ -11,10 +11,10 @@ from django.db.models import QuerySet
 from django.utils.text import slugify
 
 from labeling.annotation.locked_document import IS_SETTLED
+from labeling.datasets import queries
+from labeling.datasets.formats import About, Example
+from labeling.datasets.formats.shapes import SHAPES, Shape
 from labeling.models import Annotation, DatasetVersion, Document, Gold, Project, SchemaMigration, SchemaVersion
-from labeling.services import datasets
-from labeling.writing import About, Example
-from labeling.writing.shapes import SHAPES, Shape
 from slmstudio.contract.schema import loads
 
 CHUNK = 1_000
@@ -63,17 +63,17 @@ def export_dataset(dataset: DatasetVersion, shape: str, split: str = "") -> Iter
         FileNotFoundError: the version's file is gone; raised here and not while it is read.
     """
     write = SHAPES[shape].write
-    datasets.file_path(dataset)
+    queries.file_path(dataset)
     if shape == "rows":
         return _lines(dataset, split)
     compiled = dataset.schema_version.compiled
     about = About(f"{dataset.project.name} v{dataset.number}", dataset.instruction, compiled)
-    return write((_example(row) for row in datasets.rows(dataset, split or None)), about)
+    return write((_example(row) for row in queries.rows(dataset, split or None)), about)
 
 
 def _lines(dataset: DatasetVersion, split: str) -> Iterator[bytes]:
     """The frozen file itself, or the lines of one split."""
-    with datasets.file_path(dataset).open("rb") as file:
+    with queries.file_path(dataset).open("rb") as file:
         if not split:
             while piece := file.read(1 << 16):
                 yield piece

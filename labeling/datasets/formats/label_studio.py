@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from labeling.writing import About, Example, beside, pieces
+from labeling.datasets.formats import About, Example, beside, pieces
 from slmstudio.contract.kinds import parse_typed
 from slmstudio.contract.schema import CompiledSchema, dumps, join, pattern_of
 

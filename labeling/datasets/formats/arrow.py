@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from typing import IO, Any, cast
 
-from labeling.writing import About, Example
+from labeling.datasets.formats import About, Example
 from slmstudio.contract.schema import dumps
 
 BATCH = 1_000

@@ -1,6 +1,6 @@
 """Reading dataset versions: their rows, the pairs of near-duplicates, where they lie.
 
-What ``DatasetVersion.counts`` and ``rules`` hold is told in ``labeling.services.freezing``.
+What ``DatasetVersion.counts`` and ``rules`` hold is told in ``labeling.datasets.freeze``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from labeling import splits
+from labeling.datasets import splits
+from labeling.datasets.files import pairs_key
 from labeling.models import DatasetVersion, Document
-from labeling.services.frozen_files import pairs_key
 from slmstudio import artifacts
 from slmstudio.contract.schema import loads
 

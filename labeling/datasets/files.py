@@ -15,11 +15,11 @@ from typing import IO, Any
 
 from django.core.files import File
 
-from labeling import splits
 from labeling.annotation.answers import unanswered
+from labeling.datasets import splits
+from labeling.datasets.freeze_candidates import CHUNK, Collected, Entry, Progress
 from labeling.form.tree import tree_of
 from labeling.models import AnnotationRevision, Document
-from labeling.services.gathering import CHUNK, Collected, Entry, Progress
 from slmstudio import artifacts
 from slmstudio.contract.schema import CompiledSchema, dumps, pattern_of
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from labeling.writing import Write, arrow, jsonl, labelstudio, table
+from labeling.datasets.formats import Write, arrow, jsonl, label_studio, table
 
 JSONL = "application/jsonl; charset=utf-8"
 
@@ -40,7 +40,7 @@ SHAPES: Final[dict[str, Shape]] = {
         table.fields,
     ),
     "label-studio": Shape(
-        "Label Studio", "JSON of tasks with their annotation", "json", "application/json", labelstudio.tasks
+        "Label Studio", "JSON of tasks with their annotation", "json", "application/json", label_studio.tasks
     ),
     "hf": Shape("Hugging Face Datasets", "a zipped folder for load_from_disk", "zip", "application/zip", arrow.folder),
 }

@@ -11,10 +11,10 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Q
 
-from labeling import splits
+from labeling.datasets import splits
+from labeling.datasets.freeze_candidates import CHUNK, family_of
+from labeling.datasets.near_duplicates import SHORT_SKETCH, THRESHOLD, Sketches
 from labeling.models import DatasetItem, Document, Gold, Project, Split
-from labeling.neardup import SHORT_SKETCH, THRESHOLD, Sketches
-from labeling.services.gathering import CHUNK, family_of
 
 #: drawn beyond what is wanted, for those that turn out to be too near to a training document
 SPARE = 25

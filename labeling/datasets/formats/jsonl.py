@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from labeling.writing import About, Example, beside, pieces
+from labeling.datasets.formats import About, Example, beside, pieces
 from slmstudio.contract.schema import dumps
 
 

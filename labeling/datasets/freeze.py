@@ -18,14 +18,13 @@ from django.db.models import Max
 from django.urls import reverse
 from django.utils.translation import ngettext
 
-from labeling import splits
+from labeling.datasets import files, splits
+from labeling.datasets.files import Written, pairs_key
+from labeling.datasets.freeze_candidates import Collected, Entry, Progress, Texts, class_fields, collect, untold
+from labeling.datasets.near_duplicates import HIGHEST, LOWEST
 from labeling.integrations import webhooks
 from labeling.models import DatasetItem, DatasetVersion, Document, FreezeRun, Project, SchemaMigration, SchemaVersion
 from labeling.models.annotations import ASIDE
-from labeling.neardup import HIGHEST, LOWEST
-from labeling.services import frozen_files
-from labeling.services.frozen_files import Written, pairs_key
-from labeling.services.gathering import Collected, Entry, Progress, Texts, class_fields, collect, untold
 from slmstudio.audit import note
 from slmstudio.contract.schema import CompiledSchema
 
@@ -81,10 +80,10 @@ def freeze(
     progress("drawing", 0, 0)
     collected = collect(project, rules, texts)
     plan = _plan(project, collected, seed, validation_share, holdout_share, rules)
-    order = frozen_files.ordered(collected.entries, plan.split)
+    order = files.ordered(collected.entries, plan.split)
     sides = _sides(plan)
     with tempfile.TemporaryFile() as file:
-        written = frozen_files.write_rows(file, order, plan.split, version.compiled, progress)
+        written = files.write_rows(file, order, plan.split, version.compiled, progress)
         written.counts |= _counts(collected, plan, sides)
         dataset = _version(project, user, version, seed, written)
         dataset.rules = {**asdict(rules), "validation_share": validation_share, "holdout_share": holdout_share}
@@ -94,15 +93,15 @@ def freeze(
         progress("storing", 0, 0)
         file.seek(0)
         try:
-            frozen_files.store(dataset.artifact_key, file)
-            with frozen_files.pairs_file(collected, sides) as pairs:
-                frozen_files.store(pairs_key(dataset.artifact_key), pairs)
+            files.store(dataset.artifact_key, file)
+            with files.pairs_file(collected, sides) as pairs:
+                files.store(pairs_key(dataset.artifact_key), pairs)
             with transaction.atomic():
                 _take_holdout(dataset, plan, newest)
                 _insert(dataset, order, plan.split)
                 _tell(dataset)
         except BaseException:
-            frozen_files.remove(dataset.artifact_key, pairs_key(dataset.artifact_key))
+            files.remove(dataset.artifact_key, pairs_key(dataset.artifact_key))
             raise
     return dataset
 
@@ -238,7 +237,7 @@ def _version(project: Project, user: Any, version: SchemaVersion, seed: int, wri
         seed=seed,
         sha256=written.sha256,
         holdout_sha256=written.holdout_sha256,
-        artifact_key=frozen_files.rows_key(pk),
+        artifact_key=files.rows_key(pk),
         counts=written.counts,
         created_by=user,
     )

@@ -8,16 +8,16 @@ from django.template.loader import render_to_string
 from django.views.decorators.http import require_safe
 
 from labeling.annotation.diffs import compare_words
+from labeling.datasets import diff as diff_module
+from labeling.datasets import queries as service
+from labeling.datasets.formats.shapes import SHAPES
+from labeling.datasets.freeze import LEFT_OUT, rules_of
+from labeling.datasets.near_duplicates import THRESHOLD
+from labeling.datasets.splits import PEOPLE_MADE, Rules
 from labeling.documents.failure_tags import tags_of
 from labeling.form.tree import tree_of
 from labeling.models import DatasetVersion, Project, Split
-from labeling.neardup import THRESHOLD
 from labeling.projects.services import pretty
-from labeling.services import comparing
-from labeling.services import datasets as service
-from labeling.services.freezing import LEFT_OUT, rules_of
-from labeling.splits import PEOPLE_MADE, Rules
-from labeling.writing.shapes import SHAPES
 from slmstudio import panels
 from slmstudio.access import Action, object_for, project_for
 
@@ -129,9 +129,9 @@ def diff(request: HttpRequest, slug: str) -> HttpResponse:
     if len(versions) < 2 and not request.GET.get("a"):
         return render(request, "labeling/dataset_diff.html", context)
     a, b = (_chosen(project, request.GET.get(name), versions, place) for name, place in (("a", 1), ("b", 0)))
-    found = comparing.diff(a, b)
+    found = diff_module.diff(a, b)
     kind = request.GET.get("show", "")
-    if kind not in comparing.KINDS:
+    if kind not in diff_module.KINDS:
         kind = next((name for name, count in found.counts.items() if count), "changed")
     here, pages = _page(request, found.counts[kind], CHANGES_PER_PAGE)  # type: ignore[index]
     context |= {
@@ -140,8 +140,8 @@ def diff(request: HttpRequest, slug: str) -> HttpResponse:
         "diff": found,
         "rules": _changed_rules(a, b),
         "kind": kind,
-        "kinds": [(name, words, found.counts[name]) for name, words in comparing.KINDS.items()],
-        "rows": comparing.differences(
+        "kinds": [(name, words, found.counts[name]) for name, words in diff_module.KINDS.items()],
+        "rows": diff_module.differences(
             a,
             b,
             kind,  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from labeling.writing import PIECE, About, Example
+from labeling.datasets.formats import PIECE, About, Example
 from slmstudio.contract.schema import CompiledSchema, Node, dumps, split
 
 OWN = ("id", "text", "tags", "split", "origin")

@@ -9,10 +9,10 @@ from django.db.models import Case, Count, F, Func, Q, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.fields import BooleanField, TextField
 
-from labeling import splits
+from labeling.datasets import splits
+from labeling.datasets.near_duplicates import SHORT_SKETCH, SKETCH, Found, Sketches
 from labeling.models import DatasetItem, Document, Gold, Origin, Project, Split
 from labeling.models.annotations import ASIDE
-from labeling.neardup import SHORT_SKETCH, SKETCH, Found, Sketches
 from slmstudio.contract.schema import CompiledSchema, split
 
 CHUNK = 500

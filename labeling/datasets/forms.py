@@ -4,11 +4,11 @@ from typing import Any
 
 from django import forms
 
+from labeling.datasets.freeze_candidates import class_fields, metadata_keys
+from labeling.datasets.near_duplicates import HIGHEST, LOWEST, THRESHOLD
+from labeling.datasets.splits import Rules
 from labeling.documents.failure_tags import tags_of
 from labeling.models import DocumentState, Origin, Project
-from labeling.neardup import HIGHEST, LOWEST, THRESHOLD
-from labeling.services.gathering import class_fields, metadata_keys
-from labeling.splits import Rules
 
 CONTROL = {"class": "form-control"}
 SELECT = {"class": "form-select"}

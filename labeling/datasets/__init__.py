@@ -1,0 +1,1 @@
+"""Datasets: frozen versions, their splits, exports and differences."""
