@@ -8,7 +8,7 @@ from labeling.imports import services as import_services
 from labeling.imports.formats import ReadError
 from labeling.integrations import webhooks
 from labeling.models import BulkEdit, FreezeRun, ImportRun, IndexRun, SchemaMigration
-from labeling.services import migrating
+from labeling.schema_migration import services as schema_migration_services
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +57,12 @@ def run_schema_migration(pk: int) -> None:
     if found is None or not found.claim():
         return
     try:
-        migrating.process(found)
-    except (migrating.Refused, migrating.MappingError, migrating.ContractError) as error:
+        schema_migration_services.process(found)
+    except (
+        schema_migration_services.Refused,
+        schema_migration_services.MappingError,
+        schema_migration_services.ContractError,
+    ) as error:
         found.fail(str(error))
     except Exception as error:
         logger.exception("schema migration %s failed", pk)

@@ -7,17 +7,17 @@ from labeling.api.app import addresses as api_addresses
 from labeling.integrations import token_views, webhook_views
 from labeling.projects import contract_views, json_editor_views, settings_views
 from labeling.projects import views as project_views
-from labeling.views import migrations
+from labeling.schema_migration import views as schema_migration_views
 
 below_project: list[URLPattern | URLResolver] = [
     path("", project_views.home, name="project"),
     path("contract/", contract_views.contract, name="contract"),
     path("contract/preview/", contract_views.preview, name="contract_preview"),
     path("contract/versions/<int:number>/", contract_views.version, name="contract_version"),
-    path("contract/migrations/plan/", migrations.plan, name="schema_migration_plan"),
-    path("contract/migrations/<int:pk>/", migrations.migration, name="schema_migration"),
-    path("contract/migrations/<int:pk>/cancel/", migrations.cancel, name="schema_migration_cancel"),
-    path("contract/migrations/<int:pk>/resume/", migrations.resume, name="schema_migration_resume"),
+    path("contract/migrations/plan/", schema_migration_views.plan, name="schema_migration_plan"),
+    path("contract/migrations/<int:pk>/", schema_migration_views.migration, name="schema_migration"),
+    path("contract/migrations/<int:pk>/cancel/", schema_migration_views.cancel, name="schema_migration_cancel"),
+    path("contract/migrations/<int:pk>/resume/", schema_migration_views.resume, name="schema_migration_resume"),
     path("", include("labeling.documents.urls")),
     path("", include("labeling.imports.urls")),
     path("", include("labeling.datasets.urls")),

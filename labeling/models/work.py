@@ -153,7 +153,7 @@ class BulkEdit(BackgroundRun):
 class SchemaMigration(BackgroundRun):
     """Takes the labels of a project to another schema, or only counts what would come of it (``dry_run``).
 
-    ``mapping`` is a list of steps (see ``labeling.mapping``); ``result`` holds counts and examples.
+    ``mapping`` is a list of steps (see ``labeling.schema_migration.mapping``); ``result`` holds counts and examples.
     """
 
     job_name = "labeling.jobs.run_schema_migration"

@@ -21,7 +21,7 @@ from labeling.projects.services import (
     save_contract,
     stamp,
 )
-from labeling.services import migrating
+from labeling.schema_migration import services as schema_migration_services
 from slmstudio.access import Action, project_for
 from slmstudio.contract.grammar import output_bound, unsupported
 
@@ -86,9 +86,9 @@ def _save(project: Project, request: HttpRequest, form: ContractForm) -> SchemaV
     }
     try:
         if needs_migration(project, data["schema"]):
-            return migrating.plan_contract(**given)
+            return schema_migration_services.plan_contract(**given)
         return save_contract(**given)
-    except migrating.Refused as error:
+    except schema_migration_services.Refused as error:
         form.add_error(None, str(error))
         return None
     except ContractError as error:

@@ -15,7 +15,6 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from labeling.annotation import gold, transactions
-from labeling.mapping import reason, suggest
 from labeling.models import (
     Annotation,
     Contract,
@@ -30,7 +29,8 @@ from labeling.models import (
 from labeling.models.documents import QUEUE
 from labeling.projects import contract_changes
 from labeling.review.services import waiting
-from labeling.services import carrying
+from labeling.schema_migration import label_migration
+from labeling.schema_migration.mapping import reason, suggest
 from labeling.templates_catalogue import UnknownTemplate, template
 from slmstudio import permissions, quotas
 from slmstudio.access import Role
@@ -322,9 +322,11 @@ def _queue_again(project: Project, old: SchemaVersion, version: SchemaVersion) -
         rows = Document.objects.labelled().filter(pk__in=keys[start : start + 5_000])
         # In the order in which everybody locks them.
         held = rows.order_by("pk").select_for_update(no_key=True).only("pk", "state", "disputed")
-        carrying.update(
+        label_migration.update(
             {
-                row.pk: carrying.put_back(row, version, reason(old.compiled, version.compiled, broken.get(row.pk, ())))
+                row.pk: label_migration.put_back(
+                    row, version, reason(old.compiled, version.compiled, broken.get(row.pk, ()))
+                )
                 for row in held
             }
         )

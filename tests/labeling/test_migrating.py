@@ -12,7 +12,6 @@ from labeling.datasets import export as dataset_export
 from labeling.datasets import freeze as freeze_module
 from labeling.datasets.freeze import freeze
 from labeling.datasets.queries import rows as frozen_rows
-from labeling.mapping import MappingError
 from labeling.models import (
     Annotation,
     AnnotationRevision,
@@ -25,7 +24,8 @@ from labeling.models import (
 from labeling.projects import members
 from labeling.projects.services import save_contract
 from labeling.review import services as review_services
-from labeling.services import migrating
+from labeling.schema_migration import services as schema_migration_services
+from labeling.schema_migration.mapping import MappingError
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.labeling.work_desk import at_once
@@ -49,7 +49,7 @@ def changed(desk: Desk, **properties: Any) -> str:
 
 
 def run(desk: Desk, schema: str, mapping: list[dict[str, Any]], *, dry_run: bool = True) -> SchemaMigration:
-    planned = migrating.plan(
+    planned = schema_migration_services.plan(
         project=desk.project, user=desk.people["owner"], schema_text=schema, mapping=mapping, dry_run=dry_run
     )
     jobs.run_schema_migration(planned.pk)
@@ -144,15 +144,15 @@ def test_a_draft_begun_after_submitting_does_not_replace_gold(desk: Desk) -> Non
 
 def test_an_interrupted_change_goes_on_where_it_stopped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(desk.project, [invoice(number) for number in range(1, 8)])
-    monkeypatch.setattr(migrating, "BATCH", 3)
-    whole = migrating._move
+    monkeypatch.setattr(schema_migration_services, "BATCH", 3)
+    whole = schema_migration_services._move
 
     def fails_second(*args: Any) -> None:
         if Annotation.objects.filter(schema_version__number=2).exists():
             raise RuntimeError("the cable was pulled")
         whole(*args)
 
-    monkeypatch.setattr(migrating, "_move", fails_second)
+    monkeypatch.setattr(schema_migration_services, "_move", fails_second)
     stopped = run(desk, renamed(desk), RENAME, dry_run=False)
     assert (stopped.status, stopped.result["looked_at"]) == ("failed", 3)
     assert "continue" in stopped.error
@@ -164,8 +164,8 @@ def test_an_interrupted_change_goes_on_where_it_stopped(desk: Desk, monkeypatch:
     assert client.get(desk.url("export/rows/")).status_code == 422
     for page in ("datasets/", "export/"):
         assert f"contract/migrations/{stopped.pk}/" in client.get(desk.url(page)).content.decode()
-    monkeypatch.setattr(migrating, "_move", whole)
-    again = migrating.resume(run=stopped)
+    monkeypatch.setattr(schema_migration_services, "_move", whole)
+    again = schema_migration_services.resume(run=stopped)
     assert again is not None
     jobs.run_schema_migration(again.pk)
     assert Gold.objects.filter(schema_version__number=2).count() == 7
@@ -178,7 +178,9 @@ def test_an_interrupted_change_goes_on_where_it_stopped(desk: Desk, monkeypatch:
 
 def test_a_plan_from_an_older_schema_is_refused_when_it_is_applied(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1)])
-    planned = migrating.plan(project=desk.project, user=None, schema_text=renamed(desk), mapping=RENAME, dry_run=False)
+    planned = schema_migration_services.plan(
+        project=desk.project, user=None, schema_text=renamed(desk), mapping=RENAME, dry_run=False
+    )
     version = desk.project.schema_version
     SchemaVersion.objects.create(
         project=desk.project, number=2, schema_text=version.schema_text.replace("number", "integer"), sha256="x"
@@ -191,15 +193,15 @@ def test_a_plan_from_an_older_schema_is_refused_when_it_is_applied(desk: Desk) -
 
 def test_what_cannot_be_planned_says_why(desk: Desk) -> None:
     plan: dict[str, Any] = {"project": desk.project, "user": None, "mapping": []}
-    with pytest.raises(migrating.Refused, match="nothing to change"):
-        migrating.plan(**plan, schema_text=desk.project.schema_version.schema_text)
-    with pytest.raises(migrating.ContractError, match="not JSON"):
-        migrating.plan(**plan, schema_text="{")
+    with pytest.raises(schema_migration_services.Refused, match="nothing to change"):
+        schema_migration_services.plan(**plan, schema_text=desk.project.schema_version.schema_text)
+    with pytest.raises(schema_migration_services.ContractError, match="not JSON"):
+        schema_migration_services.plan(**plan, schema_text="{")
     with pytest.raises(MappingError, match="Step 1"):
-        migrating.plan(**{**plan, "mapping": [{"do": "drop", "field": "x"}]}, schema_text=renamed(desk))
-    migrating.plan(**{**plan, "mapping": RENAME}, schema_text=renamed(desk), dry_run=False)
-    with pytest.raises(migrating.Refused, match="under way"):
-        migrating.plan(**{**plan, "mapping": RENAME}, schema_text=renamed(desk), dry_run=False)
+        schema_migration_services.plan(**{**plan, "mapping": [{"do": "drop", "field": "x"}]}, schema_text=renamed(desk))
+    schema_migration_services.plan(**{**plan, "mapping": RENAME}, schema_text=renamed(desk), dry_run=False)
+    with pytest.raises(schema_migration_services.Refused, match="under way"):
+        schema_migration_services.plan(**{**plan, "mapping": RENAME}, schema_text=renamed(desk), dry_run=False)
 
 
 def test_a_label_whose_save_was_under_way_comes_along(

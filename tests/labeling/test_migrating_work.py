@@ -11,7 +11,7 @@ from labeling.models import Annotation, AnnotationRevision, Document, DocumentSt
 from labeling.projects.services import ContractError, save_contract
 from labeling.review import adjudication
 from labeling.review import services as review_services
-from labeling.services import migrating
+from labeling.schema_migration import services as schema_migration_services
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit
@@ -39,7 +39,7 @@ def schema(desk: Desk, *, renamed: bool = False, shortest: int = 0) -> str:
 
 
 def plan(desk: Desk, text: str, mapping: Any = (), *, dry_run: bool = False) -> SchemaMigration:
-    return migrating.plan(
+    return schema_migration_services.plan(
         project=desk.project, user=desk.owner, schema_text=text, mapping=list(mapping), dry_run=dry_run
     )
 
@@ -140,14 +140,14 @@ def test_gold_goes_along_although_somebody_drafted_under_a_later_schema(desk: De
 
 def with_a_tab(desk: Desk, monkeypatch: pytest.MonkeyPatch, tab: Any) -> SchemaMigration:
     """Changes the schema; between the new version and the first batch a tab that was open all the time saves."""
-    move = migrating._move
+    move = schema_migration_services._move
 
     def tab_first(*args: Any) -> None:
         if not Annotation.objects.filter(schema_version__number=2).exists():
             tab()
         move(*args)
 
-    monkeypatch.setattr(migrating, "_move", tab_first)
+    monkeypatch.setattr(schema_migration_services, "_move", tab_first)
     return migrate(desk, schema(desk, renamed=True), RENAME)
 
 
@@ -213,11 +213,11 @@ def test_what_a_tab_saved_before_the_change_went_on_hides_nothing_from_it(
         raise RuntimeError("the cable was pulled")
 
     with monkeypatch.context() as broken:
-        broken.setattr(migrating, "_move", stops)
+        broken.setattr(schema_migration_services, "_move", stops)
         run = plan(desk, schema(desk, renamed=True), RENAME)
         jobs.run_schema_migration(run.pk)
     run.refresh_from_db()
-    rest = migrating.resume(run=run)
+    rest = schema_migration_services.resume(run=run)
     assert rest is not None
     jobs.run_schema_migration(rest.pk)
     assert Gold.objects.newest_of(desk.project).get().schema_version.number == 2
@@ -285,4 +285,4 @@ def test_a_change_is_not_gone_on_with_under_a_newer_schema(desk: Desk) -> None:
     SchemaMigration.objects.filter(pk=run.pk).update(status="cancelled")
     run.refresh_from_db()
     contract(desk, schema(desk, shortest=2))
-    assert migrating.resume(run=run) is None
+    assert schema_migration_services.resume(run=run) is None

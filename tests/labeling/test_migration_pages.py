@@ -7,7 +7,7 @@ import pytest
 from labeling import jobs
 from labeling.models import Document, Gold, SchemaMigration
 from labeling.projects.services import stamp
-from labeling.services import migrating
+from labeling.schema_migration import services as schema_migration_services
 from slmstudio.contract.schema import dumps, loads
 from tests.labeling.api import api_of
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
@@ -159,7 +159,7 @@ def test_a_renamed_field_is_mapped_by_plain_save(desk: Desk) -> None:
 def test_the_label_screen_and_the_list_say_why_a_document_is_back(desk: Desk) -> None:
     schema = schema_of(desk, po_number={"type": "string"})
     schema["required"].append("po_number")
-    run = migrating.plan(
+    run = schema_migration_services.plan(
         project=desk.project, user=desk.people["owner"], schema_text=dumps(schema), mapping=[], dry_run=False
     )
     jobs.run_schema_migration(run.pk)

@@ -6,8 +6,8 @@ from typing import Any
 
 from rapidfuzz import fuzz
 
-from labeling.mapping.patterns import last_name, rows_of
-from labeling.mapping.steps import Step
+from labeling.schema_migration.mapping.patterns import last_name, rows_of
+from labeling.schema_migration.mapping.steps import Step
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.schema import CompiledSchema, Node
 from slmstudio.contract.structure import split

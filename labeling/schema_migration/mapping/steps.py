@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import re2  # type: ignore[import-untyped]
 
-from labeling.mapping.patterns import rows_of
+from labeling.schema_migration.mapping.patterns import rows_of
 from slmstudio.contract.jsontext import JsonError, dumps, loads
 from slmstudio.contract.schema import CompiledSchema
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from labeling.mapping.differences import difference
+from labeling.schema_migration.mapping.differences import difference
 from slmstudio.contract.schema import CompiledSchema, Problem
 
 #: so many problems are named

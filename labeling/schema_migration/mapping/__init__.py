@@ -16,11 +16,11 @@ cannot read stays as it is, and the new schema judges it.
 ``differences`` says what differs and suggests steps, ``steps`` checks them, ``applying`` does them.
 """
 
-from labeling.mapping.applying import mapper
-from labeling.mapping.differences import Difference, difference, suggest
-from labeling.mapping.patterns import last_name, rows_of
-from labeling.mapping.reasons import reason
-from labeling.mapping.steps import MappingError, Step, check, in_words
+from labeling.schema_migration.mapping.application import mapper
+from labeling.schema_migration.mapping.differences import Difference, difference, suggest
+from labeling.schema_migration.mapping.patterns import last_name, rows_of
+from labeling.schema_migration.mapping.reasons import reason
+from labeling.schema_migration.mapping.steps import MappingError, Step, check, in_words
 
 __all__ = [
     "Difference",

@@ -7,12 +7,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from labeling import mapping
-from labeling.mapping_form import MappingForm
 from labeling.models import Project, SchemaMigration
 from labeling.projects.forms import ContractForm
 from labeling.projects.services import ContractError, pretty, read_schema
-from labeling.services import migrating
+from labeling.schema_migration import mapping, services
+from labeling.schema_migration.forms import MappingForm
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.contract.schema import dumps, loads
 
@@ -26,7 +25,7 @@ def plan(request: HttpRequest, slug: str) -> HttpResponse:
         return _back(request, project, " ".join(str(error) for errors in form.errors.values() for error in errors))
     data = form.cleaned_data
     try:
-        run = migrating.plan_contract(
+        run = services.plan_contract(
             project=project,
             user=request.user,
             instruction=data["instruction"],
@@ -36,7 +35,7 @@ def plan(request: HttpRequest, slug: str) -> HttpResponse:
         )
     except ContractError as error:
         return _back(request, project, " ".join(error.errors.values()))
-    except migrating.Refused as error:
+    except services.Refused as error:
         return _back(request, project, str(error))
     return redirect("schema_migration", slug, run.pk)
 
@@ -85,10 +84,10 @@ def _start(request: HttpRequest, run: SchemaMigration, form: MappingForm) -> Sch
             # What is applied is what was tried: the numbers on the page are those of the change.
             messages.info(request, "The mapping is not the one that was tried. Look at this dry run, then apply it.")
             apply = False
-        return migrating.plan(
+        return services.plan(
             project=run.project, user=request.user, schema_text=run.schema_text, mapping=steps, dry_run=not apply
         )
-    except (migrating.Refused, mapping.MappingError) as error:
+    except (services.Refused, mapping.MappingError) as error:
         form.add_error(None, str(error))
     except ContractError as error:
         form.add_error(None, " ".join(error.errors.values()))
@@ -107,7 +106,7 @@ def cancel(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 def resume(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Goes on with a change that stopped after it had made the new version."""
     _, run = object_for(request.user, slug, Action.CONTRACT, SchemaMigration, pk=pk)
-    again = migrating.resume(run=run)
+    again = services.resume(run=run)
     if again is None:
         messages.info(request, "There is nothing to go on with.")
     return redirect("schema_migration", slug, (again or run).pk)

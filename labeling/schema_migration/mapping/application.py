@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any, Final
 
-from labeling.mapping.patterns import parts
-from labeling.mapping.steps import Step, compiled_expression
+from labeling.schema_migration.mapping.patterns import parts
+from labeling.schema_migration.mapping.steps import Step, compiled_expression
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.contract.kinds import parse_typed
 from slmstudio.contract.schema import CompiledSchema, Node

@@ -3,7 +3,7 @@
 Both are background runs over every labelled document. The change makes the new SchemaVersion first; from then on people
 label under it. Each document then gets the annotations of its people once more under the new version, as new revisions
 (the old ones stay, and frozen datasets with them). What the new schema refuses goes back into the queue as a draft. An
-interrupted run goes on where it stopped: what it has taken along is left alone (see ``labeling.services.carrying``).
+interrupted run goes on where it stopped: what it has taken along is left alone (see ``labeling.schema_migration.label_migration``).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +16,6 @@ from django.db.models import Exists, OuterRef, Q
 from labeling.annotation import transactions
 from labeling.annotation.diffs import changes
 from labeling.annotation.locked_document import ANSWERED
-from labeling.mapping import MappingError, Step, check, mapper, suggest
 from labeling.models import (
     Annotation,
     AnnotationRevision,
@@ -27,7 +26,8 @@ from labeling.models import (
 )
 from labeling.projects import contract_changes
 from labeling.projects.services import ContractError, in_words, read_schema, save_contract
-from labeling.services import carrying
+from labeling.schema_migration import label_migration
+from labeling.schema_migration.mapping import MappingError, Step, check, mapper, suggest
 from slmstudio.contract.schema import CompiledSchema, dumps, loads, sha256
 from slmstudio.runs import Status
 
@@ -138,7 +138,7 @@ class _Tally:
     breaks: list[dict[str, Any]] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
 
-    def note(self, part: carrying.Part) -> None:
+    def note(self, part: label_migration.Part) -> None:
         """Takes one label in."""
         problems, document = part.problems, part.old.document
         self.looked_at += 1
@@ -240,7 +240,7 @@ def _labelled(run: SchemaMigration) -> Any:
             document=OuterRef("document"), user=OuterRef("user"), schema_version=run.to_version_id
         )
         left = Q(wanted__gt=1) & Exists(annotations.filter(~Exists(same_person), user__isnull=False))
-        rows = rows.filter(~Exists(new) | Q(state__in=carrying.LABELLED) & ~Exists(answered) | left)
+        rows = rows.filter(~Exists(new) | Q(state__in=label_migration.LABELLED) & ~Exists(answered) | left)
     return rows
 
 
@@ -287,11 +287,11 @@ def _count(
     tally: _Tally,
     back_to: SchemaVersion | None,
 ) -> None:
-    for labels in carrying.read(run.project, run.from_version, keys, back_to=back_to):
+    for labels in label_migration.read(run.project, run.from_version, keys, back_to=back_to):
         parts = labels.parts()
         for part in parts:
             part.take(compiled, apply)
-        for part in carrying.told(parts):
+        for part in label_migration.told(parts):
             tally.note(part)
         tally.restored += labels.restores(parts)
 
@@ -309,11 +309,11 @@ def _move(
         held = Document.objects.select_for_update(of=("self",)).filter(pk__in=keys).order_by("pk")
         keys = list(held.values_list("pk", flat=True))
         changes: dict[int, dict[str, Any]] = {}
-        for labels in carrying.read(run.project, run.from_version, keys, version, back_to):
-            columns = carrying.write(labels, version, apply, tally.note, run.created_by_id)
+        for labels in label_migration.read(run.project, run.from_version, keys, version, back_to):
+            columns = label_migration.write(labels, version, apply, tally.note, run.created_by_id)
             changes[labels.document.pk] = columns
             tally.restored += columns.get("returned", "") is None
-        carrying.update(changes)
+        label_migration.update(changes)
 
 
 __all__ = ["ContractError", "MappingError", "Refused", "plan", "process"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 
-from labeling.mapping import Difference, Step, difference, last_name, rows_of
+from labeling.schema_migration.mapping import Difference, Step, difference, last_name, rows_of
 from slmstudio.contract.jsontext import JsonError, dumps, loads
 from slmstudio.contract.kinds import parse_typed
 from slmstudio.contract.schema import CompiledSchema, Node
@@ -132,7 +132,7 @@ class MappingForm(forms.Form):
         return cleaned
 
     def steps(self) -> list[Step]:
-        """The mapping as ``labeling.mapping`` takes it."""
+        """The mapping as ``labeling.schema_migration.mapping`` takes it."""
         found: list[Step] = []
         for number, pattern in enumerate(self.differs.removed):
             choice = self.cleaned_data[f"gone-{number}"]

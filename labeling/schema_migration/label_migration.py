@@ -14,7 +14,6 @@ from typing import Any
 
 from labeling.annotation.locked_document import ANSWERED, SETTLED, Actions
 from labeling.form.merge import same
-from labeling.mapping import reason
 from labeling.models import (
     Annotation,
     AnnotationRevision,
@@ -25,6 +24,7 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
+from labeling.schema_migration.mapping import reason
 from slmstudio.contract.schema import CompiledSchema, Problem, dumps, loads
 
 LABELLED = (DocumentState.SUBMITTED, DocumentState.APPROVED)

@@ -1,0 +1,1 @@
+"""Schema migrations: labels taken from one schema version to another."""
