@@ -50,7 +50,7 @@ def _measure(port: int, rounds: int) -> list[tuple[str, Samples, Samples]]:
     from django.contrib.auth import get_user_model
 
     from labeling.annotation import services as annotation_services
-    from labeling.api.showing import whole
+    from labeling.api.serializers import whole
     from labeling.imports.rows import ParsedRow
     from labeling.imports.services import import_rows
     from labeling.integrations import tokens

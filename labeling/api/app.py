@@ -27,7 +27,7 @@ from labeling.api import (
     webhooks,
     work,
 )
-from labeling.api.shapes import words
+from labeling.api.schemas.common import words
 from labeling.api.wire import JSON, ExactParser, ExactRenderer
 from labeling.imports.services import MAX_UPLOAD
 from labeling.integrations.tokens import SCOPES

@@ -11,9 +11,9 @@ from labeling.annotation.queue import QUEUE
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.documents import chosen
 from labeling.api.problems import Problem, field_problem
-from labeling.api.shapes import about
-from labeling.api.shapes_data import DatasetOut, DatasetsOut, FreezeIn, FreezeRunOut, ProgressOut
-from labeling.api.shapes_work import DocumentFilters
+from labeling.api.schemas.common import about
+from labeling.api.schemas.data import DatasetOut, DatasetsOut, FreezeIn, FreezeRunOut, ProgressOut
+from labeling.api.schemas.work import DocumentFilters
 from labeling.api.wire import answer, at
 from labeling.datasets import export as dataset_export
 from labeling.datasets import freeze as freeze_module

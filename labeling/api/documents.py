@@ -8,9 +8,9 @@ from pydantic import StringConstraints
 
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.problems import Problem, field_problem
-from labeling.api.shapes import Text, about
-from labeling.api.shapes_work import DocumentFilters, DocumentOut, DocumentsOut, HistoryOut
-from labeling.api.showing import for_listing, listed, revision_row, sees_only_own, whole
+from labeling.api.schemas.common import Text, about
+from labeling.api.schemas.work import DocumentFilters, DocumentOut, DocumentsOut, HistoryOut
+from labeling.api.serializers import for_listing, listed, revision_row, sees_only_own, whole
 from labeling.api.wire import answer
 from labeling.documents.list import search
 from labeling.documents.list.filters import Filters, read_filters

@@ -12,8 +12,8 @@ from pydantic import StringConstraints
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.documents import router as documents
 from labeling.api.problems import Problem, field_problem
-from labeling.api.shapes import Flag, Text, about
-from labeling.api.shapes_data import ImportedOut, ImportRunOut, ImportRunsOut
+from labeling.api.schemas.common import Flag, Text, about
+from labeling.api.schemas.data import ImportedOut, ImportRunOut, ImportRunsOut
 from labeling.api.wire import answer, at
 from labeling.imports import services as import_services
 from labeling.imports.formats import KINDS

@@ -9,8 +9,8 @@ from ninja import Router
 from labeling.annotation import predictions as service
 from labeling.api.access import Slug, project_of
 from labeling.api.problems import Problem, field_problem
-from labeling.api.shapes import about
-from labeling.api.shapes_data import PredictedOut, PredictionIn, PredictionsIn
+from labeling.api.schemas.common import about
+from labeling.api.schemas.data import PredictedOut, PredictionIn, PredictionsIn
 from labeling.api.wire import answer
 from labeling.models import Document, Project
 from slmstudio.contract.jsontext import dumps

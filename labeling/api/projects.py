@@ -7,7 +7,7 @@ from ninja import Query, Router
 
 from labeling.api.access import Slug, caller, project_of
 from labeling.api.problems import Problem
-from labeling.api.shapes import ContractOut, ProjectOut, ProjectsOut, about
+from labeling.api.schemas.common import ContractOut, ProjectOut, ProjectsOut, about
 from labeling.api.wire import answer
 from labeling.integrations.tokens import scopes_for
 from labeling.models import Contract, Document, Membership

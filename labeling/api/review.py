@@ -8,8 +8,8 @@ from ninja import Query, Router
 
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.problems import Problem
-from labeling.api.shapes import Flag, about
-from labeling.api.shapes_work import (
+from labeling.api.schemas.common import Flag, about
+from labeling.api.schemas.work import (
     AdjudicateIn,
     ApproveIn,
     DocumentsOut,
@@ -18,7 +18,7 @@ from labeling.api.shapes_work import (
     ReviewedOut,
     UnderReviewOut,
 )
-from labeling.api.showing import for_listing, listed, name_of, problem_rows, reviewed_row
+from labeling.api.serializers import for_listing, listed, name_of, problem_rows, reviewed_row
 from labeling.api.wire import answer, nothing
 from labeling.models import Document, Project
 from labeling.paging import page

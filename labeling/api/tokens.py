@@ -5,8 +5,8 @@ from ninja import Router
 
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.problems import Problem
-from labeling.api.shapes import about
-from labeling.api.shapes_data import TokensOut
+from labeling.api.schemas.common import about
+from labeling.api.schemas.data import TokensOut
 from labeling.api.wire import answer, at, nothing
 from labeling.integrations import tokens as service
 from labeling.models import ApiToken

@@ -7,7 +7,15 @@ from ninja import Query, Router
 
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.problems import Problem, field_problem
-from labeling.api.shapes import DeliveriesOut, DeliveryOut, WebhookChange, WebhookIn, WebhookOut, WebhooksOut, about
+from labeling.api.schemas.common import (
+    DeliveriesOut,
+    DeliveryOut,
+    WebhookChange,
+    WebhookIn,
+    WebhookOut,
+    WebhooksOut,
+    about,
+)
 from labeling.api.wire import answer, at, nothing
 from labeling.integrations import webhooks as service
 from labeling.models import Webhook, WebhookDelivery

@@ -10,8 +10,8 @@ from labeling.annotation import comments as comments_module
 from labeling.annotation import services as annotation_services
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.problems import Problem, field_problem
-from labeling.api.shapes import about
-from labeling.api.shapes_work import (
+from labeling.api.schemas.common import about
+from labeling.api.schemas.work import (
     CommentIn,
     CommentOut,
     CommentsOut,
@@ -25,7 +25,7 @@ from labeling.api.shapes_work import (
     TagsIn,
     TagsOut,
 )
-from labeling.api.showing import comment_row, opened_row, problem_rows, saved_row
+from labeling.api.serializers import comment_row, opened_row, problem_rows, saved_row
 from labeling.api.wire import answer, nothing
 from labeling.models import Comment, Document
 

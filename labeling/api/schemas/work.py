@@ -6,7 +6,7 @@ from ninja import Schema
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from labeling.annotation.payloads import MOST_FIELDS
-from labeling.api.shapes import In, Json, Number, Out, ProblemOut, RowOrField, Text, Whole
+from labeling.api.schemas.common import In, Json, Number, Out, ProblemOut, RowOrField, Text, Whole
 from labeling.documents.list.filters import MAX_CONDITIONS
 
 State = Literal["new", "in_progress", "submitted", "approved", "rejected", "skipped"]

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from labeling.api.shapes import In, Json, Number, Out, RowOrField, Text, Whole
-from labeling.api.shapes_work import Key, Number_, State
+from labeling.api.schemas.common import In, Json, Number, Out, RowOrField, Text, Whole
+from labeling.api.schemas.work import Key, Number_, State
 from labeling.datasets.near_duplicates import HIGHEST, LOWEST, THRESHOLD
 
 MOST_PREDICTIONS = 1_000
