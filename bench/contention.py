@@ -30,7 +30,7 @@ import psutil
 from bench.timing import table
 from bench.training import ROOT, child_events, prepared
 from evaluation.spec import DocumentsRef, EvalSpec
-from labeling.templates_catalogue import template
+from labeling.demo.templates import template
 from slmstudio.hardware import CHILD_ENVIRONMENT
 from training.ml.contention import Usage, usage
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec

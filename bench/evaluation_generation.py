@@ -51,7 +51,7 @@ class Bench:
     """A model, its encoder and the receipts."""
 
     def __init__(self, folder: str, precision: str, documents: int, batch: int) -> None:
-        from labeling.templates_catalogue import template
+        from labeling.demo.templates import template
         from slmstudio.contract.grammar import grammar
         from slmstudio.contract.schema import compile_schema
         from training.ml import device as machine

@@ -16,9 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from labeling.demo.templates import template  # noqa: E402
 from labeling.imports.formats import Context  # noqa: E402
 from labeling.imports.formats.scans import Scanner  # noqa: E402
-from labeling.templates_catalogue import template  # noqa: E402
 from slmstudio.contract import evidence  # noqa: E402
 from slmstudio.contract.schema import compile_schema  # noqa: E402
 

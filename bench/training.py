@@ -97,7 +97,7 @@ def prepared(name: str, home: Path) -> Path:
 
 def _spec(name: str, folder: Path, options: argparse.Namespace, work: Path) -> RunSpec:
     """The run, on a dataset file of receipts that are not too long for any contender."""
-    from labeling.templates_catalogue import template
+    from labeling.demo.templates import template
 
     receipt = template("receipt")
     dataset = work / f"{name}.jsonl"

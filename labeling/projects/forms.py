@@ -6,9 +6,9 @@ from typing import Any
 from django import forms
 from django.utils.text import slugify
 
+from labeling.demo.templates import templates
 from labeling.models import Project
 from labeling.projects.services import NUMBERS
-from labeling.templates_catalogue import templates
 
 CONTROL = {"class": "form-control"}
 SELECT = {"class": "form-select"}

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from labeling.annotation import gold, transactions
+from labeling.demo.templates import UnknownTemplate, template
 from labeling.models import (
     Annotation,
     Contract,
@@ -31,7 +32,6 @@ from labeling.projects import contract_changes
 from labeling.review.services import waiting
 from labeling.schema_migration import label_migration
 from labeling.schema_migration.mapping import reason, suggest
-from labeling.templates_catalogue import UnknownTemplate, template
 from slmstudio import permissions, quotas
 from slmstudio.access import Role
 from slmstudio.contract.schema import CompiledSchema, JsonError, SchemaError, compile_schema, dumps, loads, sha256

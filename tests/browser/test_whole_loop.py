@@ -13,9 +13,9 @@ from playwright.sync_api import Page, expect
 
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from labeling.datasets.queries import file_path
+from labeling.demo.samples import generate
 from labeling.models import Document, Project
 from labeling.projects.services import create_project
-from labeling.samples import generate
 from slmstudio import artifacts
 from slmstudio.access import Role
 from slmstudio.contract.schema import dumps

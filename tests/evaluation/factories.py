@@ -18,11 +18,11 @@ from evaluation.models import EvalRun
 from evaluation.services import evals, outputs, subjects
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
+from labeling.demo.samples import generate
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document, Project, Split
 from labeling.projects.services import create_project, save_contract
-from labeling.samples import generate
 from slmstudio import artifacts
 from slmstudio.access import Role
 from slmstudio.contract.jsontext import dumps, loads

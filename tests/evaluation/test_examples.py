@@ -8,8 +8,8 @@ import pytest
 from evaluation.gates import GatePolicy
 from examples.redaction.messages import messages
 from examples.rows import held_out, routing
+from labeling.demo.templates import template
 from labeling.projects.services import read_schema
-from labeling.templates_catalogue import template
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.schema import compile_schema
 

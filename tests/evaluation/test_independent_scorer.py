@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from evaluation.models import EvalRun
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
+from labeling.demo.templates import template
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import Project
 from labeling.projects.services import create_project
-from labeling.templates_catalogue import template
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.contract.schema import CompiledSchema, compile_schema

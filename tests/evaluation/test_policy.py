@@ -7,7 +7,7 @@ import pytest
 
 from evaluation.gates import Gate, GateError, GatePolicy, default_policy
 from evaluation.slices import Slice
-from labeling.templates_catalogue import templates
+from labeling.demo.templates import templates
 
 SCHEMA = Gate("schema", "schema_valid_rate", ">=", 0.99)
 REGRESSION = Gate("regression", "no_regression", ">=", 0.02, compared_with="deployed")

@@ -15,11 +15,11 @@ from evaluation.services import prelabels
 from evaluation.services.endpoints import save_endpoint
 from evaluation.services.prelabels import Answer, Refused, Store, cancel, figures, start_prelabels
 from labeling.annotation import predictions
+from labeling.demo.samples import generate
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import Annotation, Document, Gold, Prediction
 from labeling.projects.services import create_project
-from labeling.samples import generate
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps
 from slmstudio.hashing import folder_hash, sha256_file

@@ -9,8 +9,8 @@ from django.core.management import CommandError, call_command
 
 from evaluation.management.commands import run_loop
 from evaluation.models import EvalRun
+from labeling.demo.templates import template
 from labeling.models import DatasetVersion, ImportRun, Project
-from labeling.templates_catalogue import template
 from slmstudio.contract.jsontext import dumps
 from slmstudio.hashing import sha256_file
 from slmstudio.runs import BackgroundRun

@@ -9,10 +9,10 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from labeling.demo.templates import template
 from labeling.imports.formats import Context
 from labeling.imports.formats.readers import guess, open_rows
 from labeling.imports.rows import ParsedRow
-from labeling.templates_catalogue import template
 from slmstudio.contract.schema import CompiledSchema, compile_schema
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
-from labeling.samples import seed_example
-from labeling.templates_catalogue import FOLDER, ORDER, Template, UnknownTemplate, template, templates
+from labeling.demo.samples import seed_example
+from labeling.demo.templates import FOLDER, ORDER, Template, UnknownTemplate, template, templates
 from slmstudio.contract.grammar import grammar, unsupported
 from slmstudio.contract.invariants import check
 from slmstudio.contract.schema import compile_schema, dumps, loads

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labeling.demo.templates import ORDER, template
 from labeling.form.codec import ABSENT, RAW, from_entry, leaf_values, to_entry
 from labeling.form.tree import FormNode, form_for, node_at, tree_of
-from labeling.templates_catalogue import ORDER, template
 from slmstudio.contract.jsontext import dumps, loads
 from slmstudio.contract.schema import CompiledSchema, Problem, compile_schema
 

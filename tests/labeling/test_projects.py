@@ -9,6 +9,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.utils import DatabaseError
 from django.test.utils import CaptureQueriesContext
 
+from labeling.demo.templates import templates
 from labeling.models import Document, DocumentState, Gold, Membership, Project, SchemaVersion
 from labeling.projects.services import (
     ContractError,
@@ -21,7 +22,6 @@ from labeling.projects.services import (
     save_contract,
     stamp,
 )
-from labeling.templates_catalogue import templates
 from slmstudio.access import Role
 from slmstudio.contract.schema import dumps, loads, sha256
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk, person

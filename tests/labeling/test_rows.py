@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from labeling.demo.templates import template
 from labeling.imports.rows import MAX_LINE, ParsedRow, RowError, judge, parse_jsonl
-from labeling.templates_catalogue import template
 from slmstudio.contract.schema import compile_schema
 
 INVOICE = compile_schema(template("invoice").schema)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from labeling.demo.samples import Sample, generate, seed_example
+from labeling.demo.templates import template
 from labeling.documents.failure_tags import FAILURE_TAGS
-from labeling.samples import Sample, generate, seed_example
-from labeling.templates_catalogue import template
 from slmstudio.contract.invariants import check
 from slmstudio.contract.schema import compile_schema, dumps
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from labeling.templates_catalogue import template
+from labeling.demo.templates import template
 from slmstudio.contract.schema import compile_schema
 from training.presets import Knobs, Task, exact, in_words, preset, problems, task_of, with_effective_batch
 

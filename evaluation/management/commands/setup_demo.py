@@ -18,10 +18,10 @@ from django.core.management.base import BaseCommand, CommandError
 from evaluation.models import LoopRun
 from evaluation.services.loop import start_loop
 from labeling.datasets.freeze import freeze
+from labeling.demo.samples import Sample, generate
 from labeling.imports.services import ParsedRow, import_rows
 from labeling.models import DatasetVersion, Project
 from labeling.projects.services import create_project
-from labeling.samples import Sample, generate
 from slmstudio.access import Role
 from slmstudio.permissions import GROUP
 from slmstudio.runs import Status

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from labeling.samples import Facts
+    from labeling.demo.samples import Facts
 
 
 @dataclass(frozen=True)

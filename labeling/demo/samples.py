@@ -16,8 +16,8 @@ from functools import cache
 from math import ceil
 from typing import Any
 
-from labeling import sample_layouts
-from labeling.sample_words import COUNTRIES, Country, write_date, write_number
+from labeling.demo import sample_layouts
+from labeling.demo.sample_words import COUNTRIES, Country, write_date, write_number
 from slmstudio.contract.schema import dumps
 
 LONGEST_NAME = 32

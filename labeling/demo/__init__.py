@@ -1,0 +1,1 @@
+"""The demo: sample invoices, and templates of the usual tasks."""
