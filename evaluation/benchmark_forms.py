@@ -11,9 +11,9 @@ from evaluation.services.benchmarks import LEAST, MOST, MOST_CANDIDATES, USUAL, 
 from evaluation.services.evals import modes_of
 from labeling.models import Project
 from slmstudio.sizes import size_words
+from training.base_models.services import TINY
 from training.estimates import fit
 from training.models import BaseModel, ModelVersion
-from training.services.base_models import TINY
 from training.services.estimating import memory_limit, shape_of
 
 NEWEST_VERSIONS = 10

@@ -18,7 +18,7 @@ from slmstudio.devices import GivenUp, held_for
 from slmstudio.foreign_load import ForeignLoad
 from slmstudio.runs import Status
 from slmstudio.supervisor import AWAY, Ending, patiently, supervise
-from training.services import base_models
+from training.base_models import services as base_model_services
 from training.services.children import ChildCancelled
 from training.services.runs import Refused
 
@@ -77,7 +77,7 @@ def _evaluate(run: EvalRun) -> None:
     if run.base_model is not None and not run.base_model.ready:
         run.record(stage="preparing the model")
         # Asked for by its id, a model may be many gigabytes: somebody fetches it on purpose, on its page.
-        base_models.prepare(base_model=run.base_model, run=run, fetch=False)
+        base_model_services.prepare(base_model=run.base_model, run=run, fetch=False)
     run.record(stage="checking the files")
     with beating(run):  # some gigabytes are hashed
         subjects.check_files(run)

@@ -12,7 +12,7 @@ urlpatterns = [
     path("healthz", views.health, name="health"),
     path("workers/", workers_view.workers, name="workers"),
     path("workers/failed/<slug:queue>/<str:job_id>/", workers_view.mend, name="mend_job"),
-    path("models/", include("training.model_urls")),
+    path("models/", include("training.base_models.urls")),
     path("admin/", admin.site.urls),
     path("", include("labeling.urls")),
     path("p/<slug:slug>/", include("training.urls")),

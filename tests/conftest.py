@@ -270,7 +270,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_base_model(db: None, tiny_folder: Path) -> "BaseModel":
     """The tiny model's row, prepared."""
     from slmstudio.hashing import folder_hash
-    from training.services.base_models import register_tiny
+    from training.base_models.services import register_tiny
 
     model = register_tiny()
     model.folder, model.sha256 = str(tiny_folder), folder_hash(tiny_folder)

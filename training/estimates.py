@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from slmstudio.sizes import size_words
+from training.base_models.architecture import NoShape, Shape
 from training.memory import CUDA, Part, inference_memory, training_memory
 from training.presets import PACKAGES, Knobs, not_installed, with_effective_batch
-from training.shapes import NoShape, Shape
 from training.speed import STARTING, rough_speed, rough_words
 
 if TYPE_CHECKING:

@@ -27,9 +27,9 @@ from slmstudio.supervisor import (
     supervise,
 )
 from slmstudio.sweep import sweep_lost
+from training.base_models.services import prepare
 from training.models import LengthReport, TrainingRun
 from training.presets import Knobs
-from training.services.base_models import prepare
 from training.services.children import ChildCancelled, ChildFailed, run_child, spec_file
 from training.services.fitness import somebody_fits, unfit
 from training.services.recording import Recorder, record_artifacts

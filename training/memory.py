@@ -5,9 +5,9 @@ Every coefficient that was measured stands in ``Costs``: `python -m bench.memory
 
 from dataclasses import dataclass
 
+from training.base_models.architecture import Shape
 from training.piece import tokens_of_piece
 from training.presets import Knobs
-from training.shapes import Shape
 
 MIB = 1024**2
 GIB = 1024**3

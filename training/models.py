@@ -66,7 +66,7 @@ class ModelPull(BackgroundRun):
     In the queue of imports: like them it brings large things in, and freezes, exports and webhooks do not wait for it.
     """
 
-    job_name = "training.model_jobs.pull_model"
+    job_name = "training.base_models.jobs.pull_model"
     queue_name = "imports"
     job_timeout = -1  # as long as the download takes
 

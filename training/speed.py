@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from training.base_models.architecture import Shape
 from training.presets import Knobs
-from training.shapes import Shape
 
 if TYPE_CHECKING:
     from slmstudio.hardware import Hardware

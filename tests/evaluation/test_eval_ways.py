@@ -26,8 +26,8 @@ from slmstudio.supervisor import Ending
 from tests.evaluation import tiny_gguf
 from tests.evaluation.factories import World, copied, evaluated, right
 from tests.evaluation.test_eval_endpoint import endpoint
+from training.base_models.services import prepare, register_tiny
 from training.models import ModelExport, ModelVersion
-from training.services.base_models import prepare, register_tiny
 
 
 @pytest.fixture

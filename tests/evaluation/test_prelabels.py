@@ -27,8 +27,8 @@ from slmstudio.runs import Status
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World, make_world
 from tests.evaluation.fake_openai import Fake, error, says, sends, slowly
+from training.base_models.services import prepare, register_tiny
 from training.models import ModelVersion
-from training.services.base_models import prepare, register_tiny
 
 FRESH = 8
 

@@ -20,7 +20,7 @@ from tests.evaluation.factories import World, evaluated, rewrite, right
 from tests.evaluation.fake_openai import says, sends
 from tests.evaluation.test_eval_endpoint import ended, endpoint, fake, quick, start  # noqa: F401
 from tests.evaluation.test_gates_service import verdict_of
-from training.services.base_models import prepare, register_tiny
+from training.base_models.services import prepare, register_tiny
 
 
 def measured(run: EvalRun, world: World, latency_ms: float, user: Any = None, **facts: Any) -> ResourceMeasurement:

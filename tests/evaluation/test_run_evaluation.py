@@ -21,8 +21,8 @@ from slmstudio.hashing import folder_hash, sha256_file
 from slmstudio.runs import Status
 from slmstudio.supervisor import Ending
 from tests.evaluation.factories import World, evaluated, right
+from training.base_models.services import prepare, register_tiny
 from training.models import ModelVersion, TrainingRun
-from training.services.base_models import prepare, register_tiny
 
 
 def started(world: World, **subject: Any) -> EvalRun:

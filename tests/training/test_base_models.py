@@ -14,8 +14,7 @@ from django.core.management import CommandError, call_command
 
 from slmstudio.hardware import Hardware
 from slmstudio.hashing import folder_hash
-from training.models import BaseModel
-from training.services.base_models import (
+from training.base_models.services import (
     add_hub_model,
     find_base_model,
     named_model,
@@ -24,6 +23,7 @@ from training.services.base_models import (
     register_tiny,
     sync_catalogue,
 )
+from training.models import BaseModel
 from training.services.estimating import shape_of
 from training.services.runs import Refused
 

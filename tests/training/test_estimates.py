@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slmstudio.hardware import Gpu, Hardware
-from training.catalogue import CATALOGUE
+from training.base_models.catalogue import CATALOGUE
 from training.estimates import Estimate, NoShape, Shape, estimate, fit, how_far_off, training_memory
 from training.presets import Knobs
 from training.speed import STARTING

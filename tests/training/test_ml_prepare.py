@@ -9,11 +9,11 @@ import pytest
 
 from slmstudio.hashing import folder_hash
 from tests.training.ml_data import named, receipts, run_child, smollm2, tiny
+from training.base_models.architecture import Shape
 from training.ml import llama
 from training.ml.events import Refused
 from training.ml.gguf import read_header, right_tokenizer
 from training.ml.prepare import PACKAGED, packaged_file, prepare
-from training.shapes import Shape
 from training.spec import PrepareSpec
 
 

@@ -12,8 +12,8 @@ from django.test import Client
 from labeling.models import DatasetVersion
 from slmstudio.permissions import GROUP
 from slmstudio.runs import Status
+from training.base_models.services import find_base_model, sync_catalogue
 from training.models import BaseModel, LengthReport, ModelPull
-from training.services.base_models import find_base_model, sync_catalogue
 
 pytestmark = pytest.mark.usefixtures("queues")
 URL = "/p/receipts/training/new/?base_model=qwen3-0-6b"

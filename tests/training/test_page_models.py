@@ -14,9 +14,9 @@ from labeling.models import Project
 from slmstudio.access import Role
 from slmstudio.permissions import GROUP
 from slmstudio.runs import Status
-from training.model_jobs import pull_model
+from training.base_models.jobs import pull_model
+from training.base_models.services import sync_catalogue
 from training.models import BaseModel, ModelPull
-from training.services.base_models import sync_catalogue
 
 pytestmark = pytest.mark.usefixtures("queues")
 URL = "/models/"
@@ -137,7 +137,7 @@ def test_a_pull_that_fails_says_why_and_can_be_tried_again(
 def test_a_package_that_is_not_installed_is_named_with_its_size_and_terms(
     project: Project, login: Login, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.services.catalogue.find_spec", lambda name: "smol" in name or None)
+    monkeypatch.setattr("training.base_models.table.find_spec", lambda name: "smol" in name or None)
     page = login("engineer").get(URL).content.decode()
     assert "not installed: make gemma (238 MB, under Google&#x27;s terms of use" in page
     assert "make setup" not in page

@@ -15,7 +15,7 @@ from slmstudio.runs import Status
 from slmstudio.supervisor import Ending
 from tests.training.fakes import attempts
 from training import jobs
-from training.catalogue import CATALOGUE
+from training.base_models.catalogue import CATALOGUE
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.presets import Knobs
 from training.services.recording import Recorder

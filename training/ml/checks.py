@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from slmstudio.hashing import folder_hash
+from training.base_models.architecture import NoShape, Shape
 from training.ml.events import Refused
-from training.shapes import NoShape, Shape
 from training.spec import ModelRef
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz", ".msgpack", ".h5")

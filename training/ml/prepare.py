@@ -26,12 +26,12 @@ from typing import Any
 import httpx
 
 from slmstudio.hashing import folder_manifest, manifest_hash
-from training.catalogue import CATALOGUE
+from training.base_models.architecture import NoShape, Shape
+from training.base_models.catalogue import CATALOGUE
 from training.ml import hub, llama
 from training.ml.checks import check_folder
 from training.ml.events import Emitter, Refused, run_child
 from training.ml.gguf import read_header, right_tokenizer
-from training.shapes import NoShape, Shape
 from training.spec import PrepareSpec
 
 SOURCE = "source.json"

@@ -23,7 +23,7 @@ from slmstudio.sizes import size_words
 from slmstudio.sweep import sweep_lost
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers import Started, WorkerGone, working
-from training.services.base_models import sync_catalogue
+from training.base_models.services import sync_catalogue
 from training.services.runs import Refused
 
 POLL_SECONDS = 1.0

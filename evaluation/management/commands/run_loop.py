@@ -38,9 +38,9 @@ from slmstudio.stack.places import Places
 from slmstudio.sweep import sweep_lost
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers import Started, WorkerGone, working
+from training.base_models.services import find_base_model, prepare, sync_catalogue
 from training.models import BaseModel
 from training.presets import METHODS
-from training.services.base_models import find_base_model, prepare, sync_catalogue
 from training.services.runs import Refused, fitting_knobs, measure_lengths
 
 POLL_SECONDS = 1.0

@@ -12,8 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from labeling.models import Project
 from slmstudio.sizes import size_words
 from slmstudio.templatetags.studio import duration
-from training.estimates import TYPICAL_TOKENS
-from training.services.base_models import (
+from training.base_models.services import (
     check,
     find_base_model,
     named_model,
@@ -22,7 +21,8 @@ from training.services.base_models import (
     register_tiny,
     sync_catalogue,
 )
-from training.services.catalogue import Line, lines
+from training.base_models.table import Line, lines
+from training.estimates import TYPICAL_TOKENS
 from training.services.estimating import latency_limit, memory_limit
 from training.services.machines import gpu_hardware
 from training.services.runs import Refused

@@ -17,9 +17,9 @@ from slmstudio.sizes import size_words
 from slmstudio.sweep import sweep_lost
 from slmstudio.templatetags.studio import duration
 from slmstudio.workers import Started, WorkerGone, working
+from training.base_models.services import find_base_model
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.presets import METHODS, Knobs, problems, with_effective_batch
-from training.services.base_models import find_base_model
 from training.services.estimating import estimate_for
 from training.services.machines import abilities
 from training.services.reading import nobody_works

@@ -18,7 +18,7 @@ from django.utils.text import slugify
 from slmstudio.child_environment import DOWNLOADS
 from slmstudio.hashing import folder_hash
 from slmstudio.runs import BackgroundRun
-from training.catalogue import CATALOGUE, Known
+from training.base_models.catalogue import CATALOGUE, Known
 from training.models import BaseModel
 from training.services.children import ChildCancelled, ChildFailed, run_child, spec_file
 from training.services.runs import Refused, unfetched

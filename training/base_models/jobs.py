@@ -3,9 +3,9 @@
 import logging
 
 from slmstudio.sweep import sweep_lost
+from training.base_models.services import prepare
 from training.jobs import explain
 from training.models import ModelPull
-from training.services.base_models import prepare
 from training.services.children import ChildCancelled
 from training.services.runs import Refused
 

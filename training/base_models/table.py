@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from training.catalogue import CATALOGUE
+from training.base_models.catalogue import CATALOGUE
 from training.estimates import TYPICAL_TOKENS, USUAL_LIMIT, Fit, fit, training_memory
 from training.models import BaseModel, ModelPull
 from training.presets import Knobs

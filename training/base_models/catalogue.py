@@ -6,7 +6,7 @@ Facts are those of the ``config.json`` and the model card on the hub. Parameters
 from dataclasses import dataclass
 from typing import Any
 
-from training.shapes import Shape
+from training.base_models.architecture import Shape
 
 PACKAGED, HUB = "packaged", "hub"
 

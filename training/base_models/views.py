@@ -12,15 +12,15 @@ from django.views.decorators.http import require_POST, require_safe
 
 from labeling.models import Project
 from slmstudio.permissions import may_fetch_models, who_grants
+from training.base_models.downloads import may_see_models, pull
+from training.base_models.forms import FolderForm, HubForm
+from training.base_models.services import add_hub_model, register_folder, sync_catalogue
+from training.base_models.table import lines
 from training.estimates import TYPICAL_TOKENS
-from training.model_forms import FolderForm, HubForm
 from training.models import BaseModel, ModelPull
 from training.services import reading
-from training.services.base_models import add_hub_model, register_folder, sync_catalogue
-from training.services.catalogue import lines
 from training.services.estimating import latency_limit, memory_limit
 from training.services.machines import gpu_hardware
-from training.services.pulling import may_see_models, pull
 from training.services.runs import Refused
 
 

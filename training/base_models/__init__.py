@@ -1,0 +1,1 @@
+"""Base models: the catalogue, downloads, checks and preparation."""
