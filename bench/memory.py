@@ -1,4 +1,4 @@
-"""Peak memory of the real trainer beside what ``training.memory`` foretells: ``python -m bench.memory MODEL_FOLDER``.
+"""Peak memory of the real trainer beside what ``training.estimates.memory`` foretells: ``python -m bench.memory MODEL_FOLDER``.
 
 Each point trains two steps on rows of one length in a process of its own. ``--points`` takes some of them by name.
 """
@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from training.estimates import Shape, training_memory
+from training.estimates.estimate import Shape, training_memory
 from training.presets import Knobs
 from training.spec import RunSpec
 from training.strict import build

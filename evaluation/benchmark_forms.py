@@ -12,9 +12,9 @@ from evaluation.services.evals import modes_of
 from labeling.models import Project
 from slmstudio.sizes import size_words
 from training.base_models.services import TINY
-from training.estimates import fit
+from training.estimates.estimate import fit
+from training.estimates.services import memory_limit, shape_of
 from training.models import BaseModel, ModelVersion
-from training.services.estimating import memory_limit, shape_of
 
 NEWEST_VERSIONS = 10
 TICKED = 3

@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 
 from labeling.models import DatasetVersion, Project
+from training.estimates.machines import abilities
 from training.models import BaseModel
 from training.presets import (
     DEVICE_BATCH,
@@ -16,7 +17,6 @@ from training.presets import (
     problems,
     with_effective_batch,
 )
-from training.services.machines import abilities
 
 
 class DatasetChoice(forms.ModelChoiceField):

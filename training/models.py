@@ -34,7 +34,7 @@ class BaseModel(models.Model):
     instruction_tuned = models.BooleanField(default=False)
     architecture = models.CharField(max_length=80, blank=True, help_text="the class that config.json names")
     shape = models.JSONField(
-        default=dict, blank=True, help_text="layers, widths and heads; see training.estimates.Shape"
+        default=dict, blank=True, help_text="layers, widths and heads; see training.estimates.estimate.Shape"
     )
     size_bytes = models.BigIntegerField(default=0, help_text="of the prepared folder")
     revision = models.CharField(max_length=64, blank=True, help_text="the commit on the hub it was taken from")
@@ -153,7 +153,9 @@ class TrainingRun(BackgroundRun):
     # Text, not jsonb: jsonb would sort the schema's properties, and the file on disk is this very text.
     spec = models.TextField(help_text="the RunSpec as YAML")
     facts = models.JSONField(default=dict, blank=True, help_text="what the trainer said at its start and its end")
-    estimate = models.JSONField(default=dict, blank=True, help_text="foretold before the start; see training.estimates")
+    estimate = models.JSONField(
+        default=dict, blank=True, help_text="foretold before the start; see training.estimates.estimate"
+    )
     checkpoint_step = models.PositiveIntegerField(default=0, help_text="step of the newest checkpoint, 0 without one")
     attempts = models.PositiveSmallIntegerField(default=0, help_text="how often a worker took it up")
 

@@ -18,13 +18,13 @@ from slmstudio.access import Action, project_for
 from slmstudio.body_limits import takes_files
 from slmstudio.runs import Status
 from training.base_models.downloads import pull
+from training.estimates.advice import all_weights_advice
+from training.estimates.services import estimate_for
 from training.forms import FIELD_OF, ChoiceForm, NewRunForm, initial_of
 from training.models import BaseModel, LengthReport, ModelPull, TrainingRun
 from training.presets import METHODS, Knobs, preset, task_of
 from training.services import reading, specs
-from training.services.advising import all_weights_advice
 from training.services.curves import spec_of
-from training.services.estimating import estimate_for
 from training.services.repeating import as_it_ran
 from training.services.runs import (
     Refused,

@@ -11,7 +11,7 @@ from evaluation.models import Benchmark, EvalOutput, EvalRun
 from evaluation.recommend import BYTES, Candidate, Limits, Recommendation, recommend
 from slmstudio.contract.scoring import ERRORS
 from slmstudio.runs import Status
-from training.estimates import USUAL_LIMIT
+from training.estimates.estimate import USUAL_LIMIT
 
 
 @dataclass(frozen=True)

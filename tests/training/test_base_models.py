@@ -23,8 +23,8 @@ from training.base_models.services import (
     register_tiny,
     sync_catalogue,
 )
+from training.estimates.services import shape_of
 from training.models import BaseModel
-from training.services.estimating import shape_of
 from training.services.runs import Refused
 
 pytestmark = pytest.mark.django_db

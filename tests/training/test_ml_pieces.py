@@ -8,10 +8,10 @@ import torch
 
 from tests.training.ml_data import named
 from tests.training.test_ml_train import run
-from training import piece
+from training.estimates import micro_batch
+from training.estimates.micro_batch import PIECE, rows_of_piece
 from training.ml import trainer
 from training.ml.trainer import pieces
-from training.piece import PIECE, rows_of_piece
 
 
 @pytest.mark.parametrize(("longest", "rows"), [(1, PIECE), (100, 10), (PIECE // 2, 2), (PIECE, 1), (5 * PIECE, 1)])
@@ -45,11 +45,11 @@ def test_a_batch_in_pieces_takes_the_steps_of_one_that_stays_whole(
 
     monkeypatch.setattr(trainer, "summed", watched)
     changes: dict[str, Any] = {"batch_size": 4, "max_steps": 4, "eval_every": 2, "method": method}
-    monkeypatch.setattr(piece, "PIECE", 100_000)
+    monkeypatch.setattr(micro_batch, "PIECE", 100_000)
     whole = run(tmp_path / "whole", **changes)
     assert max(rows_at_once) == 4
     rows_at_once.clear()
-    monkeypatch.setattr(piece, "PIECE", 1)
+    monkeypatch.setattr(micro_batch, "PIECE", 1)
     parts = run(tmp_path / "parts", **changes)
     assert max(rows_at_once) == 1
     for one, other in zip(named(whole, "metrics"), named(parts, "metrics"), strict=True):

@@ -13,9 +13,9 @@ from labeling.models import DatasetVersion, Split
 from labeling.projects.services import create_project
 from slmstudio.hardware import Gpu, Hardware
 from slmstudio.runs import Status
+from training.estimates.services import estimate_for
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.presets import Knobs
-from training.services.estimating import estimate_for
 from training.services.runs import start_training
 
 URL = "/p/receipts/training/new/estimate/"
@@ -128,7 +128,7 @@ def test_all_weights_are_offered_in_place_of_lora_where_they_fit(
     def said(**changes: Any) -> str:
         return beside(engineer.get(URL, filled(engineer, **changes)).content.decode(), "method")
 
-    monkeypatch.setattr("training.services.estimating._free", lambda: None)
+    monkeypatch.setattr("training.estimates.services._free", lambda: None)
     assert said() == "", "nobody knows what a worker has"
     hardware(machine(16))
     offered = said()
@@ -141,7 +141,7 @@ def test_all_weights_are_offered_in_place_of_lora_where_they_fit(
     assert "It fits." in answer.content.decode()
     assert beside(answer.content.decode(), "method") == ""
     hardware(machine(16))
-    monkeypatch.setattr("training.services.advising.task_of", lambda fields: "classification")
+    monkeypatch.setattr("training.estimates.advice.task_of", lambda fields: "classification")
     assert said() == ""
 
 

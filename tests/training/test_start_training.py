@@ -11,7 +11,7 @@ from labeling.models import DatasetVersion, Project, Split
 from labeling.projects.services import create_project
 from slmstudio.runs import Status
 from training.base_models.services import find_base_model
-from training.estimates import Estimate
+from training.estimates.estimate import Estimate
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.presets import Knobs
 from training.services.runs import Refused, cancel, fitting_knobs, start_training

@@ -5,11 +5,11 @@ from importlib.util import find_spec
 from typing import Any
 
 from training.base_models.catalogue import CATALOGUE
-from training.estimates import TYPICAL_TOKENS, USUAL_LIMIT, Fit, fit, training_memory
+from training.estimates.estimate import TYPICAL_TOKENS, USUAL_LIMIT, Fit, fit, training_memory
+from training.estimates.services import shape_of
+from training.estimates.throughput import request_seconds
 from training.models import BaseModel, ModelPull
 from training.presets import Knobs
-from training.services.estimating import shape_of
-from training.speed import request_seconds
 
 
 @dataclass(frozen=True)

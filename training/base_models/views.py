@@ -16,11 +16,11 @@ from training.base_models.downloads import may_see_models, pull
 from training.base_models.forms import FolderForm, HubForm
 from training.base_models.services import add_hub_model, register_folder, sync_catalogue
 from training.base_models.table import lines
-from training.estimates import TYPICAL_TOKENS
+from training.estimates.estimate import TYPICAL_TOKENS
+from training.estimates.machines import gpu_hardware
+from training.estimates.services import latency_limit, memory_limit
 from training.models import BaseModel, ModelPull
 from training.services import reading
-from training.services.estimating import latency_limit, memory_limit
-from training.services.machines import gpu_hardware
 from training.services.runs import Refused
 
 

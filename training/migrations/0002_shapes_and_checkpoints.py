@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
             model_name="basemodel",
             name="shape",
             field=models.JSONField(
-                blank=True, default=dict, help_text="layers, widths and heads; see training.estimates.Shape"
+                blank=True, default=dict, help_text="layers, widths and heads; see training.estimates.estimate.Shape"
             ),
         ),
         migrations.AddField(
@@ -45,7 +45,7 @@ class Migration(migrations.Migration):
             model_name="trainingrun",
             name="estimate",
             field=models.JSONField(
-                blank=True, default=dict, help_text="foretold before the start; see training.estimates"
+                blank=True, default=dict, help_text="foretold before the start; see training.estimates.estimate"
             ),
         ),
         migrations.AlterField(

@@ -15,9 +15,9 @@ from torch.nn import functional
 from torch.utils.data import Sampler
 from trl import SFTTrainer
 
+from training.estimates.micro_batch import rows_of_piece
 from training.ml.adapters import fuse
 from training.ml.attention import in_blocks
-from training.piece import rows_of_piece
 
 
 class Stopped(Exception):

@@ -16,10 +16,10 @@ from slmstudio.plain_paths import without_paths
 from slmstudio.runs import Status
 from slmstudio.workers import listening
 from training.charts import FieldRow, Histogram, Sample, fields_over_time, foretold, histogram, samples_of
-from training.estimates import Estimate, how_far_off
+from training.estimates.estimate import Estimate, how_far_off
+from training.estimates.throughput import STARTING
 from training.models import LengthReport, TrainingEvent, TrainingRun
 from training.services.runs import needed_length
-from training.speed import STARTING
 
 LOG_TAIL = 20_000
 

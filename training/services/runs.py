@@ -16,10 +16,10 @@ from slmstudio.contract.schema import loads
 from slmstudio.queue_mending import NotAgain
 from slmstudio.runs import LIVE, Status, queued_anew, resumed_by
 from slmstudio.sweep import sweep_lost
+from training.estimates.machines import abilities
+from training.estimates.services import estimate_for
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.presets import Knobs, preset, problems, task_of
-from training.services.estimating import estimate_for
-from training.services.machines import abilities
 from training.spec import RunSpec
 from training.strict import build
 

@@ -22,9 +22,9 @@ from training.base_models.services import (
     sync_catalogue,
 )
 from training.base_models.table import Line, lines
-from training.estimates import TYPICAL_TOKENS
-from training.services.estimating import latency_limit, memory_limit
-from training.services.machines import gpu_hardware
+from training.estimates.estimate import TYPICAL_TOKENS
+from training.estimates.machines import gpu_hardware
+from training.estimates.services import latency_limit, memory_limit
 from training.services.runs import Refused
 
 

@@ -18,10 +18,10 @@ from slmstudio.sweep import sweep_lost
 from slmstudio.templatetags.studio import duration
 from slmstudio.workers import Started, WorkerGone, working
 from training.base_models.services import find_base_model
+from training.estimates.machines import abilities
+from training.estimates.services import estimate_for
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.presets import METHODS, Knobs, problems, with_effective_batch
-from training.services.estimating import estimate_for
-from training.services.machines import abilities
 from training.services.reading import nobody_works
 from training.services.runs import Refused, fitting_knobs, measure_lengths, start_training
 from training.services.specs import read_spec

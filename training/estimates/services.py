@@ -8,12 +8,12 @@ from django.db.models import Case, Value, When
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.artifacts import local_path
 from slmstudio.hardware import Hardware
-from training.estimates import USUAL_LIMIT, Estimate, NoShape, Shape, estimate, resolved_precision
+from training.estimates.estimate import USUAL_LIMIT, Estimate, NoShape, Shape, estimate, resolved_precision
+from training.estimates.machines import as_timed, gpu_hardware
+from training.estimates.throughput import scaled_speed
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.presets import Knobs
-from training.services.machines import as_timed, gpu_hardware
 from training.spec import RunSpec
-from training.speed import scaled_speed
 from training.strict import SpecError
 
 

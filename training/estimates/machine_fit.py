@@ -4,10 +4,10 @@ from redis.exceptions import RedisError
 
 from slmstudio import workers
 from slmstudio.hardware import Hardware
+from training.estimates.machines import abilities_of
+from training.estimates.services import estimate_for
 from training.models import TrainingRun
 from training.presets import Knobs, problems
-from training.services.estimating import estimate_for
-from training.services.machines import abilities_of
 
 #: what a machine decides besides its memory
 _OF_THE_MACHINE = ("devices", "method", "precision", "trackers")

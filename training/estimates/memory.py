@@ -6,7 +6,7 @@ Every coefficient that was measured stands in ``Costs``: `python -m bench.memory
 from dataclasses import dataclass
 
 from training.base_models.architecture import Shape
-from training.piece import tokens_of_piece
+from training.estimates.micro_batch import tokens_of_piece
 from training.presets import Knobs
 
 MIB = 1024**2

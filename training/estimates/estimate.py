@@ -1,6 +1,6 @@
 """Foretells what a fine-tuning costs in memory, time and disk, and which knob to turn where it does not fit. Pure.
 
-``estimate`` foretells, ``how_far_off`` compares with what came. The memory itself is in ``training.memory``.
+``estimate`` foretells, ``how_far_off`` compares with what came. The memory itself is in ``training.estimates.memory``.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from slmstudio.sizes import size_words
 from training.base_models.architecture import NoShape, Shape
-from training.memory import CUDA, Part, inference_memory, training_memory
+from training.estimates.memory import CUDA, Part, inference_memory, training_memory
+from training.estimates.throughput import STARTING, rough_speed, rough_words
 from training.presets import PACKAGES, Knobs, not_installed, with_effective_batch
-from training.speed import STARTING, rough_speed, rough_words
 
 if TYPE_CHECKING:
     from slmstudio.hardware import Hardware

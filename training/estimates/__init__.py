@@ -1,0 +1,1 @@
+"""Estimates: memory, time and disk of a run before it starts."""
