@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from training.estimates.estimate import Shape, training_memory
-from training.presets import Knobs
+from training.runs.presets import Knobs
 from training.spec import RunSpec
 from training.strict import build
 

@@ -19,8 +19,8 @@ from slmstudio.foreign_load import ForeignLoad
 from slmstudio.runs import Status
 from slmstudio.supervisor import AWAY, Ending, patiently, supervise
 from training.base_models import services as base_model_services
-from training.services.children import ChildCancelled
-from training.services.runs import Refused
+from training.runs.child_processes import ChildCancelled
+from training.runs.services import Refused
 
 logger = logging.getLogger(__name__)
 GENERATE, GENERATE_LLAMA = "evaluation.ml.generate", "evaluation.ml.generate_llama"

@@ -24,7 +24,7 @@ from slmstudio.devices import GivenUp, held_for
 from slmstudio.hashing import folder_hash
 from slmstudio.supervisor import patiently, supervise
 from training.models import ModelVersion
-from training.services.runs import Refused
+from training.runs.services import Refused
 from training.spec import RunSpec
 from training.strict import build
 

@@ -21,7 +21,7 @@ from slmstudio import artifacts
 from slmstudio.beating import beating
 from slmstudio.devices import GivenUp, held_for
 from slmstudio.supervisor import AWAY, patiently, stop_asked, supervise, told_to_stop
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 logger = logging.getLogger(__name__)
 #: seconds between two notes of the progress

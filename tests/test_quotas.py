@@ -19,7 +19,7 @@ from slmstudio import artifacts, permissions, quotas
 from slmstudio.runs import Status
 from tests.evaluation.factories import World, make_world
 from training.models import TrainingRun
-from training.services.runs import Refused, resume
+from training.runs.services import Refused, resume
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from slmstudio.beating import beating
 from slmstudio.hashing import FileEntry, folder_hash, folder_manifest, manifest_hash
 from slmstudio.supervisor import patiently, supervise
 from slmstudio.sweep import sweep_lost
-from training.jobs import Explained
 from training.models import ModelExport, SpecExport
+from training.runs.child_processes import ChildCancelled, ChildFailed, spec_file
+from training.runs.event_recorder import storable
+from training.runs.jobs import Explained
 from training.services import exporting
-from training.services.children import ChildCancelled, ChildFailed, spec_file
-from training.services.recording import storable
 
 Event = dict[str, Any]
 Made = ModelExport | SpecExport

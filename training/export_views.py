@@ -9,8 +9,9 @@ from django.views.decorators.http import require_POST, require_safe
 from slmstudio.access import Action, object_for
 from training.exports.validated import fact
 from training.models import TrainingRun
-from training.services import exporting, folders, reading
-from training.services.runs import Refused
+from training.runs import queries as run_queries
+from training.runs.services import Refused
+from training.services import exporting, folders
 from training.web import is_htmx
 
 _RUNS = TrainingRun.objects.select_related("dataset", "base_model")
@@ -24,7 +25,7 @@ def exports_context(run: TrainingRun) -> dict[str, Any]:
         "offers": offers,
         "exported": [offer for offer in offers if offer.ready],
         "export_model": exporting.model_of(run),
-        "export_nobody": {queue: reading.nobody_works(queue) for queue in waiting},
+        "export_nobody": {queue: run_queries.nobody_works(queue) for queue in waiting},
         "axolotl_fact": fact(),
     }
 

@@ -79,7 +79,7 @@ class ModelPull(BackgroundRun):
 class LengthReport(BackgroundRun):
     """Token lengths of every row of a dataset version under a base model's tokenizer."""
 
-    job_name = "training.jobs.measure_lengths"
+    job_name = "training.runs.jobs.measure_lengths"
 
     dataset = models.ForeignKey(DatasetVersion, on_delete=models.CASCADE, related_name="length_reports")
     base_model = models.ForeignKey(BaseModel, on_delete=models.CASCADE, related_name="length_reports")
@@ -141,7 +141,7 @@ class TrainingRunQuerySet(RunQuerySet):
 class TrainingRun(BackgroundRun):
     """One fine-tuning from a RunSpec; gives a ModelVersion."""
 
-    job_name = "training.jobs.run_training"
+    job_name = "training.runs.jobs.run_training"
     queue_name = "gpu"
     attempts_allowed = 3
 

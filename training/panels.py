@@ -6,9 +6,9 @@ from django.urls import reverse
 
 from slmstudio.panels import Content, Step, next_step, register
 from slmstudio.runs import Status
-from training.length_views import lengths_context
 from training.models import TrainingRun
-from training.services.reading import newest_dataset_without_run
+from training.runs.queries import newest_dataset_without_run
+from training.runs.token_length_views import lengths_context
 
 
 @register("home", 40)

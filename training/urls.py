@@ -2,23 +2,25 @@
 
 from django.urls import path
 
-from training import export_views, length_views, new_views, overlay_views, views
+from training import export_views
+from training.runs import new_run_views, overlay_views, token_length_views
+from training.runs import views as run_views
 
 urlpatterns = [
-    path("training/", views.runs, name="training"),
-    path("training/new/", new_views.new_run, name="training_new"),
-    path("training/new/estimate/", new_views.estimate, name="training_estimate"),
-    path("training/new/spec/", new_views.from_spec, name="training_from_spec"),
+    path("training/", run_views.runs, name="training"),
+    path("training/new/", new_run_views.new_run, name="training_new"),
+    path("training/new/estimate/", new_run_views.estimate, name="training_estimate"),
+    path("training/new/spec/", new_run_views.from_spec, name="training_from_spec"),
     path("training/overlay/", overlay_views.overlay, name="training_overlay"),
-    path("training/lengths/", new_views.lengths, name="training_lengths"),
-    path("training/lengths/<int:number>/", length_views.dataset_lengths, name="dataset_lengths"),
-    path("training/<int:number>/", views.run_page, name="training_run"),
-    path("training/<int:number>/curves.json", views.curves, name="training_curves"),
-    path("training/<int:number>/cancel/", views.cancel_run, name="training_cancel"),
-    path("training/<int:number>/resume/", views.resume_run, name="training_resume"),
-    path("training/<int:number>/<slug:name>.zip", views.tracker_files, name="training_tracker"),
-    path("training/<int:number>/spec.yaml", views.spec_file, name="training_spec"),
-    path("training/<int:number>/log.txt", views.log_file, name="training_log"),
+    path("training/lengths/", new_run_views.lengths, name="training_lengths"),
+    path("training/lengths/<int:number>/", token_length_views.dataset_lengths, name="dataset_lengths"),
+    path("training/<int:number>/", run_views.run_page, name="training_run"),
+    path("training/<int:number>/curves.json", run_views.curves, name="training_curves"),
+    path("training/<int:number>/cancel/", run_views.cancel_run, name="training_cancel"),
+    path("training/<int:number>/resume/", run_views.resume_run, name="training_resume"),
+    path("training/<int:number>/<slug:name>.zip", run_views.tracker_files, name="training_tracker"),
+    path("training/<int:number>/spec.yaml", run_views.spec_file, name="training_spec"),
+    path("training/<int:number>/log.txt", run_views.log_file, name="training_log"),
     path("training/<int:number>/exports/", export_views.exports, name="training_exports"),
     path("training/<int:number>/exports/<slug:kind>/", export_views.export_make, name="training_export_make"),
     path(

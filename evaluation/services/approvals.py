@@ -15,7 +15,7 @@ from evaluation.services.waivers import Waiver, open_gates
 from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
 from slmstudio.access import Action, Forbidden, may
 from slmstudio.contract.scoring import SCORER_VERSION
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 __all__ = [
     "Present",

@@ -22,7 +22,7 @@ from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetItem, DatasetVersion, Document, Project, Split
 from slmstudio.runs import LIVE, Status
 from training.models import BaseModel, ModelVersion
-from training.services.runs import Refused, unfetched
+from training.runs.services import Refused, unfetched
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from evaluation.models import Comparison, EvalOutput, EvalRun
 from evaluation.modes import modes
 from evaluation.services.subjects import how
 from slmstudio.runs import Status
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 #: what a stored result holds; a comparison that was kept by an earlier version is made again
 VERSION = 4

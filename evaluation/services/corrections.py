@@ -9,7 +9,7 @@ from evaluation.services import rescoring
 from labeling.datasets import freeze as freeze_module
 from labeling.documents.list.counts import gold_count
 from labeling.models import DatasetItem, DatasetVersion, FreezeRun, Gold, Project, Review
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 __all__ = ["Refused", "Standing", "freeze", "score_again", "standing"]
 

@@ -25,7 +25,7 @@ from labeling.models import Document, Project
 from slmstudio import outbound
 from slmstudio.contract.schema import dumps
 from training import prompts
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 KEY = re.compile(r"SLM_KEY_[A-Z0-9_]{1,60}")
 TEST_SECONDS = 30

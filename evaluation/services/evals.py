@@ -14,7 +14,7 @@ from slmstudio import quotas
 from slmstudio.contract.grounding import candidates
 from slmstudio.runs import Status, resumed_by
 from training.models import BaseModel, ModelExport, TrainingRun
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 __all__ = [
     "Refused",

@@ -17,7 +17,7 @@ from evaluation.services.opponents import check_answered, check_baseline, check_
 from evaluation.services.policies import current_policy, fix, rules, set_policy
 from labeling.models import DatasetItem, Split
 from slmstudio.runs import Status
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 __all__ = [
     "current_policy",

@@ -18,8 +18,8 @@ from evaluation.services.gates import make_report, opponent
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.runs import BackgroundRun, Status
 from training.models import BaseModel
-from training.presets import Knobs
-from training.services.runs import Refused, start_training
+from training.runs.presets import Knobs
+from training.runs.services import Refused, start_training
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from evaluation.services import pins
 from evaluation.services.comparison_figures import Line, lines, own_rate, today, today_note
 from evaluation.services.comparisons import check, notes_of_many, several_golds, shared_fields
 from labeling.models import Project
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from labeling.datasets import holdout_sampling
 from labeling.models import DatasetItem, Document, DocumentState, Membership, Project, Split
 from labeling.models.documents import LABELLED
 from slmstudio.access import Role
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 #: more labels than this are a plan, not an afternoon
 MOST = 5_000

@@ -9,7 +9,7 @@ from evaluation.services import audit
 from evaluation.services.holdouts import unanswered
 from labeling.models import Split
 from slmstudio.runs import Status
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 Key = tuple[int | None, int | None, int | None, int | None, str, str]
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from evaluation.models import EvalOutput, EvalRun, Pin
 from evaluation.services import audit
 from labeling.models import Document, Project
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 LONGEST = 300
 MOST_AT_ONCE = 50

@@ -30,7 +30,7 @@ from slmstudio import quotas
 from slmstudio.contract.scoring import wilson
 from slmstudio.runs import Status
 from training.models import ModelVersion
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 MOST_DOCUMENTS = 10_000
 MOST_EXAMPLES = 5

@@ -20,7 +20,7 @@ from evaluation.services.evals import next_number
 from evaluation.services.policies import current_policy, derived, is_fixed, read, rules, set_policy
 from labeling.models import Project
 from labeling.projects.contract_changes import State as Contract
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 State = PolicyProposal.State
 LONGEST = 4000  # characters of a reason or an answer

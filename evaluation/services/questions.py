@@ -18,7 +18,7 @@ from labeling.form.merge import same
 from labeling.models import AnnotationRevision, DatasetItem, Document, Gold, Project
 from labeling.review import challenges
 from labeling.review.challenges import Doubt
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 MOST_REASON = 1000
 _AT_ONCE = 500

@@ -27,7 +27,7 @@ from slmstudio import artifacts
 from slmstudio.contract.scoring import SCORER_VERSION
 from slmstudio.hashing import sha256_file
 from slmstudio.runs import Status
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 BATCH = 200
 #: ids of documents that are named where they are left out

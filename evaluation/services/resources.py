@@ -14,7 +14,7 @@ from slmstudio import quotas
 from slmstudio.contract.jsontext import dumps
 from slmstudio.hashing import sha256_text
 from slmstudio.runs import Status
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 #: measurements that a page lists
 SHOWN = 5

@@ -11,7 +11,7 @@ from django.utils import timezone
 from evaluation.gates import Status as Verdict
 from evaluation.models import Approval, GateReport
 from labeling.models import Membership
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 #: within so many days of its end a waiver is told about
 SOON = 7

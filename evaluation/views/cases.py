@@ -18,7 +18,7 @@ from evaluation.showing import field_rows
 from evaluation.views.parts import asked, belonging
 from labeling.models import DatasetVersion, FreezeRun
 from slmstudio.access import Action, object_for, project_for
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 PAGE = 25
 _MOST_NUMBER = 2**31 - 1

@@ -27,7 +27,7 @@ from labeling.models import Project
 from slmstudio.access import Action, project_for
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.scoring import ERRORS
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 FILTERS = ("state", "field", "error", "in", "tag", "slice", "gold")
 WORDS = {

@@ -14,7 +14,7 @@ from evaluation.services.policies import rules
 from evaluation.views.parts import page_or_part, wants_part
 from evaluation.views.resources import context_of
 from slmstudio.access import Action, object_for
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 
 @require_safe

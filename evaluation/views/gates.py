@@ -21,7 +21,7 @@ from evaluation.stats import ALPHA, look_level
 from evaluation.views.parts import go, page_or_part, wants_part
 from labeling.models import DatasetVersion
 from slmstudio.access import Action, Role, object_for, project_for
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 PAGE = 20
 

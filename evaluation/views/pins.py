@@ -12,7 +12,7 @@ from evaluation.services import pins
 from evaluation.views.parts import asked, belonging, wants_part
 from labeling.models import Document, Project
 from slmstudio.access import Action, project_for
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 PAGE = 30
 

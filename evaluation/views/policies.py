@@ -12,7 +12,7 @@ from evaluation.services import proposals
 from evaluation.services.policies import current_policy, known_slices, rules, set_policy
 from evaluation.views.parts import go, page_or_part, wants_part
 from slmstudio.access import Action, object_for, project_for
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

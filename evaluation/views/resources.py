@@ -12,7 +12,7 @@ from evaluation.services import resources
 from evaluation.views.parts import go, wants_part
 from slmstudio.access import Action, object_for
 from slmstudio.runs import Status
-from training.services.runs import Refused
+from training.runs.services import Refused
 from training.web import whole
 
 

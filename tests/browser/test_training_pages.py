@@ -18,8 +18,8 @@ from slmstudio.runs import Status
 from tests.browser.test_dataset_pages import check
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
-from training.presets import Knobs
-from training.services.runs import start_training
+from training.runs.presets import Knobs
+from training.runs.services import start_training
 
 STEPS, LOOKS = 2000, 100
 

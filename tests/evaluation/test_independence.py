@@ -17,7 +17,7 @@ from slmstudio.access import Role
 from tests.evaluation.factories import World, evaluated, pretend
 from tests.evaluation.test_resources import measured
 from training.models import TrainingRun
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from labeling.datasets.queries import rows
 from slmstudio.runs import Status
 from tests.evaluation.factories import World, evaluated, right
 from training.models import LengthReport
-from training.presets import Knobs
+from training.runs.presets import Knobs
 
 
 @pytest.fixture

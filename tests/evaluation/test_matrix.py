@@ -16,7 +16,7 @@ from labeling.models import DatasetVersion
 from slmstudio.contract.jsontext import dumps, loads
 from tests.evaluation.factories import World, documents_by_id, evaluated, pretend, rewrite, right
 from tests.evaluation.test_comparisons_service import complete_labels, freeze_again, freeze_with_iban, with_iban
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 PAGE = "/p/invoices/evaluation/compare/"
 

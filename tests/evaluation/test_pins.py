@@ -11,7 +11,7 @@ from evaluation.services import pins
 from labeling.models import Document
 from labeling.projects.services import create_project
 from tests.evaluation.factories import World, broken, evaluated, pretend, right
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 SUITE = "/p/invoices/evaluation/suite/"
 HTMX = {"HX-Request": "true"}

@@ -17,7 +17,7 @@ from evaluation.services.approvals import Waiver, decide
 from evaluation.services.gates import make_report, set_policy
 from evaluation.services.policies import current_policy, rules
 from tests.evaluation.factories import World, broken, evaluated, pretend
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 GATES, POLICY = "/p/invoices/gates/", "/p/invoices/gates/policy/"
 HTMX = {"HX-Request": "true"}

@@ -13,7 +13,7 @@ from evaluation.services.approvals import Waiver, decide, standing, voided, with
 from evaluation.services.gates import make_report
 from slmstudio.access import Forbidden
 from tests.evaluation.factories import World, evaluated, pretend
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_a_worker_runs_no_function_that_is_no_job_of_the_application(
     workers: Workers, wait_for: Callable[..., None], tmp_path: Path
 ) -> None:
     marks = {name: tmp_path / name for name in ("system", "pickle")}
-    calm = call("training.jobs.run_training", 0)
+    calm = call("training.runs.jobs.run_training", 0)
 
     class Bomb:
         def __reduce__(self) -> Any:

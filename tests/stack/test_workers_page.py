@@ -129,8 +129,8 @@ def test_what_a_worker_does_is_named_to_members_of_the_project_alone(
 
 def test_waiting_jobs_are_counted_with_the_oldest_wait_and_the_missing_worker(page: Callable[[str], str]) -> None:
     queue = django_rq.get_queue("gpu")
-    job = queue.enqueue("training.jobs.run_training", 0)
-    queue.enqueue("training.jobs.run_training", 0)
+    job = queue.enqueue("training.runs.jobs.run_training", 0)
+    queue.enqueue("training.runs.jobs.run_training", 0)
     job.enqueued_at = timezone.now() - timedelta(minutes=3)
     job.save()
     text = page("engineer")

@@ -10,7 +10,7 @@ class FakeTrainerWorker(StudioWorker):
 
     def main_work_horse(self, job: Any, queue: Any) -> None:
         """Only the job's own process is told of the fake."""
-        from training import jobs
+        from training.runs import jobs as run_jobs
 
-        jobs.TRAINER = "tests.training.fake_trainer"
+        run_jobs.TRAINER = "tests.training.fake_trainer"
         super().main_work_horse(job, queue)

@@ -25,7 +25,7 @@ from training.base_models.services import (
 )
 from training.estimates.services import shape_of
 from training.models import BaseModel
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 pytestmark = pytest.mark.django_db
 

@@ -15,10 +15,10 @@ from slmstudio.hashing import folder_manifest, manifest_hash
 from slmstudio.runs import Status
 from training import card
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
-from training.presets import Knobs
+from training.runs.event_recorder import record_artifacts
+from training.runs.presets import Knobs
+from training.runs.services import start_training
 from training.services.describing import facts_of
-from training.services.recording import record_artifacts
-from training.services.runs import start_training
 
 pytestmark = pytest.mark.usefixtures("queues")
 ENVIRONMENT = {"python": "3.11", "processor": "A processor", "packages": {"torch": "2.13.0"}}

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.charts import fields_over_time, foretold, histogram, samples_of
+from training.runs.charts import fields_over_time, foretold, histogram, samples_of
 
 
 @given(st.lists(st.integers(min_value=0, max_value=50_000), min_size=1, max_size=300))

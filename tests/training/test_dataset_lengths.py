@@ -9,9 +9,9 @@ from django.test import Client
 
 from labeling.models import DatasetVersion
 from slmstudio.artifacts import write_text
-from training.jobs import measure_lengths as job
-from training.length_views import lengths_context
 from training.models import BaseModel, LengthReport
+from training.runs.jobs import measure_lengths as job
+from training.runs.token_length_views import lengths_context
 
 PAGE = "/p/receipts/datasets/1/"
 PANEL = "/p/receipts/training/lengths/1/"

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from training.differences import Side, differences
-from training.presets import Knobs
+from training.runs.differences import Side, differences
+from training.runs.presets import Knobs
 
 FACTS = {"Base model": "tiny", "Dataset": "v1"}
 

@@ -11,7 +11,7 @@ from slmstudio.hardware import Gpu, Hardware
 from training.base_models.catalogue import CATALOGUE
 from training.estimates.estimate import Estimate, NoShape, Shape, estimate, fit, how_far_off, training_memory
 from training.estimates.throughput import STARTING
-from training.presets import Knobs
+from training.runs.presets import Knobs
 
 SMOL = next(known.shape for known in CATALOGUE if known.slug == "smollm2-135m-instruct")
 LARGE = next(known.shape for known in CATALOGUE if known.slug == "qwen3-1-7b")

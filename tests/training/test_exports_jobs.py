@@ -21,9 +21,9 @@ from slmstudio.supervisor import Ending
 from slmstudio.sweep import sweep_lost
 from training import export_jobs
 from training.models import BaseModel, LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
-from training.presets import Knobs
+from training.runs.presets import Knobs
+from training.runs.services import Refused, start_training
 from training.services import exporting, folders
-from training.services.runs import Refused, start_training
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")

@@ -14,9 +14,9 @@ from slmstudio.artifacts import local_path
 from slmstudio.hashing import folder_manifest, manifest_hash
 from slmstudio.runs import Status
 from training.models import LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
-from training.presets import Knobs
+from training.runs.presets import Knobs
+from training.runs.services import start_training
 from training.services import folders
-from training.services.runs import start_training
 
 pytestmark = pytest.mark.usefixtures("queues")
 URL = "/p/receipts/training/1/"

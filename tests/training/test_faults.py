@@ -29,8 +29,8 @@ from slmstudio.sweep import sweep_lost
 from tests.training.fake_trainer import loss
 from tests.training.fakes import WORKER, attempts, curve, plan
 from training.models import LengthReport, ModelVersion, TrainingRun
-from training.presets import Knobs
-from training.services.runs import cancel, start_training
+from training.runs.presets import Knobs
+from training.runs.services import cancel, start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
 STEPS = 60

@@ -13,12 +13,12 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs import Status
 from slmstudio.sweep import sweep_lost
 from tests.training.fakes import plan
-from training import jobs
 from training.models import LengthReport, ModelVersion, TrainingRun
-from training.presets import Knobs
-from training.services import recording
-from training.services.children import ChildFailed
-from training.services.runs import start_training
+from training.runs import event_recorder
+from training.runs import jobs as run_jobs
+from training.runs.child_processes import ChildFailed
+from training.runs.presets import Knobs
+from training.runs.services import start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,7 +32,7 @@ def run(
     queues: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> TrainingRun:
-    monkeypatch.setattr(jobs, "TRAINER", "tests.training.fake_trainer")
+    monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
     return start_training(
         project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
     )
@@ -76,9 +76,9 @@ def test_hashing_large_files_is_no_reason_to_be_swept(
 
         return do
 
-    monkeypatch.setattr(jobs, "folder_hash", slowly(jobs.folder_hash, "before"))
-    monkeypatch.setattr(recording, "folder_manifest", slowly(recording.folder_manifest, "after"))
-    jobs.run_training(run.pk)
+    monkeypatch.setattr(run_jobs, "folder_hash", slowly(run_jobs.folder_hash, "before"))
+    monkeypatch.setattr(event_recorder, "folder_manifest", slowly(event_recorder.folder_manifest, "after"))
+    run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert slow == ["before", "after"]
     assert swept == []
@@ -91,7 +91,7 @@ def test_a_failure_is_told_although_the_database_was_away_at_that_moment(
 ) -> None:
     assert run.claim()
     tries = away_once(monkeypatch, "fail", done=False)
-    with jobs.Explained(run):
+    with run_jobs.Explained(run):
         raise ChildFailed("The loss is not a number any more.")
     run.refresh_from_db()
     assert (run.status, run.error) == (Status.FAILED, "The loss is not a number any more.")
@@ -104,7 +104,7 @@ def test_a_run_that_was_put_back_when_the_database_went_away_is_in_the_queue_all
     django_rq.get_queue("gpu").empty()
     assert run.claim(attempts=1)
     tries = away_once(monkeypatch, "put_back", done=True)
-    jobs._leave(run)
+    run_jobs._leave(run)
     run.refresh_from_db()
     assert (run.status, tries) == (Status.QUEUED, [2])
     assert django_rq.get_queue("gpu").job_ids == [str(run.job_id)]
@@ -114,7 +114,7 @@ def test_a_run_that_was_put_back_when_the_database_went_away_is_in_the_queue_all
 def test_the_page_of_a_run_does_not_name_the_database(run: TrainingRun) -> None:
     assert run.claim()
     text = 'connection to server at "10.1.2.3", port 5432 failed: password for user "slm"'
-    with pytest.raises(ValueError, match="password"), jobs.Explained(run):
+    with pytest.raises(ValueError, match="password"), run_jobs.Explained(run):
         raise ValueError(text)
     run.refresh_from_db()
     assert run.error == "It was stopped by an error of the studio itself (ValueError). The worker's log has more."

@@ -18,13 +18,13 @@ from slmstudio.artifacts import local_path
 from slmstudio.hashing import folder_hash, sha256_text
 from slmstudio.runs import Status
 from slmstudio.supervisor import Ending
-from training import jobs
-from training.jobs import run_training
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
-from training.presets import Knobs
-from training.services.children import ChildFailed
-from training.services.recording import Recorder
-from training.services.runs import cancel, start_training
+from training.runs import jobs as run_jobs
+from training.runs.child_processes import ChildFailed
+from training.runs.event_recorder import Recorder
+from training.runs.jobs import run_training
+from training.runs.presets import Knobs
+from training.runs.services import cancel, start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
 QUICK = Knobs(max_length=1024, epochs=3, batch_size=4)
@@ -167,7 +167,7 @@ def test_a_resume_is_advised_where_it_helps(kind: str, error: str, advice: str) 
     run = TrainingRun(checkpoint_step=50)
     ending = Ending(ok=False, error=error, died=not kind, last={"error": {"kind": kind}} if kind else {})
     with pytest.raises(ChildFailed) as caught:
-        jobs._end(run, ending, Recorder(run))
+        run_jobs._end(run, ending, Recorder(run))
     said = str(caught.value)
     assert said.startswith(f"{error} Its checkpoint of step 50 is kept")
     assert said.endswith(advice)

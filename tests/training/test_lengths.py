@@ -7,9 +7,9 @@ import pytest
 
 from labeling.models import DatasetVersion, Split
 from slmstudio.runs import Status
-from training.jobs import measure_lengths as job
 from training.models import BaseModel, LengthReport
-from training.services.runs import Refused, measure_lengths
+from training.runs.jobs import measure_lengths as job
+from training.runs.services import Refused, measure_lengths
 
 
 def test_asking_twice_is_one_report_and_one_job(

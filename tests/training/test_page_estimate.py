@@ -15,8 +15,8 @@ from slmstudio.hardware import Gpu, Hardware
 from slmstudio.runs import Status
 from training.estimates.services import estimate_for
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.presets import Knobs
-from training.services.runs import start_training
+from training.runs.presets import Knobs
+from training.runs.services import start_training
 
 URL = "/p/receipts/training/new/estimate/"
 FORM = "/p/receipts/training/new/"

@@ -11,10 +11,10 @@ from django.test import Client
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs import Status
-from training.forms import NewRunForm
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.presets import Knobs, preset
-from training.services.runs import knobs_of, start_training
+from training.runs.forms import NewRunForm
+from training.runs.presets import Knobs, preset
+from training.runs.services import knobs_of, start_training
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")

@@ -18,8 +18,8 @@ from slmstudio.access import Role
 from slmstudio.artifacts import local_path, write_text
 from slmstudio.runs import Status
 from training.models import LengthReport, ModelVersion, SpecExport, TrainingEvent, TrainingRun
-from training.presets import Knobs
-from training.services.runs import start_training
+from training.runs.presets import Knobs
+from training.runs.services import start_training
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")

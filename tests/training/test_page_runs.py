@@ -10,8 +10,8 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.access import Role
 from slmstudio.runs import Status
 from training.models import LengthReport, TrainingEvent, TrainingRun
-from training.presets import Knobs
-from training.services.runs import start_training
+from training.runs.presets import Knobs
+from training.runs.services import start_training
 
 pytestmark = pytest.mark.usefixtures("queues")
 URL = "/p/receipts/training/"

@@ -10,8 +10,8 @@ from django.test import Client
 
 from labeling.models import DatasetVersion, Project
 from training.models import LengthReport, TrainingRun
-from training.presets import Knobs
-from training.services.runs import knobs_of, start_training
+from training.runs.presets import Knobs
+from training.runs.services import knobs_of, start_training
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")

@@ -9,8 +9,8 @@ from slmstudio.access import Action, project_for
 from slmstudio.runs import Status
 from training.models import LengthReport, TrainingRun
 from training.panels import last_run, train_or_mend
-from training.presets import Knobs
-from training.services.runs import start_training
+from training.runs.presets import Knobs
+from training.runs.services import start_training
 
 
 @pytest.fixture

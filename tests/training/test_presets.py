@@ -6,7 +6,7 @@ import pytest
 
 from labeling.demo.templates import template
 from slmstudio.contract.schema import compile_schema
-from training.presets import Knobs, Task, exact, in_words, preset, problems, task_of, with_effective_batch
+from training.runs.presets import Knobs, Task, exact, in_words, preset, problems, task_of, with_effective_batch
 
 
 @pytest.mark.parametrize("rows", [1, 60, 61, 400, 401, 2000, 2001, 100_000])

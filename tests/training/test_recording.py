@@ -14,11 +14,11 @@ from slmstudio.artifacts import local_path
 from slmstudio.hashing import folder_hash
 from slmstudio.runs import Status
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
-from training.presets import Knobs
-from training.services.children import ChildFailed
-from training.services.curves import curve_points, finals
-from training.services.recording import Recorder, record_artifacts
-from training.services.runs import start_training
+from training.runs.child_processes import ChildFailed
+from training.runs.curves import curve_points, finals
+from training.runs.event_recorder import Recorder, record_artifacts
+from training.runs.presets import Knobs
+from training.runs.services import start_training
 
 
 @pytest.fixture

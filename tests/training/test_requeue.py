@@ -12,9 +12,9 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs import Status
 from slmstudio.sweep import requeue_forgotten, requeue_interrupted
 from training.models import LengthReport, TrainingRun
-from training.presets import Knobs
-from training.services.reading import waiting_place
-from training.services.runs import resume, start_training
+from training.runs.presets import Knobs
+from training.runs.queries import waiting_place
+from training.runs.services import resume, start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -67,7 +67,7 @@ def test_a_job_that_waits_in_the_queue_is_left_alone(run: TrainingRun) -> None:
 def test_an_interrupted_run_starts_again_under_a_new_job(run: TrainingRun) -> None:
     queue = django_rq.get_queue("gpu")
     queue.empty()
-    behind = queue.enqueue("training.jobs.run_training", 0)
+    behind = queue.enqueue("training.runs.jobs.run_training", 0)
     run.claim()
     run.beat(progress_done=3, progress_total=9)
     assert [again.pk for again in requeue_interrupted()] == [run.pk]

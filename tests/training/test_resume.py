@@ -20,10 +20,10 @@ from slmstudio.runs import Status
 from slmstudio.sweep import requeue_interrupted
 from tests.training.fake_trainer import loss
 from tests.training.fakes import attempts, curve, plan
-from training import jobs
 from training.models import LengthReport, ModelVersion, TrainingRun
-from training.presets import Knobs
-from training.services.runs import Refused, cancel, resume, start_training
+from training.runs import jobs as run_jobs
+from training.runs.presets import Knobs
+from training.runs.services import Refused, cancel, resume, start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WHOLE = [(step, loss(step)) for step in range(1, 21)]
@@ -38,7 +38,7 @@ def run(
     queues: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> TrainingRun:
-    monkeypatch.setattr(jobs, "TRAINER", "tests.training.fake_trainer")
+    monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
     return start_training(
         project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
     )
@@ -69,7 +69,7 @@ def once_at_step(run: TrainingRun) -> Any:
 
 
 def work(run: TrainingRun) -> TrainingRun:
-    jobs.run_training(run.pk)
+    run_jobs.run_training(run.pk)
     run.refresh_from_db()
     return run
 

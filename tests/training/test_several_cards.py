@@ -14,12 +14,12 @@ from slmstudio.hardware import Gpu, Hardware, this_machine
 from slmstudio.runs import Status
 from slmstudio.supervisor import Ending
 from tests.training.fakes import attempts
-from training import jobs
 from training.base_models.catalogue import CATALOGUE
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.presets import Knobs
-from training.services.recording import Recorder
-from training.services.runs import resume, start_training
+from training.runs import jobs as run_jobs
+from training.runs.event_recorder import Recorder
+from training.runs.presets import Knobs
+from training.runs.services import resume, start_training
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,10 +42,10 @@ def on_cards(run: TrainingRun, count: int) -> None:
 
 def test_the_child_of_a_run_sees_the_card_it_was_given(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(jobs, "TRAINER", "tests.training.fake_trainer")
+    monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
     monkeypatch.setattr(devices, "this_machine", lambda: replace(this_machine(), gpus=CARDS))
     with devices.held(wait=lambda: False) as other:
-        jobs.run_training(run.pk)
+        run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert run.status == Status.DONE
     assert [attempt["CUDA_VISIBLE_DEVICES"] for attempt in attempts(run)] == ["GPU-b"]
@@ -54,13 +54,13 @@ def test_the_child_of_a_run_sees_the_card_it_was_given(run: TrainingRun, monkeyp
 
 def test_the_command_line_for_several_cards_names_the_launcher_and_the_number(run: TrainingRun) -> None:
     spec = replace(RunSpec.from_yaml(run.spec), devices=2)
-    words = jobs._command(spec, Path("spec.yaml"), run)
+    words = run_jobs._command(spec, Path("spec.yaml"), run)
     at = words.index("accelerate.commands.accelerate_cli")
     assert words[at + 1] == "launch"
     assert "--multi_gpu" in words
     assert words[words.index("--num_processes") + 1] == "2"
     assert words[-3:] == ["-m", "training.ml.train", "spec.yaml"]
-    assert words[:2] == [sys.executable, str(jobs.TIED)]
+    assert words[:2] == [sys.executable, str(run_jobs.TIED)]
 
 
 def test_a_worker_with_too_few_cards_leaves_the_run_to_another(
@@ -69,10 +69,12 @@ def test_a_worker_with_too_few_cards_leaves_the_run_to_another(
     on_cards(run, 4)
     queue = django_rq.get_queue("gpu")
     queue.empty()
-    behind = queue.enqueue("training.jobs.run_training", 0)
-    monkeypatch.setattr(jobs, "STEP_BACK_SECONDS", 0.0)
-    monkeypatch.setattr(jobs, "_verify", lambda spec: pytest.fail("gigabytes are hashed before it is known who trains"))
-    jobs.run_training(run.pk)
+    behind = queue.enqueue("training.runs.jobs.run_training", 0)
+    monkeypatch.setattr(run_jobs, "STEP_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(
+        run_jobs, "_verify", lambda spec: pytest.fail("gigabytes are hashed before it is known who trains")
+    )
+    run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert (run.status, run.stage) == (Status.QUEUED, "waiting for a worker with 4 cards")
     assert (run.attempts, run.tries) == (0, 0)
@@ -86,17 +88,17 @@ def test_a_run_for_more_cards_than_any_worker_has_fails_with_a_sentence(
     on_cards(run, 4)
     run.checkpoint_step = 7
     run.save(update_fields=["checkpoint_step"])
-    monkeypatch.setattr(jobs, "STEP_BACK_SECONDS", 0.0)
-    jobs.run_training(run.pk)
-    monkeypatch.setattr(jobs, "NOBODY_SECONDS", 0.0)
-    jobs.run_training(run.pk)
+    monkeypatch.setattr(run_jobs, "STEP_BACK_SECONDS", 0.0)
+    run_jobs.run_training(run.pk)
+    monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 0.0)
+    run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert run.status == Status.FAILED
     assert "No worker that is able to do it has come." in run.error
     assert "step 7 is kept" in run.error
-    monkeypatch.setattr(jobs, "NOBODY_SECONDS", 600.0)
+    monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 600.0)
     resume(run=run, user=people["engineer"])
-    jobs.run_training(run.pk)
+    run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert run.status == Status.QUEUED  # it waits anew
 
@@ -105,11 +107,11 @@ def test_while_a_worker_with_the_cards_is_at_work_the_run_waits(
     run: TrainingRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_cards(run, 2)
-    monkeypatch.setattr(jobs, "STEP_BACK_SECONDS", 0.0)
-    monkeypatch.setattr(jobs, "NOBODY_SECONDS", 0.0)
+    monkeypatch.setattr(run_jobs, "STEP_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 0.0)
     monkeypatch.setattr(workers, "machines_of", lambda queue: [replace(this_machine(), gpus=CARDS)])
     for _ in range(3):
-        jobs.run_training(run.pk)
+        run_jobs.run_training(run.pk)
         run.refresh_from_db()
         assert (run.status, run.attempts) == (Status.QUEUED, 0)
 
@@ -119,7 +121,7 @@ def test_a_launcher_one_of_whose_processes_was_killed_goes_on_from_the_checkpoin
     recorder = Recorder(run)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14})
     recorder({"event": "checkpoint", "step": 5, "path": "state/5", "bytes": 9, "sha256": "f"})
-    jobs._end(run, Ending(ok=False, died=True, error="The process was killed."), recorder)
+    run_jobs._end(run, Ending(ok=False, died=True, error="The process was killed."), recorder)
     run.refresh_from_db()
     assert (run.status, run.stage) == (Status.QUEUED, "its process was killed; it goes on from step 5")
 
@@ -133,9 +135,9 @@ def large(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> TrainingRun:
     """A run of a model with a known shape, on a machine that is too small for it. Nothing is trained."""
     shape = next(known.shape for known in CATALOGUE if known.slug == "smollm2-135m-instruct")
     BaseModel.objects.filter(pk=run.base_model_id).update(shape=shape.as_dict())
-    monkeypatch.setattr(jobs, "TRAINER", "tests.training.fake_trainer")
-    monkeypatch.setattr(jobs, "STEP_BACK_SECONDS", 0.0)
-    monkeypatch.setattr(jobs, "own_machine", small)
+    monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
+    monkeypatch.setattr(run_jobs, "STEP_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(run_jobs, "own_machine", small)
     return run
 
 
@@ -146,8 +148,8 @@ def test_a_machine_with_too_little_memory_leaves_the_run_to_one_that_has_it(
     monkeypatch.setattr("slmstudio.workers.machines_of", lambda queue: [small(), small(64 << 30)])
     queue = django_rq.get_queue("gpu")
     queue.empty()
-    behind = queue.enqueue("training.jobs.run_training", 0)
-    jobs.run_training(run.pk)
+    behind = queue.enqueue("training.runs.jobs.run_training", 0)
+    run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert (run.status, run.attempts, run.tries) == (Status.QUEUED, 0, 0)
     assert run.stage == "waiting for a worker that is able to do it"
@@ -158,9 +160,9 @@ def test_where_no_machine_is_large_enough_the_run_fails_and_names_the_knob(
     large: TrainingRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = large
-    monkeypatch.setattr(jobs, "NOBODY_SECONDS", 0.0)
+    monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 0.0)
     monkeypatch.setattr("slmstudio.workers.machines_of", lambda queue: [small()])
-    jobs.run_training(run.pk)
+    run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert run.status == Status.FAILED
     assert "the memory of small has" in run.error
@@ -171,11 +173,11 @@ def test_a_machine_without_a_package_of_the_run_says_what_to_install(
 ) -> None:
     run.spec = replace(RunSpec.from_yaml(run.spec), trackers=("wandb",)).to_yaml()
     run.save(update_fields=["spec"])
-    monkeypatch.setattr(jobs, "TRAINER", "tests.training.fake_trainer")
-    monkeypatch.setattr(jobs, "NOBODY_SECONDS", 0.0)
-    monkeypatch.setattr(jobs, "own_machine", lambda: replace(this_machine(), packages=()))
+    monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
+    monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 0.0)
+    monkeypatch.setattr(run_jobs, "own_machine", lambda: replace(this_machine(), packages=()))
     monkeypatch.setattr("slmstudio.workers.machines_of", lambda queue: [])
-    jobs.run_training(run.pk)
+    run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert (run.status, "pip install wandb" in run.error) == (Status.FAILED, True)
 

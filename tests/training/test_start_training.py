@@ -13,8 +13,8 @@ from slmstudio.runs import Status
 from training.base_models.services import find_base_model
 from training.estimates.estimate import Estimate
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.presets import Knobs
-from training.services.runs import Refused, cancel, fitting_knobs, start_training
+from training.runs.presets import Knobs
+from training.runs.services import Refused, cancel, fitting_knobs, start_training
 from training.spec import RunSpec
 
 
@@ -63,7 +63,7 @@ def test_the_job_is_queued_after_commit_with_the_runs_id(start: Any, lengths: Le
     run = start()
     queue = django_rq.get_queue("gpu")
     [job] = queue.jobs
-    assert (job.id, job.func_name, job.args) == (str(run.job_id), "training.jobs.run_training", [run.pk])
+    assert (job.id, job.func_name, job.args) == (str(run.job_id), "training.runs.jobs.run_training", [run.pk])
 
 
 def test_documents_over_the_limit_are_named_with_the_knob(start: Any, lengths: LengthReport) -> None:
@@ -187,7 +187,7 @@ def test_what_was_foretold_is_kept_with_the_run(
     start: Any, lengths: LengthReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "training.services.runs.estimate_for",
+        "training.runs.services.estimate_for",
         lambda **order: Estimate(memory_bytes=7 << 20, steps=12, binding="weights"),
     )
     run = start()
@@ -199,6 +199,6 @@ def test_what_cannot_fit_is_refused_with_the_knob_to_turn(
     start: Any, lengths: LengthReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     too_much = Estimate(memory_bytes=1 << 40, refusals={"batch_size": "It takes 1 TB. Set the batch size to 1."})
-    monkeypatch.setattr("training.services.runs.estimate_for", lambda **order: too_much)
+    monkeypatch.setattr("training.runs.services.estimate_for", lambda **order: too_much)
     refused = refusal(start)
     assert (refused.field, refused.message) == ("batch_size", "It takes 1 TB. Set the batch size to 1.")

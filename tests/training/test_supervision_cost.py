@@ -13,10 +13,10 @@ from slmstudio.runs import Status
 from slmstudio.supervisor import cost_sentence
 from tests.training.fake_trainer import loss
 from tests.training.fakes import plan
-from training import jobs
 from training.models import LengthReport, TrainingEvent, TrainingRun
-from training.presets import Knobs
-from training.services.runs import start_training
+from training.runs import jobs as run_jobs
+from training.runs.presets import Knobs
+from training.runs.services import start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,13 +29,13 @@ def test_an_event_costs_little_more_than_its_row(
     queues: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(jobs, "TRAINER", "tests.training.fake_trainer")
+    monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
     run = start_training(
         project=project, user=people["engineer"], dataset=dataset, base_model=lengths.base_model, knobs=Knobs()
     )
     plan(run, steps=2000, pace=0.0005, save_every=400)
     with CaptureQueriesContext(connection) as queries:
-        jobs.run_training(run.pk)
+        run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert run.status == Status.DONE
     cost = run.facts["supervision"]

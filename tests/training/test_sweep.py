@@ -16,10 +16,10 @@ from labeling.models import DatasetVersion, Project
 from slmstudio import away, sweep
 from slmstudio.management.commands import sweep as command
 from slmstudio.runs import Status
-from training.jobs import run_training
 from training.models import LengthReport, TrainingRun
-from training.presets import Knobs
-from training.services.runs import start_training
+from training.runs.jobs import run_training
+from training.runs.presets import Knobs
+from training.runs.services import start_training
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs import Status
 from training.management.commands import train
 from training.models import LengthReport, TrainingRun
-from training.presets import Knobs
-from training.services.runs import knobs_of
+from training.runs.presets import Knobs
+from training.runs.services import knobs_of
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")

@@ -8,7 +8,7 @@ from slmstudio.access import TABLE, Action
 from slmstudio.permissions import may_fetch_models, who_grants
 from slmstudio.runs import LIVE, Status
 from training.models import BaseModel, ModelPull
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 
 def may_see_models(user: Any) -> bool:

@@ -4,10 +4,10 @@ import logging
 
 from slmstudio.sweep import sweep_lost
 from training.base_models.services import prepare
-from training.jobs import explain
 from training.models import ModelPull
-from training.services.children import ChildCancelled
-from training.services.runs import Refused
+from training.runs.child_processes import ChildCancelled
+from training.runs.jobs import explain
+from training.runs.services import Refused
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from slmstudio.hashing import folder_hash
 from slmstudio.runs import BackgroundRun
 from training.base_models.catalogue import CATALOGUE, Known
 from training.models import BaseModel
-from training.services.children import ChildCancelled, ChildFailed, run_child, spec_file
-from training.services.runs import Refused, unfetched
+from training.runs.child_processes import ChildCancelled, ChildFailed, run_child, spec_file
+from training.runs.services import Refused, unfetched
 from training.spec import PrepareSpec, VerifySpec
 
 TINY = "tiny-random"

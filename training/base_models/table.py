@@ -9,7 +9,7 @@ from training.estimates.estimate import TYPICAL_TOKENS, USUAL_LIMIT, Fit, fit, t
 from training.estimates.services import shape_of
 from training.estimates.throughput import request_seconds
 from training.models import BaseModel, ModelPull
-from training.presets import Knobs
+from training.runs.presets import Knobs
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from training.estimates.estimate import TYPICAL_TOKENS
 from training.estimates.machines import gpu_hardware
 from training.estimates.services import latency_limit, memory_limit
 from training.models import BaseModel, ModelPull
-from training.services import reading
-from training.services.runs import Refused
+from training.runs import queries as run_queries
+from training.runs.services import Refused
 
 
 def _check(request: HttpRequest) -> None:
@@ -49,7 +49,7 @@ def _draw(request: HttpRequest, status: int = 200, **forms: Any) -> HttpResponse
     context = {
         "rows": rows,
         "live": live,
-        "nobody": reading.nobody_works(ModelPull.queue_name) if live else "",
+        "nobody": run_queries.nobody_works(ModelPull.queue_name) if live else "",
         "projects": mine,
         "chosen": chosen,
         "tokens": tokens,

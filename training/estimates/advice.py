@@ -5,8 +5,8 @@ from dataclasses import replace
 from labeling.models import DatasetVersion
 from training.estimates.services import estimate_for
 from training.models import BaseModel
-from training.presets import Knobs, task_of
-from training.services.runs import fitting_knobs
+from training.runs.presets import Knobs, task_of
+from training.runs.services import fitting_knobs
 
 #: what is known of it was measured on one job; see docs/benchmarks.md
 ALL_WEIGHTS = (

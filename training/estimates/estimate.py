@@ -10,7 +10,7 @@ from slmstudio.sizes import size_words
 from training.base_models.architecture import NoShape, Shape
 from training.estimates.memory import CUDA, Part, inference_memory, training_memory
 from training.estimates.throughput import STARTING, rough_speed, rough_words
-from training.presets import PACKAGES, Knobs, not_installed, with_effective_batch
+from training.runs.presets import PACKAGES, Knobs, not_installed, with_effective_batch
 
 if TYPE_CHECKING:
     from slmstudio.hardware import Hardware

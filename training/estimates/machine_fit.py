@@ -7,7 +7,7 @@ from slmstudio.hardware import Hardware
 from training.estimates.machines import abilities_of
 from training.estimates.services import estimate_for
 from training.models import TrainingRun
-from training.presets import Knobs, problems
+from training.runs.presets import Knobs, problems
 
 #: what a machine decides besides its memory
 _OF_THE_MACHINE = ("devices", "method", "precision", "trackers")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from training.base_models.architecture import Shape
 from training.estimates.micro_batch import tokens_of_piece
-from training.presets import Knobs
+from training.runs.presets import Knobs
 
 MIB = 1024**2
 GIB = 1024**3

@@ -12,7 +12,7 @@ from training.estimates.estimate import USUAL_LIMIT, Estimate, NoShape, Shape, e
 from training.estimates.machines import as_timed, gpu_hardware
 from training.estimates.throughput import scaled_speed
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.presets import Knobs
+from training.runs.presets import Knobs
 from training.spec import RunSpec
 from training.strict import SpecError
 

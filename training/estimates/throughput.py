@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from training.base_models.architecture import Shape
-from training.presets import Knobs
+from training.runs.presets import Knobs
 
 if TYPE_CHECKING:
     from slmstudio.hardware import Hardware

@@ -13,7 +13,7 @@ from slmstudio.artifacts import local_path
 from slmstudio.runs import LIVE, Status
 from training.exports.specs import GgufSpec, TrainerSpec
 from training.models import Export, ModelExport, ModelVersion, SpecExport, TrainingRun
-from training.services.runs import Refused
+from training.runs.services import Refused
 from training.spec import DatasetRef, ModelRef, RunSpec
 
 GGUF = tuple(ModelExport.Kind.values)

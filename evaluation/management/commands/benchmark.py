@@ -24,7 +24,7 @@ from slmstudio.sweep import sweep_lost
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers import Started, WorkerGone, working
 from training.base_models.services import sync_catalogue
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 POLL_SECONDS = 1.0
 SOME_FAILED = 3

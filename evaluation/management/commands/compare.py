@@ -27,7 +27,7 @@ from evaluation.services.comparisons import compare_runs
 from evaluation.services.matrices import compare_many
 from labeling.models import Project
 from slmstudio.contract.jsontext import dumps
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 UNJUDGED, REGRESSION = 1, 3
 

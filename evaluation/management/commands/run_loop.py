@@ -40,8 +40,8 @@ from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers import Started, WorkerGone, working
 from training.base_models.services import find_base_model, prepare, sync_catalogue
 from training.models import BaseModel
-from training.presets import METHODS
-from training.services.runs import Refused, fitting_knobs, measure_lengths
+from training.runs.presets import METHODS
+from training.runs.services import Refused, fitting_knobs, measure_lengths
 
 POLL_SECONDS = 1.0
 OWNER = "run-loop"

@@ -28,9 +28,9 @@ from slmstudio.runs import Status
 from slmstudio.sweep import requeue_interrupted
 from slmstudio.workers import listening
 from training.base_models.services import find_base_model, prepare, sync_catalogue
-from training.jobs import measure_lengths as measure_lengths_job
 from training.models import BaseModel
-from training.services.runs import fitting_knobs, measure_lengths
+from training.runs.jobs import measure_lengths as measure_lengths_job
+from training.runs.services import fitting_knobs, measure_lengths
 
 SLUG = "invoices"
 OWNER = "demo-owner"

@@ -25,7 +25,7 @@ from training.base_models.table import Line, lines
 from training.estimates.estimate import TYPICAL_TOKENS
 from training.estimates.machines import gpu_hardware
 from training.estimates.services import latency_limit, memory_limit
-from training.services.runs import Refused
+from training.runs.services import Refused
 
 
 class Command(BaseCommand):

@@ -21,10 +21,10 @@ from training.base_models.services import find_base_model
 from training.estimates.machines import abilities
 from training.estimates.services import estimate_for
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.presets import METHODS, Knobs, problems, with_effective_batch
-from training.services.reading import nobody_works
-from training.services.runs import Refused, fitting_knobs, measure_lengths, start_training
-from training.services.specs import read_spec
+from training.runs.presets import METHODS, Knobs, problems, with_effective_batch
+from training.runs.queries import nobody_works
+from training.runs.services import Refused, fitting_knobs, measure_lengths, start_training
+from training.runs.spec_import import read_spec
 
 POLL_SECONDS = 1.0
 #: exit codes beside 0: the run failed; nothing was started; the run was cancelled

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from training.presets import TITLES, Knobs, say
+from training.runs.presets import TITLES, Knobs, say
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from slmstudio.sweep import sweep_lost
 from training.estimates.machines import abilities
 from training.estimates.services import estimate_for
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.presets import Knobs, preset, problems, task_of
+from training.runs.presets import Knobs, preset, problems, task_of
 from training.spec import RunSpec
 from training.strict import build
 

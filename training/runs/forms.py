@@ -7,7 +7,7 @@ from django import forms
 from labeling.models import DatasetVersion, Project
 from training.estimates.machines import abilities
 from training.models import BaseModel
-from training.presets import (
+from training.runs.presets import (
     DEVICE_BATCH,
     ONLY_CUDA,
     PACKAGES,

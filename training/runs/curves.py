@@ -11,8 +11,8 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Cast
 
 from slmstudio.artifacts import local_path
-from training.charts import field_tallies
 from training.models import TrainingEvent, TrainingRun
+from training.runs.charts import field_tallies
 from training.spec import RunSpec
 from training.strict import SpecError
 

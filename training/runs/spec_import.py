@@ -7,8 +7,8 @@ from typing import Any
 
 from labeling.models import DatasetVersion, Project
 from training.models import BaseModel
-from training.presets import Knobs
-from training.services.runs import Refused, knobs_of
+from training.runs.presets import Knobs
+from training.runs.services import Refused, knobs_of
 from training.spec import Lora, RunSpec
 from training.strict import SpecError
 

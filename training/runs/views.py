@@ -18,14 +18,14 @@ from slmstudio.plain_paths import without_paths
 from slmstudio.runs import LIVE, Status
 from training.export_views import exports_context
 from training.models import TrainingEvent, TrainingRun
-from training.presets import in_words
-from training.services import reading
-from training.services import runs as service
-from training.services.comparing import differences_of
-from training.services.curves import checkpoints, curve_points, spec_of
-from training.services.repeating import spec_text
-from training.services.runs import Refused, cancel, fitting_knobs, knobs_of
-from training.services.trackers import tracked, zipped
+from training.runs import queries
+from training.runs import services as service
+from training.runs.curves import checkpoints, curve_points, spec_of
+from training.runs.difference_queries import differences_of
+from training.runs.presets import in_words
+from training.runs.reproduction import spec_text
+from training.runs.services import Refused, cancel, fitting_knobs, knobs_of
+from training.runs.trackers import tracked, zipped
 from training.web import is_htmx, whole
 
 _RUNS = TrainingRun.objects.select_related("dataset__schema_version", "base_model", "created_by", "model_version")
@@ -49,7 +49,7 @@ def runs(request: HttpRequest, slug: str) -> HttpResponse:
         "state": state,
         "states": [("", "All"), ("live", "Live"), ("done", "Done"), ("failed", "Failed or cancelled")],
         "live": live.exists(),
-        "nobody_works": reading.nobody_works("gpu") if live.exists() else "",
+        "nobody_works": queries.nobody_works("gpu") if live.exists() else "",
         "any": bool(page.object_list) or bool(state) or TrainingRun.objects.filter(project=project).exists(),
         "has_dataset": DatasetVersion.objects.filter(project=project).exists(),
     }
@@ -82,11 +82,11 @@ def _head(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
     last = run.events.filter(kind=TrainingEvent.Kind.METRICS).order_by("-step").first()
     return {
         "last": last.data if last else {},
-        "seconds_left": reading.time_left(last) if last and run.status == Status.RUNNING else None,
-        "ahead": reading.waiting_place(run) if run.status == Status.QUEUED else 0,
-        "nobody_works": reading.nobody_works("gpu") if run.status == Status.QUEUED else "",
+        "seconds_left": queries.time_left(last) if last and run.status == Status.RUNNING else None,
+        "ahead": queries.waiting_place(run) if run.status == Status.QUEUED else 0,
+        "nobody_works": queries.nobody_works("gpu") if run.status == Status.QUEUED else "",
         "resumable": run.checkpoint_step > 0 and run.status in (Status.FAILED, Status.CANCELLED),
-        "attempts": reading.attempts_in_words(run),
+        "attempts": queries.attempts_in_words(run),
     }
 
 
@@ -95,11 +95,11 @@ def _side(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
     head = _head(run, request)
     return {
         **head,
-        "slow": reading.slow(run, head["last"].get("tokens_per_second")),
+        "slow": queries.slow(run, head["last"].get("tokens_per_second")),
         "validation": validations[-1].data if validations else {},
-        "best": reading.best_look(run, validations),
+        "best": queries.best_look(run, validations),
         "warnings": list(run.events.filter(kind=TrainingEvent.Kind.WARNING).order_by("step")),
-        "reality": reading.against_reality(run) if not run.is_live else [],
+        "reality": queries.against_reality(run) if not run.is_live else [],
     }
 
 
@@ -128,17 +128,17 @@ def _against(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
 
 def _samples(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
     step = request.GET.get("step")
-    found = reading.sampling(run, whole(step) if step else None)
+    found = queries.sampling(run, whole(step) if step else None)
     ids = {sample.id for sample in found.samples} if found else set()
     return {
         "sampling": found,
-        "golds": reading.golds(run.dataset, ids) if ids else {},
+        "golds": queries.golds(run.dataset, ids) if ids else {},
         "seen": found.last if found else 0,
     }
 
 
 def _log(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
-    text, size = reading.log_tail(run)
+    text, size = queries.log_tail(run)
     return {"log": text, "seen": size, "log_size": size}
 
 

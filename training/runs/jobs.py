@@ -30,10 +30,10 @@ from slmstudio.sweep import sweep_lost
 from training.base_models.services import prepare
 from training.estimates.machine_fit import somebody_fits, unfit
 from training.models import LengthReport, TrainingRun
-from training.presets import Knobs
-from training.services.children import ChildCancelled, ChildFailed, run_child, spec_file
-from training.services.recording import Recorder, record_artifacts
-from training.services.runs import Refused, knobs_of
+from training.runs.child_processes import ChildCancelled, ChildFailed, run_child, spec_file
+from training.runs.event_recorder import Recorder, record_artifacts
+from training.runs.presets import Knobs
+from training.runs.services import Refused, knobs_of
 from training.spec import ContractRef, DatasetRef, LengthsSpec, ModelRef, RunSpec
 
 log = logging.getLogger(__name__)

@@ -20,13 +20,13 @@ from slmstudio.runs import Status
 from training.base_models.downloads import pull
 from training.estimates.advice import all_weights_advice
 from training.estimates.services import estimate_for
-from training.forms import FIELD_OF, ChoiceForm, NewRunForm, initial_of
 from training.models import BaseModel, LengthReport, ModelPull, TrainingRun
-from training.presets import METHODS, Knobs, preset, task_of
-from training.services import reading, specs
-from training.services.curves import spec_of
-from training.services.repeating import as_it_ran
-from training.services.runs import (
+from training.runs import queries, spec_import
+from training.runs.curves import spec_of
+from training.runs.forms import FIELD_OF, ChoiceForm, NewRunForm, initial_of
+from training.runs.presets import METHODS, Knobs, preset, task_of
+from training.runs.reproduction import as_it_ran
+from training.runs.services import (
     Refused,
     early_stopping_problem,
     fitting_knobs,
@@ -180,11 +180,11 @@ def _lengths_context(dataset: DatasetVersion, base_model: BaseModel) -> dict[str
         "to_fetch": fetching,
         "fetch_size": base_model.size_bytes or 2 * base_model.parameters,
         "pull": found,
-        "pull_nobody": reading.nobody_works(found.queue_name) if found is not None and found.is_live else "",
+        "pull_nobody": queries.nobody_works(found.queue_name) if found is not None and found.is_live else "",
         "report": report,
-        "lengths": reading.lengths_of(report) if report is not None and known else None,
+        "lengths": queries.lengths_of(report) if report is not None and known else None,
         "lengths_wanted": wanted and train_rows(dataset) > 0 and not fetching,
-        "lengths_nobody": reading.nobody_works("default") if report is not None and report.is_live else "",
+        "lengths_nobody": queries.nobody_works("default") if report is not None and report.is_live else "",
         "can_start": known and not fetching,
     }
 
@@ -275,7 +275,7 @@ def from_spec(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.RUN)
     file = request.FILES.get("spec")
     try:
-        proposal = specs.read_spec(project=project, text=_text_of(file))
+        proposal = spec_import.read_spec(project=project, text=_text_of(file))
     except Refused as refusal:
         problems = list(refusal.errors.values())
         return _draw_form(request, project, _fresh_form(request, project), status=422, spec_problems=problems)
@@ -294,8 +294,8 @@ def from_spec(request: HttpRequest, slug: str) -> HttpResponse:
 def _text_of(file: UploadedFile | Any) -> str:
     if file is None:
         raise Refused("spec", "Choose a YAML file first.")
-    if (file.size or 0) > specs.MOST:
-        raise Refused("spec", f"The file has more than {specs.MOST:,} bytes; a RunSpec has a few thousand.")
+    if (file.size or 0) > spec_import.MOST:
+        raise Refused("spec", f"The file has more than {spec_import.MOST:,} bytes; a RunSpec has a few thousand.")
     try:
         return bytes(file.read()).decode()
     except UnicodeDecodeError as error:

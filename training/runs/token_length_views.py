@@ -12,11 +12,11 @@ from django.views.decorators.http import require_http_methods
 from labeling.models import DatasetVersion
 from slmstudio.access import Action, object_for
 from slmstudio.artifacts import local_path
-from training.charts import Histogram, histogram
 from training.models import BaseModel, LengthReport
-from training.presets import Knobs
-from training.services import reading
-from training.services.runs import Refused, measure_lengths
+from training.runs import queries
+from training.runs.charts import Histogram, histogram
+from training.runs.presets import Knobs
+from training.runs.services import Refused, measure_lengths
 
 #: ids that are named of the documents which do not fit
 NAMED = 5
@@ -54,7 +54,7 @@ def lengths_context(dataset: DatasetVersion, limit: int | None = None) -> dict[s
         "live": live,
         "failed": [report for report in reports if report.status == "failed"],
         "models": [model for model in BaseModel.objects.order_by("parameters", "name") if model.pk not in known],
-        "nobody": reading.nobody_works("default") if live else "",
+        "nobody": queries.nobody_works("default") if live else "",
         "empty": not dataset.counts["splits"].get("train"),
     }
 

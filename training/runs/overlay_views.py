@@ -11,8 +11,8 @@ from django.views.decorators.http import require_safe
 
 from slmstudio.access import Action, project_for
 from training.models import TrainingRun
-from training.services.comparing import differences_of
-from training.services.curves import finals
+from training.runs.curves import finals
+from training.runs.difference_queries import differences_of
 from training.web import is_htmx, whole
 
 MOST = 5

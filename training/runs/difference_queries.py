@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from training.differences import Difference, Side, differences
 from training.models import TrainingRun
-from training.services.curves import spec_of
-from training.services.runs import knobs_of
+from training.runs.curves import spec_of
+from training.runs.differences import Difference, Side, differences
+from training.runs.services import knobs_of
 
 
 def side_of(run: TrainingRun) -> Side:

@@ -15,11 +15,11 @@ from slmstudio.foreign_load import slow_words
 from slmstudio.plain_paths import without_paths
 from slmstudio.runs import Status
 from slmstudio.workers import listening
-from training.charts import FieldRow, Histogram, Sample, fields_over_time, foretold, histogram, samples_of
 from training.estimates.estimate import Estimate, how_far_off
 from training.estimates.throughput import STARTING
 from training.models import LengthReport, TrainingEvent, TrainingRun
-from training.services.runs import needed_length
+from training.runs.charts import FieldRow, Histogram, Sample, fields_over_time, foretold, histogram, samples_of
+from training.runs.services import needed_length
 
 LOG_TAIL = 20_000
 

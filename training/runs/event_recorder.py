@@ -17,7 +17,7 @@ from slmstudio.foreign_load import ForeignLoad
 from slmstudio.hashing import folder_manifest, manifest_hash
 from training.card import FILES as CARD
 from training.models import ModelVersion, TrainingEvent, TrainingRun
-from training.services.children import ChildFailed
+from training.runs.child_processes import ChildFailed
 from training.services.describing import describe, lineage_of
 from training.spec import RunSpec
 

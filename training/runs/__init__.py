@@ -1,0 +1,1 @@
+"""Training runs: from the form to the ModelVersion."""
