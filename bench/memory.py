@@ -15,7 +15,7 @@ from typing import Any
 from training.estimates.estimate import Shape, training_memory
 from training.runs.presets import Knobs
 from training.spec import RunSpec
-from training.strict import build
+from training.strict_yaml import build
 
 SCHEMA = {
     "type": "object",

@@ -26,7 +26,7 @@ from slmstudio.supervisor import patiently, supervise
 from training.models import ModelVersion
 from training.runs.services import Refused
 from training.spec import RunSpec
-from training.strict import build
+from training.strict_yaml import build
 
 logger = logging.getLogger(__name__)
 SPLIT = "prelabel"

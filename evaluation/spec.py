@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from training import strict
+from training import strict_yaml
 from training.spec import ContractRef, ModelRef, Problems, PromptStyle
 
 #: documents that are answered together, here or elsewhere
@@ -79,9 +79,9 @@ class EvalSpec:
 
     def to_yaml(self) -> str:
         """This spec as a YAML text that ``from_yaml`` reads back to an equal spec."""
-        return strict.to_yaml(self)
+        return strict_yaml.to_yaml(self)
 
     @classmethod
     def from_yaml(cls, text: str) -> "EvalSpec":
         """Raises SpecError naming the field."""
-        return strict.from_yaml(cls, text)
+        return strict_yaml.from_yaml(cls, text)

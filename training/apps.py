@@ -13,8 +13,8 @@ class TrainingConfig(AppConfig):
         from slmstudio.quotas import files_at
         from slmstudio.sweep import when_swept
         from training import panels  # noqa: F401
+        from training.exports.services import keep_what_was_made
         from training.runs.services import file_keys, start_again
-        from training.services.exporting import keep_what_was_made
 
         files_at(file_keys)
         start_again_by("training.TrainingRun", start_again)

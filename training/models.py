@@ -291,7 +291,7 @@ class ModelExport(Export):
     turn, and an import never waits for it.
     """
 
-    job_name = "training.export_jobs.export_model"
+    job_name = "training.exports.jobs.export_model"
     queue_name = "gpu"
 
     class Kind(models.TextChoices):
@@ -314,7 +314,7 @@ class ModelExport(Export):
 class SpecExport(Export):
     """A run's settings and rows for another trainer."""
 
-    job_name = "training.export_jobs.export_spec"
+    job_name = "training.exports.jobs.export_spec"
 
     class Trainer(models.TextChoices):
         """Who is to train."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from training import strict
-from training.strict import SpecError as SpecError
+from training import strict_yaml
+from training.strict_yaml import SpecError as SpecError
 
 Problems = Iterator[tuple[str, str]]
 PromptStyle = Literal["chat", "plain"]
@@ -131,12 +131,12 @@ class RunSpec:
 
     def to_yaml(self) -> str:
         """This spec as a YAML text that ``from_yaml`` reads back to an equal spec."""
-        return strict.to_yaml(self)
+        return strict_yaml.to_yaml(self)
 
     @classmethod
     def from_yaml(cls, text: str) -> "RunSpec":
         """Raises SpecError naming the field."""
-        return strict.from_yaml(cls, text)
+        return strict_yaml.from_yaml(cls, text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,12 +152,12 @@ class LengthsSpec:
 
     def to_yaml(self) -> str:
         """This spec as YAML."""
-        return strict.to_yaml(self)
+        return strict_yaml.to_yaml(self)
 
     @classmethod
     def from_yaml(cls, text: str) -> "LengthsSpec":
         """Raises SpecError naming the field."""
-        return strict.from_yaml(cls, text)
+        return strict_yaml.from_yaml(cls, text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,12 +183,12 @@ class PrepareSpec:
 
     def to_yaml(self) -> str:
         """This spec as YAML."""
-        return strict.to_yaml(self)
+        return strict_yaml.to_yaml(self)
 
     @classmethod
     def from_yaml(cls, text: str) -> "PrepareSpec":
         """Raises SpecError naming the field."""
-        return strict.from_yaml(cls, text)
+        return strict_yaml.from_yaml(cls, text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,9 +208,9 @@ class VerifySpec:
 
     def to_yaml(self) -> str:
         """This spec as YAML."""
-        return strict.to_yaml(self)
+        return strict_yaml.to_yaml(self)
 
     @classmethod
     def from_yaml(cls, text: str) -> "VerifySpec":
         """Raises SpecError naming the field."""
-        return strict.from_yaml(cls, text)
+        return strict_yaml.from_yaml(cls, text)

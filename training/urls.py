@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from training import export_views
+from training.exports import views as export_views
 from training.runs import new_run_views, overlay_views, token_length_views
 from training.runs import views as run_views
 

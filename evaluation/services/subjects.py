@@ -19,7 +19,7 @@ from slmstudio.hashing import folder_hash, sha256_file, sha256_text
 from slmstudio.runs import Status
 from training.models import ModelVersion
 from training.spec import RunSpec
-from training.strict import build
+from training.strict_yaml import build
 
 EXAMPLES = 2
 

@@ -30,7 +30,7 @@ from slmstudio.hashing import folder_hash, folder_manifest, sha256_file
 from slmstudio.runs import Status
 from training.models import BaseModel, ModelVersion, TrainingRun
 from training.spec import RunSpec
-from training.strict import build
+from training.strict_yaml import build
 
 Say = Callable[[dict[str, Any]], dict[str, Any]]
 

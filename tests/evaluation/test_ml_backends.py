@@ -23,7 +23,7 @@ from training.ml.decode import Decoder, load
 from training.ml.encode import Encoder
 from training.ml.events import Refused
 from training.ml.llama import Llama
-from training.strict import SpecError, build
+from training.strict_yaml import SpecError, build
 
 COPIED: dict[str, Any] = {
     **SCHEMA,

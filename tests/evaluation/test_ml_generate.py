@@ -27,7 +27,7 @@ from training.ml.events import Refused
 from training.ml.lengths import load_encoder
 from training.ml.rows import read_rows
 from training.prompts import shown_schema
-from training.strict import build
+from training.strict_yaml import build
 
 WIDE: dict[str, Any] = {
     "type": "object",

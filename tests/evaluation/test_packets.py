@@ -22,7 +22,7 @@ from slmstudio.runs import Status
 from slmstudio.supervisor import Ending
 from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
 from tests.evaluation.test_gates_service import changed
-from training import export_jobs
+from training.exports import jobs as export_jobs
 from training.models import BaseModel, ModelExport
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from tests.training.ml_data import Told, receipts, smollm2, tiny, train_spec, write_dataset
-from training.exports import axolotl, axolotl_check, validated
-from training.exports.specs import TrainerSpec
+from training.exports import axolotl, axolotl_check, axolotl_validation
+from training.exports.child_specs import TrainerSpec
 from training.ml import export_spec
 from training.spec import RunSpec
-from training.strict import build
+from training.strict_yaml import build
 
 PYTHON = os.environ.get("AXOLOTL_TEST_PYTHON", "")
 needs_axolotl = pytest.mark.skipif(not PYTHON, reason="no Axolotl here: make test-axolotl installs it and runs this")
@@ -57,7 +57,7 @@ def ask_axolotl(texts: list[str]) -> dict[str, Any]:
 @needs_axolotl
 @pytest.mark.axolotl
 def test_every_kind_of_configuration_is_taken_and_nothing_in_it_dropped() -> None:
-    texts = [axolotl.config(spec, counts) for spec, counts in validated.reference_cases()]
+    texts = [axolotl.config(spec, counts) for spec, counts in axolotl_validation.reference_cases()]
     broken = texts[0].replace("excess_length_strategy: raise", "excess_length_strategy: shrug")
     found = ask_axolotl([*texts, broken, texts[0] + "no_such_setting: 1\n"])
     assert found["version"] == axolotl.VERSION
@@ -65,16 +65,16 @@ def test_every_kind_of_configuration_is_taken_and_nothing_in_it_dropped() -> Non
     assert ours == [[]] * len(texts)
     assert "excess_length_strategy" in refused  # it does look
     assert dropped == ["no_such_setting"]
-    noted = {"version": found["version"], "cases": len(texts), "form": validated.form()}
+    noted = {"version": found["version"], "cases": len(texts), "form": axolotl_validation.form()}
     if os.environ.get("AXOLOTL_NOTE"):
         note = {**noted, "on": time.strftime("%Y-%m-%d", time.gmtime())}
-        validated.NOTE.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+        axolotl_validation.NOTE.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
 
 def test_the_note_of_when_axolotl_loaded_them_is_of_the_configurations_as_they_are() -> None:
-    fact = validated.fact()
+    fact = axolotl_validation.fact()
     assert fact is not None, "what is written for Axolotl has changed: AXOLOTL_NOTE=1 make test-axolotl, if it passes"
-    assert (fact.version, fact.cases) == (axolotl.VERSION, len(validated.reference_cases()))
+    assert (fact.version, fact.cases) == (axolotl.VERSION, len(axolotl_validation.reference_cases()))
 
 
 def export(folder: Path, model: Path, rows: list[dict[str, Any]]) -> Path:

@@ -13,10 +13,10 @@ from slmstudio.access import Role
 from slmstudio.artifacts import local_path
 from slmstudio.hashing import folder_manifest, manifest_hash
 from slmstudio.runs import Status
+from training.exports import downloads
 from training.models import LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
 from training.runs.presets import Knobs
 from training.runs.services import start_training
-from training.services import folders
 
 pytestmark = pytest.mark.usefixtures("queues")
 URL = "/p/receipts/training/1/"
@@ -202,7 +202,7 @@ def test_a_folder_comes_as_a_zip_in_pieces_and_equal_each_time(model: ModelVersi
     answer: Any = client.get(f"{URL}files/merged.zip")
     assert answer["Content-Disposition"] == 'attachment; filename="receipts-run-1-merged.zip"'
     pieces = list(answer.streaming_content)
-    assert max(map(len, pieces)) <= folders.PIECE
+    assert max(map(len, pieces)) <= downloads.PIECE
     whole = b"".join(pieces)
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         assert archive.testzip() is None

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.exports import axolotl, unsloth
-from training.exports.specs import TrainerSpec
-from training.exports.texts import Counts
+from training.exports.child_specs import TrainerSpec
+from training.exports.source_text import Counts
 from training.spec import ContractRef, DatasetRef, Lora, ModelRef, RunSpec
 
 COUNTS = Counts(train=400, validation=40, steps=150, eval_steps=38, longest=900)

@@ -16,7 +16,7 @@ from slmstudio.contract import grammar
 from slmstudio.contract.schema import compile_schema
 from slmstudio.hashing import folder_hash, sha256_file
 from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, smollm2, tiny, write_dataset
-from training.exports.specs import GgufSpec
+from training.exports.child_specs import GgufSpec
 from training.ml import export_gguf, parity
 from training.ml.constrain import Grammar
 from training.ml.decode import Decoder, load

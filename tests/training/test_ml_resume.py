@@ -13,7 +13,7 @@ from tests.training.ml_process import Event, nursery
 from training.ml.course import check_same, course
 from training.ml.events import Refused
 from training.spec import RunSpec
-from training.strict import build
+from training.strict_yaml import build
 
 #: what the clock decides is told, and differs
 CLOCK = ("tokens_per_second", "memory_bytes", "seconds_left")

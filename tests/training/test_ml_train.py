@@ -22,7 +22,7 @@ from training.ml.events import Refused
 from training.ml.report import Reporter, StopSignal
 from training.ml.train import eval_interval, main, total_steps
 from training.spec import RunSpec
-from training.strict import build
+from training.strict_yaml import build
 
 Events = list[dict[str, Any]]
 

@@ -9,7 +9,7 @@ import yaml
 from evaluation.spec import EvalSpec
 from slmstudio.contract.schema import compile_schema
 from training.spec import RunSpec
-from training.strict import SpecError, build, to_yaml
+from training.strict_yaml import SpecError, build, to_yaml
 
 MINIMAL: dict[str, Any] = {
     "base_model": {"slug": "tiny", "path": "/models/tiny", "sha256": "ab"},

@@ -14,7 +14,7 @@ from training.estimates.throughput import scaled_speed
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.presets import Knobs
 from training.spec import RunSpec
-from training.strict import SpecError
+from training.strict_yaml import SpecError
 
 
 def shape_of(base_model: BaseModel) -> Shape | None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from training.exports.specs import TrainerSpec
-from training.exports.texts import Counts, accumulation, header, precision
+from training.exports.child_specs import TrainerSpec
+from training.exports.source_text import Counts, accumulation, header, precision
 
 #: the release that configurations are written for and held against
 VERSION = "0.19.0"

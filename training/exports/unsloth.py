@@ -8,8 +8,8 @@ import json
 import re
 from typing import Any
 
-from training.exports.specs import TrainerSpec
-from training.exports.texts import Counts, accumulation, header, precision
+from training.exports.child_specs import TrainerSpec
+from training.exports.source_text import Counts, accumulation, header, precision
 
 SCRIPT = "unsloth_train.py"
 NOT_VALIDATED = "not validated"

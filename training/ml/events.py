@@ -21,7 +21,7 @@ from typing import Any, TextIO, TypeVar
 
 from slmstudio.exits import WORDS
 from training.ml.contention import make_room
-from training.strict import SpecError
+from training.strict_yaml import SpecError
 
 Spec = TypeVar("Spec")
 _PR_SET_PDEATHSIG = 1

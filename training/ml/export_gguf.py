@@ -21,7 +21,7 @@ from typing import Any
 
 from slmstudio.hardware import on_allowed_cores
 from slmstudio.hashing import sha256_file
-from training.exports.specs import GgufSpec
+from training.exports.child_specs import GgufSpec
 from training.ml import device as machine
 from training.ml import parity
 from training.ml.checks import check_ref

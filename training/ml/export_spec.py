@@ -19,8 +19,8 @@ from typing import Any
 
 from slmstudio.hardware import on_allowed_cores
 from training.exports import axolotl, axolotl_check, unsloth
-from training.exports.specs import TrainerSpec
-from training.exports.texts import Counts
+from training.exports.child_specs import TrainerSpec
+from training.exports.source_text import Counts
 from training.ml.building import eval_interval, total_steps
 from training.ml.checks import check_ref
 from training.ml.encode import Encoder

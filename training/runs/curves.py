@@ -14,7 +14,7 @@ from slmstudio.artifacts import local_path
 from training.models import TrainingEvent, TrainingRun
 from training.runs.charts import field_tallies
 from training.spec import RunSpec
-from training.strict import SpecError
+from training.strict_yaml import SpecError
 
 _METRICS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes", "tokens")
 _NAMES = {"metrics": _METRICS, "validation": ("loss",), "samples": ("field_exact", "schema_valid"), "checkpoint": ()}

@@ -15,10 +15,10 @@ from slmstudio.artifacts import local_path
 from slmstudio.beating import beating
 from slmstudio.foreign_load import ForeignLoad
 from slmstudio.hashing import folder_manifest, manifest_hash
-from training.card import FILES as CARD
+from training.exports.model_card import FILES as CARD
+from training.exports.model_card_facts import describe, lineage_of
 from training.models import ModelVersion, TrainingEvent, TrainingRun
 from training.runs.child_processes import ChildFailed
-from training.services.describing import describe, lineage_of
 from training.spec import RunSpec
 
 Event = dict[str, Any]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from slmstudio.runs import Status
 from training.models import TrainingRun
 from training.spec import RunSpec
-from training.strict import SpecError
+from training.strict_yaml import SpecError
 
 
 def as_it_ran(run: TrainingRun, spec: RunSpec) -> RunSpec:

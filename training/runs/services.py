@@ -21,7 +21,7 @@ from training.estimates.services import estimate_for
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.presets import Knobs, preset, problems, task_of
 from training.spec import RunSpec
-from training.strict import build
+from training.strict_yaml import build
 
 __all__ = [
     "Knobs",

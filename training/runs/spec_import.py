@@ -10,7 +10,7 @@ from training.models import BaseModel
 from training.runs.presets import Knobs
 from training.runs.services import Refused, knobs_of
 from training.spec import Lora, RunSpec
-from training.strict import SpecError
+from training.strict_yaml import SpecError
 
 #: characters of a file that is read at all; reading that many takes a second
 MOST = 200_000

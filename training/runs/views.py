@@ -16,7 +16,7 @@ from slmstudio.artifacts import local_path
 from slmstudio.hashing import sha256_text
 from slmstudio.plain_paths import without_paths
 from slmstudio.runs import LIVE, Status
-from training.export_views import exports_context
+from training.exports.views import exports_context
 from training.models import TrainingEvent, TrainingRun
 from training.runs import queries
 from training.runs import services as service

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from slmstudio.artifacts import local_path
+from training.exports import services
 from training.models import TrainingRun
-from training.services import exporting
 
 PIECE = 1 << 20
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
@@ -38,10 +38,10 @@ class Folder:
 
 def folder(run: TrainingRun, name: str) -> Folder | None:
     """A folder by its name in an address: merged, adapter, or the kind of an export that was made."""
-    if name in exporting.KINDS:
-        export = exporting.find(run, name)
+    if name in services.KINDS:
+        export = services.find(run, name)
         return _folder(export.folder_key, export.files) if export and export.is_made else None
-    model = exporting.model_of(run)
+    model = services.model_of(run)
     if model is not None and name == "merged":
         return _folder(model.folder_key, model.files)
     if model is not None and name == "adapter" and model.adapter_key:

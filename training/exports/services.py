@@ -11,7 +11,7 @@ from labeling.datasets.queries import file_path
 from slmstudio import quotas
 from slmstudio.artifacts import local_path
 from slmstudio.runs import LIVE, Status
-from training.exports.specs import GgufSpec, TrainerSpec
+from training.exports.child_specs import GgufSpec, TrainerSpec
 from training.models import Export, ModelExport, ModelVersion, SpecExport, TrainingRun
 from training.runs.services import Refused
 from training.spec import DatasetRef, ModelRef, RunSpec

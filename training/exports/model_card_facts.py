@@ -8,7 +8,7 @@ from labeling.datasets.queries import rows
 from slmstudio.artifacts import local_path
 from slmstudio.contract.schema import loads
 from slmstudio.hashing import sha256_text
-from training import card
+from training.exports import model_card
 from training.models import LengthReport, TrainingEvent, TrainingRun
 from training.prompts import shown_schema
 from training.spec import RunSpec
@@ -31,10 +31,10 @@ def lineage_of(run: TrainingRun, spec: RunSpec) -> dict[str, Any]:
 
 def describe(run: TrainingRun, folder: Path) -> None:
     """Writes card, lineage and environment into the folder of the run's model. Done twice, it comes to the same."""
-    card.write(folder, facts_of(run))
+    model_card.write(folder, facts_of(run))
 
 
-def facts_of(run: TrainingRun) -> card.Facts:
+def facts_of(run: TrainingRun) -> model_card.Facts:
     """Everything the card says."""
     spec = RunSpec.from_yaml(run.spec)
     base, dataset, said = run.base_model, run.dataset, run.facts
@@ -42,7 +42,7 @@ def facts_of(run: TrainingRun) -> card.Facts:
     looks = _looks(run)
     metrics = list(run.events.filter(kind=_KIND.METRICS).order_by("step").values_list("step", "data__loss"))
     samples = run.events.filter(kind=_KIND.SAMPLES).order_by("-step").first()
-    return card.Facts(
+    return model_card.Facts(
         project=run.project.name,
         run=str(run),
         base_model=base.name,
@@ -58,8 +58,8 @@ def facts_of(run: TrainingRun) -> card.Facts:
         counts={str(name): int(count) for name, count in (dataset.counts.get("splits") or {}).items()},
         left_out=len(said.get("left_out") or []),
         settings=_settings(spec),
-        losses=card.spread(metrics),
-        looks=card.spread(looks),
+        losses=model_card.spread(metrics),
+        looks=model_card.spread(looks),
         samples=len((samples.data.get("rows") if samples else None) or []),
         totals=_totals(said),
         lineage={**lineage_of(run, spec), "licence": base.licence, "revision": base.revision},
@@ -121,7 +121,7 @@ def _prompt(run: TrainingRun) -> tuple[str, str]:
     end = str(shown["completion"]).rpartition("}")[2].strip()
     if not document.strip() or shown["prompt"].count(document) != 1:
         return "", end
-    return shown["prompt"].replace(document, card.PLACEHOLDER), end
+    return shown["prompt"].replace(document, model_card.PLACEHOLDER), end
 
 
 def _environment(run: TrainingRun) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
-from training.exports.specs import TrainerSpec
+from training.exports.child_specs import TrainerSpec
 
 
 @dataclass(frozen=True)

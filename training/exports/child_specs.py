@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from training import strict
+from training import strict_yaml
 from training.spec import ContractRef, DatasetRef, ModelRef, Problems, PromptStyle, RunSpec
 
 _STEM = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\Z")
@@ -38,12 +38,12 @@ class GgufSpec:
 
     def to_yaml(self) -> str:
         """This spec as YAML."""
-        return strict.to_yaml(self)
+        return strict_yaml.to_yaml(self)
 
     @classmethod
     def from_yaml(cls, text: str) -> "GgufSpec":
         """Raises SpecError naming the field."""
-        return strict.from_yaml(cls, text)
+        return strict_yaml.from_yaml(cls, text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +65,9 @@ class TrainerSpec:
 
     def to_yaml(self) -> str:
         """This spec as YAML."""
-        return strict.to_yaml(self)
+        return strict_yaml.to_yaml(self)
 
     @classmethod
     def from_yaml(cls, text: str) -> "TrainerSpec":
         """Raises SpecError naming the field."""
-        return strict.from_yaml(cls, text)
+        return strict_yaml.from_yaml(cls, text)

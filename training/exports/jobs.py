@@ -13,11 +13,11 @@ from slmstudio.beating import beating
 from slmstudio.hashing import FileEntry, folder_hash, folder_manifest, manifest_hash
 from slmstudio.supervisor import patiently, supervise
 from slmstudio.sweep import sweep_lost
+from training.exports import services
 from training.models import ModelExport, SpecExport
 from training.runs.child_processes import ChildCancelled, ChildFailed, spec_file
 from training.runs.event_recorder import storable
 from training.runs.jobs import Explained
-from training.services import exporting
 
 Event = dict[str, Any]
 Made = ModelExport | SpecExport
@@ -33,7 +33,7 @@ def export_model(pk: int) -> None:
     if export is None or not export.claim(parity=_known(export, export.parity)):
         return
     with Explained(export):
-        _make(export, "parity", "training.ml.export_gguf", exporting.gguf_spec(export).to_yaml())
+        _make(export, "parity", "training.ml.export_gguf", services.gguf_spec(export).to_yaml())
 
 
 def export_spec(pk: int) -> None:
@@ -46,7 +46,7 @@ def export_spec(pk: int) -> None:
     if export is None or not export.claim(validation=_known(export, export.validation)):
         return
     with Explained(export):
-        _make(export, "validation", "training.ml.export_spec", exporting.trainer_spec(export).to_yaml())
+        _make(export, "validation", "training.ml.export_spec", services.trainer_spec(export).to_yaml())
 
 
 def _known(export: Made, found: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _known(export: Made, found: dict[str, Any]) -> dict[str, Any]:
 
 def _make(export: Made, column: str, module: str, text: str) -> None:
     """Runs the child and takes over what it made, with what it found out: the event that is named as the ``column``."""
-    key = exporting.folder_of(export)
+    key = services.folder_of(export)
     found: dict[str, Any] = {}
 
     def on_event(event: Event) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from slmstudio.hashing import sha256_text
 from training.exports import axolotl
-from training.exports.specs import TrainerSpec
-from training.exports.texts import Counts
+from training.exports.child_specs import TrainerSpec
+from training.exports.source_text import Counts
 from training.spec import ContractRef, DatasetRef, Lora, ModelRef, RunSpec
 
 NOTE = Path(__file__).with_name("validated.json")

@@ -7,11 +7,11 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from slmstudio.access import Action, object_for
-from training.exports.validated import fact
+from training.exports import downloads, services
+from training.exports.axolotl_validation import fact
 from training.models import TrainingRun
 from training.runs import queries as run_queries
 from training.runs.services import Refused
-from training.services import exporting, folders
 from training.web import is_htmx
 
 _RUNS = TrainingRun.objects.select_related("dataset", "base_model")
@@ -19,12 +19,12 @@ _RUNS = TrainingRun.objects.select_related("dataset", "base_model")
 
 def exports_context(run: TrainingRun) -> dict[str, Any]:
     """What the section shows."""
-    offers = exporting.offers(run)
+    offers = services.offers(run)
     waiting = {one.export.queue_name for one in offers if one.export is not None and one.export.status == "queued"}
     return {
         "offers": offers,
         "exported": [offer for offer in offers if offer.ready],
-        "export_model": exporting.model_of(run),
+        "export_model": services.model_of(run),
         "export_nobody": {queue: run_queries.nobody_works(queue) for queue in waiting},
         "axolotl_fact": fact(),
     }
@@ -47,11 +47,11 @@ def exports(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 def export_make(request: HttpRequest, slug: str, number: int, kind: str) -> HttpResponse:
     """Queues an export."""
     project, run = object_for(request.user, slug, Action.RUN, _RUNS, number=number)
-    if kind not in exporting.KINDS:
+    if kind not in services.KINDS:
         raise Http404("There is no such export.")
     problem = ""
     try:
-        exporting.request(run=run, kind=kind, user=request.user)
+        services.request(run=run, kind=kind, user=request.user)
     except Refused as refusal:
         problem = refusal.message
     return _section(request, project, run, problem)
@@ -61,7 +61,7 @@ def export_make(request: HttpRequest, slug: str, number: int, kind: str) -> Http
 def export_cancel(request: HttpRequest, slug: str, number: int, kind: str) -> HttpResponse:
     """Stops an export; nothing happens where it has ended already."""
     project, run = object_for(request.user, slug, Action.RUN, _RUNS, number=number)
-    export = exporting.find(run, kind)
+    export = services.find(run, kind)
     if export is None:
         raise Http404("There is no such export.")
     export.cancel()
@@ -85,7 +85,7 @@ def folder_zip(request: HttpRequest, slug: str, number: int, name: str) -> HttpR
     if found.missing:
         raise Http404(f"{found.missing[0]} is gone from the disk. Make it again, or look into a backup.")
     stem = f"{project.slug}-run-{run.number}-{name}"
-    answer = StreamingHttpResponse(folders.zipped(found, stem), content_type="application/zip")
+    answer = StreamingHttpResponse(downloads.zipped(found, stem), content_type="application/zip")
     answer["Content-Disposition"] = f'attachment; filename="{stem}.zip"'
     return answer
 
@@ -100,12 +100,12 @@ def folder_file(request: HttpRequest, slug: str, number: int, name: str, path: s
     answer = FileResponse(
         file.open("rb"), as_attachment=True, filename=file.name, content_type="application/octet-stream"
     )
-    answer.block_size = folders.PIECE
+    answer.block_size = downloads.PIECE
     return answer
 
 
-def _found(run: TrainingRun, name: str) -> folders.Folder:
-    found = folders.folder(run, name)
+def _found(run: TrainingRun, name: str) -> downloads.Folder:
+    found = downloads.folder(run, name)
     if found is None:
         raise Http404("The run has no such folder.")
     return found
