@@ -54,10 +54,10 @@ class Bench:
         from labeling.demo.templates import template
         from slmstudio.contract.grammar import grammar
         from slmstudio.contract.schema import compile_schema
-        from training.ml import device as machine
-        from training.ml.constrain import Grammar
-        from training.ml.decode import load
-        from training.ml.encode import Encoder
+        from training.ml.data.encode import Encoder
+        from training.ml.decoding.constraint import Grammar
+        from training.ml.decoding.decode import load
+        from training.ml.machine import device as machine
 
         machine.set_threads()
         self.loaded = load(folder, precision=precision)
@@ -126,8 +126,8 @@ class Bench:
 
     def one(self, *, held: bool, foresee: bool = True) -> list[list[int]]:
         """As an evaluation asks about one document at a time."""
-        from training.ml.decode import Decoder
-        from training.ml.foresee import Foresight
+        from training.ml.decoding.decode import Decoder
+        from training.ml.decoding.speculation import Foresight
 
         decoder = Decoder(self.loaded, self.encoder, Foresight(self.known), foresee=foresee)
         decoder.warm(self.prompts)
@@ -146,7 +146,7 @@ class Bench:
     def batches(self, *, held: bool, fed: int | None = None) -> list[list[int]]:
         """As an evaluation asks about several at once."""
         from evaluation.ml.batches import FED, Asked, Batches
-        from training.ml.foresee import Foresight
+        from training.ml.decoding.speculation import Foresight
 
         batches = Batches(self.loaded, self.encoder, Foresight(self.known), fed=FED if fed is None else fed)
         batches.warm(self.prompts, max(map(len, self.prompts)) + MOST_TOKENS)
@@ -161,7 +161,7 @@ class Bench:
         from concurrent.futures import ThreadPoolExecutor
 
         from slmstudio.contract.grounding import Ground, grammar_of
-        from training.ml.llama import running
+        from training.ml.llama_cpp.runtime import running
 
         more = {"grammar": grammar_of(self.compiled, Ground(), "")} if held else {}
         context = (max(map(len, self.prompts)) + MOST_TOKENS) // 256 * 256 + 256

@@ -128,8 +128,8 @@ def _spec(name: str, folder: Path, options: argparse.Namespace, work: Path) -> R
 
 def _encoded(spec: RunSpec) -> dict[str, list[dict[str, Any]]]:
     """The rows in tokens, as the scripts take them: ids, and which of them are learned."""
+    from training.ml.data.rows import compiled, of_split, read_rows
     from training.ml.lengths import encode_rows, load_encoder
-    from training.ml.rows import compiled, of_split, read_rows
 
     encoder, schema = load_encoder(spec.base_model.path, spec.prompt), compiled(spec.contract)
     rows = read_rows(spec.dataset.path)
@@ -254,7 +254,7 @@ def _multiply(spec: RunSpec, rows: dict[str, Any], speed: float) -> dict[str, An
     import torch
     from transformers import AutoConfig
 
-    from training.ml.device import pick_device, resolve_precision, set_threads
+    from training.ml.machine.device import pick_device, resolve_precision, set_threads
 
     set_threads()
     device = pick_device()

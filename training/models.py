@@ -302,7 +302,9 @@ class ModelExport(Export):
 
     model_version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="exports")
     kind = models.CharField(max_length=10, choices=Kind.choices)
-    parity = models.JSONField(default=dict, blank=True, help_text="what the check found; see training.ml.parity")
+    parity = models.JSONField(
+        default=dict, blank=True, help_text="what the check found; see training.ml.llama_cpp.parity"
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["model_version", "kind"], name="model_export_once")]

@@ -25,14 +25,14 @@ from evaluation.ml.questions import MOST_BOUNDED, UNKNOWN, Limit, Output, Questi
 from evaluation.spec import EvalSpec
 from slmstudio.contract import grammar
 from slmstudio.contract.schema import CompiledSchema
-from training.ml import device as machine
-from training.ml.checks import check_ref
-from training.ml.constrain import Constraint, ConstraintError, Grammar
-from training.ml.decode import Answer, Decoder, Loaded, load
-from training.ml.encode import Encoder
+from training.ml.data.encode import Encoder
+from training.ml.data.rows import Row, compiled, read_rows
+from training.ml.decoding.constraint import Constraint, ConstraintError, Grammar
+from training.ml.decoding.decode import Answer, Decoder, Loaded, load
+from training.ml.decoding.speculation import Foresight
 from training.ml.events import Emitter, Refused, explain, run_child
-from training.ml.foresee import Foresight
-from training.ml.rows import Row, compiled, read_rows
+from training.ml.machine import device as machine
+from training.ml.modeling.folder_checks import check_ref
 
 __all__ = ["MOST_BOUNDED", "UNKNOWN", "Answering", "Limit", "Output", "chosen", "main", "token_limit"]
 

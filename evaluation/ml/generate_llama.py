@@ -30,13 +30,13 @@ from slmstudio.contract.grammar import too_wide
 from slmstudio.contract.grounding import follows
 from slmstudio.hardware import peak_resident_bytes, this_machine
 from slmstudio.hashing import sha256_file
-from training.ml.checks import check_ref
-from training.ml.encode import Encoder
+from training.ml.data.encode import Encoder
+from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.events import Emitter, Refused, explain, run_child
-from training.ml.gguf import check_file
 from training.ml.lengths import load_encoder
-from training.ml.llama import Llama, running
-from training.ml.rows import Row, compiled, read_rows
+from training.ml.llama_cpp.gguf import check_file
+from training.ml.llama_cpp.runtime import Llama, running
+from training.ml.modeling.folder_checks import check_ref
 
 #: seconds after which one answer is given up
 ANSWER_SECONDS = 600.0

@@ -17,9 +17,9 @@ from slmstudio.contract import grammar
 from slmstudio.contract.grounding import Ground, grammar_of, learn
 from slmstudio.contract.schema import CompiledSchema, dumps
 from slmstudio.hashing import sha256_file
-from training.ml.encode import Encoder
+from training.ml.data.encode import Encoder
+from training.ml.data.rows import Row, of_split
 from training.ml.events import Emitter, Refused
-from training.ml.rows import Row, of_split
 from training.prompts import Example, shown_schema
 
 MOST_BOUNDED = 2048

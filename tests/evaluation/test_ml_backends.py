@@ -18,11 +18,11 @@ from slmstudio.contract.schema import compile_schema
 from slmstudio.hashing import folder_hash, sha256_file
 from tests.evaluation import tiny_gguf
 from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, tiny, write_dataset
-from training.ml.constrain import Grammar
-from training.ml.decode import Decoder, load
-from training.ml.encode import Encoder
+from training.ml.data.encode import Encoder
+from training.ml.decoding.constraint import Grammar
+from training.ml.decoding.decode import Decoder, load
 from training.ml.events import Refused
-from training.ml.llama import Llama
+from training.ml.llama_cpp.runtime import Llama
 from training.strict_yaml import SpecError, build
 
 COPIED: dict[str, Any] = {

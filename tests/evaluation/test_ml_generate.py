@@ -23,9 +23,9 @@ from tests.training.ml_data import (
     tiny,
     write_dataset,
 )
+from training.ml.data.rows import read_rows
 from training.ml.events import Refused
 from training.ml.lengths import load_encoder
-from training.ml.rows import read_rows
 from training.prompts import shown_schema
 from training.strict_yaml import build
 

@@ -17,8 +17,8 @@ import pytest
 
 from slmstudio.hashing import folder_hash, sha256_file
 from training.ml.events import Emitter
+from training.ml.modeling.tiny import build_tiny
 from training.ml.prepare import prepare
-from training.ml.tiny import build_tiny
 from training.spec import PrepareSpec
 
 REPO = Path(__file__).resolve().parents[2]

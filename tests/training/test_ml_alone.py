@@ -12,9 +12,9 @@ import pytest
 
 from tests.training.ml_process import nursery
 from tests.training.test_ml_resume import spec_file
-from training.ml import alone
-from training.ml.alone import WAIT_SECONDS, alone_in
 from training.ml.events import Refused
+from training.ml.loop import run_lock
+from training.ml.loop.run_lock import WAIT_SECONDS, alone_in
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def test_a_run_that_is_killed_leaves_its_folder_to_the_next(tmp_path: Path) -> N
 
 
 def test_who_waits_too_long_or_is_told_to_stop_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alone, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(run_lock, "_POLL_SECONDS", 0.01)
     with somebody_in(tmp_path):
         with (
             pytest.raises(Refused, match="Another process trains in the folder of this run"),

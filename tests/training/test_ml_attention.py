@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.ml import attention
-from training.ml.attention import attend, in_blocks
-from training.ml.tiny import build_tiny
+from training.ml.modeling import attention
+from training.ml.modeling.attention import attend, in_blocks
+from training.ml.modeling.tiny import build_tiny
 
 
 def heads(count: int, length: int) -> torch.Tensor:

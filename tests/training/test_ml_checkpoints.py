@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from training.ml import checkpoints
-from training.ml.checkpoints import NoRoom, Store
+from training.ml.loop import checkpoints
+from training.ml.loop.checkpoints import NoRoom, Store
 
 
 def fill(text: str = "weights") -> Any:

@@ -10,8 +10,8 @@ import pytest
 
 from slmstudio.hashing import folder_hash
 from tests.training.ml_data import tiny
-from training.ml.checks import check_folder, check_ref
 from training.ml.events import Refused
+from training.ml.modeling.folder_checks import check_folder, check_ref
 from training.spec import ModelRef
 
 

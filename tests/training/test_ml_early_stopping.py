@@ -8,7 +8,7 @@ import pytest
 
 from tests.training.ml_data import Told, named
 from tests.training.test_ml_train import hashes, run, spec_in
-from training.ml.looks import Looks
+from training.ml.loop.early_stopping import Looks
 from training.ml.train import main
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training.ml import foresee
-from training.ml.foresee import Foresight
+from training.ml.decoding import speculation
+from training.ml.decoding.speculation import Foresight
 
 NOTHING = np.array([], dtype=np.int64)
 
@@ -47,7 +47,7 @@ def test_the_answer_itself_repeats() -> None:
 
 
 def test_the_oldest_answers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foresee, "MOST_KEPT", 6)
+    monkeypatch.setattr(speculation, "MOST_KEPT", 6)
     foresight = Foresight([[1, 2], [3, 4], [5, 6]])
     assert foresight.guess(NOTHING, [1], 1) == []
     assert foresight.guess(NOTHING, [5], 1) == [6]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from training.ml.events import Refused
-from training.ml.gguf import Header, check_file, read_header, right_tokenizer
+from training.ml.llama_cpp.gguf import Header, check_file, read_header, right_tokenizer
 
 
 def text(value: str) -> bytes:

@@ -17,13 +17,14 @@ from slmstudio.contract.schema import compile_schema
 from slmstudio.hashing import folder_hash, sha256_file
 from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, smollm2, tiny, write_dataset
 from training.exports.child_specs import GgufSpec
-from training.ml import export_gguf, parity
-from training.ml.constrain import Grammar
-from training.ml.decode import Decoder, load
-from training.ml.encode import Encoder
+from training.ml import export_gguf
+from training.ml.data.encode import Encoder
+from training.ml.data.rows import Row, compiled, read_rows
+from training.ml.decoding.constraint import Grammar
+from training.ml.decoding.decode import Decoder, load
 from training.ml.events import Refused
 from training.ml.lengths import encode_rows, load_encoder
-from training.ml.rows import Row, compiled, read_rows
+from training.ml.llama_cpp import parity
 from training.prompts import Example, chat
 from training.spec import ContractRef, DatasetRef, ModelRef
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from tests.training.ml_data import INSTRUCTION, SCHEMA, named, run_child, tiny, write_dataset
+from training.ml.data.rows import Row, compiled
 from training.ml.lengths import answer_limit, encode_rows, histogram, load_encoder
-from training.ml.rows import Row, compiled
 from training.spec import ContractRef, DatasetRef, LengthsSpec, ModelRef
 
 

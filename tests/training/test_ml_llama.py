@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from training.ml import llama, prepare
+from training.ml import prepare
+from training.ml.llama_cpp import runtime
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -40,21 +41,21 @@ def test_no_document_goes_to_a_proxy(server: str, monkeypatch: pytest.MonkeyPatc
         monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
-    assert llama.Llama(server).tokenize("a receipt") == [1, 2]
+    assert runtime.Llama(server).tokenize("a receipt") == [1, 2]
 
 
 def test_an_answer_may_take_as_long_as_its_tokens_need(monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[float] = []
 
-    def post(self: llama.Llama, path: str, body: dict[str, Any], seconds: float = 120) -> dict[str, Any]:
+    def post(self: runtime.Llama, path: str, body: dict[str, Any], seconds: float = 120) -> dict[str, Any]:
         limits.append(seconds)
         return {"content": "{}", "tokens": [1]}
 
-    monkeypatch.setattr(llama.Llama, "_post", post)
-    one = llama.Llama("http://127.0.0.1:9")
+    monkeypatch.setattr(runtime.Llama, "_post", post)
+    one = runtime.Llama("http://127.0.0.1:9")
     one.answer([1] * 1500, 500)
     one.answer([1], 1)
-    assert limits == [llama.answer_seconds(1500, 500), llama.answer_seconds(1, 1)]
+    assert limits == [runtime.answer_seconds(1500, 500), runtime.answer_seconds(1, 1)]
     assert limits[0] > 3600  # 4 B parameters at 16 bits on four cores
     assert limits[1] < 180
 
@@ -66,6 +67,6 @@ def test_a_llama_cpp_that_does_not_answer_is_a_sentence(monkeypatch: pytest.Monk
     def compare(*args: Any) -> None:
         raise error
 
-    monkeypatch.setattr(llama, "installed", lambda: True)
-    monkeypatch.setattr(llama, "compare", compare)
+    monkeypatch.setattr(runtime, "installed", lambda: True)
+    monkeypatch.setattr(runtime, "compare", compare)
     assert "not compared with llama.cpp" in prepare._against_llama(Path("x.gguf"), None, None, "Smol")

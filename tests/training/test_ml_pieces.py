@@ -10,8 +10,8 @@ from tests.training.ml_data import named
 from tests.training.test_ml_train import run
 from training.estimates import micro_batch
 from training.estimates.micro_batch import PIECE, rows_of_piece
-from training.ml import trainer
-from training.ml.trainer import pieces
+from training.ml.loop import trainer
+from training.ml.loop.trainer import pieces
 
 
 @pytest.mark.parametrize(("longest", "rows"), [(1, PIECE), (100, 10), (PIECE // 2, 2), (PIECE, 1), (5 * PIECE, 1)])

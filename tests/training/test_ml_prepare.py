@@ -10,9 +10,9 @@ import pytest
 from slmstudio.hashing import folder_hash
 from tests.training.ml_data import named, receipts, run_child, smollm2, tiny
 from training.base_models.architecture import Shape
-from training.ml import llama
 from training.ml.events import Refused
-from training.ml.gguf import read_header, right_tokenizer
+from training.ml.llama_cpp import runtime
+from training.ml.llama_cpp.gguf import read_header, right_tokenizer
 from training.ml.prepare import PACKAGED, packaged_file, prepare
 from training.spec import PrepareSpec
 
@@ -102,11 +102,11 @@ def test_the_tokenizer_of_a_packaged_model_gives_the_ids_of_llama_cpp(slug: str,
     packaged = PACKAGED[slug]
     if importlib.util.find_spec(packaged.module) is None:
         pytest.skip("the packaged model is not installed")
-    texts = [*llama.TEXTS, *(row["text"] for row in receipts(60))]
+    texts = [*runtime.TEXTS, *(row["text"] for row in receipts(60))]
     with packaged_file(packaged, tmp_path) as path:
         tokenizer = right_tokenizer(path, read_header(path))
-        with llama.running(path, context=512) as server:
-            assert llama.first_difference(tokenizer, server, texts) == ""
+        with runtime.running(path, context=512) as server:
+            assert runtime.first_difference(tokenizer, server, texts) == ""
             if slug.startswith("smollm2"):  # another way to split words would be found out
                 from tokenizers import pre_tokenizers
 
@@ -114,7 +114,7 @@ def test_the_tokenizer_of_a_packaged_model_gives_the_ids_of_llama_cpp(slug: str,
                 tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
                     [pre_tokenizers.Split("o", "isolated"), byte_level]
                 )
-                assert "Invoice 2026-0114" in llama.first_difference(tokenizer, server, texts)
+                assert "Invoice 2026-0114" in runtime.first_difference(tokenizer, server, texts)
 
 
 @pytest.mark.real_model
@@ -125,14 +125,14 @@ def test_the_packaged_model_says_what_llama_cpp_says() -> None:
     folder = smollm2()
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
     with packaged_file(PACKAGED["smollm2-135m-instruct"], folder.parent) as path:
-        found = llama.compare(path, tokenizer, model)
+        found = runtime.compare(path, tokenizer, model)
         assert found.same_first == found.documents
         assert found.same_tokens > found.tokens / 2
         for parameter in model.model.layers[3].parameters():
             parameter.data.zero_()
         model.model.norm.weight.data.neg_()
         with pytest.raises(ValueError, match="do not say what llama"):
-            llama.compare(path, tokenizer, model)
+            runtime.compare(path, tokenizer, model)
 
 
 def test_without_the_pieces_of_a_package_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

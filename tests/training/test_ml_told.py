@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.ml.told import Told
+from training.ml.loop.event_log import Told
 
 
 def tell(told: Told, *steps: int) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from tests.training.ml_data import Told, named
 from tests.training.test_ml_train import run, spec_in
-from training.ml import tracking
 from training.ml.events import Refused
+from training.ml.loop import tracking
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.training.ml_data import tiny
-from training.ml.trainer import ByLength, CompletionTrainer
+from training.ml.loop.trainer import ByLength, CompletionTrainer
 
 
 class Half:

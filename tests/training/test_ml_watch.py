@@ -3,7 +3,7 @@
 import json
 import math
 
-from training.ml.watch import Watch
+from training.ml.loop.curve_warnings import Watch
 
 
 def said(losses: list[float]) -> list[str]:

@@ -47,7 +47,7 @@ class Costs:
 CPU = Costs(process=626_000_000, hidden=4, queries=2, inner=2.8, adapter=0.28, pair=1.5, score=18.3, merge=3.5)
 #: not measured on a GPU yet: scores in chunks and attention without pairs as TRL and torch have them there
 CUDA = Costs(process=600_000_000, hidden=8, queries=4, inner=5, adapter=0.5, pair=0.0, score=4, merge=0)
-#: queries of one block of attention, see training.ml.attention
+#: queries of one block of attention, see training.ml.modeling.attention
 _BLOCK = 32
 
 

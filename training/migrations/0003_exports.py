@@ -55,7 +55,7 @@ class Migration(migrations.Migration):
                 (
                     "parity",
                     models.JSONField(
-                        blank=True, default=dict, help_text="what the check found; see training.ml.parity"
+                        blank=True, default=dict, help_text="what the check found; see training.ml.llama_cpp.parity"
                     ),
                 ),
                 (

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from slmstudio.exits import WORDS
-from training.ml.contention import make_room
+from training.ml.machine.contention import make_room
 from training.strict_yaml import SpecError
 
 Spec = TypeVar("Spec")

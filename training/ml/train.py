@@ -27,21 +27,22 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from training.ml import device as machine
-from training.ml import quantised, save, tracking
-from training.ml.alone import WAIT_SECONDS, alone_in
-from training.ml.building import build, check_machine, eval_interval, leads, total_steps
-from training.ml.checkpoints import Checkpoint
-from training.ml.checks import check_ref
-from training.ml.course import course
+from training.ml.data.documents import Data, read
+from training.ml.data.rows import compiled
 from training.ml.events import Emitter, run_child
-from training.ml.keeping import Keeper
 from training.ml.lengths import load_encoder
-from training.ml.reading import Data, read
-from training.ml.report import Reporter, StopSignal
-from training.ml.resumable import ResumableTrainer
-from training.ml.rows import compiled
-from training.ml.trainer import Stopped
+from training.ml.loop import results, tracking
+from training.ml.loop.checkpoint_callback import Keeper
+from training.ml.loop.checkpoints import Checkpoint
+from training.ml.loop.fingerprint import course
+from training.ml.loop.report import Reporter, StopSignal
+from training.ml.loop.resumable_trainer import ResumableTrainer
+from training.ml.loop.run_lock import WAIT_SECONDS, alone_in
+from training.ml.loop.trainer import Stopped
+from training.ml.machine import device as machine
+from training.ml.modeling import quantization
+from training.ml.modeling.assembly import build, check_machine, eval_interval, leads, total_steps
+from training.ml.modeling.folder_checks import check_ref
 from training.spec import RunSpec
 
 __all__ = ["eval_interval", "main", "total_steps"]
@@ -109,7 +110,7 @@ def _describe(spec: RunSpec, output: Path, environment: dict[str, Any]) -> str:
         before = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         before = environment
-    save.write_json(path, environment)
+    results.write_json(path, environment)
     names = ("packages", "processor", "threads", "device", "gpu")
     changed = [name for name in names if before.get(name) != environment.get(name)]
     return (
@@ -148,7 +149,7 @@ def _announce_start(
     emitter.emit(
         "start",
         total_steps=total_steps(spec, len(data.train)),
-        parameters=sum(quantised.count(one) for one in parameters),
+        parameters=sum(quantization.count(one) for one in parameters),
         trainable_parameters=sum(one.numel() for one in parameters if one.requires_grad),
         train_rows=len(data.train),
         validation_rows=len(data.validation),
@@ -192,12 +193,12 @@ def _save(spec: RunSpec, trainer: ResumableTrainer, output: Path, emitter: Emitt
     base = Path(spec.base_model.path)
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     if spec.method == "full":
-        save.save_full(model, base, output / "merged")
+        results.save_full(model, base, output / "merged")
     else:
-        save.save_adapter(model, spec.base_model.slug, output / "adapter")
-        save.announce(emitter, "adapter", output / "adapter")
-        save.merge(base, output / "adapter", output / "merged")
-    save.announce(emitter, "merged", output / "merged")
+        results.save_adapter(model, spec.base_model.slug, output / "adapter")
+        results.announce(emitter, "adapter", output / "adapter")
+        results.merge(base, output / "adapter", output / "merged")
+    results.announce(emitter, "merged", output / "merged")
 
 
 if __name__ == "__main__":

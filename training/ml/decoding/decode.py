@@ -5,7 +5,7 @@ changing what is written (up to rounding where two tokens are equally likely):
 
 - The start that all prompts share (instruction, schema, examples) is computed once and its keys and values are kept.
 - Tokens that can be foreseen are fed together with the last one: those the grammar forces, and those that are guessed
-  from the prompt and from other answers (``training.ml.foresee``). Every one of them is then checked against what the
+  from the prompt and from other answers (``training.ml.decoding.speculation``). Every one of them is then checked against what the
   model itself would have written there, and the first that differs is thrown away with the rest (speculative decoding
   with a draft that costs nothing; arXiv:2304.04487).
 - Only the positions that are looked at get logits.
@@ -26,11 +26,11 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training.ml import device as machine
-from training.ml.cache import PrefixCache, can_cut_back
-from training.ml.constrain import Constraint
-from training.ml.encode import Encoder
-from training.ml.foresee import Foresight, Ids
+from training.ml.data.encode import Encoder
+from training.ml.decoding.constraint import Constraint
+from training.ml.decoding.kv_cache import PrefixCache, can_cut_back
+from training.ml.decoding.speculation import Foresight, Ids
+from training.ml.machine import device as machine
 
 _GUESSED = 16  # most tokens fed ahead on a guess
 _FED = 32  # most tokens fed ahead in all

@@ -12,18 +12,18 @@ from transformers import AutoModelForCausalLM
 from trl import SFTConfig
 
 from slmstudio.contract.schema import CompiledSchema
-from training.ml import quantised
-from training.ml.decode import Loaded
-from training.ml.encode import Encoder
+from training.ml.data.documents import Data
+from training.ml.data.encode import Encoder
+from training.ml.decoding.decode import Loaded
 from training.ml.events import Emitter, Refused
 from training.ml.lengths import EncodedRow, answer_limit
-from training.ml.limits import memory_limit
-from training.ml.looks import Looks
-from training.ml.reading import Data
-from training.ml.report import Reporter, StopSignal
-from training.ml.resumable import ResumableTrainer
-from training.ml.samples import Sampler
-from training.ml.watch import Watch
+from training.ml.loop.curve_warnings import Watch
+from training.ml.loop.early_stopping import Looks
+from training.ml.loop.report import Reporter, StopSignal
+from training.ml.loop.resumable_trainer import ResumableTrainer
+from training.ml.loop.samples import Sampler
+from training.ml.machine.memory_limit import memory_limit
+from training.ml.modeling import quantization
 from training.spec import RunSpec
 
 
@@ -39,7 +39,7 @@ def leads() -> bool:
 
 def check_machine(spec: RunSpec, device: torch.device, precision: str) -> None:
     """Refused, naming the field, where the spec asks for what this machine or this launch does not have."""
-    quantised.check(spec, device)
+    quantization.check(spec, device)
     if precision == "fp16" and device.type != "cuda":
         raise Refused("precision", "precision: fp16 needs a CUDA device. Choose auto, bf16 or fp32 on this machine.")
     if spec.devices != world_size():
@@ -99,7 +99,7 @@ def build(
         lengths=[one.length for one in data.train],
     )
     if spec.method == "qlora":
-        quantised.train_in_full(trainer.model)
+        quantization.train_in_full(trainer.model)
     reporter.attach(trainer)
     return trainer, reporter
 
@@ -107,7 +107,7 @@ def build(
 def _load_base(spec: RunSpec, precision: str) -> Any:
     """Weights that are not trained are held in the type they are multiplied in; trained ones always in fp32."""
     if spec.method == "qlora":
-        return quantised.load(spec, precision, int(os.environ.get("LOCAL_RANK", "0")))
+        return quantization.load(spec, precision, int(os.environ.get("LOCAL_RANK", "0")))
     frozen = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     return AutoModelForCausalLM.from_pretrained(
         spec.base_model.path,

@@ -16,8 +16,8 @@ from torch.utils.data import Sampler
 from trl import SFTTrainer
 
 from training.estimates.micro_batch import rows_of_piece
-from training.ml.adapters import fuse
-from training.ml.attention import in_blocks
+from training.ml.modeling.adapters import fuse
+from training.ml.modeling.attention import in_blocks
 
 
 class Stopped(Exception):

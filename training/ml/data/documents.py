@@ -6,10 +6,10 @@ from typing import Any
 from transformers import AutoConfig
 
 from slmstudio.contract.schema import CompiledSchema
-from training.ml.encode import Encoder
+from training.ml.data.encode import Encoder
+from training.ml.data.rows import of_split, read_rows
 from training.ml.events import Refused
 from training.ml.lengths import EncodedRow, encode_rows
-from training.ml.rows import of_split, read_rows
 from training.spec import RunSpec
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from training.ml import device as machine
 from training.ml.events import Emitter, Refused
-from training.ml.looks import Looks
-from training.ml.resumable import ResumableTrainer
-from training.ml.trainer import Stopped
-from training.ml.watch import Watch
+from training.ml.loop.curve_warnings import Watch
+from training.ml.loop.early_stopping import Looks
+from training.ml.loop.resumable_trainer import ResumableTrainer
+from training.ml.loop.trainer import Stopped
+from training.ml.machine import device as machine
 
 _MOST_METRICS = 2000
 #: seconds after which a checkpoint is written without anything else to call for it

@@ -10,8 +10,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from slmstudio.hashing import folder_manifest, manifest_hash
-from training.ml.checks import check_folder
 from training.ml.events import Emitter
+from training.ml.modeling.folder_checks import check_folder
 
 #: how files begin that a model takes along from its base
 _BESIDE = ("tokenizer", "special_tokens", "vocab", "merges", "added_tokens", "chat_template")

@@ -5,13 +5,13 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list
 
-from training.ml.building import leads
-from training.ml.checkpoints import Checkpoint, NoRoom, Store
-from training.ml.course import check_same, course_hash
 from training.ml.events import Emitter, Refused
-from training.ml.report import Reporter
-from training.ml.resumable import ResumableTrainer
-from training.ml.told import Told
+from training.ml.loop.checkpoints import Checkpoint, NoRoom, Store
+from training.ml.loop.event_log import Told
+from training.ml.loop.fingerprint import check_same, course_hash
+from training.ml.loop.report import Reporter
+from training.ml.loop.resumable_trainer import ResumableTrainer
+from training.ml.modeling.assembly import leads
 
 
 class Keeper:

@@ -5,8 +5,8 @@ from typing import Any
 
 from slmstudio.contract import scoring
 from slmstudio.contract.schema import CompiledSchema
-from training.ml.decode import Decoder, Loaded
-from training.ml.encode import Encoder
+from training.ml.data.encode import Encoder
+from training.ml.decoding.decode import Decoder, Loaded
 from training.ml.lengths import EncodedRow
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerState
 
 from training.ml.events import Refused
-from training.ml.trainer import ByLength, CompletionTrainer
+from training.ml.loop.trainer import ByLength, CompletionTrainer
 
 WEIGHTS = "weights.safetensors"
 STATE = "trainer_state.json"  # these four names are those the trainer looks for

@@ -16,10 +16,10 @@ import httpx
 
 from slmstudio.contract import scoring
 from slmstudio.contract.schema import CompiledSchema
-from training.ml.encode import Encoder
+from training.ml.data.encode import Encoder
 from training.ml.events import Refused
 from training.ml.lengths import EncodedRow
-from training.ml.llama import Llama, answer_seconds, running
+from training.ml.llama_cpp.runtime import Llama, answer_seconds, running
 
 EXAMPLES = 5
 #: where a file shares fewer of its first tokens with the folder than this, its weights are not the folder's; those of
@@ -128,7 +128,7 @@ def on_training_side(folder: str, asked: Question, progress: Progress) -> list[S
     """The folder's answers, in fp32 and on the CPU, as llama.cpp computes too: what differs then is the file."""
     import torch
 
-    from training.ml.decode import Decoder, load
+    from training.ml.decoding.decode import Decoder, load
 
     loaded = load(folder, precision="fp32")
     decoder = Decoder(loaded, asked.encoder)
