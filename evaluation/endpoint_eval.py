@@ -12,11 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from evaluation.answers import ANSWERED, WORDS, Outcome
-from evaluation.asking import Broken, Heart, Trouble
-from evaluation.chat import Address, Chat, Said
+from evaluation.inference import endpoints
+from evaluation.inference.answers import ANSWERED, WORDS, Outcome
+from evaluation.inference.circuit_breaker import Broken, Heart, Trouble
+from evaluation.inference.openai_client import Address, Chat, Said
 from evaluation.models import Endpoint, EvalOutput, EvalRun
-from evaluation.services import endpoints, evals, holdout_permits, outputs, subjects
+from evaluation.services import evals, holdout_permits, outputs, subjects
 from labeling.models import Document, Split
 from slmstudio import artifacts
 from slmstudio.beating import beating

@@ -9,7 +9,7 @@ from typing import Any
 import django_rq
 
 from evaluation import endpoint_eval
-from evaluation.asking import Broken
+from evaluation.inference.circuit_breaker import Broken
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.services import evals, outputs, rescoring, speed, subjects
 from slmstudio import artifacts

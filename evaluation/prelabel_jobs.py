@@ -9,11 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from evaluation.answers import Outcome, outcome_of
-from evaluation.asking import Broken, Heart, Trouble
-from evaluation.chat import Chat, Said
+from evaluation.inference import endpoints
+from evaluation.inference.answers import Outcome, outcome_of
+from evaluation.inference.circuit_breaker import Broken, Heart, Trouble
+from evaluation.inference.openai_client import Chat, Said
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
-from evaluation.services import endpoints, prelabels
+from evaluation.services import prelabels
 from evaluation.services.prelabels import Answer, Store
 from evaluation.spec import EvalSpec
 from labeling.datasets import queries as dataset_queries

@@ -10,12 +10,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from evaluation.asking import Broken, Heart, Trouble
-from evaluation.chat import Chat, Said
 from evaluation.endpoint_eval import address_for, as_output
+from evaluation.inference import endpoints
+from evaluation.inference.circuit_breaker import Broken, Heart, Trouble
+from evaluation.inference.openai_client import Chat, Said
 from evaluation.jobs import GENERATE, GENERATE_LLAMA
 from evaluation.models import Endpoint, EvalRun, ResourceMeasurement
-from evaluation.services import endpoints, evals, judged, outputs, resources, subjects
+from evaluation.services import evals, judged, outputs, resources, subjects
 from labeling.models import Document, Split
 from slmstudio import artifacts
 from slmstudio.beating import beating

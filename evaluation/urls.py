@@ -2,13 +2,13 @@
 
 from django.urls import path
 
+from evaluation.inference import endpoint_views
 from evaluation.views import (
     audit,
     benchmarks,
     cases,
     comparisons,
     decisions,
-    endpoints,
     evals,
     gates,
     pins,
@@ -51,11 +51,11 @@ urlpatterns = [
     path("prelabels/new/", prelabels.new, name="prelabel_new"),
     path("prelabels/<int:number>/", prelabels.run, name="prelabel_run"),
     path("prelabels/<int:number>/cancel/", prelabels.cancel, name="prelabel_cancel"),
-    path("prelabels/endpoints/new/", endpoints.new, name="endpoint_new"),
-    path("prelabels/endpoints/<int:pk>/", endpoints.endpoint, name="endpoint"),
-    path("prelabels/endpoints/<int:pk>/test/", endpoints.test, name="endpoint_test"),
-    path("prelabels/endpoints/<int:pk>/holdout/", endpoints.holdout, name="endpoint_holdout"),
-    path("prelabels/endpoints/<int:pk>/remove/", endpoints.remove, name="endpoint_remove"),
+    path("prelabels/endpoints/new/", endpoint_views.new, name="endpoint_new"),
+    path("prelabels/endpoints/<int:pk>/", endpoint_views.endpoint, name="endpoint"),
+    path("prelabels/endpoints/<int:pk>/test/", endpoint_views.test, name="endpoint_test"),
+    path("prelabels/endpoints/<int:pk>/holdout/", endpoint_views.holdout, name="endpoint_holdout"),
+    path("prelabels/endpoints/<int:pk>/remove/", endpoint_views.remove, name="endpoint_remove"),
     path("gates/", gates.gates, name="gates"),
     path("gates/policy/", policies.policy, name="gate_policy"),
     path("gates/policy/proposals/<int:number>/", policies.answer, name="policy_proposal"),

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 
 from transformers import set_seed
 
-from evaluation.confidence import per_field
+from evaluation.inference.confidence import per_field
 from evaluation.ml.batches import Asked, Batches, can_batch
 from evaluation.ml.questions import MOST_BOUNDED, UNKNOWN, Limit, Output, Questions, chosen, tell, token_limit
 from evaluation.spec import EvalSpec

@@ -7,7 +7,7 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
-from evaluation.answers import WORDS, Outcome
+from evaluation.inference.answers import WORDS, Outcome
 from labeling.models import Document, Project, SchemaVersion
 from slmstudio.runs import RepeatedRun, RunQuerySet
 from training.models import ModelVersion
@@ -158,7 +158,7 @@ class PrelabelRun(RepeatedRun):
 class PrelabelItem(models.Model):
     """What became of one document of a run; chosen when the run was started, answered once.
 
-    The outcomes and what they mean are in ``evaluation.answers``.
+    The outcomes and what they mean are in ``evaluation.inference.answers``.
     """
 
     run = models.ForeignKey(PrelabelRun, on_delete=models.CASCADE, related_name="items", db_index=False)

@@ -14,8 +14,9 @@ from django.db import OperationalError, transaction
 from django.db.models import Count
 from django.utils import timezone
 
+from evaluation.inference import endpoints
 from evaluation.models import Benchmark, Endpoint, EvalRun
-from evaluation.services import audit, benchmark_results, endpoints, subjects
+from evaluation.services import audit, benchmark_results, subjects
 from evaluation.services.evals import next_number, start_evaluation
 from labeling.datasets import near_duplicates, splits
 from labeling.datasets import queries as dataset_queries

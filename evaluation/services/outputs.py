@@ -10,8 +10,8 @@ from typing import Any
 from django.db import transaction
 
 from evaluation import costs
-from evaluation.answers import json_of, without_thought
 from evaluation.compare import Judged, spread
+from evaluation.inference.answers import json_of, without_thought
 from evaluation.measurements import Scored, benchmark_bounds
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.modes import fields_right

@@ -13,9 +13,10 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Avg, Case, Count, Exists, OuterRef, Q, QuerySet, Sum, When
 
-from evaluation.answers import ANSWERED, USABLE, WORDS, Outcome
+from evaluation.inference import endpoints
+from evaluation.inference.answers import ANSWERED, USABLE, WORDS, Outcome
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
-from evaluation.services import audit, endpoints
+from evaluation.services import audit
 from evaluation.services.evals import next_number
 from labeling.annotation import predictions
 from labeling.datasets import queries as dataset_queries

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from evaluation.answers import USABLE, WORDS, Outcome
+from evaluation.inference.answers import USABLE, WORDS, Outcome
 from evaluation.models import Endpoint, PrelabelRun
 from evaluation.prelabel_forms import PrelabelForm
 from evaluation.services import prelabels

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from evaluation import chat
+from evaluation.inference import openai_client
 from evaluation.jobs import run_evaluation
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.services import outputs
@@ -88,7 +88,7 @@ def test_a_raw_output_of_a_megabyte_is_shown_in_part(world: World, client: Clien
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    monkeypatch.setattr(chat, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(openai_client, "FIRST_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture

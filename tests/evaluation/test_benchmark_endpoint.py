@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from evaluation import chat
+from evaluation.inference import openai_client
+from evaluation.inference.endpoints import save_endpoint
 from evaluation.jobs import run_evaluation
 from evaluation.models import Endpoint, EvalOutput
 from evaluation.services import benchmark_results, outputs, subjects
 from evaluation.services.benchmarks import Refused, cancel
-from evaluation.services.endpoints import save_endpoint
 from labeling.datasets import queries as dataset_queries
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps
@@ -27,7 +27,7 @@ from tests.evaluation.fake_openai import Fake, error, says
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    monkeypatch.setattr(chat, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(openai_client, "FIRST_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_it_stops_where_the_benchmark_is_cancelled(wide: World, fake: Fake) -> N
     run = made.runs.get()
     made.cancel()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evaluation.asking.Heart.__call__", lambda self: len(fake.asked) < 2)
+        patch.setattr("evaluation.inference.circuit_breaker.Heart.__call__", lambda self: len(fake.asked) < 2)
         run_evaluation(run.pk)
     run.refresh_from_db()
     made.refresh_from_db()

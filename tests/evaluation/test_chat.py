@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from evaluation import chat as module
-from evaluation.answers import Outcome, json_of
-from evaluation.asking import Trouble
-from evaluation.chat import Address, Chat, Said
-from evaluation.services.endpoints import messages
+from evaluation.inference import openai_client as module
+from evaluation.inference.answers import Outcome, json_of
+from evaluation.inference.circuit_breaker import Trouble
+from evaluation.inference.endpoints import messages
+from evaluation.inference.openai_client import Address, Chat, Said
 from slmstudio.contract.schema import compile_schema, dumps, loads
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.fake_openai import (

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from evaluation.confidence import per_field, spans
+from evaluation.inference.confidence import per_field, spans
 
 
 def tokens(*pieces: tuple[str, float]) -> tuple[str, list[int], list[float]]:

@@ -11,7 +11,8 @@ from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 
-from evaluation import chat, endpoint_eval
+from evaluation import endpoint_eval
+from evaluation.inference import openai_client
 from evaluation.jobs import run_evaluation
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
 from evaluation.services import evals, outputs
@@ -25,7 +26,7 @@ from tests.evaluation.test_eval_endpoint import ended, endpoint, knowing, start
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    monkeypatch.setattr(chat, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(openai_client, "FIRST_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture

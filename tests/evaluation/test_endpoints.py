@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from evaluation.inference import endpoints
+from evaluation.inference.endpoints import Refused, address_of, retire, save_endpoint
 from evaluation.models import AuditEntry, Endpoint
-from evaluation.services import endpoints
-from evaluation.services.endpoints import Refused, address_of, retire, save_endpoint
 from labeling.annotation import predictions
 from labeling.models import Document
 from tests.evaluation import fake_openai as fakes

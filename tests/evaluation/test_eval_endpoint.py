@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from evaluation import chat
+from evaluation.inference import openai_client
+from evaluation.inference.endpoints import address_of, retire, save_endpoint
 from evaluation.jobs import run_evaluation
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
 from evaluation.services import benchmark_results, evals, holdout_permits, outputs
-from evaluation.services.endpoints import address_of, retire, save_endpoint
 from evaluation.services.ways import ways
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.jsontext import dumps
@@ -23,7 +23,7 @@ from tests.evaluation.fake_openai import Fake, error, says, slowly
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    monkeypatch.setattr(chat, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(openai_client, "FIRST_PAUSE_SECONDS", 0.01)
 
 
 @contextmanager

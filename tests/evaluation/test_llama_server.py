@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from evaluation.answers import ANSWERED, Outcome
-from evaluation.chat import LIMITS, Address, Chat, Said
-from evaluation.services.endpoints import _TEXT, messages
+from evaluation.inference.answers import ANSWERED, Outcome
+from evaluation.inference.endpoints import _TEXT, messages
+from evaluation.inference.openai_client import LIMITS, Address, Chat, Said
 from slmstudio.contract.schema import compile_schema
 from tests.evaluation import llama_server
 

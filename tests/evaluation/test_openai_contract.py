@@ -11,8 +11,8 @@ from openai.types.chat import ChatCompletion
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from pydantic import ConfigDict, TypeAdapter, with_config
 
-from evaluation.answers import Outcome
-from evaluation.chat import Address, Chat
+from evaluation.inference.answers import Outcome
+from evaluation.inference.openai_client import Address, Chat
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.fake_openai import Fake, completion, error, pieces, reasons, says
 from tests.evaluation.test_chat import COMPILED, GOOD, TURNS

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from evaluation.answers import Outcome
+from evaluation.inference.answers import Outcome
 from evaluation.models import PrelabelRun
 from evaluation.prelabel_jobs import run_prelabels
 from evaluation.services import prelabels

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from evaluation.answers import Outcome
+from evaluation.inference.answers import Outcome
 from evaluation.models import Endpoint, PrelabelRun
 from evaluation.services.prelabels import Answer, Store, start_prelabels
 from labeling.models import Document

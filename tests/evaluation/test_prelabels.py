@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from evaluation import asking, chat
-from evaluation.answers import Outcome
+from evaluation.inference import circuit_breaker, openai_client
+from evaluation.inference.answers import Outcome
+from evaluation.inference.endpoints import save_endpoint
 from evaluation.models import AuditEntry, Endpoint, PrelabelItem, PrelabelRun
 from evaluation.prelabel_jobs import run_prelabels
 from evaluation.services import prelabels
-from evaluation.services.endpoints import save_endpoint
 from evaluation.services.prelabels import Answer, Refused, Store, cancel, figures, start_prelabels
 from labeling.annotation import predictions
 from labeling.demo.samples import generate
@@ -36,7 +36,7 @@ FRESH = 8
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    monkeypatch.setattr(chat, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(openai_client, "FIRST_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -275,7 +275,7 @@ def test_the_budget_ends_the_asking(world: World, fresh: list[Document], fake: F
 def test_a_run_that_is_cancelled_stops_asking(
     world: World, fresh: list[Document], fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking.Heart, "__call__", lambda self: self._run.beat())
+    monkeypatch.setattr(circuit_breaker.Heart, "__call__", lambda self: self._run.beat())
     run = started(world, make_endpoint(world, fake, at_once=1))
 
     def cancelling(handler: Any, body: dict[str, Any]) -> None:

@@ -4,8 +4,8 @@ import time
 
 from django.conf import settings
 
-from evaluation.answers import Outcome
-from evaluation.chat import Said
+from evaluation.inference.answers import Outcome
+from evaluation.inference.openai_client import Said
 from slmstudio.runs import BackgroundRun
 from slmstudio.supervisor import patiently
 

@@ -2,7 +2,7 @@
 
 The fields are those that OpenAI documents (platform.openai.com/docs/api-reference/chat); a model's thought is no part
 of its answer, whether it stands in a field of its own (``reasoning_content`` of DeepSeek and vLLM, ``reasoning`` of
-OpenRouter and Ollama) or in ``<think>`` in front of it (``evaluation.answers``).
+OpenRouter and Ollama) or in ``<think>`` in front of it (``evaluation.inference.answers``).
 """
 
 import json

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from django.db import transaction
 from django.utils import timezone
 
-from evaluation.answers import WORDS, Outcome
-from evaluation.chat import LIMITS, Address, Chat, Said
+from evaluation.inference.answers import WORDS, Outcome
+from evaluation.inference.openai_client import LIMITS, Address, Chat, Said
 from evaluation.models import Endpoint
 from evaluation.services import audit, holdout_permits
 from labeling.annotation import predictions

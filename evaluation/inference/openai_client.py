@@ -15,8 +15,9 @@ from typing import Any
 
 import httpx
 
-from evaluation.answers import Outcome, json_of, outcome_of, token_ends
-from evaluation.completions import (
+from evaluation.inference.answers import Outcome, json_of, outcome_of, token_ends
+from evaluation.inference.confidence import per_field
+from evaluation.inference.response import (
     content_of,
     first_choice,
     guessed_tokens,
@@ -25,7 +26,6 @@ from evaluation.completions import (
     thought_of,
     usage_of,
 )
-from evaluation.confidence import per_field
 from slmstudio import outbound
 from slmstudio.contract.schema import CompiledSchema, dumps
 from training.prompts import Message, shown_schema

@@ -1,0 +1,1 @@
+"""Inference: models behind an address, and what they answer."""
