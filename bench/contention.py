@@ -29,7 +29,7 @@ import psutil
 
 from bench.timing import table
 from bench.training import ROOT, child_events, prepared
-from evaluation.spec import DocumentsRef, EvalSpec
+from evaluation.runs.spec import DocumentsRef, EvalSpec
 from labeling.demo.templates import template
 from slmstudio.hardware import CHILD_ENVIRONMENT
 from training.ml.machine.contention import Usage, usage

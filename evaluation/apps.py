@@ -10,9 +10,9 @@ class EvaluationConfig(AppConfig):
 
     def ready(self) -> None:
         from evaluation import panels  # noqa: F401
+        from evaluation.runs.services import file_keys, tell_loop
         from evaluation.services import audit as log
         from evaluation.services.benchmarks import advance_live as advance_benchmarks
-        from evaluation.services.evals import file_keys, tell_loop
         from evaluation.services.loop import advance_live
         from evaluation.services.prelabels import tell
         from evaluation.services.proposals import propose_from_contract

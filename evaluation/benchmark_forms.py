@@ -7,8 +7,8 @@ from typing import Any
 from django import forms
 
 from evaluation.models import Endpoint, EvalRun
+from evaluation.runs.services import modes_of
 from evaluation.services.benchmarks import LEAST, MOST, MOST_CANDIDATES, USUAL, Stock, Subject
-from evaluation.services.evals import modes_of
 from labeling.models import Project
 from slmstudio.sizes import size_words
 from training.base_models.services import TINY

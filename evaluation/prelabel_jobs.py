@@ -14,9 +14,9 @@ from evaluation.inference.answers import Outcome, outcome_of
 from evaluation.inference.circuit_breaker import Broken, Heart, Trouble
 from evaluation.inference.openai_client import Chat, Said
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
+from evaluation.runs.spec import EvalSpec
 from evaluation.services import prelabels
 from evaluation.services.prelabels import Answer, Store
-from evaluation.spec import EvalSpec
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio import artifacts

@@ -3,28 +3,17 @@
 from django.urls import path
 
 from evaluation.inference import endpoint_views
-from evaluation.views import (
-    audit,
-    benchmarks,
-    cases,
-    comparisons,
-    decisions,
-    evals,
-    gates,
-    pins,
-    policies,
-    prelabels,
-    resources,
-    runs,
-)
+from evaluation.runs import list_views, resource_views
+from evaluation.runs import views as run_views
+from evaluation.views import audit, benchmarks, cases, comparisons, decisions, gates, pins, policies, prelabels
 
 urlpatterns = [
     path("benchmark/", benchmarks.benchmarks, name="benchmarks"),
     path("benchmark/new/", benchmarks.new, name="benchmark_new"),
     path("benchmark/<int:number>/", benchmarks.benchmark, name="benchmark"),
     path("benchmark/<int:number>/cancel/", benchmarks.cancel, name="benchmark_cancel"),
-    path("evaluation/", evals.evaluations, name="evaluation"),
-    path("evaluation/new/", evals.new, name="eval_new"),
+    path("evaluation/", list_views.evaluations, name="evaluation"),
+    path("evaluation/new/", list_views.new, name="eval_new"),
     path("evaluation/compare/", comparisons.comparison, name="comparison"),
     path("evaluation/compare/comparison.json", comparisons.comparison_json, name="comparison_json"),
     path("evaluation/compare/comparison.md", comparisons.comparison_markdown_file, name="comparison_markdown"),
@@ -32,21 +21,21 @@ urlpatterns = [
     path("evaluation/suite/pin-fixed/", comparisons.pin_fixed, name="eval_pin_fixed"),
     path("evaluation/suite/<int:document>/pin/", pins.pin, name="eval_pin"),
     path("evaluation/suite/<int:document>/unpin/", pins.unpin, name="eval_unpin"),
-    path("evaluation/<int:number>/", runs.run, name="eval_run"),
-    path("evaluation/<int:number>/cancel/", evals.cancel, name="eval_cancel"),
-    path("evaluation/<int:number>/go-on/", evals.go_on, name="eval_go_on"),
-    path("evaluation/<int:number>/outputs.jsonl", runs.download, name="eval_outputs"),
-    path("evaluation/<int:number>/outputs/<int:document>/", runs.output, name="eval_output"),
+    path("evaluation/<int:number>/", run_views.run, name="eval_run"),
+    path("evaluation/<int:number>/cancel/", list_views.cancel, name="eval_cancel"),
+    path("evaluation/<int:number>/go-on/", list_views.go_on, name="eval_go_on"),
+    path("evaluation/<int:number>/outputs.jsonl", run_views.download, name="eval_outputs"),
+    path("evaluation/<int:number>/outputs/<int:document>/", run_views.output, name="eval_output"),
     path("evaluation/<int:number>/outputs/<int:document>/gold/", cases.question, name="gold_question"),
     path("evaluation/<int:number>/rescore/", cases.rescore, name="eval_rescore"),
-    path("evaluation/<int:number>/measure/", resources.measure, name="eval_measure"),
-    path("evaluation/<int:number>/measure/cancel/", resources.cancel, name="eval_measure_cancel"),
+    path("evaluation/<int:number>/measure/", resource_views.measure, name="eval_measure"),
+    path("evaluation/<int:number>/measure/cancel/", resource_views.cancel, name="eval_measure_cancel"),
     path("evaluation/<int:number>/lookalikes/", cases.queue_lookalikes, name="lookalikes"),
     path("evaluation/lookalikes/<int:pk>/", cases.lookalikes_queued, name="lookalikes_queued"),
     path("evaluation/gold/", cases.gold_questions, name="gold_questions"),
     path("evaluation/gold/freeze/", cases.freeze, name="gold_freeze"),
     path("evaluation/gold/rescore/", cases.score_again, name="gold_rescore"),
-    path("evaluation/loop/", evals.loop, name="loop_panel"),
+    path("evaluation/loop/", list_views.loop, name="loop_panel"),
     path("prelabels/", prelabels.prelabel_list, name="prelabels"),
     path("prelabels/new/", prelabels.new, name="prelabel_new"),
     path("prelabels/<int:number>/", prelabels.run, name="prelabel_run"),

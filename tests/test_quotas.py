@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from evaluation.models import EvalRun
-from evaluation.services import evals
+from evaluation.runs import services as run_services
 from labeling.imports import services as import_services
 from labeling.models import ImportRun
 from labeling.projects.services import create_project
@@ -71,7 +71,7 @@ def test_a_project_without_hours_starts_nothing(world: World, settings: Any) -> 
     settings.PROJECT_GPU_HOURS = 4
     spend(world, 5)
     with pytest.raises(Refused, match="PROJECT_GPU_HOURS"):
-        evals.start_evaluation(
+        run_services.start_evaluation(
             project=world.project, user=world.engineer, dataset=world.dataset, base_model=world.base_model
         )
     assert not EvalRun.objects.exists()

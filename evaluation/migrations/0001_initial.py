@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
                 ('split', models.CharField(choices=[('train', 'train'), ('validation', 'validation'), ('holdout', 'hold-out')], default='holdout', max_length=10)),
                 ('mode', models.CharField(choices=[('constrained', 'held to the schema'), ('free', 'free')], default='constrained', max_length=12)),
                 ('spec', models.TextField(blank=True, help_text='the EvalSpec as YAML, written when the run starts')),
-                ('scores', models.JSONField(blank=True, default=dict, help_text='see evaluation.services.outputs.summary')),
+                ('scores', models.JSONField(blank=True, default=dict, help_text='see evaluation.runs.outputs.summary')),
                 ('latency', models.JSONField(blank=True, default=dict, help_text='p50, p95, p99 in ms, one document at a time')),
                 ('facts', models.JSONField(blank=True, default=dict, help_text='documents per second, peak memory, seconds')),
                 ('scorer_version', models.CharField(blank=True, max_length=20)),

@@ -22,7 +22,7 @@ from transformers import set_seed
 from evaluation.inference.confidence import per_field
 from evaluation.ml.batches import Asked, Batches, can_batch
 from evaluation.ml.questions import MOST_BOUNDED, UNKNOWN, Limit, Output, Questions, chosen, tell, token_limit
-from evaluation.spec import EvalSpec
+from evaluation.runs.spec import EvalSpec
 from slmstudio.contract import grammar
 from slmstudio.contract.schema import CompiledSchema
 from training.ml.data.encode import Encoder

@@ -25,7 +25,7 @@ import httpx
 import psutil
 
 from evaluation.ml.questions import Output, Questions, chosen, shared_start, tell
-from evaluation.spec import EvalSpec, GgufRef
+from evaluation.runs.spec import EvalSpec, GgufRef
 from slmstudio.contract.grammar import too_wide
 from slmstudio.contract.grounding import follows
 from slmstudio.hardware import peak_resident_bytes, this_machine

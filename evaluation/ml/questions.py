@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from evaluation.spec import DocumentsRef, EvalSpec
+from evaluation.runs.spec import DocumentsRef, EvalSpec
 from slmstudio.contract import grammar
 from slmstudio.contract.grounding import Ground, grammar_of, learn
 from slmstudio.contract.schema import CompiledSchema, dumps

@@ -51,7 +51,7 @@ class EvalRun(RepeatedRun):
         GROUNDED = "grounded", "held to the schema and the document"
         FREE = "free", "free"
 
-    job_name = "evaluation.jobs.run_evaluation"
+    job_name = "evaluation.runs.jobs.run_evaluation"
     queue_name = "gpu"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="eval_runs")
@@ -88,7 +88,7 @@ class EvalRun(RepeatedRun):
         help_text="the run whose outputs these are, scored again against this run's dataset version",
     )
     spec = models.TextField(blank=True, help_text="the EvalSpec as YAML, written when the run starts")
-    scores = models.JSONField(default=dict, blank=True, help_text="see evaluation.services.outputs.summary")
+    scores = models.JSONField(default=dict, blank=True, help_text="see evaluation.runs.outputs.summary")
     latency = models.JSONField(default=dict, blank=True, help_text="p50, p95, p99 in ms, one document at a time")
     facts = models.JSONField(default=dict, blank=True, help_text="documents per second, peak memory, seconds")
     scorer_version = models.CharField(max_length=20, blank=True)

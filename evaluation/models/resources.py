@@ -15,7 +15,7 @@ class ResourceMeasurement(RepeatedRun):
     Answers are neither kept nor scored, so that it needs no label and is no evaluation of the hold-out.
     """
 
-    job_name = "evaluation.resource_jobs.run_measurement"
+    job_name = "evaluation.runs.resource_jobs.run_measurement"
     queue_name = "gpu"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="resource_measurements")

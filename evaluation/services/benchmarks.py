@@ -16,8 +16,9 @@ from django.utils import timezone
 
 from evaluation.inference import endpoints
 from evaluation.models import Benchmark, Endpoint, EvalRun
-from evaluation.services import audit, benchmark_results, subjects
-from evaluation.services.evals import next_number, start_evaluation
+from evaluation.runs import model_under_test
+from evaluation.runs.services import next_number, start_evaluation
+from evaluation.services import audit, benchmark_results
 from labeling.datasets import near_duplicates, splits
 from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetItem, DatasetVersion, Document, Project, Split
@@ -92,7 +93,7 @@ def stock(project: Project) -> Stock:
         else:
             others += count
     # The examples are drawn from the training split, whoever labelled them.
-    train = max(0, counts[Split.TRAIN] - subjects.EXAMPLES)
+    train = max(0, counts[Split.TRAIN] - model_under_test.EXAMPLES)
     return Stock(dataset, counts[Split.VALIDATION], train, others)
 
 
@@ -109,7 +110,7 @@ def draw(dataset: DatasetVersion, *, count: int, seed: int, seen: Sequence[Datas
     ``seen``: what a candidate was trained on; nothing of that judges, nor what resembles it.
     """
     learned: list[int] = []
-    examples = subjects.drawn_examples(dataset, Split.TRAIN)
+    examples = model_under_test.drawn_examples(dataset, Split.TRAIN)
     rows = _may_judge(dataset).filter(origin__in=splits.PEOPLE_MADE).exclude(document__in=examples)
     if seen:
         trained = DatasetItem.objects.filter(dataset__in=seen, split=Split.TRAIN)
@@ -162,7 +163,7 @@ def start_benchmark(
     _check_file(dataset)
     trained = [one.training_run.dataset for one in candidates if isinstance(one, ModelVersion)]
     drawn = draw(dataset, count=documents, seed=dataset.seed, seen=trained)
-    if subjects.held_out(drawn.examples):
+    if model_under_test.held_out(drawn.examples):
         raise Refused("documents", f"A solved example of {dataset} is held out now. Freeze a new version first.")
     if len(drawn.documents) < documents:
         raise Refused("documents", _too_few(drawn, dataset, bool(trained)))

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from django.db.models import Min
 
 from evaluation.models import EvalRun, GateReport
-from evaluation.services import holdouts, resources
+from evaluation.runs import resources
+from evaluation.services import holdouts
 from evaluation.services.looking import candidates, ended, versions
 from evaluation.services.policies import set_at
 from labeling.models import BulkEdit, DatasetItem, DatasetVersion, Split

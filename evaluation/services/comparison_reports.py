@@ -7,10 +7,10 @@ from typing import Any
 from evaluation.cases import Cases
 from evaluation.models import Comparison, EvalRun
 from evaluation.regression import basis, document_p, fields, gains, judged, measures, regressions
+from evaluation.runs.model_under_test import how
 from evaluation.services import pins
 from evaluation.services.comparison_figures import differences, lines, rates, today, today_note
 from evaluation.services.matrices import Table
-from evaluation.services.subjects import how
 from labeling.models import Document, Project
 
 

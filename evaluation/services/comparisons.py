@@ -11,7 +11,7 @@ from evaluation.compare import Judged, compare, spread
 from evaluation.golds import gold_within
 from evaluation.models import Comparison, EvalOutput, EvalRun
 from evaluation.modes import modes
-from evaluation.services.subjects import how
+from evaluation.runs.model_under_test import how
 from slmstudio.runs import Status
 from training.runs.services import Refused
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evaluation.models import EvalRun, GoldQuestion
-from evaluation.services import rescoring
+from evaluation.runs import rescoring
 from labeling.datasets import freeze as freeze_module
 from labeling.documents.list.counts import gold_count
 from labeling.models import DatasetItem, DatasetVersion, FreezeRun, Gold, Project, Review

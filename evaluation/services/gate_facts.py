@@ -12,7 +12,8 @@ from evaluation.compare import cost_of_time, cost_of_tokens
 from evaluation.measurements import Measurement
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.policy import BASE, Gate, GatePolicy
-from evaluation.services import holdouts, resources
+from evaluation.runs import resources
+from evaluation.services import holdouts
 from evaluation.services.opponents import made_from, model_key
 from evaluation.services.pins import answers, pinned_documents
 from evaluation.slices import Slice

@@ -8,9 +8,10 @@ from django.db import transaction
 from evaluation import gates as judging
 from evaluation.models import EvalRun, GateReport
 from evaluation.policy import DEPLOYED
-from evaluation.services import audit, packets, resources
+from evaluation.runs import resources
+from evaluation.runs.services import next_number
+from evaluation.services import audit, packets
 from evaluation.services.comparisons import compare_runs
-from evaluation.services.evals import next_number
 from evaluation.services.gate_facts import holdout_origins, measurements
 from evaluation.services.looking import looks, next_look
 from evaluation.services.opponents import check_answered, check_baseline, check_opponent, opponent

@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from evaluation.gates import GateError
 from evaluation.models import EvalRun, LoopRun
+from evaluation.runs.services import start_evaluation
 from evaluation.services.comparisons import compare_runs
-from evaluation.services.evals import start_evaluation
 from evaluation.services.gates import make_report, opponent
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.runs import BackgroundRun, Status

@@ -10,8 +10,8 @@ from django.db import connection, transaction
 from evaluation import gates as judging
 from evaluation.models import GatePolicy, GateReport
 from evaluation.policy_changes import Change, changes
+from evaluation.runs.services import next_number
 from evaluation.services import audit
-from evaluation.services.evals import next_number
 from evaluation.slices import Slice
 from labeling.documents.failure_tags import tags_of
 from labeling.models import Contract, Project

@@ -16,8 +16,8 @@ from django.db.models import Avg, Case, Count, Exists, OuterRef, Q, QuerySet, Su
 from evaluation.inference import endpoints
 from evaluation.inference.answers import ANSWERED, USABLE, WORDS, Outcome
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
+from evaluation.runs.services import next_number
 from evaluation.services import audit
-from evaluation.services.evals import next_number
 from labeling.annotation import predictions
 from labeling.datasets import queries as dataset_queries
 from labeling.documents.list import filters as listed

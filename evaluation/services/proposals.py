@@ -15,8 +15,8 @@ from django.utils import timezone
 from evaluation import gates as judging
 from evaluation.models import GatePolicy, PolicyProposal
 from evaluation.policy_changes import Change, applied, changes
+from evaluation.runs.services import next_number
 from evaluation.services import audit
-from evaluation.services.evals import next_number
 from evaluation.services.policies import current_policy, derived, is_fixed, read, rules, set_policy
 from labeling.models import Project
 from labeling.projects.contract_changes import State as Contract

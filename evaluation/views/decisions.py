@@ -9,10 +9,11 @@ from django.views.decorators.http import require_POST, require_safe
 
 from evaluation.decision_form import DecisionForm, WithdrawalForm
 from evaluation.models import GateReport
-from evaluation.services import approvals, packets, printing, reports, resources
+from evaluation.runs import resources
+from evaluation.runs.resource_views import context_of
+from evaluation.services import approvals, packets, printing, reports
 from evaluation.services.policies import rules
 from evaluation.views.parts import page_or_part, wants_part
-from evaluation.views.resources import context_of
 from slmstudio.access import Action, object_for
 from training.runs.services import Refused
 

@@ -8,9 +8,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from evaluation.forms import JudgeForm
 from evaluation.models import GateReport
 from evaluation.policy import METRICS, GatePolicy
+from evaluation.runs.forms import JudgeForm
 from evaluation.services.approvals import Present, standing
 from evaluation.services.gates import current_policy, make_report, next_look, rules, spent
 from evaluation.services.looking import upcoming

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
-from evaluation import jobs
 from evaluation.models import EvalRun, GoldQuestion
+from evaluation.runs import jobs as run_jobs
 from labeling.models import Document
 from slmstudio.contract.jsontext import sha256
 from tests.browser.conftest import Watch
@@ -60,7 +60,7 @@ def test_a_doubted_label_is_decided_frozen_and_scored_again(
     engineer.get_by_role("button", name="Freeze a new version with 1 correction").click()
     engineer.get_by_role("button", name="Score again").click()
     made = EvalRun.objects.get(rescored_from=run)
-    jobs.run_evaluation(made.pk)
+    run_jobs.run_evaluation(made.pk)
     engineer.reload()
     expect(engineer.get_by_role("heading", name="Scored again")).to_be_visible()
     expect(engineer.get_by_text("1 was the label's (100 %)")).to_be_visible()

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from evaluation.models import EvalOutput, ResourceMeasurement
-from evaluation.services import resources
+from evaluation.runs import resources
 from evaluation.services.gates import make_report
 from labeling.models import Contract
 from tests.browser.test_dataset_pages import check

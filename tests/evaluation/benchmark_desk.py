@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.models import Benchmark, EvalRun
-from evaluation.services import benchmarks, evals, outputs
+from evaluation.runs import outputs
+from evaluation.runs import services as run_services
+from evaluation.services import benchmarks
 from slmstudio import artifacts
 from slmstudio.hashing import sha256_file
 from tests.evaluation.factories import Say, World, make_base_model, make_world
@@ -62,7 +64,7 @@ def answered(run: EvalRun, say: Say, *, latency_ms: float = 300, memory: int = 8
         sha256=sha256_file(path),
         facts={"docs_per_second": 1000 / latency_ms, "peak_memory_bytes": memory, "device": "cpu"},
     )
-    evals.tell_loop(run)
+    run_services.tell_loop(run)
     return run
 
 

@@ -15,7 +15,8 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from evaluation.models import EvalRun
-from evaluation.services import evals, outputs, subjects
+from evaluation.runs import model_under_test, outputs
+from evaluation.runs import services as run_services
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
 from labeling.demo.samples import generate
@@ -164,7 +165,7 @@ def evaluated(
     ``say`` gets the row and returns an event's ``raw`` and, where it is not "stop", its ``finish_reason``.
     """
     subject: dict[str, Any] = {"training_run": world.training_run} if tuned else {"base_model": world.base_model}
-    run = evals.start_evaluation(
+    run = run_services.start_evaluation(
         project=world.project,
         user=user or world.engineer,
         dataset=dataset or world.dataset,
@@ -175,7 +176,7 @@ def evaluated(
     assert run.claim()
     if tuned:
         run.record(model_version=world.version)
-    subjects.write_spec(run)
+    model_under_test.write_spec(run)
     store = outputs.Store(run)
     path = artifacts.local_path(run.outputs_key)
     with path.open("w", encoding="utf-8") as file:

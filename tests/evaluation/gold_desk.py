@@ -5,9 +5,10 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
-from evaluation import jobs
 from evaluation.models import EvalOutput, EvalRun, GoldQuestion
-from evaluation.services import questions, rescoring
+from evaluation.runs import jobs as run_jobs
+from evaluation.runs import rescoring
+from evaluation.services import questions
 from labeling.models import Document, Membership
 from labeling.review import adjudication
 from slmstudio.access import Role
@@ -70,6 +71,6 @@ def decide(document: Document, user: Any, **picks: Any) -> None:
 def scored_again(run: EvalRun, dataset: Any, user: Any) -> EvalRun:
     """A run scored by another version, its job done."""
     made = rescoring.rescore(run=run, dataset=dataset, user=user)
-    jobs.run_evaluation(made.pk)
+    run_jobs.run_evaluation(made.pk)
     made.refresh_from_db()
     return made

@@ -10,9 +10,9 @@ from django.db import connection
 from django.utils import timezone
 
 from evaluation.models import Approval, AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
+from evaluation.runs.services import Refused
 from evaluation.services import audit, packets
 from evaluation.services.approvals import Present, Waiver, changes, decide, open_gates, standing, voided
-from evaluation.services.evals import Refused
 from evaluation.services.gates import current_policy, make_report, rules, set_policy
 from labeling.annotation.services import open_document, submit
 from labeling.models import Document, Membership, SchemaVersion

@@ -9,8 +9,8 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 
 from evaluation.models import Approval, AuditEntry, GateReport
+from evaluation.runs.services import Refused
 from evaluation.services.approvals import decide
-from evaluation.services.evals import Refused
 from evaluation.services.gates import make_report
 from labeling.models import Membership
 from slmstudio.access import Role

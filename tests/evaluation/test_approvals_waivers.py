@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from evaluation.decision_form import DecisionForm
 from evaluation.models import Approval, GateReport
+from evaluation.runs.services import Refused
 from evaluation.services.approvals import Waiver, decide, open_gates, voided
-from evaluation.services.evals import Refused
 from evaluation.services.gates import make_report
 from evaluation.services.waivers import waived
 from tests.evaluation.factories import World, evaluated, pretend

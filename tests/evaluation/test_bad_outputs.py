@@ -9,9 +9,9 @@ from django.test import Client
 from django.urls import reverse
 
 from evaluation.inference import openai_client
-from evaluation.jobs import run_evaluation
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.services import outputs
+from evaluation.runs import outputs
+from evaluation.runs.jobs import run_evaluation
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.jsontext import dumps
 from slmstudio.runs import Status

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 
 from evaluation.management.commands import benchmark as command
 from evaluation.models import Benchmark, EvalRun
-from evaluation.services import evals
+from evaluation.runs import services as run_services
 from labeling.datasets import queries as dataset_queries
 from slmstudio.runs import Status
 from tests.evaluation.benchmark_desk import another_model, answered, wide_world
@@ -86,7 +86,7 @@ def test_it_ends_with_3_where_a_model_could_not_be_measured(
     def work(one: EvalRun) -> None:
         if one.base_model == wide.base_model:
             one.fail("The weights have gone.")
-            evals.tell_loop(one)
+            run_services.tell_loop(one)
         else:
             answered(one, right)
 

@@ -8,7 +8,8 @@ import pytest
 from django.db import connection
 
 from evaluation.models import Benchmark, EvalRun
-from evaluation.services import benchmarks, subjects
+from evaluation.runs import model_under_test
+from evaluation.services import benchmarks
 from evaluation.services.benchmarks import Refused, draw, stock
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
@@ -55,9 +56,9 @@ def test_the_same_seed_draws_the_same_and_another_draws_others(wide: World) -> N
 def test_the_examples_are_those_of_every_base_evaluation_and_do_not_judge(wide: World) -> None:
     made = started(wide)
     run = made.runs.get()
-    shown = [one["text"] for one in subjects.examples(run)]
+    shown = [one["text"] for one in model_under_test.examples(run)]
     others = EvalRun(dataset=wide.dataset, split=Split.HOLDOUT)
-    assert shown == [row["text"] for row in subjects.examples(others)]
+    assert shown == [row["text"] for row in model_under_test.examples(others)]
     assert len(shown) == 2
     assert not set(shown) & set(Document.objects.filter(pk__in=made.documents).values_list("text", flat=True))
 
@@ -65,7 +66,7 @@ def test_the_examples_are_those_of_every_base_evaluation_and_do_not_judge(wide: 
 def test_the_examples_are_drawn_from_the_shorter_half_by_the_seed(wide: World) -> None:
     rows = sorted(dataset_queries.rows(wide.dataset, Split.TRAIN), key=lambda row: (len(row["text"]), row["id"]))
     drawn = random.Random(wide.dataset.seed).sample(rows[: len(rows) // 2], 2)
-    shown = subjects.examples(EvalRun(dataset=wide.dataset, split=Split.HOLDOUT))
+    shown = model_under_test.examples(EvalRun(dataset=wide.dataset, split=Split.HOLDOUT))
     assert [one["text"] for one in shown] == [row["text"] for row in drawn]
 
 
@@ -86,8 +87,8 @@ def test_an_example_that_is_held_out_is_shown_to_nobody(wide: World) -> None:
     Document.objects.filter(pk=run.benchmark.examples[0]).update(holdout=True)
     with pytest.raises(Refused, match="A solved example of dataset v1 is held out now"):
         started(wide)
-    with pytest.raises(subjects.SubjectError, match="its gold would be shown"):
-        subjects.examples(run)
+    with pytest.raises(model_under_test.SubjectError, match="its gold would be shown"):
+        model_under_test.examples(run)
 
 
 def test_pre_labelled_and_generated_gold_judges_nobody(wide: World) -> None:

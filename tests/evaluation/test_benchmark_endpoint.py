@@ -9,9 +9,10 @@ import pytest
 
 from evaluation.inference import openai_client
 from evaluation.inference.endpoints import save_endpoint
-from evaluation.jobs import run_evaluation
 from evaluation.models import Endpoint, EvalOutput
-from evaluation.services import benchmark_results, outputs, subjects
+from evaluation.runs import model_under_test, outputs
+from evaluation.runs.jobs import run_evaluation
+from evaluation.services import benchmark_results
 from evaluation.services.benchmarks import Refused, cancel
 from labeling.datasets import queries as dataset_queries
 from slmstudio import artifacts
@@ -68,7 +69,7 @@ def test_it_is_asked_as_base_models_are_and_judged_as_it_writes(wide: World, fak
     assert [body.get("response_format", {}).get("type") for body in fake.asked] == ["json_schema"] * 20 + [None] * 20
     turns = fake.asked[0]["messages"]
     shown = [turn["content"] for turn in turns if turn["role"] == "user"]
-    assert shown[:2] == [one["text"] for one in subjects.examples(held)]
+    assert shown[:2] == [one["text"] for one in model_under_test.examples(held)]
     rows = list(EvalOutput.objects.filter(eval_run=held))
     assert all(row.latency_ms > 0 and (row.prompt_tokens, row.output_tokens) == (100, 20) for row in rows)
     assert len(artifacts.local_path(held.outputs_key).read_text().splitlines()) == 20

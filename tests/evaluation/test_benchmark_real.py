@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.jobs import run_evaluation
 from evaluation.models import EvalOutput
-from evaluation.services import benchmark_results, outputs
+from evaluation.runs import outputs
+from evaluation.runs.jobs import run_evaluation
+from evaluation.services import benchmark_results
 from slmstudio.hashing import folder_hash
 from slmstudio.runs import Status
 from tests.evaluation.benchmark_desk import started

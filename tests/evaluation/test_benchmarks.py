@@ -5,14 +5,16 @@ from typing import Any
 
 import pytest
 
-from evaluation import jobs
-from evaluation.jobs import run_evaluation
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
-from evaluation.services import benchmark_results, benchmarks, evals, outputs
+from evaluation.runs import jobs as run_jobs
+from evaluation.runs import outputs
+from evaluation.runs import services as run_services
+from evaluation.runs.jobs import run_evaluation
+from evaluation.runs.spec import EvalSpec
+from evaluation.services import benchmark_results, benchmarks
 from evaluation.services.benchmarks import Refused, cancel
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.gates import make_report
-from evaluation.spec import EvalSpec
 from labeling.datasets.freeze import freeze
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
@@ -72,7 +74,7 @@ def test_the_child_is_told_the_documents_by_name(wide: World) -> None:
         return Ending(ok=True)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs, "supervise", child)
+        patch.setattr(run_jobs, "supervise", child)
         run_evaluation(run.pk)
     run.refresh_from_db()
     made.refresh_from_db()
@@ -125,7 +127,7 @@ def test_one_that_fails_leaves_the_others_standing(wide: World, tmp_path: Path) 
     made = started(wide, wide.base_model, another_model(tmp_path))
     first, second = made.runs.order_by("number")
     first.fail("The machine ran out of memory.")
-    evals.tell_loop(first)
+    run_services.tell_loop(first)
     answered(second, right)
     made.refresh_from_db()
     assert (made.status, made.result["run"]) == (Status.DONE, second.number)
@@ -186,7 +188,7 @@ def test_a_running_one_is_cancelled_once_its_child_has_stopped(wide: World) -> N
     run.refresh_from_db()
     assert (made.status, made.cancel_requested, run.cancel_requested) == (Status.RUNNING, True, True)
     run.cancelled()
-    evals.tell_loop(run)
+    run_services.tell_loop(run)
     made.refresh_from_db()
     assert made.status == Status.CANCELLED
 
@@ -195,7 +197,7 @@ def test_a_model_that_is_not_prepared_is_prepared_by_the_job(wide: World, monkey
     BaseModel.objects.update(folder="", sha256="")
     wide.base_model.refresh_from_db()
     with pytest.raises(Refused, match="not prepared yet"):
-        evals.start_evaluation(
+        run_services.start_evaluation(
             project=wide.project, user=wide.engineer, dataset=wide.dataset, base_model=wide.base_model
         )
     asked = []
@@ -204,7 +206,7 @@ def test_a_model_that_is_not_prepared_is_prepared_by_the_job(wide: World, monkey
         asked.append((base_model.slug, run.number, fetch))
         raise Refused("base_model", "The package is not installed.")
 
-    monkeypatch.setattr(jobs.base_models, "prepare", prepare)
+    monkeypatch.setattr(run_jobs.base_models, "prepare", prepare)
     made = started(wide)
     run_evaluation(made.runs.get().pk)
     assert asked == [("small-base", 1, False)]

@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 
 from evaluation.management.commands.compare import REGRESSION, UNJUDGED
 from evaluation.models import EvalRun
-from evaluation.services.evals import start_evaluation
+from evaluation.runs.services import start_evaluation
 from evaluation.services.pins import pin
 from labeling.models import DatasetVersion
 from labeling.projects.services import create_project

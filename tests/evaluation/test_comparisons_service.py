@@ -6,8 +6,8 @@ import pytest
 
 from evaluation.models import Comparison, EvalRun
 from evaluation.regression import regressions
+from evaluation.runs.services import Refused, start_evaluation
 from evaluation.services.comparisons import compare_runs
-from evaluation.services.evals import Refused, start_evaluation
 from labeling.datasets.freeze import freeze
 from labeling.models import DatasetVersion, Document
 from labeling.projects.services import create_project, save_contract

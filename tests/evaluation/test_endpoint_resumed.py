@@ -11,11 +11,11 @@ from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 
-from evaluation import endpoint_eval
 from evaluation.inference import openai_client
-from evaluation.jobs import run_evaluation
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
-from evaluation.services import evals, outputs
+from evaluation.runs import external_model, outputs
+from evaluation.runs import services as run_services
+from evaluation.runs.jobs import run_evaluation
 from slmstudio import artifacts, supervisor
 from slmstudio.runs import Status
 from tests.evaluation.factories import World
@@ -40,7 +40,7 @@ def test_a_run_whose_worker_was_lost_pays_for_no_answer_twice(world: World, fake
     run = start(world, endpoint(world, fake.url))
     total, cut = run.progress_total, 4
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(endpoint_eval.Heart, "__call__", lambda self: len(fake.asked) < cut)
+        patch.setattr(external_model.Heart, "__call__", lambda self: len(fake.asked) < cut)
         run_evaluation(run.pk)
     assert len(fake.asked) == cut
     path = artifacts.local_path(run.outputs_key)
@@ -58,7 +58,7 @@ def test_a_run_whose_worker_was_lost_pays_for_no_answer_twice(world: World, fake
 def cut_off(run: EvalRun, after: int, fake: Fake) -> None:
     """Asks about some documents; then its worker is lost."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(endpoint_eval.Heart, "__call__", lambda self: len(fake.asked) < after)
+        patch.setattr(external_model.Heart, "__call__", lambda self: len(fake.asked) < after)
         run_evaluation(run.pk)
     EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED, finished_at=None)
 
@@ -161,7 +161,7 @@ def failed(world: World, fake: Fake, one: Endpoint, **order: Any) -> tuple[EvalR
 def test_fewer_at_once_and_other_prices_lose_no_answer(world: World, fake: Fake, client: Client) -> None:
     run, kept = failed(world, fake, endpoint(world, fake.url), at_once=2)
     Endpoint.objects.update(at_once=1, price_in=7.5, price_out=None)
-    evals.go_on(run=run, user=world.engineer)
+    run_services.go_on(run=run, user=world.engineer)
     run = ended(run)
     assert (run.status, run.error) == (Status.DONE, "")
     sent = [body["messages"][-1]["content"] for body in fake.asked]
@@ -180,7 +180,7 @@ def test_fewer_at_once_and_other_prices_lose_no_answer(world: World, fake: Fake,
 def test_as_many_at_once_as_before_are_latencies_of_one_kind(world: World, fake: Fake, client: Client) -> None:
     run, _ = failed(world, fake, endpoint(world, fake.url), at_once=2)
     Endpoint.objects.update(at_once=8)
-    evals.go_on(run=run, user=world.engineer)
+    run_services.go_on(run=run, user=world.engineer)
     run = ended(run)
     assert (run.status, run.at_once, run.facts["at_once"], "asked_at_once" in run.facts) == (Status.DONE, 2, 2, False)
     client.force_login(world.engineer)
@@ -195,7 +195,7 @@ def test_lines_of_before_count_as_many_at_once_as_their_run_had(world: World, fa
     assert {line.pop("at_once") for line in lines} == {2}
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     Endpoint.objects.update(at_once=1)
-    evals.go_on(run=run, user=world.engineer)
+    run_services.go_on(run=run, user=world.engineer)
     run = ended(run)
     assert run.facts["asked_at_once"] == [[2, len(kept)], [1, run.progress_total - len(kept)]]
 
@@ -217,8 +217,8 @@ def test_an_endpoint_that_is_another_by_now_is_refused_before_an_answer_is_lost(
     run, kept = failed(world, fake, one)
     asked, file = len(fake.asked), artifacts.local_path(run.outputs_key).read_text()
     Endpoint.objects.update(**changes)
-    with pytest.raises(evals.Refused, match=words):
-        evals.go_on(run=run, user=world.engineer)
+    with pytest.raises(run_services.Refused, match=words):
+        run_services.go_on(run=run, user=world.engineer)
     client.force_login(world.engineer)
     page = client.post(reverse("eval_go_on", args=[world.project.slug, run.number]), follow=True)
     assert words in page.text
@@ -226,7 +226,7 @@ def test_an_endpoint_that_is_another_by_now_is_refused_before_an_answer_is_lost(
     assert (run.status, len(fake.asked)) == (Status.FAILED, asked)
     assert artifacts.local_path(run.outputs_key).read_text() == file
     Endpoint.objects.update(**before)
-    evals.go_on(run=run, user=world.engineer)
+    run_services.go_on(run=run, user=world.engineer)
     run = ended(run)
     assert (run.status, len(fake.asked)) == (Status.DONE, asked + run.progress_total - len(kept))
 
@@ -234,14 +234,14 @@ def test_an_endpoint_that_is_another_by_now_is_refused_before_an_answer_is_lost(
 def test_an_endpoint_changed_after_go_on_was_pressed_costs_no_answer(world: World, fake: Fake) -> None:
     run, kept = failed(world, fake, endpoint(world, fake.url))
     rows, file = run.outputs.count(), artifacts.local_path(run.outputs_key).read_text()
-    evals.go_on(run=run, user=world.engineer)
+    run_services.go_on(run=run, user=world.engineer)
     Endpoint.objects.update(model="fake-2")
     asked, run = len(fake.asked), ended(run)
     assert (run.status, len(fake.asked), run.outputs.count()) == (Status.FAILED, asked, rows)
     assert "has another model than when it answered" in run.error
     assert artifacts.local_path(run.outputs_key).read_text() == file
     Endpoint.objects.update(model="fake-1")
-    evals.go_on(run=run, user=world.engineer)
+    run_services.go_on(run=run, user=world.engineer)
     run = ended(run)
     assert (run.status, len(fake.asked)) == (Status.DONE, asked + run.progress_total - len(kept))
 
@@ -253,7 +253,7 @@ def test_where_nothing_was_answered_another_model_may_take_over(world: World, fa
     assert (run.status, len(fake.asked)) == (Status.FAILED, 1)
     Endpoint.objects.update(model="fake-2")
     fake.replies = [good]
-    evals.go_on(run=run, user=world.engineer)
+    run_services.go_on(run=run, user=world.engineer)
     run = ended(run)
     assert (run.status, run.facts["model"], len(fake.asked)) == (Status.DONE, "fake-2", 1 + run.progress_total)
 
@@ -277,7 +277,7 @@ def test_the_database_may_be_away_when_a_run_is_summed_up(
 
     told: list[int] = []
     monkeypatch.setattr(EvalRun, "finish", away)
-    monkeypatch.setattr(endpoint_eval, "patiently", again)
+    monkeypatch.setattr(external_model, "patiently", again)
     monkeypatch.setattr(outputs, "_tell_documents", lambda run, rows: told.append(len(rows)))
     run = ended(start(world, endpoint(world, fake.url)))
     assert (run.status, calls, told) == (Status.DONE, [True, False], [run.progress_total])
@@ -287,7 +287,7 @@ def test_another_model_behind_the_name_is_asked_about_everything(world: World, f
     one = endpoint(world, fake.url)
     run = start(world, one)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(endpoint_eval.Heart, "__call__", lambda self: len(fake.asked) < 4)
+        patch.setattr(external_model.Heart, "__call__", lambda self: len(fake.asked) < 4)
         run_evaluation(run.pk)
     EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED)
     Endpoint.objects.update(model="fake-2")
@@ -302,7 +302,7 @@ def test_a_worker_that_is_told_to_stop_puts_the_run_back(
     asked = threading.Event()
     monkeypatch.setattr(supervisor, "_stop_asked", asked)
     with monkeypatch.context() as patch:
-        patch.setattr(endpoint_eval.Trouble, "note", lambda self, said: asked.set())
+        patch.setattr(external_model.Trouble, "note", lambda self, said: asked.set())
         run = ended(run)
     assert (run.status, run.error, len(fake.asked)) == (Status.QUEUED, "", 1)
     assert (run.facts["attempts"], run.tries) == (1, 0), "no attempt has failed"

@@ -8,10 +8,12 @@ import pytest
 
 from evaluation.inference import openai_client
 from evaluation.inference.endpoints import address_of, retire, save_endpoint
-from evaluation.jobs import run_evaluation
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
-from evaluation.services import benchmark_results, evals, holdout_permits, outputs
-from evaluation.services.ways import ways
+from evaluation.runs import outputs
+from evaluation.runs import services as run_services
+from evaluation.runs.decoding_modes import ways
+from evaluation.runs.jobs import run_evaluation
+from evaluation.services import benchmark_results, holdout_permits
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.jsontext import dumps
 from slmstudio.runs import Status
@@ -55,7 +57,7 @@ def endpoint(world: World, url: str, **changes: Any) -> Endpoint:
 
 def start(world: World, one: Endpoint, **changes: Any) -> EvalRun:
     order: dict[str, Any] = {"dataset": world.dataset, "split": "train", "mode": "constrained", **changes}
-    return evals.start_evaluation(project=world.project, user=world.engineer, endpoint=one, **order)
+    return run_services.start_evaluation(project=world.project, user=world.engineer, endpoint=one, **order)
 
 
 def ended(run: EvalRun) -> EvalRun:
@@ -68,7 +70,7 @@ def ended(run: EvalRun) -> EvalRun:
 
 def test_hold_out_documents_leave_only_with_the_owners_permit(world: World, fake: Fake) -> None:
     one = endpoint(world, fake.url)
-    with pytest.raises(evals.Refused, match="Hold-out documents would leave the studio for today") as refusal:
+    with pytest.raises(run_services.Refused, match="Hold-out documents would leave the studio for today") as refusal:
         start(world, one, split="holdout")
     assert refusal.value.field == "split"
     assert holdout_permits.give(endpoint=one, user=world.owner)
@@ -173,7 +175,7 @@ def test_what_an_endpoint_cannot_do_is_refused(
     if changes.get("retired"):
         Endpoint.objects.filter(pk=one.pk).update(retired_at=one.created_at)
         one.refresh_from_db()
-    with pytest.raises(evals.Refused, match=words) as refusal:
+    with pytest.raises(run_services.Refused, match=words) as refusal:
         start(world, one, **order)
     assert refusal.value.field == field
     assert not EvalRun.objects.exists()

@@ -10,13 +10,15 @@ import yaml
 from django.test import Client
 from django.urls import reverse
 
-from evaluation import costs, jobs
-from evaluation.forms import EvaluationForm
-from evaluation.jobs import run_evaluation
 from evaluation.models import EvalRun
-from evaluation.services import evals, holdout_permits, outputs
-from evaluation.services.evals import start_evaluation
-from evaluation.services.ways import ways
+from evaluation.runs import costs, outputs
+from evaluation.runs import jobs as run_jobs
+from evaluation.runs import services as run_services
+from evaluation.runs.decoding_modes import ways
+from evaluation.runs.forms import EvaluationForm
+from evaluation.runs.jobs import run_evaluation
+from evaluation.runs.services import start_evaluation
+from evaluation.services import holdout_permits
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Contract
 from slmstudio import artifacts
@@ -70,7 +72,7 @@ def test_llama_cpp_answers_with_the_file_that_was_made(world: World, monkeypatch
         artifacts.write_text(run.outputs_key, "")
         return Ending(ok=True)
 
-    monkeypatch.setattr(jobs, "supervise", child)
+    monkeypatch.setattr(run_jobs, "supervise", child)
     run_evaluation(run.pk)
     run.refresh_from_db()
     assert (run.status, run.error, run.subject) == (Status.DONE, "", "model v1, GGUF q8_0")
@@ -117,9 +119,9 @@ def test_a_file_that_is_not_there_any_more_ends_in_a_sentence(world: World) -> N
 
 def test_an_export_that_is_not_made_or_of_another_run_is_refused(world: World) -> None:
     made = exported(world, status=Status.RUNNING)
-    with pytest.raises(evals.Refused, match="is not made yet"):
+    with pytest.raises(run_services.Refused, match="is not made yet"):
         start(world, export=made)
-    with pytest.raises(evals.Refused, match="Choose one model"):
+    with pytest.raises(run_services.Refused, match="Choose one model"):
         start(world, export=made, base_model=world.base_model)
 
 
@@ -131,7 +133,7 @@ def test_what_a_batch_could_not_do_is_not_claimed(world: World, monkeypatch: pyt
         on_event({"event": "start", "at_once": 1})
         return Ending(ok=False, error="It ends here.")
 
-    monkeypatch.setattr(jobs, "supervise", child)
+    monkeypatch.setattr(run_jobs, "supervise", child)
     run_evaluation(run.pk)
     run.refresh_from_db()
     assert (run.at_once, run.error) == (1, "It ends here.")
@@ -141,12 +143,16 @@ def test_what_a_batch_could_not_do_is_not_claimed(world: World, monkeypatch: pyt
 
 
 def test_held_to_the_document_is_offered_where_a_field_is_copied(world: World) -> None:
-    assert [mode for mode, _ in evals.modes_of(world.project.schema_version)] == ["constrained", "free"]
-    with pytest.raises(evals.Refused, match=r"No field of the schema is copied") as refusal:
+    assert [mode for mode, _ in run_services.modes_of(world.project.schema_version)] == ["constrained", "free"]
+    with pytest.raises(run_services.Refused, match=r"No field of the schema is copied") as refusal:
         start(world, base_model=world.base_model, mode="grounded")
     assert refusal.value.field == "mode"
     copied(world)
-    assert [mode for mode, _ in evals.modes_of(world.project.schema_version)] == ["constrained", "grounded", "free"]
+    assert [mode for mode, _ in run_services.modes_of(world.project.schema_version)] == [
+        "constrained",
+        "grounded",
+        "free",
+    ]
     run = start(world, base_model=world.base_model, mode="grounded")
     assert run.get_mode_display() == "held to the schema and the document"
     assert "mode" in EvaluationForm(project=world.project).fields

@@ -7,8 +7,8 @@ import pytest
 from django.utils import timezone
 
 from evaluation.models import AuditEntry, EvalRun, LoopRun
-from evaluation.services import evals
-from evaluation.services.evals import Refused, start_evaluation
+from evaluation.runs import services as run_services
+from evaluation.runs.services import Refused, start_evaluation
 from labeling.projects.services import create_project
 from slmstudio.runs import Status
 from slmstudio.sweep import sweep_lost
@@ -47,7 +47,7 @@ def test_validation_is_what_is_evaluated_where_nobody_says_otherwise(world: Worl
 def test_numbers_are_counted_per_project(world: World) -> None:
     start(world)
     other = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
-    assert evals.next_number(EvalRun, other) == 1
+    assert run_services.next_number(EvalRun, other) == 1
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_another_projects_dataset_and_training_are_refused(world: World) -> None
 
 def test_a_run_waits_while_its_training_is_live(world: World) -> None:
     run = start(world, base_model=None, training_run=world.training_run)
-    assert not evals.wait_for_training(run)
+    assert not run_services.wait_for_training(run)
     type(world.training_run).objects.update(status=Status.RUNNING)
-    assert evals.wait_for_training(run)
+    assert run_services.wait_for_training(run)
 
 
 def make_loop(world: World, base: EvalRun, tuned: EvalRun) -> LoopRun:
@@ -114,17 +114,17 @@ def make_loop(world: World, base: EvalRun, tuned: EvalRun) -> LoopRun:
 def test_cancelling_a_queued_run_ends_it_and_tells_its_loop(world: World) -> None:
     base, tuned = start(world), start(world, base_model=None, training_run=world.training_run)
     loop = make_loop(world, base, tuned)
-    assert evals.cancel(run=tuned, user=world.engineer)
+    assert run_services.cancel(run=tuned, user=world.engineer)
     loop.refresh_from_db()
     assert (tuned.status, loop.status) == (Status.CANCELLED, Status.FAILED)
-    assert not evals.cancel(run=tuned, user=world.engineer), "it had ended already"
+    assert not run_services.cancel(run=tuned, user=world.engineer), "it had ended already"
     assert AuditEntry.objects.filter(action="cancelled").count() == 1
 
 
 def test_cancelling_a_running_run_asks_it_to_stop(world: World) -> None:
     run = start(world)
     run.claim()
-    assert evals.cancel(run=run, user=world.engineer)
+    assert run_services.cancel(run=run, user=world.engineer)
     run.refresh_from_db()
     assert (run.status, run.cancel_requested) == (Status.RUNNING, True)
 

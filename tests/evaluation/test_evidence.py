@@ -9,10 +9,10 @@ from django.test import Client
 from pytest_django.asserts import assertContains
 
 from evaluation.models import GateReport
+from evaluation.runs.model_under_test import write_spec
+from evaluation.runs.spec import EvalSpec
 from evaluation.services.evidence import evidence, straight_through
 from evaluation.services.gates import make_report, set_policy
-from evaluation.services.subjects import write_spec
-from evaluation.spec import EvalSpec
 from labeling.models import Contract
 from slmstudio.contract.jsontext import dumps
 from tests.evaluation.factories import World, broken, evaluated, right

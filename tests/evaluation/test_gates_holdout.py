@@ -8,8 +8,8 @@ from pytest_django.asserts import assertContains
 
 from evaluation.gates import Verdict
 from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport
+from evaluation.runs.services import Refused
 from evaluation.services import holdouts
-from evaluation.services.evals import Refused
 from evaluation.services.evidence import money
 from evaluation.services.gates import current_policy, looks, make_report, next_look, opponent, set_policy
 from evaluation.services.missing_labels import missing_labels, queue_labels

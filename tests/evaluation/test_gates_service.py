@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from evaluation.gates import GateError, Verdict
 from evaluation.models import AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
+from evaluation.runs.services import Refused, start_evaluation
 from evaluation.services import pins
 from evaluation.services.approvals import Waiver, decide, withdraw
-from evaluation.services.evals import Refused, start_evaluation
 from evaluation.services.gates import (
     current_policy,
     holdout_origins,

@@ -7,7 +7,7 @@ from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.models import AuditEntry, GateReport
-from evaluation.services.evals import Refused
+from evaluation.runs.services import Refused
 from evaluation.services.gates import make_report, set_policy
 from evaluation.services.missing_labels import missing_labels, queue_labels
 from labeling.annotation import services as annotation_services

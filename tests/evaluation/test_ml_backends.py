@@ -11,7 +11,7 @@ import pytest
 from evaluation.ml import generate, generate_llama
 from evaluation.ml.batches import Asked, Batches
 from evaluation.ml.questions import Questions, shared_start
-from evaluation.spec import EvalSpec
+from evaluation.runs.spec import EvalSpec
 from slmstudio.contract.grammar import grammar
 from slmstudio.contract.grounding import collapsed
 from slmstudio.contract.schema import compile_schema

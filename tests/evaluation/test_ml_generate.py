@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evaluation.ml.generate import MOST_BOUNDED, UNKNOWN, Limit, main, token_limit
-from evaluation.spec import EvalSpec
+from evaluation.runs.spec import EvalSpec
 from slmstudio.contract.grammar import output_bound
 from slmstudio.contract.schema import compile_schema
 from slmstudio.hashing import folder_hash, sha256_file

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.services import outputs
-from evaluation.services.evals import start_evaluation
-from evaluation.services.outputs import OutputError, Store
+from evaluation.runs import outputs
+from evaluation.runs.outputs import OutputError, Store
+from evaluation.runs.services import start_evaluation
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
 from labeling.imports.rows import ParsedRow

@@ -10,10 +10,11 @@ import yaml
 from django.core.cache import cache
 
 from evaluation.models import Endpoint, EvalRun, GateReport
-from evaluation.services import packets, pins, subjects
-from evaluation.services.evals import Refused
+from evaluation.runs import model_under_test
+from evaluation.runs.services import Refused
+from evaluation.runs.spec import EvalSpec, GgufRef
+from evaluation.services import packets, pins
 from evaluation.services.gates import current_policy, make_report, set_policy
-from evaluation.spec import EvalSpec, GgufRef
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Document
 from slmstudio import artifacts
@@ -185,10 +186,10 @@ def test_outputs_scored_again_rest_on_what_they_were_made_by(world: World, repor
     first = report.eval_run
     again = evaluated(world, pretend(2, spoil=0.05))
     rewrite(again, rescored_from=first, spec=first.spec)
-    artifacts.local_path(subjects.spec_key(again)).unlink()
+    artifacts.local_path(model_under_test.spec_key(again)).unlink()
     made = remade(report, again)
     assert all(check.equal for check in packets.verify(made)), [check.sentence for check in packets.verify(made)]
-    path = Path(artifacts.local_path(subjects.spec_key(first)))
+    path = Path(artifacts.local_path(model_under_test.spec_key(first)))
     path.write_text(path.read_text().replace("mode: constrained", "mode: free"))
     assert [check.name for check in packets.verify(made) if not check.equal] == ["spec"]
 

@@ -10,9 +10,10 @@ from django.core.management.base import CommandError
 from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
-from evaluation import jobs
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
-from evaluation.services import corrections, outputs, questions, rescoring
+from evaluation.runs import jobs as run_jobs
+from evaluation.runs import outputs, rescoring
+from evaluation.services import corrections, questions
 from evaluation.services.comparisons import compare_runs
 from evaluation.templatetags.evaluation import interval, right_fields
 from labeling.annotation import services as annotation_services
@@ -114,7 +115,7 @@ def test_the_job_delivered_twice_or_cut_off_gives_the_same(world: World, run: Ev
     # What an attempt that was cut off had stored.
     EvalOutput.objects.create(eval_run=made, document=document, gold={}, finish_reason="stop")
     for _ in range(2):
-        jobs.run_evaluation(made.pk)
+        run_jobs.run_evaluation(made.pk)
     made.refresh_from_db()
     assert (made.status, made.outputs.count()) == (Status.DONE, 12)
 

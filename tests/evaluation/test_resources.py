@@ -6,13 +6,14 @@ import pytest
 from django.test import Client
 
 from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport, ResourceMeasurement
-from evaluation.resource_jobs import run_measurement
-from evaluation.services import approvals, holdout_permits, packets, resources
+from evaluation.runs import resources
+from evaluation.runs.resource_jobs import run_measurement
+from evaluation.runs.resources import measure_again
+from evaluation.runs.services import Refused
+from evaluation.services import approvals, holdout_permits, packets
 from evaluation.services.cautions import cautions
-from evaluation.services.evals import Refused
 from evaluation.services.gates import looks, make_report, next_look
 from evaluation.services.looking import candidates
-from evaluation.services.resources import measure_again
 from labeling.models import Contract
 from slmstudio import artifacts
 from slmstudio.runs import Status

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from django.db import OperationalError
 
-from evaluation import jobs
-from evaluation.jobs import run_evaluation
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.services import outputs, subjects
-from evaluation.services.evals import start_evaluation
+from evaluation.runs import jobs as run_jobs
+from evaluation.runs import model_under_test, outputs
+from evaluation.runs.jobs import run_evaluation
+from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries as dataset_queries
 from slmstudio import artifacts
 from slmstudio.hashing import folder_hash, sha256_file
@@ -67,7 +67,7 @@ def test_a_training_that_failed_leaves_nothing_to_evaluate(world: World) -> None
 def test_a_run_behind_a_live_training_steps_back_in_the_queue(
     world: World, queues: None, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
-    monkeypatch.setattr(jobs, "STEP_BACK_SECONDS", 0)
+    monkeypatch.setattr(run_jobs, "STEP_BACK_SECONDS", 0)
     run = started(world, training_run=world.training_run)
     TrainingRun.objects.update(status=Status.RUNNING)
     with django_capture_on_commit_callbacks(execute=True):
@@ -75,7 +75,7 @@ def test_a_run_behind_a_live_training_steps_back_in_the_queue(
     again = EvalRun.objects.get(pk=run.pk)
     assert (again.status, again.job_id == run.job_id) == (Status.QUEUED, False)
     [job] = django_rq.get_queue("gpu").jobs
-    assert (job.id, job.func_name, job.args) == (str(again.job_id), "evaluation.jobs.run_evaluation", [run.pk])
+    assert (job.id, job.func_name, job.args) == (str(again.job_id), "evaluation.runs.jobs.run_evaluation", [run.pk])
 
 
 def test_a_job_delivered_again_or_for_nothing_changes_nothing(world: World) -> None:
@@ -97,20 +97,22 @@ def test_a_run_cancelled_while_it_waited_is_not_started(world: World) -> None:
 def test_a_base_model_is_shown_the_schema_and_two_training_examples(world: World) -> None:
     run = started(world)
     run.claim()
-    path = subjects.write_spec(run)
+    path = model_under_test.write_spec(run)
     spec = yaml.safe_load(path.read_text())
     assert run.spec == path.read_text()
     assert (spec["include_schema"], len(spec["examples"]), spec["mode"]) == (True, 2, "constrained")
     training = {row["text"] for row in dataset_queries.rows(world.dataset, "train")}
     assert {example["text"] for example in spec["examples"]} <= training
-    assert spec["examples"] == yaml.safe_load(subjects.write_spec(run).read_text())["examples"], "drawn by the seed"
-    assert subjects.how(run)["Prompt"] == "instruction and schema, 2 solved examples (chat template)"
+    assert spec["examples"] == yaml.safe_load(model_under_test.write_spec(run).read_text())["examples"], (
+        "drawn by the seed"
+    )
+    assert model_under_test.how(run)["Prompt"] == "instruction and schema, 2 solved examples (chat template)"
 
 
 @pytest.mark.parametrize(("judged", "shown"), [("holdout", "train"), ("validation", "train"), ("train", "validation")])
 def test_no_document_that_is_judged_is_shown_with_its_answer(world: World, judged: str, shown: str) -> None:
     run = started(world, base_model=world.base_model, split=judged)
-    examples = subjects.examples(run)
+    examples = model_under_test.examples(run)
     assert examples
     assert {one["text"] for one in examples} <= {row["text"] for row in dataset_queries.rows(world.dataset, shown)}
     assert not {one["text"] for one in examples} & {row["text"] for row in dataset_queries.rows(world.dataset, judged)}
@@ -133,7 +135,7 @@ def test_a_run_that_starts_again_forgets_the_outputs_of_its_first_attempt(
         artifacts.write_text(run.outputs_key, "")
         return Ending(ok=True)
 
-    monkeypatch.setattr(jobs, "supervise", child)
+    monkeypatch.setattr(run_jobs, "supervise", child)
     run_evaluation(run.pk)
     assert EvalRun.objects.get(pk=run.pk).status == Status.DONE
     assert set(EvalOutput.objects.filter(eval_run=run).values_list("raw", flat=True)) == {"of the second"}
@@ -168,9 +170,9 @@ def test_the_heart_beats_and_the_database_may_be_away_while_a_run_is_summed_up(
         except OperationalError:
             return do()
 
-    monkeypatch.setattr(jobs, "supervise", child)
-    monkeypatch.setattr(jobs, "beating", beating)
-    monkeypatch.setattr(jobs, "patiently", again)
+    monkeypatch.setattr(run_jobs, "supervise", child)
+    monkeypatch.setattr(run_jobs, "beating", beating)
+    monkeypatch.setattr(run_jobs, "patiently", again)
     monkeypatch.setattr(outputs, "finish", away_once)
     run_evaluation(run.pk)
     assert EvalRun.objects.get(pk=run.pk).status == Status.DONE
@@ -180,8 +182,8 @@ def test_the_heart_beats_and_the_database_may_be_away_while_a_run_is_summed_up(
 def test_a_tuned_model_is_shown_the_instruction_alone(world: World) -> None:
     run = started(world, training_run=world.training_run)
     run.claim()
-    subjects.resolve(run)
-    spec = yaml.safe_load(subjects.write_spec(run).read_text())
+    model_under_test.resolve(run)
+    spec = yaml.safe_load(model_under_test.write_spec(run).read_text())
     assert (spec["include_schema"], spec["examples"]) == (False, [])
     assert spec["model"]["sha256"] == world.version.sha256
     assert spec["contract"]["instruction"] == world.dataset.instruction

@@ -6,8 +6,8 @@ import pytest
 from django.test import Client
 
 from evaluation.models import EvalRun
-from evaluation.services import outputs, speed
-from evaluation.services.evals import start_evaluation
+from evaluation.runs import outputs, throughput
+from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries as dataset_queries
 from tests.evaluation.factories import World, evaluated, rewrite, right
 
@@ -24,7 +24,7 @@ def at_work(world: World, latency_ms: float, documents: int = 4) -> EvalRun:
         project=world.project, user=world.engineer, dataset=world.dataset, split="train", base_model=world.base_model
     )
     assert run.claim(
-        facts={"expected_tokens_per_second": speed.expected_rate(run), "load": {"others": 1.7, "cores": 2}}
+        facts={"expected_tokens_per_second": throughput.expected_rate(run), "load": {"others": 1.7, "cores": 2}}
     )
     store = outputs.Store(run)
     for row in list(dataset_queries.rows(run.dataset, "train"))[:documents]:
@@ -36,16 +36,16 @@ def at_work(world: World, latency_ms: float, documents: int = 4) -> EvalRun:
 def test_what_to_expect_comes_from_evaluations_of_the_same_base(world: World) -> None:
     evaluated(world, right, latency_ms=lambda index: 1000.0)
     run = EvalRun(project=world.project, base_model=world.base_model, at_once=1)
-    assert speed.expected_rate(run) == pytest.approx(40)
+    assert throughput.expected_rate(run) == pytest.approx(40)
     run.at_once = 4
-    assert speed.expected_rate(run) is None
+    assert throughput.expected_rate(run) is None
 
 
 def test_a_slow_evaluation_says_so_while_it_is_at_work_and_afterwards(world: World, engineer: Client) -> None:
     evaluated(world, right, latency_ms=lambda index: 1000.0)
     slow = at_work(world, 5000.0)
     words = "8.0 tokens a second, earlier evaluations 40; other programs are using 1.7 of 2 cores."
-    assert speed.slow(slow) == words
+    assert throughput.slow(slow) == words
     part = engineer.get(f"{slow.get_absolute_url()}?part=live", headers={"HX-Request": "true"})
     assert words in part.content.decode()
     done = evaluated(world, right, latency_ms=lambda index: 5000.0)
@@ -59,4 +59,4 @@ def test_what_is_not_far_behind_or_has_said_little_says_nothing(
 ) -> None:
     evaluated(world, right, latency_ms=lambda index: 1000.0)
     run: Any = at_work(world, latency_ms, documents)
-    assert speed.slow(run) == ""
+    assert throughput.slow(run) == ""

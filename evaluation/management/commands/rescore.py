@@ -10,9 +10,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from evaluation import jobs
 from evaluation.models import EvalRun
-from evaluation.services.rescoring import Refused, rescore
+from evaluation.runs import jobs as run_jobs
+from evaluation.runs.rescoring import Refused, rescore
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs import Status
 from slmstudio.templatetags.studio import percent
@@ -83,7 +83,7 @@ def _dataset(project: Project, number: int | None) -> DatasetVersion:
 
 def _done(run: EvalRun) -> EvalRun:
     """The run once it has ended: done here, or waited for where a worker was faster."""
-    jobs.run_evaluation(run.pk)
+    run_jobs.run_evaluation(run.pk)
     run.refresh_from_db()
     while run.is_live:
         time.sleep(POLL_SECONDS)

@@ -7,8 +7,9 @@ from django.db import transaction
 from evaluation.compare import spread
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.policy import METRICS, GatePolicy
-from evaluation.services import audit, evals, holdout_permits, judged
-from evaluation.services.outputs import latencies
+from evaluation.runs import run_documents, services
+from evaluation.runs.outputs import latencies
+from evaluation.services import audit, holdout_permits
 from labeling.models import Project, Split
 from slmstudio import quotas
 from slmstudio.contract.jsontext import dumps
@@ -38,7 +39,9 @@ def measure_again(*, run: EvalRun, user: Any) -> ResourceMeasurement:
     obstacle = not_sendable(run) or quotas.compute_problem(run.project)
     if obstacle:
         raise Refused("run", obstacle)
-    made = ResourceMeasurement(project=run.project, eval_run=run, created_by=user, progress_total=judged.count(run))
+    made = ResourceMeasurement(
+        project=run.project, eval_run=run, created_by=user, progress_total=run_documents.count(run)
+    )
     made.full_clean()
     made.save()
     audit.record(
@@ -60,7 +63,7 @@ def not_sendable(run: EvalRun) -> str:
     endpoint.refresh_from_db()
     if endpoint.retired_at is not None:
         return f"The endpoint {endpoint} was removed, so nothing more is sent there."
-    if others := evals.differences(run, evals.facts_of(endpoint)):
+    if others := services.differences(run, services.facts_of(endpoint)):
         return f"The endpoint {endpoint} has another {others} than when it answered. Evaluate it again."
     if run.split == Split.HOLDOUT and holdout_permits.of(endpoint) is None:
         return f"Hold-out documents may not be sent to {endpoint}: the owner has to permit that on its page."

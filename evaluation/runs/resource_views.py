@@ -8,7 +8,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from evaluation.models import EvalRun, GateReport
-from evaluation.services import resources
+from evaluation.runs import resources
 from evaluation.views.parts import go, wants_part
 from slmstudio.access import Action, object_for
 from slmstudio.runs import Status

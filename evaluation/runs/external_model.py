@@ -17,7 +17,8 @@ from evaluation.inference.answers import ANSWERED, WORDS, Outcome
 from evaluation.inference.circuit_breaker import Broken, Heart, Trouble
 from evaluation.inference.openai_client import Address, Chat, Said
 from evaluation.models import Endpoint, EvalOutput, EvalRun
-from evaluation.services import evals, holdout_permits, outputs, subjects
+from evaluation.runs import model_under_test, outputs, services
+from evaluation.services import holdout_permits
 from labeling.models import Document, Split
 from slmstudio import artifacts
 from slmstudio.beating import beating
@@ -83,7 +84,7 @@ class _Asking:
     def __init__(self, run: EvalRun, endpoint: Endpoint, address: Address) -> None:
         compiled = run.dataset.schema_version.compiled
         self.examples = [
-            {"text": one["text"], "answer": compiled.canonical(one["gold"])} for one in subjects.examples(run)
+            {"text": one["text"], "answer": compiled.canonical(one["gold"])} for one in model_under_test.examples(run)
         ]
         self.held_out: list[str] = []
         self._answered = self._estimated = self._thought = 0
@@ -91,7 +92,7 @@ class _Asking:
         self._together = Counter[int]()
         #: seconds that were spent on asking: by the attempts before, and since when by this one
         self._spent, self._began = 0.0, time.perf_counter()
-        self._shown = set(subjects.example_keys(run))
+        self._shown = set(model_under_test.example_keys(run))
         self._run = run
         self._endpoint = endpoint
         self._address = address
@@ -154,7 +155,7 @@ class _Asking:
         """How it is asked, and at which prices."""
         return {
             "device": "elsewhere",
-            **evals.facts_of(self._endpoint),
+            **services.facts_of(self._endpoint),
             "price_in": self._endpoint.price_in,
             "price_out": self._endpoint.price_out,
             "examples": len(self.examples),
@@ -167,7 +168,7 @@ class _Asking:
         was paid for.
         """
         told = _lines(self._path)
-        other = evals.asked_otherwise(self._run, self._facts())
+        other = services.asked_otherwise(self._run, self._facts())
         if other and self._run.facts.get("go_on") and any(event.get("finish_reason") != "error" for event in told):
             raise Broken(other)
         before = int(self._run.facts.get("at_once") or self._run.at_once)

@@ -17,9 +17,10 @@ from evaluation.compare import spread
 from evaluation.doubts import Noise
 from evaluation.measurements import Scored
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.services import audit, judged, outputs
-from evaluation.services.evals import next_number
-from evaluation.services.subjects import spec_key
+from evaluation.runs import outputs, run_documents
+from evaluation.runs.model_under_test import spec_key
+from evaluation.runs.services import next_number
+from evaluation.services import audit
 from labeling.documents import evaluation_scores
 from labeling.form.merge import same
 from labeling.models import DatasetVersion, Project
@@ -73,7 +74,7 @@ def rescore(*, run: EvalRun, dataset: DatasetVersion, user: Any) -> EvalRun:
             rescored_from=source,
             created_by=user,
         )
-        fresh.progress_total = judged.count(fresh)
+        fresh.progress_total = run_documents.count(fresh)
         fresh.full_clean()
         fresh.save()
         audit.record(
@@ -149,9 +150,9 @@ def process(run: EvalRun) -> None:
     if not path.is_file() or sha256_file(path) != source.outputs_sha256:
         raise outputs.OutputError(f"The file of outputs of evaluation {source.number} is not what was written then.")
     EvalOutput.objects.filter(eval_run=run).delete()
-    keys = judged.documents(run)
+    keys = run_documents.documents(run)
     try:
-        rows = {str(row["id"]): row for row in judged.rows(run)}
+        rows = {str(row["id"]): row for row in run_documents.rows(run)}
     except FileNotFoundError as gone:
         raise outputs.OutputError(str(gone)) from gone
     compiled = run.dataset.schema_version.compiled

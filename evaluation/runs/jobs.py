@@ -8,10 +8,10 @@ from typing import Any
 
 import django_rq
 
-from evaluation import endpoint_eval
 from evaluation.inference.circuit_breaker import Broken
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.services import evals, outputs, rescoring, speed, subjects
+from evaluation.runs import external_model, model_under_test, outputs, rescoring, throughput
+from evaluation.runs import services as run_services
 from slmstudio import artifacts
 from slmstudio.beating import beating
 from slmstudio.devices import GivenUp, held_for
@@ -39,7 +39,7 @@ def run_evaluation(pk: int) -> None:
     run = rows.filter(pk=pk).first()
     if run is None:
         return
-    if evals.wait_for_training(run):
+    if run_services.wait_for_training(run):
         _step_back(run)
         return
     if not run.take_up():
@@ -49,13 +49,13 @@ def run_evaluation(pk: int) -> None:
             with beating(run):  # many documents take minutes to be summed up
                 rescoring.process(run)
         elif run.endpoint is not None:
-            if not endpoint_eval.evaluate(run, run.endpoint):
+            if not external_model.evaluate(run, run.endpoint):
                 patiently(run.hand_back)
         else:
             _evaluate(run)
     except ChildCancelled:
         patiently(run.cancelled)
-    except (subjects.SubjectError, outputs.OutputError, Refused, Broken) as error:
+    except (model_under_test.SubjectError, outputs.OutputError, Refused, Broken) as error:
         _fail(run, str(error))
     except AWAY:
         logger.exception("evaluation %s of project %s lost the database", run.number, run.project_id)
@@ -65,7 +65,7 @@ def run_evaluation(pk: int) -> None:
         _fail(
             run, f"Something broke that should not ({type(error).__name__}: {error}). What was stored so far is kept."
         )
-    patiently(lambda: evals.tell_loop(run))
+    patiently(lambda: run_services.tell_loop(run))
 
 
 def _fail(run: EvalRun, sentence: str) -> None:
@@ -73,22 +73,22 @@ def _fail(run: EvalRun, sentence: str) -> None:
 
 
 def _evaluate(run: EvalRun) -> None:
-    subjects.resolve(run)
+    model_under_test.resolve(run)
     if run.base_model is not None and not run.base_model.ready:
         run.record(stage="preparing the model")
         # Asked for by its id, a model may be many gigabytes: somebody fetches it on purpose, on its page.
         base_model_services.prepare(base_model=run.base_model, run=run, fetch=False)
     run.record(stage="checking the files")
     with beating(run):  # some gigabytes are hashed
-        subjects.check_files(run)
-    spec = subjects.write_spec(run)
+        model_under_test.check_files(run)
+    spec = model_under_test.write_spec(run)
     run.record(stage="loading the model")
     # What an attempt that was cut off had stored: a run's outputs are all of one attempt.
     EvalOutput.objects.filter(eval_run=run).delete()
     store = outputs.Store(run)
     facts: dict[str, Any] = {}
     load = ForeignLoad()
-    if (expected := speed.expected_rate(run)) is not None:
+    if (expected := throughput.expected_rate(run)) is not None:
         run.record(facts={**run.facts, "expected_tokens_per_second": round(expected, 2)})
 
     def on_event(event: dict[str, Any]) -> None:

@@ -10,13 +10,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from evaluation.endpoint_eval import address_for, as_output
 from evaluation.inference import endpoints
 from evaluation.inference.circuit_breaker import Broken, Heart, Trouble
 from evaluation.inference.openai_client import Chat, Said
-from evaluation.jobs import GENERATE, GENERATE_LLAMA
 from evaluation.models import Endpoint, EvalRun, ResourceMeasurement
-from evaluation.services import evals, judged, outputs, resources, subjects
+from evaluation.runs import model_under_test, outputs, resources, run_documents, services
+from evaluation.runs.external_model import address_for, as_output
+from evaluation.runs.jobs import GENERATE, GENERATE_LLAMA
 from labeling.models import Document, Split
 from slmstudio import artifacts
 from slmstudio.beating import beating
@@ -47,7 +47,7 @@ def run_measurement(pk: int) -> None:
             _elsewhere(row, run, run.endpoint)
         else:
             _here(row, run)
-    except (subjects.SubjectError, outputs.OutputError, Refused, Broken, FileNotFoundError) as error:
+    except (model_under_test.SubjectError, outputs.OutputError, Refused, Broken, FileNotFoundError) as error:
         sentence = str(error)
         patiently(lambda: row.fail(sentence))
     except AWAY:
@@ -63,10 +63,10 @@ def _here(row: ResourceMeasurement, run: EvalRun) -> None:
     """By the same child process as the evaluation."""
     row.record(stage="checking the files")
     with beating(row):
-        subjects.check_files(run)
-        documents = judged.documents(run)
+        model_under_test.check_files(run)
+        documents = run_documents.documents(run)
     answers = artifacts.local_path(f"{row.folder_key}/outputs.jsonl")
-    spec = replace(subjects.spec_of(run), outputs=str(answers))
+    spec = replace(model_under_test.spec_of(run), outputs=str(answers))
     artifacts.write_text(f"{row.folder_key}/spec.yaml", spec.to_yaml())
     row.record(stage="loading the model")
     requests: Requests = []
@@ -117,9 +117,11 @@ def _elsewhere(row: ResourceMeasurement, run: EvalRun, endpoint: Endpoint) -> No
         raise Broken(obstacle)
     address = address_for(run, endpoint)
     compiled = run.dataset.schema_version.compiled
-    examples = [{"text": one["text"], "answer": compiled.canonical(one["gold"])} for one in subjects.examples(run)]
-    texts = {str(one["id"]): str(one["text"]) for one in judged.rows(run)}
-    documents = {key: pk for key, pk in judged.documents(run).items() if key in texts}
+    examples = [
+        {"text": one["text"], "answer": compiled.canonical(one["gold"])} for one in model_under_test.examples(run)
+    ]
+    texts = {str(one["id"]): str(one["text"]) for one in run_documents.rows(run)}
+    documents = {key: pk for key, pk in run_documents.documents(run).items() if key in texts}
     stop = threading.Event()
     chat, trouble, beat = Chat(address, compiled, stop), Trouble(str(endpoint)), Heart(row)
 
@@ -167,7 +169,7 @@ def _elsewhere(row: ResourceMeasurement, run: EvalRun, endpoint: Endpoint) -> No
         return
     facts = {
         "device": "elsewhere",
-        **evals.facts_of(endpoint),
+        **services.facts_of(endpoint),
         "price_in": endpoint.price_in,
         "price_out": endpoint.price_out,
         "at_once": address.at_once,

@@ -8,9 +8,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from evaluation.forms import EvaluationForm
 from evaluation.models import EvalRun
-from evaluation.services import evals
+from evaluation.runs import services
+from evaluation.runs.forms import EvaluationForm
 from evaluation.services.loop import newest_loop
 from evaluation.views.parts import go, page_or_part
 from labeling.models import Split
@@ -53,8 +53,8 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
     form = EvaluationForm(request.POST, project=project)
     if form.is_valid():
         try:
-            run = evals.start_evaluation(project=project, user=request.user, **form.order())
-        except evals.Refused as refusal:
+            run = services.start_evaluation(project=project, user=request.user, **form.order())
+        except services.Refused as refusal:
             form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
         else:
             return go(request, run.get_absolute_url())
@@ -65,7 +65,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
 def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """Cancels an evaluation that waits or runs."""
     project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
-    if not evals.cancel(run=run, user=request.user):
+    if not services.cancel(run=run, user=request.user):
         messages.info(request, f"Evaluation {run.number} had ended already.")
     return redirect("eval_run", project.slug, run.number)
 
@@ -75,8 +75,8 @@ def go_on(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """Takes up an evaluation over an endpoint that failed, with what was answered until then."""
     project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
     try:
-        evals.go_on(run=run, user=request.user)
-    except evals.Refused as refusal:
+        services.go_on(run=run, user=request.user)
+    except services.Refused as refusal:
         messages.error(request, refusal.message)
     return redirect("eval_run", project.slug, run.number)
 

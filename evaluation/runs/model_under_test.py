@@ -9,8 +9,8 @@ from typing import Any
 from django.db.models.functions import Collate, Length
 
 from evaluation.models import EvalRun
-from evaluation.services import judged
-from evaluation.spec import EvalSpec
+from evaluation.runs import run_documents
+from evaluation.runs.spec import EvalSpec
 from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetItem, DatasetVersion, Document, Split
 from slmstudio import artifacts
@@ -157,7 +157,7 @@ def spec_of(run: EvalRun) -> EvalSpec:
                 "path": str(dataset_queries.file_path(dataset)),
                 "sha256": dataset.sha256,
                 "split": str(run.split),
-                "ids": [] if run.benchmark is None else list(judged.documents(run)),
+                "ids": [] if run.benchmark is None else list(run_documents.documents(run)),
             },
             "outputs": str(artifacts.local_path(run.outputs_key)),
             "seed": dataset.seed,

@@ -9,13 +9,12 @@ from typing import Any
 
 from django.db import transaction
 
-from evaluation import costs
 from evaluation.compare import Judged, spread
 from evaluation.inference.answers import json_of, without_thought
 from evaluation.measurements import Scored, benchmark_bounds
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.modes import fields_right
-from evaluation.services import judged
+from evaluation.runs import costs, run_documents
 from labeling.documents import evaluation_scores as scores
 from labeling.models import Contract, Document
 from slmstudio import artifacts
@@ -58,8 +57,8 @@ class Store:
     def __init__(self, run: EvalRun) -> None:
         self.run = run
         self.compiled = run.dataset.schema_version.compiled
-        self.documents = judged.documents(run)
-        self.rows = {str(row["id"]): row for row in judged.rows(run)}
+        self.documents = run_documents.documents(run)
+        self.rows = {str(row["id"]): row for row in run_documents.rows(run)}
         self.waiting: list[EvalOutput] = []
         self.stored = 0
         self._last = time.monotonic()
@@ -165,7 +164,7 @@ def finish(run: EvalRun, *, sha256: str, facts: dict[str, Any], left_out: int = 
     found = sha256_file(path)
     if sha256 and found != sha256:
         raise OutputError("The file of outputs is not what the model's process wrote. Start the evaluation again.")
-    expected = judged.count(run) - left_out
+    expected = run_documents.count(run) - left_out
     # Without the texts: a hundred thousand of them are gigabytes.
     rows = list(EvalOutput.objects.filter(eval_run=run).order_by("document_id").defer("raw", "error"))
     if len(rows) != expected:
@@ -292,7 +291,7 @@ def recount(run: EvalRun) -> dict[str, Any]:
     Equal to ``run.scores`` as long as scorer, schema and outputs are what they were.
     """
     compiled = run.dataset.schema_version.compiled
-    texts = {str(row["id"]): row["text"] for row in judged.rows(run)}
+    texts = {str(row["id"]): row["text"] for row in run_documents.rows(run)}
     rows = list(EvalOutput.objects.filter(eval_run=run).with_documents())
     for row in rows:
         score = score_document(

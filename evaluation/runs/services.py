@@ -7,8 +7,9 @@ from django.db import transaction
 from django.db.models import Max
 
 from evaluation.models import Benchmark, Endpoint, EvalOutput, EvalRun, PrelabelRun
-from evaluation.services import audit, holdout_permits, judged
-from evaluation.spec import MOST_AT_ONCE
+from evaluation.runs import run_documents
+from evaluation.runs.spec import MOST_AT_ONCE
+from evaluation.services import audit, holdout_permits
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
 from slmstudio import quotas
 from slmstudio.contract.grounding import candidates
@@ -109,7 +110,7 @@ def start_evaluation(
         benchmark=benchmark,
         created_by=user,
     )
-    run.progress_total = judged.count(run)
+    run.progress_total = run_documents.count(run)
     run.full_clean()
     run.save()
     audit.record(

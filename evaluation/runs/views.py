@@ -8,13 +8,14 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
-from evaluation.forms import key_of
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.services import pins, rescoring, speed
-from evaluation.services.ways import ways
+from evaluation.runs import rescoring, throughput
+from evaluation.runs.decoding_modes import ways
+from evaluation.runs.forms import key_of
+from evaluation.runs.resource_views import context_of
+from evaluation.services import pins
 from evaluation.showing import ClassTable, class_tables, field_rows
 from evaluation.views.parts import asked, belonging, wants_part
-from evaluation.views.resources import context_of
 from labeling.documents.failure_tags import title_of
 from slmstudio import artifacts
 from slmstudio.access import Action, object_for
@@ -58,7 +59,7 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         return render(
             request,
             "evaluation/run.html#live",
-            {"project": project, "run": found, "slow": speed.slow(found), **so_far(found)},
+            {"project": project, "run": found, "slow": throughput.slow(found), **so_far(found)},
         )
     context: dict[str, Any] = {"project": project, "run": found, **outputs_of(request, found)}
     if part and not found.is_shown:
@@ -66,7 +67,7 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     if part:
         return render(request, "evaluation/run.html#outputs", context)
     context.update(so_far(found) if found.is_live else figures(found))
-    context["slow"] = speed.slow(found)
+    context["slow"] = throughput.slow(found)
     context["others"] = _others(found)
     context["model_key"] = key_of(found)
     if found.status == Status.DONE:

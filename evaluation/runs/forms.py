@@ -5,10 +5,10 @@ from urllib.parse import urlsplit
 
 from django import forms
 
-from evaluation import costs
 from evaluation.models import Endpoint, EvalRun
-from evaluation.services import evals, holdout_permits
-from evaluation.spec import MOST_AT_ONCE
+from evaluation.runs import costs, services
+from evaluation.runs.spec import MOST_AT_ONCE
+from evaluation.services import holdout_permits
 from labeling.models import Contract, DatasetVersion, Project, Split
 from slmstudio.runs import Status
 from training.models import BaseModel, ModelExport, TrainingRun
@@ -63,7 +63,7 @@ class EvaluationForm(forms.Form):
         choices: dict[str, Any] = {
             "model": [(group, [(key, words) for key, words, _ in found]) for group, found in groups.items() if found],
             "dataset": [(str(row.number), _dataset_words(row)) for row in versions],
-            "mode": evals.modes_of(project.schema_version),
+            "mode": services.modes_of(project.schema_version),
         }
         for name, offered in choices.items():
             self.fields[name].choices = offered  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""Eval runs: a model over documents, its outputs, scores and resources."""
