@@ -7,9 +7,9 @@ from typing import Any
 from django import forms
 
 from evaluation.models import EvalOutput
+from evaluation.scores.display import text_of
 from evaluation.services.lookalikes import MOST, USUAL, Part
 from evaluation.services.questions import MOST_REASON, paths_of
-from evaluation.showing import text_of
 from labeling.models import Membership, Project
 
 #: what an address names a part of an evaluation by, as the page of the evaluation does

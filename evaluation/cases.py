@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from evaluation.slices import Slice, as_text
+from evaluation.scores.slices import Slice, as_text
 from slmstudio.contract.slices import most_shared
 
 STATES = ("broken", "fixed", "still_wrong", "still_right")
@@ -30,7 +30,7 @@ class Wanted:
     """What a list of cases is asked for; "" asks for nothing.
 
     With ``field`` the state is that of the field. ``error`` with ``side`` "a" or "b": where that run has it. ``slice``
-    is one of metadata, as ``evaluation.slices`` writes it. ``gold``: only those with two golds.
+    is one of metadata, as ``evaluation.scores.slices`` writes it. ``gold``: only those with two golds.
     """
 
     state: str = ""

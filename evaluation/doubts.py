@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
-from evaluation.measurements import RIGHT
+from evaluation.scores.measurements import RIGHT
 from slmstudio.contract.structure import split
 
 _NOTHING = object()

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from evaluation.judge_words import some
-from evaluation.measurements import Measurement
+from evaluation.scores.measurements import Measurement
 from evaluation.stats import Price
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.judges import JUDGES, Levels, Status
-from evaluation.measurements import Measurement
 from evaluation.policy import METRICS, Gate, GateError, GatePolicy, default_policy
+from evaluation.scores.measurements import Measurement
 from evaluation.stats import look_level
 from evaluation.verdict_words import level
 

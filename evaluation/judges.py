@@ -10,8 +10,8 @@ from typing import NamedTuple
 from evaluation import judge_words as say
 from evaluation import resource_judges as resources
 from evaluation.findings import Finding, Levels, Status, nothing
-from evaluation.measurements import Measurement
 from evaluation.policy import plain
+from evaluation.scores.measurements import Measurement
 from evaluation.stats import Price, documents_needed, exact_lower, exact_upper, paired_loss, share_loss
 
 __all__ = ["JUDGES", "Finding", "Levels", "Status"]

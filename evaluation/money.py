@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from evaluation.scores.counts import cells
 from evaluation.stats import paired_loss, share_interval
 from evaluation.stats.resampling import RESAMPLES
-from evaluation.tallies import cells
 
 _FINE = ("correct", "both_absent")
 #: from so many documents on fewer resamples say as much
@@ -68,7 +68,7 @@ def error_costs(
 
     Args:
         costs: field pattern -> what one error costs; fields that are not named cost nothing.
-        candidate: document id -> score; see ``evaluation.tallies``.
+        candidate: document id -> score; see ``evaluation.scores.counts``.
         incumbent: the same of the model in use.
         confidence: of the intervals.
 

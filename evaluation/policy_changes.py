@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from evaluation.policy import BASE, Gate, GatePolicy, plain
-from evaluation.slices import Slice
+from evaluation.scores.slices import Slice
 
 
 @dataclass(frozen=True)

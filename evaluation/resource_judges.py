@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from evaluation import judge_words as say
 from evaluation.findings import Finding, Levels, Status, nothing
-from evaluation.measurements import Measurement, percentile
 from evaluation.policy import plain
+from evaluation.scores.measurements import Measurement, percentile
 from evaluation.stats import Price, documents_needed, mean_bound, quantile_lower, quantile_upper
 
 FEWEST_FOR_A_MEAN = 20

@@ -11,10 +11,10 @@ from django.db import transaction
 
 from evaluation.compare import Judged, spread
 from evaluation.inference.answers import json_of, without_thought
-from evaluation.measurements import Scored, benchmark_bounds
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.modes import fields_right
 from evaluation.runs import costs, run_documents
+from evaluation.scores.failure_modes import fields_right
+from evaluation.scores.measurements import Scored, benchmark_bounds
 from labeling.documents import evaluation_scores as scores
 from labeling.models import Contract, Document
 from slmstudio import artifacts

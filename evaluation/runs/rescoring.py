@@ -15,11 +15,11 @@ from django.db import transaction
 
 from evaluation.compare import spread
 from evaluation.doubts import Noise
-from evaluation.measurements import Scored
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs, run_documents
 from evaluation.runs.model_under_test import spec_key
 from evaluation.runs.services import next_number
+from evaluation.scores.measurements import Scored
 from evaluation.services import audit
 from labeling.documents import evaluation_scores
 from labeling.form.merge import same

@@ -13,8 +13,8 @@ from evaluation.runs import rescoring, throughput
 from evaluation.runs.decoding_modes import ways
 from evaluation.runs.forms import key_of
 from evaluation.runs.resource_views import context_of
+from evaluation.scores.display import ClassTable, class_tables, field_rows
 from evaluation.services import pins
-from evaluation.showing import ClassTable, class_tables, field_rows
 from evaluation.views.parts import asked, belonging, wants_part
 from labeling.documents.failure_tags import title_of
 from slmstudio import artifacts

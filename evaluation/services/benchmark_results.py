@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.measurements import Scored, benchmark_bounds
 from evaluation.models import Benchmark, EvalOutput, EvalRun
 from evaluation.recommend import BYTES, Candidate, Limits, Recommendation, recommend
 from evaluation.runs import costs
 from evaluation.runs.costs import Cost
+from evaluation.scores.measurements import Scored, benchmark_bounds
 from slmstudio.contract.scoring import ERRORS
 from slmstudio.runs import Status
 from training.estimates.estimate import USUAL_LIMIT

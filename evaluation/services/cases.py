@@ -8,7 +8,7 @@ from django.core.paginator import Page, Paginator
 
 from evaluation.cases import STATES, Cases, Wanted, choose
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.showing import Row, parted_rows
+from evaluation.scores.display import Row, parted_rows
 from labeling.models import Document
 
 PAGE = 10

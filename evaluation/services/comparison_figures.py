@@ -7,9 +7,9 @@ from typing import Any
 from django.db.models import Case, Exists, OuterRef, Q, Value, When
 
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.modes import mixed
 from evaluation.regression import TITLES, measures
 from evaluation.runs.model_under_test import how
+from evaluation.scores.failure_modes import mixed
 from evaluation.services.benchmark_results import cost_of
 from evaluation.templatetags.evaluation import money, right_fields
 from labeling.models import Project, Split

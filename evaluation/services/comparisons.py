@@ -8,10 +8,10 @@ from django.db.models import Count
 
 from evaluation.compare import Comparison as Compared
 from evaluation.compare import Judged, compare, spread
-from evaluation.golds import gold_within
 from evaluation.models import Comparison, EvalOutput, EvalRun
-from evaluation.modes import modes
 from evaluation.runs.model_under_test import how
+from evaluation.scores.failure_modes import modes
+from evaluation.scores.gold_fields import gold_within
 from slmstudio.runs import Status
 from training.runs.services import Refused
 
@@ -23,7 +23,7 @@ def compare_runs(*, a: EvalRun, b: EvalRun) -> Comparison:
     """What ``b`` fixed and broke against ``a``, document by document; made once for a pair and kept.
 
     Both have ended, so their outputs do not change and neither does the comparison. Its ``result`` is that of
-    ``evaluation.compare.Comparison.as_dict``, and beside it ``modes`` (see ``evaluation.modes``), ``tokens`` (written
+    ``evaluation.compare.Comparison.as_dict``, and beside it ``modes`` (see ``evaluation.scores.failure_modes``), ``tokens`` (written
     for each document, by side), ``notes`` (what stands against the comparison, in sentences), ``differences`` (what
     the two runs do not have in common: name, A, B) and, where some documents have two golds, ``judged``: what a verdict
     rests on, which is the others (see ``evaluation.regression``).

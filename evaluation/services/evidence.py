@@ -11,12 +11,12 @@ from evaluation.automation import Automation, Step, automation, document_confide
 from evaluation.compare import cost_of_time
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from evaluation.money import Amount, ErrorCosts, error_costs, mean_cost
+from evaluation.scores.counts import cells
 from evaluation.services import holdouts
 from evaluation.services.gate_facts import constraints_of
 from evaluation.services.missing_labels import missing_labels
 from evaluation.services.policies import rules
 from evaluation.stats import ALPHA, look_level
-from evaluation.tallies import cells
 from slmstudio import artifacts
 
 #: where the policy has no gate on documents with an error

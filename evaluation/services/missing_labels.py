@@ -12,8 +12,8 @@ from django.db.models.lookups import Exact
 from evaluation.gates import Gate, Status, Verdict
 from evaluation.models import EvalOutput, GateReport
 from evaluation.policy import METRICS
+from evaluation.scores.slices import Slice
 from evaluation.services import audit, holdouts
-from evaluation.slices import Slice
 from labeling.datasets import holdout_sampling
 from labeling.models import DatasetItem, Document, DocumentState, Membership, Project, Split
 from labeling.models.documents import LABELLED

@@ -11,8 +11,8 @@ from evaluation import gates as judging
 from evaluation.models import GatePolicy, GateReport
 from evaluation.policy_changes import Change, changes
 from evaluation.runs.services import next_number
+from evaluation.scores.slices import Slice
 from evaluation.services import audit
-from evaluation.slices import Slice
 from labeling.documents.failure_tags import tags_of
 from labeling.models import Contract, Project
 from slmstudio.contract import invariants

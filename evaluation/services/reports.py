@@ -10,6 +10,7 @@ from evaluation.models import Approval, AuditEntry, EvalRun, GateReport
 from evaluation.policy import METRICS
 from evaluation.regression import document_p
 from evaluation.regression import fields as adjusted_fields
+from evaluation.scores.slices import Slice
 from evaluation.services import approvals, looking, packets, pins, waivers
 from evaluation.services.cautions import cautions
 from evaluation.services.comparisons import compare_runs
@@ -17,7 +18,6 @@ from evaluation.services.evidence import Money, Through, evidence
 from evaluation.services.gates import holdout_origins, looks
 from evaluation.services.missing_labels import Missing
 from evaluation.services.policies import set_at
-from evaluation.slices import Slice
 from evaluation.verdict_words import level
 from labeling.models import DatasetItem, Gold, Origin, Split
 

@@ -7,7 +7,7 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from evaluation.showing import Pieces
+from evaluation.scores.display import Pieces
 from evaluation.verdict_words import bounds, in_unit, line_of, measured, threshold
 from slmstudio.templatetags.studio import percent
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import template
 
-from evaluation.slices import Slice, SliceError
+from evaluation.scores.slices import Slice, SliceError
 from evaluation.verdict_words import level
 
 register = template.Library()

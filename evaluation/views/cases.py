@@ -14,8 +14,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from evaluation.case_forms import PARTS, LookalikeForm, QuestionForm, part_of
 from evaluation.models import AuditEntry, EvalOutput, EvalRun, GoldQuestion
 from evaluation.runs import rescoring
+from evaluation.scores.display import field_rows
 from evaluation.services import corrections, lookalikes, questions
-from evaluation.showing import field_rows
 from evaluation.views.parts import asked, belonging
 from labeling.models import DatasetVersion, FreezeRun
 from slmstudio.access import Action, object_for, project_for

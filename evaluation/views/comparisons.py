@@ -14,13 +14,13 @@ from evaluation.matrix import LEAST, MOST
 from evaluation.models import EvalRun
 from evaluation.regression import LEVEL, basis, document_p, gains, regressions
 from evaluation.regression import fields as adjusted_fields
+from evaluation.scores.slices import Slice
 from evaluation.services import cases as listing
 from evaluation.services import pins
 from evaluation.services.comparison_figures import differences, lines, rates, today, today_note
 from evaluation.services.comparison_reports import matrix_report, report, suite
 from evaluation.services.comparisons import compare_runs
 from evaluation.services.matrices import compare_many
-from evaluation.slices import Slice
 from evaluation.views.parts import asked, belonging, wants_part
 from labeling.documents.failure_tags import title_of
 from labeling.models import Project

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from evaluation.compare import compare, cost_of_time, cost_of_tokens, spread
-from evaluation.measurements import Scored, percentile
-from evaluation.textdiff import LONGEST_DIFF, diff_chars
+from evaluation.scores.measurements import Scored, percentile
+from evaluation.scores.text_diff import LONGEST_DIFF, diff_chars
 
 
 @dataclass(frozen=True)

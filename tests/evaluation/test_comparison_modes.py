@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from evaluation.cases import Cases
-from evaluation.modes import Tally, better_and_worse, fields_right, modes
+from evaluation.scores.failure_modes import Tally, better_and_worse, fields_right, modes
 from slmstudio.contract.summary import wilson
 
 ALL, HALF, NONE = Tally(10, 10), Tally(5, 10), Tally(0, 10)

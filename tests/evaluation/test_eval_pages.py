@@ -8,9 +8,9 @@ from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.compare import Judged
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.modes import fields_right
 from evaluation.runs import outputs
 from evaluation.runs.services import start_evaluation
+from evaluation.scores.failure_modes import fields_right
 from evaluation.templatetags.evaluation import interval, right_fields
 from labeling.datasets import freeze
 from labeling.imports.rows import ParsedRow

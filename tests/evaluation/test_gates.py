@@ -19,8 +19,8 @@ from evaluation.gates import (
     may_ship,
     overall,
 )
-from evaluation.measurements import Scored
-from evaluation.tallies import from_scores
+from evaluation.scores.counts import from_scores
+from evaluation.scores.measurements import Scored
 
 SCHEMA = Gate("schema", "schema_valid_rate", ">=", 0.99)
 DOCUMENTS = Gate("documents", "document_error_rate", "<=", 0.05)

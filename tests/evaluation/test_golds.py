@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.golds import gold_within
+from evaluation.scores.gold_fields import gold_within
 from slmstudio.contract.schema import compile_schema
 from tests.contract.samples import object_schema
 

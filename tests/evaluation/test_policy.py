@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from evaluation.gates import Gate, GateError, GatePolicy, default_policy
-from evaluation.slices import Slice
+from evaluation.scores.slices import Slice
 from labeling.demo.templates import templates
 
 SCHEMA = Gate("schema", "schema_valid_rate", ">=", 0.99)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.utils.html import strip_tags
 
-from evaluation import showing
 from evaluation.models import EvalRun
-from evaluation.showing import class_tables, field_rows, marks, text_of
+from evaluation.scores import display as score_display
+from evaluation.scores.display import class_tables, field_rows, marks, text_of
 from evaluation.templatetags.evaluation import (
     bar,
     bounds,
@@ -189,17 +189,17 @@ def test_a_table_of_classes_begins_with_the_one_that_is_most_often_mistaken() ->
 def test_long_cases_are_cut_before_they_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     marked: list[str] = []
 
-    def counted(gold: str, output: str, side: str) -> showing.Pieces:
+    def counted(gold: str, output: str, side: str) -> score_display.Pieces:
         marked.append(output)
         return [(False, output)]
 
-    monkeypatch.setattr(showing, "marks", counted)
+    monkeypatch.setattr(score_display, "marks", counted)
     rows = [
         {"path": f"f{i}", "outcome": "wrong" if i % 2 else "correct", "gold": "a", "output": "b"} for i in range(40)
     ]
     score = {"fields": rows}
-    wrong, right, more = showing.parted_rows(score, score, most=5)
+    wrong, right, more = score_display.parted_rows(score, score, most=5)
     assert [row.path for row in wrong] == ["f1", "f3", "f5", "f7", "f9"]
     assert [row.path for row in right] == ["f0", "f2", "f4", "f6", "f8"]
     assert (more, len(marked)) == (30, 10)
-    assert showing.parted_rows(score, None, most=50)[0] == showing.field_rows(score, None)
+    assert score_display.parted_rows(score, None, most=50)[0] == score_display.field_rows(score, None)

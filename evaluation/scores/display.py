@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.measurements import RIGHT as COUNTED_RIGHT
-from evaluation.textdiff import diff_chars
+from evaluation.scores.measurements import RIGHT as COUNTED_RIGHT
+from evaluation.scores.text_diff import diff_chars
 from slmstudio.contract.jsontext import dumps
 from slmstudio.contract.scoring import ERRORS
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.measurements import NOT_COUNTED, RIGHT, Measurement, Scored
-from evaluation.slices import as_text
+from evaluation.scores.measurements import NOT_COUNTED, RIGHT, Measurement, Scored
+from evaluation.scores.slices import as_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Scores: counts, slices and differences that pages, gates and comparisons share. Pure."""
