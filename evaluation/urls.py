@@ -2,10 +2,11 @@
 
 from django.urls import path
 
+from evaluation.comparison import views as comparison_views
 from evaluation.inference import endpoint_views
 from evaluation.runs import list_views, resource_views
 from evaluation.runs import views as run_views
-from evaluation.views import audit, benchmarks, cases, comparisons, decisions, gates, pins, policies, prelabels
+from evaluation.views import audit, benchmarks, cases, decisions, gates, pins, policies, prelabels
 
 urlpatterns = [
     path("benchmark/", benchmarks.benchmarks, name="benchmarks"),
@@ -14,11 +15,11 @@ urlpatterns = [
     path("benchmark/<int:number>/cancel/", benchmarks.cancel, name="benchmark_cancel"),
     path("evaluation/", list_views.evaluations, name="evaluation"),
     path("evaluation/new/", list_views.new, name="eval_new"),
-    path("evaluation/compare/", comparisons.comparison, name="comparison"),
-    path("evaluation/compare/comparison.json", comparisons.comparison_json, name="comparison_json"),
-    path("evaluation/compare/comparison.md", comparisons.comparison_markdown_file, name="comparison_markdown"),
+    path("evaluation/compare/", comparison_views.comparison, name="comparison"),
+    path("evaluation/compare/comparison.json", comparison_views.comparison_json, name="comparison_json"),
+    path("evaluation/compare/comparison.md", comparison_views.comparison_markdown_file, name="comparison_markdown"),
     path("evaluation/suite/", pins.suite, name="eval_suite"),
-    path("evaluation/suite/pin-fixed/", comparisons.pin_fixed, name="eval_pin_fixed"),
+    path("evaluation/suite/pin-fixed/", comparison_views.pin_fixed, name="eval_pin_fixed"),
     path("evaluation/suite/<int:document>/pin/", pins.pin, name="eval_pin"),
     path("evaluation/suite/<int:document>/unpin/", pins.unpin, name="eval_unpin"),
     path("evaluation/<int:number>/", run_views.run, name="eval_run"),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.compare import cost_of_time, cost_of_tokens
+from evaluation.comparison.paired import cost_of_time, cost_of_tokens
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import transaction
 
-from evaluation.compare import Judged, spread
+from evaluation.comparison.paired import Judged, spread
 from evaluation.inference.answers import json_of, without_thought
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import costs, run_documents

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import transaction
 
-from evaluation.compare import spread
+from evaluation.comparison.paired import spread
 from evaluation.doubts import Noise
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs, run_documents

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import transaction
 
-from evaluation.compare import spread
+from evaluation.comparison.paired import spread
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.policy import METRICS, GatePolicy
 from evaluation.runs import run_documents, services

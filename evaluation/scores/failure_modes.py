@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
-from evaluation.cases import LETTERS, Cases
+from evaluation.comparison.document_columns import LETTERS, Cases
 from evaluation.stats import benjamini_hochberg, mcnemar_exact
 from slmstudio.contract.summary import wilson
 

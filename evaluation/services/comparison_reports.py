@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evaluation.cases import Cases
+from evaluation.comparison.document_columns import Cases
+from evaluation.comparison.figures import differences, lines, rates, today, today_note
+from evaluation.comparison.matrix_queries import Table
+from evaluation.comparison.regressions import basis, document_p, fields, gains, judged, measures, regressions
 from evaluation.models import Comparison, EvalRun
-from evaluation.regression import basis, document_p, fields, gains, judged, measures, regressions
 from evaluation.runs.model_under_test import how
 from evaluation.services import pins
-from evaluation.services.comparison_figures import differences, lines, rates, today, today_note
-from evaluation.services.matrices import Table
 from labeling.models import Document, Project
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from django.core.cache import cache
 
-from evaluation.automation import Automation, Step, automation, document_confidence
-from evaluation.compare import cost_of_time
+from evaluation.comparison.coverage import Automation, Step, automation, document_confidence
+from evaluation.comparison.error_cost import Amount, ErrorCosts, error_costs, mean_cost
+from evaluation.comparison.paired import cost_of_time
 from evaluation.models import EvalOutput, EvalRun, GateReport
-from evaluation.money import Amount, ErrorCosts, error_costs, mean_cost
 from evaluation.scores.counts import cells
 from evaluation.services import holdouts
 from evaluation.services.gate_facts import constraints_of

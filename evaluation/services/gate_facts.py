@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.timezone import localtime
 
-from evaluation.compare import cost_of_time, cost_of_tokens
+from evaluation.comparison.paired import cost_of_time, cost_of_tokens
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.policy import BASE, Gate, GatePolicy
 from evaluation.runs import resources

@@ -6,12 +6,12 @@ from typing import Any
 from django.db import transaction
 
 from evaluation import gates as judging
+from evaluation.comparison.services import compare_runs
 from evaluation.models import EvalRun, GateReport
 from evaluation.policy import DEPLOYED
 from evaluation.runs import resources
 from evaluation.runs.services import next_number
 from evaluation.services import audit, packets
-from evaluation.services.comparisons import compare_runs
 from evaluation.services.gate_facts import holdout_origins, measurements
 from evaluation.services.looking import looks, next_look
 from evaluation.services.opponents import check_answered, check_baseline, check_opponent, opponent

@@ -10,10 +10,10 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from evaluation.comparison.services import compare_runs
 from evaluation.gates import GateError
 from evaluation.models import EvalRun, LoopRun
 from evaluation.runs.services import start_evaluation
-from evaluation.services.comparisons import compare_runs
 from evaluation.services.gates import make_report, opponent
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.runs import BackgroundRun, Status

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from evaluation.comparison.regressions import document_p
 from evaluation.models import EvalOutput, EvalRun, LoopRun
-from evaluation.regression import document_p
 from evaluation.services.loop import stages
 from slmstudio.contract.schema import CompiledSchema, dumps
 from slmstudio.hashing import sha256_text

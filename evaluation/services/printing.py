@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.timezone import localtime
 
-from evaluation.money import Amount
+from evaluation.comparison.error_cost import Amount
 from evaluation.printed import Facts, Gates, Heading, Judged, Part, Points, Printed, Say, Table, as_markdown
 from evaluation.services.evidence import Money, Through
 from evaluation.services.reports import Account

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from evaluation.comparison.regressions import document_p
+from evaluation.comparison.regressions import fields as adjusted_fields
+from evaluation.comparison.services import compare_runs
 from evaluation.gates import Status
 from evaluation.models import Approval, AuditEntry, EvalRun, GateReport
 from evaluation.policy import METRICS
-from evaluation.regression import document_p
-from evaluation.regression import fields as adjusted_fields
 from evaluation.scores.slices import Slice
 from evaluation.services import approvals, looking, packets, pins, waivers
 from evaluation.services.cautions import cautions
-from evaluation.services.comparisons import compare_runs
 from evaluation.services.evidence import Money, Through, evidence
 from evaluation.services.gates import holdout_origins, looks
 from evaluation.services.missing_labels import Missing

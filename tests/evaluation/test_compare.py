@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from evaluation.compare import compare, cost_of_time, cost_of_tokens, spread
+from evaluation.comparison.paired import compare, cost_of_time, cost_of_tokens, spread
 from evaluation.scores.measurements import Scored, percentile
 from evaluation.scores.text_diff import LONGEST_DIFF, diff_chars
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.cases import MOST_KEYS, MOST_VALUES, NOT_THERE, Cases, Wanted, choose
+from evaluation.comparison.document_columns import MOST_KEYS, MOST_VALUES, NOT_THERE, Cases, Wanted, choose
 
 CASES = Cases(
     keys=("d1", "d2", "d3", "d4"),

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from evaluation.comparison.regressions import document_p, measures
+from evaluation.comparison.services import compare_runs
 from evaluation.comparison_text import comparison_markdown, escaped
 from evaluation.models import Endpoint, EvalRun
-from evaluation.regression import document_p, measures
 from evaluation.services.comparison_reports import report
-from evaluation.services.comparisons import compare_runs
 from evaluation.services.pins import pin
 from labeling.models import Document
 from slmstudio.contract.jsontext import loads

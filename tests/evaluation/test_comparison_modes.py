@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from evaluation.cases import Cases
+from evaluation.comparison.document_columns import Cases
 from evaluation.scores.failure_modes import Tally, better_and_worse, fields_right, modes
 from slmstudio.contract.summary import wilson
 

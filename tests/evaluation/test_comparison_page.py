@@ -6,10 +6,10 @@ import pytest
 from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
 
-from evaluation.cases import LETTERS, STATES
+from evaluation.comparison import documents as listing
+from evaluation.comparison.document_columns import LETTERS, STATES
+from evaluation.comparison.services import compare_runs
 from evaluation.models import Comparison, Endpoint, EvalRun
-from evaluation.services import cases as listing
-from evaluation.services.comparisons import compare_runs
 from evaluation.services.pins import pin
 from labeling.datasets.freeze import freeze
 from labeling.models import Contract, DatasetVersion, Document

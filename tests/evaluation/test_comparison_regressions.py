@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from evaluation.compare import compare
-from evaluation.regression import basis, document_p, fields, gains, measures, regressions
+from evaluation.comparison.paired import compare
+from evaluation.comparison.regressions import basis, document_p, fields, gains, measures, regressions
 from evaluation.stats import holm
 from tests.evaluation.test_compare import RIGHT, WRONG
 

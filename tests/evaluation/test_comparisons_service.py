@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from evaluation.comparison.regressions import regressions
+from evaluation.comparison.services import compare_runs
 from evaluation.models import Comparison, EvalRun
-from evaluation.regression import regressions
 from evaluation.runs.services import Refused, start_evaluation
-from evaluation.services.comparisons import compare_runs
 from labeling.datasets.freeze import freeze
 from labeling.models import DatasetVersion, Document
 from labeling.projects.services import create_project, save_contract

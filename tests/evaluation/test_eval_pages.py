@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
-from evaluation.compare import Judged
+from evaluation.comparison.paired import Judged
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs
 from evaluation.runs.services import start_evaluation

@@ -7,10 +7,10 @@ from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 from scipy.stats import binomtest
 
-from evaluation.matrix import best, grid, matrix
+from evaluation.comparison.matrix import best, grid, matrix
+from evaluation.comparison.matrix_queries import compare_many
+from evaluation.comparison.services import compare_runs
 from evaluation.models import Endpoint, EvalRun
-from evaluation.services.comparisons import compare_runs
-from evaluation.services.matrices import compare_many
 from evaluation.services.pins import pin
 from labeling.models import DatasetVersion
 from slmstudio.contract.jsontext import dumps, loads
@@ -182,7 +182,7 @@ def test_under_several_schemas_a_pair_is_still_what_its_own_comparison_says(worl
 def test_schemas_without_a_common_field_are_refused(
     world: World, three: list[EvalRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evaluation.services.matrices.shared_fields", lambda runs: frozenset())
+    monkeypatch.setattr("evaluation.comparison.matrix_queries.shared_fields", lambda runs: frozenset())
     with pytest.raises(Refused, match="no field in common"):
         compare_many(project=world.project, runs=three)
 

@@ -10,11 +10,11 @@ from django.core.management.base import CommandError
 from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
+from evaluation.comparison.services import compare_runs
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from evaluation.runs import jobs as run_jobs
 from evaluation.runs import outputs, rescoring
 from evaluation.services import corrections, questions
-from evaluation.services.comparisons import compare_runs
 from evaluation.templatetags.evaluation import interval, right_fields
 from labeling.annotation import services as annotation_services
 from labeling.datasets import freeze

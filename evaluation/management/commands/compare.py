@@ -19,12 +19,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from evaluation.comparison.matrix import MOST
+from evaluation.comparison.matrix_queries import compare_many
+from evaluation.comparison.services import compare_runs
 from evaluation.comparison_text import comparison_markdown, matrix_markdown
-from evaluation.matrix import MOST
 from evaluation.models import EvalRun
 from evaluation.services.comparison_reports import matrix_report, report
-from evaluation.services.comparisons import compare_runs
-from evaluation.services.matrices import compare_many
 from labeling.models import Project
 from slmstudio.contract.jsontext import dumps
 from training.runs.services import Refused

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.db.models import Case, Exists, OuterRef, Q, Value, When
 
+from evaluation.comparison.regressions import TITLES, measures
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.regression import TITLES, measures
 from evaluation.runs.model_under_test import how
 from evaluation.scores.failure_modes import mixed
 from evaluation.services.benchmark_results import cost_of
@@ -20,7 +20,7 @@ from slmstudio.templatetags.studio import memory, milliseconds
 @dataclass(frozen=True)
 class Rate:
     """A line with a rate for each run; ``change`` is B's less A's, ``p_adjusted`` of ``better`` and ``worse`` documents
-    as ``evaluation.regression.measures`` has it.
+    as ``evaluation.comparison.regressions.measures`` has it.
 
     ``mixed``: the rate went one way, and most documents that moved went another or neither.
     """

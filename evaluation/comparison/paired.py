@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from evaluation.cases import IN_A, IN_B, IN_BOTH, LETTERS, NEITHER, NOT_THERE, STATES, Cases
+from evaluation.comparison.document_columns import IN_A, IN_B, IN_BOTH, LETTERS, NEITHER, NOT_THERE, STATES, Cases
 from evaluation.scores.failure_modes import Tally, better_and_worse, fields_right
 from evaluation.scores.measurements import NOT_COUNTED, RIGHT, Scored, percentile
 from evaluation.stats import holm, mcnemar_exact

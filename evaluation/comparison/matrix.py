@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from evaluation.regression import LEVEL
+from evaluation.comparison.regressions import LEVEL
 from evaluation.stats import holm, mcnemar_exact
 from slmstudio.contract.summary import wilson
 

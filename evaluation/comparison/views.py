@@ -8,19 +8,19 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from evaluation.cases import STATES, Cases
+from evaluation.comparison import documents as listing
+from evaluation.comparison.document_columns import STATES, Cases
+from evaluation.comparison.figures import differences, lines, rates, today, today_note
+from evaluation.comparison.matrix import LEAST, MOST
+from evaluation.comparison.matrix_queries import compare_many
+from evaluation.comparison.regressions import LEVEL, basis, document_p, gains, regressions
+from evaluation.comparison.regressions import fields as adjusted_fields
+from evaluation.comparison.services import compare_runs
 from evaluation.comparison_text import comparison_markdown, matrix_markdown
-from evaluation.matrix import LEAST, MOST
 from evaluation.models import EvalRun
-from evaluation.regression import LEVEL, basis, document_p, gains, regressions
-from evaluation.regression import fields as adjusted_fields
 from evaluation.scores.slices import Slice
-from evaluation.services import cases as listing
 from evaluation.services import pins
-from evaluation.services.comparison_figures import differences, lines, rates, today, today_note
 from evaluation.services.comparison_reports import matrix_report, report, suite
-from evaluation.services.comparisons import compare_runs
-from evaluation.services.matrices import compare_many
 from evaluation.views.parts import asked, belonging, wants_part
 from labeling.documents.failure_tags import title_of
 from labeling.models import Project

@@ -8,12 +8,12 @@ from typing import Any
 from django.contrib.postgres.aggregates import StringAgg
 from django.db.models import Case, CharField, Count, Value, When
 
-from evaluation.matrix import LEAST, MOST, Matrix, best, grid, matrix
+from evaluation.comparison.figures import Line, lines, own_rate, today, today_note
+from evaluation.comparison.matrix import LEAST, MOST, Matrix, best, grid, matrix
+from evaluation.comparison.regressions import TITLES
+from evaluation.comparison.services import check, notes_of_many, several_golds, shared_fields
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.regression import TITLES
 from evaluation.services import pins
-from evaluation.services.comparison_figures import Line, lines, own_rate, today, today_note
-from evaluation.services.comparisons import check, notes_of_many, several_golds, shared_fields
 from labeling.models import Project
 from training.runs.services import Refused
 
@@ -110,7 +110,7 @@ def _patterns(runs: Sequence[EvalRun], shared: frozenset[str] | None) -> dict[in
 
 def _right(shared: frozenset[str] | None) -> Case:
     """Whether an output is right, as "1" or "0": the whole of it, or as far as the fields of ``shared`` go, by the rule
-    of ``evaluation.compare.Judged.within``.
+    of ``evaluation.comparison.paired.Judged.within``.
     """
     branches = [When(exact=True, then=Value("1"))]
     if shared is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.paginator import Page, Paginator
 
-from evaluation.cases import STATES, Cases, Wanted, choose
+from evaluation.comparison.document_columns import STATES, Cases, Wanted, choose
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.scores.display import Row, parted_rows
 from labeling.models import Document

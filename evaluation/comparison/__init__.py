@@ -1,0 +1,1 @@
+"""Comparisons of eval runs on the same documents."""
