@@ -4,9 +4,10 @@ from django.urls import path
 
 from evaluation.comparison import views as comparison_views
 from evaluation.inference import endpoint_views
+from evaluation.regression_suite import views as regression_suite_views
 from evaluation.runs import list_views, resource_views
 from evaluation.runs import views as run_views
-from evaluation.views import audit, benchmarks, cases, decisions, gates, pins, policies, prelabels
+from evaluation.views import audit, benchmarks, cases, decisions, gates, policies, prelabels
 
 urlpatterns = [
     path("benchmark/", benchmarks.benchmarks, name="benchmarks"),
@@ -18,10 +19,10 @@ urlpatterns = [
     path("evaluation/compare/", comparison_views.comparison, name="comparison"),
     path("evaluation/compare/comparison.json", comparison_views.comparison_json, name="comparison_json"),
     path("evaluation/compare/comparison.md", comparison_views.comparison_markdown_file, name="comparison_markdown"),
-    path("evaluation/suite/", pins.suite, name="eval_suite"),
+    path("evaluation/suite/", regression_suite_views.suite, name="eval_suite"),
     path("evaluation/suite/pin-fixed/", comparison_views.pin_fixed, name="eval_pin_fixed"),
-    path("evaluation/suite/<int:document>/pin/", pins.pin, name="eval_pin"),
-    path("evaluation/suite/<int:document>/unpin/", pins.unpin, name="eval_unpin"),
+    path("evaluation/suite/<int:document>/pin/", regression_suite_views.pin, name="eval_pin"),
+    path("evaluation/suite/<int:document>/unpin/", regression_suite_views.unpin, name="eval_unpin"),
     path("evaluation/<int:number>/", run_views.run, name="eval_run"),
     path("evaluation/<int:number>/cancel/", list_views.cancel, name="eval_cancel"),
     path("evaluation/<int:number>/go-on/", list_views.go_on, name="eval_go_on"),

@@ -13,7 +13,7 @@ from evaluation.comparison.matrix import LEAST, MOST, Matrix, best, grid, matrix
 from evaluation.comparison.regressions import TITLES
 from evaluation.comparison.services import check, notes_of_many, several_golds, shared_fields
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.services import pins
+from evaluation.regression_suite import services as regression_suite_services
 from labeling.models import Project
 from training.runs.services import Refused
 
@@ -36,7 +36,7 @@ class Table:
     alike: bool
     lines: Sequence[Line]
     fields: Sequence[tuple[str, Sequence[dict[str, Any] | None], float | None]]
-    suite: Sequence[pins.Standing]
+    suite: Sequence[regression_suite_services.Standing]
     notes: Sequence[str]
 
     @property
@@ -79,7 +79,7 @@ def compare_many(*, project: Project, runs: Sequence[EvalRun]) -> Table:
         raise Refused("runs", f"Evaluations {numbers} have no document in common.")
     twofold = several_golds(runs, shared)
     alike = shared is None and not twofold
-    standings, beside = pins.standings(project, runs), today(*runs)
+    standings, beside = regression_suite_services.standings(project, runs), today(*runs)
     unlike = notes_of_many(runs, documents=len(patterns), golds=len(twofold), shared=shared)
     return Table(
         runs=runs,

@@ -18,8 +18,8 @@ from evaluation.comparison.regressions import fields as adjusted_fields
 from evaluation.comparison.services import compare_runs
 from evaluation.comparison_text import comparison_markdown, matrix_markdown
 from evaluation.models import EvalRun
+from evaluation.regression_suite import services as regression_suite_services
 from evaluation.scores.slices import Slice
-from evaluation.services import pins
 from evaluation.services.comparison_reports import matrix_report, report, suite
 from evaluation.views.parts import asked, belonging, wants_part
 from labeling.documents.failure_tags import title_of
@@ -85,7 +85,9 @@ def pin_fixed(request: HttpRequest, slug: str) -> HttpResponse:
         numbers = _numbers(request)
         a, b = _runs(project, numbers[:2])
         names = compare_runs(a=a, b=b).result["fixed"]
-        count = pins.pin_all(project=project, names=names, user=request.user, reason=f"fixed in evaluation {b.number}")
+        count = regression_suite_services.pin_all(
+            project=project, names=names, user=request.user, reason=f"fixed in evaluation {b.number}"
+        )
     except (_Unusable, Refused) as problem:
         context = {"project": project, "problem": str(problem)}
         return render(request, "evaluation/no_comparison.html", context, status=422)
@@ -214,7 +216,7 @@ def _documents(
     """The list of documents as the address asks for it, and what it can be filtered by."""
     wanted = {name: asked(request, name) for name in FILTERS}
     cases = Cases.of(result["cases"])
-    pinned = pins.pinned_documents(project)
+    pinned = regression_suite_services.pinned_documents(project)
     page, found = listing.listed(
         cases, listing.wanted_of(wanted), a=a, b=b, pinned=pinned, number=request.GET.get("page")
     )
@@ -232,5 +234,5 @@ def _documents(
         # Only where the list shows all that is pinned.
         "pinnable": [name for name in FILTERS if wanted[name]] == ["state"]
         and wanted["state"] == "fixed"
-        and 0 < result["counts"]["fixed"] <= pins.MOST_AT_ONCE,
+        and 0 < result["counts"]["fixed"] <= regression_suite_services.MOST_AT_ONCE,
     }

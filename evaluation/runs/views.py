@@ -9,12 +9,12 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from evaluation.models import EvalOutput, EvalRun
+from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs import rescoring, throughput
 from evaluation.runs.decoding_modes import ways
 from evaluation.runs.forms import key_of
 from evaluation.runs.resource_views import context_of
 from evaluation.scores.display import ClassTable, class_tables, field_rows
-from evaluation.services import pins
 from evaluation.views.parts import asked, belonging, wants_part
 from labeling.documents.failure_tags import title_of
 from slmstudio import artifacts
@@ -76,7 +76,7 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         context["cost_of_1000"] = 1000 * (found.facts.get("cost_per_document") or 0)
     context["scorer"] = SCORER_VERSION
     context["rescored"] = rescoring.page(found)
-    context["suite"] = pins.standing(found)
+    context["suite"] = regression_suite_services.standing(found)
     context["reports"] = list(found.gate_reports.order_by("-number"))
     belonging(project, *context["reports"])
     return render(request, "evaluation/run.html", context)
@@ -199,7 +199,7 @@ def output(request: HttpRequest, slug: str, number: int, document: int) -> HttpR
         "problems": (row.score or {}).get("problems", []),
         "raw": row.raw[:SHOWN],
         "more": max(0, len(row.raw) - SHOWN),
-        "pinned": pins.of_document(row.document) is not None,
+        "pinned": regression_suite_services.of_document(row.document) is not None,
     }
     if wants_part(request):
         return render(request, "evaluation/output.html#detail", context)

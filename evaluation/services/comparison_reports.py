@@ -9,14 +9,14 @@ from evaluation.comparison.figures import differences, lines, rates, today, toda
 from evaluation.comparison.matrix_queries import Table
 from evaluation.comparison.regressions import basis, document_p, fields, gains, judged, measures, regressions
 from evaluation.models import Comparison, EvalRun
+from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs.model_under_test import how
-from evaluation.services import pins
 from labeling.models import Document, Project
 
 
 def suite(project: Project, a: EvalRun, b: EvalRun) -> dict[str, Any]:
     """How the pinned documents did: standings of both, and names and states of those that B has wrong."""
-    standings = pins.standings(project, [a, b])
+    standings = regression_suite_services.standings(project, [a, b])
     before, after = standings[a.pk], standings[b.pk]
     names = dict(Document.objects.filter(pk__in=after.broken).values_list("pk", "external_id")) if after.broken else {}
     right_before = set(before.right)

@@ -11,13 +11,13 @@ from django.utils.timezone import localtime
 from evaluation.comparison.paired import cost_of_time, cost_of_tokens
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.policy import BASE, Gate, GatePolicy
+from evaluation.regression_suite.services import answers, pinned_documents
 from evaluation.runs import resources
 from evaluation.scores.counts import BY_SCORES, from_scores
 from evaluation.scores.measurements import Measurement
 from evaluation.scores.slices import Slice
 from evaluation.services import holdouts
 from evaluation.services.opponents import made_from, model_key
-from evaluation.services.pins import answers, pinned_documents
 from labeling.models import Contract, DatasetItem, Document, Split
 
 

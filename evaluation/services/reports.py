@@ -11,8 +11,9 @@ from evaluation.comparison.services import compare_runs
 from evaluation.gates import Status
 from evaluation.models import Approval, AuditEntry, EvalRun, GateReport
 from evaluation.policy import METRICS
+from evaluation.regression_suite import services as pins
 from evaluation.scores.slices import Slice
-from evaluation.services import approvals, looking, packets, pins, waivers
+from evaluation.services import approvals, looking, packets, waivers
 from evaluation.services.cautions import cautions
 from evaluation.services.evidence import Money, Through, evidence
 from evaluation.services.gates import holdout_origins, looks

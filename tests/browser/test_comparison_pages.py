@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
-from evaluation.services.pins import pin, pinned_documents
+from evaluation.regression_suite.services import pin, pinned_documents
 from labeling.models import Document
 from tests.browser.test_dataset_pages import check
 from tests.evaluation.factories import World, evaluated, make_world, pretend

@@ -11,8 +11,8 @@ from django.core.management.base import CommandError
 
 from evaluation.management.commands.compare import REGRESSION, UNJUDGED
 from evaluation.models import EvalRun
+from evaluation.regression_suite.services import pin
 from evaluation.runs.services import start_evaluation
-from evaluation.services.pins import pin
 from labeling.models import DatasetVersion
 from labeling.projects.services import create_project
 from tests.evaluation.factories import World, broken, documents_by_id, evaluated, pretend, right

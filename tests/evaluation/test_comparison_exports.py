@@ -10,8 +10,8 @@ from evaluation.comparison.regressions import document_p, measures
 from evaluation.comparison.services import compare_runs
 from evaluation.comparison_text import comparison_markdown, escaped
 from evaluation.models import Endpoint, EvalRun
+from evaluation.regression_suite.services import pin
 from evaluation.services.comparison_reports import report
-from evaluation.services.pins import pin
 from labeling.models import Document
 from slmstudio.contract.jsontext import loads
 from tests.evaluation.factories import World, evaluated, pretend, rewrite, right

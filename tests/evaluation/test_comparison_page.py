@@ -10,7 +10,7 @@ from evaluation.comparison import documents as listing
 from evaluation.comparison.document_columns import LETTERS, STATES
 from evaluation.comparison.services import compare_runs
 from evaluation.models import Comparison, Endpoint, EvalRun
-from evaluation.services.pins import pin
+from evaluation.regression_suite.services import pin
 from labeling.datasets.freeze import freeze
 from labeling.models import Contract, DatasetVersion, Document
 from tests.evaluation.factories import World, broken, documents_by_id, evaluated, pretend, rewrite, right

@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from evaluation.gates import GateError, Verdict
 from evaluation.models import AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
+from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs.services import Refused, start_evaluation
-from evaluation.services import pins
 from evaluation.services.approvals import Waiver, decide, withdraw
 from evaluation.services.gates import (
     current_policy,
@@ -206,7 +206,7 @@ def test_pinned_documents_must_not_break(world: World) -> None:
     run, other = evaluated(world, right), evaluated(world, broken)
     assert judged(world, run, PINNED)["pinned"].sentence == "NOT PROVEN: no document is pinned yet. " + LOOKED
     document = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
-    pins.pin(project=world.project, document=document, user=world.engineer)
+    regression_suite_services.pin(project=world.project, document=document, user=world.engineer)
     for judged_run, status in ((run, "PASS"), (other, "FAIL")):
         report = make_report(eval_run=judged_run, baseline=None, user=world.engineer)
         assert verdict_of(report, "pinned").status == status
@@ -219,7 +219,7 @@ def test_pins_that_changed_make_a_new_report_of_the_same_look(world: World, only
     first = make_report(eval_run=run, baseline=None, user=world.engineer)
     assert make_report(eval_run=run, baseline=None, user=world.engineer) == first
     document = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
-    pins.pin(project=world.project, document=document, user=world.engineer)
+    regression_suite_services.pin(project=world.project, document=document, user=world.engineer)
     second = make_report(eval_run=run, baseline=None, user=world.engineer)
     assert (second.number, second.look) == (first.number + 1, first.look)
     assert verdict_of(second, "pinned").status == "PASS"
@@ -232,9 +232,9 @@ LOOKED = "Look 1 at this hold-out: judged at 97.5 %."
 
 def test_a_pinned_training_document_is_looked_up_in_another_evaluation_of_the_same_model(world: World) -> None:
     training = DatasetItem.objects.filter(dataset=world.dataset, split="train").earliest("document_id").document
-    pins.pin(project=world.project, document=training, user=world.engineer)
+    regression_suite_services.pin(project=world.project, document=training, user=world.engineer)
     held_out = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
-    pins.pin(project=world.project, document=held_out, user=world.engineer)
+    regression_suite_services.pin(project=world.project, document=held_out, user=world.engineer)
     run = evaluated(world, right)
     first = judged(world, run, PINNED)["pinned"]
     assert (first.status, first.n) == ("NOT PROVEN", 1)

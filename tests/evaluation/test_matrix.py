@@ -11,7 +11,7 @@ from evaluation.comparison.matrix import best, grid, matrix
 from evaluation.comparison.matrix_queries import compare_many
 from evaluation.comparison.services import compare_runs
 from evaluation.models import Endpoint, EvalRun
-from evaluation.services.pins import pin
+from evaluation.regression_suite.services import pin
 from labeling.models import DatasetVersion
 from slmstudio.contract.jsontext import dumps, loads
 from tests.evaluation.factories import World, documents_by_id, evaluated, pretend, rewrite, right

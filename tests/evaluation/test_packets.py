@@ -10,10 +10,11 @@ import yaml
 from django.core.cache import cache
 
 from evaluation.models import Endpoint, EvalRun, GateReport
+from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs import model_under_test
 from evaluation.runs.services import Refused
 from evaluation.runs.spec import EvalSpec, GgufRef
-from evaluation.services import packets, pins
+from evaluation.services import packets
 from evaluation.services.gates import current_policy, make_report, set_policy
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Document
@@ -174,10 +175,10 @@ def test_what_a_gate_on_the_suite_saw_is_in_the_packet(world: World) -> None:
     set_policy(project=world.project, user=world.manager, gates=gates)
     run = evaluated(world, pretend(2, spoil=0.05))
     first, second = Document.objects.filter(project=world.project, holdout=True).order_by("pk")[:2]
-    pins.pin(project=world.project, document=first, user=world.engineer)
+    regression_suite_services.pin(project=world.project, document=first, user=world.engineer)
     report = make_report(eval_run=run, baseline=None, user=world.engineer)
     assert all(check.equal for check in packets.verify(report))
-    pins.pin(project=world.project, document=second, user=world.engineer)
+    regression_suite_services.pin(project=world.project, document=second, user=world.engineer)
     for files in (True, False):
         assert [check.name for check in packets.verify(report, files=files) if not check.equal] == ["pins"]
 

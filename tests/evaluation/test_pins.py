@@ -7,7 +7,7 @@ from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
 
 from evaluation.models import AuditEntry, EvalRun, Pin
-from evaluation.services import pins
+from evaluation.regression_suite import services as regression_suite_services
 from labeling.models import Document
 from labeling.projects.services import create_project
 from tests.evaluation.factories import World, broken, evaluated, pretend, right
@@ -30,38 +30,42 @@ def trained_on(world: World) -> Document:
 
 def pinned(world: World, *documents: Document, reason: str = "") -> None:
     for document in documents:
-        pins.pin(project=world.project, document=document, user=world.engineer, reason=reason)
+        regression_suite_services.pin(project=world.project, document=document, user=world.engineer, reason=reason)
 
 
 # -- pinning -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_document_is_pinned_once_and_it_is_in_the_audit_log(world: World, held_out: list[Document]) -> None:
-    first = pins.pin(project=world.project, document=held_out[0], user=world.engineer, reason=" paid twice ")
-    again = pins.pin(project=world.project, document=held_out[0], user=world.manager)
+    first = regression_suite_services.pin(
+        project=world.project, document=held_out[0], user=world.engineer, reason=" paid twice "
+    )
+    again = regression_suite_services.pin(project=world.project, document=held_out[0], user=world.manager)
     assert (first.pk, first.reason, again.created_by) == (again.pk, "paid twice", world.engineer)
-    assert pins.pinned_documents(world.project) == {held_out[0].pk}
+    assert regression_suite_services.pinned_documents(world.project) == {held_out[0].pk}
     [entry] = AuditEntry.objects.filter(action="pinned")
     assert (entry.user, entry.about) == (world.engineer, f"document {held_out[0].external_id}")
 
 
 def test_what_is_unpinned_stays_as_history_and_can_be_pinned_again(world: World, held_out: list[Document]) -> None:
     pinned(world, held_out[0])
-    assert pins.unpin(project=world.project, document=held_out[0], user=world.manager, reason="gold was wrong")
-    assert not pins.unpin(project=world.project, document=held_out[0], user=world.manager)
-    assert pins.pinned_documents(world.project) == set()
+    assert regression_suite_services.unpin(
+        project=world.project, document=held_out[0], user=world.manager, reason="gold was wrong"
+    )
+    assert not regression_suite_services.unpin(project=world.project, document=held_out[0], user=world.manager)
+    assert regression_suite_services.pinned_documents(world.project) == set()
     pinned(world, held_out[0])
     assert Pin.objects.count() == 2
-    assert [row.removed_by for row in pins.removed(world.project)] == [world.manager]
+    assert [row.removed_by for row in regression_suite_services.removed(world.project)] == [world.manager]
     assert AuditEntry.objects.get(action="unpinned").details["reason"] == "gold was wrong"
 
 
 def test_another_projects_document_and_a_novel_are_refused(world: World, held_out: list[Document]) -> None:
     other = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
     with pytest.raises(Refused, match="another project"):
-        pins.pin(project=other, document=held_out[0], user=world.owner)
+        regression_suite_services.pin(project=other, document=held_out[0], user=world.owner)
     with pytest.raises(Refused, match="at most 300"):
-        pins.pin(project=world.project, document=held_out[0], user=world.owner, reason="x" * 301)
+        regression_suite_services.pin(project=world.project, document=held_out[0], user=world.owner, reason="x" * 301)
     assert not Pin.objects.exists()
 
 
@@ -75,9 +79,9 @@ def test_an_evaluation_has_them_right_breaks_them_or_does_not_check_them(
         return broken(row) if row["id"] == held_out[0].external_id else right(row)
 
     run = evaluated(world, first_wrong)
-    assert pins.standing(run).words == ""
+    assert regression_suite_services.standing(run).words == ""
     pinned(world, held_out[0], held_out[1], trained_on)
-    found = pins.standing(run)
+    found = regression_suite_services.standing(run)
     assert (found.broken, found.right, found.unchecked) == ((held_out[0].pk,), (held_out[1].pk,), 1)
     assert found.words == "1 of 2 pinned documents right, 1 broken; 1 more are not among its documents."
 
@@ -85,7 +89,7 @@ def test_an_evaluation_has_them_right_breaks_them_or_does_not_check_them(
 def test_a_suite_that_an_evaluation_does_not_have_is_said(world: World, trained_on: Document) -> None:
     run = evaluated(world, right)
     pinned(world, trained_on)
-    assert pins.standing(run).words == "None of the 1 pinned documents is among its documents."
+    assert regression_suite_services.standing(run).words == "None of the 1 pinned documents is among its documents."
 
 
 def test_the_page_of_an_evaluation_says_it(world: World, client: Client, held_out: list[Document]) -> None:
@@ -129,7 +133,7 @@ def test_what_no_tuned_model_said_is_neither_red_nor_in_the_way(
     client.force_login(world.manager)
     pinned(world, held_out[0])
     run = evaluated(world, right, mode=EvalRun.Mode.FREE)
-    for _ in range(pins.RUNS):
+    for _ in range(regression_suite_services.RUNS):
         evaluated(world, broken, tuned=False)
         evaluated(world, right, split="train")
     page = client.get(SUITE)
@@ -171,7 +175,7 @@ def test_the_button_answers_with_what_it_has_become(world: World, client: Client
     assert Pin.objects.get().reason == "once paid twice"
     answer = client.post(pin_address(held_out[0], "unpin"), headers=HTMX)
     assertContains(answer, "Pin it")
-    assert pins.pinned_documents(world.project) == set()
+    assert regression_suite_services.pinned_documents(world.project) == set()
 
 
 def test_without_scripts_it_leads_to_the_suite(world: World, client: Client, held_out: list[Document]) -> None:
@@ -196,7 +200,7 @@ def test_an_engineer_pins_and_does_not_unpin(world: World, client: Client, held_
     client.force_login(world.annotator)
     assert client.post(pin_address(held_out[1])).status_code == 403
     assert client.get(pin_address(held_out[1])).status_code == 405
-    assert pins.pinned_documents(world.project) == {held_out[0].pk}
+    assert regression_suite_services.pinned_documents(world.project) == {held_out[0].pk}
 
 
 def test_a_documents_page_and_its_output_have_the_button(
@@ -235,7 +239,7 @@ def test_all_that_was_fixed_is_pinned_at_once(world: World, client: Client) -> N
 
 
 def test_a_suite_of_everything_is_refused(world: World, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pins, "MOST_AT_ONCE", 3)
+    monkeypatch.setattr(regression_suite_services, "MOST_AT_ONCE", 3)
     evaluated(world, broken, tuned=False)
     evaluated(world, right)
     client.force_login(world.manager)

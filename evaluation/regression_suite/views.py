@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from evaluation.services import pins
+from evaluation.regression_suite import services
 from evaluation.views.parts import asked, belonging, wants_part
 from labeling.models import Document, Project
 from slmstudio.access import Action, project_for
@@ -23,9 +23,9 @@ def suite(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.READ)
     context: dict[str, Any] = {"project": project, "removed": asked(request, "show") == "removed"}
     if context["removed"]:
-        rows: Any = pins.removed(project)
+        rows: Any = services.removed(project)
     else:
-        context["runs"], rows = pins.suite(project)
+        context["runs"], rows = services.suite(project)
         belonging(project, *context["runs"])
         context["broken"] = sum(row.newest is False for row in rows)
         context["unchecked"] = sum(row.newest is None for row in rows)
@@ -39,7 +39,7 @@ def pin(request: HttpRequest, slug: str, document: int) -> HttpResponse:
     project = project_for(request.user, slug, Action.PROPOSE_POLICY)
     found = _document(project, document)
     try:
-        pins.pin(project=project, document=found, user=request.user, reason=request.POST.get("reason", ""))
+        services.pin(project=project, document=found, user=request.user, reason=request.POST.get("reason", ""))
     except Refused as refusal:
         return _answer(request, project, found, error=refusal.message)
     return _answer(request, project, found)
@@ -50,7 +50,7 @@ def unpin(request: HttpRequest, slug: str, document: int) -> HttpResponse:
     """Takes a document out of the suite. Gates rest on the suite, so it takes whoever may set their policy."""
     project = project_for(request.user, slug, Action.SET_POLICY)
     found = _document(project, document)
-    if not pins.unpin(project=project, document=found, user=request.user, reason=request.POST.get("reason", "")):
+    if not services.unpin(project=project, document=found, user=request.user, reason=request.POST.get("reason", "")):
         messages.info(request, f"{found.external_id} was not pinned.")
     return _answer(request, project, found)
 
@@ -67,5 +67,5 @@ def _answer(request: HttpRequest, project: Project, document: Document, error: s
             messages.error(request, error)
         return redirect("eval_suite", project.slug)
     context = {"project": project, "document_id": document.pk, "error": error}
-    context["pinned"] = pins.of_document(document) is not None
+    context["pinned"] = services.of_document(document) is not None
     return render(request, "evaluation/pin.html", context, status=422 if error else 200)

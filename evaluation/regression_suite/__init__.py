@@ -1,0 +1,1 @@
+"""The regression suite: pinned documents that no model may break again."""
