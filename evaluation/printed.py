@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from evaluation.verdict_words import NumberLine
+from evaluation.gates.display import NumberLine
 
 # What changes the direction of everything after it, and what no page can show.
 _TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")

@@ -19,8 +19,8 @@ from fpdf import FPDF, FontFace
 from fpdf.enums import MethodReturnValue, TableBordersLayout, VAlign, XPos, YPos
 from fpdf.fonts import TTFFont
 
+from evaluation.gates.display import NumberLine
 from evaluation.printed import Facts, Gates, Heading, Judged, Part, Points, Printed, Say, Table, clean
-from evaluation.verdict_words import NumberLine
 
 Colour = tuple[int, int, int]
 INK, SOFT, LINE = (27, 36, 48), (88, 99, 111), (223, 227, 232)

@@ -3,11 +3,13 @@
 from django.urls import path
 
 from evaluation.comparison import views as comparison_views
+from evaluation.gates import policy_views
+from evaluation.gates import views as gate_views
 from evaluation.inference import endpoint_views
 from evaluation.regression_suite import views as regression_suite_views
 from evaluation.runs import list_views, resource_views
 from evaluation.runs import views as run_views
-from evaluation.views import audit, benchmarks, cases, decisions, gates, policies, prelabels
+from evaluation.views import audit, benchmarks, cases, decisions, prelabels
 
 urlpatterns = [
     path("benchmark/", benchmarks.benchmarks, name="benchmarks"),
@@ -47,15 +49,15 @@ urlpatterns = [
     path("prelabels/endpoints/<int:pk>/test/", endpoint_views.test, name="endpoint_test"),
     path("prelabels/endpoints/<int:pk>/holdout/", endpoint_views.holdout, name="endpoint_holdout"),
     path("prelabels/endpoints/<int:pk>/remove/", endpoint_views.remove, name="endpoint_remove"),
-    path("gates/", gates.gates, name="gates"),
-    path("gates/policy/", policies.policy, name="gate_policy"),
-    path("gates/policy/proposals/<int:number>/", policies.answer, name="policy_proposal"),
-    path("gates/judge/", gates.judge, name="gate_judge"),
+    path("gates/", gate_views.gates, name="gates"),
+    path("gates/policy/", policy_views.policy, name="gate_policy"),
+    path("gates/policy/proposals/<int:number>/", policy_views.answer, name="policy_proposal"),
+    path("gates/judge/", gate_views.judge, name="gate_judge"),
     path("gates/<int:number>/", decisions.report, name="gate_report"),
     path("gates/<int:number>/verify/", decisions.verify, name="gate_verify"),
     path("gates/<int:number>/decide/", decisions.decide, name="gate_decide"),
     path("gates/<int:number>/withdraw/", decisions.withdraw, name="gate_withdraw"),
-    path("gates/<int:number>/labels/<slug:key>/", gates.queue, name="gate_labels"),
+    path("gates/<int:number>/labels/<slug:key>/", gate_views.queue, name="gate_labels"),
     path("gates/<int:number>/report.pdf", decisions.keep_pdf, name="gate_pdf"),
     path("gates/<int:number>/report.md", decisions.keep_markdown, name="gate_markdown"),
     path("gates/audit/", audit.log, name="gate_audit"),

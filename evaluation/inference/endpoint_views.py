@@ -8,10 +8,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from evaluation.gates import holdout_permits
 from evaluation.inference import endpoints
 from evaluation.models import Endpoint
 from evaluation.prelabel_forms import EndpointForm
-from evaluation.services import holdout_permits
 from slmstudio.access import Action, object_for, project_for
 
 

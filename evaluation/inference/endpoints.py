@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 from django.db import transaction
 from django.utils import timezone
 
+from evaluation.gates import holdout_permits
 from evaluation.inference.answers import WORDS, Outcome
 from evaluation.inference.openai_client import LIMITS, Address, Chat, Said
 from evaluation.models import Endpoint
-from evaluation.services import audit, holdout_permits
+from evaluation.services import audit
 from labeling.annotation import predictions
 from labeling.models import Document, Project
 from slmstudio import outbound

@@ -12,13 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from evaluation.gates import holdout_permits
 from evaluation.inference import endpoints
 from evaluation.inference.answers import ANSWERED, WORDS, Outcome
 from evaluation.inference.circuit_breaker import Broken, Heart, Trouble
 from evaluation.inference.openai_client import Address, Chat, Said
 from evaluation.models import Endpoint, EvalOutput, EvalRun
 from evaluation.runs import model_under_test, outputs, services
-from evaluation.services import holdout_permits
 from labeling.models import Document, Split
 from slmstudio import artifacts
 from slmstudio.beating import beating

@@ -5,10 +5,10 @@ from urllib.parse import urlsplit
 
 from django import forms
 
+from evaluation.gates import holdout_permits
 from evaluation.models import Endpoint, EvalRun
 from evaluation.runs import costs, services
 from evaluation.runs.spec import MOST_AT_ONCE
-from evaluation.services import holdout_permits
 from labeling.models import Contract, DatasetVersion, Project, Split
 from slmstudio.runs import Status
 from training.models import BaseModel, ModelExport, TrainingRun

@@ -5,11 +5,12 @@ from typing import Any
 from django.db import transaction
 
 from evaluation.comparison.paired import spread
+from evaluation.gates import holdout_permits
+from evaluation.gates.policy import METRICS, GatePolicy
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
-from evaluation.policy import METRICS, GatePolicy
 from evaluation.runs import run_documents, services
 from evaluation.runs.outputs import latencies
-from evaluation.services import audit, holdout_permits
+from evaluation.services import audit
 from labeling.models import Project, Split
 from slmstudio import quotas
 from slmstudio.contract.jsontext import dumps

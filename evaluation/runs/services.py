@@ -6,10 +6,11 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
+from evaluation.gates import holdout_permits
 from evaluation.models import Benchmark, Endpoint, EvalOutput, EvalRun, PrelabelRun
 from evaluation.runs import run_documents
 from evaluation.runs.spec import MOST_AT_ONCE
-from evaluation.services import audit, holdout_permits
+from evaluation.services import audit
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
 from slmstudio import quotas
 from slmstudio.contract.grounding import candidates

@@ -7,10 +7,11 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from evaluation.gates import manifest
+from evaluation.gates.policies import current_policy
 from evaluation.models import Approval, AuditEntry, GatePolicy, GateReport
-from evaluation.services import audit, packets, waivers
+from evaluation.services import audit, waivers
 from evaluation.services.independence import circumstances, fresh_role, own_part
-from evaluation.services.policies import current_policy
 from evaluation.services.waivers import Waiver, open_gates
 from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
 from slmstudio.access import Action, Forbidden, may
@@ -74,7 +75,7 @@ def decide(
         report=report,
         decision=decision,
         reason=reason.strip(),
-        packet_sha256=packets.packet_hash(report.packet),
+        packet_sha256=manifest.packet_hash(report.packet),
         waiver=covered or None,
         decided_by=user,
     )
@@ -177,7 +178,7 @@ def voided(approval: Approval, *, files: bool = True, present: Present | None = 
     """
     present = present or Present(approval.report.project)
     reasons = changes(approval.report, files=files, present=present)
-    if packets.packet_hash(approval.report.packet) != approval.packet_sha256:
+    if manifest.packet_hash(approval.report.packet) != approval.packet_sha256:
         reasons.insert(0, "The packet is not the one that was decided on.")
     if not _is_logged(approval, present):
         reasons.insert(0, "The audit log does not have this decision as it stands here.")
@@ -245,5 +246,5 @@ def changes(report: GateReport, *, files: bool = True, present: Present | None =
     if packet["scorer"] != SCORER_VERSION:
         reasons.append(f"The scorer is now version {SCORER_VERSION}; the report used version {packet['scorer']}.")
         said.add("scorer")
-    checks = packets.verify(report, files=files)
+    checks = manifest.verify(report, files=files)
     return reasons + [check.sentence for check in checks if not check.equal and check.name not in said]

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from django.db.models import Min
 
+from evaluation.gates import holdouts
+from evaluation.gates.alpha_spending import candidates, ended, versions
+from evaluation.gates.policies import set_at
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
-from evaluation.services import holdouts
-from evaluation.services.looking import candidates, ended, versions
-from evaluation.services.policies import set_at
 from labeling.models import BulkEdit, DatasetItem, DatasetVersion, Split
 
 #: ids of documents that are named

@@ -10,12 +10,12 @@ from django.core.cache import cache
 from evaluation.comparison.coverage import Automation, Step, automation, document_confidence
 from evaluation.comparison.error_cost import Amount, ErrorCosts, error_costs, mean_cost
 from evaluation.comparison.paired import cost_of_time
+from evaluation.gates import holdouts
+from evaluation.gates.facts import constraints_of
+from evaluation.gates.policies import rules
+from evaluation.gates.sample_size import missing_labels
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from evaluation.scores.counts import cells
-from evaluation.services import holdouts
-from evaluation.services.gate_facts import constraints_of
-from evaluation.services.missing_labels import missing_labels
-from evaluation.services.policies import rules
 from evaluation.stats import ALPHA, look_level
 from slmstudio import artifacts
 

@@ -11,10 +11,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from evaluation.comparison.services import compare_runs
-from evaluation.gates import GateError
+from evaluation.gates.services import make_report, opponent
+from evaluation.gates.verdicts import GateError
 from evaluation.models import EvalRun, LoopRun
 from evaluation.runs.services import start_evaluation
-from evaluation.services.gates import make_report, opponent
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.runs import BackgroundRun, Status
 from training.models import BaseModel

@@ -8,18 +8,19 @@ from typing import Any
 from evaluation.comparison.regressions import document_p
 from evaluation.comparison.regressions import fields as adjusted_fields
 from evaluation.comparison.services import compare_runs
-from evaluation.gates import Status
+from evaluation.gates import alpha_spending, manifest
+from evaluation.gates.display import level
+from evaluation.gates.policies import set_at
+from evaluation.gates.policy import METRICS
+from evaluation.gates.sample_size import Missing
+from evaluation.gates.services import holdout_origins, looks
+from evaluation.gates.verdicts import Status
 from evaluation.models import Approval, AuditEntry, EvalRun, GateReport
-from evaluation.policy import METRICS
 from evaluation.regression_suite import services as pins
 from evaluation.scores.slices import Slice
-from evaluation.services import approvals, looking, packets, waivers
+from evaluation.services import approvals, waivers
 from evaluation.services.cautions import cautions
 from evaluation.services.evidence import Money, Through, evidence
-from evaluation.services.gates import holdout_origins, looks
-from evaluation.services.missing_labels import Missing
-from evaluation.services.policies import set_at
-from evaluation.verdict_words import level
 from labeling.models import DatasetItem, Gold, Origin, Split
 
 #: below this p-value, a field or slice that fell is not put down to luck
@@ -68,7 +69,7 @@ class Account:
     evaluations: int
     worse: dict[str, Any] | None
     history: list[Deed]
-    checks: list[packets.Check]
+    checks: list[manifest.Check]
     waived: list[tuple[list[str], waivers.Waived]]
     alone: str
     four_eyes: bool
@@ -164,7 +165,7 @@ def account(report: GateReport) -> Account:
         evaluations=_evaluations(run),
         worse=worse(report),
         history=_history(report, withdrawn),
-        checks=packets.verify(report, files=False),
+        checks=manifest.verify(report, files=False),
         waived=waivers.grouped(waivers.waived(approval)) if approval is not None else [],
         alone=how.get("own_part", ""),
         four_eyes=how.get("four_eyes", True),
@@ -217,7 +218,7 @@ def origins(run: EvalRun) -> dict[str, Any]:
 
 def _evaluations(run: EvalRun) -> int:
     """How many evaluations have answered documents of this hold-out, judged or not, finished or not."""
-    return int(looking.seen(run).count())
+    return int(alpha_spending.seen(run).count())
 
 
 def worse(report: GateReport) -> dict[str, Any] | None:

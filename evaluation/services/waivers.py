@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from evaluation.gates import Status as Verdict
+from evaluation.gates.verdicts import Status as Verdict
 from evaluation.models import Approval, GateReport
 from labeling.models import Membership
 from training.runs.services import Refused

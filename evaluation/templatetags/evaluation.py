@@ -7,8 +7,8 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from evaluation.gates.display import bounds, in_unit, line_of, measured, threshold
 from evaluation.scores.display import Pieces
-from evaluation.verdict_words import bounds, in_unit, line_of, measured, threshold
 from slmstudio.templatetags.studio import percent
 
 __all__ = ["bounds", "in_unit", "interval", "measured", "threshold"]

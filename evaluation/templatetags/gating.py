@@ -4,8 +4,8 @@ from typing import Any
 
 from django import template
 
+from evaluation.gates.display import level
 from evaluation.scores.slices import Slice, SliceError
-from evaluation.verdict_words import level
 
 register = template.Library()
 register.filter(level)

@@ -8,11 +8,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from evaluation.decision_form import DecisionForm, WithdrawalForm
+from evaluation.gates import manifest
+from evaluation.gates.policies import rules
 from evaluation.models import GateReport
 from evaluation.runs import resources
 from evaluation.runs.resource_views import context_of
-from evaluation.services import approvals, packets, printing, reports
-from evaluation.services.policies import rules
+from evaluation.services import approvals, printing, reports
 from evaluation.views.parts import page_or_part, wants_part
 from slmstudio.access import Action, object_for
 from training.runs.services import Refused
@@ -55,7 +56,7 @@ def _context(
 def verify(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """Makes every hash of the packet anew from the files and rows; costly, so not for those who only read."""
     project, found = object_for(request.user, slug, Action.PROPOSE_POLICY, reports.rows(), number=number)
-    checks = packets.verify(found)
+    checks = manifest.verify(found)
     changed = sum(not check.equal for check in checks)
     context = {"project": project, "report": found, "checks": checks, "verified": timezone.now(), "changed": changed}
     if wants_part(request):

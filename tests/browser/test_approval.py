@@ -9,8 +9,8 @@ import pypdfium2
 import pytest
 from playwright.sync_api import Page, expect
 
+from evaluation.gates.services import make_report
 from evaluation.models import GateReport
-from evaluation.services.gates import make_report
 from labeling.models import Document
 from tests.browser.conftest import Watch
 from tests.browser.labeling import control

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from evaluation.services.gates import make_report
+from evaluation.gates.services import make_report
 from labeling.models import Contract, Document
 from tests.browser.test_dataset_pages import check
 from tests.evaluation.factories import World, broken, evaluated, make_world

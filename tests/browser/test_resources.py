@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from evaluation.gates.services import make_report
 from evaluation.models import EvalOutput, ResourceMeasurement
 from evaluation.runs import resources
-from evaluation.services.gates import make_report
 from labeling.models import Contract
 from tests.browser.test_dataset_pages import check
 from tests.evaluation.factories import World, broken, evaluated, make_world, pretend

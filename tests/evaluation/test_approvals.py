@@ -9,11 +9,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from evaluation.gates import manifest
+from evaluation.gates.services import current_policy, make_report, rules, set_policy
 from evaluation.models import Approval, AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
 from evaluation.runs.services import Refused
-from evaluation.services import audit, packets
+from evaluation.services import audit
 from evaluation.services.approvals import Present, Waiver, changes, decide, open_gates, standing, voided
-from evaluation.services.gates import current_policy, make_report, rules, set_policy
 from labeling.annotation.services import open_document, submit
 from labeling.models import Document, Membership, SchemaVersion
 from labeling.projects.services import save_contract
@@ -189,7 +190,7 @@ def test_an_approval_that_nobody_gave_is_void(world: World, report: GateReport) 
         report=report,
         decision="approved",
         reason="by hand",
-        packet_sha256=packets.packet_hash(report.packet),
+        packet_sha256=manifest.packet_hash(report.packet),
         decided_by=world.manager,
     )
     assert "The audit log does not have this decision as it stands here." in voided(made)

@@ -7,10 +7,10 @@ import pytest
 from django.utils import timezone
 
 from evaluation.decision_form import DecisionForm
+from evaluation.gates.services import make_report
 from evaluation.models import Approval, GateReport
 from evaluation.runs.services import Refused
 from evaluation.services.approvals import Waiver, decide, open_gates, voided
-from evaluation.services.gates import make_report
 from evaluation.services.waivers import waived
 from tests.evaluation.factories import World, evaluated, pretend
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from evaluation.comparison.services import compare_runs
+from evaluation.gates.services import make_report
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from evaluation.runs import jobs as run_jobs
 from evaluation.runs import outputs
@@ -14,7 +15,6 @@ from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.spec import EvalSpec
 from evaluation.services import benchmark_results, benchmarks
 from evaluation.services.benchmarks import Refused, cancel
-from evaluation.services.gates import make_report
 from labeling.datasets.freeze import freeze
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows

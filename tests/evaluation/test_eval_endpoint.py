@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from evaluation.gates import holdout_permits
 from evaluation.inference import openai_client
 from evaluation.inference.endpoints import address_of, retire, save_endpoint
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
@@ -13,7 +14,7 @@ from evaluation.runs import outputs
 from evaluation.runs import services as run_services
 from evaluation.runs.decoding_modes import ways
 from evaluation.runs.jobs import run_evaluation
-from evaluation.services import benchmark_results, holdout_permits
+from evaluation.services import benchmark_results
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.jsontext import dumps
 from slmstudio.runs import Status

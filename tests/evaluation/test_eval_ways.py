@@ -10,6 +10,7 @@ import yaml
 from django.test import Client
 from django.urls import reverse
 
+from evaluation.gates import holdout_permits
 from evaluation.models import EvalRun
 from evaluation.runs import costs, outputs
 from evaluation.runs import jobs as run_jobs
@@ -18,7 +19,6 @@ from evaluation.runs.decoding_modes import ways
 from evaluation.runs.forms import EvaluationForm
 from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
-from evaluation.services import holdout_permits
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Contract
 from slmstudio import artifacts

@@ -9,11 +9,11 @@ from django.utils import timezone
 from django.utils.html import escape
 from pytest_django.asserts import assertContains, assertNotContains
 
+from evaluation.gates import manifest
+from evaluation.gates.policy import METRICS
+from evaluation.gates.services import make_report, set_policy
 from evaluation.models import Approval, EvalRun, GatePolicy, GateReport
-from evaluation.policy import METRICS
-from evaluation.services import packets
 from evaluation.services.approvals import Waiver, decide
-from evaluation.services.gates import make_report, set_policy
 from labeling.models import Document
 from slmstudio import artifacts
 from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
@@ -148,11 +148,11 @@ def test_a_report_says_it_in_one_sentence_and_shows_its_evidence(
     assertContains(page, "This is look <strong>1</strong>")
     assertContains(page, "<strong>erik</strong> <a")
     assertContains(page, report.packet["model"][:12])
-    assert set(packets.PARTS) - set(report.packet) == {"file", "endpoint", "measurement", "pins"}, (
+    assert set(manifest.PARTS) - set(report.packet) == {"file", "endpoint", "measurement", "pins"}, (
         "what stands for other kinds of model"
     )
     for name, frozen in report.packet.items():
-        title, of = packets.PARTS[name]
+        title, of = manifest.PARTS[name]
         assertContains(page, f'<th scope="row">{title}<br><small class="text-body-secondary">{escape(of)}</small>')
         assertContains(page, frozen[:12])
     assertContains(page, '<svg class="number-line')

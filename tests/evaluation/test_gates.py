@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.gates import (
+from evaluation.gates.verdicts import (
     Gate,
     GatePolicy,
     Measurement,

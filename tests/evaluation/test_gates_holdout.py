@@ -6,14 +6,14 @@ import pytest
 from django.test import Client
 from pytest_django.asserts import assertContains
 
-from evaluation.gates import Verdict
+from evaluation.gates import holdouts
+from evaluation.gates.baselines import model_key
+from evaluation.gates.sample_size import missing_labels, queue_labels
+from evaluation.gates.services import current_policy, looks, make_report, next_look, opponent, set_policy
+from evaluation.gates.verdicts import Verdict
 from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport
 from evaluation.runs.services import Refused
-from evaluation.services import holdouts
 from evaluation.services.evidence import money
-from evaluation.services.gates import current_policy, looks, make_report, next_look, opponent, set_policy
-from evaluation.services.missing_labels import missing_labels, queue_labels
-from evaluation.services.opponents import model_key
 from labeling.annotation import services as annotation_services
 from labeling.datasets import freeze
 from labeling.imports.rows import ParsedRow

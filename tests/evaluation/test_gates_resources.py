@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from evaluation.gates.facts import _costs, _of_resources, measurements, pace
+from evaluation.gates.services import current_policy, make_report, rules
 from evaluation.models import Endpoint, EvalOutput, EvalRun
-from evaluation.services.gate_facts import _costs, _of_resources, measurements, pace
-from evaluation.services.gates import current_policy, make_report, rules
 from labeling.models import Contract
 from tests.evaluation.factories import World, evaluated, right
 from tests.evaluation.test_gates_service import verdict_of

@@ -7,10 +7,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from evaluation.gates.services import make_report
 from evaluation.models import AuditEntry, EvalRun, GateReport
 from evaluation.services import approvals, printing, reports
 from evaluation.services.approvals import Waiver, decide
-from evaluation.services.gates import make_report
 from labeling.models import Membership
 from labeling.projects import members
 from slmstudio.access import Role

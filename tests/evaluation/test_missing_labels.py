@@ -6,10 +6,10 @@ import pytest
 from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
+from evaluation.gates.sample_size import missing_labels, queue_labels
+from evaluation.gates.services import make_report, set_policy
 from evaluation.models import AuditEntry, GateReport
 from evaluation.runs.services import Refused
-from evaluation.services.gates import make_report, set_policy
-from evaluation.services.missing_labels import missing_labels, queue_labels
 from labeling.annotation import services as annotation_services
 from labeling.annotation.queue import next_document
 from labeling.datasets import freeze, holdout_sampling

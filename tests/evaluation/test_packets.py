@@ -9,13 +9,13 @@ import pytest
 import yaml
 from django.core.cache import cache
 
+from evaluation.gates import manifest as manifest_module
+from evaluation.gates.services import current_policy, make_report, set_policy
 from evaluation.models import Endpoint, EvalRun, GateReport
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs import model_under_test
 from evaluation.runs.services import Refused
 from evaluation.runs.spec import EvalSpec, GgufRef
-from evaluation.services import packets
-from evaluation.services.gates import current_policy, make_report, set_policy
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Document
 from slmstudio import artifacts
@@ -37,7 +37,7 @@ def remade(report: GateReport, run: Any) -> GateReport:
     """The report with the packet that this run would have had."""
     fresh = GateReport.objects.get(pk=report.pk)
     fresh.eval_run = EvalRun.objects.get(pk=run.pk)
-    fresh.packet = packets.packet(fresh)
+    fresh.packet = manifest_module.packet(fresh)
     return fresh
 
 
@@ -54,10 +54,10 @@ def test_a_model_in_one_file_is_its_file(world: World, report: GateReport) -> No
     made = remade(report, run)
     assert made.packet["file"] == folder_hash(folder)
     assert not {"model", "tokenizer"} & set(made.packet)
-    assert all(check.equal for check in packets.verify(made))
+    assert all(check.equal for check in manifest_module.verify(made))
     (folder / "model.gguf").write_bytes(b"GGUF2")
     for files in (True, False):
-        [changed] = [check for check in packets.verify(made, files=files) if not check.equal]
+        [changed] = [check for check in manifest_module.verify(made, files=files) if not check.equal]
         assert changed.sentence.startswith("Model file: the hash of the GGUF file")
 
 
@@ -99,9 +99,9 @@ def test_a_file_that_is_made_again_with_the_same_weights_is_the_one_that_was_app
     for content, error in ((b"GGUF", ""), (b"half", "The disk is full.")):
         again = made_again(content, error)
         for files in (True, False):
-            checks = packets.verify(again, files=files)
+            checks = manifest_module.verify(again, files=files)
             assert [check.sentence for check in checks if not check.equal] == []
-    [changed] = [check for check in packets.verify(made_again(b"GGUF2")) if not check.equal]
+    [changed] = [check for check in manifest_module.verify(made_again(b"GGUF2")) if not check.equal]
     assert changed.sentence.startswith("Model file: the hash of the GGUF file")
 
 
@@ -112,10 +112,10 @@ def test_a_model_elsewhere_is_where_it_is_asked(world: World, report: GateReport
     made = remade(report, run)
     assert "endpoint" in made.packet
     assert not {"model", "tokenizer", "file"} & set(made.packet)
-    assert all(check.equal for check in packets.verify(made))
+    assert all(check.equal for check in manifest_module.verify(made))
     made.eval_run.endpoint.model = "bigger"  # type: ignore[union-attr]
     for files in (True, False):
-        [changed] = [check for check in packets.verify(made, files=files) if not check.equal]
+        [changed] = [check for check in manifest_module.verify(made, files=files) if not check.equal]
         assert changed.sentence.startswith("Model elsewhere: the hash of the address")
 
 
@@ -129,7 +129,7 @@ def test_of_a_model_elsewhere_it_freezes_what_answered(world: World, report: Gat
     rewrite(endpoint, model="small")
     made = remade(report, run)
     assert made.packet["endpoint"] == frozen["endpoint"]
-    assert [check.name for check in packets.verify(made) if not check.equal] == ["endpoint"]
+    assert [check.name for check in manifest_module.verify(made) if not check.equal] == ["endpoint"]
     with pytest.raises(Refused, match=r"large is small at .* now; what answered was big"):
         make_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
     rewrite(run, facts={**told, "max_new_tokens": 64})
@@ -145,9 +145,9 @@ def test_a_file_that_was_exported_again_is_not_the_one_that_answered(world: Worl
     spec = EvalSpec.from_yaml(run.spec)
     spec = replace(spec, gguf=GgufRef(path="/x/model.gguf", sha256="a" * 64), confidence=False)
     rewrite(run, export=export, spec=spec.to_yaml())
-    assert packets.asked_elsewhere(EvalRun.objects.get(pk=run.pk)) == ""
+    assert manifest_module.asked_elsewhere(EvalRun.objects.get(pk=run.pk)) == ""
     rewrite(export, files=[{"path": "model.gguf", "sha256": "b" * 64}])
-    assert "another file answered" in packets.asked_elsewhere(EvalRun.objects.get(pk=run.pk))
+    assert "another file answered" in manifest_module.asked_elsewhere(EvalRun.objects.get(pk=run.pk))
 
 
 def test_files_that_were_touched_are_read_once(report: GateReport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,18 +156,18 @@ def test_files_that_were_touched_are_read_once(report: GateReport, monkeypatch: 
     path = artifacts.local_path(report.eval_run.outputs_key)
     path.touch()
     read: list[Path] = []
-    whole = packets.sha256_file
+    whole = manifest_module.sha256_file
 
     def counted(file: Path) -> str:
         read.append(file)
         return whole(file)
 
-    monkeypatch.setattr(packets, "sha256_file", counted)
+    monkeypatch.setattr(manifest_module, "sha256_file", counted)
     for _ in range(3):
-        assert all(check.equal for check in packets.verify(report, files=False))
+        assert all(check.equal for check in manifest_module.verify(report, files=False))
     assert read.count(path) == 1
     path.write_text(path.read_text().replace("stop", "step"))
-    assert [check.name for check in packets.verify(report, files=False) if not check.equal] == ["outputs"]
+    assert [check.name for check in manifest_module.verify(report, files=False) if not check.equal] == ["outputs"]
 
 
 def test_what_a_gate_on_the_suite_saw_is_in_the_packet(world: World) -> None:
@@ -177,10 +177,10 @@ def test_what_a_gate_on_the_suite_saw_is_in_the_packet(world: World) -> None:
     first, second = Document.objects.filter(project=world.project, holdout=True).order_by("pk")[:2]
     regression_suite_services.pin(project=world.project, document=first, user=world.engineer)
     report = make_report(eval_run=run, baseline=None, user=world.engineer)
-    assert all(check.equal for check in packets.verify(report))
+    assert all(check.equal for check in manifest_module.verify(report))
     regression_suite_services.pin(project=world.project, document=second, user=world.engineer)
     for files in (True, False):
-        assert [check.name for check in packets.verify(report, files=files) if not check.equal] == ["pins"]
+        assert [check.name for check in manifest_module.verify(report, files=files) if not check.equal] == ["pins"]
 
 
 def test_outputs_scored_again_rest_on_what_they_were_made_by(world: World, report: GateReport) -> None:
@@ -189,10 +189,12 @@ def test_outputs_scored_again_rest_on_what_they_were_made_by(world: World, repor
     rewrite(again, rescored_from=first, spec=first.spec)
     artifacts.local_path(model_under_test.spec_key(again)).unlink()
     made = remade(report, again)
-    assert all(check.equal for check in packets.verify(made)), [check.sentence for check in packets.verify(made)]
+    assert all(check.equal for check in manifest_module.verify(made)), [
+        check.sentence for check in manifest_module.verify(made)
+    ]
     path = Path(artifacts.local_path(model_under_test.spec_key(first)))
     path.write_text(path.read_text().replace("mode: constrained", "mode: free"))
-    assert [check.name for check in packets.verify(made) if not check.equal] == ["spec"]
+    assert [check.name for check in manifest_module.verify(made) if not check.equal] == ["spec"]
 
 
 def test_the_hashes_of_the_packet_are_those_of_the_files(world: World) -> None:
@@ -214,7 +216,7 @@ def test_the_hashes_of_the_packet_are_those_of_the_files(world: World) -> None:
     }
     assert expected.items() <= report.packet.items()
     assert set(report.packet) == {*expected, "scorer", "policy", "scores", "verdicts", "baseline_scores"}
-    checks = packets.verify(report)
+    checks = manifest_module.verify(report)
     assert [check.name for check in checks if not check.equal] == []
     assert {check.name for check in checks} == set(report.packet)
 
@@ -227,7 +229,7 @@ def test_the_packet_of_a_base_model_names_the_weights_that_were_run(world: World
     BaseModel.objects.filter(pk=world.base_model.pk).update(sha256=folder_hash(folder))
     report = make_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
     assert report.packet["model"] == then
-    assert [check.name for check in packets.verify(report) if not check.equal] == ["model"]
+    assert [check.name for check in manifest_module.verify(report) if not check.equal] == ["model"]
 
 
 def test_a_threshold_the_database_writes_in_full_is_the_same_number(world: World) -> None:
@@ -236,12 +238,12 @@ def test_a_threshold_the_database_writes_in_full_is_the_same_number(world: World
     set_policy(project=world.project, user=world.manager, gates=gates)
     report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
     stored = GateReport.objects.get(pk=report.pk)
-    assert packets.verdicts_hash(stored) == report.packet["verdicts"]
+    assert manifest_module.verdicts_hash(stored) == report.packet["verdicts"]
 
 
 def test_a_packet_has_one_hash_whatever_its_order() -> None:
-    assert packets.packet_hash({"a": "1", "b": "2"}) == packets.packet_hash({"b": "2", "a": "1"})
-    assert packets.packet_hash({"a": "1", "b": "2"}) != packets.packet_hash({"a": "1", "b": "3"})
-    assert packets.scores_hash({"x": [Decimal("1.5"), {"b": 1, "a": 2}]}) == packets.scores_hash(
+    assert manifest_module.packet_hash({"a": "1", "b": "2"}) == manifest_module.packet_hash({"b": "2", "a": "1"})
+    assert manifest_module.packet_hash({"a": "1", "b": "2"}) != manifest_module.packet_hash({"a": "1", "b": "3"})
+    assert manifest_module.scores_hash({"x": [Decimal("1.5"), {"b": 1, "a": 2}]}) == manifest_module.scores_hash(
         {"x": [Decimal("1.5"), {"a": 2, "b": 1}]}
     )

@@ -9,8 +9,8 @@ from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation import panels
+from evaluation.gates.services import make_report
 from evaluation.services.approvals import Waiver, decide
-from evaluation.services.gates import make_report
 from labeling.models import Document
 from slmstudio.access import Action, project_for
 from tests.evaluation.factories import World, evaluated, make_version, right

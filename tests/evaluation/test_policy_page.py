@@ -6,8 +6,8 @@ import pytest
 from django.test import Client
 from pytest_django.asserts import assertContains
 
+from evaluation.gates.services import set_policy
 from evaluation.models import GatePolicy
-from evaluation.services.gates import set_policy
 from labeling.models import Document
 from tests.evaluation.factories import World, broken, evaluated, right
 

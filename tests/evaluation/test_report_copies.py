@@ -7,10 +7,10 @@ import pypdfium2
 import pytest
 from django.conf import settings
 
+from evaluation.gates.display import NumberLine, line_of
 from evaluation.printed import Facts, Gates, Heading, Judged, Points, Printed, Say, Table, as_markdown, clean
 from evaluation.printed_pdf import REPLACEMENT, as_pdf
 from evaluation.services.printing import HASHES_WIDE, SECOND_FONT
-from evaluation.verdict_words import NumberLine, line_of
 
 MADE = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LINE = NumberLine(good=(0.8, 1.0), low=0.3, high=0.9, measured=0.7, limit=0.8)

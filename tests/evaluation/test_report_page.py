@@ -10,10 +10,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
+from evaluation.gates.services import current_policy, make_report, rules, set_policy
 from evaluation.models import Approval, EvalRun, GateReport
 from evaluation.services import reports
 from evaluation.services.approvals import Waiver, decide, open_gates
-from evaluation.services.gates import current_policy, make_report, rules, set_policy
 from labeling.annotation.services import open_document, submit
 from labeling.models import Document
 from tests.evaluation.factories import World, evaluated, pretend, rewrite, right

@@ -5,15 +5,16 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from evaluation.gates import holdout_permits, manifest
+from evaluation.gates.alpha_spending import candidates
+from evaluation.gates.services import looks, make_report, next_look
 from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport, ResourceMeasurement
 from evaluation.runs import resources
 from evaluation.runs.resource_jobs import run_measurement
 from evaluation.runs.resources import measure_again
 from evaluation.runs.services import Refused
-from evaluation.services import approvals, holdout_permits, packets
+from evaluation.services import approvals
 from evaluation.services.cautions import cautions
-from evaluation.services.gates import looks, make_report, next_look
-from evaluation.services.looking import candidates
 from labeling.models import Contract
 from slmstudio import artifacts
 from slmstudio.runs import Status
@@ -82,10 +83,10 @@ def test_the_packet_has_the_measurement_and_notices_a_change(world: World) -> No
     row = measured(run, world, 300.0)
     report = make_report(eval_run=run, baseline=None, user=world.engineer)
     assert report.packet["measurement"] == row.sha256
-    assert [check.name for check in packets.verify(report) if not check.equal] == []
+    assert [check.name for check in manifest.verify(report) if not check.equal] == []
     rewrite(row, requests=[{**one, "latency_ms": 1.0} for one in row.requests])
     report = GateReport.objects.get(pk=report.pk)
-    assert [check.name for check in packets.verify(report) if not check.equal] == ["measurement"]
+    assert [check.name for check in manifest.verify(report) if not check.equal] == ["measurement"]
     assert any("Measurement" in reason for reason in approvals.changes(report))
 
 

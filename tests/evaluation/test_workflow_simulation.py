@@ -8,7 +8,7 @@ import pytest
 
 from bench import gate_workflow as workflow
 from bench.gate_workflow import Plan, counted, naive
-from evaluation.gates import Gate, Measurement, Status, judge
+from evaluation.gates.verdicts import Gate, Measurement, Status, judge
 from evaluation.stats import look_level, paired_loss
 
 #: twice the error of a share of 5 % over so many rounds

@@ -19,11 +19,11 @@ from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.text import slugify
 
-from evaluation.gates import GateError
+from evaluation.gates.policies import set_policy
+from evaluation.gates.verdicts import GateError
 from evaluation.loop_rows import Line, RowsError, choose_rows
 from evaluation.services.loop import abandon, advance, stages, start_loop
 from evaluation.services.loop_report import loop_report, write_outputs
-from evaluation.services.policies import set_policy
 from labeling.datasets.freeze import Refused as DatasetRefused
 from labeling.datasets.freeze import freeze
 from labeling.imports.services import Refused as ImportRefused

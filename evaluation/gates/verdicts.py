@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.judges import JUDGES, Levels, Status
-from evaluation.policy import METRICS, Gate, GateError, GatePolicy, default_policy
+from evaluation.gates.display import level
+from evaluation.gates.metrics import JUDGES, Levels, Status
+from evaluation.gates.policy import METRICS, Gate, GateError, GatePolicy, default_policy
 from evaluation.scores.measurements import Measurement
 from evaluation.stats import look_level
-from evaluation.verdict_words import level
 
 __all__ = [
     "METRICS",

@@ -9,15 +9,15 @@ from typing import Any
 from django.utils.timezone import localtime
 
 from evaluation.comparison.paired import cost_of_time, cost_of_tokens
+from evaluation.gates import holdouts
+from evaluation.gates.baselines import made_from, model_key
+from evaluation.gates.policy import BASE, Gate, GatePolicy
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
-from evaluation.policy import BASE, Gate, GatePolicy
 from evaluation.regression_suite.services import answers, pinned_documents
 from evaluation.runs import resources
 from evaluation.scores.counts import BY_SCORES, from_scores
 from evaluation.scores.measurements import Measurement
 from evaluation.scores.slices import Slice
-from evaluation.services import holdouts
-from evaluation.services.opponents import made_from, model_key
 from labeling.models import Contract, DatasetItem, Document, Split
 
 

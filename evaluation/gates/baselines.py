@@ -4,9 +4,9 @@ from typing import Any
 
 from django.utils.text import capfirst
 
+from evaluation.gates.holdouts import unanswered
 from evaluation.models import Approval, EvalRun
 from evaluation.services import audit
-from evaluation.services.holdouts import unanswered
 from labeling.models import Split
 from slmstudio.runs import Status
 from training.runs.services import Refused

@@ -7,8 +7,8 @@ that were drawn for one slice are no sample of all.
 from collections.abc import Iterable
 from typing import Any
 
+from evaluation.gates.alpha_spending import versions
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
-from evaluation.services.looking import versions
 from labeling.models import DatasetItem, Document, Split
 
 #: the action of an audit entry about documents that were drawn for the hold-out

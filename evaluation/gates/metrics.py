@@ -1,4 +1,4 @@
-"""One judge for each kind of metric: bounds, verdict, words and price. ``evaluation.gates`` is the way in.
+"""One judge for each kind of metric: bounds, verdict, words and price. ``evaluation.gates.verdicts`` is the way in.
 
 A judge gets the threshold, the measurement and the levels, and returns a Finding.
 """
@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from evaluation import judge_words as say
-from evaluation import resource_judges as resources
-from evaluation.findings import Finding, Levels, Status, nothing
-from evaluation.policy import plain
+from evaluation.gates import resource_metrics as resources
+from evaluation.gates import verdict_sentences as say
+from evaluation.gates.findings import Finding, Levels, Status, nothing
+from evaluation.gates.policy import plain
 from evaluation.scores.measurements import Measurement
 from evaluation.stats import Price, documents_needed, exact_lower, exact_upper, paired_loss, share_loss
 

@@ -1,13 +1,13 @@
 """Verdicts as people read them: values in their units, thresholds, bounds, and the place of each on a number line.
 
-Pure. A verdict comes as the dict that ``evaluation.gates.Verdict.as_dict`` makes.
+Pure. A verdict comes as the dict that ``evaluation.gates.verdicts.Verdict.as_dict`` makes.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.policy import METRICS, plain
+from evaluation.gates.policy import METRICS, plain
 
 #: the share of the line that is left free at each end
 _MARGIN = 0.04

@@ -8,15 +8,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from evaluation.gates.alpha_spending import upcoming
+from evaluation.gates.policies import history
+from evaluation.gates.policy import METRICS, GatePolicy
+from evaluation.gates.policy_proposals import answered, open_proposals
+from evaluation.gates.sample_size import ANYBODY, TURN, missing_labels, queue_labels
+from evaluation.gates.services import current_policy, make_report, next_look, rules, spent
 from evaluation.models import GateReport
-from evaluation.policy import METRICS, GatePolicy
 from evaluation.runs.forms import JudgeForm
 from evaluation.services.approvals import Present, standing
-from evaluation.services.gates import current_policy, make_report, next_look, rules, spent
-from evaluation.services.looking import upcoming
-from evaluation.services.missing_labels import ANYBODY, TURN, missing_labels, queue_labels
-from evaluation.services.policies import history
-from evaluation.services.proposals import answered, open_proposals
 from evaluation.stats import ALPHA, look_level
 from evaluation.views.parts import go, page_or_part, wants_part
 from labeling.models import DatasetVersion

@@ -12,12 +12,12 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from evaluation import gates as judging
+from evaluation.gates import verdicts as judging
+from evaluation.gates.policies import current_policy, derived, is_fixed, read, rules, set_policy
+from evaluation.gates.policy_changes import Change, applied, changes
 from evaluation.models import GatePolicy, PolicyProposal
-from evaluation.policy_changes import Change, applied, changes
 from evaluation.runs.services import next_number
 from evaluation.services import audit
-from evaluation.services.policies import current_policy, derived, is_fixed, read, rules, set_policy
 from labeling.models import Project
 from labeling.projects.contract_changes import State as Contract
 from training.runs.services import Refused

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from django.core.cache import cache
 
+from evaluation.gates.facts import pinned_answers
+from evaluation.gates.policies import policy_hash, rules
+from evaluation.gates.policy import GatePolicy
 from evaluation.models import EvalRun, GateReport
-from evaluation.policy import GatePolicy
 from evaluation.runs import outputs, resources
 from evaluation.runs.model_under_test import SubjectError, model_folder, spec_key, subject
 from evaluation.runs.spec import EvalSpec
-from evaluation.services.gate_facts import pinned_answers
-from evaluation.services.policies import policy_hash, rules
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio import artifacts

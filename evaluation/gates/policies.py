@@ -7,9 +7,9 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from evaluation import gates as judging
+from evaluation.gates import verdicts as judging
+from evaluation.gates.policy_changes import Change, changes
 from evaluation.models import GatePolicy, GateReport
-from evaluation.policy_changes import Change, changes
 from evaluation.runs.services import next_number
 from evaluation.scores.slices import Slice
 from evaluation.services import audit

@@ -6,10 +6,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from evaluation.gates import policy_proposals
+from evaluation.gates.policies import current_policy, known_slices, rules, set_policy
+from evaluation.gates.policy_forms import AnswerForm, PolicyForm, ReasonForm
 from evaluation.models import PolicyProposal
-from evaluation.policy_forms import AnswerForm, PolicyForm, ReasonForm
-from evaluation.services import proposals
-from evaluation.services.policies import current_policy, known_slices, rules, set_policy
 from evaluation.views.parts import go, page_or_part, wants_part
 from slmstudio.access import Action, object_for, project_for
 from training.runs.services import Refused
@@ -21,7 +21,7 @@ def policy(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.PROPOSE_POLICY)
     newest = current_policy(project=project)
     may_set = Action.SET_POLICY in project.can
-    own = None if may_set else proposals.open_by(project=project, user=request.user, policy=newest)
+    own = None if may_set else policy_proposals.open_by(project=project, user=request.user, policy=newest)
     stale = request.POST.get("seen", str(newest.number)) != str(newest.number)
     sent = request.POST if request.method == "POST" and not stale else None
     form = PolicyForm(
@@ -51,7 +51,7 @@ def _save(project: Any, user: Any, form: PolicyForm, why: ReasonForm | None) -> 
         set_policy(project=project, user=user, gates=wanted)
         return ""
     try:
-        proposals.propose(project=project, user=user, gates=wanted, reason=why.cleaned_data["reason"])
+        policy_proposals.propose(project=project, user=user, gates=wanted, reason=why.cleaned_data["reason"])
     except Refused as refusal:
         return refusal.message
     return ""
@@ -76,17 +76,17 @@ def answer(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 def _do(found: PolicyProposal, user: Any, do: str, answer: str, seen: int | None) -> None:
     if do == "take":
-        proposals.take(proposal=found, user=user, answer=answer, seen=seen)
+        policy_proposals.take(proposal=found, user=user, answer=answer, seen=seen)
     elif do == "decline":
-        proposals.decline(proposal=found, user=user, answer=answer)
+        policy_proposals.decline(proposal=found, user=user, answer=answer)
     else:
-        proposals.take_back(proposal=found, user=user)
+        policy_proposals.take_back(proposal=found, user=user)
 
 
 def _again(request: HttpRequest, project: Any, found: PolicyProposal, form: AnswerForm) -> HttpResponse:
     """The proposal with what was wrong about the answer; where it is open no more, only that."""
     newest = current_policy(project=project)
-    waiting = proposals.open_proposals(project=project, policy=newest)
+    waiting = policy_proposals.open_proposals(project=project, policy=newest)
     one = next((one for one in waiting if one.proposal.pk == found.pk), None)
     context = {
         "project": project,

@@ -5,17 +5,18 @@ from typing import Any
 
 from django.db import transaction
 
-from evaluation import gates as judging
 from evaluation.comparison.services import compare_runs
+from evaluation.gates import manifest
+from evaluation.gates import verdicts as judging
+from evaluation.gates.alpha_spending import looks, next_look
+from evaluation.gates.baselines import check_answered, check_baseline, check_opponent, opponent
+from evaluation.gates.facts import holdout_origins, measurements
+from evaluation.gates.policies import current_policy, fix, rules, set_policy
+from evaluation.gates.policy import DEPLOYED
 from evaluation.models import EvalRun, GateReport
-from evaluation.policy import DEPLOYED
 from evaluation.runs import resources
 from evaluation.runs.services import next_number
-from evaluation.services import audit, packets
-from evaluation.services.gate_facts import holdout_origins, measurements
-from evaluation.services.looking import looks, next_look
-from evaluation.services.opponents import check_answered, check_baseline, check_opponent, opponent
-from evaluation.services.policies import current_policy, fix, rules, set_policy
+from evaluation.services import audit
 from labeling.models import DatasetItem, Split
 from slmstudio.runs import Status
 from training.runs.services import Refused
@@ -53,7 +54,7 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> Ga
     gates = rules(policy)
     same = GateReport.objects.filter(policy=policy, eval_run=eval_run, baseline=baseline)
     made = same.order_by("-number").first()
-    pinned = packets.pins_hash(eval_run) if packets.asks_about_pins(gates) else ""
+    pinned = manifest.pins_hash(eval_run) if manifest.asks_about_pins(gates) else ""
     measured = resources.newest(eval_run) if resources.judged_by(gates) else None
     if made is not None and made.pins_sha256 == pinned and made.measurement == measured:
         return made
@@ -76,7 +77,7 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> Ga
         created_by=user,
         pins_sha256=pinned,
     )
-    report.packet = packets.packet(report)
+    report.packet = manifest.packet(report)
     report.full_clean()
     report.save()
     fix(policy, user)
@@ -105,7 +106,7 @@ def _check_runs(eval_run: EvalRun, baseline: EvalRun | None) -> None:
             "so it cannot be judged by them.",
         )
     check_answered("eval_run", eval_run)
-    asked = packets.asked_elsewhere(eval_run)
+    asked = manifest.asked_elsewhere(eval_run)
     if asked:
         raise Refused("eval_run", f"{asked} Evaluate it anew.")
     if baseline is not None:

@@ -1,0 +1,1 @@
+"""Gates: policies, verdicts, and the facts that they rest on."""
