@@ -5,12 +5,12 @@ from typing import Any
 from django.db.models import Prefetch
 from django.urls import reverse
 
+from evaluation.approvals.decisions import obstacle_for, standing
+from evaluation.approvals.waivers import waived
 from evaluation.models import EvalOutput, EvalRun, GateReport, GoldQuestion, PolicyProposal
 from evaluation.regression_suite.services import of_document
 from evaluation.services import corrections, questions
-from evaluation.services.approvals import obstacle_for, standing
 from evaluation.services.loop import newest_loop
-from evaluation.services.waivers import waived
 from slmstudio.access import Action
 from slmstudio.panels import Content, Step, next_step, register
 from slmstudio.runs import Status

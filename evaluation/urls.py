@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from evaluation.approvals import views as approval_views
 from evaluation.comparison import views as comparison_views
 from evaluation.gates import policy_views
 from evaluation.gates import views as gate_views
@@ -9,7 +10,7 @@ from evaluation.inference import endpoint_views
 from evaluation.regression_suite import views as regression_suite_views
 from evaluation.runs import list_views, resource_views
 from evaluation.runs import views as run_views
-from evaluation.views import audit, benchmarks, cases, decisions, prelabels
+from evaluation.views import audit, benchmarks, cases, prelabels
 
 urlpatterns = [
     path("benchmark/", benchmarks.benchmarks, name="benchmarks"),
@@ -53,13 +54,13 @@ urlpatterns = [
     path("gates/policy/", policy_views.policy, name="gate_policy"),
     path("gates/policy/proposals/<int:number>/", policy_views.answer, name="policy_proposal"),
     path("gates/judge/", gate_views.judge, name="gate_judge"),
-    path("gates/<int:number>/", decisions.report, name="gate_report"),
-    path("gates/<int:number>/verify/", decisions.verify, name="gate_verify"),
-    path("gates/<int:number>/decide/", decisions.decide, name="gate_decide"),
-    path("gates/<int:number>/withdraw/", decisions.withdraw, name="gate_withdraw"),
+    path("gates/<int:number>/", approval_views.report, name="gate_report"),
+    path("gates/<int:number>/verify/", approval_views.verify, name="gate_verify"),
+    path("gates/<int:number>/decide/", approval_views.decide, name="gate_decide"),
+    path("gates/<int:number>/withdraw/", approval_views.withdraw, name="gate_withdraw"),
     path("gates/<int:number>/labels/<slug:key>/", gate_views.queue, name="gate_labels"),
-    path("gates/<int:number>/report.pdf", decisions.keep_pdf, name="gate_pdf"),
-    path("gates/<int:number>/report.md", decisions.keep_markdown, name="gate_markdown"),
+    path("gates/<int:number>/report.pdf", approval_views.keep_pdf, name="gate_pdf"),
+    path("gates/<int:number>/report.md", approval_views.keep_markdown, name="gate_markdown"),
     path("gates/audit/", audit.log, name="gate_audit"),
     path("gates/audit/export/", audit.export, name="gate_audit_export"),
 ]

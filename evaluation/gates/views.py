@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from evaluation.approvals.decisions import Present, standing
 from evaluation.gates.alpha_spending import upcoming
 from evaluation.gates.policies import history
 from evaluation.gates.policy import METRICS, GatePolicy
@@ -16,7 +17,6 @@ from evaluation.gates.sample_size import ANYBODY, TURN, missing_labels, queue_la
 from evaluation.gates.services import current_policy, make_report, next_look, rules, spent
 from evaluation.models import GateReport
 from evaluation.runs.forms import JudgeForm
-from evaluation.services.approvals import Present, standing
 from evaluation.stats import ALPHA, look_level
 from evaluation.views.parts import go, page_or_part, wants_part
 from labeling.models import DatasetVersion

@@ -8,11 +8,11 @@ from typing import Any
 from django.conf import settings
 from django.utils.timezone import localtime
 
+from evaluation.approvals.evidence import Money, Through
+from evaluation.approvals.report import Account
 from evaluation.comparison.error_cost import Amount
 from evaluation.gates.display import bounds, level, line_of, measured, threshold
 from evaluation.printed import Facts, Gates, Heading, Judged, Part, Points, Printed, Say, Table, as_markdown
-from evaluation.services.evidence import Money, Through
-from evaluation.services.reports import Account
 from evaluation.templatetags.gating import cash, cash_range, slice_words
 from slmstudio.templatetags.studio import percent
 

@@ -9,12 +9,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from evaluation.approvals.decisions import Present, Waiver, changes, decide, open_gates, standing, voided
 from evaluation.gates import manifest
 from evaluation.gates.services import current_policy, make_report, rules, set_policy
 from evaluation.models import Approval, AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
 from evaluation.runs.services import Refused
 from evaluation.services import audit
-from evaluation.services.approvals import Present, Waiver, changes, decide, open_gates, standing, voided
 from labeling.annotation.services import open_document, submit
 from labeling.models import Document, Membership, SchemaVersion
 from labeling.projects.services import save_contract
@@ -356,7 +356,7 @@ def test_what_changed_before_the_decision_cannot_be_approved(
 
 def test_another_scorer_voids_it(world: World, report: GateReport, monkeypatch: pytest.MonkeyPatch) -> None:
     approval = approve(report, world.manager)
-    monkeypatch.setattr("evaluation.services.approvals.SCORER_VERSION", "99")
+    monkeypatch.setattr("evaluation.approvals.decisions.SCORER_VERSION", "99")
     assert voided(approval) == [f"The scorer is now version 99; the report used version {SCORER_VERSION}."]
 
 

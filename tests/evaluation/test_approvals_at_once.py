@@ -8,10 +8,10 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
 
+from evaluation.approvals.decisions import decide
 from evaluation.gates.services import make_report
 from evaluation.models import Approval, AuditEntry, GateReport
 from evaluation.runs.services import Refused
-from evaluation.services.approvals import decide
 from labeling.models import Membership
 from slmstudio.access import Role
 from tests.evaluation.factories import World, evaluated, make_world, pretend

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from evaluation.decision_form import DecisionForm
+from evaluation.approvals.decisions import Waiver, decide, open_gates, voided
+from evaluation.approvals.forms import DecisionForm
+from evaluation.approvals.waivers import waived
 from evaluation.gates.services import make_report
 from evaluation.models import Approval, GateReport
 from evaluation.runs.services import Refused
-from evaluation.services.approvals import Waiver, decide, open_gates, voided
-from evaluation.services.waivers import waived
 from tests.evaluation.factories import World, evaluated, pretend
 
 
@@ -63,9 +63,9 @@ def test_a_waiver_that_ends_voids_the_approval(
     approval = approve(report, world.manager, Waiver("why", tomorrow()))
     today, last = timezone.localdate(), tomorrow()
     assert all(one.soon for one in waived(approval))
-    monkeypatch.setattr("evaluation.services.waivers.timezone.localdate", lambda: today + timedelta(days=1))
+    monkeypatch.setattr("evaluation.approvals.waivers.timezone.localdate", lambda: today + timedelta(days=1))
     assert voided(approval) == [], "the last day still counts"
-    monkeypatch.setattr("evaluation.services.waivers.timezone.localdate", lambda: today + timedelta(days=2))
+    monkeypatch.setattr("evaluation.approvals.waivers.timezone.localdate", lambda: today + timedelta(days=2))
     [reason] = voided(approval)
     assert reason.startswith("The waivers of “")
     assert reason.endswith(f" ended on {last.isoformat()}.")

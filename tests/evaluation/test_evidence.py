@@ -8,11 +8,11 @@ from django.core.cache import cache
 from django.test import Client
 from pytest_django.asserts import assertContains
 
+from evaluation.approvals.evidence import evidence, straight_through
 from evaluation.gates.services import make_report, set_policy
 from evaluation.models import GateReport
 from evaluation.runs.model_under_test import write_spec
 from evaluation.runs.spec import EvalSpec
-from evaluation.services.evidence import evidence, straight_through
 from labeling.models import Contract
 from slmstudio.contract.jsontext import dumps
 from tests.evaluation.factories import World, broken, evaluated, right

@@ -9,11 +9,11 @@ from django.utils import timezone
 from django.utils.html import escape
 from pytest_django.asserts import assertContains, assertNotContains
 
+from evaluation.approvals.decisions import Waiver, decide
 from evaluation.gates import manifest
 from evaluation.gates.policy import METRICS
 from evaluation.gates.services import make_report, set_policy
 from evaluation.models import Approval, EvalRun, GatePolicy, GateReport
-from evaluation.services.approvals import Waiver, decide
 from labeling.models import Document
 from slmstudio import artifacts
 from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right

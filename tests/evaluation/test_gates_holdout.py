@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 from pytest_django.asserts import assertContains
 
+from evaluation.approvals.evidence import money
 from evaluation.gates import holdouts
 from evaluation.gates.baselines import model_key
 from evaluation.gates.sample_size import missing_labels, queue_labels
@@ -13,7 +14,6 @@ from evaluation.gates.services import current_policy, looks, make_report, next_l
 from evaluation.gates.verdicts import Verdict
 from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport
 from evaluation.runs.services import Refused
-from evaluation.services.evidence import money
 from labeling.annotation import services as annotation_services
 from labeling.datasets import freeze
 from labeling.imports.rows import ParsedRow
@@ -158,7 +158,7 @@ def test_what_was_drawn_for_a_slice_counts_in_that_slice_alone(
     assert f"without {len(drawn)} documents that were drawn for another slice" in verdict_of(report, "all").sentence
     (wanted,) = (one.wanted for one in missing_labels(report) if one.key == "all")
     assert wanted == verdict_of(report, "all").needed, "one document for each that is needed"
-    monkeypatch.setattr("evaluation.services.evidence.prices", lambda run: {"vendor": 5.0})
+    monkeypatch.setattr("evaluation.approvals.evidence.prices", lambda run: {"vendor": 5.0})
     found = money(report)
     assert found is not None
     assert (found.costs.documents, found.left_out) == (12, len(drawn))

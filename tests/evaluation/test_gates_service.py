@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from evaluation.approvals.decisions import Waiver, decide, withdraw
 from evaluation.gates.services import (
     current_policy,
     holdout_origins,
@@ -22,7 +23,6 @@ from evaluation.gates.verdicts import GateError, Verdict
 from evaluation.models import AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs.services import Refused, start_evaluation
-from evaluation.services.approvals import Waiver, decide, withdraw
 from labeling.datasets import freeze
 from labeling.models import Contract, DatasetItem, Document
 from slmstudio.contract.jsontext import dumps

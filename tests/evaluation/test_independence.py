@@ -7,10 +7,12 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from evaluation.approvals import decisions
+from evaluation.approvals import report as approval_report
+from evaluation.approvals.decisions import Waiver, decide
 from evaluation.gates.services import make_report
 from evaluation.models import AuditEntry, EvalRun, GateReport
-from evaluation.services import approvals, printing, reports
-from evaluation.services.approvals import Waiver, decide
+from evaluation.services import printing
 from labeling.models import Membership
 from labeling.projects import members
 from slmstudio.access import Role
@@ -82,7 +84,7 @@ def test_a_manager_made_after_the_evaluation_is_named(world: World, report: Gate
     assert entry.details["fresh_role"].startswith(said)
     assert "olga gave the role" in entry.details["fresh_role"]
     assert said in client.get(address).content.decode()
-    account = reports.account(reports.rows().get(pk=report.pk))
+    account = approval_report.account(approval_report.rows().get(pk=report.pk))
     assert said in printing.markdown(account, address=address, by=world.annotator, at=timezone.now())
 
 
@@ -104,9 +106,9 @@ def test_a_role_of_three_days_is_marked_and_one_of_thirty_is_not(world: World, r
     type(world.project).objects.update(created_at=timezone.now() - timedelta(days=90))
     row = Membership.objects.filter(user=world.manager)
     row.update(role_since=timezone.now() - timedelta(days=3))
-    assert "for less than 7 days" in approvals.fresh_role(fresh(report), world.manager)
+    assert "for less than 7 days" in decisions.fresh_role(fresh(report), world.manager)
     row.update(role_since=timezone.now() - timedelta(days=30))
-    assert approvals.fresh_role(fresh(report), world.manager) == ""
+    assert decisions.fresh_role(fresh(report), world.manager) == ""
 
 
 @pytest.mark.parametrize("table", [EvalRun, TrainingRun])
@@ -146,7 +148,7 @@ def test_a_waiver_has_a_longest_duration(world: World, report: GateReport, clien
 
 def test_four_eyes_are_told_with_every_decision(world: World, report: GateReport, client: Client) -> None:
     approve(report, world.manager)
-    account = reports.account(reports.rows().get(pk=report.pk))
+    account = approval_report.account(approval_report.rows().get(pk=report.pk))
     copy = printing.markdown(account, address="x", by=world.manager, at=timezone.now())
     assert "Four eyes" in copy
     client.force_login(world.manager)

@@ -9,8 +9,8 @@ from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation import panels
+from evaluation.approvals.decisions import Waiver, decide
 from evaluation.gates.services import make_report
-from evaluation.services.approvals import Waiver, decide
 from labeling.models import Document
 from slmstudio.access import Action, project_for
 from tests.evaluation.factories import World, evaluated, make_version, right
@@ -51,7 +51,7 @@ def test_a_manager_is_told_of_an_approval_that_is_void_or_soon_will_be(
     waiver = Waiver("a trial", timezone.localdate() + timedelta(days=9))
     decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
     assert step(world, world.manager, panels.decide) is None
-    monkeypatch.setattr("evaluation.services.waivers.SOON", 9)
+    monkeypatch.setattr("evaluation.approvals.waivers.SOON", 9)
     assert step(world, world.manager, panels.decide).text == f"A waiver of gate report 1 ends on {waiver.expires}."
     Document.objects.filter(holdout=True).update(state="skipped")
     told = step(world, world.manager, panels.decide)

@@ -8,6 +8,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
+from evaluation.approvals.decisions import Waiver, decide
 from evaluation.gates import policy_proposals
 from evaluation.gates.policies import current_policy, rules
 from evaluation.gates.policy import BASE, Gate
@@ -15,7 +16,6 @@ from evaluation.gates.policy import GatePolicy as Policy
 from evaluation.gates.policy_changes import applied, changes
 from evaluation.gates.services import make_report, set_policy
 from evaluation.models import AuditEntry, GatePolicy, PolicyProposal
-from evaluation.services.approvals import Waiver, decide
 from tests.evaluation.factories import World, broken, evaluated, pretend
 from training.runs.services import Refused
 

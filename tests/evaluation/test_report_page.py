@@ -10,10 +10,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
+from evaluation.approvals import report as approval_report
+from evaluation.approvals.decisions import Waiver, decide, open_gates
 from evaluation.gates.services import current_policy, make_report, rules, set_policy
 from evaluation.models import Approval, EvalRun, GateReport
-from evaluation.services import reports
-from evaluation.services.approvals import Waiver, decide, open_gates
 from labeling.annotation.services import open_document, submit
 from labeling.models import Document
 from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
@@ -259,5 +259,5 @@ def test_an_account_of_a_run_scored_again_names_both_runs(world: World, report: 
     again = evaluated(world, pretend(2, spoil=0.2))
     rewrite(again, rescored_from=report.eval_run)
     GateReport.objects.filter(pk=report.pk).update(eval_run=again)
-    told = reports.account(reports.rows().get(pk=report.pk))
+    told = approval_report.account(approval_report.rows().get(pk=report.pk))
     assert f"scored it again as {again.number}" in [deed.what for deed in told.history]

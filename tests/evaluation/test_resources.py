@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from evaluation.approvals import decisions
+from evaluation.approvals.cautions import cautions
 from evaluation.gates import holdout_permits, manifest
 from evaluation.gates.alpha_spending import candidates
 from evaluation.gates.services import looks, make_report, next_look
@@ -13,8 +15,6 @@ from evaluation.runs import resources
 from evaluation.runs.resource_jobs import run_measurement
 from evaluation.runs.resources import measure_again
 from evaluation.runs.services import Refused
-from evaluation.services import approvals
-from evaluation.services.cautions import cautions
 from labeling.models import Contract
 from slmstudio import artifacts
 from slmstudio.runs import Status
@@ -87,7 +87,7 @@ def test_the_packet_has_the_measurement_and_notices_a_change(world: World) -> No
     rewrite(row, requests=[{**one, "latency_ms": 1.0} for one in row.requests])
     report = GateReport.objects.get(pk=report.pk)
     assert [check.name for check in manifest.verify(report) if not check.equal] == ["measurement"]
-    assert any("Measurement" in reason for reason in approvals.changes(report))
+    assert any("Measurement" in reason for reason in decisions.changes(report))
 
 
 def test_scored_again_it_is_measured_afresh_without_a_label(world: World) -> None:

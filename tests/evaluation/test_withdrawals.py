@@ -8,9 +8,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
+from evaluation.approvals.decisions import Waiver, decide, standing, voided, withdraw
 from evaluation.gates.services import make_report
 from evaluation.models import Approval, AuditEntry, GateReport
-from evaluation.services.approvals import Waiver, decide, standing, voided, withdraw
 from slmstudio.access import Forbidden
 from tests.evaluation.factories import World, evaluated, pretend
 from training.runs.services import Refused

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 
-from evaluation.services import approvals
+from evaluation.approvals import decisions
 from labeling import panels
 from labeling.annotation import services as annotation_services
 from labeling.datasets import freeze_candidates, holdout_sampling
@@ -138,7 +138,7 @@ def test_every_consumer_takes_the_same_documents(desk: Desk, review: bool) -> No
     dataset = freeze(project=desk.project, user=desk.owner, holdout_share=0.3)
     assert {row["id"] for row in frozen_rows(dataset)} == expected
     assert dataset.counts["left_out"]["does_not_fit_schema"] == 1
-    assert approvals.Present(desk.project).revised_gold(dataset) == []
+    assert decisions.Present(desk.project).revised_gold(dataset) == []
     project = project_for(desk.owner, desk.project.slug, Action.READ)
     assert panels.freeze_again_step(project, desk.owner) is None
 
@@ -151,7 +151,7 @@ def test_rejecting_a_label_takes_it_out_of_gold_everywhere(desk: Desk) -> None:
     name = held.document.external_id
     assert name not in in_list(desk.project)
     assert name not in exported(desk)
-    assert approvals.Present(desk.project).revised_gold(dataset) == [name]
+    assert decisions.Present(desk.project).revised_gold(dataset) == [name]
 
 
 def test_labels_that_are_not_gold_go_out_where_they_are_asked_for(desk: Desk) -> None:

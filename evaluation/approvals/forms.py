@@ -7,8 +7,8 @@ from django import forms
 from django.conf import settings
 from django.utils import timezone
 
+from evaluation.approvals.waivers import Waiver, last_day, open_gates, owners
 from evaluation.models import Approval, GateReport
-from evaluation.services.waivers import Waiver, last_day, open_gates, owners
 
 WAIVER_DAYS = 30
 _PARTS = ("reason", "owner", "expires")

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from evaluation.approvals import decisions, waivers
+from evaluation.approvals.cautions import cautions
+from evaluation.approvals.evidence import Money, Through, evidence
 from evaluation.comparison.regressions import document_p
 from evaluation.comparison.regressions import fields as adjusted_fields
 from evaluation.comparison.services import compare_runs
@@ -18,9 +21,6 @@ from evaluation.gates.verdicts import Status
 from evaluation.models import Approval, AuditEntry, EvalRun, GateReport
 from evaluation.regression_suite import services as pins
 from evaluation.scores.slices import Slice
-from evaluation.services import approvals, waivers
-from evaluation.services.cautions import cautions
-from evaluation.services.evidence import Money, Through, evidence
 from labeling.models import DatasetItem, Gold, Origin, Split
 
 #: below this p-value, a field or slice that fell is not put down to luck
@@ -140,18 +140,18 @@ def rows() -> Any:
 def account(report: GateReport) -> Account:
     """What a report of ``rows`` says now. Files are only read where they were touched since it was made."""
     approval = getattr(report, "approval", None)
-    present = approvals.Present(report.project)
+    present = decisions.Present(report.project)
     if approval is not None:
         approval.report = report
     if approval is not None and approval.decision == Approval.Decision.APPROVED:
-        reasons = approvals.voided(approval, files=False, present=present)
-        state = approvals.standing_of(approval, reasons)
+        reasons = decisions.voided(approval, files=False, present=present)
+        state = decisions.standing_of(approval, reasons)
     else:
-        reasons = approvals.changes(report, files=False, present=present)
-        state = approvals.standing(report, present=present)
+        reasons = decisions.changes(report, files=False, present=present)
+        state = decisions.standing(report, present=present)
     run = report.eval_run
     withdrawn = present.withdrawn.get(str(report)) if approval is not None else None
-    how = approvals.decided_how(approval, present) if approval is not None else {}
+    how = decisions.decided_how(approval, present) if approval is not None else {}
     return Account(
         report=report,
         run=run,
@@ -159,7 +159,7 @@ def account(report: GateReport) -> Account:
         state=state,
         approval=approval,
         reasons=reasons,
-        revised=_revised(report, present.revised_gold(run.dataset)[: approvals.NAMED]),
+        revised=_revised(report, present.revised_gold(run.dataset)[: decisions.NAMED]),
         origins=origins(run),
         looks=[other for other in looks(run) if other.number < report.number],
         evaluations=_evaluations(run),

@@ -7,12 +7,13 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from evaluation.approvals import waivers
+from evaluation.approvals.independence import circumstances, fresh_role, own_part
+from evaluation.approvals.waivers import Waiver, open_gates
 from evaluation.gates import manifest
 from evaluation.gates.policies import current_policy
 from evaluation.models import Approval, AuditEntry, GatePolicy, GateReport
-from evaluation.services import audit, waivers
-from evaluation.services.independence import circumstances, fresh_role, own_part
-from evaluation.services.waivers import Waiver, open_gates
+from evaluation.services import audit
 from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
 from slmstudio.access import Action, Forbidden, may
 from slmstudio.contract.scoring import SCORER_VERSION

@@ -7,13 +7,15 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from evaluation.decision_form import DecisionForm, WithdrawalForm
+from evaluation.approvals import decisions
+from evaluation.approvals import report as approval_report
+from evaluation.approvals.forms import DecisionForm, WithdrawalForm
 from evaluation.gates import manifest
 from evaluation.gates.policies import rules
 from evaluation.models import GateReport
 from evaluation.runs import resources
 from evaluation.runs.resource_views import context_of
-from evaluation.services import approvals, printing, reports
+from evaluation.services import printing
 from evaluation.views.parts import page_or_part, wants_part
 from slmstudio.access import Action, object_for
 from training.runs.services import Refused
@@ -22,7 +24,7 @@ from training.runs.services import Refused
 @require_safe
 def report(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """A report, readable on a phone."""
-    project, found = object_for(request.user, slug, Action.READ, reports.rows(), number=number)
+    project, found = object_for(request.user, slug, Action.READ, approval_report.rows(), number=number)
     return render(request, "evaluation/report.html", _context(request, project, found))
 
 
@@ -33,8 +35,8 @@ def _context(
     form: DecisionForm | None = None,
     withdrawal: WithdrawalForm | None = None,
 ) -> dict[str, Any]:
-    account = reports.account(found)
-    obstacle = approvals.obstacle_for(found, request.user) if Action.APPROVE in project.can else ""
+    account = approval_report.account(found)
+    obstacle = decisions.obstacle_for(found, request.user) if Action.APPROVE in project.can else ""
     may_decide = Action.APPROVE in project.can and account.approval is None and not obstacle
     may_withdraw = Action.APPROVE in project.can and account.approved and not account.withdrawn
     return {
@@ -45,7 +47,7 @@ def _context(
         "confidences": account.confidences,
         "obstacle": obstacle,
         "may_decide": may_decide,
-        "own_fresh_role": approvals.fresh_role(found, request.user) if may_decide else "",
+        "own_fresh_role": decisions.fresh_role(found, request.user) if may_decide else "",
         "changed": sum(not check.equal for check in account.checks),
         "form": form or (DecisionForm(report=found, user=request.user) if may_decide else None),
         "withdrawal": withdrawal or (WithdrawalForm(prefix="withdrawal") if may_withdraw else None),
@@ -55,7 +57,7 @@ def _context(
 @require_safe
 def verify(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """Makes every hash of the packet anew from the files and rows; costly, so not for those who only read."""
-    project, found = object_for(request.user, slug, Action.PROPOSE_POLICY, reports.rows(), number=number)
+    project, found = object_for(request.user, slug, Action.PROPOSE_POLICY, approval_report.rows(), number=number)
     checks = manifest.verify(found)
     changed = sum(not check.equal for check in checks)
     context = {"project": project, "report": found, "checks": checks, "verified": timezone.now(), "changed": changed}
@@ -67,12 +69,12 @@ def verify(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 @require_POST
 def decide(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """Approves a report or sends it back."""
-    project, found = object_for(request.user, slug, Action.APPROVE, reports.rows(), number=number)
+    project, found = object_for(request.user, slug, Action.APPROVE, approval_report.rows(), number=number)
     form = DecisionForm(request.POST, report=found, user=request.user)
     if form.is_valid():
         wanted = form.cleaned_data
         try:
-            approvals.decide(
+            decisions.decide(
                 report=found,
                 user=request.user,
                 decision=wanted["decision"],
@@ -93,11 +95,11 @@ def decide(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 @require_POST
 def withdraw(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """Takes an approval back."""
-    project, found = object_for(request.user, slug, Action.APPROVE, reports.rows(), number=number)
+    project, found = object_for(request.user, slug, Action.APPROVE, approval_report.rows(), number=number)
     form = WithdrawalForm(request.POST, prefix="withdrawal")
     if form.is_valid():
         try:
-            approvals.withdraw(report=found, user=request.user, reason=form.cleaned_data["reason"])
+            decisions.withdraw(report=found, user=request.user, reason=form.cleaned_data["reason"])
         except Refused as refusal:
             form.add_error("reason", refusal.message)
         else:
@@ -128,9 +130,9 @@ def keep_markdown(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 def _kept(request: HttpRequest, slug: str, number: int, make: Any) -> dict[str, Any]:
-    project, found = object_for(request.user, slug, Action.READ, reports.rows(), number=number)
+    project, found = object_for(request.user, slug, Action.READ, approval_report.rows(), number=number)
     address = request.build_absolute_uri(found.get_absolute_url())
-    content = make(reports.account(found), address=address, by=request.user, at=timezone.now())
+    content = make(approval_report.account(found), address=address, by=request.user, at=timezone.now())
     ending = "pdf" if isinstance(content, bytes) else "md"
     name = f"{project.slug}-gate-report-{found.number}.{ending}"
     return {"content": content, "headers": {"Content-Disposition": f'attachment; filename="{name}"'}}

@@ -1,0 +1,1 @@
+"""Approvals: a manager's decision on a gate report, with its waivers and copies."""
