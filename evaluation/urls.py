@@ -3,6 +3,7 @@
 from django.urls import path
 
 from evaluation.approvals import views as approval_views
+from evaluation.benchmarks import views as benchmark_views
 from evaluation.comparison import views as comparison_views
 from evaluation.gates import policy_views
 from evaluation.gates import views as gate_views
@@ -10,13 +11,13 @@ from evaluation.inference import endpoint_views
 from evaluation.regression_suite import views as regression_suite_views
 from evaluation.runs import list_views, resource_views
 from evaluation.runs import views as run_views
-from evaluation.views import audit, benchmarks, cases, prelabels
+from evaluation.views import audit, cases, prelabels
 
 urlpatterns = [
-    path("benchmark/", benchmarks.benchmarks, name="benchmarks"),
-    path("benchmark/new/", benchmarks.new, name="benchmark_new"),
-    path("benchmark/<int:number>/", benchmarks.benchmark, name="benchmark"),
-    path("benchmark/<int:number>/cancel/", benchmarks.cancel, name="benchmark_cancel"),
+    path("benchmark/", benchmark_views.benchmarks, name="benchmarks"),
+    path("benchmark/new/", benchmark_views.new, name="benchmark_new"),
+    path("benchmark/<int:number>/", benchmark_views.benchmark, name="benchmark"),
+    path("benchmark/<int:number>/cancel/", benchmark_views.cancel, name="benchmark_cancel"),
     path("evaluation/", list_views.evaluations, name="evaluation"),
     path("evaluation/new/", list_views.new, name="eval_new"),
     path("evaluation/compare/", comparison_views.comparison, name="comparison"),

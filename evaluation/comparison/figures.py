@@ -6,11 +6,11 @@ from typing import Any
 
 from django.db.models import Case, Exists, OuterRef, Q, Value, When
 
+from evaluation.benchmarks.results import cost_of
 from evaluation.comparison.regressions import TITLES, measures
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs.model_under_test import how
 from evaluation.scores.failure_modes import mixed
-from evaluation.services.benchmark_results import cost_of
 from evaluation.templatetags.evaluation import money, right_fields
 from labeling.models import Project, Split
 from slmstudio.runs import Status

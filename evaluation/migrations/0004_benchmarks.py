@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                 ('examples', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), help_text='keys of the solved documents that base models are shown', size=None)),
                 ('modes', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=12), help_text='of EvalRun.Mode', size=None)),
                 ('constraints', models.JSONField(blank=True, default=dict, help_text='those of the contract when it was started')),
-                ('result', models.JSONField(blank=True, default=dict, help_text='see evaluation.recommend.Recommendation')),
+                ('result', models.JSONField(blank=True, default=dict, help_text='see evaluation.benchmarks.recommendation.Recommendation')),
             ],
         ),
         migrations.RemoveConstraint(

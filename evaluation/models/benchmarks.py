@@ -13,7 +13,7 @@ from slmstudio.runs import BackgroundRun, RunQuerySet
 class Benchmark(BackgroundRun):
     """Eval runs of several models on documents that are the same for all, and what follows from them.
 
-    It owns no job of its own: each eval run that ends asks it to go on (``evaluation.services.benchmarks.advance``).
+    It owns no job of its own: each eval run that ends asks it to go on (``evaluation.benchmarks.services.advance``).
     Its documents are never held out, so that it is no look at the hold-out.
     """
 
@@ -25,7 +25,9 @@ class Benchmark(BackgroundRun):
     examples = ArrayField(models.BigIntegerField(), help_text="keys of the solved documents that base models are shown")
     modes = ArrayField(models.CharField(max_length=12), help_text="of EvalRun.Mode")
     constraints = models.JSONField(default=dict, blank=True, help_text="those of the contract when it was started")
-    result = models.JSONField(default=dict, blank=True, help_text="see evaluation.recommend.Recommendation")
+    result = models.JSONField(
+        default=dict, blank=True, help_text="see evaluation.benchmarks.recommendation.Recommendation"
+    )
 
     objects: ClassVar[Any] = RunQuerySet.as_manager()
     # The manager of its eval runs; Any, because the stubs take its rows for bare BackgroundRuns.

@@ -272,9 +272,10 @@ def tell_loop(run: EvalRun) -> None:
     """Tells what the run belongs to that it has ended: a benchmark, or perhaps a loop. Both build on this module, hence
     the imports.
     """
-    from evaluation.services import benchmarks, loop
+    from evaluation.benchmarks import services as benchmark_services
+    from evaluation.services import loop
 
     if run.benchmark_id is not None:
-        benchmarks.advance(run.benchmark_id)
+        benchmark_services.advance(run.benchmark_id)
     else:
         loop.eval_ended(run)

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from evaluation.benchmarks import services as benchmark_services
 from evaluation.models import Benchmark, EvalRun
 from evaluation.runs import outputs
 from evaluation.runs import services as run_services
-from evaluation.services import benchmarks
 from slmstudio import artifacts
 from slmstudio.hashing import sha256_file
 from tests.evaluation.factories import Say, World, make_base_model, make_world
@@ -31,7 +31,7 @@ def another_model(folder: Path) -> BaseModel:
 
 def started(world: World, *candidates: Any, modes: list[str] | None = None, documents: int = 20) -> Benchmark:
     """A benchmark that waits, of the world's base model unless others are named."""
-    return benchmarks.start_benchmark(
+    return benchmark_services.start_benchmark(
         project=world.project,
         user=world.engineer,
         candidates=candidates or [world.base_model],

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from evaluation.benchmarks import services as benchmark_services
+from evaluation.benchmarks.services import Refused, draw, stock
 from evaluation.models import Benchmark, EvalRun
 from evaluation.runs import model_under_test
-from evaluation.services import benchmarks
-from evaluation.services.benchmarks import Refused, draw, stock
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
 from labeling.imports.rows import ParsedRow
@@ -130,7 +130,7 @@ def test_near_duplicates_judge_once(wide: World) -> None:
 def test_it_looks_on_where_the_first_documents_resemble_each_other(
     wide: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmarks, "_WINDOW", 1)
+    monkeypatch.setattr(benchmark_services, "_WINDOW", 1)
     first = draw(wide.dataset, count=20, seed=17).documents[:15]
     text = Document.objects.get(pk=first[0]).text
     for number, key in enumerate(first):
@@ -140,7 +140,7 @@ def test_it_looks_on_where_the_first_documents_resemble_each_other(
 
 
 def test_where_not_all_were_looked_at_the_refusal_says_so(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmarks, "_MOST_LOOKED_AT", 10)
+    monkeypatch.setattr(benchmark_services, "_MOST_LOOKED_AT", 10)
     with pytest.raises(Refused, match=r"has 30 documents .* Of 10 that were looked at, only 10 are no near-duplicates"):
         started(wide)
 
@@ -161,6 +161,6 @@ def test_a_benchmark_judges_by_20_to_50_documents(wide: World) -> None:
 def test_nothing_frozen_under_the_present_schema_is_refused(wide: World) -> None:
     wide.project.schema_versions.create(number=99, schema_text='{"type": "object"}', sha256="0" * 64)
     assert stock(wide.project).dataset is None
-    assert benchmarks.stock(wide.project).missing == 20
+    assert benchmark_services.stock(wide.project).missing == 20
     with pytest.raises(Refused, match="No dataset is frozen under the present schema"):
         started(wide)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from evaluation.benchmarks import results
+from evaluation.benchmarks.services import Refused, cancel
 from evaluation.inference import openai_client
 from evaluation.inference.endpoints import save_endpoint
 from evaluation.models import Endpoint, EvalOutput
 from evaluation.runs import model_under_test, outputs
 from evaluation.runs.jobs import run_evaluation
-from evaluation.services import benchmark_results
-from evaluation.services.benchmarks import Refused, cancel
 from labeling.datasets import queries as dataset_queries
 from slmstudio import artifacts
 from slmstudio.contract.jsontext import dumps
@@ -73,7 +73,7 @@ def test_it_is_asked_as_base_models_are_and_judged_as_it_writes(wide: World, fak
     rows = list(EvalOutput.objects.filter(eval_run=held))
     assert all(row.latency_ms > 0 and (row.prompt_tokens, row.output_tokens) == (100, 20) for row in rows)
     assert len(artifacts.local_path(held.outputs_key).read_text().splitlines()) == 20
-    cost = benchmark_results.cost_of(held, {})
+    cost = results.cost_of(held, {})
     assert cost.thousand == pytest.approx(1000 * (100 * 2.5 + 20 * 10.0) / 1e6)
 
 
@@ -151,7 +151,7 @@ def test_it_stops_where_the_benchmark_is_cancelled(wide: World, fake: Fake) -> N
 @pytest.mark.real_model
 @pytest.mark.slow
 def test_a_real_server_of_llama_cpp_is_measured(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluation.services.benchmarks.LEAST", 2)
+    monkeypatch.setattr("evaluation.benchmarks.services.LEAST", 2)
     with llama_server.running() as url:
         made = started(wide, endpoint(wide, url, max_tokens=60), documents=2)
         run_evaluation(made.runs.get().pk)

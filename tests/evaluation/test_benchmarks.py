@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from evaluation.benchmarks import results
+from evaluation.benchmarks import services as benchmark_services
+from evaluation.benchmarks.services import Refused, cancel
 from evaluation.comparison.services import compare_runs
 from evaluation.gates.services import make_report
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
@@ -13,8 +16,6 @@ from evaluation.runs import outputs
 from evaluation.runs import services as run_services
 from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.spec import EvalSpec
-from evaluation.services import benchmark_results, benchmarks
-from evaluation.services.benchmarks import Refused, cancel
 from labeling.datasets.freeze import freeze
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
@@ -96,10 +97,10 @@ def test_what_resembles_what_a_candidate_learned_does_not_judge_it(
     copy = Document.objects.get(external_id="copy").pk
 
     def judging() -> list[int]:
-        return benchmarks.draw(newer, count=40, seed=1, seen=[wide.dataset]).documents
+        return benchmark_services.draw(newer, count=40, seed=1, seen=[wide.dataset]).documents
 
     assert copy not in judging()
-    monkeypatch.setattr(benchmarks, "_MOST_LEARNED", 0)
+    monkeypatch.setattr(benchmark_services, "_MOST_LEARNED", 0)
     assert copy in judging(), "it is the likeness alone that keeps it out"
 
 
@@ -149,14 +150,14 @@ def test_one_that_cannot_be_ended_fails_and_holds_up_no_sweep(wide: World, monke
     first, second = started(wide), started(wide)
     for made in (first, second):
         made.runs.get().fail("The machine ran out of memory.")
-    conclude = benchmarks._conclude
+    conclude = benchmark_services._conclude
 
     def breaks(row: Any, runs: list[EvalRun]) -> None:
         if row.pk == first.pk:
             raise KeyError("field_exact")
         conclude(row, runs)
 
-    monkeypatch.setattr(benchmarks, "_conclude", breaks)
+    monkeypatch.setattr(benchmark_services, "_conclude", breaks)
     sweep_lost()
     for made in (first, second):
         made.refresh_from_db()
@@ -230,7 +231,7 @@ def test_orders_that_make_no_sense_are_refused(wide: World) -> None:
     ):
         order: dict[str, Any] = {"candidates": [wide.base_model], "modes": ["free"], "documents": 20, **changes}
         with pytest.raises(Refused) as refused:
-            benchmarks.start_benchmark(project=wide.project, user=wide.engineer, **order)
+            benchmark_services.start_benchmark(project=wide.project, user=wide.engineer, **order)
         assert refused.value.field == field
     assert not EvalRun.objects.exists()
 
@@ -239,7 +240,7 @@ def test_a_thousand_documents_cost_the_measured_time_at_the_price_of_the_hardwar
     made = started(wide)
     run = answered(made.runs.get(), right, latency_ms=500)
     run.refresh_from_db()
-    cost = benchmark_results.cost_of(run, {"hardware_price_per_hour": "3.60"})
+    cost = results.cost_of(run, {"hardware_price_per_hour": "3.60"})
     assert cost.thousand == pytest.approx(0.5)
-    unknown = benchmark_results.cost_of(run, {})
+    unknown = results.cost_of(run, {})
     assert (unknown.thousand, unknown.why) == (None, "the contract has no price per hour of the hardware")

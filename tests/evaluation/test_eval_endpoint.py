@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from evaluation.benchmarks import results
 from evaluation.gates import holdout_permits
 from evaluation.inference import openai_client
 from evaluation.inference.endpoints import address_of, retire, save_endpoint
@@ -14,7 +15,6 @@ from evaluation.runs import outputs
 from evaluation.runs import services as run_services
 from evaluation.runs.decoding_modes import ways
 from evaluation.runs.jobs import run_evaluation
-from evaluation.services import benchmark_results
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.jsontext import dumps
 from slmstudio.runs import Status
@@ -201,7 +201,7 @@ def test_what_a_document_cost_is_kept_with_the_run(world: World, fake: Fake) -> 
     assert run.facts["cost_per_document"] == pytest.approx((100 * 2.5 + 20 * 10.0) / 1e6)
     assert run.facts["cost_why"] == "tokens at the endpoint's price"
     Endpoint.objects.update(price_in=99)
-    assert benchmark_results.cost_of(run, {}).request == pytest.approx(run.facts["cost_per_document"])
+    assert results.cost_of(run, {}).request == pytest.approx(run.facts["cost_per_document"])
     free = ended(start(world, endpoint(world, fake.url, name="free", price_in=None, price_out=None)))
     assert "cost_per_document" not in free.facts
     assert free.facts["cost_why"] == "the endpoint has no price per token"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from evaluation.recommend import Candidate, Limits, recommend
+from evaluation.benchmarks.recommendation import Candidate, Limits, recommend
 
 LIMITS = Limits(memory_gb=16, latency_p95_ms=800)
 N = 20

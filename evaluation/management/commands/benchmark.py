@@ -12,10 +12,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from evaluation.benchmark_forms import choices
+from evaluation.benchmarks import results
+from evaluation.benchmarks.forms import choices
+from evaluation.benchmarks.services import LEAST, MOST, USUAL, Subject, advance, cancel, start_benchmark
 from evaluation.models import Benchmark, EvalRun
-from evaluation.services import benchmark_results
-from evaluation.services.benchmarks import LEAST, MOST, USUAL, Subject, advance, cancel, start_benchmark
 from labeling.models import Project
 from slmstudio.access import Role
 from slmstudio.runs import Status
@@ -92,14 +92,14 @@ class Command(BaseCommand):
 
     def _tell(self, made: Benchmark, report: Path | None) -> None:
         runs = list(EvalRun.objects.filter(benchmark=made).with_subject().order_by("number"))
-        for row in benchmark_results.rows(made, runs):
-            self._say(_line(row, benchmark_results.limits(made).currency))
+        for row in results.rows(made, runs):
+            self._say(_line(row, results.limits(made).currency))
         self._say("Intervals of fields are 95 %, by a bootstrap over documents.")
         for text in (made.result.get("sentence"), *made.result.get("notes", [])):
             if text:
                 self._say(text)
         if report is not None:
-            report.write_text(json.dumps(benchmark_results.as_report(made, runs), indent=2, default=float) + "\n")
+            report.write_text(json.dumps(results.as_report(made, runs), indent=2, default=float) + "\n")
             self._say(f"report: {report}")
         if made.status != Status.DONE:
             raise CommandError(made.error or f"{made} {made.get_status_display()}")
@@ -138,7 +138,7 @@ def _now(made: Benchmark) -> str:
     return f"{run.subject}, {run.get_mode_display()}: {run.stage} {run.progress_done}/{run.progress_total}"
 
 
-def _line(row: benchmark_results.Row, currency: str) -> str:
+def _line(row: results.Row, currency: str) -> str:
     run = row.run
     name = f"{run.subject}, {run.get_mode_display()}"
     if not row.done:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evaluation.benchmarks.recommendation import BYTES, Candidate, Limits, Recommendation, recommend
 from evaluation.models import Benchmark, EvalOutput, EvalRun
-from evaluation.recommend import BYTES, Candidate, Limits, Recommendation, recommend
 from evaluation.runs import costs
 from evaluation.runs.costs import Cost
 from evaluation.scores.measurements import Scored, benchmark_bounds

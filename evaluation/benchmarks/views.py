@@ -10,10 +10,10 @@ from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from evaluation.benchmark_forms import BenchmarkForm
+from evaluation.benchmarks import results
+from evaluation.benchmarks import services as service
+from evaluation.benchmarks.forms import BenchmarkForm
 from evaluation.models import Benchmark, EvalRun
-from evaluation.services import benchmark_results
-from evaluation.services import benchmarks as service
 from evaluation.views.parts import asked, belonging, go, page_or_part, wants_part
 from labeling.models import Project
 from slmstudio.access import Action, object_for, project_for
@@ -91,8 +91,8 @@ def benchmark(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         return _progress(request, context, runs, was_live=was_live)
     done = [run for run in runs if run.status == Status.DONE]
     context |= _table(found, runs) | {"done": done}
-    context["matrix"] = benchmark_results.matrix(found, done)
-    context["errors"] = benchmark_results.errors(done)
+    context["matrix"] = results.matrix(found, done)
+    context["errors"] = results.errors(done)
     judges = found.dataset.items.filter(document__in=found.documents)
     context["counts"] = _counts(judges.values_list("split", "origin"))
     return render(request, "evaluation/benchmark.html", context)
@@ -101,8 +101,8 @@ def benchmark(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 def _table(found: Benchmark, runs: list[EvalRun]) -> dict[str, Any]:
     """What the table of models shows."""
     return {
-        "rows": benchmark_results.rows(found, runs),
-        "limits": benchmark_results.limits(found),
+        "rows": results.rows(found, runs),
+        "limits": results.limits(found),
         "recommended": next((run for run in runs if run.number == found.result.get("run")), None),
     }
 

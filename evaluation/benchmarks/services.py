@@ -14,11 +14,12 @@ from django.db import OperationalError, transaction
 from django.db.models import Count
 from django.utils import timezone
 
+from evaluation.benchmarks import results
 from evaluation.inference import endpoints
 from evaluation.models import Benchmark, Endpoint, EvalRun
 from evaluation.runs import model_under_test
 from evaluation.runs.services import next_number, start_evaluation
-from evaluation.services import audit, benchmark_results
+from evaluation.services import audit
 from labeling.datasets import near_duplicates, splits
 from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetItem, DatasetVersion, Document, Project, Split
@@ -320,7 +321,7 @@ def advance_live() -> None:
 
 def _conclude(row: Benchmark, runs: list[EvalRun]) -> None:
     done = [run for run in runs if run.status == Status.DONE]
-    result = benchmark_results.recommendation(row, done).as_dict() if done else {}
+    result = results.recommendation(row, done).as_dict() if done else {}
     answered = sum(run.progress_done for run in runs)
     if row.cancel_requested:
         row.cancelled(result=result, progress_done=answered)

@@ -6,9 +6,9 @@ from typing import Any
 
 from django import forms
 
+from evaluation.benchmarks.services import LEAST, MOST, MOST_CANDIDATES, USUAL, Stock, Subject
 from evaluation.models import Endpoint, EvalRun
 from evaluation.runs.services import modes_of
-from evaluation.services.benchmarks import LEAST, MOST, MOST_CANDIDATES, USUAL, Stock, Subject
 from labeling.models import Project
 from slmstudio.sizes import size_words
 from training.base_models.services import TINY

@@ -1,0 +1,1 @@
+"""Benchmarks: several models, before any training, on the same labelled documents."""
