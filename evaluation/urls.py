@@ -8,10 +8,11 @@ from evaluation.comparison import views as comparison_views
 from evaluation.gates import policy_views
 from evaluation.gates import views as gate_views
 from evaluation.inference import endpoint_views
+from evaluation.prelabels import views as prelabel_views
 from evaluation.regression_suite import views as regression_suite_views
 from evaluation.runs import list_views, resource_views
 from evaluation.runs import views as run_views
-from evaluation.views import audit, cases, prelabels
+from evaluation.views import audit, cases
 
 urlpatterns = [
     path("benchmark/", benchmark_views.benchmarks, name="benchmarks"),
@@ -42,10 +43,10 @@ urlpatterns = [
     path("evaluation/gold/freeze/", cases.freeze, name="gold_freeze"),
     path("evaluation/gold/rescore/", cases.score_again, name="gold_rescore"),
     path("evaluation/loop/", list_views.loop, name="loop_panel"),
-    path("prelabels/", prelabels.prelabel_list, name="prelabels"),
-    path("prelabels/new/", prelabels.new, name="prelabel_new"),
-    path("prelabels/<int:number>/", prelabels.run, name="prelabel_run"),
-    path("prelabels/<int:number>/cancel/", prelabels.cancel, name="prelabel_cancel"),
+    path("prelabels/", prelabel_views.prelabel_list, name="prelabels"),
+    path("prelabels/new/", prelabel_views.new, name="prelabel_new"),
+    path("prelabels/<int:number>/", prelabel_views.run, name="prelabel_run"),
+    path("prelabels/<int:number>/cancel/", prelabel_views.cancel, name="prelabel_cancel"),
     path("prelabels/endpoints/new/", endpoint_views.new, name="endpoint_new"),
     path("prelabels/endpoints/<int:pk>/", endpoint_views.endpoint, name="endpoint"),
     path("prelabels/endpoints/<int:pk>/test/", endpoint_views.test, name="endpoint_test"),

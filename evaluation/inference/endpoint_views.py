@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from evaluation.gates import holdout_permits
 from evaluation.inference import endpoints
 from evaluation.models import Endpoint
-from evaluation.prelabel_forms import EndpointForm
+from evaluation.prelabels.forms import EndpointForm
 from slmstudio.access import Action, object_for, project_for
 
 

@@ -101,7 +101,7 @@ class PrelabelRunQuerySet(RunQuerySet):
 class PrelabelRun(RepeatedRun):
     """A model proposes labels for documents that wait: a ModelVersion of this studio, or an Endpoint."""
 
-    job_name = "evaluation.prelabel_jobs.run_prelabels"
+    job_name = "evaluation.prelabels.jobs.run_prelabels"
     queue_name = "gpu"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prelabel_runs")

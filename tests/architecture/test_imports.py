@@ -16,7 +16,7 @@ import django
 django.setup()
 from django.urls import get_resolver
 get_resolver().url_patterns
-import labeling.jobs, training.runs.jobs, evaluation.runs.jobs, evaluation.prelabel_jobs
+import labeling.jobs, training.runs.jobs, evaluation.runs.jobs, evaluation.prelabels.jobs
 import slmstudio.wsgi
 heavy = sorted({"torch", "transformers", "peft", "trl", "datasets", "scipy", "statsmodels"} & set(sys.modules))
 print(",".join(heavy))

@@ -18,7 +18,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from evaluation.gates import policy_proposals
 from evaluation.gates.services import make_report
 from evaluation.models import Benchmark, Endpoint
-from evaluation.services import prelabels
+from evaluation.prelabels import services as prelabel_services
 from labeling.annotation import comments
 from labeling.annotation import services as annotation_services
 from labeling.documents import bulk_edit, saved_views
@@ -95,7 +95,7 @@ def _furnish(folder: Path) -> None:
     )
     comments.add(document=document, user=user, text="theirs @erik")
     Endpoint.objects.create(project=project, name="theirs", url="http://127.0.0.1/v1", model="m", created_by=user)
-    prelabels.start_prelabels(project=project, user=user, model_version=world.version)
+    prelabel_services.start_prelabels(project=project, user=user, model_version=world.version)
     Benchmark.objects.create(
         project=project, number=1, dataset=world.dataset, seed=1, documents=[], examples=[], modes=[]
     )

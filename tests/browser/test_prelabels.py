@@ -11,8 +11,8 @@ from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from evaluation.models import Endpoint, PrelabelRun
-from evaluation.prelabel_jobs import run_prelabels
-from evaluation.services.prelabels import start_prelabels
+from evaluation.prelabels.jobs import run_prelabels
+from evaluation.prelabels.services import start_prelabels
 from labeling.models import Prediction
 from tests.browser.conftest import Watch
 from tests.evaluation import fake_openai as fakes

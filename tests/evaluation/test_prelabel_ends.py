@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from evaluation.inference.answers import Outcome
 from evaluation.models import PrelabelRun
-from evaluation.prelabel_jobs import run_prelabels
-from evaluation.services import prelabels
-from evaluation.services.prelabels import Answer, Store, start_prelabels
+from evaluation.prelabels import services as prelabel_services
+from evaluation.prelabels.jobs import run_prelabels
+from evaluation.prelabels.services import Answer, Store, start_prelabels
 from labeling.datasets import queries as dataset_queries
 from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, WebhookDelivery
@@ -43,8 +43,8 @@ def test_a_run_that_ends_well_is_told(run: PrelabelRun) -> None:
     store = Store(run)
     store.add(Document.objects.get(external_id="late").pk, Answer(Outcome.VALID, text=GOOD))
     store.flush()
-    prelabels.finish(run, {})
-    prelabels.finish(run, {})
+    prelabel_services.finish(run, {})
+    prelabel_services.finish(run, {})
     assert told() == [(1, "done", 1)]
     assert WebhookDelivery.objects.get().payload["url"] == run.get_absolute_url()
 
@@ -58,12 +58,12 @@ def test_a_run_that_goes_wrong_is_told(run: PrelabelRun) -> None:
 
 def test_a_run_that_is_cancelled_is_told_once_it_has_stopped(run: PrelabelRun, world: World) -> None:
     run.claim()
-    assert prelabels.cancel(run=run, user=world.engineer)
+    assert prelabel_services.cancel(run=run, user=world.engineer)
     assert told() == []
-    prelabels.stopped(run, {})
+    prelabel_services.stopped(run, {})
     assert told() == [(1, "cancelled", 0)]
     second = start_prelabels(project=world.project, user=world.engineer, model_version=world.version)
-    assert prelabels.cancel(run=second, user=world.engineer)
+    assert prelabel_services.cancel(run=second, user=world.engineer)
     assert told()[1:] == [(2, "cancelled", 0)]
 
 
@@ -90,7 +90,7 @@ def test_the_next_worker_asks_about_the_rest_within_the_same_budget(world: World
     second = start_prelabels(project=world.project, user=world.engineer, model_version=world.version)
     second.take_up()
     store = Store(second)
-    asked = prelabels.waiting(second).first()
+    asked = prelabel_services.waiting(second).first()
     assert asked is not None
     store.add(asked.document_id or 0, Answer(Outcome.VALID, text=GOOD, tokens=70))
     store.flush()
@@ -100,19 +100,19 @@ def test_the_next_worker_asks_about_the_rest_within_the_same_budget(world: World
     assert second.take_up()
     store = Store(second)
     assert (store.tokens, store.stored) == (70, 1)
-    assert asked.pk not in prelabels.waiting(second).values_list("pk", flat=True)
+    assert asked.pk not in prelabel_services.waiting(second).values_list("pk", flat=True)
 
 
 def test_no_row_is_held_while_texts_are_searched(run: PrelabelRun, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = []
-    check = prelabels.check
+    check = prelabel_services.check
     before = len(connection.savepoint_ids)
 
     def searching(*arguments: Any) -> Any:
         deep.append(len(connection.savepoint_ids))
         return check(*arguments)
 
-    monkeypatch.setattr(prelabels, "check", searching)
+    monkeypatch.setattr(prelabel_services, "check", searching)
     store = Store(run)
     store.add(Document.objects.get(external_id="late").pk, Answer(Outcome.VALID, text=GOOD))
     store.flush()
@@ -132,4 +132,4 @@ def test_examples_are_read_where_they_stand(world: World, monkeypatch: pytest.Mo
     shuffled = random.Random(3).sample(places, len(places))
     assert dataset_queries.rows_at(dataset, shuffled)[::-1] == dataset_queries.rows_at(dataset, shuffled[::-1])
     monkeypatch.setattr(dataset_queries, "rows", None)
-    assert len(prelabels._examples(world.project, 3)) == 3
+    assert len(prelabel_services._examples(world.project, 3)) == 3

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from evaluation.inference.answers import Outcome
 from evaluation.models import Endpoint, PrelabelRun
-from evaluation.services.prelabels import Answer, Store, start_prelabels
+from evaluation.prelabels.services import Answer, Store, start_prelabels
 from labeling.models import Document
 from slmstudio.runs import Status
 from tests.evaluation import fake_openai as fakes

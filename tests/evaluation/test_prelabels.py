@@ -11,9 +11,9 @@ from evaluation.inference import circuit_breaker, openai_client
 from evaluation.inference.answers import Outcome
 from evaluation.inference.endpoints import save_endpoint
 from evaluation.models import AuditEntry, Endpoint, PrelabelItem, PrelabelRun
-from evaluation.prelabel_jobs import run_prelabels
-from evaluation.services import prelabels
-from evaluation.services.prelabels import Answer, Refused, Store, cancel, figures, start_prelabels
+from evaluation.prelabels import services as prelabel_services
+from evaluation.prelabels.jobs import run_prelabels
+from evaluation.prelabels.services import Answer, Refused, Store, cancel, figures, start_prelabels
 from labeling.annotation import predictions
 from labeling.demo.samples import generate
 from labeling.imports.rows import ParsedRow
@@ -121,10 +121,10 @@ def test_what_has_a_prelabel_is_left_out_unless_it_is_asked_for_again(world: Wor
         model="m",
         source="s",
     )
-    first = prelabels.choose(project=world.project).rows
+    first = prelabel_services.choose(project=world.project).rows
     assert fresh[0] not in first
     assert fresh[1] in first, "what fills no form does not count"
-    assert prelabels.choose(project=world.project, again=True).rows.count() == FRESH
+    assert prelabel_services.choose(project=world.project, again=True).rows.count() == FRESH
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from evaluation.inference.answers import USABLE, WORDS, Outcome
 from evaluation.models import Endpoint, PrelabelRun
-from evaluation.prelabel_forms import PrelabelForm
-from evaluation.services import prelabels
+from evaluation.prelabels import services
+from evaluation.prelabels.forms import PrelabelForm
 from evaluation.views.parts import asked, go, page_or_part, wants_part
 from labeling.annotation import predictions
 from slmstudio.access import Action, object_for, project_for
@@ -50,8 +50,8 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
     form = PrelabelForm(request.POST, project=project)
     if form.is_valid():
         try:
-            run = prelabels.start_prelabels(project=project, user=request.user, **form.order())
-        except prelabels.Refused as refusal:
+            run = services.start_prelabels(project=project, user=request.user, **form.order())
+        except services.Refused as refusal:
             visible = refusal.field in form.fields and refusal.field != "query"
             form.add_error(refusal.field if visible else None, refusal.message)
         else:
@@ -63,16 +63,16 @@ def _new_context(project: Any, form: PrelabelForm) -> dict[str, Any]:
     """The form, and how many documents there are to ask about; that they are none, or cannot be counted, is said."""
     context: dict[str, Any] = {"project": project, "form": form}
     try:
-        chosen = prelabels.choose(project=project, query=form.shown_query)
-    except prelabels.Refused as refusal:
+        chosen = services.choose(project=project, query=form.shown_query)
+    except services.Refused as refusal:
         return {**context, "problem": refusal.message}
     # Counted no further than a run goes.
-    count = chosen.rows[: prelabels.MOST_DOCUMENTS + 1].count()
+    count = chosen.rows[: services.MOST_DOCUMENTS + 1].count()
     return {
         **context,
         "words": chosen.words,
-        "count": min(count, prelabels.MOST_DOCUMENTS),
-        "more": count > prelabels.MOST_DOCUMENTS,
+        "count": min(count, services.MOST_DOCUMENTS),
+        "more": count > services.MOST_DOCUMENTS,
     }
 
 
@@ -84,9 +84,9 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     if wants_part(request) and request.GET.get("part") == "live":
         if not found.is_live:
             return HttpResponse(headers={"HX-Refresh": "true"})
-        context = {"project": project, "run": found, "figures": prelabels.figures(found)}
+        context = {"project": project, "run": found, "figures": services.figures(found)}
         return render(request, "evaluation/prelabel_run.html#live", context)
-    context = {"project": project, "run": found, "figures": prelabels.figures(found), **_items(request, found)}
+    context = {"project": project, "run": found, "figures": services.figures(found), **_items(request, found)}
     if wants_part(request):
         return render(request, "evaluation/prelabel_run.html#items", context)
     return render(request, "evaluation/prelabel_run.html", context)
@@ -95,7 +95,7 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 def _items(request: HttpRequest, found: PrelabelRun) -> dict[str, Any]:
     """The documents of a run; those with this outcome, where the address asks for one; what went wrong first."""
     wanted = asked(request, "outcome")
-    rows = prelabels.items_of(found).select_related("document").defer("document__text", "document__metadata")
+    rows = services.items_of(found).select_related("document").defer("document__text", "document__metadata")
     if wanted in set(Outcome):
         rows = rows.filter(outcome=wanted)
     else:
@@ -113,6 +113,6 @@ def _items(request: HttpRequest, found: PrelabelRun) -> dict[str, Any]:
 def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """Cancels a run that waits or works."""
     project, found = object_for(request.user, slug, Action.RUN, PrelabelRun, number=number)
-    if not prelabels.cancel(run=found, user=request.user):
+    if not services.cancel(run=found, user=request.user):
         messages.info(request, f"Run {found.number} had ended already.")
     return redirect("prelabel_run", project.slug, found.number)

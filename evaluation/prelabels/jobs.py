@@ -14,9 +14,9 @@ from evaluation.inference.answers import Outcome, outcome_of
 from evaluation.inference.circuit_breaker import Broken, Heart, Trouble
 from evaluation.inference.openai_client import Chat, Said
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
+from evaluation.prelabels import services
+from evaluation.prelabels.services import Answer, Store
 from evaluation.runs.spec import EvalSpec
-from evaluation.services import prelabels
-from evaluation.services.prelabels import Answer, Store
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio import artifacts
@@ -54,15 +54,15 @@ def run_prelabels(pk: int) -> None:
             done = _by_endpoint(run, run.endpoint, store, facts)
         store.flush()
         if done:
-            prelabels.finish(run, facts)
+            services.finish(run, facts)
         else:
-            prelabels.stopped(run, facts)
+            services.stopped(run, facts)
     except (Broken, Refused) as error:
         store.flush()
-        prelabels.stop(run, str(error), facts)
+        services.stop(run, str(error), facts)
     except Exception as error:
         logger.exception("pre-labels %s of project %s broke", run.number, run.project_id)
-        prelabels.stop(run, f"Something broke that should not ({type(error).__name__}: {error}).", facts)
+        services.stop(run, f"Something broke that should not ({type(error).__name__}: {error}).", facts)
 
 
 # -- a model of this studio --------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def _rows(run: PrelabelRun, version: ModelVersion) -> Iterator[dict[str, Any]]:
             yield {"id": f"known-{number}", "split": str(Split.TRAIN), "text": "", "gold": row["gold"]}
     asked = False
     for items in _chunks(run):
-        for pk, text in prelabels.documents_of(items).items():
+        for pk, text in services.documents_of(items).items():
             asked = True
             yield {"id": str(pk), "split": SPLIT, "text": text, "gold": None}
     if not asked:
@@ -164,7 +164,7 @@ def _rows(run: PrelabelRun, version: ModelVersion) -> Iterator[dict[str, Any]]:
 
 
 def _chunks(run: PrelabelRun) -> Iterator[list[PrelabelItem]]:
-    rows = prelabels.waiting(run).iterator(chunk_size=CHUNK)
+    rows = services.waiting(run).iterator(chunk_size=CHUNK)
     while items := list(islice(rows, CHUNK)):
         yield items
 
@@ -211,7 +211,7 @@ def _by_endpoint(run: PrelabelRun, endpoint: Endpoint, store: Store, facts: dict
 def _to_ask(run: PrelabelRun, store: Store) -> Iterator[tuple[int, str]]:
     """Id and text of each document, read as it is needed; what may not be asked about any more is noted."""
     for items in _chunks(run):
-        texts = prelabels.documents_of(items)
+        texts = services.documents_of(items)
         for item in items:
             if item.document_id in texts:
                 yield item.document_id, texts[item.document_id]

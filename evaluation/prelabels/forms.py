@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 
 from evaluation.models import Endpoint
-from evaluation.services.prelabels import MOST_DOCUMENTS, MOST_EXAMPLES
+from evaluation.prelabels.services import MOST_DOCUMENTS, MOST_EXAMPLES
 from labeling.models import Project
 from training.models import ModelVersion
 

@@ -1,0 +1,1 @@
+"""Pre-labels: models propose, people decide."""
