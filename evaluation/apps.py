@@ -10,11 +10,11 @@ class EvaluationConfig(AppConfig):
 
     def ready(self) -> None:
         from evaluation import panels  # noqa: F401
+        from evaluation.audit import services as log
         from evaluation.benchmarks.services import advance_live as advance_benchmarks
         from evaluation.gates.policy_proposals import propose_from_contract
         from evaluation.prelabels.services import tell
         from evaluation.runs.services import file_keys, tell_loop
-        from evaluation.services import audit as log
         from evaluation.services.loop import advance_live
         from evaluation.services.questions import doubts_of, look_everywhere
         from labeling.projects.contract_changes import follow

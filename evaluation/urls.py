@@ -3,6 +3,7 @@
 from django.urls import path
 
 from evaluation.approvals import views as approval_views
+from evaluation.audit import views as audit_views
 from evaluation.benchmarks import views as benchmark_views
 from evaluation.comparison import views as comparison_views
 from evaluation.gates import policy_views
@@ -12,7 +13,7 @@ from evaluation.prelabels import views as prelabel_views
 from evaluation.regression_suite import views as regression_suite_views
 from evaluation.runs import list_views, resource_views
 from evaluation.runs import views as run_views
-from evaluation.views import audit, cases
+from evaluation.views import cases
 
 urlpatterns = [
     path("benchmark/", benchmark_views.benchmarks, name="benchmarks"),
@@ -63,6 +64,6 @@ urlpatterns = [
     path("gates/<int:number>/labels/<slug:key>/", gate_views.queue, name="gate_labels"),
     path("gates/<int:number>/report.pdf", approval_views.keep_pdf, name="gate_pdf"),
     path("gates/<int:number>/report.md", approval_views.keep_markdown, name="gate_markdown"),
-    path("gates/audit/", audit.log, name="gate_audit"),
-    path("gates/audit/export/", audit.export, name="gate_audit_export"),
+    path("gates/audit/", audit_views.log, name="gate_audit"),
+    path("gates/audit/export/", audit_views.export, name="gate_audit_export"),
 ]

@@ -10,10 +10,10 @@ from django.utils import timezone
 from evaluation.approvals import waivers
 from evaluation.approvals.independence import circumstances, fresh_role, own_part
 from evaluation.approvals.waivers import Waiver, open_gates
+from evaluation.audit import services as audit_services
 from evaluation.gates import manifest
 from evaluation.gates.policies import current_policy
 from evaluation.models import Approval, AuditEntry, GatePolicy, GateReport
-from evaluation.services import audit
 from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
 from slmstudio.access import Action, Forbidden, may
 from slmstudio.contract.scoring import SCORER_VERSION
@@ -82,7 +82,7 @@ def decide(
     )
     approval.full_clean()
     approval.save(force_insert=True)
-    audit.record(
+    audit_services.record(
         project=report.project,
         user=user,
         action=str(Approval.Decision(decision).label),
@@ -113,10 +113,10 @@ def withdraw(*, report: GateReport, user: Any, reason: str) -> None:
         raise Refused("withdrawal", f"The approval of {report} has been withdrawn already.")
     if not reason.strip():
         raise Refused("reason", "Say why: the reason stands in the audit log.")
-    audit.record(
+    audit_services.record(
         project=report.project,
         user=user,
-        action=audit.WITHDRAWN,
+        action=audit_services.WITHDRAWN,
         about=str(report),
         details={"reason": reason.strip()},
     )
@@ -154,12 +154,12 @@ class Present:
     @cached_property
     def decided(self) -> dict[str, dict[str, Any]]:
         """What the audit log says was approved: report, as it is called, -> the particulars, with who in ``user``."""
-        return audit.decisions(self.project, str(Approval.Decision.APPROVED.label))
+        return audit_services.decisions(self.project, str(Approval.Decision.APPROVED.label))
 
     @cached_property
     def withdrawn(self) -> dict[str, AuditEntry]:
         """Approvals that were taken back, as ``audit.withdrawn`` has them."""
-        return audit.withdrawn(self.project)
+        return audit_services.withdrawn(self.project)
 
     def revised_gold(self, dataset: DatasetVersion) -> list[str]:
         """Ids of hold-out documents whose gold is no longer the frozen revision, or that have none any more."""
@@ -203,7 +203,7 @@ def decided_how(approval: Approval, present: Present) -> dict[str, Any]:
     if approval.decision == approval.Decision.APPROVED:
         logged = present.decided.get(str(report), {})
     else:
-        logged = audit.decisions(report.project, str(approval.Decision.REJECTED.label)).get(str(report), {})
+        logged = audit_services.decisions(report.project, str(approval.Decision.REJECTED.label)).get(str(report), {})
     return {"four_eyes": True, "own_part": "", "fresh_role": "", **logged}
 
 

@@ -14,12 +14,12 @@ from django.db import OperationalError, transaction
 from django.db.models import Count
 from django.utils import timezone
 
+from evaluation.audit import services as audit_services
 from evaluation.benchmarks import results
 from evaluation.inference import endpoints
 from evaluation.models import Benchmark, Endpoint, EvalRun
 from evaluation.runs import model_under_test
 from evaluation.runs.services import next_number, start_evaluation
-from evaluation.services import audit
 from labeling.datasets import near_duplicates, splits
 from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetItem, DatasetVersion, Document, Project, Split
@@ -192,7 +192,7 @@ def start_benchmark(
         if _knows(one, mode)
     ]
     row.record(progress_total=documents * len(runs), stage="waiting for a worker")
-    audit.record(
+    audit_services.record(
         project=project,
         user=user,
         action="started",
@@ -277,7 +277,7 @@ def cancel(*, benchmark: Benchmark, user: Any) -> bool:
     """Cancels what waits at once and asks what runs to stop. False where it had ended already."""
     if not benchmark.cancel():
         return False
-    audit.record(project=benchmark.project, user=user, action="cancelled", about=str(benchmark))
+    audit_services.record(project=benchmark.project, user=user, action="cancelled", about=str(benchmark))
     for run in EvalRun.objects.filter(benchmark=benchmark).live():
         run.cancel()
     advance(benchmark.pk)

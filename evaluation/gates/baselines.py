@@ -4,9 +4,9 @@ from typing import Any
 
 from django.utils.text import capfirst
 
+from evaluation.audit import services as audit_services
 from evaluation.gates.holdouts import unanswered
 from evaluation.models import Approval, EvalRun
-from evaluation.services import audit
 from labeling.models import Split
 from slmstudio.runs import Status
 from training.runs.services import Refused
@@ -139,7 +139,7 @@ def _last_approved(eval_run: EvalRun) -> EvalRun | None:
         "report__eval_run__endpoint",
         "report__eval_run__export",
     )
-    taken_back = audit.withdrawn(eval_run.project)
+    taken_back = audit_services.withdrawn(eval_run.project)
     reports = (one.report for one in approvals.order_by("-decided_at", "-pk"))
     runs = (report.eval_run for report in reports if str(report) not in taken_back)
     own = model_key(eval_run)

@@ -6,8 +6,8 @@ address and the model it was given for. An endpoint that is asked elsewhere, or 
 
 from typing import Any
 
+from evaluation.audit import services as audit_services
 from evaluation.models import AuditEntry, Endpoint
-from evaluation.services import audit
 from labeling.models import Project
 
 GIVEN, WITHDRAWN = "allowed", "withdrew"
@@ -30,7 +30,7 @@ def withdraw(*, endpoint: Endpoint, user: Any) -> bool:
 
 
 def _record(endpoint: Endpoint, user: Any, action: str) -> None:
-    audit.record(
+    audit_services.record(
         project=endpoint.project,
         user=user,
         action=action,

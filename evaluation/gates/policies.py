@@ -7,12 +7,12 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from evaluation.audit import services as audit_services
 from evaluation.gates import verdicts as judging
 from evaluation.gates.policy_changes import Change, changes
 from evaluation.models import GatePolicy, GateReport
 from evaluation.runs.services import next_number
 from evaluation.scores.slices import Slice
-from evaluation.services import audit
 from labeling.documents.failure_tags import tags_of
 from labeling.models import Contract, Project
 from slmstudio.contract import invariants
@@ -54,7 +54,7 @@ def fix(policy: GatePolicy, user: Any) -> None:
         "after": policy.gates,
         "reason": "First use. From now on a change of the contract is a proposal.",
     }
-    audit.record(project=policy.project, user=user, action="fixed", about="gate policy", details=details)
+    audit_services.record(project=policy.project, user=user, action="fixed", about="gate policy", details=details)
 
 
 def _from_contract(project: Project) -> judging.GatePolicy:
@@ -101,7 +101,7 @@ def _add_policy(project: Project, user: Any, policy: judging.GatePolicy) -> Gate
     )
     if newest is not None:
         why = {} if user is not None else {"reason": "It follows the contract, because nobody has set one."}
-        audit.record(
+        audit_services.record(
             project=project,
             user=user,
             action="changed",

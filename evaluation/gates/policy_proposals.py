@@ -12,12 +12,12 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from evaluation.audit import services as audit_services
 from evaluation.gates import verdicts as judging
 from evaluation.gates.policies import current_policy, derived, is_fixed, read, rules, set_policy
 from evaluation.gates.policy_changes import Change, applied, changes
 from evaluation.models import GatePolicy, PolicyProposal
 from evaluation.runs.services import next_number
-from evaluation.services import audit
 from labeling.models import Project
 from labeling.projects.contract_changes import State as Contract
 from training.runs.services import Refused
@@ -184,7 +184,7 @@ def _told(found: list[Change]) -> str:
 
 
 def _record(proposal: PolicyProposal, user: Any, action: str, **details: Any) -> None:
-    audit.record(
+    audit_services.record(
         project=proposal.project,
         user=user,
         action=action,

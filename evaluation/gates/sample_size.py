@@ -9,12 +9,12 @@ from django.db import transaction
 from django.db.models import F, Func, Q, TextField, Value
 from django.db.models.lookups import Exact
 
+from evaluation.audit import services as audit_services
 from evaluation.gates import holdouts
 from evaluation.gates.policy import METRICS
 from evaluation.gates.verdicts import Gate, Status, Verdict
 from evaluation.models import EvalOutput, GateReport
 from evaluation.scores.slices import Slice
-from evaluation.services import audit
 from labeling.datasets import holdout_sampling
 from labeling.models import DatasetItem, Document, DocumentState, Membership, Project, Split
 from labeling.models.documents import LABELLED
@@ -146,7 +146,7 @@ def queue_labels(
         )
         if not grown.documents:
             raise Refused("key", _none(grown))
-        audit.record(
+        audit_services.record(
             project=report.project,
             user=user,
             action=holdouts.DREW,

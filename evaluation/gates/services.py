@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import transaction
 
+from evaluation.audit import services as audit_services
 from evaluation.comparison.services import compare_runs
 from evaluation.gates import manifest
 from evaluation.gates import verdicts as judging
@@ -16,7 +17,6 @@ from evaluation.gates.policy import DEPLOYED
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
 from evaluation.runs.services import next_number
-from evaluation.services import audit
 from labeling.models import DatasetItem, Split
 from slmstudio.runs import Status
 from training.runs.services import Refused
@@ -83,7 +83,7 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> Ga
     fix(policy, user)
     if baseline is not None:
         compare_runs(a=baseline, b=eval_run)
-    audit.record(
+    audit_services.record(
         project=project,
         user=user,
         action="judged",

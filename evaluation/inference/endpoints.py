@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 from django.db import transaction
 from django.utils import timezone
 
+from evaluation.audit import services as audit_services
 from evaluation.gates import holdout_permits
 from evaluation.inference.answers import WORDS, Outcome
 from evaluation.inference.openai_client import LIMITS, Address, Chat, Said
 from evaluation.models import Endpoint
-from evaluation.services import audit
 from labeling.annotation import predictions
 from labeling.models import Document, Project
 from slmstudio import outbound
@@ -55,7 +55,7 @@ def save_endpoint(*, project: Project, user: Any, endpoint: Endpoint | None = No
         setattr(row, name, value)
     row.full_clean(exclude=["project", "created_by"])
     row.save()
-    audit.record(
+    audit_services.record(
         project=project,
         user=user,
         action="changed" if endpoint else "added",
@@ -219,6 +219,6 @@ def retire(*, endpoint: Endpoint, user: Any) -> bool:
     """
     done = Endpoint.objects.filter(pk=endpoint.pk, retired_at__isnull=True).update(retired_at=timezone.now())
     if done:
-        audit.record(project=endpoint.project, user=user, action="removed", about=f"endpoint {endpoint.name}")
+        audit_services.record(project=endpoint.project, user=user, action="removed", about=f"endpoint {endpoint.name}")
         holdout_permits.withdraw(endpoint=endpoint, user=user)
     return bool(done)

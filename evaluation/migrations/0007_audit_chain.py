@@ -1,7 +1,7 @@
 """The audit log as a chain: each entry has its place, the hash of the entry before it, and a hash of itself.
 
 Computed by the database, under the lock of the project's row, so that two entries at once follow each other. See
-``evaluation.services.audit_chain`` for what is hashed.
+``evaluation.audit.hash_chain`` for what is hashed.
 """
 
 from django.db import migrations, models

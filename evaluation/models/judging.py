@@ -351,7 +351,7 @@ class Approval(models.Model):
 
 class AuditEntry(models.Model):
     """Who decided what, when. The database refuses to change or delete a row, and gives each one its place in the
-    project's chain: see ``evaluation.services.audit_chain``.
+    project's chain: see ``evaluation.audit.hash_chain``.
     """
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="audit_entries")

@@ -13,11 +13,11 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Avg, Case, Count, Exists, OuterRef, Q, QuerySet, Sum, When
 
+from evaluation.audit import services as audit_services
 from evaluation.inference import endpoints
 from evaluation.inference.answers import ANSWERED, USABLE, WORDS, Outcome
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
 from evaluation.runs.services import next_number
-from evaluation.services import audit
 from labeling.annotation import predictions
 from labeling.datasets import queries as dataset_queries
 from labeling.documents.list import filters as listed
@@ -125,7 +125,7 @@ def start_prelabels(
     run.full_clean()
     run.save()
     PrelabelItem.objects.bulk_create([PrelabelItem(run=run, document_id=pk) for pk in documents], batch_size=1000)
-    audit.record(
+    audit_services.record(
         project=project,
         user=user,
         action="started",
@@ -188,7 +188,7 @@ def cancel(*, run: PrelabelRun, user: Any) -> bool:
     with transaction.atomic():
         if not run.cancel():
             return False
-        audit.record(project=run.project, user=user, action="cancelled", about=f"pre-labels {run.number}")
+        audit_services.record(project=run.project, user=user, action="cancelled", about=f"pre-labels {run.number}")
         if run.status == Status.CANCELLED:  # one that is at work tells of it when it has stopped
             tell(run)
     return True

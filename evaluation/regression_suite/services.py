@@ -12,8 +12,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
+from evaluation.audit import services as audit_services
 from evaluation.models import EvalOutput, EvalRun, Pin
-from evaluation.services import audit
 from labeling.models import Document, Project
 from training.runs.services import Refused
 
@@ -109,7 +109,7 @@ def unpin(*, project: Project, document: Document, user: Any, reason: str = "") 
 def _record(row: Pin, user: Any, action: str, reason: str) -> None:
     about = f"document {row.document.external_id}"
     details = {"document": row.document_id, "reason": reason}
-    audit.record(project=row.project, user=user, action=action, about=about[:200], details=details)
+    audit_services.record(project=row.project, user=user, action=action, about=about[:200], details=details)
 
 
 def pinned_documents(project: Project) -> set[int]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db import transaction
 
+from evaluation.audit import services as audit_services
 from evaluation.comparison.paired import spread
 from evaluation.doubts import Noise
 from evaluation.models import EvalOutput, EvalRun
@@ -20,7 +21,6 @@ from evaluation.runs import outputs, run_documents
 from evaluation.runs.model_under_test import spec_key
 from evaluation.runs.services import next_number
 from evaluation.scores.measurements import Scored
-from evaluation.services import audit
 from labeling.documents import evaluation_scores
 from labeling.form.merge import same
 from labeling.models import DatasetVersion, Project
@@ -77,7 +77,7 @@ def rescore(*, run: EvalRun, dataset: DatasetVersion, user: Any) -> EvalRun:
         fresh.progress_total = run_documents.count(fresh)
         fresh.full_clean()
         fresh.save()
-        audit.record(
+        audit_services.record(
             project=source.project,
             user=user,
             action="scored again",

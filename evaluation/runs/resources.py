@@ -4,13 +4,13 @@ from typing import Any
 
 from django.db import transaction
 
+from evaluation.audit import services as audit_services
 from evaluation.comparison.paired import spread
 from evaluation.gates import holdout_permits
 from evaluation.gates.policy import METRICS, GatePolicy
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.runs import run_documents, services
 from evaluation.runs.outputs import latencies
-from evaluation.services import audit
 from labeling.models import Project, Split
 from slmstudio import quotas
 from slmstudio.contract.jsontext import dumps
@@ -45,7 +45,7 @@ def measure_again(*, run: EvalRun, user: Any) -> ResourceMeasurement:
     )
     made.full_clean()
     made.save()
-    audit.record(
+    audit_services.record(
         project=run.project,
         user=user,
         action="measured again",

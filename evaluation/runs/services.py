@@ -6,11 +6,11 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
+from evaluation.audit import services as audit_services
 from evaluation.gates import holdout_permits
 from evaluation.models import Benchmark, Endpoint, EvalOutput, EvalRun, PrelabelRun
 from evaluation.runs import run_documents
 from evaluation.runs.spec import MOST_AT_ONCE
-from evaluation.services import audit
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
 from slmstudio import quotas
 from slmstudio.contract.grounding import candidates
@@ -114,7 +114,7 @@ def start_evaluation(
     run.progress_total = run_documents.count(run)
     run.full_clean()
     run.save()
-    audit.record(
+    audit_services.record(
         project=project,
         user=user,
         action="started",
@@ -193,7 +193,7 @@ def cancel(*, run: EvalRun, user: Any) -> bool:
     """Cancels a queued run at once and asks a running one to stop. False where it had ended already."""
     if not run.cancel():
         return False
-    audit.record(project=run.project, user=user, action="cancelled", about=f"evaluation {run.number}")
+    audit_services.record(project=run.project, user=user, action="cancelled", about=f"evaluation {run.number}")
     if not run.is_live:
         tell_loop(run)
     return True
@@ -227,7 +227,7 @@ def go_on(*, run: EvalRun, user: Any) -> None:
     }
     locked.save(update_fields=["facts"])
     locked.ask_again(locked.created_by)
-    audit.record(project=locked.project, user=user, action="went on with", about=f"evaluation {locked.number}")
+    audit_services.record(project=locked.project, user=user, action="went on with", about=f"evaluation {locked.number}")
 
 
 def facts_of(endpoint: Endpoint) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from django.db.models import Q
 from django.db.models.fields.json import KeyTextTransform
 
 from evaluation import likeness
+from evaluation.audit import services as audit_services
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
-from evaluation.services import audit, heldout_texts
+from evaluation.services import heldout_texts
 from labeling.annotation import assignment
 from labeling.datasets.near_duplicates import THRESHOLD
 from labeling.documents.list.field_filters import like
@@ -164,7 +165,7 @@ def _find_and_queue(run: EvalRun, part: Part, count: int, people: Sequence[Any],
         kept = _assign([key for key, _, _ in rows], people)
         if not kept:
             raise Refused("form", "Somebody took these documents meanwhile. Try again.")
-        return audit.record(
+        return audit_services.record(
             project=run.project,
             user=user,
             action=QUEUED,

@@ -11,9 +11,9 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F, OuterRef, Subquery
 
+from evaluation.audit import services as audit_services
 from evaluation.doubts import proposal
 from evaluation.models import EvalOutput, EvalRun, GoldQuestion
-from evaluation.services import audit
 from labeling.form.merge import same
 from labeling.models import AnnotationRevision, DatasetItem, Document, Gold, Project
 from labeling.review import challenges
@@ -62,7 +62,7 @@ def ask(*, output: EvalOutput, user: Any, path: str = "", reason: str = "") -> G
         )
         question.full_clean(validate_constraints=False)
         question.save()
-        audit.record(
+        audit_services.record(
             project=run.project,
             user=user,
             action="doubted",
@@ -175,7 +175,7 @@ def _answer(question: GoldQuestion, gold: Gold) -> bool:
     answer = GoldQuestion.Answer.CORRECTED if corrected else GoldQuestion.Answer.CONFIRMED
     if not mine.update(answer=answer, answered_by=decider, answered_at=gold.created_at):
         return False
-    audit.record(
+    audit_services.record(
         project=question.project,
         user=decider,
         action="answered",

@@ -10,11 +10,11 @@ from django.db import connection
 from django.utils import timezone
 
 from evaluation.approvals.decisions import Present, Waiver, changes, decide, open_gates, standing, voided
+from evaluation.audit import services as audit_services
 from evaluation.gates import manifest
 from evaluation.gates.services import current_policy, make_report, rules, set_policy
 from evaluation.models import Approval, AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
 from evaluation.runs.services import Refused
-from evaluation.services import audit
 from labeling.annotation.services import open_document, submit
 from labeling.models import Document, Membership, SchemaVersion
 from labeling.projects.services import save_contract
@@ -194,7 +194,7 @@ def test_an_approval_that_nobody_gave_is_void(world: World, report: GateReport) 
         decided_by=world.manager,
     )
     assert "The audit log does not have this decision as it stands here." in voided(made)
-    audit.record(project=world.project, user=world.manager, action="sent back", about=str(report))
+    audit_services.record(project=world.project, user=world.manager, action="sent back", about=str(report))
     assert standing(report) == ("failed", "approval void")
 
 

@@ -13,8 +13,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from evaluation.audit import hash_chain
+from evaluation.audit import services as audit_services
 from evaluation.models import AuditEntry
-from evaluation.services import audit, audit_chain, lookalikes
+from evaluation.services import lookalikes
 from labeling.documents import bulk_edit
 from labeling.models import Document
 from labeling.projects.services import create_project
@@ -26,7 +28,7 @@ from tests.evaluation.gold_desk import doubted, first_id
 @pytest.fixture
 def log(world: World) -> World:
     for number in range(5):
-        audit.record(
+        audit_services.record(
             project=world.project,
             user=world.manager,
             action="changed",
@@ -50,7 +52,7 @@ def test_each_entry_follows_the_one_before(log: World) -> None:
     rows = list(AuditEntry.objects.filter(project=log.project).order_by("pk"))
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
     assert [row.previous_sha256 for row in rows] == ["", *(row.sha256 for row in rows[:-1])]
-    chain = audit_chain.verify(log.project)
+    chain = hash_chain.verify(log.project)
     assert (chain.entries, chain.head, chain.problem) == (len(rows), rows[-1].sha256, "")
 
 
@@ -59,11 +61,11 @@ def test_what_is_given_for_a_place_does_not_count(log: World) -> None:
     forged.save()
     forged.refresh_from_db()
     assert forged.position == AuditEntry.objects.filter(project=log.project).count()
-    assert audit_chain.verify(log.project).problem == ""
+    assert hash_chain.verify(log.project).problem == ""
 
 
 def test_a_temporary_table_of_its_name_does_not_count(log: World) -> None:
-    before = audit_chain.verify(log.project).entries
+    before = hash_chain.verify(log.project).entries
     with connection.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE evaluation_auditentry (LIKE public.evaluation_auditentry)")
         cursor.execute(
@@ -73,15 +75,15 @@ def test_a_temporary_table_of_its_name_does_not_count(log: World) -> None:
         )
         assert cursor.fetchone()[0] == before + 1
         cursor.execute("DROP TABLE pg_temp.evaluation_auditentry")
-    assert audit_chain.verify(log.project).problem == ""
+    assert hash_chain.verify(log.project).problem == ""
 
 
 def test_projects_have_chains_of_their_own(log: World) -> None:
     other = create_project(owner=log.owner, name="Other", slug="other", template="invoice")
-    entry = audit.record(project=other, user=None, action="a", about="b")
+    entry = audit_services.record(project=other, user=None, action="a", about="b")
     entry.refresh_from_db()
     assert entry.position == AuditEntry.objects.filter(project=other).count()
-    assert audit_chain.verify(other).problem == audit_chain.verify(log.project).problem == ""
+    assert hash_chain.verify(other).problem == hash_chain.verify(log.project).problem == ""
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_projects_have_chains_of_their_own(log: World) -> None:
 )
 def test_a_change_shows(log: World, statement: str, said: str) -> None:
     unguarded(statement)
-    problem = audit_chain.verify(log.project).problem
+    problem = hash_chain.verify(log.project).problem
     assert problem
     assert said in problem
     with pytest.raises(CommandError):
@@ -112,12 +114,12 @@ def test_a_change_shows(log: World, statement: str, said: str) -> None:
 
 
 def test_what_was_taken_off_the_end_shows_by_a_hash_that_was_kept(log: World) -> None:
-    head = audit_chain.verify(log.project).head
-    audit.record(project=log.project, user=None, action="a", about="later")
-    assert audit_chain.verify(log.project, head=head).problem == ""
+    head = hash_chain.verify(log.project).head
+    audit_services.record(project=log.project, user=None, action="a", about="later")
+    assert hash_chain.verify(log.project, head=head).problem == ""
     unguarded("DELETE FROM evaluation_auditentry WHERE about IN ('thing 4', 'later')")
-    assert audit_chain.verify(log.project).problem == ""
-    assert head in audit_chain.verify(log.project, head=head).problem
+    assert hash_chain.verify(log.project).problem == ""
+    assert head in hash_chain.verify(log.project, head=head).problem
     with pytest.raises(CommandError):
         call_command("verify_audit", log.project.slug, head=head, stdout=StringIO())
 
@@ -126,13 +128,13 @@ def test_guards_that_are_off_are_told(log: World) -> None:
     with connection.cursor() as cursor:  # the suite puts one aside
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute("ALTER TABLE evaluation_auditentry ENABLE TRIGGER USER")
-    assert audit_chain.guards_off() == []
+    assert hash_chain.guards_off() == []
     out = StringIO()
     call_command("verify_audit", stdout=out)
     assert "head" in out.getvalue()
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE evaluation_auditentry DISABLE TRIGGER evaluation_auditentry_frozen")
-    assert audit_chain.guards_off() == ["evaluation_auditentry_frozen"]
+    assert hash_chain.guards_off() == ["evaluation_auditentry_frozen"]
 
 
 def test_an_export_can_be_checked_without_the_database(log: World, client: Client, tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ def test_an_export_can_be_checked_without_the_database(log: World, client: Clien
             row["details"],
         )
         before = row["sha256"]
-    assert before == audit_chain.verify(log.project).head
+    assert before == hash_chain.verify(log.project).head
 
 
 @pytest.mark.parametrize("action", ["ask", "find_and_queue", "change_one"])
@@ -190,7 +192,7 @@ def test_entries_at_once_follow_each_other(tmp_path: Path) -> None:
     def write(number: int) -> None:
         try:
             for turn in range(10):
-                audit.record(project=world.project, user=None, action="wrote", about=f"{number}.{turn}")
+                audit_services.record(project=world.project, user=None, action="wrote", about=f"{number}.{turn}")
         except BaseException as error:
             errors.append(error)
         finally:
@@ -202,6 +204,6 @@ def test_entries_at_once_follow_each_other(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(60)
     assert errors == []
-    chain = audit_chain.verify(world.project)
+    chain = hash_chain.verify(world.project)
     assert chain.problem == ""
     assert AuditEntry.objects.filter(action="wrote").count() == 60

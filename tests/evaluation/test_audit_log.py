@@ -3,14 +3,14 @@
 import pytest
 from django.db import DatabaseError, connection, transaction
 
+from evaluation.audit import services as audit_services
 from evaluation.models import AuditEntry
-from evaluation.services import audit
 from tests.evaluation.factories import World
 
 
 @pytest.fixture
 def entry(world: World) -> AuditEntry:
-    return audit.record(project=world.project, user=world.manager, action="approved", about="gate report 1")
+    return audit_services.record(project=world.project, user=world.manager, action="approved", about="gate report 1")
 
 
 def refuses(sql: str) -> str:
@@ -21,9 +21,11 @@ def refuses(sql: str) -> str:
 
 
 def test_entries_are_added_and_read_newest_first(world: World, entry: AuditEntry) -> None:
-    second = audit.record(project=world.project, user=None, action="changed", about="gate policy", details={"a": 1})
-    assert list(audit.entries(project=world.project))[:2] == [second, entry]
-    assert list(audit.entries(project=world.project, about="gate report 1")) == [entry]
+    second = audit_services.record(
+        project=world.project, user=None, action="changed", about="gate policy", details={"a": 1}
+    )
+    assert list(audit_services.entries(project=world.project))[:2] == [second, entry]
+    assert list(audit_services.entries(project=world.project, about="gate report 1")) == [entry]
 
 
 def test_an_entry_cannot_be_changed(entry: AuditEntry) -> None:

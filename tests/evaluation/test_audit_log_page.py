@@ -11,8 +11,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
+from evaluation.audit import services as audit_services
 from evaluation.models import AuditEntry
-from evaluation.services import audit
 from tests.evaluation.factories import World
 
 LOG, EXPORT = "/p/invoices/gates/audit/", "/p/invoices/gates/audit/export/"
@@ -21,14 +21,16 @@ HTMX = {"HX-Request": "true"}
 
 @pytest.fixture
 def manager(world: World, client: Client) -> Client:
-    audit.record(
+    audit_services.record(
         project=world.project,
         user=world.manager,
         action="approved",
         about="gate report 7",
         details={"reason": "Good <b>enough</b>.", "packet_sha256": "f" * 64},
     )
-    audit.record(project=world.project, user=None, action="queued", about="evaluation 3", details={"reason": "=1+1"})
+    audit_services.record(
+        project=world.project, user=None, action="queued", about="evaluation 3", details={"reason": "=1+1"}
+    )
     client.force_login(world.manager)
     return client
 
@@ -119,7 +121,7 @@ def test_it_is_taken_along_as_a_table_that_runs_nothing(world: World, manager: C
     assert (approved["who"], approved["action"], approved["about"]) == ("mona", "approved", "gate report 7")
     assert json.loads(approved["details"])["packet_sha256"] == "f" * 64
     assert queued["who"] == ""
-    audit.record(project=world.project, user=None, action="queued", about="=HYPERLINK(1)")
+    audit_services.record(project=world.project, user=None, action="queued", about="=HYPERLINK(1)")
     last = list(csv.DictReader(io.StringIO(manager.get(EXPORT).getvalue().decode("utf-8-sig"))))[-1]
     assert last["about"] == "'=HYPERLINK(1)"
 

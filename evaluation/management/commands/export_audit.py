@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from evaluation.services import audit
+from evaluation.audit import services as audit_services
 from labeling.models import Project
 
 
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         project = Project.objects.filter(slug=options["project"]).first()
         if project is None:
             raise CommandError(f"There is no project {options['project']!r}.")
-        lines = audit.as_lines(audit.entries(project=project))
+        lines = audit_services.as_lines(audit_services.entries(project=project))
         if options["output"] is None:
             sys.stdout.writelines(lines)
             return

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from evaluation.services import audit_chain
+from evaluation.audit import hash_chain
 from labeling.models import Project
 
 
@@ -32,11 +32,11 @@ class Command(BaseCommand):
             raise CommandError(f"There is no project {missing[0]!r}.")
         wrong = 0
         for project in sorted(projects, key=lambda one: one.slug):
-            chain = audit_chain.verify(project, head=head)
+            chain = hash_chain.verify(project, head=head)
             wrong += bool(chain.problem)
             state = chain.problem or f"{chain.entries} entries, head {chain.head or 'none'}"
             self.stdout.write(f"{project.slug}: {state}")
-        off = audit_chain.guards_off()
+        off = hash_chain.guards_off()
         if off:
             self.stdout.write(f"The database does not guard the log: {', '.join(off)} not armed.")
         if wrong or off:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 
-from evaluation.services.audit import Wanted, actions, people
+from evaluation.audit.services import Wanted, actions, people
 from labeling.models import Project
 
 

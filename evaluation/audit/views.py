@@ -11,9 +11,9 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from evaluation.audit_form import AuditForm
+from evaluation.audit import services
+from evaluation.audit.forms import AuditForm
 from evaluation.models import AuditEntry
-from evaluation.services import audit
 from evaluation.views.parts import wants_part
 from slmstudio.access import Action, project_for
 
@@ -26,7 +26,7 @@ PAGES = {
     "pre-labels": "prelabel_run",
 }
 _NUMBERED = re.compile(rf"({'|'.join(PAGES)}) (\d{{1,9}})")
-_KINDS = {"csv": (audit.as_table, "text/csv; charset=utf-8"), "jsonl": (audit.as_lines, "application/x-ndjson")}
+_KINDS = {"csv": (services.as_table, "text/csv; charset=utf-8"), "jsonl": (services.as_lines, "application/x-ndjson")}
 
 
 @require_safe
@@ -34,13 +34,13 @@ def log(request: HttpRequest, slug: str) -> HttpResponse:
     """Who did what, newest first."""
     project = project_for(request.user, slug, Action.READ)
     form = AuditForm(request.GET, project=project)
-    page = Paginator(audit.entries(project=project, wanted=form.wanted()), PAGE).get_page(request.GET.get("page"))
+    page = Paginator(services.entries(project=project, wanted=form.wanted()), PAGE).get_page(request.GET.get("page"))
     context = {
         "project": project,
         "form": form,
         "page": page,
         "rows": [_row(project, entry) for entry in page],
-        "head": audit.entries(project=project).order_by("-position").first(),
+        "head": services.entries(project=project).order_by("-position").first(),
         "filtered": any(form.cleaned_data.get(name) for name in form.fields),
     }
     return render(request, "evaluation/audit.html#entries" if wants_part(request) else "evaluation/audit.html", context)
@@ -74,7 +74,7 @@ def export(request: HttpRequest, slug: str) -> HttpResponseBase:
     if ending not in _KINDS:
         return HttpResponse("A format is csv or jsonl.\n", status=422, content_type="text/plain; charset=utf-8")
     write, kind = _KINDS[ending]
-    rows = audit.entries(project=project, wanted=AuditForm(request.GET, project=project).wanted())
+    rows = services.entries(project=project, wanted=AuditForm(request.GET, project=project).wanted())
     name = f"{project.slug}-audit-log.{ending}"
     return StreamingHttpResponse(
         write(rows), content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'}
