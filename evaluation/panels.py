@@ -7,9 +7,9 @@ from django.urls import reverse
 
 from evaluation.approvals.decisions import obstacle_for, standing
 from evaluation.approvals.waivers import waived
+from evaluation.label_issues import challenges, corrections
 from evaluation.models import EvalOutput, EvalRun, GateReport, GoldQuestion, PolicyProposal
 from evaluation.regression_suite.services import of_document
-from evaluation.services import corrections, questions
 from evaluation.services.loop import newest_loop
 from slmstudio.access import Action
 from slmstudio.panels import Content, Step, next_step, register
@@ -126,7 +126,7 @@ def correct(project: Any, user: Any) -> Step | None:
     """For an engineer: corrected labels that no dataset version has, or evaluations that do not know them yet."""
     if not _can(project, Action.RUN) or not GoldQuestion.objects.filter(project=project).exists():
         return None
-    questions.look_at(project)
+    challenges.look_at(project)
     found, address = corrections.standing(project), reverse("gold_questions", args=[project.slug])
     if count := len(found.waiting):
         words = "1 corrected label is" if count == 1 else f"{count:,} corrected labels are"

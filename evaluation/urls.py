@@ -9,11 +9,11 @@ from evaluation.comparison import views as comparison_views
 from evaluation.gates import policy_views
 from evaluation.gates import views as gate_views
 from evaluation.inference import endpoint_views
+from evaluation.label_issues import views as label_issue_views
 from evaluation.prelabels import views as prelabel_views
 from evaluation.regression_suite import views as regression_suite_views
 from evaluation.runs import list_views, resource_views
 from evaluation.runs import views as run_views
-from evaluation.views import cases
 
 urlpatterns = [
     path("benchmark/", benchmark_views.benchmarks, name="benchmarks"),
@@ -34,15 +34,15 @@ urlpatterns = [
     path("evaluation/<int:number>/go-on/", list_views.go_on, name="eval_go_on"),
     path("evaluation/<int:number>/outputs.jsonl", run_views.download, name="eval_outputs"),
     path("evaluation/<int:number>/outputs/<int:document>/", run_views.output, name="eval_output"),
-    path("evaluation/<int:number>/outputs/<int:document>/gold/", cases.question, name="gold_question"),
-    path("evaluation/<int:number>/rescore/", cases.rescore, name="eval_rescore"),
+    path("evaluation/<int:number>/outputs/<int:document>/gold/", label_issue_views.question, name="gold_question"),
+    path("evaluation/<int:number>/rescore/", label_issue_views.rescore, name="eval_rescore"),
     path("evaluation/<int:number>/measure/", resource_views.measure, name="eval_measure"),
     path("evaluation/<int:number>/measure/cancel/", resource_views.cancel, name="eval_measure_cancel"),
-    path("evaluation/<int:number>/lookalikes/", cases.queue_lookalikes, name="lookalikes"),
-    path("evaluation/lookalikes/<int:pk>/", cases.lookalikes_queued, name="lookalikes_queued"),
-    path("evaluation/gold/", cases.gold_questions, name="gold_questions"),
-    path("evaluation/gold/freeze/", cases.freeze, name="gold_freeze"),
-    path("evaluation/gold/rescore/", cases.score_again, name="gold_rescore"),
+    path("evaluation/<int:number>/lookalikes/", label_issue_views.queue_lookalikes, name="lookalikes"),
+    path("evaluation/lookalikes/<int:pk>/", label_issue_views.lookalikes_queued, name="lookalikes_queued"),
+    path("evaluation/gold/", label_issue_views.gold_questions, name="gold_questions"),
+    path("evaluation/gold/freeze/", label_issue_views.freeze, name="gold_freeze"),
+    path("evaluation/gold/rescore/", label_issue_views.score_again, name="gold_rescore"),
     path("evaluation/loop/", list_views.loop, name="loop_panel"),
     path("prelabels/", prelabel_views.prelabel_list, name="prelabels"),
     path("prelabels/new/", prelabel_views.new, name="prelabel_new"),

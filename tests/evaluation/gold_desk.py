@@ -5,10 +5,10 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
+from evaluation.label_issues import challenges
 from evaluation.models import EvalOutput, EvalRun, GoldQuestion
 from evaluation.runs import jobs as run_jobs
 from evaluation.runs import rescoring
-from evaluation.services import questions
 from labeling.models import Document, Membership
 from labeling.review import adjudication
 from slmstudio.access import Role
@@ -49,7 +49,7 @@ def case(run: EvalRun, key: str) -> EvalOutput:
 
 def doubted(run: EvalRun, key: str, user: Any, path: str = "total_amount", reason: str = "") -> GoldQuestion:
     """Somebody says that this gold is wrong."""
-    return questions.ask(output=case(run, key), user=user, path=path, reason=reason)
+    return challenges.ask(output=case(run, key), user=user, path=path, reason=reason)
 
 
 def decide(document: Document, user: Any, **picks: Any) -> None:

@@ -15,8 +15,8 @@ from django.test.utils import CaptureQueriesContext
 
 from evaluation.audit import hash_chain
 from evaluation.audit import services as audit_services
+from evaluation.label_issues import lookalikes
 from evaluation.models import AuditEntry
-from evaluation.services import lookalikes
 from labeling.documents import bulk_edit
 from labeling.models import Document
 from labeling.projects.services import create_project

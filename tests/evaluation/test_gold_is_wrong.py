@@ -7,9 +7,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from evaluation.doubts import Noise, proposal
+from evaluation.label_issues import challenges as challenges_module
+from evaluation.label_issues.challenged_fields import Noise, proposal
 from evaluation.models import AuditEntry, EvalRun, GoldQuestion
-from evaluation.services import questions
 from labeling.annotation import services as annotation_services
 from labeling.annotation.queue import skip
 from labeling.datasets import freeze
@@ -74,22 +74,22 @@ def test_another_value_can_be_given_where_the_model_agrees_with_gold(world: Worl
 def test_corrected_gold_answers_the_question(world: World, run: EvalRun) -> None:
     doubted(run, first_id(world), world.engineer)
     rita = reviewer(world)
-    assert questions.look_at(world.project) == 0, "nobody has decided yet"
+    assert challenges_module.look_at(world.project) == 0, "nobody has decided yet"
     decide(fresh(world), rita, total_amount=Decimal("7.77"))
-    assert questions.look_at(world.project) == 1
+    assert challenges_module.look_at(world.project) == 1
     question = GoldQuestion.objects.get()
     assert (question.answer, question.answered_by) == ("corrected", rita)
     document = fresh(world)
     assert (document.disputed, document.state, gold_of(document)[TOTAL]) == (False, "approved", Decimal("7.77"))
     assert AuditEntry.objects.get(action="answered").details["answer"] == "gold was wrong"
-    assert questions.look_at(world.project) == 0, "once is enough"
+    assert challenges_module.look_at(world.project) == 0, "once is enough"
 
 
 def test_gold_that_stays_answers_it_too(world: World, run: EvalRun) -> None:
     doubted(run, first_id(world), world.engineer)
     before = gold_of(fresh(world))
     decide(fresh(world), reviewer(world), total_amount=before[TOTAL])
-    questions.look_everywhere()
+    challenges_module.look_everywhere()
     assert GoldQuestion.objects.get().answer == "confirmed"
     assert gold_of(fresh(world)) == before
 
@@ -100,13 +100,13 @@ def test_a_label_sent_back_is_answered_by_the_next_one(world: World, run: EvalRu
     review_services.reject(
         document=fresh(world), user=reviewer(world), reason="Look again.", base_version=found.version
     )
-    assert questions.look_at(world.project) == 0
+    assert challenges_module.look_at(world.project) == 0
     value = {**gold_of(fresh(world)), "vendor": "ACME"}
     evidence = {"vendor": {"confirmed": True, "of": '"ACME"'}}
     document = fresh(world)
     base = annotation_services.open_document(document=document, user=world.owner).version
     annotation_services.submit(document=document, user=world.owner, value=value, evidence=evidence, base_version=base)
-    assert questions.look_at(world.project) == 1
+    assert challenges_module.look_at(world.project) == 1
     assert GoldQuestion.objects.get().answer == "corrected"
 
 
@@ -131,7 +131,7 @@ def test_who_doubts_does_not_decide(world: World, run: EvalRun) -> None:
         )
     Project.objects.filter(pk=world.project.pk).update(four_eyes=False)
     decide(fresh(world), rita, total_amount=Decimal("7.77"))
-    assert questions.look_at(world.project) == 1
+    assert challenges_module.look_at(world.project) == 1
 
 
 def submitted(world: World, user: Any, **changes: Any) -> None:
@@ -151,11 +151,11 @@ def test_the_label_of_a_party_waits_beside_the_one_that_counts(world: World, run
     submitted(world, person, total_amount=Decimal("7.77"))
     document = fresh(world)
     assert (document.disputed, document.state, gold_of(document)) == (True, "submitted", before)
-    assert questions.look_at(world.project) == 0
+    assert challenges_module.look_at(world.project) == 0
     made = freeze.freeze(project=world.project, user=world.engineer, validation_share=0.1)
     assert made.pk == world.dataset.pk, "no version takes it"
     decide(fresh(world), reviewer(world), total_amount=Decimal("7.77"))
-    assert questions.look_at(world.project) == 1
+    assert challenges_module.look_at(world.project) == 1
     assert GoldQuestion.objects.get().answer == "corrected"
     assert gold_of(fresh(world))[TOTAL] == Decimal("7.77")
 
@@ -165,7 +165,7 @@ def test_without_four_eyes_the_label_of_who_doubts_counts(world: World, run: Eva
     doubted(run, first_id(world), world.annotator)
     submitted(world, world.annotator, total_amount=Decimal("7.77"))
     assert (fresh(world).disputed, gold_of(fresh(world))[TOTAL]) == (False, Decimal("7.77"))
-    assert questions.look_at(world.project) == 1
+    assert challenges_module.look_at(world.project) == 1
 
 
 def test_a_partys_label_that_somebody_else_approved_is_a_decision(world: World, run: EvalRun) -> None:
@@ -177,7 +177,7 @@ def test_a_partys_label_that_somebody_else_approved_is_a_decision(world: World, 
     Project.objects.filter(pk=world.project.pk).update(four_eyes=True)
     Gold.objects.filter(document=document).update(approved_by=rita)
     Document.objects.filter(pk=document.pk).update(state="approved")
-    assert questions.look_at(world.project) == 1
+    assert challenges_module.look_at(world.project) == 1
     question = GoldQuestion.objects.get()
     assert (question.answer, question.answered_by) == ("corrected", rita)
     assert (fresh(world).state, fresh(world).disputed) == ("approved", False)
@@ -188,7 +188,7 @@ def test_a_label_that_came_past_the_others_is_disputed_again(world: World, run: 
     Project.objects.filter(pk=world.project.pk).update(four_eyes=False)
     submitted(world, world.annotator, total_amount=Decimal("7.77"))
     Project.objects.filter(pk=world.project.pk).update(four_eyes=True)
-    assert questions.look_at(world.project) == 0
+    assert challenges_module.look_at(world.project) == 0
     assert fresh(world).disputed, "somebody else still has to decide"
 
 
@@ -209,12 +209,12 @@ def test_who_doubts_is_not_handed_the_dispute(world: World, run: EvalRun) -> Non
 def test_a_decision_behind_many_open_doubts_is_found(
     world: World, run: EvalRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(questions, "_AT_ONCE", 2)
+    monkeypatch.setattr(challenges_module, "_AT_ONCE", 2)
     rows = list(Document.objects.filter(project=world.project, holdout=True).order_by("pk")[:4])
     for document in rows:
         doubted(run, document.external_id, world.engineer, path="vendor")
     decide(rows[3], reviewer(world), vendor="Somebody")
-    questions.look_everywhere()
+    challenges_module.look_everywhere()
     assert [question.document for question in GoldQuestion.objects.filter(answer="corrected")] == [rows[3]]
 
 
@@ -222,8 +222,8 @@ def test_who_wrote_the_label_does_not_decide(world: World, run: EvalRun) -> None
     rita = reviewer(world)
     doubted(run, first_id(world), world.engineer)
     decide(fresh(world), rita, total_amount=Decimal("7.77"))
-    questions.look_at(world.project)
-    with pytest.raises(questions.Refused, match="changed since this evaluation"):
+    challenges_module.look_at(world.project)
+    with pytest.raises(challenges_module.Refused, match="changed since this evaluation"):
         doubted(run, first_id(world), world.engineer)
     world.dataset = freeze.freeze(project=world.project, user=world.engineer)
     doubted(evaluated(world, says_total(world, first_id(world), "8.88")), first_id(world), world.engineer)
@@ -236,18 +236,18 @@ def test_who_wrote_the_label_does_not_decide(world: World, run: EvalRun) -> None
 def test_what_waits_already_or_is_put_aside_is_refused_with_a_reason(world: World, run: EvalRun) -> None:
     document = fresh(world)
     Document.objects.filter(pk=document.pk).update(disputed=True)
-    with pytest.raises(questions.Refused, match="disputed already"):
+    with pytest.raises(challenges_module.Refused, match="disputed already"):
         doubted(run, first_id(world), world.engineer)
     Document.objects.filter(pk=document.pk).update(disputed=False, state="new")
     skip(document=document, user=world.engineer, reason="unreadable")
-    with pytest.raises(questions.Refused, match="put aside"):
+    with pytest.raises(challenges_module.Refused, match="put aside"):
         doubted(run, first_id(world), world.engineer)
     assert not GoldQuestion.objects.exists()
 
 
 def test_a_field_that_is_none_and_an_endless_reason_are_refused(world: World, run: EvalRun) -> None:
     for path, reason, field in (("nothing", "", "field"), (TOTAL, "x" * 1001, "reason")):
-        with pytest.raises(questions.Refused) as refused:
+        with pytest.raises(challenges_module.Refused) as refused:
             doubted(run, first_id(world), world.engineer, path=path, reason=reason)
         assert refused.value.field == field
     assert not fresh(world).disputed
@@ -269,7 +269,7 @@ def test_looking_takes_one_query_where_nothing_is_open(world: World) -> None:
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        questions.look_at(world.project)
+        challenges_module.look_at(world.project)
         challenges.doubts([1, 2, 3])
     assert len(queries) == 2
 

@@ -8,8 +8,8 @@ from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation import panels
+from evaluation.label_issues import challenges, corrections
 from evaluation.models import EvalRun, GoldQuestion
-from evaluation.services import corrections, questions
 from labeling.models import DatasetVersion, Document
 from slmstudio.access import Action, project_for
 from tests.evaluation.factories import World, broken, evaluated, right
@@ -81,7 +81,7 @@ def test_the_review_page_shows_who_doubts_what(world: World, run: EvalRun, clien
         f"/p/invoices/review/{key}/adjudicate/", {"version": version, "pick-0": "1", "sure-0": "on"}, follow=True
     )
     assertContains(sent, "is decided")
-    assert questions.look_at(world.project) == 1
+    assert challenges.look_at(world.project) == 1
     assert GoldQuestion.objects.get().answer == "corrected"
 
 

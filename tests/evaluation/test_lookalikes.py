@@ -6,10 +6,9 @@ from typing import Any, ClassVar
 import pytest
 from django.db import connection
 
-from evaluation import likeness
+from evaluation.label_issues import holdout_signatures, lookalikes, similarity
+from evaluation.label_issues.lookalikes import Part
 from evaluation.models import AuditEntry, EvalRun
-from evaluation.services import heldout_texts, lookalikes
-from evaluation.services.lookalikes import Part
 from labeling.annotation.queue import next_document
 from labeling.datasets import freeze
 from labeling.datasets.splits import Rules
@@ -165,21 +164,21 @@ def test_signatures_of_the_hold_out_are_made_once(world: World, run: EvalRun, mo
     def counted(texts: Any) -> Any:
         listed = list(texts)
         made.append(len(listed))
-        return likeness.signatures(listed)
+        return similarity.signatures(listed)
 
-    monkeypatch.setattr(heldout_texts, "signatures", counted)
+    monkeypatch.setattr(holdout_signatures, "signatures", counted)
     keys = sorted(Document.objects.filter(project=world.project, holdout=True).values_list("pk", flat=True))
-    texts, first = heldout_texts.held_out(world.project, keys)
+    texts, first = holdout_signatures.held_out(world.project, keys)
     assert (len(texts), first.shape[0], sum(made)) == (12, 12, 12)
-    assert (first == likeness.signatures([texts[place] for place in range(12)])).all()
+    assert (first == similarity.signatures([texts[place] for place in range(12)])).all()
     made.clear()
     document(world, "One more that is held out now.", "one-more", holdout=True)
     more = sorted(Document.objects.filter(project=world.project, holdout=True).values_list("pk", flat=True))
-    _, again = heldout_texts.held_out(world.project, more)
+    _, again = holdout_signatures.held_out(world.project, more)
     assert sum(made) == 1, "only of what is new"
     assert (again[:12] == first).all()
     artifacts.local_path(f"lookalikes/{world.project.pk}/held-out-1.npz").write_bytes(b"PK\x03\x04 cut off")
-    _, anew = heldout_texts.held_out(world.project, more)
+    _, anew = holdout_signatures.held_out(world.project, more)
     assert (anew == again).all()
 
 
@@ -263,22 +262,25 @@ def test_of_what_is_held_out_only_suspects_are_read() -> None:
             return super().__getitem__(place)
 
     held = Read([noise(1), noise(2), "quite another text about something else"])
-    known = likeness.signatures(list(held))
-    found = likeness.nearest([noise(2) + ".", noise(7)], [noise(2)], held, most=5, known=known)
+    known = similarity.signatures(list(held))
+    found = similarity.nearest([noise(2) + ".", noise(7)], [noise(2)], held, most=5, known=known)
     assert ([place for place, _, _ in found.rows], found.near_held_out) == ([1], 1)
     assert Read.places == [1]
 
 
 def test_telling_words_are_shared_and_rare() -> None:
-    failing = [likeness.words("Invoice from Obscure Traders number 48213"), likeness.words("Obscure Traders 99121")]
-    sample = [likeness.words(f"Invoice number {n} from somebody") for n in range(50)]
-    told = [word for word, _ in likeness.telling(failing, sample)]
+    failing = [similarity.words("Invoice from Obscure Traders number 48213"), similarity.words("Obscure Traders 99121")]
+    sample = [similarity.words(f"Invoice number {n} from somebody") for n in range(50)]
+    told = [word for word, _ in similarity.telling(failing, sample)]
     assert set(told[:2]) == {"OBSCURE", "TRADERS"}
     assert "INVOICE" not in told, "everybody has it"
     assert not {"48213", "99121"} & set(told), "a number that is nowhere else finds nothing"
 
 
 def test_nothing_to_compare_is_no_error() -> None:
-    assert likeness.nearest([], ["a"], [], most=3).rows == []
-    assert likeness.nearest(["a"], [], [], most=3).rows == []
-    assert [place for place, _, _ in likeness.nearest(["", "hello there"], ["hello their"], [], most=3).rows] == [1, 0]
+    assert similarity.nearest([], ["a"], [], most=3).rows == []
+    assert similarity.nearest(["a"], [], [], most=3).rows == []
+    assert [place for place, _, _ in similarity.nearest(["", "hello there"], ["hello their"], [], most=3).rows] == [
+        1,
+        0,
+    ]

@@ -11,10 +11,10 @@ from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.comparison.services import compare_runs
+from evaluation.label_issues import challenges, corrections
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from evaluation.runs import jobs as run_jobs
 from evaluation.runs import outputs, rescoring
-from evaluation.services import corrections, questions
 from evaluation.templatetags.evaluation import interval, right_fields
 from labeling.annotation import services as annotation_services
 from labeling.datasets import freeze
@@ -36,7 +36,7 @@ def corrected(world: World, run: EvalRun, total: str = "7.77") -> DatasetVersion
     key = first_id(world)
     doubted(run, key, world.engineer)
     decide(Document.objects.get(project=world.project, external_id=key), reviewer(world), total_amount=Decimal(total))
-    questions.look_at(world.project)
+    challenges.look_at(world.project)
     made = corrections.freeze(project=world.project, user=world.engineer)
     assert isinstance(made, DatasetVersion)
     return made
@@ -227,7 +227,7 @@ def test_corrections_wait_for_a_version_and_then_for_the_evaluations(world: Worl
     document = Document.objects.get(project=world.project, external_id=key)
     assert corrections.standing(world.project).waiting == [], "nothing is decided yet"
     decide(document, reviewer(world), total_amount=Decimal("7.77"))
-    questions.look_at(world.project)
+    challenges.look_at(world.project)
     assert corrections.standing(world.project).waiting == [document.pk]
     made = corrections.freeze(project=world.project, user=world.engineer)
     found = corrections.standing(world.project)
@@ -246,7 +246,7 @@ def test_what_the_newest_version_leaves_out_waits_for_none(world: World, run: Ev
     newest = freeze.freeze(project=world.project, user=world.engineer)
     Document.objects.filter(pk=document.pk).update(state="submitted")
     decide(document, reviewer(world), total_amount=Decimal("7.77"))
-    questions.look_at(world.project)
+    challenges.look_at(world.project)
     assert not newest.items.filter(document=document).exists()
     assert corrections.standing(world.project).waiting == []
 
@@ -267,7 +267,7 @@ def test_what_was_sent_back_when_a_version_was_frozen_waits_for_the_next(world: 
         evidence={"vendor": {"confirmed": True, "of": '"ACME"'}},
         base_version=opened.version,
     )
-    questions.look_at(world.project)
+    challenges.look_at(world.project)
     assert corrections.standing(world.project).waiting == [document.pk]
 
 

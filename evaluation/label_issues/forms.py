@@ -6,10 +6,10 @@ from typing import Any
 
 from django import forms
 
+from evaluation.label_issues.challenges import MOST_REASON, paths_of
+from evaluation.label_issues.lookalikes import MOST, USUAL, Part
 from evaluation.models import EvalOutput
 from evaluation.scores.display import text_of
-from evaluation.services.lookalikes import MOST, USUAL, Part
-from evaluation.services.questions import MOST_REASON, paths_of
 from labeling.models import Membership, Project
 
 #: what an address names a part of an evaluation by, as the page of the evaluation does

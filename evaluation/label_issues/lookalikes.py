@@ -16,10 +16,10 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.fields.json import KeyTextTransform
 
-from evaluation import likeness
 from evaluation.audit import services as audit_services
+from evaluation.label_issues import holdout_signatures
+from evaluation.label_issues import similarity as likeness
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
-from evaluation.services import heldout_texts
 from labeling.annotation import assignment
 from labeling.datasets.near_duplicates import THRESHOLD
 from labeling.documents.list.field_filters import like
@@ -146,7 +146,7 @@ def _find_and_queue(run: EvalRun, part: Part, count: int, people: Sequence[Any],
     if not sought.keys:
         raise Refused("form", _nobody(sought))
     ours = _texts(sought.keys)
-    held, signatures = heldout_texts.held_out(run.project, sorted(held_out))
+    held, signatures = holdout_signatures.held_out(run.project, sorted(held_out))
     found = likeness.nearest(
         [ours[key] for key in sought.keys],
         [texts[key] for key in drawn],

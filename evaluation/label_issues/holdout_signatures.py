@@ -13,7 +13,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.likeness import Signatures, signatures
+from evaluation.label_issues.similarity import Signatures, signatures
 from labeling.models import Document, Project
 from slmstudio import artifacts
 

@@ -11,11 +11,11 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from evaluation.case_forms import PARTS, LookalikeForm, QuestionForm, part_of
+from evaluation.label_issues import challenges, corrections, lookalikes
+from evaluation.label_issues.forms import PARTS, LookalikeForm, QuestionForm, part_of
 from evaluation.models import AuditEntry, EvalOutput, EvalRun, GoldQuestion
 from evaluation.runs import rescoring
 from evaluation.scores.display import field_rows
-from evaluation.services import corrections, lookalikes, questions
 from evaluation.views.parts import asked, belonging
 from labeling.models import DatasetVersion, FreezeRun
 from slmstudio.access import Action, object_for, project_for
@@ -38,7 +38,7 @@ def question(request: HttpRequest, slug: str, number: int, document: int) -> Htt
     rows = EvalOutput.objects.select_related("document")
     output = get_object_or_404(rows, eval_run=run, document_id=document)
     output.eval_run, output.document.project = run, project
-    questions.look_at(project)
+    challenges.look_at(project)
     waiting = GoldQuestion.objects.open().filter(document=document).select_related("created_by").first()
     wanted = asked(request, "field")
     form = QuestionForm(
@@ -47,7 +47,7 @@ def question(request: HttpRequest, slug: str, number: int, document: int) -> Htt
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         try:
-            made = questions.ask(output=output, user=request.user, path=data["field"], reason=data["reason"])
+            made = challenges.ask(output=output, user=request.user, path=data["field"], reason=data["reason"])
         except Refused as refusal:
             form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
         else:
@@ -77,7 +77,7 @@ def _say_asked(request: HttpRequest, made: GoldQuestion) -> None:
 def gold_questions(request: HttpRequest, slug: str) -> HttpResponse:
     """Every doubt of the project, those that wait first, and what the corrections still have to reach."""
     project = project_for(request.user, slug, Action.READ)
-    questions.look_at(project)
+    challenges.look_at(project)
     rows = GoldQuestion.objects.filter(project=project).select_related(
         "document", "created_by", "answered_by", "eval_run__base_model", "eval_run__model_version",
         "eval_run__training_run", "eval_run__endpoint",

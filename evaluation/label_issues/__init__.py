@@ -1,0 +1,1 @@
+"""Label issues: challenges of gold, corrections, and look-alikes to label."""
