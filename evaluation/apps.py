@@ -14,9 +14,9 @@ class EvaluationConfig(AppConfig):
         from evaluation.benchmarks.services import advance_live as advance_benchmarks
         from evaluation.gates.policy_proposals import propose_from_contract
         from evaluation.label_issues.challenges import doubts_of, look_everywhere
+        from evaluation.pipeline.services import advance_live
         from evaluation.prelabels.services import tell
         from evaluation.runs.services import file_keys, tell_loop
-        from evaluation.services.loop import advance_live
         from labeling.projects.contract_changes import follow
         from labeling.review.challenges import known_to
         from slmstudio.audit import keep_in

@@ -9,8 +9,8 @@ from evaluation.approvals.decisions import obstacle_for, standing
 from evaluation.approvals.waivers import waived
 from evaluation.label_issues import challenges, corrections
 from evaluation.models import EvalOutput, EvalRun, GateReport, GoldQuestion, PolicyProposal
+from evaluation.pipeline.services import newest_loop
 from evaluation.regression_suite.services import of_document
-from evaluation.services.loop import newest_loop
 from slmstudio.access import Action
 from slmstudio.panels import Content, Step, next_step, register
 from slmstudio.runs import Status

@@ -12,11 +12,11 @@ from evaluation.approvals import report as approval_report
 from evaluation.approvals.forms import DecisionForm, WithdrawalForm
 from evaluation.gates import manifest
 from evaluation.gates.policies import rules
+from evaluation.http import page_or_part, wants_part
 from evaluation.models import GateReport
 from evaluation.runs import resources
 from evaluation.runs.resource_views import context_of
 from evaluation.services import printing
-from evaluation.views.parts import page_or_part, wants_part
 from slmstudio.access import Action, object_for
 from training.runs.services import Refused
 

@@ -13,8 +13,8 @@ from django.views.decorators.http import require_safe
 
 from evaluation.audit import services
 from evaluation.audit.forms import AuditForm
+from evaluation.http import wants_part
 from evaluation.models import AuditEntry
-from evaluation.views.parts import wants_part
 from slmstudio.access import Action, project_for
 
 PAGE = 50

@@ -13,8 +13,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from evaluation.benchmarks import results
 from evaluation.benchmarks import services as service
 from evaluation.benchmarks.forms import BenchmarkForm
+from evaluation.http import asked, belonging, go, page_or_part, wants_part
 from evaluation.models import Benchmark, EvalRun
-from evaluation.views.parts import asked, belonging, go, page_or_part, wants_part
 from labeling.models import Project
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.runs import Status

@@ -17,11 +17,11 @@ from evaluation.comparison.regressions import LEVEL, basis, document_p, gains, r
 from evaluation.comparison.regressions import fields as adjusted_fields
 from evaluation.comparison.services import compare_runs
 from evaluation.comparison_text import comparison_markdown, matrix_markdown
+from evaluation.http import asked, belonging, wants_part
 from evaluation.models import EvalRun
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.scores.slices import Slice
 from evaluation.services.comparison_reports import matrix_report, report, suite
-from evaluation.views.parts import asked, belonging, wants_part
 from labeling.documents.failure_tags import title_of
 from labeling.models import Project
 from slmstudio.access import Action, project_for

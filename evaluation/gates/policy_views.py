@@ -9,8 +9,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 from evaluation.gates import policy_proposals
 from evaluation.gates.policies import current_policy, known_slices, rules, set_policy
 from evaluation.gates.policy_forms import AnswerForm, PolicyForm, ReasonForm
+from evaluation.http import go, page_or_part, wants_part
 from evaluation.models import PolicyProposal
-from evaluation.views.parts import go, page_or_part, wants_part
 from slmstudio.access import Action, object_for, project_for
 from training.runs.services import Refused
 

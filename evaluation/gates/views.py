@@ -15,10 +15,10 @@ from evaluation.gates.policy import METRICS, GatePolicy
 from evaluation.gates.policy_proposals import answered, open_proposals
 from evaluation.gates.sample_size import ANYBODY, TURN, missing_labels, queue_labels
 from evaluation.gates.services import current_policy, make_report, next_look, rules, spent
+from evaluation.http import go, page_or_part, wants_part
 from evaluation.models import GateReport
 from evaluation.runs.forms import JudgeForm
 from evaluation.stats import ALPHA, look_level
-from evaluation.views.parts import go, page_or_part, wants_part
 from labeling.models import DatasetVersion
 from slmstudio.access import Action, Role, object_for, project_for
 from training.runs.services import Refused

@@ -11,12 +11,12 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from evaluation.http import asked, belonging
 from evaluation.label_issues import challenges, corrections, lookalikes
 from evaluation.label_issues.forms import PARTS, LookalikeForm, QuestionForm, part_of
 from evaluation.models import AuditEntry, EvalOutput, EvalRun, GoldQuestion
 from evaluation.runs import rescoring
 from evaluation.scores.display import field_rows
-from evaluation.views.parts import asked, belonging
 from labeling.models import DatasetVersion, FreezeRun
 from slmstudio.access import Action, object_for, project_for
 from training.runs.services import Refused

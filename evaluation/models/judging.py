@@ -377,7 +377,7 @@ class AuditEntry(models.Model):
 class LoopRun(BackgroundRun):
     """One pass of the loop: benchmark the base model, fine-tune, evaluate, compare, gate.
 
-    It owns no job of its own: each stage that ends asks it to go on (``evaluation.services.loop.advance``).
+    It owns no job of its own: each stage that ends asks it to go on (``evaluation.pipeline.services.advance``).
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="loops")

@@ -8,11 +8,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from evaluation.http import asked, go, page_or_part, wants_part
 from evaluation.inference.answers import USABLE, WORDS, Outcome
 from evaluation.models import Endpoint, PrelabelRun
 from evaluation.prelabels import services
 from evaluation.prelabels.forms import PrelabelForm
-from evaluation.views.parts import asked, go, page_or_part, wants_part
 from labeling.annotation import predictions
 from slmstudio.access import Action, object_for, project_for
 

@@ -8,8 +8,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
+from evaluation.http import asked, belonging, wants_part
 from evaluation.regression_suite import services
-from evaluation.views.parts import asked, belonging, wants_part
 from labeling.models import Document, Project
 from slmstudio.access import Action, project_for
 from training.runs.services import Refused

@@ -8,11 +8,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from evaluation.http import go, page_or_part
 from evaluation.models import EvalRun
+from evaluation.pipeline.services import newest_loop
 from evaluation.runs import services
 from evaluation.runs.forms import EvaluationForm
-from evaluation.services.loop import newest_loop
-from evaluation.views.parts import go, page_or_part
 from labeling.models import Split
 from slmstudio.access import Action, object_for, project_for
 

@@ -7,13 +7,13 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from evaluation.http import go, wants_part
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
-from evaluation.views.parts import go, wants_part
 from slmstudio.access import Action, object_for
 from slmstudio.runs import Status
+from training.http import whole
 from training.runs.services import Refused
-from training.web import whole
 
 
 def context_of(run: EvalRun, report: GateReport | None = None) -> dict[str, Any]:

@@ -273,9 +273,9 @@ def tell_loop(run: EvalRun) -> None:
     the imports.
     """
     from evaluation.benchmarks import services as benchmark_services
-    from evaluation.services import loop
+    from evaluation.pipeline import services as pipeline_services
 
     if run.benchmark_id is not None:
         benchmark_services.advance(run.benchmark_id)
     else:
-        loop.eval_ended(run)
+        pipeline_services.eval_ended(run)

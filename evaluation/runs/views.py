@@ -8,6 +8,7 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
+from evaluation.http import asked, belonging, wants_part
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs import rescoring, throughput
@@ -15,7 +16,6 @@ from evaluation.runs.decoding_modes import ways
 from evaluation.runs.forms import key_of
 from evaluation.runs.resource_views import context_of
 from evaluation.scores.display import ClassTable, class_tables, field_rows
-from evaluation.views.parts import asked, belonging, wants_part
 from labeling.documents.failure_tags import title_of
 from slmstudio import artifacts
 from slmstudio.access import Action, object_for

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from evaluation.models import GateReport, LoopRun
-from evaluation.services.loop import abandon, advance, advance_live, start_loop
+from evaluation.pipeline.services import abandon, advance, advance_live, start_loop
 from labeling.datasets.queries import rows
 from slmstudio.runs import Status
 from tests.evaluation.factories import World, evaluated, right

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.loop_rows import Line, RowsError, choose_rows
+from evaluation.pipeline.rows import Line, RowsError, choose_rows
 
 
 @pytest.fixture

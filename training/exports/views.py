@@ -9,10 +9,10 @@ from django.views.decorators.http import require_POST, require_safe
 from slmstudio.access import Action, object_for
 from training.exports import downloads, services
 from training.exports.axolotl_validation import fact
+from training.http import is_htmx
 from training.models import TrainingRun
 from training.runs import queries as run_queries
 from training.runs.services import Refused
-from training.web import is_htmx
 
 _RUNS = TrainingRun.objects.select_related("dataset", "base_model")
 

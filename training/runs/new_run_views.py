@@ -20,6 +20,7 @@ from slmstudio.runs import Status
 from training.base_models.downloads import pull
 from training.estimates.advice import all_weights_advice
 from training.estimates.services import estimate_for
+from training.http import is_htmx, slug_in, whole
 from training.models import BaseModel, LengthReport, ModelPull, TrainingRun
 from training.runs import queries, spec_import
 from training.runs.curves import spec_of
@@ -35,7 +36,6 @@ from training.runs.services import (
     start_training,
     train_rows,
 )
-from training.web import is_htmx, slug_in, whole
 
 #: what the folded knobs do, where their name does not say it
 _HINTS = {

@@ -10,10 +10,10 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from slmstudio.access import Action, project_for
+from training.http import is_htmx, whole
 from training.models import TrainingRun
 from training.runs.curves import finals
 from training.runs.difference_queries import differences_of
-from training.web import is_htmx, whole
 
 MOST = 5
 

@@ -17,6 +17,7 @@ from slmstudio.hashing import sha256_text
 from slmstudio.plain_paths import without_paths
 from slmstudio.runs import LIVE, Status
 from training.exports.views import exports_context
+from training.http import is_htmx, whole
 from training.models import TrainingEvent, TrainingRun
 from training.runs import queries
 from training.runs import services as service
@@ -26,7 +27,6 @@ from training.runs.presets import in_words
 from training.runs.reproduction import spec_text
 from training.runs.services import Refused, cancel, fitting_knobs, knobs_of
 from training.runs.trackers import tracked, zipped
-from training.web import is_htmx, whole
 
 _RUNS = TrainingRun.objects.select_related("dataset__schema_version", "base_model", "created_by", "model_version")
 _CURVED = TrainingRun.objects.select_related("dataset__schema_version")

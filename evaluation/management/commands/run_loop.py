@@ -21,9 +21,9 @@ from django.utils.text import slugify
 
 from evaluation.gates.policies import set_policy
 from evaluation.gates.verdicts import GateError
-from evaluation.loop_rows import Line, RowsError, choose_rows
-from evaluation.services.loop import abandon, advance, stages, start_loop
-from evaluation.services.loop_report import loop_report, write_outputs
+from evaluation.pipeline.report import loop_report, write_outputs
+from evaluation.pipeline.rows import Line, RowsError, choose_rows
+from evaluation.pipeline.services import abandon, advance, stages, start_loop
 from labeling.datasets.freeze import Refused as DatasetRefused
 from labeling.datasets.freeze import freeze
 from labeling.imports.services import Refused as ImportRefused

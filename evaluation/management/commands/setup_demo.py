@@ -16,7 +16,7 @@ from django.contrib.auth.models import Group
 from django.core.management.base import BaseCommand, CommandError
 
 from evaluation.models import LoopRun
-from evaluation.services.loop import start_loop
+from evaluation.pipeline.services import start_loop
 from labeling.datasets.freeze import freeze
 from labeling.demo.samples import Sample, generate
 from labeling.imports.services import ParsedRow, import_rows

@@ -5,7 +5,7 @@ from typing import Any
 
 from evaluation.comparison.regressions import document_p
 from evaluation.models import EvalOutput, EvalRun, LoopRun
-from evaluation.services.loop import stages
+from evaluation.pipeline.services import stages
 from slmstudio.contract.schema import CompiledSchema, dumps
 from slmstudio.hashing import sha256_text
 

@@ -1,0 +1,1 @@
+"""The whole loop as one unit: benchmark, train, evaluate, compare, gate."""
