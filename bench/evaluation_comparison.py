@@ -61,7 +61,7 @@ def _furnish() -> tuple[Any, str]:
     from evaluation.models import EvalOutput, EvalRun
     from labeling.models import DatasetVersion, Document
     from labeling.projects.services import create_project
-    from slmstudio.contract.scoring import wilson
+    from slmstudio.contract.scoring.scorer import wilson
     from slmstudio.hashing import sha256_text
     from slmstudio.runs import Status
     from training.models import BaseModel

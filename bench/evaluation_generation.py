@@ -52,8 +52,8 @@ class Bench:
 
     def __init__(self, folder: str, precision: str, documents: int, batch: int) -> None:
         from labeling.demo.templates import template
-        from slmstudio.contract.grammar import grammar
-        from slmstudio.contract.schema import compile_schema
+        from slmstudio.contract.decoding.grammar import grammar
+        from slmstudio.contract.schema.compiled import compile_schema
         from training.ml.data.encode import Encoder
         from training.ml.decoding.constraint import Grammar
         from training.ml.decoding.decode import load
@@ -160,7 +160,7 @@ class Bench:
         """llama.cpp with a GGUF file; loading it is no part of the time."""
         from concurrent.futures import ThreadPoolExecutor
 
-        from slmstudio.contract.grounding import Ground, grammar_of
+        from slmstudio.contract.decoding.grounding import Ground, grammar_of
         from training.ml.llama_cpp.runtime import running
 
         more = {"grammar": grammar_of(self.compiled, Ground(), "")} if held else {}
@@ -175,7 +175,7 @@ class Bench:
 
     def right(self, outputs: Sequence[str]) -> str:
         """Fields that are right, of all."""
-        from slmstudio.contract.scoring import score_document, summarise
+        from slmstudio.contract.scoring.scorer import score_document, summarise
 
         pairs = zip(self.rows, outputs, strict=True)
         found = summarise(

@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import Any
 
 from bench.timing import table
-from slmstudio.contract.schema import CompiledSchema, compile_schema, dumps
-from slmstudio.contract.scoring import DocumentScore, cord, metadata_slices, score_document, slices, summarise
+from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, dumps
+from slmstudio.contract.scoring.scorer import DocumentScore, cord, metadata_slices, score_document, slices, summarise
 
 DOCUMENTS = 10_000
 TARGET_SECONDS = 3.0

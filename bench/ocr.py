@@ -2,7 +2,7 @@
 
 FOLDER holds images and ``gold.json`` (file name -> fields of the receipt template); by default the receipts in
 ``../shared/data/sroie/images``. Each image goes through the reader that imports use. Per field: found exactly as it is
-written (white space aside), and found by ``slmstudio.contract.evidence``, which knows dates, numbers, spacing and what
+written (white space aside), and found by ``slmstudio.contract.values.evidence``, which knows dates, numbers, spacing and what
 OCR confuses.
 """
 
@@ -19,8 +19,8 @@ sys.path.insert(0, str(ROOT))
 from labeling.demo.templates import template  # noqa: E402
 from labeling.imports.formats import Context  # noqa: E402
 from labeling.imports.formats.scans import Scanner  # noqa: E402
-from slmstudio.contract import evidence  # noqa: E402
-from slmstudio.contract.schema import compile_schema  # noqa: E402
+from slmstudio.contract.schema.compiled import compile_schema  # noqa: E402
+from slmstudio.contract.values import evidence  # noqa: E402
 
 
 def main() -> None:

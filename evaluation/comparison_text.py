@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from slmstudio.contract.scoring import ERRORS
+from slmstudio.contract.scoring.scorer import ERRORS
 
 MOST = 50
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$]|^[-+])")

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import models
 
-from slmstudio.contract.schema import dumps
+from slmstudio.contract.schema.compiled import dumps
 
 
 class ExactEncoder(json.JSONEncoder):

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpResponse
 
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 
 MEDIA_TYPE = "application/problem+json"
 

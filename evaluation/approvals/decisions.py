@@ -16,7 +16,7 @@ from evaluation.gates.policies import current_policy
 from evaluation.models import Approval, AuditEntry, GatePolicy, GateReport
 from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
 from slmstudio.access import Action, Forbidden, may
-from slmstudio.contract.scoring import SCORER_VERSION
+from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from training.runs.services import Refused
 
 __all__ = [

@@ -14,7 +14,7 @@ from django.utils import timezone
 from evaluation.models import AuditEntry
 from labeling.datasets.formats.table import safe
 from labeling.models import Project
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 
 #: the action by which an approval is taken back
 WITHDRAWN = "withdrew the approval of"

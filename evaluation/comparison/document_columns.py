@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from evaluation.scores.slices import Slice, as_text
-from slmstudio.contract.slices import most_shared
+from slmstudio.contract.scoring.slices import most_shared
 
 STATES = ("broken", "fixed", "still_wrong", "still_right")
 LETTERS = dict(zip(STATES, "bfwr", strict=True))

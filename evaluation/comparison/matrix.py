@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluation.comparison.regressions import LEVEL
 from evaluation.stats import holm, mcnemar_exact
-from slmstudio.contract.summary import wilson
+from slmstudio.contract.scoring.summary import wilson
 
 LEAST, MOST = 3, 8
 

@@ -1,6 +1,6 @@
 """Two models on the same documents: what B fixed and broke, and whether that is more than luck.
 
-Pure: scores in (``slmstudio.contract.scoring.DocumentScore`` or its dict), a Comparison out.
+Pure: scores in (``slmstudio.contract.scoring.scorer.DocumentScore`` or its dict), a Comparison out.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from evaluation.comparison.document_columns import IN_A, IN_B, IN_BOTH, LETTERS,
 from evaluation.scores.failure_modes import Tally, better_and_worse, fields_right
 from evaluation.scores.measurements import NOT_COUNTED, RIGHT, Scored, percentile
 from evaluation.stats import holm, mcnemar_exact
-from slmstudio.contract.summary import wilson
+from slmstudio.contract.scoring.summary import wilson
 
 __all__ = [
     "STATES",

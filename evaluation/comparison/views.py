@@ -25,8 +25,8 @@ from evaluation.services.comparison_reports import matrix_report, report, suite
 from labeling.documents.failure_tags import title_of
 from labeling.models import Project
 from slmstudio.access import Action, project_for
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.scoring import ERRORS
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.scoring.scorer import ERRORS
 from training.runs.services import Refused
 
 FILTERS = ("state", "field", "error", "in", "tag", "slice", "gold")

@@ -19,8 +19,8 @@ from evaluation.runs.spec import EvalSpec
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio import artifacts
-from slmstudio.contract.jsontext import dumps, loads
-from slmstudio.contract.scoring import SCORER_VERSION
+from slmstudio.contract.json_text import dumps, loads
+from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.hashing import folder_hash, sha256_file, sha256_text
 from slmstudio.plain_paths import without_paths
 

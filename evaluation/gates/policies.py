@@ -15,9 +15,9 @@ from evaluation.runs.services import next_number
 from evaluation.scores.slices import Slice
 from labeling.documents.failure_tags import tags_of
 from labeling.models import Contract, Project
-from slmstudio.contract import invariants
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.rules import invariants
+from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.hashing import sha256_text
 
 

@@ -4,7 +4,7 @@ import re
 from enum import StrEnum
 from typing import Any
 
-from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.schema.compiled import CompiledSchema
 
 _THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
 #: of a thought whose beginning stands in the prompt

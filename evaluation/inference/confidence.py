@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from slmstudio.contract.jsontext import loads
-from slmstudio.contract.structure import join
+from slmstudio.contract.json_text import loads
+from slmstudio.contract.schema.structure import join
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BARE = re.compile(r"[^\s,\]}\[{\"]+")

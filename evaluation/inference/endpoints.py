@@ -24,7 +24,7 @@ from evaluation.models import Endpoint
 from labeling.annotation import predictions
 from labeling.models import Document, Project
 from slmstudio import outbound
-from slmstudio.contract.schema import dumps
+from slmstudio.contract.schema.compiled import dumps
 from training import prompts
 from training.runs.services import Refused
 

@@ -27,7 +27,7 @@ from evaluation.inference.response import (
     usage_of,
 )
 from slmstudio import outbound
-from slmstudio.contract.schema import CompiledSchema, dumps
+from slmstudio.contract.schema.compiled import CompiledSchema, dumps
 from training.prompts import Message, shown_schema
 
 MOST_BYTES = 1024 * 1024

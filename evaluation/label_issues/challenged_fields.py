@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from evaluation.scores.measurements import RIGHT
-from slmstudio.contract.structure import split
+from slmstudio.contract.schema.structure import split
 
 _NOTHING = object()
 

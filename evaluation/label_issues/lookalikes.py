@@ -25,7 +25,7 @@ from labeling.datasets.near_duplicates import THRESHOLD
 from labeling.documents.list.field_filters import like
 from labeling.documents.list.search import TooSlow, within
 from labeling.models import DatasetItem, Document, DocumentSearch, DocumentState, Project, Split
-from slmstudio.contract.scoring import ERRORS
+from slmstudio.contract.scoring.scorer import ERRORS
 from training.runs.services import Refused
 
 #: at most so many are queued at a time

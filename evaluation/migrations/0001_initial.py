@@ -72,7 +72,7 @@ class Migration(migrations.Migration):
                 ('raw', models.TextField(blank=True)),
                 ('finish_reason', models.CharField(max_length=10)),
                 ('error', models.TextField(blank=True)),
-                ('score', slmstudio.fields.ExactJSONField(help_text='the DocumentScore; see slmstudio.contract.scoring', null=True)),
+                ('score', slmstudio.fields.ExactJSONField(help_text='the DocumentScore; see slmstudio.contract.scoring.scorer', null=True)),
                 ('valid', models.BooleanField(default=False)),
                 ('exact', models.BooleanField(default=False)),
                 ('wrong_fields', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=300), default=list, help_text='patterns of fields not right', size=None)),

@@ -23,8 +23,8 @@ from evaluation.inference.confidence import per_field
 from evaluation.ml.batches import Asked, Batches, can_batch
 from evaluation.ml.questions import MOST_BOUNDED, UNKNOWN, Limit, Output, Questions, chosen, tell, token_limit
 from evaluation.runs.spec import EvalSpec
-from slmstudio.contract import grammar
-from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.decoding import grammar
+from slmstudio.contract.schema.compiled import CompiledSchema
 from training.ml.data.encode import Encoder
 from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.decoding.constraint import Constraint, ConstraintError, Grammar

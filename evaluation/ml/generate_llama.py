@@ -26,8 +26,8 @@ import psutil
 
 from evaluation.ml.questions import Output, Questions, chosen, shared_start, tell
 from evaluation.runs.spec import EvalSpec, GgufRef
-from slmstudio.contract.grammar import too_wide
-from slmstudio.contract.grounding import follows
+from slmstudio.contract.decoding.grammar import too_wide
+from slmstudio.contract.decoding.grounding import follows
 from slmstudio.hardware import peak_resident_bytes, this_machine
 from slmstudio.hashing import sha256_file
 from training.ml.data.encode import Encoder

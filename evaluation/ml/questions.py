@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.runs.spec import DocumentsRef, EvalSpec
-from slmstudio.contract import grammar
-from slmstudio.contract.grounding import Ground, grammar_of, learn
-from slmstudio.contract.schema import CompiledSchema, dumps
+from slmstudio.contract.decoding import grammar
+from slmstudio.contract.decoding.grounding import Ground, grammar_of, learn
+from slmstudio.contract.schema.compiled import CompiledSchema, dumps
 from slmstudio.hashing import sha256_file
 from training.ml.data.encode import Encoder
 from training.ml.data.rows import Row, of_split

@@ -177,7 +177,7 @@ class EvalOutput(models.Model):
     raw = models.TextField(blank=True)
     finish_reason = models.CharField(max_length=10)
     error = models.TextField(blank=True)
-    score = ExactJSONField(null=True, help_text="the DocumentScore; see slmstudio.contract.scoring")
+    score = ExactJSONField(null=True, help_text="the DocumentScore; see slmstudio.contract.scoring.scorer")
     valid = models.BooleanField(default=False)
     exact = models.BooleanField(default=False)
     # Read off the score when it is stored, so that lists can be filtered by the database.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
 
-from slmstudio.contract.jsontext import JsonError, loads
+from slmstudio.contract.json_text import JsonError, loads
 
 if TYPE_CHECKING:
     from evaluation.models.judging import EvalOutput  # noqa: F401

@@ -6,7 +6,7 @@ from typing import Any
 from evaluation.comparison.regressions import document_p
 from evaluation.models import EvalOutput, EvalRun, LoopRun
 from evaluation.pipeline.services import stages
-from slmstudio.contract.schema import CompiledSchema, dumps
+from slmstudio.contract.schema.compiled import CompiledSchema, dumps
 from slmstudio.hashing import sha256_text
 
 

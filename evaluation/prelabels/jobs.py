@@ -20,7 +20,7 @@ from evaluation.runs.spec import EvalSpec
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio import artifacts
-from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.contract.json_text import dumps, loads
 from slmstudio.devices import GivenUp, held_for
 from slmstudio.hashing import folder_hash
 from slmstudio.supervisor import patiently, supervise

@@ -28,7 +28,7 @@ from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, DocumentState, Prediction, Project, SchemaVersion, Split
 from labeling.models.documents import LABELLED
 from slmstudio import quotas
-from slmstudio.contract.scoring import wilson
+from slmstudio.contract.scoring.scorer import wilson
 from slmstudio.runs import Status
 from training.models import ModelVersion
 from training.runs.services import Refused

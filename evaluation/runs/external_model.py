@@ -22,7 +22,7 @@ from evaluation.runs import model_under_test, outputs, services
 from labeling.models import Document, Split
 from slmstudio import artifacts
 from slmstudio.beating import beating
-from slmstudio.contract.jsontext import JsonError, dumps, loads
+from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.hashing import sha256_file
 from slmstudio.supervisor import patiently, stop_asked, told_to_stop
 

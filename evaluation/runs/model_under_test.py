@@ -14,7 +14,7 @@ from evaluation.runs.spec import EvalSpec
 from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetItem, DatasetVersion, Document, Split
 from slmstudio import artifacts
-from slmstudio.contract.jsontext import loads
+from slmstudio.contract.json_text import loads
 from slmstudio.hashing import folder_hash, sha256_file, sha256_text
 from slmstudio.runs import Status
 from training.models import ModelVersion

@@ -18,10 +18,10 @@ from evaluation.scores.measurements import Scored, benchmark_bounds
 from labeling.documents import evaluation_scores as scores
 from labeling.models import Contract, Document
 from slmstudio import artifacts
-from slmstudio.contract.jsontext import JsonError, dumps, loads
-from slmstudio.contract.protocols import SROIE_FIELDS
-from slmstudio.contract.schema import CompiledSchema
-from slmstudio.contract.scoring import (
+from slmstudio.contract.json_text import JsonError, dumps, loads
+from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.scoring.protocols import SROIE_FIELDS
+from slmstudio.contract.scoring.scorer import (
     SCORER_VERSION,
     DocumentScore,
     class_figures,

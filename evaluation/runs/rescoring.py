@@ -25,7 +25,7 @@ from labeling.documents import evaluation_scores
 from labeling.form.merge import same
 from labeling.models import DatasetVersion, Project
 from slmstudio import artifacts
-from slmstudio.contract.scoring import SCORER_VERSION
+from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.hashing import sha256_file
 from slmstudio.runs import Status
 from training.runs.services import Refused

@@ -13,7 +13,7 @@ from evaluation.runs import run_documents, services
 from evaluation.runs.outputs import latencies
 from labeling.models import Project, Split
 from slmstudio import quotas
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from slmstudio.hashing import sha256_text
 from slmstudio.runs import Status
 from training.runs.services import Refused

@@ -19,8 +19,8 @@ from evaluation.scores.display import ClassTable, class_tables, field_rows
 from labeling.documents.failure_tags import title_of
 from slmstudio import artifacts
 from slmstudio.access import Action, object_for
-from slmstudio.contract.scoring import ERRORS, SCORER_VERSION, wilson
-from slmstudio.contract.slices import OTHER
+from slmstudio.contract.scoring.scorer import ERRORS, SCORER_VERSION, wilson
+from slmstudio.contract.scoring.slices import OTHER
 from slmstudio.runs import Status
 
 PAGE = 25

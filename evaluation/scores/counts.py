@@ -1,6 +1,6 @@
 """What a gate counts in scores: a field's outcomes, what gold has, what was invented; and the measurement that makes.
 
-Pure. A score is a ``slmstudio.contract.scoring.DocumentScore``, or the plain dict it is stored as.
+Pure. A score is a ``slmstudio.contract.scoring.scorer.DocumentScore``, or the plain dict it is stored as.
 """
 
 from collections.abc import Callable, Mapping

@@ -6,8 +6,8 @@ from typing import Any
 
 from evaluation.scores.measurements import RIGHT as COUNTED_RIGHT
 from evaluation.scores.text_diff import diff_chars
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.scoring import ERRORS
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.scoring.scorer import ERRORS
 
 FREE = "free"
 RIGHT = COUNTED_RIGHT | {FREE}

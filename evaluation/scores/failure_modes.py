@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluation.comparison.document_columns import LETTERS, Cases
 from evaluation.stats import benjamini_hochberg, mcnemar_exact
-from slmstudio.contract.summary import wilson
+from slmstudio.contract.scoring.summary import wilson
 
 
 @dataclass(frozen=True)

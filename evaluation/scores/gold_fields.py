@@ -3,9 +3,9 @@
 from collections.abc import Hashable
 from typing import Any
 
-from slmstudio.contract.dialect import identity
-from slmstudio.contract.pairing import get
-from slmstudio.contract.structure import Node
+from slmstudio.contract.schema.dialect import identity
+from slmstudio.contract.schema.structure import Node
+from slmstudio.contract.scoring.pairing import get
 
 
 def gold_within(node: Node, gold: Any, shared: frozenset[str]) -> Hashable:

@@ -1,6 +1,6 @@
 """What was measured, in the shape the gates judge.
 
-Scores come in as ``slmstudio.contract.scoring.DocumentScore`` or as the plain dict it is stored as; only
+Scores come in as ``slmstudio.contract.scoring.scorer.DocumentScore`` or as the plain dict it is stored as; only
 ``exact``, ``schema_valid`` and the ``field`` and ``outcome`` of each of its ``fields`` are read.
 """
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from labeling.form.nodes import MORE, FormNode, parts
-from slmstudio.contract.structure import join
+from slmstudio.contract.schema.structure import join
 
 
 def left_open(node: FormNode, value: Any, path: str = "") -> Iterator[str]:

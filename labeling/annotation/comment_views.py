@@ -15,7 +15,7 @@ from labeling.annotation.screen_state import commented, saved_of
 from labeling.form.tree import FormNode, node_at, tree_of
 from labeling.models import AnnotationRevision, Comment, Document, Membership
 from slmstudio.access import Action, may, object_for
-from slmstudio.contract.structure import split
+from slmstudio.contract.schema.structure import split
 
 MOST_REVISIONS = 200
 MOST_CHANGES = 40

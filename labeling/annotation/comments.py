@@ -10,7 +10,7 @@ from django.utils import timezone
 from labeling.annotation.queue import Refused
 from labeling.integrations.events import tell
 from labeling.models import Comment, Document, Membership, Mention, Project
-from slmstudio.contract.structure import split
+from slmstudio.contract.schema.structure import split
 
 MOST_CHARACTERS = 4_000
 MOST_COMMENTS = 1_000

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from slmstudio.contract.schema import dumps, join
+from slmstudio.contract.schema.compiled import dumps, join
 
 
 @dataclass(frozen=True)

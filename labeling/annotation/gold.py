@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from labeling.annotation import transactions
 from labeling.annotation.locked_document import ANSWERED, IS_SETTLED
 from labeling.models import AnnotationRevision, Gold, Project, SchemaVersion
-from slmstudio.contract.schema import Problem
+from slmstudio.contract.schema.compiled import Problem
 
 BATCH = 500
 

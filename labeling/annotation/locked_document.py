@@ -11,7 +11,7 @@ from django.db.models import Q, Subquery
 from labeling.form.tree import FormNode, tree_of
 from labeling.models import AnnotationRevision, Document, Review, SchemaVersion
 from slmstudio.access import Action, may
-from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.fields import ExactDecoder
 
 Actions = AnnotationRevision.Action

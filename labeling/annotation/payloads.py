@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from labeling.form.codec import ABSENT, Typed, Written
-from slmstudio.contract.jsontext import JsonError, loads, text_fits
+from slmstudio.contract.json_text import JsonError, loads, text_fits
 
 #: a tab that was asleep does not claim hours of work
 MOST_SECONDS = 600

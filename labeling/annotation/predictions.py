@@ -14,9 +14,9 @@ from django.db.models import Count, Exists, OuterRef, Q
 
 from labeling.models import Annotation, Document, Prediction, Project, SchemaVersion
 from labeling.review import automation_bias
-from slmstudio.contract.jsontext import text_fits
-from slmstudio.contract.schema import CompiledSchema
-from slmstudio.contract.scoring import differing
+from slmstudio.contract.json_text import text_fits
+from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.scoring.scorer import differing
 
 MOST_RAW = 100_000
 

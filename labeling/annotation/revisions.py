@@ -24,7 +24,7 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
-from slmstudio.contract.schema import Problem
+from slmstudio.contract.schema.compiled import Problem
 
 #: the most seconds that one save adds to the time of one field
 MOST_SECONDS = 600.0

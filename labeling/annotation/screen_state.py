@@ -13,7 +13,7 @@ from labeling.form.merge import MISSING
 from labeling.form.tree import node_at, tree_of
 from labeling.form.validation import Checks
 from labeling.models import Comment, Document, Page, Project
-from slmstudio.contract.schema import Problem
+from slmstudio.contract.schema.compiled import Problem
 
 
 def state_of(opened: services.Opened, user: Any) -> dict[str, Any]:

@@ -68,7 +68,7 @@ from labeling.models import (
 from labeling.review import challenges
 from labeling.review.agreement import agree
 from slmstudio.access import Action, may
-from slmstudio.contract.schema import Problem
+from slmstudio.contract.schema.compiled import Problem
 
 __all__ = [
     "Checks",

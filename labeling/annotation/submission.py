@@ -8,7 +8,7 @@ from labeling.form.validation import Checks
 from labeling.models import Document, SchemaVersion
 from labeling.review import challenges
 from slmstudio.access import Action, may
-from slmstudio.contract.schema import Problem
+from slmstudio.contract.schema.compiled import Problem
 
 
 def approves(*, document: Any, reviewer: bool, own: bool, own_only: bool) -> bool:

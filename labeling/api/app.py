@@ -32,7 +32,7 @@ from labeling.api.wire import JSON, ExactParser, ExactRenderer
 from labeling.imports.services import MAX_UPLOAD
 from labeling.integrations.tokens import SCOPES
 from slmstudio.body_limits import AROUND_FILES, takes_files
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from slmstudio.problems import MEDIA_TYPE, problem
 
 VERSION = "1"

@@ -22,7 +22,7 @@ from labeling.imports.rows import parse_jsonl
 from labeling.models import ImportRun, Project
 from labeling.paging import page
 from slmstudio import artifacts
-from slmstudio.contract.jsontext import JsonError, dumps, loads
+from slmstudio.contract.json_text import JsonError, dumps, loads
 
 router = Router(tags=["import"])
 #: rows of one request that are imported before it is answered; more become an import in the background

@@ -13,7 +13,7 @@ from labeling.api.schemas.common import about
 from labeling.api.schemas.data import PredictedOut, PredictionIn, PredictionsIn
 from labeling.api.wire import answer
 from labeling.models import Document, Project
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 
 router = Router(tags=["predictions"])
 #: before the name of a source, so that no run of the application is taken for one from outside

@@ -14,7 +14,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from labeling.imports.services import MAX_UPLOAD
-from slmstudio.contract.jsontext import JsonError
+from slmstudio.contract.json_text import JsonError
 from slmstudio.problems import problem
 
 logger = logging.getLogger(__name__)

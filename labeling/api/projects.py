@@ -11,7 +11,7 @@ from labeling.api.schemas.common import ContractOut, ProjectOut, ProjectsOut, ab
 from labeling.api.wire import answer
 from labeling.integrations.tokens import scopes_for
 from labeling.models import Contract, Document, Membership
-from slmstudio.contract.jsontext import loads
+from slmstudio.contract.json_text import loads
 
 router = Router(tags=["projects"])
 

@@ -12,7 +12,7 @@ from labeling.form.merge import MISSING
 from labeling.models import Annotation, AnnotationRevision, Comment, Document, Gold, Prediction
 from labeling.review.services import UnderReview
 from slmstudio.access import Action, may
-from slmstudio.contract.schema import Problem
+from slmstudio.contract.schema.compiled import Problem
 
 MOST_PREDICTIONS = 20
 _LISTED = (

@@ -9,7 +9,7 @@ from django.utils.datastructures import MultiValueDict
 from ninja.parser import Parser
 from ninja.renderers import BaseRenderer
 
-from slmstudio.contract.jsontext import dumps, loads, text_fits
+from slmstudio.contract.json_text import dumps, loads, text_fits
 
 JSON = "application/json"
 

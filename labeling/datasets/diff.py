@@ -9,7 +9,7 @@ from django.db import connection
 from labeling.annotation.diffs import Change, Line, changes, compare_lines
 from labeling.models import AnnotationRevision, DatasetVersion
 from labeling.projects.services import pretty
-from slmstudio.contract.schema import pattern_of
+from slmstudio.contract.schema.compiled import pattern_of
 
 Kind = Literal["changed", "added", "removed", "moved"]
 KINDS: dict[Kind, str] = {

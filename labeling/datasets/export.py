@@ -15,7 +15,7 @@ from labeling.datasets import queries
 from labeling.datasets.formats import About, Example
 from labeling.datasets.formats.shapes import SHAPES, Shape
 from labeling.models import Annotation, DatasetVersion, Document, Gold, Project, SchemaMigration, SchemaVersion
-from slmstudio.contract.schema import loads
+from slmstudio.contract.schema.compiled import loads
 
 CHUNK = 1_000
 #: what of a project goes out: documents with gold; those with any label; all of them

@@ -21,7 +21,7 @@ from labeling.datasets.freeze_candidates import CHUNK, Collected, Entry, Progres
 from labeling.form.tree import tree_of
 from labeling.models import AnnotationRevision, Document
 from slmstudio import artifacts
-from slmstudio.contract.schema import CompiledSchema, dumps, pattern_of
+from slmstudio.contract.schema.compiled import CompiledSchema, dumps, pattern_of
 
 
 @dataclass

@@ -26,7 +26,7 @@ from labeling.integrations import webhooks
 from labeling.models import DatasetItem, DatasetVersion, Document, FreezeRun, Project, SchemaMigration, SchemaVersion
 from labeling.models.annotations import ASIDE
 from slmstudio.audit import note
-from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.schema.compiled import CompiledSchema
 
 LEFT_OUT = {
     "near_duplicate_of_holdout": "nearly the same as a hold-out document",

@@ -13,7 +13,7 @@ from labeling.datasets import splits
 from labeling.datasets.near_duplicates import SHORT_SKETCH, SKETCH, Found, Sketches
 from labeling.models import DatasetItem, Document, Gold, Origin, Project, Split
 from labeling.models.annotations import ASIDE
-from slmstudio.contract.schema import CompiledSchema, split
+from slmstudio.contract.schema.compiled import CompiledSchema, split
 
 CHUNK = 500
 KEPT_PAIRS = 5_000

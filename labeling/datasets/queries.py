@@ -13,7 +13,7 @@ from labeling.datasets import splits
 from labeling.datasets.files import pairs_key
 from labeling.models import DatasetVersion, Document
 from slmstudio import artifacts
-from slmstudio.contract.schema import loads
+from slmstudio.contract.schema.compiled import loads
 
 
 def file_path(dataset: DatasetVersion) -> Path:

@@ -18,7 +18,7 @@ from typing import Any
 
 from labeling.demo import sample_layouts
 from labeling.demo.sample_words import COUNTRIES, Country, write_date, write_number
-from slmstudio.contract.schema import dumps
+from slmstudio.contract.schema.compiled import dumps
 
 LONGEST_NAME = 32
 MOST_TOKENS = 200

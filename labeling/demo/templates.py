@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from slmstudio.contract.schema import loads
+from slmstudio.contract.schema.compiled import loads
 
 FOLDER = Path(__file__).parent / "catalogue"
 ORDER = (

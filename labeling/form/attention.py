@@ -11,8 +11,8 @@ from labeling.form.merge import same
 from labeling.form.nodes import FormNode, parts
 from labeling.form.tree import tree_of
 from labeling.form.validation import Checks
-from slmstudio.contract import invariants
-from slmstudio.contract.schema import CompiledSchema, split
+from slmstudio.contract.rules import invariants
+from slmstudio.contract.schema.compiled import CompiledSchema, split
 
 
 class _Unknown:

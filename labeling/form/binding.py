@@ -6,8 +6,8 @@ from typing import Any
 
 from labeling.form.codec import ABSENT, entry_form, raw_text, to_entry
 from labeling.form.nodes import MORE, VALUE, FormNode
-from slmstudio.contract.schema import Problem
-from slmstudio.contract.structure import join
+from slmstudio.contract.schema.compiled import Problem
+from slmstudio.contract.schema.structure import join
 
 
 @dataclass(slots=True)

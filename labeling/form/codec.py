@@ -19,10 +19,10 @@ from typing import Any, Final
 import simplejson
 
 from labeling.form.nodes import FORM, MORE, RAW, VALUE, FormNode, form_of, parts
-from slmstudio.contract.jsontext import JsonError, dumps, loads
-from slmstudio.contract.kinds import display, parse_typed
-from slmstudio.contract.schema import Problem
-from slmstudio.contract.structure import join, split
+from slmstudio.contract.json_text import JsonError, dumps, loads
+from slmstudio.contract.schema.compiled import Problem
+from slmstudio.contract.schema.structure import join, split
+from slmstudio.contract.values.kinds import display, parse_typed
 
 __all__ = [
     "ABSENT",

@@ -10,8 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.structure import join, split
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.schema.structure import join, split
 
 
 class _Missing:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from slmstudio.contract.dialect import has_format
-from slmstudio.contract.jsontext import dumps, sha256
-from slmstudio.contract.structure import Field, join
+from slmstudio.contract.json_text import dumps, sha256
+from slmstudio.contract.schema.dialect import has_format
+from slmstudio.contract.schema.structure import Field, join
 
 Shape = Literal[
     "group",

@@ -14,11 +14,11 @@ from labeling.form.binding import Bound, bind
 from labeling.form.binding import form_for as _form_for
 from labeling.form.codec import ABSENT
 from labeling.form.nodes import MORE, RESERVED, FormNode, Option, Shape
-from slmstudio.contract.dialect import identity
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.resolving import WHEN, branches, has_too_many_forms, resolve, types_of
-from slmstudio.contract.schema import CompiledSchema, Problem
-from slmstudio.contract.structure import Node, build, join, split
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.schema.compiled import CompiledSchema, Problem
+from slmstudio.contract.schema.dialect import identity
+from slmstudio.contract.schema.resolution import WHEN, branches, has_too_many_forms, resolve, types_of
+from slmstudio.contract.schema.structure import Node, build, join, split
 
 __all__ = ["Bound", "FormNode", "Option", "bind", "form_for", "node_at", "tree_of"]
 

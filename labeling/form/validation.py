@@ -9,11 +9,11 @@ from labeling.annotation.answers import is_answered, left_open
 from labeling.form.codec import Parsed, leaf_values
 from labeling.form.merge import MISSING, value_at
 from labeling.form.tree import FormNode, tree_of
-from slmstudio.contract import evidence as finder
-from slmstudio.contract import invariants
-from slmstudio.contract.jsontext import dumps, sha256
-from slmstudio.contract.kinds import ambiguity, date_readings
-from slmstudio.contract.schema import CompiledSchema, Problem, pattern_of
+from slmstudio.contract.json_text import dumps, sha256
+from slmstudio.contract.rules import invariants
+from slmstudio.contract.schema.compiled import CompiledSchema, Problem, pattern_of
+from slmstudio.contract.values import evidence as finder
+from slmstudio.contract.values.kinds import ambiguity, date_readings
 
 #: matches of one value that are sent to the browser
 MOST_SPANS = 20

@@ -12,7 +12,7 @@ from labeling.imports.formats.columns import Choice
 from labeling.imports.formats.options import OCR
 from labeling.imports.formats.table import DELIMITERS, ENCODINGS, Layout
 from labeling.imports.formats.text import SPLITS
-from slmstudio.contract.jsontext import JsonError, loads
+from slmstudio.contract.json_text import JsonError, loads
 
 CONTROL = {"class": "form-control"}
 SELECT = {"class": "form-select"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from labeling.imports.formats.page_text import ReadPage, pages_of
-from slmstudio.contract.schema import CompiledSchema, JsonError, dumps, loads
+from slmstudio.contract.schema.compiled import CompiledSchema, JsonError, dumps, loads
 from slmstudio.hashing import sha256_text
 
 MAX_TEXT = 1_000_000

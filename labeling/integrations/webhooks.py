@@ -30,7 +30,7 @@ from rq.job import JobStatus
 from labeling.models import Project, Webhook, WebhookDelivery
 from slmstudio import outbound
 from slmstudio.audit import note
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 
 logger = logging.getLogger(__name__)
 

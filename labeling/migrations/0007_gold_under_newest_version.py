@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import migrations, transaction
 
-from slmstudio.contract.schema import compile_schema, loads
+from slmstudio.contract.schema.compiled import compile_schema, loads
 
 BATCH = 500
 _KEPT = ("document_id", "revision_id", "origin", "approved_by_id", "created_at")

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from slmstudio.access import Role
-from slmstudio.contract.schema import CompiledSchema, compile_schema, loads
+from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, loads
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):

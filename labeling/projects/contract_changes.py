@@ -6,7 +6,7 @@ from typing import Any
 
 from labeling.models import Contract, Project
 from slmstudio.audit import note
-from slmstudio.contract.schema import CompiledSchema, compile_schema, loads
+from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, loads
 
 
 @dataclass(frozen=True)

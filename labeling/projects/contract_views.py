@@ -23,7 +23,7 @@ from labeling.projects.services import (
 )
 from labeling.schema_migration import services as schema_migration_services
 from slmstudio.access import Action, project_for
-from slmstudio.contract.grammar import output_bound, unsupported
+from slmstudio.contract.decoding.grammar import output_bound, unsupported
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -34,7 +34,15 @@ from labeling.schema_migration import label_migration
 from labeling.schema_migration.mapping import reason, suggest
 from slmstudio import permissions, quotas
 from slmstudio.access import Role
-from slmstudio.contract.schema import CompiledSchema, JsonError, SchemaError, compile_schema, dumps, loads, sha256
+from slmstudio.contract.schema.compiled import (
+    CompiledSchema,
+    JsonError,
+    SchemaError,
+    compile_schema,
+    dumps,
+    loads,
+    sha256,
+)
 
 MAX_INSTRUCTION = 8_000
 MAX_SCHEMA = 400_000

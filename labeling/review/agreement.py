@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final
 
-from slmstudio.contract.alignment import align
-from slmstudio.contract.kinds import normalise
-from slmstudio.contract.schema import CompiledSchema, exact
-from slmstudio.contract.scoring import cells, differing
-from slmstudio.contract.structure import Field, Node
+from slmstudio.contract.schema.compiled import CompiledSchema, exact
+from slmstudio.contract.schema.structure import Field, Node
+from slmstudio.contract.scoring.alignment import align
+from slmstudio.contract.scoring.scorer import cells, differing
+from slmstudio.contract.values.kinds import normalise
 
 
 class _Unasked:

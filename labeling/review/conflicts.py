@@ -11,9 +11,9 @@ from typing import Any
 
 from labeling.form.merge import MISSING, same
 from labeling.review.agreement import paired_rows
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.kinds import normalise
-from slmstudio.contract.structure import Field, Node, join
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.schema.structure import Field, Node, join
+from slmstudio.contract.values.kinds import normalise
 
 #: picks for a row that not everybody has
 KEEP, LEAVE_OUT = "keep", "leave out"

@@ -11,8 +11,8 @@ from labeling.form.merge import MISSING
 from labeling.form.tree import FormNode, node_at, tree_of
 from labeling.review.adjudication import UnderDispute
 from labeling.review.conflicts import KEEP, LEAVE_OUT, Difference, Said
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.schema import Problem
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.schema.compiled import Problem
 
 NOTHING, OTHER = "nothing", "other"
 MOST_TYPED = 20_000

@@ -10,7 +10,7 @@ from django.db import connection
 from django.utils import timezone
 
 from labeling.models import Project
-from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.schema.compiled import CompiledSchema
 
 #: days a page can look back
 WINDOWS = (7, 30, 90)

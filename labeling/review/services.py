@@ -38,7 +38,7 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
-from slmstudio.contract.schema import Problem
+from slmstudio.contract.schema.compiled import Problem
 
 MOST_REASON = 1000
 OWN = "This label is your own. Four eyes are on in this project, so somebody else reviews it."

@@ -25,7 +25,7 @@ from labeling.models import (
     SchemaVersion,
 )
 from labeling.schema_migration.mapping import reason
-from slmstudio.contract.schema import CompiledSchema, Problem, dumps, loads
+from slmstudio.contract.schema.compiled import CompiledSchema, Problem, dumps, loads
 
 LABELLED = (DocumentState.SUBMITTED, DocumentState.APPROVED)
 Note = Callable[["Part"], Any]

@@ -28,7 +28,7 @@ from labeling.projects import contract_changes
 from labeling.projects.services import ContractError, in_words, read_schema, save_contract
 from labeling.schema_migration import label_migration
 from labeling.schema_migration.mapping import MappingError, Step, check, mapper, suggest
-from slmstudio.contract.schema import CompiledSchema, dumps, loads, sha256
+from slmstudio.contract.schema.compiled import CompiledSchema, dumps, loads, sha256
 from slmstudio.runs import Status
 
 BATCH = 300

@@ -13,7 +13,7 @@ from labeling.projects.services import ContractError, pretty, read_schema
 from labeling.schema_migration import mapping, services
 from labeling.schema_migration.forms import MappingForm
 from slmstudio.access import Action, object_for, project_for
-from slmstudio.contract.schema import dumps, loads
+from slmstudio.contract.schema.compiled import dumps, loads
 
 
 @require_POST

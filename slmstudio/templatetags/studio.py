@@ -10,7 +10,7 @@ from django.utils.timesince import timesince
 from django.utils.timezone import localtime
 
 from slmstudio import sizes
-from slmstudio.contract.schema import dumps
+from slmstudio.contract.schema.compiled import dumps
 
 register = template.Library()
 

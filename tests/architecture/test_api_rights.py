@@ -22,7 +22,7 @@ from labeling.integrations import tokens
 from labeling.models import ApiToken, Project
 from labeling.projects.services import create_project
 from slmstudio.access import Action, Role, may
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from tests.architecture.test_rights import addresses
 from tests.labeling.api import Api, api_of
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from labeling.models import SchemaVersion
 from labeling.projects.services import save_contract, stamp
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from tests.contract.samples import object_schema
 from tests.labeling.form_values import EVERYTHING
 from tests.labeling.label_desk import Desk

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, ViewportSize, expect
 from evaluation.models import EvalRun, GoldQuestion
 from evaluation.runs import jobs as run_jobs
 from labeling.models import Document
-from slmstudio.contract.jsontext import sha256
+from slmstudio.contract.json_text import sha256
 from tests.browser.conftest import Watch
 from tests.browser.test_dataset_pages import check
 from tests.evaluation.factories import World, evaluated, make_world

@@ -10,7 +10,7 @@ from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from labeling.models import Annotation
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from tests.browser.conftest import Open
 from tests.browser.forms import use_schema
 from tests.browser.labeling import control

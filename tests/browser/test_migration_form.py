@@ -7,7 +7,7 @@ from django.test import Client
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from tests.browser.forms import use_schema
 from tests.contract.samples import object_schema
 from tests.labeling.label_desk import Desk

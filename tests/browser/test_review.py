@@ -13,7 +13,7 @@ from labeling.annotation import comments
 from labeling.annotation import services as annotation_services
 from labeling.models import Document, Gold, Review
 from slmstudio.access import Role
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from tests.browser.conftest import Watch
 from tests.browser.labeling import control
 from tests.labeling.label_desk import Desk

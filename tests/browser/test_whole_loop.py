@@ -18,7 +18,7 @@ from labeling.models import Document, Project
 from labeling.projects.services import create_project
 from slmstudio import artifacts
 from slmstudio.access import Role
-from slmstudio.contract.schema import dumps
+from slmstudio.contract.schema.compiled import dumps
 from slmstudio.hashing import folder_hash, sha256_file
 from training.models import ModelVersion
 

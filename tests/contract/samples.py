@@ -5,8 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from slmstudio.contract.schema import CompiledSchema, compile_schema
-from slmstudio.contract.structure import Field
+from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
+from slmstudio.contract.schema.structure import Field
 
 SEED_SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from slmstudio.contract.dialect import FORMAT_PATTERNS, has_format
+from slmstudio.contract.schema.dialect import FORMAT_PATTERNS, has_format
 from tests.contract.samples import json_values
 
 Values = st.SearchStrategy[Any]

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import given
 
-from slmstudio.contract.schema import compile_schema, loads
+from slmstudio.contract.schema.compiled import compile_schema, loads
 from tests.contract.samples import (
     INVOICE_SCHEMA,
     SEED_GOLD,

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from slmstudio.contract.classes import MOST_CLASSES
-from slmstudio.contract.schema import compile_schema, dumps
-from slmstudio.contract.scoring import DocumentScore, class_figures, score_document
+from slmstudio.contract.schema.compiled import compile_schema, dumps
+from slmstudio.contract.scoring.classes import MOST_CLASSES
+from slmstudio.contract.scoring.scorer import DocumentScore, class_figures, score_document
 from tests.contract.samples import object_schema
 
 SCHEMA = compile_schema(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from slmstudio.contract.schema import SchemaError, compile_schema
+from slmstudio.contract.schema.compiled import SchemaError, compile_schema
 from tests.contract.samples import SEED_SCHEMA, object_schema
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmstudio.contract import dates
+from slmstudio.contract.values import dates
 
 JANUARY_14 = date(2026, 1, 14)
 

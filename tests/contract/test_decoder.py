@@ -9,10 +9,10 @@ import pytest
 
 from labeling.form.codec import to_entry
 from labeling.form.tree import tree_of
-from slmstudio.contract.grammar import MOST_OPTIONAL, grammar, output_bound, too_wide, unsupported
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.schema import compile_schema
-from slmstudio.contract.scoring import score_document
+from slmstudio.contract.decoding.grammar import MOST_OPTIONAL, grammar, output_bound, too_wide, unsupported
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.contract.scoring.scorer import score_document
 from tests.contract.samples import object_schema, one
 from tests.contract.test_grammar import accepts
 from tests.contract.test_one_meaning import check_meaning

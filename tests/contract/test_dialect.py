@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from slmstudio.contract.grammar import grammar, unsupported
-from slmstudio.contract.schema import SchemaError, compile_schema
+from slmstudio.contract.decoding.grammar import grammar, unsupported
+from slmstudio.contract.schema.compiled import SchemaError, compile_schema
 from tests.contract.samples import object_schema, one
 from tests.contract.test_grammar import accepts
 

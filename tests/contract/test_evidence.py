@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmstudio.contract.evidence import find, present
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.contract.values.evidence import find, present
 from tests.contract.samples import SEED_GOLD, SEED_SCHEMA, SEED_TEXT, field, texts
 
 DATE = {"type": "string", "format": "date"}

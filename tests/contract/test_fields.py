@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from slmstudio.contract.schema import compile_schema, join, pattern_of, split
+from slmstudio.contract.schema.compiled import compile_schema, join, pattern_of, split
 from tests.contract.samples import INVOICE_SCHEMA, field, object_schema, one
 
 

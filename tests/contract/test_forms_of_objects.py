@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from slmstudio.contract.grammar import grammar, output_bound, unsupported
-from slmstudio.contract.schema import SchemaError, compile_schema
-from slmstudio.contract.scoring import Outcome, score_document
+from slmstudio.contract.decoding.grammar import grammar, output_bound, unsupported
+from slmstudio.contract.schema.compiled import SchemaError, compile_schema
+from slmstudio.contract.scoring.scorer import Outcome, score_document
 from tests.contract.samples import field, object_schema, one
 from tests.contract.test_grammar import accepts
 

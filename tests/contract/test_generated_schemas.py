@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from slmstudio.contract.schema import compile_schema, dumps, loads
+from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
 from tests.contract.samples import object_schema
 from tests.contract.test_one_meaning import check_meaning, turned
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
-from slmstudio.contract.grammar import grammar, limits, output_bound, unsupported
-from slmstudio.contract.schema import SchemaError, compile_schema
+from slmstudio.contract.decoding.grammar import grammar, limits, output_bound, unsupported
+from slmstudio.contract.schema.compiled import SchemaError, compile_schema
 from tests.contract.samples import INVOICE_SCHEMA, SEED_SCHEMA, SEED_TARGET, object_schema, schemas_with_values
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
-from slmstudio.contract import evidence
-from slmstudio.contract.grammar import limits
-from slmstudio.contract.grounding import Ground, chunks, collapsed, follows, grammar_of, learn
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.decoding.grammar import limits
+from slmstudio.contract.decoding.grounding import Ground, chunks, collapsed, follows, grammar_of, learn
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.contract.values import evidence
 
 TOKENIZER = LLTokenizer("byte")
 COPIED: dict[str, Any] = {"type": "string", "x-slm": {"evidence": "required"}}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmstudio.contract.invariants import ExpressionError, check, declared, parse
-from slmstudio.contract.schema import Problem, compile_schema
+from slmstudio.contract.rules.invariants import ExpressionError, check, declared, parse
+from slmstudio.contract.schema.compiled import Problem, compile_schema
 from tests.contract.samples import INVOICE_SCHEMA, anything, object_schema
 
 ROW = object_schema(

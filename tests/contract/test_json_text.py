@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmstudio.contract.schema import JsonError, dumps, loads, sha256
+from slmstudio.contract.schema.compiled import JsonError, dumps, loads, sha256
 from tests.contract.samples import json_values, texts
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmstudio.contract import numbers
+from slmstudio.contract.values import numbers
 
 
 def test_columns_one_blank_apart_are_numbers_of_their_own() -> None:

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labeling.form.tree import tree_of
-from slmstudio.contract.grammar import grammar, unsupported
-from slmstudio.contract.grounding import Ground, grammar_of, learn
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.schema import CompiledSchema, SchemaError, compile_schema
-from slmstudio.contract.scoring import score_document
+from slmstudio.contract.decoding.grammar import grammar, unsupported
+from slmstudio.contract.decoding.grounding import Ground, grammar_of, learn
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.schema.compiled import CompiledSchema, SchemaError, compile_schema
+from slmstudio.contract.scoring.scorer import score_document
 from tests.contract.schema_values import Values, schemas_of_every_kind
 from tests.contract.test_grammar import accepts
 from tests.contract.test_grounding import accepts as accepts_lark

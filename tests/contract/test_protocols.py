@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from slmstudio.contract.scoring import cord, sroie
+from slmstudio.contract.scoring.scorer import cord, sroie
 
 GOLD = {"company": "ABC", "date": "09/01/2019", "address": "NO 2", "total": "31.00"}
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from slmstudio.contract import dates, numbers
-from slmstudio.contract.evidence import present
-from slmstudio.contract.schema import CompiledSchema, compile_schema, dumps, loads
-from slmstudio.contract.scoring import score_document, sroie, summarise
+from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, dumps, loads
+from slmstudio.contract.scoring.scorer import score_document, sroie, summarise
+from slmstudio.contract.values import dates, numbers
+from slmstudio.contract.values.evidence import present
 from tests.contract.samples import object_schema
 
 SCHEMA = object_schema(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from slmstudio.contract.schema import compile_schema, dumps, loads
-from slmstudio.contract.scoring import DocumentScore, FreeText, differing, score_document, summarise
+from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
+from slmstudio.contract.scoring.scorer import DocumentScore, FreeText, differing, score_document, summarise
 from tests.contract.samples import object_schema
 
 REASON = {"type": ["string", "null"], "x-slm": {"kind": "free"}}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from slmstudio.contract.schema import compile_schema
-from slmstudio.contract.scoring import Outcome, score_document, summarise
+from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.contract.scoring.scorer import Outcome, score_document, summarise
 from tests.contract.samples import INVOICE_SCHEMA, SEED_GOLD, SEED_SCHEMA, SEED_TARGET, SEED_TEXT
 
 SEED = compile_schema(SEED_SCHEMA)

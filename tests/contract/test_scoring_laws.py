@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slmstudio.contract.schema import MAX_PROBLEMS, compile_schema, dumps
-from slmstudio.contract.scoring import ERRORS, DocumentScore, Outcome, class_figures, score_document, summarise
+from slmstudio.contract.schema.compiled import MAX_PROBLEMS, compile_schema, dumps
+from slmstudio.contract.scoring.scorer import ERRORS, DocumentScore, Outcome, class_figures, score_document, summarise
 from tests.contract.samples import INVOICE_SCHEMA, object_schema, schemas_with_two_values
 
 Run = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]

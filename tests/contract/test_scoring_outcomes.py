@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from slmstudio.contract.schema import compile_schema, dumps, loads
-from slmstudio.contract.scoring import (
+from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
+from slmstudio.contract.scoring.scorer import (
     ERRORS,
     EXTRA_KEYS,
     DocumentScore,

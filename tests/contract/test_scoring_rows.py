@@ -8,10 +8,10 @@ from unittest.mock import patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmstudio.contract import alignment
-from slmstudio.contract.alignment import align
-from slmstudio.contract.schema import compile_schema, dumps
-from slmstudio.contract.scoring import FieldOutcome, Outcome, score_document
+from slmstudio.contract.schema.compiled import compile_schema, dumps
+from slmstudio.contract.scoring import alignment
+from slmstudio.contract.scoring.alignment import align
+from slmstudio.contract.scoring.scorer import FieldOutcome, Outcome, score_document
 from tests.contract.samples import object_schema
 
 ROW = object_schema({"name": {"type": "string"}, "qty": {"type": "integer"}, "amount": {"type": "number"}})

@@ -4,8 +4,8 @@ import random
 import time
 from decimal import Decimal
 
-from slmstudio.contract.schema import compile_schema, dumps
-from slmstudio.contract.scoring import score_document, summarise
+from slmstudio.contract.schema.compiled import compile_schema, dumps
+from slmstudio.contract.scoring.scorer import score_document, summarise
 from tests.contract.samples import object_schema
 
 NAMES = [f"t{i}" for i in range(6)]

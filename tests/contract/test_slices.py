@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from slmstudio.contract.schema import compile_schema, dumps
-from slmstudio.contract.scoring import DocumentScore, metadata_slices, score_document, slices, summarise
-from slmstudio.contract.slices import MOST_KEYS, MOST_VALUES, OTHER
+from slmstudio.contract.schema.compiled import compile_schema, dumps
+from slmstudio.contract.scoring.scorer import DocumentScore, metadata_slices, score_document, slices, summarise
+from slmstudio.contract.scoring.slices import MOST_KEYS, MOST_VALUES, OTHER
 from tests.contract.samples import object_schema
 
 SCHEMA = compile_schema(object_schema({"a": {"type": "string"}, "b": {"type": ["string", "null"]}}))

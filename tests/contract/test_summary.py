@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from slmstudio.contract.schema import compile_schema, dumps
-from slmstudio.contract.scoring import DocumentScore, confusion, score_document, summarise, wilson
-from slmstudio.contract.summary import anls
+from slmstudio.contract.schema.compiled import compile_schema, dumps
+from slmstudio.contract.scoring.scorer import DocumentScore, confusion, score_document, summarise, wilson
+from slmstudio.contract.scoring.summary import anls
 from tests.contract.samples import object_schema
 
 SCHEMA = compile_schema(

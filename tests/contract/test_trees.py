@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slmstudio.contract.trees import Tree, distance, letters
+from slmstudio.contract.scoring.tree_edit_distance import Tree, distance, letters
 
 _leaves = st.builds(Tree, st.text("ab", min_size=1, max_size=3), leaf=st.just(True))
 _trees = st.recursive(

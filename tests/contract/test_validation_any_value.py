@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from slmstudio.contract.schema import MAX_PROBLEMS, compile_schema
+from slmstudio.contract.schema.compiled import MAX_PROBLEMS, compile_schema
 from tests.contract.samples import INVOICE_SCHEMA, anything, json_values, object_schema, one, schemas_with_values
 
 INVOICE = compile_schema(INVOICE_SCHEMA)

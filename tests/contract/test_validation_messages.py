@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from slmstudio.contract.schema import Problem, compile_schema
+from slmstudio.contract.schema.compiled import Problem, compile_schema
 from tests.contract.samples import INVOICE_SCHEMA, SEED_GOLD, SEED_SCHEMA, object_schema, one
 
 

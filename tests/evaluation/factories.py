@@ -26,7 +26,7 @@ from labeling.models import DatasetVersion, Document, Project, Split
 from labeling.projects.services import create_project, save_contract
 from slmstudio import artifacts
 from slmstudio.access import Role
-from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.contract.json_text import dumps, loads
 from slmstudio.hashing import folder_hash, folder_manifest, sha256_file
 from slmstudio.runs import Status
 from training.models import BaseModel, ModelVersion, TrainingRun

@@ -12,7 +12,7 @@ from evaluation.runs import rescoring
 from labeling.models import Document, Membership
 from labeling.review import adjudication
 from slmstudio.access import Role
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from tests.evaluation.factories import World
 
 

@@ -20,7 +20,7 @@ from labeling.models import Document, Membership, SchemaVersion
 from labeling.projects.services import save_contract
 from slmstudio import artifacts
 from slmstudio.access import Forbidden, Role
-from slmstudio.contract.scoring import SCORER_VERSION
+from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
 
 

@@ -20,7 +20,7 @@ from evaluation.models import AuditEntry
 from labeling.documents import bulk_edit
 from labeling.models import Document
 from labeling.projects.services import create_project
-from slmstudio.contract.jsontext import sha256
+from slmstudio.contract.json_text import sha256
 from tests.evaluation.factories import World, broken, evaluated, make_world, right
 from tests.evaluation.gold_desk import doubted, first_id
 

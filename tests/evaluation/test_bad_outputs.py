@@ -13,7 +13,7 @@ from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets import queries as dataset_queries
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from slmstudio.runs import Status
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World, evaluated

@@ -13,7 +13,7 @@ from evaluation.inference.answers import Outcome, json_of
 from evaluation.inference.circuit_breaker import Trouble
 from evaluation.inference.endpoints import messages
 from evaluation.inference.openai_client import Address, Chat, Said
-from slmstudio.contract.schema import compile_schema, dumps, loads
+from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.fake_openai import (
     Fake,

@@ -13,7 +13,7 @@ from evaluation.models import Endpoint, EvalRun
 from evaluation.regression_suite.services import pin
 from evaluation.services.comparison_reports import report
 from labeling.models import Document
-from slmstudio.contract.jsontext import loads
+from slmstudio.contract.json_text import loads
 from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
 
 JSON, MARKDOWN = "/p/invoices/evaluation/compare/comparison.json", "/p/invoices/evaluation/compare/comparison.md"

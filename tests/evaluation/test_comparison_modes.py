@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from evaluation.comparison.document_columns import Cases
 from evaluation.scores.failure_modes import Tally, better_and_worse, fields_right, modes
-from slmstudio.contract.summary import wilson
+from slmstudio.contract.scoring.summary import wilson
 
 ALL, HALF, NONE = Tally(10, 10), Tally(5, 10), Tally(0, 10)
 

@@ -11,7 +11,7 @@ from evaluation.runs.services import Refused, start_evaluation
 from labeling.datasets.freeze import freeze
 from labeling.models import DatasetVersion, Document
 from labeling.projects.services import create_project, save_contract
-from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.contract.json_text import dumps, loads
 from tests.evaluation.factories import World, broken, evaluated, right
 
 

@@ -14,7 +14,7 @@ from evaluation.models import GateReport
 from evaluation.runs.model_under_test import write_spec
 from evaluation.runs.spec import EvalSpec
 from labeling.models import Contract
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from tests.evaluation.factories import World, broken, evaluated, right
 
 

@@ -10,8 +10,8 @@ from examples.redaction.messages import messages
 from examples.rows import held_out, routing
 from labeling.demo.templates import template
 from labeling.projects.services import read_schema
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.schema.compiled import compile_schema
 
 FOLDER = Path(__file__).parents[2] / "examples"
 

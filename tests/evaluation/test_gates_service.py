@@ -25,7 +25,7 @@ from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs.services import Refused, start_evaluation
 from labeling.datasets import freeze
 from labeling.models import Contract, DatasetItem, Document
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from tests.evaluation.factories import World, broken, evaluated, make_base_model, make_version, pretend, right
 
 

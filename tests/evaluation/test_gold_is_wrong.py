@@ -16,7 +16,7 @@ from labeling.datasets import freeze
 from labeling.models import Document, Gold, Project
 from labeling.review import adjudication, challenges
 from labeling.review import services as review_services
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from tests.evaluation.factories import World, evaluated
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total
 

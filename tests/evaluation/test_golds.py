@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from evaluation.scores.gold_fields import gold_within
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.schema.compiled import compile_schema
 from tests.contract.samples import object_schema
 
 TEXT = {"type": ["string", "null"]}

@@ -9,7 +9,7 @@ import pytest
 from evaluation.inference.answers import ANSWERED, Outcome
 from evaluation.inference.endpoints import _TEXT, messages
 from evaluation.inference.openai_client import LIMITS, Address, Chat, Said
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.schema.compiled import compile_schema
 from tests.evaluation import llama_server
 
 pytestmark = [pytest.mark.real_model, pytest.mark.slow]

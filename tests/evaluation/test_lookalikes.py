@@ -15,7 +15,7 @@ from labeling.datasets.splits import Rules
 from labeling.documents import search_index
 from labeling.models import DatasetItem, Document, IndexRun, Project
 from slmstudio import artifacts
-from slmstudio.contract.jsontext import dumps, sha256
+from slmstudio.contract.json_text import dumps, sha256
 from slmstudio.runs import Status
 from tests.evaluation.factories import World, broken, evaluated, right
 from tests.evaluation.gold_desk import first_id

@@ -13,7 +13,7 @@ from evaluation.comparison.services import compare_runs
 from evaluation.models import Endpoint, EvalRun
 from evaluation.regression_suite.services import pin
 from labeling.models import DatasetVersion
-from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.contract.json_text import dumps, loads
 from tests.evaluation.factories import World, documents_by_id, evaluated, pretend, rewrite, right
 from tests.evaluation.test_comparisons_service import complete_labels, freeze_again, freeze_with_iban, with_iban
 from training.runs.services import Refused

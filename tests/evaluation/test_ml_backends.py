@@ -12,9 +12,9 @@ from evaluation.ml import generate, generate_llama
 from evaluation.ml.batches import Asked, Batches
 from evaluation.ml.questions import Questions, shared_start
 from evaluation.runs.spec import EvalSpec
-from slmstudio.contract.grammar import grammar
-from slmstudio.contract.grounding import collapsed
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.decoding.grammar import grammar
+from slmstudio.contract.decoding.grounding import collapsed
+from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.hashing import folder_hash, sha256_file
 from tests.evaluation import tiny_gguf
 from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, tiny, write_dataset

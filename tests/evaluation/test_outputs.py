@@ -15,7 +15,7 @@ from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion
 from labeling.projects.services import create_project
 from slmstudio import artifacts
-from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.contract.json_text import dumps, loads
 from slmstudio.runs import Status
 from tests.evaluation.factories import World, evaluated, pretend, right
 

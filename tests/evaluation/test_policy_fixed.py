@@ -11,7 +11,7 @@ from evaluation.gates.services import make_report
 from evaluation.models import AuditEntry, GatePolicy, GateReport, PolicyProposal
 from labeling.models import Contract
 from labeling.projects.services import save_contract
-from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.contract.json_text import dumps, loads
 from tests.evaluation.factories import World, evaluated, pretend
 
 

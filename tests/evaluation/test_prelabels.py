@@ -21,7 +21,7 @@ from labeling.imports.services import import_rows
 from labeling.models import Annotation, Document, Gold, Prediction
 from labeling.projects.services import create_project
 from slmstudio import artifacts
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from slmstudio.hashing import folder_hash, sha256_file
 from slmstudio.runs import Status
 from tests.evaluation import fake_openai as fakes

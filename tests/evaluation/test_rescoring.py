@@ -25,7 +25,7 @@ from labeling.projects.services import create_project, save_contract
 from labeling.review import adjudication
 from labeling.review import services as review_services
 from slmstudio import artifacts
-from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.contract.json_text import dumps, loads
 from slmstudio.runs import Status
 from tests.evaluation.factories import World, evaluated, pretend, right
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total, scored_again

@@ -11,7 +11,7 @@ from evaluation.management.commands import run_loop
 from evaluation.models import EvalRun
 from labeling.demo.templates import template
 from labeling.models import DatasetVersion, ImportRun, Project
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from slmstudio.hashing import sha256_file
 from slmstudio.runs import BackgroundRun
 from slmstudio.workers import WorkerGone, listening

@@ -7,7 +7,7 @@ from django.test import Client
 
 from labeling.integrations import tokens
 from labeling.models import Project
-from slmstudio.contract.jsontext import dumps, loads
+from slmstudio.contract.json_text import dumps, loads
 
 ALL = tuple(tokens.SCOPES)
 

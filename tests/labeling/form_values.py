@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from labeling.form.codec import ABSENT, from_entry, raw_text, to_entry
 from labeling.form.nodes import MORE, FormNode
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from tests.contract.samples import object_schema
 
 CARD = object_schema(

@@ -13,7 +13,7 @@ from labeling.demo.templates import template
 from labeling.imports.formats import Context
 from labeling.imports.formats.readers import guess, open_rows
 from labeling.imports.rows import ParsedRow
-from slmstudio.contract.schema import CompiledSchema, compile_schema
+from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
 
 
 def schema(name: str = "invoice") -> CompiledSchema:

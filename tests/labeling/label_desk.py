@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from labeling.models import Document, Project
 from labeling.projects.services import create_project
 from slmstudio.access import Role
-from slmstudio.contract.jsontext import loads, sha256
+from slmstudio.contract.json_text import loads, sha256
 
 TEXT = (
     "...Thank you for your business. Invoice A-1029 issued on Jan 14, 2026. Payment terms: Net 30. Line items omitted "

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from labeling.review.agreement import UNASKED, agree, by_field, cohen, kappa_of_pairs, krippendorff
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.schema.compiled import compile_schema
 
 _ = UNASKED
 # Krippendorff (2011), "Computing Krippendorff's alpha-reliability", C: four observers, twelve units, missing values.

@@ -11,7 +11,7 @@ from labeling.annotation import services as annotation_services
 from labeling.form.codec import Typed
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, Origin
 from labeling.projects.services import save_contract
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from tests.labeling.label_desk import Desk, gold, make_desk
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,7 @@ from labeling.annotation import predictions
 from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, AnnotationRevision, Document, Gold, Origin, Prediction
 from labeling.projects.services import save_contract
-from slmstudio.contract.schema import dumps, loads
+from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.label_desk import GOLD_TEXT, Desk, gold, make_desk
 
 pytestmark = pytest.mark.django_db

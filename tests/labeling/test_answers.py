@@ -12,7 +12,7 @@ from labeling.annotation.answers import answered, left_open, unanswered
 from labeling.datasets import freeze
 from labeling.form.tree import tree_of
 from labeling.models import Annotation, AnnotationRevision, Document, Gold
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.schema.compiled import compile_schema
 from tests.contract.samples import object_schema
 from tests.labeling.api import api_of
 from tests.labeling.desk import bring_in

@@ -10,9 +10,9 @@ from llguidance import LLMatcher, LLTokenizer
 
 from labeling.demo.samples import seed_example
 from labeling.demo.templates import FOLDER, ORDER, Template, UnknownTemplate, template, templates
-from slmstudio.contract.grammar import grammar, unsupported
-from slmstudio.contract.invariants import check
-from slmstudio.contract.schema import compile_schema, dumps, loads
+from slmstudio.contract.decoding.grammar import grammar, unsupported
+from slmstudio.contract.rules.invariants import check
+from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
 
 CONSTRAINTS = {
     "latency_p95_ms",

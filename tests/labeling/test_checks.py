@@ -9,7 +9,7 @@ from labeling.form.highlights import marked
 from labeling.form.merge import MISSING, value_at
 from labeling.form.tree import tree_of
 from labeling.form.validation import check
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.schema.compiled import compile_schema
 from tests.labeling.test_agreement import SCHEMA, label
 
 

@@ -8,7 +8,7 @@ from labeling.datasets.diff import diff, differences
 from labeling.datasets.freeze import freeze
 from labeling.models import Annotation, AnnotationRevision, DatasetVersion, Document, DocumentState, Gold, Origin
 from labeling.projects.services import save_contract
-from slmstudio.contract.schema import dumps, loads
+from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db

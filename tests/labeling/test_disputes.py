@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from labeling.form.merge import MISSING
 from labeling.review.conflicts import KEEP, LEAVE_OUT, evidence_of, settle
-from slmstudio.contract.scoring import differing
+from slmstudio.contract.scoring.scorer import differing
 from tests.labeling.test_agreement import SCHEMA, label
 
 ROOT = SCHEMA.root

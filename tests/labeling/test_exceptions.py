@@ -8,7 +8,7 @@ import pytest
 from labeling.form.attention import exceptions
 from labeling.form.codec import Parsed
 from labeling.form.validation import check
-from slmstudio.contract.schema import CompiledSchema, compile_schema, loads
+from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, loads
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

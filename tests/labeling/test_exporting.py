@@ -23,7 +23,7 @@ from labeling.imports.rows import ParsedRow, parse_jsonl
 from labeling.imports.services import import_rows, start_import
 from labeling.jobs import run_import
 from labeling.models import Annotation, Document, Gold, Origin
-from slmstudio.contract.schema import dumps, loads
+from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.desk import SEED_ROW, Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db

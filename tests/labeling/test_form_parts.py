@@ -9,8 +9,8 @@ import pytest
 from labeling.form.codec import ABSENT, RAW, from_entry, to_entry
 from labeling.form.nodes import FormNode
 from labeling.form.tree import MOST_PARTS, bind, form_for, node_at, tree_of
-from slmstudio.contract.jsontext import dumps, loads
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.json_text import dumps, loads
+from slmstudio.contract.schema.compiled import compile_schema
 from tests.contract.samples import object_schema
 from tests.labeling.form_values import BANK, CARD, EVERYTHING
 

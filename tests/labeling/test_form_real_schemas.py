@@ -17,8 +17,8 @@ import pytest
 
 from labeling.form.codec import to_entry
 from labeling.form.tree import tree_of
-from slmstudio.contract.jsontext import JsonError, loads
-from slmstudio.contract.schema import CompiledSchema, SchemaError, compile_schema
+from slmstudio.contract.json_text import JsonError, loads
+from slmstudio.contract.schema.compiled import CompiledSchema, SchemaError, compile_schema
 from tests.labeling.form_values import raw_parts, sample, survives
 
 #: seconds of computing that a schema may take to be compiled and drawn

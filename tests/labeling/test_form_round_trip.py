@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from labeling.form.codec import from_entry, leaf_values, to_entry
 from labeling.form.tree import form_for, node_at, tree_of
-from slmstudio.contract.jsontext import dumps, loads
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.json_text import dumps, loads
+from slmstudio.contract.schema.compiled import compile_schema
 from tests.contract.samples import json_values
 from tests.labeling.form_values import EVERYTHING, raw_parts, sample, schemas, survives
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from labeling.demo.templates import ORDER, template
 from labeling.form.codec import ABSENT, RAW, from_entry, leaf_values, to_entry
 from labeling.form.tree import FormNode, form_for, node_at, tree_of
-from slmstudio.contract.jsontext import dumps, loads
-from slmstudio.contract.schema import CompiledSchema, Problem, compile_schema
+from slmstudio.contract.json_text import dumps, loads
+from slmstudio.contract.schema.compiled import CompiledSchema, Problem, compile_schema
 
 CLAIM = {
     "type": "object",

@@ -27,7 +27,7 @@ from labeling.models import (
 )
 from labeling.projects.services import save_contract
 from slmstudio import artifacts
-from slmstudio.contract.schema import dumps, loads
+from slmstudio.contract.schema.compiled import dumps, loads
 from slmstudio.hashing import sha256_file
 from tests.labeling.desk import SEED_OUTPUT, SEED_ROW, SEED_TEXT, Desk, bring_in, invoice, make_desk
 

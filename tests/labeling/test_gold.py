@@ -22,7 +22,7 @@ from labeling.projects.services import fit, save_contract
 from labeling.review import adjudication, challenges
 from labeling.review import services as review_services
 from slmstudio.access import Action, Role, project_for
-from slmstudio.contract.schema import dumps, loads
+from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.api import api_of
 from tests.labeling.desk import browser
 from tests.labeling.label_desk import TEXT, Desk, gold

@@ -9,8 +9,8 @@ import pytest
 from labeling.form import validation
 from labeling.form.codec import Parsed
 from labeling.form.validation import check
-from slmstudio.contract.evidence import find
-from slmstudio.contract.schema import CompiledSchema, compile_schema
+from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
+from slmstudio.contract.values.evidence import find
 from tests.contract.samples import object_schema
 
 LINES = 1000

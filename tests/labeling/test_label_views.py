@@ -15,7 +15,7 @@ from labeling.annotation import services as annotation_services
 from labeling.form.tree import form_for
 from labeling.models import Annotation, Document, DocumentState, Gold
 from labeling.projects.services import save_contract
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.schema.compiled import compile_schema
 from tests.labeling.label_desk import TEXT, Desk, gold, make_desk
 
 pytestmark = pytest.mark.django_db

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from labeling.schema_migration.mapping import MappingError, check, difference, in_words, mapper, suggest
-from slmstudio.contract.schema import CompiledSchema, compile_schema, dumps
+from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, dumps
 
 ROW = {"type": "object", "properties": {"text": {"type": "string"}, "price": {"type": "string"}}}
 OLD: dict[str, Any] = {

@@ -26,7 +26,7 @@ from labeling.projects.services import save_contract
 from labeling.review import services as review_services
 from labeling.schema_migration import services as schema_migration_services
 from labeling.schema_migration.mapping import MappingError
-from slmstudio.contract.schema import dumps, loads
+from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.labeling.work_desk import at_once
 

@@ -12,7 +12,7 @@ from labeling.projects.services import ContractError, save_contract
 from labeling.review import adjudication
 from labeling.review import services as review_services
 from labeling.schema_migration import services as schema_migration_services
-from slmstudio.contract.schema import dumps, loads
+from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit
 

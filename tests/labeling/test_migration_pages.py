@@ -8,7 +8,7 @@ from labeling import jobs
 from labeling.models import Document, Gold, SchemaMigration
 from labeling.projects.services import stamp
 from labeling.schema_migration import services as schema_migration_services
-from slmstudio.contract.schema import dumps, loads
+from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.api import api_of
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 

@@ -13,7 +13,7 @@ from labeling.projects import members
 from labeling.review import adjudication, agreement_queries
 from labeling.review import services as review_services
 from slmstudio.access import Role
-from slmstudio.contract.schema import dumps
+from slmstudio.contract.schema.compiled import dumps
 from tests.labeling.desk import bring_in
 from tests.labeling.label_desk import Desk, gold, make_desk
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit

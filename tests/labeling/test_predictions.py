@@ -8,7 +8,7 @@ import pytest
 from labeling.annotation import predictions
 from labeling.annotation.predictions import Proposal, Recorded, record, shown
 from labeling.models import Annotation, Document, Gold, Prediction
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from tests.labeling.label_desk import Desk, make_desk
 
 pytestmark = pytest.mark.django_db

@@ -23,7 +23,7 @@ from labeling.projects.services import (
     stamp,
 )
 from slmstudio.access import Role
-from slmstudio.contract.schema import dumps, loads, sha256
+from slmstudio.contract.schema.compiled import dumps, loads, sha256
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk, person
 
 pytestmark = pytest.mark.django_db

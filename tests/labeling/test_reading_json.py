@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from labeling.imports.formats import Context, ReadError, json_values, label_studio
 from labeling.imports.formats.file_types import guess
 from labeling.imports.rows import RowError, judge
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.schema.compiled import compile_schema
 from tests.labeling.import_files import packed, pdf, read, schema, stored
 
 TEXT = "Invoice A-1029 issued on Jan 14, 2026. Total USD 1,248.50. Vendor: Acme Supplies"

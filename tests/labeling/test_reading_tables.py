@@ -167,7 +167,7 @@ def test_banking_requests_map_by_themselves(shared: Path, tmp_path: Path) -> Non
         pytest.skip(f"no table at {path}")
     import json
 
-    from slmstudio.contract.schema import compile_schema
+    from slmstudio.contract.schema.compiled import compile_schema
 
     labels = json.loads((path.parent / "categories.json").read_text())
     compiled = compile_schema(

@@ -12,7 +12,7 @@ from labeling.form.codec import leaf_values
 from labeling.form.tree import tree_of
 from labeling.models import DocumentState, Gold, Review
 from slmstudio.access import Role
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from tests.labeling.desk import browser
 from tests.labeling.label_desk import TEXT, Desk, make_desk
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit

@@ -8,7 +8,7 @@ import pytest
 
 from labeling.demo.templates import template
 from labeling.imports.rows import MAX_LINE, ParsedRow, RowError, judge, parse_jsonl
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.schema.compiled import compile_schema
 
 INVOICE = compile_schema(template("invoice").schema)
 GOLD = {"invoice_id": "A-1", "date": "2026-01-14", "vendor": "Acme", "total_amount": 1.5}

@@ -15,8 +15,8 @@ import pytest
 from labeling.demo.samples import Sample, generate, seed_example
 from labeling.demo.templates import template
 from labeling.documents.failure_tags import FAILURE_TAGS
-from slmstudio.contract.invariants import check
-from slmstudio.contract.schema import compile_schema, dumps
+from slmstudio.contract.rules.invariants import check
+from slmstudio.contract.schema.compiled import compile_schema, dumps
 
 MADE_OF = ("invoice_id", "vendor", "purchase_order")
 

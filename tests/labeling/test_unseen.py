@@ -10,7 +10,7 @@ from labeling.documents import bulk_edit
 from labeling.models import Document, DocumentState
 from labeling.review import services as review_services
 from slmstudio.access import Role
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from tests.labeling.desk import browser
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import member, review_desk, submit

@@ -19,7 +19,7 @@ from labeling.datasets.formats.table import plain, safe
 from labeling.imports.formats import Context, arrow, label_studio
 from labeling.imports.formats import table as format_table
 from labeling.imports.rows import ParsedRow, judge, parse_jsonl
-from slmstudio.contract.schema import compile_schema, dumps, loads
+from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

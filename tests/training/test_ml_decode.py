@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from slmstudio.contract.grammar import grammar
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.decoding.grammar import grammar
+from slmstudio.contract.schema.compiled import compile_schema
 from tests.training.ml_data import INSTRUCTION, SCHEMA, receipts, rows, smollm2, tiny
 from training.ml.data.encode import Encoder
 from training.ml.decoding.constraint import ConstraintError, Grammar

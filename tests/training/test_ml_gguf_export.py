@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from slmstudio.contract import grammar
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.decoding import grammar
+from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.hashing import folder_hash, sha256_file
 from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, smollm2, tiny, write_dataset
 from training.exports.child_specs import GgufSpec

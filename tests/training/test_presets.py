@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from labeling.demo.templates import template
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.schema.compiled import compile_schema
 from training.runs.presets import Knobs, Task, exact, in_words, preset, problems, task_of, with_effective_batch
 
 

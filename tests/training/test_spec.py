@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from evaluation.runs.spec import EvalSpec
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.schema.compiled import compile_schema
 from training.spec import RunSpec
 from training.strict_yaml import SpecError, build, to_yaml
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from labeling.datasets.queries import rows
 from slmstudio.artifacts import local_path
-from slmstudio.contract.schema import loads
+from slmstudio.contract.schema.compiled import loads
 from slmstudio.hashing import sha256_text
 from training.exports import model_card
 from training.models import LengthReport, TrainingEvent, TrainingRun

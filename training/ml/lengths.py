@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.hashing import sha256_file
 from training.ml.data.encode import Encoder
 from training.ml.data.rows import Row, compiled, read_rows

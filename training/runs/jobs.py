@@ -12,7 +12,7 @@ from typing import Any
 from labeling.datasets.queries import file_path
 from slmstudio.artifacts import local_path, write_text
 from slmstudio.beating import beating
-from slmstudio.contract.schema import loads
+from slmstudio.contract.schema.compiled import loads
 from slmstudio.devices import Devices, GivenUp, TooFew, held_for, own_machine
 from slmstudio.hashing import folder_hash, sha256_file
 from slmstudio.runs import BackgroundRun

@@ -12,7 +12,7 @@ from labeling.datasets.queries import file_path
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio import quotas
 from slmstudio.artifacts import local_path
-from slmstudio.contract.schema import loads
+from slmstudio.contract.schema.compiled import loads
 from slmstudio.queue_mending import NotAgain
 from slmstudio.runs import LIVE, Status, queued_anew, resumed_by
 from slmstudio.sweep import sweep_lost

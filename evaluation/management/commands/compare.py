@@ -26,7 +26,7 @@ from evaluation.comparison_text import comparison_markdown, matrix_markdown
 from evaluation.models import EvalRun
 from evaluation.services.comparison_reports import matrix_report, report
 from labeling.models import Project
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 from training.runs.services import Refused
 
 UNJUDGED, REGRESSION = 1, 3

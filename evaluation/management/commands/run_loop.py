@@ -31,7 +31,7 @@ from labeling.imports.services import start_import
 from labeling.models import DatasetVersion, Project
 from labeling.projects.services import ContractError, ProjectError, create_project, save_contract
 from slmstudio.access import Role
-from slmstudio.contract.jsontext import JsonError, dumps, loads
+from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.runs import BackgroundRun, Status
 from slmstudio.stack.environment import database_is_embedded, home
 from slmstudio.stack.places import Places

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.schema.compiled import CompiledSchema
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from itertools import groupby, islice
 from typing import IO, Any, cast
 
 from labeling.datasets.formats import About, Example
-from slmstudio.contract.schema import dumps
+from slmstudio.contract.schema.compiled import dumps
 
 BATCH = 1_000
 TOP = "dataset"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from labeling.datasets.formats import About, Example, beside, pieces
-from slmstudio.contract.schema import dumps
+from slmstudio.contract.schema.compiled import dumps
 
 
 def instruct(examples: Iterable[Example], about: About) -> Iterator[bytes]:

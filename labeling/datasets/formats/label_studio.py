@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from labeling.datasets.formats import About, Example, beside, pieces
-from slmstudio.contract.kinds import parse_typed
-from slmstudio.contract.schema import CompiledSchema, dumps, join, pattern_of
+from slmstudio.contract.schema.compiled import CompiledSchema, dumps, join, pattern_of
+from slmstudio.contract.values.kinds import parse_typed
 
 TO_NAME = "text"
 WHOLE = "gold"

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from labeling.datasets.formats import PIECE, About, Example
-from slmstudio.contract.schema import CompiledSchema, Node, dumps, split
+from slmstudio.contract.schema.compiled import CompiledSchema, Node, dumps, split
 
 OWN = ("id", "text", "tags", "split", "origin")
 WHOLE = "gold"

@@ -10,7 +10,7 @@ from labeling.documents.failure_tags import tags_of
 from labeling.documents.list.field_filters import OPERATORS
 from labeling.documents.list.filters import ORDERS, SPLITS, Filters
 from labeling.models import DocumentState, ImportRun, Membership, Project, Split
-from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.schema.compiled import CompiledSchema
 
 MOST_SOURCES = 100
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from slmstudio.contract.kinds import ambiguity, parse_typed
-from slmstudio.contract.schema import CompiledSchema, Field, dumps, split
+from slmstudio.contract.schema.compiled import CompiledSchema, Field, dumps, split
+from slmstudio.contract.values.kinds import ambiguity, parse_typed
 
 OPERATORS = {
     "is": "is",

@@ -9,7 +9,7 @@ from django.http import QueryDict
 
 from labeling.documents.list.field_filters import FieldCondition, UnreadableFilter, read_condition
 from labeling.models import DocumentState, Split
-from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.schema.compiled import CompiledSchema
 
 ORDERS = {
     "": "oldest first",

@@ -24,7 +24,7 @@ from labeling.imports.formats.archive import unpack_first
 from labeling.imports.formats.table import MOST_COLUMNS, Preview, mapper_of
 from labeling.imports.rows import MAX_LINE, ParsedRow
 from slmstudio.child_environment import child_environment
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 
 #: rows that are held at once, fewer where they are long
 _ROWS: Final = 64

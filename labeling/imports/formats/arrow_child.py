@@ -14,7 +14,7 @@ from typing import Final
 
 from labeling.imports.formats import ReadError, arrow
 from labeling.imports.formats.scan_child import tie_to_parent
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 
 MEMORY_BYTES: Final = 1024**3
 

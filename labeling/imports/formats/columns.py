@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from slmstudio.contract.jsontext import JsonError, dumps, loads
-from slmstudio.contract.kinds import ambiguity, parse_typed
-from slmstudio.contract.schema import CompiledSchema
-from slmstudio.contract.structure import Field, Node, split
+from slmstudio.contract.json_text import JsonError, dumps, loads
+from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.schema.structure import Field, Node, split
+from slmstudio.contract.values.kinds import ambiguity, parse_typed
 
 TEXT, ID, TAGS, GOLD, BESIDE, DROP = "text", "id", "tags", "gold", "beside", "drop"
 #: roles besides the fields of the schema, and what people call them

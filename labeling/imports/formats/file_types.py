@@ -7,7 +7,7 @@ from typing import Any, Final
 from labeling.imports.formats import KINDS, ReadError
 from labeling.imports.formats.json_values import split_values
 from labeling.imports.formats.zip_files import opened
-from slmstudio.contract.jsontext import JsonError, loads
+from slmstudio.contract.json_text import JsonError, loads
 
 _HEAD: Final = 256 * 1024
 _MAGIC: Final = (

@@ -7,7 +7,7 @@ from typing import IO, Final
 
 from labeling.imports.formats import Context
 from labeling.imports.rows import MAX_LINE, ParsedRow
-from slmstudio.contract.jsontext import JsonError, loads
+from slmstudio.contract.json_text import JsonError, loads
 
 CHUNK: Final = 1 << 20
 _OUTSIDE = re.compile(rb'["{}\[\],]')

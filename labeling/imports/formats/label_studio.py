@@ -13,10 +13,10 @@ from labeling.imports.formats import Context
 from labeling.imports.formats.columns import UNAMBIGUOUS, arrays, without_null
 from labeling.imports.formats.json_values import parsed_values
 from labeling.imports.rows import ParsedRow, Proposed
-from slmstudio.contract.jsontext import JsonError, dumps, loads
-from slmstudio.contract.kinds import ambiguity, parse_typed
-from slmstudio.contract.schema import CompiledSchema
-from slmstudio.contract.structure import Field, Node, join, pattern_of, split
+from slmstudio.contract.json_text import JsonError, dumps, loads
+from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.schema.structure import Field, Node, join, pattern_of, split
+from slmstudio.contract.values.kinds import ambiguity, parse_typed
 
 _TEXTS: Final = ("text", "content", "document", "body", "message", "input", "ocr")
 #: key of a result's value, by the type of the control

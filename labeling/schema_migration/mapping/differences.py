@@ -8,9 +8,9 @@ from rapidfuzz import fuzz
 
 from labeling.schema_migration.mapping.patterns import last_name, rows_of
 from labeling.schema_migration.mapping.steps import Step
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.schema import CompiledSchema, Node
-from slmstudio.contract.structure import split
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.schema.compiled import CompiledSchema, Node
+from slmstudio.contract.schema.structure import split
 
 #: names that are at least this alike (0 to 100) are taken for the same field under a new name
 _ALIKE = 55

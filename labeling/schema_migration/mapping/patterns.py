@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from slmstudio.contract.structure import split
+from slmstudio.contract.schema.structure import split
 
 
 def last_name(pattern: str) -> str:

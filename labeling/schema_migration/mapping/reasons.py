@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from labeling.schema_migration.mapping.differences import difference
-from slmstudio.contract.schema import CompiledSchema, Problem
+from slmstudio.contract.schema.compiled import CompiledSchema, Problem
 
 #: so many problems are named
 MOST_NAMED = 3

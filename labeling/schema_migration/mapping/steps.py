@@ -5,8 +5,8 @@ from typing import Any, Final
 import re2  # type: ignore[import-untyped]
 
 from labeling.schema_migration.mapping.patterns import rows_of
-from slmstudio.contract.jsontext import JsonError, dumps, loads
-from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.json_text import JsonError, dumps, loads
+from slmstudio.contract.schema.compiled import CompiledSchema
 
 Step = dict[str, Any]
 ORDER: Final = ("split", "rename", "replace", "convert", "drop", "default")

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.schema.compiled import CompiledSchema
 from training.ml.data.encode import Encoder
 from training.ml.data.rows import of_split, read_rows
 from training.ml.events import Refused

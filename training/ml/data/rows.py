@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slmstudio.contract import schema as contract
+from slmstudio.contract.schema import compiled as contract
 from slmstudio.hashing import sha256_file
 from training.ml.events import Refused
 from training.spec import ContractRef

@@ -6,7 +6,7 @@ import llguidance
 import llguidance.hf
 import torch
 
-from slmstudio.contract.grammar import limits
+from slmstudio.contract.decoding.grammar import limits
 
 
 class ConstraintError(RuntimeError):

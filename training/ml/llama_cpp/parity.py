@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
-from slmstudio.contract import scoring
-from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.scoring import scorer
 from training.ml.data.encode import Encoder
 from training.ml.events import Refused
 from training.ml.lengths import EncodedRow
@@ -174,7 +174,7 @@ def _shared(one: Sequence[int], other: Sequence[int]) -> int:
 
 def _scored(asked: Question, said: Sequence[Said]) -> dict[str, Any]:
     scores = [
-        scoring.score_document(
+        scorer.score_document(
             asked.schema,
             text=row.row.text,
             gold=row.row.gold,
@@ -183,7 +183,7 @@ def _scored(asked: Question, said: Sequence[Said]) -> dict[str, Any]:
         )
         for row, one in zip(asked.rows, said, strict=True)
     ]
-    found = scoring.summarise(scores)
+    found = scorer.summarise(scores)
     return {
         "field_exact": found["field_exact"]["rate"],
         "schema_valid": found["schema_valid"]["rate"],

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from slmstudio.contract import scoring
-from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.scoring import scorer
 from training.ml.data.encode import Encoder
 from training.ml.decoding.decode import Decoder, Loaded
 from training.ml.lengths import EncodedRow
@@ -29,14 +29,14 @@ class Sampler:
             if stopped():
                 break
             answer = decoder.answer(one.prompt.copy, max_new_tokens=self._limit)
-            score = scoring.score_document(
+            score = scorer.score_document(
                 self._schema, text=one.row.text, gold=one.row.gold, raw=answer.text, finish_reason=answer.finish_reason
             )
             scores.append(score)
             rows.append(_row(one.row.id, answer.text, score))
         if not scores:
             return {"rows": [], "field_exact": None, "schema_valid": None}
-        summary = scoring.summarise(scores)
+        summary = scorer.summarise(scores)
         return {
             "rows": rows,
             "field_exact": summary["field_exact"]["rate"],
@@ -44,13 +44,13 @@ class Sampler:
         }
 
 
-def _row(row_id: str, raw: str, score: scoring.DocumentScore) -> dict[str, Any]:
-    counted = [one for one in score.fields if one.outcome != scoring.Outcome.BOTH_ABSENT]
+def _row(row_id: str, raw: str, score: scorer.DocumentScore) -> dict[str, Any]:
+    counted = [one for one in score.fields if one.outcome != scorer.Outcome.BOTH_ABSENT]
     return {
         "id": row_id,
         "raw": raw,
         "valid": score.schema_valid,
-        "correct": sum(one.outcome == scoring.Outcome.CORRECT for one in counted),
+        "correct": sum(one.outcome == scorer.Outcome.CORRECT for one in counted),
         "fields": len(counted),
         "outcomes": {one.path: str(one.outcome) for one in score.fields},
     }

@@ -11,7 +11,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM
 from trl import SFTConfig
 
-from slmstudio.contract.schema import CompiledSchema
+from slmstudio.contract.schema.compiled import CompiledSchema
 from training.ml.data.documents import Data
 from training.ml.data.encode import Encoder
 from training.ml.decoding.decode import Loaded

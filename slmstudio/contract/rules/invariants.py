@@ -14,8 +14,7 @@ from decimal import Decimal, DecimalException, localcontext
 from functools import lru_cache
 from typing import Any
 
-from slmstudio.contract.dialect import is_number
-from slmstudio.contract.expressions import (
+from slmstudio.contract.rules.expressions import (
     COMPARISONS,
     Expression,
     ExpressionError,
@@ -25,10 +24,11 @@ from slmstudio.contract.expressions import (
     Path,
     parse,
 )
-from slmstudio.contract.kinds import normalise
-from slmstudio.contract.messages import show
-from slmstudio.contract.schema import CompiledSchema, Problem, compile_schema, exact
-from slmstudio.contract.structure import Node, join
+from slmstudio.contract.schema.compiled import CompiledSchema, Problem, compile_schema, exact
+from slmstudio.contract.schema.dialect import is_number
+from slmstudio.contract.schema.messages import show
+from slmstudio.contract.schema.structure import Node, join
+from slmstudio.contract.values.kinds import normalise
 
 __all__ = ["Broken", "ExpressionError", "Invariant", "Rule", "broken", "check", "declared", "parse"]
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from slmstudio.contract.decoder import OPTIONS, Place
-from slmstudio.contract.grammar import decoder_schema, limits
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.schema import CompiledSchema
-from slmstudio.contract.structure import Field, join, split
+from slmstudio.contract.decoding.grammar import decoder_schema, limits
+from slmstudio.contract.decoding.schema import OPTIONS, Place
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.schema.structure import Field, join, split
 
 #: share of the training gold that a held field must still be able to write
 LEAST = 0.9

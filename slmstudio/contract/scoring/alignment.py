@@ -4,8 +4,8 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from rapidfuzz.fuzz import ratio
 
-from slmstudio.contract.dialect import is_number
-from slmstudio.contract.kinds import loose
+from slmstudio.contract.schema.dialect import is_number
+from slmstudio.contract.values.kinds import loose
 
 MAX_CELLS = 40_000
 _FUZZY_CELLS = 2_500

@@ -14,10 +14,17 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
-from slmstudio.contract.dialect import FORMAT_PATTERNS, ExactValidator, identity, is_integer, is_number, pattern_matches
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.keywords import TYPES
-from slmstudio.contract.resolving import WHEN, forms_of, properties_of, resolve, takes_null, type_of, types_of
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.schema.dialect import (
+    FORMAT_PATTERNS,
+    ExactValidator,
+    identity,
+    is_integer,
+    is_number,
+    pattern_matches,
+)
+from slmstudio.contract.schema.keywords import TYPES
+from slmstudio.contract.schema.resolution import WHEN, forms_of, properties_of, resolve, takes_null, type_of, types_of
 
 Place = Any
 #: how llguidance reads a schema: compact, no white space anywhere

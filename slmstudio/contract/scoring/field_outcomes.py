@@ -12,15 +12,15 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from slmstudio.contract import evidence
-from slmstudio.contract.currencies import other_currency
-from slmstudio.contract.dialect import is_number
-from slmstudio.contract.kinds import loose, normalise
-from slmstudio.contract.nearness import near_miss
-from slmstudio.contract.outcomes import FieldOutcome, Outcome
-from slmstudio.contract.pairing import Leaf
-from slmstudio.contract.schema import Problem
-from slmstudio.contract.structure import Field
+from slmstudio.contract.schema.compiled import Problem
+from slmstudio.contract.schema.dialect import is_number
+from slmstudio.contract.schema.structure import Field
+from slmstudio.contract.scoring.outcomes import FieldOutcome, Outcome
+from slmstudio.contract.scoring.pairing import Leaf
+from slmstudio.contract.values import evidence
+from slmstudio.contract.values.currencies import other_currency
+from slmstudio.contract.values.kinds import loose, normalise
+from slmstudio.contract.values.near_misses import near_miss
 
 # A value is looked for among this many others; longer lists only cost time.
 _MOST_OTHERS = 2_000

@@ -9,12 +9,12 @@ from typing import Any
 
 from jsonschema import ValidationError
 
-from slmstudio.contract.decoder import Decoder
-from slmstudio.contract.dialect import FORMAT_CHECKER, ExactValidator
-from slmstudio.contract.jsontext import MAX_DEPTH, MAX_DIGITS, JsonError, dumps, loads, number_fits, sha256, text_fits
-from slmstudio.contract.messages import sentence, show
-from slmstudio.contract.refusals import SchemaError, check_schema, check_tree, recursive
-from slmstudio.contract.structure import Field, Node, build, join, pattern_of, split
+from slmstudio.contract.decoding.schema import Decoder
+from slmstudio.contract.json_text import MAX_DEPTH, MAX_DIGITS, JsonError, dumps, loads, number_fits, sha256, text_fits
+from slmstudio.contract.schema.dialect import FORMAT_CHECKER, ExactValidator
+from slmstudio.contract.schema.messages import sentence, show
+from slmstudio.contract.schema.refusals import SchemaError, check_schema, check_tree, recursive
+from slmstudio.contract.schema.structure import Field, Node, build, join, pattern_of, split
 
 __all__ = [
     "CompiledSchema",

@@ -10,11 +10,11 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from slmstudio.contract.decoder import BOUNDS, OPTIONS, Place
-from slmstudio.contract.jsontext import MAX_DEPTH, MAX_DIGITS, dumps, loads
-from slmstudio.contract.keywords import subschemas
-from slmstudio.contract.resolving import branches, properties_of, resolve, types_of
-from slmstudio.contract.schema import compile_schema
+from slmstudio.contract.decoding.schema import BOUNDS, OPTIONS, Place
+from slmstudio.contract.json_text import MAX_DEPTH, MAX_DIGITS, dumps, loads
+from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.contract.schema.keywords import subschemas
+from slmstudio.contract.schema.resolution import branches, properties_of, resolve, types_of
 
 _UNSUPPORTED = {
     "uniqueItems": "no repeated entries in a list (uniqueItems)",

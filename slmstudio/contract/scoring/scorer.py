@@ -11,19 +11,19 @@ scored. Sums over many documents are in ``summary``, ``classes``, ``slices`` and
 from collections.abc import Iterator
 from typing import Any
 
-from slmstudio.contract import invariants
-from slmstudio.contract.alignment import align
-from slmstudio.contract.classes import class_figures, confusion
-from slmstudio.contract.dialect import identity
-from slmstudio.contract.judging import Judge
-from slmstudio.contract.kinds import normalise
-from slmstudio.contract.outcomes import ERRORS, EXTRA_KEYS, DocumentScore, FieldOutcome, FreeText, Outcome
-from slmstudio.contract.pairing import Leaf, cells, get, pair
-from slmstudio.contract.protocols import cord, sroie
-from slmstudio.contract.schema import MAX_PROBLEMS, CompiledSchema, Problem, exact
-from slmstudio.contract.slices import metadata_slices, slices
-from slmstudio.contract.structure import Node, join
-from slmstudio.contract.summary import summarise, wilson
+from slmstudio.contract.rules import invariants
+from slmstudio.contract.schema.compiled import MAX_PROBLEMS, CompiledSchema, Problem, exact
+from slmstudio.contract.schema.dialect import identity
+from slmstudio.contract.schema.structure import Node, join
+from slmstudio.contract.scoring.alignment import align
+from slmstudio.contract.scoring.classes import class_figures, confusion
+from slmstudio.contract.scoring.field_outcomes import Judge
+from slmstudio.contract.scoring.outcomes import ERRORS, EXTRA_KEYS, DocumentScore, FieldOutcome, FreeText, Outcome
+from slmstudio.contract.scoring.pairing import Leaf, cells, get, pair
+from slmstudio.contract.scoring.protocols import cord, sroie
+from slmstudio.contract.scoring.slices import metadata_slices, slices
+from slmstudio.contract.scoring.summary import summarise, wilson
+from slmstudio.contract.values.kinds import normalise
 
 __all__ = [
     "ERRORS",

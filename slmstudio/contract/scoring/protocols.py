@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from slmstudio.contract.dialect import is_number
-from slmstudio.contract.summary import f1
-from slmstudio.contract.trees import Tree, cells_needed, distance, letters
+from slmstudio.contract.schema.dialect import is_number
+from slmstudio.contract.scoring.summary import f1
+from slmstudio.contract.scoring.tree_edit_distance import Tree, cells_needed, distance, letters
 
 SROIE_FIELDS = ("company", "date", "address", "total")
 #: beyond this much work (a few seconds) CORD's tree figure is left out

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from slmstudio.contract.schema import Problem
+from slmstudio.contract.schema.compiled import Problem
 
 ERRORS = {
     "format": "not written as the schema asks",

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.summary import f1, mean_of, wilson
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.scoring.summary import f1, mean_of, wilson
 
 if TYPE_CHECKING:
-    from slmstudio.contract.outcomes import DocumentScore, FieldOutcome
-    from slmstudio.contract.schema import CompiledSchema
+    from slmstudio.contract.schema.compiled import CompiledSchema
+    from slmstudio.contract.scoring.outcomes import DocumentScore, FieldOutcome
 
 MOST_CLASSES = 200
 NO_DECISION = ""

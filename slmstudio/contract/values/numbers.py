@@ -4,7 +4,7 @@ import re
 from decimal import Decimal
 from functools import lru_cache
 
-from slmstudio.contract.jsontext import MAX_DIGITS
+from slmstudio.contract.json_text import MAX_DIGITS
 
 _SPACES = "\u0020\u00a0\u202f\u2009"
 _DIGITS = rf"\d(?:[\d.,'’{_SPACES}]*\d)?"

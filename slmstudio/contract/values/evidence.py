@@ -9,11 +9,11 @@ from decimal import Decimal
 from functools import cached_property, lru_cache
 from typing import Any
 
-from slmstudio.contract import dates, numbers
-from slmstudio.contract.dialect import is_number
-from slmstudio.contract.jsontext import dumps
-from slmstudio.contract.kinds import normalise
-from slmstudio.contract.structure import Field
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.schema.dialect import is_number
+from slmstudio.contract.schema.structure import Field
+from slmstudio.contract.values import dates, numbers
+from slmstudio.contract.values.kinds import normalise
 
 MAX_SPANS = 50
 _SHORTEST_OCR = 3

@@ -12,10 +12,10 @@ from typing import Any
 
 from rapidfuzz.distance import OSA
 
-from slmstudio.contract import evidence, numbers
-from slmstudio.contract.dialect import is_number
-from slmstudio.contract.kinds import loose, normalise
-from slmstudio.contract.structure import Field
+from slmstudio.contract.schema.dialect import is_number
+from slmstudio.contract.schema.structure import Field
+from slmstudio.contract.values import evidence, numbers
+from slmstudio.contract.values.kinds import loose, normalise
 
 _SHORTEST = 3
 _SHORTEST_ELSEWHERE = 6

@@ -17,7 +17,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from slmstudio.contract.jsontext import loads
+from slmstudio.contract.json_text import loads
 
 FUNCTIONS = {"sum": (1, 1), "count": (1, 1), "min": (1, 8), "max": (1, 8), "abs": (1, 1), "round": (1, 2)}
 COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")

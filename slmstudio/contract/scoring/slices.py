@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from slmstudio.contract.summary import wilson
+from slmstudio.contract.scoring.summary import wilson
 
 if TYPE_CHECKING:
-    from slmstudio.contract.outcomes import DocumentScore
+    from slmstudio.contract.scoring.outcomes import DocumentScore
 
 MOST_KEYS = 12
 MOST_VALUES = 30

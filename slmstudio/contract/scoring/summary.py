@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from rapidfuzz.distance import Levenshtein
 
-from slmstudio.contract.outcomes import EXTRA_KEYS
+from slmstudio.contract.scoring.outcomes import EXTRA_KEYS
 
 if TYPE_CHECKING:
-    from slmstudio.contract.outcomes import DocumentScore, FieldOutcome, FreeText
+    from slmstudio.contract.scoring.outcomes import DocumentScore, FieldOutcome, FreeText
 
 _Z = 1.959963984540054  # the 97.5 % point of the normal distribution
 # Of longer texts only the beginning is compared letter by letter.

@@ -22,11 +22,11 @@ from typing import Any
 
 import regex
 
-from slmstudio.contract import dates, numbers
-from slmstudio.contract.currencies import Money, currencies
-from slmstudio.contract.dialect import identity, is_number
-from slmstudio.contract.jsontext import JsonError, dumps, loads
-from slmstudio.contract.structure import Field
+from slmstudio.contract.json_text import JsonError, dumps, loads
+from slmstudio.contract.schema.dialect import identity, is_number
+from slmstudio.contract.schema.structure import Field
+from slmstudio.contract.values import dates, numbers
+from slmstudio.contract.values.currencies import Money, currencies
 
 _PUNCTUATION = regex.compile(r"[\p{P}\p{S}]+")
 _DASHES = regex.compile(r"\p{Pd}|−")

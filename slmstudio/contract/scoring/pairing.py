@@ -4,9 +4,9 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from slmstudio.contract.alignment import align, joined
-from slmstudio.contract.kinds import normalise
-from slmstudio.contract.structure import Field, Node, join
+from slmstudio.contract.schema.structure import Field, Node, join
+from slmstudio.contract.scoring.alignment import align, joined
+from slmstudio.contract.values.kinds import normalise
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ from typing import Any
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 
-from slmstudio.contract.dialect import FORMATS, ExactValidator, PatternError, compile_pattern
-from slmstudio.contract.expressions import ExpressionError, parse
-from slmstudio.contract.jsontext import MAX_DEPTH, dumps, loads
-from slmstudio.contract.keywords import ADVICE, KINDS, KNOWN, LISTS, MAPS, SINGLES, TYPES, subschemas
-from slmstudio.contract.messages import sentence, show
-from slmstudio.contract.resolving import IN_PLACE, Cut, branches, follow, loops, properties_of, resolve
-from slmstudio.contract.structure import Node
+from slmstudio.contract.json_text import MAX_DEPTH, dumps, loads
+from slmstudio.contract.rules.expressions import ExpressionError, parse
+from slmstudio.contract.schema.dialect import FORMATS, ExactValidator, PatternError, compile_pattern
+from slmstudio.contract.schema.keywords import ADVICE, KINDS, KNOWN, LISTS, MAPS, SINGLES, TYPES, subschemas
+from slmstudio.contract.schema.messages import sentence, show
+from slmstudio.contract.schema.resolution import IN_PLACE, Cut, branches, follow, loops, properties_of, resolve
+from slmstudio.contract.schema.structure import Node
 
 MAX_PLACES = 20_000
 

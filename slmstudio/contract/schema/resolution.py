@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from slmstudio.contract.dialect import identity
+from slmstudio.contract.schema.dialect import identity
 
 #: where ``resolve`` notes the fields that ``then``, ``else`` and ``dependentSchemas`` speak of
 WHEN: Final = "x-slm-when"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from slmstudio.contract.jsontext import dumps, loads
-from slmstudio.contract.resolving import Cut, branches, follow, properties_of, resolve, takes_null, types_of
+from slmstudio.contract.json_text import dumps, loads
+from slmstudio.contract.schema.resolution import Cut, branches, follow, properties_of, resolve, takes_null, types_of
 
 __all__ = ["Field", "Node", "build", "follow", "join", "pattern_of", "resolve", "split"]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from slmstudio.contract.jsontext import dumps
+from slmstudio.contract.json_text import dumps
 
 _LONGEST = 60
 
