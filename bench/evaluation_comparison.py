@@ -63,7 +63,7 @@ def _furnish() -> tuple[Any, str]:
     from labeling.projects.services import create_project
     from slmstudio.contract.scoring.scorer import wilson
     from slmstudio.hashing import sha256_text
-    from slmstudio.runs import Status
+    from slmstudio.runs.models import Status
     from training.models import BaseModel
 
     user = get_user_model().objects.create_user("bench")

@@ -21,7 +21,7 @@ class EvaluationConfig(AppConfig):
         from labeling.review.challenges import known_to
         from slmstudio.audit import keep_in
         from slmstudio.quotas import files_at
-        from slmstudio.sweep import after_each_sweep, when_swept
+        from slmstudio.runs.reaper import after_each_sweep, when_swept
 
         files_at(file_keys)
         keep_in(log.record)

@@ -13,7 +13,7 @@ from evaluation.pipeline.services import newest_loop
 from evaluation.regression_suite.services import of_document
 from slmstudio.access import Action
 from slmstudio.panels import Content, Step, next_step, register
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from slmstudio.templatetags.studio import percent
 from training.models import ModelVersion
 

@@ -18,7 +18,7 @@ class LabelingConfig(AppConfig):
         from slmstudio import quotas
         from slmstudio.body_limits import authenticate_with
         from slmstudio.queue_jobs import register
-        from slmstudio.sweep import after_each_sweep
+        from slmstudio.runs.reaper import after_each_sweep
 
         register(webhooks.JOB)
         authenticate_with(tokens.is_valid_header)

@@ -18,8 +18,8 @@ from pathlib import Path
 from django.conf import settings
 
 from slmstudio.hardware import Gpu, Hardware, mig_device, this_machine
-from slmstudio.runs import BackgroundRun
-from slmstudio.supervisor import patiently, stop_asked
+from slmstudio.runs.models import BackgroundRun
+from slmstudio.runs.supervisor import patiently, stop_asked
 
 _AGAIN_SECONDS = 1.0
 WAITING = "waiting for another job on this machine"

@@ -37,7 +37,7 @@ def allowed() -> frozenset[str]:
 
 @cache
 def _of_runs() -> frozenset[str]:
-    from slmstudio.sweep import run_models
+    from slmstudio.runs.reaper import run_models
 
     apps.check_models_ready()
     return frozenset(model.job_name for model in run_models() if model.job_name)

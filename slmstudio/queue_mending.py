@@ -8,7 +8,7 @@ from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
 from slmstudio.queue_reading import FailedJob, read_failed
-from slmstudio.runs import BackgroundRun, RepeatedRun, Status, queued_anew, resumed_by
+from slmstudio.runs.models import BackgroundRun, RepeatedRun, Status, queued_anew, resumed_by
 
 
 class Gone(Exception):

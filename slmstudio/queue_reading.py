@@ -16,8 +16,8 @@ from rq.utils import utcparse
 
 from slmstudio.plain_paths import without_paths
 from slmstudio.queue_jobs import StudioJob
-from slmstudio.runs import BackgroundRun
-from slmstudio.sweep import run_models
+from slmstudio.runs.models import BackgroundRun
+from slmstudio.runs.reaper import run_models
 from slmstudio.workers import LiveWorker
 
 #: failed jobs that are shown, the newest ones

@@ -29,9 +29,9 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from slmstudio import supervisor
 from slmstudio.devices import own_machine
 from slmstudio.queue_jobs import StudioJob
+from slmstudio.runs import supervisor
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from slmstudio import foreign_load
-from slmstudio.foreign_load import ForeignLoad, Seconds, slow_words
+from slmstudio.runs import foreign_load
+from slmstudio.runs.foreign_load import ForeignLoad, Seconds, slow_words
 
 
 def test_what_is_busy_and_not_ours_is_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from labeling.imports import services as import_services
 from labeling.models import ImportRun
 from labeling.projects.services import create_project
 from slmstudio import artifacts, permissions, quotas
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, make_world
 from training.models import TrainingRun
 from training.runs.services import Refused, resume

@@ -11,7 +11,7 @@ class TrainingConfig(AppConfig):
     def ready(self) -> None:
         from slmstudio.queue_mending import start_again_by
         from slmstudio.quotas import files_at
-        from slmstudio.sweep import when_swept
+        from slmstudio.runs.reaper import when_swept
         from training import panels  # noqa: F401
         from training.exports.services import keep_what_was_made
         from training.runs.services import file_keys, start_again

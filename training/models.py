@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from labeling.models import DatasetVersion, Project, Split
-from slmstudio.runs import BackgroundRun, RunQuerySet, Status
+from slmstudio.runs.models import BackgroundRun, RunQuerySet, Status
 
 
 class BaseModel(models.Model):

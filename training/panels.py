@@ -5,7 +5,7 @@ from typing import Any
 from django.urls import reverse
 
 from slmstudio.panels import Content, Step, next_step, register
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.models import TrainingRun
 from training.runs.queries import newest_dataset_without_run
 from training.runs.token_length_views import lengths_context

@@ -10,7 +10,7 @@ from evaluation.runs import costs
 from evaluation.runs.costs import Cost
 from evaluation.scores.measurements import Scored, benchmark_bounds
 from slmstudio.contract.scoring.scorer import ERRORS
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.estimates.estimate import USUAL_LIMIT
 
 

@@ -23,7 +23,7 @@ from evaluation.runs.services import next_number, start_evaluation
 from labeling.datasets import near_duplicates, splits
 from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetItem, DatasetVersion, Document, Project, Split
-from slmstudio.runs import LIVE, Status
+from slmstudio.runs.models import LIVE, Status
 from training.models import BaseModel, ModelVersion
 from training.runs.services import Refused, unfetched
 

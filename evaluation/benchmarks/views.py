@@ -17,7 +17,7 @@ from evaluation.http import asked, belonging, go, page_or_part, wants_part
 from evaluation.models import Benchmark, EvalRun
 from labeling.models import Project
 from slmstudio.access import Action, object_for, project_for
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 
 PAGE = 20
 

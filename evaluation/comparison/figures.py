@@ -13,7 +13,7 @@ from evaluation.runs.model_under_test import how
 from evaluation.scores.failure_modes import mixed
 from evaluation.templatetags.evaluation import money, right_fields
 from labeling.models import Project, Split
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from slmstudio.templatetags.studio import memory, milliseconds
 
 

@@ -12,7 +12,7 @@ from evaluation.models import Comparison, EvalOutput, EvalRun
 from evaluation.runs.model_under_test import how
 from evaluation.scores.failure_modes import modes
 from evaluation.scores.gold_fields import gold_within
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.runs.services import Refused
 
 #: what a stored result holds; a comparison that was kept by an earlier version is made again

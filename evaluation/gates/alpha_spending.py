@@ -17,7 +17,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from labeling.models import DatasetItem, DatasetVersion, Split
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 
 
 def versions(eval_run: EvalRun) -> Any:

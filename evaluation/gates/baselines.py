@@ -8,7 +8,7 @@ from evaluation.audit import services as audit_services
 from evaluation.gates.holdouts import unanswered
 from evaluation.models import Approval, EvalRun
 from labeling.models import Split
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.runs.services import Refused
 
 Key = tuple[int | None, int | None, int | None, int | None, str, str]

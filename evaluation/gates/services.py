@@ -18,7 +18,7 @@ from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
 from evaluation.runs.services import next_number
 from labeling.models import DatasetItem, Split
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.runs.services import Refused
 
 __all__ = [

@@ -6,8 +6,8 @@ from django.conf import settings
 
 from evaluation.inference.answers import Outcome
 from evaluation.inference.openai_client import Said
-from slmstudio.runs import BackgroundRun
-from slmstudio.supervisor import patiently
+from slmstudio.runs.models import BackgroundRun
+from slmstudio.runs.supervisor import patiently
 
 # After so many documents in a row that ended the same way, nobody else is asked: (outcomes, how many).
 _HOPELESS = (

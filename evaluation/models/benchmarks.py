@@ -7,7 +7,7 @@ from django.db import models
 from django.urls import reverse
 
 from labeling.models import DatasetVersion, Project
-from slmstudio.runs import BackgroundRun, RunQuerySet
+from slmstudio.runs.models import BackgroundRun, RunQuerySet
 
 
 class Benchmark(BackgroundRun):

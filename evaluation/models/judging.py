@@ -13,7 +13,7 @@ from evaluation.models.prelabels import Endpoint
 from evaluation.models.reading import EvalOutputQuerySet
 from labeling.models import DatasetVersion, Document, Project, Split
 from slmstudio.fields import ExactJSONField
-from slmstudio.runs import BackgroundRun, RepeatedRun, RunQuerySet, Status
+from slmstudio.runs.models import BackgroundRun, RepeatedRun, RunQuerySet, Status
 from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 
 

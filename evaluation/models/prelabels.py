@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from evaluation.inference.answers import WORDS, Outcome
 from labeling.models import Document, Project, SchemaVersion
-from slmstudio.runs import RepeatedRun, RunQuerySet
+from slmstudio.runs.models import RepeatedRun, RunQuerySet
 from training.models import ModelVersion
 
 

@@ -6,7 +6,7 @@ from django.db import models
 
 from evaluation.models.judging import EvalRun
 from labeling.models import Project
-from slmstudio.runs import RepeatedRun
+from slmstudio.runs.models import RepeatedRun
 
 
 class ResourceMeasurement(RepeatedRun):

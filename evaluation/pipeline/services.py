@@ -16,7 +16,7 @@ from evaluation.gates.verdicts import GateError
 from evaluation.models import EvalRun, LoopRun
 from evaluation.runs.services import start_evaluation
 from labeling.models import DatasetVersion, Project, Split
-from slmstudio.runs import BackgroundRun, Status
+from slmstudio.runs.models import BackgroundRun, Status
 from training.models import BaseModel
 from training.runs.presets import Knobs
 from training.runs.services import Refused, start_training

@@ -23,7 +23,7 @@ from slmstudio import artifacts
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.devices import GivenUp, held_for
 from slmstudio.hashing import folder_hash
-from slmstudio.supervisor import patiently, supervise
+from slmstudio.runs.supervisor import patiently, supervise
 from training.models import ModelVersion
 from training.runs.services import Refused
 from training.spec import RunSpec

@@ -29,7 +29,7 @@ from labeling.models import DatasetVersion, Document, DocumentState, Prediction,
 from labeling.models.documents import LABELLED
 from slmstudio import quotas
 from slmstudio.contract.scoring.scorer import wilson
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.models import ModelVersion
 from training.runs.services import Refused
 

@@ -10,7 +10,7 @@ from evaluation.models import Endpoint, EvalRun
 from evaluation.runs import costs, services
 from evaluation.runs.spec import MOST_AT_ONCE
 from labeling.models import Contract, DatasetVersion, Project, Split
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.models import BaseModel, ModelExport, TrainingRun
 
 

@@ -16,7 +16,7 @@ from labeling.models import DatasetItem, DatasetVersion, Document, Split
 from slmstudio import artifacts
 from slmstudio.contract.json_text import loads
 from slmstudio.hashing import folder_hash, sha256_file, sha256_text
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.models import ModelVersion
 from training.spec import RunSpec
 from training.strict_yaml import build

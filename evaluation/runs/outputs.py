@@ -33,7 +33,7 @@ from slmstudio.contract.scoring.scorer import (
     summarise,
 )
 from slmstudio.hashing import sha256_file
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 
 _UNKEPT = re.compile(r"[\x00\ud800-\udfff]")
 #: outcomes that are no error

@@ -27,7 +27,7 @@ from labeling.models import DatasetVersion, Project
 from slmstudio import artifacts
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.hashing import sha256_file
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.runs.services import Refused
 
 BATCH = 200

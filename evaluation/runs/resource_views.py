@@ -11,7 +11,7 @@ from evaluation.http import go, wants_part
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
 from slmstudio.access import Action, object_for
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.http import whole
 from training.runs.services import Refused
 

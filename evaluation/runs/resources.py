@@ -15,7 +15,7 @@ from labeling.models import Project, Split
 from slmstudio import quotas
 from slmstudio.contract.json_text import dumps
 from slmstudio.hashing import sha256_text
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.runs.services import Refused
 
 #: measurements that a page lists

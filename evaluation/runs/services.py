@@ -14,7 +14,7 @@ from evaluation.runs.spec import MOST_AT_ONCE
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
 from slmstudio import quotas
 from slmstudio.contract.decoding.grounding import candidates
-from slmstudio.runs import Status, resumed_by
+from slmstudio.runs.models import Status, resumed_by
 from training.models import BaseModel, ModelExport, TrainingRun
 from training.runs.services import Refused
 

@@ -6,8 +6,8 @@ from typing import Any
 from django.db.models import Count, Q, Sum
 
 from evaluation.models import EvalOutput, EvalRun
-from slmstudio.foreign_load import slow_words
-from slmstudio.runs import Status
+from slmstudio.runs.foreign_load import slow_words
+from slmstudio.runs.models import Status
 
 #: earlier evaluations that are asked, and documents that say enough about this one
 NEWEST, FEWEST = 5, 3

@@ -21,7 +21,7 @@ from slmstudio import artifacts
 from slmstudio.access import Action, object_for
 from slmstudio.contract.scoring.scorer import ERRORS, SCORER_VERSION, wilson
 from slmstudio.contract.scoring.slices import OTHER
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 
 PAGE = 25
 #: characters of a raw output that a page shows; all of it is in the file

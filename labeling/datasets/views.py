@@ -13,7 +13,7 @@ from labeling.datasets.forms import NAMES, FreezeForm
 from labeling.documents.list.counts import gold_count
 from labeling.models import DatasetVersion, FreezeRun, Project, SchemaMigration
 from slmstudio.access import Action, object_for, project_for
-from slmstudio.runs import LIVE
+from slmstudio.runs.models import LIVE
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.db import connection, transaction
 
 from labeling.models import Document, ImportRun, IndexRun, Project
-from slmstudio.runs import LIVE, Status
+from slmstudio.runs.models import LIVE, Status
 
 BATCH: Final = 1_000
 #: runs that may fail one after the other before the sweep no longer starts another

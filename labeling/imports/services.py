@@ -27,7 +27,7 @@ from labeling.imports.uploads import MAX_UPLOAD, Refused, Upload
 from labeling.integrations import webhooks
 from labeling.models import ImportRun, Project
 from slmstudio import artifacts, quotas
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 
 #: seconds between two looks at how many pages of a scan are read
 PAGE_SECONDS = 1.0

@@ -8,7 +8,7 @@ from django.utils import timezone
 from labeling.models.annotations import AnnotationRevision
 from labeling.models.documents import Document, Origin
 from labeling.models.projects import Project, SchemaVersion
-from slmstudio.runs import BackgroundRun
+from slmstudio.runs.models import BackgroundRun
 
 
 class Split(models.TextChoices):

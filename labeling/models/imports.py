@@ -3,7 +3,7 @@
 from django.db import models
 
 from labeling.models.projects import Project
-from slmstudio.runs import BackgroundRun
+from slmstudio.runs.models import BackgroundRun
 
 
 class ImportRun(BackgroundRun):

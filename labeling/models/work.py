@@ -10,7 +10,7 @@ from django.utils import timezone
 from labeling.models.annotations import Annotation, AnnotationRevision
 from labeling.models.documents import Document
 from labeling.models.projects import Project, SchemaVersion
-from slmstudio.runs import BackgroundRun, Status
+from slmstudio.runs.models import BackgroundRun, Status
 
 
 class Review(models.Model):

@@ -29,7 +29,7 @@ from labeling.projects.services import ContractError, in_words, read_schema, sav
 from labeling.schema_migration import label_migration
 from labeling.schema_migration.mapping import MappingError, Step, check, mapper, suggest
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, loads, sha256
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 
 BATCH = 300
 MOST_EXAMPLES = 10

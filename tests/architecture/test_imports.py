@@ -8,7 +8,7 @@ import pytest
 from django.apps import apps
 from django.conf import settings
 
-from slmstudio.runs import BackgroundRun
+from slmstudio.runs.models import BackgroundRun
 
 PROBE = """
 import sys

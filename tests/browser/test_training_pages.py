@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from labeling.datasets.freeze import freeze
 from labeling.datasets.queries import rows
 from slmstudio.hardware import Hardware
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.browser.test_dataset_pages import check
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun

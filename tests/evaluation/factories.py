@@ -28,7 +28,7 @@ from slmstudio import artifacts
 from slmstudio.access import Role
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.hashing import folder_hash, folder_manifest, sha256_file
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.models import BaseModel, ModelVersion, TrainingRun
 from training.spec import RunSpec
 from training.strict_yaml import build

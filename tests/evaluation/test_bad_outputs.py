@@ -14,7 +14,7 @@ from evaluation.runs import outputs
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.json_text import dumps
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World, evaluated
 from tests.evaluation.fake_openai import Fake, Reply, error, says, sends

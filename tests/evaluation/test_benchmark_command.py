@@ -14,7 +14,7 @@ from evaluation.management.commands import benchmark as command
 from evaluation.models import Benchmark, EvalRun
 from evaluation.runs import services as run_services
 from labeling.datasets import queries as dataset_queries
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.evaluation.benchmark_desk import another_model, answered, wide_world
 from tests.evaluation.factories import World, pretend, right
 

@@ -17,7 +17,7 @@ from evaluation.runs.jobs import run_evaluation
 from labeling.datasets import queries as dataset_queries
 from slmstudio import artifacts
 from slmstudio.contract.json_text import dumps
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation import llama_server
 from tests.evaluation.benchmark_desk import MODES, started, wide_world

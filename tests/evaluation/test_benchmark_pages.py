@@ -10,7 +10,7 @@ from pytest_django.asserts import assertContains, assertNotContains, assertRedir
 
 from evaluation.models import Benchmark
 from labeling.models import Contract
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.evaluation.benchmark_desk import answered, finished, started, wide_world
 from tests.evaluation.factories import World, broken, pretend, right
 

@@ -9,7 +9,7 @@ from evaluation.models import EvalOutput
 from evaluation.runs import outputs
 from evaluation.runs.jobs import run_evaluation
 from slmstudio.hashing import folder_hash
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.evaluation.benchmark_desk import started
 from tests.evaluation.factories import World
 from tests.training.ml_data import smollm2

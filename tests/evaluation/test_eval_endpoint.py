@@ -17,7 +17,7 @@ from evaluation.runs.decoding_modes import ways
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.json_text import dumps
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World, copied
 from tests.evaluation.fake_openai import Fake, error, says, slowly

@@ -16,7 +16,7 @@ from labeling.datasets import freeze
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.projects.services import create_project
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from slmstudio.templatetags.studio import percent
 from tests.evaluation.factories import World, broken, evaluated, pretend, right
 

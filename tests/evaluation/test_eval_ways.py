@@ -23,8 +23,8 @@ from labeling.datasets import queries as dataset_queries
 from labeling.models import Contract
 from slmstudio import artifacts
 from slmstudio.hashing import folder_hash, sha256_file
-from slmstudio.runs import Status
-from slmstudio.supervisor import Ending
+from slmstudio.runs.models import Status
+from slmstudio.runs.supervisor import Ending
 from tests.evaluation import tiny_gguf
 from tests.evaluation.factories import World, copied, evaluated, right
 from tests.evaluation.test_eval_endpoint import endpoint

@@ -10,8 +10,8 @@ from evaluation.models import AuditEntry, EvalRun, LoopRun
 from evaluation.runs import services as run_services
 from evaluation.runs.services import Refused, start_evaluation
 from labeling.projects.services import create_project
-from slmstudio.runs import Status
-from slmstudio.sweep import sweep_lost
+from slmstudio.runs.models import Status
+from slmstudio.runs.reaper import sweep_lost
 from tests.evaluation.factories import World
 
 

@@ -19,7 +19,7 @@ from labeling.datasets import freeze
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, broken, evaluated, make_base_model, rewrite, right
 from tests.evaluation.gold_desk import scored_again
 from training.models import ModelExport

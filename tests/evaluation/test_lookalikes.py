@@ -16,7 +16,7 @@ from labeling.documents import search_index
 from labeling.models import DatasetItem, Document, IndexRun, Project
 from slmstudio import artifacts
 from slmstudio.contract.json_text import dumps, sha256
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, broken, evaluated, right
 from tests.evaluation.gold_desk import first_id
 

@@ -7,7 +7,7 @@ import pytest
 from evaluation.models import GateReport, LoopRun
 from evaluation.pipeline.services import abandon, advance, advance_live, start_loop
 from labeling.datasets.queries import rows
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, evaluated, right
 from training.models import LengthReport
 from training.runs.presets import Knobs

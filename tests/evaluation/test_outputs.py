@@ -16,7 +16,7 @@ from labeling.models import DatasetVersion
 from labeling.projects.services import create_project
 from slmstudio import artifacts
 from slmstudio.contract.json_text import dumps, loads
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, evaluated, pretend, right
 
 

@@ -20,8 +20,8 @@ from labeling.datasets import queries as dataset_queries
 from labeling.models import Document
 from slmstudio import artifacts
 from slmstudio.hashing import folder_hash, folder_manifest, manifest_hash, sha256_file, sha256_text
-from slmstudio.runs import Status
-from slmstudio.supervisor import Ending
+from slmstudio.runs.models import Status
+from slmstudio.runs.supervisor import Ending
 from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
 from tests.evaluation.test_gates_service import changed
 from training.exports import jobs as export_jobs

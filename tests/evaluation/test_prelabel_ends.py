@@ -16,7 +16,7 @@ from evaluation.prelabels.services import Answer, Store, start_prelabels
 from labeling.datasets import queries as dataset_queries
 from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, WebhookDelivery
-from slmstudio.sweep import sweep_lost
+from slmstudio.runs.reaper import sweep_lost
 from tests.evaluation.factories import World
 
 GOOD = '{"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme Supplies","total_amount":1248.50}'

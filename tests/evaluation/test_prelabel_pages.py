@@ -11,7 +11,7 @@ from evaluation.inference.answers import Outcome
 from evaluation.models import Endpoint, PrelabelRun
 from evaluation.prelabels.services import Answer, Store, start_prelabels
 from labeling.models import Document
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World
 from tests.evaluation.fake_openai import Fake, error, says

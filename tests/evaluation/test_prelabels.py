@@ -23,7 +23,7 @@ from labeling.projects.services import create_project
 from slmstudio import artifacts
 from slmstudio.contract.json_text import dumps
 from slmstudio.hashing import folder_hash, sha256_file
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World, make_world
 from tests.evaluation.fake_openai import Fake, error, says, sends, slowly

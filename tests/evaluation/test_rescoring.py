@@ -26,7 +26,7 @@ from labeling.review import adjudication
 from labeling.review import services as review_services
 from slmstudio import artifacts
 from slmstudio.contract.json_text import dumps, loads
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, evaluated, pretend, right
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total, scored_again
 

@@ -18,8 +18,8 @@ from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries as dataset_queries
 from slmstudio import artifacts
 from slmstudio.hashing import folder_hash, sha256_file
-from slmstudio.runs import Status
-from slmstudio.supervisor import Ending
+from slmstudio.runs.models import Status
+from slmstudio.runs.supervisor import Ending
 from tests.evaluation.factories import World, evaluated, right
 from training.base_models.services import prepare, register_tiny
 from training.models import ModelVersion, TrainingRun

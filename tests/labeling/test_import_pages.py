@@ -27,7 +27,7 @@ from labeling.models import (
     WebhookDelivery,
 )
 from slmstudio import artifacts
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.labeling.desk import Desk, browser, invoice, jsonl, make_desk
 from tests.labeling.import_files import packed, pdf
 

@@ -28,7 +28,7 @@ from labeling.models import (
     Origin,
 )
 from slmstudio import artifacts
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.labeling.desk import SEED_ROW, SEED_TEXT, Desk, bring_in, invoice, jsonl, make_desk
 
 pytestmark = pytest.mark.django_db

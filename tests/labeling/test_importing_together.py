@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from labeling.imports.services import ImportResult, again, start_import
 from labeling.models import Document, Gold, ImportRun
-from slmstudio.runs import Status
-from slmstudio.sweep import requeue_interrupted, sweep_lost
+from slmstudio.runs.models import Status
+from slmstudio.runs.reaper import requeue_interrupted, sweep_lost
 from tests.labeling.desk import bring_in, invoice, jsonl, make_desk
 
 

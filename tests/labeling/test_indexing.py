@@ -7,7 +7,7 @@ from django.db.migrations.loader import MigrationLoader
 from labeling.documents import search_index
 from labeling.jobs import run_indexing
 from labeling.models import Document, DocumentSearch, IndexRun
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db

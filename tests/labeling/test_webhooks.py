@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from labeling.integrations import webhooks
 from labeling.models import Project, Webhook, WebhookDelivery
-from slmstudio import sweep
+from slmstudio.runs import reaper
 from tests.conftest import Workers
 from tests.labeling.desk import Desk, make_desk
 from tests.labeling.receiver import Receiver, receiving
@@ -308,7 +308,7 @@ def test_the_sweep_queues_what_is_due_and_forgotten_and_removes_what_is_old(
     WebhookDelivery.objects.filter(pk=old.pk).update(created_at=long_ago, status=Status.DELIVERED)
     for _ in range(3):  # what waits in the queue is not queued once more
         with django_capture_on_commit_callbacks(execute=True):
-            sweep.sweep_lost()
+            reaper.sweep_lost()
     assert [job.args[0] for job in django_rq.get_queue("webhooks").jobs] == [delivery.pk]
     assert set(WebhookDelivery.objects.values_list("pk", flat=True)) == {delivery.pk, fresh.pk}
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from labeling.models import ImportRun
-from slmstudio import supervisor
-from slmstudio.child_environment import DOWNLOADS, child_environment
+from slmstudio.runs import supervisor
+from slmstudio.runs.child_environment import DOWNLOADS, child_environment
 
 SECRETS = (
     "DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "SECRET_KEY", "SLM_KEY_TODAY", "SLM_KEY_TODAY_HOSTS",

@@ -16,8 +16,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from rq import Worker
 
-from slmstudio import stack, supervisor
+from slmstudio import stack
 from slmstudio.queue_worker import Patience, QueueRefuses, StudioWorker
+from slmstudio.runs import supervisor
 from slmstudio.stack.places import Places
 from slmstudio.stack.valkey import Valkey
 

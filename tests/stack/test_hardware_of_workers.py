@@ -14,9 +14,10 @@ import django_rq
 import pytest
 from django.utils import timezone
 
-from slmstudio import hardware, supervisor
+from slmstudio import hardware
 from slmstudio.hardware import Gpu, Hardware, this_machine
 from slmstudio.queue_worker import FACTS_KEY, StudioWorker, process_space
+from slmstudio.runs import supervisor
 from slmstudio.workers import hardware_of, live_workers
 
 

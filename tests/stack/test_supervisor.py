@@ -10,9 +10,9 @@ import psutil
 import pytest
 from django.db import OperationalError
 
-from slmstudio import supervisor
-from slmstudio.exits import explain_exit
-from slmstudio.supervisor import patiently, supervise
+from slmstudio.runs import supervisor
+from slmstudio.runs.exit_messages import explain_exit
+from slmstudio.runs.supervisor import patiently, supervise
 
 
 class Run:

@@ -18,7 +18,7 @@ from labeling.models import ImportRun, Project
 from slmstudio import workers_view
 from slmstudio.access import Role
 from slmstudio.hardware import Gpu, this_machine
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from slmstudio.workers import LiveWorker
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -67,7 +67,7 @@ def dataset(project: "Project", people: dict[str, Any]) -> "DatasetVersion":
 def lengths(dataset: "DatasetVersion", tiny_base_model: "BaseModel") -> "LengthReport":
     """A length report that is done: every row has 100 tokens, the first training row 300."""
     from labeling.datasets.queries import rows
-    from slmstudio.runs import Status
+    from slmstudio.runs.models import Status
     from training.models import LengthReport
 
     measured = [[row["id"], row["split"], 80, 20] for row in rows(dataset)]

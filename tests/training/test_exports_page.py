@@ -12,7 +12,7 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.access import Role
 from slmstudio.artifacts import local_path
 from slmstudio.hashing import folder_manifest, manifest_hash
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.exports import downloads
 from training.models import LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
 from training.runs.presets import Knobs

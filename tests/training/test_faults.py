@@ -19,13 +19,13 @@ from psycopg import sql
 from labeling.models import DatasetVersion, Project
 from slmstudio import stack
 from slmstudio.artifacts import local_path
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
+from slmstudio.runs.reaper import sweep_lost
+from slmstudio.runs.supervisor import STOP_SIGNAL
 from slmstudio.stack import control
 from slmstudio.stack.control import Server
 from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.valkey import Valkey
-from slmstudio.supervisor import STOP_SIGNAL
-from slmstudio.sweep import sweep_lost
 from tests.training.fake_trainer import loss
 from tests.training.fakes import WORKER, attempts, curve, plan
 from training.models import LengthReport, ModelVersion, TrainingRun

@@ -10,8 +10,8 @@ import pytest
 from django.db import OperationalError
 
 from labeling.models import DatasetVersion, Project
-from slmstudio.runs import Status
-from slmstudio.sweep import sweep_lost
+from slmstudio.runs.models import Status
+from slmstudio.runs.reaper import sweep_lost
 from tests.training.fakes import plan
 from training.models import LengthReport, ModelVersion, TrainingRun
 from training.runs import event_recorder

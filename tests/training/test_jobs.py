@@ -16,8 +16,8 @@ from labeling.datasets.queries import file_path
 from labeling.models import DatasetVersion, Project
 from slmstudio.artifacts import local_path
 from slmstudio.hashing import folder_hash, sha256_text
-from slmstudio.runs import Status
-from slmstudio.supervisor import Ending
+from slmstudio.runs.models import Status
+from slmstudio.runs.supervisor import Ending
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.runs import jobs as run_jobs
 from training.runs.child_processes import ChildFailed

@@ -6,7 +6,7 @@ import django_rq
 import pytest
 
 from labeling.models import DatasetVersion, Split
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.models import BaseModel, LengthReport
 from training.runs.jobs import measure_lengths as job
 from training.runs.services import Refused, measure_lengths

@@ -62,6 +62,6 @@ def test_who_waits_too_long_or_is_told_to_stop_says_so(tmp_path: Path, monkeypat
 
 
 def test_it_waits_longer_than_a_process_may_take_to_stop() -> None:
-    from slmstudio.supervisor import CHECKPOINT_GRACE_SECONDS
+    from slmstudio.runs.supervisor import CHECKPOINT_GRACE_SECONDS
 
     assert WAIT_SECONDS > CHECKPOINT_GRACE_SECONDS

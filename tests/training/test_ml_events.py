@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slmstudio.exits import words_of_rank
+from slmstudio.runs.exit_messages import words_of_rank
 from tests.training.ml_data import REPO
 from training.ml.events import Refused, explain
 

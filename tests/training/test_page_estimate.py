@@ -12,7 +12,7 @@ from django.utils import timezone
 from labeling.models import DatasetVersion, Split
 from labeling.projects.services import create_project
 from slmstudio.hardware import Gpu, Hardware
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.estimates.services import estimate_for
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.presets import Knobs

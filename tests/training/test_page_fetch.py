@@ -11,7 +11,7 @@ from django.test import Client
 
 from labeling.models import DatasetVersion
 from slmstudio.permissions import GROUP
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.base_models.services import find_base_model, sync_catalogue
 from training.models import BaseModel, LengthReport, ModelPull
 

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 
 from labeling.models import DatasetVersion, Project
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.forms import NewRunForm
 from training.runs.presets import Knobs, preset

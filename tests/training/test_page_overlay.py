@@ -9,7 +9,7 @@ from django.test import Client
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Role
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.models import LengthReport, TrainingEvent, TrainingRun
 from training.runs.presets import Knobs
 from training.runs.services import start_training

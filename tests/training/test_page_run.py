@@ -16,7 +16,7 @@ from labeling.datasets.queries import rows
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Role
 from slmstudio.artifacts import local_path, write_text
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.models import LengthReport, ModelVersion, SpecExport, TrainingEvent, TrainingRun
 from training.runs.presets import Knobs
 from training.runs.services import start_training

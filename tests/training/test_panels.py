@@ -6,7 +6,7 @@ import pytest
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, project_for
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.models import LengthReport, TrainingRun
 from training.panels import last_run, train_or_mend
 from training.runs.presets import Knobs

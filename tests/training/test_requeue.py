@@ -9,8 +9,8 @@ from django.utils import timezone
 from rq.job import JobStatus
 
 from labeling.models import DatasetVersion, Project
-from slmstudio.runs import Status
-from slmstudio.sweep import requeue_forgotten, requeue_interrupted
+from slmstudio.runs.models import Status
+from slmstudio.runs.reaper import requeue_forgotten, requeue_interrupted
 from training.models import LengthReport, TrainingRun
 from training.runs.presets import Knobs
 from training.runs.queries import waiting_place

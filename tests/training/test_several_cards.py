@@ -11,8 +11,8 @@ import pytest
 from labeling.models import DatasetVersion, Project
 from slmstudio import devices, workers
 from slmstudio.hardware import Gpu, Hardware, this_machine
-from slmstudio.runs import Status
-from slmstudio.supervisor import Ending
+from slmstudio.runs.models import Status
+from slmstudio.runs.supervisor import Ending
 from tests.training.fakes import attempts
 from training.base_models.catalogue import CATALOGUE
 from training.models import BaseModel, LengthReport, TrainingRun

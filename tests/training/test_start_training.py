@@ -9,7 +9,7 @@ import pytest
 from labeling.datasets.queries import file_path
 from labeling.models import DatasetVersion, Project, Split
 from labeling.projects.services import create_project
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.base_models.services import find_base_model
 from training.estimates.estimate import Estimate
 from training.models import BaseModel, LengthReport, TrainingRun

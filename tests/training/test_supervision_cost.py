@@ -9,8 +9,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from labeling.models import DatasetVersion, Project
-from slmstudio.runs import Status
-from slmstudio.supervisor import cost_sentence
+from slmstudio.runs.models import Status
+from slmstudio.runs.supervisor import cost_sentence
 from tests.training.fake_trainer import loss
 from tests.training.fakes import plan
 from training.models import LengthReport, TrainingEvent, TrainingRun

@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from labeling.models import DatasetVersion, Project
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.management.commands import train
 from training.models import LengthReport, TrainingRun
 from training.runs.presets import Knobs

@@ -6,7 +6,7 @@ from django.db import transaction
 
 from slmstudio.access import TABLE, Action
 from slmstudio.permissions import may_fetch_models, who_grants
-from slmstudio.runs import LIVE, Status
+from slmstudio.runs.models import LIVE, Status
 from training.models import BaseModel, ModelPull
 from training.runs.services import Refused
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from slmstudio.sweep import sweep_lost
+from slmstudio.runs.reaper import sweep_lost
 from training.base_models.services import prepare
 from training.models import ModelPull
 from training.runs.child_processes import ChildCancelled

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from slmstudio.artifacts import local_path
-from slmstudio.beating import beating
 from slmstudio.hashing import FileEntry, folder_hash, folder_manifest, manifest_hash
-from slmstudio.supervisor import patiently, supervise
-from slmstudio.sweep import sweep_lost
+from slmstudio.runs.heartbeat import beating
+from slmstudio.runs.reaper import sweep_lost
+from slmstudio.runs.supervisor import patiently, supervise
 from training.exports import services
 from training.models import ModelExport, SpecExport
 from training.runs.child_processes import ChildCancelled, ChildFailed, spec_file

@@ -10,7 +10,7 @@ from django.utils.text import slugify
 from labeling.datasets.queries import file_path
 from slmstudio import quotas
 from slmstudio.artifacts import local_path
-from slmstudio.runs import LIVE, Status
+from slmstudio.runs.models import LIVE, Status
 from training.exports.child_specs import GgufSpec, TrainerSpec
 from training.models import Export, ModelExport, ModelVersion, SpecExport, TrainingRun
 from training.runs.services import Refused

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from slmstudio.exits import WORDS
+from slmstudio.runs.exit_messages import WORDS
 from training.ml.machine.contention import make_room
 from training.strict_yaml import SpecError
 

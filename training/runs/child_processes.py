@@ -10,10 +10,10 @@ from typing import Any
 
 from django.conf import settings
 
-from slmstudio.child_environment import child_environment
-from slmstudio.exits import explain_exit
-from slmstudio.runs import BackgroundRun
-from slmstudio.supervisor import Ending, patiently, supervise
+from slmstudio.runs.child_environment import child_environment
+from slmstudio.runs.exit_messages import explain_exit
+from slmstudio.runs.models import BackgroundRun
+from slmstudio.runs.supervisor import Ending, patiently, supervise
 
 Event = dict[str, Any]
 

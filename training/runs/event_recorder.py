@@ -12,9 +12,9 @@ from django.db.models import Max
 
 from labeling.models import Project
 from slmstudio.artifacts import local_path
-from slmstudio.beating import beating
-from slmstudio.foreign_load import ForeignLoad
 from slmstudio.hashing import folder_manifest, manifest_hash
+from slmstudio.runs.foreign_load import ForeignLoad
+from slmstudio.runs.heartbeat import beating
 from training.exports.model_card import FILES as CARD
 from training.exports.model_card_facts import describe, lineage_of
 from training.models import ModelVersion, TrainingEvent, TrainingRun

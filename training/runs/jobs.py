@@ -11,13 +11,13 @@ from typing import Any
 
 from labeling.datasets.queries import file_path
 from slmstudio.artifacts import local_path, write_text
-from slmstudio.beating import beating
 from slmstudio.contract.schema.compiled import loads
 from slmstudio.devices import Devices, GivenUp, TooFew, held_for, own_machine
 from slmstudio.hashing import folder_hash, sha256_file
-from slmstudio.runs import BackgroundRun
-from slmstudio.stack.programs import TIED
-from slmstudio.supervisor import (
+from slmstudio.runs.heartbeat import beating
+from slmstudio.runs.models import BackgroundRun
+from slmstudio.runs.reaper import sweep_lost
+from slmstudio.runs.supervisor import (
     AWAY,
     CHECKPOINT_GRACE_SECONDS,
     PATIENCE_SECONDS,
@@ -26,7 +26,7 @@ from slmstudio.supervisor import (
     patiently,
     supervise,
 )
-from slmstudio.sweep import sweep_lost
+from slmstudio.stack.programs import TIED
 from training.base_models.services import prepare
 from training.estimates.machine_fit import somebody_fits, unfit
 from training.models import LengthReport, TrainingRun

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from training.models import TrainingRun
 from training.spec import RunSpec
 from training.strict_yaml import SpecError

@@ -15,7 +15,7 @@ from slmstudio.access import Action, object_for, project_for
 from slmstudio.artifacts import local_path
 from slmstudio.hashing import sha256_text
 from slmstudio.plain_paths import without_paths
-from slmstudio.runs import LIVE, Status
+from slmstudio.runs.models import LIVE, Status
 from training.exports.views import exports_context
 from training.http import is_htmx, whole
 from training.models import TrainingEvent, TrainingRun

@@ -18,9 +18,9 @@ from evaluation.benchmarks.services import LEAST, MOST, USUAL, Subject, advance,
 from evaluation.models import Benchmark, EvalRun
 from labeling.models import Project
 from slmstudio.access import Role
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
+from slmstudio.runs.reaper import sweep_lost
 from slmstudio.sizes import size_words
-from slmstudio.sweep import sweep_lost
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers import Started, WorkerGone, working
 from training.base_models.services import sync_catalogue

@@ -14,7 +14,7 @@ from evaluation.models import EvalRun
 from evaluation.runs import jobs as run_jobs
 from evaluation.runs.rescoring import Refused, rescore
 from labeling.models import DatasetVersion, Project
-from slmstudio.runs import Status
+from slmstudio.runs.models import Status
 from slmstudio.templatetags.studio import percent
 
 POLL_SECONDS = 0.5

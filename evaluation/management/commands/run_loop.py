@@ -32,10 +32,10 @@ from labeling.models import DatasetVersion, Project
 from labeling.projects.services import ContractError, ProjectError, create_project, save_contract
 from slmstudio.access import Role
 from slmstudio.contract.json_text import JsonError, dumps, loads
-from slmstudio.runs import BackgroundRun, Status
+from slmstudio.runs.models import BackgroundRun, Status
+from slmstudio.runs.reaper import sweep_lost
 from slmstudio.stack.environment import database_is_embedded, home
 from slmstudio.stack.places import Places
-from slmstudio.sweep import sweep_lost
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers import Started, WorkerGone, working
 from training.base_models.services import find_base_model, prepare, sync_catalogue

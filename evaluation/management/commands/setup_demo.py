@@ -24,8 +24,8 @@ from labeling.models import DatasetVersion, Project
 from labeling.projects.services import create_project
 from slmstudio.access import Role
 from slmstudio.permissions import GROUP
-from slmstudio.runs import Status
-from slmstudio.sweep import requeue_interrupted
+from slmstudio.runs.models import Status
+from slmstudio.runs.reaper import requeue_interrupted
 from slmstudio.workers import listening
 from training.base_models.services import find_base_model, prepare, sync_catalogue
 from training.models import BaseModel

@@ -23,8 +23,8 @@ from labeling.imports.formats import Context, ReadError
 from labeling.imports.formats.archive import unpack_first
 from labeling.imports.formats.table import MOST_COLUMNS, Preview, mapper_of
 from labeling.imports.rows import MAX_LINE, ParsedRow
-from slmstudio.child_environment import child_environment
 from slmstudio.contract.json_text import dumps
+from slmstudio.runs.child_environment import child_environment
 
 #: rows that are held at once, fewer where they are long
 _ROWS: Final = 64

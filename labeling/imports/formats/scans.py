@@ -15,7 +15,7 @@ from typing import Any, Final
 from labeling.imports.formats import Context
 from labeling.imports.formats.page_text import ReadPage, put_together
 from labeling.imports.rows import ParsedRow
-from slmstudio.child_environment import child_environment
+from slmstudio.runs.child_environment import child_environment
 
 #: seconds that one page may take (the first one also loads the models)
 SECONDS_PER_PAGE: Final = 90.0

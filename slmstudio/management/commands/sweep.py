@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import close_old_connections
 
-from slmstudio.supervisor import AWAY
-from slmstudio.sweep import Watch, sweep_lost
+from slmstudio.runs.reaper import Watch, sweep_lost
+from slmstudio.runs.supervisor import AWAY
 
 
 class Command(BaseCommand):

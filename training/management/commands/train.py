@@ -12,9 +12,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, may
-from slmstudio.runs import BackgroundRun, Status
+from slmstudio.runs.models import BackgroundRun, Status
+from slmstudio.runs.reaper import sweep_lost
 from slmstudio.sizes import size_words
-from slmstudio.sweep import sweep_lost
 from slmstudio.templatetags.studio import duration
 from slmstudio.workers import Started, WorkerGone, working
 from training.base_models.services import find_base_model

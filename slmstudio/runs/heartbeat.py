@@ -8,9 +8,9 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from slmstudio.away import tell_alive
-from slmstudio.runs import BackgroundRun
-from slmstudio.supervisor import AWAY
+from slmstudio.runs.liveness import tell_alive
+from slmstudio.runs.models import BackgroundRun
+from slmstudio.runs.supervisor import AWAY
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 from rq.job import Job, JobStatus
 
-from slmstudio.away import told_alive
-from slmstudio.runs import BackgroundRun, Status
+from slmstudio.runs.liveness import told_alive
+from slmstudio.runs.models import BackgroundRun, Status
 
 logger = logging.getLogger(__name__)
 

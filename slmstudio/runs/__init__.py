@@ -1,0 +1,1 @@
+"""Background runs: their state machine, supervision, heartbeat and the reaper."""
