@@ -31,7 +31,7 @@ from bench.timing import table
 from bench.training import ROOT, child_events, prepared
 from evaluation.runs.spec import DocumentsRef, EvalSpec
 from labeling.demo.templates import template
-from slmstudio.hardware import CHILD_ENVIRONMENT
+from slmstudio.workers.hardware import CHILD_ENVIRONMENT
 from training.ml.machine.contention import Usage, usage
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.studio import Browser, studio
 from bench.timing import Samples, table
-from slmstudio.hardware import peak_resident_bytes
+from slmstudio.workers.hardware import peak_resident_bytes
 
 DOCUMENTS, FIELDS, RUNS, ROUNDS = 10_000, 12, 8, 20
 TARGET_MS = 200.0

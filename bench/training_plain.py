@@ -17,7 +17,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from slmstudio.hardware import peak_resident_bytes
+from slmstudio.workers.hardware import peak_resident_bytes
 
 TUNED = {"gradient_checkpointing": False, "bf16": False, "train_sampling_strategy": "group_by_length"}
 

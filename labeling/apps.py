@@ -17,8 +17,8 @@ class LabelingConfig(AppConfig):
         from labeling.projects.storage import file_keys, text_bytes
         from slmstudio import quotas
         from slmstudio.body_limits import authenticate_with
-        from slmstudio.queue_jobs import register
         from slmstudio.runs.reaper import after_each_sweep
+        from slmstudio.workers.job_names import register
 
         register(webhooks.JOB)
         authenticate_with(tokens.is_valid_header)

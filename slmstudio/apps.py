@@ -18,7 +18,7 @@ class StudioConfig(AppConfig):
         from slmstudio import sign_in
         from slmstudio.database_roles import grant_to_application
         from slmstudio.permissions import make_group
-        from slmstudio.queue_jobs import read_only_json
+        from slmstudio.workers.job_names import read_only_json
 
         read_only_json()
         post_migrate.connect(grant_to_application, dispatch_uid="slmstudio.database_roles")

@@ -77,9 +77,9 @@ def compute(project: Any) -> Usage:
 
 
 def _recent(project: Any, since: Any) -> Iterable[Any]:
-    from slmstudio.queue_reading import way_to_project
     from slmstudio.runs.models import Status
     from slmstudio.runs.reaper import run_models
+    from slmstudio.workers.queues import way_to_project
 
     at_work = Q(status=Status.RUNNING) | Q(finished_at__gt=since)
     for model in run_models():

@@ -98,7 +98,7 @@ RQ_QUEUES = {
     "webhooks": {**_QUEUE, "DEFAULT_TIMEOUT": 60},
     "gpu": {**_QUEUE, "DEFAULT_TIMEOUT": -1},
 }
-RQ = {"WORKER_CLASS": "slmstudio.queue_worker.StudioWorker", "JOB_CLASS": "slmstudio.queue_jobs.StudioJob"}
+RQ = {"WORKER_CLASS": "slmstudio.workers.worker.StudioWorker", "JOB_CLASS": "slmstudio.workers.job_names.StudioJob"}
 RQ_SHOW_ADMIN_LINK = False  # django-rq's own pages delete and queue jobs without asking a service; see /workers/
 
 PASSWORD_HASHERS = [

@@ -4,14 +4,15 @@ from django.contrib import admin
 from django.contrib.auth import views as auth
 from django.urls import include, path
 
-from slmstudio import views, workers_view
+from slmstudio import views
+from slmstudio.workers import views as worker_views
 
 urlpatterns = [
     path("login/", auth.LoginView.as_view(template_name="login.html", redirect_authenticated_user=True), name="login"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
     path("healthz", views.health, name="health"),
-    path("workers/", workers_view.workers, name="workers"),
-    path("workers/failed/<slug:queue>/<str:job_id>/", workers_view.mend, name="mend_job"),
+    path("workers/", worker_views.workers, name="workers"),
+    path("workers/failed/<slug:queue>/<str:job_id>/", worker_views.mend, name="mend_job"),
     path("models/", include("training.base_models.urls")),
     path("admin/", admin.site.urls),
     path("", include("labeling.urls")),

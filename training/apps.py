@@ -9,9 +9,9 @@ class TrainingConfig(AppConfig):
     name = "training"
 
     def ready(self) -> None:
-        from slmstudio.queue_mending import start_again_by
         from slmstudio.quotas import files_at
         from slmstudio.runs.reaper import when_swept
+        from slmstudio.workers.failed_jobs import start_again_by
         from training import panels  # noqa: F401
         from training.exports.services import keep_what_was_made
         from training.runs.services import file_keys, start_again

@@ -21,9 +21,9 @@ from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio import artifacts
 from slmstudio.contract.json_text import dumps, loads
-from slmstudio.devices import GivenUp, held_for
 from slmstudio.hashing import folder_hash
 from slmstudio.runs.supervisor import patiently, supervise
+from slmstudio.workers.devices import GivenUp, held_for
 from training.models import ModelVersion
 from training.runs.services import Refused
 from training.spec import RunSpec

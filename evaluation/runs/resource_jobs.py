@@ -19,9 +19,9 @@ from evaluation.runs.external_model import address_for, as_output
 from evaluation.runs.jobs import GENERATE, GENERATE_LLAMA
 from labeling.models import Document, Split
 from slmstudio import artifacts
-from slmstudio.devices import GivenUp, held_for
 from slmstudio.runs.heartbeat import beating
 from slmstudio.runs.supervisor import AWAY, patiently, stop_asked, supervise, told_to_stop
+from slmstudio.workers.devices import GivenUp, held_for
 from training.runs.services import Refused
 
 logger = logging.getLogger(__name__)

@@ -28,11 +28,11 @@ import psutil
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
-from slmstudio.hardware import CHILD_ENVIRONMENT
 from slmstudio.runs.child_environment import child_environment
 from slmstudio.runs.exit_messages import explain_exit, was_killed, words_of_rank
 from slmstudio.runs.liveness import tell_alive
 from slmstudio.runs.models import BackgroundRun
+from slmstudio.workers.hardware import CHILD_ENVIRONMENT
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from playwright.sync_api import Page, expect
 
 from labeling.datasets.freeze import freeze
 from labeling.datasets.queries import rows
-from slmstudio.hardware import Hardware
 from slmstudio.runs.models import Status
+from slmstudio.workers.hardware import Hardware
 from tests.browser.test_dataset_pages import check
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
@@ -43,7 +43,7 @@ def desk(transactional_db: None, tiny_base_model: BaseModel, queues: None, monke
         longest=360,
         model_sha256=tiny_base_model.sha256,
     )
-    monkeypatch.setattr("slmstudio.workers.hardware_of", lambda queue: box(16 * 2**30))
+    monkeypatch.setattr("slmstudio.workers.registry.hardware_of", lambda queue: box(16 * 2**30))
     return found
 
 
@@ -147,7 +147,7 @@ def test_a_form_that_says_what_a_run_will_cost_and_a_list_to_compare_from(
     for _ in range(2):
         run_of(desk, 8, 2)
     # room for two documents at once, which is what the form proposes, and not for three
-    monkeypatch.setattr("slmstudio.workers.hardware_of", lambda queue: box(3_400_000_000))
+    monkeypatch.setattr("slmstudio.workers.registry.hardware_of", lambda queue: box(3_400_000_000))
     page = engineer
     page.goto("/p/desk/training/new/")
     expect(page.locator("#estimate")).to_contain_text("It fits.")

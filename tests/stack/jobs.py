@@ -8,8 +8,8 @@ from typing import Any
 
 from django.db import connection
 
-from slmstudio import queue_jobs
-from slmstudio.queue_worker import StudioWorker
+from slmstudio.workers import job_names
+from slmstudio.workers.worker import StudioWorker
 
 
 def where(_: int) -> list[object]:
@@ -38,6 +38,6 @@ class JobsWorker(StudioWorker):
     """A worker that runs the jobs of this module as well: ``manage.py rqworker --worker-class <this>``."""
 
     def work(self, *args: Any, **options: Any) -> bool:
-        queue_jobs.register("tests.stack.jobs.where")
-        queue_jobs.register("tests.stack.jobs.supervise")
+        job_names.register("tests.stack.jobs.where")
+        job_names.register("tests.stack.jobs.supervise")
         return super().work(*args, **options)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from slmstudio import devices
-from slmstudio.devices import GivenUp, TooFew, held
-from slmstudio.hardware import Gpu, Hardware, this_machine
+from slmstudio.workers import devices
+from slmstudio.workers.devices import GivenUp, TooFew, held
+from slmstudio.workers.hardware import Gpu, Hardware, this_machine
 
 GIB = 1 << 30
 
@@ -129,7 +129,7 @@ import os, subprocess, sys
 from pathlib import Path
 import django
 django.setup()
-from slmstudio.devices import held
+from slmstudio.workers.devices import held
 from tests.stack.test_devices import machine, never
 with held(machine=machine(1), folder=Path({str(tmp_path)!r}), wait=never) as found:
     subprocess.run([sys.executable, "-c", {child!r}], env={{**os.environ, **found.env}}, pass_fds=found.locks)

@@ -17,10 +17,10 @@ from redis.exceptions import ResponseError
 from rq import Worker
 
 from slmstudio import stack
-from slmstudio.queue_worker import Patience, QueueRefuses, StudioWorker
 from slmstudio.runs import supervisor
 from slmstudio.stack.places import Places
 from slmstudio.stack.valkey import Valkey
+from slmstudio.workers.worker import Patience, QueueRefuses, StudioWorker
 
 MISCONF = "MISCONF Errors writing to the AOF file: No space left on device"
 
@@ -54,7 +54,7 @@ def refusing(error: Exception, times: int) -> Any:
     ],
 )
 def test_a_refused_write_is_tried_again_until_it_is_taken(words: str, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="slmstudio.queue_worker"):
+    with caplog.at_level(logging.INFO, logger="slmstudio.workers.worker"):
         assert patient(float("inf")).call_with_retry(refusing(ResponseError(words), 20), lambda error: None) == 21
     said = [record.getMessage() for record in caplog.records]
     assert [line.startswith("the queue takes no writes") for line in said] == [True, True, False]

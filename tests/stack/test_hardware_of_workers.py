@@ -14,11 +14,11 @@ import django_rq
 import pytest
 from django.utils import timezone
 
-from slmstudio import hardware
-from slmstudio.hardware import Gpu, Hardware, this_machine
-from slmstudio.queue_worker import FACTS_KEY, StudioWorker, process_space
 from slmstudio.runs import supervisor
-from slmstudio.workers import hardware_of, live_workers
+from slmstudio.workers import hardware
+from slmstudio.workers.hardware import Gpu, Hardware, this_machine
+from slmstudio.workers.registry import hardware_of, live_workers
+from slmstudio.workers.worker import FACTS_KEY, StudioWorker, process_space
 
 
 def test_a_machine_survives_json_and_says_what_it_has() -> None:
@@ -58,7 +58,7 @@ def test_without_a_driver_there_are_no_cards(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_process_does_not_take_over_the_peak_of_the_one_that_started_it() -> None:
     script = (
-        "import subprocess, sys; from slmstudio.hardware import peak_resident_bytes as peak\n"
+        "import subprocess, sys; from slmstudio.workers.hardware import peak_resident_bytes as peak\n"
         "taken = bytearray(400_000_000) if len(sys.argv) > 1 else b''; taken = None\n"
         "print(peak(), flush=True)\n"
         "if len(sys.argv) > 1: subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)\n"
@@ -142,5 +142,5 @@ def test_the_ablest_machine_of_a_queue_counts(queues: None, monkeypatch: pytest.
         def __init__(self, machine: Hardware | None) -> None:
             self.hardware, self.queues = machine, idle_worker["queues"]
 
-    monkeypatch.setattr("slmstudio.workers.live_workers", lambda: [Found(small), Found(large), Found(None)])
+    monkeypatch.setattr("slmstudio.workers.registry.live_workers", lambda: [Found(small), Found(large), Found(None)])
     assert hardware_of("gpu") == large

@@ -16,9 +16,9 @@ from rq.job import Job
 from rq.serializers import resolve_serializer
 from rq.utils import import_attribute
 
-from slmstudio import queue_jobs
-from slmstudio.queue_jobs import JobRefused, StudioJob
-from slmstudio.queue_worker import StudioWorker
+from slmstudio.workers import job_names
+from slmstudio.workers.job_names import JobRefused, StudioJob
+from slmstudio.workers.worker import StudioWorker
 from tests.conftest import Workers
 
 
@@ -117,9 +117,9 @@ def test_a_job_of_the_application_is_taken(queues: None) -> None:
 
 def test_every_run_has_a_job_and_every_job_is_there() -> None:
     named = {getattr(model, "job_name", "") for model in apps.get_models()} - {""}
-    assert named <= queue_jobs.allowed()
-    assert "labeling.jobs.deliver_webhook" in queue_jobs.allowed()
-    for name in queue_jobs.allowed():
+    assert named <= job_names.allowed()
+    assert "labeling.jobs.deliver_webhook" in job_names.allowed()
+    for name in job_names.allowed():
         module, _, function = name.rpartition(".")
         found = import_attribute(name)
         assert (found.__module__, found.__name__) == (module, function), name
@@ -128,7 +128,7 @@ def test_every_run_has_a_job_and_every_job_is_there() -> None:
 def test_whatever_is_enqueued_is_a_job_that_workers_take(queues: None) -> None:
     queue = django_rq.get_queue("default")
     assert queue.job_class is StudioJob
-    for name in queue_jobs.allowed():
+    for name in job_names.allowed():
         job = queue.fetch_job(queue.enqueue(name, 1).id)
         assert job is not None
         assert callable(job.func)

@@ -15,11 +15,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from rq.job import Job, JobStatus
 
 from labeling.models import ImportRun, Project
-from slmstudio import workers_view
 from slmstudio.access import Role
-from slmstudio.hardware import Gpu, this_machine
 from slmstudio.runs.models import Status
-from slmstudio.workers import LiveWorker
+from slmstudio.workers import views as worker_views
+from slmstudio.workers.hardware import Gpu, this_machine
+from slmstudio.workers.registry import LiveWorker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -98,7 +98,7 @@ def failed_import(project: Project, people: dict[str, Any], queues: None) -> Imp
 def test_it_shows_a_worker_its_machine_and_its_memory(
     page: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers_view, "live_workers", lambda: [worker("w1")])
+    monkeypatch.setattr(worker_views, "live_workers", lambda: [worker("w1")])
     text = page("engineer")
     for words in (
         "node-7",
@@ -120,7 +120,7 @@ def test_what_a_worker_does_is_named_to_members_of_the_project_alone(
     run = ImportRun.objects.create(project=project, created_by=people["engineer"])
     run.claim()
     busy = worker("w1", queues=("imports",), job_ids=(str(run.job_id),))
-    monkeypatch.setattr(workers_view, "live_workers", lambda: [busy])
+    monkeypatch.setattr(worker_views, "live_workers", lambda: [busy])
     assert "(Receipts)" in page("engineer")
     hidden = page("other")
     assert "Receipts" not in hidden
@@ -197,7 +197,7 @@ def test_without_the_queue_it_says_so(page: Callable[[str], str], monkeypatch: p
     def away() -> list[LiveWorker]:
         raise RedisConnectionError
 
-    monkeypatch.setattr(workers_view, "live_workers", away)
+    monkeypatch.setattr(worker_views, "live_workers", away)
     assert "The queue does not answer (ConnectionError)" in page("engineer")
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from slmstudio.queue_worker import StudioWorker
+from slmstudio.workers.worker import StudioWorker
 
 
 class FakeTrainerWorker(StudioWorker):

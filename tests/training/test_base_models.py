@@ -12,8 +12,8 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from slmstudio.hardware import Hardware
 from slmstudio.hashing import folder_hash
+from slmstudio.workers.hardware import Hardware
 from training.base_models.services import (
     add_hub_model,
     find_base_model,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from bench.contention import Cell, broken
-from slmstudio.hardware import CHILD_ENVIRONMENT, allowed_cores
+from slmstudio.workers.hardware import CHILD_ENVIRONMENT, allowed_cores
 from tests.training.ml_data import REPO
 from training.ml.machine.contention import CALM_PERIODS, Load, Room, Usage, usage
 
@@ -148,7 +148,7 @@ def test_a_process_makes_room_for_another_and_comes_back(burner: "subprocess.Pop
 def test_a_child_of_a_confined_process_has_all_cores() -> None:
     child = (
         "import os, subprocess, sys\n"
-        "from slmstudio.hardware import allowed_cores, on_allowed_cores\n"
+        "from slmstudio.workers.hardware import allowed_cores, on_allowed_cores\n"
         "os.sched_setaffinity(0, {min(allowed_cores())})\n"
         "show = 'import os; print(len(os.sched_getaffinity(0)))'\n"
         "subprocess.run(on_allowed_cores([sys.executable, '-c', show]), check=True)\n"

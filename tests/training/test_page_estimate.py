@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from labeling.models import DatasetVersion, Split
 from labeling.projects.services import create_project
-from slmstudio.hardware import Gpu, Hardware
 from slmstudio.runs.models import Status
+from slmstudio.workers.hardware import Gpu, Hardware
 from training.estimates.services import estimate_for
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.presets import Knobs
@@ -47,7 +47,7 @@ def hardware(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hardware | None], Non
     """``hardware(x)``: the worker of the queue gpu has this machine."""
 
     def set_to(found: Hardware | None) -> None:
-        monkeypatch.setattr("slmstudio.workers.hardware_of", lambda queue: found)
+        monkeypatch.setattr("slmstudio.workers.registry.hardware_of", lambda queue: found)
 
     set_to(None)
     return set_to

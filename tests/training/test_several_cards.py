@@ -9,10 +9,11 @@ import django_rq
 import pytest
 
 from labeling.models import DatasetVersion, Project
-from slmstudio import devices, workers
-from slmstudio.hardware import Gpu, Hardware, this_machine
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import Ending
+from slmstudio.workers import devices
+from slmstudio.workers import registry as worker_registry
+from slmstudio.workers.hardware import Gpu, Hardware, this_machine
 from tests.training.fakes import attempts
 from training.base_models.catalogue import CATALOGUE
 from training.models import BaseModel, LengthReport, TrainingRun
@@ -109,7 +110,7 @@ def test_while_a_worker_with_the_cards_is_at_work_the_run_waits(
     on_cards(run, 2)
     monkeypatch.setattr(run_jobs, "STEP_BACK_SECONDS", 0.0)
     monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 0.0)
-    monkeypatch.setattr(workers, "machines_of", lambda queue: [replace(this_machine(), gpus=CARDS)])
+    monkeypatch.setattr(worker_registry, "machines_of", lambda queue: [replace(this_machine(), gpus=CARDS)])
     for _ in range(3):
         run_jobs.run_training(run.pk)
         run.refresh_from_db()
@@ -145,7 +146,7 @@ def test_a_machine_with_too_little_memory_leaves_the_run_to_one_that_has_it(
     large: TrainingRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = large
-    monkeypatch.setattr("slmstudio.workers.machines_of", lambda queue: [small(), small(64 << 30)])
+    monkeypatch.setattr("slmstudio.workers.registry.machines_of", lambda queue: [small(), small(64 << 30)])
     queue = django_rq.get_queue("gpu")
     queue.empty()
     behind = queue.enqueue("training.runs.jobs.run_training", 0)
@@ -161,7 +162,7 @@ def test_where_no_machine_is_large_enough_the_run_fails_and_names_the_knob(
 ) -> None:
     run = large
     monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 0.0)
-    monkeypatch.setattr("slmstudio.workers.machines_of", lambda queue: [small()])
+    monkeypatch.setattr("slmstudio.workers.registry.machines_of", lambda queue: [small()])
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert run.status == Status.FAILED
@@ -176,7 +177,7 @@ def test_a_machine_without_a_package_of_the_run_says_what_to_install(
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
     monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 0.0)
     monkeypatch.setattr(run_jobs, "own_machine", lambda: replace(this_machine(), packages=()))
-    monkeypatch.setattr("slmstudio.workers.machines_of", lambda queue: [])
+    monkeypatch.setattr("slmstudio.workers.registry.machines_of", lambda queue: [])
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert (run.status, "pip install wandb" in run.error) == (Status.FAILED, True)

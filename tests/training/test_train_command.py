@@ -113,7 +113,7 @@ def test_waiting_ends_as_the_run_did(
     """The worker is played by what the command would start one with."""
     from contextlib import contextmanager
 
-    from slmstudio.workers import Started
+    from slmstudio.workers.registry import Started
 
     @contextmanager
     def played(queues: list[str], *, say: Any) -> Any:

@@ -13,7 +13,7 @@ from training.estimates.throughput import STARTING, rough_speed, rough_words
 from training.runs.presets import PACKAGES, Knobs, not_installed, with_effective_batch
 
 if TYPE_CHECKING:
-    from slmstudio.hardware import Hardware
+    from slmstudio.workers.hardware import Hardware
 
 __all__ = ["Estimate", "Fit", "NoShape", "Part", "Shape", "estimate", "fit", "inference_memory", "training_memory"]
 

@@ -2,8 +2,8 @@
 
 from redis.exceptions import RedisError
 
-from slmstudio import workers
-from slmstudio.hardware import Hardware
+from slmstudio.workers import registry as worker_registry
+from slmstudio.workers.hardware import Hardware
 from training.estimates.machines import abilities_of
 from training.estimates.services import estimate_for
 from training.models import TrainingRun
@@ -27,7 +27,7 @@ def unfit(run: TrainingRun, knobs: Knobs, machine: Hardware) -> str:
 def somebody_fits(run: TrainingRun, knobs: Knobs) -> bool:
     """Whether a live worker of the run's queue could do it; so it is taken where the queue does not answer."""
     try:
-        machines = workers.machines_of(run.queue_name)
+        machines = worker_registry.machines_of(run.queue_name)
     except RedisError:
         return True
     return any(not unfit(run, knobs, machine) for machine in machines)

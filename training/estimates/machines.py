@@ -5,15 +5,15 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from slmstudio import workers
-from slmstudio.hardware import Hardware
+from slmstudio.workers import registry as worker_registry
+from slmstudio.workers.hardware import Hardware
 from training.models import TrainingRun
 
 
 def gpu_hardware() -> Hardware | None:
     """The ``Hardware`` of a live worker of the queue ``gpu``; None where nobody listens, or the queue is away."""
     try:
-        hardware = workers.hardware_of("gpu")
+        hardware = worker_registry.hardware_of("gpu")
     except RedisError:
         return None
     return as_timed(hardware) if hardware else None

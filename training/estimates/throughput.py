@@ -6,7 +6,7 @@ from training.base_models.architecture import Shape
 from training.runs.presets import Knobs
 
 if TYPE_CHECKING:
-    from slmstudio.hardware import Hardware
+    from slmstudio.workers.hardware import Hardware
 
 #: seconds until a run has read its data and loaded its model
 STARTING = 20.0

@@ -19,8 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from slmstudio.hardware import on_allowed_cores
 from slmstudio.hashing import sha256_file
+from slmstudio.workers.hardware import on_allowed_cores
 from training.exports.child_specs import GgufSpec
 from training.ml.data.rows import Row, compiled, of_split, read_rows
 from training.ml.events import Emitter, Refused, run_child

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from slmstudio.hardware import on_allowed_cores
+from slmstudio.workers.hardware import on_allowed_cores
 from training.exports import axolotl, axolotl_check, unsloth
 from training.exports.child_specs import TrainerSpec
 from training.exports.source_text import Counts

@@ -12,7 +12,6 @@ from typing import Any
 from labeling.datasets.queries import file_path
 from slmstudio.artifacts import local_path, write_text
 from slmstudio.contract.schema.compiled import loads
-from slmstudio.devices import Devices, GivenUp, TooFew, held_for, own_machine
 from slmstudio.hashing import folder_hash, sha256_file
 from slmstudio.runs.heartbeat import beating
 from slmstudio.runs.models import BackgroundRun
@@ -27,6 +26,7 @@ from slmstudio.runs.supervisor import (
     supervise,
 )
 from slmstudio.stack.programs import TIED
+from slmstudio.workers.devices import Devices, GivenUp, TooFew, held_for, own_machine
 from training.base_models.services import prepare
 from training.estimates.machine_fit import somebody_fits, unfit
 from training.models import LengthReport, TrainingRun

@@ -14,7 +14,7 @@ from slmstudio.artifacts import local_path
 from slmstudio.plain_paths import without_paths
 from slmstudio.runs.foreign_load import slow_words
 from slmstudio.runs.models import Status
-from slmstudio.workers import listening
+from slmstudio.workers.registry import listening
 from training.estimates.estimate import Estimate, how_far_off
 from training.estimates.throughput import STARTING
 from training.models import LengthReport, TrainingEvent, TrainingRun

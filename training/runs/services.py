@@ -13,9 +13,9 @@ from labeling.models import DatasetVersion, Project, Split
 from slmstudio import quotas
 from slmstudio.artifacts import local_path
 from slmstudio.contract.schema.compiled import loads
-from slmstudio.queue_mending import NotAgain
 from slmstudio.runs.models import LIVE, Status, queued_anew, resumed_by
 from slmstudio.runs.reaper import sweep_lost
+from slmstudio.workers.failed_jobs import NotAgain
 from training.estimates.machines import abilities
 from training.estimates.services import estimate_for
 from training.models import BaseModel, LengthReport, TrainingRun

@@ -22,7 +22,7 @@ from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import sweep_lost
 from slmstudio.sizes import size_words
 from slmstudio.templatetags.studio import milliseconds, percent
-from slmstudio.workers import Started, WorkerGone, working
+from slmstudio.workers.registry import Started, WorkerGone, working
 from training.base_models.services import sync_catalogue
 from training.runs.services import Refused
 

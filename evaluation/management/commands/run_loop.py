@@ -37,7 +37,7 @@ from slmstudio.runs.reaper import sweep_lost
 from slmstudio.stack.environment import database_is_embedded, home
 from slmstudio.stack.places import Places
 from slmstudio.templatetags.studio import milliseconds, percent
-from slmstudio.workers import Started, WorkerGone, working
+from slmstudio.workers.registry import Started, WorkerGone, working
 from training.base_models.services import find_base_model, prepare, sync_catalogue
 from training.models import BaseModel
 from training.runs.presets import METHODS

@@ -26,7 +26,7 @@ from slmstudio.access import Role
 from slmstudio.permissions import GROUP
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted
-from slmstudio.workers import listening
+from slmstudio.workers.registry import listening
 from training.base_models.services import find_base_model, prepare, sync_catalogue
 from training.models import BaseModel
 from training.runs.jobs import measure_lengths as measure_lengths_job

@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 
 from django_rq.management.commands.rqworker import Command as RqWorker
 
-from slmstudio.queue_worker import WORKER_TTL
+from slmstudio.workers.worker import WORKER_TTL
 
 
 class Command(RqWorker):

@@ -16,7 +16,7 @@ from slmstudio.runs.models import BackgroundRun, Status
 from slmstudio.runs.reaper import sweep_lost
 from slmstudio.sizes import size_words
 from slmstudio.templatetags.studio import duration
-from slmstudio.workers import Started, WorkerGone, working
+from slmstudio.workers.registry import Started, WorkerGone, working
 from training.base_models.services import find_base_model
 from training.estimates.machines import abilities
 from training.estimates.services import estimate_for

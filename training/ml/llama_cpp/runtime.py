@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from slmstudio.hardware import allowed_cores
+from slmstudio.workers.hardware import allowed_cores
 
 #: words that tokenizers disagree on: numbers, other scripts, emoji, white space, control tokens, JSON
 TEXTS = (

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import psutil
 
-from slmstudio.hardware import allowed_cores
+from slmstudio.workers.hardware import allowed_cores
 
 #: seconds between two looks at the cores
 PERIOD_SECONDS = 0.5

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from slmstudio.hardware import allowed_cores, peak_resident_bytes, this_machine
+from slmstudio.workers.hardware import allowed_cores, peak_resident_bytes, this_machine
 
 _PACKAGES = (
     "torch", "transformers", "peft", "trl", "datasets", "accelerate", "tokenizers", "safetensors", "llguidance",

@@ -4,7 +4,7 @@ import resource
 
 import torch
 
-from slmstudio.hardware import this_machine
+from slmstudio.workers.hardware import this_machine
 
 
 def memory_limit(device: torch.device) -> int | None:

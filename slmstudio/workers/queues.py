@@ -15,10 +15,10 @@ from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
 from slmstudio.plain_paths import without_paths
-from slmstudio.queue_jobs import StudioJob
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.reaper import run_models
-from slmstudio.workers import LiveWorker
+from slmstudio.workers.job_names import StudioJob
+from slmstudio.workers.registry import LiveWorker
 
 #: failed jobs that are shown, the newest ones
 MOST_FAILED = 25

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from django.conf import settings
 
-from slmstudio.hardware import Gpu, Hardware, mig_device, this_machine
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.supervisor import patiently, stop_asked
+from slmstudio.workers.hardware import Gpu, Hardware, mig_device, this_machine
 
 _AGAIN_SECONDS = 1.0
 WAITING = "waiting for another job on this machine"

@@ -15,11 +15,11 @@ from django.views.decorators.http import require_POST, require_safe
 from redis.exceptions import RedisError
 
 from slmstudio.access import Action, may
-from slmstudio.queue_mending import Gone, NotAgain, failed_job, put_away, start_again
-from slmstudio.queue_reading import FailedJob, failed_jobs, project_of, queue_states, runs_of, runs_of_failed
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.reaper import sweep_lost
-from slmstudio.workers import LiveWorker, live_workers
+from slmstudio.workers.failed_jobs import Gone, NotAgain, failed_job, put_away, start_again
+from slmstudio.workers.queues import FailedJob, failed_jobs, project_of, queue_states, runs_of, runs_of_failed
+from slmstudio.workers.registry import LiveWorker, live_workers
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from rq import Worker
 from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE
 from rq.utils import utcparse
 
-from slmstudio.hardware import Hardware
-from slmstudio.queue_worker import FACTS_KEY, process_space
+from slmstudio.workers.hardware import Hardware
+from slmstudio.workers.worker import FACTS_KEY, process_space
 
 #: seconds after its last heartbeat until a worker of another host counts as gone
 GONE_AFTER_SECONDS = 90

@@ -7,8 +7,8 @@ import django_rq
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
-from slmstudio.queue_reading import FailedJob, read_failed
 from slmstudio.runs.models import BackgroundRun, RepeatedRun, Status, queued_anew, resumed_by
+from slmstudio.workers.queues import FailedJob, read_failed
 
 
 class Gone(Exception):

@@ -1,0 +1,1 @@
+"""Workers and queues: which there are, what they run, what failed."""
