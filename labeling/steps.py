@@ -8,10 +8,10 @@ from django.utils.translation import ngettext
 from labeling.annotation import comments
 from labeling.documents.list.search import TooSlow, within
 from labeling.models import Document, DocumentState, Project
-from labeling.paging import Counted, count
 from labeling.review import adjudication
 from labeling.review import services as review_services
 from slmstudio.panels import Step, next_step
+from slmstudio.web.paging import Counted, count
 
 MOST_COUNTED = 1_000
 MOST_MS = 8.0

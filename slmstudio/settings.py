@@ -48,12 +48,12 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "slmstudio.compression.StaticFiles",
-    "slmstudio.compression.Compression",
+    "slmstudio.web.compression.StaticFiles",
+    "slmstudio.web.compression.Compression",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "slmstudio.body_limits.BodyLimits",  # before the CSRF check, which parses forms
+    "slmstudio.web.body_limits.BodyLimits",  # before the CSRF check, which parses forms
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
@@ -61,8 +61,8 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "slmstudio.zones.viewer_zone",
-    "slmstudio.wrong_method.back_to_page",
+    "slmstudio.web.time_zone.viewer_zone",
+    "slmstudio.web.wrong_method.back_to_page",
 ]
 
 ROOT_URLCONF = "slmstudio.urls"
@@ -78,7 +78,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "slmstudio.context.navigation",
+                "slmstudio.web.context.navigation",
             ],
             "builtins": ["slmstudio.templatetags.studio"],
         },
@@ -132,7 +132,7 @@ STATICFILES_DIRS = [
 STATICFILES_FINDERS = [
     "django.contrib.staticfiles.finders.FileSystemFinder",
     "django.contrib.staticfiles.finders.AppDirectoriesFinder",
-    "slmstudio.icons.IconFinder",
+    "slmstudio.web.icons.IconFinder",
 ]
 # Served straight from the folders above, so that neither demo nor tests need collectstatic: text is compressed at its
 # first request. Once collected, the compressed copies are served instead.
@@ -148,7 +148,7 @@ STORAGES = {
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
 FILE_UPLOAD_PERMISSIONS, FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o600, 0o700
-FILE_UPLOAD_HANDLERS = ["slmstudio.body_limits.NoFiles"]  # views that take files have handlers of their own
+FILE_UPLOAD_HANDLERS = ["slmstudio.web.body_limits.NoFiles"]  # views that take files have handlers of their own
 DATA_UPLOAD_MAX_NUMBER_FILES = 10_000  # of a folder; the import page keeps them all in one file on the disk
 FILE_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 # Internal hosts that webhooks and endpoints of models may be at: names, addresses, or networks as 10.0.0.0/8.

@@ -19,9 +19,9 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from slmstudio import rate_limits
-from slmstudio.addresses import client_address, is_unnamed_proxy, network_of
 from slmstudio.models import SignInEvent
-from slmstudio.views import too_many_requests
+from slmstudio.web.addresses import client_address, is_unnamed_proxy, network_of
+from slmstudio.web.views import too_many_requests
 
 logger = logging.getLogger(__name__)
 

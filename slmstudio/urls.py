@@ -4,13 +4,13 @@ from django.contrib import admin
 from django.contrib.auth import views as auth
 from django.urls import include, path
 
-from slmstudio import views
+from slmstudio.web import views as web_views
 from slmstudio.workers import views as worker_views
 
 urlpatterns = [
     path("login/", auth.LoginView.as_view(template_name="login.html", redirect_authenticated_user=True), name="login"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
-    path("healthz", views.health, name="health"),
+    path("healthz", web_views.health, name="health"),
     path("workers/", worker_views.workers, name="workers"),
     path("workers/failed/<slug:queue>/<str:job_id>/", worker_views.mend, name="mend_job"),
     path("models/", include("training.base_models.urls")),
@@ -19,6 +19,6 @@ urlpatterns = [
     path("p/<slug:slug>/", include("training.urls")),
     path("p/<slug:slug>/", include("evaluation.urls")),
 ]
-handler400 = "slmstudio.views.bad_request"
-handler403 = "slmstudio.views.forbidden"
-handler404 = "slmstudio.views.not_found"
+handler400 = "slmstudio.web.views.bad_request"
+handler403 = "slmstudio.web.views.forbidden"
+handler404 = "slmstudio.web.views.not_found"

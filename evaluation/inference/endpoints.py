@@ -23,8 +23,8 @@ from evaluation.inference.openai_client import LIMITS, Address, Chat, Said
 from evaluation.models import Endpoint
 from labeling.annotation import predictions
 from labeling.models import Document, Project
-from slmstudio import outbound
 from slmstudio.contract.schema.compiled import dumps
+from slmstudio.web import outbound
 from training import prompts
 from training.runs.services import Refused
 

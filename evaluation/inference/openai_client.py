@@ -26,8 +26,8 @@ from evaluation.inference.response import (
     thought_of,
     usage_of,
 )
-from slmstudio import outbound
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
+from slmstudio.web import outbound
 from training.prompts import Message, shown_schema
 
 MOST_BYTES = 1024 * 1024

@@ -17,7 +17,7 @@ from labeling.integrations.tokens import ACTIONS, SCOPES, authenticate
 from labeling.models import ApiToken
 from slmstudio import rate_limits
 from slmstudio.access import admitted, project_for
-from slmstudio.addresses import client_address, network_of
+from slmstudio.web.addresses import client_address, network_of
 
 logger = logging.getLogger(__name__)
 

@@ -31,9 +31,9 @@ from labeling.api.schemas.common import words
 from labeling.api.wire import JSON, ExactParser, ExactRenderer
 from labeling.imports.services import MAX_UPLOAD
 from labeling.integrations.tokens import SCOPES
-from slmstudio.body_limits import AROUND_FILES, takes_files
 from slmstudio.contract.json_text import dumps
-from slmstudio.problems import MEDIA_TYPE, problem
+from slmstudio.web.body_limits import AROUND_FILES, takes_files
+from slmstudio.web.problems import MEDIA_TYPE, problem
 
 VERSION = "1"
 PREFIX = "/api/v1"

@@ -16,7 +16,7 @@ from labeling.documents.list import search
 from labeling.documents.list.filters import Filters, read_filters
 from labeling.documents.list.orders import read_place
 from labeling.models import AnnotationRevision, Document
-from labeling.paging import page
+from slmstudio.web.paging import page
 
 router = Router(tags=["documents"])
 MOST = 200

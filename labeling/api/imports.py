@@ -20,9 +20,9 @@ from labeling.imports.formats import KINDS
 from labeling.imports.formats.options import WORDS
 from labeling.imports.rows import parse_jsonl
 from labeling.models import ImportRun, Project
-from labeling.paging import page
 from slmstudio import artifacts
 from slmstudio.contract.json_text import JsonError, dumps, loads
+from slmstudio.web.paging import page
 
 router = Router(tags=["import"])
 #: rows of one request that are imported before it is answered; more become an import in the background

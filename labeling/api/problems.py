@@ -15,7 +15,7 @@ from ninja.errors import HttpError, ValidationError
 
 from labeling.imports.services import MAX_UPLOAD
 from slmstudio.contract.json_text import JsonError
-from slmstudio.problems import problem
+from slmstudio.web.problems import problem
 
 logger = logging.getLogger(__name__)
 

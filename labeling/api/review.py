@@ -21,9 +21,9 @@ from labeling.api.schemas.work import (
 from labeling.api.serializers import for_listing, listed, name_of, problem_rows, reviewed_row
 from labeling.api.wire import answer, nothing
 from labeling.models import Document, Project
-from labeling.paging import page
 from labeling.review import adjudication
 from labeling.review import services as review_services
+from slmstudio.web.paging import page
 
 router = Router(tags=["review"])
 MOST, PER_PAGE = 200, 50

@@ -19,7 +19,7 @@ from labeling.api.schemas.common import (
 from labeling.api.wire import answer, at, nothing
 from labeling.integrations import webhooks as service
 from labeling.models import Webhook, WebhookDelivery
-from labeling.paging import page
+from slmstudio.web.paging import page
 
 router = Router(tags=["webhooks"])
 PER_PAGE = 50

@@ -19,7 +19,7 @@ from labeling.imports.uploads import MAX_UPLOAD, Refused
 from labeling.models import ImportRun, IndexRun, Project
 from slmstudio import artifacts
 from slmstudio.access import Action, object_for, project_for
-from slmstudio.body_limits import AROUND_FILES, takes_files
+from slmstudio.web.body_limits import AROUND_FILES, takes_files
 
 
 def _is_htmx(request: HttpRequest) -> bool:

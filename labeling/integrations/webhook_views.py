@@ -9,9 +9,9 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from labeling.integrations import webhooks as service
 from labeling.models import Webhook, WebhookDelivery
-from labeling.paging import page
 from labeling.projects.settings_forms import WebhookForm
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.web.paging import page
 
 PER_PAGE = 30
 

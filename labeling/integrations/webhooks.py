@@ -28,9 +28,9 @@ from redis.exceptions import RedisError
 from rq.job import JobStatus
 
 from labeling.models import Project, Webhook, WebhookDelivery
-from slmstudio import outbound
 from slmstudio.audit import note
 from slmstudio.contract.json_text import dumps
+from slmstudio.web import outbound
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from labeling.documents.failure_tags import tags_of
 from labeling.form.highlights import marked
 from labeling.form.tree import form_for, tree_of
 from labeling.models import Annotation, Document, Mention, Project
-from labeling.paging import count, page
 from labeling.review import adjudication, challenges, services
 from labeling.review.forms import DisputeForm, RejectForm, whole_number
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.web.paging import count, page
 
 DISPUTED = "disputed"
 

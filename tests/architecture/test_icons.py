@@ -7,7 +7,7 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.staticfiles import finders
 
-from slmstudio import icons
+from slmstudio.web import icons
 
 ROOT = Path(settings.BASE_DIR)
 DRAWINGS = ROOT / "node_modules/bootstrap-icons/icons"

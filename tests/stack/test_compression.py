@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.test import Client, RequestFactory
 
-from slmstudio.compression import Compression, without_comments
+from slmstudio.web.compression import Compression, without_comments
 
 GZIP, BROTLI = {"Accept-Encoding": "gzip, deflate"}, {"Accept-Encoding": "gzip, deflate, br, zstd"}
 CSS = "/static/vendor/bootstrap/css/bootstrap.min.css"

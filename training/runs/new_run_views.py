@@ -15,8 +15,8 @@ from django_htmx.http import HttpResponseClientRedirect, replace_url
 
 from labeling.models import DatasetVersion
 from slmstudio.access import Action, project_for
-from slmstudio.body_limits import takes_files
 from slmstudio.runs.models import Status
+from slmstudio.web.body_limits import takes_files
 from training.base_models.downloads import pull
 from training.estimates.advice import all_weights_advice
 from training.estimates.services import estimate_for

@@ -18,7 +18,7 @@ from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
 from slmstudio.server.admission import ADMITTED, FREE_BODY, KEY
-from slmstudio.views import content_too_large, sign_in_first
+from slmstudio.web.views import content_too_large, sign_in_first
 
 View = TypeVar("View", bound=Callable[..., Any])
 #: what multipart/form-data has around its files: names, paths, boundaries of a folder of files

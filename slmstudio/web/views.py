@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from redis.exceptions import RedisError
 
-from slmstudio.problems import problem
+from slmstudio.web.problems import problem
 
 
 @login_not_required

@@ -1,0 +1,1 @@
+"""What every request goes through: addresses, limits, compression, errors."""
