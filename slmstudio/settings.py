@@ -57,7 +57,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
-    "slmstudio.sign_in.SignInLimits",
+    "slmstudio.accounts.sign_in.SignInLimits",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -102,10 +102,10 @@ RQ = {"WORKER_CLASS": "slmstudio.workers.worker.StudioWorker", "JOB_CLASS": "slm
 RQ_SHOW_ADMIN_LINK = False  # django-rq's own pages delete and queue jobs without asking a service; see /workers/
 
 PASSWORD_HASHERS = [
-    "slmstudio.sign_in.Argon2",
+    "slmstudio.accounts.sign_in.Argon2",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
-AUTHENTICATION_BACKENDS = ["slmstudio.sign_in.Guard", "django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = ["slmstudio.accounts.sign_in.Guard", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")

@@ -15,7 +15,8 @@ from evaluation.runs import services as run_services
 from labeling.imports import services as import_services
 from labeling.models import ImportRun
 from labeling.projects.services import create_project
-from slmstudio import artifacts, permissions, quotas
+from slmstudio import artifacts, quotas
+from slmstudio.accounts import permissions
 from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, make_world
 from training.models import TrainingRun

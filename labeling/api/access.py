@@ -15,8 +15,8 @@ from ninja.utils import check_csrf
 from labeling.api.problems import Problem, no_token
 from labeling.integrations.tokens import ACTIONS, SCOPES, authenticate
 from labeling.models import ApiToken
-from slmstudio import rate_limits
 from slmstudio.access import admitted, project_for
+from slmstudio.accounts import rate_limits
 from slmstudio.web.addresses import client_address, network_of
 
 logger = logging.getLogger(__name__)

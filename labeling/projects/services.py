@@ -32,8 +32,9 @@ from labeling.projects import contract_changes
 from labeling.review.services import waiting
 from labeling.schema_migration import label_migration
 from labeling.schema_migration.mapping import reason, suggest
-from slmstudio import permissions, quotas
+from slmstudio import quotas
 from slmstudio.access import Role
+from slmstudio.accounts import permissions
 from slmstudio.contract.schema.compiled import (
     CompiledSchema,
     JsonError,

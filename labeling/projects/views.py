@@ -12,8 +12,9 @@ from labeling.models import Membership
 from labeling.panels import labelled
 from labeling.projects.forms import ProjectForm
 from labeling.projects.services import ProjectError, open_project
-from slmstudio import panels, permissions
+from slmstudio import panels
 from slmstudio.access import Action, project_for
+from slmstudio.accounts import permissions
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

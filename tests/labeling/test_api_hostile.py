@@ -11,7 +11,7 @@ from django.test import Client
 
 from labeling.imports.services import MAX_UPLOAD
 from labeling.models import Annotation, Comment, Document, Webhook
-from slmstudio import rate_limits
+from slmstudio.accounts import rate_limits
 from tests.labeling.api import Api, api_of
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 

@@ -11,8 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from labeling.datasets.freeze import freeze
 from labeling.models import Membership, Project, SchemaVersion
 from labeling.projects.services import pretty, stamp
+from slmstudio.accounts.permissions import GROUP
 from slmstudio.contract.schema.compiled import dumps, loads
-from slmstudio.permissions import GROUP
 from tests.labeling.desk import Desk, bring_in, browser, invoice, make_desk, person
 
 pytestmark = pytest.mark.django_db

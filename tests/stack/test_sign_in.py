@@ -14,9 +14,9 @@ from django.core.checks import run_checks
 from django.db import IntegrityError, connection, transaction
 from django.test import Client, RequestFactory
 
-from slmstudio import sign_in
+from slmstudio.accounts import sign_in
+from slmstudio.accounts.sign_in import TooManyAttempts, _Turnstile
 from slmstudio.models import SignInEvent
-from slmstudio.sign_in import TooManyAttempts, _Turnstile
 from slmstudio.web.addresses import client_address, network_of
 from tests.stack.test_body_limits import signed_in
 from tests.stack.web import answer, server, status

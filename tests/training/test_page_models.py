@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from labeling.models import Project
 from slmstudio.access import Role
-from slmstudio.permissions import GROUP
+from slmstudio.accounts.permissions import GROUP
 from slmstudio.runs.models import Status
 from training.base_models.jobs import pull_model
 from training.base_models.services import sync_catalogue

@@ -5,7 +5,7 @@ from typing import Any
 from django.db import transaction
 
 from slmstudio.access import TABLE, Action
-from slmstudio.permissions import may_fetch_models, who_grants
+from slmstudio.accounts.permissions import may_fetch_models, who_grants
 from slmstudio.runs.models import LIVE, Status
 from training.models import BaseModel, ModelPull
 from training.runs.services import Refused

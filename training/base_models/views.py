@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from labeling.models import Project
-from slmstudio.permissions import may_fetch_models, who_grants
+from slmstudio.accounts.permissions import may_fetch_models, who_grants
 from training.base_models.downloads import may_see_models, pull
 from training.base_models.forms import FolderForm, HubForm
 from training.base_models.services import add_hub_model, register_folder, sync_catalogue

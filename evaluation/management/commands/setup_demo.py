@@ -23,7 +23,7 @@ from labeling.imports.services import ParsedRow, import_rows
 from labeling.models import DatasetVersion, Project
 from labeling.projects.services import create_project
 from slmstudio.access import Role
-from slmstudio.permissions import GROUP
+from slmstudio.accounts.permissions import GROUP
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted
 from slmstudio.workers.registry import listening

@@ -18,7 +18,7 @@ from django.contrib.auth import hashers
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from slmstudio import rate_limits
+from slmstudio.accounts import rate_limits
 from slmstudio.models import SignInEvent
 from slmstudio.web.addresses import client_address, is_unnamed_proxy, network_of
 from slmstudio.web.views import too_many_requests

@@ -1,0 +1,1 @@
+"""Accounts: signing in, permissions of an account, rate limits."""
