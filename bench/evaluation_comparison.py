@@ -62,8 +62,8 @@ def _furnish() -> tuple[Any, str]:
     from labeling.models import DatasetVersion, Document
     from labeling.projects.services import create_project
     from slmstudio.contract.scoring.scorer import wilson
-    from slmstudio.hashing import sha256_text
     from slmstudio.runs.models import Status
+    from slmstudio.storage.hashing import sha256_text
     from training.models import BaseModel
 
     user = get_user_model().objects.create_user("bench")

@@ -20,8 +20,8 @@ class EvaluationConfig(AppConfig):
         from labeling.projects.contract_changes import follow
         from labeling.review.challenges import known_to
         from slmstudio.audit import keep_in
-        from slmstudio.quotas import files_at
         from slmstudio.runs.reaper import after_each_sweep, when_swept
+        from slmstudio.storage.quotas import files_at
 
         files_at(file_keys)
         keep_in(log.record)

@@ -15,8 +15,8 @@ class LabelingConfig(AppConfig):
         from labeling.documents import search_index
         from labeling.integrations import tokens, webhooks
         from labeling.projects.storage import file_keys, text_bytes
-        from slmstudio import quotas
         from slmstudio.runs.reaper import after_each_sweep
+        from slmstudio.storage import quotas
         from slmstudio.web.body_limits import authenticate_with
         from slmstudio.workers.job_names import register
 

@@ -11,7 +11,7 @@ from csp.constants import NONE, SELF
 
 from slmstudio import env
 from slmstudio.database import database_settings
-from slmstudio.private import keep_private
+from slmstudio.storage.private_files import keep_private
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 HOME = Path(env.str("SLM_HOME", default=str(BASE_DIR / "var"))).expanduser().resolve()

@@ -269,7 +269,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_base_model(db: None, tiny_folder: Path) -> "BaseModel":
     """The tiny model's row, prepared."""
-    from slmstudio.hashing import folder_hash
+    from slmstudio.storage.hashing import folder_hash
     from training.base_models.services import register_tiny
 
     model = register_tiny()

@@ -3,7 +3,7 @@
 import pytest
 from django.template import engines
 
-from slmstudio.sizes import size_words
+from slmstudio.storage.sizes import size_words
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ class TrainingConfig(AppConfig):
     name = "training"
 
     def ready(self) -> None:
-        from slmstudio.quotas import files_at
         from slmstudio.runs.reaper import when_swept
+        from slmstudio.storage.quotas import files_at
         from slmstudio.workers.failed_jobs import start_again_by
         from training import panels  # noqa: F401
         from training.exports.services import keep_what_was_made

@@ -17,7 +17,7 @@ from evaluation.gates.sample_size import missing_labels
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from evaluation.scores.counts import cells
 from evaluation.stats import ALPHA, look_level
-from slmstudio import artifacts
+from slmstudio.storage import artifacts
 
 #: where the policy has no gate on documents with an error
 LIMIT = 0.05

@@ -10,7 +10,7 @@ from evaluation.benchmarks.services import LEAST, MOST, MOST_CANDIDATES, USUAL, 
 from evaluation.models import Endpoint, EvalRun
 from evaluation.runs.services import modes_of
 from labeling.models import Project
-from slmstudio.sizes import size_words
+from slmstudio.storage.sizes import size_words
 from training.base_models.services import TINY
 from training.estimates.estimate import fit
 from training.estimates.services import memory_limit, shape_of

@@ -18,7 +18,7 @@ from labeling.models import Contract, Project
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.rules import invariants
 from slmstudio.contract.schema.compiled import CompiledSchema
-from slmstudio.hashing import sha256_text
+from slmstudio.storage.hashing import sha256_text
 
 
 def policy_hash(policy: judging.GatePolicy) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from evaluation.label_issues.similarity import Signatures, signatures
 from labeling.models import Document, Project
-from slmstudio import artifacts
+from slmstudio.storage import artifacts
 
 _CHUNK = 500
 

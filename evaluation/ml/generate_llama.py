@@ -28,7 +28,7 @@ from evaluation.ml.questions import Output, Questions, chosen, shared_start, tel
 from evaluation.runs.spec import EvalSpec, GgufRef
 from slmstudio.contract.decoding.grammar import too_wide
 from slmstudio.contract.decoding.grounding import follows
-from slmstudio.hashing import sha256_file
+from slmstudio.storage.hashing import sha256_file
 from slmstudio.workers.hardware import peak_resident_bytes, this_machine
 from training.ml.data.encode import Encoder
 from training.ml.data.rows import Row, compiled, read_rows

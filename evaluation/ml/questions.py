@@ -16,7 +16,7 @@ from evaluation.runs.spec import DocumentsRef, EvalSpec
 from slmstudio.contract.decoding import grammar
 from slmstudio.contract.decoding.grounding import Ground, grammar_of, learn
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
-from slmstudio.hashing import sha256_file
+from slmstudio.storage.hashing import sha256_file
 from training.ml.data.encode import Encoder
 from training.ml.data.rows import Row, of_split
 from training.ml.events import Emitter, Refused

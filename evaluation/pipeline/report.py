@@ -7,7 +7,7 @@ from evaluation.comparison.regressions import document_p
 from evaluation.models import EvalOutput, EvalRun, LoopRun
 from evaluation.pipeline.services import stages
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
-from slmstudio.hashing import sha256_text
+from slmstudio.storage.hashing import sha256_text
 
 
 def loop_report(loop: LoopRun) -> dict[str, Any]:

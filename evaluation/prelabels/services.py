@@ -27,9 +27,9 @@ from labeling.form.validation import check
 from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, DocumentState, Prediction, Project, SchemaVersion, Split
 from labeling.models.documents import LABELLED
-from slmstudio import quotas
 from slmstudio.contract.scoring.scorer import wilson
 from slmstudio.runs.models import Status
+from slmstudio.storage import quotas
 from training.models import ModelVersion
 from training.runs.services import Refused
 

@@ -20,11 +20,11 @@ from evaluation.inference.openai_client import Address, Chat, Said
 from evaluation.models import Endpoint, EvalOutput, EvalRun
 from evaluation.runs import model_under_test, outputs, services
 from labeling.models import Document, Split
-from slmstudio import artifacts
 from slmstudio.contract.json_text import JsonError, dumps, loads
-from slmstudio.hashing import sha256_file
 from slmstudio.runs.heartbeat import beating
 from slmstudio.runs.supervisor import patiently, stop_asked, told_to_stop
+from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import sha256_file
 
 #: what says more about the hour than about the document: whoever goes on with a failed run asks about it once more
 _PASSING = {

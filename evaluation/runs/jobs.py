@@ -12,11 +12,11 @@ from evaluation.inference.circuit_breaker import Broken
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import external_model, model_under_test, outputs, rescoring, throughput
 from evaluation.runs import services as run_services
-from slmstudio import artifacts
 from slmstudio.runs.foreign_load import ForeignLoad
 from slmstudio.runs.heartbeat import beating
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import AWAY, Ending, patiently, supervise
+from slmstudio.storage import artifacts
 from slmstudio.workers.devices import GivenUp, held_for
 from training.base_models import services as base_model_services
 from training.runs.child_processes import ChildCancelled

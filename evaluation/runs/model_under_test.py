@@ -13,10 +13,10 @@ from evaluation.runs import run_documents
 from evaluation.runs.spec import EvalSpec
 from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetItem, DatasetVersion, Document, Split
-from slmstudio import artifacts
 from slmstudio.contract.json_text import loads
-from slmstudio.hashing import folder_hash, sha256_file, sha256_text
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import folder_hash, sha256_file, sha256_text
 from training.models import ModelVersion
 from training.spec import RunSpec
 from training.strict_yaml import build

@@ -17,7 +17,6 @@ from evaluation.scores.failure_modes import fields_right
 from evaluation.scores.measurements import Scored, benchmark_bounds
 from labeling.documents import evaluation_scores as scores
 from labeling.models import Contract, Document
-from slmstudio import artifacts
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring.protocols import SROIE_FIELDS
@@ -32,8 +31,9 @@ from slmstudio.contract.scoring.scorer import (
     sroie,
     summarise,
 )
-from slmstudio.hashing import sha256_file
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import sha256_file
 
 _UNKEPT = re.compile(r"[\x00\ud800-\udfff]")
 #: outcomes that are no error

@@ -24,10 +24,10 @@ from evaluation.scores.measurements import Scored
 from labeling.documents import evaluation_scores
 from labeling.form.merge import same
 from labeling.models import DatasetVersion, Project
-from slmstudio import artifacts
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
-from slmstudio.hashing import sha256_file
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import sha256_file
 from training.runs.services import Refused
 
 BATCH = 200

@@ -12,10 +12,10 @@ from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.runs import run_documents, services
 from evaluation.runs.outputs import latencies
 from labeling.models import Project, Split
-from slmstudio import quotas
 from slmstudio.contract.json_text import dumps
-from slmstudio.hashing import sha256_text
 from slmstudio.runs.models import Status
+from slmstudio.storage import quotas
+from slmstudio.storage.hashing import sha256_text
 from training.runs.services import Refused
 
 #: measurements that a page lists

@@ -12,9 +12,9 @@ from evaluation.models import Benchmark, Endpoint, EvalOutput, EvalRun, Prelabel
 from evaluation.runs import run_documents
 from evaluation.runs.spec import MOST_AT_ONCE
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
-from slmstudio import quotas
 from slmstudio.contract.decoding.grounding import candidates
 from slmstudio.runs.models import Status, resumed_by
+from slmstudio.storage import quotas
 from training.models import BaseModel, ModelExport, TrainingRun
 from training.runs.services import Refused
 

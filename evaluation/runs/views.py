@@ -17,11 +17,11 @@ from evaluation.runs.forms import key_of
 from evaluation.runs.resource_views import context_of
 from evaluation.scores.display import ClassTable, class_tables, field_rows
 from labeling.documents.failure_tags import title_of
-from slmstudio import artifacts
 from slmstudio.access import Action, object_for
 from slmstudio.contract.scoring.scorer import ERRORS, SCORER_VERSION, wilson
 from slmstudio.contract.scoring.slices import OTHER
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
 
 PAGE = 25
 #: characters of a raw output that a page shows; all of it is in the file

@@ -20,8 +20,8 @@ from labeling.imports.formats import KINDS
 from labeling.imports.formats.options import WORDS
 from labeling.imports.rows import parse_jsonl
 from labeling.models import ImportRun, Project
-from slmstudio import artifacts
 from slmstudio.contract.json_text import JsonError, dumps, loads
+from slmstudio.storage import artifacts
 from slmstudio.web.paging import page
 
 router = Router(tags=["import"])

@@ -20,8 +20,8 @@ from labeling.datasets import splits
 from labeling.datasets.freeze_candidates import CHUNK, Collected, Entry, Progress
 from labeling.form.tree import tree_of
 from labeling.models import AnnotationRevision, Document
-from slmstudio import artifacts
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, pattern_of
+from slmstudio.storage import artifacts
 
 
 @dataclass

@@ -12,8 +12,8 @@ from typing import Any
 from labeling.datasets import splits
 from labeling.datasets.files import pairs_key
 from labeling.models import DatasetVersion, Document
-from slmstudio import artifacts
 from slmstudio.contract.schema.compiled import loads
+from slmstudio.storage import artifacts
 
 
 def file_path(dataset: DatasetVersion) -> Path:

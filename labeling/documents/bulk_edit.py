@@ -24,7 +24,8 @@ from labeling.documents.failure_tags import tags_of
 from labeling.documents.list.filters import read_query
 from labeling.documents.list.search import matching
 from labeling.models import Annotation, BulkEdit, DatasetItem, Document, Membership, Project
-from slmstudio import artifacts, audit
+from slmstudio import audit
+from slmstudio.storage import artifacts
 
 BATCH = 1_000
 MOST_IDS = 1_000

@@ -7,9 +7,9 @@ from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
 
 from labeling.models import Document, Page
-from slmstudio import artifacts
 from slmstudio.access import Action, object_for
-from slmstudio.hashing import sha256_text
+from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import sha256_text
 
 _TYPES: Final = {"webp": "image/webp", "jpg": "image/jpeg", "png": "image/png"}
 

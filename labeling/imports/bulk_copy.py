@@ -16,8 +16,8 @@ from django.utils import timezone
 from labeling.annotation import predictions
 from labeling.imports.rows import ParsedRow, Proposed, Row, RowError, judge, shown_id
 from labeling.models import AnnotationRevision, Document, DocumentState, Origin, Project, SchemaVersion
-from slmstudio import artifacts
 from slmstudio.contract.schema.compiled import dumps
+from slmstudio.storage import artifacts
 
 BATCH = 2_000
 BATCH_CHARACTERS = 4_000_000

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from labeling.imports.formats.page_text import ReadPage, pages_of
 from slmstudio.contract.schema.compiled import CompiledSchema, JsonError, dumps, loads
-from slmstudio.hashing import sha256_text
+from slmstudio.storage.hashing import sha256_text
 
 MAX_TEXT = 1_000_000
 MAX_LINE = 4_000_000

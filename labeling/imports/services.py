@@ -26,8 +26,8 @@ from labeling.imports.rows import ParsedRow, parse_jsonl
 from labeling.imports.uploads import MAX_UPLOAD, Refused, Upload
 from labeling.integrations import webhooks
 from labeling.models import ImportRun, Project
-from slmstudio import artifacts, quotas
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts, quotas
 
 #: seconds between two looks at how many pages of a scan are read
 PAGE_SECONDS = 1.0

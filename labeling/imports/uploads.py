@@ -23,7 +23,7 @@ from labeling.imports.formats.readers import guess, open_rows
 from labeling.imports.formats.zip_files import MOST_FILES
 from labeling.imports.rows import ParsedRow, RowError, judge
 from labeling.models import ImportRun, Project
-from slmstudio import artifacts
+from slmstudio.storage import artifacts
 
 MAX_UPLOAD = 2 * 1024**3
 #: an upload that waits for its columns to be mapped is kept this long

@@ -17,8 +17,8 @@ from labeling.imports.formats import columns as column_roles
 from labeling.imports.forms import ColumnsForm, ImportForm
 from labeling.imports.uploads import MAX_UPLOAD, Refused
 from labeling.models import ImportRun, IndexRun, Project
-from slmstudio import artifacts
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.storage import artifacts
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
 
 

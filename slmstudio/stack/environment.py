@@ -9,9 +9,9 @@ from pathlib import Path
 from types import FrameType
 
 from slmstudio import env
-from slmstudio.private import keep_private
 from slmstudio.stack import control
 from slmstudio.stack.places import Places
+from slmstudio.storage.private_files import keep_private
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 VARIABLES = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}

@@ -9,8 +9,8 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.timezone import localtime
 
-from slmstudio import sizes
 from slmstudio.contract.schema.compiled import dumps
+from slmstudio.storage import sizes
 
 register = template.Library()
 

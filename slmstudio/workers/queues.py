@@ -14,9 +14,9 @@ from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
-from slmstudio.plain_paths import without_paths
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.reaper import run_models
+from slmstudio.storage.plain_paths import without_paths
 from slmstudio.workers.job_names import StudioJob
 from slmstudio.workers.registry import LiveWorker
 

@@ -11,8 +11,8 @@ from playwright.sync_api import Page, expect
 
 from labeling.datasets.freeze import freeze
 from labeling.models import DatasetVersion
-from slmstudio.artifacts import write_text
 from slmstudio.runs.models import Status
+from slmstudio.storage.artifacts import write_text
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 As = Callable[[str], Page]

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, Route, expect
 
 from labeling.models import Annotation
 from labeling.models import Page as DocumentPage
-from slmstudio import artifacts
+from slmstudio.storage import artifacts
 from tests.browser.conftest import Open, until
 from tests.browser.labeling import LINES, control, paged
 from tests.labeling.label_desk import Desk

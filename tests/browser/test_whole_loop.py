@@ -16,10 +16,10 @@ from labeling.datasets.queries import file_path
 from labeling.demo.samples import generate
 from labeling.models import Document, Project
 from labeling.projects.services import create_project
-from slmstudio import artifacts
 from slmstudio.access import Role
 from slmstudio.contract.schema.compiled import dumps
-from slmstudio.hashing import folder_hash, sha256_file
+from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import folder_hash, sha256_file
 from training.models import ModelVersion
 
 SEED_TEXT = (

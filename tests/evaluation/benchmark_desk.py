@@ -8,8 +8,8 @@ from evaluation.benchmarks import services as benchmark_services
 from evaluation.models import Benchmark, EvalRun
 from evaluation.runs import outputs
 from evaluation.runs import services as run_services
-from slmstudio import artifacts
-from slmstudio.hashing import sha256_file
+from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import sha256_file
 from tests.evaluation.factories import Say, World, make_base_model, make_world
 from training.models import BaseModel
 

@@ -24,11 +24,11 @@ from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document, Project, Split
 from labeling.projects.services import create_project, save_contract
-from slmstudio import artifacts
 from slmstudio.access import Role
 from slmstudio.contract.json_text import dumps, loads
-from slmstudio.hashing import folder_hash, folder_manifest, sha256_file
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import folder_hash, folder_manifest, sha256_file
 from training.models import BaseModel, ModelVersion, TrainingRun
 from training.spec import RunSpec
 from training.strict_yaml import build

@@ -18,9 +18,9 @@ from evaluation.runs.services import Refused
 from labeling.annotation.services import open_document, submit
 from labeling.models import Document, Membership, SchemaVersion
 from labeling.projects.services import save_contract
-from slmstudio import artifacts
 from slmstudio.access import Forbidden, Role
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
+from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
 
 

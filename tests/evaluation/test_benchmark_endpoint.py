@@ -15,9 +15,9 @@ from evaluation.models import Endpoint, EvalOutput
 from evaluation.runs import model_under_test, outputs
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets import queries as dataset_queries
-from slmstudio import artifacts
 from slmstudio.contract.json_text import dumps
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation import llama_server
 from tests.evaluation.benchmark_desk import MODES, started, wide_world

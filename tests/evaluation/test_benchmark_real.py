@@ -8,8 +8,8 @@ from evaluation.benchmarks import results
 from evaluation.models import EvalOutput
 from evaluation.runs import outputs
 from evaluation.runs.jobs import run_evaluation
-from slmstudio.hashing import folder_hash
 from slmstudio.runs.models import Status
+from slmstudio.storage.hashing import folder_hash
 from tests.evaluation.benchmark_desk import started
 from tests.evaluation.factories import World
 from tests.training.ml_data import smollm2

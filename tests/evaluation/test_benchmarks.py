@@ -20,10 +20,10 @@ from labeling.datasets.freeze import freeze
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import Document, DocumentScore
-from slmstudio import artifacts
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import sweep_lost
 from slmstudio.runs.supervisor import Ending
+from slmstudio.storage import artifacts
 from tests.evaluation.benchmark_desk import MODES, another_model, answered, finished, started, wide_world
 from tests.evaluation.factories import World, broken, pretend, right
 from training.models import BaseModel

@@ -16,9 +16,9 @@ from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
 from evaluation.runs import external_model, outputs
 from evaluation.runs import services as run_services
 from evaluation.runs.jobs import run_evaluation
-from slmstudio import artifacts
 from slmstudio.runs import supervisor
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
 from tests.evaluation.factories import World
 from tests.evaluation.fake_openai import Fake, error, says
 from tests.evaluation.test_eval_endpoint import ended, endpoint, knowing, start

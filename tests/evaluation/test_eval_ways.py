@@ -21,10 +21,10 @@ from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Contract
-from slmstudio import artifacts
-from slmstudio.hashing import folder_hash, sha256_file
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import Ending
+from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.evaluation import tiny_gguf
 from tests.evaluation.factories import World, copied, evaluated, right
 from tests.evaluation.test_eval_endpoint import endpoint

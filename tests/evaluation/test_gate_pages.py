@@ -15,7 +15,7 @@ from evaluation.gates.policy import METRICS
 from evaluation.gates.services import make_report, set_policy
 from evaluation.models import Approval, EvalRun, GatePolicy, GateReport
 from labeling.models import Document
-from slmstudio import artifacts
+from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
 
 GATES, POLICY, JUDGE = "/p/invoices/gates/", "/p/invoices/gates/policy/", "/p/invoices/gates/judge/"

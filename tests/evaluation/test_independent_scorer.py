@@ -19,10 +19,10 @@ from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import Project
 from labeling.projects.services import create_project
-from slmstudio import artifacts
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
 from slmstudio.contract.scoring.scorer import class_figures, cord, score_document, slices, sroie, summarise
+from slmstudio.storage import artifacts
 from tests.evaluation import independent_scorer
 from tests.evaluation.factories import Say, World, evaluated, pretend
 

@@ -14,9 +14,9 @@ from labeling.datasets import freeze
 from labeling.datasets.splits import Rules
 from labeling.documents import search_index
 from labeling.models import DatasetItem, Document, IndexRun, Project
-from slmstudio import artifacts
 from slmstudio.contract.json_text import dumps, sha256
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, broken, evaluated, right
 from tests.evaluation.gold_desk import first_id
 

@@ -15,7 +15,7 @@ from evaluation.runs.spec import EvalSpec
 from slmstudio.contract.decoding.grammar import grammar
 from slmstudio.contract.decoding.grounding import collapsed
 from slmstudio.contract.schema.compiled import compile_schema
-from slmstudio.hashing import folder_hash, sha256_file
+from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.evaluation import tiny_gguf
 from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, tiny, write_dataset
 from training.ml.data.encode import Encoder

@@ -10,7 +10,7 @@ from evaluation.ml.generate import MOST_BOUNDED, UNKNOWN, Limit, main, token_lim
 from evaluation.runs.spec import EvalSpec
 from slmstudio.contract.decoding.grammar import output_bound
 from slmstudio.contract.schema.compiled import compile_schema
-from slmstudio.hashing import folder_hash, sha256_file
+from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.training.ml_data import (
     INSTRUCTION,
     SCHEMA,

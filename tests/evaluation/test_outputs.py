@@ -14,9 +14,9 @@ from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion
 from labeling.projects.services import create_project
-from slmstudio import artifacts
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, pretend, right
 
 

@@ -18,10 +18,10 @@ from evaluation.runs.services import Refused
 from evaluation.runs.spec import EvalSpec, GgufRef
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Document
-from slmstudio import artifacts
-from slmstudio.hashing import folder_hash, folder_manifest, manifest_hash, sha256_file, sha256_text
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import Ending
+from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import folder_hash, folder_manifest, manifest_hash, sha256_file, sha256_text
 from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
 from tests.evaluation.test_gates_service import changed
 from training.exports import jobs as export_jobs

@@ -20,10 +20,10 @@ from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import Annotation, Document, Gold, Prediction
 from labeling.projects.services import create_project
-from slmstudio import artifacts
 from slmstudio.contract.json_text import dumps
-from slmstudio.hashing import folder_hash, sha256_file
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World, make_world
 from tests.evaluation.fake_openai import Fake, error, says, sends, slowly

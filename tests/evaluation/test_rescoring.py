@@ -24,9 +24,9 @@ from labeling.models import DatasetVersion, Document, DocumentScore
 from labeling.projects.services import create_project, save_contract
 from labeling.review import adjudication
 from labeling.review import services as review_services
-from slmstudio import artifacts
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, pretend, right
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total, scored_again
 

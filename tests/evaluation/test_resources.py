@@ -16,8 +16,8 @@ from evaluation.runs.resource_jobs import run_measurement
 from evaluation.runs.resources import measure_again
 from evaluation.runs.services import Refused
 from labeling.models import Contract
-from slmstudio import artifacts
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, rewrite, right
 from tests.evaluation.fake_openai import says, sends
 from tests.evaluation.test_eval_endpoint import ended, endpoint, fake, quick, start  # noqa: F401

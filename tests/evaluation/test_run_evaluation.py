@@ -16,10 +16,10 @@ from evaluation.runs import model_under_test, outputs
 from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries as dataset_queries
-from slmstudio import artifacts
-from slmstudio.hashing import folder_hash, sha256_file
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import Ending
+from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.evaluation.factories import World, evaluated, right
 from training.base_models.services import prepare, register_tiny
 from training.models import ModelVersion, TrainingRun

@@ -12,8 +12,8 @@ from evaluation.models import EvalRun
 from labeling.demo.templates import template
 from labeling.models import DatasetVersion, ImportRun, Project
 from slmstudio.contract.json_text import dumps
-from slmstudio.hashing import sha256_file
 from slmstudio.runs.models import BackgroundRun
+from slmstudio.storage.hashing import sha256_file
 from slmstudio.workers.registry import WorkerGone, listening
 from tests.conftest import Workers, worker_environment
 from training.models import LengthReport, ModelVersion, TrainingRun

@@ -13,9 +13,9 @@ from labeling.datasets.freeze import freeze
 from labeling.documents import bulk_edit
 from labeling.jobs import run_bulk_edit
 from labeling.models import BulkEdit, Document, DocumentState
-from slmstudio import artifacts
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted, sweep_lost
+from slmstudio.storage import artifacts
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db

@@ -12,7 +12,7 @@ from labeling.datasets.queries import file_path
 from labeling.datasets.splits import Rules
 from labeling.jobs import run_freeze
 from labeling.models import DatasetVersion, FreezeRun
-from slmstudio import artifacts
+from slmstudio.storage import artifacts
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db

@@ -26,9 +26,9 @@ from labeling.models import (
     Origin,
 )
 from labeling.projects.services import save_contract
-from slmstudio import artifacts
 from slmstudio.contract.schema.compiled import dumps, loads
-from slmstudio.hashing import sha256_file
+from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import sha256_file
 from tests.labeling.desk import SEED_OUTPUT, SEED_ROW, SEED_TEXT, Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db

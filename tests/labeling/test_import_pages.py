@@ -26,8 +26,8 @@ from labeling.models import (
     Webhook,
     WebhookDelivery,
 )
-from slmstudio import artifacts
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
 from tests.labeling.desk import Desk, browser, invoice, jsonl, make_desk
 from tests.labeling.import_files import packed, pdf
 

@@ -27,8 +27,8 @@ from labeling.models import (
     ImportRun,
     Origin,
 )
-from slmstudio import artifacts
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
 from tests.labeling.desk import SEED_ROW, SEED_TEXT, Desk, bring_in, invoice, jsonl, make_desk
 
 pytestmark = pytest.mark.django_db

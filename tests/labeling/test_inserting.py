@@ -12,7 +12,7 @@ from labeling.imports.formats.page_text import ReadPage
 from labeling.imports.rows import ParsedRow, Proposed
 from labeling.imports.services import import_rows, insert_rows
 from labeling.models import Annotation, AnnotationRevision, Document, Gold, Page, Prediction
-from slmstudio import artifacts
+from slmstudio.storage import artifacts
 from tests.labeling.desk import SEED_ROW, Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db

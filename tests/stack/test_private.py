@@ -13,9 +13,9 @@ import psutil
 import pytest
 from django.core.files.base import ContentFile
 
-from slmstudio import artifacts
-from slmstudio.private import keep_private
 from slmstudio.stack import processes
+from slmstudio.storage import artifacts
+from slmstudio.storage.private_files import keep_private
 from tests.conftest import Workers
 from tests.stack.test_serve import free_port
 from tests.stack.web import serving

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from slmstudio.hashing import folder_hash
+from slmstudio.storage.hashing import folder_hash
 from training.ml.events import die_with_parent
 from training.spec import RunSpec
 

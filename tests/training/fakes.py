@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from slmstudio.artifacts import local_path
+from slmstudio.storage.artifacts import local_path
 from training.models import TrainingRun
 
 WORKER = ("--worker-class", "tests.training.fake_worker.FakeTrainerWorker")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from slmstudio.hashing import folder_hash, sha256_file
+from slmstudio.storage.hashing import folder_hash, sha256_file
 from training.ml.events import Emitter
 from training.ml.modeling.tiny import build_tiny
 from training.ml.prepare import prepare

@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from slmstudio.hashing import folder_hash
+from slmstudio.storage.hashing import folder_hash
 from slmstudio.workers.hardware import Hardware
 from training.base_models.services import (
     add_hub_model,

@@ -10,9 +10,9 @@ import yaml
 
 from labeling.datasets.queries import rows
 from labeling.models import DatasetVersion, Project
-from slmstudio.artifacts import local_path, write_text
-from slmstudio.hashing import folder_manifest, manifest_hash
 from slmstudio.runs.models import Status
+from slmstudio.storage.artifacts import local_path, write_text
+from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from training.exports import model_card
 from training.exports.model_card_facts import facts_of
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from labeling.models import DatasetVersion
-from slmstudio.artifacts import write_text
+from slmstudio.storage.artifacts import write_text
 from training.models import BaseModel, LengthReport
 from training.runs.jobs import measure_lengths as job
 from training.runs.token_length_views import lengths_context

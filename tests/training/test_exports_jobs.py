@@ -14,11 +14,11 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from labeling.models import DatasetVersion, Project
-from slmstudio.artifacts import local_path
-from slmstudio.hashing import folder_hash, folder_manifest, manifest_hash
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import sweep_lost
 from slmstudio.runs.supervisor import Ending
+from slmstudio.storage.artifacts import local_path
+from slmstudio.storage.hashing import folder_hash, folder_manifest, manifest_hash
 from training.exports import downloads
 from training.exports import jobs as export_jobs
 from training.exports import services as export_services

@@ -10,9 +10,9 @@ from django.test import Client
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Role
-from slmstudio.artifacts import local_path
-from slmstudio.hashing import folder_manifest, manifest_hash
 from slmstudio.runs.models import Status
+from slmstudio.storage.artifacts import local_path
+from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from training.exports import downloads
 from training.models import LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
 from training.runs.presets import Knobs

@@ -18,7 +18,6 @@ from psycopg import sql
 
 from labeling.models import DatasetVersion, Project
 from slmstudio import stack
-from slmstudio.artifacts import local_path
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import sweep_lost
 from slmstudio.runs.supervisor import STOP_SIGNAL
@@ -26,6 +25,7 @@ from slmstudio.stack import control
 from slmstudio.stack.control import Server
 from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.valkey import Valkey
+from slmstudio.storage.artifacts import local_path
 from tests.training.fake_trainer import loss
 from tests.training.fakes import WORKER, attempts, curve, plan
 from training.models import LengthReport, ModelVersion, TrainingRun

@@ -14,10 +14,10 @@ from django.db import connection
 
 from labeling.datasets.queries import file_path
 from labeling.models import DatasetVersion, Project
-from slmstudio.artifacts import local_path
-from slmstudio.hashing import folder_hash, sha256_text
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import Ending
+from slmstudio.storage.artifacts import local_path
+from slmstudio.storage.hashing import folder_hash, sha256_text
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.runs import jobs as run_jobs
 from training.runs.child_processes import ChildFailed

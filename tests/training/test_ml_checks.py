@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slmstudio.hashing import folder_hash
+from slmstudio.storage.hashing import folder_hash
 from tests.training.ml_data import tiny
 from training.ml.events import Refused
 from training.ml.modeling.folder_checks import check_folder, check_ref

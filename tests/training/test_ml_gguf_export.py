@@ -14,7 +14,7 @@ import pytest
 
 from slmstudio.contract.decoding import grammar
 from slmstudio.contract.schema.compiled import compile_schema
-from slmstudio.hashing import folder_hash, sha256_file
+from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, smollm2, tiny, write_dataset
 from training.exports.child_specs import GgufSpec
 from training.ml import export_gguf

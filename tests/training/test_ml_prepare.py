@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slmstudio.hashing import folder_hash
+from slmstudio.storage.hashing import folder_hash
 from tests.training.ml_data import named, receipts, run_child, smollm2, tiny
 from training.base_models.architecture import Shape
 from training.ml.events import Refused

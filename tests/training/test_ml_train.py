@@ -15,7 +15,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from slmstudio.hashing import folder_hash
+from slmstudio.storage.hashing import folder_hash
 from tests.training.ml_data import REPO, SCHEMA, Told, named, rows, smollm2, tiny, train_spec, write_dataset
 from tests.training.ml_process import nursery
 from training.ml.events import Refused

@@ -15,8 +15,8 @@ from django.utils import timezone
 from labeling.datasets.queries import rows
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Role
-from slmstudio.artifacts import local_path, write_text
 from slmstudio.runs.models import Status
+from slmstudio.storage.artifacts import local_path, write_text
 from training.models import LengthReport, ModelVersion, SpecExport, TrainingEvent, TrainingRun
 from training.runs.presets import Knobs
 from training.runs.services import start_training

@@ -10,9 +10,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from labeling.models import DatasetVersion, Project
-from slmstudio.artifacts import local_path
-from slmstudio.hashing import folder_hash
 from slmstudio.runs.models import Status
+from slmstudio.storage.artifacts import local_path
+from slmstudio.storage.hashing import folder_hash
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.runs.child_processes import ChildFailed
 from training.runs.curves import curve_points, finals

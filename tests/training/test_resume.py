@@ -14,10 +14,10 @@ import pytest
 from django.db import connection
 
 from labeling.models import DatasetVersion, Project
-from slmstudio.artifacts import local_path
 from slmstudio.runs import supervisor
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted
+from slmstudio.storage.artifacts import local_path
 from tests.training.fake_trainer import loss
 from tests.training.fakes import attempts, curve, plan
 from training.models import LengthReport, ModelVersion, TrainingRun

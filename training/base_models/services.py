@@ -15,9 +15,9 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.text import slugify
 
-from slmstudio.hashing import folder_hash
 from slmstudio.runs.child_environment import DOWNLOADS
 from slmstudio.runs.models import BackgroundRun
+from slmstudio.storage.hashing import folder_hash
 from training.base_models.catalogue import CATALOGUE, Known
 from training.models import BaseModel
 from training.runs.child_processes import ChildCancelled, ChildFailed, run_child, spec_file

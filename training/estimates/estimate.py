@@ -6,7 +6,7 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from slmstudio.sizes import size_words
+from slmstudio.storage.sizes import size_words
 from training.base_models.architecture import NoShape, Shape
 from training.estimates.memory import CUDA, Part, inference_memory, training_memory
 from training.estimates.throughput import STARTING, rough_speed, rough_words

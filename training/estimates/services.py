@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import Case, Value, When
 
 from labeling.models import DatasetVersion, Project, Split
-from slmstudio.artifacts import local_path
+from slmstudio.storage.artifacts import local_path
 from slmstudio.workers.hardware import Hardware
 from training.estimates.estimate import USUAL_LIMIT, Estimate, NoShape, Shape, estimate, resolved_precision
 from training.estimates.machines import as_timed, gpu_hardware

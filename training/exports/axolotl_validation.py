@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from slmstudio.hashing import sha256_text
+from slmstudio.storage.hashing import sha256_text
 from training.exports import axolotl
 from training.exports.child_specs import TrainerSpec
 from training.exports.source_text import Counts

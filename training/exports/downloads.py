@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slmstudio.artifacts import local_path
+from slmstudio.storage.artifacts import local_path
 from training.exports import services
 from training.models import TrainingRun
 

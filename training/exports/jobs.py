@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from slmstudio.artifacts import local_path
-from slmstudio.hashing import FileEntry, folder_hash, folder_manifest, manifest_hash
 from slmstudio.runs.heartbeat import beating
 from slmstudio.runs.reaper import sweep_lost
 from slmstudio.runs.supervisor import patiently, supervise
+from slmstudio.storage.artifacts import local_path
+from slmstudio.storage.hashing import FileEntry, folder_hash, folder_manifest, manifest_hash
 from training.exports import services
 from training.models import ModelExport, SpecExport
 from training.runs.child_processes import ChildCancelled, ChildFailed, spec_file

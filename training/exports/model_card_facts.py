@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from labeling.datasets.queries import rows
-from slmstudio.artifacts import local_path
 from slmstudio.contract.schema.compiled import loads
-from slmstudio.hashing import sha256_text
+from slmstudio.storage.artifacts import local_path
+from slmstudio.storage.hashing import sha256_text
 from training.exports import model_card
 from training.models import LengthReport, TrainingEvent, TrainingRun
 from training.prompts import shown_schema

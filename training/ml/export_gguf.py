@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from slmstudio.hashing import sha256_file
+from slmstudio.storage.hashing import sha256_file
 from slmstudio.workers.hardware import on_allowed_cores
 from training.exports.child_specs import GgufSpec
 from training.ml.data.rows import Row, compiled, of_split, read_rows

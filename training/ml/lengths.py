@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slmstudio.contract.schema.compiled import CompiledSchema
-from slmstudio.hashing import sha256_file
+from slmstudio.storage.hashing import sha256_file
 from training.ml.data.encode import Encoder
 from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.events import Emitter, run_child

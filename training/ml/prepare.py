@@ -25,7 +25,7 @@ from typing import Any
 
 import httpx
 
-from slmstudio.hashing import folder_manifest, manifest_hash
+from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from training.base_models.architecture import NoShape, Shape
 from training.base_models.catalogue import CATALOGUE
 from training.ml.events import Emitter, Refused, run_child

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from slmstudio.hashing import folder_hash
+from slmstudio.storage.hashing import folder_hash
 from training.ml.data.encode import Encoder
 from training.ml.events import Emitter, Refused, run_child
 from training.ml.lengths import load_encoder

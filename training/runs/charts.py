@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from slmstudio.sizes import size_words
+from slmstudio.storage.sizes import size_words
 
 MARKS = {
     "correct": ("check-lg", "good", "correct"),

@@ -10,7 +10,7 @@ from django.db.models import F, FloatField, Func, JSONField, Max, Min, Value
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast
 
-from slmstudio.artifacts import local_path
+from slmstudio.storage.artifacts import local_path
 from training.models import TrainingEvent, TrainingRun
 from training.runs.charts import field_tallies
 from training.spec import RunSpec

@@ -11,10 +11,10 @@ from django.db import transaction
 from django.db.models import Max
 
 from labeling.models import Project
-from slmstudio.artifacts import local_path
-from slmstudio.hashing import folder_manifest, manifest_hash
 from slmstudio.runs.foreign_load import ForeignLoad
 from slmstudio.runs.heartbeat import beating
+from slmstudio.storage.artifacts import local_path
+from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from training.exports.model_card import FILES as CARD
 from training.exports.model_card_facts import describe, lineage_of
 from training.models import ModelVersion, TrainingEvent, TrainingRun

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labeling.datasets.queries import file_path
-from slmstudio.artifacts import local_path, write_text
 from slmstudio.contract.schema.compiled import loads
-from slmstudio.hashing import folder_hash, sha256_file
 from slmstudio.runs.heartbeat import beating
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.reaper import sweep_lost
@@ -26,6 +24,8 @@ from slmstudio.runs.supervisor import (
     supervise,
 )
 from slmstudio.stack.programs import TIED
+from slmstudio.storage.artifacts import local_path, write_text
+from slmstudio.storage.hashing import folder_hash, sha256_file
 from slmstudio.workers.devices import Devices, GivenUp, TooFew, held_for, own_machine
 from training.base_models.services import prepare
 from training.estimates.machine_fit import somebody_fits, unfit

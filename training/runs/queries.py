@@ -10,10 +10,10 @@ from redis.exceptions import RedisError
 
 from labeling.datasets.queries import rows
 from labeling.models import DatasetVersion, Project, Split
-from slmstudio.artifacts import local_path
-from slmstudio.plain_paths import without_paths
 from slmstudio.runs.foreign_load import slow_words
 from slmstudio.runs.models import Status
+from slmstudio.storage.artifacts import local_path
+from slmstudio.storage.plain_paths import without_paths
 from slmstudio.workers.registry import listening
 from training.estimates.estimate import Estimate, how_far_off
 from training.estimates.throughput import STARTING

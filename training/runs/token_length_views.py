@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods
 
 from labeling.models import DatasetVersion
 from slmstudio.access import Action, object_for
-from slmstudio.artifacts import local_path
+from slmstudio.storage.artifacts import local_path
 from training.models import BaseModel, LengthReport
 from training.runs import queries
 from training.runs.charts import Histogram, histogram

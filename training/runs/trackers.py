@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from slmstudio.artifacts import local_path
+from slmstudio.storage.artifacts import local_path
 from training.models import TrainingRun
 
 #: name -> title, folder below the run's, how its own tool reads it

@@ -12,10 +12,10 @@ from django_htmx.http import HttpResponseClientRefresh
 
 from labeling.models import DatasetVersion
 from slmstudio.access import Action, object_for, project_for
-from slmstudio.artifacts import local_path
-from slmstudio.hashing import sha256_text
-from slmstudio.plain_paths import without_paths
 from slmstudio.runs.models import LIVE, Status
+from slmstudio.storage.artifacts import local_path
+from slmstudio.storage.hashing import sha256_text
+from slmstudio.storage.plain_paths import without_paths
 from training.exports.views import exports_context
 from training.http import is_htmx, whole
 from training.models import TrainingEvent, TrainingRun

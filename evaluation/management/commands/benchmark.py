@@ -20,7 +20,7 @@ from labeling.models import Project
 from slmstudio.access import Role
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import sweep_lost
-from slmstudio.sizes import size_words
+from slmstudio.storage.sizes import size_words
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers.registry import Started, WorkerGone, working
 from training.base_models.services import sync_catalogue

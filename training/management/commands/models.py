@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from labeling.models import Project
-from slmstudio.sizes import size_words
+from slmstudio.storage.sizes import size_words
 from slmstudio.templatetags.studio import duration
 from training.base_models.services import (
     check,

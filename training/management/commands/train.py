@@ -14,7 +14,7 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, may
 from slmstudio.runs.models import BackgroundRun, Status
 from slmstudio.runs.reaper import sweep_lost
-from slmstudio.sizes import size_words
+from slmstudio.storage.sizes import size_words
 from slmstudio.templatetags.studio import duration
 from slmstudio.workers.registry import Started, WorkerGone, working
 from training.base_models.services import find_base_model

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slmstudio.contract.schema import compiled as contract
-from slmstudio.hashing import sha256_file
+from slmstudio.storage.hashing import sha256_file
 from training.ml.events import Refused
 from training.spec import ContractRef
 

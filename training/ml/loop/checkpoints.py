@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slmstudio.hashing import folder_manifest, manifest_hash
+from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from training.ml.events import disk_full
 
 MANIFEST = "manifest.json"

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from slmstudio.hashing import folder_hash, sha256_file, sha256_text
+from slmstudio.storage.hashing import folder_hash, sha256_file, sha256_text
 from training.ml.events import Refused
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
 

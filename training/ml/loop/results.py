@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from slmstudio.hashing import folder_manifest, manifest_hash
+from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from training.ml.events import Emitter
 from training.ml.modeling.folder_checks import check_folder
 

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from slmstudio.hashing import folder_hash
+from slmstudio.storage.hashing import folder_hash
 from training.base_models.architecture import NoShape, Shape
 from training.ml.events import Refused
 from training.spec import ModelRef

@@ -15,7 +15,7 @@ from django.core.cache import cache
 from django.db.models import Q
 from django.utils import timezone
 
-from slmstudio.artifacts import store
+from slmstudio.storage.artifacts import store
 
 DAYS = 30
 _GB = 10**9
@@ -55,7 +55,7 @@ def bytes_of(count: Callable[[Any], int]) -> None:
 
 def storage(project: Any) -> Usage:
     """Gigabytes that a project stores: files and the texts of documents. Known for a minute."""
-    key = f"slmstudio.quotas.storage.{project.pk}"
+    key = f"slmstudio.storage.quotas.storage.{project.pk}"
     found = cache.get(key)
     if found is None:
         root = store()

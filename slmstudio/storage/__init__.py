@@ -1,0 +1,1 @@
+"""Files: artifacts, their hashes, sizes, quotas and privacy."""
