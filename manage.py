@@ -16,7 +16,7 @@ def main() -> None:
         with environment.servers(start=environment.needs_servers(sys.argv[1:])):
             from django.core.management import execute_from_command_line
 
-            from slmstudio.database_roles import use_owner
+            from slmstudio.database.roles import use_owner
 
             use_owner(sys.argv[1:])
             execute_from_command_line(sys.argv)

@@ -17,11 +17,11 @@ class StudioConfig(AppConfig):
 
         from slmstudio.accounts import sign_in
         from slmstudio.accounts.permissions import make_group
-        from slmstudio.database_roles import grant_to_application
+        from slmstudio.database.roles import grant_to_application
         from slmstudio.workers.job_names import read_only_json
 
         read_only_json()
-        post_migrate.connect(grant_to_application, dispatch_uid="slmstudio.database_roles")
+        post_migrate.connect(grant_to_application, dispatch_uid="slmstudio.database.roles")
         post_migrate.connect(make_group, dispatch_uid="slmstudio.accounts.permissions")
         signals.user_logged_in.connect(sign_in.on_signed_in, dispatch_uid="slmstudio.signed_in")
         signals.user_logged_out.connect(sign_in.on_signed_out, dispatch_uid="slmstudio.signed_out")

@@ -10,7 +10,7 @@ from pathlib import Path
 from csp.constants import NONE, SELF
 
 from slmstudio import env
-from slmstudio.database import database_settings
+from slmstudio.database.address import database_settings
 from slmstudio.storage.private_files import keep_private
 
 BASE_DIR = Path(__file__).resolve().parent.parent

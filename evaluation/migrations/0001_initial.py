@@ -3,7 +3,7 @@
 import django.contrib.postgres.fields
 import django.db.models.deletion
 import django.utils.timezone
-import slmstudio.fields
+import slmstudio.database.fields
 import uuid
 from django.conf import settings
 from django.db import migrations, models
@@ -68,11 +68,11 @@ class Migration(migrations.Migration):
             name='EvalOutput',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('gold', slmstudio.fields.ExactJSONField(help_text='the gold of the dataset version it was scored against')),
+                ('gold', slmstudio.database.fields.ExactJSONField(help_text='the gold of the dataset version it was scored against')),
                 ('raw', models.TextField(blank=True)),
                 ('finish_reason', models.CharField(max_length=10)),
                 ('error', models.TextField(blank=True)),
-                ('score', slmstudio.fields.ExactJSONField(help_text='the DocumentScore; see slmstudio.contract.scoring.scorer', null=True)),
+                ('score', slmstudio.database.fields.ExactJSONField(help_text='the DocumentScore; see slmstudio.contract.scoring.scorer', null=True)),
                 ('valid', models.BooleanField(default=False)),
                 ('exact', models.BooleanField(default=False)),
                 ('wrong_fields', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=300), default=list, help_text='patterns of fields not right', size=None)),
@@ -89,7 +89,7 @@ class Migration(migrations.Migration):
             name='Comparison',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('result', slmstudio.fields.ExactJSONField()),
+                ('result', slmstudio.database.fields.ExactJSONField()),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='comparisons', to='labeling.project')),
                 ('a', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='evaluation.evalrun')),

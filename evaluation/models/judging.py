@@ -12,7 +12,7 @@ from evaluation.models.benchmarks import Benchmark
 from evaluation.models.prelabels import Endpoint
 from evaluation.models.reading import EvalOutputQuerySet
 from labeling.models import DatasetVersion, Document, Project, Split
-from slmstudio.fields import ExactJSONField
+from slmstudio.database.fields import ExactJSONField
 from slmstudio.runs.models import BackgroundRun, RepeatedRun, RunQuerySet, Status
 from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 

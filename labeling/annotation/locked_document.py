@@ -12,7 +12,7 @@ from labeling.form.tree import FormNode, tree_of
 from labeling.models import AnnotationRevision, Document, Review, SchemaVersion
 from slmstudio.access import Action, may
 from slmstudio.contract.schema.compiled import CompiledSchema
-from slmstudio.fields import ExactDecoder
+from slmstudio.database.fields import ExactDecoder
 
 Actions = AnnotationRevision.Action
 #: revisions that stand for a label somebody answers for

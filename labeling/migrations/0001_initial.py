@@ -5,7 +5,7 @@ import django.contrib.postgres.indexes
 import django.db.models.deletion
 import django.db.models.functions.text
 import django.utils.timezone
-import slmstudio.fields
+import slmstudio.database.fields
 import uuid
 from django.conf import settings
 from django.contrib.postgres.operations import TrigramExtension
@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
             name='Annotation',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('value', slmstudio.fields.ExactJSONField(default=dict)),
+                ('value', slmstudio.database.fields.ExactJSONField(default=dict)),
                 ('evidence', models.JSONField(blank=True, default=dict, help_text='field path -> {start, end}')),
                 ('valid', models.BooleanField(default=False)),
                 ('submitted', models.BooleanField(default=False)),
@@ -55,7 +55,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('number', models.PositiveIntegerField()),
                 ('action', models.CharField(choices=[('draft', 'draft saved'), ('submit', 'submitted'), ('import', 'imported'), ('approve', 'approved')], max_length=8)),
-                ('value', slmstudio.fields.ExactJSONField()),
+                ('value', slmstudio.database.fields.ExactJSONField()),
                 ('evidence', models.JSONField(blank=True, default=dict)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('annotation', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='revisions', to='labeling.annotation')),
@@ -86,7 +86,7 @@ class Migration(migrations.Migration):
                 ('text', models.TextField()),
                 ('sha256', models.CharField(help_text='of the text; a document is the same if this is the same', max_length=64)),
                 ('source', models.CharField(blank=True, max_length=200)),
-                ('metadata', slmstudio.fields.ExactJSONField(blank=True, default=dict)),
+                ('metadata', slmstudio.database.fields.ExactJSONField(blank=True, default=dict)),
                 ('tags', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=40), blank=True, default=list, help_text='failure tags', size=None)),
                 ('state', models.CharField(choices=[('new', 'new'), ('in_progress', 'in progress'), ('submitted', 'submitted'), ('approved', 'approved'), ('rejected', 'rejected'), ('skipped', 'skipped')], default='new', max_length=12)),
                 ('holdout', models.BooleanField(default=False, help_text='kept for judging; fixed once a dataset version used it')),

@@ -4,7 +4,7 @@ import django.contrib.postgres.fields
 import django.contrib.postgres.indexes
 import django.db.models.deletion
 import django.utils.timezone
-import slmstudio.fields
+import slmstudio.database.fields
 import uuid
 from django.conf import settings
 from django.db import migrations, models
@@ -108,7 +108,7 @@ class Migration(migrations.Migration):
             name='Prediction',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('value', slmstudio.fields.ExactJSONField(null=True)),
+                ('value', slmstudio.database.fields.ExactJSONField(null=True)),
                 ('valid', models.BooleanField(default=False)),
                 ('confidence', models.JSONField(blank=True, default=dict)),
                 ('withheld', models.BooleanField(default=False)),

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from labeling.models.documents import Document, DocumentState, Origin
 from labeling.models.projects import Project, SchemaVersion
-from slmstudio.fields import ExactJSONField
+from slmstudio.database.fields import ExactJSONField
 
 #: states whose documents go into no dataset version
 ASIDE = (DocumentState.SKIPPED, DocumentState.REJECTED)

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from labeling.models.projects import Project
-from slmstudio.fields import ExactJSONField
+from slmstudio.database.fields import ExactJSONField
 
 
 class DocumentState(models.TextChoices):

@@ -11,7 +11,7 @@ import pytest
 from psycopg import errors
 
 from slmstudio import stack
-from slmstudio.database_roles import check_role, grants, use_owner
+from slmstudio.database.roles import check_role, grants, use_owner
 from slmstudio.env import EnvError
 from slmstudio.stack.places import Places
 from slmstudio.stack.postgres import SUPERUSER

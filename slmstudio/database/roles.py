@@ -15,7 +15,7 @@ from django.core.checks import CheckMessage, Tags, register
 from django.core.checks import Warning as Caution
 from django.db import DatabaseError, connections, transaction
 
-from slmstudio.database import database_settings
+from slmstudio.database.address import database_settings
 from slmstudio.env import EnvError
 
 OWNER_COMMANDS = frozenset({"migrate", "flush", "createcachetable"})
