@@ -1,6 +1,6 @@
-"""Peak memory of the real trainer beside what ``training.estimates.memory`` foretells: ``python -m bench.memory MODEL_FOLDER``.
+"""Measured peak memory of the trainer and what ``training.estimates.memory`` estimates.
 
-Each point trains two steps on rows of one length in a process of its own. ``--points`` takes some of them by name.
+``python -m bench.memory MODEL_FOLDER``. Each point trains two steps on rows of one length in a process of its own. ``--points`` takes some of them by name.
 """
 
 import argparse

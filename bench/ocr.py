@@ -2,8 +2,8 @@
 
 FOLDER holds images and ``gold.json`` (file name -> fields of the receipt template); by default the receipts in
 ``../shared/data/sroie/images``. Each image goes through the reader that imports use. Per field: found exactly as it is
-written (white space aside), and found by ``slmstudio.contract.values.evidence``, which knows dates, numbers, spacing and what
-OCR confuses.
+written (white space aside), and found by ``slmstudio.contract.values.evidence``, which knows dates, numbers, spacing
+and what OCR confuses.
 """
 
 import json

@@ -67,13 +67,13 @@ class RunSpec:
     """One fine-tuning run.
 
     ``batch_size`` counts rows a device sees at once; ``batch_size * accumulation`` rows make one optimiser step. On a
-    CPU long rows go through the model a few at a time all the same (``training.estimates.micro_batch``), to the same gradient.
-    ``max_length`` is in tokens, prompt and completion together: longer rows stop the run (``too_long: refuse``) or are
-    left out and counted (``leave_out``), never cut. ``max_steps`` overrides ``epochs``. ``eval_every`` counts steps;
-    without it the run looks at the validation split four times, and at least once an epoch. ``save_every`` counts steps
-    between checkpoints; without it one is written after each look and every five minutes. ``early_stopping`` is how
-    many looks in a row may pass without a lower validation loss before the run ends; the weights of the best look are
-    then what comes out. ``devices``: GPUs of one machine that share each step.
+    CPU long rows go through the model a few at a time all the same (``training.estimates.micro_batch``), to the same
+    gradient. ``max_length`` is in tokens, prompt and completion together: longer rows stop the run (``too_long:
+    refuse``) or are left out and counted (``leave_out``), never cut. ``max_steps`` overrides ``epochs``. ``eval_every``
+    counts steps; without it the run looks at the validation split four times, and at least once an epoch.
+    ``save_every`` counts steps between checkpoints; without it one is written after each look and every five minutes.
+    ``early_stopping`` is how many looks in a row may pass without a lower validation loss before the run ends; the
+    weights of the best look are then what comes out. ``devices``: GPUs of one machine that share each step.
     """
 
     base_model: ModelRef

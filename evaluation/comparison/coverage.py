@@ -1,9 +1,9 @@
 """The automation rate: how large a share of documents can go straight through, the surest first. Pure.
 
-A document is as sure as its least sure field (``evaluation.inference.confidence``). Ten shares are tried, from the surest tenth
-to all of them; for each the exact upper bound of its error rate is worked out at a tenth of the error level, so that
-the best of the ten may be chosen afterwards (Bonferroni; "learn then test", Angelopoulos et al. 2021). Everything below
-the chosen threshold is for people.
+A document is as sure as its least sure field (``evaluation.inference.confidence``). Ten shares are tried, from the
+surest tenth to all of them; for each the exact upper bound of its error rate is worked out at a tenth of the error
+level, so that the best of the ten may be chosen afterwards (Bonferroni; "learn then test", Angelopoulos et al. 2021).
+Everything below the chosen threshold is for people.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

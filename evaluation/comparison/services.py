@@ -23,10 +23,11 @@ def compare_runs(*, a: EvalRun, b: EvalRun) -> Comparison:
     """What ``b`` fixed and broke against ``a``, document by document; made once for a pair and kept.
 
     Both have ended, so their outputs do not change and neither does the comparison. Its ``result`` is that of
-    ``evaluation.comparison.paired.Comparison.as_dict``, and beside it ``modes`` (see ``evaluation.scores.failure_modes``), ``tokens`` (written
-    for each document, by side), ``notes`` (what stands against the comparison, in sentences), ``differences`` (what
-    the two runs do not have in common: name, A, B) and, where some documents have two golds, ``judged``: what a verdict
-    rests on, which is the others (see ``evaluation.comparison.regressions``).
+    ``evaluation.comparison.paired.Comparison.as_dict``, and beside it ``modes`` (see
+    ``evaluation.scores.failure_modes``), ``tokens`` (written for each document, by side), ``notes`` (what stands
+    against the comparison, in sentences), ``differences`` (what the two runs do not have in common: name, A, B) and,
+    where some documents have two golds, ``judged``: what a verdict rests on, which is the others (see
+    ``evaluation.comparison.regressions``).
 
     Raises:
         Refused: the same run twice, a run that is not done, no document or no field in common.

@@ -94,8 +94,9 @@ class Gate:
 
     ``threshold`` is a share between 0 and 1 for the rates; for ``no_regression`` it is how much worse than
     the baseline (``compared_with``: the deployed or the base model) a document may become on average, 0.02
-    being two points. ``slice`` says which documents ("": all; see ``evaluation.scores.slices``), ``field`` which field (a
-    pattern like ``line_items[].amount``; "": all of them), ``value`` which of its values in gold (recall of a class).
+    being two points. ``slice`` says which documents ("": all; see ``evaluation.scores.slices``), ``field`` which field
+    (a pattern like ``line_items[].amount``; "": all of them), ``value`` which of its values in gold (recall of a
+    class).
     """
 
     key: str

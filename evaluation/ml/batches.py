@@ -4,8 +4,9 @@ Throughput, not latency: a document waits for those beside it. The start that al
 one document; what is left of each prompt is padded on its left, so documents of about the same length go together. A
 document that is done leaves the batch, and those that remain are computed without it.
 
-As for one document, tokens that can be foreseen are fed ahead and checked (``training.ml.decoding.decode``): a step with few
-tokens costs as much as reading the weights, whatever their number. What was fed in vain stays in the cache, masked out.
+As for one document, tokens that can be foreseen are fed ahead and checked (``training.ml.decoding.decode``): a step
+with few tokens costs as much as reading the weights, whatever their number. What was fed in vain stays in the cache,
+masked out.
 """
 
 import time

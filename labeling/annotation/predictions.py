@@ -154,7 +154,8 @@ def _row(project: Project, schema_version: SchemaVersion, proposal: Proposal, mo
 
 
 def honesty(project: Project) -> automation_bias.Honesty:
-    """Whether people look at pre-labels, per person and overall; one query. The terms are in ``labeling.review.automation_bias``.
+    """Whether people look at pre-labels, per person and overall; one query. The terms are in
+    ``labeling.review.automation_bias``.
 
     Counted are submitted annotations of people that a prediction was compared with: shown where the form was filled
     from it, withheld where the document was drawn for that.

@@ -40,9 +40,9 @@ def exceptions(
     the document (and nobody confirmed that); an invariant that names it is broken; it is required and empty; the model
     is less sure of it than ``floor``.
 
-    ``checks`` are those of this very value (``labeling.form.validation.check``). ``confidence`` is field path -> probability as
-    in ``Prediction.confidence``. Where ``predicted`` is given, that is, the model's whole value, confidence counts only
-    for fields that still hold what the model wrote: a person has seen to the others.
+    ``checks`` are those of this very value (``labeling.form.validation.check``). ``confidence`` is field path ->
+    probability as in ``Prediction.confidence``. Where ``predicted`` is given, that is, the model's whole value,
+    confidence counts only for fields that still hold what the model wrote: a person has seen to the others.
 
     Leaves come in the order of the form, empty ones included. What no leaf stands for (a list that needs more rows, a
     name the schema does not know, the whole document: "") follows under its own path, only where there is a reason.

@@ -1,7 +1,7 @@
 """A JSON Schema as a tree of form nodes: what the labeling screen, the contract's preview and the document page draw.
 
-Pure Python. ``tree_of`` turns a compiled schema into nodes; ``form_for`` (``labeling.form.binding``) binds them to a value
-for the templates (``{% include "labeling/form.html" %}``). What a person types and how it becomes JSON is in
+Pure Python. ``tree_of`` turns a compiled schema into nodes; ``form_for`` (``labeling.form.binding``) binds them to a
+value for the templates (``{% include "labeling/form.html" %}``). What a person types and how it becomes JSON is in
 ``labeling.form.codec``. What no form can draw is written as JSON, at its place or as a whole, and the node says why.
 """
 

@@ -9,8 +9,8 @@ from slmstudio.runs.models import BackgroundRun
 class ImportRun(BackgroundRun):
     """One import of a file: rows in = imported + duplicate + rejected.
 
-    ``kind`` is one of ``labeling.imports.formats.KINDS``; ``options`` what that kind can be told (a mapping of columns, whether
-    to read scans by OCR).
+    ``kind`` is one of ``labeling.imports.formats.KINDS``; ``options`` what that kind can be told (a mapping of columns,
+    whether to read scans by OCR).
     """
 
     job_name = "labeling.jobs.run_import"

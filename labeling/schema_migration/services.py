@@ -3,7 +3,8 @@
 Both are background runs over every labelled document. The change makes the new SchemaVersion first; from then on people
 label under it. Each document then gets the annotations of its people once more under the new version, as new revisions
 (the old ones stay, and frozen datasets with them). What the new schema refuses goes back into the queue as a draft. An
-interrupted run goes on where it stopped: what it has taken along is left alone (see ``labeling.schema_migration.label_migration``).
+interrupted run goes on where it stopped: what it has taken along is left alone (see
+``labeling.schema_migration.label_migration``).
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,9 +1,9 @@
 """The worker behind ``manage.py rqworker``: RQ's, with five habits more.
 
-It runs the jobs of the application and no others (see ``slmstudio.workers.job_names``). It publishes its machine and its
-memory beside its heartbeat, so that pages know workers of other hosts. A Valkey that restarts while a job runs does not
-end it. One that takes no writes, because its disk is full, is waited for. Asked to stop, it tells the job at once: a
-training then saves a checkpoint and goes back to the queue instead of being waited for; a job that takes no such hint
+It runs the jobs of the application and no others (see ``slmstudio.workers.job_names``). It publishes its machine and
+its memory beside its heartbeat, so that pages know workers of other hosts. A Valkey that restarts while a job runs does
+not end it. One that takes no writes, because its disk is full, is waited for. Asked to stop, it tells the job at once:
+a training then saves a checkpoint and goes back to the queue instead of being waited for; a job that takes no such hint
 is waited for as ever.
 """
 

@@ -207,7 +207,7 @@ def test_a_model_that_is_not_prepared_is_prepared_by_the_job(wide: World, monkey
         asked.append((base_model.slug, run.number, fetch))
         raise Refused("base_model", "The package is not installed.")
 
-    monkeypatch.setattr(run_jobs.base_models, "prepare", prepare)
+    monkeypatch.setattr(run_jobs.base_model_services, "prepare", prepare)
     made = started(wide)
     run_evaluation(made.runs.get().pk)
     assert asked == [("small-base", 1, False)]

@@ -39,7 +39,7 @@ _SAMPLED_LINE: Final = 200_000
 MOST_ROWS: Final = 10_000_000
 #: seconds within which something has to come of a file
 SECONDS: Final = 60.0
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 _MEMORY: Final = "reading it takes too much memory"
 
 

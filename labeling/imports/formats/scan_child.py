@@ -1,8 +1,8 @@
 """The child process that opens PDFs and images: renders pages, reads the text layer, or reads scans by OCR.
 
-``python -m labeling.imports.formats.scan_child`` takes one request a line on standard input, ``{"path", "kind", "out", "ocr"}``,
-and answers in lines: one per page, then ``{"end": true}``, or ``{"error": sentence}``. It has a limit on memory and
-belongs to its parent, so that a hostile file costs only itself.
+``python -m labeling.imports.formats.scan_child`` takes one request a line on standard input, ``{"path", "kind", "out",
+"ocr"}``, and answers in lines: one per page, then ``{"end": true}``, or ``{"error": sentence}``. It has a limit on
+memory and belongs to its parent, so that a hostile file costs only itself.
 """
 
 import contextlib

@@ -19,7 +19,7 @@ from slmstudio.runs.child_environment import child_environment
 
 #: seconds that one page may take (the first one also loads the models)
 SECONDS_PER_PAGE: Final = 90.0
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 
 
 class _ScanError(Exception):

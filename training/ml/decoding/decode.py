@@ -5,9 +5,9 @@ changing what is written (up to rounding where two tokens are equally likely):
 
 - The start that all prompts share (instruction, schema, examples) is computed once and its keys and values are kept.
 - Tokens that can be foreseen are fed together with the last one: those the grammar forces, and those that are guessed
-  from the prompt and from other answers (``training.ml.decoding.speculation``). Every one of them is then checked against what the
-  model itself would have written there, and the first that differs is thrown away with the rest (speculative decoding
-  with a draft that costs nothing; arXiv:2304.04487).
+  from the prompt and from other answers (``training.ml.decoding.speculation``). Every one of them is then checked
+  against what the model itself would have written there, and the first that differs is thrown away with the rest
+  (speculative decoding with a draft that costs nothing; arXiv:2304.04487).
 - Only the positions that are looked at get logits.
 
 In fp32 the answers are those of ``model.generate``, token for token. In bf16 two nearly equal tokens may fall the other
