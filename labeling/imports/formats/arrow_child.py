@@ -1,8 +1,8 @@
 """The child process that opens Arrow and Parquet files.
 
-``python -m labeling.imports.formats.arrow_child PATH [FOLDER]``  writes the lines of ``arrow.lines`` and then ``.``, or ``x`` and why the file cannot be read. With a folder for its
-files it writes those of ``arrow.sample_lines`` instead; a zip is unpacked there. It has a limit on memory and belongs
-to its parent, so that a hostile file costs only itself.
+``python -m labeling.imports.formats.arrow_child PATH [FOLDER]`` writes the lines of ``arrow.lines`` and then ``.``, or
+``x`` and why the file cannot be read. With a folder for its files it writes those of ``arrow.sample_lines`` instead; a
+zip is unpacked there. It has a limit on memory and belongs to its parent, so that a hostile file costs only itself.
 """
 
 import os
