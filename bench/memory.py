@@ -1,6 +1,7 @@
 """Measured peak memory of the trainer and what ``training.estimates.memory`` estimates.
 
-``python -m bench.memory MODEL_FOLDER``. Each point trains two steps on rows of one length in a process of its own. ``--points`` takes some of them by name.
+``python -m bench.memory MODEL_FOLDER``: each point trains two steps on rows of one length in a process of its own.
+``--points`` takes some of them by name.
 """
 
 import argparse
