@@ -144,7 +144,7 @@ STORAGES = {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"location": HOME / "artifacts"},
     },
-    "staticfiles": {"BACKEND": "slmstudio.compression.StaticStorage"},
+    "staticfiles": {"BACKEND": "slmstudio.web.compression.StaticStorage"},
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
 FILE_UPLOAD_PERMISSIONS, FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o600, 0o700

@@ -18,10 +18,10 @@ from slmstudio.stack.postgres import SUPERUSER
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORK = """
-from evaluation.services import audit
+from evaluation.audit import services as audit_services
 from labeling.models import Project
 project = Project.objects.create(slug="a", name="A")
-audit.record(project=project, user=None, action="approved", about="gate report 1")
+audit_services.record(project=project, user=None, action="approved", about="gate report 1")
 Project.objects.update(name="B")
 Project.objects.create(slug="c", name="C").delete()
 """
