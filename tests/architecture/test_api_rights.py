@@ -24,7 +24,7 @@ from labeling.projects.services import create_project
 from slmstudio.access import Action, Role, may
 from slmstudio.contract.json_text import dumps
 from tests.architecture.test_rights import addresses
-from tests.labeling.api import Api, api_of
+from tests.labeling.api_client import Api, api_of
 
 #: an operation that concerns no single project
 GENERAL = [("GET", f"{PREFIX}/projects")]

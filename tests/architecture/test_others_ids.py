@@ -29,7 +29,7 @@ from labeling.models import Document, Mention, Webhook
 from labeling.projects.services import create_project
 from slmstudio.access import Role
 from tests.evaluation.factories import evaluated, make_world, right
-from tests.labeling.api import api_of
+from tests.labeling.api_client import api_of
 
 FIRST = 1_000_000
 APPS = ("labeling", "training", "evaluation")

@@ -13,8 +13,8 @@ from labeling.models import Contract
 from tests.browser.conftest import Watch
 from tests.browser.test_dataset_pages import check
 from tests.evaluation.factories import World, evaluated, make_world, pretend
-from tests.evaluation.test_eval_endpoint import endpoint
-from tests.evaluation.test_eval_ways import exported
+from tests.evaluation.runs.test_decoding_modes import exported
+from tests.evaluation.runs.test_external_model import endpoint
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from playwright.sync_api import Page, expect
 from evaluation.gates.services import make_report
 from labeling.models import Contract, Document
 from tests.browser.test_dataset_pages import check
+from tests.evaluation.approvals.test_evidence import sure
 from tests.evaluation.factories import World, broken, evaluated, make_world
-from tests.evaluation.test_evidence import sure
-from tests.evaluation.test_missing_labels import add_unlabelled
+from tests.evaluation.gates.test_sample_size import add_unlabelled
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.browser.conftest import Watch
 from tests.browser.test_dataset_pages import check
 from tests.evaluation.factories import World, evaluated, make_world
 from tests.evaluation.gold_desk import first_id, reviewer, says_total
-from tests.evaluation.test_lookalikes import relative
+from tests.evaluation.label_issues.test_lookalikes import relative
 
 PHONE: ViewportSize = {"width": 390, "height": 844}
 

@@ -1,0 +1,155 @@
+"""Nobody makes themselves the manager who approves; who became one lately is named; waivers end."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from evaluation.approvals import decisions
+from evaluation.approvals import report as approval_report
+from evaluation.approvals.decisions import Waiver, decide
+from evaluation.gates.services import make_report
+from evaluation.models import AuditEntry, EvalRun, GateReport
+from evaluation.services import printing
+from labeling.models import Membership
+from labeling.projects import members
+from slmstudio.access import Role
+from tests.evaluation.factories import World, evaluated, pretend
+from tests.evaluation.runs.test_resources import measured
+from training.models import TrainingRun
+from training.runs.services import Refused
+
+
+@pytest.fixture
+def report(world: World) -> GateReport:
+    return make_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
+
+
+def fresh(report: GateReport) -> GateReport:
+    return GateReport.objects.get(pk=report.pk)
+
+
+def approve(report: GateReport, user: Any, days: int = 1) -> Any:
+    waiver = Waiver("Two weeks of shadowing first.", timezone.localdate() + timedelta(days=days))
+    return decide(report=report, user=user, decision="approved", reason="Good enough.", waiver=waiver)
+
+
+def membership(world: World, user: Any) -> Membership:
+    found: Membership = Membership.objects.get(project=world.project, user=user)
+    return found
+
+
+@pytest.mark.parametrize("role", [Role.MANAGER])
+def test_an_owner_does_not_become_manager_by_their_own_hand(world: World, role: str) -> None:
+    row = membership(world, world.owner)
+    members.change_role(membership=membership(world, world.engineer), by=world.owner, role=Role.OWNER)
+    with pytest.raises(members.Refused) as refusal:
+        members.change_role(membership=row, by=world.owner, role=role)
+    assert refusal.value.field == "role"
+    assert membership(world, world.owner).role == Role.OWNER
+
+
+@pytest.mark.parametrize("role", [Role.ENGINEER, Role.REVIEWER, Role.ANNOTATOR])
+def test_an_owner_may_step_down(world: World, role: str) -> None:
+    members.change_role(membership=membership(world, world.engineer), by=world.owner, role=Role.OWNER)
+    members.change_role(membership=membership(world, world.owner), by=world.owner, role=role)
+    assert membership(world, world.owner).role == role
+
+
+def test_the_page_refuses_and_does_not_offer_it(client: Client, world: World) -> None:
+    members.change_role(membership=membership(world, world.engineer), by=world.owner, role=Role.OWNER)
+    client.force_login(world.owner)
+    row = membership(world, world.owner)
+    page = client.get("/p/invoices/settings/").content.decode()
+    own = page[page.index(f'id="role-{row.pk}"') :].partition("</select>")[0]
+    assert 'value="manager"' not in own
+    assert 'value="engineer"' in own
+    answer = client.post(f"/p/invoices/settings/members/{row.pk}/", {"role": "manager"})
+    assert answer.status_code == 422
+    assert membership(world, world.owner).role == Role.OWNER
+
+
+def test_a_manager_made_after_the_evaluation_is_named(world: World, report: GateReport, client: Client) -> None:
+    EvalRun.objects.update(created_at=timezone.now() - timedelta(days=1))
+    made = members.change_role(membership=membership(world, world.annotator), by=world.owner, role=Role.MANAGER)
+    assert (made.role_given_by, made.role_since is not None) == (world.owner, True)
+    client.force_login(world.annotator)
+    address = report.get_absolute_url()
+    said = "ana has been manager since"
+    assert said in client.get(address).content.decode(), "before the decision"
+    approve(fresh(report), world.annotator)
+    entry = AuditEntry.objects.get(action="approved")
+    assert entry.details["fresh_role"].startswith(said)
+    assert "olga gave the role" in entry.details["fresh_role"]
+    assert said in client.get(address).content.decode()
+    account = approval_report.account(approval_report.rows().get(pk=report.pk))
+    assert said in printing.markdown(account, address=address, by=world.annotator, at=timezone.now())
+
+
+def test_the_mark_stays_when_the_role_has_grown_old(world: World, report: GateReport, client: Client) -> None:
+    members.change_role(membership=membership(world, world.annotator), by=world.owner, role=Role.MANAGER)
+    approve(fresh(report), world.annotator)
+    Membership.objects.filter(user=world.annotator).update(role_since=timezone.now() - timedelta(days=900))
+    client.force_login(world.manager)
+    assert "ana has been manager since" in client.get(report.get_absolute_url()).content.decode()
+
+
+def test_whoever_is_manager_from_the_start_is_not_marked(world: World, report: GateReport) -> None:
+    approve(report, world.manager)
+    assert AuditEntry.objects.get(action="approved").details["fresh_role"] == ""
+
+
+def test_a_role_of_three_days_is_marked_and_one_of_thirty_is_not(world: World, report: GateReport) -> None:
+    EvalRun.objects.update(created_at=timezone.now())
+    type(world.project).objects.update(created_at=timezone.now() - timedelta(days=90))
+    row = Membership.objects.filter(user=world.manager)
+    row.update(role_since=timezone.now() - timedelta(days=3))
+    assert "for less than 7 days" in decisions.fresh_role(fresh(report), world.manager)
+    row.update(role_since=timezone.now() - timedelta(days=30))
+    assert decisions.fresh_role(fresh(report), world.manager) == ""
+
+
+@pytest.mark.parametrize("table", [EvalRun, TrainingRun])
+def test_who_resumed_a_run_counts_as_one_who_started_it(world: World, report: GateReport, table: Any) -> None:
+    table.objects.update(facts={"resumed_by": [{"who": "mona", "user": world.manager.pk, "when": "now"}]})
+    with pytest.raises(Refused, match="yourself"):
+        approve(fresh(report), world.manager)
+
+
+def test_who_measured_again_counts_as_one_who_started_it(world: World, report: GateReport) -> None:
+    measured(report.eval_run, world, 300.0, user=world.manager)
+    again = make_report(eval_run=report.eval_run, baseline=None, user=world.engineer)
+    with pytest.raises(Refused, match="measurement"):
+        approve(again, world.manager)
+
+
+def test_a_waiver_has_a_longest_duration(world: World, report: GateReport, client: Client, settings: Any) -> None:
+    settings.WAIVER_MAX_DAYS = 30
+    with pytest.raises(Refused, match="30 days") as refusal:
+        approve(report, world.manager, days=31)
+    assert refusal.value.field == "waiver_expires"
+    client.force_login(world.manager)
+    until = (timezone.localdate() + timedelta(days=31)).isoformat()
+    sent = {
+        "decision": "approved",
+        "reason": "x",
+        "waiver_reason": "y",
+        "waiver_owner": "mona",
+        "waiver_expires": until,
+    }
+    answer = client.post(f"{report.get_absolute_url()}decide/", sent)
+    assert answer.status_code == 422
+    page = answer.content.decode()
+    assert f'max="{(timezone.localdate() + timedelta(days=30)).isoformat()}"' in page
+    approve(report, world.manager, days=30)
+
+
+def test_four_eyes_are_told_with_every_decision(world: World, report: GateReport, client: Client) -> None:
+    approve(report, world.manager)
+    account = approval_report.account(approval_report.rows().get(pk=report.pk))
+    copy = printing.markdown(account, address="x", by=world.manager, at=timezone.now())
+    assert "Four eyes" in copy
+    client.force_login(world.manager)
+    assert "Four eyes were on" in client.get(report.get_absolute_url()).content.decode()

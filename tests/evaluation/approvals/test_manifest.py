@@ -1,0 +1,249 @@
+"""What a packet freezes of each kind of model, and of outputs that were scored again."""
+
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.core.cache import cache
+
+from evaluation.gates import manifest as manifest_module
+from evaluation.gates.services import current_policy, make_report, set_policy
+from evaluation.models import Endpoint, EvalRun, GateReport
+from evaluation.regression_suite import services as regression_suite_services
+from evaluation.runs import model_under_test
+from evaluation.runs.services import Refused
+from evaluation.runs.spec import EvalSpec, GgufRef
+from labeling.datasets import queries as dataset_queries
+from labeling.models import Document
+from slmstudio.runs.models import Status
+from slmstudio.runs.supervisor import Ending
+from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import folder_hash, folder_manifest, manifest_hash, sha256_file, sha256_text
+from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
+from tests.evaluation.gates.test_services import changed
+from training.exports import jobs as export_jobs
+from training.models import BaseModel, ModelExport
+
+
+@pytest.fixture
+def report(world: World) -> GateReport:
+    return make_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
+
+
+def remade(report: GateReport, run: Any) -> GateReport:
+    """The report with the packet that this run would have had."""
+    fresh = GateReport.objects.get(pk=report.pk)
+    fresh.eval_run = EvalRun.objects.get(pk=run.pk)
+    fresh.packet = manifest_module.packet(fresh)
+    return fresh
+
+
+def test_a_model_in_one_file_is_its_file(world: World, report: GateReport) -> None:
+    key = "training/exports/1"
+    folder = artifacts.local_path(key)
+    folder.mkdir(parents=True)
+    (folder / "model.gguf").write_bytes(b"GGUF")
+    export = ModelExport.objects.create(
+        model_version=world.version, kind=ModelExport.Kind.Q8_0, folder_key=key, sha256=folder_hash(folder)
+    )
+    run = report.eval_run
+    rewrite(run, export=export)
+    made = remade(report, run)
+    assert made.packet["file"] == folder_hash(folder)
+    assert not {"model", "tokenizer"} & set(made.packet)
+    assert all(check.equal for check in manifest_module.verify(made))
+    (folder / "model.gguf").write_bytes(b"GGUF2")
+    for files in (True, False):
+        [changed] = [check for check in manifest_module.verify(made, files=files) if not check.equal]
+        assert changed.sentence.startswith("Model file: the hash of the GGUF file")
+
+
+def test_a_file_that_is_made_again_with_the_same_weights_is_the_one_that_was_approved(
+    world: World, report: GateReport, queues: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its folder holds the times of its check, as it once did."""
+    key = f"{world.training_run.folder_key}/exports/q8_0"
+    folder = artifacts.local_path(key)
+    folder.mkdir(parents=True)
+    (folder / "model.gguf").write_bytes(b"GGUF")
+    (folder / "parity.json").write_text('{"median_ms": 41.5}')
+    manifest = folder_manifest(folder)
+    parts: dict[str, Any] = {"files": [dict(one) for one in manifest], "sha256": manifest_hash(manifest)}
+    export = ModelExport.objects.create(
+        model_version=world.version, kind=ModelExport.Kind.Q8_0, status=Status.DONE, folder_key=key, **parts
+    )
+    rewrite(report.eval_run, export=export)
+    frozen = remade(report, report.eval_run).packet
+
+    def made_again(content: bytes, error: str = "") -> GateReport:
+        def supervise(export: Any, argv: list[str], **more: Any) -> Ending:
+            output = Path(yaml.safe_load(Path(argv[-1]).read_text())["output_dir"])
+            output.mkdir(parents=True)
+            (output / "model.gguf").write_bytes(content)
+            (output / "parity.json").write_text("{}")
+            return Ending(ok=not error, error=error)
+
+        monkeypatch.setattr(export_jobs, "supervise", supervise)
+        row = ModelExport.objects.get(pk=export.pk)
+        row.ask_again(world.engineer)
+        export_jobs.export_model(row.pk)
+        row.refresh_from_db()
+        assert (row.status, row.error) == (Status.DONE, error)
+        found = remade(report, report.eval_run)
+        found.packet = frozen
+        return found
+
+    for content, error in ((b"GGUF", ""), (b"half", "The disk is full.")):
+        again = made_again(content, error)
+        for files in (True, False):
+            checks = manifest_module.verify(again, files=files)
+            assert [check.sentence for check in checks if not check.equal] == []
+    [changed] = [check for check in manifest_module.verify(made_again(b"GGUF2")) if not check.equal]
+    assert changed.sentence.startswith("Model file: the hash of the GGUF file")
+
+
+def test_a_model_elsewhere_is_where_it_is_asked(world: World, report: GateReport) -> None:
+    endpoint = Endpoint.objects.create(project=world.project, name="large", url="https://models.test/v1", model="big")
+    run = report.eval_run
+    rewrite(run, endpoint=endpoint, training_run=None, model_version=None, spec="")
+    made = remade(report, run)
+    assert "endpoint" in made.packet
+    assert not {"model", "tokenizer", "file"} & set(made.packet)
+    assert all(check.equal for check in manifest_module.verify(made))
+    made.eval_run.endpoint.model = "bigger"  # type: ignore[union-attr]
+    for files in (True, False):
+        [changed] = [check for check in manifest_module.verify(made, files=files) if not check.equal]
+        assert changed.sentence.startswith("Model elsewhere: the hash of the address")
+
+
+def test_of_a_model_elsewhere_it_freezes_what_answered(world: World, report: GateReport) -> None:
+    endpoint = Endpoint.objects.create(project=world.project, name="large", url="https://models.test/v1", model="big")
+    run = report.eval_run
+    told = {**run.facts, "model": "big", "url": "https://models.test/v1", "max_new_tokens": 256, "examples": 2}
+    rewrite(run, endpoint=endpoint, training_run=None, model_version=None, spec="", facts=told)
+    frozen = remade(report, run).packet
+    assert make_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
+    rewrite(endpoint, model="small")
+    made = remade(report, run)
+    assert made.packet["endpoint"] == frozen["endpoint"]
+    assert [check.name for check in manifest_module.verify(made) if not check.equal] == ["endpoint"]
+    with pytest.raises(Refused, match=r"large is small at .* now; what answered was big"):
+        make_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
+    rewrite(run, facts={**told, "max_new_tokens": 64})
+    assert remade(report, run).packet["spec"] != frozen["spec"]
+
+
+def test_a_file_that_was_exported_again_is_not_the_one_that_answered(world: World, report: GateReport) -> None:
+    files = [{"path": "model.gguf", "sha256": "a" * 64}]
+    export = ModelExport.objects.create(
+        model_version=world.version, kind=ModelExport.Kind.Q8_0, folder_key="training/exports/1", files=files
+    )
+    run = report.eval_run
+    spec = EvalSpec.from_yaml(run.spec)
+    spec = replace(spec, gguf=GgufRef(path="/x/model.gguf", sha256="a" * 64), confidence=False)
+    rewrite(run, export=export, spec=spec.to_yaml())
+    assert manifest_module.asked_elsewhere(EvalRun.objects.get(pk=run.pk)) == ""
+    rewrite(export, files=[{"path": "model.gguf", "sha256": "b" * 64}])
+    assert "another file answered" in manifest_module.asked_elsewhere(EvalRun.objects.get(pk=run.pk))
+
+
+def test_files_that_were_touched_are_read_once(report: GateReport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restore every file looks touched, for ever."""
+    cache.clear()
+    path = artifacts.local_path(report.eval_run.outputs_key)
+    path.touch()
+    read: list[Path] = []
+    whole = manifest_module.sha256_file
+
+    def counted(file: Path) -> str:
+        read.append(file)
+        return whole(file)
+
+    monkeypatch.setattr(manifest_module, "sha256_file", counted)
+    for _ in range(3):
+        assert all(check.equal for check in manifest_module.verify(report, files=False))
+    assert read.count(path) == 1
+    path.write_text(path.read_text().replace("stop", "step"))
+    assert [check.name for check in manifest_module.verify(report, files=False) if not check.equal] == ["outputs"]
+
+
+def test_what_a_gate_on_the_suite_saw_is_in_the_packet(world: World) -> None:
+    gates = [{"key": "pinned", "metric": "pinned_broken", "operator": "<=", "threshold": 0}]
+    set_policy(project=world.project, user=world.manager, gates=gates)
+    run = evaluated(world, pretend(2, spoil=0.05))
+    first, second = Document.objects.filter(project=world.project, holdout=True).order_by("pk")[:2]
+    regression_suite_services.pin(project=world.project, document=first, user=world.engineer)
+    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert all(check.equal for check in manifest_module.verify(report))
+    regression_suite_services.pin(project=world.project, document=second, user=world.engineer)
+    for files in (True, False):
+        assert [check.name for check in manifest_module.verify(report, files=files) if not check.equal] == ["pins"]
+
+
+def test_outputs_scored_again_rest_on_what_they_were_made_by(world: World, report: GateReport) -> None:
+    first = report.eval_run
+    again = evaluated(world, pretend(2, spoil=0.05))
+    rewrite(again, rescored_from=first, spec=first.spec)
+    artifacts.local_path(model_under_test.spec_key(again)).unlink()
+    made = remade(report, again)
+    assert all(check.equal for check in manifest_module.verify(made)), [
+        check.sentence for check in manifest_module.verify(made)
+    ]
+    path = Path(artifacts.local_path(model_under_test.spec_key(first)))
+    path.write_text(path.read_text().replace("mode: constrained", "mode: free"))
+    assert [check.name for check in manifest_module.verify(made) if not check.equal] == ["spec"]
+
+
+def test_the_hashes_of_the_packet_are_those_of_the_files(world: World) -> None:
+    base, tuned = evaluated(world, broken, tuned=False), evaluated(world, pretend(2, spoil=0.2))
+    report = make_report(eval_run=tuned, baseline=base, user=world.engineer)
+    weights = artifacts.local_path(world.version.folder_key)
+    dataset = dataset_queries.file_path(world.dataset)
+    held_out = [line for line in dataset.read_text().splitlines(keepends=True) if '"split":"holdout"' in line]
+    assert len(held_out) == 12
+    expected = {
+        "model": folder_hash(weights),
+        "tokenizer": sha256_file(weights / "tokenizer.json"),
+        "dataset": sha256_file(dataset),
+        "holdout": sha256_text("".join(held_out)),
+        "schema": sha256_text(world.project.schema_version.schema_text),
+        "outputs": sha256_file(artifacts.local_path(tuned.outputs_key)),
+        "spec": sha256_file(artifacts.local_path(f"{tuned.folder_key}/spec.yaml")),
+        "baseline": sha256_file(artifacts.local_path(base.outputs_key)),
+    }
+    assert expected.items() <= report.packet.items()
+    assert set(report.packet) == {*expected, "scorer", "policy", "scores", "verdicts", "baseline_scores"}
+    checks = manifest_module.verify(report)
+    assert [check.name for check in checks if not check.equal] == []
+    assert {check.name for check in checks} == set(report.packet)
+
+
+def test_the_packet_of_a_base_model_names_the_weights_that_were_run(world: World) -> None:
+    run = evaluated(world, right, tuned=False)
+    then = world.base_model.sha256
+    folder = Path(world.base_model.folder)
+    (folder / "model.safetensors").write_bytes(b"prepared again")
+    BaseModel.objects.filter(pk=world.base_model.pk).update(sha256=folder_hash(folder))
+    report = make_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
+    assert report.packet["model"] == then
+    assert [check.name for check in manifest_module.verify(report) if not check.equal] == ["model"]
+
+
+def test_a_threshold_the_database_writes_in_full_is_the_same_number(world: World) -> None:
+    gates = changed(current_policy(project=world.project), "no-regression", 0.5)
+    gates["gates"].append({"key": "speed", "metric": "p95_latency_ms", "operator": "<=", "threshold": 1e23})
+    set_policy(project=world.project, user=world.manager, gates=gates)
+    report = make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
+    stored = GateReport.objects.get(pk=report.pk)
+    assert manifest_module.verdicts_hash(stored) == report.packet["verdicts"]
+
+
+def test_a_packet_has_one_hash_whatever_its_order() -> None:
+    assert manifest_module.packet_hash({"a": "1", "b": "2"}) == manifest_module.packet_hash({"b": "2", "a": "1"})
+    assert manifest_module.packet_hash({"a": "1", "b": "2"}) != manifest_module.packet_hash({"a": "1", "b": "3"})
+    assert manifest_module.scores_hash({"x": [Decimal("1.5"), {"b": 1, "a": 2}]}) == manifest_module.scores_hash(
+        {"x": [Decimal("1.5"), {"a": 2, "b": 1}]}
+    )

@@ -1,0 +1,200 @@
+"""``manage.py compare A B``: its output, and the codes it ends with."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from evaluation.management.commands.compare import REGRESSION, UNJUDGED
+from evaluation.models import EvalRun
+from evaluation.regression_suite.services import pin
+from evaluation.runs.services import start_evaluation
+from labeling.models import DatasetVersion
+from labeling.projects.services import create_project
+from tests.evaluation.comparison.test_services import complete_labels, freeze_again, freeze_with_iban
+from tests.evaluation.factories import World, broken, documents_by_id, evaluated, pretend, right
+
+NOTHING = "No document has the same gold in both, so nothing is said about better or worse."
+
+
+def compare(*args: Any, **options: Any) -> tuple[str, str, int]:
+    """What is written to standard output and to standard error, and the code."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    try:
+        call_command("compare", *args, stdout=out, stderr=err, **options)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    return out.getvalue(), err.getvalue(), code
+
+
+def one_wrong(row: dict[str, Any]) -> dict[str, Any]:
+    """Gold, but for the document whose id comes first."""
+    return broken(row) if row["id"].endswith("1") else right(row)
+
+
+def test_what_is_no_worse_ends_with_nought(world: World) -> None:
+    evaluated(world, pretend(1, spoil=0.5), tuned=False)
+    evaluated(world, right)
+    out, err, code = compare("1", "2", fail_on_regression=True)
+    assert out.startswith("# evaluation 2 (model v1, constrained) against evaluation 1")
+    assert (err, code) == ("", 0)
+
+
+def test_a_regression_is_said_and_ends_with_three_where_it_shall(world: World) -> None:
+    evaluated(world, right, tuned=False)
+    evaluated(world, broken)
+    out, err, code = compare("1", "2")
+    assert ("**B is a regression.**" in out, code) == (True, 0)
+    assert "Evaluation 2 against 1: Fewer outputs are schema-valid" in err
+    out, err, code = compare("1", "2", fail_on_regression=True)
+    assert (bool(out), code) == (True, REGRESSION)
+
+
+def change_gold(run: EvalRun, most: int) -> None:
+    """The first documents of this evaluation were scored against another vendor."""
+    for row in run.outputs.order_by("document_id")[:most]:
+        row.gold = {**row.gold, "vendor": "Somebody else"}
+        row.save(update_fields=["gold"])
+
+
+def test_where_every_document_has_two_golds_nothing_is_judged_and_that_is_no_pass(world: World) -> None:
+    evaluated(world, right, tuned=False)
+    b = evaluated(world, broken, dataset=DatasetVersion.objects.get(pk=freeze_again(world)))
+    change_gold(b, 12)
+    for arguments in (["1", "2"], ["1", "2", "--any"]):
+        _, err, code = compare(*arguments, fail_on_regression=True)
+        assert code == UNJUDGED == 1
+        assert err.startswith("Note: 12 documents have another gold")
+        assert f"Evaluation 2 against 1: {NOTHING}" in err
+    out, err, code = compare("1", "2")
+    assert (code, NOTHING in err) == (0, True)
+    assert "**Nothing could be judged.**" in out
+    assert "No regression is proven" not in out
+    found = json.loads(compare("1", "2", format="json")[0])
+    assert (found["documents"], found["judged"]) == (12, 0)
+    row = b.outputs.select_related("document").earliest("document_id")
+    pin(project=world.project, document=row.document, user=world.engineer)
+    assert compare("1", "2", fail_on_regression=True)[2] == REGRESSION, "a pin needs no comparison"
+
+
+def test_what_the_verdict_rests_on_is_said_where_it_is_not_every_document(world: World) -> None:
+    evaluated(world, right, tuned=False)
+    change_gold(evaluated(world, right, dataset=DatasetVersion.objects.get(pk=freeze_again(world))), 1)
+    _, err, code = compare("1", "2", fail_on_regression=True)
+    assert code == 0
+    assert "Evaluation 2 against 1: Judged on the 11 of 12 documents that have the same gold in both." in err
+
+
+def test_labels_completed_for_a_new_field_hide_no_regression(world: World) -> None:
+    evaluated(world, right, tuned=False)
+    complete_labels(evaluated(world, broken, dataset=freeze_with_iban(world)))
+    _, err, code = compare("1", "2", fail_on_regression=True)
+    assert code == REGRESSION
+    assert "Evaluation 2 against 1: Fewer outputs are schema-valid" in err
+    assert "another gold" not in err
+
+
+def test_one_of_several_that_could_not_be_judged_is_no_pass(world: World) -> None:
+    evaluated(world, right, tuned=False)
+    evaluated(world, right)
+    change_gold(evaluated(world, right, dataset=DatasetVersion.objects.get(pk=freeze_again(world))), 12)
+    _, err, code = compare("1", "2", "3", fail_on_regression=True)
+    assert code == UNJUDGED
+    assert f"Evaluation 3 against 1: {NOTHING}" in err
+    assert "Evaluation 2 against" not in err
+
+
+def test_any_broken_pin_fails_however_much_better_the_rest_is(world: World) -> None:
+    evaluated(world, pretend(1, spoil=0.9), tuned=False)
+    b = evaluated(world, one_wrong)
+    assert compare("1", "2", fail_on_regression=True)[2] == 0
+    wrong = b.outputs.filter(exact=False).select_related("document").earliest("document_id")
+    document = documents_by_id(world.project)[wrong.document.external_id]
+    pin(project=world.project, document=document, user=world.engineer)
+    _, err, code = compare("1", "2", fail_on_regression=True)
+    assert code == REGRESSION
+    assert f"1 pinned document broken: {wrong.document.external_id}" in err
+
+
+def test_a_pin_that_is_right_or_not_among_the_documents_fails_nothing(world: World) -> None:
+    a, _ = evaluated(world, right, tuned=False), evaluated(world, right)
+    documents = documents_by_id(world.project)
+    held_out = {row.document.external_id for row in a.outputs.select_related("document")}
+    for name in (min(held_out), min(set(documents) - held_out)):
+        pin(project=world.project, document=documents[name], user=world.engineer)
+    out, err, code = compare("1", "2", fail_on_regression=True)
+    assert (err, code) == ("", 0)
+    assert "1 of 1 pinned documents right, 1 not among the documents." in out
+
+
+def test_one_broken_document_is_enough_where_that_is_asked_for(world: World) -> None:
+    evaluated(world, right, tuned=False)
+    evaluated(world, one_wrong)
+    assert compare("1", "2", fail_on_regression=True)[2] == 0
+    _, err, code = compare("1", "2", "--any", fail_on_regression=True)
+    assert code == REGRESSION
+    assert "broken: " in err
+
+
+def test_json_goes_to_a_file(world: World, tmp_path: Path) -> None:
+    evaluated(world, right, tuned=False)
+    evaluated(world, right)
+    path = tmp_path / "comparison.json"
+    out, _, _ = compare("1", "2", format="json", output=path)
+    found = json.loads(path.read_text())
+    assert (out, found["documents"], found["regressions"]) == ("", 12, [])
+    with pytest.raises(CommandError, match="cannot be written"):
+        compare("1", "2", output=tmp_path)
+
+
+def test_more_than_two_make_a_matrix_each_held_against_the_first(world: World) -> None:
+    evaluated(world, right, tuned=False)
+    evaluated(world, right)
+    evaluated(world, broken)
+    out, err, code = compare("1", "2", "3", fail_on_regression=True)
+    assert out.startswith("# 3 evaluations of invoices")
+    assert code == REGRESSION
+    assert "Evaluation 3 against 1" in err
+    assert "Evaluation 2 against" not in err
+
+
+def test_what_cannot_be_compared_is_an_error_in_words(world: World) -> None:
+    evaluated(world, right)
+    with pytest.raises(CommandError, match="No project has the evaluations 1, 9"):
+        compare("1", "9")
+    with pytest.raises(CommandError, match="no evaluation 9"):
+        compare("1", "9", project="invoices")
+    with pytest.raises(CommandError, match="no project 'nowhere'"):
+        compare("1", "2", project="nowhere")
+    start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, base_model=world.base_model)
+    with pytest.raises(CommandError, match="Evaluation 2 is not done"):
+        compare("1", "2")
+    evaluated(world, right, split="train")
+    with pytest.raises(CommandError, match="no document in common"):
+        compare("1", "3")
+
+
+@pytest.mark.parametrize("numbers", [["1"], ["1", "1"], [str(i) for i in range(1, 10)], ["1", "99999999999999999999"]])
+def test_a_command_written_wrongly_ends_with_two(world: World, numbers: list[str]) -> None:
+    with pytest.raises(CommandError, match="two to 8") as refused:
+        compare(*numbers, project="invoices")
+    assert refused.value.returncode == 2
+
+
+def test_the_project_is_named_where_numbers_are_not_enough(world: World) -> None:
+    other = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
+    evaluated(world, right, tuned=False)
+    evaluated(world, right)
+    assert compare("1", "2")[2] == 0  # the only project with both
+    runs: Any = EvalRun.objects.all()
+    runs.update(project=other)
+    evaluated(world, right, tuned=False)
+    evaluated(world, broken)
+    with pytest.raises(CommandError, match="Several projects have evaluations of these numbers: invoices, other"):
+        compare("1", "2")
+    assert "12 documents" in compare("1", "2", project="other")[0]
+    assert compare("1", "2", project="invoices", fail_on_regression=True)[2] == REGRESSION

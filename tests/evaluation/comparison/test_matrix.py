@@ -1,0 +1,262 @@
+"""Three to eight models on the same documents, every pair held against each other."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django.asserts import assertContains, assertNotContains
+from scipy.stats import binomtest
+
+from evaluation.comparison.matrix import best, grid, matrix
+from evaluation.comparison.matrix_queries import compare_many
+from evaluation.comparison.services import compare_runs
+from evaluation.models import Endpoint, EvalRun
+from evaluation.regression_suite.services import pin
+from labeling.models import DatasetVersion
+from slmstudio.contract.json_text import dumps, loads
+from tests.evaluation.comparison.test_services import complete_labels, freeze_again, freeze_with_iban, with_iban
+from tests.evaluation.factories import World, documents_by_id, evaluated, pretend, rewrite, right
+from training.runs.services import Refused
+
+PAGE = "/p/invoices/evaluation/compare/"
+
+
+def test_rates_and_pairs_follow_from_the_patterns() -> None:
+    found = matrix({"111": 10, "011": 20, "001": 5, "100": 5}, 3)
+
+    assert found.n == 40
+    assert [value["k"] for value in found.right] == [15, 30, 35]
+    assert (found.pairs[0, 1].fixed, found.pairs[0, 1].broken) == (20, 5)
+    assert (found.pairs[1, 0].fixed, found.pairs[1, 0].broken) == (5, 20)
+    assert (found.pairs[1, 2].fixed, found.pairs[1, 2].broken) == (5, 0)
+    assert found.pairs[0, 1].p_value == pytest.approx(binomtest(5, 25).pvalue)
+
+
+def test_pairs_are_corrected_over_all_of_them() -> None:
+    found = matrix({"111": 10, "011": 20, "001": 5, "100": 5}, 3)
+    p_values = sorted({pair.p_value for pair in found.pairs.values()})
+
+    assert min(pair.p_adjusted for pair in found.pairs.values()) == pytest.approx(3 * p_values[0])
+    assert all(pair.p_adjusted >= pair.p_value for pair in found.pairs.values())
+
+
+def test_the_best_are_those_that_none_is_proven_to_beat() -> None:
+    assert best(matrix({"011": 30, "111": 10, "010": 1, "001": 2}, 3)) == [1, 2]
+    assert best(matrix({"000": 5}, 3)) == [0, 1, 2]
+    assert matrix({"000": 5}, 3).pairs[0, 1].reading == "same"
+
+
+def test_without_a_document_no_pair_is_judged_and_none_is_best() -> None:
+    found = matrix({}, 3)
+
+    assert (found.n, best(found)) == (0, [])
+    assert {pair.reading for pair in found.pairs.values()} == {"unjudged"}
+    assert [value["rate"] for value in found.right] == [None] * 3
+
+
+def test_a_grid_has_nothing_on_its_diagonal() -> None:
+    rows = grid(matrix({"01": 3}, 2))
+
+    assert [[pair and (pair.fixed, pair.broken) for pair in row] for row in rows] == [[None, (3, 0)], [(0, 3), None]]
+
+
+def test_a_pattern_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="one character for each run"):
+        matrix({"01": 3}, 3)
+
+
+# -- of stored runs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(world: World, client: Client) -> list[EvalRun]:
+    client.force_login(world.annotator)
+    return [
+        evaluated(world, pretend(1, spoil=0.6), tuned=False),
+        evaluated(world, pretend(2, spoil=0.1)),
+        evaluated(world, right),
+    ]
+
+
+def test_every_pair_is_what_its_own_comparison_says(world: World, three: list[EvalRun]) -> None:
+    table = compare_many(project=world.project, runs=[three[2], three[0], three[1]])  # in the order that is asked for
+    for (one, other), pair in table.found.pairs.items():
+        result = compare_runs(a=table.runs[one], b=table.runs[other]).result
+        assert (pair.fixed, pair.broken) == (len(result["fixed"]), len(result["broken"]))
+    assert [value["k"] for value in table.found.right] == [run.scores["document_exact"]["k"] for run in table.runs]
+
+
+def test_only_documents_that_all_have_count_and_this_is_said(world: World, three: list[EvalRun]) -> None:
+    three[1].outputs.filter(document_id=three[1].outputs.earliest("document_id").document_id).delete()
+    table = compare_many(project=world.project, runs=three)
+
+    assert table.found.n == 11
+    [note] = table.notes
+    assert note.startswith("Compared on the 11 documents that every evaluation has")
+
+
+def test_other_gold_and_another_scorer_are_said(world: World, three: list[EvalRun], client: Client) -> None:
+    later = evaluated(world, right, dataset=DatasetVersion.objects.get(pk=freeze_again(world)))
+    assert compare_many(project=world.project, runs=[*three, later]).notes == []
+    row = later.outputs.earliest("document_id")
+    row.gold = {**row.gold, "vendor": "Somebody else"}
+    row.save(update_fields=["gold"])
+    rewrite(later, scorer_version="0")
+    page = client.get(f"{PAGE}?runs=1,2,3,4")
+    gold, scorer = page.context["table"].notes
+    assert gold.startswith(
+        "1 document has more than one gold among these evaluations (#1 by v1, #2 by v1, #3 by v1, #4"
+    )
+    assert scorer.startswith("Scored by different scorers: versions 0, ")
+    assertContains(page, "Score them again on one version")
+    assertContains(page, "12 documents that every one has answered, 11 of them with one gold.")
+    table = page.context["table"]
+    assert (table.documents, table.found.n, {value["n"] for value in table.found.right}) == (12, 11, {11})
+    assert {top for _, _, top in table.fields} == {None}, "rates by different gold have no best"
+    text = client.get(f"{PAGE}comparison.md?runs=1,2,3,4").content.decode()
+    assert "more than one gold" in text
+
+
+def test_documents_with_several_golds_count_in_no_pair(world: World, three: list[EvalRun], client: Client) -> None:
+    later = evaluated(world, right, dataset=DatasetVersion.objects.get(pk=freeze_again(world)))
+    for row in later.outputs.all():
+        row.gold = {**row.gold, "vendor": "Somebody else"}
+        row.save(update_fields=["gold"])
+    page = client.get(f"{PAGE}?runs=1,2,3,4")
+    table = page.context["table"]
+    assert (table.documents, table.found.n, table.best) == (12, 0, [])
+    [note] = table.notes
+    assert "no pair is judged" in note
+    assertContains(page, "Nothing is said about which is best.")
+    assertContains(page, "not judged", count=12)
+    assertNotContains(page, "Proven to be beaten by none")
+    assertContains(page, "?runs=1,2", msg_prefix="a pair may well be judged by itself")
+    assertContains(client.get(f"{PAGE}?runs=1,4"), "Nothing could be judged.")
+    found = loads(client.get(f"{PAGE}comparison.json?runs=1,2,3,4").content.decode())
+    assert (found["documents"], found["judged"], found["best"]) == (12, 0, [])
+    assert {row["reading"] for row in found["pairs"]} == {"unjudged"}
+    text = client.get(f"{PAGE}comparison.md?runs=1,2,3,4").content.decode()
+    assert "| #1 | #4 | 0 | 0 | – | not judged |" in text
+    assert "Nothing is said about which is best." in text
+
+
+def test_a_field_that_only_one_schema_has_makes_no_pair_worse(world: World, client: Client) -> None:
+    client.force_login(world.annotator)
+    runs = [evaluated(world, right, tuned=False), evaluated(world, right)]
+    runs.append(evaluated(world, with_iban, dataset=freeze_with_iban(world)))
+    complete_labels(runs[2])
+    assert runs[2].scores["document_exact"]["k"] == 0, "by its own schema it has all wrong"
+    page = client.get(f"{PAGE}?runs=1,2,3")
+    table = page.context["table"]
+    assert {pair.reading for pair in table.found.pairs.values()} == {"same"}
+    assert [value["k"] for value in table.found.right] == [12, 12, 12]
+    assert (table.found.n, table.best) == (12, runs)
+    schema, left_out = table.notes
+    assert schema.startswith("The schema changed (#1 by v1, #2 by v1, #3 by v2)")
+    assert left_out == "Left out of pairs and documents, because not every schema has them: iban."
+    assert {top for _, _, top in table.fields} == {None}, "rates by different schemas have no best"
+    assertContains(page, "only fields that all of them have")
+
+
+def test_under_several_schemas_a_pair_is_still_what_its_own_comparison_says(world: World, three: list[EvalRun]) -> None:
+    guess = pretend(3, spoil=0.3, invalid=0.0)
+
+    def with_more(row: dict[str, Any]) -> dict[str, Any]:
+        return {"raw": dumps({**loads(guess(row)["raw"]), "iban": "GB00"})}
+
+    later = freeze_with_iban(world)
+    runs = [*three, evaluated(world, with_more, dataset=later), evaluated(world, with_iban, dataset=later)]
+    odd = runs[4].outputs.earliest("document_id")  # a name that an open schema lets pass, and that no gold has
+    assert (odd.valid, odd.wrong_fields) == (True, ["iban"])
+    odd.score = {**odd.score, "no_extra_keys": False}
+    odd.save(update_fields=["score"])
+    table = compare_many(project=world.project, runs=runs)
+    for (one, other), pair in table.found.pairs.items():
+        if {one, other} == {3, 4}:
+            continue  # by themselves these two are held to the field that the others lack
+        result = compare_runs(a=runs[one], b=runs[other]).result
+        assert (pair.fixed, pair.broken) == (len(result["fixed"]), len(result["broken"])), (one, other)
+    assert (table.found.pairs[2, 4].fixed, table.found.pairs[2, 4].broken) == (0, 1)
+
+
+def test_schemas_without_a_common_field_are_refused(
+    world: World, three: list[EvalRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evaluation.comparison.matrix_queries.shared_fields", lambda runs: frozenset())
+    with pytest.raises(Refused, match="no field in common"):
+        compare_many(project=world.project, runs=three)
+
+
+def test_the_share_of_fields_has_the_bounds_of_documents_or_none(client: Client, three: list[EvalRun]) -> None:
+    """Those in the scores take every field for one that errs by itself."""
+    documents = {"low": 0.125, "high": 0.875}
+    rewrite(three[0], facts={})  # made before they were kept
+    rewrite(three[1], facts={"bounds": {"field_exact": documents}})
+    table = client.get(f"{PAGE}?runs=1,2,3").context["table"]
+    (fields, values), (valid, others) = table.own
+    assert (fields, valid) == ("Fields right", "Schema-valid")
+    assert "low" not in values[0]
+    assert documents.items() <= values[1].items()
+    assert all("low" in value for value in others)
+
+
+def test_the_model_of_today_stands_beside_them_and_in_no_pair(
+    world: World, client: Client, three: list[EvalRun]
+) -> None:
+    large = evaluated(world, pretend(3, spoil=0.3), tuned=False)
+    endpoint = Endpoint.objects.create(project=world.project, name="today", url="http://127.0.0.1/v1", model="large")
+    rewrite(large, endpoint=endpoint, base_model=None)
+    large.refresh_from_db()
+    table = compare_many(project=world.project, runs=three)
+    assert table.today == large
+    assert [value["k"] for value in table.exact] == [run.scores["document_exact"]["k"] for run in [*three, large]]
+    assert {len(line.values) for line in table.lines} == {4}
+    assert len(table.found.pairs) == 6
+    assertContains(client.get(f"{PAGE}?runs=1,2,3"), "The model of today")
+    text = client.get(f"{PAGE}comparison.md?runs=1,2,3").content.decode()
+    assert "| Today: today |" in text
+    figures = next(part for part in text.split("\n\n") if "Documents wholly right" in part)
+    assert len({line.count("|") for line in figures.splitlines()}) == 1, "every row has all columns"
+    both = compare_many(project=world.project, runs=[*three, large])
+    assert both.today is None, "it is one of them"
+
+
+def test_runs_without_a_common_document_or_of_another_kind_are_refused(world: World, three: list[EvalRun]) -> None:
+    elsewhere = evaluated(world, right, split="train")
+    with pytest.raises(Refused, match="no document in common"):
+        compare_many(project=world.project, runs=[three[0], three[1], elsewhere])
+    with pytest.raises(Refused, match="3 to 8"):
+        compare_many(project=world.project, runs=three[:2])
+    with pytest.raises(Refused, match="only different"):
+        compare_many(project=world.project, runs=[three[0], three[1], three[0]])
+
+
+def test_the_page_leads_from_each_pair_to_its_documents(client: Client, three: list[EvalRun]) -> None:
+    page = client.get(f"{PAGE}?runs=1,2,3")
+
+    assertContains(page, "Comparison of 3")
+    for one, other in ((1, 2), (2, 1), (1, 3), (3, 2)):
+        assertContains(page, f"?runs={one},{other}")
+    assertNotContains(page, "?runs=1,1")
+    assertContains(page, "12 documents that every one has answered")
+
+
+def test_the_page_says_how_the_pinned_documents_did(world: World, client: Client, three: list[EvalRun]) -> None:
+    assertNotContains(client.get(f"{PAGE}?runs=1,2,3"), "Pinned documents")
+    wrong = three[0].outputs.filter(exact=False).earliest("document_id")
+    document = documents_by_id(world.project)[wrong.document.external_id]
+    pin(project=world.project, document=document, user=world.engineer)
+    assertContains(client.get(f"{PAGE}?runs=1,2,3"), "1 of 1 broken")
+
+
+def test_the_page_takes_a_fixed_number_of_queries(
+    client: Client, three: list[EvalRun], django_assert_max_num_queries: Any
+) -> None:
+    client.get(f"{PAGE}?runs=1,2,3")
+    with django_assert_max_num_queries(9):
+        client.get(f"{PAGE}?runs=1,2,3")
+
+
+def test_nine_runs_are_too_many(client: Client, three: list[EvalRun]) -> None:
+    page = client.get(f"{PAGE}?runs=1,2,3,4,5,6,7,8,9")
+    assertContains(page, "3 to 8 evaluations", status_code=422)

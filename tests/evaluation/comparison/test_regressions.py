@@ -1,0 +1,112 @@
+"""What counts as a regression, in sentences."""
+
+from typing import Any
+
+from evaluation.comparison.paired import compare
+from evaluation.comparison.regressions import basis, document_p, fields, gains, measures, regressions
+from evaluation.stats import holm
+from tests.evaluation.comparison.test_paired import RIGHT, WRONG
+
+
+def result(right_a: int, right_b: int, broken: int, n: int = 40) -> dict[str, Any]:
+    """Of ``n`` documents A has the first ``right_a`` right, B all but the first ``broken`` of as many as it has."""
+    a = [(f"d{i}", RIGHT if i < right_a else WRONG) for i in range(n)]
+    b = [(f"d{i}", RIGHT if broken <= i < right_b + broken else WRONG) for i in range(n)]
+    return compare(a, b).as_dict()
+
+
+def test_what_is_no_worse_is_no_regression() -> None:
+    assert regressions(result(20, 20, 0)) == []
+    assert regressions(result(10, 30, 0)) == []
+
+
+def test_what_could_be_luck_is_none_unless_every_document_counts() -> None:
+    few = result(20, 17, 3)
+    assert few["counts"]["broken"] == 3
+    assert regressions(few) == []
+    assert regressions(few, any_document=True) == ["3 documents broken: d0, d1, d2."]
+
+
+def test_documents_and_fields_that_are_worse_by_more_than_luck_are_named() -> None:
+    found = regressions(result(30, 0, 30))
+
+    assert "Fewer documents are wholly right: 75.0 % to 0.0 %, p < 0.001 over documents after Holm." in found
+    assert "total is right in 0 of 40 documents instead of 30, p < 0.001 after Holm." in found
+    assert not any(sentence.startswith("date") for sentence in found)
+
+
+def test_more_invented_values_are_a_regression() -> None:
+    fine = {"exact": True, "schema_valid": True, "fields": [{"field": "total", "outcome": "correct"}]}
+    invented = {"exact": False, "schema_valid": True, "fields": [{"field": "total", "outcome": "hallucinated"}]}
+    found = regressions(compare([(str(i), fine) for i in range(9)], [(str(i), invented) for i in range(9)]).as_dict())
+
+    assert any(sentence.startswith("More documents have something made up: 0.0 % to 100.0 %") for sentence in found)
+
+
+def test_what_is_better_by_more_than_luck_is_named_too() -> None:
+    assert gains(result(0, 30, 0)) == [
+        "fields of more documents are better than worse",
+        "more documents are wholly right",
+    ]
+    assert gains(result(17, 20, 0)) == gains(result(30, 0, 30)) == []
+
+
+def test_one_broken_pin_is_enough() -> None:
+    assert regressions(result(20, 20, 0), ["d7"]) == ["1 pinned document broken: d7."]
+    many = [f"p{i}" for i in range(8)]
+    assert regressions(result(20, 20, 0), many) == ["8 pinned documents broken: p0, p1, p2, p3, p4 and 3 more."]
+
+
+def test_what_was_tested_is_said_where_the_rate_goes_the_other_way() -> None:
+    """40 documents lose one of 10 fields, 10 gain 30 of 40: more fields are right, and most documents are worse."""
+
+    def document(right: int, counted: int) -> dict[str, Any]:
+        outcomes = ["correct"] * right + ["wrong"] * (counted - right)
+        return {"exact": right == counted, "schema_valid": True, "fields": [
+            {"field": f"f{place}", "outcome": outcome} for place, outcome in enumerate(outcomes)
+        ]}  # fmt: skip
+
+    a = [(f"d{i}", document(9, 10) if i < 40 else document(5, 40)) for i in range(50)]
+    b = [(f"d{i}", document(8, 10) if i < 40 else document(35, 40)) for i in range(50)]
+    found = regressions(compare(a, b).as_dict())
+
+    assert (
+        "Fields right: more documents are worse (40) than better (10), p < 0.001 over documents after Holm; "
+        "of all fields 51.2 % to 83.8 %." in found
+    )
+
+
+def test_the_four_figures_are_one_family() -> None:
+    """One figure at p = 0.03 among four is no proof."""
+    few = result(20, 14, 6)
+    assert {measure["name"]: measure["p_value"] for measure in few["measures"]}["document_exact"] == 0.03125
+    assert regressions(few) == []
+
+
+def test_documents_with_two_golds_decide_nothing() -> None:
+    whole, rest = result(0, 30, 0), result(5, 5, 0, n=10)
+    assert gains({**whole, "judged": rest}) == []
+    assert basis({**whole, "judged": rest}) == "Judged on the 10 of 40 documents that have the same gold in both."
+    assert regressions({**result(30, 0, 30), "judged": rest}, any_document=True) == []
+    nothing = compare([], []).as_dict()
+    assert (gains({**whole, "judged": nothing}), regressions({**whole, "judged": nothing})) == ([], [])
+    assert basis({**whole, "judged": nothing}).startswith("No document has the same gold")
+    assert basis(whole) == ""
+
+
+def test_one_adjusted_p_value_stands_in_table_and_sentence() -> None:
+    """The table's p is the one that the sentence names: adjusted, and on the documents that are judged."""
+    found = result(20, 4, 16)
+    raw = {measure["name"]: measure["p_value"] for measure in found["measures"]}
+    adjusted = {measure["name"]: measure["p_adjusted"] for measure in measures(found)}
+    assert list(adjusted.values()) == holm(list(raw.values()))
+    assert document_p(found) == adjusted["document_exact"] != raw["document_exact"]
+    assert all("p_value" not in row for row in [*measures(found), *fields(found)])
+    [sentence] = [one for one in regressions(found) if one.startswith("Fewer documents are wholly right")]
+    p = adjusted["document_exact"]
+    assert ("p < 0.001" if p < 0.001 else f"p = {p:.3f}") in sentence
+    few = result(3, 1, 2, n=4)
+    assert document_p({**found, "judged": few}) == document_p(few)
+    nothing = compare([], []).as_dict()
+    assert document_p({**found, "judged": nothing}) is None
+    assert {row["p_adjusted"] for row in fields({**found, "judged": nothing})} == {None}

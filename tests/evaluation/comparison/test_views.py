@@ -1,0 +1,284 @@
+"""The page that holds two evaluations against each other."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
+
+from evaluation.comparison import documents as listing
+from evaluation.comparison.document_columns import LETTERS, STATES
+from evaluation.comparison.services import compare_runs
+from evaluation.models import Comparison, Endpoint, EvalRun
+from evaluation.regression_suite.services import pin
+from labeling.datasets.freeze import freeze
+from labeling.models import Contract, DatasetVersion, Document
+from tests.evaluation.comparison.test_services import freeze_again
+from tests.evaluation.factories import World, broken, documents_by_id, evaluated, pretend, rewrite, right
+
+PAGE = "/p/invoices/evaluation/compare/"
+
+
+@pytest.fixture
+def pair(world: World, client: Client) -> tuple[EvalRun, EvalRun]:
+    client.force_login(world.annotator)  # everybody in the project reads everything
+    return evaluated(world, pretend(1, spoil=0.5), tuned=False), evaluated(world, pretend(2, spoil=0.2))
+
+
+def test_broken_documents_come_first(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
+    page = client.get(f"{PAGE}?runs=1,2")
+    wanted = page.context["result"]["cases"]["keys"]
+    states = [case.state for case in page.context["cases"]]
+    assert states == sorted(states, key=list(STATES).index)
+    assert len(wanted) == 12
+    second = client.get(f"{PAGE}?runs=1,2&page=2")
+    assert [case.key for case in [*page.context["cases"], *second.context["cases"]]] == wanted
+
+
+@pytest.mark.parametrize("state", ["broken", "fixed", "still_wrong", "still_right"])
+def test_each_state_is_a_filter(client: Client, pair: tuple[EvalRun, EvalRun], state: str) -> None:
+    page = client.get(f"{PAGE}?runs=1,2&state={state}", headers={"HX-Request": "true"})
+    cases = page.context["result"]["cases"]
+    assert [case.key for case in page.context["cases"]] == [
+        key for key, letter in zip(cases["keys"], cases["state"], strict=True) if letter == LETTERS[state]
+    ]
+    assertNotContains(page, "<html")
+
+
+def test_a_field_narrows_the_list_to_what_it_did(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
+    page = client.get(f"{PAGE}?runs=1,2&field=vendor&state=fixed")
+    [vendor] = [row for row in page.context["result"]["fields"] if row["field"] == "vendor"]
+    assert vendor["fixed"], "the seed is chosen so"
+    assert len(page.context["cases"]) == vendor["fixed"]
+    for case in page.context["cases"]:
+        assert "vendor" in case.a.wrong_fields
+        assert "vendor" not in case.b.wrong_fields
+
+
+def test_a_tag_narrows_the_list_to_its_slice(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
+    tag = next(iter(pair[1].scores["slices"]))
+    page = client.get(f"{PAGE}?runs=1,2&tag={tag}")
+    assert page.context["page"].paginator.count == pair[1].scores["slices"][tag]["documents"]
+
+
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_an_error_narrows_the_list_to_the_documents_of_one_run(
+    client: Client, pair: tuple[EvalRun, EvalRun], side: str
+) -> None:
+    run = pair["ab".index(side)]
+    kind = max(run.scores["errors"], key=run.scores["errors"].get)
+    page = client.get(f"{PAGE}?runs=1,2&error={kind}&in={side}")
+    assert page.context["page"].paginator.count == run.outputs.with_error(kind).count() > 0
+    assert all(kind in getattr(case, side).errors for case in page.context["cases"])
+
+
+def test_a_metadata_slice_narrows_the_list(world: World, client: Client) -> None:
+    client.force_login(world.engineer)
+    for number, document in enumerate(Document.objects.filter(project=world.project)):
+        document.metadata = {"supplier": "ACME & Sons" if number % 2 else "Bolt"}
+        document.save(update_fields=["metadata"])
+    evaluated(world, pretend(1, spoil=0.5), tuned=False)
+    evaluated(world, pretend(2, spoil=0.2))
+    page = client.get(PAGE, {"runs": "1,2", "slice": "metadata.supplier=ACME & Sons"})
+    assert page.context["page"].paginator.count == 6
+    assert all(case.document.pk % 2 == page.context["cases"][0].document.pk % 2 for case in page.context["cases"])
+    assertContains(page, "supplier: ACME &amp; Sons")
+
+
+def test_filters_work_together_and_an_unknown_one_finds_nothing(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
+    row = pair[0].outputs.exclude(wrong_fields=[]).exclude(tags=[]).first()
+    assert row is not None
+    query = f"error={row.errors[0]}&in=a&tag={row.tags[0]}"
+    assert row.document.external_id in {case.key for case in client.get(f"{PAGE}?runs=1,2&{query}").context["cases"]}
+    for unknown in ("field=nothing", "error=nothing", "tag=nothing", "slice=nothing", "gold=other"):
+        assertContains(client.get(f"{PAGE}?runs=1,2&{unknown}"), "No document fits these filters")
+
+
+@pytest.mark.parametrize("name", ["state", "field", "error", "in", "tag", "slice", "gold"])
+def test_a_nul_in_a_filter_is_passed_over(client: Client, pair: tuple[EvalRun, EvalRun], name: str) -> None:
+    page = client.get(f"{PAGE}?runs=1,2&{name}=%00")
+    assert page.context["page"].paginator.count == 12
+
+
+def test_differing_characters_are_marked_in_both_outputs(world: World, client: Client) -> None:
+    client.force_login(world.manager)
+
+    def wrong_vendor(row: dict[str, Any]) -> dict[str, Any]:
+        return {"raw": '{"vendor":"Zzz"}'}
+
+    evaluated(world, wrong_vendor, tuned=False)
+    evaluated(world, broken)
+    page = client.get(f"{PAGE}?runs=1,2")
+    assertContains(page, '<mark class="diff">')
+    assertContains(page, "no valid output")
+
+
+def test_two_ticked_boxes_lead_to_the_same_address(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
+    assertRedirects(client.get(f"{PAGE}?runs=1&runs=2"), f"{PAGE}?runs=1,2")
+
+
+@pytest.mark.parametrize("query", ["", "?runs=1", "?runs=1,1", "?runs=a,b", "?runs=1,-2"])
+def test_anything_but_runs_is_answered_with_what_to_do(
+    client: Client, pair: tuple[EvalRun, EvalRun], query: str
+) -> None:
+    assertContains(client.get(PAGE + query), "Choose two evaluations", status_code=422)
+
+
+def test_an_unknown_run_is_not_found(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
+    assert client.get(f"{PAGE}?runs=1,99").status_code == 404
+
+
+def test_runs_without_a_common_document_say_so(world: World, client: Client) -> None:
+    client.force_login(world.engineer)
+    evaluated(world, right)
+    evaluated(world, right, split="train")
+    assertContains(client.get(f"{PAGE}?runs=1,2"), "no document in common", status_code=422)
+
+
+def test_the_page_takes_a_fixed_number_of_queries(
+    client: Client, pair: tuple[EvalRun, EvalRun], django_assert_max_num_queries: Any
+) -> None:
+    client.get(f"{PAGE}?runs=1,2")
+    with django_assert_max_num_queries(13):
+        client.get(f"{PAGE}?runs=1,2")
+
+
+def test_the_list_alone_takes_fewer(
+    client: Client, pair: tuple[EvalRun, EvalRun], django_assert_max_num_queries: Any
+) -> None:
+    client.get(f"{PAGE}?runs=1,2")
+    with django_assert_max_num_queries(8):
+        client.get(f"{PAGE}?runs=1,2&state=broken", headers={"HX-Request": "true"})
+
+
+def test_no_more_is_loaded_than_is_shown(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
+    """Of ten thousand documents the page looks at those on it: the others here do not even exist."""
+    client.get(f"{PAGE}?runs=1,2")
+    made = Comparison.objects.get()
+    columns = made.result["cases"]
+    more = 10_000 - len(columns["keys"])
+    columns["keys"] = [*columns["keys"], *(f"absent-{i}" for i in range(more))]
+    for name in ("fields", "errors", "tags"):
+        columns[name] = {key: column + column[-1] * more for key, column in columns[name].items()}
+    columns["state"] += "r" * more
+    made.result["n"] = 10_000
+    made.save(update_fields=["result"])
+    page = client.get(f"{PAGE}?runs=1,2")
+    assert page.context["page"].paginator.count == 10_000
+    assert len(page.context["cases"]) == listing.PAGE
+
+
+def test_an_output_of_many_rows_is_shown_in_part(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
+    row = pair[1].outputs.earliest("document_id")
+    said = {"field": "lines[].amount", "outcome": "extra", "gold": None, "output": "7", "error": "extra"}
+    fields = [{"path": f"lines[{number}].amount", **said} for number in range(3_000)]
+    row.score = {**row.score, "exact": False, "fields": [*row.score["fields"], *fields]}
+    row.save(update_fields=["score"])
+    page = client.get(f"{PAGE}?runs=1,2&field=lines[].amount")
+    [case] = page.context["cases"]
+    assert len(case.wrong) == listing.MOST_ROWS
+    assert case.more > 2_900
+    assertContains(page, f"{case.more} more fields are not shown")
+
+
+# -- what is said about the two ----------------------------------------------------------------------------------------
+
+
+def test_figures_are_over_the_documents_both_have(world: World, client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
+    a, _ = pair
+    a.outputs.filter(pk=a.outputs.earliest("document_id").pk).delete()
+    page = client.get(f"{PAGE}?runs=1,2")
+    assertContains(page, "Compared on the 11 documents both runs have")
+    document_exact = next(row for row in page.context["rates"] if row.title == "Documents wholly right")
+    assert [value["n"] for value in document_exact.values] == [11, 11]
+
+
+def test_a_regression_is_said_first(world: World, client: Client) -> None:
+    client.force_login(world.manager)
+    evaluated(world, right, tuned=False)
+    evaluated(world, broken)
+    page = client.get(f"{PAGE}?runs=1,2")
+    assertContains(page, "B is a regression.")
+    assertContains(page, "Fewer outputs are schema-valid: 100.0 % to 0.0 %")
+    assertContains(client.get(f"{PAGE}?runs=2,1"), "B is better, and no regression is proven.")
+    evaluated(world, right)
+    assertContains(client.get(f"{PAGE}?runs=1,3"), "No regression is proven.")
+
+
+def test_failure_modes_stand_with_what_lost_most_first(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
+    page = client.get(f"{PAGE}?runs=1,2")
+    tags = page.context["modes"]["tags"]
+    assert [row["change"] for row in tags] == sorted(row["change"] for row in tags)
+    assert {row["value"] for row in tags} == set(pair[0].scores["slices"])
+    assert all(row["n"] == pair[0].scores["slices"][row["value"]]["documents"] for row in tags)
+    assertContains(page, "Failure modes")
+
+
+def test_the_pinned_documents_are_told_with_those_that_broke(
+    world: World, client: Client, pair: tuple[EvalRun, EvalRun]
+) -> None:
+    assertNotContains(client.get(f"{PAGE}?runs=1,2"), "verdict-suite")
+    documents = documents_by_id(world.project)
+    fixed = client.get(f"{PAGE}?runs=1,2").context["result"]["fixed"]
+    assert fixed, "the seed is chosen so"
+    pin(project=world.project, document=documents[fixed[0]], user=world.engineer)
+    assertContains(client.get(f"{PAGE}?runs=1,2"), "1 of 1 pinned documents right.")
+    swapped = client.get(f"{PAGE}?runs=2,1")
+    assertContains(swapped, f"1 pinned document broken: {fixed[0]}.")
+    assert swapped.context["suite"]["newly"] == [fixed[0]]
+
+
+def test_the_large_model_of_today_stands_beside_with_what_it_costs(
+    world: World, client: Client, pair: tuple[EvalRun, EvalRun]
+) -> None:
+    assert client.get(f"{PAGE}?runs=1,2").context["today"] is None
+    Contract.objects.filter(project=world.project).update(
+        constraints={"hardware_price_per_hour": "3.6", "currency": "EUR"}
+    )
+    large = evaluated(world, right, tuned=False)
+    endpoint = Endpoint.objects.create(project=world.project, name="today", url="http://127.0.0.1/v1", model="large")
+    rows: Any = EvalRun.objects.filter(pk=large.pk)
+    rows.update(endpoint=endpoint, base_model=None, facts={**large.facts, "price_in": 2.0, "price_out": 8.0})
+    page = client.get(f"{PAGE}?runs=1,2")
+    assert page.context["today"] == large
+    assertContains(page, "The model of today")
+    cost = next(line for line in page.context["lines"] if line.title == "1,000 documents cost")
+    assert all(value.endswith(" EUR") for value in cost.values)
+    assert len(cost.values) == 3
+    other = client.get(f"{PAGE}?runs=3,2")  # the large model itself is held against the small one
+    assert other.context["today"] is None
+
+
+def test_the_model_of_today_is_there_after_a_correction_too_and_this_is_said(world: World, client: Client) -> None:
+    client.force_login(world.annotator)
+    large = evaluated(world, right, tuned=False)
+    endpoint = Endpoint.objects.create(project=world.project, name="today", url="http://127.0.0.1/v1", model="large")
+    rewrite(large, endpoint=endpoint, base_model=None)
+    later = DatasetVersion.objects.get(pk=freeze_again(world))
+    for seed in (1, 2):
+        evaluated(world, pretend(seed, spoil=0.5), dataset=later)
+    page = client.get(f"{PAGE}?runs=2,3")
+    assert (page.context["today"], page.context["today_note"]) == (large, ""), "the hold-out is the same"
+    gone = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
+    rewrite(gone, state="rejected")  # set aside: no version takes it
+    smaller = freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    for seed in (1, 2):
+        evaluated(world, pretend(seed, spoil=0.5), dataset=smaller)
+    page = client.get(f"{PAGE}?runs=4,5")
+    assert page.context["today"] == large
+    assertContains(page, "was scored by dataset v1, so some of its documents and labels are others")
+
+
+def test_every_case_can_be_doubted_and_pinned(world: World, client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
+    assertContains(client.get(f"{PAGE}?runs=1,2"), "Gold is wrong", count=10)
+    assertNotContains(client.get(f"{PAGE}?runs=1,2"), "Pin it")  # an annotator may not
+    client.force_login(world.engineer)
+    assertContains(client.get(f"{PAGE}?runs=1,2"), "Pin it", count=10)
+
+
+def test_a_comparison_kept_by_an_earlier_version_is_made_again(pair: tuple[EvalRun, EvalRun]) -> None:
+    made = compare_runs(a=pair[0], b=pair[1])
+    result = made.result
+    Comparison.objects.update(result={"n": 12, "broken": []})
+    again = compare_runs(a=pair[0], b=pair[1])
+    assert (again.pk, again.result) == (made.pk, result)

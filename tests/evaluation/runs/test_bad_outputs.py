@@ -1,0 +1,160 @@
+"""Whatever a model writes or an endpoint does is an outcome of its document or a sentence, never a lost run."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from evaluation.inference import openai_client
+from evaluation.models import EvalOutput, EvalRun
+from evaluation.runs import outputs
+from evaluation.runs.jobs import run_evaluation
+from labeling.datasets import queries as dataset_queries
+from slmstudio.contract.json_text import dumps
+from slmstudio.runs.models import Status
+from tests.evaluation import fake_openai as fakes
+from tests.evaluation.factories import World, evaluated
+from tests.evaluation.fake_openai import Fake, Reply, error, says, sends
+from tests.evaluation.runs.test_external_model import endpoint, start
+
+RAW = {
+    "empty": "",
+    "blank": " \n\t ",
+    "prose": "I am sorry, I cannot do that.",
+    "cut": '{"invoice_id": "A-1", "vend',
+    "big": '{"invoice_id": "' + "x" * 1_000_000 + '"}',
+    "big prose": "lorem ipsum " * 90_000,
+    "twice": '{"invoice_id": "A-1", "invoice_id": "B-2"}',
+    "nan": '{"total_amount": NaN}',
+    "infinite": '{"total_amount": 1e400}',
+    "long number": '{"total_amount": ' + "9" * 5000 + "}",
+    "deep": "[" * 100_000 + "]" * 100_000,
+    "deep object": '{"a":' * 5000 + "1" + "}" * 5000,
+    "markup": "```json\n{}\n```",
+    "script": '<script>alert("x")</script>',
+    "list": '[{"invoice_id": "A-1"}]',
+    "number": "12",
+    "nul": '{"invoice_id": "A\0"}',
+    "escaped nul": '{"invoice_id": "A\\u0000"}',
+    "half a pair": '{"invoice_id": "\\ud800"}',
+    "raw half": '{"invoice_id": "\ud800"}',
+    "odd spaces": '\u00a0{"invoice_id":\u2028"A-1"}\ufeff',
+    "rtl": '{"invoice_id": "\u202e\u0661\u0662"}',
+    "wrong types": '{"invoice_id": 7, "date": {}, "vendor": [], "total_amount": "much"}',
+    "others": '{"__proto__": {"x": 1}, "constructor": null}',
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_anything_a_model_writes_is_scored_and_shown(world: World, client: Client, name: str) -> None:
+    first = next(iter(dataset_queries.rows(world.dataset, "validation")))["id"]
+
+    def say(row: dict[str, Any]) -> dict[str, Any]:
+        return {"raw": RAW[name]} if row["id"] == first else {"raw": dumps(row["gold"])}
+
+    run = evaluated(world, say, split="validation")
+    assert (run.status, run.error) == (Status.DONE, "")
+    total = run.progress_total
+    assert run.scores["documents"] == run.scores["field_exact"]["n"] // 4 == total, "it stays in every denominator"
+    assert run.scores["document_exact"]["k"] == total - 1
+    assert outputs.rows_match_file(run)
+    assert outputs.recount(run) == run.scores
+    row = EvalOutput.objects.get(eval_run=run, document__external_id=first)
+    assert (row.exact, row.state in ("invalid", "valid")) == (False, True)
+    client.force_login(world.engineer)
+    page = client.get(reverse("eval_output", args=[world.project.slug, run.number, row.document_id]))
+    assert page.status_code == 200
+    assert len(page.content) < 3_100_000
+    assert b"<script>alert" not in page.content
+    assert client.get(reverse("eval_run", args=[world.project.slug, run.number])).status_code == 200
+
+
+def test_a_raw_output_of_a_megabyte_is_shown_in_part(world: World, client: Client) -> None:
+    run = evaluated(world, lambda row: {"raw": RAW["big prose"]}, split="validation")
+    client.force_login(world.engineer)
+    row = EvalOutput.objects.filter(eval_run=run).first()
+    assert row is not None
+    page = client.get(reverse("eval_output", args=[world.project.slug, run.number, row.document_id])).content.decode()
+    assert "1,060,000 more characters are in the" in page
+    assert len(page) < 100_000
+
+
+# -- endpoints -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    monkeypatch.setattr(openai_client, "FIRST_PAUSE_SECONDS", 0.01)
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    with fakes.running() as server:
+        yield server
+
+
+def once(fake: Fake, world: World, reply: Reply) -> None:
+    """The first document of the validation split gets this reply, all others their gold."""
+    gold = {row["text"]: dumps(row["gold"]) for row in dataset_queries.rows(world.dataset)}
+    bad = next(iter(dataset_queries.rows(world.dataset, "validation")))["text"]
+
+    def knows(handler: Any, body: dict[str, Any]) -> None:
+        text = body["messages"][-1]["content"]
+        (reply if text == bad else says(gold[text]))(handler, body)
+
+    fake.replies = [knows]
+
+
+BAD: dict[str, tuple[Reply, str, str]] = {
+    "hangs": (fakes.hangs, "error", "no answer in time"),
+    "streams for ever": (fakes.trickles, "error", "no answer in time"),
+    "headers for ever": (fakes.trickles_headers, "error", "no answer in time"),
+    "floods": (fakes.floods, "error", "an answer that is too big"),
+    "breaks off": (fakes.breaks_off, "error", "busy or broken, after several tries"),
+    "500": (error(500, "boom"), "error", "busy or broken, after several tries: HTTP 500: boom"),
+    "429": (error(429, "slow down"), "error", "busy or broken, after several tries: HTTP 429"),
+    "400": (error(400, "no"), "error", "the request was refused: HTTP 400: no"),
+    "too long": (error(400, "maximum context length is 8"), "error", "longer than the model reads"),
+    "html": (sends(b"<html>hello</html>", kind="text/html"), "error", "a web page instead of an answer"),
+    "no json": (sends(b"\xff\xfe{"), "error", "not the answer of a chat completion"),
+    "no choices": (sends(b'{"choices": []}'), "error", "not the answer of a chat completion"),
+    "deep": (sends(b"[" * 200_000), "error", "not the answer of a chat completion"),
+    "half a pair": (says('{"invoice_id": "\ud800"}'), "stop", ""),
+    "nul": (says("\0"), "stop", ""),
+    "prose": (says("no"), "stop", ""),
+    "cut off": (says('{"invoice_id": "A', finish="length"), "length", ""),
+    "filtered": (says("x", finish="content_filter"), "error", "the model declined"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_whatever_an_endpoint_does_is_the_outcome_of_its_document(world: World, fake: Fake, name: str) -> None:
+    reply, finish, words = BAD[name]
+    once(fake, world, reply)
+    run = start(world, endpoint(world, fake.url, timeout_seconds=1), split="validation", mode="free")
+    run_evaluation(run.pk)
+    run = EvalRun.objects.get(pk=run.pk)
+    assert (run.status, run.error) == (Status.DONE, "")
+    assert run.scores["document_exact"] | {"rate": 0, "low": 0, "high": 0} == {
+        "k": run.progress_total - 1, "n": run.progress_total, "rate": 0, "low": 0, "high": 0,
+    }  # fmt: skip
+    bad = next(iter(dataset_queries.rows(world.dataset, "validation")))["id"]
+    row = EvalOutput.objects.get(eval_run=run, document__external_id=bad)
+    assert (row.finish_reason, row.error[: len(words)]) == (finish, words)
+    assert bool(row.error) == (finish == "error")
+    assert outputs.rows_match_file(run)
+
+
+def test_an_endpoint_that_only_fails_ends_the_run_with_a_sentence(world: World, fake: Fake) -> None:
+    fake.replies = [sends(b"<html>", kind="text/html")]
+    run = start(world, endpoint(world, fake.url), mode="free")
+    run_evaluation(run.pk)
+    run = EvalRun.objects.get(pk=run.pk)
+    assert run.status == Status.FAILED
+    assert run.error.startswith("The endpoint today failed 5 times in a row, last: The address answers with a web page")
+    assert EvalOutput.objects.filter(eval_run=run).count() == 5, "what was found out is kept"
+    assert json.loads(dumps(run.facts))["attempts"] == 1

@@ -1,0 +1,284 @@
+"""Starting an evaluation in every way there is, from the form to the child's spec, and the ways side by side."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.test import Client
+from django.urls import reverse
+
+from evaluation.gates import holdout_permits
+from evaluation.models import EvalRun
+from evaluation.runs import costs, outputs
+from evaluation.runs import jobs as run_jobs
+from evaluation.runs import services as run_services
+from evaluation.runs.decoding_modes import ways
+from evaluation.runs.forms import EvaluationForm
+from evaluation.runs.jobs import run_evaluation
+from evaluation.runs.services import start_evaluation
+from labeling.datasets import queries as dataset_queries
+from labeling.models import Contract
+from slmstudio.runs.models import Status
+from slmstudio.runs.supervisor import Ending
+from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import folder_hash, sha256_file
+from tests.evaluation import tiny_gguf
+from tests.evaluation.factories import World, copied, evaluated, right
+from tests.evaluation.runs.test_external_model import endpoint
+from training.base_models.services import prepare, register_tiny
+from training.models import ModelExport, ModelVersion
+
+
+@pytest.fixture
+def engineer(world: World, client: Client) -> Client:
+    client.force_login(world.engineer)
+    return client
+
+
+def url(world: World, name: str, *args: Any) -> str:
+    return reverse(name, args=[world.project.slug, *args])
+
+
+def exported(world: World, **changes: Any) -> ModelExport:
+    key = f"{world.training_run.folder_key}/exports/q8_0"
+    artifacts.write_text(f"{key}/invoices-v1-q8_0.gguf", "GGUF weights")
+    path = artifacts.local_path(f"{key}/invoices-v1-q8_0.gguf")
+    file = {"path": path.name, "size": path.stat().st_size, "sha256": sha256_file(path)}
+    values = {"status": Status.DONE, "folder_key": key, "files": [file], "sha256": "ff", **changes}
+    return ModelExport.objects.create(model_version=world.version, kind="q8_0", **values)
+
+
+def start(world: World, **changes: Any) -> EvalRun:
+    order: dict[str, Any] = {"dataset": world.dataset, "split": "validation", **changes}
+    return start_evaluation(project=world.project, user=world.engineer, **order)
+
+
+# -- llama.cpp -----------------------------------------------------------------------------------------------------
+
+
+def test_llama_cpp_answers_with_the_file_that_was_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(world, export=exported(world), at_once=3)
+    assert (run.training_run, run.subject) == (world.training_run, "run 1, GGUF q8_0")
+    asked = []
+
+    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> Ending:
+        asked.append(argv)
+        on_event({"event": "start", "documents": 1, "at_once": 3, "engine": "llama.cpp"})
+        for row in dataset_queries.rows(world.dataset, "validation"):
+            on_event({"event": "output", "id": row["id"], **right(row)})
+        artifacts.write_text(run.outputs_key, "")
+        return Ending(ok=True)
+
+    monkeypatch.setattr(run_jobs, "supervise", child)
+    run_evaluation(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.error, run.subject) == (Status.DONE, "", "model v1, GGUF q8_0")
+    [[python, _, module, path]] = asked
+    assert (python, module) == (sys.executable, "evaluation.ml.generate_llama")
+    spec = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    assert (spec["at_once"], spec["gguf"]["path"].endswith("q8_0.gguf")) == (3, True)
+    assert run.export is not None
+    assert spec["gguf"]["sha256"] == run.export.files[0]["sha256"]
+    assert (run.facts["engine"], run.at_once) == ("llama.cpp", 3)
+
+
+@pytest.mark.slow
+def test_a_real_file_is_evaluated_on_llama_cpp_from_the_row_to_the_figures(world: World) -> None:
+    copied(world)
+    tiny = prepare(base_model=register_tiny())
+    folder = artifacts.local_path(world.version.folder_key)
+    shutil.copytree(tiny.folder, folder, dirs_exist_ok=True)
+    ModelVersion.objects.filter(pk=world.version.pk).update(sha256=folder_hash(folder))
+    made = exported(world)
+    path = tiny_gguf.write(folder, artifacts.local_path(f"{made.folder_key}/invoices-v1-q8_0.gguf"))
+    made.files = [{"path": path.name, "size": path.stat().st_size, "sha256": sha256_file(path)}]
+    made.save(update_fields=["files"])
+    run = start(world, export=made, at_once=2, mode="grounded")
+    run_evaluation(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.error) == (Status.DONE, "")
+    assert run.facts["engine"] == "llama.cpp"
+    assert 1_000_000 < run.facts["peak_memory_bytes"] < 2_000_000_000
+    assert run.scores["documents"] == run.progress_total == run.latency["n"]
+    assert run.facts["grounded"]["held"] == {"vendor": []}
+    assert run.scores["per_field"]["vendor"]["outcomes"].get("hallucinated", 0) == 0
+    assert outputs.rows_match_file(run)
+
+
+def test_a_file_that_is_not_there_any_more_ends_in_a_sentence(world: World) -> None:
+    made = exported(world)
+    run = start(world, export=made)
+    artifacts.local_path(f"{made.folder_key}/invoices-v1-q8_0.gguf").unlink()
+    run_evaluation(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.error) == (Status.FAILED, "The file invoices-v1-q8_0.gguf has gone. Export it again.")
+
+
+def test_an_export_that_is_not_made_or_of_another_run_is_refused(world: World) -> None:
+    made = exported(world, status=Status.RUNNING)
+    with pytest.raises(run_services.Refused, match="is not made yet"):
+        start(world, export=made)
+    with pytest.raises(run_services.Refused, match="Choose one model"):
+        start(world, export=made, base_model=world.base_model)
+
+
+def test_what_a_batch_could_not_do_is_not_claimed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that cannot answer several documents together says so, and its latency is that of one."""
+    run = start(world, base_model=world.base_model, at_once=8)
+
+    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> Ending:
+        on_event({"event": "start", "at_once": 1})
+        return Ending(ok=False, error="It ends here.")
+
+    monkeypatch.setattr(run_jobs, "supervise", child)
+    run_evaluation(run.pk)
+    run.refresh_from_db()
+    assert (run.at_once, run.error) == (1, "It ends here.")
+
+
+# -- held to the document ------------------------------------------------------------------------------------------
+
+
+def test_held_to_the_document_is_offered_where_a_field_is_copied(world: World) -> None:
+    assert [mode for mode, _ in run_services.modes_of(world.project.schema_version)] == ["constrained", "free"]
+    with pytest.raises(run_services.Refused, match=r"No field of the schema is copied") as refusal:
+        start(world, base_model=world.base_model, mode="grounded")
+    assert refusal.value.field == "mode"
+    copied(world)
+    assert [mode for mode, _ in run_services.modes_of(world.project.schema_version)] == [
+        "constrained",
+        "grounded",
+        "free",
+    ]
+    run = start(world, base_model=world.base_model, mode="grounded")
+    assert run.get_mode_display() == "held to the schema and the document"
+    assert "mode" in EvaluationForm(project=world.project).fields
+
+
+# -- the form ------------------------------------------------------------------------------------------------------
+
+
+def test_everything_that_can_answer_is_in_the_form(world: World, engineer: Client, settings: Any) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    one = endpoint(world, "http://127.0.0.1:9/v1")
+    exported(world)
+    page = engineer.get(url(world, "eval_new")).content.decode()
+    for value in ("run-1", "gguf-1-q8_0", "base-small-base", f"endpoint-{one.pk}"):
+        assert f'value="{value}"' in page
+    assert "today (127.0.0.1; no hold-out documents)" in page
+    assert "is sent the text of every document of the split" in page
+    holdout_permits.give(endpoint=one, user=world.owner)
+    page = engineer.get(url(world, "eval_new")).content.decode()
+    assert "today (127.0.0.1; hold-out documents, too)" in page
+
+
+def test_what_the_form_orders_is_started(world: World, engineer: Client) -> None:
+    exported(world)
+    order = {"model": "gguf-1-q8_0", "dataset": "1", "split": "validation", "mode": "free", "at_once": "4"}
+    answer = engineer.post(url(world, "eval_new"), order)
+    run: Any = EvalRun.objects.get()
+    assert answer["Location"] == run.get_absolute_url()
+    assert (run.export.kind, run.mode, run.at_once) == ("q8_0", "free", 4)
+    page = engineer.get(run.get_absolute_url()).content.decode()
+    assert "answered by llama.cpp" in page
+    run.fail("It broke.")
+    page = engineer.get(run.get_absolute_url()).content.decode()
+    assert "?model=run-1&amp;dataset=1&amp;split=validation&amp;mode=free&amp;at_once=4" in page
+
+
+def test_a_refusal_stands_beside_its_field(world: World, engineer: Client, settings: Any) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    one = endpoint(world, "http://127.0.0.1:9/v1")
+    order = {"model": f"endpoint-{one.pk}", "dataset": "1", "split": "holdout", "mode": "free", "at_once": "99"}
+    page = engineer.post(url(world, "eval_new"), order)
+    assert page.status_code == 422
+    assert b"less than or equal to 32" in page.content
+    page = engineer.post(url(world, "eval_new"), {**order, "at_once": "1"})
+    assert b"Hold-out documents would leave the studio for today" in page.content
+    assert not EvalRun.objects.exists()
+
+
+def test_more_models_take_no_more_queries(
+    world: World, engineer: Client, settings: Any, django_assert_max_num_queries: Any
+) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    exported(world)
+    ModelExport.objects.create(model_version=world.version, kind="f16", status=Status.DONE)
+    for number in range(4):
+        one = endpoint(world, "http://127.0.0.1:9/v1", name=f"number {number}")
+        holdout_permits.give(endpoint=one, user=world.owner)
+    with django_assert_max_num_queries(16):
+        engineer.get(url(world, "eval_new"))
+
+
+def test_the_form_says_what_the_contract_comes_to(world: World) -> None:
+    assert "under way at once" not in EvaluationForm(project=world.project).fields["at_once"].help_text
+    Contract.objects.update(constraints={"requests_per_second": 5, "latency_p95_ms": 900})
+    assert "5 are under way at once" in EvaluationForm(project=world.project).fields["at_once"].help_text
+
+
+# -- the permit ----------------------------------------------------------------------------------------------------
+
+
+def test_the_owner_permits_on_the_page_of_the_endpoint(world: World, client: Client, settings: Any) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    one = endpoint(world, "http://127.0.0.1:9/v1")
+    client.force_login(world.engineer)
+    assert client.post(url(world, "endpoint_holdout", one.pk), {"permit": "yes"}).status_code == 403
+    assert b"The owner of the project decides this." in client.get(url(world, "endpoint", one.pk)).content
+    assert holdout_permits.of(one) is None
+    client.force_login(world.owner)
+    client.post(url(world, "endpoint_holdout", one.pk), {"permit": "yes"})
+    permit = holdout_permits.of(one)
+    assert permit is not None
+    assert permit.user == world.owner
+    page = client.get(url(world, "endpoint", one.pk)).content
+    assert b"olga permitted it on" in page
+    client.post(url(world, "endpoint_holdout", one.pk), {"permit": "no"})
+    assert holdout_permits.of(one) is None
+
+
+# -- side by side --------------------------------------------------------------------------------------------------
+
+
+def test_free_and_held_stand_side_by_side(world: World, engineer: Client) -> None:
+    held = evaluated(world, right)
+    assert ways(held) == [], "there is no other way yet"
+    old, free = evaluated(world, right, mode="free"), evaluated(world, right, mode="free")
+    evaluated(world, right, split="validation", mode="free")
+    evaluated(world, right, tuned=False, mode="free")
+    assert ways(held) == [held, free]
+    assert ways(old) == [held, old], "each page has its own run"
+    page = engineer.get(held.get_absolute_url()).content.decode()
+    assert "Ways of decoding" in page
+    assert free.get_absolute_url() in page
+
+
+def test_cost_and_pace_are_on_the_page(world: World, engineer: Client) -> None:
+    Contract.objects.update(constraints={"hardware_price_per_hour": 3.6, "currency": "EUR"})
+    run = evaluated(world, right)
+    assert run.facts["cost_per_document"] == pytest.approx(0.001 / run.facts["docs_per_second"])
+    page = engineer.get(run.get_absolute_url()).content.decode()
+    assert "EUR</span> for a thousand documents" in page
+    assert "Latency, one at a time" in page
+    run.at_once = 8
+    run.save(update_fields=["at_once"])
+    assert "Latency, 8 at once" in engineer.get(run.get_absolute_url()).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("constraints", "needed"),
+    [
+        ({}, None),
+        ({"requests_per_second": 5}, None),
+        ({"requests_per_second": 5, "latency_p95_ms": 1000}, 5),
+        ({"requests_per_second": "5.1", "latency_p95_ms": "1000"}, 6),
+        ({"requests_per_second": 0.1, "latency_p95_ms": 10}, 1),
+        ({"requests_per_second": 500, "latency_p95_ms": 1000}, 32),
+    ],
+)
+def test_the_contracts_concurrency(constraints: dict[str, Any], needed: int | None) -> None:
+    assert costs.needed_at_once(constraints, 32) == needed

@@ -1,0 +1,225 @@
+"""Measuring again what an evaluation takes: needs no label, keeps no answer, spends nothing of the hold-out."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from evaluation.approvals import decisions
+from evaluation.approvals.cautions import cautions
+from evaluation.gates import holdout_permits, manifest
+from evaluation.gates.alpha_spending import candidates
+from evaluation.gates.services import looks, make_report, next_look
+from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport, ResourceMeasurement
+from evaluation.runs import resources
+from evaluation.runs.resource_jobs import run_measurement
+from evaluation.runs.resources import measure_again
+from evaluation.runs.services import Refused
+from labeling.models import Contract
+from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
+from tests.evaluation.factories import World, evaluated, rewrite, right
+from tests.evaluation.fake_openai import says, sends
+from tests.evaluation.gates.test_services import verdict_of
+from tests.evaluation.runs.test_external_model import ended, endpoint, fake, quick, start  # noqa: F401
+from training.base_models.services import prepare, register_tiny
+
+
+def measured(run: EvalRun, world: World, latency_ms: float, user: Any = None, **facts: Any) -> ResourceMeasurement:
+    """A finished measurement in which every document took so long."""
+    row = measure_again(run=run, user=user or world.engineer)
+    assert row.take_up()
+    keys = EvalOutput.objects.filter(eval_run=run).values_list("document_id", flat=True)
+    event = {"latency_ms": latency_ms, "prompt_tokens": 100, "output_tokens": 40}
+    requests = [resources.request_of(key, event) for key in keys]
+    resources.finish(row, requests=requests, facts={"docs_per_second": 1000 / latency_ms, "device": "cpu", **facts})
+    return ResourceMeasurement.objects.get(pk=row.pk)
+
+
+def test_gates_on_what_a_run_takes_use_the_newest_measurement_in_the_same_look(world: World) -> None:
+    Contract.objects.filter(project=world.project).update(
+        constraints={"latency_p95_ms": 400, "hardware_memory_gb": 2, "cost_per_request": 1, "requests_per_second": 1}
+    )
+    run = evaluated(world, right, latency_ms=lambda index: 5000.0)
+    first = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert verdict_of(first, "latency").status == "FAIL"
+    measured(run, world, 900.0, peak_memory_bytes=1e9)
+    newest = measured(run, world, 300.0, peak_memory_bytes=3e9)
+    second = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert second.pk != first.pk
+    assert (second.look, second.measurement) == (first.look, newest)
+    assert (verdict_of(second, "latency").measured, verdict_of(second, "memory").measured) == (300, 3)
+    assert verdict_of(second, "latency").status != "FAIL"
+    assert make_report(eval_run=run, baseline=None, user=world.engineer).pk == second.pk
+    assert [row["measured"] for row in second.verdicts if row["gate"]["key"] == "schema-valid"] == [1.0]
+
+
+def test_measuring_until_it_passes_is_disclosed(world: World) -> None:
+    Contract.objects.filter(project=world.project).update(constraints={"latency_p95_ms": 400})
+    run = evaluated(world, right)
+    measured(run, world, 900.0)
+    measured(run, world, 300.0)
+    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert "measurement 2 of this evaluation" in verdict_of(report, "latency").sentence
+    assert not [one for one in cautions(report) if "measured again" in one]
+    measured(run, world, 950.0)
+    assert [one for one in cautions(report) if "judges measurement 2 of 3" in one]
+
+
+def test_a_measurement_is_no_look_and_leaves_nothing_that_was_answered(world: World) -> None:
+    run = evaluated(world, right)
+    make_report(eval_run=run, baseline=None, user=world.engineer)
+    before = EvalRun.objects.count(), EvalOutput.objects.count(), GateReport.objects.count()
+    row = measured(run, world, 300.0)
+    assert (EvalRun.objects.count(), EvalOutput.objects.count(), GateReport.objects.count()) == before
+    assert len(looks(run)) == len(candidates(run)) == 1
+    assert next_look(evaluated(world, right)) == 2
+    assert set(row.requests[0]) == {"document", "latency_ms", "prompt_tokens", "output_tokens", "finish_reason"}
+    assert row.latency["p95"] == 300
+
+
+def test_the_packet_has_the_measurement_and_notices_a_change(world: World) -> None:
+    run = evaluated(world, right)
+    row = measured(run, world, 300.0)
+    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert report.packet["measurement"] == row.sha256
+    assert [check.name for check in manifest.verify(report) if not check.equal] == []
+    rewrite(row, requests=[{**one, "latency_ms": 1.0} for one in row.requests])
+    report = GateReport.objects.get(pk=report.pk)
+    assert [check.name for check in manifest.verify(report) if not check.equal] == ["measurement"]
+    assert any("Measurement" in reason for reason in decisions.changes(report))
+
+
+def test_scored_again_it_is_measured_afresh_without_a_label(world: World) -> None:
+    run = evaluated(world, right)
+    rewrite(run, rescored_from=evaluated(world, right))
+    run.refresh_from_db()
+    stale = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert verdict_of(stale, "latency").status == "NOT PROVEN"
+    measured(run, world, 1.0)
+    fresh = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert verdict_of(fresh, "latency").measured == 1
+
+
+def test_only_what_is_done_can_be_measured_and_once_at_a_time(world: World) -> None:
+    run = evaluated(world, right)
+    first = measure_again(run=run, user=world.engineer)
+    assert measure_again(run=run, user=world.owner).pk == first.pk
+    rewrite(run, status=Status.FAILED)
+    first.cancel()
+    run.refresh_from_db()
+    with pytest.raises(Refused, match="is not done"):
+        measure_again(run=run, user=world.engineer)
+
+
+def test_an_endpoint_is_asked_again_and_only_what_that_took_is_kept(world: World, fake: Any) -> None:  # noqa: F811
+    one = endpoint(world, fake.url)
+    holdout_permits.give(endpoint=one, user=world.owner)
+    run = ended(start(world, one, split="holdout"))
+    asked = len(fake.asked)
+    fake.replies = [says("not even JSON")]
+    row = measure_again(run=run, user=world.engineer)
+    run_measurement(row.pk)
+    row.refresh_from_db()
+    assert (row.status, row.error, len(fake.asked) - asked) == (Status.DONE, "", 12)
+    assert (len(row.requests), row.facts["price_out"], row.latency["n"]) == (12, 10.0, 12)
+    assert not artifacts.local_path(f"{row.folder_key}/outputs.jsonl").exists()
+    assert EvalRun.objects.get(pk=run.pk).scores == run.scores
+    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    assert report.measurement == row
+
+
+def test_without_the_permit_nothing_is_sent(world: World, fake: Any) -> None:  # noqa: F811
+    one = endpoint(world, fake.url)
+    holdout_permits.give(endpoint=one, user=world.owner)
+    run = ended(start(world, one, split="holdout"))
+    row = measure_again(run=run, user=world.engineer)
+    holdout_permits.withdraw(endpoint=one, user=world.owner)
+    asked = len(fake.asked)
+    run_measurement(row.pk)
+    row.refresh_from_db()
+    assert (row.status, len(fake.asked)) == (Status.FAILED, asked)
+    with pytest.raises(Refused, match="permit"):
+        measure_again(run=run, user=world.engineer)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [({"reasoning_effort": "high"}, "reasoning effort"), ({"max_tokens": 4096}, "limit of tokens")]
+)
+def test_an_endpoint_that_is_asked_otherwise_now_is_not_measured(
+    world: World,
+    fake: Any,  # noqa: F811
+    change: dict[str, Any],
+    words: str,
+) -> None:
+    one = endpoint(world, fake.url)
+    run = ended(start(world, one))
+    row = measure_again(run=run, user=world.engineer)
+    run_measurement(row.pk)
+    row.refresh_from_db()
+    assert (row.facts["max_new_tokens"], row.facts["reasoning_effort"]) == (one.max_tokens, None)
+    Endpoint.objects.filter(pk=one.pk).update(**change)
+    with pytest.raises(Refused, match=words):
+        measure_again(run=run, user=world.engineer)
+
+
+def test_an_endpoint_that_refuses_ends_it_with_a_sentence(world: World, fake: Any) -> None:  # noqa: F811
+    run = ended(start(world, endpoint(world, fake.url)))
+    fake.replies = [sends(b"{}", status=401)]
+    row = measure_again(run=run, user=world.engineer)
+    run_measurement(row.pk)
+    row.refresh_from_db()
+    assert row.status == Status.FAILED
+    assert "refuses the request" in row.error
+
+
+def test_changed_weights_are_not_measured(world: World) -> None:
+    run = evaluated(world, right)
+    (artifacts.local_path(world.version.folder_key) / "model.safetensors").write_bytes(b"others")
+    row = measure_again(run=run, user=world.engineer)
+    run_measurement(row.pk)
+    row.refresh_from_db()
+    assert row.status == Status.FAILED
+    assert "have changed" in row.error
+
+
+@pytest.mark.slow
+def test_a_real_model_is_measured_again(world: World) -> None:
+    world.base_model = prepare(base_model=register_tiny())
+    run = evaluated(world, right, tuned=False, split="validation")
+    row = measure_again(run=run, user=world.engineer)
+    run_measurement(row.pk)
+    row.refresh_from_db()
+    assert (row.status, row.error, row.progress_done) == (Status.DONE, "", run.progress_total)
+    documents = EvalOutput.objects.filter(eval_run=run).values_list("document_id", flat=True)
+    assert [one["document"] for one in row.requests] == sorted(documents)
+    assert row.facts["peak_memory_bytes"] > 0
+    assert row.facts["docs_per_second"] > 0
+    assert not artifacts.local_path(f"{row.folder_key}/outputs.jsonl").exists()
+    assert row.sha256 == resources.requests_hash(row.requests)
+
+
+def test_the_button_stands_on_the_evaluation_and_the_report(world: World, client: Client) -> None:
+    run = evaluated(world, right)
+    report = make_report(eval_run=run, baseline=None, user=world.engineer)
+    client.force_login(world.engineer)
+    address = f"{run.get_absolute_url()}measure/"
+    for page in (run.get_absolute_url(), report.get_absolute_url()):
+        assert f'action="{address}' in client.get(page).content.decode()
+    answer = client.post(f"{address}?report={report.number}")
+    assert answer["Location"] == f"{report.get_absolute_url()}#resources"
+    [row] = ResourceMeasurement.objects.all()
+    part = client.get(f"{address}?report={report.number}", headers={"HX-Request": "true"})
+    assert 'hx-trigger="every 2s"' in part.content.decode()
+    assert client.post(f"{address}cancel/").status_code == 302
+    row.refresh_from_db()
+    assert row.status == Status.CANCELLED
+    measured(run, world, 300.0)
+    page = client.get(report.get_absolute_url()).content.decode()
+    assert 'name="eval_run" value="1"' in page
+    judged = client.post(f"/p/{world.project.slug}/gates/judge/", {"eval_run": run.number, "baseline": ""})
+    assert judged["Location"].endswith("/gates/2/")
+    client.force_login(world.manager)
+    assert client.post(address).status_code == 403
+    client.force_login(world.stranger)
+    assert client.post(address).status_code == 404

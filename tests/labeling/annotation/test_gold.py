@@ -1,0 +1,225 @@
+"""What counts as gold: one definition, and every place that reads, counts or exports it agrees."""
+
+import json
+from importlib import import_module
+from typing import Any
+
+import pytest
+from django.apps import apps
+
+from evaluation.approvals import decisions
+from labeling import panels
+from labeling.annotation import services as annotation_services
+from labeling.datasets import freeze_candidates, holdout_sampling
+from labeling.datasets.export import count_project, export_project
+from labeling.datasets.freeze import freeze
+from labeling.datasets.queries import rows as frozen_rows
+from labeling.documents.details import label_of
+from labeling.imports import services as import_services
+from labeling.models import Annotation, Document, DocumentState, Gold, Project
+from labeling.projects import members
+from labeling.projects.services import fit, save_contract
+from labeling.review import adjudication, challenges
+from labeling.review import services as review_services
+from slmstudio.access import Action, Role, project_for
+from slmstudio.contract.schema.compiled import dumps, loads
+from tests.labeling.api_client import api_of
+from tests.labeling.desk import browser
+from tests.labeling.label_desk import TEXT, Desk, gold
+from tests.labeling.work_desk import change, fresh, member, review_desk, submit
+
+APPROVED = {"approved", "fixed", "adjudicated", "relabelled"}
+#: short texts that are not near-duplicates of each other
+WORDS = {
+    "new": "alpha bravo charlie delta",
+    "in-progress": "echo foxtrot golf hotel india",
+    "submitted": "juliett kilo lima mike november",
+    "approved": "oscar papa quebec romeo sierra",
+    "fixed": "tango uniform victor whiskey xray",
+    "adjudicated": "yankee zulu one two three four",
+    "relabelled": "red orange yellow green blue",
+    "rejected": "monday tuesday wednesday thursday",
+    "rejected-later": "january february march april may",
+    "skipped": "north east south west up down",
+    "broken": "iron copper silver gold nickel zinc",
+}
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    """A project with review and a document in each state, one of them with gold that today's schema refuses."""
+    desk = review_desk()
+    documents = {name: desk.document(f"{words * 5}. {TEXT}", name) for name, words in WORDS.items()}
+    Document.objects.filter(pk=documents["adjudicated"].pk).update(wanted=2)
+    for name in ("approved", "fixed", "relabelled", "rejected-later"):
+        submit(documents[name], desk.ana)
+    submit(documents["broken"], desk.ana, vendor="Acme")
+    for name in ("approved", "relabelled", "rejected-later", "broken"):
+        review_services.approve(document=fresh(documents[name]), user=desk.rita, base_version=1)
+    review_services.approve(
+        document=fresh(documents["fixed"]), user=desk.rita, base_version=1, value=gold(), evidence={}
+    )
+    submit(documents["adjudicated"], desk.ana)
+    submit(documents["adjudicated"], desk.ben, date=None)
+    adjudication.adjudicate(
+        document=fresh(documents["adjudicated"]), user=desk.rita, value=gold(), evidence={}, base_version=2
+    )
+    schema = loads(desk.project.schema_version.schema_text)
+    schema["properties"]["vendor"]["minLength"] = 6
+    save_contract(project=desk.project, user=desk.owner, instruction="x", schema_text=dumps(schema), constraints={})
+
+    draft = {"user": desk.ana, "value": {"vendor": "Acme Supplies"}, "evidence": {}, "base_version": 0}
+    annotation_services.save_draft(document=fresh(documents["in-progress"]), **draft)
+    annotation_services.skip(document=fresh(documents["skipped"]), user=desk.ana, reason="unreadable")
+    for name in ("submitted", "rejected", "relabelled", "rejected-later"):
+        submit(documents[name], desk.ana)
+    for name in ("rejected", "rejected-later"):
+        review_services.reject(document=fresh(documents[name]), user=desk.rita, reason="The date is wrong.")
+    return desk
+
+
+def exported(desk: Desk, part: str = "gold") -> set[str]:
+    lines = b"".join(export_project(desk.project, "rows", part=part)).decode().splitlines()
+    return {row["id"] for row in map(json.loads, lines) if row.get("gold") is not None}
+
+
+def in_list(project: Project) -> set[str]:
+    return set(Gold.objects.current(project).values_list("document__external_id", flat=True))
+
+
+@pytest.mark.parametrize("review", [True, False])
+def test_every_consumer_takes_the_same_documents(desk: Desk, review: bool) -> None:
+    members.change_settings(project=desk.project, by=desk.owner, values={"review_required": review})
+    expected = APPROVED if review else APPROVED | {"submitted"}
+    states = dict(Document.objects.values_list("external_id", "state"))
+    assert set(states.values()) == set(DocumentState.values), states
+
+    assert in_list(desk.project) == expected
+    assert exported(desk) == expected
+    assert count_project(desk.project)["gold"] == len(expected)
+
+    preview = freeze_candidates.preview(project=desk.project)
+    assert preview.documents == len(expected)
+    assert (preview.set_aside, preview.unfit) == (3, 1)
+    total = preview.documents + preview.set_aside + preview.unfit + preview.without
+    assert total == len(states)
+
+    project = project_for(desk.owner, desk.project.slug, Action.READ)
+    panel = panels.documents_panel(project, desk.owner)
+    assert panel is not None
+    assert {cell["title"]: cell["value"] for cell in panel.context["strip"]}["Gold"] == str(len(expected))
+    step = panels.freeze_step(project_for(desk.owner, desk.project.slug, Action.READ), desk.owner)
+    assert step is not None
+    assert step.text.startswith(f"{len(expected)} ")
+
+    api = api_of(desk.project, desk.owner)
+    assert api.get("progress").json["gold"] == len(expected)
+    keys = dict(Document.objects.values_list("pk", "external_id"))
+    assert {name for pk, name in keys.items() if api.get(f"documents/{pk}").json["gold"]} == expected
+    lines = api.get("export?shape=rows").raw.decode().splitlines()
+    assert {json.loads(line)["id"] for line in lines} == expected
+
+    shown = {pk: label_of(project, fresh(Document(pk=pk)), desk.owner, False)["gold"] for pk in keys}
+    assert {keys[pk] for pk, found in shown.items() if found is not None} == expected
+    page = browser(desk.owner).get(f"/p/{desk.project.slug}/export/")
+    assert page.context["counts"]["gold"] == len(expected)
+    assert fit(project=desk.project, compiled=desk.project.schema_version.compiled).looked_at == len(expected)
+
+    disputable = set()
+    for pk, name in keys.items():
+        try:
+            challenges.dispute(document=fresh(Document(pk=pk)))
+        except challenges.Refused:
+            continue
+        disputable.add(name)
+    assert disputable == expected
+    Document.objects.filter(disputed=True).update(disputed=False)
+
+    dataset = freeze(project=desk.project, user=desk.owner, holdout_share=0.3)
+    assert {row["id"] for row in frozen_rows(dataset)} == expected
+    assert dataset.counts["left_out"]["does_not_fit_schema"] == 1
+    assert decisions.Present(desk.project).revised_gold(dataset) == []
+    project = project_for(desk.owner, desk.project.slug, Action.READ)
+    assert panels.freeze_again_step(project, desk.owner) is None
+
+
+def test_rejecting_a_label_takes_it_out_of_gold_everywhere(desk: Desk) -> None:
+    dataset = freeze(project=desk.project, user=desk.owner, holdout_share=0.3)
+    held = dataset.items.filter(split="holdout").first()
+    assert held is not None
+    Document.objects.filter(pk=held.document_id).update(state=DocumentState.REJECTED)
+    name = held.document.external_id
+    assert name not in in_list(desk.project)
+    assert name not in exported(desk)
+    assert decisions.Present(desk.project).revised_gold(dataset) == [name]
+
+
+def test_labels_that_are_not_gold_go_out_where_they_are_asked_for(desk: Desk) -> None:
+    assert exported(desk, "labels") == APPROVED | {"submitted"}
+    assert exported(desk, "all") == APPROVED | {"submitted"}
+
+
+def test_turning_review_off_makes_submitted_labels_gold_and_on_again_takes_it_back(desk: Desk) -> None:
+    def required(value: bool) -> set[str]:
+        members.change_settings(project=desk.project, by=desk.owner, values={"review_required": value})
+        return in_list(desk.project)
+
+    assert required(False) == APPROVED | {"submitted"}
+    gold_row = Gold.objects.current(desk.project).get(document__external_id="submitted")
+    assert (gold_row.origin, gold_row.revision.annotation.user) == ("human", desk.ana)
+    assert required(True) == APPROVED
+    # Submitted again after a reviewer's word: it waits for one, and the approved label counts until then.
+    relabelled = Gold.objects.current(desk.project).get(document__external_id="relabelled")
+    assert relabelled.approved_by == desk.rita
+
+
+def test_turning_review_off_takes_a_submitted_correction_for_an_older_label(desk: Desk) -> None:
+    row = {"id": "imported", "text": TEXT, "gold": gold()}
+    import_services.insert_rows(project=desk.project, user=desk.owner, rows=[row])
+    imported = Document.objects.get(external_id="imported")
+    submit(imported, desk.ana, 1, date=None)
+    # Approved under this schema, rejected and submitted again: what was approved is replaced too.
+    again = Document.objects.get(external_id="submitted")
+    review_services.approve(document=fresh(again), user=desk.rita, base_version=1)
+    submit(again, desk.ana, 1, date=None)
+    review_services.reject(document=fresh(again), user=desk.rita, reason="The date is there.")
+    submit(again, desk.ana, 2, date=None)
+    members.change_settings(project=desk.project, by=desk.owner, values={"review_required": False})
+    for document in (imported, again):
+        found = Gold.objects.current(desk.project).get(document=document)
+        assert (found.revision.value["date"], found.approved_by) == (None, None)
+        assert found.revision.annotation.user == desk.ana
+
+
+def test_documents_that_may_be_drawn_are_those_that_nobody_has_begun(desk: Desk) -> None:
+    drawn = set(holdout_sampling.unlabelled(desk.project).values_list("external_id", flat=True))
+    assert drawn == set(Document.objects.untouched(desk.project).values_list("external_id", flat=True)) == {"new"}
+
+
+def test_a_schema_that_labels_fit_keeps_them_gold(desk: Desk) -> None:
+    change(desk, review_required=False)
+    before = dict(Gold.objects.current(desk.project).values_list("document_id", "revision_id"))
+    count = Annotation.objects.count()
+    schema = loads(desk.project.schema_version.schema_text)
+    schema["properties"]["note"] = {"type": "string"}
+    member(desk, "eva", Role.ENGINEER)
+    save_contract(project=desk.project, user=desk.owner, instruction="x", schema_text=dumps(schema), constraints={})
+    after: dict[Any, Any] = dict(Gold.objects.current(desk.project).values_list("document_id", "revision_id"))
+    assert after == {pk: revision for pk, revision in before.items() if pk in after}
+    assert APPROVED - {"relabelled"} <= in_list(desk.project)
+    assert Annotation.objects.count() == count
+
+
+def test_the_migration_makes_gold_of_earlier_versions_current(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installations from before have rows of gold under earlier versions alone."""
+    expected = in_list(desk.project)
+    version = desk.project.schema_version
+    Gold.objects.filter(schema_version=version, revision__annotation__schema_version__lt=version).delete()
+    assert in_list(desk.project) < expected
+    migration = import_module("labeling.migrations.0007_gold_under_newest_version")
+    assert not migration.Migration.atomic  # the tables stay free while all gold is validated
+    monkeypatch.setattr(migration, "BATCH", 2)
+    migration.carry_gold(apps, None)
+    assert in_list(desk.project) == expected
+    migration.carry_gold(apps, None)
+    assert in_list(desk.project) == expected

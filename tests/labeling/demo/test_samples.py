@@ -1,0 +1,183 @@
+"""The made invoices: seeded, valid, told by the text, tagged for what makes them hard, and short enough."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from labeling.demo.samples import Sample, generate, seed_example
+from labeling.demo.templates import template
+from labeling.documents.failure_tags import FAILURE_TAGS
+from slmstudio.contract.rules.invariants import check
+from slmstudio.contract.schema.compiled import compile_schema, dumps
+
+MADE_OF = ("invoice_id", "vendor", "purchase_order")
+
+
+@cache
+def made() -> tuple[Sample, ...]:
+    return tuple(generate(600, 17))
+
+
+def collapsed(text: str) -> str:
+    return " ".join(text.split())
+
+
+def digest(samples: tuple[Sample, ...]) -> str:
+    rows = "\n".join(f"{s.external_id} {s.text} {dumps(s.gold)} {s.tags} {s.language}" for s in samples)
+    return hashlib.sha256(rows.encode()).hexdigest()
+
+
+def test_the_same_seed_gives_the_same_bytes_in_another_process() -> None:
+    code = (
+        "import sys; sys.path.insert(0, '.')\n"
+        "from tests.labeling.demo.test_samples import digest, generate\n"
+        "print(digest(tuple(generate(80, 5))))"
+    )
+    root = Path(__file__).resolve().parents[3]
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=root,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }
+
+    assert found == {digest(tuple(generate(80, 5)))}
+
+
+def test_another_seed_gives_other_documents() -> None:
+    assert {s.text for s in generate(50, 1)}.isdisjoint({s.text for s in generate(50, 2)})
+
+
+def test_a_longer_run_starts_with_a_shorter_one() -> None:
+    assert tuple(generate(20, 17)) == made()[:20]
+
+
+def test_no_two_are_the_same() -> None:
+    assert len({s.text for s in made()}) == len({s.external_id for s in made()}) == 600
+
+
+def test_the_gold_is_valid_and_canonical() -> None:
+    compiled = compile_schema(template("invoice").schema)
+    for sample in made():
+        assert compiled.validate(sample.gold) == [], sample
+        assert check(compiled.schema, sample.gold) == [], sample
+        assert compiled.canonical(sample.gold) == dumps(sample.gold), sample
+
+
+def test_names_and_numbers_are_printed_unless_tagged_unreadable() -> None:
+    for sample in made():
+        for name in MADE_OF:
+            value = sample.gold.get(name)
+            if value and not ("unreadable_value" in sample.tags and name == "invoice_id"):
+                assert value in collapsed(sample.text), (name, sample)
+
+
+def test_an_unreadable_value_is_not_printed() -> None:
+    damaged = [s for s in made() if "unreadable_value" in s.tags]
+
+    assert len(damaged) > 10
+    assert all("ocr_noise" in s.tags and s.gold["invoice_id"] not in s.text for s in damaged)
+
+
+def test_the_total_is_printed() -> None:
+    for sample in made():
+        if (total := sample.gold["total_amount"]) is not None:
+            pattern = r"[., ]?".join(str(total).replace(".", ""))
+            assert re.search(rf"(?<!\d){pattern}(?!\d)", sample.text), sample
+
+
+@pytest.mark.parametrize("name", ["date", "due_date"])
+def test_the_dates_are_printed(name: str) -> None:
+    for sample in made():
+        if value := sample.gold.get(name):
+            day = date.fromisoformat(value)
+            assert re.search(rf"(?<!\d)0?{day.day}(?!\d)", sample.text), sample
+            assert str(day.year) in sample.text, sample
+
+
+def test_a_missing_value_is_null_and_tagged() -> None:
+    for sample in made():
+        assert ("missing_field" in sample.tags) == (None in sample.gold.values()), sample
+    missing = Counter(name for s in made() for name, value in s.gold.items() if value is None)
+    assert set(missing) == {"invoice_id", "date", "vendor", "total_amount"}
+
+
+def test_the_date_can_be_told_where_it_is_written_with_slashes() -> None:
+    """Day and month first: an American invoice shows dollars, a British one pounds."""
+    for sample in made():
+        found = re.search(r"(?<![\d/])(\d{1,2})/(\d{1,2})/(\d{4})", sample.text)
+        if found and sample.language == "en" and sample.gold["total_amount"] is not None:
+            assert re.search(r"\$|USD|£|GBP", sample.text), sample
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["missing_field", "ocr_noise", "several_dates", "several_totals", "ambiguous", "rare_layout", "foreign_format"],
+)
+def test_every_difficulty_is_there_and_none_is_everywhere(tag: str) -> None:
+    share = sum(tag in s.tags for s in made()) / len(made())
+
+    assert 0.04 < share < 0.7
+
+
+def test_tags_are_those_of_the_vocabulary() -> None:
+    assert {tag for s in made() for tag in s.tags} <= set(FAILURE_TAGS)
+    assert sum(not s.tags for s in made()) > 30  # some are easy
+    for slug, tag in FAILURE_TAGS.items():
+        assert re.fullmatch(r"[a-z_]{3,40}", slug)
+        assert tag.title
+        assert tag.description.endswith(".")
+
+
+def test_several_dates_and_totals_really_are_several() -> None:
+    for sample in made():
+        if "several_totals" in sample.tags:
+            assert len(set(re.findall(r"\d[.,]\d\d(?!\d)", sample.text))) > 1, sample
+        if "several_dates" in sample.tags:
+            assert len(re.findall(r"20[2-3]\d", sample.text)) > 1, sample
+
+
+def test_layouts_and_languages_differ() -> None:
+    assert {s.language for s in made()} == {"en", "de", "fr", "es"}
+    lines = Counter(s.text.count("\n") for s in made())
+    assert lines[0] > 60  # running text
+    assert len(lines) > 6
+
+
+def test_characters_stay_within_reason() -> None:
+    assert max(len(s.text) for s in made()) <= 330
+    assert all(sample.text == sample.text.strip() for sample in made())
+
+
+@pytest.mark.real_model
+def test_document_and_completion_are_at_most_200_tokens() -> None:
+    from tokenizers import Tokenizer
+
+    from tests.training.ml_data import smollm2
+
+    tokenizer = Tokenizer.from_file(str(smollm2() / "tokenizer.json"))
+    for sample in made():
+        text = sample.text + dumps(sample.gold)
+        assert len(tokenizer.encode(text, add_special_tokens=False).ids) <= 200, sample
+
+
+def test_the_seed_example_is_the_one_everybody_knows() -> None:
+    sample = seed_example()
+
+    assert "Invoice A-1029 issued on Jan 14, 2026." in sample.text
+    assert dumps(sample.gold) == (
+        '{"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme Supplies","total_amount":1248.50}'
+    )

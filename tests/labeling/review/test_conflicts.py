@@ -1,0 +1,110 @@
+"""Labels that differ: what is asked, and what comes of the picks."""
+
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labeling.form.merge import MISSING
+from labeling.review.conflicts import KEEP, LEAVE_OUT, evidence_of, settle
+from slmstudio.contract.scoring.scorer import differing
+from tests.labeling.review.test_agreement import SCHEMA, label
+
+ROOT = SCHEMA.root
+
+
+def test_what_means_the_same_is_not_asked() -> None:
+    dispute = settle(ROOT, [label(), label(number="a-1", total=Decimal("15.00"))])
+    assert dispute.differences == []
+    assert dispute.value == label()
+
+
+def test_only_the_fields_that_differ_are_asked_most_given_first() -> None:
+    dispute = settle(ROOT, [label(total=16), label(), label()])
+    [difference] = dispute.differences
+    assert difference.path == "total"
+    assert [(said.value, said.people) for said in difference.said] == [(15, (1, 2)), (16, (0,))]
+    assert dispute.value["total"] == 15
+    assert settle(ROOT, [label(total=16), label(), label()], {"total": 16}).value["total"] == 16
+    assert settle(ROOT, [label(total=16), label()], {"total": 17}).value["total"] == 17
+
+
+def test_nothing_said_is_a_value_too() -> None:
+    without = {name: value for name, value in label().items() if name != "total"}
+    [difference] = settle(ROOT, [label(), without]).differences
+    assert [said.value for said in difference.said] == [15, MISSING]
+    assert "total" not in settle(ROOT, [label(), without], {"total": MISSING}).value
+    assert settle(ROOT, [label(), without, label(total=None)], {"total": None}).value["total"] is None
+
+
+def test_rows_are_compared_with_their_like() -> None:
+    other = label(rows=[{"what": "hose", "amount": 5}, {"what": "pump", "amount": 11}])
+    [difference] = settle(ROOT, [label(), other]).differences
+    assert difference.path == "rows[0].amount"
+    assert [said.value for said in difference.said] == [10, 11]
+    assert settle(ROOT, [label(), other], {"rows[0].amount": 11}).value["rows"] == [
+        {"what": "pump", "amount": 11},
+        {"what": "hose", "amount": 5},
+    ]
+
+
+def test_a_row_that_not_everybody_has_is_kept_or_left_out() -> None:
+    other = label(rows=[{"what": "hose", "amount": 5}])
+    dispute = settle(ROOT, [label(), other])
+    [difference] = dispute.differences
+    assert (difference.path, difference.is_row) == ("rows[0]", True)
+    assert [said.value for said in difference.said] == [{"what": "pump", "amount": 10}, MISSING]
+    kept = settle(ROOT, [label(), other], {"rows[0]": KEEP}).value
+    left = settle(ROOT, [label(), other], {"rows[0]": LEAVE_OUT})
+    assert kept["rows"] == label()["rows"]
+    assert left.value["rows"] == [{"what": "hose", "amount": 5}]
+    assert left.sources["rows[0].what"] == (0, "rows[1].what")
+    assert "rows[1].what" not in left.sources
+
+
+def test_cells_of_a_row_that_some_have_say_which_row_they_are_in() -> None:
+    two = [{"what": "pump", "amount": 11}, {"what": "hose", "amount": 5}]
+    dispute = settle(ROOT, [label(), label(rows=two), label(rows=[{"what": "hose", "amount": 5}])])
+    assert [(one.path, one.within) for one in dispute.differences] == [("rows[0]", ""), ("rows[0].amount", "rows[0]")]
+    assert dispute.places["rows[0].amount"] == "rows[0].amount"
+
+
+def test_evidence_comes_with_the_value_that_was_taken() -> None:
+    labels = [label(number="A-1"), label(number="B-1")]
+    evidence: list[dict[str, Any]] = [
+        {"number": {"start": 1, "end": 4}},
+        {"number": {"confirmed": True, "of": '"B-1"'}},
+    ]
+    assert evidence_of(settle(ROOT, labels, {"number": "B-1"}), evidence) == {"number": evidence[1]["number"]}
+    assert evidence_of(settle(ROOT, labels, {"number": "C-1"}), evidence) == {}
+
+
+def test_picks_for_what_is_not_asked_are_ignored() -> None:
+    assert settle(ROOT, [label(), label()], {"kind": "reminder", "surprise": 1}).value == label()
+
+
+def test_names_that_the_schema_does_not_list_are_compared_too() -> None:
+    dispute = settle(ROOT, [label(extra={"a": 1}), label(extra={"a": 2})])
+    assert [one.path for one in dispute.differences] == ["extra"]
+
+
+ROWS = st.lists(
+    st.fixed_dictionaries({"what": st.sampled_from(["pump", "hose", "bolt"]), "amount": st.integers(1, 3)}), max_size=4
+)
+LABELS = st.fixed_dictionaries(
+    {"kind": st.sampled_from(["invoice", "reminder"]), "paid": st.booleans(), "rows": ROWS},
+    optional={"total": st.none() | st.integers(1, 3), "number": st.sampled_from(["A", "B"])},
+)
+
+
+@given(LABELS, LABELS)
+def test_always_picking_one_person_gives_that_persons_label(mine: dict[str, Any], other: dict[str, Any]) -> None:
+    picks: dict[str, Any] = {}
+    # A pick can bring up no new differences, so that one round is enough.
+    for difference in settle(SCHEMA.root, [mine, other]).differences:
+        given = next((said.value for said in difference.said if 0 in said.people), MISSING)
+        picks[difference.path] = (LEAVE_OUT if given is MISSING else KEEP) if difference.is_row else given
+    settled = settle(SCHEMA.root, [mine, other], picks)
+    assert differing(SCHEMA, settled.value, mine)[0] == 0
+    assert not SCHEMA.validate(settled.value)

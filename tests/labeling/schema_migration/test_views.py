@@ -1,0 +1,175 @@
+"""The pages on which a change of the schema is planned, tried and applied."""
+
+from typing import Any
+
+import pytest
+
+from labeling import jobs
+from labeling.models import Document, Gold, SchemaMigration
+from labeling.projects.services import stamp
+from labeling.schema_migration import services as schema_migration_services
+from slmstudio.contract.schema.compiled import dumps, loads
+from tests.labeling.api_client import api_of
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+
+
+@pytest.fixture
+def desk(db: None, queues: None) -> Desk:
+    made = make_desk()
+    bring_in(made.project, [invoice(1), invoice(2)])
+    return made
+
+
+def contract_data(desk: Desk, **properties: Any) -> dict[str, Any]:
+    schema = loads(desk.project.schema_version.schema_text)
+    del schema["properties"]["vendor"]
+    schema["required"] = [name for name in schema["required"] if name != "vendor"]
+    schema["properties"].update(properties or {"vendor_name": {"type": "string"}})
+    contract = desk.project.contract
+    return {"instruction": "Read the invoice.", "schema": dumps(schema), "seen": stamp(contract)}
+
+
+def planned(desk: Desk) -> SchemaMigration:
+    answer = desk.as_("engineer").post(desk.url("contract/migrations/plan/"), contract_data(desk))
+    assert answer.status_code == 302, answer.content
+    run = SchemaMigration.objects.get()
+    jobs.run_schema_migration(run.pk)
+    run.refresh_from_db()
+    return run
+
+
+def test_planning_suggests_a_mapping_and_saves_the_instruction(desk: Desk) -> None:
+    run = planned(desk)
+    assert {"do": "rename", "field": "vendor", "to": "vendor_name"} in run.mapping
+    desk.project.contract.refresh_from_db()
+    assert desk.project.contract.instruction == "Read the invoice."
+    page = desk.as_("engineer").get(desk.url(f"contract/migrations/{run.pk}/")).content.decode()
+    assert "no longer there" in page
+    assert "Acme Supplies" in page
+    assert "Apply to all labels" in page
+
+
+def test_another_mapping_is_tried_before_it_is_applied(desk: Desk) -> None:
+    run = planned(desk)
+    client = desk.as_("engineer")
+    url = desk.url(f"contract/migrations/{run.pk}/")
+    client.post(url, {"gone-0": "drop", "new-0": "somebody", "do": "apply"})
+    second = SchemaMigration.objects.latest("pk")
+    assert second.dry_run
+    jobs.run_schema_migration(second.pk)
+    client.post(desk.url(f"contract/migrations/{second.pk}/"), {"gone-0": "drop", "new-0": "somebody", "do": "apply"})
+    third = SchemaMigration.objects.latest("pk")
+    assert not third.dry_run
+    jobs.run_schema_migration(third.pk)
+    values = [gold.revision.value for gold in Gold.objects.newest_of(desk.project).select_related("revision")]
+    assert [value["vendor_name"] for value in values] == ["somebody", "somebody"]
+
+
+def test_an_expression_that_is_none_is_said_beside_the_form(desk: Desk) -> None:
+    run = planned(desk)
+    url = desk.url(f"contract/migrations/{run.pk}/")
+    answer = desk.as_("engineer").post(url, {"gone-0": "split", "by-0": "(?P<vendor_name>(", "do": "try"})
+    assert answer.status_code == 422
+    assert "is no regular expression" in answer.content.decode()
+    missing = desk.as_("engineer").post(url, {"gone-0": "split", "by-0": "", "do": "try"})
+    assert "Give the expression to split by" in missing.content.decode()
+
+
+def test_a_schema_that_is_none_goes_back_to_the_contract(desk: Desk) -> None:
+    data = {**contract_data(desk), "schema": "{"}
+    answer = desk.as_("engineer").post(desk.url("contract/migrations/plan/"), data, follow=True)
+    assert "This is not JSON" in answer.content.decode()
+    assert not SchemaMigration.objects.exists()
+
+
+def test_members_read_it_and_only_some_change_it(desk: Desk) -> None:
+    run = planned(desk)
+    page = desk.as_("annotator").get(desk.url(f"contract/migrations/{run.pk}/"))
+    assert page.status_code == 200
+    assert "mapping-form" not in page.content.decode()
+    assert desk.as_("annotator").post(desk.url(f"contract/migrations/{run.pk}/"), {}).status_code == 403
+
+
+def test_the_fragment_brings_the_buttons_once_it_is_done(desk: Desk) -> None:
+    run = planned(desk)
+    fragment = desk.as_("engineer").get(desk.url(f"contract/migrations/{run.pk}/"), headers={"hx-request": "true"})
+    body = fragment.content.decode()
+    assert "<html" not in body
+    assert 'id="mapping-actions" hx-swap-oob="true"' in body
+
+
+# -- plain Save --------------------------------------------------------------------------------------------------------
+
+
+def save(desk: Desk, schema: dict[str, Any]) -> Any:
+    data = {"instruction": "Read the invoice.", "schema": dumps(schema), "seen": stamp(desk.project.contract)}
+    desk.project.contract.refresh_from_db()
+    return desk.as_("engineer").post(desk.url("contract/"), {**data, "seen": stamp(desk.project.contract)})
+
+
+def schema_of(desk: Desk, **properties: Any) -> dict[str, Any]:
+    schema: dict[str, Any] = loads(desk.project.schema_version.schema_text)
+    schema["properties"].update(properties)
+    return schema
+
+
+def test_saving_a_schema_that_breaks_labels_leads_through_the_migration(desk: Desk) -> None:
+    first = schema_of(desk)
+    schema = schema_of(desk, po_number={"type": "string"})
+    schema["required"].append("po_number")
+    answer = save(desk, schema)
+    run = SchemaMigration.objects.get()
+    assert (answer.status_code, answer["Location"]) == (302, desk.url(f"contract/migrations/{run.pk}/"))
+    assert (run.dry_run, desk.project.schema_version.number) == (True, 1)
+    assert Gold.objects.current(desk.project).count() == 2
+    desk.project.contract.refresh_from_db()
+    assert desk.project.contract.instruction == "Read the invoice."
+    jobs.run_schema_migration(run.pk)
+    desk.as_("engineer").post(answer["Location"], {"do": "apply"})
+    jobs.run_schema_migration(SchemaMigration.objects.latest("pk").pk)
+    assert Gold.objects.current(desk.project).count() == 0
+
+    back = save(desk, first)
+    run = SchemaMigration.objects.latest("pk")
+    assert back["Location"] == desk.url(f"contract/migrations/{run.pk}/")
+    jobs.run_schema_migration(run.pk)
+    page = desk.as_("engineer").get(back["Location"])
+    assert page.context["result"]["restored"] == 2
+    desk.as_("engineer").post(back["Location"], {"gone-0": "drop", "do": "apply"})
+    jobs.run_schema_migration(SchemaMigration.objects.latest("pk").pk)
+    assert Gold.objects.current(desk.project).count() == 2
+
+
+def test_saving_a_schema_that_changes_no_label_is_done_at_once(desk: Desk) -> None:
+    answer = save(desk, schema_of(desk, note={"type": "string"}))
+    assert answer["Location"] == desk.url("contract/")
+    assert desk.project.schema_version.number == 2
+    assert Gold.objects.current(desk.project).count() == 2
+    assert not SchemaMigration.objects.exists()
+
+
+def test_a_renamed_field_is_mapped_by_plain_save(desk: Desk) -> None:
+    data = contract_data(desk)
+    answer = desk.as_("engineer").post(desk.url("contract/"), data)
+    run = SchemaMigration.objects.get()
+    assert answer["Location"] == desk.url(f"contract/migrations/{run.pk}/")
+    assert {"do": "rename", "field": "vendor", "to": "vendor_name"} in run.mapping
+
+
+def test_the_label_screen_and_the_list_say_why_a_document_is_back(desk: Desk) -> None:
+    schema = schema_of(desk, po_number={"type": "string"})
+    schema["required"].append("po_number")
+    run = schema_migration_services.plan(
+        project=desk.project, user=desk.people["owner"], schema_text=dumps(schema), mapping=[], dry_run=False
+    )
+    jobs.run_schema_migration(run.pk)
+    said = "The schema changed to v2: field po_number is new."
+    document = Document.objects.first()
+    assert document is not None
+    client = desk.as_("annotator")
+    assert client.get(desk.url(f"label/{document.pk}/state/")).json()["returned"] == said
+    for path in ("documents/", f"documents/{document.pk}/"):
+        assert said in client.get(desk.url(path)).content.decode()
+    api = api_of(desk.project, desk.people["annotator"])
+    assert api.get(f"documents/{document.pk}").json["returned"] == said
+    assert api.post(f"documents/{document.pk}/open").json["returned"] == said

@@ -1,0 +1,165 @@
+"""A child process spins while the cores are free, and makes room while other processes use them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from bench.contention import Cell, broken
+from slmstudio.workers.hardware import CHILD_ENVIRONMENT, allowed_cores
+from tests.training.ml_data import REPO
+from training.ml.machine.contention import CALM_PERIODS, Load, Room, Usage, usage
+
+IDLE, LIGHT, HALF, ONE, TWO = 0.05, 0.24, 0.5, 1.0, 1.9
+
+
+def _level(level: int, *others: float) -> int:
+    room = Room(level)
+    for cores in others:
+        room = room.after(cores)
+    return room.level
+
+
+@pytest.mark.parametrize(
+    ("before", "others", "level"),
+    [
+        (0, [IDLE, LIGHT] * 9, 0),  # what a page costs now and then
+        (0, [HALF], 1),
+        (0, [ONE], 2),
+        (0, [TWO], 3),
+        (1, [ONE], 2),
+        (2, [HALF] * (CALM_PERIODS - 1), 2),
+        (2, [HALF] * CALM_PERIODS, 1),
+        (2, [IDLE] * (CALM_PERIODS - 1), 2),
+        (2, [IDLE] * CALM_PERIODS, 0),
+        (2, [IDLE] * (CALM_PERIODS - 1) + [ONE] + [IDLE] * (CALM_PERIODS - 1), 2),
+        (2, [IDLE] * CALM_PERIODS + [ONE], 2),
+        (0, [-3.0], 0),  # cores that this process has no thread for
+    ],
+)
+def test_room_is_made_at_once_and_taken_back_once_it_stays_calm(before: int, others: list[float], level: int) -> None:
+    assert _level(before, *others) == level
+
+
+def test_cores_are_left_to_others_only_where_they_use_one() -> None:
+    assert [Room(level).cores_left for level in range(4)] == [0, 0, 1, 2]
+
+
+def test_the_load_is_split_into_own_cores_and_those_of_others() -> None:
+    before, now = Usage(10.0, 4.0, {0: 10.0, 1: 20.0, 2: 5.0}), Usage(12.0, 7.0, {0: 12.0, 1: 22.0, 2: 5.2})
+    load = now.load_since(before)
+    assert (load.own, round(load.others, 6), load.idle) == (1.5, 0.6, frozenset({2}))
+
+
+def test_counters_that_lag_behind_give_no_negative_load() -> None:
+    assert Usage(2.0, 3.0, {0: 30.0}).load_since(Usage(1.0, 1.0, {0: 29.5})) == Load(own=2.0, others=0.0)
+
+
+def test_usage_counts_this_process_among_all() -> None:
+    before = usage()
+    while usage().own < before.own + 0.2:
+        pass
+    load = usage().load_since(before)
+    assert 0 < load.own <= 1.5
+    assert set(before.cores) == allowed_cores()
+
+
+# Products whose idle thread would spin for ever. Only one process counts as another one, and tenfold, so that what else
+# the machine does changes nothing; its processor time is real.
+_CHILD = """
+import json, os, sys, time
+import torch
+from training.ml.machine import contention
+
+watched = int(sys.argv[1])
+torch.set_num_threads(2)
+left, right = torch.rand(300, 300), torch.rand(300, 300)
+changes = []
+
+def of_watched():
+    try:
+        fields = open(f"/proc/{watched}/stat").read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / 10
+    except OSError:
+        return 0.0
+
+def tell(level):
+    (left @ right).sum()
+    before = time.process_time()
+    time.sleep(0.3)
+    idle = time.process_time() - before
+    told = {"level": level, "idle": idle, "cores": len(os.sched_getaffinity(0)), "sum": float((left @ right).sum())}
+    print(json.dumps(told), flush=True)
+
+def read():
+    own = time.process_time()
+    return contention.Usage(time.monotonic(), own, {0: own + of_watched()})
+
+tell(0)
+contention.Watcher(read, period=0.2, on_change=lambda room: changes.append(room.level)).start()
+while True:
+    left @ right
+    time.sleep(0.01)
+    while changes:
+        tell(changes.pop(0))
+"""
+
+
+@pytest.fixture
+def burner() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that waits for a line and then burns processor time."""
+    text = "import sys; sys.stdin.readline()\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", text], stdin=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU's OpenMP is what torch has on Linux")
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one thread never waits for another")
+@pytest.mark.timeout(60)
+def test_a_process_makes_room_for_another_and_comes_back(burner: "subprocess.Popen[bytes]") -> None:
+    environment = {**os.environ, **CHILD_ENVIRONMENT, "OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "infinite"}
+    command = [sys.executable, "-c", _CHILD, str(burner.pid)]
+    with subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert burner.stdin is not None
+        told = [json.loads(child.stdout.readline())]
+        burner.stdin.write(b"\n")
+        burner.stdin.flush()
+        while told[-1]["level"] < 2:
+            told.append(json.loads(child.stdout.readline()))
+        burner.kill()
+        burner.wait()
+        while told[-1]["level"]:
+            told.append(json.loads(child.stdout.readline()))
+        child.kill()
+    alone, beside, again = told[0], told[-2], told[-1]
+    assert [alone["level"], again["level"]] == [0, 0]
+    assert beside["level"] > 1
+    assert [alone["cores"], beside["cores"], again["cores"]] == [len(allowed_cores()), 1, len(allowed_cores())]
+    assert beside["idle"] < 0.05 < min(alone["idle"], again["idle"]), "threads that wait spin only where nobody is"
+    assert alone["sum"] == beside["sum"] == again["sum"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="macOS knows no affinity")
+def test_a_child_of_a_confined_process_has_all_cores() -> None:
+    child = (
+        "import os, subprocess, sys\n"
+        "from slmstudio.workers.hardware import allowed_cores, on_allowed_cores\n"
+        "os.sched_setaffinity(0, {min(allowed_cores())})\n"
+        "show = 'import os; print(len(os.sched_getaffinity(0)))'\n"
+        "subprocess.run(on_allowed_cores([sys.executable, '-c', show]), check=True)\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", child], cwd=REPO, check=True, stdout=subprocess.PIPE, text=True)
+    assert int(shown.stdout) == len(allowed_cores())
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "before", "count"), [(2.0, 2.5, 0.91, 0), (2.1, 2.5, 1.0, 1), (2.0, 2.6, 1.0, 1), (1.0, 1.0, 0.9, 1)]
+)
+def test_the_bench_fails_above_its_limits(one: float, two: float, before: float, count: int) -> None:
+    seconds = {Cell("training", "now", busy): times for busy, times in enumerate((1.0, one, two))}
+    assert len(broken({**seconds, Cell("training", "before", 0): before})) == count

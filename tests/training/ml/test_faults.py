@@ -1,0 +1,66 @@
+"""What goes wrong in the middle of a run ends in a sentence that names what to do, and what was kept is kept."""
+
+import math
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from tests.training.ml.test_resume import outcome, spec_file
+from tests.training.ml_data import named, rows, tiny
+from tests.training.ml_process import nursery
+
+
+def test_memory_that_runs_out_names_the_knobs(tmp_path: Path) -> None:
+    made = rows(train=2, validation=0)
+    for row in made:
+        row["text"] += " and again" * 200
+    spec = spec_file(tmp_path, made=made, batch_size=2, max_length=2048, early_stopping=None, method="full")
+    events = list(nursery().run(spec, "--AS=60000000"))
+    assert nursery().code == 2
+    assert named(events, "start")
+    assert events[-1]["kind"] == "memory"
+    assert "batch_size" in events[-1]["message"]
+    assert "max_length" in events[-1]["message"]
+
+
+def test_a_disk_that_is_full_when_the_model_is_saved_costs_the_saving_only(tmp_path: Path) -> None:
+    spec = spec_file(tmp_path, max_steps=2)
+    events = list(nursery().run(spec, "--FSIZE=300000"))
+    assert nursery().code == 2
+    assert (events[-1]["kind"], named(events, "checkpoint")[-1]["step"]) == ("disk", 2)
+    assert "Free some space" in events[-1]["message"]
+    assert not (tmp_path / "out" / "merged").exists(), "half a model would fill the disk and be of no use"
+    again = list(nursery().run(spec, "--resume"))
+    assert named(again, "metrics") == named(events, "metrics")  # told again, not taken again
+    assert outcome(again)["steps"] == 2
+
+
+def test_a_disk_without_room_for_checkpoints_is_told_once_and_the_run_goes_on(tmp_path: Path) -> None:
+    spec = spec_file(tmp_path, max_steps=3, save_every=1, early_stopping=None)
+    events = list(nursery().run(spec, "--FSIZE=60000"))
+    told = [one["message"] for one in named(events, "warning") if "could not be written" in one["message"]]
+    assert len(told) == 1
+    assert told[0].endswith("The run goes on.")
+    assert [one["step"] for one in named(events, "metrics")] == [1, 2, 3]
+    assert not named(events, "checkpoint")
+    assert not list((tmp_path / "out" / "state").iterdir())
+
+
+def test_early_stopping_ends_a_run_whose_best_step_cannot_be_kept(tmp_path: Path) -> None:
+    events = list(nursery().run(spec_file(tmp_path, eval_every=1), "--FSIZE=60000"))
+    assert events[-1]["kind"] == "disk"
+    assert "early_stopping" in events[-1]["message"]
+    assert len(named(events, "metrics")) == 1
+
+
+def test_a_loss_that_is_no_number_names_the_learning_rate(tmp_path: Path) -> None:
+    broken = tmp_path / "model"
+    shutil.copytree(tiny(), broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"].fill_(math.inf)
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    events = list(nursery().run(spec_file(tmp_path, model=broken)))
+    assert (nursery().code, events[-1]["kind"]) == (2, "diverged")
+    assert "learning_rate" in events[-1]["message"]
+    assert not named(events, "checkpoint")

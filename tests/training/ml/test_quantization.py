@@ -1,0 +1,39 @@
+"""QLoRA as far as a machine without CUDA can tell: what is refused, and what would be asked for."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training.ml.test_train import spec_in
+from training.ml.events import Refused
+from training.ml.modeling import quantization
+
+
+def test_without_cuda_the_method_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="method: qlora needs a CUDA device"):
+        quantization.check(spec_in(tmp_path, method="qlora"), torch.device("cpu"))
+
+
+def test_without_its_package_the_method_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantization, "find_spec", lambda name: None)
+    with pytest.raises(Refused, match="pip install bitsandbytes"):
+        quantization.check(spec_in(tmp_path, method="qlora"), torch.device("cuda"))
+    quantization.check(spec_in(tmp_path, method="lora"), torch.device("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)]
+)
+def test_the_base_is_held_in_nf4_and_multiplied_in_the_precision_of_the_run(precision: str, dtype: Any) -> None:
+    config = quantization.config(precision)
+    assert (config.load_in_4bit, config.bnb_4bit_quant_type, config.bnb_4bit_use_double_quant) == (True, "nf4", True)
+    assert config.bnb_4bit_compute_dtype == dtype
+
+
+def test_adapter_weights_are_trained_in_full() -> None:
+    model = torch.nn.Linear(2, 2).to(torch.bfloat16)
+    model.bias.requires_grad = False
+    quantization.train_in_full(model)
+    assert (model.weight.dtype, model.bias.dtype) == (torch.float32, torch.bfloat16)

@@ -1,0 +1,67 @@
+"""Two processes never write into the folder of one run: a fresh one is refused, a resumed one waits."""
+
+import fcntl
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.training.ml.test_resume import spec_file
+from tests.training.ml_process import nursery
+from training.ml.events import Refused
+from training.ml.loop import run_lock
+from training.ml.loop.run_lock import WAIT_SECONDS, alone_in
+
+
+@contextmanager
+def somebody_in(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def test_a_resumed_run_waits_for_the_process_before_it_and_a_fresh_one_does_not(tmp_path: Path) -> None:
+    spec = spec_file(tmp_path, max_steps=1)
+    left: list[float] = []
+    with ExitStack() as other:
+        other.enter_context(somebody_in(tmp_path / "out"))
+        events = list(nursery().run(spec))
+        assert [(one["event"], one["kind"]) for one in events] == [("error", "busy")]
+        assert not (tmp_path / "out" / "state").exists()
+        other.callback(lambda: left.append(time.monotonic()))
+        threading.Timer(1.5, other.pop_all().close).start()
+        for event in nursery().run(spec, "--resume"):
+            if event["event"] == "start":
+                assert time.monotonic() > left[0]
+    assert (nursery().code, event["event"], event["steps"]) == (0, "done", 1)
+
+
+def test_a_run_that_is_killed_leaves_its_folder_to_the_next(tmp_path: Path) -> None:
+    spec = spec_file(tmp_path, max_steps=2)
+    nursery().signal_at(signal.SIGKILL, spec, 1)
+    assert nursery().code == -signal.SIGKILL
+    with alone_in(tmp_path / "out", wait=0):
+        pass
+
+
+def test_who_waits_too_long_or_is_told_to_stop_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_lock, "_POLL_SECONDS", 0.01)
+    with somebody_in(tmp_path):
+        with (
+            pytest.raises(Refused, match="Another process trains in the folder of this run"),
+            alone_in(tmp_path, wait=0.05),
+        ):
+            pass
+        with pytest.raises(Refused, match="stopped while it waited"), alone_in(tmp_path, wait=9, stopped=lambda: True):
+            pass
+
+
+def test_it_waits_longer_than_a_process_may_take_to_stop() -> None:
+    from slmstudio.runs.supervisor import CHECKPOINT_GRACE_SECONDS
+
+    assert WAIT_SECONDS > CHECKPOINT_GRACE_SECONDS
