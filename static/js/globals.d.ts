@@ -34,7 +34,9 @@ interface FormControl extends HTMLElement {
 }
 
 /** Elements whose id says what they are. */
-interface ElementsById {}
+interface ElementsById {
+  keys: HTMLDialogElement;
+}
 type ElementById<K extends string> = K extends keyof ElementsById ? ElementsById[K] : HTMLElement;
 
 // Pages are HTML: whatever a selector, a child list or an event of a listener leads to is an HTML (or SVG) element.

@@ -1,12 +1,16 @@
-// What every page has: theme switch, the keys dialog, "g" then a letter, focus after a swap, the session's end.
+// What every page has: theme switch, shortcut help, "g" navigation, focus after a swap, the end of a session.
 
-// Only pages with a form that is sent can lose what is typed; the labeling screen saves by itself.
+import { $, make } from "./dom.js";
+import { hasModifier } from "./keyboard.js";
+
+// Only pages with a form to send can lose input; the labeling screen saves by itself.
 let interrupted = () => {};
 if (document.querySelector("#main form[method=post]")) {
   import("./form_drafts.js").then((forms) => (interrupted = forms.interrupted)).catch(() => {});
 }
 
-const typing = (element) =>
+/** @param {HTMLElement} element */
+const isField = (element) =>
   element.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(element.tagName);
 
 function toggleTheme() {
@@ -22,54 +26,59 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (event) =>
   if (!localStorage.getItem("theme")) document.documentElement.dataset.bsTheme = event.matches ? "dark" : "light";
 });
 
-function toggleKeys() {
-  const dialog = document.getElementById("keys");
+function toggleShortcutHelp() {
+  const dialog = $("keys");
   if (dialog.open) dialog.close();
   else dialog.showModal();
 }
 
 document.addEventListener("click", (event) => {
   if (event.target.closest("[data-theme-toggle]")) toggleTheme();
-  if (event.target.closest("[data-keys-help]")) toggleKeys();
-  const copy = event.target.closest("[data-copy]");
-  if (copy) navigator.clipboard?.writeText(copy.dataset.copy);
+  if (event.target.closest("[data-keys-help]")) toggleShortcutHelp();
+  const text = event.target.closest("[data-copy]")?.dataset.copy;
+  if (text) navigator.clipboard?.writeText(text);
 });
 
-// Bootstrap's scripts are for menus and the like: they come when somebody first goes to one, not with every page.
+// Bootstrap's scripts are for menus and the like: they load when one is first pointed at or focused.
+/** @type {Promise<unknown> | null} */
 let bootstrap = null;
-const loadBootstrap = () => {
+let isBootstrapLoaded = false;
+function loadBootstrap() {
   bootstrap ??= new Promise((loaded, failed) => {
-    const script = Object.assign(document.createElement("script"), { src: document.body.dataset.bootstrap, onload: loaded, onerror: failed });
-    document.head.append(script);
+    document.head.append(make("script", { src: document.body.dataset.bootstrap, onload: loaded, onerror: failed }));
   });
-  bootstrap.then(() => (bootstrap.isThere = true)).catch(() => (bootstrap = null));
+  bootstrap.then(() => (isBootstrapLoaded = true)).catch(() => (bootstrap = null));
   return bootstrap;
-};
-const fromBootstrap = (event) => event.target.closest?.("[data-bs-toggle], [data-bs-dismiss]");
-for (const name of ["pointerover", "focusin"]) document.addEventListener(name, (event) => fromBootstrap(event) && loadBootstrap().catch(() => {}));
+}
+/** @param {Event & Targeted} event */
+const toggleOf = (event) => event.target.closest?.("[data-bs-toggle], [data-bs-dismiss]");
+for (const name of /** @type {const} */ (["pointerover", "focusin"])) {
+  document.addEventListener(name, (event) => toggleOf(event) && loadBootstrap().catch(() => {}));
+}
 document.addEventListener("click", (event) => {
-  const button = fromBootstrap(event);
-  if (!button || bootstrap?.isThere) return;
+  const button = toggleOf(event);
+  if (!button || isBootstrapLoaded) return;
   event.preventDefault();
   loadBootstrap().then(() => button.click()).catch(() => announce("The server cannot be reached. Try again in a moment."));
 });
 
 let goUntil = 0;
 document.addEventListener("keydown", (event) => {
-  if (typing(event.target) || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (isField(event.target) || hasModifier(event)) return;
   if (event.key === "?") {
     event.preventDefault();
-    toggleKeys();
+    toggleShortcutHelp();
   } else if (event.key === "g") {
     goUntil = Date.now() + 1500;
   } else if (Date.now() < goUntil) {
     goUntil = 0;
-    const link = document.querySelector(`[data-go="${CSS.escape(event.key)}"]`);
+    const link = document.querySelector(`a[data-go="${CSS.escape(event.key)}"]`);
     if (link) location.assign(link.href);
   }
 });
 
-// A fragment that is swapped while it holds the focus gives it back to the element with the same id.
+// A fragment that is swapped while it has the focus gives it back to the element with the same id.
+/** @type {string | null} */
 let focused = null;
 document.addEventListener("htmx:beforeSwap", () => {
   focused = document.activeElement?.id || null;
@@ -78,7 +87,7 @@ document.addEventListener("htmx:afterSettle", () => {
   if (focused && document.activeElement === document.body) document.getElementById(focused)?.focus();
 });
 
-// 4xx fragments with messages are shown where they belong; a lost session goes to the login page.
+// Fragments of a 409 or 422 carry messages and are swapped in; a lost session goes to the login page.
 document.addEventListener("htmx:beforeOnLoad", (event) => {
   const { xhr } = event.detail;
   if (new URL(xhr.responseURL, location.href).pathname === "/login/") {
@@ -93,11 +102,12 @@ document.addEventListener("htmx:beforeSwap", (event) => {
     event.detail.isError = false;
   }
 });
-document.addEventListener("htmx:sendError", () => announce("The server cannot be reached. It is tried again."));
+document.addEventListener("htmx:sendError", () => announce("The server cannot be reached. Retrying."));
 document.addEventListener("htmx:responseError", (event) => {
-  announce(`The server answered with ${event.detail.xhr.status}. Nothing was lost; try again or reload the page.`);
+  announce(`The server answered with ${event.detail.xhr.status}. Nothing was lost. Try again or reload the page.`);
 });
 
+/** Shows a message for eight seconds. @param {string} text @param {"danger" | "info" | "success" | "warning"} tone */
 export function announce(text, tone = "danger") {
   const box = document.getElementById("messages");
   if (!box || [...box.children].some((child) => child.textContent === text)) return;
@@ -109,15 +119,15 @@ export function announce(text, tone = "danger") {
   setTimeout(() => alert.remove(), 8000);
 }
 
-// Bars drawn from data, without inline style: <meter>-like elements with data-width in per cent.
-export function widths(root) {
+/** Draws bars from data-width and data-left, in percent: the policy of the pages allows no inline style. @param {ParentNode} root */
+function drawBars(root) {
   for (const bar of root.querySelectorAll("[data-width]")) bar.style.width = `${bar.dataset.width}%`;
   for (const bar of root.querySelectorAll("[data-left]")) bar.style.left = `${bar.dataset.left}%`;
 }
-widths(document);
-document.addEventListener("htmx:afterSettle", (event) => widths(event.target));
+drawBars(document);
+document.addEventListener("htmx:afterSettle", (event) => drawBars(event.target));
 
-// The server shows times, and counts days, in the zone of whoever looks.
+// The server shows times and counts days in the viewer's time zone.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (zone && !document.cookie.split("; ").includes(`zone=${zone}`)) {
   document.cookie = `zone=${zone}; path=/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;

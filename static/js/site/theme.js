@@ -1,4 +1,4 @@
-// Sets the colour theme before the first paint: the person's choice, or the system's.
+// Sets the color theme before the first paint: the user's choice, or the system's.
 (() => {
   const choice = localStorage.getItem("theme");
   const dark = choice ? choice === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;

@@ -44,13 +44,13 @@ def test_a_contract_that_was_typed_outlives_the_session(page: Page, desk: Desk, 
     page.get_by_role("button", name="Save").click()
     expect(page).to_have_url(re.compile("/login/"))
     log_in(page, "", desk)
-    expect(page.locator(".kept-form")).to_contain_text("Your session had ended")
+    expect(page.locator(".form-draft")).to_contain_text("Your session ended")
     assert instruction(page) == typed
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#messages")).to_contain_text("Saved.")
     assert Contract.objects.get().instruction == typed.strip()
     page.reload()
-    expect(page.locator(".kept-form")).to_have_count(0)
+    expect(page.locator(".form-draft")).to_have_count(0)
 
 
 def test_what_was_not_sent_is_offered_and_can_be_discarded(page: Page, desk: Desk) -> None:
@@ -58,12 +58,12 @@ def test_what_was_not_sent_is_offered_and_can_be_discarded(page: Page, desk: Des
     page.get_by_label("Instruction").press_sequentially(WORDS)
     typed = instruction(page)
     page.reload()
-    page.get_by_role("button", name="Restore it").click()
+    page.get_by_role("button", name="Restore").click()
     assert instruction(page) == typed
     page.reload()
-    page.get_by_role("button", name="Discard it").click()
+    page.get_by_role("button", name="Discard").click()
     page.reload()
-    expect(page.locator(".kept-form")).to_have_count(0)
+    expect(page.locator(".form-draft")).to_have_count(0)
     assert instruction(page) == before
 
 
@@ -76,7 +76,7 @@ def test_what_is_typed_after_a_restore_stays(page: Page) -> None:
     page.evaluate(
         "document.addEventListener('htmx:afterSettle', () => setTimeout(() => (document.body.dataset.settled = 1)))"
     )
-    page.get_by_role("button", name="Restore it").click()
+    page.get_by_role("button", name="Restore").click()
     page.get_by_label("Instruction").press("Control+End")
     page.keyboard.type(" More.")
     expect(page.locator("body")).to_have_attribute("data-settled", "1")
@@ -88,7 +88,7 @@ def test_another_person_and_a_log_out_find_nothing(page: Page, desk: Desk, live_
     page.locator(".user-button").click()
     page.get_by_role("button", name="Log out").click()
     expect(page).to_have_url(re.compile("/login/"))
-    keys = page.evaluate("Object.keys(sessionStorage).filter((key) => key.startsWith('kept-form:'))")
+    keys = page.evaluate("Object.keys(sessionStorage).filter((key) => key.startsWith('form-draft:'))")
     assert keys == []
     assert settings.SESSION_COOKIE_NAME not in {cookie.get("name") for cookie in page.context.cookies()}
 
@@ -111,5 +111,5 @@ def test_other_long_forms_keep_what_is_typed(
     page.reload()
     expect(page).to_have_url(re.compile("/login/"))
     log_in(page, "", desk)
-    page.get_by_role("button", name="Restore it").click()
+    page.get_by_role("button", name="Restore").click()
     assert page.locator("#main form[method=post]").locator(field).first.input_value() == typed
