@@ -10,7 +10,7 @@ from django.test import Client
 from labeling.imports import services as import_services
 from labeling.integrations import tokens
 from labeling.models import Document, Gold, ImportRun, Prediction
-from tests.labeling.api import Api, api_of
+from tests.labeling.api_client import Api, api_of
 from tests.labeling.desk import Desk, bring_in, invoice, jsonl, make_desk
 
 

@@ -15,7 +15,7 @@ from pytest_django.live_server_helper import LiveServer
 from labeling.integrations import tokens, webhooks
 from labeling.models import DatasetVersion, Document, Gold
 from tests.conftest import Workers
-from tests.labeling.api import api_of
+from tests.labeling.api_client import api_of
 from tests.labeling.desk import Desk, make_desk
 
 TEXT = (Path(django_settings.BASE_DIR) / "docs/api.md").read_text()

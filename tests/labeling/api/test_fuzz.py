@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pytest_django.live_server_helper import LiveServer
 
-from tests.labeling.api import api_of
+from tests.labeling.api_client import api_of
 from tests.labeling.desk import bring_in, invoice, make_desk
 
 CHECKS = (

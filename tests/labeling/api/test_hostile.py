@@ -12,7 +12,7 @@ from django.test import Client
 from labeling.imports.services import MAX_UPLOAD
 from labeling.models import Annotation, Comment, Document, Webhook
 from slmstudio.accounts import rate_limits
-from tests.labeling.api import Api, api_of
+from tests.labeling.api_client import Api, api_of
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 SAVE = b'{"base_version": 0, "value": %s}'

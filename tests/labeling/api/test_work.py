@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, Document, DocumentState, Gold, Prediction
 from slmstudio.contract.json_text import loads
-from tests.labeling.api import Api, api_of
+from tests.labeling.api_client import Api, api_of
 from tests.labeling.desk import SEED_OUTPUT, SEED_TEXT, Desk, bring_in, invoice, make_desk
 
 
