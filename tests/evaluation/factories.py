@@ -8,6 +8,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from evaluation.runs import model_under_test, outputs
 from evaluation.runs import services as run_services
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
-from labeling.demo.samples import generate
+from labeling.demo.samples import Sample, generate
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document, Project, Split
@@ -52,6 +53,12 @@ class World:
     version: ModelVersion
 
 
+@cache
+def drawn(number: int, seed: int = 17) -> tuple[Sample, ...]:
+    """Generated invoices, drawn once for all tests: drawing takes longer than everything else that a world needs."""
+    return tuple(generate(number, seed))
+
+
 def make_world(folder: Path, *, documents: int = 40, holdout: int = 20, slug: str = "invoices") -> World:
     """``documents`` generated invoices with gold, ``holdout`` of them held out; ``folder`` is for the base model."""
     users = get_user_model().objects
@@ -67,10 +74,10 @@ def make_world(folder: Path, *, documents: int = 40, holdout: int = 20, slug: st
             people["ana"]: Role.ANNOTATOR,
         },
     )
-    samples = list(generate(documents, 17))[:documents]
+    samples = drawn(documents)
     for part, held_out in ((samples[:holdout], True), (samples[holdout:], False)):
         rows = [
-            ParsedRow(number, {"id": one.external_id, "text": one.text, "gold": one.gold, "tags": one.tags})
+            ParsedRow(number, {"id": one.external_id, "text": one.text, "gold": {**one.gold}, "tags": [*one.tags]})
             for number, one in enumerate(part, start=1)
         ]
         result = import_rows(project=project, rows=rows, source="test", as_holdout=held_out)

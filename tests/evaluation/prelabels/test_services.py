@@ -15,7 +15,6 @@ from evaluation.prelabels import services as prelabel_services
 from evaluation.prelabels.jobs import run_prelabels
 from evaluation.prelabels.services import Answer, Refused, Store, cancel, figures, start_prelabels
 from labeling.annotation import predictions
-from labeling.demo.samples import generate
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import Annotation, Document, Gold, Prediction
@@ -25,7 +24,7 @@ from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.evaluation import fake_openai as fakes
-from tests.evaluation.factories import World, make_world
+from tests.evaluation.factories import World, drawn, make_world
 from tests.evaluation.fake_openai import Fake, error, says, sends, slowly
 from training.base_models.services import prepare, register_tiny
 from training.models import ModelVersion
@@ -53,7 +52,7 @@ def fresh(world: World) -> list[Document]:
 
 
 def add_fresh(world: World) -> list[Document]:
-    samples = list(generate(40, 99))[:FRESH]
+    samples = drawn(40, 99)[:FRESH]
     rows = [ParsedRow(n, {"id": f"fresh-{n}", "text": one.text}) for n, one in enumerate(samples, start=1)]
     assert import_rows(project=world.project, rows=rows, source="test").imported == FRESH
     return list(Document.objects.filter(project=world.project, external_id__startswith="fresh").order_by("pk"))
