@@ -57,6 +57,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Settings are loaded here, after the addresses above and before pytest-django sets Django up."""
     from django.conf import settings
 
+    from tests.distribution import LongestFirst
+
+    config.pluginmanager.register(LongestFirst(config))
     _ = settings.DATABASES
     if getattr(config.option, "numprocesses", None):
         # Processes that inherit it load the settings before this file has told them their own addresses.

@@ -1,0 +1,58 @@
+"""The order of the test files: the longest first, so that the processes of a spread run end together.
+
+How long a file takes is known from its last run on this machine (pytest's cache); before that it is estimated from its
+number of tests.
+"""
+
+from collections import Counter
+
+import pytest
+
+CACHE = "slm/seconds"
+# Seconds for a test of a folder; elsewhere 0.1.
+USUAL = {"browser": 2.0, "stack": 1.0, "training": 0.5}
+
+
+class LongestFirst:
+    """A plugin that orders files, and notes how long they took. ``--dist loadfile`` gives them out in this order."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        # by file, the number of its tests and the seconds they took together
+        self.known: dict[str, list[float]] = config.cache.get(CACHE, {})
+        self.tests: Counter[str] = Counter()
+        self.seconds: Counter[str] = Counter()
+        if hasattr(config.option, "loadscopereorder"):
+            config.option.loadscopereorder = False
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Orders the files, in every process alike; the tests of a file keep their order."""
+        numbers = Counter(_file(item.nodeid) for item in items)
+        items.sort(key=lambda item: (-self._expected(_file(item.nodeid), numbers), _file(item.nodeid)))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Counts what a test took, its set-up and its end included."""
+        file = _file(report.nodeid)
+        self.tests[file] += report.when == "call"
+        self.seconds[file] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        """Keeps what was measured, for files that ran whole."""
+        if hasattr(self.config, "workerinput"):
+            return
+        whole = {file: [n, round(self.seconds[file], 2)] for file, n in self.tests.items() if n >= self._tests(file)}
+        self.config.cache.set(CACHE, {**self.known, **whole})
+
+    def _tests(self, file: str) -> float:
+        return self.known.get(file, [0])[0]
+
+    def _expected(self, file: str, numbers: Counter[str]) -> float:
+        if file in self.known:
+            return self.known[file][1]
+        folder = file.split("/")[1] if file.count("/") > 1 else ""
+        return numbers[file] * USUAL.get(folder, 0.1)
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.split("::", 1)[0]
