@@ -22,7 +22,7 @@ from training.models import ModelVersion
 def loop(project: Any, user: Any) -> Content | None:
     """The newest pass of the whole loop, stage by stage."""
     context = newest_loop(project)
-    return Content("evaluation/loop_panel.html", context) if context else None
+    return Content("evaluation/runs/loop_panel.html", context) if context else None
 
 
 @register("home", 50)
@@ -51,7 +51,7 @@ def last_report(project: Any, user: Any) -> Content | None:
     passed = sum(verdict["status"] == "PASS" for verdict in report.verdicts)
     cell |= {"value": f"{passed} of {len(report.verdicts)}", "note": f"pass, report {report.number}"}
     context = {"project": project, "report": report, "state": standing(report), "strip": [cell]}
-    return Content("evaluation/gates_panel.html", context)
+    return Content("evaluation/gates/panel.html", context)
 
 
 def _newest_report(project: Any) -> GateReport | None:
@@ -84,7 +84,9 @@ def regression_suite(document: Any, user: Any) -> Content | None:
     project, row = document.project, of_document(document)
     if row is None and not _can(project, Action.PROPOSE_POLICY):
         return None
-    return Content("evaluation/pin_panel.html", {"project": project, "document_id": document.pk, "row": row})
+    return Content(
+        "evaluation/regression_suite/panel.html", {"project": project, "document_id": document.pk, "row": row}
+    )
 
 
 def _can(project: Any, action: Action) -> bool:

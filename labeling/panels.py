@@ -38,7 +38,7 @@ def documents_panel(project: Project, user: Any) -> Content:
     total, done, gold = counts.total, labelled(counts), gold_count(project)
     url = reverse("documents", args=[project.slug])
     return Content(
-        "labeling/panel_documents.html",
+        "labeling/documents/panel.html",
         {
             "total": total,
             "labelled": done,
@@ -72,7 +72,7 @@ def datasets_panel(project: Project, user: Any) -> Content:
     newest = newest_dataset(project)
     size = newest.counts["documents"] if newest else 0
     return Content(
-        "labeling/panel_datasets.html",
+        "labeling/datasets/panel.html",
         {
             "dataset": newest,
             "strip": [
@@ -92,7 +92,7 @@ def contract_panel(project: Project, user: Any) -> Content:
     """What the task promises."""
     version = project.schema_version
     return Content(
-        "labeling/panel_contract.html",
+        "labeling/projects/panel.html",
         {"contract": project.contract, "version": version, "fields": version.compiled.fields},
     )
 

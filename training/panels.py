@@ -19,13 +19,13 @@ def last_run(project: Any, user: Any) -> Content | None:
     if run is None:
         return Content("", {"strip": [cell]})
     cell |= {"value": str(run.number), "note": f"newest {run.get_status_display()}"}
-    return Content("training/panel.html", {"run": run, "project": project, "strip": [cell]})
+    return Content("training/runs/panel.html", {"run": run, "project": project, "strip": [cell]})
 
 
 @register("dataset", 10)
 def token_lengths(dataset: Any, user: Any) -> Content:
     """How long its documents are in tokens of each base model, and what would not fit."""
-    return Content("training/dataset_lengths.html", lengths_context(dataset))
+    return Content("training/runs/token_lengths.html", lengths_context(dataset))
 
 
 @next_step(40)

@@ -25,7 +25,7 @@ from training.runs.services import Refused
 def report(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """A report, readable on a phone."""
     project, found = object_for(request.user, slug, Action.READ, approval_report.rows(), number=number)
-    return render(request, "evaluation/report.html", _context(request, project, found))
+    return render(request, "evaluation/approvals/report.html", _context(request, project, found))
 
 
 def _context(
@@ -62,8 +62,8 @@ def verify(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     changed = sum(not check.equal for check in checks)
     context = {"project": project, "report": found, "checks": checks, "verified": timezone.now(), "changed": changed}
     if wants_part(request):
-        return render(request, "evaluation/report.html#packet", context)
-    return render(request, "evaluation/report.html", {**_context(request, project, found), **context})
+        return render(request, "evaluation/approvals/report.html#packet", context)
+    return render(request, "evaluation/approvals/report.html", {**_context(request, project, found), **context})
 
 
 @require_POST
@@ -88,7 +88,7 @@ def decide(request: HttpRequest, slug: str, number: int) -> HttpResponse:
                 return HttpResponse(status=204, headers={"HX-Refresh": "true"})
             return redirect(found.get_absolute_url())
     return page_or_part(
-        request, "evaluation/report.html", "decision", _context(request, project, found, form), status=422
+        request, "evaluation/approvals/report.html", "decision", _context(request, project, found, form), status=422
     )
 
 
@@ -108,7 +108,7 @@ def withdraw(request: HttpRequest, slug: str, number: int) -> HttpResponse:
             return redirect(found.get_absolute_url())
     return page_or_part(
         request,
-        "evaluation/report.html",
+        "evaluation/approvals/report.html",
         "decision",
         _context(request, project, found, withdrawal=form),
         status=422,

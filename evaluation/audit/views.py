@@ -43,7 +43,9 @@ def log(request: HttpRequest, slug: str) -> HttpResponse:
         "head": services.entries(project=project).order_by("-position").first(),
         "filtered": any(form.cleaned_data.get(name) for name in form.fields),
     }
-    return render(request, "evaluation/audit.html#entries" if wants_part(request) else "evaluation/audit.html", context)
+    return render(
+        request, "evaluation/audit/log.html#entries" if wants_part(request) else "evaluation/audit/log.html", context
+    )
 
 
 def _row(project: Any, entry: AuditEntry) -> dict[str, Any]:

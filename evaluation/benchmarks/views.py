@@ -36,7 +36,7 @@ def benchmarks(request: HttpRequest, slug: str) -> HttpResponse:
     if not wants_part(request):
         context["stock"] = service.stock(project)
         context["least"] = service.LEAST
-    return page_or_part(request, "evaluation/benchmarks.html", "rows", context)
+    return page_or_part(request, "evaluation/benchmarks/list.html", "rows", context)
 
 
 def _show_progress(row: Benchmark, runs: Any) -> None:
@@ -59,7 +59,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
     stock = service.stock(project)
     if request.method != "POST":
         form = BenchmarkForm(project=project, stock=stock, wanted=request.GET.getlist("models"))
-        return render(request, "evaluation/benchmark_new.html", _new_context(project, stock, form))
+        return render(request, "evaluation/benchmarks/new.html", _new_context(project, stock, form))
     form = BenchmarkForm(request.POST, project=project, stock=stock)
     if form.is_valid():
         try:
@@ -69,7 +69,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
         else:
             return go(request, made.get_absolute_url())
     context = _new_context(project, stock, form)
-    return page_or_part(request, "evaluation/benchmark_new.html", "form", context, status=422)
+    return page_or_part(request, "evaluation/benchmarks/new.html", "form", context, status=422)
 
 
 def _new_context(project: Project, stock: service.Stock, form: BenchmarkForm) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def benchmark(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     context["errors"] = results.errors(done)
     judges = found.dataset.items.filter(document__in=found.documents)
     context["counts"] = _counts(judges.values_list("split", "origin"))
-    return render(request, "evaluation/benchmark.html", context)
+    return render(request, "evaluation/benchmarks/benchmark.html", context)
 
 
 def _table(found: Benchmark, runs: list[EvalRun]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _progress(request: HttpRequest, context: dict[str, Any], runs: list[EvalRun]
         context |= _table(found, runs)
     context["beside"] = True
     return HttpResponse(
-        "".join(render_to_string(f"evaluation/benchmark.html#{one}", context, request) for one in parts)
+        "".join(render_to_string(f"evaluation/benchmarks/benchmark.html#{one}", context, request) for one in parts)
     )
 
 

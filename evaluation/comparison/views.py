@@ -53,11 +53,11 @@ def comparison(request: HttpRequest, slug: str) -> HttpResponse:
         runs = _runs(project, numbers)
         if len(runs) > 2:
             context = {"project": project, "table": compare_many(project=project, runs=runs), "numbers": numbers}
-            return render(request, "evaluation/matrix.html", context)
+            return render(request, "evaluation/comparison/matrix.html", context)
         return _pair(request, project, *runs)
     except (_Unusable, Refused) as problem:
         context = {"project": project, "problem": str(problem)}
-        return render(request, "evaluation/no_comparison.html", context, status=422)
+        return render(request, "evaluation/comparison/empty.html", context, status=422)
 
 
 @require_safe
@@ -90,7 +90,7 @@ def pin_fixed(request: HttpRequest, slug: str) -> HttpResponse:
         )
     except (_Unusable, Refused) as problem:
         context = {"project": project, "problem": str(problem)}
-        return render(request, "evaluation/no_comparison.html", context, status=422)
+        return render(request, "evaluation/comparison/empty.html", context, status=422)
     messages.success(request, f"{count} document{'' if count == 1 else 's'} pinned.")
     return redirect(f"{reverse('comparison', args=[slug])}?runs={a.number},{b.number}")
 
@@ -137,7 +137,7 @@ def _pair(request: HttpRequest, project: Project, a: EvalRun, b: EvalRun) -> Htt
     context = {"project": project, "a": a, "b": b, "runs": f"{a.number},{b.number}", "result": result}
     context.update(_documents(request, project, a, b, result))
     if wants_part(request):
-        return render(request, "evaluation/comparison.html#documents", context)
+        return render(request, "evaluation/comparison/comparison.html#documents", context)
     beside = today(a, b)
     pinned = suite(project, a, b)
     runs = [a, b] if beside is None else [a, b, beside]
@@ -159,7 +159,7 @@ def _pair(request: HttpRequest, project: Project, a: EvalRun, b: EvalRun) -> Htt
         errors=_errors(result),
         modes=_modes(project, result),
     )
-    return render(request, "evaluation/comparison.html", context)
+    return render(request, "evaluation/comparison/comparison.html", context)
 
 
 def _bar(result: dict[str, Any]) -> list[dict[str, Any]]:

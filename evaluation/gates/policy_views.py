@@ -41,7 +41,7 @@ def policy(request: HttpRequest, slug: str) -> HttpResponse:
         form.add_error(None, refusal)
     context = {"project": project, "policy": newest, "form": form, "why": why, "own": own, "stale": stale}
     status = 422 if form.is_bound or stale else 200
-    return page_or_part(request, "evaluation/policy.html", "form", context, status=status)
+    return page_or_part(request, "evaluation/gates/policy.html", "form", context, status=status)
 
 
 def _save(project: Any, user: Any, form: PolicyForm, why: ReasonForm | None) -> str:
@@ -96,5 +96,5 @@ def _again(request: HttpRequest, project: Any, found: PolicyProposal, form: Answ
         "may_set": Action.SET_POLICY in project.can,
         "user": request.user,
     }
-    part = "evaluation/proposal.html" if wants_part(request) else "evaluation/proposal_page.html"
+    part = "evaluation/gates/proposal.html" if wants_part(request) else "evaluation/gates/proposal_page.html"
     return render(request, part, context, status=422)

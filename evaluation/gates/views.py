@@ -71,7 +71,7 @@ def gates(request: HttpRequest, slug: str) -> HttpResponse:
         "may_set": Action.SET_POLICY in project.can,
         "may_propose": Action.PROPOSE_POLICY in project.can,
     }
-    return render(request, "evaluation/gates.html", context)
+    return render(request, "evaluation/gates/gates.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -84,7 +84,9 @@ def judge(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method != "POST":
         wanted = {name: request.GET[name] for name in JudgeForm.base_fields if name in request.GET}
         form = JudgeForm(project=project, initial=wanted)
-        return render(request, "evaluation/judge.html", {"project": project, "form": form, **_look(project, form)})
+        return render(
+            request, "evaluation/gates/new_report.html", {"project": project, "form": form, **_look(project, form)}
+        )
     form = JudgeForm(request.POST, project=project)
     if form.is_valid():
         try:
@@ -93,7 +95,9 @@ def judge(request: HttpRequest, slug: str) -> HttpResponse:
             form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
         else:
             return go(request, report.get_absolute_url())
-    return page_or_part(request, "evaluation/judge.html", "form", {"project": project, "form": form}, status=422)
+    return page_or_part(
+        request, "evaluation/gates/new_report.html", "form", {"project": project, "form": form}, status=422
+    )
 
 
 def _levels(project: Any, policy: GatePolicy) -> dict[str, Any]:
@@ -145,4 +149,4 @@ def queue(request: HttpRequest, slug: str, number: int, key: str) -> HttpRespons
     if not wants_part(request) and status == 200:
         return go(request, f"{report.get_absolute_url()}#missing")
     context |= {"missing": missing_labels(report), "turn": TURN, "anybody": ANYBODY}
-    return page_or_part(request, "evaluation/missing_page.html", "missing", context, status=status)
+    return page_or_part(request, "evaluation/gates/missing_labels_page.html", "missing", context, status=status)

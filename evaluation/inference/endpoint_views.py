@@ -31,7 +31,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
             messages.success(request, f"{made.name} was added. Test it before you let it propose.")
             return redirect("endpoint", project.slug, made.pk)
     context = {"project": project, "form": form}
-    return render(request, "evaluation/endpoint.html", context, status=422 if form.errors else 200)
+    return render(request, "evaluation/inference/endpoint.html", context, status=422 if form.errors else 200)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -52,7 +52,7 @@ def endpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "key_set": bool(found.key_variable and os.environ.get(found.key_variable)),
         "permit": holdout_permits.of(found),
     }
-    return render(request, "evaluation/endpoint.html", context, status=422 if form.errors else 200)
+    return render(request, "evaluation/inference/endpoint.html", context, status=422 if form.errors else 200)
 
 
 def _saved(request: HttpRequest, project: Any, form: EndpointForm, found: Endpoint | None) -> Endpoint | None:

@@ -61,7 +61,7 @@ def question(request: HttpRequest, slug: str, number: int, document: int) -> Htt
         "waiting": waiting,
         "rows": [row for row in field_rows(output.score) if not row.right],
     }
-    return render(request, "evaluation/question.html", context, status=422 if form.errors else 200)
+    return render(request, "evaluation/label_issues/challenge.html", context, status=422 if form.errors else 200)
 
 
 def _say_asked(request: HttpRequest, made: GoldQuestion) -> None:
@@ -88,7 +88,7 @@ def gold_questions(request: HttpRequest, slug: str) -> HttpResponse:
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
     counted = GoldQuestion.objects.filter(project=project).values_list("answer").annotate(count=Count("pk"))
     context = {"project": project, "page": page, "standing": found, "counts": dict(counted)}
-    return render(request, "evaluation/questions.html", context)
+    return render(request, "evaluation/label_issues/challenges.html", context)
 
 
 @require_POST
@@ -180,7 +180,7 @@ def queue_lookalikes(request: HttpRequest, slug: str, number: int) -> HttpRespon
         "address": reverse("lookalikes", args=[slug, number]) + (f"?{query}" if query else ""),
         "earlier": lookalikes.queued(run),
     }
-    return render(request, "evaluation/lookalikes.html", context, status=422 if form.errors else 200)
+    return render(request, "evaluation/label_issues/lookalikes.html", context, status=422 if form.errors else 200)
 
 
 @require_safe
@@ -191,4 +191,4 @@ def lookalikes_queued(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     rows = lookalikes.queued_documents(entry)
     context: dict[str, Any] = {"project": project, "entry": entry, "rows": rows}
     context["labelled"] = sum(row.document.state in ("submitted", "approved") for row in rows)
-    return render(request, "evaluation/lookalikes_queued.html", context)
+    return render(request, "evaluation/label_issues/lookalikes_queued.html", context)

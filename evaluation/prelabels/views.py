@@ -35,7 +35,7 @@ def prelabel_list(request: HttpRequest, slug: str) -> HttpResponse:
     }
     if not wants_part(request):
         context["everybody"] = predictions.honesty(project).everybody
-    return page_or_part(request, "evaluation/prelabels.html", "runs", context)
+    return page_or_part(request, "evaluation/prelabels/list.html", "runs", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -46,7 +46,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
         wanted = {name: asked(request, name) for name in ("model",) if name in request.GET}
         wanted["query"] = request.GET.get("query", "").replace("\0", "")[:2000]
         form = PrelabelForm(project=project, initial={"limit": 200, "examples": 0, **wanted})
-        return render(request, "evaluation/prelabel_new.html", _new_context(project, form))
+        return render(request, "evaluation/prelabels/new.html", _new_context(project, form))
     form = PrelabelForm(request.POST, project=project)
     if form.is_valid():
         try:
@@ -56,7 +56,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
             form.add_error(refusal.field if visible else None, refusal.message)
         else:
             return go(request, run.get_absolute_url())
-    return page_or_part(request, "evaluation/prelabel_new.html", "form", _new_context(project, form), status=422)
+    return page_or_part(request, "evaluation/prelabels/new.html", "form", _new_context(project, form), status=422)
 
 
 def _new_context(project: Any, form: PrelabelForm) -> dict[str, Any]:
@@ -85,11 +85,11 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         if not found.is_live:
             return HttpResponse(headers={"HX-Refresh": "true"})
         context = {"project": project, "run": found, "figures": services.figures(found)}
-        return render(request, "evaluation/prelabel_run.html#live", context)
+        return render(request, "evaluation/prelabels/run.html#live", context)
     context = {"project": project, "run": found, "figures": services.figures(found), **_items(request, found)}
     if wants_part(request):
-        return render(request, "evaluation/prelabel_run.html#items", context)
-    return render(request, "evaluation/prelabel_run.html", context)
+        return render(request, "evaluation/prelabels/run.html#items", context)
+    return render(request, "evaluation/prelabels/run.html", context)
 
 
 def _items(request: HttpRequest, found: PrelabelRun) -> dict[str, Any]:

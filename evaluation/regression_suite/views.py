@@ -30,7 +30,7 @@ def suite(request: HttpRequest, slug: str) -> HttpResponse:
         context["broken"] = sum(row.newest is False for row in rows)
         context["unchecked"] = sum(row.newest is None for row in rows)
     context["page"] = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    return render(request, "evaluation/suite.html", context)
+    return render(request, "evaluation/regression_suite/suite.html", context)
 
 
 @require_POST
@@ -68,4 +68,4 @@ def _answer(request: HttpRequest, project: Project, document: Document, error: s
         return redirect("eval_suite", project.slug)
     context = {"project": project, "document_id": document.pk, "error": error}
     context["pinned"] = services.of_document(document) is not None
-    return render(request, "evaluation/pin.html", context, status=422 if error else 200)
+    return render(request, "evaluation/regression_suite/pin.html", context, status=422 if error else 200)

@@ -36,7 +36,7 @@ def evaluations(request: HttpRequest, slug: str) -> HttpResponse:
         "live": any(run.is_live for run in page),
         "any": page.paginator.count > 0 or EvalRun.objects.filter(project=project).exists(),
     }
-    return page_or_part(request, "evaluation/evaluations.html", "runs", context)
+    return page_or_part(request, "evaluation/runs/list.html", "runs", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -49,7 +49,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
         wanted = {name: request.GET[name] for name in EvaluationForm.base_fields if name in request.GET}
         usual = {"split": "validation", "mode": "constrained", "at_once": 1}
         form = EvaluationForm(project=project, initial={**usual, **wanted})
-        return render(request, "evaluation/new.html", {"project": project, "form": form})
+        return render(request, "evaluation/runs/new.html", {"project": project, "form": form})
     form = EvaluationForm(request.POST, project=project)
     if form.is_valid():
         try:
@@ -58,7 +58,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
             form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
         else:
             return go(request, run.get_absolute_url())
-    return page_or_part(request, "evaluation/new.html", "form", {"project": project, "form": form}, status=422)
+    return page_or_part(request, "evaluation/runs/new.html", "form", {"project": project, "form": form}, status=422)
 
 
 @require_POST
@@ -86,4 +86,4 @@ def loop(request: HttpRequest, slug: str) -> HttpResponse:
     """The panel of the newest loop by itself, which asks for itself while the loop is live."""
     project = project_for(request.user, slug, Action.READ)
     context = newest_loop(project)
-    return render(request, "evaluation/loop_panel.html", context) if context else HttpResponse(status=204)
+    return render(request, "evaluation/runs/loop_panel.html", context) if context else HttpResponse(status=204)

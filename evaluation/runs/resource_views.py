@@ -45,7 +45,7 @@ def measure(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     if not wants_part(request):
         return redirect(page)
     context = {"project": project, **context_of(run, report)}
-    return render(request, "evaluation/resources.html", context)
+    return render(request, "evaluation/runs/resources.html", context)
 
 
 @require_POST

@@ -58,14 +58,14 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
             return HttpResponse(headers={"HX-Refresh": "true"})
         return render(
             request,
-            "evaluation/run.html#live",
+            "evaluation/runs/run.html#live",
             {"project": project, "run": found, "slow": throughput.slow(found), **so_far(found)},
         )
     context: dict[str, Any] = {"project": project, "run": found, **outputs_of(request, found)}
     if part and not found.is_shown:
         return HttpResponse(headers={"HX-Refresh": "true"})
     if part:
-        return render(request, "evaluation/run.html#outputs", context)
+        return render(request, "evaluation/runs/run.html#outputs", context)
     context.update(so_far(found) if found.is_live else figures(found))
     context["slow"] = throughput.slow(found)
     context["others"] = _others(found)
@@ -79,7 +79,7 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     context["suite"] = regression_suite_services.standing(found)
     context["reports"] = list(found.gate_reports.order_by("-number"))
     belonging(project, *context["reports"])
-    return render(request, "evaluation/run.html", context)
+    return render(request, "evaluation/runs/run.html", context)
 
 
 def so_far(found: EvalRun) -> dict[str, Any]:
@@ -202,14 +202,14 @@ def output(request: HttpRequest, slug: str, number: int, document: int) -> HttpR
         "pinned": regression_suite_services.of_document(row.document) is not None,
     }
     if wants_part(request):
-        return render(request, "evaluation/output.html#detail", context)
+        return render(request, "evaluation/runs/output.html#detail", context)
     ids = list(chosen(found, filters_of(request)).values_list("document_id", flat=True))
     place = ids.index(document) if document in ids else None
     if place is not None:
         context["place"], context["of"] = place + 1, len(ids)
         context["before"] = ids[place - 1] if place else None
         context["after"] = ids[place + 1] if place + 1 < len(ids) else None
-    return render(request, "evaluation/output.html", context)
+    return render(request, "evaluation/runs/output.html", context)
 
 
 @require_safe

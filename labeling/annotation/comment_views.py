@@ -72,7 +72,7 @@ def history(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     steps = _steps(list(rows[: MOST_REVISIONS + 1]))
     newest = steps[0]["revision"].annotation.schema_version_id if steps else None
     context = {"project": project, "document": document, "steps": steps, "newest_schema": newest}
-    return render(request, "labeling/label_history.html", context)
+    return render(request, "labeling/annotation/history.html", context)
 
 
 @require_POST
@@ -102,7 +102,7 @@ def _talk(request: HttpRequest, project: Any, document: Document) -> HttpRespons
     open_by_path = commented(document)
     return JsonResponse(
         {
-            "html": render_to_string("labeling/label_comments.html", context, request),
+            "html": render_to_string("labeling/annotation/comments.html", context, request),
             "count": sum(open_by_path.values()),
             "commented": open_by_path,
             "members": [member.user.get_username() for member in members],

@@ -25,7 +25,7 @@ def my_keys(request: HttpRequest) -> HttpResponse:
     rows = keyboard.rows(keyboard.bindings(preferences.of(request.user).keys))
     context = {"rows": rows, "error": error, "said": said, "any_own": any(row.own for row in rows)}
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
-    return render(request, f"labeling/my_keys.html{'#table' if fragment else ''}", context, status=status)
+    return render(request, f"labeling/annotation/keyboard.html{'#table' if fragment else ''}", context, status=status)
 
 
 @require_POST

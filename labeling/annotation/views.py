@@ -33,7 +33,7 @@ def label(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.LABEL)
     document = services.next_document(project=project, user=request.user)
     if document is None:
-        return render(request, "labeling/label_done.html", {"project": project})
+        return render(request, "labeling/annotation/done.html", {"project": project})
     return HttpResponseRedirect(reverse("label_document", args=[slug, document.pk]))
 
 
@@ -62,7 +62,7 @@ def label_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "key_rows": keyboard.rows(bound),
         "hints": {name: " ".join(keyboard.parts(chords[0])) for name, chords in bound.items()},
     }
-    return render(request, "labeling/label.html", context)
+    return render(request, "labeling/annotation/screen.html", context)
 
 
 @require_GET
@@ -180,7 +180,7 @@ def here(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     alone = is_own_only(document, document.decision)
     open_by = [] if alone else presence.with_document(document=document, user=request.user)
     context = {"project": project, "document": document, "standing": standing, "open_by": open_by}
-    return render(request, "labeling/label_strip.html", context)
+    return render(request, "labeling/annotation/strip.html", context)
 
 
 @require_POST

@@ -138,7 +138,7 @@ def openapi(request: HttpRequest) -> HttpResponse:
 
 def docs(request: HttpRequest) -> HttpResponse:
     """The document as a page one can try things on."""
-    return render(request, "labeling/api_docs.html", {"prefix": PREFIX})
+    return render(request, "labeling/api/docs.html", {"prefix": PREFIX})
 
 
 def _no_such_address(request: HttpRequest, rest: str = "") -> HttpResponse:

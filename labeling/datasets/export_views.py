@@ -58,7 +58,7 @@ def export_page(request: HttpRequest, slug: str) -> HttpResponse:
         "shapes": SHAPES,
         "unfinished": SchemaMigration.unfinished(project),
     }
-    return render(request, "labeling/export.html", context, status=422 if filters.errors else 200)
+    return render(request, "labeling/datasets/export.html", context, status=422 if filters.errors else 200)
 
 
 @require_safe

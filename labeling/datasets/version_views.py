@@ -72,7 +72,7 @@ def dataset(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         "pages": pages,
     }
     if request.htmx and not request.htmx.history_restore_request:  # type: ignore[attr-defined]
-        return render(request, "labeling/dataset.html#examples", context)
+        return render(request, "labeling/datasets/dataset.html#examples", context)
     others = project.datasets.exclude(pk=shown.pk).order_by("-number").values_list("number", flat=True)
     context |= {
         "shapes": SHAPES,
@@ -92,7 +92,7 @@ def dataset(request: HttpRequest, slug: str, number: int) -> HttpResponse:
             for content in panels.draw("dataset", shown, request.user)
         ],
     }
-    return render(request, "labeling/dataset.html", context)
+    return render(request, "labeling/datasets/dataset.html", context)
 
 
 @require_safe
@@ -117,7 +117,7 @@ def twins(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         "words": {**LEFT_OUT, **dict(Split.choices)},
         "similarity": shown.rules.get("similarity", THRESHOLD),
     }
-    return render(request, "labeling/dataset_twins.html", context)
+    return render(request, "labeling/datasets/near_duplicates.html", context)
 
 
 @require_safe
@@ -127,7 +127,7 @@ def diff(request: HttpRequest, slug: str) -> HttpResponse:
     versions = list(project.datasets.select_related("schema_version").order_by("-number"))
     context: dict[str, Any] = {"project": project, "versions": versions}
     if len(versions) < 2 and not request.GET.get("a"):
-        return render(request, "labeling/dataset_diff.html", context)
+        return render(request, "labeling/datasets/diff.html", context)
     a, b = (_chosen(project, request.GET.get(name), versions, place) for name, place in (("a", 1), ("b", 0)))
     found = diff_module.diff(a, b)
     kind = request.GET.get("show", "")
@@ -152,7 +152,7 @@ def diff(request: HttpRequest, slug: str) -> HttpResponse:
         "pages": pages,
         "split_words": dict(Split.choices),
     }
-    return render(request, "labeling/dataset_diff.html", context)
+    return render(request, "labeling/datasets/diff.html", context)
 
 
 def _version(request: HttpRequest, slug: str, number: int) -> tuple[Project, DatasetVersion]:

@@ -33,13 +33,13 @@ def datasets(request: HttpRequest, slug: str) -> HttpResponse:
     }
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
     if request.method != "POST" and fragment:
-        return render(request, "labeling/datasets.html#preview", context)
+        return render(request, "labeling/datasets/list.html#preview", context)
     context |= {
         "datasets": project.datasets.select_related("schema_version", "created_by").order_by("-number"),
         "unfinished": SchemaMigration.unfinished(project),
         "freezes": project.freezes.filter(status__in=LIVE).select_related("created_by").order_by("-pk"),
     }
-    return render(request, "labeling/datasets.html", context, status=422 if form.errors else 200)
+    return render(request, "labeling/datasets/list.html", context, status=422 if form.errors else 200)
 
 
 def _freeze(request: HttpRequest, project: Project, form: FreezeForm) -> DatasetVersion | FreezeRun | None:
@@ -68,7 +68,7 @@ def freeze_run(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     runs = FreezeRun.objects.select_related("created_by", "dataset")
     project, run = object_for(request.user, slug, Action.READ, runs, pk=pk)
     fragment = "#progress" if request.htmx else ""  # type: ignore[attr-defined]
-    return render(request, f"labeling/freeze_run.html{fragment}", {"project": project, "run": run})
+    return render(request, f"labeling/datasets/freeze_run.html{fragment}", {"project": project, "run": run})
 
 
 @require_POST

@@ -43,7 +43,7 @@ def start(request: HttpRequest, slug: str) -> HttpResponse:
                 "filtered": filters.active,
                 "query": filters.query(),
             }
-            return render(request, "labeling/bulk_confirm.html", context)
+            return render(request, "labeling/documents/bulk_edit_confirm.html", context)
         edit = bulk_edit.start(
             project=project,
             user=request.user,
@@ -96,7 +96,7 @@ def edit(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "chosen": len(found.filters.get("ids", ())),
     }
     fragment = "#progress" if request.htmx else ""  # type: ignore[attr-defined]
-    return render(request, f"labeling/bulk_edit.html{fragment}", context)
+    return render(request, f"labeling/documents/bulk_edit.html{fragment}", context)
 
 
 @require_POST

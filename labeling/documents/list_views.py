@@ -52,7 +52,7 @@ def documents(request: HttpRequest, slug: str) -> HttpResponse:
     }
     # A click on a heading or the browser's back button asks for the whole page.
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
-    answer = render(request, f"labeling/documents.html{'#list' if fragment else ''}", context)
+    answer = render(request, f"labeling/documents/list.html{'#list' if fragment else ''}", context)
     if fragment:
         # A search that goes on by itself is one step back, however long it took.
         answer["HX-Replace-Url" if patient else "HX-Push-Url"] = _address(request, filters)

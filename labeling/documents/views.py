@@ -54,7 +54,7 @@ def document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
             if content.template
         ],
     }
-    return render(request, "labeling/document.html", context)
+    return render(request, "labeling/documents/document.html", context)
 
 
 @require_POST

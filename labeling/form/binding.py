@@ -1,4 +1,4 @@
-"""Form nodes bound to what stands in them, for the templates under ``labeling/nodes/``."""
+"""Form nodes bound to what stands in them, for the templates under ``labeling/form/nodes/``."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -65,13 +65,13 @@ class Bound:
     def template(self) -> str:
         """The partial that draws it."""
         leaf = self.node.is_leaf and self.node.shape != "checks"
-        return f"labeling/nodes/{'leaf' if leaf else self.node.shape}.html"
+        return f"labeling/form/nodes/{'leaf' if leaf else self.node.shape}.html"
 
     @property
     def control(self) -> str:
         """The partial of a leaf's control."""
         shape = self.node.shape
-        return f"labeling/nodes/{'text' if shape in ('number', 'date') else shape}.html"
+        return f"labeling/form/nodes/{'text' if shape in ('number', 'date') else shape}.html"
 
     @property
     def identifier(self) -> str:

@@ -1,7 +1,7 @@
 """A JSON Schema as a tree of form nodes: what the labeling screen, the contract's preview and the document page draw.
 
 Pure Python. ``tree_of`` turns a compiled schema into nodes; ``form_for`` (``labeling.form.binding``) binds them to a
-value for the templates (``{% include "labeling/form.html" %}``). What a person types and how it becomes JSON is in
+value for the templates (``{% include "labeling/form/form.html" %}``). What a person types and how it becomes JSON is in
 ``labeling.form.codec``. What no form can draw is written as JSON, at its place or as a whole, and the node says why.
 """
 
@@ -51,7 +51,7 @@ def tree_of(compiled: CompiledSchema) -> FormNode:
 def form_for(
     compiled: CompiledSchema, value: Any = ABSENT, *, read_only: bool = False, problems: Iterable[Problem] = ()
 ) -> Bound:
-    """A schema's form with a value in it, ready for ``labeling/form.html`` (context name ``form``).
+    """A schema's form with a value in it, ready for ``labeling/form/form.html`` (context name ``form``).
 
     Without a value the form is empty, with one blank row in every grid and every form of a value, as a preview.
     Problems are shown beside the fields their paths name.

@@ -70,7 +70,7 @@ def import_page(request: HttpRequest, slug: str) -> HttpResponse:
         "runs": project.imports.select_related("created_by").order_by("-pk")[:10],
     }
     part = "#form" if _is_htmx(request) and request.method == "POST" else ""
-    return render(request, f"labeling/import.html{part}", context, status=422 if form.errors else 200)
+    return render(request, f"labeling/imports/new.html{part}", context, status=422 if form.errors else 200)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -97,7 +97,7 @@ def columns(request: HttpRequest, slug: str) -> HttpResponse:
     context |= {"project": project, "upload": upload, "flags": flags, "form": form, "ticket": given.get("u", "")}
     part = "#columns" if _is_htmx(request) else ""
     status = 422 if request.method == "POST" else 200
-    return render(request, f"labeling/import_columns.html{part}", context, status=status)
+    return render(request, f"labeling/imports/columns.html{part}", context, status=status)
 
 
 def _columns_context(project: Project, upload: uploads.Upload, form: ColumnsForm) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def import_run(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "can_again": run.status in ("failed", "cancelled") and artifacts.store().exists(run.upload_key),
         "in_files": any("file" in row for row in run.rejects),
     }
-    return render(request, f"labeling/import_run.html{'#progress' if _is_htmx(request) else ''}", context)
+    return render(request, f"labeling/imports/run.html{'#progress' if _is_htmx(request) else ''}", context)
 
 
 @require_POST

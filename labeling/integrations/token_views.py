@@ -34,7 +34,7 @@ def tokens(request: HttpRequest, slug: str) -> HttpResponse:
         "shown": shown,
     }
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
-    template = f"labeling/tokens.html{'#tokens' if fragment else ''}"
+    template = f"labeling/integrations/tokens.html{'#tokens' if fragment else ''}"
     return render(request, template, context, status=422 if form.errors else 200)
 
 

@@ -30,7 +30,10 @@ def add(request: HttpRequest, slug: str) -> HttpResponse:
             messages.success(request, "Added. Give the receiver the secret, then send a test.")
             return redirect("webhook", slug, hook.pk)
     return render(
-        request, "labeling/webhook_new.html", {"project": project, "form": form}, status=422 if form.errors else 200
+        request,
+        "labeling/integrations/webhook_new.html",
+        {"project": project, "form": form},
+        status=422 if form.errors else 200,
     )
 
 
@@ -61,7 +64,7 @@ def webhook(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "kept_days": service.KEPT_DAYS,
     }
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
-    template = f"labeling/webhook.html{'#log' if fragment else ''}"
+    template = f"labeling/integrations/webhook.html{'#log' if fragment else ''}"
     return render(request, template, context, status=422 if form.errors else 200)
 
 

@@ -68,7 +68,7 @@ def contract(request: HttpRequest, slug: str) -> HttpResponse:
         "schema_text": pretty(version.schema_text),
         **_preview(project, text, version),
     }
-    return render(request, "labeling/contract.html", context, status=422 if form.errors else 200)
+    return render(request, "labeling/projects/contract.html", context, status=422 if form.errors else 200)
 
 
 def _save(project: Project, request: HttpRequest, form: ContractForm) -> SchemaVersion | SchemaMigration | None:
@@ -102,7 +102,7 @@ def preview(request: HttpRequest, slug: str) -> HttpResponse:
     """The form a schema would give, as it is typed; or what is wrong with it. Saves nothing."""
     project = project_for(request.user, slug, Action.CONTRACT)  # costly: a schema is compiled, labels are checked
     context = {"project": project, **_preview(project, request.POST.get("schema", ""), project.schema_version)}
-    return render(request, "labeling/contract.html#preview", context)
+    return render(request, "labeling/projects/contract.html#preview", context)
 
 
 def _preview(project: Project, text: str, version: SchemaVersion) -> dict[str, Any]:
@@ -140,4 +140,4 @@ def version(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         "lines": lines,
         "text": pretty(shown.schema_text),
     }
-    return render(request, "labeling/contract_version.html", context)
+    return render(request, "labeling/projects/contract_version.html", context)

@@ -24,4 +24,4 @@ from django.views.decorators.http import require_safe
 )
 def frame(request: HttpRequest) -> HttpResponse:
     """The editor, empty; ``static/js/annotation/json_editor_frame.js`` fills it with what the page around it sends."""
-    return render(request, "labeling/editor_frame.html")
+    return render(request, "labeling/projects/json_editor.html")

@@ -102,4 +102,4 @@ def _page(request: HttpRequest, project: Any, refused: tuple[int, str] | None = 
         "limits": [quotas.storage(project), quotas.compute(project)],
         "webhooks": project.webhooks.order_by("pk"),
     }
-    return render(request, "labeling/settings.html", context, status=422 if refused or forms else 200)
+    return render(request, "labeling/projects/settings.html", context, status=422 if refused or forms else 200)

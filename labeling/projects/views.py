@@ -43,7 +43,7 @@ def projects(request: HttpRequest) -> HttpResponse:
         "may_create": may_create,
         "who_grants": "" if may_create else permissions.who_grants(),
     }
-    return render(request, "labeling/projects.html", context, status=422 if form.errors else 200)
+    return render(request, "labeling/projects/list.html", context, status=422 if form.errors else 200)
 
 
 @require_safe
@@ -57,7 +57,7 @@ def home(request: HttpRequest, slug: str) -> HttpResponse:
         "panels": _render(request, drawn, project=project),
         "step": panels.step_for(project, request.user),
     }
-    return render(request, "labeling/home.html", context)
+    return render(request, "labeling/projects/home.html", context)
 
 
 def _render(request: HttpRequest, drawn: list[panels.Content], **more: Any) -> list[str]:

@@ -45,7 +45,7 @@ def progress(request: HttpRequest, slug: str) -> HttpResponse:
             "field_times": reads.field_times(project, project.schema_version.compiled, start),
             "reviews": reads.reviews(project, start),
         }
-    return render(request, "labeling/progress.html", context)
+    return render(request, "labeling/review/progress.html", context)
 
 
 @require_safe
@@ -68,7 +68,7 @@ def quality(request: HttpRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.READ)
     honesty = predictions.honesty(project)
     context = {"project": project, "honesty": honesty, "agreement": agreement_queries.of_project(project)}
-    return render(request, "labeling/progress_quality.html", context)
+    return render(request, "labeling/review/progress_quality.html", context)
 
 
 def _window(request: HttpRequest) -> int:

@@ -48,7 +48,7 @@ def review(request: HttpRequest, slug: str) -> HttpResponse:
         "disputes_count": count(disputed),
         "unread": comments.unread(project=project, user=request.user),
     }
-    return render(request, "labeling/review.html", context)
+    return render(request, "labeling/review/list.html", context)
 
 
 def _name_people(documents: list[Document]) -> None:
@@ -126,7 +126,7 @@ def _label_page(
         "reject": form,
         "next_url": _next_url(project.slug, document, disputes=False),
     }
-    return render(request, "labeling/review_document.html", context, status=status)
+    return render(request, "labeling/review/document.html", context, status=status)
 
 
 def _about(project: Project, document: Document, evidence: dict[str, Any], version: Any) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def _dispute_page(
         "agreed": form_for(compiled, form.dispute.value, read_only=True) if found.labels else None,
         "next_url": _next_url(project.slug, found.document, disputes=True),
     }
-    return render(request, "labeling/review_dispute.html", context, status=status)
+    return render(request, "labeling/review/conflict.html", context, status=status)
 
 
 @require_POST
@@ -234,7 +234,7 @@ def mentions(request: HttpRequest, slug: str) -> HttpResponse:
     rows = comments.mentions(project=project, user=request.user)
     shown = page(rows, after=whole_number(request.GET.get("before")), newest=True)
     context = {"project": project, "page": shown, "unread": comments.unread(project=project, user=request.user)}
-    return render(request, "labeling/mentions.html", context)
+    return render(request, "labeling/review/mentions.html", context)
 
 
 @require_POST

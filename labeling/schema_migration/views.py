@@ -72,7 +72,7 @@ def migration(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         "newest": newest,
         "schema_text": pretty(run.schema_text),
     }
-    template = f"labeling/schema_migration.html{'#result' if fragment else ''}"
+    template = f"labeling/schema_migration/migration.html{'#result' if fragment else ''}"
     return render(request, template, context, status=422 if form.errors else 200)
 
 

@@ -65,7 +65,12 @@ def _draw(request: HttpRequest, status: int = 200, **forms: Any) -> HttpResponse
     }
     htmx: Any = request.htmx  # type: ignore[attr-defined]
     part = bool(htmx) and not htmx.history_restore_request and not forms
-    return render(request, "training/models.html#table" if part else "training/models.html", context, status=status)
+    return render(
+        request,
+        "training/base_models/list.html#table" if part else "training/base_models/list.html",
+        context,
+        status=status,
+    )
 
 
 def _shown(request: HttpRequest) -> str:

@@ -39,8 +39,8 @@ def exports(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     context = {"project": project, "run": run, **exports_context(run)}
     one = next((offer for offer in context["offers"] if offer.kind == request.GET.get("kind")), None)
     if one is not None:
-        return render(request, "training/exports.html#offer", {**context, "offer": one})
-    return render(request, "training/exports.html", context)
+        return render(request, "training/exports/exports.html#offer", {**context, "offer": one})
+    return render(request, "training/exports/exports.html", context)
 
 
 @require_POST
@@ -71,7 +71,7 @@ def export_cancel(request: HttpRequest, slug: str, number: int, kind: str) -> Ht
 def _section(request: HttpRequest, project: Any, run: TrainingRun, problem: str = "") -> HttpResponse:
     context = {"project": project, "run": run, "problem": problem, **exports_context(run)}
     if is_htmx(request):
-        return render(request, "training/exports.html", context, status=422 if problem else 200)
+        return render(request, "training/exports/exports.html", context, status=422 if problem else 200)
     if problem:
         return HttpResponse(problem, status=422, content_type="text/plain; charset=utf-8")
     return redirect(f"{run.get_absolute_url()}#take-along")

@@ -154,7 +154,7 @@ def _draw_form(
             "task": task_of(dataset.schema_version.compiled.fields),
             **_lengths_context(dataset, base_model),
         }
-    template = "training/new.html#form" if is_htmx(request) else "training/new.html"
+    template = "training/runs/new.html#form" if is_htmx(request) else "training/runs/new.html"
     response = render(request, template, context, status=status)
     if is_htmx(request) and request.method == "GET" and dataset is not None and base_model is not None:
         address = f"{request.path}?dataset={dataset.number}&base_model={base_model.slug}"
@@ -199,16 +199,16 @@ def lengths(request: HttpRequest, slug: str) -> HttpResponse:
     context: dict[str, Any] = {"project": project, "swap_start": True, "problem": ""}
     if not form.is_valid():
         context["problem"] = " ".join(str(message) for messages in form.errors.values() for message in messages)
-        return render(request, "training/new.html#lengths", context, status=422)
+        return render(request, "training/runs/new.html#lengths", context, status=422)
     dataset, base_model = form.cleaned_data["dataset"], form.cleaned_data["base_model"]
     if request.method == "POST":
         try:
             _ask(request, dataset, base_model)
         except Refused as refusal:
             context["problem"] = refusal.message
-            return render(request, "training/new.html#lengths", context, status=422)
+            return render(request, "training/runs/new.html#lengths", context, status=422)
     context |= {"dataset": dataset, "base_model": base_model, **_lengths_context(dataset, base_model)}
-    return render(request, "training/new.html#lengths", context)
+    return render(request, "training/runs/new.html#lengths", context)
 
 
 def _ask(request: HttpRequest, dataset: DatasetVersion, base_model: BaseModel) -> None:
@@ -235,7 +235,7 @@ def estimate(request: HttpRequest, slug: str) -> HttpResponse:
         # What is wrong is said beside its knob at once, and not only when the run is to be started.
         wrong = {name: messages[0] for name, messages in form.errors.items() if request.GET.get(name)}
         context["said"] = {name: {"words": words} for name, words in wrong.items()}
-        return render(request, "training/estimate.html", context)
+        return render(request, "training/runs/estimate.html", context)
     dataset, base_model = form.cleaned_data["dataset"], form.cleaned_data["base_model"]
     order: dict[str, Any] = {"dataset": dataset, "base_model": base_model, "knobs": form.knobs}
     found = estimate_for(**order)
@@ -252,7 +252,7 @@ def estimate(request: HttpRequest, slug: str) -> HttpResponse:
     context["said"] = said
     if found is not None and found.fits and (better := all_weights_advice(**order)):
         context["advice"] = {"method": {"words": better, "value": "full", "label": "full fine-tuning"}}
-    return render(request, "training/estimate.html", context)
+    return render(request, "training/runs/estimate.html", context)
 
 
 def _parts(found: Any) -> list[dict[str, Any]]:

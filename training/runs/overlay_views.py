@@ -50,14 +50,14 @@ def overlay(request: HttpRequest, slug: str) -> HttpResponse:
         "joined": _joined(runs),
     }
     if is_htmx(request):
-        return render(request, "training/overlay.html#finals", context)
+        return render(request, "training/runs/overlay.html#finals", context)
     context |= {
         "differences": differences_of(runs) if len(runs) > 1 else [],
         "others": everything.exclude(number__in=[run.number for run in runs]).order_by("-number")[:50]
         if len(runs) < MOST
         else [],
     }
-    return render(request, "training/overlay.html", context)
+    return render(request, "training/runs/overlay.html", context)
 
 
 def _numbers(words: Iterable[str]) -> tuple[list[int], list[str]]:

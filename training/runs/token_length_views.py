@@ -99,4 +99,4 @@ def dataset_lengths(request: HttpRequest, slug: str, number: int) -> HttpRespons
     text = request.GET.get("limit", "")
     limit = int(text) if text.isdecimal() and len(text) < 8 else None
     context = {"project": project, "problem": problem, **lengths_context(dataset, limit)}
-    return render(request, "training/dataset_lengths.html", context, status=422 if problem else 200)
+    return render(request, "training/runs/token_lengths.html", context, status=422 if problem else 200)

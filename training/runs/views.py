@@ -53,7 +53,7 @@ def runs(request: HttpRequest, slug: str) -> HttpResponse:
         "any": bool(page.object_list) or bool(state) or TrainingRun.objects.filter(project=project).exists(),
         "has_dataset": DatasetVersion.objects.filter(project=project).exists(),
     }
-    return render(request, "training/runs.html#table" if is_htmx(request) else "training/runs.html", context)
+    return render(request, "training/runs/list.html#table" if is_htmx(request) else "training/runs/list.html", context)
 
 
 # -- one run --------------------------------------------------------------------------------------------------------
@@ -72,10 +72,10 @@ def run_page(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         context |= _PART_CONTEXTS[part](run, request)
         if part in ("samples", "log") and context["seen"] == seen and "step" not in request.GET:
             return HttpResponse(status=204)
-        return render(request, f"training/run.html#{part}", context)
+        return render(request, f"training/runs/run.html#{part}", context)
     for name in ("side", "samples", "log", "against", "kept"):  # the side's holds the head's
         context |= _PART_CONTEXTS[name](run, request)
-    return render(request, "training/run.html", {**context, **_spec_context(run), **exports_context(run)})
+    return render(request, "training/runs/run.html", {**context, **_spec_context(run), **exports_context(run)})
 
 
 def _head(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:

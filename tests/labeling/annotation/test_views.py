@@ -254,7 +254,7 @@ def test_a_posted_label_without_the_token_is_refused(desk: Desk) -> None:
 
 def test_a_read_only_form_shows_values_and_no_controls(desk: Desk) -> None:
     compiled = desk.project.schema_version.compiled
-    html = render_to_string("labeling/form.html", {"form": form_for(compiled, gold(), read_only=True)})
+    html = render_to_string("labeling/form/form.html", {"form": form_for(compiled, gold(), read_only=True)})
     assert "1248.50" in html
     assert "data-control" not in html
     assert "<button" not in html
@@ -287,7 +287,7 @@ def test_every_shape_of_field_is_drawn() -> None:
     )
     value = {"grid": [{"a": HOSTILE, "b": 2}], "cards": [{"inner": ["p"]}], "any": [HOSTILE], "choice": HOSTILE}
     for form in (form_for(compiled), form_for(compiled, value), form_for(compiled, value, read_only=True)):
-        html = render_to_string("labeling/form.html", {"form": form})
+        html = render_to_string("labeling/form/form.html", {"form": form})
         assert "<script>alert" not in html
         assert html.count('data-node="table"') == 1
 

@@ -243,7 +243,7 @@ def test_a_form_of_thousands_of_fields_is_declined_in_bounded_time() -> None:
 def test_a_preview_draws_every_form_and_no_id_twice() -> None:
     from django.template.loader import render_to_string
 
-    html = render_to_string("labeling/form.html", {"form": form_for(compile_schema(loads(dumps(EVERYTHING))))})
+    html = render_to_string("labeling/form/form.html", {"form": form_for(compile_schema(loads(dumps(EVERYTHING))))})
     assert html.count("sf-form-preview") >= 4
     assert "Iban" in html
     found = re.findall(r'\sid="([^"]+)"', re.sub(r"(?s)<template.*?</template>", "", html))
@@ -260,7 +260,7 @@ def test_markup_in_a_schema_stays_text() -> None:
         title=mark,
     )
     form = bind(tree(hostile), ABSENT)
-    html = render_to_string("labeling/form.html", {"form": form})
+    html = render_to_string("labeling/form/form.html", {"form": form})
     assert "form-choices" in html
     assert "<img" not in html
     assert html.count("</script>") == 1
@@ -271,7 +271,7 @@ def test_a_label_is_shown_in_the_form_it_has() -> None:
 
     value = {"paid": {"by": "bank", "iban": "DE<1>"}, "tags": {"red": 3}, "place": [1, 2], "buyer": None, "parts": []}
     form = form_for(compile_schema(loads(dumps(EVERYTHING))), value, read_only=True)
-    html = render_to_string("labeling/form.html", {"form": form})
+    html = render_to_string("labeling/form/form.html", {"form": form})
     assert "DE&lt;1&gt;" in html
     assert "Number</label>" not in html
     assert "<textarea" not in html
