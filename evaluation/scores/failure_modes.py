@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
 from evaluation.comparison.document_columns import LETTERS, Cases
 from evaluation.stats import benjamini_hochberg, mcnemar_exact
+from slmstudio import intervals
 from slmstudio.contract.scoring.summary import wilson
 
 
@@ -42,18 +42,8 @@ def fields_right(tallies: Sequence[Tally]) -> dict[str, Any]:
         variance = spread / counted**2
         if variance > 0:
             effective = min(float(counted), rate * (1 - rate) / variance)
-    low, high = _wilson(rate, max(1.0, effective))
+    low, high = intervals.wilson(rate, max(1.0, effective))
     return {**told, "low": low, "high": high}
-
-
-def _wilson(rate: float, n: float) -> tuple[float, float]:
-    """Wilson's interval of a rate among ``n``, which need not be a whole number."""
-    z = 1.959963984540054
-    scale = 1 + z * z / n
-    middle, half = rate + z * z / (2 * n), z * sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    low = 0.0 if rate == 0 else max(0.0, (middle - half) / scale)
-    high = 1.0 if rate == 1 else min(1.0, (middle + half) / scale)
-    return low, high
 
 
 def better_and_worse(before: Sequence[float], after: Sequence[float]) -> tuple[int, int, float]:

@@ -6,20 +6,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from evaluation.stats.common import check_counts
+from slmstudio import intervals
 
 
 def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The two-sided Wilson interval of a rate, for showing. ``(0.0, 1.0)`` where nothing was counted.
-
-    Source: ``scipy.stats.binomtest(k, n).proportion_ci(confidence, "wilson")``.
-    """
+    """The two-sided Wilson interval of a rate, for showing. ``(0.0, 1.0)`` where nothing was counted."""
     check_counts(k, n)
     if n == 0:
         return 0.0, 1.0
-    from scipy.stats import binomtest
-
-    interval = binomtest(k, n).proportion_ci(confidence, "wilson")
-    return float(interval.low), float(interval.high)
+    return intervals.wilson(k / n, n, confidence)
 
 
 def exact_lower(k: int, n: int, confidence: float = 0.95) -> float:

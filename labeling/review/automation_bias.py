@@ -21,9 +21,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-_Z = 1.959964
-
-Interval = tuple[float, float]
+from slmstudio.intervals import Interval, wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +132,6 @@ def summed(bundles: Iterable[Bundle]) -> Honesty:
         for looks in (people.setdefault(bundle.person, Looks(bundle.person)), everybody):
             (looks.shown if bundle.shown else looks.withheld).add(bundle)
     return Honesty(tuple(people[name] for name in sorted(people)), everybody)
-
-
-def wilson(share: float, n: float) -> Interval:
-    """Wilson's 95 % interval of a share of ``n`` observations; ``n`` may be a fraction."""
-    scale = 1 + _Z**2 / n
-    middle = (share + _Z**2 / (2 * n)) / scale
-    half = _Z / scale * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    return (0.0 if share == 0 else max(0.0, middle - half)), (1.0 if share == 1 else min(1.0, middle + half))
 
 
 def _ratio(one: float, first: Interval, two: float, second: Interval) -> Interval:

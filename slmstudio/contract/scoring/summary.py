@@ -2,18 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from math import sqrt
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from rapidfuzz.distance import Levenshtein
 
+from slmstudio import intervals
 from slmstudio.contract.scoring.outcomes import EXTRA_KEYS
 
 if TYPE_CHECKING:
-    from slmstudio.contract.scoring.outcomes import DocumentScore, FieldOutcome, FreeText
+    from slmstudio import intervals
+from slmstudio.contract.scoring.outcomes import DocumentScore, FieldOutcome, FreeText
 
-_Z = 1.959963984540054  # the 97.5 % point of the normal distribution
 # Of longer texts only the beginning is compared letter by letter.
 _LONGEST = 2_000
 
@@ -23,11 +23,7 @@ def wilson(k: int, n: int) -> dict[str, Any]:
     if not n:
         return {"k": k, "n": n, "rate": None, "low": None, "high": None}
     rate = k / n
-    middle = rate + _Z * _Z / (2 * n)
-    half = _Z * sqrt(rate * (1 - rate) / n + _Z * _Z / (4 * n * n))
-    scale = 1 + _Z * _Z / n
-    low = 0.0 if k == 0 else max(0.0, (middle - half) / scale)
-    high = 1.0 if k == n else min(1.0, (middle + half) / scale)
+    low, high = intervals.wilson(rate, n)
     return {"k": k, "n": n, "rate": rate, "low": low, "high": high}
 
 
