@@ -9,6 +9,7 @@ from labeling.imports.formats import ReadError
 from labeling.integrations import webhooks
 from labeling.models import BulkEdit, FreezeRun, ImportRun, IndexRun, SchemaMigration
 from labeling.schema_migration import services as schema_migration_services
+from slmstudio.errors import Refused
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def run_schema_migration(pk: int) -> None:
     try:
         schema_migration_services.process(found)
     except (
-        schema_migration_services.Refused,
+        Refused,
         schema_migration_services.MappingError,
         schema_migration_services.ContractError,
     ) as error:

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from slmstudio.errors import Refused
 from slmstudio.web import outbound
-from slmstudio.web.outbound import Refused
 
 real = socket.getaddrinfo
 

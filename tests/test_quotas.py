@@ -16,11 +16,12 @@ from labeling.imports import services as import_services
 from labeling.models import ImportRun
 from labeling.projects.services import create_project
 from slmstudio.accounts import permissions
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts, quotas
 from tests.evaluation.factories import World, make_world
 from training.models import TrainingRun
-from training.runs.services import Refused, resume
+from training.runs.services import resume
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_stored_bytes_are_those_of_files_and_texts(world: World) -> None:
 def test_a_full_project_imports_nothing_and_says_which_quota(world: World, settings: Any) -> None:
     settings.PROJECT_STORAGE_GB = 1e-6
     file = SimpleUploadedFile("rows.jsonl", b'{"id": "a", "text": "b"}\n')
-    with pytest.raises(import_services.Refused, match="PROJECT_STORAGE_GB"):
+    with pytest.raises(Refused, match="PROJECT_STORAGE_GB"):
         import_services.start_import(project=world.project, user=world.engineer, file=file)
     assert not ImportRun.objects.exists()
     settings.PROJECT_STORAGE_GB = 0

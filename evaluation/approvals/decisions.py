@@ -17,7 +17,7 @@ from evaluation.models import Approval, AuditEntry, GatePolicy, GateReport
 from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
 from slmstudio.access import Action, Forbidden, may
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
 __all__ = [
     "Present",
@@ -58,20 +58,20 @@ def decide(
     _check_role(report, user)
     obstacle = obstacle_for(report, user)
     if obstacle:
-        raise Refused("decision", obstacle)
+        raise Refused(obstacle, field="decision")
     report = GateReport.objects.select_for_update().get(pk=report.pk)
     if Approval.objects.filter(report=report).exists():
-        raise Refused("decision", f"The {report} has been decided already.")
+        raise Refused(f"The {report} has been decided already.", field="decision")
     if decision not in Approval.Decision.values:
-        raise Refused("decision", "Choose to approve or to send back.")
+        raise Refused("Choose to approve or to send back.", field="decision")
     if not reason.strip():
-        raise Refused("reason", "Say why: the reason stands in the audit log.")
+        raise Refused("Say why: the reason stands in the audit log.", field="reason")
     approves = decision == Approval.Decision.APPROVED
     covered = waivers.accepted(report, user, waiver) if approves else []
     if approves:
         changed = changes(report)
         if changed:
-            raise Refused("decision", "What was judged is no longer what is there. " + " ".join(changed))
+            raise Refused("What was judged is no longer what is there. " + " ".join(changed), field="decision")
     approval = Approval(
         report=report,
         decision=decision,
@@ -108,11 +108,11 @@ def withdraw(*, report: GateReport, user: Any, reason: str) -> None:
     _check_role(report, user)
     report = GateReport.objects.select_for_update().get(pk=report.pk)
     if not Approval.objects.filter(report=report, decision=Approval.Decision.APPROVED).exists():
-        raise Refused("withdrawal", f"The {report} is not approved.")
+        raise Refused(f"The {report} is not approved.", field="withdrawal")
     if str(report) in Present(report.project).withdrawn:
-        raise Refused("withdrawal", f"The approval of {report} has been withdrawn already.")
+        raise Refused(f"The approval of {report} has been withdrawn already.", field="withdrawal")
     if not reason.strip():
-        raise Refused("reason", "Say why: the reason stands in the audit log.")
+        raise Refused("Say why: the reason stands in the audit log.", field="reason")
     audit_services.record(
         project=report.project,
         user=user,

@@ -18,7 +18,7 @@ from evaluation.runs import resources
 from evaluation.runs.resource_views import context_of
 from evaluation.services import printing
 from slmstudio.access import Action, object_for
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
 
 @require_safe

@@ -11,7 +11,7 @@ from django.utils import timezone
 from evaluation.gates.verdicts import Status as Verdict
 from evaluation.models import Approval, GateReport
 from labeling.models import Membership
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
 #: within so many days of its end a waiver is told about
 SOON = 7
@@ -83,19 +83,19 @@ def accepted(report: GateReport, user: Any, given: Waiver | Mapping[str, Waiver]
         waiver = given.get(gate["key"]) if isinstance(given, Mapping) else given
         if waiver is None or not waiver.reason.strip():
             raise Refused(
-                _field("reason", gate, own and waiver is not None),
                 f"“{gate['title']}” does not pass. Approving takes a waiver with a reason.",
+                field=_field("reason", gate, own and waiver is not None),
             )
         if waiver.expires <= timezone.localdate():
-            raise Refused(_field("expires", gate, own), "The waiver must end on a day that is still to come.")
+            raise Refused("The waiver must end on a day that is still to come.", field=_field("expires", gate, own))
         if waiver.expires > last_day():
             raise Refused(
-                _field("expires", gate, own),
                 f"A waiver lasts {settings.WAIVER_MAX_DAYS} days at most: until {last_day().isoformat()}.",
+                field=_field("expires", gate, own),
             )
         owner = waiver.owner or user.get_username()
         if owner not in members:
-            raise Refused(_field("owner", gate, own), f"{owner} is no member of this project.")
+            raise Refused(f"{owner} is no member of this project.", field=_field("owner", gate, own))
         stored.append(
             {
                 "gate": gate["key"],

@@ -23,9 +23,10 @@ from evaluation.runs.services import next_number, start_evaluation
 from labeling.datasets import near_duplicates, splits
 from labeling.datasets import queries as dataset_queries
 from labeling.models import DatasetItem, DatasetVersion, Document, Project, Split
+from slmstudio.errors import Refused
 from slmstudio.runs.models import LIVE, Status
 from training.models import BaseModel, ModelVersion
-from training.runs.services import Refused, unfetched
+from training.runs.services import unfetched
 
 logger = logging.getLogger(__name__)
 
@@ -160,14 +161,14 @@ def start_benchmark(
     _check(project, candidates, order, modes, documents)
     dataset = newest_dataset(project)
     if dataset is None:
-        raise Refused("documents", "No dataset is frozen under the present schema. Freeze one first.")
+        raise Refused("No dataset is frozen under the present schema. Freeze one first.", field="documents")
     _check_file(dataset)
     trained = [one.training_run.dataset for one in candidates if isinstance(one, ModelVersion)]
     drawn = draw(dataset, count=documents, seed=dataset.seed, seen=trained)
     if model_under_test.held_out(drawn.examples):
-        raise Refused("documents", f"A solved example of {dataset} is held out now. Freeze a new version first.")
+        raise Refused(f"A solved example of {dataset} is held out now. Freeze a new version first.", field="documents")
     if len(drawn.documents) < documents:
-        raise Refused("documents", _too_few(drawn, dataset, bool(trained)))
+        raise Refused(_too_few(drawn, dataset, bool(trained)), field="documents")
     row = Benchmark(
         project=project,
         number=next_number(Benchmark, project),
@@ -206,22 +207,22 @@ def _check(
     project: Project, candidates: Sequence[Subject], order: Sequence[str], modes: Sequence[str], documents: int
 ) -> None:
     if not candidates:
-        raise Refused("models", "Choose at least one model.")
+        raise Refused("Choose at least one model.", field="models")
     if len(candidates) > MOST_CANDIDATES:
-        raise Refused("models", f"At most {MOST_CANDIDATES} models stand side by side.")
+        raise Refused(f"At most {MOST_CANDIDATES} models stand side by side.", field="models")
     if len({(type(one), one.pk) for one in candidates}) < len(candidates):
-        raise Refused("models", "A model is named twice.")
+        raise Refused("A model is named twice.", field="models")
     if not order or len(order) < len(set(modes)):
-        raise Refused("modes", f"Choose at least one way of decoding: {', '.join(EvalRun.Mode.values)}.")
+        raise Refused(f"Choose at least one way of decoding: {', '.join(EvalRun.Mode.values)}.", field="modes")
     if not LEAST <= documents <= MOST:
-        raise Refused("documents", f"A benchmark judges by {LEAST} to {MOST} documents.")
+        raise Refused(f"A benchmark judges by {LEAST} to {MOST} documents.", field="documents")
     for one in candidates:
         if not isinstance(one, BaseModel) and one.project_id != project.pk:
-            raise Refused("models", f"{one} belongs to another project.")
+            raise Refused(f"{one} belongs to another project.", field="models")
         if isinstance(one, Endpoint):
             _check_endpoint(one, order)
         if isinstance(one, BaseModel) and not one.here:
-            raise Refused("models", unfetched(one).message)
+            raise Refused(unfetched(one).message, field="models")
 
 
 def _check_file(dataset: DatasetVersion) -> None:
@@ -229,20 +230,20 @@ def _check_file(dataset: DatasetVersion) -> None:
     try:
         dataset_queries.file_path(dataset)
     except FileNotFoundError as error:
-        raise Refused("documents", f"{error} Freeze a new version.") from error
+        raise Refused(f"{error} Freeze a new version.", field="documents") from error
 
 
 def _check_endpoint(endpoint: Endpoint, modes: Sequence[str]) -> None:
     if endpoint.retired_at is not None:
-        raise Refused("models", f"The endpoint {endpoint} was removed.")
+        raise Refused(f"The endpoint {endpoint} was removed.", field="models")
     if not any(_knows(endpoint, mode) for mode in modes):
         if endpoint.structured != Endpoint.Structured.FREE:
-            raise Refused("modes", f"The endpoint {endpoint} cannot be held to the text of each document.")
-        raise Refused("modes", f"The endpoint {endpoint} is asked in words alone: it cannot be held to a schema.")
+            raise Refused(f"The endpoint {endpoint} cannot be held to the text of each document.", field="modes")
+        raise Refused(f"The endpoint {endpoint} is asked in words alone: it cannot be held to a schema.", field="modes")
     try:
         endpoints.address_of(endpoint)
     except Refused as refusal:
-        raise Refused("models", f"{endpoint}: {refusal.message}") from refusal
+        raise Refused(f"{endpoint}: {refusal.message}", field="models") from refusal
 
 
 def _knows(one: Subject, mode: str) -> bool:

@@ -17,6 +17,7 @@ from evaluation.http import asked, belonging, go, page_or_part, wants_part
 from evaluation.models import Benchmark, EvalRun
 from labeling.models import Project
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 
 PAGE = 20
@@ -64,7 +65,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
     if form.is_valid():
         try:
             made = service.start_benchmark(project=project, user=request.user, **form.order())
-        except service.Refused as refusal:
+        except Refused as refusal:
             form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
         else:
             return go(request, made.get_absolute_url())

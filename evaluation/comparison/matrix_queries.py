@@ -15,7 +15,7 @@ from evaluation.comparison.services import check, notes_of_many, several_golds, 
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.regression_suite import services as regression_suite_services
 from labeling.models import Project
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,15 @@ class Table:
 def compare_many(*, project: Project, runs: Sequence[EvalRun]) -> Table:
     """Raises Refused as ``compare_runs`` does, and for fewer than three or more than eight."""
     if not LEAST <= len(runs) <= MOST:
-        raise Refused("runs", f"Choose {LEAST} to {MOST} evaluations.")
+        raise Refused(f"Choose {LEAST} to {MOST} evaluations.", field="runs")
     check(*runs)
     numbers = ", ".join(str(run.number) for run in runs)
     shared = shared_fields(runs)
     if shared is not None and not shared:
-        raise Refused("runs", f"The schemas of evaluations {numbers} have no field in common.")
+        raise Refused(f"The schemas of evaluations {numbers} have no field in common.", field="runs")
     patterns = _patterns(runs, shared)
     if not patterns:
-        raise Refused("runs", f"Evaluations {numbers} have no document in common.")
+        raise Refused(f"Evaluations {numbers} have no document in common.", field="runs")
     twofold = several_golds(runs, shared)
     alike = shared is None and not twofold
     standings, beside = regression_suite_services.standings(project, runs), today(*runs)

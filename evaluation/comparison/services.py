@@ -12,8 +12,8 @@ from evaluation.models import Comparison, EvalOutput, EvalRun
 from evaluation.runs.model_under_test import how
 from evaluation.scores.failure_modes import modes
 from evaluation.scores.gold_fields import gold_within
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from training.runs.services import Refused
 
 #: what a stored result holds; a comparison that was kept by an earlier version is made again
 VERSION = 4
@@ -50,22 +50,22 @@ def check(*runs: EvalRun) -> None:
         Refused: a run twice, runs of different projects, or a run that is not done.
     """
     if len({run.pk for run in runs}) < len(runs):
-        raise Refused("runs", f"Choose {'two' if len(runs) == 2 else 'only'} different evaluations.")
+        raise Refused(f"Choose {'two' if len(runs) == 2 else 'only'} different evaluations.", field="runs")
     if len({run.project_id for run in runs}) > 1:
-        raise Refused("runs", f"The {'two ' if len(runs) == 2 else ''}evaluations belong to different projects.")
+        raise Refused(f"The {'two ' if len(runs) == 2 else ''}evaluations belong to different projects.", field="runs")
     for run in runs:
         if run.status != Status.DONE:
-            raise Refused("runs", f"Evaluation {run.number} is not done, so there is nothing to compare yet.")
+            raise Refused(f"Evaluation {run.number} is not done, so there is nothing to compare yet.", field="runs")
 
 
 def _result(a: EvalRun, b: EvalRun) -> dict[str, Any]:
     shared = shared_fields([a, b])
     if shared is not None and not shared:
-        raise Refused("runs", f"The schemas of {a.dataset} and {b.dataset} have no field in common.")
+        raise Refused(f"The schemas of {a.dataset} and {b.dataset} have no field in common.", field="runs")
     scores = _scores(a), _scores(b)
     found = compare(*scores, shared)
     if not found.n:
-        raise Refused("runs", f"Evaluations {a.number} and {b.number} have no document in common.")
+        raise Refused(f"Evaluations {a.number} and {b.number} have no document in common.", field="runs")
     rows = EvalOutput.objects.filter(eval_run=b)
     known = list(rows.values_list("document__external_id", "document_id", "tags", "document__metadata"))
     twofold = several_golds([a, b], shared)

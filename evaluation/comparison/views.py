@@ -27,7 +27,7 @@ from labeling.models import Project
 from slmstudio.access import Action, project_for
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.scoring.scorer import ERRORS
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
 FILTERS = ("state", "field", "error", "in", "tag", "slice", "gold")
 WORDS = {

@@ -8,8 +8,8 @@ from evaluation.audit import services as audit_services
 from evaluation.gates.holdouts import unanswered
 from evaluation.models import Approval, EvalRun
 from labeling.models import Split
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from training.runs.services import Refused
 
 Key = tuple[int | None, int | None, int | None, int | None, str, str]
 
@@ -30,28 +30,28 @@ def made_from(run: EvalRun) -> int | None:
 def check_baseline(eval_run: EvalRun, baseline: EvalRun) -> None:
     """Raises Refused where the two evaluations cannot be held against each other."""
     if baseline.pk == eval_run.pk:
-        raise Refused("baseline", "An evaluation is not its own baseline.")
+        raise Refused("An evaluation is not its own baseline.", field="baseline")
     if baseline.project_id != eval_run.project_id:
-        raise Refused("baseline", "The baseline belongs to another project.")
+        raise Refused("The baseline belongs to another project.", field="baseline")
     if baseline.status != Status.DONE or baseline.split != Split.HOLDOUT:
-        raise Refused("baseline", f"Evaluation {baseline.number} is no finished evaluation on the hold-out.")
+        raise Refused(f"Evaluation {baseline.number} is no finished evaluation on the hold-out.", field="baseline")
     if baseline.dataset.holdout_sha256 != eval_run.dataset.holdout_sha256:
         raise Refused(
-            "baseline",
             f"Evaluation {baseline.number} is on another hold-out ({baseline.dataset}). A baseline has answered the "
             f"very documents of {eval_run.dataset}: evaluate that model on it.",
+            field="baseline",
         )
     if baseline.mode != eval_run.mode:
         raise Refused(
-            "baseline",
             f"Evaluation {baseline.number} was decoded {baseline.get_mode_display()}, evaluation {eval_run.number} "
             f"{eval_run.get_mode_display()}. A baseline is decoded the same way.",
+            field="baseline",
         )
     if _scale(baseline) != _scale(eval_run):
         raise Refused(
-            "baseline",
             f"Evaluation {baseline.number} was scored by another {_differs(eval_run, baseline)}. "
             f"Score it again on {eval_run.dataset} first.",
+            field="baseline",
         )
     check_answered("baseline", baseline)
 
@@ -62,9 +62,9 @@ def check_answered(field: str, run: EvalRun) -> None:
     missing, total = unanswered(run)
     if missing:
         raise Refused(
-            field,
             f"Evaluation {run.number} was never asked about {missing:,} of the {total:,} hold-out documents of "
             f"{run.dataset}. Evaluate that model on it anew.",
+            field=field,
         )
 
 
@@ -83,23 +83,23 @@ def check_opponent(eval_run: EvalRun, baseline: EvalRun) -> None:
     if before is not None:
         if model_key(baseline) != model_key(before):
             raise Refused(
-                "baseline",
                 f"{capfirst(before.subject)} was approved last, so it is what this model is held against. "
                 f"Choose an evaluation of {before.subject}, not of {baseline.subject}.",
+                field="baseline",
             )
         return
     if baseline.base_model is None:
         raise Refused(
-            "baseline",
             "No other model has been approved yet, so a base model is what this one is held against. "
             f"Choose an evaluation of a base model, not of {baseline.subject}.",
+            field="baseline",
         )
     wanted = opponent(eval_run)
     if wanted is not None and model_key(baseline) != model_key(wanted):
         raise Refused(
-            "baseline",
             f"This model was made from {wanted.subject}, so that is what it is held against. "
             f"Choose evaluation {wanted.number}, or another of {wanted.subject}.",
+            field="baseline",
         )
 
 

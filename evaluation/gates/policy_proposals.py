@@ -20,7 +20,7 @@ from evaluation.models import GatePolicy, PolicyProposal
 from evaluation.runs.services import next_number
 from labeling.models import Project
 from labeling.projects.contract_changes import State as Contract
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
 State = PolicyProposal.State
 LONGEST = 4000  # characters of a reason or an answer
@@ -74,7 +74,9 @@ def propose(
     policy = current_policy(project=project)
     found = changes(rules(policy), wanted)
     if not found:
-        raise Refused("policy", f"These are the gates of policy {policy.number} as it stands. Change a threshold.")
+        raise Refused(
+            f"These are the gates of policy {policy.number} as it stands. Change a threshold.", field="policy"
+        )
     for old in PolicyProposal.objects.filter(project=project, created_by=user, state=State.OPEN):
         _answer(old, user, State.WITHDRAWN, f"Proposal {number} follows it.")
         _record(old, user, "took back", reason=old.answer)
@@ -115,7 +117,9 @@ def take(*, proposal: PolicyProposal, user: Any, answer: str = "", seen: int | N
     proposal = _waiting(proposal)
     policy = current_policy(project=proposal.project)
     if seen is not None and seen != policy.number:
-        raise Refused("", f"Policy {policy.number} was set since you opened this page. Look at the changes again.")
+        raise Refused(
+            f"Policy {policy.number} was set since you opened this page. Look at the changes again.", field=""
+        )
     one = _proposed(proposal, policy)
     if one.changes:
         policy = set_policy(project=proposal.project, user=user, gates=one.wanted)
@@ -140,7 +144,7 @@ def decline(*, proposal: PolicyProposal, user: Any, answer: str) -> None:
 def take_back(*, proposal: PolicyProposal, user: Any) -> None:
     """The person who made it takes it back. Raises Refused for others, and where it does not wait any more."""
     if proposal.created_by_id != user.pk:
-        raise Refused("", f"Only {proposal.created_by.get_username()}, who made this proposal, can take it back.")
+        raise Refused(f"Only {proposal.created_by.get_username()}, who made this proposal, can take it back.", field="")
     proposal = _waiting(proposal)
     _answer(proposal, user, State.WITHDRAWN, "")
     _record(proposal, user, "took back")
@@ -159,7 +163,7 @@ def _waiting(proposal: PolicyProposal) -> PolicyProposal:
     now: PolicyProposal = rows.select_related("created_by", "answered_by", "project", "based_on").get(pk=proposal.pk)
     if now.state != State.OPEN:
         who = now.answered_by.get_username() if now.answered_by else "somebody"
-        raise Refused("", f"Proposal {now.number} was {now.get_state_display()} by {who}.")
+        raise Refused(f"Proposal {now.number} was {now.get_state_display()} by {who}.", field="")
     return now
 
 
@@ -172,9 +176,9 @@ def _answer(proposal: PolicyProposal, user: Any, state: str, answer: str) -> Non
 def _said(text: str, field: str, missing: str) -> str:
     text = text.replace("\0", "").strip()
     if not text:
-        raise Refused(field, missing)
+        raise Refused(missing, field=field)
     if len(text) > LONGEST:
-        raise Refused(field, f"At most {LONGEST:,} characters; this has {len(text):,}.")
+        raise Refused(f"At most {LONGEST:,} characters; this has {len(text):,}.", field=field)
     return text
 
 

@@ -12,7 +12,7 @@ from evaluation.gates.policy_forms import AnswerForm, PolicyForm, ReasonForm
 from evaluation.http import go, page_or_part, wants_part
 from evaluation.models import PolicyProposal
 from slmstudio.access import Action, object_for, project_for
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

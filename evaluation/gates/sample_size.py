@@ -19,7 +19,7 @@ from labeling.datasets import holdout_sampling
 from labeling.models import DatasetItem, Document, DocumentState, Membership, Project, Split
 from labeling.models.documents import LABELLED
 from slmstudio.access import Role
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
 #: more labels than this are a plan, not an afternoon
 MOST = 5_000
@@ -145,7 +145,7 @@ def queue_labels(
             known=known,
         )
         if not grown.documents:
-            raise Refused("key", _none(grown))
+            raise Refused(_none(grown), field="key")
         audit_services.record(
             project=report.project,
             user=user,
@@ -170,12 +170,14 @@ def _wanted(report: GateReport, key: str) -> Missing:
     """What the verdict of a gate lacks now. Raises Refused where that is nothing, or more than a button should draw."""
     wanted = next((one for one in missing_labels(report) if one.key == key), None)
     if wanted is None:
-        raise Refused("key", "Labels are not what this verdict lacks.")
+        raise Refused("Labels are not what this verdict lacks.", field="key")
     if wanted.queued:
         waiting = f"{wanted.waiting:,} of them wait for a label"
-        raise Refused("key", f"The {wanted.wanted:,} documents are held out already; {waiting}.")
+        raise Refused(f"The {wanted.wanted:,} documents are held out already; {waiting}.", field="key")
     if wanted.missing > MOST:
-        raise Refused("key", f"It would take {wanted.missing:,} labels. Ask for less in the policy, or import labels.")
+        raise Refused(
+            f"It would take {wanted.missing:,} labels. Ask for less in the policy, or import labels.", field="key"
+        )
     return wanted
 
 
@@ -196,5 +198,5 @@ def _people(report: GateReport, who: str) -> list[Any]:
         return [one.user for one in members if one.role in _LABELLERS]
     found = [one.user for one in members if one.user.get_username() == who]
     if not found:
-        raise Refused("who", f"{who[:60]} is no member of this project.")
+        raise Refused(f"{who[:60]} is no member of this project.", field="who")
     return found

@@ -18,8 +18,8 @@ from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
 from evaluation.runs.services import next_number
 from labeling.models import DatasetItem, Split
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from training.runs.services import Refused
 
 __all__ = [
     "current_policy",
@@ -95,20 +95,22 @@ def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> Ga
 
 def _check_runs(eval_run: EvalRun, baseline: EvalRun | None) -> None:
     if eval_run.status != Status.DONE:
-        raise Refused("eval_run", f"Evaluation {eval_run.number} is not done, so there is nothing to judge yet.")
+        raise Refused(f"Evaluation {eval_run.number} is not done, so there is nothing to judge yet.", field="eval_run")
     if eval_run.split != Split.HOLDOUT:
-        raise Refused("eval_run", f"Evaluation {eval_run.number} is not on the hold-out; gates judge nothing else.")
+        raise Refused(
+            f"Evaluation {eval_run.number} is not on the hold-out; gates judge nothing else.", field="eval_run"
+        )
     seen = _trained_on(eval_run)
     if seen:
         raise Refused(
-            "eval_run",
             f"{len(seen)} of the hold-out documents were in this model's training data ({', '.join(seen[:3])}), "
             "so it cannot be judged by them.",
+            field="eval_run",
         )
     check_answered("eval_run", eval_run)
     asked = manifest.asked_elsewhere(eval_run)
     if asked:
-        raise Refused("eval_run", f"{asked} Evaluate it anew.")
+        raise Refused(f"{asked} Evaluate it anew.", field="eval_run")
     if baseline is not None:
         check_baseline(eval_run, baseline)
 

@@ -21,7 +21,7 @@ from evaluation.runs.forms import JudgeForm
 from evaluation.stats import ALPHA, look_level
 from labeling.models import DatasetVersion
 from slmstudio.access import Action, Role, object_for, project_for
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
 PAGE = 20
 

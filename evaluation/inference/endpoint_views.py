@@ -13,6 +13,7 @@ from evaluation.inference import endpoints
 from evaluation.models import Endpoint
 from evaluation.prelabels.forms import EndpointForm
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.errors import Refused
 
 
 def _in_use() -> Any:
@@ -61,7 +62,7 @@ def _saved(request: HttpRequest, project: Any, form: EndpointForm, found: Endpoi
         return None
     try:
         return endpoints.save_endpoint(project=project, user=request.user, endpoint=found, **form.cleaned_data)
-    except endpoints.Refused as refusal:
+    except Refused as refusal:
         form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
         return None
 

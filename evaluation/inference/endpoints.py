@@ -24,9 +24,9 @@ from evaluation.models import Endpoint
 from labeling.annotation import predictions
 from labeling.models import Document, Project
 from slmstudio.contract.schema.compiled import dumps
+from slmstudio.errors import Refused
 from slmstudio.web import outbound
 from training import prompts
-from training.runs.services import Refused
 
 KEY = re.compile(r"SLM_KEY_[A-Z0-9_]{1,60}")
 TEST_SECONDS = 30
@@ -69,21 +69,23 @@ def _check(project: Project, endpoint: Endpoint | None, values: dict[str, Any]) 
     """Raises Refused for the first value that cannot be used."""
     for name, words in (("name", "Give it a name."), ("model", "Name the model that is to be asked for.")):
         if not values[name]:
-            raise Refused(name, words)
+            raise Refused(words, field=name)
     for name, (low, high) in _BOUNDS.items():
         if not low <= values[name] <= high:
-            raise Refused(name, f"This is between {low:,} and {high:,}.")
+            raise Refused(f"This is between {low:,} and {high:,}.", field=name)
     same = Endpoint.objects.in_use(project).filter(name=values["name"])
     if same.exclude(pk=endpoint.pk if endpoint else 0).exists():
-        raise Refused("name", "There is an endpoint of this name already.")
+        raise Refused("There is an endpoint of this name already.", field="name")
     try:
         outbound.check(values["url"])
-    except outbound.Refused as refusal:
-        raise Refused("url", str(refusal)) from refusal
+    except Refused as refusal:
+        raise Refused(str(refusal), field="url") from refusal
     if "?" in values["url"] or "#" in values["url"]:
-        raise Refused("url", "An address with ? or # in it is not taken: a key in it would be seen by everybody here.")
+        raise Refused(
+            "An address with ? or # in it is not taken: a key in it would be seen by everybody here.", field="url"
+        )
     if values["url"].rstrip("/").endswith("/chat/completions"):
-        raise Refused("url", "Leave out /chat/completions: the address usually ends in /v1.")
+        raise Refused("Leave out /chat/completions: the address usually ends in /v1.", field="url")
     if values["key_variable"]:
         _key(values["key_variable"], values["url"], project)
 
@@ -91,29 +93,31 @@ def _check(project: Project, endpoint: Endpoint | None, values: dict[str, Any]) 
 def _key(variable: str, url: str, project: Project) -> str:
     """The key in a variable, for an address it may be sent to by a project that may use it. Raises Refused."""
     if not KEY.fullmatch(variable):
-        raise Refused("key_variable", "The name of a key's variable is SLM_KEY_ and capital letters, digits or _.")
+        raise Refused(
+            "The name of a key's variable is SLM_KEY_ and capital letters, digits or _.", field="key_variable"
+        )
     key = os.environ.get(variable, "").strip()
     if not key:
-        raise Refused("key_variable", f"{variable} is not set where the studio runs. An administrator sets it.")
+        raise Refused(f"{variable} is not set where the studio runs. An administrator sets it.", field="key_variable")
     if not key.isascii() or not key.isprintable():
-        raise Refused("key_variable", f"{variable} holds characters that cannot be sent in a header.")
+        raise Refused(f"{variable} holds characters that cannot be sent in a header.", field="key_variable")
     if not {"*", project.slug.casefold()} & set(_listed(f"{variable}_PROJECTS")):
         raise Refused(
-            "key_variable",
             f"This project may not use {variable}: {variable}_PROJECTS does not name {project.slug}. An administrator "
             "sets it.",
+            field="key_variable",
         )
     parts = urlsplit(url)
     host = (parts.hostname or "").casefold()
     allowed = _listed(f"{variable}_HOSTS")
     if host not in allowed:
         raise Refused(
-            "key_variable",
             f"This key is not sent to {host}: {variable}_HOSTS names "
             f"{', '.join(allowed) if allowed else 'no host'}. An administrator sets it.",
+            field="key_variable",
         )
     if parts.scheme != "https" and not outbound.is_internal(host):
-        raise Refused("url", "A key is sent over https:// only.")
+        raise Refused("A key is sent over https:// only.", field="url")
     return key
 
 

@@ -27,6 +27,7 @@ from evaluation.inference.response import (
     usage_of,
 )
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
+from slmstudio.errors import Refused
 from slmstudio.web import outbound
 from training.prompts import Message, shown_schema
 
@@ -242,7 +243,7 @@ class Chat:
         try:
             with outbound.deadline(limit):
                 return self._read(messages, way)
-        except outbound.Refused as refusal:
+        except Refused as refusal:
             return Said(Outcome.UNREACHABLE, str(refusal)), None
         except httpx.ConnectTimeout:
             return Said(Outcome.UNREACHABLE, f"No connection within {limit:g} s."), 0

@@ -18,12 +18,12 @@ from labeling.form.merge import same
 from labeling.models import AnnotationRevision, DatasetItem, Document, Gold, Project
 from labeling.review import challenges
 from labeling.review.challenges import Doubt
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
 MOST_REASON = 1000
 _AT_ONCE = 500
 
-__all__ = ["Refused", "ask", "doubts_of", "look", "look_everywhere"]
+__all__ = ["ask", "doubts_of", "look", "look_everywhere"]
 
 
 def ask(*, output: EvalOutput, user: Any, path: str = "", reason: str = "") -> GoldQuestion:
@@ -36,9 +36,9 @@ def ask(*, output: EvalOutput, user: Any, path: str = "", reason: str = "") -> G
     run = output.eval_run
     reason = reason.replace("\0", "").strip()
     if len(reason) > MOST_REASON:
-        raise Refused("reason", f"The reason is {len(reason):,} characters long; {MOST_REASON:,} are possible.")
+        raise Refused(f"The reason is {len(reason):,} characters long; {MOST_REASON:,} are possible.", field="reason")
     if path and path not in paths_of(output):
-        raise Refused("field", "This case has no such field.")
+        raise Refused("This case has no such field.", field="field")
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=run.project_id)  # first: the audit log locks it
         # Its row is locked, so that two people who ask at once ask one question.
@@ -48,8 +48,8 @@ def ask(*, output: EvalOutput, user: Any, path: str = "", reason: str = "") -> G
             return waiting
         try:
             revision = challenges.dispute(document=document)
-        except challenges.Refused as refused:
-            raise Refused("form", str(refused)) from refused
+        except Refused as refused:
+            raise Refused(str(refused), field="form") from refused
         _check_is_doubted(run, document, revision)
         question = GoldQuestion(
             project_id=run.project_id,
@@ -87,8 +87,8 @@ def _check_is_doubted(run: EvalRun, document: Document, revision: AnnotationRevi
     schemas = {item.revision.annotation.schema_version_id, revision.annotation.schema_version_id}
     if len(schemas) == 1 and not same(item.revision.value, revision.value):
         raise Refused(
-            "form",
             "Its label was changed since this evaluation. Freeze a new version and score the evaluation again.",
+            field="form",
         )
 
 
@@ -190,5 +190,5 @@ def _dispute_again(document: Document) -> None:
     try:
         with transaction.atomic():
             challenges.dispute(document=document)
-    except challenges.Refused:
+    except Refused:
         pass  # it waits for a reviewer already, or is put aside

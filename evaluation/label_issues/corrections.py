@@ -9,9 +9,9 @@ from evaluation.runs import rescoring
 from labeling.datasets import freeze as freeze_module
 from labeling.documents.list.counts import gold_count
 from labeling.models import DatasetItem, DatasetVersion, FreezeRun, Gold, Project, Review
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
-__all__ = ["Refused", "Standing", "freeze", "score_again", "standing"]
+__all__ = ["Standing", "freeze", "score_again", "standing"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def freeze(*, project: Project, user: Any) -> DatasetVersion | FreezeRun:
     """
     newest = DatasetVersion.objects.filter(project=project).order_by("-number").first()
     if newest is None:
-        raise Refused("form", "Nothing is frozen yet, so there is nothing to correct. Freeze a first version.")
+        raise Refused("Nothing is frozen yet, so there is nothing to correct. Freeze a first version.", field="form")
     # Versions from before rules were kept have none: the usual ones then.
     shares = {
         name: float(newest.rules.get(name, usual))
@@ -71,8 +71,8 @@ def freeze(*, project: Project, user: Any) -> DatasetVersion | FreezeRun:
         if gold_count(project).number > freeze_module.IN_THE_BACKGROUND:
             return freeze_module.start_freeze(project=project, user=user, **knobs)
         return freeze_module.freeze(project=project, user=user, **knobs)
-    except freeze_module.Refused as refused:
-        raise Refused("form", refused.message) from refused
+    except Refused as refused:
+        raise Refused(refused.message, field="form") from refused
 
 
 def score_again(*, project: Project, numbers: Iterable[int], user: Any) -> tuple[list[EvalRun], list[str]]:
@@ -86,7 +86,7 @@ def score_again(*, project: Project, numbers: Iterable[int], user: Any) -> tuple
     runs = EvalRun.objects.filter(project=project, number__in=wanted).with_subject().order_by("number")
     found = list(runs.select_related("project", "rescored_from"))
     if newest is None or len(found) != len(wanted) or not found:
-        raise Refused("runs", "Tick the evaluations that are to be scored again.")
+        raise Refused("Tick the evaluations that are to be scored again.", field="runs")
     made: list[EvalRun] = []
     refusals: list[str] = []
     for run in found:
@@ -95,5 +95,5 @@ def score_again(*, project: Project, numbers: Iterable[int], user: Any) -> tuple
         except Refused as refusal:
             refusals.append(refusal.message)
     if not made:
-        raise Refused("runs", " ".join(dict.fromkeys(refusals)))
+        raise Refused(" ".join(dict.fromkeys(refusals)), field="runs")
     return made, refusals

@@ -26,7 +26,7 @@ from labeling.documents.list.field_filters import like
 from labeling.documents.list.search import TooSlow, within
 from labeling.models import DatasetItem, Document, DocumentSearch, DocumentState, Project, Split
 from slmstudio.contract.scoring.scorer import ERRORS
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
 #: at most so many are queued at a time
 MOST, USUAL = 500, 20
@@ -42,7 +42,7 @@ _INDEX_SECONDS = 5.0
 _CHUNK = 500
 QUEUED = "queued look-alikes"
 
-__all__ = ["MOST", "USUAL", "Part", "Refused", "failing", "find_and_queue", "queued", "queued_documents"]
+__all__ = ["MOST", "USUAL", "Part", "failing", "find_and_queue", "queued", "queued_documents"]
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,9 @@ def find_and_queue(*, run: EvalRun, part: Part, count: int, people: Sequence[Any
         Refused: ``field`` is count, people or form; nothing is queued then.
     """
     if not 1 <= count <= MOST:
-        raise Refused("count", f"From 1 to {MOST} documents are queued at a time.")
+        raise Refused(f"From 1 to {MOST} documents are queued at a time.", field="count")
     if not people:
-        raise Refused("people", "Choose who labels them.")
+        raise Refused("Choose who labels them.", field="people")
     with _alone(run.project):
         return _find_and_queue(run, part, count, people, user)
 
@@ -126,7 +126,9 @@ def _alone(project: Project) -> Iterator[None]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtext('evaluation.lookalikes'), %s)", [project.pk % 2**31])
         if not cursor.fetchone()[0]:
-            raise Refused("form", "Look-alikes are being looked for in this project at the moment. Wait a little.")
+            raise Refused(
+                "Look-alikes are being looked for in this project at the moment. Wait a little.", field="form"
+            )
     try:
         yield
     finally:
@@ -138,13 +140,13 @@ def _find_and_queue(run: EvalRun, part: Part, count: int, people: Sequence[Any],
     began = time.monotonic()
     keys = sorted(failing(run, part).values_list("document_id", flat=True))
     if not keys:
-        raise Refused("form", "No document of this part is wrong, so there is nothing to look for.")
+        raise Refused("No document of this part is wrong, so there is nothing to look for.", field="form")
     drawn = keys if len(keys) <= _MOST_FAILING else random.Random(run.pk).sample(keys, _MOST_FAILING)
     texts = _texts(drawn)
     held_out = _held_out(run.project)
     sought = _candidates(run, [texts[key] for key in drawn], held_out)
     if not sought.keys:
-        raise Refused("form", _nobody(sought))
+        raise Refused(_nobody(sought), field="form")
     ours = _texts(sought.keys)
     held, signatures = holdout_signatures.held_out(run.project, sorted(held_out))
     found = likeness.nearest(
@@ -158,13 +160,13 @@ def _find_and_queue(run: EvalRun, part: Part, count: int, people: Sequence[Any],
     rows = [(sought.keys[place], score, drawn[like_it]) for place, score, like_it in found.rows]
     if not rows:
         raise Refused(
-            "form", "Whatever looks like these documents is nearly the same as one that is held out. Import more."
+            "Whatever looks like these documents is nearly the same as one that is held out. Import more.", field="form"
         )
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=run.project_id)  # first: the audit log locks it
         kept = _assign([key for key, _, _ in rows], people)
         if not kept:
-            raise Refused("form", "Somebody took these documents meanwhile. Try again.")
+            raise Refused("Somebody took these documents meanwhile. Try again.", field="form")
         return audit_services.record(
             project=run.project,
             user=user,
@@ -292,8 +294,8 @@ def _assign(keys: list[int], people: Sequence[Any]) -> set[int]:
         if part:
             try:
                 assignment.assign(documents=Document.objects.filter(pk__in=part), user=person)
-            except assignment.Refused as refused:
-                raise Refused("people", str(refused)) from refused
+            except Refused as refused:
+                raise Refused(str(refused), field="people") from refused
     return free
 
 

@@ -19,7 +19,7 @@ from evaluation.runs import rescoring
 from evaluation.scores.display import field_rows
 from labeling.models import DatasetVersion, FreezeRun
 from slmstudio.access import Action, object_for, project_for
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
 PAGE = 25
 _MOST_NUMBER = 2**31 - 1

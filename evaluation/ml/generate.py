@@ -25,12 +25,13 @@ from evaluation.ml.questions import MOST_BOUNDED, UNKNOWN, Limit, Output, Questi
 from evaluation.runs.spec import EvalSpec
 from slmstudio.contract.decoding import grammar
 from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.errors import Refused
 from training.ml.data.encode import Encoder
 from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.decoding.constraint import Constraint, ConstraintError, Grammar
 from training.ml.decoding.decode import Answer, Decoder, Loaded, load
 from training.ml.decoding.speculation import Foresight
-from training.ml.events import Emitter, Refused, explain, run_child
+from training.ml.events import Emitter, explain, run_child
 from training.ml.machine import device as machine
 from training.ml.modeling.folder_checks import check_ref
 
@@ -63,7 +64,7 @@ class Answering:
                 stop_ids=self._encoder.stop_ids,
             )
         except ConstraintError as error:
-            raise Refused("schema", f"{error} Choose free generation, or simplify the schema.") from error
+            raise Refused(f"{error} Choose free generation, or simplify the schema.", code="schema") from error
 
     def warm(self, rows: Sequence[Row]) -> int:
         """Computes what all prompts share; returns its length in tokens."""

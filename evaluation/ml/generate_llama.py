@@ -28,11 +28,12 @@ from evaluation.ml.questions import Output, Questions, chosen, shared_start, tel
 from evaluation.runs.spec import EvalSpec, GgufRef
 from slmstudio.contract.decoding.grammar import too_wide
 from slmstudio.contract.decoding.grounding import follows
+from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file
 from slmstudio.workers.hardware import peak_resident_bytes, this_machine
 from training.ml.data.encode import Encoder
 from training.ml.data.rows import Row, compiled, read_rows
-from training.ml.events import Emitter, Refused, explain, run_child
+from training.ml.events import Emitter, explain, run_child
 from training.ml.lengths import load_encoder
 from training.ml.llama_cpp.gguf import check_file
 from training.ml.llama_cpp.runtime import Llama, running
@@ -73,7 +74,7 @@ class Answering:
             raw = self._encoder.decode(written)
             # Where it was cut there may stand half a letter.
             if text and not follows(text, raw.removesuffix("\ufffd") if ending == "length" else raw):
-                raise Refused("grammar", "llama.cpp did not hold the answer to its grammar, so it does not count.")
+                raise Refused("llama.cpp did not hold the answer to its grammar, so it does not count.", code="grammar")
         except Exception as error:
             return Output.failed(row.id, _why(error), (time.perf_counter() - started) * 1000)
         counted = int(said.get("tokens_predicted") or len(written))
@@ -94,15 +95,15 @@ def _why(error: Exception) -> str:
 def _checked(ref: GgufRef | None) -> Path:
     """The file, looked over before llama.cpp reads it. Raises Refused."""
     if ref is None:
-        raise Refused("gguf", "The spec names no GGUF file.")
+        raise Refused("The spec names no GGUF file.", code="gguf")
     if find_spec("xllamacpp") is None:
-        raise Refused("gguf", "llama.cpp is not installed on this machine (the package xllamacpp).")
+        raise Refused("llama.cpp is not installed on this machine (the package xllamacpp).", code="gguf")
     path = Path(ref.path)
     if not path.is_file():
-        raise Refused("gguf", f"The GGUF file {path.name} is gone. Make it again.")
+        raise Refused(f"The GGUF file {path.name} is gone. Make it again.", code="gguf")
     check_file(path)
     if ref.sha256 and sha256_file(path) != ref.sha256:
-        raise Refused("gguf", f"The GGUF file {path.name} has changed since it was made: its hash is another one.")
+        raise Refused(f"The GGUF file {path.name} has changed since it was made: its hash is another one.", code="gguf")
     return path
 
 
@@ -123,7 +124,9 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
     encoder = load_encoder(spec.model.path, spec.prompt)
     questions = Questions(spec, schema, encoder, rows, config.get("max_position_embeddings"))
     if spec.mode != "free" and too_wide(schema.schema):
-        raise Refused("schema", "llama.cpp cannot hold to so many fields that may be left out. Evaluate the weights.")
+        raise Refused(
+            "llama.cpp cannot hold to so many fields that may be left out. Evaluate the weights.", code="schema"
+        )
     prompts = [questions.prompt(row.text) for row in asked]
     # The peak told is what llama.cpp comes to take, its mapped weights included: what reads the documents here
     # (Python, the tokenizer) is no part of a llama.cpp that serves.

@@ -16,10 +16,11 @@ from evaluation.runs.spec import DocumentsRef, EvalSpec
 from slmstudio.contract.decoding import grammar
 from slmstudio.contract.decoding.grounding import Ground, grammar_of, learn
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
+from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file
 from training.ml.data.encode import Encoder
 from training.ml.data.rows import Row, of_split
-from training.ml.events import Emitter, Refused
+from training.ml.events import Emitter
 from training.prompts import Example, shown_schema
 
 MOST_BOUNDED = 2048
@@ -99,9 +100,9 @@ class Questions:
         prompt = self.prompt(document)
         if self.context and len(prompt) + self.limit.room > self.context:
             raise Refused(
-                "length",
                 f"The prompt has {len(prompt)} tokens; with {self.limit.room} for the answer that is more than the "
                 f"{self.context} the model reads.",
+                code="length",
             )
         return prompt
 
@@ -131,7 +132,7 @@ def _ground(spec: EvalSpec, schema: CompiledSchema, rows: Sequence[Row]) -> Grou
     ground = learn(schema, ((row.text, row.gold) for row in known))
     if not ground.held:
         reasons = "; ".join(f"{pattern}: {why}" for pattern, why in ground.left.items())
-        raise Refused("schema", f"No field can be held to its document{f' ({reasons})' if reasons else ''}.")
+        raise Refused(f"No field can be held to its document{f' ({reasons})' if reasons else ''}.", code="schema")
     return ground
 
 
@@ -150,11 +151,11 @@ def chosen(rows: Iterable[Row], wanted: DocumentsRef) -> list[Row]:
         there = {row.id: row for row in rows}
         missing = [name for name in wanted.ids if name not in there]
         if missing:
-            raise Refused("dataset", f"The dataset has no document {missing[0]!r}.")
+            raise Refused(f"The dataset has no document {missing[0]!r}.", code="dataset")
         return [there[name] for name in wanted.ids]
     found = of_split(rows, wanted.split)
     if not found:
-        raise Refused("dataset", f"The dataset has no document in the split {wanted.split}.")
+        raise Refused(f"The dataset has no document in the split {wanted.split}.", code="dataset")
     return found
 
 

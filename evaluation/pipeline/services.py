@@ -16,10 +16,11 @@ from evaluation.gates.verdicts import GateError
 from evaluation.models import EvalRun, LoopRun
 from evaluation.runs.services import start_evaluation
 from labeling.models import DatasetVersion, Project, Split
+from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
 from training.models import BaseModel
 from training.runs.presets import Knobs
-from training.runs.services import Refused, start_training
+from training.runs.services import start_training
 
 
 @dataclass(frozen=True)

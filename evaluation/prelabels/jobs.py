@@ -20,12 +20,12 @@ from evaluation.runs.spec import EvalSpec
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio.contract.json_text import dumps, loads
+from slmstudio.errors import Refused
 from slmstudio.runs.supervisor import patiently, supervise
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash
 from slmstudio.workers.devices import GivenUp, held_for
 from training.models import ModelVersion
-from training.runs.services import Refused
 from training.spec import RunSpec
 from training.strict_yaml import build
 

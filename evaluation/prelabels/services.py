@@ -28,10 +28,10 @@ from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, DocumentState, Prediction, Project, SchemaVersion, Split
 from labeling.models.documents import LABELLED
 from slmstudio.contract.scoring.scorer import wilson
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import quotas
 from training.models import ModelVersion
-from training.runs.services import Refused
 
 MOST_DOCUMENTS = 10_000
 MOST_EXAMPLES = 5
@@ -60,7 +60,7 @@ def choose(*, project: Project, query: str = "", again: bool = False) -> Choice:
     if query:
         wanted = listed.read_query(query, schema_version.compiled)
         if wanted.errors:
-            raise Refused("query", " ".join(wanted.errors))
+            raise Refused(" ".join(wanted.errors), field="query")
         rows = matching(project, wanted)
         words = f"documents of the list “{wanted.query()}”" if wanted.active else "all documents"
     else:
@@ -100,15 +100,15 @@ def start_prelabels(
     """
     _check_subject(project, model_version, endpoint)
     if why := quotas.compute_problem(project):
-        raise Refused("model", why)
+        raise Refused(why, field="model")
     if not 1 <= limit <= MOST_DOCUMENTS:
-        raise Refused("limit", f"A run asks about 1 to {MOST_DOCUMENTS:,} documents.")
+        raise Refused(f"A run asks about 1 to {MOST_DOCUMENTS:,} documents.", field="limit")
     if token_budget is not None and token_budget < 1:
-        raise Refused("token_budget", "A budget is at least one token.")
+        raise Refused("A budget is at least one token.", field="token_budget")
     chosen = choose(project=project, query=query, again=again)
     documents = list(chosen.rows.order_by("pk").values_list("pk", flat=True)[:limit])
     if not documents:
-        raise Refused("query", f"There are no {chosen.words} outside the hold-out.")
+        raise Refused(f"There are no {chosen.words} outside the hold-out.", field="query")
     run = PrelabelRun(
         project=project,
         number=next_number(PrelabelRun, project),
@@ -138,18 +138,18 @@ def start_prelabels(
 
 def _check_subject(project: Project, version: ModelVersion | None, endpoint: Endpoint | None) -> None:
     if (version is None) == (endpoint is None):
-        raise Refused("model", "Choose one model: one that was trained here, or an endpoint.")
+        raise Refused("Choose one model: one that was trained here, or an endpoint.", field="model")
     for one in (version, endpoint):
         if one is not None and one.project_id != project.pk:
-            raise Refused("model", "That model belongs to another project.")
+            raise Refused("That model belongs to another project.", field="model")
     if endpoint is None:
         return
     if endpoint.retired_at is not None:
-        raise Refused("model", "That endpoint was removed.")
+        raise Refused("That endpoint was removed.", field="model")
     try:
         endpoints.address_of(endpoint)
     except Refused as refusal:
-        raise Refused("model", refusal.message) from refusal
+        raise Refused(refusal.message, field="model") from refusal
 
 
 def _instruction(project: Project, version: ModelVersion | None) -> str:
@@ -160,14 +160,16 @@ def _instruction(project: Project, version: ModelVersion | None) -> str:
 def _examples(project: Project, count: int) -> list[dict[str, Any]]:
     """Solved documents of the newest dataset's training split, drawn by its seed from the half of shorter rows."""
     if not 0 <= count <= MOST_EXAMPLES:
-        raise Refused("examples", f"Between 0 and {MOST_EXAMPLES} solved examples can be shown.")
+        raise Refused(f"Between 0 and {MOST_EXAMPLES} solved examples can be shown.", field="examples")
     dataset = (
         DatasetVersion.objects.filter(project=project, schema_version=project.schema_version).order_by("number").last()
     )
     if not count:
         return []
     if dataset is None:
-        raise Refused("examples", "Solved examples come from a frozen dataset of the newest schema; there is none yet.")
+        raise Refused(
+            "Solved examples come from a frozen dataset of the newest schema; there is none yet.", field="examples"
+        )
     places = dataset_queries.places(dataset, Split.TRAIN)
     half = places[: max(count, len(places) // 2)]
     drawn = dataset_queries.rows_at(dataset, random.Random(dataset.seed).sample(half, min(_SPARE * count, len(half))))

@@ -15,6 +15,7 @@ from evaluation.prelabels import services
 from evaluation.prelabels.forms import PrelabelForm
 from labeling.annotation import predictions
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.errors import Refused
 
 PAGE = 30
 
@@ -51,7 +52,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
     if form.is_valid():
         try:
             run = services.start_prelabels(project=project, user=request.user, **form.order())
-        except services.Refused as refusal:
+        except Refused as refusal:
             visible = refusal.field in form.fields and refusal.field != "query"
             form.add_error(refusal.field if visible else None, refusal.message)
         else:
@@ -64,7 +65,7 @@ def _new_context(project: Any, form: PrelabelForm) -> dict[str, Any]:
     context: dict[str, Any] = {"project": project, "form": form}
     try:
         chosen = services.choose(project=project, query=form.shown_query)
-    except services.Refused as refusal:
+    except Refused as refusal:
         return {**context, "problem": refusal.message}
     # Counted no further than a run goes.
     count = chosen.rows[: services.MOST_DOCUMENTS + 1].count()

@@ -15,7 +15,7 @@ from django.utils import timezone
 from evaluation.audit import services as audit_services
 from evaluation.models import EvalOutput, EvalRun, Pin
 from labeling.models import Document, Project
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
 LONGEST = 300
 MOST_AT_ONCE = 50
@@ -59,10 +59,10 @@ def pin(*, project: Project, document: Document, user: Any, reason: str = "") ->
         Refused: the document belongs to another project, or the reason is too long.
     """
     if document.project_id != project.pk:
-        raise Refused("document", "That document belongs to another project.")
+        raise Refused("That document belongs to another project.", field="document")
     reason = reason.replace("\0", "").strip()
     if len(reason) > LONGEST:
-        raise Refused("reason", f"A reason has at most {LONGEST} characters.")
+        raise Refused(f"A reason has at most {LONGEST} characters.", field="reason")
     there = Pin.objects.filter(document=document, removed_at=None).first()
     if there is not None:
         return there
@@ -84,7 +84,9 @@ def pin_all(*, project: Project, names: Sequence[str], user: Any, reason: str = 
         Refused: there is none, or there are so many that the suite would forbid any change.
     """
     if not 0 < len(names) <= MOST_AT_ONCE:
-        raise Refused("documents", f"From 1 to {MOST_AT_ONCE} documents are pinned at once; these are {len(names):,}.")
+        raise Refused(
+            f"From 1 to {MOST_AT_ONCE} documents are pinned at once; these are {len(names):,}.", field="documents"
+        )
     before = pinned_documents(project)
     found = Document.objects.filter(project=project, external_id__in=names).only("external_id", "project_id")
     new = [document for document in found if document.pk not in before]

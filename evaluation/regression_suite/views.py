@@ -12,7 +12,7 @@ from evaluation.http import asked, belonging, wants_part
 from evaluation.regression_suite import services
 from labeling.models import Document, Project
 from slmstudio.access import Action, project_for
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
 PAGE = 30
 

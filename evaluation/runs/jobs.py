@@ -12,6 +12,7 @@ from evaluation.inference.circuit_breaker import Broken
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import external_model, model_under_test, outputs, rescoring, throughput
 from evaluation.runs import services as run_services
+from slmstudio.errors import Refused
 from slmstudio.runs.foreign_load import ForeignLoad
 from slmstudio.runs.heartbeat import beating
 from slmstudio.runs.models import Status
@@ -20,7 +21,6 @@ from slmstudio.storage import artifacts
 from slmstudio.workers.devices import GivenUp, held_for
 from training.base_models import services as base_model_services
 from training.runs.child_processes import ChildCancelled
-from training.runs.services import Refused
 
 logger = logging.getLogger(__name__)
 GENERATE, GENERATE_LLAMA = "evaluation.ml.generate", "evaluation.ml.generate_llama"

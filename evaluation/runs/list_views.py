@@ -15,6 +15,7 @@ from evaluation.runs import services
 from evaluation.runs.forms import EvaluationForm
 from labeling.models import Split
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.errors import Refused
 
 PAGE = 30
 
@@ -54,7 +55,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
     if form.is_valid():
         try:
             run = services.start_evaluation(project=project, user=request.user, **form.order())
-        except services.Refused as refusal:
+        except Refused as refusal:
             form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
         else:
             return go(request, run.get_absolute_url())
@@ -76,7 +77,7 @@ def go_on(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
     try:
         services.go_on(run=run, user=request.user)
-    except services.Refused as refusal:
+    except Refused as refusal:
         messages.error(request, refusal.message)
     return redirect("eval_run", project.slug, run.number)
 

@@ -25,10 +25,10 @@ from labeling.documents import evaluation_scores
 from labeling.form.merge import same
 from labeling.models import DatasetVersion, Project
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_file
-from training.runs.services import Refused
 
 BATCH = 200
 #: ids of documents that are named where they are left out
@@ -36,7 +36,7 @@ NAMED = 20
 #: facts about how often a run was taken up, which are each run's own
 _OF_ITS_JOB = ("attempts", "forgiven")
 
-__all__ = ["Refused", "behind", "choices", "page", "process", "rescore", "rescorings"]
+__all__ = ["behind", "choices", "page", "process", "rescore", "rescorings"]
 
 
 def rescore(*, run: EvalRun, dataset: DatasetVersion, user: Any) -> EvalRun:
@@ -90,18 +90,18 @@ def rescore(*, run: EvalRun, dataset: DatasetVersion, user: Any) -> EvalRun:
 
 def _check(source: EvalRun, dataset: DatasetVersion) -> None:
     if source.status != Status.DONE:
-        raise Refused("run", f"Evaluation {source.number} is not done, so there is nothing to score again.")
+        raise Refused(f"Evaluation {source.number} is not done, so there is nothing to score again.", field="run")
     if source.benchmark_id is not None:
-        raise Refused("run", "A benchmark has documents of its own and is run again instead: it takes minutes.")
+        raise Refused("A benchmark has documents of its own and is run again instead: it takes minutes.", field="run")
     if dataset.project_id != source.project_id:
-        raise Refused("dataset", "That dataset version belongs to another project.")
+        raise Refused("That dataset version belongs to another project.", field="dataset")
     if dataset.pk == source.dataset_id and source.scorer_version == SCORER_VERSION:
-        raise Refused("dataset", f"Evaluation {source.number} was scored against {dataset} already.")
+        raise Refused(f"Evaluation {source.number} was scored against {dataset} already.", field="dataset")
     wanted = dataset.items.filter(split=source.split).values("document")
     if not EvalOutput.objects.filter(eval_run=source, document__in=wanted).exists():
         raise Refused(
-            "dataset",
             f"None of the documents of evaluation {source.number} is in the {source.get_split_display()} of {dataset}.",
+            field="dataset",
         )
 
 

@@ -18,11 +18,11 @@ from evaluation.runs import model_under_test, outputs, resources, run_documents,
 from evaluation.runs.external_model import address_for, as_output
 from evaluation.runs.jobs import GENERATE, GENERATE_LLAMA
 from labeling.models import Document, Split
+from slmstudio.errors import Refused
 from slmstudio.runs.heartbeat import beating
 from slmstudio.runs.supervisor import AWAY, patiently, stop_asked, supervise, told_to_stop
 from slmstudio.storage import artifacts
 from slmstudio.workers.devices import GivenUp, held_for
-from training.runs.services import Refused
 
 logger = logging.getLogger(__name__)
 #: seconds between two notes of the progress

@@ -11,9 +11,9 @@ from evaluation.http import go, wants_part
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
 from slmstudio.access import Action, object_for
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from training.http import whole
-from training.runs.services import Refused
 
 
 def context_of(run: EvalRun, report: GateReport | None = None) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from evaluation.runs import run_documents, services
 from evaluation.runs.outputs import latencies
 from labeling.models import Project, Split
 from slmstudio.contract.json_text import dumps
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import quotas
 from slmstudio.storage.hashing import sha256_text
-from training.runs.services import Refused
 
 #: measurements that a page lists
 SHOWN = 5
@@ -34,12 +34,12 @@ def measure_again(*, run: EvalRun, user: Any) -> ResourceMeasurement:
     if live is not None:
         return live
     if run.status != Status.DONE:
-        raise Refused("run", f"Evaluation {run.number} is not done, so there is nothing to measure again.")
+        raise Refused(f"Evaluation {run.number} is not done, so there is nothing to measure again.", field="run")
     if run.benchmark_id is not None:
-        raise Refused("run", "A benchmark has documents of its own and is run again instead: it takes minutes.")
+        raise Refused("A benchmark has documents of its own and is run again instead: it takes minutes.", field="run")
     obstacle = not_sendable(run) or quotas.compute_problem(run.project)
     if obstacle:
-        raise Refused("run", obstacle)
+        raise Refused(obstacle, field="run")
     made = ResourceMeasurement(
         project=run.project, eval_run=run, created_by=user, progress_total=run_documents.count(run)
     )

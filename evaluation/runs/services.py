@@ -13,13 +13,12 @@ from evaluation.runs import run_documents
 from evaluation.runs.spec import MOST_AT_ONCE
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
 from slmstudio.contract.decoding.grounding import candidates
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status, resumed_by
 from slmstudio.storage import quotas
 from training.models import BaseModel, ModelExport, TrainingRun
-from training.runs.services import Refused
 
 __all__ = [
-    "Refused",
     "asked_otherwise",
     "cancel",
     "differences",
@@ -79,24 +78,26 @@ def start_evaluation(
     if export is not None:
         _check_export(export, training_run)
     if dataset.project_id != project.pk:
-        raise Refused("dataset", "That dataset version belongs to another project.")
+        raise Refused("That dataset version belongs to another project.", field="dataset")
     if why := quotas.compute_problem(project):
-        raise Refused("model", why)
+        raise Refused(why, field="model")
     if benchmark is not None:
         split = EvalRun.BENCHMARK
     elif split not in Split.values:
-        raise Refused("split", f"A split is one of {', '.join(Split.values)}.")
+        raise Refused(f"A split is one of {', '.join(Split.values)}.", field="split")
     if mode not in EvalRun.Mode.values:
-        raise Refused("mode", f"A mode is one of {', '.join(EvalRun.Mode.values)}.")
+        raise Refused(f"A mode is one of {', '.join(EvalRun.Mode.values)}.", field="mode")
     if not 1 <= at_once <= MOST_AT_ONCE:
-        raise Refused("at_once", f"Between 1 and {MOST_AT_ONCE} documents can be asked about at once.")
+        raise Refused(f"Between 1 and {MOST_AT_ONCE} documents can be asked about at once.", field="at_once")
     if mode == EvalRun.Mode.GROUNDED and not candidates(dataset.schema_version.compiled):
-        raise Refused("mode", "No field of the schema is copied from the document (evidence: required).")
+        raise Refused("No field of the schema is copied from the document (evidence: required).", field="mode")
     if endpoint is not None:
         _check_endpoint(endpoint, split, mode, at_once)
     if benchmark is None and not dataset.items.filter(split=split).exists():
         label = Split(split).label
-        raise Refused("split", f"The {label} split of {dataset} is empty. Choose another, or freeze a new version.")
+        raise Refused(
+            f"The {label} split of {dataset} is empty. Choose another, or freeze a new version.", field="split"
+        )
     run = EvalRun(
         project=project,
         number=next_number(EvalRun, project),
@@ -133,40 +134,42 @@ def _check_subject(
     benchmark: Benchmark | None,
 ) -> None:
     if sum(one is not None for one in (base_model, training_run, endpoint)) != 1:
-        raise Refused("model", "Choose one model: a base model or a training run.")
+        raise Refused("Choose one model: a base model or a training run.", field="model")
     if base_model is not None and not base_model.ready and benchmark is None:
-        raise Refused("model", f"{base_model} is not prepared yet, so there is nothing to evaluate.")
+        raise Refused(f"{base_model} is not prepared yet, so there is nothing to evaluate.", field="model")
     if endpoint is not None and endpoint.project_id != project.pk:
-        raise Refused("model", "That endpoint belongs to another project.")
+        raise Refused("That endpoint belongs to another project.", field="model")
     if training_run is None:
         return
     if training_run.project_id != project.pk:
-        raise Refused("model", "That training run belongs to another project.")
+        raise Refused("That training run belongs to another project.", field="model")
     if training_run.status in (Status.FAILED, Status.CANCELLED):
-        raise Refused("model", f"{training_run} {training_run.get_status_display()} and left no model to evaluate.")
+        raise Refused(
+            f"{training_run} {training_run.get_status_display()} and left no model to evaluate.", field="model"
+        )
 
 
 def _check_export(export: ModelExport, training_run: TrainingRun | None) -> None:
     if training_run is None or export.model_version.training_run_id != training_run.pk:
-        raise Refused("model", f"{export} was not made of what is to be evaluated.")
+        raise Refused(f"{export} was not made of what is to be evaluated.", field="model")
     if export.status != Status.DONE:
-        raise Refused("model", f"{export} is not made yet. Export it on the page of the training run first.")
+        raise Refused(f"{export} is not made yet. Export it on the page of the training run first.", field="model")
 
 
 def _check_endpoint(endpoint: Endpoint, split: str, mode: str, at_once: int) -> None:
     if endpoint.retired_at is not None:
-        raise Refused("model", f"The endpoint {endpoint} was removed.")
+        raise Refused(f"The endpoint {endpoint} was removed.", field="model")
     if mode == EvalRun.Mode.GROUNDED:
-        raise Refused("mode", f"{endpoint} is a model elsewhere: it cannot be held to the text of each document.")
+        raise Refused(f"{endpoint} is a model elsewhere: it cannot be held to the text of each document.", field="mode")
     if mode == EvalRun.Mode.CONSTRAINED and endpoint.structured == Endpoint.Structured.FREE:
-        raise Refused("mode", f"The endpoint {endpoint} is asked in words alone: it cannot be held to a schema.")
+        raise Refused(f"The endpoint {endpoint} is asked in words alone: it cannot be held to a schema.", field="mode")
     if at_once > endpoint.at_once:
-        raise Refused("at_once", f"The endpoint {endpoint} works on at most {endpoint.at_once} side by side.")
+        raise Refused(f"The endpoint {endpoint} works on at most {endpoint.at_once} side by side.", field="at_once")
     if split == Split.HOLDOUT and holdout_permits.of(endpoint) is None:
         raise Refused(
-            "split",
             f"Hold-out documents would leave the studio for {endpoint}. The owner of the project has to permit that "
             "on the page of the endpoint; or choose another split.",
+            field="split",
         )
 
 
@@ -211,14 +214,14 @@ def go_on(*, run: EvalRun, user: Any) -> None:
     rows: Any = EvalRun.objects.select_for_update(of=("self",))
     locked: EvalRun = rows.select_related("endpoint", "project").get(pk=run.pk)
     if not locked.can_go_on or locked.endpoint is None:
-        raise Refused("run", f"Evaluation {locked.number} cannot go on. Start it again.")
+        raise Refused(f"Evaluation {locked.number} cannot go on. Start it again.", field="run")
     if why := quotas.compute_problem(locked.project):
-        raise Refused("run", why)
+        raise Refused(why, field="run")
     _check_endpoint(locked.endpoint, locked.split, locked.mode, min(locked.at_once, locked.endpoint.at_once))
     one = locked.endpoint
     other = asked_otherwise(locked, facts_of(one))
     if other and EvalOutput.objects.filter(eval_run=locked).exclude(finish_reason="error").exists():
-        raise Refused("run", other)
+        raise Refused(other, field="run")
     # What it took to fail does not count against it.
     locked.facts = {
         **resumed_by(locked.facts, user),

@@ -6,13 +6,13 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 
-from labeling.annotation.queue import Refused
 from labeling.models import Document, Membership
 from labeling.models.documents import QUEUE
+from slmstudio.errors import Refused
 
 MOST_PEOPLE = 10
 
-__all__ = ["MOST_PEOPLE", "Changed", "Refused", "ask_for_several", "assign"]
+__all__ = ["MOST_PEOPLE", "Changed", "ask_for_several", "assign"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from labeling.form.tree import FormNode, node_at, tree_of
 from labeling.models import AnnotationRevision, Comment, Document, Membership
 from slmstudio.access import Action, may, object_for
 from slmstudio.contract.schema.structure import split
+from slmstudio.errors import Refused
 
 MOST_REVISIONS = 200
 MOST_CHANGES = 40
@@ -35,7 +36,7 @@ def comments(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
             if not isinstance(path, str) or not isinstance(text, str):
                 raise PayloadError("path and text must be texts.")
             comments_module.add(document=document, user=request.user, text=text, path=path)
-        except (PayloadError, comments_module.Refused) as error:
+        except (PayloadError, Refused) as error:
             return JsonResponse({"message": str(error)}, status=422)
     unread = comments_module.mentions(project=project, user=request.user).filter(
         comment__document=document, read_at=None
@@ -53,7 +54,7 @@ def resolve(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         number = whole_number(parse_object(request.body), "comment")
         comment = get_object_or_404(Comment, pk=number, document=document)
         comments_module.resolve(comment=comment, user=request.user)
-    except (PayloadError, comments_module.Refused) as error:
+    except (PayloadError, Refused) as error:
         return JsonResponse({"message": str(error)}, status=422)
     return _talk(request, project, document)
 
@@ -84,7 +85,7 @@ def restore(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         revision, base = whole_number(payload, "revision"), whole_number(payload, "base_version")
         prediction = whole_number(payload, "prediction") if payload.get("prediction") is not None else None
         saved = services.restore(document=document, user=request.user, revision_id=revision, base_version=base)
-    except (PayloadError, services.Refused) as error:
+    except (PayloadError, Refused) as error:
         return JsonResponse({"message": str(error)}, status=422)
     # As a save from the JSON view: the answer brings the whole form.
     asked = SavePayload(None, {}, base, saved.schema_version.number, was_raw=True, prediction=prediction)

@@ -7,16 +7,16 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from labeling.annotation.queue import Refused
 from labeling.integrations.events import tell
 from labeling.models import Comment, Document, Membership, Mention, Project
 from slmstudio.contract.schema.structure import split
+from slmstudio.errors import Refused
 
 MOST_CHARACTERS = 4_000
 MOST_COMMENTS = 1_000
 MOST_PATH = 300
 
-__all__ = ["Refused", "add", "mentions", "read", "resolve", "threads", "unread"]
+__all__ = ["add", "mentions", "read", "resolve", "threads", "unread"]
 
 
 @transaction.atomic

@@ -19,6 +19,7 @@ from labeling.documents.failure_tags import tags_of
 from labeling.integrations.events import tell
 from labeling.models import Annotation, Document, DocumentState, Project
 from labeling.models.documents import QUEUE
+from slmstudio.errors import Refused
 
 #: how long a document stays with a person whose tab is silent; an open tab renews it
 LOCK = timedelta(minutes=10)
@@ -26,10 +27,6 @@ _CANDIDATES = 8
 _ATTEMPTS = 5
 #: others are looked for this many documents around the one that is open: a queue is worked in order
 _NEARBY = 500
-
-
-class Refused(ValueError):
-    """What was asked for cannot be done; the message says why."""
 
 
 def free_for(user: Any) -> Q:

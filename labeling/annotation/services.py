@@ -37,7 +37,6 @@ from labeling.annotation.locked_document import (
 from labeling.annotation.predictions import Shown
 from labeling.annotation.queue import (
     LOCK,
-    Refused,
     flag,
     free_for,
     hold,
@@ -69,12 +68,12 @@ from labeling.review import challenges
 from labeling.review.agreement import agree
 from slmstudio.access import Action, may
 from slmstudio.contract.schema.compiled import Problem
+from slmstudio.errors import Refused
 
 __all__ = [
     "Checks",
     "Invalid",
     "Opened",
-    "Refused",
     "Saved",
     "flag",
     "hold",

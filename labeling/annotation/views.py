@@ -17,6 +17,7 @@ from labeling.form.codec import ABSENT
 from labeling.form.tree import bind, tree_of
 from labeling.models import Document
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.errors import Refused
 
 SKIP_REASONS = (
     "Not the kind of document this task is about",
@@ -138,7 +139,7 @@ def skip(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     try:
         reason = parse_object(request.body).get("reason")
         services.skip(document=document, user=request.user, reason=reason if isinstance(reason, str) else "")
-    except (PayloadError, services.Refused) as error:
+    except (PayloadError, Refused) as error:
         return _refused(str(error), 422)
     return JsonResponse({"state": "skipped"})
 
@@ -152,7 +153,7 @@ def flag(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
             raise PayloadError("tags must be a list of texts.")
         tags = services.flag(document=document, user=request.user, tags=tags)
-    except (PayloadError, services.Refused) as error:
+    except (PayloadError, Refused) as error:
         return _refused(str(error), 422)
     return JsonResponse({"tags": tags_in_words(project, tags)})
 

@@ -21,6 +21,7 @@ from labeling.datasets.formats.shapes import SHAPES, Shape
 from labeling.datasets.splits import Rules
 from labeling.models import DatasetVersion, Document, DocumentState, FreezeRun, Gold
 from slmstudio.access import Action, may
+from slmstudio.errors import Refused
 
 router = Router(tags=["datasets"])
 below_project = Router(tags=["datasets"])
@@ -47,7 +48,7 @@ def freeze(request: HttpRequest, slug: Slug, body: FreezeIn) -> HttpResponse:
     }
     try:
         run = freeze_module.start_freeze(project=project, user=caller(request).user, rules=Rules(**chosen_by), **knobs)
-    except freeze_module.Refused as refusal:
+    except Refused as refusal:
         raise field_problem(refusal.field, refusal.message) from refusal
     return answer(_run(run), 202)
 
@@ -104,7 +105,7 @@ def export(
     blind = None if may(project.role, Action.REVIEW) else caller(request).user.pk
     try:
         pieces = dataset_export.export_project(project, shape, documents=documents, part=part, blind=blind)
-    except dataset_export.Refused as refusal:
+    except Refused as refusal:
         raise Problem(409, str(refusal)) from refusal
     return _file(pieces, (project.slug, part, shape), SHAPES[shape])
 

@@ -21,6 +21,7 @@ from labeling.imports.formats.options import WORDS
 from labeling.imports.rows import parse_jsonl
 from labeling.models import ImportRun, Project
 from slmstudio.contract.json_text import JsonError, dumps, loads
+from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from slmstudio.web.paging import page
 
@@ -123,7 +124,7 @@ def _start(
         run = import_services.start_import(
             project=project, user=caller(request).user, file=upload, file_name=name, kind=kind, **more
         )
-    except import_services.Refused as refusal:
+    except Refused as refusal:
         raise field_problem("file", str(refusal)) from refusal
     run.project = project
     return answer(_run(run), 202)

@@ -23,6 +23,7 @@ from labeling.api.wire import answer, nothing
 from labeling.models import Document, Project
 from labeling.review import adjudication
 from labeling.review import services as review_services
+from slmstudio.errors import Refused
 from slmstudio.web.paging import page
 
 router = Router(tags=["review"])
@@ -104,7 +105,7 @@ def _decide(request: HttpRequest, pk: int, service: Callable[..., Any], **given:
     except review_services.Invalid as error:
         rows = problem_rows(error.problems)
         raise Problem(422, "The label is not right, so nothing was decided.", rows[:200]) from error
-    except review_services.Refused as refusal:
+    except Refused as refusal:
         if not Document.objects.filter(project=project, pk=pk).exists():
             raise Http404 from refusal
         raise Problem(

@@ -19,6 +19,7 @@ from labeling.api.schemas.common import (
 from labeling.api.wire import answer, at, nothing
 from labeling.integrations import webhooks as service
 from labeling.models import Webhook, WebhookDelivery
+from slmstudio.errors import Refused
 from slmstudio.web.paging import page
 
 router = Router(tags=["webhooks"])
@@ -40,7 +41,7 @@ def add_webhook(request: HttpRequest, slug: Slug, body: WebhookIn) -> HttpRespon
         hook = service.create(
             project=project, user=caller(request).user, url=body.url, events=body.events, active=body.active
         )
-    except service.Refused as refusal:
+    except Refused as refusal:
         raise field_problem(refusal.field, refusal.message) from refusal
     return answer(_out(hook, secret=service.secret_of(hook)), 201)
 
@@ -58,7 +59,7 @@ def change_webhook(request: HttpRequest, slug: Slug, pk: int, body: WebhookChang
     hook = object_of(request, Webhook, pk=pk)
     try:
         hook = service.change(webhook=hook, user=caller(request).user, **body.model_dump(exclude_none=True))
-    except service.Refused as refusal:
+    except Refused as refusal:
         raise field_problem(refusal.field, refusal.message) from refusal
     return answer(_out(hook))
 
@@ -116,7 +117,7 @@ def redeliver(request: HttpRequest, slug: Slug, pk: int, delivery: int) -> HttpR
         raise Problem(404, "This webhook has no such delivery.")
     try:
         return answer(_delivery(service.redeliver(delivery=row)), 202)
-    except service.Refused as refusal:
+    except Refused as refusal:
         raise Problem(409, refusal.message) from refusal
 
 

@@ -28,6 +28,7 @@ from labeling.api.schemas.work import (
 from labeling.api.serializers import comment_row, opened_row, problem_rows, saved_row
 from labeling.api.wire import answer, nothing
 from labeling.models import Comment, Document
+from slmstudio.errors import Refused
 
 router = Router(tags=["labeling"])
 _NOT_NOW = {409: NotSubmittedOut, 422: NotSubmittedOut}
@@ -131,7 +132,7 @@ def skip(request: HttpRequest, slug: Slug, pk: int, body: SkipIn) -> HttpRespons
     document = object_of(request, Document.objects.defer("text"), pk=pk)
     try:
         annotation_services.skip(document=document, user=caller(request).user, reason=body.reason)
-    except annotation_services.Refused as refusal:
+    except Refused as refusal:
         raise Problem(409, str(refusal)) from refusal
     return nothing()
 
@@ -142,7 +143,7 @@ def flag(request: HttpRequest, slug: Slug, pk: int, body: TagsIn) -> HttpRespons
     document = object_of(request, Document.objects.defer("text"), pk=pk)
     try:
         return answer({"tags": annotation_services.flag(document=document, user=caller(request).user, tags=body.tags)})
-    except annotation_services.Refused as refusal:
+    except Refused as refusal:
         raise field_problem("tags", str(refusal)) from refusal
 
 
@@ -157,7 +158,7 @@ def restore(request: HttpRequest, slug: Slug, pk: int, body: RestoreIn) -> HttpR
             revision_id=body.revision,
             base_version=body.base_version,
         )
-    except annotation_services.Refused as refusal:
+    except Refused as refusal:
         raise Problem(409, str(refusal)) from refusal
     return answer(saved_row(saved))
 
@@ -178,7 +179,7 @@ def add_comment(request: HttpRequest, slug: Slug, pk: int, body: CommentIn) -> H
     document = object_of(request, Document.objects.defer("text"), pk=pk)
     try:
         comment = comments_module.add(document=document, user=caller(request).user, text=body.text, path=body.field)
-    except comments_module.Refused as refusal:
+    except Refused as refusal:
         about_field = body.field and " field" in str(refusal)
         raise field_problem("field" if about_field else "text", str(refusal)) from refusal
     return answer(comment_row(comment), 201)
@@ -195,7 +196,7 @@ def resolve_comment(request: HttpRequest, slug: Slug, pk: int, comment: int) -> 
     row = get_object_or_404(Comment.objects.select_related("user"), document=document, pk=comment)
     try:
         comments_module.resolve(comment=row, user=caller(request).user)
-    except comments_module.Refused as refusal:
+    except Refused as refusal:
         raise Problem(409, str(refusal)) from refusal
     row.refresh_from_db()
     return answer(comment_row(row))

@@ -16,6 +16,7 @@ from labeling.datasets.formats import About, Example
 from labeling.datasets.formats.shapes import SHAPES, Shape
 from labeling.models import Annotation, DatasetVersion, Document, Gold, Project, SchemaMigration, SchemaVersion
 from slmstudio.contract.schema.compiled import loads
+from slmstudio.errors import Refused
 
 CHUNK = 1_000
 #: what of a project goes out: documents with gold; those with any label; all of them
@@ -49,10 +50,6 @@ LEFT JOIN LATERAL (
 ) a ON true
 WHERE d.id = ANY(%(keys)s) ORDER BY d.id
 """.replace("{settled}", IS_SETTLED)
-
-
-class Refused(ValueError):
-    """An export that would not be complete; the message is a sentence."""
 
 
 def export_dataset(dataset: DatasetVersion, shape: str, split: str = "") -> Iterator[bytes]:

@@ -14,6 +14,7 @@ from labeling.documents.list import search
 from labeling.documents.list.filters import Filters, read_filters
 from labeling.models import DatasetVersion, Document, Project, SchemaMigration, Split
 from slmstudio.access import Action, may, object_for, project_for
+from slmstudio.errors import Refused
 
 #: milliseconds for the counts of the page, and for finding what is exported
 COUNT_MS = 1_500
@@ -82,7 +83,7 @@ def project_export(request: HttpRequest, slug: str, shape: str) -> HttpResponseB
             )
     except search.TooSlow:
         return _refused("These filters take too long on documents as many as these. Take one of them away.")
-    except export.Refused as refusal:
+    except Refused as refusal:
         return _refused(str(refusal))
     return _sent(content, SHAPES[shape], [project.slug, "selection" if documents is not None else "", shape])
 

@@ -27,6 +27,7 @@ from labeling.models import DatasetItem, DatasetVersion, Document, FreezeRun, Pr
 from labeling.models.annotations import ASIDE
 from slmstudio.audit import note
 from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.errors import Refused
 
 LEFT_OUT = {
     "near_duplicate_of_holdout": "nearly the same as a hold-out document",
@@ -39,15 +40,6 @@ LEFT_OUT = {
 #: with more labelled documents than this a freeze goes to the queue
 IN_THE_BACKGROUND = 2_000
 _COPY = "COPY labeling_datasetitem (dataset_id, document_id, revision_id, split, origin) FROM STDIN"
-
-
-class Refused(ValueError):
-    """A version that cannot be frozen; ``field`` is what to change, the message a sentence."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-        self.message = message
 
 
 def freeze(
@@ -108,7 +100,7 @@ def freeze(
 
 def _check_change(project: Project) -> None:
     if SchemaMigration.unfinished(project):
-        raise Refused("form", "A schema change has not reached all labels. Finish the schema change first.")
+        raise Refused("A schema change has not reached all labels. Finish the schema change first.", field="form")
 
 
 def check_knobs(
@@ -116,20 +108,20 @@ def check_knobs(
 ) -> None:
     """Raises Refused where a knob is out of range, or a rule names what is not there."""
     if not 0 <= seed < 2**31:
-        raise Refused("seed", "The seed is a whole number from 0 to 2,147,483,647.")
+        raise Refused("The seed is a whole number from 0 to 2,147,483,647.", field="seed")
     if not 0 <= validation_share <= 0.5:
-        raise Refused("validation_share", "Validation may take from 0 to 50 % of what is not held out.")
+        raise Refused("Validation may take from 0 to 50 % of what is not held out.", field="validation_share")
     if not 0 <= holdout_share <= 0.9:
-        raise Refused("holdout_share", "The hold-out may take from 0 to 90 %.")
+        raise Refused("The hold-out may take from 0 to 90 %.", field="holdout_share")
     if not LOWEST <= rules.similarity <= HIGHEST:
-        raise Refused("similarity", f"Near-duplicates are alike by {100 * LOWEST:.0f} to {100 * HIGHEST:.0f} %.")
+        raise Refused(f"Near-duplicates are alike by {100 * LOWEST:.0f} to {100 * HIGHEST:.0f} %.", field="similarity")
     if rules.most is not None and rules.most < 2:
-        raise Refused("most", "At least 2 documents, so that there is something to train on.")
+        raise Refused("At least 2 documents, so that there is something to train on.", field="most")
     key = rules.group_by.removeprefix("metadata.")
     if rules.group_by not in ("", "source") and (key == rules.group_by or not key or "\0" in key):
-        raise Refused("group_by", "Documents are grouped by their source or by a key of their metadata.")
+        raise Refused("Documents are grouped by their source or by a key of their metadata.", field="group_by")
     if rules.stratify not in ("", "tags", *(pattern for pattern, _ in class_fields(compiled))):
-        raise Refused("stratify", "Only failure tags and fields with a fixed set of values can be spread evenly.")
+        raise Refused("Only failure tags and fields with a fixed set of values can be spread evenly.", field="stratify")
 
 
 def _plan(
@@ -141,12 +133,12 @@ def _plan(
     rules: splits.Rules,
 ) -> splits.Plan:
     if not collected.entries:
-        raise Refused("form", _nothing(collected.unfit))
+        raise Refused(_nothing(collected.unfit), field="form")
     if not any(candidate.holdout for candidate in collected.candidates):
         waiting = Document.objects.filter(project=project, holdout=True).count()
         if waiting:
             held = ngettext("held-out document has", "held-out documents have", waiting)
-            raise Refused("form", f"{waiting:,} {held} no label that counts. Label the hold-out first.")
+            raise Refused(f"{waiting:,} {held} no label that counts. Label the hold-out first.", field="form")
     plan = splits.plan(
         collected.candidates,
         seed=seed,
@@ -155,7 +147,7 @@ def _plan(
         most=rules.most,
     )
     if splits.TRAIN not in plan.split.values():
-        raise Refused("form", _nothing_to_train_on(plan, rules))
+        raise Refused(_nothing_to_train_on(plan, rules), field="form")
     return plan
 
 
@@ -262,19 +254,21 @@ def _take_holdout(dataset: DatasetVersion, plan: splits.Plan, newest: int) -> No
     # One freeze or import batch of a project at a time; rows that only point at the project do not wait.
     Project.objects.select_for_update(no_key=True).get(pk=dataset.project.pk)
     if dataset.project.schema_versions.order_by("-number").first() != dataset.schema_version:
-        raise Refused("form", "The schema was changed while this was being frozen. Nothing was frozen; freeze again.")
+        raise Refused(
+            "The schema was changed while this was being frozen. Nothing was frozen; freeze again.", field="form"
+        )
     marked = Document.objects.filter(project=dataset.project, holdout=True)
     if plan.newly_held_out and (marked.exists() or _newest_number(dataset.project) != newest):
         raise Refused(
-            "form",
             "Somebody else chose a hold-out or froze a version while this was being frozen. Nothing was frozen; freeze "
             "again, and that hold-out is used.",
+            field="form",
         )
     if _moved(dataset.project, plan):
         raise Refused(
-            "form",
             "Documents were moved to or from the hold-out, skipped or sent back while this was being frozen. Nothing "
             "was frozen; freeze again.",
+            field="form",
         )
     rows: Any = Document.objects.filter(pk__in=plan.newly_held_out)
     list(rows.order_by("pk").select_for_update(no_key=True).values_list("pk"))  # in the order in which all lock them

@@ -13,6 +13,7 @@ from labeling.datasets.forms import NAMES, FreezeForm
 from labeling.documents.list.counts import gold_count
 from labeling.models import DatasetVersion, FreezeRun, Project, SchemaMigration
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.errors import Refused
 from slmstudio.runs.models import LIVE
 
 
@@ -50,7 +51,7 @@ def _freeze(request: HttpRequest, project: Project, form: FreezeForm) -> Dataset
         if gold_count(project).number > freeze.IN_THE_BACKGROUND:
             return freeze.start_freeze(project=project, user=request.user, **knobs)
         frozen = freeze.freeze(project=project, user=request.user, **knobs)
-    except freeze.Refused as refusal:
+    except Refused as refusal:
         name = NAMES.get(refusal.field, refusal.field)
         form.add_error(name if name in form.fields else None, refusal.message)
         return None

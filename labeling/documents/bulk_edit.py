@@ -25,6 +25,7 @@ from labeling.documents.list.filters import read_query
 from labeling.documents.list.search import matching
 from labeling.models import Annotation, BulkEdit, DatasetItem, Document, Membership, Project
 from slmstudio import audit
+from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 
 BATCH = 1_000
@@ -33,10 +34,6 @@ MOST_PEOPLE = 10
 Action = BulkEdit.Action
 _CHANGED_SINCE = "changed since"
 _GONE = "removed meanwhile"
-
-
-class Refused(ValueError):
-    """A change that cannot be made; the message is a sentence."""
 
 
 # -- asking for one ----------------------------------------------------------------------------------------------------

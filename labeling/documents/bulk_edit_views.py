@@ -15,6 +15,7 @@ from labeling.documents.list import counts
 from labeling.documents.list.filters import read_query
 from labeling.models import BulkEdit
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.errors import Refused
 
 
 @require_POST
@@ -32,7 +33,7 @@ def start(request: HttpRequest, slug: str) -> HttpResponse:
         if data["of"] == "all" and not data["sure"]:
             filters = read_query(data["query"], project.schema_version.compiled)
             if filters.errors:
-                raise bulk_edit.Refused(f"{filters.errors[0]} Nothing was changed.")
+                raise Refused(f"{filters.errors[0]} Nothing was changed.")
             context = {
                 "project": project,
                 "form": form,
@@ -52,7 +53,7 @@ def start(request: HttpRequest, slug: str) -> HttpResponse:
             ids=None if data["of"] == "all" else form.ids(),
             query=data["query"] if data["of"] == "all" else None,
         )
-    except bulk_edit.Refused as refusal:
+    except Refused as refusal:
         return _back(request, slug, str(refusal))
     return redirect("bulk_edit", slug, edit.pk)
 
@@ -114,7 +115,7 @@ def undo(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     _, found = object_for(request.user, slug, Action.CURATE, BulkEdit.objects.all(), pk=pk)
     try:
         back = bulk_edit.undo(edit=found, user=request.user)
-    except bulk_edit.Refused as refusal:
+    except Refused as refusal:
         messages.error(request, str(refusal))
         return redirect("bulk_edit", slug, pk)
     return redirect("bulk_edit", slug, back.pk)

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_POST
 from labeling.documents import saved_views
 from labeling.models import SavedView
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.errors import Refused
 
 
 @require_POST
@@ -24,7 +25,7 @@ def save(request: HttpRequest, slug: str) -> HttpResponse:
             query=query,
             shared=request.POST.get("shared") == "on",
         )
-    except saved_views.Refused as refusal:
+    except Refused as refusal:
         messages.error(request, str(refusal))
     else:
         query = view.query
@@ -39,7 +40,7 @@ def remove(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     project, view = object_for(request.user, slug, Action.READ, SavedView.objects.all(), pk=pk)
     try:
         saved_views.remove_view(view=view, user=request.user, everybodys=Action.CURATE in project.can)
-    except saved_views.Refused as refusal:
+    except Refused as refusal:
         messages.error(request, str(refusal))
     else:
         messages.success(request, f"The view {view.name} was removed.")

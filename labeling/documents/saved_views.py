@@ -9,12 +9,9 @@ from django.db.models import Q
 
 from labeling.documents.list.filters import read_query
 from labeling.models import Project, SavedView
+from slmstudio.errors import Refused
 
 MOST_VIEWS = 50
-
-
-class Refused(ValueError):
-    """A view that cannot be kept or removed; the message is a sentence."""
 
 
 def views_for(*, project: Project, user: Any) -> Iterable[SavedView]:

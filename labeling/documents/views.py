@@ -18,6 +18,7 @@ from labeling.documents.list.choices import members
 from labeling.models import Comment, Document, DocumentScore, DocumentState, Page
 from slmstudio import panels
 from slmstudio.access import Action, object_for
+from slmstudio.errors import Refused
 
 
 @require_safe
@@ -69,7 +70,7 @@ def change(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         bulk_edit.change_one(
             document=found, user=request.user, action=form.cleaned_data["action"], params=form.params()
         )
-    except bulk_edit.Refused as refusal:
+    except Refused as refusal:
         messages.error(request, str(refusal))
     return redirect(found)
 
@@ -80,7 +81,7 @@ def set_tags(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     _, found = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
     try:
         queue.flag(document=found, user=request.user, tags=request.POST.getlist("tags"))
-    except queue.Refused as refusal:
+    except Refused as refusal:
         messages.error(request, str(refusal))
     return redirect(found)
 
@@ -96,7 +97,7 @@ def comment(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
             comments.resolve(comment=get_object_or_404(Comment, pk=number, document=found), user=request.user)
         else:
             comments.add(document=found, user=request.user, text=request.POST.get("text", ""))
-    except comments.Refused as refusal:
+    except Refused as refusal:
         messages.error(request, str(refusal))
     in_review = request.POST.get("from") == "review"
     back = reverse("review_document", args=[slug, pk]) if in_review else found.get_absolute_url()

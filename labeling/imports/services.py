@@ -23,9 +23,10 @@ from labeling.imports.formats import options as reading_options
 from labeling.imports.formats.readers import Reading, open_rows
 from labeling.imports.read_ahead import ReadAhead
 from labeling.imports.rows import ParsedRow, parse_jsonl
-from labeling.imports.uploads import MAX_UPLOAD, Refused, Upload
+from labeling.imports.uploads import MAX_UPLOAD, Upload
 from labeling.integrations import webhooks
 from labeling.models import ImportRun, Project
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts, quotas
 
@@ -36,7 +37,6 @@ __all__ = [
     "MAX_UPLOAD",
     "ImportResult",
     "ParsedRow",
-    "Refused",
     "Reject",
     "again",
     "import_rows",

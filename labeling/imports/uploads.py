@@ -23,6 +23,7 @@ from labeling.imports.formats.readers import guess, open_rows
 from labeling.imports.formats.zip_files import MOST_FILES
 from labeling.imports.rows import ParsedRow, RowError, judge
 from labeling.models import ImportRun, Project
+from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 
 MAX_UPLOAD = 2 * 1024**3
@@ -30,10 +31,6 @@ MAX_UPLOAD = 2 * 1024**3
 KEPT = timedelta(days=2)
 _FOLDER = "imports"
 _SALT = "labeling.upload"
-
-
-class Refused(ValueError):
-    """An upload that is not taken; the message is a sentence."""
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from labeling.imports import services, uploads
 from labeling.imports.formats import KINDS
 from labeling.imports.formats import columns as column_roles
 from labeling.imports.forms import ColumnsForm, ImportForm
-from labeling.imports.uploads import MAX_UPLOAD, Refused
+from labeling.imports.uploads import MAX_UPLOAD
 from labeling.models import ImportRun, IndexRun, Project
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
 

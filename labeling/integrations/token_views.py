@@ -10,6 +10,7 @@ from labeling.integrations import tokens as service
 from labeling.models import ApiToken
 from labeling.projects.settings_forms import TokenForm
 from slmstudio.access import Action, may, object_for, project_for
+from slmstudio.errors import Refused
 
 
 @never_cache
@@ -22,7 +23,7 @@ def tokens(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             made, shown = service.create(project=project, user=request.user, **form.cleaned_data)
-        except service.Refused as refusal:
+        except Refused as refusal:
             form.add_error(None if refusal.field == "form" else refusal.field, refusal.message)
         else:
             form = TokenForm(role=project.role)

@@ -18,6 +18,7 @@ from django.utils import timezone
 from labeling.models import ApiToken, Membership, Project
 from slmstudio.access import Action, may
 from slmstudio.audit import note
+from slmstudio.errors import Refused
 
 SCOPES: dict[str, str] = {
     "read": "read the project: contract, documents, labels, dataset versions, exports",
@@ -42,14 +43,6 @@ MOST_DAYS = 3_650
 _NOTED_EVERY = timedelta(minutes=1)
 
 
-class Refused(ValueError):
-    """A token that is not made. ``field`` is name, scopes, days or form; the message is a sentence."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field, self.message = field, message
-
-
 def scopes_for(role: str) -> dict[str, str]:
     """The scopes that are of use to somebody with this role."""
     return {scope: text for scope, text in SCOPES.items() if may(role, ACTIONS[scope])}
@@ -64,17 +57,17 @@ def create(*, project: Project, user: Any, name: str, scopes: Iterable[str], day
     membership = Membership.objects.get(project=project, user=user)
     name, chosen = " ".join(name.split()), set(scopes)
     if not name or len(name) > 80 or not name.isprintable():
-        raise Refused("name", "Give it a name of up to 80 characters, so that you know later what it is for.")
+        raise Refused("Give it a name of up to 80 characters, so that you know later what it is for.", field="name")
     unknown = sorted(chosen.difference(SCOPES))
     if unknown:
-        raise Refused("scopes", f"There is no scope {unknown[0]}; there are {', '.join(SCOPES)}.")
+        raise Refused(f"There is no scope {unknown[0]}; there are {', '.join(SCOPES)}.", field="scopes")
     if not chosen:
-        raise Refused("scopes", "Choose at least one scope.")
+        raise Refused("Choose at least one scope.", field="scopes")
     beyond = [scope for scope in SCOPES if scope in chosen and not may(membership.role, ACTIONS[scope])]
     if beyond:
-        raise Refused("scopes", f"As {membership.get_role_display()} you cannot use the scope {beyond[0]}.")
+        raise Refused(f"As {membership.get_role_display()} you cannot use the scope {beyond[0]}.", field="scopes")
     if days is not None and not 1 <= days <= MOST_DAYS:
-        raise Refused("days", f"A token is good for 1 to {MOST_DAYS:,} days, or without an end.")
+        raise Refused(f"A token is good for 1 to {MOST_DAYS:,} days, or without an end.", field="days")
     text = f"{BEGINNING}{secrets.token_urlsafe(32)}"
     token = ApiToken(
         project=project,
@@ -88,11 +81,11 @@ def create(*, project: Project, user: Any, name: str, scopes: Iterable[str], day
     with transaction.atomic():
         _hold(project.pk)
         if alive(project, user).count() >= MOST_TOKENS:
-            raise Refused("form", f"You have {MOST_TOKENS} tokens in this project. Revoke one first.")
+            raise Refused(f"You have {MOST_TOKENS} tokens in this project. Revoke one first.", field="form")
         try:
             token.full_clean(exclude=["project", "user"])
         except ValidationError as error:
-            raise Refused("form", " ".join(error.messages)) from error
+            raise Refused(" ".join(error.messages), field="form") from error
         token.save()
         note(project=project, user=user, action="made", about=f"token {token.prefix}", details={"scopes": token.scopes})
     return token, text

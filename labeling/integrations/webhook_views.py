@@ -11,6 +11,7 @@ from labeling.integrations import webhooks as service
 from labeling.models import Webhook, WebhookDelivery
 from labeling.projects.settings_forms import WebhookForm
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.errors import Refused
 from slmstudio.web.paging import page
 
 PER_PAGE = 30
@@ -24,7 +25,7 @@ def add(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             hook = service.create(project=project, user=request.user, **form.cleaned_data)
-        except service.Refused as refusal:
+        except Refused as refusal:
             form.add_error(None if refusal.field == "form" else refusal.field, refusal.message)
         else:
             messages.success(request, "Added. Give the receiver the secret, then send a test.")
@@ -47,7 +48,7 @@ def webhook(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         if form.is_valid():
             try:
                 service.change(webhook=hook, user=request.user, **form.cleaned_data)
-            except service.Refused as refusal:
+            except Refused as refusal:
                 form.add_error(None if refusal.field == "form" else refusal.field, refusal.message)
             else:
                 messages.success(request, "Saved.")
@@ -103,7 +104,7 @@ def redeliver(request: HttpRequest, slug: str, pk: int, delivery: int) -> HttpRe
     try:
         service.redeliver(delivery=row)
         messages.info(request, "It is sent again, under the same id.")
-    except service.Refused as refusal:
+    except Refused as refusal:
         messages.warning(request, refusal.message)
     return redirect("webhook", slug, pk)
 

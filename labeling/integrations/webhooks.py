@@ -30,6 +30,7 @@ from rq.job import JobStatus
 from labeling.models import Project, Webhook, WebhookDelivery
 from slmstudio.audit import note
 from slmstudio.contract.json_text import dumps
+from slmstudio.errors import Refused
 from slmstudio.web import outbound
 
 logger = logging.getLogger(__name__)
@@ -66,14 +67,6 @@ _JOB_SECONDS = 60
 Status = WebhookDelivery.Status
 
 
-class Refused(ValueError):
-    """A webhook that cannot be saved or told. ``field`` is url, events or form; the message is a sentence."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field, self.message = field, message
-
-
 # -- what is told ------------------------------------------------------------------------------------------------------
 
 
@@ -101,7 +94,7 @@ def redeliver(*, delivery: WebhookDelivery) -> WebhookDelivery:
         Refused: it is still being tried.
     """
     if delivery.status == Status.WAITING:
-        raise Refused("form", "This delivery is still being tried.")
+        raise Refused("This delivery is still being tried.", field="form")
     changed = WebhookDelivery.objects.filter(pk=delivery.pk).exclude(status=Status.WAITING)
     if changed.update(status=Status.WAITING, attempts=0, next_attempt_at=timezone.now(), error="") == 1:
         _enqueue(delivery.pk, 0)
@@ -225,7 +218,7 @@ def _post(delivery: WebhookDelivery) -> tuple[int | None, str]:
             client.stream("POST", delivery.webhook.url, content=body, headers=headers) as answer,
         ):
             code = answer.status_code
-    except outbound.Refused as error:
+    except Refused as error:
         return None, str(error)
     except httpx.TimeoutException:
         return None, f"It did not answer within {TIMEOUT_SECONDS} seconds."
@@ -292,7 +285,7 @@ def create(*, project: Project, user: Any, url: str, events: Iterable[str], acti
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         if project.webhooks.count() >= MOST_WEBHOOKS:
-            raise Refused("form", f"A project has at most {MOST_WEBHOOKS} webhooks. Remove one first.")
+            raise Refused(f"A project has at most {MOST_WEBHOOKS} webhooks. Remove one first.", field="form")
         _fill(hook, url, events, active)
         hook.save()
         _note_events(project)
@@ -359,19 +352,19 @@ def _fill(hook: Webhook, url: str, events: Iterable[str], active: bool) -> None:
     chosen = set(events)
     unknown = sorted(chosen.difference(EVENTS))
     if unknown:
-        raise Refused("events", f"There is no event {unknown[0]}; there are {', '.join(EVENTS)}.")
+        raise Refused(f"There is no event {unknown[0]}; there are {', '.join(EVENTS)}.", field="events")
     if not chosen:
-        raise Refused("events", "Choose at least one event.")
+        raise Refused("Choose at least one event.", field="events")
     if url != hook.url:
         try:
             outbound.check(url)
-        except outbound.Refused as error:
-            raise Refused("url", str(error)) from error
+        except Refused as error:
+            raise Refused(str(error), field="url") from error
     hook.url, hook.events, hook.active = url, [name for name in EVENTS if name in chosen], active
     try:
         hook.full_clean(exclude=["project", "created_by"])
     except ValidationError as error:
-        raise Refused("url", " ".join(error.messages)) from error
+        raise Refused(" ".join(error.messages), field="url") from error
 
 
 def _note_events(project: Project) -> None:

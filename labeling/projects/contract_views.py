@@ -24,6 +24,7 @@ from labeling.projects.services import (
 from labeling.schema_migration import services as schema_migration_services
 from slmstudio.access import Action, project_for
 from slmstudio.contract.decoding.grammar import output_bound, unsupported
+from slmstudio.errors import Refused
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -88,7 +89,7 @@ def _save(project: Project, request: HttpRequest, form: ContractForm) -> SchemaV
         if needs_migration(project, data["schema"]):
             return schema_migration_services.plan_contract(**given)
         return save_contract(**given)
-    except schema_migration_services.Refused as error:
+    except Refused as error:
         form.add_error(None, str(error))
         return None
     except ContractError as error:

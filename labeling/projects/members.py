@@ -14,6 +14,7 @@ from labeling.documents.failure_tags import FAILURE_TAGS
 from labeling.models import ApiToken, Document, Membership, Presence, Project
 from slmstudio.access import Action, Role, may
 from slmstudio.audit import note
+from slmstudio.errors import Refused
 
 #: what ``change_settings`` takes
 SETTINGS = (
@@ -28,14 +29,6 @@ SETTINGS = (
 MOST_PEOPLE, MOST_EXTRA_TAGS = 10, 50
 
 
-class Refused(ValueError):
-    """A change that is not made. ``field`` is username, role, a setting's name or form; the message is a sentence."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field, self.message = field, message
-
-
 @transaction.atomic
 def add(*, project: Project, by: Any, username: str, role: str) -> Membership:
     """Takes a person who has an account into the project.
@@ -47,11 +40,12 @@ def add(*, project: Project, by: Any, username: str, role: str) -> Membership:
     person = get_user_model().objects.filter(username=username.strip(), is_active=True).first()
     if person is None:
         raise Refused(
-            "username", "Nobody has this user name. Accounts are made by an administrator; capitals count in names."
+            "Nobody has this user name. Accounts are made by an administrator; capitals count in names.",
+            field="username",
         )
     _check_role(role)
     if Membership.objects.filter(project=project, user=person).exists():
-        raise Refused("username", f"{person.get_username()} is in this project already.")
+        raise Refused(f"{person.get_username()} is in this project already.", field="username")
     membership = Membership.objects.create(project=project, user=person, role=role, role_given_by=by)
     note(project=project, user=by, action="added", about=f"member {person.get_username()}", details={"role": role})
     return membership
@@ -75,9 +69,9 @@ def change_role(*, membership: Membership, by: Any, role: str) -> Membership:
         _keep_an_owner(row)
     if by is not None and row.user_id == by.pk and role not in steps_down(before):
         raise Refused(
-            "role",
             f"Nobody gives themselves rights, and as {Role(role).label} you could do what you cannot do now. "
             "Another owner can give you this role.",
+            field="role",
         )
     row.role, row.role_since, row.role_given_by = role, timezone.now(), by
     row.save(update_fields=["role", "role_since", "role_given_by"])
@@ -128,12 +122,12 @@ def change_settings(*, project: Project, by: Any, values: Mapping[str, Any]) -> 
     """
     unknown = sorted(set(values).difference(SETTINGS))
     if unknown:
-        raise Refused("form", f"There is no setting {unknown[0]}.")
+        raise Refused(f"There is no setting {unknown[0]}.", field="form")
     for name in ("overlap_share", "withheld_share", "confidence_floor"):
         if name in values and not 0 <= values[name] <= 1:
-            raise Refused(name, "This is a share from 0 to 100 %.")
+            raise Refused("This is a share from 0 to 100 %.", field=name)
     if "overlap_people" in values and not 2 <= values["overlap_people"] <= MOST_PEOPLE:
-        raise Refused("overlap_people", f"From 2 to {MOST_PEOPLE} people can label one document.")
+        raise Refused(f"From 2 to {MOST_PEOPLE} people can label one document.", field="overlap_people")
     clean = dict(values)
     if "extra_tags" in clean:
         clean["extra_tags"] = _tags(clean["extra_tags"])
@@ -147,7 +141,7 @@ def change_settings(*, project: Project, by: Any, values: Mapping[str, Any]) -> 
         try:
             row.full_clean(exclude=["slug"])
         except ValidationError as error:
-            raise Refused(next(iter(error.message_dict)), " ".join(error.messages)) from error
+            raise Refused(" ".join(error.messages), field=next(iter(error.message_dict))) from error
         if changed:
             row.save(update_fields=list(changed))
             if changed.get("review_required") is False:
@@ -165,11 +159,13 @@ def _tags(given: Any) -> list[str]:
         if not name:
             continue
         if len(name) > 40 or not name.isprintable() or "," in name:
-            raise Refused("extra_tags", f"The tag {name[:60]} is not taken: up to 40 printable characters, no comma.")
+            raise Refused(
+                f"The tag {name[:60]} is not taken: up to 40 printable characters, no comma.", field="extra_tags"
+            )
         if name not in FAILURE_TAGS and name not in tags:
             tags.append(name)
     if len(tags) > MOST_EXTRA_TAGS:
-        raise Refused("extra_tags", f"A project has at most {MOST_EXTRA_TAGS} tags of its own.")
+        raise Refused(f"A project has at most {MOST_EXTRA_TAGS} tags of its own.", field="extra_tags")
     return tags
 
 
@@ -181,19 +177,19 @@ def _hold(project: Project) -> None:
 def _row(membership: Membership) -> Membership:
     row: Membership | None = Membership.objects.select_related("user").filter(pk=membership.pk).first()
     if row is None:
-        raise Refused("form", "This person is no longer in the project.")
+        raise Refused("This person is no longer in the project.", field="form")
     return row
 
 
 def _check_role(role: str) -> None:
     if role not in Role.values:
-        raise Refused("role", f"There is no role {role[:40]}; there are {', '.join(Role.values)}.")
+        raise Refused(f"There is no role {role[:40]}; there are {', '.join(Role.values)}.", field="role")
 
 
 def _keep_an_owner(row: Membership) -> None:
     others = Membership.objects.filter(project=row.project, role=Role.OWNER).exclude(pk=row.pk)
     if not others.exists():
         raise Refused(
-            "role",
             f"{row.user.get_username()} is the only owner. Make somebody else an owner first; a project keeps one.",
+            field="role",
         )

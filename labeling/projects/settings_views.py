@@ -12,6 +12,7 @@ from labeling.models import Membership
 from labeling.projects import members
 from labeling.projects.settings_forms import MemberForm, WorkForm
 from slmstudio.access import Action, Role, object_for, project_for
+from slmstudio.errors import Refused
 from slmstudio.storage import quotas
 
 
@@ -25,7 +26,7 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
     if form.is_valid():
         try:
             members.change_settings(project=project, by=request.user, values=form.values())
-        except members.Refused as refusal:
+        except Refused as refusal:
             form.add_error(None if refusal.field == "form" else refusal.field, refusal.message)
         else:
             messages.success(request, "Saved. It holds for whatever happens from now on.")
@@ -41,7 +42,7 @@ def add_member(request: HttpRequest, slug: str) -> HttpResponse:
     if form.is_valid():
         try:
             added = members.add(project=project, by=request.user, **form.cleaned_data)
-        except members.Refused as refusal:
+        except Refused as refusal:
             form.add_error(refusal.field, refusal.message)
         else:
             messages.success(request, f"{added.user.get_username()} is in the project now, as {added.role}.")
@@ -55,7 +56,7 @@ def change_member(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     project, membership = object_for(request.user, slug, Action.ADMINISTER, Membership, pk=pk)
     try:
         changed = members.change_role(membership=membership, by=request.user, role=request.POST.get("role", ""))
-    except members.Refused as refusal:
+    except Refused as refusal:
         return _page(request, project, refused=(membership.pk, refusal.message))
     messages.success(request, f"{changed.user.get_username()} is {changed.role} now.")
     if changed.user == request.user and changed.role != Role.OWNER:
@@ -72,7 +73,7 @@ def remove_member(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     name = membership.user.get_username()
     try:
         members.remove(membership=membership, by=request.user)
-    except members.Refused as refusal:
+    except Refused as refusal:
         return _page(request, project, refused=(membership.pk, refusal.message))
     if membership.user == request.user:
         messages.success(request, f"You have left {project.name}.")

@@ -25,7 +25,8 @@ from labeling.models import (
 )
 from labeling.review.challenges import Doubt, doubt_of, doubts
 from labeling.review.conflicts import Dispute, evidence_of, settle
-from labeling.review.services import Invalid, Refused, Stale, hold_submitted
+from labeling.review.services import Invalid, Stale, hold_submitted
+from slmstudio.errors import Refused
 
 OWN = "One of these labels is your own. Four eyes are on in this project, so somebody else decides."
 ASKED = "You doubted this label yourself. Four eyes are on in this project, so somebody else decides."
@@ -33,7 +34,7 @@ _CANDIDATES = 8
 #: so many are gone through where each is held by somebody, or doubted by who asks
 _LOOKED_AT = 400
 
-__all__ = ["Invalid", "Refused", "Stale", "UnderDispute", "adjudicate", "disputed", "next_disputed", "open_dispute"]
+__all__ = ["Invalid", "Stale", "UnderDispute", "adjudicate", "disputed", "next_disputed", "open_dispute"]
 
 
 def disputed(project: Project) -> QuerySet[Document]:

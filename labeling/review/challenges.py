@@ -10,11 +10,11 @@ from typing import Any
 
 from django.db import transaction
 
-from labeling.annotation.queue import Refused
 from labeling.models import AnnotationRevision, Document, DocumentState, Gold
 from labeling.models.documents import LABELLED
+from slmstudio.errors import Refused
 
-__all__ = ["Doubt", "Refused", "dispute", "doubt_of", "doubts", "is_party", "known_to"]
+__all__ = ["Doubt", "dispute", "doubt_of", "doubts", "is_party", "known_to"]
 
 
 @dataclass(frozen=True, slots=True)

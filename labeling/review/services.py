@@ -23,7 +23,7 @@ from labeling.annotation.locked_document import (
     newest_schema,
     schema_of,
 )
-from labeling.annotation.queue import Refused, free_for, hold, take
+from labeling.annotation.queue import free_for, hold, take
 from labeling.annotation.revisions import Work, decide, make_gold, merged, origin_of, write
 from labeling.form.codec import Parsed
 from labeling.form.validation import Checks, check
@@ -39,6 +39,7 @@ from labeling.models import (
     SchemaVersion,
 )
 from slmstudio.contract.schema.compiled import Problem
+from slmstudio.errors import Refused
 
 MOST_REASON = 1000
 OWN = "This label is your own. Four eyes are on in this project, so somebody else reviews it."
@@ -46,7 +47,6 @@ _CANDIDATES = 8
 
 __all__ = [
     "Invalid",
-    "Refused",
     "Stale",
     "UnderReview",
     "approve",

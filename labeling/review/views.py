@@ -21,6 +21,7 @@ from labeling.models import Annotation, Document, Mention, Project
 from labeling.review import adjudication, challenges, services
 from labeling.review.forms import DisputeForm, RejectForm, whole_number
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.errors import Refused
 from slmstudio.web.paging import count, page
 
 DISPUTED = "disputed"
@@ -163,7 +164,7 @@ def review_approve(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     version = whole_number(request.POST.get("version")) or 0
     try:
         services.approve(document=document, user=request.user, base_version=version)
-    except services.Refused as refused:
+    except Refused as refused:
         messages.error(request, str(refused))
         return redirect("review_document", slug, pk)
     messages.success(request, f"{document.external_id} is approved.")
@@ -186,7 +187,7 @@ def review_reject(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         services.reject(
             document=document, user=request.user, reason=data["reason"], base_version=data["version"] or None
         )
-    except services.Refused as refused:
+    except Refused as refused:
         messages.error(request, str(refused))
         return redirect("review_document", slug, pk)
     messages.success(request, f"{document.external_id} went back with your reason.")
@@ -214,7 +215,7 @@ def review_adjudicate(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     except adjudication.Invalid as invalid:
         form.note(invalid.problems)
         return _dispute_page(request, project, found, form, status=422)
-    except adjudication.Refused as refused:
+    except Refused as refused:
         messages.error(request, str(refused))
         return redirect("review_document", slug, pk)
     messages.success(request, f"{document.external_id} is decided.")

@@ -30,15 +30,12 @@ from labeling.projects.services import ContractError, in_words, read_schema, sav
 from labeling.schema_migration import label_migration
 from labeling.schema_migration.mapping import MappingError, Step, check, mapper, suggest
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, loads, sha256
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 
 BATCH = 300
 MOST_EXAMPLES = 10
 MOST_CHANGES = 12
-
-
-class Refused(ValueError):
-    """A migration that cannot be started; the message is a sentence."""
 
 
 def plan(
@@ -317,4 +314,4 @@ def _move(
         label_migration.update(changes)
 
 
-__all__ = ["ContractError", "MappingError", "Refused", "plan", "process"]
+__all__ = ["ContractError", "MappingError", "plan", "process"]

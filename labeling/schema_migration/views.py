@@ -14,6 +14,7 @@ from labeling.schema_migration import mapping, services
 from labeling.schema_migration.forms import MappingForm
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.contract.schema.compiled import dumps, loads
+from slmstudio.errors import Refused
 
 
 @require_POST
@@ -35,7 +36,7 @@ def plan(request: HttpRequest, slug: str) -> HttpResponse:
         )
     except ContractError as error:
         return _back(request, project, " ".join(error.errors.values()))
-    except services.Refused as error:
+    except Refused as error:
         return _back(request, project, str(error))
     return redirect("schema_migration", slug, run.pk)
 
@@ -87,7 +88,7 @@ def _start(request: HttpRequest, run: SchemaMigration, form: MappingForm) -> Sch
         return services.plan(
             project=run.project, user=request.user, schema_text=run.schema_text, mapping=steps, dry_run=not apply
         )
-    except (services.Refused, mapping.MappingError) as error:
+    except (Refused, mapping.MappingError) as error:
         form.add_error(None, str(error))
     except ContractError as error:
         form.add_error(None, " ".join(error.errors.values()))

@@ -19,6 +19,8 @@ import httpcore
 import httpx
 from django.conf import settings
 
+from slmstudio.errors import Refused
+
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 #: what Python calls global although it may lead inside: 6to4 and its relays, site-local addresses of old. NAT64,
 #: IPv4-compatible and IPv4-translated addresses are among those that are "reserved" in IPv6.
@@ -30,10 +32,6 @@ _METADATA = tuple(
         ("168.63.129.16/32", "192.0.0.0/24", "100.100.100.200/32", "169.254.0.0/16", "fd00:ec2::/32"),
     )
 )
-
-
-class Refused(ValueError):
-    """An address that is not called; the message is a sentence."""
 
 
 def check(url: str) -> None:

@@ -6,9 +6,9 @@ from django.db import transaction
 
 from slmstudio.access import TABLE, Action
 from slmstudio.accounts.permissions import may_fetch_models, who_grants
+from slmstudio.errors import Refused
 from slmstudio.runs.models import LIVE, Status
 from training.models import BaseModel, ModelPull
-from training.runs.services import Refused
 
 
 def may_see_models(user: Any) -> bool:
@@ -24,7 +24,7 @@ def pull(*, base_model: BaseModel, user: Any) -> ModelPull:
         Refused: it would be downloaded, and the account may not have that done.
     """
     if base_model.source == BaseModel.Source.HUB and not base_model.here and not may_fetch_models(user):
-        raise Refused("base_model", f"Your account may not have models fetched; {who_grants()} can allow it.")
+        raise Refused(f"Your account may not have models fetched; {who_grants()} can allow it.", field="base_model")
     ModelPull.objects.bulk_create(
         [ModelPull(base_model=base_model, created_by=user, status=Status.CANCELLED)], ignore_conflicts=True
     )

@@ -2,12 +2,12 @@
 
 import logging
 
+from slmstudio.errors import Refused
 from slmstudio.runs.reaper import sweep_lost
 from training.base_models.services import prepare
 from training.models import ModelPull
 from training.runs.child_processes import ChildCancelled
 from training.runs.jobs import explain
-from training.runs.services import Refused
 
 log = logging.getLogger(__name__)
 

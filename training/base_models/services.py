@@ -15,13 +15,14 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.text import slugify
 
+from slmstudio.errors import Refused
 from slmstudio.runs.child_environment import DOWNLOADS
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.storage.hashing import folder_hash
 from training.base_models.catalogue import CATALOGUE, Known
 from training.models import BaseModel
 from training.runs.child_processes import ChildCancelled, ChildFailed, run_child, spec_file
-from training.runs.services import Refused, unfetched
+from training.runs.services import unfetched
 from training.spec import PrepareSpec, VerifySpec
 
 TINY = "tiny-random"
@@ -76,7 +77,7 @@ def find_base_model(slug: str) -> BaseModel:
     found = BaseModel.objects.filter(slug=slug).first()
     if found is None:
         known = ", ".join(BaseModel.objects.order_by("slug").values_list("slug", flat=True)) or "none"
-        raise Refused("base_model", f"There is no base model {slug!r}. Known are: {known}.")
+        raise Refused(f"There is no base model {slug!r}. Known are: {known}.", field="base_model")
     return found
 
 
@@ -90,21 +91,21 @@ def register_folder(*, slug: str, name: str, folder: Path | str, licence: str = 
     allowed = [root.resolve() for root in settings.MODEL_FOLDERS]
     if not any(path.is_relative_to(root) and path != root for root in allowed):
         places = ", ".join(str(root) for root in allowed)
-        raise Refused("folder", f"Model folders lie under {places} (setting MODEL_FOLDERS); {path} does not.")
+        raise Refused(f"Model folders lie under {places} (setting MODEL_FOLDERS); {path} does not.", field="folder")
     if not _is_folder(path):
-        raise Refused("folder", f"{path} is not a folder.")
+        raise Refused(f"{path} is not a folder.", field="folder")
     if slugify(slug) != slug or not slug:
-        raise Refused("slug", "A slug has small letters, digits and hyphens only.")
+        raise Refused("A slug has small letters, digits and hyphens only.", field="slug")
     taken = BaseModel.objects.filter(slug=slug).first()
     if taken is not None and (taken.source != BaseModel.Source.FOLDER or taken.location != str(path)):
-        raise Refused("slug", f"{slug} is already {taken.name} from {taken.location}.")
+        raise Refused(f"{slug} is already {taken.name} from {taken.location}.", field="slug")
     model = taken or BaseModel(slug=slug, source=BaseModel.Source.FOLDER, location=str(path))
     model.name, model.licence = name, licence
     try:
         model.full_clean()
     except ValidationError as error:
         field, messages = next(iter(error.message_dict.items()))
-        raise Refused(field, " ".join(messages)) from error
+        raise Refused(" ".join(messages), field=field) from error
     model.save()
     return model
 
@@ -114,7 +115,7 @@ def _resolved(folder: Path | str) -> Path:
     try:
         return Path(folder).resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise Refused("folder", f"{str(folder)[:100]} cannot be a folder: {error}.") from error
+        raise Refused(f"{str(folder)[:100]} cannot be a folder: {error}.", field="folder") from error
 
 
 def _is_folder(path: Path) -> bool:
@@ -135,11 +136,13 @@ def add_hub_model(*, hub_id: str, revision: str = "", name: str = "") -> BaseMod
     """
     hub_id, revision = hub_id.strip(), revision.strip()
     if not _HUB_ID.fullmatch(hub_id) or ".." in hub_id:
-        raise Refused("hub_id", "A hub id has the form organisation/name, such as Qwen/Qwen3-0.6B.")
+        raise Refused("A hub id has the form organisation/name, such as Qwen/Qwen3-0.6B.", field="hub_id")
     if revision and (not _REVISION.fullmatch(revision) or ".." in revision):
-        raise Refused("revision", "A revision is a branch, a tag or a commit: letters, digits, dots, dashes, slashes.")
+        raise Refused(
+            "A revision is a branch, a tag or a commit: letters, digits, dots, dashes, slashes.", field="revision"
+        )
     if len(name) > 120:
-        raise Refused("name", "A name has at most 120 characters.")
+        raise Refused("A name has at most 120 characters.", field="name")
     model = BaseModel.objects.filter(source=BaseModel.Source.HUB, location__iexact=hub_id).first()
     if model is None:
         model = BaseModel(
@@ -147,7 +150,9 @@ def add_hub_model(*, hub_id: str, revision: str = "", name: str = "") -> BaseMod
         )
         model.name = name.strip() or hub_id.partition("/")[2]
     elif model.ready and revision not in ("", model.revision):
-        raise Refused("revision", f"{model} is prepared at {model.revision[:12]}. Another revision is another model.")
+        raise Refused(
+            f"{model} is prepared at {model.revision[:12]}. Another revision is another model.", field="revision"
+        )
     model.revision = revision or model.revision
     model.full_clean()
     model.save()
@@ -267,7 +272,7 @@ def _prepare_into(draft: Path, base_model: BaseModel, run: BackgroundRun | None)
             "done", {}
         )
     except ChildFailed as failure:
-        raise Refused("base_model", f"{base_model} cannot be prepared. {failure}") from failure
+        raise Refused(f"{base_model} cannot be prepared. {failure}", field="base_model") from failure
     finally:
         spec.unlink(missing_ok=True)
         log.unlink(missing_ok=True)
@@ -348,7 +353,7 @@ def check(*, base_model: BaseModel, gguf: Path | None = None) -> list[Look]:
         Refused: it is not prepared, or the looking itself broke off.
     """
     if not base_model.ready:
-        raise Refused("base_model", f"{base_model} is not prepared. Run: manage.py models pull {base_model.slug}")
+        raise Refused(f"{base_model} is not prepared. Run: manage.py models pull {base_model.slug}", field="base_model")
     packaged = base_model.source == BaseModel.Source.PACKAGED and base_model.slug != TINY and gguf is None
     wanted = VerifySpec(
         path=base_model.folder,
@@ -367,7 +372,7 @@ def check(*, base_model: BaseModel, gguf: Path | None = None) -> list[Look]:
     try:
         run_child("training.ml.verify", spec, log, on_event=note)
     except ChildFailed as failure:
-        raise Refused("base_model", f"{base_model} could not be looked over. {failure}") from failure
+        raise Refused(f"{base_model} could not be looked over. {failure}", field="base_model") from failure
     finally:
         spec.unlink(missing_ok=True)
         log.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from labeling.models import Project
 from slmstudio.accounts.permissions import may_fetch_models, who_grants
+from slmstudio.errors import Refused
 from training.base_models.downloads import may_see_models, pull
 from training.base_models.forms import FolderForm, HubForm
 from training.base_models.services import add_hub_model, register_folder, sync_catalogue
@@ -21,7 +22,6 @@ from training.estimates.machines import gpu_hardware
 from training.estimates.services import latency_limit, memory_limit
 from training.models import BaseModel, ModelPull
 from training.runs import queries as run_queries
-from training.runs.services import Refused
 
 
 def _check(request: HttpRequest) -> None:

@@ -8,12 +8,12 @@ from django.db import transaction
 from django.utils.text import slugify
 
 from labeling.datasets.queries import file_path
+from slmstudio.errors import Refused
 from slmstudio.runs.models import LIVE, Status
 from slmstudio.storage import quotas
 from slmstudio.storage.artifacts import local_path
 from training.exports.child_specs import GgufSpec, TrainerSpec
 from training.models import Export, ModelExport, ModelVersion, SpecExport, TrainingRun
-from training.runs.services import Refused
 from training.spec import DatasetRef, ModelRef, RunSpec
 
 GGUF = tuple(ModelExport.Kind.values)
@@ -32,10 +32,10 @@ def request(*, run: TrainingRun, kind: str, user: Any) -> Export:
     if kind in TRAINERS:
         return _request(SpecExport, {"training_run": run, "kind": kind}, user)
     if kind not in GGUF:
-        raise Refused("kind", f"There is no export {kind!r}.")
+        raise Refused(f"There is no export {kind!r}.", field="kind")
     model = model_of(run)
     if model is None:
-        raise Refused("kind", "The run has no model to export: it has to end well first.")
+        raise Refused("The run has no model to export: it has to end well first.", field="kind")
     return _request(ModelExport, {"model_version": model, "kind": kind}, user)
 
 
@@ -47,7 +47,7 @@ def _request(table: type[Export], key: dict[str, Any], user: Any) -> Export:
         return export
     project = (key.get("training_run") or key["model_version"].training_run).project
     if why := quotas.storage_problem(project) or (table is ModelExport and quotas.compute_problem(project)):
-        raise Refused("kind", why)
+        raise Refused(why, field="kind")
     export.ask_again(user)
     return export
 

@@ -7,12 +7,12 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from slmstudio.access import Action, object_for
+from slmstudio.errors import Refused
 from training.exports import downloads, services
 from training.exports.axolotl_validation import fact
 from training.http import is_htmx
 from training.models import TrainingRun
 from training.runs import queries as run_queries
-from training.runs.services import Refused
 
 _RUNS = TrainingRun.objects.select_related("dataset", "base_model")
 

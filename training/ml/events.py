@@ -19,21 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+from slmstudio.errors import Refused
 from slmstudio.runs.exit_messages import WORDS
 from training.ml.machine.contention import make_room
 from training.strict_yaml import SpecError
 
 Spec = TypeVar("Spec")
 _PR_SET_PDEATHSIG = 1
-
-
-class Refused(Exception):
-    """The work cannot be done, for a reason that a person can do something about. ``kind`` is a short machine word."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.message = message
 
 
 class Emitter:
@@ -116,11 +108,11 @@ def run_child(argv: list[str], read: Callable[[str], Spec], work: Callable[[Spec
     make_room()
     try:
         if len(argv) != 2:
-            raise Refused("usage", f"usage: python -m {Path(argv[0]).stem} SPEC.yaml")
+            raise Refused(f"usage: python -m {Path(argv[0]).stem} SPEC.yaml", code="usage")
         try:
             text = Path(argv[1]).read_text(encoding="utf-8")
         except OSError as error:
-            raise Refused("spec", f"the spec file cannot be read: {error}") from error
+            raise Refused(f"the spec file cannot be read: {error}", code="spec") from error
         work(read(text), emitter)
     except Exception as error:
         kind, message = explain(error)
@@ -139,7 +131,7 @@ def run_child(argv: list[str], read: Callable[[str], Spec], work: Callable[[Spec
 def explain(error: BaseException) -> tuple[str, str]:
     """The kind of an error and a sentence about it; kind ``crash`` where we have no better word."""
     if isinstance(error, Refused):
-        return error.kind, error.message
+        return error.code, error.message
     if isinstance(error, SpecError):
         return "spec", f"The spec is not valid. {error}"
     text = str(error)

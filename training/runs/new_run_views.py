@@ -15,6 +15,7 @@ from django_htmx.http import HttpResponseClientRedirect, replace_url
 
 from labeling.models import DatasetVersion
 from slmstudio.access import Action, project_for
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.web.body_limits import takes_files
 from training.base_models.downloads import pull
@@ -28,7 +29,6 @@ from training.runs.forms import FIELD_OF, ChoiceForm, NewRunForm, initial_of
 from training.runs.presets import METHODS, Knobs, preset, task_of
 from training.runs.reproduction import as_it_ran
 from training.runs.services import (
-    Refused,
     early_stopping_problem,
     fitting_knobs,
     knobs_of,
@@ -293,10 +293,10 @@ def from_spec(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _text_of(file: UploadedFile | Any) -> str:
     if file is None:
-        raise Refused("spec", "Choose a YAML file first.")
+        raise Refused("Choose a YAML file first.", field="spec")
     if (file.size or 0) > spec_import.MOST:
-        raise Refused("spec", f"The file has more than {spec_import.MOST:,} bytes; a RunSpec has a few thousand.")
+        raise Refused(f"The file has more than {spec_import.MOST:,} bytes; a RunSpec has a few thousand.", field="spec")
     try:
         return bytes(file.read()).decode()
     except UnicodeDecodeError as error:
-        raise Refused("spec", "The file is not UTF-8 text.") from error
+        raise Refused("The file is not UTF-8 text.", field="spec") from error

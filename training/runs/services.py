@@ -11,6 +11,7 @@ from django.db.models import Max
 from labeling.datasets.queries import file_path
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.contract.schema.compiled import loads
+from slmstudio.errors import Refused
 from slmstudio.runs.models import LIVE, Status, queued_anew, resumed_by
 from slmstudio.runs.reaper import sweep_lost
 from slmstudio.storage import quotas
@@ -25,7 +26,6 @@ from training.strict_yaml import build
 
 __all__ = [
     "Knobs",
-    "Refused",
     "cancel",
     "early_stopping_problem",
     "fitting_knobs",
@@ -35,16 +35,6 @@ __all__ = [
     "start_training",
     "sweep_lost",
 ]
-
-
-class Refused(Exception):
-    """A run that is not started, with the knob or choice to blame. ``errors`` has every sentence by its field."""
-
-    def __init__(self, field: str, message: str, others: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.field = field
-        self.message = message
-        self.errors = {field: message, **(others or {})}
 
 
 def train_rows(dataset: DatasetVersion) -> int:
@@ -117,24 +107,24 @@ def start_training(
             document to look at, or more memory or disk than there is (with the knob to turn).
     """
     if dataset.project_id != project.pk:
-        raise Refused("dataset", "That dataset version belongs to another project.")
+        raise Refused("That dataset version belongs to another project.", field="dataset")
     if why := quotas.compute_problem(project) or quotas.storage_problem(project):
-        raise Refused("dataset", why)
+        raise Refused(why, field="dataset")
     _refuse_empty(dataset)
     _refuse_unprepared(base_model)
     wrong = problems(knobs, base_model.context, **abilities())
     if wrong:
         first, *_ = wrong
-        raise Refused(first, wrong[first], wrong)
+        raise Refused(wrong[first], field=first, errors=wrong)
     if len(name) > 120:
-        raise Refused("name", "A name has at most 120 characters.")
+        raise Refused("A name has at most 120 characters.", field="name")
     _refuse_lengths(dataset, base_model, knobs)
     if why := early_stopping_problem(dataset=dataset, base_model=base_model, knobs=knobs):
-        raise Refused("early_stopping", why)
+        raise Refused(why, field="early_stopping")
     foretold = estimate_for(dataset=dataset, base_model=base_model, knobs=knobs)
     if foretold is not None and foretold.refusals:
         first, *_ = foretold.refusals
-        raise Refused(first, foretold.refusals[first], foretold.refusals)
+        raise Refused(foretold.refusals[first], field=first, errors=foretold.refusals)
     Project.objects.select_for_update().get(pk=project.pk)  # numbers are given one at a time
     last = TrainingRun.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0
     run = TrainingRun.objects.create(
@@ -176,7 +166,7 @@ def resume(*, run: TrainingRun, user: Any) -> None:
     found = _ended(run)
     if not found.checkpoint_step:
         raise Refused(
-            "run", "This run ended before its first checkpoint, so there is nothing to resume. Start a new one."
+            "This run ended before its first checkpoint, so there is nothing to resume. Start a new one.", field="run"
         )
     _queue_again(found, user)
     run.refresh_from_db()
@@ -201,14 +191,14 @@ def _ended(run: TrainingRun) -> TrainingRun:
     rows: Any = TrainingRun.objects.select_for_update(of=("self",))
     found: TrainingRun = rows.select_related("base_model").get(pk=run.pk)
     if found.status not in (Status.FAILED, Status.CANCELLED):
-        raise Refused("run", f"This run is {found.get_status_display()}: there is nothing to resume.")
+        raise Refused(f"This run is {found.get_status_display()}: there is nothing to resume.", field="run")
     return found
 
 
 def _queue_again(found: TrainingRun, user: Any) -> None:
     """Queues it under a new job; Refused where its base model is gone or a quota is used up."""
     if why := quotas.compute_problem(found.project):
-        raise Refused("run", why)
+        raise Refused(why, field="run")
     _refuse_unprepared(found.base_model)
     again: dict[str, Any] = {
         **queued_anew(),
@@ -226,17 +216,17 @@ def _queue_again(found: TrainingRun, user: Any) -> None:
 def _refuse_empty(dataset: DatasetVersion) -> None:
     if not train_rows(dataset):
         raise Refused(
-            "dataset",
             f"Dataset v{dataset.number} has no training documents. Label some outside the hold-out and freeze again.",
+            field="dataset",
         )
 
 
 def unfetched(base_model: BaseModel) -> Refused:
     """What is said where a model would have to be downloaded: nobody's disk is filled without being asked."""
     return Refused(
-        "base_model",
         f"{base_model} is not on this machine yet. Have it fetched on the page Base models, or with "
         f"manage.py models pull {base_model.slug}.",
+        field="base_model",
     )
 
 
@@ -245,14 +235,14 @@ def _refuse_unprepared(base_model: BaseModel) -> None:
         raise unfetched(base_model)
     if not base_model.ready:
         raise Refused(
-            "base_model",
             f"{base_model} is not prepared yet. Press Prepare on the page Base models, or have its token lengths "
             "measured, which prepares it too.",
+            field="base_model",
         )
     if not Path(base_model.folder).is_dir():
         raise Refused(
-            "base_model",
             f"The folder of {base_model} is gone. Prepare it again: manage.py models pull {base_model.slug}.",
+            field="base_model",
         )
 
 
@@ -261,7 +251,7 @@ def _refuse_lengths(dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs
     report = LengthReport.objects.filter(dataset=dataset, base_model=base_model).select_related("base_model").first()
     if report is None or not report.current:
         raise Refused(
-            "dataset", f"The token lengths of dataset v{dataset.number} under {base_model} are not measured yet."
+            f"The token lengths of dataset v{dataset.number} under {base_model} are not measured yet.", field="dataset"
         )
     over = report.too_long(knobs.max_length)
     if not over:
@@ -270,11 +260,11 @@ def _refuse_lengths(dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs
         left = len(report.totals(Split.TRAIN)) - len(report.too_long(knobs.max_length, Split.TRAIN))
         if left < 1:
             raise Refused(
-                "max_length",
                 f"No training document fits in {knobs.max_length:,} tokens: leaving the long ones out leaves nothing.",
+                field="max_length",
             )
         return
-    raise Refused("max_length", over_the_limit(report, knobs.max_length, over))
+    raise Refused(over_the_limit(report, knobs.max_length, over), field="max_length")
 
 
 def early_stopping_problem(*, dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs) -> str:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from labeling.models import DatasetVersion, Project
+from slmstudio.errors import Refused
 from training.models import BaseModel
 from training.runs.presets import Knobs
-from training.runs.services import Refused, knobs_of
+from training.runs.services import knobs_of
 from training.spec import Lora, RunSpec
 from training.strict_yaml import SpecError
 
@@ -45,13 +46,13 @@ def read_spec(*, project: Project, text: str) -> Proposal:
             contract than the dataset was frozen with, or a key that a run of the studio cannot follow.
     """
     if len(text) > MOST:
-        raise Refused("spec", f"The file has more than {MOST:,} characters; a RunSpec has a few thousand.")
+        raise Refused(f"The file has more than {MOST:,} characters; a RunSpec has a few thousand.", field="spec")
     if "\0" in text:
-        raise Refused("spec", "The file is not text.")
+        raise Refused("The file is not text.", field="spec")
     try:
         spec = RunSpec.from_yaml(text)
     except SpecError as error:
-        raise Refused(error.field or "spec", f"{error.field or 'spec'}: {error.message}") from error
+        raise Refused(f"{error.field or 'spec'}: {error.message}", field=error.field or "spec") from error
     errors = dict(_unfollowed(spec))
     datasets = DatasetVersion.objects.filter(project=project).order_by("-number")
     dataset = _by_hash(datasets, spec.dataset.sha256)
@@ -67,7 +68,7 @@ def read_spec(*, project: Project, text: str) -> Proposal:
     if errors or dataset is None or base_model is None:
         said = {field: f"{field}: {message}." for field, message in errors.items()}
         first, *_ = said
-        raise Refused(first, said[first], said)
+        raise Refused(said[first], field=first, errors=said)
     return Proposal(dataset, base_model, knobs_of(spec))
 
 

@@ -11,12 +11,13 @@ from django.views.decorators.http import require_http_methods
 
 from labeling.models import DatasetVersion
 from slmstudio.access import Action, object_for
+from slmstudio.errors import Refused
 from slmstudio.storage.artifacts import local_path
 from training.models import BaseModel, LengthReport
 from training.runs import queries
 from training.runs.charts import Histogram, histogram
 from training.runs.presets import Knobs
-from training.runs.services import Refused, measure_lengths
+from training.runs.services import measure_lengths
 
 #: ids that are named of the documents which do not fit
 NAMED = 5

@@ -12,6 +12,7 @@ from django_htmx.http import HttpResponseClientRefresh
 
 from labeling.models import DatasetVersion
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.errors import Refused
 from slmstudio.runs.models import LIVE, Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
@@ -25,7 +26,7 @@ from training.runs.curves import checkpoints, curve_points, spec_of
 from training.runs.difference_queries import differences_of
 from training.runs.presets import in_words
 from training.runs.reproduction import spec_text
-from training.runs.services import Refused, cancel, fitting_knobs, knobs_of
+from training.runs.services import cancel, fitting_knobs, knobs_of
 from training.runs.trackers import tracked, zipped
 
 _RUNS = TrainingRun.objects.select_related("dataset__schema_version", "base_model", "created_by", "model_version")

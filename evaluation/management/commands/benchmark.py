@@ -18,13 +18,13 @@ from evaluation.benchmarks.services import LEAST, MOST, USUAL, Subject, advance,
 from evaluation.models import Benchmark, EvalRun
 from labeling.models import Project
 from slmstudio.access import Role
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import sweep_lost
 from slmstudio.storage.sizes import size_words
 from slmstudio.templatetags.studio import milliseconds, percent
 from slmstudio.workers.registry import Started, WorkerGone, working
 from training.base_models.services import sync_catalogue
-from training.runs.services import Refused
 
 POLL_SECONDS = 1.0
 SOME_FAILED = 3
@@ -127,7 +127,7 @@ def _subjects(project: Project, names: list[str]) -> list[Subject]:
     unknown = [name for name in names if name not in by_name]
     if unknown:
         there = ", ".join(choice.key for choice in known) or "none"
-        raise Refused("models", f"There is no model {unknown[0]!r}. Known are: {there}.")
+        raise Refused(f"There is no model {unknown[0]!r}. Known are: {there}.", field="models")
     return [by_name[name] for name in names]
 
 

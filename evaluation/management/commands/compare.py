@@ -27,7 +27,7 @@ from evaluation.models import EvalRun
 from evaluation.services.comparison_reports import matrix_report, report
 from labeling.models import Project
 from slmstudio.contract.json_text import dumps
-from training.runs.services import Refused
+from slmstudio.errors import Refused
 
 UNJUDGED, REGRESSION = 1, 3
 

@@ -12,8 +12,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from evaluation.models import EvalRun
 from evaluation.runs import jobs as run_jobs
-from evaluation.runs.rescoring import Refused, rescore
+from evaluation.runs.rescoring import rescore
 from labeling.models import DatasetVersion, Project
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.templatetags.studio import percent
 

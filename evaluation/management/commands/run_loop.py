@@ -24,14 +24,13 @@ from evaluation.gates.verdicts import GateError
 from evaluation.pipeline.report import loop_report, write_outputs
 from evaluation.pipeline.rows import Line, RowsError, choose_rows
 from evaluation.pipeline.services import abandon, advance, stages, start_loop
-from labeling.datasets.freeze import Refused as DatasetRefused
 from labeling.datasets.freeze import freeze
-from labeling.imports.services import Refused as ImportRefused
 from labeling.imports.services import start_import
 from labeling.models import DatasetVersion, Project
 from labeling.projects.services import ContractError, ProjectError, create_project, save_contract
 from slmstudio.access import Role
 from slmstudio.contract.json_text import JsonError, dumps, loads
+from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
 from slmstudio.runs.reaper import sweep_lost
 from slmstudio.stack.environment import database_is_embedded, home
@@ -41,14 +40,14 @@ from slmstudio.workers.registry import Started, WorkerGone, working
 from training.base_models.services import find_base_model, prepare, sync_catalogue
 from training.models import BaseModel
 from training.runs.presets import METHODS
-from training.runs.services import Refused, fitting_knobs, measure_lengths
+from training.runs.services import fitting_knobs, measure_lengths
 
 POLL_SECONDS = 1.0
 OWNER = "run-loop"
 #: the queues of everything that is waited for below: token lengths, the imports, the loop itself
 QUEUES = ["default", "imports", "gpu"]
 _REFUSALS = (
-    *(Refused, DatasetRefused, ImportRefused, RowsError),
+    *(Refused, RowsError),
     *(ProjectError, ContractError, GateError, WorkerGone),
 )
 

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from labeling.models import Membership, Project
 from labeling.projects import members
 from slmstudio.access import Role
+from slmstudio.errors import Refused
 
 NONE = "none"
 
@@ -40,6 +41,6 @@ class Command(BaseCommand):
                 members.add(project=project, by=None, username=name, role=role)
             else:
                 members.change_role(membership=row, by=None, role=role)
-        except members.Refused as refusal:
+        except Refused as refusal:
             raise CommandError(refusal.message) from None
         self.stdout.write(f"{name}: {'no member' if role == NONE else role} of {project.slug}")

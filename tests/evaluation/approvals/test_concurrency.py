@@ -11,9 +11,9 @@ from django.db import connection
 from evaluation.approvals.decisions import decide
 from evaluation.gates.services import make_report
 from evaluation.models import Approval, AuditEntry, GateReport
-from evaluation.runs.services import Refused
 from labeling.models import Membership
 from slmstudio.access import Role
+from slmstudio.errors import Refused
 from tests.evaluation.factories import World, evaluated, make_world, pretend
 
 

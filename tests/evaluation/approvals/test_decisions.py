@@ -14,12 +14,12 @@ from evaluation.audit import services as audit_services
 from evaluation.gates import manifest
 from evaluation.gates.services import current_policy, make_report, rules, set_policy
 from evaluation.models import Approval, AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
-from evaluation.runs.services import Refused
 from labeling.annotation.services import open_document, submit
 from labeling.models import Document, Membership, SchemaVersion
 from labeling.projects.services import save_contract
 from slmstudio.access import Forbidden, Role
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
+from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
 

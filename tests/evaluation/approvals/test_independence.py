@@ -16,10 +16,10 @@ from evaluation.services import printing
 from labeling.models import Membership
 from labeling.projects import members
 from slmstudio.access import Role
+from slmstudio.errors import Refused
 from tests.evaluation.factories import World, evaluated, pretend
 from tests.evaluation.runs.test_resources import measured
 from training.models import TrainingRun
-from training.runs.services import Refused
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def membership(world: World, user: Any) -> Membership:
 def test_an_owner_does_not_become_manager_by_their_own_hand(world: World, role: str) -> None:
     row = membership(world, world.owner)
     members.change_role(membership=membership(world, world.engineer), by=world.owner, role=Role.OWNER)
-    with pytest.raises(members.Refused) as refusal:
+    with pytest.raises(Refused) as refusal:
         members.change_role(membership=row, by=world.owner, role=role)
     assert refusal.value.field == "role"
     assert membership(world, world.owner).role == Role.OWNER

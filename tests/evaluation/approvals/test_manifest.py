@@ -14,10 +14,10 @@ from evaluation.gates.services import current_policy, make_report, set_policy
 from evaluation.models import Endpoint, EvalRun, GateReport
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs import model_under_test
-from evaluation.runs.services import Refused
 from evaluation.runs.spec import EvalSpec, GgufRef
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Document
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import Ending
 from slmstudio.storage import artifacts

@@ -11,7 +11,7 @@ from evaluation.approvals.forms import DecisionForm
 from evaluation.approvals.waivers import waived
 from evaluation.gates.services import make_report
 from evaluation.models import Approval, GateReport
-from evaluation.runs.services import Refused
+from slmstudio.errors import Refused
 from tests.evaluation.factories import World, evaluated, pretend
 
 

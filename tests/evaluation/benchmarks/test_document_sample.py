@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from evaluation.benchmarks import services as benchmark_services
-from evaluation.benchmarks.services import Refused, draw, stock
+from evaluation.benchmarks.services import draw, stock
 from evaluation.models import Benchmark, EvalRun
 from evaluation.runs import model_under_test
 from labeling.datasets import freeze
@@ -16,6 +16,7 @@ from labeling.datasets import queries as dataset_queries
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetItem, Document, Split
+from slmstudio.errors import Refused
 from tests.evaluation.benchmark_desk import started, wide_world
 from tests.evaluation.factories import World
 

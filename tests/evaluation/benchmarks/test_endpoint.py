@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from evaluation.benchmarks import results
-from evaluation.benchmarks.services import Refused, cancel
+from evaluation.benchmarks.services import cancel
 from evaluation.inference import openai_client
 from evaluation.inference.endpoints import save_endpoint
 from evaluation.models import Endpoint, EvalOutput
@@ -16,6 +16,7 @@ from evaluation.runs import model_under_test, outputs
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.json_text import dumps
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.evaluation import fake_openai as fakes

@@ -7,7 +7,7 @@ import pytest
 
 from evaluation.benchmarks import results
 from evaluation.benchmarks import services as benchmark_services
-from evaluation.benchmarks.services import Refused, cancel
+from evaluation.benchmarks.services import cancel
 from evaluation.comparison.services import compare_runs
 from evaluation.gates.services import make_report
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
@@ -20,6 +20,7 @@ from labeling.datasets.freeze import freeze
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import Document, DocumentScore
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import sweep_lost
 from slmstudio.runs.supervisor import Ending
@@ -205,7 +206,7 @@ def test_a_model_that_is_not_prepared_is_prepared_by_the_job(wide: World, monkey
 
     def prepare(*, base_model: BaseModel, run: Any, fetch: bool) -> BaseModel:
         asked.append((base_model.slug, run.number, fetch))
-        raise Refused("base_model", "The package is not installed.")
+        raise Refused("The package is not installed.", field="base_model")
 
     monkeypatch.setattr(run_jobs.base_model_services, "prepare", prepare)
     made = started(wide)

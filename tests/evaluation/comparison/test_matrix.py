@@ -14,9 +14,9 @@ from evaluation.models import Endpoint, EvalRun
 from evaluation.regression_suite.services import pin
 from labeling.models import DatasetVersion
 from slmstudio.contract.json_text import dumps, loads
+from slmstudio.errors import Refused
 from tests.evaluation.comparison.test_services import complete_labels, freeze_again, freeze_with_iban, with_iban
 from tests.evaluation.factories import World, documents_by_id, evaluated, pretend, rewrite, right
-from training.runs.services import Refused
 
 PAGE = "/p/invoices/evaluation/compare/"
 

@@ -7,11 +7,12 @@ import pytest
 from evaluation.comparison.regressions import regressions
 from evaluation.comparison.services import compare_runs
 from evaluation.models import Comparison, EvalRun
-from evaluation.runs.services import Refused, start_evaluation
+from evaluation.runs.services import start_evaluation
 from labeling.datasets.freeze import freeze
 from labeling.models import DatasetVersion, Document
 from labeling.projects.services import create_project, save_contract
 from slmstudio.contract.json_text import dumps, loads
+from slmstudio.errors import Refused
 from tests.evaluation.factories import World, broken, evaluated, right
 
 

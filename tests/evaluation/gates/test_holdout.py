@@ -13,12 +13,12 @@ from evaluation.gates.sample_size import missing_labels, queue_labels
 from evaluation.gates.services import current_policy, looks, make_report, next_look, opponent, set_policy
 from evaluation.gates.verdicts import Verdict
 from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport
-from evaluation.runs.services import Refused
 from labeling.annotation import services as annotation_services
 from labeling.datasets import freeze
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, broken, evaluated, make_base_model, rewrite, right
 from tests.evaluation.gold_desk import scored_again

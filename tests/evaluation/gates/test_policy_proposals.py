@@ -16,8 +16,8 @@ from evaluation.gates.policy import GatePolicy as Policy
 from evaluation.gates.policy_changes import applied, changes
 from evaluation.gates.services import make_report, set_policy
 from evaluation.models import AuditEntry, GatePolicy, PolicyProposal
+from slmstudio.errors import Refused
 from tests.evaluation.factories import World, broken, evaluated, pretend
-from training.runs.services import Refused
 
 GATES, POLICY = "/p/invoices/gates/", "/p/invoices/gates/policy/"
 HTMX = {"HX-Request": "true"}

@@ -9,13 +9,13 @@ from pytest_django.asserts import assertContains, assertNotContains
 from evaluation.gates.sample_size import missing_labels, queue_labels
 from evaluation.gates.services import make_report, set_policy
 from evaluation.models import AuditEntry, GateReport
-from evaluation.runs.services import Refused
 from labeling.annotation import services as annotation_services
 from labeling.annotation.queue import next_document
 from labeling.datasets import freeze, holdout_sampling
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetItem, Document
+from slmstudio.errors import Refused
 from tests.evaluation.factories import World, evaluated, right
 
 VALID = {"key": "valid", "metric": "schema_valid_rate", "operator": ">=", "threshold": 0.9}

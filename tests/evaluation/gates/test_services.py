@@ -22,10 +22,11 @@ from evaluation.gates.services import (
 from evaluation.gates.verdicts import GateError, Verdict
 from evaluation.models import AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
 from evaluation.regression_suite import services as regression_suite_services
-from evaluation.runs.services import Refused, start_evaluation
+from evaluation.runs.services import start_evaluation
 from labeling.datasets import freeze
 from labeling.models import Contract, DatasetItem, Document
 from slmstudio.contract.json_text import dumps
+from slmstudio.errors import Refused
 from tests.evaluation.factories import World, broken, evaluated, make_base_model, make_version, pretend, right
 
 

@@ -12,8 +12,8 @@ from evaluation.approvals.decisions import Waiver, decide, standing, voided, wit
 from evaluation.gates.services import make_report
 from evaluation.models import Approval, AuditEntry, GateReport
 from slmstudio.access import Forbidden
+from slmstudio.errors import Refused
 from tests.evaluation.factories import World, evaluated, pretend
-from training.runs.services import Refused
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from evaluation.inference import endpoints
-from evaluation.inference.endpoints import Refused, address_of, retire, save_endpoint
+from evaluation.inference.endpoints import address_of, retire, save_endpoint
 from evaluation.models import AuditEntry, Endpoint
 from labeling.annotation import predictions
 from labeling.models import Document
+from slmstudio.errors import Refused
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World
 from tests.evaluation.fake_openai import Fake, error, hangs, says

@@ -17,6 +17,7 @@ from labeling.models import Document, Gold, Project
 from labeling.review import adjudication, challenges
 from labeling.review import services as review_services
 from slmstudio.contract.json_text import dumps
+from slmstudio.errors import Refused
 from tests.evaluation.factories import World, evaluated
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total
 
@@ -125,7 +126,7 @@ def test_who_doubts_does_not_decide(world: World, run: EvalRun) -> None:
     doubted(run, first_id(world), rita)
     found = adjudication.open_dispute(document=fresh(world), user=rita)
     assert found.refusal == adjudication.ASKED
-    with pytest.raises(adjudication.Refused, match="doubted this label yourself"):
+    with pytest.raises(Refused, match="doubted this label yourself"):
         adjudication.adjudicate(
             document=fresh(world), user=rita, value=gold_of(fresh(world)), evidence={}, base_version=found.version
         )
@@ -223,7 +224,7 @@ def test_who_wrote_the_label_does_not_decide(world: World, run: EvalRun) -> None
     doubted(run, first_id(world), world.engineer)
     decide(fresh(world), rita, total_amount=Decimal("7.77"))
     challenges_module.look_at(world.project)
-    with pytest.raises(challenges_module.Refused, match="changed since this evaluation"):
+    with pytest.raises(Refused, match="changed since this evaluation"):
         doubted(run, first_id(world), world.engineer)
     world.dataset = freeze.freeze(project=world.project, user=world.engineer)
     doubted(evaluated(world, says_total(world, first_id(world), "8.88")), first_id(world), world.engineer)
@@ -236,18 +237,18 @@ def test_who_wrote_the_label_does_not_decide(world: World, run: EvalRun) -> None
 def test_what_waits_already_or_is_put_aside_is_refused_with_a_reason(world: World, run: EvalRun) -> None:
     document = fresh(world)
     Document.objects.filter(pk=document.pk).update(disputed=True)
-    with pytest.raises(challenges_module.Refused, match="disputed already"):
+    with pytest.raises(Refused, match="disputed already"):
         doubted(run, first_id(world), world.engineer)
     Document.objects.filter(pk=document.pk).update(disputed=False, state="new")
     skip(document=document, user=world.engineer, reason="unreadable")
-    with pytest.raises(challenges_module.Refused, match="put aside"):
+    with pytest.raises(Refused, match="put aside"):
         doubted(run, first_id(world), world.engineer)
     assert not GoldQuestion.objects.exists()
 
 
 def test_a_field_that_is_none_and_an_endless_reason_are_refused(world: World, run: EvalRun) -> None:
     for path, reason, field in (("nothing", "", "field"), (TOTAL, "x" * 1001, "reason")):
-        with pytest.raises(challenges_module.Refused) as refused:
+        with pytest.raises(Refused) as refused:
             doubted(run, first_id(world), world.engineer, path=path, reason=reason)
         assert refused.value.field == field
     assert not fresh(world).disputed

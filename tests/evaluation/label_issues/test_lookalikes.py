@@ -15,6 +15,7 @@ from labeling.datasets.splits import Rules
 from labeling.documents import search_index
 from labeling.models import DatasetItem, Document, IndexRun, Project
 from slmstudio.contract.json_text import dumps, sha256
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, broken, evaluated, right
@@ -108,7 +109,7 @@ def test_only_what_waits_and_is_nobodys_is_taken(world: World, run: EvalRun) -> 
     document(world, relative(text, 1), "begun", state="in_progress")
     document(world, relative(text, 2), "mine", assigned_to=world.owner)
     document(world, relative(text, 3), "done", state="submitted")
-    with pytest.raises(lookalikes.Refused, match="No document waits"):
+    with pytest.raises(Refused, match="No document waits"):
         queue(world, run)
     assert not AuditEntry.objects.filter(action=lookalikes.QUEUED).exists()
 
@@ -189,7 +190,7 @@ def test_two_who_look_at_once_are_one_too_many(world: World, run: EvalRun) -> No
     try:
         with other.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(hashtext('evaluation.lookalikes'), %s)", [key])
-            with pytest.raises(lookalikes.Refused, match="at the moment"):
+            with pytest.raises(Refused, match="at the moment"):
                 queue(world, run)
             cursor.execute("SELECT pg_advisory_unlock(hashtext('evaluation.lookalikes'), %s)", [key])
             assert queue(world, run).details["documents"]
@@ -207,10 +208,10 @@ def test_bad_orders_are_refused(world: World, run: EvalRun) -> None:
         ({"part": Part(field="nothing")}, "form"),
         ({"people": [world.stranger]}, "people"),
     ):
-        with pytest.raises(lookalikes.Refused) as refused:
+        with pytest.raises(Refused) as refused:
             queue(world, run, **order)
         assert refused.value.field == field, order
-    with pytest.raises(lookalikes.Refused) as refused:
+    with pytest.raises(Refused) as refused:
         lookalikes.find_and_queue(run=run, part=Part(), count=1, people=[], user=world.engineer)
     assert refused.value.field == "people"
     assert Document.objects.get(external_id="like").assigned_to is None
@@ -246,7 +247,7 @@ def test_another_projects_documents_are_none(world: World, run: EvalRun) -> None
     other = Project.objects.create(slug="else", name="Else")
     text = relative(held_out(world).text, 1)
     Document.objects.create(project=other, external_id="else", text=text, sha256=sha256(text))
-    with pytest.raises(lookalikes.Refused, match="No document waits"):
+    with pytest.raises(Refused, match="No document waits"):
         queue(world, run)
 
 

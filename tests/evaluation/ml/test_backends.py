@@ -15,13 +15,13 @@ from evaluation.runs.spec import EvalSpec
 from slmstudio.contract.decoding.grammar import grammar
 from slmstudio.contract.decoding.grounding import collapsed
 from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.evaluation import tiny_gguf
 from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, tiny, write_dataset
 from training.ml.data.encode import Encoder
 from training.ml.decoding.constraint import Grammar
 from training.ml.decoding.decode import Decoder, load
-from training.ml.events import Refused
 from training.ml.llama_cpp.runtime import Llama
 from training.strict_yaml import SpecError, build
 
@@ -99,7 +99,7 @@ def test_a_field_whose_gold_is_not_in_its_text_is_left_alone_and_said(tmp_path: 
 def test_without_a_field_that_can_be_held_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="No field can be held to its document") as caught:
         run(tmp_path, mode="grounded")
-    assert caught.value.kind == "schema"
+    assert caught.value.code == "schema"
 
 
 # -- several together ----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from evaluation.ml.generate import MOST_BOUNDED, UNKNOWN, Limit, main, token_lim
 from evaluation.runs.spec import EvalSpec
 from slmstudio.contract.decoding.grammar import output_bound
 from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.training.ml_data import (
     INSTRUCTION,
@@ -24,7 +25,6 @@ from tests.training.ml_data import (
     write_dataset,
 )
 from training.ml.data.rows import read_rows
-from training.ml.events import Refused
 from training.ml.lengths import load_encoder
 from training.prompts import shown_schema
 from training.strict_yaml import build
@@ -141,7 +141,7 @@ def test_the_studios_own_options_are_not_shown() -> None:
 def test_what_cannot_run_is_refused(tmp_path: Path, changes: dict[str, Any], kind: str) -> None:
     with pytest.raises(Refused) as caught:
         main(spec(tmp_path, **changes), Told().emitter)
-    assert caught.value.kind == kind
+    assert caught.value.code == kind
 
 
 def test_a_split_without_documents_is_refused(tmp_path: Path) -> None:

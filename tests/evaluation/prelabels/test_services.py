@@ -13,13 +13,14 @@ from evaluation.inference.endpoints import save_endpoint
 from evaluation.models import AuditEntry, Endpoint, PrelabelItem, PrelabelRun
 from evaluation.prelabels import services as prelabel_services
 from evaluation.prelabels.jobs import run_prelabels
-from evaluation.prelabels.services import Answer, Refused, Store, cancel, figures, start_prelabels
+from evaluation.prelabels.services import Answer, Store, cancel, figures, start_prelabels
 from labeling.annotation import predictions
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import Annotation, Document, Gold, Prediction
 from labeling.projects.services import create_project
 from slmstudio.contract.json_text import dumps
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, sha256_file

@@ -10,8 +10,8 @@ from evaluation.models import AuditEntry, EvalRun, Pin
 from evaluation.regression_suite import services as regression_suite_services
 from labeling.models import Document
 from labeling.projects.services import create_project
+from slmstudio.errors import Refused
 from tests.evaluation.factories import World, broken, evaluated, pretend, right
-from training.runs.services import Refused
 
 SUITE = "/p/invoices/evaluation/suite/"
 HTMX = {"HX-Request": "true"}

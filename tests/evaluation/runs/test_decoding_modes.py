@@ -21,6 +21,7 @@ from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Contract
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import Ending
 from slmstudio.storage import artifacts
@@ -119,9 +120,9 @@ def test_a_file_that_is_not_there_any_more_ends_in_a_sentence(world: World) -> N
 
 def test_an_export_that_is_not_made_or_of_another_run_is_refused(world: World) -> None:
     made = exported(world, status=Status.RUNNING)
-    with pytest.raises(run_services.Refused, match="is not made yet"):
+    with pytest.raises(Refused, match="is not made yet"):
         start(world, export=made)
-    with pytest.raises(run_services.Refused, match="Choose one model"):
+    with pytest.raises(Refused, match="Choose one model"):
         start(world, export=made, base_model=world.base_model)
 
 
@@ -144,7 +145,7 @@ def test_what_a_batch_could_not_do_is_not_claimed(world: World, monkeypatch: pyt
 
 def test_held_to_the_document_is_offered_where_a_field_is_copied(world: World) -> None:
     assert [mode for mode, _ in run_services.modes_of(world.project.schema_version)] == ["constrained", "free"]
-    with pytest.raises(run_services.Refused, match=r"No field of the schema is copied") as refusal:
+    with pytest.raises(Refused, match=r"No field of the schema is copied") as refusal:
         start(world, base_model=world.base_model, mode="grounded")
     assert refusal.value.field == "mode"
     copied(world)

@@ -17,6 +17,7 @@ from evaluation.runs.decoding_modes import ways
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.json_text import dumps
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World, copied
@@ -71,7 +72,7 @@ def ended(run: EvalRun) -> EvalRun:
 
 def test_hold_out_documents_leave_only_with_the_owners_permit(world: World, fake: Fake) -> None:
     one = endpoint(world, fake.url)
-    with pytest.raises(run_services.Refused, match="Hold-out documents would leave the studio for today") as refusal:
+    with pytest.raises(Refused, match="Hold-out documents would leave the studio for today") as refusal:
         start(world, one, split="holdout")
     assert refusal.value.field == "split"
     assert holdout_permits.give(endpoint=one, user=world.owner)
@@ -176,7 +177,7 @@ def test_what_an_endpoint_cannot_do_is_refused(
     if changes.get("retired"):
         Endpoint.objects.filter(pk=one.pk).update(retired_at=one.created_at)
         one.refresh_from_db()
-    with pytest.raises(run_services.Refused, match=words) as refusal:
+    with pytest.raises(Refused, match=words) as refusal:
         start(world, one, **order)
     assert refusal.value.field == field
     assert not EvalRun.objects.exists()

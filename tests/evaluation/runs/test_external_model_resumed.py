@@ -16,6 +16,7 @@ from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
 from evaluation.runs import external_model, outputs
 from evaluation.runs import services as run_services
 from evaluation.runs.jobs import run_evaluation
+from slmstudio.errors import Refused
 from slmstudio.runs import supervisor
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
@@ -218,7 +219,7 @@ def test_an_endpoint_that_is_another_by_now_is_refused_before_an_answer_is_lost(
     run, kept = failed(world, fake, one)
     asked, file = len(fake.asked), artifacts.local_path(run.outputs_key).read_text()
     Endpoint.objects.update(**changes)
-    with pytest.raises(run_services.Refused, match=words):
+    with pytest.raises(Refused, match=words):
         run_services.go_on(run=run, user=world.engineer)
     client.force_login(world.engineer)
     page = client.post(reverse("eval_go_on", args=[world.project.slug, run.number]), follow=True)

@@ -25,6 +25,7 @@ from labeling.projects.services import create_project, save_contract
 from labeling.review import adjudication
 from labeling.review import services as review_services
 from slmstudio.contract.json_text import dumps, loads
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, pretend, right
@@ -176,14 +177,14 @@ def test_outputs_that_were_tampered_with_are_not_scored(world: World, run: EvalR
 
 
 def test_what_cannot_be_scored_again_is_refused_with_a_reason(world: World, run: EvalRun) -> None:
-    with pytest.raises(rescoring.Refused, match="already"):
+    with pytest.raises(Refused, match="already"):
         rescoring.rescore(run=run, dataset=world.dataset, user=world.engineer)
     other = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
     stray = DatasetVersion(project=other, pk=999_999)
-    with pytest.raises(rescoring.Refused, match="another project"):
+    with pytest.raises(Refused, match="another project"):
         rescoring.rescore(run=run, dataset=stray, user=world.engineer)
     waiting = EvalRun(project=world.project, number=9, status=Status.RUNNING)
-    with pytest.raises(rescoring.Refused, match="not done"):
+    with pytest.raises(Refused, match="not done"):
         rescoring.rescore(run=waiting, dataset=world.dataset, user=world.engineer)
     assert EvalRun.objects.count() == 1
 
@@ -279,7 +280,7 @@ def test_one_that_cannot_be_scored_again_holds_up_no_other(world: World, run: Ev
     made, refusals = corrections.score_again(project=world.project, numbers=numbers, user=world.engineer)
     assert [one.rescored_from for one in made] == [run, bench]
     assert refusals == [f"Evaluation {by_it.number} was scored against {newest} already."]
-    with pytest.raises(corrections.Refused, match="already"):
+    with pytest.raises(Refused, match="already"):
         corrections.score_again(project=world.project, numbers=[by_it.number], user=world.engineer)
 
 
@@ -292,10 +293,10 @@ def test_the_new_version_is_drawn_as_the_last_one_was(world: World, run: EvalRun
 
 def test_nothing_to_freeze_and_nothing_ticked_are_refused(world: World) -> None:
     empty = create_project(owner=world.owner, name="Empty", slug="empty", template="invoice")
-    with pytest.raises(corrections.Refused, match="Nothing is frozen"):
+    with pytest.raises(Refused, match="Nothing is frozen"):
         corrections.freeze(project=empty, user=world.owner)
     for numbers in ([], [77]):
-        with pytest.raises(corrections.Refused, match="Tick"):
+        with pytest.raises(Refused, match="Tick"):
             corrections.score_again(project=world.project, numbers=numbers, user=world.engineer)
 
 

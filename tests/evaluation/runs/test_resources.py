@@ -14,8 +14,8 @@ from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport, Resourc
 from evaluation.runs import resources
 from evaluation.runs.resource_jobs import run_measurement
 from evaluation.runs.resources import measure_again
-from evaluation.runs.services import Refused
 from labeling.models import Contract
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, rewrite, right

@@ -8,8 +8,9 @@ from django.utils import timezone
 
 from evaluation.models import AuditEntry, EvalRun, LoopRun
 from evaluation.runs import services as run_services
-from evaluation.runs.services import Refused, start_evaluation
+from evaluation.runs.services import start_evaluation
 from labeling.projects.services import create_project
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import sweep_lost
 from tests.evaluation.factories import World

@@ -5,6 +5,7 @@ import pytest
 from labeling.annotation import comments
 from labeling.integrations import webhooks
 from labeling.models import Comment, Document, Mention, WebhookDelivery
+from slmstudio.errors import Refused
 from tests.labeling.desk import browser
 from tests.labeling.label_desk import Desk, make_desk
 from tests.labeling.work_desk import fresh, member
@@ -53,7 +54,7 @@ def test_who_is_mentioned_is_a_member_once_and_not_oneself(desk: Desk, document:
     ],
 )
 def test_what_is_not_taken(desk: Desk, document: Document, text: str, path: str, words: str) -> None:
-    with pytest.raises(comments.Refused, match=words):
+    with pytest.raises(Refused, match=words):
         comments.add(document=document, user=desk.ana, text=text, path=path)
     assert not Comment.objects.exists()
 

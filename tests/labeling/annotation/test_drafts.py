@@ -9,6 +9,7 @@ from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, AnnotationRevision, Document, Gold, Origin, Prediction
 from labeling.projects.services import save_contract
 from slmstudio.contract.schema.compiled import dumps, loads
+from slmstudio.errors import Refused
 from tests.labeling.label_desk import GOLD_TEXT, Desk, gold, make_desk
 
 pytestmark = pytest.mark.django_db
@@ -150,7 +151,7 @@ def test_going_back_is_one_more_revision(desk: Desk) -> None:
     assert (saved.version, saved.value, saved.submitted) == (3, gold(), False)
     steps = AnnotationRevision.objects.order_by("number").values_list("action", "user")
     assert list(steps) == [("submit", desk.ana.pk), ("draft", desk.ben.pk), ("restore", desk.ben.pk)]
-    with pytest.raises(annotation_services.Refused, match="no such revision"):
+    with pytest.raises(Refused, match="no such revision"):
         annotation_services.restore(document=desk.document(), user=desk.ben, revision_id=old.pk, base_version=0)
 
 

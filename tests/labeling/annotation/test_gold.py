@@ -23,6 +23,7 @@ from labeling.review import adjudication, challenges
 from labeling.review import services as review_services
 from slmstudio.access import Action, Role, project_for
 from slmstudio.contract.schema.compiled import dumps, loads
+from slmstudio.errors import Refused
 from tests.labeling.api_client import api_of
 from tests.labeling.desk import browser
 from tests.labeling.label_desk import TEXT, Desk, gold
@@ -129,7 +130,7 @@ def test_every_consumer_takes_the_same_documents(desk: Desk, review: bool) -> No
     for pk, name in keys.items():
         try:
             challenges.dispute(document=fresh(Document(pk=pk)))
-        except challenges.Refused:
+        except Refused:
             continue
         disputable.add(name)
     assert disputable == expected

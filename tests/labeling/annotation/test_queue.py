@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from labeling.annotation import services as annotation_services
 from labeling.models import Document, DocumentState
+from slmstudio.errors import Refused
 from tests.labeling.label_desk import Desk, gold, make_desk
 
 
@@ -109,13 +110,13 @@ def test_where_one_stands(desk: Desk) -> None:
 
 def test_skipping_takes_a_reason_and_keeps_what_is_submitted(desk: Desk) -> None:
     document = desk.document()
-    with pytest.raises(annotation_services.Refused, match="Say why"):
+    with pytest.raises(Refused, match="Say why"):
         annotation_services.skip(document=document, user=desk.ana, reason="  ")
     annotation_services.skip(document=document, user=desk.ana, reason="blank\n page")
     document.refresh_from_db()
     assert (document.state, document.skip_reason) == (DocumentState.SKIPPED, "blank page")
     annotation_services.submit(document=document, user=desk.ana, value=gold(), evidence={}, base_version=0)
-    with pytest.raises(annotation_services.Refused, match="submitted already"):
+    with pytest.raises(Refused, match="submitted already"):
         annotation_services.skip(document=document, user=desk.ana, reason="no")
     document.refresh_from_db()
     assert (document.state, document.skip_reason) == (DocumentState.SUBMITTED, "")
@@ -127,7 +128,7 @@ def test_flags_are_of_the_vocabulary_or_came_with_the_document(desk: Desk) -> No
         document=document, user=desk.ana, tags=["several_totals", "ocr_noise", "from the import"]
     )
     assert tags == ["ocr_noise", "several_totals", "from the import"]
-    with pytest.raises(annotation_services.Refused, match="no failure tag made up"):
+    with pytest.raises(Refused, match="no failure tag made up"):
         annotation_services.flag(document=document, user=desk.ana, tags=["made up"])
     document.refresh_from_db()
     assert document.tags == tags

@@ -8,6 +8,7 @@ from labeling.annotation import assignment, queue
 from labeling.annotation import services as annotation_services
 from labeling.models import Document, DocumentState
 from labeling.review import services as review_services
+from slmstudio.errors import Refused
 from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import fresh, review_desk, submit
 
@@ -69,7 +70,7 @@ def test_what_is_assigned_to_somebody_is_in_nobody_elses_queue(desk: Desk) -> No
 def test_only_members_are_assigned_and_only_what_waits(desk: Desk) -> None:
     waits, done = desk.document(), desk.document()
     submit(done, desk.ben)
-    with pytest.raises(assignment.Refused, match="not a member"):
+    with pytest.raises(Refused, match="not a member"):
         assign(desk.stranger, waits)
     assert assign(desk.ana, waits, done) == assignment.Changed(1, 1)
     assert (fresh(waits).assigned_to, fresh(done).assigned_to) == (desk.ana, None)

@@ -15,6 +15,7 @@ from labeling.models import AnnotationRevision, BulkEdit, Document, DocumentStat
 from labeling.review import adjudication
 from labeling.review import services as review_services
 from slmstudio.access import Role
+from slmstudio.errors import Refused
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import at_once, change, fresh, member, review_desk, submit
 
@@ -258,7 +259,7 @@ def test_hundred_random_steps_leave_no_contradiction(desk: Desk) -> None:
                     review_services.reject(document=document, user=person, reason="no", base_version=found.version)
                 else:
                     review_services.approve(document=document, user=person, base_version=found.version)
-            except review_services.Refused:
+            except Refused:
                 continue
 
     results = at_once(lambda: annotator(desk.ana), lambda: annotator(desk.ben), lambda: reviewer(desk.rita))

@@ -12,7 +12,7 @@ from django.db.utils import DatabaseError
 from labeling.datasets import files as dataset_files
 from labeling.datasets import freeze as freeze_module
 from labeling.datasets.export import export_dataset
-from labeling.datasets.freeze import Refused, freeze
+from labeling.datasets.freeze import freeze
 from labeling.datasets.freeze_candidates import preview
 from labeling.datasets.queries import file_path, rows, some_rows
 from labeling.models import (
@@ -27,6 +27,7 @@ from labeling.models import (
 )
 from labeling.projects.services import save_contract
 from slmstudio.contract.schema.compiled import dumps, loads
+from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_file
 from tests.labeling.desk import SEED_OUTPUT, SEED_ROW, SEED_TEXT, Desk, bring_in, invoice, make_desk

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from labeling.datasets import files as dataset_files
 from labeling.datasets import freeze as freeze_module
 from labeling.datasets import freeze_candidates
-from labeling.datasets.freeze import Refused, freeze, process, start_freeze
+from labeling.datasets.freeze import freeze, process, start_freeze
 from labeling.datasets.queries import rows, twins
 from labeling.datasets.splits import Rules
 from labeling.jobs import run_freeze
@@ -17,6 +17,7 @@ from labeling.models import DatasetVersion, Document, FreezeRun, Gold, Origin, W
 from labeling.projects.services import save_contract
 from slmstudio import audit
 from slmstudio.contract.schema.compiled import dumps, loads
+from slmstudio.errors import Refused
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db

@@ -13,6 +13,7 @@ from labeling.datasets.freeze import freeze
 from labeling.documents import bulk_edit
 from labeling.jobs import run_bulk_edit
 from labeling.models import BulkEdit, Document, DocumentState
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted, sweep_lost
 from slmstudio.storage import artifacts
@@ -66,7 +67,7 @@ def test_ticked_documents_are_assigned_and_given_back(desk: Desk) -> None:
     assert back.params["left"] == {"changed since": 1}
     assert Document.objects.get(pk=pks(1)[0]).assigned_to is None
     assert Document.objects.get(pk=pks(3)[0]).assigned_to == desk.people["reviewer"]
-    with pytest.raises(bulk_edit.Refused):
+    with pytest.raises(Refused):
         bulk_edit.undo(edit=edit, user=desk.people["owner"])
 
 
@@ -243,17 +244,17 @@ def test_the_file_of_what_was_before_is_needed_for_the_way_back(desk: Desk) -> N
     ],
 )
 def test_what_cannot_be_done_is_refused(desk: Desk, action: str, params: dict[str, Any], said: str) -> None:
-    with pytest.raises(bulk_edit.Refused, match=said):
+    with pytest.raises(Refused, match=said):
         bulk_edit.start(project=desk.project, user=desk.people["engineer"], action=action, params=params, query="")
     assert not BulkEdit.objects.exists()
 
 
 def test_filters_that_are_not_understood_change_nothing(desk: Desk) -> None:
-    with pytest.raises(bulk_edit.Refused, match="Nothing was changed"):
+    with pytest.raises(Refused, match="Nothing was changed"):
         do(desk, Action.REQUEUE, "state=nonsense")
-    with pytest.raises(bulk_edit.Refused, match="No document is chosen"):
+    with pytest.raises(Refused, match="No document is chosen"):
         do(desk, Action.REQUEUE, None, [])
-    with pytest.raises(bulk_edit.Refused, match="At most"):
+    with pytest.raises(Refused, match="At most"):
         do(desk, Action.REQUEUE, None, list(range(bulk_edit.MOST_IDS + 1)))
 
 

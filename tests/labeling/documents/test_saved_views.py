@@ -4,6 +4,7 @@ import pytest
 
 from labeling.documents import saved_views
 from labeling.models import SavedView
+from slmstudio.errors import Refused
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
 pytestmark = pytest.mark.django_db
@@ -85,7 +86,7 @@ def test_a_view_that_cannot_be_kept_says_why(desk: Desk, data: dict[str, str], s
 def test_there_is_an_end_of_views(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saved_views, "MOST_VIEWS", 1)
     saved_views.save_view(project=desk.project, user=desk.people["owner"], name="One", query="")
-    with pytest.raises(saved_views.Refused, match="already"):
+    with pytest.raises(Refused, match="already"):
         saved_views.save_view(project=desk.project, user=desk.people["owner"], name="Two", query="")
 
 

@@ -14,6 +14,7 @@ from labeling.review import adjudication, agreement_queries
 from labeling.review import services as review_services
 from slmstudio.access import Role
 from slmstudio.contract.schema.compiled import dumps
+from slmstudio.errors import Refused
 from tests.labeling.desk import bring_in
 from tests.labeling.label_desk import Desk, gold, make_desk
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit
@@ -64,7 +65,7 @@ def test_nobody_sees_what_the_others_wrote(desk: Desk) -> None:
     assert (draft.value, draft.merged, draft.clashes) == ({"vendor": "Acme Supplies"}, [], [])
     own = annotation_services.open_document(document=fresh(document), user=desk.ana)
     assert own.value["vendor"] == "Acme"
-    with pytest.raises(annotation_services.Refused, match="only your own"):
+    with pytest.raises(Refused, match="only your own"):
         annotation_services.restore(
             document=document,
             user=desk.ben,
@@ -185,10 +186,10 @@ def test_a_party_does_not_judge_where_four_eyes_are_on(desk: Desk) -> None:
     assert adjudication.open_dispute(document=fresh(document), user=desk.rita).refusal == adjudication.OWN
     assert adjudication.next_disputed(project=desk.project, user=desk.rita) is None
     options: dict[str, Any] = {"value": gold(), "evidence": {}, "base_version": 2}
-    with pytest.raises(adjudication.Refused, match="Four eyes"):
+    with pytest.raises(Refused, match="Four eyes"):
         adjudication.adjudicate(document=fresh(document), user=desk.rita, **options)
     assert adjudication.next_disputed(project=desk.project, user=desk.owner) == document
-    with pytest.raises(adjudication.Refused, match="may review"):
+    with pytest.raises(Refused, match="may review"):
         adjudication.adjudicate(document=fresh(document), user=desk.cleo, **options)
     assert adjudication.adjudicate(document=fresh(document), user=desk.owner, **options)
 
@@ -296,7 +297,7 @@ def test_several_labels_are_asked_of_what_still_waits(desk: Desk) -> None:
     result = assignment.ask_for_several(documents=rows, people=3)
     assert (result.changed, result.left_alone) == (1, 1)
     assert (fresh(done).wanted, fresh(waits).wanted) == (1, 3)
-    with pytest.raises(assignment.Refused, match="From 1 to 10"):
+    with pytest.raises(Refused, match="From 1 to 10"):
         assignment.ask_for_several(documents=rows, people=11)
 
 

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from labeling.imports import bulk_copy
 from labeling.imports import services as import_services
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import ImportResult, Refused, import_rows, start_import
+from labeling.imports.services import ImportResult, import_rows, start_import
 from labeling.jobs import run_import
 from labeling.models import (
     Annotation,
@@ -27,6 +27,7 @@ from labeling.models import (
     ImportRun,
     Origin,
 )
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.labeling.desk import SEED_ROW, SEED_TEXT, Desk, bring_in, invoice, jsonl, make_desk

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from labeling.integrations import webhooks
 from labeling.models import Project, Webhook, WebhookDelivery
+from slmstudio.errors import Refused
 from slmstudio.runs import reaper
 from tests.conftest import Workers
 from tests.labeling.desk import Desk, make_desk
@@ -229,7 +230,7 @@ def test_nobody_there_is_said(desk: Desk, settings: Any, queues: None) -> None:
     ],
 )
 def test_an_address_inside_or_none_at_all_is_refused(desk: Desk, url: str) -> None:
-    with pytest.raises(webhooks.Refused) as refused:
+    with pytest.raises(Refused) as refused:
         hook_for(desk, url)
     assert refused.value.field == "url"
     assert not Webhook.objects.exists()
@@ -249,7 +250,7 @@ def test_an_address_that_was_allowed_once_is_checked_again_when_it_is_called(
 
 @pytest.mark.parametrize(("events", "word"), [([], "at least one"), (["document.eaten"], "document.eaten")])
 def test_events_are_those_there_are(desk: Desk, receiver: Receiver, events: list[str], word: str) -> None:
-    with pytest.raises(webhooks.Refused, match=word) as refused:
+    with pytest.raises(Refused, match=word) as refused:
         webhooks.create(project=desk.project, user=desk.people["owner"], url=receiver.url, events=events)
     assert refused.value.field == "events"
 

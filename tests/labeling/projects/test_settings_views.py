@@ -11,6 +11,7 @@ from labeling.integrations import tokens, webhooks
 from labeling.models import ApiToken, Document, Membership, Webhook, WebhookDelivery
 from labeling.projects import members
 from slmstudio.access import Role
+from slmstudio.errors import Refused
 from tests.labeling.desk import Desk, bring_in, browser, invoice, make_desk, person
 
 
@@ -109,7 +110,7 @@ def test_a_member_of_another_project_cannot_be_reached_through_this_one(desk: De
 def test_one_who_went_meanwhile_is_said_to_have_gone(desk: Desk) -> None:
     row = member(desk, "annotator")
     Membership.objects.filter(pk=row.pk).delete()
-    with pytest.raises(members.Refused, match="no longer in the project"):
+    with pytest.raises(Refused, match="no longer in the project"):
         members.remove(membership=row, by=desk.people["owner"])
 
 

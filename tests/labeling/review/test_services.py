@@ -21,6 +21,7 @@ from labeling.models import (
 from labeling.projects.services import save_contract
 from labeling.review import services as review_services
 from slmstudio.access import Role
+from slmstudio.errors import Refused
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit
 
@@ -90,7 +91,7 @@ def test_the_label_of_somebody_who_left_goes_to_anybody(desk: Desk) -> None:
 def test_a_rejection_says_why(desk: Desk, reason: str, words: str) -> None:
     document = desk.document()
     submit(document, desk.ana)
-    with pytest.raises(review_services.Refused, match=words):
+    with pytest.raises(Refused, match=words):
         review_services.reject(document=fresh(document), user=desk.rita, reason=reason)
     assert fresh(document).state == DocumentState.SUBMITTED
 
@@ -113,7 +114,7 @@ def test_nobody_reviews_their_own_label_where_four_eyes_are_on(desk: Desk) -> No
         lambda: review_services.approve(document=fresh(document), user=desk.rita, base_version=saved.version),
         lambda: review_services.reject(document=fresh(document), user=desk.rita, reason="no"),
     ):
-        with pytest.raises(review_services.Refused, match="Four eyes"):
+        with pytest.raises(Refused, match="Four eyes"):
             decide()
     assert fresh(document).state == DocumentState.SUBMITTED
     assert review_services.next_to_review(project=desk.project, user=desk.rita) is None
@@ -126,7 +127,7 @@ def test_only_reviewers_decide(desk: Desk) -> None:
     document = desk.document()
     saved = submit(document, desk.ana)
     for user in (desk.ben, desk.stranger, member(desk, "mia", Role.MANAGER)):
-        with pytest.raises(review_services.Refused, match="may review"):
+        with pytest.raises(Refused, match="may review"):
             review_services.approve(document=fresh(document), user=user, base_version=saved.version)
     assert not Gold.objects.exists()
 
@@ -242,7 +243,7 @@ def test_a_label_of_an_older_schema_has_to_come_again(desk: Desk) -> None:
     save_contract(project=desk.project, user=desk.owner, instruction="Do it.", schema_text=text, constraints={})
     assert not review_services.waiting(desk.project).exists()
     assert "in progress" in review_services.open_review(document=fresh(document), user=desk.rita).refusal
-    with pytest.raises(review_services.Refused, match="nothing to decide"):
+    with pytest.raises(Refused, match="nothing to decide"):
         review_services.approve(document=fresh(document), user=desk.rita, base_version=saved.version)
     assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
     again = submit(document, desk.ana)

@@ -9,7 +9,6 @@ from labeling import jobs
 from labeling.annotation import services as annotation_services
 from labeling.annotation import transactions
 from labeling.datasets import export as dataset_export
-from labeling.datasets import freeze as freeze_module
 from labeling.datasets.freeze import freeze
 from labeling.datasets.queries import rows as frozen_rows
 from labeling.models import (
@@ -27,6 +26,7 @@ from labeling.review import services as review_services
 from labeling.schema_migration import services as schema_migration_services
 from labeling.schema_migration.mapping import MappingError
 from slmstudio.contract.schema.compiled import dumps, loads
+from slmstudio.errors import Refused
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.labeling.work_desk import at_once
 
@@ -156,9 +156,9 @@ def test_an_interrupted_change_goes_on_where_it_stopped(desk: Desk, monkeypatch:
     stopped = run(desk, renamed(desk), RENAME, dry_run=False)
     assert (stopped.status, stopped.result["looked_at"]) == ("failed", 3)
     assert "continue" in stopped.error
-    with pytest.raises(freeze_module.Refused, match="Finish the schema change first"):
+    with pytest.raises(Refused, match="Finish the schema change first"):
         freeze(project=desk.project, user=None)
-    with pytest.raises(dataset_export.Refused, match="Finish the schema change first"):
+    with pytest.raises(Refused, match="Finish the schema change first"):
         dataset_export.export_project(desk.project, "rows")
     client = desk.as_("engineer")
     assert client.get(desk.url("export/rows/")).status_code == 422
@@ -193,14 +193,14 @@ def test_a_plan_from_an_older_schema_is_refused_when_it_is_applied(desk: Desk) -
 
 def test_what_cannot_be_planned_says_why(desk: Desk) -> None:
     plan: dict[str, Any] = {"project": desk.project, "user": None, "mapping": []}
-    with pytest.raises(schema_migration_services.Refused, match="nothing to change"):
+    with pytest.raises(Refused, match="nothing to change"):
         schema_migration_services.plan(**plan, schema_text=desk.project.schema_version.schema_text)
     with pytest.raises(schema_migration_services.ContractError, match="not JSON"):
         schema_migration_services.plan(**plan, schema_text="{")
     with pytest.raises(MappingError, match="Step 1"):
         schema_migration_services.plan(**{**plan, "mapping": [{"do": "drop", "field": "x"}]}, schema_text=renamed(desk))
     schema_migration_services.plan(**{**plan, "mapping": RENAME}, schema_text=renamed(desk), dry_run=False)
-    with pytest.raises(schema_migration_services.Refused, match="under way"):
+    with pytest.raises(Refused, match="under way"):
         schema_migration_services.plan(**{**plan, "mapping": RENAME}, schema_text=renamed(desk), dry_run=False)
 
 

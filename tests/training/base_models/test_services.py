@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
+from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
 from slmstudio.workers.hardware import Hardware
 from training.base_models.services import (
@@ -25,7 +26,6 @@ from training.base_models.services import (
 )
 from training.estimates.services import shape_of
 from training.models import BaseModel
-from training.runs.services import Refused
 
 pytestmark = pytest.mark.django_db
 

@@ -14,6 +14,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from labeling.models import DatasetVersion, Project
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import sweep_lost
 from slmstudio.runs.supervisor import Ending
@@ -24,7 +25,7 @@ from training.exports import jobs as export_jobs
 from training.exports import services as export_services
 from training.models import BaseModel, LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
 from training.runs.presets import Knobs
-from training.runs.services import Refused, start_training
+from training.runs.services import start_training
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from slmstudio.errors import Refused
 from tests.training.ml_data import INSTRUCTION, receipts, smollm2, tiny
 from training.ml.data.encode import Encoder
-from training.ml.events import Refused
 from training.ml.lengths import load_encoder
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from slmstudio.errors import Refused
 from slmstudio.runs.exit_messages import words_of_rank
 from tests.training.ml_data import REPO
-from training.ml.events import Refused, explain
+from training.ml.events import explain
 
 CHILD = """
 import os, sys
@@ -85,7 +86,7 @@ def test_an_unreadable_spec_is_refused() -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (Refused("model", "x"), "model"),
+        (Refused("x", code="model"), "model"),
         (MemoryError(), "memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate"), "memory"),

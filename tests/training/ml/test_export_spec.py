@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import pytest
 
+from slmstudio.errors import Refused
 from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, run_child, tiny, train_spec, write_dataset
 from training.exports.child_specs import TrainerSpec
 from training.ml import export_spec
 from training.ml.data.rows import compiled, of_split, read_rows
-from training.ml.events import Refused
 from training.ml.lengths import encode_rows, load_encoder
 from training.spec import ContractRef, RunSpec
 from training.strict_yaml import build

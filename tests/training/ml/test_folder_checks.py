@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
 from tests.training.ml_data import tiny
-from training.ml.events import Refused
 from training.ml.modeling.folder_checks import check_folder, check_ref
 from training.spec import ModelRef
 

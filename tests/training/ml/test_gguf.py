@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.ml.events import Refused
+from slmstudio.errors import Refused
 from training.ml.llama_cpp.gguf import Header, check_file, read_header, right_tokenizer
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from slmstudio.contract.decoding import grammar
 from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, smollm2, tiny, write_dataset
 from training.exports.child_specs import GgufSpec
@@ -22,7 +23,6 @@ from training.ml.data.encode import Encoder
 from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.decoding.constraint import Grammar
 from training.ml.decoding.decode import Decoder, load
-from training.ml.events import Refused
 from training.ml.lengths import encode_rows, load_encoder
 from training.ml.llama_cpp import parity
 from training.prompts import Example, chat
@@ -145,7 +145,7 @@ def test_a_file_that_says_something_else_or_has_lost_much_is_refused(
 ) -> None:
     with pytest.raises(Refused, match=why) as caught:
         parity.refuse_other_answers(found, kind)
-    assert caught.value.kind == "outputs"
+    assert caught.value.code == "outputs"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_an_answer_that_does_not_come_is_a_sentence(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(parity, "running", running)
     with pytest.raises(Refused, match=r"has not answered document train-0 within \d+ minutes") as caught:
         parity.on_llama_cpp(tmp_path / "x.gguf", question, lambda stage, done: None)
-    assert caught.value.kind == "llama.cpp"
+    assert caught.value.code == "llama.cpp"
 
 
 def test_different_tokens_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import huggingface_hub
 import pytest
 
+from slmstudio.errors import Refused
 from tests.training.ml_data import tiny
-from training.ml.events import Refused
 from training.ml.prepare import prepare
 from training.spec import PrepareSpec
 
@@ -101,7 +101,7 @@ def test_what_there_is_no_room_for_is_not_downloaded(
     with pytest.raises(Refused) as caught:
         prepare(spec(tmp_path / "out", most_gb=float(most)))
     assert said in caught.value.message
-    assert (caught.value.kind, fetched, list(tmp_path.iterdir())) == ("disk", [], [])
+    assert (caught.value.code, fetched, list(tmp_path.iterdir())) == ("disk", [], [])
 
 
 @pytest.mark.parametrize(
@@ -120,5 +120,5 @@ def test_a_download_that_breaks_off_says_what_it_was(
     hub(tiny(), broken=error)
     with pytest.raises(Refused) as caught:
         prepare(spec(tmp_path / "out"))
-    assert (caught.value.kind, said in caught.value.message) == (kind, True)
+    assert (caught.value.code, said in caught.value.message) == (kind, True)
     assert list(tmp_path.iterdir()) == []

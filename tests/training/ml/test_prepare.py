@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
 from tests.training.ml_data import named, receipts, run_child, smollm2, tiny
 from training.base_models.architecture import Shape
-from training.ml.events import Refused
 from training.ml.llama_cpp import runtime
 from training.ml.llama_cpp.gguf import read_header, right_tokenizer
 from training.ml.prepare import PACKAGED, packaged_file, prepare
@@ -63,7 +63,7 @@ def test_an_unknown_package_is_refused(tmp_path: Path) -> None:
 def test_a_hub_id_on_an_offline_machine_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         prepare(spec("hub", "someone/some-model", tmp_path / "out", offline=True))
-    assert caught.value.kind == "offline"
+    assert caught.value.code == "offline"
     assert "someone/some-model" in caught.value.message
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from slmstudio.errors import Refused
 from tests.training.ml.test_train import spec_in
-from training.ml.events import Refused
 from training.ml.modeling import quantization
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from slmstudio.errors import Refused
 from tests.training.ml_data import named, rows, smollm2, tiny, train_spec, write_dataset
 from tests.training.ml_process import Event, nursery
-from training.ml.events import Refused
 from training.ml.loop.fingerprint import check_same, course
 from training.spec import RunSpec
 from training.strict_yaml import build

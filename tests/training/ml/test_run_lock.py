@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from slmstudio.errors import Refused
 from tests.training.ml.test_resume import spec_file
 from tests.training.ml_process import nursery
-from training.ml.events import Refused
 from training.ml.loop import run_lock
 from training.ml.loop.run_lock import WAIT_SECONDS, alone_in
 

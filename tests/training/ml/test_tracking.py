@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from slmstudio.errors import Refused
 from tests.training.ml.test_train import run, spec_in
 from tests.training.ml_data import Told, named
-from training.ml.events import Refused
 from training.ml.loop import tracking
 
 

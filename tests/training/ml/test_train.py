@@ -15,10 +15,10 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
 from tests.training.ml_data import REPO, SCHEMA, Told, named, rows, smollm2, tiny, train_spec, write_dataset
 from tests.training.ml_process import nursery
-from training.ml.events import Refused
 from training.ml.loop.report import Reporter, StopSignal
 from training.ml.train import eval_interval, main, total_steps
 from training.spec import RunSpec
@@ -206,7 +206,7 @@ def long_rows() -> list[dict[str, Any]]:
 def test_rows_over_the_limit_stop_the_run(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="1 of 12 train documents") as caught:
         run(tmp_path, long_rows(), max_length=256)
-    assert caught.value.kind == "length"
+    assert caught.value.code == "length"
 
 
 def test_rows_over_the_limit_are_left_out_where_that_was_chosen(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_loss_that_is_no_number_ends_the_run(logs: dict[str, float]) -> None:
     reporter.on_log(None, state, None, logs={"loss": 1.0, "grad_norm": 1.0, "learning_rate": 1e-4})
     with pytest.raises(Refused, match="lower learning_rate") as caught:
         reporter.on_log(None, state, None, logs=logs)
-    assert caught.value.kind == "diverged"
+    assert caught.value.code == "diverged"
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_a_loss_that_is_no_number_ends_the_run(logs: dict[str, float]) -> None:
 def test_what_cannot_run_is_refused_with_a_reason(tmp_path: Path, changes: dict[str, Any], kind: str) -> None:
     with pytest.raises(Refused) as caught:
         run(tmp_path, **changes)
-    assert caught.value.kind == kind
+    assert caught.value.code == kind
     assert caught.value.message.endswith(".")
 
 

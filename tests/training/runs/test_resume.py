@@ -14,6 +14,7 @@ import pytest
 from django.db import connection
 
 from labeling.models import DatasetVersion, Project
+from slmstudio.errors import Refused
 from slmstudio.runs import supervisor
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted
@@ -23,7 +24,7 @@ from tests.training.fakes import attempts, curve, plan
 from training.models import LengthReport, ModelVersion, TrainingRun
 from training.runs import jobs as run_jobs
 from training.runs.presets import Knobs
-from training.runs.services import Refused, cancel, resume, start_training
+from training.runs.services import cancel, resume, start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WHOLE = [(step, loss(step)) for step in range(1, 21)]

@@ -9,12 +9,13 @@ import pytest
 from labeling.datasets.queries import file_path
 from labeling.models import DatasetVersion, Project, Split
 from labeling.projects.services import create_project
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from training.base_models.services import find_base_model
 from training.estimates.estimate import Estimate
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.presets import Knobs
-from training.runs.services import Refused, cancel, fitting_knobs, start_training
+from training.runs.services import cancel, fitting_knobs, start_training
 from training.spec import RunSpec
 
 

@@ -6,10 +6,11 @@ import django_rq
 import pytest
 
 from labeling.models import DatasetVersion, Split
+from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from training.models import BaseModel, LengthReport
 from training.runs.jobs import measure_lengths as job
-from training.runs.services import Refused, measure_lengths
+from training.runs.services import measure_lengths
 
 
 def test_asking_twice_is_one_report_and_one_job(

@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from labeling.models import Project
+from slmstudio.errors import Refused
 from slmstudio.storage.sizes import size_words
 from slmstudio.templatetags.studio import duration
 from training.base_models.services import (
@@ -25,7 +26,6 @@ from training.base_models.table import Line, lines
 from training.estimates.estimate import TYPICAL_TOKENS
 from training.estimates.machines import gpu_hardware
 from training.estimates.services import latency_limit, memory_limit
-from training.runs.services import Refused
 
 
 class Command(BaseCommand):

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, may
+from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
 from slmstudio.runs.reaper import sweep_lost
 from slmstudio.storage.sizes import size_words
@@ -23,7 +24,7 @@ from training.estimates.services import estimate_for
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.presets import METHODS, Knobs, problems, with_effective_batch
 from training.runs.queries import nobody_works
-from training.runs.services import Refused, fitting_knobs, measure_lengths, start_training
+from training.runs.services import fitting_knobs, measure_lengths, start_training
 from training.runs.spec_import import read_spec
 
 POLL_SECONDS = 1.0
@@ -67,14 +68,14 @@ class Command(BaseCommand):
     def _run(self, options: dict[str, Any]) -> None:
         project = Project.objects.filter(slug=options["project"]).first()
         if project is None:
-            raise Refused("project", f"There is no project {options['project']!r}.")
+            raise Refused(f"There is no project {options['project']!r}.", field="project")
         user = _user(project, options["user"])
         dataset, base_model, knobs = _wanted(project, options)
         knobs = turned(knobs, options["set"])
         wrong = problems(knobs, base_model.context, **abilities())
         if wrong:
             first, *_ = wrong
-            raise Refused(first, wrong[first], wrong)
+            raise Refused(wrong[first], field=first, errors=wrong)
         report = measure_lengths(dataset=dataset, base_model=base_model, user=user)
         if not report.current:
             self._measured(report)
@@ -100,7 +101,7 @@ class Command(BaseCommand):
         with working(["default"], say=self._say) as workers:
             self._wait(report, workers)
         if report.status != Status.DONE:
-            raise Refused("dataset", report.error or "Measuring the token lengths was cancelled.")
+            raise Refused(report.error or "Measuring the token lengths was cancelled.", field="dataset")
 
     def _estimate(self, dataset: DatasetVersion, base_model: BaseModel, knobs: Knobs) -> None:
         found = estimate_for(dataset=dataset, base_model=base_model, knobs=knobs)
@@ -112,7 +113,7 @@ class Command(BaseCommand):
         self._say(f"estimate: {found.steps:,} steps, {found.tokens:,} tokens; most goes to {found.binding}")
         if found.refusals:
             first, *_ = found.refusals
-            raise Refused(first, found.refusals[first], found.refusals)
+            raise Refused(found.refusals[first], field=first, errors=found.refusals)
 
     def _follow(self, run: TrainingRun, workers: Started) -> None:
         self._wait(run, workers)
@@ -153,7 +154,7 @@ def _user(project: Project, name: str | None) -> Any:
         return project.memberships.filter(role="owner").order_by("pk").select_related("user")[0].user
     found = project.memberships.filter(user__username=name).select_related("user").first()
     if found is None or not may(found.role, Action.RUN):
-        raise Refused("user", f"There is no {name!r} who may train in this project.")
+        raise Refused(f"There is no {name!r} who may train in this project.", field="user")
     return found.user
 
 
@@ -162,11 +163,11 @@ def _wanted(project: Project, options: dict[str, Any]) -> tuple[DatasetVersion, 
     if options["spec"] is not None:
         for name in ("dataset", "base_model"):
             if options[name] is not None:
-                raise Refused(name, "The file says which; leave the option out.")
+                raise Refused("The file says which; leave the option out.", field=name)
         try:
             text = options["spec"].read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise Refused("spec", f"{options['spec']} cannot be read: {error}") from error
+            raise Refused(f"{options['spec']} cannot be read: {error}", field="spec") from error
         proposal = read_spec(project=project, text=text)
         return proposal.dataset, proposal.base_model, proposal.knobs
     versions = DatasetVersion.objects.filter(project=project).order_by("-number")
@@ -175,15 +176,15 @@ def _wanted(project: Project, options: dict[str, Any]) -> tuple[DatasetVersion, 
     dataset = versions.first()
     if dataset is None:
         asked = f"v{options['dataset']}" if options["dataset"] is not None else "at all"
-        raise Refused("dataset", f"There is no dataset version {asked} in this project.")
+        raise Refused(f"There is no dataset version {asked} in this project.", field="dataset")
     if options["base_model"] is not None:
         base_model: BaseModel | None = find_base_model(options["base_model"])
     else:
         base_model = BaseModel.objects.exclude(sha256="").order_by("-parameters").first()
     if base_model is None:
-        raise Refused("base_model", "No base model is prepared. Name one with --base-model.")
+        raise Refused("No base model is prepared. Name one with --base-model.", field="base_model")
     if options["method"] not in METHODS:
-        raise Refused("method", f"{options['method']!r} is not one of {', '.join(METHODS)}.")
+        raise Refused(f"{options['method']!r} is not one of {', '.join(METHODS)}.", field="method")
     return dataset, base_model, fitting_knobs(dataset=dataset, base_model=base_model, method=options["method"])
 
 
@@ -208,7 +209,7 @@ def turned(knobs: Knobs, settings: list[str]) -> Knobs:
             errors[name] = f"{text!r} is not {_KIND_WORDS.get(kinds[name], 'a value it takes')}"
     if errors:
         first, *_ = errors
-        raise Refused(first, errors[first], errors)
+        raise Refused(errors[first], field=first, errors=errors)
     effective = values.pop("effective_batch", None)
     knobs = dataclasses.replace(knobs, **values)
     return with_effective_batch(knobs, max(1, effective)) if effective is not None else knobs

@@ -6,9 +6,9 @@ from typing import Any
 from transformers import AutoConfig
 
 from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.errors import Refused
 from training.ml.data.encode import Encoder
 from training.ml.data.rows import of_split, read_rows
-from training.ml.events import Refused
 from training.ml.lengths import EncodedRow, encode_rows
 from training.spec import RunSpec
 
@@ -38,17 +38,17 @@ def read(spec: RunSpec, schema: CompiledSchema, encoder: Encoder) -> Data:
         )
         long = [one for one in encoded if one.length > spec.max_length]
         if long and (spec.too_long == "refuse" or (split == "train" and len(long) == len(encoded))):
-            raise Refused("length", _too_long(long, len(encoded), split, spec))
+            raise Refused(_too_long(long, len(encoded), split, spec), code="length")
         left_out += [{"id": one.row.id, "split": split, "tokens": one.length} for one in long]
         parts.append([one for one in encoded if one.length <= spec.max_length])
     train, validation = parts
     if not train:
-        raise Refused("dataset", "There is no training document to learn from.")
+        raise Refused("There is no training document to learn from.", code="dataset")
     if spec.early_stopping is not None and not validation:
         raise Refused(
-            "early_stopping",
             "early_stopping looks at the validation documents, and there are none. Leave it out, or freeze a dataset "
             "with a validation split.",
+            code="early_stopping",
         )
     return Data(train=train, validation=sorted(validation, key=lambda one: one.length), left_out=left_out)
 
@@ -57,7 +57,7 @@ def _check_context(spec: RunSpec) -> None:
     config = AutoConfig.from_pretrained(spec.base_model.path, local_files_only=True, trust_remote_code=False)
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     if context and spec.max_length > context:
-        raise Refused("length", f"The model reads {context} tokens at most; max_length is {spec.max_length}.")
+        raise Refused(f"The model reads {context} tokens at most; max_length is {spec.max_length}.", code="length")
 
 
 def _too_long(long: list[EncodedRow], count: int, split: str, spec: RunSpec) -> str:

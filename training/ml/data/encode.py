@@ -7,8 +7,8 @@ it generates: a tokenizer may otherwise merge the end of a prompt with the start
 from collections.abc import Sequence
 from typing import Any
 
+from slmstudio.errors import Refused
 from training import prompts
-from training.ml.events import Refused
 from training.prompts import Example
 
 
@@ -27,7 +27,7 @@ class Encoder:
         self._system_role = True
         if style == "chat":
             if not tokenizer.chat_template:
-                raise Refused("prompt", "This model has no chat template. Choose the plain prompt.")
+                raise Refused("This model has no chat template. Choose the plain prompt.", code="prompt")
             self._system_role = self._knows_system()
         self.end_id = self._find_end()
         stops = {self.end_id, *_ids(tokenizer.eos_token_id), *_ids(getattr(generation_config, "eos_token_id", None))}
@@ -121,7 +121,7 @@ class Encoder:
             if answered.startswith(prompt) and ids and ids[0] in self.tokenizer.all_special_ids:
                 return ids[0]
         if eos is None:
-            raise Refused("model", "The model's tokenizer has no end token.")
+            raise Refused("The model's tokenizer has no end token.", code="model")
         return eos
 
 

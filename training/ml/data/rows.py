@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from slmstudio.contract.schema import compiled as contract
+from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file
-from training.ml.events import Refused
 from training.spec import ContractRef
 
 
@@ -27,16 +27,16 @@ def read_rows(path: str, sha256: str = "") -> list[Row]:
     Raises Refused where the file is missing, its hash is not ``sha256`` (empty: not checked), or a line is broken.
     """
     if not Path(path).is_file():
-        raise Refused("dataset", f"The dataset file {path} does not exist.")
+        raise Refused(f"The dataset file {path} does not exist.", code="dataset")
     if sha256 and sha256_file(path) != sha256:
-        raise Refused("dataset", "The dataset file has changed since it was frozen: its hash is another one.")
+        raise Refused("The dataset file has changed since it was frozen: its hash is another one.", code="dataset")
     rows = []
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 rows.append(_row(line, number))
     if len({row.id for row in rows}) != len(rows):
-        raise Refused("dataset", "An id stands twice in the dataset file.")
+        raise Refused("An id stands twice in the dataset file.", code="dataset")
     return rows
 
 
@@ -46,7 +46,7 @@ def _row(line: str, number: int) -> Row:
         return Row(id=str(value["id"]), split=str(value["split"]), text=_text(value["text"]), gold=value["gold"])
     except (KeyError, TypeError, ValueError) as error:
         what = f"has no {error}" if isinstance(error, KeyError) else f"is not valid: {error}"
-        raise Refused("dataset", f"Line {number} of the dataset file {what}.") from error
+        raise Refused(f"Line {number} of the dataset file {what}.", code="dataset") from error
 
 
 def _text(value: Any) -> str:
@@ -65,7 +65,7 @@ def compiled(ref: ContractRef) -> contract.CompiledSchema:
     try:
         schema = contract.compile_schema(ref.schema)
     except contract.SchemaError as error:
-        raise Refused("schema", f"The schema cannot be used: {error}.") from error
+        raise Refused(f"The schema cannot be used: {error}.", code="schema") from error
     if ref.schema_sha256 and schema.hash != ref.schema_sha256:
-        raise Refused("schema", "The schema in the spec is not the one whose hash it names.")
+        raise Refused("The schema in the spec is not the one whose hash it names.", code="schema")
     return schema

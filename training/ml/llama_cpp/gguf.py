@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.ml.events import Refused
+from slmstudio.errors import Refused
 
 _CONTROL = 3  # tokenizer.ggml.token_type of control tokens such as <|im_end|>
 _SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # type of a value -> bytes
@@ -40,7 +40,7 @@ class _Walk:
         self.data, self.name, self.at = data, name, 0
 
     def refuse(self, why: str) -> Refused:
-        return Refused("model", f"{self.name} is no sound GGUF file: {why}.")
+        return Refused(f"{self.name} is no sound GGUF file: {why}.", code="model")
 
     def number(self, form: str) -> Any:
         size = struct.calcsize(form)
@@ -74,13 +74,13 @@ class _Walk:
 def check_file(path: Path) -> None:
     """Walks the whole header; raises Refused where the file is missing, cut off, or lies about its lengths."""
     if not path.is_file():
-        raise Refused("model", f"{path.name} is missing.")
+        raise Refused(f"{path.name} is missing.", code="model")
     if path.stat().st_size < 24:
-        raise Refused("model", f"{path.name} is no GGUF file: it is too short.")
+        raise Refused(f"{path.name} is no GGUF file: it is too short.", code="model")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         walk = _Walk(data, path.name)
         if data[:4] != b"GGUF":
-            raise Refused("model", f"{path.name} is no GGUF file.")
+            raise Refused(f"{path.name} is no GGUF file.", code="model")
         walk.skip(4)
         version = walk.number("<I")
         if version not in (2, 3):
@@ -126,11 +126,11 @@ def read_header(path: Path) -> Header:
         return str(fields[key].contents()) if key in fields else ""
 
     if "tokenizer.ggml.tokens" not in fields or "tokenizer.ggml.token_type" not in fields:
-        raise Refused("model", f"{path.name} holds no tokenizer.")
+        raise Refused(f"{path.name} holds no tokenizer.", code="model")
     types = fields["tokenizer.ggml.token_type"].contents()
     tokens = fields["tokenizer.ggml.tokens"].contents()
     if len(types) != len(tokens):
-        raise Refused("model", f"{path.name} is no sound GGUF file: {len(tokens)} tokens have {len(types)} kinds.")
+        raise Refused(f"{path.name} is no sound GGUF file: {len(tokens)} tokens have {len(types)} kinds.", code="model")
     return Header(
         architecture=text("general.architecture"),
         tokenizer=text("tokenizer.ggml.model"),
@@ -155,7 +155,7 @@ def right_tokenizer(path: Path, header: Header) -> Any:
     as_it_comes = header.architecture == "gemma3" and (header.tokenizer, header.pre_tokenizer) == ("llama", "default")
     if not as_it_comes and (header.tokenizer, header.pre_tokenizer) not in (("gpt2", "smollm"), ("gpt2", "gpt-2")):
         named = f"{header.tokenizer} {header.pre_tokenizer}"
-        raise Refused("model", f"The tokenizer {named} of {path.name} is not known here.")
+        raise Refused(f"The tokenizer {named} of {path.name} is not known here.", code="model")
     from tokenizers import AddedToken, pre_tokenizers
     from transformers import AutoTokenizer
 

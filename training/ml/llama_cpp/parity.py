@@ -16,8 +16,8 @@ import httpx
 
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring import scorer
+from slmstudio.errors import Refused
 from training.ml.data.encode import Encoder
-from training.ml.events import Refused
 from training.ml.lengths import EncodedRow
 from training.ml.llama_cpp.runtime import Llama, answer_seconds, running
 
@@ -90,9 +90,9 @@ def _answer(llama: Llama, row: EncodedRow, limit: int) -> tuple[str, list[int]]:
     except httpx.TimeoutException as error:
         minutes = answer_seconds(len(row.prompt), limit) / 60
         raise Refused(
-            "llama.cpp",
             f"llama.cpp has not answered document {row.row.id} within {minutes:.0f} minutes, so the file could not be "
             "checked. Try again when this machine has less to do, or on one with more cores.",
+            code="llama.cpp",
         ) from error
 
 
@@ -211,18 +211,18 @@ def refuse_other_answers(found: dict[str, Any], kind: str) -> None:
     advice = " Take GGUF f16 instead." if kind == "q8_0" else ""
     if found["tokens_shared"] < LEAST_SHARED[kind]:
         raise Refused(
-            "outputs",
             f"The file does not write what the model writes: only {_share(found['tokens_shared'])} of the tokens agree "
             f"before the first difference. It was thrown away.{advice}",
+            code="outputs",
         )
     allowed = max(MOST_LOST, _CHANCE / found["documents"])
     for name, words in (("field_exact", "fields are right"), ("schema_valid", "answers fit the schema")):
         ours, theirs = found["training"][name], found["llama_cpp"][name]
         if ours is not None and theirs is not None and round(ours - theirs, 6) > allowed:
             raise Refused(
-                "outputs",
                 f"The file answers worse than the model: {_share(theirs)} of its {words}, of the model's "
                 f"{_share(ours)}. It was thrown away.{advice}",
+                code="outputs",
             )
 
 

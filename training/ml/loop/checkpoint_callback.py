@@ -5,7 +5,8 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list
 
-from training.ml.events import Emitter, Refused
+from slmstudio.errors import Refused
+from training.ml.events import Emitter
 from training.ml.loop.checkpoints import Checkpoint, NoRoom, Store
 from training.ml.loop.event_log import Told
 from training.ml.loop.fingerprint import check_same, course_hash
@@ -76,7 +77,9 @@ class Keeper:
             return
         step = self._trainer.state.global_step
         if self._reporter.looks.patience is not None and self._reporter.looks.best_step == step:
-            raise Refused("disk", f"{failed[0]} The run was ended, because early_stopping has to keep its best step.")
+            raise Refused(
+                f"{failed[0]} The run was ended, because early_stopping has to keep its best step.", code="disk"
+            )
         if not self._said_full:
             self._said_full = True
             then = "The run stops without one." if self._reporter.stopped else "The run goes on."

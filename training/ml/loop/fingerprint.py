@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash, sha256_file, sha256_text
-from training.ml.events import Refused
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
 
 #: names of the spec that change nothing of what is learned
@@ -39,9 +39,9 @@ def check_same(written: dict[str, Any], wanted: dict[str, Any]) -> None:
     changed = sorted(name for name in {*before, *wanted} if before.get(name) != wanted.get(name))
     if changed:
         raise Refused(
-            "resume",
             f"The checkpoint was written with another {_listed(changed)}. A run is resumed with the spec, the model "
             "and the data it was started with. Start a new run.",
+            code="resume",
         )
 
 

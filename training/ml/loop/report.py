@@ -12,7 +12,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from training.ml.events import Emitter, Refused
+from slmstudio.errors import Refused
+from training.ml.events import Emitter
 from training.ml.loop.curve_warnings import Watch
 from training.ml.loop.early_stopping import Looks
 from training.ml.loop.resumable_trainer import ResumableTrainer
@@ -173,9 +174,9 @@ class Reporter(TrainerCallback):
             math.isfinite(norm) or self._trainer.args.fp16
         ):  # fp16 leaves such a step out by itself
             raise Refused(
-                "diverged",
                 f"The loss is not a number any more after step {state.global_step}. Start again with a lower "
                 "learning_rate.",
+                code="diverged",
             )
         memory = machine.memory_bytes(self._trainer.args.device)
         stride = math.ceil(state.max_steps / _MOST_METRICS)

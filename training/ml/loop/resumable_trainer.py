@@ -16,7 +16,7 @@ from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from transformers import TrainerState
 
-from training.ml.events import Refused
+from slmstudio.errors import Refused
 from training.ml.loop.trainer import ByLength, CompletionTrainer
 
 WEIGHTS = "weights.safetensors"
@@ -96,7 +96,7 @@ class ResumableTrainer(CompletionTrainer):
         """The weights of a checkpoint into the model; Refused where they are not this model's."""
         mine, read = self.trained(), load_file(folder / WEIGHTS)
         if {name: one.shape for name, one in mine.items()} != {name: one.shape for name, one in read.items()}:
-            raise Refused("resume", "The weights in the checkpoint are not those of this model. Start a new run.")
+            raise Refused("The weights in the checkpoint are not those of this model. Start a new run.", code="resume")
         with torch.no_grad():
             for name, one in mine.items():
                 one.copy_(read[name])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from training.ml.events import Refused
+from slmstudio.errors import Refused
 
 #: how long a resumed run waits: a little longer than a supervisor waits for a process that it has asked to stop
 WAIT_SECONDS = 200.0
@@ -27,13 +27,15 @@ def alone_in(folder: Path, *, wait: float, stopped: Callable[[], bool] = lambda:
         deadline = time.monotonic() + wait
         while not _taken(file.fileno()):
             if stopped():
-                raise Refused("stopped", "The run was stopped while it waited for another process to leave its folder.")
+                raise Refused(
+                    "The run was stopped while it waited for another process to leave its folder.", code="stopped"
+                )
             if time.monotonic() >= deadline:
                 after = f", {wait:.0f} seconds after it was asked for" if wait else ""
                 raise Refused(
-                    "busy",
                     f"Another process trains in the folder of this run{after}. Stop that one first. Nothing of what it "
                     "has kept is lost.",
+                    code="busy",
                 )
             time.sleep(_POLL_SECONDS)
         yield

@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from training.ml.events import Emitter, Refused
+from slmstudio.errors import Refused
+from training.ml.events import Emitter
 from training.spec import RunSpec
 
 _NAMES = {
@@ -38,7 +39,8 @@ def check(spec: RunSpec) -> None:
     for name in spec.trackers:
         if find_spec(name) is None:
             raise Refused(
-                "trackers", f"trackers: {name} is not installed here. Install it (pip install {name}), or leave it out."
+                f"trackers: {name} is not installed here. Install it (pip install {name}), or leave it out.",
+                code="trackers",
             )
 
 

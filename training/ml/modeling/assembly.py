@@ -12,10 +12,11 @@ from transformers import AutoModelForCausalLM
 from trl import SFTConfig
 
 from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.errors import Refused
 from training.ml.data.documents import Data
 from training.ml.data.encode import Encoder
 from training.ml.decoding.decode import Loaded
-from training.ml.events import Emitter, Refused
+from training.ml.events import Emitter
 from training.ml.lengths import EncodedRow, answer_limit
 from training.ml.loop.curve_warnings import Watch
 from training.ml.loop.early_stopping import Looks
@@ -41,18 +42,20 @@ def check_machine(spec: RunSpec, device: torch.device, precision: str) -> None:
     """Refused, naming the field, where the spec asks for what this machine or this launch does not have."""
     quantization.check(spec, device)
     if precision == "fp16" and device.type != "cuda":
-        raise Refused("precision", "precision: fp16 needs a CUDA device. Choose auto, bf16 or fp32 on this machine.")
+        raise Refused(
+            "precision: fp16 needs a CUDA device. Choose auto, bf16 or fp32 on this machine.", code="precision"
+        )
     if spec.devices != world_size():
         raise Refused(
-            "devices",
             f"devices: the spec asks for {spec.devices}, and the number of processes is {world_size()}. Start it with "
             f"`accelerate launch --num_processes {spec.devices} -m training.ml.train SPEC.yaml`, or change devices.",
+            code="devices",
         )
     if spec.devices == 1 and device.type == "cuda" and torch.cuda.device_count() > 1:
         raise Refused(
-            "devices",
             f"devices: the spec asks for one device and {torch.cuda.device_count()} are visible. Name one in "
             "CUDA_VISIBLE_DEVICES.",
+            code="devices",
         )
 
 

@@ -8,9 +8,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
 from training.base_models.architecture import NoShape, Shape
-from training.ml.events import Refused
 from training.spec import ModelRef
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz", ".msgpack", ".h5")
@@ -41,19 +41,19 @@ def check_folder(folder: str | Path) -> dict[str, Any]:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise Refused("model", f"The model folder {root} does not exist.")
+        raise Refused(f"The model folder {root} does not exist.", code="model")
     files = _files(root)
     _check_files(root, files)
     for path in files:
         if path.name == "adapter_config.json":
-            raise Refused("model", f"{path.name} makes this an adapter of another model. Merge them first.")
+            raise Refused(f"{path.name} makes this an adapter of another model. Merge them first.", code="model")
         if path.suffix == ".json" and path.name != "tokenizer.json":
             _check_settings(path.name, _json(path))
     if not (root / "config.json").is_file():
-        raise Refused("model", "The folder has no config.json, so it is not a model.")
+        raise Refused("The folder has no config.json, so it is not a model.", code="model")
     weights = [path for path in files if path.suffix == ".safetensors"]
     if not weights:
-        raise Refused("model", "The folder has no safetensors weights.")
+        raise Refused("The folder has no safetensors weights.", code="model")
     config = _json(root / "config.json")
     _check_config(config)
     held = {path: _tensors(path) for path in weights if path.parent == root}
@@ -71,7 +71,7 @@ def _files(root: Path) -> list[Path]:
         links = [name for name in folders if (Path(place) / name).is_symlink()]
         found += [Path(place) / name for name in (*names, *links)]
         if len(found) > _MOST_FILES:
-            raise Refused("model", f"The folder has more than {_MOST_FILES:,} files, so it is not a model.")
+            raise Refused(f"The folder has more than {_MOST_FILES:,} files, so it is not a model.", code="model")
     return found
 
 
@@ -80,17 +80,17 @@ def _check_files(root: Path, files: list[Path]) -> None:
     for path in files:
         name = path.relative_to(root).as_posix()
         if path.suffix in PICKLES:
-            raise Refused("model", f"{name} may hold pickled code. Only safetensors weights are loaded.")
+            raise Refused(f"{name} may hold pickled code. Only safetensors weights are loaded.", code="model")
         if path.suffix == ".py":
-            raise Refused("model", f"{name} is code. Models that bring their own code are not loaded.")
+            raise Refused(f"{name} is code. Models that bring their own code are not loaded.", code="model")
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            raise Refused("model", f"{name} is a link out of the folder.")
+            raise Refused(f"{name} is a link out of the folder.", code="model")
         try:
             mode = path.stat().st_mode
         except OSError as error:
-            raise Refused("model", f"{name} cannot be read: {error.strerror}.") from error
+            raise Refused(f"{name} cannot be read: {error.strerror}.", code="model") from error
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for
-            raise Refused("model", f"{name} is no plain file.")
+            raise Refused(f"{name} is no plain file.", code="model")
 
 
 def _tensors(path: Path) -> dict[str, int]:
@@ -104,13 +104,15 @@ def _tensors(path: Path) -> dict[str, int]:
         first = file.read(8)
         length = struct.unpack("<Q", first)[0] if len(first) == 8 else size
         if length > min(_MOST_HEADER, size - 8):
-            raise Refused("model", f"{path.name} is cut off or no safetensors file: its header does not fit in it.")
+            raise Refused(
+                f"{path.name} is cut off or no safetensors file: its header does not fit in it.", code="model"
+            )
         try:
             header = json.loads(file.read(length))
         except (ValueError, RecursionError) as error:
-            raise Refused("model", f"{path.name} is no safetensors file: its header is not JSON.") from error
+            raise Refused(f"{path.name} is no safetensors file: its header is not JSON.", code="model") from error
     if not isinstance(header, dict):
-        raise Refused("model", f"{path.name} is no safetensors file: its header names no tensors.")
+        raise Refused(f"{path.name} is no safetensors file: its header names no tensors.", code="model")
     header.pop("__metadata__", None)
     spans, counts = [], {}
     for name, entry in header.items():
@@ -119,11 +121,11 @@ def _tensors(path: Path) -> dict[str, int]:
     end = 0
     for start, stop in sorted(spans):
         if start != end:
-            raise Refused("model", f"{path.name} is no sound safetensors file: its tensors overlap or leave gaps.")
+            raise Refused(f"{path.name} is no sound safetensors file: its tensors overlap or leave gaps.", code="model")
         end = stop
     if 8 + length + end != size:
         raise Refused(
-            "model", f"{path.name} is not whole: it has {size:,} bytes, its header asks for {8 + length + end:,}."
+            f"{path.name} is not whole: it has {size:,} bytes, its header asks for {8 + length + end:,}.", code="model"
         )
     return counts
 
@@ -137,7 +139,7 @@ def _tensor(path: Path, name: str, entry: Any) -> tuple[int, tuple[int, int]]:
     except (KeyError, TypeError, ValueError):
         sound = False
     if not sound:
-        raise Refused("model", f"{path.name} is no sound safetensors file: {name[:80]} is not as long as it says.")
+        raise Refused(f"{path.name} is no sound safetensors file: {name[:80]} is not as long as it says.", code="model")
     return count, (start, stop)
 
 
@@ -145,12 +147,12 @@ def _check_index(path: Path, held: dict[Path, dict[str, int]]) -> None:
     """Every tensor of an index stands in a file of this very folder."""
     placed = _json(path).get("weight_map")
     if not isinstance(placed, dict):
-        raise Refused("model", f"{path.name} does not say where the weights are.")
+        raise Refused(f"{path.name} does not say where the weights are.", code="model")
     for tensor, name in placed.items():
         if not isinstance(name, str) or name != Path(name).name:
-            raise Refused("model", f"{path.name} names a file outside the folder.")
+            raise Refused(f"{path.name} names a file outside the folder.", code="model")
         if tensor not in held.get(path.parent / name, {}):
-            raise Refused("model", f"{path.name} names {tensor[:80]} in {name[:80]}, and it is not there.")
+            raise Refused(f"{path.name} names {tensor[:80]} in {name[:80]}, and it is not there.", code="model")
 
 
 def _check_size(config: dict[str, Any], held: int) -> None:
@@ -161,7 +163,7 @@ def _check_size(config: dict[str, Any], held: int) -> None:
         return
     # some kinds of model have fewer matrices a layer than ours; none has half as many weights
     if asked > 2 * held:
-        raise Refused("model", f"config.json describes {asked:,} parameters, and the files hold {held:,}.")
+        raise Refused(f"config.json describes {asked:,} parameters, and the files hold {held:,}.", code="model")
 
 
 def _check_settings(name: str, value: Any) -> None:
@@ -174,15 +176,16 @@ def _check_settings(name: str, value: Any) -> None:
         return
     for key, item in value.items():
         if key in _CODE and item not in (None, False):
-            raise Refused("model", f"{name} names code of its own ({key}). Such models are not loaded.")
+            raise Refused(f"{name} names code of its own ({key}). Such models are not loaded.", code="model")
         if any(kernel in key for kernel in _KERNELS):
             asked = item.values() if isinstance(item, dict) else (item,)
             if any(one not in _OWN_KERNELS for one in asked):
                 raise Refused(
-                    "model", f"{name} asks for a kernel from elsewhere ({key}: {str(item)[:80]}). Take the setting out."
+                    f"{name} asks for a kernel from elsewhere ({key}: {str(item)[:80]}). Take the setting out.",
+                    code="model",
                 )
         if key == "quantization_config" and item:
-            raise Refused("model", "The weights are quantised. Take the model's full-precision weights.")
+            raise Refused("The weights are quantised. Take the model's full-precision weights.", code="model")
         _check_settings(name, item)
 
 
@@ -191,24 +194,24 @@ def _check_config(config: dict[str, Any]) -> None:
     architectures = architectures if isinstance(architectures, list) else []
     if not any(str(name).endswith("ForCausalLM") for name in architectures):
         named = ", ".join(map(str, architectures)) or "nothing"
-        raise Refused("model", f"This is not a causal language model: config.json names {named}.")
+        raise Refused(f"This is not a causal language model: config.json names {named}.", code="model")
     if config.get("vision_config") or config.get("is_encoder_decoder"):
-        raise Refused("model", "Only text models that decode from left to right can be used.")
+        raise Refused("Only text models that decode from left to right can be used.", code="model")
 
 
 def check_ref(ref: ModelRef) -> dict[str, Any]:
     """As ``check_folder``, and the folder's hash must be the one the spec names (empty: not checked)."""
     config = check_folder(ref.path)
     if ref.sha256 and folder_hash(ref.path) != ref.sha256:
-        raise Refused("model", "The model folder has changed since it was chosen: its hash is another one.")
+        raise Refused("The model folder has changed since it was chosen: its hash is another one.", code="model")
     return config
 
 
 def _json(path: Path) -> dict[str, Any]:
     if path.stat().st_size > _MOST_JSON:
-        raise Refused("model", f"{path.name} is too large to be what its name says.")
+        raise Refused(f"{path.name} is too large to be what its name says.", code="model")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise Refused("model", f"{path.name} is not valid JSON: {error}") from error
+        raise Refused(f"{path.name} is not valid JSON: {error}", code="model") from error
     return value if isinstance(value, dict) else {}

@@ -7,7 +7,8 @@ import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from training.ml.events import Refused, disk_full
+from slmstudio.errors import Refused
+from training.ml.events import disk_full
 from training.spec import PrepareSpec
 
 KEPT = (
@@ -41,7 +42,7 @@ def chosen(names: Iterable[str], read: Callable[[str], str]) -> list[str]:
         placed = json.loads(read(INDEX))["weight_map"].values()
         shards = {name for name in placed if isinstance(name, str)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Refused("model", f"{INDEX} does not say where the weights are.") from error
+        raise Refused(f"{INDEX} does not say where the weights are.", code="model") from error
     # one that is named and not there is found out by the check of the folder
     return [*taken, INDEX, *sorted(shards & here)]
 
@@ -55,7 +56,7 @@ def fetch(spec: PrepareSpec, folder: Path, emit: Callable[..., None]) -> dict[st
     """
     if spec.offline:
         reason = f"{spec.source} would have to be downloaded, and this machine is set to offline."
-        raise Refused("offline", f"{reason} {_ADVICE}")
+        raise Refused(f"{reason} {_ADVICE}", code="offline")
     from huggingface_hub import errors
 
     try:
@@ -63,17 +64,18 @@ def fetch(spec: PrepareSpec, folder: Path, emit: Callable[..., None]) -> dict[st
     except Refused:
         raise
     except errors.GatedRepoError as error:
-        raise Refused("model", f"{spec.source} asks for its terms to be accepted on the hub first.") from error
+        raise Refused(f"{spec.source} asks for its terms to be accepted on the hub first.", code="model") from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        raise Refused("model", f"The hub knows no {spec.source} at revision {spec.revision}.") from error
+        raise Refused(f"The hub knows no {spec.source} at revision {spec.revision}.", code="model") from error
     except Exception as error:
-        said = _said(error, spec.source)
-        if said is None:
+        explained = _reason(error, spec.source)
+        if explained is None:
             raise
-        raise Refused(*said) from error
+        code, message = explained
+        raise Refused(message, code=code) from error
 
 
-def _said(error: Exception, source: str) -> tuple[str, str] | None:
+def _reason(error: Exception, source: str) -> tuple[str, str] | None:
     """What went wrong: the disk, the folder, or, of everything that a network does, that the hub is out of reach."""
     if disk_full(error):
         return "disk", f"The disk is full, so {source} was not downloaded. Free some space and try again."
@@ -94,7 +96,7 @@ def _fetch(spec: PrepareSpec, folder: Path, emit: Callable[..., None]) -> dict[s
 
     def read(name: str) -> str:
         if sizes[name] > _MOST_INDEX:
-            raise Refused("model", f"{name} is too large to be what its name says.")
+            raise Refused(f"{name} is too large to be what its name says.", code="model")
         place = huggingface_hub.hf_hub_download(spec.source, name, revision=info.sha, local_dir=folder)
         return Path(place).read_text(encoding="utf-8")
 
@@ -112,12 +114,13 @@ def check_room(source: str, size: int, *, most: int, folder: Path) -> None:
     """Raises Refused where ``size`` bytes are more than ``most`` (0: no limit), or than the disk has to spare."""
     if most and size > most:
         raise Refused(
-            "disk", f"{source} has {size / 1e9:,.1f} GB, and {most / 1e9:,.0f} GB are the most (setting MODEL_MOST_GB)."
+            f"{source} has {size / 1e9:,.1f} GB, and {most / 1e9:,.0f} GB are the most (setting MODEL_MOST_GB).",
+            code="disk",
         )
     free = shutil.disk_usage(folder).free
     if size + SPARE > free:
         raise Refused(
-            "disk",
             f"{source} has {size / 1e9:,.1f} GB. {free / 1e9:,.1f} GB are free where models are kept, "
             f"and {SPARE / 1e9:.0f} GB stay free.",
+            code="disk",
         )

@@ -11,7 +11,7 @@ import torch
 from peft import prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from training.ml.events import Refused
+from slmstudio.errors import Refused
 from training.spec import RunSpec
 
 
@@ -20,10 +20,10 @@ def check(spec: RunSpec, device: torch.device) -> None:
     if spec.method != "qlora":
         return
     if device.type != "cuda":
-        raise Refused("method", "method: qlora needs a CUDA device, and this machine has none. Choose lora.")
+        raise Refused("method: qlora needs a CUDA device, and this machine has none. Choose lora.", code="method")
     if find_spec("bitsandbytes") is None:
         raise Refused(
-            "method", "method: qlora needs the package bitsandbytes (pip install bitsandbytes). Or choose lora."
+            "method: qlora needs the package bitsandbytes (pip install bitsandbytes). Or choose lora.", code="method"
         )
 
 
