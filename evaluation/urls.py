@@ -62,8 +62,8 @@ urlpatterns = [
     path("gates/<int:number>/decide/", approval_views.decide, name="gate_decide"),
     path("gates/<int:number>/withdraw/", approval_views.withdraw, name="gate_withdraw"),
     path("gates/<int:number>/labels/<slug:key>/", gate_views.queue, name="gate_labels"),
-    path("gates/<int:number>/report.pdf", approval_views.keep_pdf, name="gate_pdf"),
-    path("gates/<int:number>/report.md", approval_views.keep_markdown, name="gate_markdown"),
+    path("gates/<int:number>/report.pdf", approval_views.report_pdf, name="gate_pdf"),
+    path("gates/<int:number>/report.md", approval_views.report_file, name="gate_markdown"),
     path("gates/audit/", audit_views.log, name="gate_audit"),
     path("gates/audit/export/", audit_views.export, name="gate_audit_export"),
 ]

@@ -1,4 +1,4 @@
-"""The page of one gate report: verdicts, evidence, packet, decision; and copies of it to keep."""
+"""The page of one gate report: verdicts, evidence, packet, decision; and the report as a Markdown file."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from django.views.decorators.http import require_POST, require_safe
 from evaluation.approvals import decisions
 from evaluation.approvals import report as approval_report
 from evaluation.approvals.forms import DecisionForm, WithdrawalForm
+from evaluation.approvals.report_markdown import report_markdown
 from evaluation.gates import manifest
 from evaluation.gates.policies import rules
 from evaluation.http import page_or_part, wants_part
 from evaluation.models import GateReport
 from evaluation.runs import resources
 from evaluation.runs.resource_views import context_of
-from evaluation.services import printing
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
 
@@ -45,6 +45,8 @@ def _context(
         **(context_of(account.run, found) if resources.judged_by(rules(found.policy)) else {}),
         "void": account.void,
         "confidences": account.confidences,
+        "rendered_at": timezone.now(),
+        "address": request.build_absolute_uri(found.get_absolute_url()),
         "obstacle": obstacle,
         "may_decide": may_decide,
         "own_fresh_role": decisions.fresh_role(found, request.user) if may_decide else "",
@@ -116,23 +118,18 @@ def withdraw(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_safe
-def keep_pdf(request: HttpRequest, slug: str, number: int) -> HttpResponse:
-    """The report as a PDF to keep, as it stands now."""
-    made = _kept(request, slug, number, printing.pdf)
-    return HttpResponse(made["content"], content_type="application/pdf", headers=made["headers"])
+def report_pdf(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """The former address of the report as PDF: its page, which the browser prints."""
+    _, found = object_for(request.user, slug, Action.READ, approval_report.rows(), number=number)
+    return redirect(found.get_absolute_url())
 
 
 @require_safe
-def keep_markdown(request: HttpRequest, slug: str, number: int) -> HttpResponse:
-    """The report as Markdown to keep, as it stands now."""
-    made = _kept(request, slug, number, printing.markdown)
-    return HttpResponse(made["content"], content_type="text/markdown; charset=utf-8", headers=made["headers"])
-
-
-def _kept(request: HttpRequest, slug: str, number: int, make: Any) -> dict[str, Any]:
+def report_file(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """The report as a Markdown file, as of now."""
     project, found = object_for(request.user, slug, Action.READ, approval_report.rows(), number=number)
     address = request.build_absolute_uri(found.get_absolute_url())
-    content = make(approval_report.account(found), address=address, by=request.user, at=timezone.now())
-    ending = "pdf" if isinstance(content, bytes) else "md"
-    name = f"{project.slug}-gate-report-{found.number}.{ending}"
-    return {"content": content, "headers": {"Content-Disposition": f'attachment; filename="{name}"'}}
+    text = report_markdown(approval_report.account(found), address=address, by=request.user, at=timezone.now())
+    name = f"{project.slug}-gate-report-{found.number}.md"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return HttpResponse(text, content_type="text/markdown; charset=utf-8", headers=headers)

@@ -15,13 +15,13 @@ from evaluation.comparison.matrix import LEAST, MOST
 from evaluation.comparison.matrix_queries import compare_many
 from evaluation.comparison.regressions import LEVEL, basis, document_p, gains, regressions
 from evaluation.comparison.regressions import fields as adjusted_fields
+from evaluation.comparison.report import matrix_report, report, suite
+from evaluation.comparison.report_markdown import comparison_markdown
 from evaluation.comparison.services import compare_runs
-from evaluation.comparison_text import comparison_markdown, matrix_markdown
 from evaluation.http import asked, belonging, wants_part
 from evaluation.models import EvalRun
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.scores.slices import Slice
-from evaluation.services.comparison_reports import matrix_report, report, suite
 from labeling.documents.failure_tags import title_of
 from labeling.models import Project
 from slmstudio.access import Action, project_for
@@ -73,8 +73,7 @@ def comparison_markdown_file(request: HttpRequest, slug: str) -> HttpResponse:
     found = _report(request, slug)
     if isinstance(found, HttpResponse):
         return found
-    text = matrix_markdown(found) if "pairs" in found else comparison_markdown(found)
-    return _file(request, slug, text, "md", "text/markdown; charset=utf-8")
+    return _file(request, slug, comparison_markdown(found), "md", "text/markdown; charset=utf-8")
 
 
 @require_POST

@@ -16,6 +16,22 @@ __all__ = ["bounds", "in_unit", "interval", "measured", "threshold"]
 register = template.Library()
 
 
+@register.filter
+def rate_interval(value: Mapping[str, Any] | None) -> str:
+    """A rate with its interval as plain text: "95.0 % (90.0 to 98.0)"."""
+    if not value or not value.get("n"):
+        return "–"
+    if value.get("low") is None:
+        return percent(value["rate"])
+    return f"{percent(value['rate'])} ({100 * float(value['low']):.1f} to {100 * float(value['high']):.1f})"
+
+
+@register.filter
+def share(count: int, n: int) -> str:
+    """A count out of ``n`` as "95.0 %"; a dash where ``n`` is 0."""
+    return percent(count / n) if n else "–"
+
+
 @register.simple_tag
 def interval(value: Mapping[str, Any] | None) -> SafeString | str:
     """A rate as its number, its interval and count, and a bar with the interval as a whisker; number and count alone
@@ -154,8 +170,10 @@ def change(value: float | None) -> str:
 
 
 @register.filter
-def p_value(value: float) -> str:
-    """A p-value as it is read: three decimals, "< 0.001" below."""
+def p_value(value: float | None) -> str:
+    """A p-value with three decimals, "< 0.001" below that; a dash where there is none."""
+    if value is None:
+        return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 

@@ -21,10 +21,10 @@ from django.core.management.base import BaseCommand, CommandError
 
 from evaluation.comparison.matrix import MOST
 from evaluation.comparison.matrix_queries import compare_many
+from evaluation.comparison.report import matrix_report, report
+from evaluation.comparison.report_markdown import comparison_markdown
 from evaluation.comparison.services import compare_runs
-from evaluation.comparison_text import comparison_markdown, matrix_markdown
 from evaluation.models import EvalRun
-from evaluation.services.comparison_reports import matrix_report, report
 from labeling.models import Project
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
@@ -81,10 +81,7 @@ class Command(BaseCommand):
         return found
 
     def _write(self, whole: dict[str, Any], options: dict[str, Any]) -> None:
-        if options["format"] == "json":
-            text = dumps(whole) + "\n"
-        else:
-            text = matrix_markdown(whole) if "pairs" in whole else comparison_markdown(whole)
+        text = dumps(whole) + "\n" if options["format"] == "json" else comparison_markdown(whole)
         if options["output"] is None:
             self.stdout.write(text, ending="")
             return

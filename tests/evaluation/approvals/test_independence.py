@@ -10,9 +10,9 @@ from django.utils import timezone
 from evaluation.approvals import decisions
 from evaluation.approvals import report as approval_report
 from evaluation.approvals.decisions import Waiver, decide
+from evaluation.approvals.report_markdown import report_markdown
 from evaluation.gates.services import make_report
 from evaluation.models import AuditEntry, EvalRun, GateReport
-from evaluation.services import printing
 from labeling.models import Membership
 from labeling.projects import members
 from slmstudio.access import Role
@@ -85,7 +85,7 @@ def test_a_manager_made_after_the_evaluation_is_named(world: World, report: Gate
     assert "olga gave the role" in entry.details["fresh_role"]
     assert said in client.get(address).content.decode()
     account = approval_report.account(approval_report.rows().get(pk=report.pk))
-    assert said in printing.markdown(account, address=address, by=world.annotator, at=timezone.now())
+    assert said in report_markdown(account, address=address, by=world.annotator, at=timezone.now())
 
 
 def test_the_mark_stays_when_the_role_has_grown_old(world: World, report: GateReport, client: Client) -> None:
@@ -149,7 +149,7 @@ def test_a_waiver_has_a_longest_duration(world: World, report: GateReport, clien
 def test_four_eyes_are_told_with_every_decision(world: World, report: GateReport, client: Client) -> None:
     approve(report, world.manager)
     account = approval_report.account(approval_report.rows().get(pk=report.pk))
-    copy = printing.markdown(account, address="x", by=world.manager, at=timezone.now())
+    copy = report_markdown(account, address="x", by=world.manager, at=timezone.now())
     assert "Four eyes" in copy
     client.force_login(world.manager)
     assert "Four eyes were on" in client.get(report.get_absolute_url()).content.decode()

@@ -7,13 +7,14 @@ import pytest
 from django.test import Client
 
 from evaluation.comparison.regressions import document_p, measures
+from evaluation.comparison.report import report
+from evaluation.comparison.report_markdown import comparison_markdown
 from evaluation.comparison.services import compare_runs
-from evaluation.comparison_text import comparison_markdown, escaped
 from evaluation.models import Endpoint, EvalRun
 from evaluation.regression_suite.services import pin
-from evaluation.services.comparison_reports import report
 from labeling.models import Document
 from slmstudio.contract.json_text import loads
+from slmstudio.markdown import escape_line
 from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
 
 JSON, MARKDOWN = "/p/invoices/evaluation/compare/comparison.json", "/p/invoices/evaluation/compare/comparison.md"
@@ -65,9 +66,9 @@ def test_the_markdown_has_a_line_for_every_field_and_broken_document(
         assert f"| `{row['field']}` | {row['n']} |" in text
     broken = text.split("## Broken documents")[1]
     for name in result["broken"]:
-        assert f"| {escaped(name)} |" in broken
+        assert f"| {escape_line(name)} |" in broken
     assert "**B is a regression.**" in text
-    assert f"1 pinned document broken: {escaped(document.external_id)}" in text
+    assert f"1 pinned document broken: {escape_line(document.external_id)}" in text
     for heading in ("## Figures", "## Failure modes", "## Errors", "## Pinned documents"):
         assert heading in text
 

@@ -215,7 +215,7 @@ def test_the_model_of_today_stands_beside_them_and_in_no_pair(
     assertContains(client.get(f"{PAGE}?runs=1,2,3"), "The model of today")
     text = client.get(f"{PAGE}comparison.md?runs=1,2,3").content.decode()
     assert "| Today: today |" in text
-    figures = next(part for part in text.split("\n\n") if "Documents wholly right" in part)
+    figures = next(part for part in text.split("\n\n") if "Exact match" in part)
     assert len({line.count("|") for line in figures.splitlines()}) == 1, "every row has all columns"
     both = compare_many(project=world.project, runs=[*three, large])
     assert both.today is None, "it is one of them"

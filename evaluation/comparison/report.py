@@ -1,4 +1,4 @@
-"""A comparison to keep or to send, as JSON-ready data. ``evaluation.comparison_text`` makes Markdown of it."""
+"""A comparison to keep or to send, as JSON-ready data. ``report_markdown`` renders it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

@@ -1,0 +1,10 @@
+"""Filters that escape values in Markdown templates."""
+
+from django import template
+
+from slmstudio.markdown import code, escape_line, escape_lines
+
+register = template.Library()
+register.filter("md", escape_line)
+register.filter("md_lines", escape_lines)
+register.filter("md_code", code)

@@ -1,0 +1,21 @@
+// A page on paper: light colors, and everything that is folded open. Afterwards the page is as it was.
+
+const root = document.documentElement;
+let theme = "";
+let opened = [];
+
+addEventListener("beforeprint", () => {
+  theme = root.dataset.bsTheme;
+  root.dataset.bsTheme = "light";
+  opened = [...document.querySelectorAll("main details:not([open])")];
+  for (const details of opened) details.open = true;
+});
+
+addEventListener("afterprint", () => {
+  root.dataset.bsTheme = theme;
+  for (const details of opened) details.open = false;
+});
+
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-print]")) print();
+});
