@@ -62,7 +62,7 @@ def test_three_make_a_matrix_that_leads_to_each_pair(world: World, manager: Page
     page.goto("/p/invoices/evaluation/")
     for number in (1, 2, 3):
         page.get_by_label(f"Compare evaluation {number}").check()
-    expect(page.get_by_text("Compares 3 with one another.")).to_be_visible()
+    expect(page.get_by_text("Compares all 3 evaluations.")).to_be_visible()
     page.get_by_role("button", name="Compare", exact=True).click()
     expect(page.get_by_role("heading", name="Comparison of 3")).to_be_visible()
     check(page, "matrix")

@@ -1,24 +1,34 @@
-// Draws the OpenAPI document with Swagger UI, in the theme of the page, and lets a person who is logged in try it out.
-const place = document.getElementById("api-docs");
+// Draws the OpenAPI document with Swagger UI, in the theme of the page; a user who is logged in can try requests.
+
+import { $ } from "../site/dom.js";
+
+/**
+ * @typedef {{ headers: Record<string, string> }} SwaggerRequest
+ * @typedef {Window & { SwaggerUIBundle?: (options: Record<string, unknown>) => void }} SwaggerWindow
+ */
+
+const swagger = /** @type {SwaggerWindow} */ (window);
+const container = $("api-docs");
 const root = document.documentElement;
 
-const follow = () => root.classList.toggle("dark-mode", root.dataset.bsTheme === "dark");
-new MutationObserver(follow).observe(root, { attributes: true, attributeFilter: ["data-bs-theme"] });
-follow();
+const followTheme = () => root.classList.toggle("dark-mode", root.dataset.bsTheme === "dark");
+new MutationObserver(followTheme).observe(root, { attributes: true, attributeFilter: ["data-bs-theme"] });
+followTheme();
 
 const draw = () =>
-  window.SwaggerUIBundle({
-    domNode: place,
-    url: place.dataset.url,
+  swagger.SwaggerUIBundle?.({
+    domNode: container,
+    url: container.dataset.url,
     deepLinking: true,
     defaultModelsExpandDepth: 0,
     docExpansion: "list",
     validatorUrl: null,
     persistAuthorization: false,
+    /** @param {SwaggerRequest} request */
     requestInterceptor: (request) => {
-      request.headers["X-CSRFToken"] = place.dataset.token;
+      request.headers["X-CSRFToken"] = container.dataset.token ?? "";
       return request;
     },
   });
-if (window.SwaggerUIBundle) draw();
+if (swagger.SwaggerUIBundle) draw();
 else addEventListener("load", draw);

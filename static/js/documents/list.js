@@ -1,65 +1,68 @@
-// The list of documents: "/" searches, j and k walk the rows, Enter opens one, x ticks it; the bar for many at once.
+// The list of documents: "/" searches, j and k go through the rows, Enter opens one, x selects it for a bulk change.
 
-const typing = (element) => ["TEXTAREA", "SELECT"].includes(element.tagName) || (element.tagName === "INPUT" && element.type !== "checkbox");
+import { find } from "../site/dom.js";
+import { hasModifier, isTyping } from "../site/keyboard.js";
+
 const rows = () => [...document.querySelectorAll("tr[data-row]")];
-const ticks = () => [...document.querySelectorAll('tr[data-row] input[name="id"]')];
-let lastTicked = -1;
+const boxes = () => [...document.querySelectorAll('tr[data-row] input[name="id"]')];
+const current = () => rows().findIndex((row) => row.classList.contains("row-here"));
+let lastSelected = -1;
 
-function go(step) {
+/** @param {1 | -1} step */
+function move(step) {
   const all = rows();
   if (!all.length) return;
-  const here = all.findIndex((row) => row.classList.contains("row-here"));
-  const next = here < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(all.length - 1, Math.max(0, here + step));
+  const here = current();
+  const first = step > 0 ? 0 : all.length - 1;
+  const next = all[here < 0 ? first : Math.min(all.length - 1, Math.max(0, here + step))];
   all[here]?.classList.remove("row-here");
-  all[next].classList.add("row-here");
-  const link = all[next].querySelector("a");
-  link.focus({ preventScroll: true });
-  all[next].scrollIntoView({ block: "nearest" });
+  next.classList.add("row-here");
+  find(next, "a").focus({ preventScroll: true });
+  next.scrollIntoView({ block: "nearest" });
 }
 
-// Ticks one row, or with a range all rows from the last one that was ticked.
-function tick(index, on, range) {
-  const all = ticks();
+/** Selects a row, or with `range` all rows from the last selected one. @param {number} index @param {boolean} on @param {boolean} range */
+function select(index, on, range) {
+  const all = boxes();
   if (!all[index]) return;
-  const from = range && lastTicked >= 0 ? Math.min(lastTicked, index) : index;
-  const to = range && lastTicked >= 0 ? Math.max(lastTicked, index) : index;
-  for (let at = from; at <= to && at < all.length; at += 1) all[at].checked = on;
-  lastTicked = index;
-  showTicked();
+  const other = range && lastSelected >= 0 ? lastSelected : index;
+  for (const box of all.slice(Math.min(other, index), Math.max(other, index) + 1)) box.checked = on;
+  lastSelected = index;
+  showSelection();
 }
 
-function showTicked() {
-  const all = ticks();
+function showSelection() {
+  const all = boxes();
   const count = all.filter((box) => box.checked).length;
-  const words = document.querySelector("[data-ticked]");
-  if (!words) return;
-  words.textContent = count;
-  const head = document.querySelector("[data-tick-all]");
+  const label = document.querySelector("[data-ticked]");
+  if (!label) return;
+  label.textContent = String(count);
+  const head = find(document, "input[data-tick-all]");
   head.checked = count > 0 && count === all.length;
   head.indeterminate = count > 0 && count < all.length;
 }
 
-// Only the value that the chosen change needs is shown.
+/** Shows only the value that the selected change needs. */
 function showValue() {
-  const select = document.querySelector("[data-bulk-action]");
-  if (!select) return;
-  const needs = select.selectedOptions[0]?.dataset.needs ?? "";
+  const action = document.querySelector("select[data-bulk-action]");
+  if (!action) return;
+  const needs = action.selectedOptions[0]?.dataset.needs ?? "";
   for (const control of document.querySelectorAll("[data-value]")) control.hidden = control.dataset.value !== needs;
 }
 
 document.addEventListener("keydown", (event) => {
-  if (typing(event.target) || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (isTyping(event.target) || hasModifier(event)) return;
   if (event.key === "/") {
     event.preventDefault();
-    document.querySelector("[data-search]").focus();
+    find(document, "[data-search]").focus();
   } else if (event.key === "j") {
-    go(1);
+    move(1);
   } else if (event.key === "k") {
-    go(-1);
+    move(-1);
   } else if (event.key === "x" || event.key === "X") {
-    const index = rows().findIndex((row) => row.classList.contains("row-here"));
-    const box = ticks()[index];
-    if (box) tick(index, !box.checked, event.shiftKey);
+    const index = current();
+    const box = boxes()[index];
+    if (box) select(index, !box.checked, event.shiftKey);
   }
 });
 
@@ -68,12 +71,13 @@ document.addEventListener("focusin", (event) => {
   for (const other of rows()) other.classList.toggle("row-here", other === row);
 });
 
-document.addEventListener("click", (event) => {
-  if (event.target.matches?.("[data-tick-all]")) {
-    for (const box of ticks()) box.checked = event.target.checked;
-    showTicked();
-  } else if (event.target.matches?.('tr[data-row] input[name="id"]')) {
-    tick(ticks().indexOf(event.target), event.target.checked, event.shiftKey);
+document.addEventListener("click", ({ target, shiftKey }) => {
+  if (!target.matches?.("input")) return;
+  if (target.matches("[data-tick-all]")) {
+    for (const box of boxes()) box.checked = target.checked;
+    showSelection();
+  } else if (target.matches('tr[data-row] [name="id"]')) {
+    select(boxes().indexOf(target), target.checked, shiftKey);
   }
 });
 
@@ -82,9 +86,9 @@ document.addEventListener("change", (event) => {
 });
 
 document.addEventListener("htmx:afterSettle", () => {
-  lastTicked = -1;
-  showTicked();
+  lastSelected = -1;
+  showSelection();
   showValue();
 });
-showTicked();
+showSelection();
 showValue();

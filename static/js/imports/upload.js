@@ -1,102 +1,121 @@
-// The import page: files and folders by choosing or dropping, what was chosen, and how far the upload is.
+// The import page: files and folders by dialog or drag and drop, the selection, and the progress of the upload.
 
-const MOST_FILES = 10_000;
+import { find } from "../site/dom.js";
 
-const form = () => document.querySelector("[data-import-form]");
-const input = () => form().querySelector('input[name="file"]');
+/** @typedef {{ file: File, path: string }} Selected a file and its path in the folder it comes from */
 
-function sizeInWords(bytes) {
+const MAX_FILES = 10_000;
+
+const form = () => document.querySelector("form[data-import-form]");
+const input = () => find(document, '[data-import-form] input[name="file"]');
+const paths = () => find(document, '[data-import-form] input[name="paths"]');
+
+/** @param {number} bytes */
+function formatSize(bytes) {
   if (bytes < 1024) return `${bytes} bytes`;
   if (bytes < 1024 ** 2) return `${Math.round(bytes / 1024)} KB`;
   return bytes < 1024 ** 3 ? `${(bytes / 1024 ** 2).toFixed(1)} MB` : `${(bytes / 1024 ** 3).toFixed(2)} GB`;
 }
 
-// Takes files with their places in the folder they come from.
-function choose(found) {
+/** @param {Selected[]} selected */
+function select(selected) {
   const transfer = new DataTransfer();
-  for (const { file } of found.slice(0, MOST_FILES)) transfer.items.add(file);
+  for (const { file } of selected.slice(0, MAX_FILES)) transfer.items.add(file);
   input().files = transfer.files;
-  const inFolder = found.some(({ path }) => path.includes("/"));
-  form().querySelector('input[name="paths"]').value = inFolder ? JSON.stringify(found.map(({ path }) => path)) : "";
-  show(found.length > MOST_FILES ? `More than ${MOST_FILES.toLocaleString()} files: pack them as a zip.` : "");
+  const inFolder = selected.some(({ path }) => path.includes("/"));
+  paths().value = inFolder ? JSON.stringify(selected.map(({ path }) => path)) : "";
+  show(selected.length > MAX_FILES ? `More than ${MAX_FILES.toLocaleString()} files: pack them as a zip.` : "");
 }
 
-function show(problem) {
-  const files = [...input().files];
+function show(problem = "") {
+  const files = [...(input().files ?? [])];
   const size = files.reduce((sum, file) => sum + file.size, 0);
   const names = files.length === 1 ? files[0].name : `${files.length.toLocaleString()} files`;
-  form().querySelector("[data-chosen]").textContent = problem || (files.length ? `${names}, ${sizeInWords(size)}` : "");
+  find(document, "[data-import-form] [data-chosen]").textContent = problem || (files.length ? `${names}, ${formatSize(size)}` : "");
 }
 
+/** @param {FileSystemDirectoryReader} reader @returns {Promise<FileSystemEntry[]>} */
 const readEntries = (reader) => new Promise((resolve, reject) => { reader.readEntries(resolve, reject); });
+
+/** @param {FileSystemFileEntry} entry @returns {Promise<File>} */
 const fileOf = (entry) => new Promise((resolve, reject) => { entry.file(resolve, reject); });
 
-// The files below a dropped folder; a browser gives them a hundred at a time.
-async function below(entry, prefix, found) {
-  if (found.length > MOST_FILES) return;
+/**
+ * Adds the files below a dropped file or folder; a browser lists a hundred at a time.
+ * @param {FileSystemEntry} entry @param {string} prefix @param {Selected[]} found
+ * @returns {Promise<void>}
+ */
+async function collect(entry, prefix, found) {
+  if (found.length > MAX_FILES) return;
   if (entry.isFile) {
-    found.push({ file: await fileOf(entry), path: prefix + entry.name });
+    found.push({ file: await fileOf(/** @type {FileSystemFileEntry} */ (entry)), path: prefix + entry.name });
     return;
   }
-  const reader = entry.createReader();
+  const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
   for (let part = await readEntries(reader); part.length; part = await readEntries(reader)) {
-    for (const inner of part) await below(inner, `${prefix}${entry.name}/`, found);
+    for (const inner of part) await collect(inner, `${prefix}${entry.name}/`, found);
   }
 }
 
-async function drop(event) {
-  event.preventDefault();
-  over(false);
-  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+/** @param {DataTransfer} transfer */
+async function drop({ items, files }) {
+  highlightDropZone(false);
+  const entries = [...items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
+  /** @type {Selected[]} */
   const found = [];
-  for (const entry of entries) await below(entry, "", found);
-  if (!entries.length) for (const file of event.dataTransfer.files) found.push({ file, path: file.name });
-  if (found.length) choose(found);
+  for (const entry of entries) await collect(entry, "", found);
+  if (!entries.length) for (const file of files) found.push({ file, path: file.name });
+  if (found.length) select(found);
 }
 
-function over(on) {
+/** @param {boolean} on */
+function highlightDropZone(on) {
   document.querySelector("[data-drop-zone]")?.classList.toggle("drop-over", on);
 }
 
-function ready() {
+/** What works only with scripts is shown by them. */
+function enable() {
   form()?.querySelector(".drop-script")?.removeAttribute("hidden");
 }
 
-document.addEventListener("change", (event) => {
-  if (event.target.matches("[data-folder]")) {
-    choose([...event.target.files].map((file) => ({ file, path: file.webkitRelativePath || file.name })));
-    event.target.value = "";
-  } else if (event.target === input()) {
-    form().querySelector('input[name="paths"]').value = "";
-    show("");
+document.addEventListener("change", ({ target }) => {
+  if (!target.matches("input")) return;
+  if (target.matches("[data-folder]")) {
+    select([...(target.files ?? [])].map((file) => ({ file, path: file.webkitRelativePath || file.name })));
+    target.value = "";
+  } else if (target === input()) {
+    paths().value = "";
+    show();
   }
 });
 document.addEventListener("click", (event) => {
-  if (event.target.closest("[data-choose-folder]")) form().querySelector("[data-folder]").click();
+  if (event.target.closest("[data-choose-folder]")) find(document, "[data-import-form] [data-folder]").click();
 });
 document.addEventListener("dragover", (event) => {
   if (!event.target.closest?.("[data-drop-zone]")) return;
   event.preventDefault();
-  over(true);
+  highlightDropZone(true);
 });
 document.addEventListener("dragleave", (event) => {
-  if (!event.relatedTarget?.closest?.("[data-drop-zone]")) over(false);
+  if (!event.relatedTarget?.closest?.("[data-drop-zone]")) highlightDropZone(false);
 });
 document.addEventListener("drop", (event) => {
-  if (event.target.closest?.("[data-drop-zone]")) drop(event);
+  if (!event.target.closest?.("[data-drop-zone]") || !event.dataTransfer) return;
+  event.preventDefault();
+  drop(event.dataTransfer);
 });
 
-// The upload itself. It starts at the click and ends on the page of the import.
-document.addEventListener("htmx:xhr:progress", (event) => {
+// The upload starts at the click and ends on the page of the import.
+document.addEventListener("htmx:xhr:progress", ({ detail: { lengthComputable, loaded, total } }) => {
   const box = form()?.querySelector("[data-upload]");
-  if (!box || !event.detail.lengthComputable) return;
-  const { loaded, total } = event.detail;
+  if (!box || !lengthComputable) return;
   box.hidden = false;
-  box.querySelector("progress").value = (100 * loaded) / total;
-  box.querySelector("[data-upload-words]").textContent =
-    loaded < total ? `uploading · ${sizeInWords(loaded)} of ${sizeInWords(total)}` : "stored; looking at it";
+  find(box, "progress").value = (100 * loaded) / total;
+  find(box, "[data-upload-words]").textContent =
+    loaded < total ? `Uploading: ${formatSize(loaded)} of ${formatSize(total)}` : "Uploaded. Processing …";
 });
-// A refused upload is answered with the form; the files chosen stay chosen.
+
+/** @type {FileList | null} a rejected upload is answered with the form: its files stay selected */
 let kept = null;
 document.addEventListener("htmx:beforeSwap", (event) => {
   kept = event.target.matches?.("[data-import-form]") ? input().files : null;
@@ -104,9 +123,9 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 document.addEventListener("htmx:afterSettle", () => {
   if (kept?.length && form()) {
     input().files = kept;
-    show("");
+    show();
   }
   kept = null;
-  ready();
+  enable();
 });
-ready();
+enable();

@@ -1,15 +1,13 @@
 // The contract page: Ctrl+S saves, and leaving with unsaved changes asks first.
 
-const form = document.getElementById("contract-form");
+const form = document.querySelector("form#contract-form");
 
 if (form) {
-  const state = () => new URLSearchParams(new FormData(form)).toString();
-  // After a refused save the page holds what was typed, not what is stored.
+  const state = () => new URLSearchParams(/** @type {[string, string][]} */ ([...new FormData(form)])).toString();
+  /** @type {string | null | undefined} undefined while the form is sent; null where the server rejected what the page shows */
   let saved = document.querySelector(".field-error, .alert-danger") ? null : state();
 
-  form.addEventListener("submit", () => {
-    saved = undefined;
-  });
+  form.addEventListener("submit", () => (saved = undefined));
   addEventListener("beforeunload", (event) => {
     if (saved !== undefined && saved !== state()) event.preventDefault();
   });

@@ -1,68 +1,67 @@
-// Reviewing by keys: one letter for a button or link of the page, digits for picks; the text and the label light each other up.
+// Review by keys: a letter presses a button or link of the page, a digit chooses an answer; marks in the text and fields
+// of the label highlight each other.
 
-const typing = (element) =>
-  element.isContentEditable || ["TEXTAREA", "SELECT"].includes(element.tagName) || (element.tagName === "INPUT" && !["radio", "checkbox"].includes(element.type));
+import { around, find } from "../site/dom.js";
+import { hasModifier, isTyping } from "../site/keyboard.js";
 
-let goUntil = 0; // after "g", a letter goes to a section (site/base.js) and must not decide anything
-let sent = false;
+let goUntil = 0; // ms; until then a letter after "g" opens a section (site/base.js) and must not decide anything
+let isSent = false;
 
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("textarea") && event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+  const { key, target } = event;
+  if (target.matches("textarea") && key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
-    event.target.form.requestSubmit();
+    target.form?.requestSubmit();
     return;
   }
-  if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || typing(event.target)) return;
-  if (document.querySelector("dialog[open]")) return;
-  if (event.key === "g") {
+  if (hasModifier(event) || event.repeat || isTyping(target) || document.querySelector("dialog[open]")) return;
+  if (key === "g") {
     goUntil = Date.now() + 1500;
-    return;
-  }
-  if (Date.now() < goUntil) {
+  } else if (Date.now() < goUntil) {
     goUntil = 0;
-    return;
+  } else if (/^[1-9]$/u.test(key)) {
+    if (choose(Number(key))) event.preventDefault();
+  } else if (key === "j" || key === "k") {
+    step(key === "j" ? 1 : -1);
+  } else {
+    const name = CSS.escape(key);
+    const control = document.querySelector(`[data-key="${name}"]`) ?? document.querySelector(`[data-focus-key="${name}"]`);
+    if (!control) return;
+    event.preventDefault();
+    if (control.matches("textarea")) control.focus();
+    else control.click();
   }
-  if (/^[1-9]$/u.test(event.key)) {
-    if (pick(Number(event.key))) event.preventDefault();
-    return;
-  }
-  if (event.key === "j" || event.key === "k") {
-    step(event.key === "j" ? 1 : -1);
-    return;
-  }
-  const button = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`) ?? document.querySelector(`[data-focus-key="${CSS.escape(event.key)}"]`);
-  if (!button) return;
-  event.preventDefault();
-  if (button.matches("textarea")) button.focus();
-  else button.click();
 });
 
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-focus]");
-  if (button) document.getElementById(button.dataset.focus)?.focus();
+  const id = event.target.closest("[data-focus]")?.dataset.focus;
+  if (id) document.getElementById(id)?.focus();
 });
 
-// A second press while the first decision is under way would decide about nothing.
+// A second submit while the first is under way would decide nothing.
 document.addEventListener("submit", (event) => {
-  if (sent) event.preventDefault();
-  sent = true;
+  if (isSent) event.preventDefault();
+  isSent = true;
 });
-window.addEventListener("pageshow", () => (sent = false));
+window.addEventListener("pageshow", () => (isSent = false));
 
-// -- picks ----------------------------------------------------------------------------------------------------------
+// -- answers --------------------------------------------------------------------------------------------------------
 
 const questions = () => [...document.querySelectorAll("[data-question]")];
+
+/** @param {HTMLElement} question */
 const isOpen = (question) => !question.classList.contains("left-out") && !question.querySelector("input:checked");
 
-function pick(number) {
+/** Chooses an answer of the current question and goes to the next one. @param {number} number */
+function choose(number) {
   const all = questions();
-  const question = document.activeElement.closest?.("[data-question]") ?? all.find(isOpen);
-  const choice = question?.querySelectorAll("input[type=radio]")[number - 1];
-  if (!choice || choice.disabled) return false;
-  choice.checked = true;
-  choice.dispatchEvent(new Event("change", { bubbles: true }));
-  if (choice.value === "other") {
-    question.querySelector("[data-other]").focus();
+  const question = /** @type {HTMLElement | null | undefined} */ (document.activeElement?.closest("[data-question]")) ?? all.find(isOpen);
+  const answer = question?.querySelectorAll("input[type=radio]")[number - 1];
+  if (!question || !answer || answer.disabled) return false;
+  answer.checked = true;
+  answer.dispatchEvent(new Event("change", { bubbles: true }));
+  if (answer.value === "other") {
+    find(question, "[data-other]").focus();
     return true;
   }
   const next = [...all.slice(all.indexOf(question) + 1), ...all].find(isOpen);
@@ -70,19 +69,18 @@ function pick(number) {
   return true;
 }
 
-// Typing another value picks it.
-document.addEventListener("input", (event) => {
-  if (!event.target.matches("[data-other]")) return;
-  event.target.closest("[data-question]").querySelector("input[value=other]").checked = true;
+// Typing another value chooses it.
+document.addEventListener("input", ({ target }) => {
+  if (target.matches("[data-other]")) find(around(target, "[data-question]"), "input[value=other]").checked = true;
 });
 
 // The cells of a row that is left out need no answer.
 function drawRows() {
-  const out = questions()
-    .filter((question) => question.dataset.row && question.querySelector('input[value="leave out"]')?.checked)
+  const leftOut = questions()
+    .filter((question) => question.dataset.row && question.querySelector('input[value="leave out"]:checked'))
     .map((question) => question.dataset.row);
   for (const question of questions()) {
-    question.classList.toggle("left-out", Boolean(question.dataset.within) && out.includes(question.dataset.within));
+    question.classList.toggle("left-out", Boolean(question.dataset.within) && leftOut.includes(question.dataset.within));
   }
 }
 document.addEventListener("change", drawRows);
@@ -91,46 +89,54 @@ drawRows();
 // -- text and label -------------------------------------------------------------------------------------------------
 
 const marks = [...document.querySelectorAll("mark[data-path]")];
-const fieldOf = (path) => document.getElementById(`f-${path}-label`)?.closest("[data-node]");
-const light = (mark, on) => {
-  mark.classList.toggle("strong", on);
-  fieldOf(mark.dataset.path)?.classList.toggle("strong", on);
-};
-let here = null;
+/** @type {HTMLElement | null} */
+let current = null;
 
-function show(mark) {
-  if (here) light(here, false);
-  here = mark;
-  light(mark, true);
-  mark.scrollIntoView({ block: "nearest" });
-  fieldOf(mark.dataset.path)?.scrollIntoView({ block: "nearest" });
+/** @param {HTMLElement} mark @returns {HTMLElement | null | undefined} */
+const fieldOf = (mark) => document.getElementById(`f-${mark.dataset.path}-label`)?.closest("[data-node]");
+
+/** @param {HTMLElement} mark @param {boolean} on */
+function highlight(mark, on) {
+  mark.classList.toggle("strong", on);
+  fieldOf(mark)?.classList.toggle("strong", on);
 }
 
+/** @param {HTMLElement} mark */
+function show(mark) {
+  if (current) highlight(current, false);
+  current = mark;
+  highlight(mark, true);
+  mark.scrollIntoView({ block: "nearest" });
+  fieldOf(mark)?.scrollIntoView({ block: "nearest" });
+}
+
+/** @param {1 | -1} by */
 function step(by) {
   if (!marks.length) return;
-  const at = marks.indexOf(here);
-  show(marks[at < 0 ? (by > 0 ? 0 : marks.length - 1) : (at + by + marks.length) % marks.length]);
+  const at = marks.findIndex((mark) => mark === current);
+  const first = by > 0 ? 0 : marks.length - 1;
+  show(marks[at < 0 ? first : (at + by + marks.length) % marks.length]);
 }
 
 for (const mark of marks) {
-  mark.addEventListener("pointerenter", () => light(mark, true));
-  mark.addEventListener("pointerleave", () => mark !== here && light(mark, false));
-  const field = fieldOf(mark.dataset.path);
-  field?.addEventListener("pointerenter", () => light(mark, true));
-  field?.addEventListener("pointerleave", () => mark !== here && light(mark, false));
+  const field = fieldOf(mark);
+  for (const element of [mark, field]) {
+    element?.addEventListener("pointerenter", () => highlight(mark, true));
+    element?.addEventListener("pointerleave", () => mark !== current && highlight(mark, false));
+  }
   field?.addEventListener("click", () => show(mark));
 }
 
-// -- where a pick stands in the text --------------------------------------------------------------------------------
+// -- where an answer is in the text ---------------------------------------------------------------------------------
 
-// Places are counted in characters, the browser counts UTF-16 units.
+/** The range between two places of the text, counted in characters; the browser counts UTF-16 units. @param {number} start @param {number} end */
 function rangeOf(start, end) {
-  const walker = document.createTreeWalker(document.querySelector(".document-text"), NodeFilter.SHOW_TEXT);
+  const walker = document.createTreeWalker(find(document, ".document-text"), NodeFilter.SHOW_TEXT);
   const range = document.createRange();
   let at = 0;
-  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+  for (let node = /** @type {Text | null} */ (walker.nextNode()); node; node = /** @type {Text | null} */ (walker.nextNode())) {
     const characters = [...node.data];
-    const units = (count) => characters.slice(0, count).join("").length;
+    const units = (/** @type {number} */ count) => characters.slice(0, count).join("").length;
     if (start >= at && start < at + characters.length) range.setStart(node, units(start - at));
     at += characters.length;
     if (end <= at) {
@@ -141,20 +147,21 @@ function rangeOf(start, end) {
   return null;
 }
 
-function showPlace(choice) {
-  const range = choice?.dataset.start ? rangeOf(Number(choice.dataset.start), Number(choice.dataset.end)) : null;
+/** @param {HTMLElement | null} answer */
+function showPlace(answer) {
+  const range = answer?.dataset.start ? rangeOf(Number(answer.dataset.start), Number(answer.dataset.end)) : null;
   CSS.highlights.delete("pick");
   if (!range) return;
   CSS.highlights.set("pick", new Highlight(range));
-  range.startContainer.parentElement.closest(".review-text")?.scrollTo({
-    top: range.getBoundingClientRect().top - document.querySelector(".document-text").getBoundingClientRect().top - 120,
+  range.startContainer.parentElement?.closest(".review-text")?.scrollTo({
+    top: range.getBoundingClientRect().top - find(document, ".document-text").getBoundingClientRect().top - 120,
   });
 }
 
-if (globalThis.Highlight && CSS.highlights) {
-  for (const choice of document.querySelectorAll(".pick")) {
-    choice.addEventListener("pointerenter", () => showPlace(choice));
-    choice.addEventListener("focusin", () => showPlace(choice));
+if ("Highlight" in globalThis && "highlights" in CSS) {
+  for (const answer of document.querySelectorAll(".pick")) {
+    answer.addEventListener("pointerenter", () => showPlace(answer));
+    answer.addEventListener("focusin", () => showPlace(answer));
   }
   document.addEventListener("change", (event) => showPlace(event.target.closest(".pick")));
 }

@@ -1,121 +1,163 @@
-// Curves with uPlot, for the page of a run and for several runs over one another.
+// Curves with uPlot, for the page of a run and for several runs in one chart.
+
+/** @import { Across, ChartOptions, CurvesResponse, DrawOptions, Format, Mark, Points, Row, RunCurves, Series } from "./types" */
+
 import uPlot from "../../vendor/uplot/uPlot.esm.js";
+import { find, make } from "../site/dom.js";
 
 const DASHES = [undefined, [7, 4], [2, 3], [9, 3, 2, 3], [14, 4]];
 const TONES = 8;
-const MANY = 40;
+const MANY = 40; // points from which dots would hide the line
+const SVG = "http://www.w3.org/2000/svg";
 
-export const plain = (digits) => (value) => (value === null || value === undefined ? "–" : value.toFixed(digits));
-export const short = (value) =>
-  value === null || value === undefined ? "–" : value === 0 ? "0" : Math.abs(value) < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
-export const share = (value) => (value === null || value === undefined ? "–" : `${Math.round(value * 100)} %`);
-export const gigabytes = (value) =>
-  value === null || value === undefined ? "–" : value >= 1e9 ? `${Number((value / 1e9).toPrecision(3))} GB` : `${Math.round(value / 1e6)} MB`;
+// Columns of a row of metrics, of validation and of samples.
+export const METRIC = { loss: 3, learning_rate: 4, grad_norm: 5, tokens_per_second: 6, memory_bytes: 7, tokens: 8 };
+export const VALIDATION_LOSS = 3;
+export const SAMPLE = { exact: 3, valid: 4, fields: 5 };
 
-const amount = (value) => (value >= 1e6 ? `${Number((value / 1e6).toPrecision(3))} M` : value >= 1e3 ? `${Number((value / 1e3).toPrecision(3))} k` : String(Math.round(value)));
+/** @typedef {number | null | undefined} Missable */
 
-// What stands along the bottom: where a row of a series has it, how it is written.
-export const ACROSS = {
-  step: { at: (row) => row[0], words: (value) => (Number.isInteger(value) ? value.toLocaleString("en") : ""), name: "step" },
-  epoch: { at: (row) => row[1], words: (value) => String(Number(value.toFixed(2))), name: "epoch" },
-  time: { at: (row) => row[2], words: seconds, name: "time", incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800] },
-  tokens: { at: (row, one) => one.tokens(row[0]), words: amount, name: "tokens", missing: "These runs have not noted their tokens." },
-};
+/** @param {Missable} value @returns {value is null | undefined} */
+const isMissing = (value) => value === null || value === undefined;
 
-// Tokens learned from up to a step; of the metrics before it where there are none of that very step.
-export function tokensAt(metrics) {
-  return (step) => {
-    let low = 0;
-    let high = metrics.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (metrics[middle][0] <= step) low = middle + 1;
-      else high = middle;
-    }
-    return low ? (metrics[low - 1][METRIC.tokens] ?? null) : null;
-  };
+/** @type {(digits: number) => Format} */
+export const fixed = (digits) => (value) => (isMissing(value) ? "–" : value.toFixed(digits));
+
+/** Three significant digits. @type {Format} */
+export function short(value) {
+  if (isMissing(value)) return "–";
+  if (value === 0) return "0";
+  return Math.abs(value) < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
 }
 
-function seconds(value) {
+/** @type {Format} */
+export const percent = (value) => (isMissing(value) ? "–" : `${Math.round(value * 100)} %`);
+
+/** @type {Format} */
+export function gigabytes(value) {
+  if (isMissing(value)) return "–";
+  return value >= 1e9 ? `${Number((value / 1e9).toPrecision(3))} GB` : `${Math.round(value / 1e6)} MB`;
+}
+
+/** @param {number} value */
+function compact(value) {
+  if (value >= 1e6) return `${Number((value / 1e6).toPrecision(3))} M`;
+  return value >= 1e3 ? `${Number((value / 1e3).toPrecision(3))} k` : String(Math.round(value));
+}
+
+/** @param {number} value */
+function duration(value) {
   if (value < 120) return `${Math.round(value)} s`;
   return value < 7200 ? `${Number((value / 60).toFixed(1))} min` : `${Number((value / 3600).toFixed(1))} h`;
 }
 
-// Exponential moving average, with the weight of the past corrected at the start (as Adam does it).
+/** @type {Record<string, Across>} */
+export const ACROSS = {
+  step: { name: "step", at: (row) => row[0], format: (value) => (Number.isInteger(value) ? value.toLocaleString("en") : "") },
+  epoch: { name: "epoch", at: (row) => row[1], format: (value) => String(Number(value.toFixed(2))) },
+  time: {
+    name: "time",
+    at: (row) => row[2],
+    format: duration,
+    incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800],
+  },
+  tokens: { name: "tokens", at: (row, series) => series.tokens?.(row[0]), format: compact, missing: "These runs did not record their tokens." },
+};
+
+/** Tokens up to a step; where metrics have no row of that step, those of the last one before it. @param {Row[]} metrics */
+export function tokensAt(metrics) {
+  return (/** @type {number} */ step) => metrics.findLast((row) => row[0] <= step)?.[METRIC.tokens] ?? null;
+}
+
+/** Exponential moving average, corrected for its start as in Adam (Kingma & Ba 2015). @param {Missable[]} values */
 export function smoothed(values, weight = 0.9) {
   let mean = 0;
   let mass = 0;
   return values.map((value) => {
-    if (value === null || value === undefined) return value;
+    if (isMissing(value)) return value;
     mean = weight * mean + (1 - weight) * value;
     mass = weight * mass + (1 - weight);
     return mean / mass;
   });
 }
 
-// A point that is told again, as after a resumption, takes the place of the one there was. Rows are sorted by step.
+/** Adds new rows by step; a repeated step, as after a resumption, replaces the old row. @param {Row[]} rows @param {Row[]} fresh @returns {Row[]} */
 export function merged(rows, fresh) {
-  if (!rows.length || (fresh.length && fresh[0][0] > rows.at(-1)[0])) return [...rows, ...fresh];
-  const byStep = new Map(rows.map((row) => [row[0], row]));
-  for (const row of fresh) byStep.set(row[0], row);
+  const last = rows.at(-1);
+  if (!last || (fresh.length && fresh[0][0] > last[0])) return [...rows, ...fresh];
+  const byStep = new Map([...rows, ...fresh].map((row) => [row[0], row]));
   return [...byStep.values()].sort((a, b) => a[0] - b[0]);
 }
 
+/** @param {string} name */
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-export const tone = (place) => (place % TONES) + 1;
-export const dash = (place) => DASHES[place % DASHES.length];
 
-// A short piece of the line, with its dashes, for the key.
-function swatch(one) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("class", `run-line swatch-line series-${one.tone}`);
+/** @param {number} index */
+export const tone = (index) => (index % TONES) + 1;
+
+/** @param {number} index */
+export const dash = (index) => DASHES[index % DASHES.length];
+
+/** The share of samples in which a field is exactly right. @type {(field: string) => (row: Row) => number | null} */
+export const fieldShare = (field) => (row) => {
+  const counts = fieldsOf(row)[field];
+  return counts?.[1] ? counts[0] / counts[1] : null;
+};
+
+/** Exact values and values of each field, in a row of samples. @param {Row} row */
+export const fieldsOf = (row) => /** @type {Record<string, [exact: number, all: number]>} */ (/** @type {unknown} */ (row[SAMPLE.fields] ?? {}));
+
+/** A short piece of the line, with its dashes, for the legend. @param {Series} series */
+function swatch(series) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("class", `run-line swatch-line series-${series.tone}`);
   svg.setAttribute("viewBox", "0 0 20 6");
   svg.setAttribute("aria-hidden", "true");
-  const line = document.createElementNS(svg.namespaceURI, "line");
-  for (const [name, value] of Object.entries({ x1: 0, x2: 20, y1: 3, y2: 3 })) line.setAttribute(name, value);
-  if (one.dash) line.setAttribute("stroke-dasharray", one.dash.join(" "));
+  const line = document.createElementNS(SVG, "line");
+  for (const [name, value] of Object.entries({ x1: 0, x2: 20, y1: 3, y2: 3 })) line.setAttribute(name, String(value));
+  if (series.dash) line.setAttribute("stroke-dasharray", series.dash.join(" "));
   svg.append(line);
   return svg;
 }
 
-// Columns as uPlot takes them: what a series does not have at all is undefined, a value that is missing is null, a gap.
+/** Columns as uPlot takes them: a point that a series does not have is undefined, a missing value is null, a gap. @param {Series[]} series @param {Across} across @param {boolean} smooth @returns {[number[], ...Missable[][]]} */
 function columns(series, across, smooth) {
-  const places = [...new Set(series.flatMap((one) => one.rows.map((row) => across.at(row, one))))].filter((x) => x !== null && x !== undefined);
+  const places = [...new Set(series.flatMap((one) => one.rows.map((row) => across.at(row, one))))].filter((x) => !isMissing(x));
   places.sort((a, b) => a - b);
   const index = new Map(places.map((x, at) => [x, at]));
+  /** @type {Missable[][]} */
   const drawn = [];
   for (const one of series) {
+    /** @type {Missable[]} */
     const raw = new Array(places.length).fill(undefined);
     for (const row of one.rows) {
-      const at = index.get(across.at(row, one));
+      const x = across.at(row, one);
+      const at = isMissing(x) ? undefined : index.get(x);
       if (at !== undefined) raw[at] = one.value(row) ?? null;
     }
-    if (one.smooth && smooth) drawn.push(raw, smoothed(raw));
-    else drawn.push(raw);
+    drawn.push(raw);
+    if (one.smooth && smooth) drawn.push(smoothed(raw));
   }
   return [places, ...drawn];
 }
 
-// With smoothing the raw curve stays, faint, behind the smooth one.
-function lines(series, smooth) {
-  const drawn = [];
-  for (const one of series) {
-    const colour = css(`--series-${one.tone}`);
+/** With smoothing the raw curve stays, faint, behind the smooth one. @param {Series[]} series @param {boolean} smooth @returns {uPlot.Series[]} */
+function linesOf(series, smooth) {
+  return series.flatMap((one) => {
+    const color = css(`--series-${one.tone}`);
     const line = {
       label: one.name || "value",
-      stroke: colour,
-      width: one.width ?? 1.75,
+      stroke: color,
+      width: 1.75,
       spanGaps: false,
       dash: one.dash,
-      // Where there are many points, dots would hide the line.
-      points: { show: (Boolean(one.dots) && one.rows.length <= MANY) || one.rows.length === 1, size: 6, fill: colour },
+      points: { show: (Boolean(one.dots) && one.rows.length <= MANY) || one.rows.length === 1, size: 6, fill: color },
     };
-    if (one.smooth && smooth) drawn.push({ ...line, alpha: 0.25, width: 1, points: { show: false } }, line);
-    else drawn.push(line);
-  }
-  return drawn;
+    return one.smooth && smooth ? [{ ...line, alpha: 0.25, width: 1, points: { show: false } }, line] : [line];
+  });
 }
 
+/** @param {(value: number) => string} format @param {number} size @returns {uPlot.Axis} */
 function axis(format, size) {
   return {
     stroke: css("--axis-ink"),
@@ -128,134 +170,161 @@ function axis(format, size) {
   };
 }
 
-/**
- * One chart in a figure with [data-plot] and [data-keys].
- *
- * `series`: {name, tone 1..8, rows, value(row), tokens(step)?, smooth?, dots?, dash?, width?, id?}; those whose id is in `hidden` are
- * listed, but not drawn. `marks`: {x, kind: "checkpoint"} below the curves, {x, y, kind: "best"} as a ring.
- */
+/** @param {Series} series */
+const idOf = (series) => series.id ?? series.name;
+
+/** One chart in a figure with [data-plot] and [data-keys], its legend. */
 export class Chart {
-  constructor(figure, { sync, number, empty, range = null, height = 220, toggles = false }) {
-    Object.assign(this, { figure, sync, number, empty, range, height, toggles });
-    this.box = figure.querySelector("[data-plot]");
-    this.list = figure.querySelector("[data-keys]");
-    this.hidden = new Set();
-    this.plot = null;
-    if (toggles) this.list.addEventListener("click", (event) => this.#toggle(event));
+  /** @type {uPlot | null} */
+  #plot = null;
+  /** @type {Set<string>} ids of the series that the user turned off */
+  #hidden = new Set();
+  /** @type {Series[]} those that are drawn */
+  #series = [];
+  /** @type {Mark[]} */
+  #marks = [];
+  #across = ACROSS.step;
+  #shape = "";
+  #legend = "";
+  #redraw = () => {};
+
+  /** @param {HTMLElement} figure @param {ChartOptions} options */
+  constructor(figure, { sync, number, empty, range, height = 220, toggles = false }) {
+    this.sync = sync;
+    this.number = number;
+    this.empty = empty;
+    this.range = range;
+    this.height = height;
+    this.toggles = toggles;
+    this.box = find(figure, "[data-plot]");
+    this.list = find(figure, "[data-keys]");
+    if (toggles) this.list.addEventListener("click", (event) => this.#toggle(event.target));
   }
 
+  /** The next draw makes the plot again, as for other curves in the same place. */
+  reset() {
+    this.#shape = "";
+  }
+
+  /** @param {Series[]} series @param {DrawOptions} options */
   draw(series, { smooth = false, log = false, across = ACROSS.step, marks = [], ended = false } = {}) {
-    this.last = [series, { smooth, log, across, marks, ended }];
-    this.marks = marks;
-    this.series = series.filter((one) => !this.hidden.has(one.id ?? one.name));
-    this.across = across;
-    this.#keys(series);
-    const there = (one, row) => (one.value(row) ?? null) !== null && (across.at(row, one) ?? null) !== null;
-    if (!this.series.some((one) => one.rows.some((row) => there(one, row)))) return this.#nothing(ended);
-    const data = columns(this.series, across, smooth);
-    const logarithmic = log && data.slice(1).every((column) => column.every((value) => value === null || value === undefined || value > 0));
-    const parts = this.series.map((one) => [one.id ?? one.name, one.tone, one.rows.length > 1, one.rows.length > MANY]);
-    const shape = JSON.stringify([parts, smooth, logarithmic, across.name, document.documentElement.dataset.bsTheme]);
-    if (this.plot && this.shape === shape) {
-      this.plot.setData(data);
+    this.#redraw = () => this.draw(series, { smooth, log, across, marks, ended });
+    this.#marks = marks;
+    this.#series = series.filter((one) => !this.#hidden.has(idOf(one)));
+    this.#across = across;
+    this.#drawLegend(series);
+    const hasPoint = this.#series.some((one) => one.rows.some((row) => !isMissing(one.value(row)) && !isMissing(across.at(row, one))));
+    if (!hasPoint) {
+      this.#drawEmpty(ended);
       return;
     }
-    this.plot?.destroy();
+    const data = columns(this.#series, across, smooth);
+    const logarithmic = log && data.slice(1).every((column) => column.every((value) => isMissing(value) || value > 0));
+    const parts = this.#series.map((one) => [idOf(one), one.tone, one.rows.length > 1, one.rows.length > MANY]);
+    const shape = JSON.stringify([parts, smooth, logarithmic, across.name, document.documentElement.dataset.bsTheme]);
+    if (this.#plot && this.#shape === shape) {
+      this.#plot.setData(data);
+      return;
+    }
+    this.#plot?.destroy();
     this.box.replaceChildren();
-    this.shape = shape;
-    this.plot = new uPlot(this.#options(lines(this.series, smooth), logarithmic), data, this.box);
+    this.#shape = shape;
+    this.#plot = new uPlot(this.#options(linesOf(this.#series, smooth), logarithmic), data, this.box);
   }
 
   fit() {
-    this.plot?.setSize({ width: this.box.clientWidth, height: this.height });
+    this.#plot?.setSize({ width: this.box.clientWidth, height: this.height });
   }
 
-  #options(drawn, logarithmic) {
-    const flat = (_, low, high) => (low === high ? [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2] : uPlot.rangeNum(low, high, 0.1, true));
+  /** @param {uPlot.Series[]} lines @param {boolean} logarithmic @returns {uPlot.Options} */
+  #options(lines, logarithmic) {
+    const { range } = this;
+    /** @type {uPlot.Range.Function} */
+    const fitted = (_, low, high) => (low === high ? [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2] : uPlot.rangeNum(low, high, 0.1, true));
     return {
       width: this.box.clientWidth,
       height: this.height,
       padding: [10, 16, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: this.sync.key, setSeries: false }, drag: { x: true, y: false }, points: { size: 7 } },
-      scales: {
-        x: { time: false },
-        y: logarithmic ? { distr: 3 } : { range: this.range ? [this.range[0], this.range[1]] : flat },
-      },
-      axes: [{ ...axis(this.across.words, 26), space: 60, ...(this.across.incrs ? { incrs: this.across.incrs } : {}) }, axis(this.number, 54)],
-      series: [{}, ...drawn],
-      hooks: { setCursor: [(plot) => this.#values(plot.cursor.idx)], draw: [(plot) => this.#marks(plot)] },
+      scales: { x: { time: false }, y: logarithmic ? { distr: 3 } : { range: range ? [...range] : fitted } },
+      axes: [{ ...axis(this.#across.format, 26), space: 60, ...(this.#across.incrs && { incrs: this.#across.incrs }) }, axis(this.number, 54)],
+      series: [{}, ...lines],
+      hooks: { setCursor: [(plot) => this.#drawValues(plot.cursor.idx)], draw: [(plot) => this.#drawMarks(plot)] },
     };
   }
 
-  #nothing(ended) {
-    this.plot?.destroy();
-    this.plot = null;
-    const note = document.createElement("div");
-    note.className = "plot-empty";
-    const unknown = this.series.some((one) => one.rows.length) && this.across.missing;
-    note.textContent = this.series.length === 0 && this.hidden.size ? "All of them are switched off." : unknown ? unknown : ended ? "The run ended before there was a point." : this.empty;
-    this.box.replaceChildren(note);
+  /** @param {boolean} ended */
+  #drawEmpty(ended) {
+    this.#plot?.destroy();
+    this.#plot = null;
+    const withoutAxis = this.#series.some((one) => one.rows.length) && this.#across.missing;
+    const text = !this.#series.length && this.#hidden.size ? "All series are turned off." : withoutAxis || (ended ? "The run ended before its first point." : this.empty);
+    this.box.replaceChildren(make("div", { className: "plot-empty", textContent: text }));
   }
 
-  // The keys are made once for the same series, so that a click on one is not lost when a value under the mouse changes.
-  #keys(series) {
-    const names = JSON.stringify(series.map((one) => [one.id ?? one.name, one.tone]));
-    if (names !== this.names) {
-      this.names = names;
+  /** The legend is made once for the same series, so that a click is not lost when a value under the pointer changes. @param {Series[]} series */
+  #drawLegend(series) {
+    const legend = JSON.stringify(series.map((one) => [idOf(one), one.tone]));
+    if (legend !== this.#legend) {
+      this.#legend = legend;
       this.list.replaceChildren(...series.map((one) => this.#key(one)));
     }
     for (const key of this.list.children) {
-      const off = this.hidden.has(key.dataset.series);
+      const off = this.#hidden.has(key.dataset.series ?? "");
       if (this.toggles) key.setAttribute("aria-pressed", String(!off));
       key.classList.toggle("off", off);
     }
-    this.#values(null);
+    this.#drawValues(null);
   }
 
-  #key(one) {
-    const key = document.createElement(this.toggles ? "button" : "span");
-    if (this.toggles) key.type = "button";
+  /** @param {Series} series */
+  #key(series) {
+    const key = this.toggles ? make("button", { type: "button" }) : make("span");
     key.className = "chart-key";
-    key.dataset.series = one.id ?? one.name;
-    const value = document.createElement("b");
-    if (one.name) key.append(swatch(one), `${one.name} `, value);
-    else key.append(value);
+    key.dataset.series = idOf(series);
+    if (series.name) key.append(swatch(series), `${series.name} `);
+    key.append(make("b"));
     return key;
   }
 
-  // What the curves have where the mouse is, else their last value. A series without a point there shows its last one.
-  #values(index) {
-    const x = index === null || index === undefined || !this.plot ? null : this.plot.data[0][index];
-    const shown = new Map(this.series.map((one) => [one.id ?? one.name, one]));
+  /** The values under the pointer, else the last ones. A series without a point there shows the one before. @param {number | null | undefined} index */
+  #drawValues(index) {
+    const x = isMissing(index) ? null : this.#plot?.data[0][index] ?? null;
+    const shown = new Map(this.#series.map((one) => [idOf(one), one]));
     for (const key of this.list.children) {
-      const one = shown.get(key.dataset.series);
-      let found = null;
-      if (one) {
-        for (const row of one.rows) {
-          const at = this.across.at(row, one);
-          if (x !== null && at > x) break;
-          if (at !== null && at !== undefined) found = row;
-        }
-      }
-      key.querySelector("b").textContent = one ? this.number(found ? (one.value(found) ?? null) : null) : "";
+      const series = shown.get(key.dataset.series ?? "");
+      find(key, "b").textContent = series ? this.number(this.#valueAt(series, x)) : "";
     }
   }
 
-  #toggle(event) {
-    const key = event.target.closest("[data-series]");
-    if (!key) return;
-    const id = key.dataset.series;
-    if (!this.hidden.delete(id)) this.hidden.add(id);
-    this.draw(...this.last);
+  /** @param {Series} series @param {number | null} x */
+  #valueAt(series, x) {
+    let found = null;
+    for (const row of series.rows) {
+      const at = this.#across.at(row, series);
+      if (isMissing(at)) continue;
+      if (x !== null && at > x) break;
+      found = row;
+    }
+    return found && series.value(found);
   }
 
-  #marks(plot) {
+  /** @param {HTMLElement} target */
+  #toggle(target) {
+    const id = target.closest("[data-series]")?.dataset.series;
+    if (id === undefined) return;
+    if (!this.#hidden.delete(id)) this.#hidden.add(id);
+    this.#redraw();
+  }
+
+  /** @param {uPlot} plot */
+  #drawMarks(plot) {
     const { ctx, bbox } = plot;
     const scale = devicePixelRatio;
-    const half = this.marks.length > MANY ? 1 : 4;
+    const half = this.#marks.length > MANY ? 1 : 4;
     ctx.save();
-    for (const mark of this.marks) {
+    for (const mark of this.#marks) {
       const x = plot.valToPos(mark.x, "x", true);
       if (x < bbox.left - 1 || x > bbox.left + bbox.width + 1) continue;
       ctx.beginPath();
@@ -277,40 +346,41 @@ export class Chart {
   }
 }
 
-// Draws again when the theme or the width changes.
-export function follow(root, drawAll, charts) {
+/** Draws again when the theme changes, and fits the charts to the width of `root`. @param {HTMLElement} root @param {() => void} drawAll @param {Chart[]} charts */
+export function redrawOnChange(root, drawAll, charts) {
   new MutationObserver(drawAll).observe(document.documentElement, { attributes: true, attributeFilter: ["data-bs-theme"] });
-  new ResizeObserver(() => charts().forEach((chart) => chart.fit())).observe(root);
+  new ResizeObserver(() => charts.forEach((chart) => chart.fit())).observe(root);
 }
 
-// Asks for what is new in a run's curves and merges it into its points; gives whether anything changed.
-export async function ask(state) {
-  const answer = await fetch(`${state.url}?after=${state.last}`, { headers: { Accept: "application/json" } });
-  if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
-  const fresh = await answer.json();
-  if (state.attempt !== undefined && fresh.attempt !== state.attempt) {
-    // The run was taken up again: what was drawn after its checkpoint is void.
-    Object.assign(state, { last: 0, attempt: fresh.attempt, points: nothing() });
-    return ask(state);
+/** Curves of a run before its first request. @param {string} url @param {boolean} live @returns {RunCurves} */
+export const newCurves = (url, live) => ({ url, last: 0, attempt: undefined, live, best: null, order: [], points: noPoints() });
+
+/**
+ * Fetches what is new in the curves of a run and merges it into its points.
+ * @param {RunCurves} curves
+ * @returns {Promise<boolean>} whether anything changed
+ */
+export async function fetchCurves(curves) {
+  const response = await fetch(`${curves.url}?after=${curves.last}`, { headers: { Accept: "application/json" } });
+  if (!response.ok || response.redirected) throw new Error(String(response.status));
+  const fresh = /** @type {CurvesResponse} */ (await response.json());
+  if (curves.attempt !== undefined && fresh.attempt !== curves.attempt) {
+    // The run was resumed: points after its checkpoint are void.
+    Object.assign(curves, { last: 0, attempt: fresh.attempt, points: noPoints() });
+    return fetchCurves(curves);
   }
-  let changed = state.last === 0 || fresh.live !== state.live || fresh.best !== state.best;
-  for (const kind of Object.keys(state.points)) {
+  let changed = curves.last === 0 || fresh.live !== curves.live || fresh.best !== curves.best;
+  for (const kind of /** @type {(keyof Points)[]} */ (Object.keys(curves.points))) {
     if (!fresh[kind].length) continue;
-    state.points[kind] = merged(state.points[kind], fresh[kind]);
+    curves.points[kind] = merged(curves.points[kind], fresh[kind]);
     changed = true;
   }
-  Object.assign(state, { last: fresh.last, attempt: fresh.attempt, live: fresh.live, best: fresh.best, order: fresh.order ?? state.order });
+  Object.assign(curves, { last: fresh.last, attempt: fresh.attempt, live: fresh.live, best: fresh.best, order: fresh.order ?? curves.order });
   return changed;
 }
 
-export const nothing = () => ({ metrics: [], validation: [], samples: [], checkpoint: [] });
-export const synced = (name) => uPlot.sync(name);
+/** @returns {Points} */
+const noPoints = () => ({ metrics: [], validation: [], samples: [], checkpoint: [] });
 
-// Columns of a row of metrics; of one of samples; of one of validation.
-export const METRIC = { loss: 3, learning_rate: 4, grad_norm: 5, tokens_per_second: 6, memory_bytes: 7, tokens: 8 };
-export const VALIDATION_LOSS = 3;
-export const SAMPLE = { exact: 3, valid: 4, fields: 5 };
-export const fieldShare = (name) => (row) => {
-  const judged = row[SAMPLE.fields]?.[name];
-  return judged && judged[1] ? judged[0] / judged[1] : null;
-};
+/** Charts with the same name share their cursor. @param {string} name */
+export const synced = (name) => uPlot.sync(name);

@@ -1,30 +1,35 @@
-// The list of runs: ticks for a comparison, which survive that the list refreshes itself.
-const MOST = 5;
-const ticked = new Set();
+// The list of runs: checked runs are compared; the checks survive a refresh of the list.
+
+import { find } from "../site/dom.js";
+
+const MAX_RUNS = 5;
+/** @type {Set<string>} */
+const checked = new Set();
 
 function show() {
-  for (const box of document.querySelectorAll("#runs [name=runs]")) {
-    box.checked = ticked.has(box.value);
-    box.disabled = !box.checked && ticked.size >= MOST;
+  for (const box of document.querySelectorAll("#runs input[name=runs]")) {
+    box.checked = checked.has(box.value);
+    box.disabled = !box.checked && checked.size >= MAX_RUNS;
   }
-  const button = document.querySelector("[data-compare]");
+  const button = document.querySelector("button[data-compare]");
   if (!button) return;
-  button.disabled = ticked.size < 2;
-  button.querySelector("[data-count]").textContent = ticked.size ? ` (${ticked.size})` : "";
+  button.disabled = checked.size < 2;
+  find(button, "[data-count]").textContent = checked.size ? ` (${checked.size})` : "";
 }
 
-document.addEventListener("change", (event) => {
-  if (!event.target.matches("#runs [name=runs]")) return;
-  if (event.target.checked) ticked.add(event.target.value);
-  else ticked.delete(event.target.value);
+document.addEventListener("change", ({ target }) => {
+  if (!target.matches("input[name=runs]") || !target.closest("#runs")) return;
+  if (target.checked) checked.add(target.value);
+  else checked.delete(target.value);
   show();
 });
-// Boxes of other pages of the list go along as well.
-document.getElementById("compare")?.addEventListener("submit", (event) => {
+// Boxes on other pages of the list are included.
+document.querySelector("form#compare")?.addEventListener("submit", (event) => {
   event.preventDefault();
-  location.assign(`${event.target.action}?runs=${[...ticked].map(Number).sort((a, b) => a - b).join(",")}`);
+  const { action } = /** @type {HTMLFormElement} */ (event.currentTarget);
+  location.assign(`${action}?runs=${[...checked].map(Number).sort((a, b) => a - b).join(",")}`);
 });
 document.addEventListener("htmx:afterSettle", show);
-// A page that comes back from the history keeps its ticks.
-for (const box of document.querySelectorAll("#runs [name=runs]:checked")) ticked.add(box.value);
+// A page that comes back from the history keeps its checks.
+for (const box of document.querySelectorAll("#runs input[name=runs]:checked")) checked.add(box.value);
 show();

@@ -1,99 +1,104 @@
-// The new-run form: what the knobs mean for the documents whose lengths are known. The server checks all of it again.
+// The new-run form: what its hyperparameters mean for documents of known length. The server checks all of it again.
 
-const words = new Intl.NumberFormat("en");
+import { around, find } from "../site/dom.js";
 
-function number(form, name) {
-  const value = Number(form.elements[name]?.value);
-  return Number.isFinite(value) && value > 0 ? value : null;
+/** @typedef {HTMLInputElement | HTMLSelectElement} Control */
+
+const format = new Intl.NumberFormat("en").format;
+const figureOf = () => document.getElementById("histogram");
+
+/** @param {string} name */
+const controlOf = (name) => /** @type {Control | null} */ (document.querySelector(`#new-run [name="${CSS.escape(name)}"]`));
+
+/** @param {string} name */
+function positiveNumber(name) {
+  const value = Number(controlOf(name)?.value);
+  return value > 0 ? value : null;
 }
 
 function update() {
-  const form = document.getElementById("new-run");
-  const figure = document.getElementById("histogram");
-  if (!form || !figure) return;
-  const { dataset } = figure;
-  const lengths = dataset.lengths.split(" ").map(Number);
-  const limit = number(form, "max_length");
-  const card = figure.closest(".card");
-
+  const figure = figureOf();
+  if (!figure || !document.getElementById("new-run")) return;
+  const lengths = (figure.dataset.lengths ?? "").split(" ").map(Number);
+  const limit = positiveNumber("max_length");
   const over = limit === null ? 0 : lengths.filter((tokens) => tokens > limit).length;
-  const leftOut = form.elements.too_long?.value === "leave_out";
-  const overWords = card.querySelector("[data-over]");
-  const share = `${words.format(over)} of ${words.format(lengths.length)}`;
-  overWords.textContent = limit === null ? "–" : over === 0 ? "none" : leftOut ? `${share}, left out` : share;
-  overWords.classList.toggle("over-words", over > 0 && !leftOut);
-  drawLimit(figure, limit, Number(dataset.scale));
+  const isLeftOut = controlOf("too_long")?.value === "leave_out";
+  const share = `${format(over)} of ${format(lengths.length)}`;
+  const text = find(around(figure, ".card"), "[data-over]");
+  if (limit === null) text.textContent = "–";
+  else if (over === 0) text.textContent = "none";
+  else text.textContent = isLeftOut ? `${share}, left out` : share;
+  text.classList.toggle("over-words", over > 0 && !isLeftOut);
+  drawLimit(figure, limit);
 }
 
-function drawLimit(figure, limit, scale) {
-  const svg = figure.querySelector("svg");
-  const line = figure.querySelector("[data-limit]");
-  const width = svg.viewBox.baseVal.width;
-  const inside = limit !== null && limit <= scale;
-  line.toggleAttribute("hidden", !inside);
-  if (inside) {
-    const x = (limit / scale) * width;
-    line.setAttribute("x1", x);
-    line.setAttribute("x2", x);
-  }
+/** @param {HTMLElement} figure @param {number | null} limit */
+function drawLimit(figure, limit) {
+  const scale = Number(figure.dataset.scale);
+  const svg = find(figure, "svg");
+  const line = find(figure, "[data-limit]");
+  const isInside = limit !== null && limit <= scale;
+  line.toggleAttribute("hidden", !isInside);
+  if (isInside) for (const name of ["x1", "x2"]) line.setAttribute(name, String((limit / scale) * svg.viewBox.baseVal.width));
   for (const bar of svg.querySelectorAll("rect")) {
     bar.classList.toggle("over", limit !== null && Number(bar.dataset.end) - 1 > limit);
   }
 }
 
-// Lengths that come in after the form: a sequence length nobody has touched follows them, and says so.
-function follow() {
-  const form = document.getElementById("new-run");
-  const figure = document.getElementById("histogram");
-  if (!form || !figure || figure.dataset.followed) return;
+// Lengths that arrive after the form: a sequence length that is still the preset's follows them, and says so.
+function followLengths() {
+  const figure = figureOf();
+  const field = controlOf("max_length");
+  if (!field || !figure || figure.dataset.followed) return;
   figure.dataset.followed = "yes";
   document.getElementById("estimate-box")?.dispatchEvent(new Event("lengths-known"));
-  const field = form.elements.max_length;
-  const preset = form.elements.was.value.split(":")[2];
-  const longest = Number(figure.dataset.lengths.split(" ").at(-1));
+  const preset = controlOf("was")?.value.split(":")[2];
+  const longest = Number(figure.dataset.lengths?.split(" ").at(-1));
   const needed = Number(figure.dataset.needed);
   if (field.value !== preset || longest <= Number(field.value) || longest > needed) return;
-  field.value = needed;
-  const note = figure.closest(".card").querySelector("[data-set-words]");
-  note.textContent = `The max sequence length was set to ${words.format(needed)}, so that every document fits.`;
+  field.value = String(needed);
+  const note = find(around(figure, ".card"), "[data-set-words]");
+  note.textContent = `The maximum sequence length was set to ${format(needed)}, so that every document fits.`;
   note.hidden = false;
 }
 
-// A value that would fit, as the estimate names it beside the knob.
+/** Sets a hyperparameter to the value that the estimate suggests. @param {string} name @param {string} value */
+function apply(name, value) {
+  const controls = /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll(`#new-run [name="${CSS.escape(name)}"]`));
+  for (const control of controls) {
+    if (control.type === "radio") control.checked = control.value === value;
+    else if (control.type === "checkbox") control.checked = value === "True";
+    else control.value = value;
+  }
+  // A shorter limit fits only where longer documents are left out, as the suggestion says.
+  const tooLong = controlOf("too_long");
+  if (name === "max_length" && tooLong) tooLong.value = "leave_out";
+  const control = [...controls].find((one) => one.type !== "radio" || one.checked);
+  if (!control) return;
+  control.closest("details")?.setAttribute("open", "");
+  control.focus();
+  control.dispatchEvent(new Event("input", { bubbles: true }));
+  control.dispatchEvent(new Event("change", { bubbles: true }));
+}
+
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-apply]");
-  if (!button) return;
-  const { apply: name, value } = button.dataset;
-  const fields = document.querySelectorAll(`#new-run [name="${CSS.escape(name)}"]`);
-  for (const field of fields) {
-    if (field.type === "radio") field.checked = field.value === value;
-    else if (field.type === "checkbox") field.checked = value === "True";
-    else field.value = value;
-  }
-  // A shorter limit fits only where longer documents stay out, as the sentence says.
-  const tooLong = document.querySelector("#new-run [name=too_long]");
-  if (name === "max_length" && tooLong) tooLong.value = "leave_out";
-  const field = [...fields].find((one) => one.type !== "radio" || one.checked);
-  if (!field) return;
-  field.closest("details")?.setAttribute("open", "");
-  field.focus();
-  field.dispatchEvent(new Event("input", { bubbles: true }));
-  field.dispatchEvent(new Event("change", { bubbles: true }));
+  if (button) apply(button.dataset.apply ?? "", button.dataset.value ?? "");
 });
-// What is refused is not hidden in what is folded away.
-document.addEventListener("htmx:oobAfterSwap", (event) => {
-  if (event.target.querySelector?.(".field-error")) event.target.closest("details")?.setAttribute("open", "");
+// An error is never hidden in a closed section.
+document.addEventListener("htmx:oobAfterSwap", ({ target }) => {
+  if (target.querySelector?.(".field-error")) target.closest("details")?.setAttribute("open", "");
 });
 document.addEventListener("input", (event) => {
   if (event.target.closest("#new-run")) update();
 });
-document.addEventListener("htmx:afterSettle", (event) => {
-  follow();
+document.addEventListener("htmx:afterSettle", ({ target }) => {
+  followLengths();
   update();
-  // After a refusal the keyboard is where the first message is.
-  if (event.target.id === "new-run" || event.target.querySelector?.("#new-run")) {
-    document.querySelector("#new-run .knob-wrong :is(input, select)")?.focus();
+  // After a rejection the focus is where the first message is.
+  if (target.id === "new-run" || target.querySelector?.("#new-run")) {
+    /** @type {Control | null} */ (document.querySelector("#new-run .knob-wrong :is(input, select)"))?.focus();
   }
 });
-follow();
+followLengths();
 update();
