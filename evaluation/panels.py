@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import Prefetch
 from django.urls import reverse
 
@@ -19,14 +20,14 @@ from training.models import ModelVersion
 
 
 @register("home", 5)
-def loop(project: Any, user: Any) -> Content | None:
+def loop(project: Any, user: User) -> Content | None:
     """The newest pass of the whole loop, stage by stage."""
     context = newest_loop(project)
     return Content("evaluation/runs/loop_panel.html", context) if context else None
 
 
 @register("home", 50)
-def last_evaluation(project: Any, user: Any) -> Content | None:
+def last_evaluation(project: Any, user: User) -> Content | None:
     """The newest evaluation that is done, or the newest of all where none is."""
     runs = EvalRun.objects.filter(project=project, benchmark=None).with_subject().order_by("-number")
     run = runs.done().first() or runs.first()
@@ -42,7 +43,7 @@ def last_evaluation(project: Any, user: Any) -> Content | None:
 
 
 @register("home", 60)
-def last_report(project: Any, user: Any) -> Content | None:
+def last_report(project: Any, user: User) -> Content | None:
     """The newest gate report and how its decision stands."""
     report = _newest_report(project)
     cell = {"title": "Gates", "value": "–", "note": "not judged yet", "url": reverse("gates", args=[project.slug])}
@@ -64,7 +65,7 @@ def _newest_report(project: Any) -> GateReport | None:
 
 
 @register("document", 50)
-def outputs(document: Any, user: Any) -> Content | None:
+def outputs(document: Any, user: User) -> Content | None:
     """Every model's output on a document, newest evaluation first."""
     rows = (
         EvalOutput.objects.filter(document=document, eval_run__status=Status.DONE)
@@ -79,7 +80,7 @@ def outputs(document: Any, user: Any) -> Content | None:
 
 
 @register("document", 55)
-def regression_suite(document: Any, user: Any) -> Content | None:
+def regression_suite(document: Any, user: User) -> Content | None:
     """Whether a document is pinned, and the button; shown to whoever may pin, and to all where it is."""
     project, row = document.project, of_document(document)
     if row is None and not _can(project, Action.PROPOSE_POLICY):
@@ -94,7 +95,7 @@ def _can(project: Any, action: Action) -> bool:
 
 
 @next_step(20)
-def decide(project: Any, user: Any) -> Step | None:
+def decide(project: Any, user: User) -> Step | None:
     """For a manager: the newest report, where it waits for a decision that this person may take, or where its approval
     no longer holds or soon will not.
     """
@@ -111,7 +112,7 @@ def decide(project: Any, user: Any) -> Step | None:
 
 
 @next_step(22)
-def answer(project: Any, user: Any) -> Step | None:
+def answer(project: Any, user: User) -> Step | None:
     """For whoever may set the policy: a proposal that waits for an answer."""
     if not _can(project, Action.SET_POLICY):
         return None
@@ -124,7 +125,7 @@ def answer(project: Any, user: Any) -> Step | None:
 
 
 @next_step(33)
-def correct(project: Any, user: Any) -> Step | None:
+def correct(project: Any, user: User) -> Step | None:
     """For an engineer: corrected labels that no dataset version has, or evaluations that do not know them yet."""
     if not _can(project, Action.RUN) or not GoldQuestion.objects.filter(project=project).exists():
         return None
@@ -153,7 +154,7 @@ def _of_approval(report: GateReport) -> Step | None:
 
 
 @next_step(35)
-def evaluate(project: Any, user: Any) -> Step | None:
+def evaluate(project: Any, user: User) -> Step | None:
     """For an engineer: a model that nobody has evaluated, or an evaluation that nobody has had judged."""
     if not _can(project, Action.RUN):
         return None

@@ -1,7 +1,6 @@
 """What this app shows on a project's home and on a document's page, and the steps it knows."""
 
-from typing import Any
-
+from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils.translation import ngettext
 
@@ -32,7 +31,7 @@ def waiting(counts: StateCounts) -> Counted:
 
 
 @register("home", 10)
-def documents_panel(project: Project, user: Any) -> Content:
+def documents_panel(project: Project, user: User) -> Content:
     """How many documents, how many of them labelled, and in what state the others are."""
     counts = state_counts(project)
     total, done, gold = counts.total, labelled(counts), gold_count(project)
@@ -67,7 +66,7 @@ def documents_panel(project: Project, user: Any) -> Content:
 
 
 @register("home", 20)
-def datasets_panel(project: Project, user: Any) -> Content:
+def datasets_panel(project: Project, user: User) -> Content:
     """The newest frozen version."""
     newest = newest_dataset(project)
     size = newest.counts["documents"] if newest else 0
@@ -88,7 +87,7 @@ def datasets_panel(project: Project, user: Any) -> Content:
 
 
 @register("home", 90)
-def contract_panel(project: Project, user: Any) -> Content:
+def contract_panel(project: Project, user: User) -> Content:
     """What the task promises."""
     version = project.schema_version
     return Content(
@@ -98,7 +97,7 @@ def contract_panel(project: Project, user: Any) -> Content:
 
 
 @next_step(10)
-def label_step(project: Project, user: Any) -> Step | None:
+def label_step(project: Project, user: User) -> Step | None:
     """Those who label are sent to their queue."""
     left = waiting(state_counts(project))
     if project.role not in (Role.ANNOTATOR, Role.REVIEWER) or not left.number:
@@ -107,7 +106,7 @@ def label_step(project: Project, user: Any) -> Step | None:
 
 
 @next_step(12)
-def import_step(project: Project, user: Any) -> Step | None:
+def import_step(project: Project, user: User) -> Step | None:
     """Without documents nothing goes on."""
     if state_counts(project).total.number or "curate" not in project.can:
         return None
@@ -119,7 +118,7 @@ def import_step(project: Project, user: Any) -> Step | None:
 
 
 @next_step(14)
-def freeze_step(project: Project, user: Any) -> Step | None:
+def freeze_step(project: Project, user: User) -> Step | None:
     """The first labels want to be frozen."""
     counts = state_counts(project)
     if "curate" not in project.can or newest_dataset(project) is not None:
@@ -137,7 +136,7 @@ def freeze_step(project: Project, user: Any) -> Step | None:
 
 
 @next_step(70)
-def freeze_again_step(project: Project, user: Any) -> Step | None:
+def freeze_again_step(project: Project, user: User) -> Step | None:
     """Labels that no version has yet."""
     newest = newest_dataset(project)
     if newest is None or "curate" not in project.can:
@@ -152,7 +151,7 @@ def freeze_again_step(project: Project, user: Any) -> Step | None:
 
 
 @next_step(90)
-def more_labels_step(project: Project, user: Any) -> Step | None:
+def more_labels_step(project: Project, user: User) -> Step | None:
     """Where nothing else waits, more labels always help."""
     left = waiting(state_counts(project))
     if "label" not in project.can or project.role == Role.MANAGER or not left.number:

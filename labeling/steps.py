@@ -1,7 +1,6 @@
 """The next steps that the work between people brings: a mention, a label that was sent back, reviews that wait."""
 
-from typing import Any
-
+from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils.translation import ngettext
 
@@ -18,7 +17,7 @@ MOST_MS = 8.0
 
 
 @next_step(5)
-def mention_step(project: Project, user: Any) -> Step | None:
+def mention_step(project: Project, user: User) -> Step | None:
     """Somebody asks this person something."""
     unread = comments.unread(project=project, user=user)
     if not unread:
@@ -32,7 +31,7 @@ def mention_step(project: Project, user: Any) -> Step | None:
 
 
 @next_step(6)
-def sent_back_step(project: Project, user: Any) -> Step | None:
+def sent_back_step(project: Project, user: User) -> Step | None:
     """A reviewer sent a label of this person back."""
     back = Document.objects.filter(project=project, assigned_to=user, state=DocumentState.REJECTED)
     found = count(back, MOST_COUNTED)
@@ -43,7 +42,7 @@ def sent_back_step(project: Project, user: Any) -> Step | None:
 
 
 @next_step(8)
-def review_step(project: Project, user: Any) -> Step | None:
+def review_step(project: Project, user: User) -> Step | None:
     """What waits for a reviewer."""
     if "review" not in project.can:
         return None

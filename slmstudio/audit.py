@@ -6,6 +6,8 @@ The app that keeps it registers ``keep_in`` when Django starts. A note is made i
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib.auth.models import User
+
 _keepers: list[Callable[..., object]] = []
 
 
@@ -15,7 +17,7 @@ def keep_in(keeper: Callable[..., object]) -> None:
         _keepers.append(keeper)
 
 
-def note(*, project: Any, user: Any, action: str, about: str, details: dict[str, Any] | None = None) -> None:
+def note(*, project: Any, user: User | None, action: str, about: str, details: dict[str, Any] | None = None) -> None:
     """Notes who did what: ``action`` is a verb in the past, ``about`` what it was done to; ``details`` are JSON-ready.
 
     Secrets never go into ``details``.

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from django.contrib.auth.models import User
+
 Place = Literal["home", "document", "dataset"]
 Panel = Callable[..., "Content | None"]
 
@@ -60,6 +62,6 @@ def draw(place: Place, *args: Any) -> list[Content]:
     return [content for _, panel in _panels[place] if (content := panel(*args)) is not None]
 
 
-def step_for(project: Any, user: Any) -> Step | None:
+def step_for(project: Any, user: User) -> Step | None:
     """The one next step for this person."""
     return next((step for _, ask in _steps if (step := ask(project, user)) is not None), None)

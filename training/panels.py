@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.urls import reverse
 
 from slmstudio.panels import Content, Step, next_step, register
@@ -12,7 +13,7 @@ from training.runs.token_length_views import lengths_context
 
 
 @register("home", 40)
-def last_run(project: Any, user: Any) -> Content | None:
+def last_run(project: Any, user: User) -> Content | None:
     """The newest run with its state and figures."""
     run = TrainingRun.objects.of_project(project).first()
     cell = {"title": "Runs", "value": "0", "note": "none yet", "url": reverse("training", args=[project.slug])}
@@ -23,13 +24,13 @@ def last_run(project: Any, user: Any) -> Content | None:
 
 
 @register("dataset", 10)
-def token_lengths(dataset: Any, user: Any) -> Content:
+def token_lengths(dataset: Any, user: User) -> Content:
     """How long its documents are in tokens of each base model, and what would not fit."""
     return Content("training/runs/token_lengths.html", lengths_context(dataset))
 
 
 @next_step(40)
-def train_or_mend(project: Any, user: Any) -> Step | None:
+def train_or_mend(project: Any, user: User) -> Step | None:
     """For those who may train: a dataset version that waits for its first run, or a run that failed."""
     if "run" not in getattr(project, "can", ()):
         return None

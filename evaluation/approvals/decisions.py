@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -42,7 +43,7 @@ NAMED = 5
 def decide(
     *,
     report: GateReport,
-    user: Any,
+    user: User,
     decision: str,
     reason: str,
     waiver: Waiver | Mapping[str, Waiver] | None = None,
@@ -98,7 +99,7 @@ def decide(
 
 
 @transaction.atomic
-def withdraw(*, report: GateReport, user: Any, reason: str) -> None:
+def withdraw(*, report: GateReport, user: User, reason: str) -> None:
     """Takes an approval back: from now on it is void. Any manager may, whoever approved; it cannot be undone.
 
     Raises:
@@ -122,13 +123,13 @@ def withdraw(*, report: GateReport, user: Any, reason: str) -> None:
     )
 
 
-def _check_role(report: GateReport, user: Any) -> None:
+def _check_role(report: GateReport, user: User) -> None:
     membership = Membership.objects.filter(project_id=report.project_id, user=user).first()
     if membership is None or not may(membership.role, Action.APPROVE):
         raise Forbidden(membership.role if membership else "annotator", Action.APPROVE)
 
 
-def obstacle_for(report: GateReport, user: Any) -> str:
+def obstacle_for(report: GateReport, user: User) -> str:
     """Why this manager may not decide on this report, as a sentence; "" where nothing stands in the way."""
     part = own_part(report, user) if report.project.four_eyes else ""
     return f"You started or resumed {part} yourself, so another manager has to decide." if part else ""

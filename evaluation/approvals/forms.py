@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from evaluation.approvals.waivers import Waiver, last_day, open_gates, owners
@@ -66,7 +67,7 @@ class DecisionForm(forms.Form):
         error_messages={"required": "Say why: the reason stands in the audit log."},
     )
 
-    def __init__(self, data: Any = None, *, report: GateReport, user: Any) -> None:
+    def __init__(self, data: Any = None, *, report: GateReport, user: User) -> None:
         ends = min(timezone.localdate() + timedelta(days=WAIVER_DAYS), last_day())
         super().__init__(data, initial={"waiver_owner": user.get_username(), "waiver_expires": ends})
         self.gates = [] if report.passed else open_gates(report)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from evaluation.models import EvalRun, GateReport
@@ -12,7 +13,7 @@ from labeling.models import Membership
 FRESH = timedelta(days=7)
 
 
-def circumstances(report: GateReport, user: Any) -> dict[str, Any]:
+def circumstances(report: GateReport, user: User) -> dict[str, Any]:
     """What the audit log keeps beside a decision: ``four_eyes``, ``own_part``, ``fresh_role``."""
     return {
         "four_eyes": report.project.four_eyes,
@@ -21,7 +22,7 @@ def circumstances(report: GateReport, user: Any) -> dict[str, Any]:
     }
 
 
-def own_part(report: GateReport, user: Any) -> str:
+def own_part(report: GateReport, user: User) -> str:
     """What of the work a report judges this person started or resumed; "" where it was others alone. The measurement
     whose figures it judges is such work.
     """
@@ -45,7 +46,7 @@ def _chain(report: GateReport) -> list[EvalRun]:
     return found
 
 
-def _took_part(run: Any, user: Any) -> bool:
+def _took_part(run: Any, user: User) -> bool:
     """Whether a person started this run or queued it again after it had ended."""
     if run.created_by_id == user.pk:
         return True
@@ -53,7 +54,7 @@ def _took_part(run: Any, user: Any) -> bool:
     return any(one.get("user") == user.pk or one.get("who") == user.get_username() for one in resumed)
 
 
-def fresh_role(report: GateReport, user: Any) -> str:
+def fresh_role(report: GateReport, user: User) -> str:
     """Since when this person is a manager, as a sentence, where the role is younger than the evaluation or than
     ``FRESH``; "" otherwise. A role that came with the project, or before this was recorded, is none of these.
     """

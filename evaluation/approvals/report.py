@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth.models import User
+
 from evaluation.approvals import decisions, waivers
 from evaluation.approvals.cautions import cautions
 from evaluation.approvals.evidence import Money, Through, evidence
@@ -34,7 +36,7 @@ class Deed:
     """Who did what, when."""
 
     what: str
-    who: Any
+    who: User | None
     when: datetime | None
     url: str = ""
 
@@ -44,7 +46,7 @@ class Revised:
     """A hold-out document whose gold is no longer what was judged; ``who`` and ``when`` of the newest revision."""
 
     document: Any
-    who: Any = None
+    who: User | None = None
     when: datetime | None = None
 
 

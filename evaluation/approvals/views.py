@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
@@ -19,17 +19,18 @@ from evaluation.runs import resources
 from evaluation.runs.resource_views import context_of
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 
 @require_safe
-def report(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def report(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """A report, readable on a phone."""
     project, found = object_for(request.user, slug, Action.READ, approval_report.rows(), number=number)
     return render(request, "evaluation/approvals/report.html", _context(request, project, found))
 
 
 def _context(
-    request: HttpRequest,
+    request: SignedInRequest,
     project: Any,
     found: GateReport,
     form: DecisionForm | None = None,
@@ -57,7 +58,7 @@ def _context(
 
 
 @require_safe
-def verify(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def verify(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Makes every hash of the packet anew from the files and rows; costly, so not for those who only read."""
     project, found = object_for(request.user, slug, Action.PROPOSE_POLICY, approval_report.rows(), number=number)
     checks = manifest.verify(found)
@@ -69,7 +70,7 @@ def verify(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_POST
-def decide(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def decide(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Approves a report or sends it back."""
     project, found = object_for(request.user, slug, Action.APPROVE, approval_report.rows(), number=number)
     form = DecisionForm(request.POST, report=found, user=request.user)
@@ -95,7 +96,7 @@ def decide(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_POST
-def withdraw(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def withdraw(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Takes an approval back."""
     project, found = object_for(request.user, slug, Action.APPROVE, approval_report.rows(), number=number)
     form = WithdrawalForm(request.POST, prefix="withdrawal")
@@ -118,14 +119,14 @@ def withdraw(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_safe
-def report_pdf(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def report_pdf(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """The former address of the report as PDF: its page, which the browser prints."""
     _, found = object_for(request.user, slug, Action.READ, approval_report.rows(), number=number)
     return redirect(found.get_absolute_url())
 
 
 @require_safe
-def report_file(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def report_file(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """The report as a Markdown file, as of now."""
     project, found = object_for(request.user, slug, Action.READ, approval_report.rows(), number=number)
     address = request.build_absolute_uri(found.get_absolute_url())

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from evaluation.gates.verdicts import Status as Verdict
@@ -64,7 +65,7 @@ def open_gates(report: GateReport) -> list[dict[str, Any]]:
     return [row["gate"] for row in report.verdicts if row["status"] != Verdict.PASS]
 
 
-def accepted(report: GateReport, user: Any, given: Waiver | Mapping[str, Waiver] | None) -> list[dict[str, Any]]:
+def accepted(report: GateReport, user: User, given: Waiver | Mapping[str, Waiver] | None) -> list[dict[str, Any]]:
     """The waivers of a report as they are stored, one for each gate that does not pass; empty where all pass.
 
     ``given``: one for all of them, or one for each by the gate's key.

@@ -7,6 +7,7 @@ from datetime import date, datetime, time, timedelta
 from io import StringIO
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
@@ -22,7 +23,7 @@ COLUMNS = ("number", "when", "who", "action", "about", "details")
 
 
 def record(
-    *, project: Project, user: Any, action: str, about: str, details: dict[str, Any] | None = None
+    *, project: Project, user: User | None, action: str, about: str, details: dict[str, Any] | None = None
 ) -> AuditEntry:
     """Adds one entry.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
@@ -16,6 +16,7 @@ from evaluation.audit.forms import AuditForm
 from evaluation.http import wants_part
 from evaluation.models import AuditEntry
 from slmstudio.access import Action, project_for
+from slmstudio.web.requests import SignedInRequest
 
 PAGE = 50
 #: what an entry is about -> the page of it, by its number
@@ -30,7 +31,7 @@ _KINDS = {"csv": (services.as_table, "text/csv; charset=utf-8"), "jsonl": (servi
 
 
 @require_safe
-def log(request: HttpRequest, slug: str) -> HttpResponse:
+def log(request: SignedInRequest, slug: str) -> HttpResponse:
     """Who did what, newest first."""
     project = project_for(request.user, slug, Action.READ)
     form = AuditForm(request.GET, project=project)
@@ -69,7 +70,7 @@ def _particulars(details: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 @require_safe
-def export(request: HttpRequest, slug: str) -> HttpResponseBase:
+def export(request: SignedInRequest, slug: str) -> HttpResponseBase:
     """The entries that the filters leave, oldest first: ``?format=csv`` or ``jsonl``."""
     project = project_for(request.user, slug, Action.READ)
     ending = request.GET.get("format", "csv")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import OperationalError, transaction
 from django.db.models import Count
 from django.utils import timezone
@@ -148,7 +149,7 @@ def _unlike(ordered: Sequence[int], earlier: Sequence[int]) -> list[int]:
 
 @transaction.atomic
 def start_benchmark(
-    *, project: Project, user: Any, candidates: Sequence[Subject], modes: Sequence[str], documents: int = USUAL
+    *, project: Project, user: User, candidates: Sequence[Subject], modes: Sequence[str], documents: int = USUAL
 ) -> Benchmark:
     """Queues an eval run for each model and mode, all on the same documents.
 
@@ -274,7 +275,7 @@ def _too_few(drawn: Drawn, dataset: DatasetVersion, trained: bool) -> str:
     )
 
 
-def cancel(*, benchmark: Benchmark, user: Any) -> bool:
+def cancel(*, benchmark: Benchmark, user: User | None) -> bool:
     """Cancels what waits at once and asks what runs to stop. False where it had ended already."""
     if not benchmark.cancel():
         return False

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Prefetch
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -19,12 +19,13 @@ from labeling.models import Project
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
+from slmstudio.web.requests import SignedInRequest
 
 PAGE = 20
 
 
 @require_safe
-def benchmarks(request: HttpRequest, slug: str) -> HttpResponse:
+def benchmarks(request: SignedInRequest, slug: str) -> HttpResponse:
     """Every benchmark of the project, newest first, with what it recommends."""
     project = project_for(request.user, slug, Action.READ)
     runs = Prefetch("runs", EvalRun.objects.with_subject().order_by("number"))
@@ -54,7 +55,7 @@ def _show_progress(row: Benchmark, runs: Any) -> None:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def new(request: HttpRequest, slug: str) -> HttpResponse:
+def new(request: SignedInRequest, slug: str) -> HttpResponse:
     """The form of a new benchmark. ``?models=slug`` (several times) ticks models beforehand."""
     project = project_for(request.user, slug, Action.RUN)
     stock = service.stock(project)
@@ -78,7 +79,7 @@ def _new_context(project: Project, stock: service.Stock, form: BenchmarkForm) ->
 
 
 @require_safe
-def benchmark(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def benchmark(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """One benchmark: progress while it is live, then the models side by side with what is recommended."""
     rows = Benchmark.objects.select_related("project", "dataset__schema_version", "created_by")
     project, found = object_for(request.user, slug, Action.READ, rows, number=number)
@@ -108,7 +109,9 @@ def _table(found: Benchmark, runs: list[EvalRun]) -> dict[str, Any]:
     }
 
 
-def _progress(request: HttpRequest, context: dict[str, Any], runs: list[EvalRun], *, was_live: bool) -> HttpResponse:
+def _progress(
+    request: SignedInRequest, context: dict[str, Any], runs: list[EvalRun], *, was_live: bool
+) -> HttpResponse:
     """How far a live benchmark is; with the table only where an evaluation began or ended since the page saw it."""
     found = context["benchmark"]
     if not was_live:
@@ -133,7 +136,7 @@ def _counts(items: Any) -> dict[str, int]:
 
 
 @require_POST
-def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def cancel(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Cancels a benchmark with all its evaluations; what is measured stays."""
     project, found = object_for(request.user, slug, Action.RUN, Benchmark, number=number)
     if not service.cancel(benchmark=found, user=request.user):

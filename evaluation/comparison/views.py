@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
@@ -28,6 +28,7 @@ from slmstudio.access import Action, project_for
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.scoring.scorer import ERRORS
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 FILTERS = ("state", "field", "error", "in", "tag", "slice", "gold")
 WORDS = {
@@ -43,7 +44,7 @@ class _Unusable(Exception):
 
 
 @require_safe
-def comparison(request: HttpRequest, slug: str) -> HttpResponse:
+def comparison(request: SignedInRequest, slug: str) -> HttpResponse:
     """A against B: ``?runs=3,5``, and filters by state, field, error, tag and slice. ``?runs=3,5,7``: a matrix."""
     project = project_for(request.user, slug, Action.READ)
     try:
@@ -61,14 +62,14 @@ def comparison(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_safe
-def comparison_json(request: HttpRequest, slug: str) -> HttpResponse:
+def comparison_json(request: SignedInRequest, slug: str) -> HttpResponse:
     """The comparison as a file: figures, fields, failure modes, and what became of every document."""
     found = _report(request, slug)
     return found if isinstance(found, HttpResponse) else _file(request, slug, dumps(found), "json", "application/json")
 
 
 @require_safe
-def comparison_markdown_file(request: HttpRequest, slug: str) -> HttpResponse:
+def comparison_markdown_file(request: SignedInRequest, slug: str) -> HttpResponse:
     """The comparison as Markdown, to keep or to paste."""
     found = _report(request, slug)
     if isinstance(found, HttpResponse):
@@ -77,7 +78,7 @@ def comparison_markdown_file(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-def pin_fixed(request: HttpRequest, slug: str) -> HttpResponse:
+def pin_fixed(request: SignedInRequest, slug: str) -> HttpResponse:
     """Pins what B fixed: it was wrong once, and no model may break it again."""
     project = project_for(request.user, slug, Action.PROPOSE_POLICY)
     try:
@@ -94,7 +95,7 @@ def pin_fixed(request: HttpRequest, slug: str) -> HttpResponse:
     return redirect(f"{reverse('comparison', args=[slug])}?runs={a.number},{b.number}")
 
 
-def _report(request: HttpRequest, slug: str) -> Any:
+def _report(request: SignedInRequest, slug: str) -> Any:
     """The report of what the address names, or the answer where it names nothing."""
     project = project_for(request.user, slug, Action.READ)
     try:
@@ -107,12 +108,12 @@ def _report(request: HttpRequest, slug: str) -> Any:
         return HttpResponse(f"{problem}\n", status=422, content_type="text/plain; charset=utf-8")
 
 
-def _file(request: HttpRequest, slug: str, text: str, ending: str, kind: str) -> HttpResponse:
+def _file(request: SignedInRequest, slug: str, text: str, ending: str, kind: str) -> HttpResponse:
     name = f"{slug}-comparison-{'-'.join(_numbers(request))}.{ending}"
     return HttpResponse(text, content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
-def _numbers(request: HttpRequest) -> list[str]:
+def _numbers(request: SignedInRequest) -> list[str]:
     wanted = ",".join(request.GET.getlist("runs"))
     numbers = list(dict.fromkeys(part.strip() for part in wanted.split(",") if part.strip()))
     if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in numbers) or len(numbers) < 2:
@@ -131,7 +132,7 @@ def _runs(project: Project, numbers: list[str]) -> list[EvalRun]:
     return [found[number] for number in numbers]
 
 
-def _pair(request: HttpRequest, project: Project, a: EvalRun, b: EvalRun) -> HttpResponse:
+def _pair(request: SignedInRequest, project: Project, a: EvalRun, b: EvalRun) -> HttpResponse:
     result = compare_runs(a=a, b=b).result
     context = {"project": project, "a": a, "b": b, "runs": f"{a.number},{b.number}", "result": result}
     context.update(_documents(request, project, a, b, result))
@@ -210,7 +211,7 @@ def _modes(project: Project, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _documents(
-    request: HttpRequest, project: Project, a: EvalRun, b: EvalRun, result: dict[str, Any]
+    request: SignedInRequest, project: Project, a: EvalRun, b: EvalRun, result: dict[str, Any]
 ) -> dict[str, Any]:
     """The list of documents as the address asks for it, and what it can be filtered by."""
     wanted = {name: asked(request, name) for name in FILTERS}

@@ -6,6 +6,8 @@ address and the model it was given for. An endpoint that is asked elsewhere, or 
 
 from typing import Any
 
+from django.contrib.auth.models import User
+
 from evaluation.audit import services as audit_services
 from evaluation.models import AuditEntry, Endpoint
 from labeling.models import Project
@@ -13,7 +15,7 @@ from labeling.models import Project
 GIVEN, WITHDRAWN = "allowed", "withdrew"
 
 
-def give(*, endpoint: Endpoint, user: Any) -> bool:
+def give(*, endpoint: Endpoint, user: User) -> bool:
     """Lets hold-out documents be sent to an endpoint as it is now. False where they may be already."""
     if of(endpoint) is not None:
         return False
@@ -21,7 +23,7 @@ def give(*, endpoint: Endpoint, user: Any) -> bool:
     return True
 
 
-def withdraw(*, endpoint: Endpoint, user: Any) -> bool:
+def withdraw(*, endpoint: Endpoint, user: User) -> bool:
     """No hold-out document is sent any more, by an evaluation that is at work either. False where none was before."""
     if of(endpoint) is None:
         return False
@@ -29,7 +31,7 @@ def withdraw(*, endpoint: Endpoint, user: Any) -> bool:
     return True
 
 
-def _record(endpoint: Endpoint, user: Any, action: str) -> None:
+def _record(endpoint: Endpoint, user: User, action: str) -> None:
     audit_services.record(
         project=endpoint.project,
         user=user,

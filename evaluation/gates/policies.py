@@ -5,6 +5,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from evaluation.audit import services as audit_services
@@ -43,7 +44,7 @@ def is_fixed(policy: GatePolicy) -> bool:
     return policy.created_by_id is not None or GateReport.objects.filter(project_id=policy.project_id).exists()
 
 
-def fix(policy: GatePolicy, user: Any) -> None:
+def fix(policy: GatePolicy, user: User | None) -> None:
     """The first use of a policy that was made from the contract: whoever uses it is named as its author."""
     if user is None or GatePolicy.objects.filter(pk=policy.pk, created_by=None).update(created_by=user) != 1:
         return
@@ -70,7 +71,9 @@ def derived(constraints: Mapping[str, Any], compiled: CompiledSchema) -> judging
 
 
 @transaction.atomic
-def set_policy(*, project: Project, user: Any, gates: judging.GatePolicy | Mapping[str, Any] | list[Any]) -> GatePolicy:
+def set_policy(
+    *, project: Project, user: User, gates: judging.GatePolicy | Mapping[str, Any] | list[Any]
+) -> GatePolicy:
     """Makes these the project's gates, as a new version; the newest as it stands where nothing changed.
 
     Reports keep the policy they were made under; approvals under an older one are void.
@@ -90,7 +93,7 @@ def read(data: judging.GatePolicy | Mapping[str, Any] | list[Any]) -> judging.Ga
     return data if isinstance(data, judging.GatePolicy) else judging.GatePolicy.from_json(data)
 
 
-def _add_policy(project: Project, user: Any, policy: judging.GatePolicy) -> GatePolicy:
+def _add_policy(project: Project, user: User | None, policy: judging.GatePolicy) -> GatePolicy:
     number = next_number(GatePolicy, project)
     # The row lock of next_number made us wait for whoever was adding the same default.
     newest = GatePolicy.objects.filter(project=project).order_by("-number").first()
@@ -100,7 +103,9 @@ def _add_policy(project: Project, user: Any, policy: judging.GatePolicy) -> Gate
         project=project, number=number, gates=policy.to_json(), sha256=policy_hash(policy), created_by=user
     )
     if newest is not None:
-        why = {} if user is not None else {"reason": "It follows the contract, because nobody has set one."}
+        why: dict[str, str] = (
+            {} if user is not None else {"reason": "It follows the contract, because nobody has set one."}
+        )
         audit_services.record(
             project=project,
             user=user,

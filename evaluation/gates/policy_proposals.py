@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -43,14 +44,14 @@ def open_proposals(*, project: Project, policy: GatePolicy) -> list[Proposed]:
     return [_proposed(row, policy) for row in rows.select_related("created_by", "based_on").order_by("number")]
 
 
-def open_by(*, project: Project, user: Any, policy: GatePolicy) -> Proposed | None:
+def open_by(*, project: Project, user: User, policy: GatePolicy) -> Proposed | None:
     """The proposal of a person that waits for an answer."""
     return next(
         (one for one in open_proposals(project=project, policy=policy) if one.proposal.created_by == user), None
     )
 
 
-def answered(*, project: Project, user: Any) -> PolicyProposal | None:
+def answered(*, project: Project, user: User) -> PolicyProposal | None:
     """A person's newest proposal, where it was taken or declined not long ago."""
     rows = PolicyProposal.objects.filter(project=project, created_by=user).select_related("answered_by")
     newest: PolicyProposal | None = rows.order_by("-number").first()
@@ -61,7 +62,7 @@ def answered(*, project: Project, user: Any) -> PolicyProposal | None:
 
 @transaction.atomic
 def propose(
-    *, project: Project, user: Any, gates: judging.GatePolicy | Mapping[str, Any] | list[Any], reason: str
+    *, project: Project, user: User, gates: judging.GatePolicy | Mapping[str, Any] | list[Any], reason: str
 ) -> PolicyProposal:
     """Proposes these gates; an open proposal by the same person gives way to it.
 
@@ -87,7 +88,7 @@ def propose(
     return made
 
 
-def propose_from_contract(*, project: Project, user: Any, before: Contract, after: Contract) -> None:
+def propose_from_contract(*, project: Project, user: User, before: Contract, after: Contract) -> None:
     """What a change of the contract asks of gates that are fixed already, as a proposal of whoever changed it; added
     to the proposal that they have open. Before the first use the policy follows the contract by itself.
     """
@@ -107,7 +108,7 @@ def propose_from_contract(*, project: Project, user: Any, before: Contract, afte
 
 
 @transaction.atomic
-def take(*, proposal: PolicyProposal, user: Any, answer: str = "", seen: int | None = None) -> GatePolicy:
+def take(*, proposal: PolicyProposal, user: User, answer: str = "", seen: int | None = None) -> GatePolicy:
     """Makes the proposed changes; approvals under the older policy are void. Where they stand already, nothing changes.
 
     ``seen``: the number of the policy that the changes were shown about.
@@ -129,7 +130,7 @@ def take(*, proposal: PolicyProposal, user: Any, answer: str = "", seen: int | N
 
 
 @transaction.atomic
-def decline(*, proposal: PolicyProposal, user: Any, answer: str) -> None:
+def decline(*, proposal: PolicyProposal, user: User, answer: str) -> None:
     """Leaves the policy as it is.
 
     Raises Refused where no reason is given (``field`` is answer), or where it does not wait any more.
@@ -141,7 +142,7 @@ def decline(*, proposal: PolicyProposal, user: Any, answer: str) -> None:
 
 
 @transaction.atomic
-def take_back(*, proposal: PolicyProposal, user: Any) -> None:
+def take_back(*, proposal: PolicyProposal, user: User) -> None:
     """The person who made it takes it back. Raises Refused for others, and where it does not wait any more."""
     if proposal.created_by_id != user.pk:
         raise Refused(f"Only {proposal.created_by.get_username()}, who made this proposal, can take it back.", field="")
@@ -167,7 +168,7 @@ def _waiting(proposal: PolicyProposal) -> PolicyProposal:
     return now
 
 
-def _answer(proposal: PolicyProposal, user: Any, state: str, answer: str) -> None:
+def _answer(proposal: PolicyProposal, user: User, state: str, answer: str) -> None:
     proposal.state, proposal.answer, proposal.answered_by = state, answer.strip()[:LONGEST], user
     proposal.answered_at = timezone.now()
     proposal.save(update_fields=["state", "answer", "answered_by", "answered_at"])
@@ -187,7 +188,7 @@ def _told(found: list[Change]) -> str:
     return "; ".join(f"{one.before or 'no gate'} -> {one.after or 'no gate'}" for one in found)
 
 
-def _record(proposal: PolicyProposal, user: Any, action: str, **details: Any) -> None:
+def _record(proposal: PolicyProposal, user: User, action: str, **details: Any) -> None:
     audit_services.record(
         project=proposal.project,
         user=user,

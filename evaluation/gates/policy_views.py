@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth.models import User
+from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -13,10 +14,11 @@ from evaluation.http import go, page_or_part, wants_part
 from evaluation.models import PolicyProposal
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def policy(request: HttpRequest, slug: str) -> HttpResponse:
+def policy(request: SignedInRequest, slug: str) -> HttpResponse:
     """Sets the thresholds, or proposes them. GET shows the form on its own."""
     project = project_for(request.user, slug, Action.PROPOSE_POLICY)
     newest = current_policy(project=project)
@@ -44,7 +46,7 @@ def policy(request: HttpRequest, slug: str) -> HttpResponse:
     return page_or_part(request, "evaluation/gates/policy.html", "form", context, status=status)
 
 
-def _save(project: Any, user: Any, form: PolicyForm, why: ReasonForm | None) -> str:
+def _save(project: Any, user: User, form: PolicyForm, why: ReasonForm | None) -> str:
     """Sets the policy of the form, or proposes it; why not, where it cannot be done."""
     wanted = form.cleaned_data["policy"]
     if why is None:
@@ -58,7 +60,7 @@ def _save(project: Any, user: Any, form: PolicyForm, why: ReasonForm | None) -> 
 
 
 @require_POST
-def answer(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def answer(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Takes or declines a proposal (``do``: take, decline), or takes it back (``do``: withdraw)."""
     do = request.POST.get("do", "")
     action = Action.PROPOSE_POLICY if do == "withdraw" else Action.SET_POLICY
@@ -74,7 +76,7 @@ def answer(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     return _again(request, project, found, form)
 
 
-def _do(found: PolicyProposal, user: Any, do: str, answer: str, seen: int | None) -> None:
+def _do(found: PolicyProposal, user: User, do: str, answer: str, seen: int | None) -> None:
     if do == "take":
         policy_proposals.take(proposal=found, user=user, answer=answer, seen=seen)
     elif do == "decline":
@@ -83,7 +85,7 @@ def _do(found: PolicyProposal, user: Any, do: str, answer: str, seen: int | None
         policy_proposals.take_back(proposal=found, user=user)
 
 
-def _again(request: HttpRequest, project: Any, found: PolicyProposal, form: AnswerForm) -> HttpResponse:
+def _again(request: SignedInRequest, project: Any, found: PolicyProposal, form: AnswerForm) -> HttpResponse:
     """The proposal with what was wrong about the answer; where it is open no more, only that."""
     newest = current_policy(project=project)
     waiting = policy_proposals.open_proposals(project=project, policy=newest)

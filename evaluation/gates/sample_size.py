@@ -5,6 +5,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F, Func, Q, TextField, Value
 from django.db.models.lookups import Exact
@@ -114,7 +115,7 @@ def filter_of(gate: Gate, prefix: str = "", tags: str = "tags") -> Q:
 
 
 def queue_labels(
-    *, report: GateReport, key: str, user: Any, who: str = TURN, seed: int | None = None
+    *, report: GateReport, key: str, user: User, who: str = TURN, seed: int | None = None
 ) -> holdout_sampling.Grown:
     """Holds out what the verdict of a gate lacks, drawn at random, and puts it into people's queues.
 

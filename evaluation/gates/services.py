@@ -1,8 +1,8 @@
 """Gate reports: an evaluation judged by the project's policy, and the looks at a hold-out that this takes."""
 
 from collections.abc import Iterable
-from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 
 from evaluation.audit import services as audit_services
@@ -36,7 +36,7 @@ __all__ = [
 
 
 @transaction.atomic
-def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: Any) -> GateReport:
+def make_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: User | None) -> GateReport:
     """Judges an evaluation on the hold-out by the project's policy.
 
     The same outputs under the same policy and baseline are the same look: the report that is there is given back, or

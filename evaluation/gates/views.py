@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -22,6 +22,7 @@ from evaluation.stats import ALPHA, look_level
 from labeling.models import DatasetVersion
 from slmstudio.access import Action, Role, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 PAGE = 20
 
@@ -32,7 +33,7 @@ def may_judge(project: Any) -> bool:
 
 
 @require_safe
-def gates(request: HttpRequest, slug: str) -> HttpResponse:
+def gates(request: SignedInRequest, slug: str) -> HttpResponse:
     """The policy in words, and every report."""
     project = project_for(request.user, slug, Action.READ)
     policy = current_policy(project=project)
@@ -75,7 +76,7 @@ def gates(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def judge(request: HttpRequest, slug: str) -> HttpResponse:
+def judge(request: SignedInRequest, slug: str) -> HttpResponse:
     """Judges an evaluation by the policy. ``?eval_run=3&baseline=1`` fill the form in beforehand."""
     project = project_for(request.user, slug, Action.READ)
     if not may_judge(project):
@@ -134,7 +135,7 @@ def _look(project: Any, form: JudgeForm) -> dict[str, Any]:
 
 
 @require_POST
-def queue(request: HttpRequest, slug: str, number: int, key: str) -> HttpResponse:
+def queue(request: SignedInRequest, slug: str, number: int, key: str) -> HttpResponse:
     """Queues the labels that a verdict of a report lacks; answers with what is missing now."""
     reports = GateReport.objects.select_related("project", "policy", "eval_run__dataset__schema_version", "baseline")
     project, report = object_for(request.user, slug, Action.CURATE, reports, number=number)

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -14,6 +14,7 @@ from evaluation.models import Endpoint
 from evaluation.prelabels.forms import EndpointForm
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 
 def _in_use() -> Any:
@@ -21,7 +22,7 @@ def _in_use() -> Any:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def new(request: HttpRequest, slug: str) -> HttpResponse:
+def new(request: SignedInRequest, slug: str) -> HttpResponse:
     """The form of a new endpoint; once added, its page, where it can be tested."""
     project = project_for(request.user, slug, Action.RUN)
     form = EndpointForm.empty()
@@ -36,7 +37,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def endpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def endpoint(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """One endpoint: its settings, and what the last test found."""
     project, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
     form = EndpointForm.of(found)
@@ -56,7 +57,7 @@ def endpoint(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     return render(request, "evaluation/inference/endpoint.html", context, status=422 if form.errors else 200)
 
 
-def _saved(request: HttpRequest, project: Any, form: EndpointForm, found: Endpoint | None) -> Endpoint | None:
+def _saved(request: SignedInRequest, project: Any, form: EndpointForm, found: Endpoint | None) -> Endpoint | None:
     """The endpoint as saved; None where the form has errors then."""
     if not form.is_valid():
         return None
@@ -68,7 +69,7 @@ def _saved(request: HttpRequest, project: Any, form: EndpointForm, found: Endpoi
 
 
 @require_POST
-def test(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def test(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Asks about one document; the page then shows what came of it."""
     _, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
     endpoints.test_endpoint(endpoint=found)
@@ -76,7 +77,7 @@ def test(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def holdout(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def holdout(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Lets hold-out documents be sent there, or no more; the owner alone decides that."""
     project, found = object_for(request.user, slug, Action.ADMINISTER, _in_use(), pk=pk)
     if request.POST.get("permit") == "yes":
@@ -89,7 +90,7 @@ def holdout(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def remove(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def remove(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Puts an endpoint aside; what it proposed stays."""
     project, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
     if endpoints.retire(endpoint=found, user=request.user):

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -40,7 +41,7 @@ _TEXT = "ACME SUPPLIES\nInvoice A-1029 of Jan 14, 2026\nTotal USD 1,248.50"
 
 
 @transaction.atomic
-def save_endpoint(*, project: Project, user: Any, endpoint: Endpoint | None = None, **values: Any) -> Endpoint:
+def save_endpoint(*, project: Project, user: User, endpoint: Endpoint | None = None, **values: Any) -> Endpoint:
     """Adds an endpoint, or changes one. Values by the names of its columns; prices and the reasoning effort stay where
     they are not among them.
 
@@ -217,7 +218,7 @@ def messages(
 
 
 @transaction.atomic
-def retire(*, endpoint: Endpoint, user: Any) -> bool:
+def retire(*, endpoint: Endpoint, user: User) -> bool:
     """Puts an endpoint aside: nothing more is sent to it, by an evaluation that is at work either, and a permit for
     hold-out documents ends. What it answered stays. False where that was done already.
     """

@@ -8,6 +8,7 @@ answers the question.
 from collections.abc import Sequence
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F, OuterRef, Subquery
 
@@ -26,7 +27,7 @@ _AT_ONCE = 500
 __all__ = ["ask", "doubts_of", "look", "look_everywhere"]
 
 
-def ask(*, output: EvalOutput, user: Any, path: str = "", reason: str = "") -> GoldQuestion:
+def ask(*, output: EvalOutput, user: User, path: str = "", reason: str = "") -> GoldQuestion:
     """Doubts the gold of a case, at ``path`` or all of it; the document goes to adjudication. Asked twice, it waits
     once: the question that waits is given back.
 

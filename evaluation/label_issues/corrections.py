@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.contrib.auth.models import User
+
 from evaluation.models import EvalRun, GoldQuestion
 from evaluation.runs import rescoring
 from labeling.datasets import freeze as freeze_module
@@ -52,7 +54,7 @@ def _aside_at(dataset: DatasetVersion, documents: list[int]) -> set[int]:
     return {key for key, decision in newest if decision == Review.Decision.REJECT}
 
 
-def freeze(*, project: Project, user: Any) -> DatasetVersion | FreezeRun:
+def freeze(*, project: Project, user: User) -> DatasetVersion | FreezeRun:
     """Freezes a version with the corrections, drawn by the rules of the newest one; a large project by a job.
 
     Raises:
@@ -75,7 +77,7 @@ def freeze(*, project: Project, user: Any) -> DatasetVersion | FreezeRun:
         raise Refused(refused.message, field="form") from refused
 
 
-def score_again(*, project: Project, numbers: Iterable[int], user: Any) -> tuple[list[EvalRun], list[str]]:
+def score_again(*, project: Project, numbers: Iterable[int], user: User) -> tuple[list[EvalRun], list[str]]:
     """Scores evaluations, by their numbers, against the newest version: those that are queued, and why others are not.
 
     Raises:

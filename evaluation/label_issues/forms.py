@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from django import forms
+from django.contrib.auth.models import User
 
 from evaluation.label_issues.challenges import MOST_REASON, paths_of
 from evaluation.label_issues.lookalikes import MOST, USUAL, Part
@@ -63,7 +64,7 @@ class LookalikeForm(forms.Form):
         error_messages={"required": "Choose who labels them."},
     )
 
-    def __init__(self, data: Any = None, *, project: Project, user: Any) -> None:
+    def __init__(self, data: Any = None, *, project: Project, user: User) -> None:
         members = Membership.objects.filter(project=project).select_related("user").order_by("user__username")
         self.members = {str(row.user_id): row.user for row in members}
         annotators = [str(row.user_id) for row in members if row.role == "annotator"]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.fields.json import KeyTextTransform
@@ -101,7 +102,7 @@ def failing(run: EvalRun, part: Part) -> Any:
     return rows.confused(part.field, part.gold, part.said)
 
 
-def find_and_queue(*, run: EvalRun, part: Part, count: int, people: Sequence[Any], user: Any) -> AuditEntry:
+def find_and_queue(*, run: EvalRun, part: Part, count: int, people: Sequence[Any], user: User) -> AuditEntry:
     """Queues up to ``count`` documents that look like the failing ones of a part of an evaluation, dealt out to
     ``people`` in turn. What was queued is an entry of the audit log, which ``queued`` finds again.
 
@@ -136,7 +137,7 @@ def _alone(project: Project) -> Iterator[None]:
             cursor.execute("SELECT pg_advisory_unlock(hashtext('evaluation.lookalikes'), %s)", [project.pk % 2**31])
 
 
-def _find_and_queue(run: EvalRun, part: Part, count: int, people: Sequence[Any], user: Any) -> AuditEntry:
+def _find_and_queue(run: EvalRun, part: Part, count: int, people: Sequence[Any], user: User) -> AuditEntry:
     began = time.monotonic()
     keys = sorted(failing(run, part).values_list("document_id", flat=True))
     if not keys:

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -20,6 +20,7 @@ from evaluation.scores.display import field_rows
 from labeling.models import DatasetVersion, FreezeRun
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 PAGE = 25
 _MOST_NUMBER = 2**31 - 1
@@ -29,7 +30,7 @@ _MOST_NUMBER = 2**31 - 1
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def question(request: HttpRequest, slug: str, number: int, document: int) -> HttpResponse:
+def question(request: SignedInRequest, slug: str, number: int, document: int) -> HttpResponse:
     """Says that the gold of a case is wrong. ``?field=`` chooses the value that is doubted beforehand."""
     runs = EvalRun.objects.with_subject()
     project, run = object_for(request.user, slug, Action.LABEL, runs, number=number)
@@ -64,7 +65,7 @@ def question(request: HttpRequest, slug: str, number: int, document: int) -> Htt
     return render(request, "evaluation/label_issues/challenge.html", context, status=422 if form.errors else 200)
 
 
-def _say_asked(request: HttpRequest, made: GoldQuestion) -> None:
+def _say_asked(request: SignedInRequest, made: GoldQuestion) -> None:
     if made.created_by_id != request.user.pk:
         messages.info(request, f"Somebody doubts the label of {made.document.external_id} already.")
         return
@@ -74,7 +75,7 @@ def _say_asked(request: HttpRequest, made: GoldQuestion) -> None:
 
 
 @require_safe
-def gold_questions(request: HttpRequest, slug: str) -> HttpResponse:
+def gold_questions(request: SignedInRequest, slug: str) -> HttpResponse:
     """Every doubt of the project, those that wait first, and what the corrections still have to reach."""
     project = project_for(request.user, slug, Action.READ)
     challenges.look_at(project)
@@ -92,7 +93,7 @@ def gold_questions(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-def freeze(request: HttpRequest, slug: str) -> HttpResponse:
+def freeze(request: SignedInRequest, slug: str) -> HttpResponse:
     """Freezes a version with the corrections."""
     project = project_for(request.user, slug, Action.CURATE)
     before = corrections.standing(project)
@@ -113,7 +114,7 @@ def freeze(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-def score_again(request: HttpRequest, slug: str) -> HttpResponse:
+def score_again(request: SignedInRequest, slug: str) -> HttpResponse:
     """Scores the ticked evaluations against the newest version."""
     project = project_for(request.user, slug, Action.RUN)
     numbers = [int(text) for text in request.POST.getlist("runs") if _is_number(text)]
@@ -130,7 +131,7 @@ def score_again(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-def rescore(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def rescore(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Scores one evaluation against a dataset version: ``dataset`` is its number."""
     project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
     wanted = request.POST.get("dataset", "")
@@ -155,7 +156,7 @@ def _is_number(text: str) -> bool:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def queue_lookalikes(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def queue_lookalikes(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Queues documents that look like those a part of an evaluation fails on; the address names it as its page does."""
     runs = EvalRun.objects.with_subject()
     project, run = object_for(request.user, slug, Action.CURATE, runs, number=number)
@@ -184,7 +185,7 @@ def queue_lookalikes(request: HttpRequest, slug: str, number: int) -> HttpRespon
 
 
 @require_safe
-def lookalikes_queued(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def lookalikes_queued(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """What was queued, and how far it is."""
     entries = AuditEntry.objects.filter(action=lookalikes.QUEUED).select_related("user")
     project, entry = object_for(request.user, slug, Action.READ, entries, pk=pk)

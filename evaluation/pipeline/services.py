@@ -7,6 +7,7 @@ Every stage is an ordinary run on the ordinary queue; the loop only knows which 
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -35,7 +36,7 @@ class Stage:
 def start_loop(
     *,
     project: Project,
-    user: Any,
+    user: User,
     dataset: DatasetVersion,
     base_model: BaseModel,
     knobs: Knobs,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Avg, Case, Count, Exists, OuterRef, Q, QuerySet, Sum, When
 
@@ -81,7 +82,7 @@ def _usable(schema_version: SchemaVersion) -> QuerySet[Prediction]:
 def start_prelabels(
     *,
     project: Project,
-    user: Any,
+    user: User,
     model_version: ModelVersion | None = None,
     endpoint: Endpoint | None = None,
     query: str = "",
@@ -185,7 +186,7 @@ def _examples(project: Project, count: int) -> list[dict[str, Any]]:
     return [{"text": row["text"], "answer": compiled.canonical(row["gold"])} for row in shown]
 
 
-def cancel(*, run: PrelabelRun, user: Any) -> bool:
+def cancel(*, run: PrelabelRun, user: User) -> bool:
     """Cancels a queued run at once and asks a running one to stop. False where it had ended already."""
     with transaction.atomic():
         if not run.cancel():

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -16,12 +16,13 @@ from evaluation.prelabels.forms import PrelabelForm
 from labeling.annotation import predictions
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 PAGE = 30
 
 
 @require_safe
-def prelabel_list(request: HttpRequest, slug: str) -> HttpResponse:
+def prelabel_list(request: SignedInRequest, slug: str) -> HttpResponse:
     """Every run of the project, newest first, its endpoints, and whether people look at what is proposed."""
     project = project_for(request.user, slug, Action.READ)
     rows = PrelabelRun.objects.filter(project=project).with_subject().order_by("-number")
@@ -40,7 +41,7 @@ def prelabel_list(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def new(request: HttpRequest, slug: str) -> HttpResponse:
+def new(request: SignedInRequest, slug: str) -> HttpResponse:
     """The form of a new run. ``?query=`` takes over a list of documents, ``?model=version-2`` chooses the model."""
     project = project_for(request.user, slug, Action.RUN)
     if request.method != "POST":
@@ -78,7 +79,7 @@ def _new_context(project: Any, form: PrelabelForm) -> dict[str, Any]:
 
 
 @require_safe
-def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def run(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """One run: progress while it is live, what came out, and what became of each document."""
     rows = PrelabelRun.objects.with_subject().select_related("project")
     project, found = object_for(request.user, slug, Action.READ, rows, number=number)
@@ -93,7 +94,7 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     return render(request, "evaluation/prelabels/run.html", context)
 
 
-def _items(request: HttpRequest, found: PrelabelRun) -> dict[str, Any]:
+def _items(request: SignedInRequest, found: PrelabelRun) -> dict[str, Any]:
     """The documents of a run; those with this outcome, where the address asks for one; what went wrong first."""
     wanted = asked(request, "outcome")
     rows = services.items_of(found).select_related("document").defer("document__text", "document__metadata")
@@ -111,7 +112,7 @@ def _items(request: HttpRequest, found: PrelabelRun) -> dict[str, Any]:
 
 
 @require_POST
-def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def cancel(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Cancels a run that waits or works."""
     project, found = object_for(request.user, slug, Action.RUN, PrelabelRun, number=number)
     if not services.cancel(run=found, user=request.user):

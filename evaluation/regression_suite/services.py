@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
@@ -52,7 +53,7 @@ class Standing:
         return f"{said}; {self.unchecked:,} more are not among its documents." if self.unchecked else f"{said}."
 
 
-def pin(*, project: Project, document: Document, user: Any, reason: str = "") -> Pin:
+def pin(*, project: Project, document: Document, user: User, reason: str = "") -> Pin:
     """Pins a document. One that is pinned already stays as it is.
 
     Raises:
@@ -77,7 +78,7 @@ def pin(*, project: Project, document: Document, user: Any, reason: str = "") ->
     return row
 
 
-def pin_all(*, project: Project, names: Sequence[str], user: Any, reason: str = "") -> int:
+def pin_all(*, project: Project, names: Sequence[str], user: User, reason: str = "") -> int:
     """Pins the documents with these ids; returns how many were not pinned yet.
 
     Raises:
@@ -95,7 +96,7 @@ def pin_all(*, project: Project, names: Sequence[str], user: Any, reason: str = 
     return len(new)
 
 
-def unpin(*, project: Project, document: Document, user: Any, reason: str = "") -> bool:
+def unpin(*, project: Project, document: Document, user: User, reason: str = "") -> bool:
     """Takes a document out of the suite; its pin stays as history. False where it was not pinned."""
     with transaction.atomic():
         rows = Pin.objects.select_for_update(of=("self",)).select_related("document")
@@ -108,7 +109,7 @@ def unpin(*, project: Project, document: Document, user: Any, reason: str = "") 
     return True
 
 
-def _record(row: Pin, user: Any, action: str, reason: str) -> None:
+def _record(row: Pin, user: User, action: str, reason: str) -> None:
     about = f"document {row.document.external_id}"
     details = {"document": row.document_id, "reason": reason}
     audit_services.record(project=row.project, user=user, action=action, about=about[:200], details=details)

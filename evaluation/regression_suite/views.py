@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
@@ -13,12 +13,13 @@ from evaluation.regression_suite import services
 from labeling.models import Document, Project
 from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 PAGE = 30
 
 
 @require_safe
-def suite(request: HttpRequest, slug: str) -> HttpResponse:
+def suite(request: SignedInRequest, slug: str) -> HttpResponse:
     """Every pinned document with what the newest evaluations made of it; ``?show=removed``: those taken out again."""
     project = project_for(request.user, slug, Action.READ)
     context: dict[str, Any] = {"project": project, "removed": asked(request, "show") == "removed"}
@@ -34,7 +35,7 @@ def suite(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-def pin(request: HttpRequest, slug: str, document: int) -> HttpResponse:
+def pin(request: SignedInRequest, slug: str, document: int) -> HttpResponse:
     """Pins a document; ``reason`` says why."""
     project = project_for(request.user, slug, Action.PROPOSE_POLICY)
     found = _document(project, document)
@@ -46,7 +47,7 @@ def pin(request: HttpRequest, slug: str, document: int) -> HttpResponse:
 
 
 @require_POST
-def unpin(request: HttpRequest, slug: str, document: int) -> HttpResponse:
+def unpin(request: SignedInRequest, slug: str, document: int) -> HttpResponse:
     """Takes a document out of the suite. Gates rest on the suite, so it takes whoever may set their policy."""
     project = project_for(request.user, slug, Action.SET_POLICY)
     found = _document(project, document)
@@ -60,7 +61,7 @@ def _document(project: Project, key: int) -> Document:
     return found
 
 
-def _answer(request: HttpRequest, project: Project, document: Document, error: str = "") -> HttpResponse:
+def _answer(request: SignedInRequest, project: Project, document: Document, error: str = "") -> HttpResponse:
     """The button as it is now, or the page of the suite."""
     if not wants_part(request):
         if error:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -16,12 +16,13 @@ from evaluation.runs.forms import EvaluationForm
 from labeling.models import Split
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 PAGE = 30
 
 
 @require_safe
-def evaluations(request: HttpRequest, slug: str) -> HttpResponse:
+def evaluations(request: SignedInRequest, slug: str) -> HttpResponse:
     """Every evaluation of the project, newest first; two of them can be chosen to compare."""
     project = project_for(request.user, slug, Action.READ)
     rows: Any = EvalRun.objects.filter(project=project).with_subject().order_by("-number")
@@ -41,7 +42,7 @@ def evaluations(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def new(request: HttpRequest, slug: str) -> HttpResponse:
+def new(request: SignedInRequest, slug: str) -> HttpResponse:
     """The form of a new evaluation. ``?model=run-3&dataset=2&split=holdout`` fill it in beforehand; models are run-3,
     gguf-1-q8_0, base-<slug> and endpoint-5.
     """
@@ -63,7 +64,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def cancel(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Cancels an evaluation that waits or runs."""
     project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
     if not services.cancel(run=run, user=request.user):
@@ -72,7 +73,7 @@ def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_POST
-def go_on(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def go_on(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Takes up an evaluation over an endpoint that failed, with what was answered until then."""
     project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
     try:
@@ -83,7 +84,7 @@ def go_on(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_safe
-def loop(request: HttpRequest, slug: str) -> HttpResponse:
+def loop(request: SignedInRequest, slug: str) -> HttpResponse:
     """The panel of the newest loop by itself, which asks for itself while the loop is live."""
     project = project_for(request.user, slug, Action.READ)
     context = newest_loop(project)

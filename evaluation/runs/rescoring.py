@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 
 from evaluation.audit import services as audit_services
@@ -39,7 +40,7 @@ _OF_ITS_JOB = ("attempts", "forgiven")
 __all__ = ["behind", "choices", "page", "process", "rescore", "rescorings"]
 
 
-def rescore(*, run: EvalRun, dataset: DatasetVersion, user: Any) -> EvalRun:
+def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None) -> EvalRun:
     """Queues a scoring of a run's outputs against a dataset version. Asked twice, it is the same evaluation.
 
     Of an evaluation that was scored again itself, the first one's outputs are taken.

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -13,6 +13,7 @@ from evaluation.runs import resources
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
+from slmstudio.web.requests import SignedInRequest
 from training.http import whole
 
 
@@ -26,7 +27,7 @@ def context_of(run: EvalRun, report: GateReport | None = None) -> dict[str, Any]
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def measure(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def measure(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Starts a measurement, and shows how it goes. ``?report=2``: for the page of that gate report."""
     needed = Action.RUN if request.method == "POST" else Action.READ
     project, run = object_for(request.user, slug, needed, EvalRun.objects.with_subject(), number=number)
@@ -49,7 +50,7 @@ def measure(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_POST
-def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def cancel(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Cancels the measurement at work."""
     project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
     run.project = project

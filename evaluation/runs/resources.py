@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 
 from evaluation.audit import services as audit_services
@@ -23,7 +24,7 @@ SHOWN = 5
 
 
 @transaction.atomic
-def measure_again(*, run: EvalRun, user: Any) -> ResourceMeasurement:
+def measure_again(*, run: EvalRun, user: User) -> ResourceMeasurement:
     """Queues a measurement of what a finished evaluation takes. Asked twice, the one at work is given back.
 
     Raises:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Max
 
@@ -51,7 +52,7 @@ def next_number(model: Any, project: Project) -> int:
 def start_evaluation(
     *,
     project: Project,
-    user: Any,
+    user: User,
     dataset: DatasetVersion,
     split: str = Split.VALIDATION,
     mode: str = EvalRun.Mode.CONSTRAINED,
@@ -192,7 +193,7 @@ def wait_for_training(run: EvalRun) -> bool:
     return training.is_live
 
 
-def cancel(*, run: EvalRun, user: Any) -> bool:
+def cancel(*, run: EvalRun, user: User | None) -> bool:
     """Cancels a queued run at once and asks a running one to stop. False where it had ended already."""
     if not run.cancel():
         return False
@@ -203,7 +204,7 @@ def cancel(*, run: EvalRun, user: Any) -> bool:
 
 
 @transaction.atomic
-def go_on(*, run: EvalRun, user: Any) -> None:
+def go_on(*, run: EvalRun, user: User) -> None:
     """Queues an evaluation over an endpoint that failed once more. Answers are kept and not paid for twice; documents
     that could not be reached are asked about again. An endpoint that is another model by now is refused where it has
     answered something: answers of two models are not one evaluation's, and those of the first were paid for.

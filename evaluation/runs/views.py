@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.paginator import Paginator
 from django.db.models import Count, Q
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
@@ -22,6 +22,7 @@ from slmstudio.contract.scoring.scorer import ERRORS, SCORER_VERSION, wilson
 from slmstudio.contract.scoring.slices import OTHER
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
+from slmstudio.web.requests import SignedInRequest
 
 PAGE = 25
 #: characters of a raw output that a page shows; all of it is in the file
@@ -48,7 +49,7 @@ def _runs() -> Any:
 
 
 @require_safe
-def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def run(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """One evaluation. Its fragments: ``live`` while it runs, ``outputs`` for a filtered list."""
     project, found = object_for(request.user, slug, Action.READ, _runs(), number=number)
     belonging(project, found.dataset, found.training_run, found.benchmark)
@@ -136,7 +137,7 @@ def _outcomes(value: dict[str, Any]) -> list[tuple[str, int]]:
     return sorted(found.items(), key=lambda item: -item[1])
 
 
-def filters_of(request: HttpRequest) -> dict[str, str]:
+def filters_of(request: SignedInRequest) -> dict[str, str]:
     """What the address asks the list for."""
     return {name: asked(request, name) for name in FILTERS}
 
@@ -158,7 +159,7 @@ def chosen(found: EvalRun, wanted: dict[str, str]) -> Any:
     )
 
 
-def outputs_of(request: HttpRequest, found: EvalRun) -> dict[str, Any]:
+def outputs_of(request: SignedInRequest, found: EvalRun) -> dict[str, Any]:
     """The list of outputs as the address asks for it, and what it can be filtered by; nothing that may not be seen."""
     if not found.is_shown:
         return {}
@@ -184,7 +185,7 @@ def _others(found: EvalRun) -> Any:
 
 
 @require_safe
-def output(request: HttpRequest, slug: str, number: int, document: int) -> HttpResponse:
+def output(request: SignedInRequest, slug: str, number: int, document: int) -> HttpResponse:
     """One output: the document, gold and output side by side. A fragment in the list, and a page of its own."""
     project, found = object_for(request.user, slug, Action.READ, _runs(), number=number)
     if not found.is_shown:
@@ -213,7 +214,7 @@ def output(request: HttpRequest, slug: str, number: int, document: int) -> HttpR
 
 
 @require_safe
-def download(request: HttpRequest, slug: str, number: int) -> Any:
+def download(request: SignedInRequest, slug: str, number: int) -> Any:
     """The file of raw outputs, as the model's process wrote it."""
     project, found = object_for(request.user, slug, Action.READ, EvalRun, number=number)
     path = artifacts.local_path(found.outputs_key)

@@ -1,8 +1,8 @@
 """Assigning documents to people, and asking several people for a label."""
 
 from dataclasses import dataclass
-from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 
@@ -24,7 +24,7 @@ class Changed:
 
 
 @transaction.atomic
-def assign(*, documents: QuerySet[Document], user: Any | None) -> Changed:
+def assign(*, documents: QuerySet[Document], user: User | None) -> Changed:
     """Assigns the documents of one project that wait to be labelled to a person, or (None) to nobody. Others leave them
     alone from then on; who has one open finishes it.
 

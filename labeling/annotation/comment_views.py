@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -17,13 +17,14 @@ from labeling.models import AnnotationRevision, Comment, Document, Membership
 from slmstudio.access import Action, may, object_for
 from slmstudio.contract.schema.structure import split
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 MOST_REVISIONS = 200
 MOST_CHANGES = 40
 
 
 @require_http_methods(["GET", "POST"])
-def comments(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def comments(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """What people say about the document, as a fragment; POST ``{"path", "text"}`` says something.
 
     Who sees it has read what mentions them in it.
@@ -47,7 +48,7 @@ def comments(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def resolve(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def resolve(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Marks a comment, ``{"comment": id}``, as settled."""
     project, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     try:
@@ -60,7 +61,7 @@ def resolve(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_GET
-def history(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def history(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Who changed which field from what to what, newest first; drafts of one person in a row count as one."""
     project, document = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
     rows: Any = (
@@ -77,7 +78,7 @@ def history(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def restore(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def restore(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Writes an old revision's value as a new one: ``{"revision", "base_version"}``. Answers as a save does."""
     _, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     try:
@@ -92,7 +93,7 @@ def restore(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     return JsonResponse(saved_of(saved, asked, document))
 
 
-def _talk(request: HttpRequest, project: Any, document: Document) -> HttpResponse:
+def _talk(request: SignedInRequest, project: Any, document: Document) -> HttpResponse:
     node = tree_of(project.schema_version.compiled)
     threads = [
         {"path": comment.path, "title": _title(node, comment.path) if comment.path else "", "comment": comment}

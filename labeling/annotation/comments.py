@@ -1,8 +1,8 @@
 """Comments on documents and their fields, who is mentioned in them, and who has not seen it yet."""
 
 import re
-from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -20,7 +20,7 @@ __all__ = ["add", "mentions", "read", "resolve", "threads", "unread"]
 
 
 @transaction.atomic
-def add(*, document: Document, user: Any, text: str, path: str = "") -> Comment:
+def add(*, document: Document, user: User, text: str, path: str = "") -> Comment:
     """Says something about a document, or about the field at ``path``. ``@name`` of a member tells them.
 
     Raises:
@@ -73,7 +73,7 @@ def _named(project_id: int, text: str) -> list[int]:
 
 
 @transaction.atomic
-def resolve(*, comment: Comment, user: Any) -> Comment:
+def resolve(*, comment: Comment, user: User) -> Comment:
     """Marks a comment as settled; the first to do so is remembered. Mentions in it need no reading any more."""
     now = timezone.now()
     if Comment.objects.filter(pk=comment.pk, resolved_at=None).update(resolved_at=now, resolved_by=user):
@@ -88,18 +88,18 @@ def threads(*, document: Document) -> list[Comment]:
     return sorted(rows[:MOST_COMMENTS], key=lambda comment: comment.resolved_at is not None)
 
 
-def mentions(*, project: Project, user: Any) -> QuerySet[Mention]:
+def mentions(*, project: Project, user: User) -> QuerySet[Mention]:
     """Where a person is mentioned in a project, the newest first."""
     rows = Mention.objects.filter(user=user, comment__document__project=project)
     return rows.select_related("comment__user", "comment__document").order_by("-pk")
 
 
-def unread(*, project: Project, user: Any) -> int:
+def unread(*, project: Project, user: User) -> int:
     """How often a person is mentioned and has not seen it."""
     return Mention.objects.filter(user=user, read_at=None, comment__document__project=project).count()
 
 
-def read(*, project: Project, user: Any, mention: int | None = None) -> int:
+def read(*, project: Project, user: User, mention: int | None = None) -> int:
     """Marks a person's mentions (one of them, or all in the project) as read. Returns how many were not."""
     rows = Mention.objects.filter(user=user, read_at=None, comment__document__project=project)
     if mention is not None:

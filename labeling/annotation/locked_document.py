@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import Q, Subquery
 
 from labeling.form.tree import FormNode, tree_of
@@ -95,7 +96,7 @@ class Held:
 
 def hold_row(
     document: Document,
-    user: Any,
+    user: User,
     changes: Mapping[str, Any],
     *,
     prediction: int | None = None,

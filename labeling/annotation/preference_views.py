@@ -1,14 +1,15 @@
 """What belongs to a person and to no project: their keys and how the labeling screen behaves for them."""
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from labeling.annotation import keyboard, preferences
+from slmstudio.web.requests import SignedInRequest
 
 
 @require_http_methods(["GET", "POST"])
-def my_keys(request: HttpRequest) -> HttpResponse:
+def my_keys(request: SignedInRequest) -> HttpResponse:
     """The person's keys of the labeling screen; POST sets one (``action``, ``chord``) or gives it or all back."""
     error, status, said = "", 200, ""
     if request.method == "POST":
@@ -29,7 +30,7 @@ def my_keys(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-def exceptions_only(request: HttpRequest) -> HttpResponse:
+def exceptions_only(request: SignedInRequest) -> HttpResponse:
     """Remembers whether Tab visits only the fields that failed a check: ``on`` is 1 or 0."""
     on = request.POST.get("on")
     if on not in ("0", "1"):

@@ -7,6 +7,7 @@ ahead. A tab reports the document on its screen every few seconds; a tab that is
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from labeling.models import Document, Presence
@@ -16,7 +17,7 @@ FRESH = timedelta(seconds=45)
 MOST_TAB = 64
 
 
-def arrive(*, document: Document, user: Any, tab: str) -> None:
+def arrive(*, document: Document, user: User, tab: str) -> None:
     """Notes that a tab of a person shows a document, and so no other. ``tab`` is any name that the tab gave itself."""
     now = timezone.now()
     Presence.objects.bulk_create(
@@ -27,19 +28,19 @@ def arrive(*, document: Document, user: Any, tab: str) -> None:
     )
 
 
-def leave(*, user: Any, tab: str) -> None:
+def leave(*, user: User, tab: str) -> None:
     """Notes that a tab shows no document any more; tabs of the person that ended without a word are forgotten, too."""
     mine = Presence.objects.filter(user=user)
     (mine.filter(tab=tab[:MOST_TAB]) | mine.filter(seen_at__lt=timezone.now() - FRESH)).delete()
 
 
-def with_document(*, document: Document, user: Any) -> list[str]:
+def with_document(*, document: Document, user: User) -> list[str]:
     """The names of the other people who have a document open."""
     rows = _fresh(user).filter(document=document.pk).order_by("user__username")
     return list(rows.values_list("user__username", flat=True).distinct())
 
 
-def elsewhere(*, project_id: int, user: Any) -> dict[str, str]:
+def elsewhere(*, project_id: int, user: User) -> dict[str, str]:
     """The other people at work in a project: name -> id of the document that they opened last."""
     rows = _fresh(user).filter(document__project=project_id).order_by("seen_at")
     return dict(rows.values_list("user__username", "document__external_id"))
@@ -54,5 +55,5 @@ def is_at_another(*, document: Document, other: Any) -> bool:
     return bool(open_now) and document.pk not in open_now
 
 
-def _fresh(user: Any) -> Any:
+def _fresh(user: User) -> Any:
     return Presence.objects.filter(seen_at__gte=timezone.now() - FRESH).exclude(user=user)

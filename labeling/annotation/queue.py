@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
@@ -29,7 +30,7 @@ _ATTEMPTS = 5
 _NEARBY = 500
 
 
-def free_for(user: Any) -> Q:
+def free_for(user: User) -> Q:
     """Documents that nobody else holds."""
     return Q(locked_until__isnull=True) | Q(locked_until__lt=timezone.now()) | Q(locked_by=user)
 
@@ -37,7 +38,7 @@ def free_for(user: Any) -> Q:
 # -- the next document -------------------------------------------------------------------------------------------------
 
 
-def next_document(*, project: Project, user: Any, after: int | None = None, rows: Any = None) -> Document | None:
+def next_document(*, project: Project, user: User, after: int | None = None, rows: Any = None) -> Document | None:
     """Takes the next document of a person's queue for ten minutes; None where nothing is left. ``rows``: the query it
     is read by (``annotating.openable()`` saves one where it is opened at once).
 
@@ -90,7 +91,7 @@ _NOT_DONE = (
 Part = tuple[tuple[str, str], ...]
 
 
-def _candidates(project: Project, user: Any, after: int | None) -> Iterator[list[int]]:
+def _candidates(project: Project, user: User, after: int | None) -> Iterator[list[int]]:
     """Free documents in the order of the queue, a handful of each part that has some."""
     known = {"project": project.pk, "user": user.pk, "now": timezone.now(), "after": after or 0}
     if after is None:
@@ -121,7 +122,7 @@ def _find(parts: Sequence[tuple[Part, str]], known: dict[str, Any]) -> list[list
     return [sorted(ranked[rank])[:_CANDIDATES] for rank in sorted(ranked)]
 
 
-def _tier_of(project: Project, user: Any, pk: int) -> int:
+def _tier_of(project: Project, user: User, pk: int) -> int:
     """Where in the queue a document stands: 0 sent back, 1 assigned, 2 neither, or not waiting any more."""
     row = Document.objects.filter(project=project, pk=pk).values_list("state", "assigned_to").first()
     if row is None or row[0] not in QUEUE:
@@ -132,7 +133,7 @@ def _tier_of(project: Project, user: Any, pk: int) -> int:
 
 
 @transaction.atomic
-def take(candidates: Sequence[int], user: Any, states: Iterable[str], rows: Any = None) -> Document | None:
+def take(candidates: Sequence[int], user: User, states: Iterable[str], rows: Any = None) -> Document | None:
     """Takes the first of some documents that is still free and in one of these states; None where none is.
 
     Those that another transaction is just taking are passed over, not waited for.
@@ -150,7 +151,7 @@ def take(candidates: Sequence[int], user: Any, states: Iterable[str], rows: Any 
     return document
 
 
-def previous_document(*, project: Project, user: Any, before: int) -> Document | None:
+def previous_document(*, project: Project, user: User, before: int) -> Document | None:
     """The nearest document before this one that the person labelled or that nobody else holds."""
     # Not EXISTS: the planner would hash all labels of the person for it.
     own = Annotation.objects.filter(document=OuterRef("pk"), user=user).values("document")[:1]
@@ -162,7 +163,7 @@ def previous_document(*, project: Project, user: Any, before: int) -> Document |
 # -- locks -------------------------------------------------------------------------------------------------------------
 
 
-def hold(*, document: Document, user: Any, shared: bool = False) -> Any:
+def hold(*, document: Document, user: User, shared: bool = False) -> Any:
     """Takes or renews a document for a person. Returns the other person who holds it, or None.
 
     ``shared``: several people label it side by side, so that nobody is in anybody's way.
@@ -176,7 +177,7 @@ def hold(*, document: Document, user: Any, shared: bool = False) -> Any:
     return fresh.locked_by if fresh is not None else None
 
 
-def release(*, document: Document, user: Any) -> None:
+def release(*, document: Document, user: User) -> None:
     """Lets a document go, where this person holds it."""
     Document.objects.filter(pk=document.pk, locked_by=user).update(locked_by=None, locked_until=None)
 
@@ -222,7 +223,7 @@ _COUNT_ASSIGNED = (
 _COUNT_ALL = "SELECT count(*) FROM labeling_document WHERE project_id = %s"
 
 
-def counts(*, project: Project, user: Any) -> Counts:
+def counts(*, project: Project, user: User) -> Counts:
     """How much waits for a person."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT ({_COUNT_UNASSIGNED}), ({_COUNT_ASSIGNED})", [project.pk, project.pk, user.pk])
@@ -230,7 +231,7 @@ def counts(*, project: Project, user: Any) -> Counts:
     return Counts(unassigned, assigned)
 
 
-def standing(*, document: Document, user: Any) -> Standing:
+def standing(*, document: Document, user: User) -> Standing:
     """Position of a document in its project, what is left for this person, and who else is at work nearby."""
     project = document.project_id
     with connection.cursor() as cursor:
@@ -267,7 +268,7 @@ def standing(*, document: Document, user: Any) -> Standing:
 
 
 @transaction.atomic
-def skip(*, document: Document, user: Any, reason: str) -> None:
+def skip(*, document: Document, user: User, reason: str) -> None:
     """Takes a document out of the queue, with the reason why it cannot be labelled.
 
     Raises:
@@ -284,7 +285,7 @@ def skip(*, document: Document, user: Any, reason: str) -> None:
     tell("document.skipped", document, user)
 
 
-def flag(*, document: Document, user: Any, tags: Iterable[str]) -> list[str]:
+def flag(*, document: Document, user: User, tags: Iterable[str]) -> list[str]:
     """Sets a document's failure tags; returns them in the order of the vocabulary. Tags that an import brought stay
     possible.
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import F
 from django.utils import timezone
 
@@ -81,7 +82,7 @@ class Change:
 
 
 def merged(
-    held: Held, user: Any, value: Any, evidence: Mapping[str, Any], base_version: int, schema_number: int | None
+    held: Held, user: User, value: Any, evidence: Mapping[str, Any], base_version: int, schema_number: int | None
 ) -> Change:
     """What a save makes of the document. ``value`` is a JSON value, ``Typed(entry)``, or ``Written``."""
     document = held.document
@@ -153,7 +154,7 @@ def origin_of(held: Held, saved: Saved) -> str:
     return Origin.PRELABELLED if began else Origin.HUMAN
 
 
-def write(held: Held, user: Any, saved: Saved, action: str, work: Work) -> AnnotationRevision:
+def write(held: Held, user: User, saved: Saved, action: str, work: Work) -> AnnotationRevision:
     """Writes the annotation of this person and its revision."""
     now = timezone.now()
     document = held.document
@@ -206,7 +207,7 @@ def _added(held: Held, before: Mapping[str, float], more: Mapping[str, float]) -
     return total
 
 
-def decide(held: Held, user: Any, decision: str, *, annotation_id: int, revision_id: int, reason: str = "") -> Review:
+def decide(held: Held, user: User, decision: str, *, annotation_id: int, revision_id: int, reason: str = "") -> Review:
     """Writes what a reviewer decided about a revision."""
     return Review.objects.create(
         document=held.document,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.urls import reverse
 
 from labeling.annotation import predictions, presence, services
@@ -16,7 +17,7 @@ from labeling.models import Comment, Document, Page, Project
 from slmstudio.contract.schema.compiled import Problem
 
 
-def state_of(opened: services.Opened, user: Any) -> dict[str, Any]:
+def state_of(opened: services.Opened, user: User) -> dict[str, Any]:
     """Everything about one document that the screen needs to open it."""
     document, annotation = opened.document, opened.annotation
     project: Project = document.project

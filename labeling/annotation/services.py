@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import BigIntegerField, Case, Count, Exists, F, OuterRef, Subquery, Value, When
 from django.db.models.functions import Coalesce
@@ -155,7 +156,7 @@ def openable() -> Any:
     )
 
 
-def open_document(*, document: Document, user: Any) -> Opened:
+def open_document(*, document: Document, user: User) -> Opened:
     """Opens a document for a person and holds it for them; where somebody else does, ``locked_by_other`` says who."""
     found: Any = document if hasattr(document, "schema_pk") else openable().get(pk=document.pk)
     own_only = is_own_only(found, found.decision)
@@ -206,7 +207,7 @@ def _rejection(document: Document, decision: str | None) -> Review | None:
 # -- saving ------------------------------------------------------------------------------------------------------------
 
 
-def _draft_changes(user: Any, now: datetime) -> dict[str, Any]:
+def _draft_changes(user: User, now: datetime) -> dict[str, Any]:
     mine = free_for(user)
     return {
         "state": Case(
@@ -242,7 +243,7 @@ def _expected_state(document: Document) -> str:
 def save_draft(
     *,
     document: Document,
-    user: Any,
+    user: User,
     value: Any,
     evidence: Mapping[str, Any],
     base_version: int,
@@ -270,7 +271,7 @@ def save_draft(
 def submit(
     *,
     document: Document,
-    user: Any,
+    user: User,
     value: Any,
     evidence: Mapping[str, Any],
     base_version: int,
@@ -331,7 +332,7 @@ class _NotYet(Exception):
     """What was to be submitted becomes a draft."""
 
 
-def _count(held: Held, user: Any, saved: Saved, work: Work) -> None:
+def _count(held: Held, user: User, saved: Saved, work: Work) -> None:
     """Writes a submitted label and decides what it counts for."""
     document = held.document
     own = document.answered_by == user.pk
@@ -377,7 +378,7 @@ def _count(held: Held, user: Any, saved: Saved, work: Work) -> None:
     )
 
 
-def restore(*, document: Document, user: Any, revision_id: int, base_version: int) -> Saved:
+def restore(*, document: Document, user: User, revision_id: int, base_version: int) -> Saved:
     """Writes what an old revision of a document said as a new one of this person; it counts once it is submitted.
 
     ``base_version``: the version the person saw; what others saved since is merged, as with any save.

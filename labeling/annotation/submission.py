@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from typing import Any
 
+from django.contrib.auth.models import User
+
 from labeling.annotation.locked_document import SETTLED, answered_of, is_own_only
 from labeling.form.validation import Checks
 from labeling.models import Document, SchemaVersion
@@ -23,7 +25,7 @@ def approves(*, document: Any, reviewer: bool, own: bool, own_only: bool) -> boo
     return reviewer and not own_only and (not own or retouched)
 
 
-def would_approve(document: Any, schema_version: SchemaVersion, user: Any) -> bool:
+def would_approve(document: Any, schema_version: SchemaVersion, user: User) -> bool:
     """Whether a submit of this person would approve the document; no query for those who may not review.
 
     ``document`` comes from ``annotating.openable()``, with the project as ``slmstudio.access`` gives it.

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db.models import OuterRef
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
@@ -18,6 +18,7 @@ from labeling.form.tree import bind, tree_of
 from labeling.models import Document
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 SKIP_REASONS = (
     "Not the kind of document this task is about",
@@ -29,7 +30,7 @@ SKIP_REASONS = (
 
 
 @require_GET
-def label(request: HttpRequest, slug: str) -> HttpResponse:
+def label(request: SignedInRequest, slug: str) -> HttpResponse:
     """Goes to the next document of the person's queue; says so where nothing is left."""
     project = project_for(request.user, slug, Action.LABEL)
     document = services.next_document(project=project, user=request.user)
@@ -39,7 +40,7 @@ def label(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_GET
-def label_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def label_document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """The screen, with one document open."""
     project, document = object_for(request.user, slug, Action.LABEL, services.openable(), pk=pk)
     opened = services.open_document(document=document, user=request.user)
@@ -67,14 +68,14 @@ def label_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_GET
-def state(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def state(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Everything about one document that the screen needs to open it, as JSON."""
     _, document = object_for(request.user, slug, Action.LABEL, services.openable(), pk=pk)
     return JsonResponse(state_of(services.open_document(document=document, user=request.user), request.user))
 
 
 @require_POST
-def following(request: HttpRequest, slug: str) -> HttpResponse:
+def following(request: SignedInRequest, slug: str) -> HttpResponse:
     """The document after another (``{"after": id}``; taken for this person) or before it; ``{"done": true}``: none."""
     project = project_for(request.user, slug, Action.LABEL)
     try:
@@ -94,7 +95,7 @@ def following(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-def save(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def save(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Saves a draft or submits.
 
     200 with what was saved; 422 where a submit was refused (kept as a draft), asks about fields that nobody answered
@@ -133,7 +134,7 @@ def save(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def skip(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def skip(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Puts the document aside with a reason."""
     _, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     try:
@@ -145,7 +146,7 @@ def skip(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def flag(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def flag(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Sets the document's failure tags."""
     project, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     try:
@@ -159,7 +160,7 @@ def flag(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def here(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def here(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """The queue strip; asking for it shows that the tab is open and so keeps the document with its person.
 
     ``{"tab": name}`` says which tab; with ``"leaving": true`` it goes away.
@@ -185,7 +186,7 @@ def here(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def release(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def release(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """The tab was closed: the document is free for others."""
     _, document = object_for(request.user, slug, Action.LABEL, Document.objects.only("pk", "project"), pk=pk)
     services.release(document=document, user=request.user)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 from ninja import Path
@@ -36,7 +37,7 @@ class Caller:
     person's role in it (None where it is about none).
     """
 
-    user: Any
+    user: User
     token: ApiToken | None = None
     project: Any = None
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 
@@ -28,7 +29,7 @@ _LISTED = (
 )
 
 
-def name_of(user: Any) -> str | None:
+def name_of(user: User | None) -> str | None:
     """A person's name; None where it was nobody, or nobody who is still here."""
     return None if user is None else user.get_username()
 
@@ -66,7 +67,7 @@ def sees_only_own(project: Any, document: Document) -> bool:
     return document.wanted > 1 and not may(project.role, Action.REVIEW)
 
 
-def whole(project: Any, document: Document, user: Any) -> dict[str, Any]:
+def whole(project: Any, document: Document, user: User) -> dict[str, Any]:
     """A document with its gold, labels and predictions."""
     own = sees_only_own(project, document)
     rows = Annotation.objects.filter(document=document).select_related("schema_version", "user")
@@ -158,7 +159,7 @@ def comment_row(row: Comment) -> dict[str, Any]:
     }
 
 
-def opened_row(opened: Opened, user: Any) -> dict[str, Any]:
+def opened_row(opened: Opened, user: User) -> dict[str, Any]:
     """A document as a person finds it when they open it."""
     document, shown, rejection = opened.document, opened.prediction, opened.rejection
     proposed = shown and {

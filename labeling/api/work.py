@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from ninja import Router
@@ -102,7 +103,7 @@ def submit(request: HttpRequest, slug: Slug, pk: int, body: SaveIn) -> HttpRespo
     return answer(saved_row(saved))
 
 
-def _save(project: Any, pk: int, user: Any, body: SaveIn) -> dict[str, Any]:
+def _save(project: Any, pk: int, user: User, body: SaveIn) -> dict[str, Any]:
     """What a save is called with. Only the document's key: the service reads the row once it holds it."""
     return {
         "document": Document(pk=pk, project=project),

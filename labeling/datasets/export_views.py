@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict, StreamingHttpResponse
+from django.http import Http404, HttpResponse, HttpResponseBase, QueryDict, StreamingHttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
@@ -15,6 +15,7 @@ from labeling.documents.list.filters import Filters, read_filters
 from labeling.models import DatasetVersion, Document, Project, SchemaMigration, Split
 from slmstudio.access import Action, may, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 #: milliseconds for the counts of the page, and for finding what is exported
 COUNT_MS = 1_500
@@ -22,7 +23,7 @@ FIND_MS = 30_000
 
 
 @require_safe
-def dataset_export(request: HttpRequest, slug: str, number: int, shape: str) -> HttpResponseBase:
+def dataset_export(request: SignedInRequest, slug: str, number: int, shape: str) -> HttpResponseBase:
     """The version in one shape; ``?split=`` for one split alone."""
     project, shown = object_for(
         request.user, slug, Action.READ, DatasetVersion.objects.select_related("schema_version"), number=number
@@ -38,7 +39,7 @@ def dataset_export(request: HttpRequest, slug: str, number: int, shape: str) -> 
 
 
 @require_safe
-def export_page(request: HttpRequest, slug: str) -> HttpResponse:
+def export_page(request: SignedInRequest, slug: str) -> HttpResponse:
     """What can be exported of the documents that the list's filters leave."""
     project = project_for(request.user, slug, Action.READ)
     filters = _filters(request.GET, project)
@@ -63,7 +64,7 @@ def export_page(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_safe
-def project_export(request: HttpRequest, slug: str, shape: str) -> HttpResponseBase:
+def project_export(request: SignedInRequest, slug: str, shape: str) -> HttpResponseBase:
     """What the project has now in one shape: of the documents that the filters leave, ``part`` of them."""
     project = project_for(request.user, slug, Action.READ)
     if shape not in SHAPES or request.GET.get("part", "gold") not in export.PARTS:

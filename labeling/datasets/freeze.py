@@ -13,6 +13,7 @@ from collections.abc import Sized
 from dataclasses import asdict
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models import Max
 from django.urls import reverse
@@ -45,7 +46,7 @@ _COPY = "COPY labeling_datasetitem (dataset_id, document_id, revision_id, split,
 def freeze(
     *,
     project: Project,
-    user: Any,
+    user: User | None,
     seed: int = 17,
     validation_share: float = 0.1,
     holdout_share: float = 0.2,
@@ -216,7 +217,9 @@ def _counts(collected: Collected, plan: splits.Plan, sides: dict[int, str]) -> d
     }
 
 
-def _version(project: Project, user: Any, version: SchemaVersion, seed: int, written: Written) -> DatasetVersion:
+def _version(
+    project: Project, user: User | None, version: SchemaVersion, seed: int, written: Written
+) -> DatasetVersion:
     with connection.cursor() as cursor:
         # Its key is known beforehand: the file is named by it, and a frozen row cannot be changed afterwards.
         cursor.execute("SELECT nextval(pg_get_serial_sequence(%s, 'id'))", [DatasetVersion._meta.db_table])
@@ -318,7 +321,7 @@ def _tell(dataset: DatasetVersion) -> None:
 # -- in the background -------------------------------------------------------------------------------------------------
 
 
-def start_freeze(*, project: Project, user: Any, rules: splits.Rules, **knobs: Any) -> FreezeRun:
+def start_freeze(*, project: Project, user: User | None, rules: splits.Rules, **knobs: Any) -> FreezeRun:
     """Queues a freeze. ``knobs``: seed, validation_share, holdout_share.
 
     Raises:

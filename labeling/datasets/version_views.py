@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_safe
@@ -20,6 +20,7 @@ from labeling.models import DatasetVersion, Project, Split
 from labeling.projects.services import pretty
 from slmstudio import panels
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.web.requests import SignedInRequest
 
 PER_PAGE = 5
 TWINS_PER_PAGE = 10
@@ -49,7 +50,7 @@ def _unanswered(dataset: DatasetVersion) -> list[tuple[str, int]]:
 
 
 @require_safe
-def dataset(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """One version: counts, hashes, schema, and its examples as instruction, input and output."""
     project, shown = _version(request, slug, number)
     split = request.GET.get("split", "")
@@ -96,7 +97,7 @@ def dataset(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_safe
-def twins(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def twins(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Pairs of near-duplicates that were seen when the version was drawn, and where each of the two went."""
     project, shown = _version(request, slug, number)
     apart = request.GET.get("show") == "apart"
@@ -121,7 +122,7 @@ def twins(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_safe
-def diff(request: HttpRequest, slug: str) -> HttpResponse:
+def diff(request: SignedInRequest, slug: str) -> HttpResponse:
     """What changed from version ``a`` to version ``b``; without them, from the newest but one to the newest."""
     project = project_for(request.user, slug, Action.READ)
     versions = list(project.datasets.select_related("schema_version").order_by("-number"))
@@ -155,7 +156,7 @@ def diff(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "labeling/datasets/diff.html", context)
 
 
-def _version(request: HttpRequest, slug: str, number: int) -> tuple[Project, DatasetVersion]:
+def _version(request: SignedInRequest, slug: str, number: int) -> tuple[Project, DatasetVersion]:
     versions = DatasetVersion.objects.select_related("schema_version", "created_by")
     return object_for(request.user, slug, Action.READ, versions, number=number)
 
@@ -168,7 +169,7 @@ def _chosen(project: Project, number: str | None, versions: list[DatasetVersion]
     return get_object_or_404(DatasetVersion.objects.select_related("schema_version"), project=project, number=wanted)
 
 
-def _page(request: HttpRequest, total: int, size: int) -> tuple[int, int]:
+def _page(request: SignedInRequest, total: int, size: int) -> tuple[int, int]:
     """The page that is asked for, and how many there are."""
     pages = max(1, -(-total // size))
     text = request.GET.get("page", "")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -15,10 +15,11 @@ from labeling.models import DatasetVersion, FreezeRun, Project, SchemaMigration
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.runs.models import LIVE
+from slmstudio.web.requests import SignedInRequest
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def datasets(request: HttpRequest, slug: str) -> HttpResponse:
+def datasets(request: SignedInRequest, slug: str) -> HttpResponse:
     """The versions of a project, what a new one would take in, and freezing it. GET may carry the rules of the form."""
     project = project_for(request.user, slug, Action.CURATE if request.method == "POST" else Action.READ)
     given = request.POST if request.method == "POST" else request.GET if "seed" in request.GET else None
@@ -43,7 +44,7 @@ def datasets(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "labeling/datasets/list.html", context, status=422 if form.errors else 200)
 
 
-def _freeze(request: HttpRequest, project: Project, form: FreezeForm) -> DatasetVersion | FreezeRun | None:
+def _freeze(request: SignedInRequest, project: Project, form: FreezeForm) -> DatasetVersion | FreezeRun | None:
     """A small project is frozen at once, a large one by a job."""
     knobs: dict[str, Any] = {**form.knobs(), "rules": form.rules()}
     newest = project.datasets.order_by("-number").first()
@@ -64,7 +65,7 @@ def _freeze(request: HttpRequest, project: Project, form: FreezeForm) -> Dataset
 
 
 @require_safe
-def freeze_run(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def freeze_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """A freeze while it runs, and what came of it."""
     runs = FreezeRun.objects.select_related("created_by", "dataset")
     project, run = object_for(request.user, slug, Action.READ, runs, pk=pk)
@@ -73,7 +74,7 @@ def freeze_run(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def cancel_freeze(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def cancel_freeze(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Asks a freeze to stop; nothing is frozen then."""
     _, run = object_for(request.user, slug, Action.CURATE, FreezeRun, pk=pk)
     if not run.cancel():

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.db import transaction
 from django.db.models import Exists, OuterRef
@@ -42,7 +43,7 @@ _GONE = "removed meanwhile"
 def start(
     *,
     project: Project,
-    user: Any,
+    user: User,
     action: str,
     params: Mapping[str, Any],
     ids: Sequence[int] | None = None,
@@ -77,7 +78,7 @@ def start(
     return edit
 
 
-def undo(*, edit: BulkEdit, user: Any) -> BulkEdit:
+def undo(*, edit: BulkEdit, user: User) -> BulkEdit:
     """Queues the way back of a change. Documents that somebody changed since are left as they are.
 
     Raises:
@@ -105,7 +106,7 @@ def can_undo(edit: BulkEdit) -> bool:
     return bool(not edit.is_live and edit.params.get("kept") and not edit.params.get("undone_by"))
 
 
-def change_one(*, document: Document, user: Any, action: str, params: Mapping[str, Any]) -> None:
+def change_one(*, document: Document, user: User, action: str, params: Mapping[str, Any]) -> None:
     """The same change of one document, at once.
 
     Raises:

@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
@@ -16,10 +16,11 @@ from labeling.documents.list.filters import read_query
 from labeling.models import BulkEdit
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 
 @require_POST
-def start(request: HttpRequest, slug: str) -> HttpResponse:
+def start(request: SignedInRequest, slug: str) -> HttpResponse:
     """Queues a change of what was ticked. For all that match it first asks, naming how many that are."""
     project = project_for(request.user, slug, Action.CURATE)
     if request.POST.get("action") == "export":
@@ -58,7 +59,7 @@ def start(request: HttpRequest, slug: str) -> HttpResponse:
     return redirect("bulk_edit", slug, edit.pk)
 
 
-def _to_export(request: HttpRequest, slug: str) -> HttpResponse:
+def _to_export(request: SignedInRequest, slug: str) -> HttpResponse:
     """Nothing is changed by an export: its page takes what was ticked, or the filters."""
     ticked = ",".join(request.POST.getlist("id"))
     if request.POST.get("of") == "all":
@@ -70,7 +71,7 @@ def _to_export(request: HttpRequest, slug: str) -> HttpResponse:
     return redirect(f"{reverse('export', args=[slug])}{'?' + query if query else ''}")
 
 
-def _back(request: HttpRequest, slug: str, sentence: str) -> HttpResponse:
+def _back(request: SignedInRequest, slug: str, sentence: str) -> HttpResponse:
     """The list as it was filtered, with the reason."""
     messages.error(request, sentence)
     query = request.POST.get("query", "")[:2000]
@@ -78,7 +79,7 @@ def _back(request: HttpRequest, slug: str, sentence: str) -> HttpResponse:
 
 
 @require_safe
-def edit(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def edit(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """A change while it runs, and what came of it."""
     rows = BulkEdit.objects.select_related("created_by")
     project, found = object_for(request.user, slug, Action.READ, rows, pk=pk)
@@ -101,7 +102,7 @@ def edit(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def cancel(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def cancel(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Asks a change to stop; what was changed by then stays changed, and can be undone."""
     _, found = object_for(request.user, slug, Action.CURATE, BulkEdit.objects.all(), pk=pk)
     if not found.cancel():
@@ -110,7 +111,7 @@ def cancel(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def undo(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def undo(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Queues the way back."""
     _, found = object_for(request.user, slug, Action.CURATE, BulkEdit.objects.all(), pk=pk)
     try:

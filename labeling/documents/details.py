@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.contrib.auth.models import User
+
 from labeling.annotation.diffs import changes
 from labeling.annotation.locked_document import is_own_only, newest_decision
 from labeling.annotation.predictions import difference
@@ -30,7 +32,7 @@ def only_own(project: Project, document: Document) -> bool:
     return is_own_only(document, decision)
 
 
-def label_of(project: Project, document: Document, user: Any, own: bool) -> dict[str, Any]:
+def label_of(project: Project, document: Document, user: User, own: bool) -> dict[str, Any]:
     """The label that the page shows: gold, else what was saved last; with the text marked where its values stand."""
     gold = None if own else _gold(project, document)
     annotation = None
@@ -94,7 +96,7 @@ def proposals(document: Document, label: dict[str, Any]) -> list[dict[str, Any]]
     return found
 
 
-def history(document: Document, user: Any, own: bool) -> list[dict[str, Any]]:
+def history(document: Document, user: User, own: bool) -> list[dict[str, Any]]:
     """The newest fifty saves, each with the fields it changed against the one before it: of the same person, where
     several label the document unseen by each other.
     """

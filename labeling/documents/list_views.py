@@ -2,7 +2,7 @@
 
 from urllib.parse import urlencode
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
@@ -13,10 +13,11 @@ from labeling.documents.list.filters import PARTIAL, Filters, read_filters
 from labeling.documents.list.rows import rows
 from labeling.models import Document
 from slmstudio.access import Action, project_for
+from slmstudio.web.requests import SignedInRequest
 
 
 @require_safe
-def documents(request: HttpRequest, slug: str) -> HttpResponse:
+def documents(request: SignedInRequest, slug: str) -> HttpResponse:
     """The list. What it is filtered and sorted by lives in the address; pages go by key, and counts stop somewhere."""
     project = project_for(request.user, slug, Action.READ)
     compiled = project.schema_version.compiled
@@ -59,7 +60,7 @@ def documents(request: HttpRequest, slug: str) -> HttpResponse:
     return answer
 
 
-def _address(request: HttpRequest, filters: Filters) -> str:
+def _address(request: SignedInRequest, filters: Filters) -> str:
     """The address of what is shown, without the filters that are empty."""
     pairs = filters.pairs() + [(name, request.GET[name]) for name in ("after", "before") if request.GET.get(name)]
     return f"{request.path}{'?' + urlencode(pairs) if pairs else ''}"

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from django.http import FileResponse, Http404, HttpRequest, HttpResponseBase
+from django.http import FileResponse, Http404, HttpResponseBase
 from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
 
@@ -10,12 +10,13 @@ from labeling.models import Document, Page
 from slmstudio.access import Action, object_for
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_text
+from slmstudio.web.requests import SignedInRequest
 
 _TYPES: Final = {"webp": "image/webp", "jpg": "image/jpeg", "png": "image/png"}
 
 
 @require_safe
-def page_image(request: HttpRequest, slug: str, pk: int, number: int) -> HttpResponseBase:
+def page_image(request: SignedInRequest, slug: str, pk: int, number: int) -> HttpResponseBase:
     """The picture of one page. It never changes, so a browser that has it is told so without the file being read."""
     _, document = object_for(request.user, slug, Action.READ, Document.objects.only("project", "sha256"), pk=pk)
     page = Page.objects.filter(document=document, number=number).only("image_key").first()

@@ -1,7 +1,7 @@
 """Saved views of the list of documents."""
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
@@ -10,10 +10,11 @@ from labeling.documents import saved_views
 from labeling.models import SavedView
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 
 @require_POST
-def save(request: HttpRequest, slug: str) -> HttpResponse:
+def save(request: SignedInRequest, slug: str) -> HttpResponse:
     """Keeps the filters of an address under a name."""
     project = project_for(request.user, slug, Action.READ)
     query = request.POST.get("query", "")
@@ -35,7 +36,7 @@ def save(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-def remove(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def remove(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Removes a view; its filters stay in the address."""
     project, view = object_for(request.user, slug, Action.READ, SavedView.objects.all(), pk=pk)
     try:

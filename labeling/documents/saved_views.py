@@ -1,8 +1,8 @@
 """Saved views: filters of the list of documents that a person keeps under a name, for themselves or for all."""
 
 from collections.abc import Iterable
-from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q
@@ -14,14 +14,14 @@ from slmstudio.errors import Refused
 MOST_VIEWS = 50
 
 
-def views_for(*, project: Project, user: Any) -> Iterable[SavedView]:
+def views_for(*, project: Project, user: User) -> Iterable[SavedView]:
     """A person's own views and those that others share, by name."""
     rows = SavedView.objects.filter(Q(user=user) | Q(shared=True), project=project)
     return rows.select_related("user").order_by("name", "pk")
 
 
 @transaction.atomic
-def save_view(*, project: Project, user: Any, name: str, query: str, shared: bool = False) -> SavedView:
+def save_view(*, project: Project, user: User, name: str, query: str, shared: bool = False) -> SavedView:
     """Keeps filters under a name; a view of this person with the same name is replaced.
 
     ``query`` is a query string; what of it is no filter is dropped.
@@ -54,7 +54,7 @@ def save_view(*, project: Project, user: Any, name: str, query: str, shared: boo
 
 
 @transaction.atomic
-def remove_view(*, view: SavedView, user: Any, everybodys: bool = False) -> None:
+def remove_view(*, view: SavedView, user: User, everybodys: bool = False) -> None:
     """Removes a view of this person's own, or with ``everybodys`` a shared one of somebody else.
 
     Raises:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -19,10 +19,11 @@ from labeling.models import Comment, Document, DocumentScore, DocumentState, Pag
 from slmstudio import panels
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 
 @require_safe
-def document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """A document: text with evidence, label, history, comments, and what every model made of it."""
     rows = Document.objects.select_related("assigned_to")
     project, shown = object_for(request.user, slug, Action.READ, rows, pk=pk)
@@ -59,7 +60,7 @@ def document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def change(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def change(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Makes one of the changes of the list's bar of this document alone, at once."""
     _, found = object_for(request.user, slug, Action.CURATE, Document.objects.defer("text"), pk=pk)
     form = BulkForm({**request.POST.dict(), "of": "all"})
@@ -76,7 +77,7 @@ def change(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def set_tags(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def set_tags(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Sets the document's failure tags."""
     _, found = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
     try:
@@ -87,7 +88,7 @@ def set_tags(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def comment(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def comment(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Says something about the document, or settles a comment (``settle``: its id); goes back to where it was said."""
     _, found = object_for(request.user, slug, Action.LABEL, Document.objects.defer("text"), pk=pk)
     settle = request.POST.get("settle", "")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from django.contrib.auth.models import User
 from django.core.files import File
 from django.db import connection, transaction
 from django.utils import timezone
@@ -76,7 +77,7 @@ class Task:
     source: str
     as_holdout: bool = False
     synthetic: bool = False
-    user: Any = None
+    user: User | None = None
     proposals: str = ""
 
     @property
@@ -132,7 +133,7 @@ def import_rows(
     source: str,
     as_holdout: bool = False,
     synthetic: bool = False,
-    user: Any = None,
+    user: User | None = None,
     progress: Callable[[ImportResult], bool] | None = None,
     on_reject: Callable[[Reject, str], None] | None = None,
 ) -> ImportResult:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.files import File
 from django.db import transaction
 
@@ -51,7 +52,7 @@ __all__ = [
 def start_import(
     *,
     project: Project,
-    user: Any,
+    user: User,
     file: File | None = None,
     file_name: str = "",
     kind: str | None = None,
@@ -85,7 +86,7 @@ def start_import(
 def start_upload(
     *,
     project: Project,
-    user: Any,
+    user: User,
     upload: Upload,
     options: dict[str, Any] | None = None,
     as_holdout: bool = False,
@@ -115,7 +116,7 @@ def start_upload(
     return run
 
 
-def again(*, run: ImportRun, user: Any) -> ImportRun | None:
+def again(*, run: ImportRun, user: User) -> ImportRun | None:
     """Queues an import that failed or was cancelled once more, from the file that is stored; None: it cannot be.
 
     Raises:
@@ -136,7 +137,7 @@ def again(*, run: ImportRun, user: Any) -> ImportRun | None:
 def insert_rows(
     *,
     project: Project,
-    user: Any,
+    user: User,
     rows: Iterable[Any],
     source: str = "API",
     as_holdout: bool = False,

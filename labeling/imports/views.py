@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from django.contrib import messages
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import FileResponse, Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import content_disposition_header, urlencode
@@ -21,26 +21,27 @@ from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
+from slmstudio.web.requests import SignedInRequest
 
 
-def _is_htmx(request: HttpRequest) -> bool:
+def _is_htmx(request: SignedInRequest) -> bool:
     return bool(request.htmx) and not request.htmx.history_restore_request  # type: ignore[attr-defined]
 
 
-def _go(request: HttpRequest, address: str) -> HttpResponse:
+def _go(request: SignedInRequest, address: str) -> HttpResponse:
     """To another page, also for a form that htmx sent."""
     if not _is_htmx(request):
         return redirect(address)
     return HttpResponse(status=204, headers={"HX-Redirect": address})
 
 
-def _may_import(request: HttpRequest, slug: str) -> None:
+def _may_import(request: SignedInRequest, slug: str) -> None:
     project_for(request.user, slug, Action.CURATE)
 
 
 @takes_files(MAX_UPLOAD + AROUND_FILES, "labeling.imports.upload_handlers.OneFileUploadHandler", check=_may_import)
 @require_http_methods(["GET", "HEAD", "POST"])
-def import_page(request: HttpRequest, slug: str) -> HttpResponse:
+def import_page(request: SignedInRequest, slug: str) -> HttpResponse:
     """Takes files or a pasted text and queues their import; a table's columns are asked for first."""
     project = project_for(request.user, slug, Action.CURATE)
     form = ImportForm(request.POST, request.FILES) if request.method == "POST" else ImportForm()
@@ -75,7 +76,7 @@ def import_page(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def columns(request: HttpRequest, slug: str) -> HttpResponse:
+def columns(request: SignedInRequest, slug: str) -> HttpResponse:
     """Which column of a table is what: shows the first rows and a guess, and what would become of them."""
     project = project_for(request.user, slug, Action.CURATE)
     given = request.POST if request.method == "POST" else request.GET
@@ -133,7 +134,7 @@ def _columns_context(project: Project, upload: uploads.Upload, form: ColumnsForm
 
 
 @require_safe
-def import_run(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def import_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """An import while it runs, and what came of it."""
     project, run = object_for(request.user, slug, Action.READ, ImportRun.objects.select_related("created_by"), pk=pk)
     indexing = IndexRun.objects.filter(project=project, created_at__gte=run.created_at).order_by("pk").first()
@@ -151,7 +152,7 @@ def import_run(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def cancel(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def cancel(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Asks an import to stop; what was imported stays."""
     _, run = object_for(request.user, slug, Action.CURATE, ImportRun.objects.all(), pk=pk)
     if not run.cancel():
@@ -160,7 +161,7 @@ def cancel(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def again(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def again(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Queues an import that failed or was cancelled once more; what is there already is passed over."""
     _, run = object_for(request.user, slug, Action.CURATE, ImportRun.objects.select_related("project"), pk=pk)
     try:
@@ -173,7 +174,7 @@ def again(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     return redirect("import_run", slug, pk if new is None else new.pk)
 
 
-def _rejects(request: HttpRequest, slug: str, pk: int) -> tuple[IO[bytes], str]:
+def _rejects(request: SignedInRequest, slug: str, pk: int) -> tuple[IO[bytes], str]:
     """The file of an import's rejected rows, and its name without an ending."""
     _, run = object_for(request.user, slug, Action.READ, ImportRun.objects.all(), pk=pk)
     if not run.rejects_key or not artifacts.store().exists(run.rejects_key):
@@ -182,14 +183,14 @@ def _rejects(request: HttpRequest, slug: str, pk: int) -> tuple[IO[bytes], str]:
 
 
 @require_safe
-def rejected_rows(request: HttpRequest, slug: str, pk: int) -> HttpResponseBase:
+def rejected_rows(request: SignedInRequest, slug: str, pk: int) -> HttpResponseBase:
     """The rejected rows with their reasons and their original lines, as JSONL."""
     file, name = _rejects(request, slug, pk)
     return FileResponse(file, as_attachment=True, filename=f"{name}.jsonl", content_type="application/jsonl")
 
 
 @require_safe
-def rejected_words(request: HttpRequest, slug: str, pk: int) -> HttpResponseBase:
+def rejected_words(request: SignedInRequest, slug: str, pk: int) -> HttpResponseBase:
     """The rejected rows with their reasons, one a line, to be read."""
     file, name = _rejects(request, slug, pk)
     answer = StreamingHttpResponse(_in_words(file), content_type="text/plain; charset=utf-8")

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.urls import reverse
 
 from labeling.integrations import webhooks
 from labeling.models import Document
 
 
-def tell(event: str, document: Document, user: Any, **more: Any) -> None:
+def tell(event: str, document: Document, user: User, **more: Any) -> None:
     """Tells what a person did to a document; to be called inside the transaction of what it tells of."""
     project = document.project
     payload = {

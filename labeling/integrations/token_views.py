@@ -1,7 +1,7 @@
 """Tokens of a member: a page for everybody who is in a project. A new one is shown once."""
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
@@ -11,11 +11,12 @@ from labeling.models import ApiToken
 from labeling.projects.settings_forms import TokenForm
 from slmstudio.access import Action, may, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 
 @never_cache
 @require_http_methods(["GET", "POST"])
-def tokens(request: HttpRequest, slug: str) -> HttpResponse:
+def tokens(request: SignedInRequest, slug: str) -> HttpResponse:
     """The person's own tokens; POST makes one and shows it, this once."""
     project = project_for(request.user, slug, Action.READ)
     made, shown = None, ""
@@ -40,7 +41,7 @@ def tokens(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-def revoke(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def revoke(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Ends a token: one of one's own, or anybody's for who administers the project."""
     project, token = object_for(request.user, slug, Action.READ, ApiToken, pk=pk)
     administers = may(project.role, Action.ADMINISTER)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import OuterRef, Q, Subquery
@@ -48,7 +49,7 @@ def scopes_for(role: str) -> dict[str, str]:
     return {scope: text for scope, text in SCOPES.items() if may(role, ACTIONS[scope])}
 
 
-def create(*, project: Project, user: Any, name: str, scopes: Iterable[str], days: int | None) -> tuple[ApiToken, str]:
+def create(*, project: Project, user: User, name: str, scopes: Iterable[str], days: int | None) -> tuple[ApiToken, str]:
     """A token of a member, and the text that is shown once. ``days``: how long it is good for; None: for ever.
 
     Raises:
@@ -118,7 +119,7 @@ def is_valid_header(authorization: str) -> bool:
     return kind.lower() == "bearer" and authenticate(text.strip()) is not None
 
 
-def revoke(*, token: ApiToken, user: Any) -> bool:
+def revoke(*, token: ApiToken, user: User) -> bool:
     """Ends a token for good; False where it had ended already."""
     with transaction.atomic():
         _hold(token.project_id)
@@ -148,7 +149,7 @@ def _hold(project: int) -> None:
     Project.objects.select_for_update(no_key=True).get(pk=project)
 
 
-def alive(project: Project, user: Any = None) -> Any:
+def alive(project: Project, user: User | None = None) -> Any:
     """The tokens of a project that are not revoked, newest first; of one person where one is named."""
     rows = ApiToken.objects.filter(project=project, revoked_at=None).select_related("user").order_by("-pk")
     return rows if user is None else rows.filter(user=user)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -13,12 +13,13 @@ from labeling.projects.settings_forms import WebhookForm
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.paging import page
+from slmstudio.web.requests import SignedInRequest
 
 PER_PAGE = 30
 
 
 @require_http_methods(["GET", "POST"])
-def add(request: HttpRequest, slug: str) -> HttpResponse:
+def add(request: SignedInRequest, slug: str) -> HttpResponse:
     """The form of a new webhook; POST adds it."""
     project = project_for(request.user, slug, Action.ADMINISTER)
     form = WebhookForm(request.POST or None)
@@ -39,7 +40,7 @@ def add(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-def webhook(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def webhook(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """One webhook with its log; POST changes it."""
     project, hook = object_for(request.user, slug, Action.ADMINISTER, Webhook, pk=pk)
     form = WebhookForm(initial={"url": hook.url, "events": hook.events, "active": hook.active})
@@ -70,7 +71,7 @@ def webhook(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def new_secret(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def new_secret(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Makes another secret."""
     _, hook = object_for(request.user, slug, Action.ADMINISTER, Webhook, pk=pk)
     service.new_secret(webhook=hook, user=request.user)
@@ -79,7 +80,7 @@ def new_secret(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def send_test(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def send_test(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Sends a test."""
     _, hook = object_for(request.user, slug, Action.ADMINISTER, Webhook, pk=pk)
     service.send_test(webhook=hook, user=request.user)
@@ -88,7 +89,7 @@ def send_test(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def remove(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def remove(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Removes a webhook and its log."""
     _, hook = object_for(request.user, slug, Action.ADMINISTER, Webhook, pk=pk)
     service.remove(webhook=hook, user=request.user)
@@ -97,7 +98,7 @@ def remove(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def redeliver(request: HttpRequest, slug: str, pk: int, delivery: int) -> HttpResponse:
+def redeliver(request: SignedInRequest, slug: str, pk: int, delivery: int) -> HttpResponse:
     """Sends a message again."""
     _, hook = object_for(request.user, slug, Action.ADMINISTER, Webhook, pk=pk)
     row = get_object_or_404(WebhookDelivery, webhook=hook, pk=delivery)
@@ -109,7 +110,7 @@ def redeliver(request: HttpRequest, slug: str, pk: int, delivery: int) -> HttpRe
     return redirect("webhook", slug, pk)
 
 
-def _log(request: HttpRequest, hook: Webhook) -> Any:
+def _log(request: SignedInRequest, hook: Webhook) -> Any:
     """A page of the log, the newest first; what is no number in the address is left out."""
     keys = {}
     for name in ("after", "before"):

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import django_rq
 import httpx
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F
@@ -82,7 +83,7 @@ def emit(project: Project, event: str, payload: dict[str, Any]) -> None:
     _send(hooks, event, payload)
 
 
-def send_test(*, webhook: Webhook, user: Any) -> WebhookDelivery:
+def send_test(*, webhook: Webhook, user: User) -> WebhookDelivery:
     """Sends a message that says it is a test, whether the webhook is switched on or not."""
     return _send([webhook.pk], TEST, {"message": "This is a test of this webhook.", "by": user.get_username()})[0]
 
@@ -275,7 +276,7 @@ def sweep() -> tuple[int, int]:
 # -- the webhooks themselves -------------------------------------------------------------------------------------------
 
 
-def create(*, project: Project, user: Any, url: str, events: Iterable[str], active: bool = True) -> Webhook:
+def create(*, project: Project, user: User, url: str, events: Iterable[str], active: bool = True) -> Webhook:
     """A new webhook of a project.
 
     Raises:
@@ -296,7 +297,7 @@ def create(*, project: Project, user: Any, url: str, events: Iterable[str], acti
 def change(
     *,
     webhook: Webhook,
-    user: Any,
+    user: User,
     url: str | None = None,
     events: Iterable[str] | None = None,
     active: bool | None = None,
@@ -326,7 +327,7 @@ def change(
     return hook
 
 
-def new_secret(*, webhook: Webhook, user: Any) -> str:
+def new_secret(*, webhook: Webhook, user: User) -> str:
     """Gives a webhook another secret; the one before is worth nothing from now on."""
     webhook.salt = secrets.token_hex(16)
     with transaction.atomic():
@@ -335,7 +336,7 @@ def new_secret(*, webhook: Webhook, user: Any) -> str:
     return secret_of(webhook)
 
 
-def remove(*, webhook: Webhook, user: Any) -> None:
+def remove(*, webhook: Webhook, user: User) -> None:
     """Removes a webhook with its log; what has not been delivered by now never is."""
     with transaction.atomic():
         project = Project.objects.select_for_update(no_key=True).get(pk=webhook.project_id)

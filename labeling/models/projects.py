@@ -3,6 +3,7 @@
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Coalesce
@@ -16,7 +17,7 @@ from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, l
 class ProjectQuerySet(models.QuerySet["Project"]):
     """Named reads of projects."""
 
-    def of(self, user: Any) -> Self:
+    def of(self, user: User) -> Self:
         """The projects a person is a member of."""
         return self.filter(memberships__user=user).order_by("name")
 
@@ -68,7 +69,7 @@ class Project(models.Model):
 class MembershipQuerySet(models.QuerySet["Membership"]):
     """Named reads of memberships."""
 
-    def overview(self, user: Any) -> Self:
+    def overview(self, user: User) -> Self:
         """A person's projects by name, each with ``versions`` of its datasets counted."""
         from labeling.models.datasets import DatasetVersion
 

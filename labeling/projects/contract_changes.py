@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import User
+
 from labeling.models import Contract, Project
 from slmstudio.audit import note
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, loads
@@ -42,7 +44,7 @@ def state(project: Project) -> State:
     return State(contract.instruction, dict(contract.constraints), version.number, version.sha256, version.schema_text)
 
 
-def record(*, project: Project, user: Any, before: State) -> None:
+def record(*, project: Project, user: User | None, before: State) -> None:
     """Notes what changed since ``before``, and by whom; nothing where nothing did."""
     after = state(project)
     details = {

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -25,10 +25,11 @@ from labeling.schema_migration import services as schema_migration_services
 from slmstudio.access import Action, project_for
 from slmstudio.contract.decoding.grammar import output_bound, unsupported
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def contract(request: HttpRequest, slug: str) -> HttpResponse:
+def contract(request: SignedInRequest, slug: str) -> HttpResponse:
     """Reads the contract, or saves it; whoever may not change it sees the same page without the form."""
     project = project_for(request.user, slug, Action.CONTRACT if request.method == "POST" else Action.READ)
     row = Contract.objects.get(project=project)
@@ -72,7 +73,7 @@ def contract(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "labeling/projects/contract.html", context, status=422 if form.errors else 200)
 
 
-def _save(project: Project, request: HttpRequest, form: ContractForm) -> SchemaVersion | SchemaMigration | None:
+def _save(project: Project, request: SignedInRequest, form: ContractForm) -> SchemaVersion | SchemaMigration | None:
     """Saves the contract; where its schema affects labels, starts a dry run of it instead."""
     if not form.is_valid():
         return None
@@ -99,7 +100,7 @@ def _save(project: Project, request: HttpRequest, form: ContractForm) -> SchemaV
 
 
 @require_POST
-def preview(request: HttpRequest, slug: str) -> HttpResponse:
+def preview(request: SignedInRequest, slug: str) -> HttpResponse:
     """The form a schema would give, as it is typed; or what is wrong with it. Saves nothing."""
     project = project_for(request.user, slug, Action.CONTRACT)  # costly: a schema is compiled, labels are checked
     context = {"project": project, **_preview(project, request.POST.get("schema", ""), project.schema_version)}
@@ -126,7 +127,7 @@ def _preview(project: Project, text: str, version: SchemaVersion) -> dict[str, A
 
 
 @require_safe
-def version(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def version(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """One version of the schema, and what it changed."""
     project = project_for(request.user, slug, Action.READ)
     shown = get_object_or_404(project.schema_versions.select_related("created_by"), number=number)

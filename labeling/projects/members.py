@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
@@ -30,7 +31,7 @@ MOST_PEOPLE, MOST_EXTRA_TAGS = 10, 50
 
 
 @transaction.atomic
-def add(*, project: Project, by: Any, username: str, role: str) -> Membership:
+def add(*, project: Project, by: User | None, username: str, role: str) -> Membership:
     """Takes a person who has an account into the project.
 
     Raises:
@@ -52,7 +53,7 @@ def add(*, project: Project, by: Any, username: str, role: str) -> Membership:
 
 
 @transaction.atomic
-def change_role(*, membership: Membership, by: Any, role: str) -> Membership:
+def change_role(*, membership: Membership, by: User | None, role: str) -> Membership:
     """Gives a member another role. People may step down by themselves; nobody gives themselves rights.
 
     Raises:
@@ -93,7 +94,7 @@ def steps_down(role: str) -> list[str]:
 
 
 @transaction.atomic
-def remove(*, membership: Membership, by: Any) -> None:
+def remove(*, membership: Membership, by: User | None) -> None:
     """Takes a person out of the project. What they labelled stays; their tokens end, what they hold is let go.
 
     Raises:
@@ -114,7 +115,7 @@ def remove(*, membership: Membership, by: Any) -> None:
     note(project=project, user=by, action="removed", about=f"member {name}", details={"role": row.role})
 
 
-def change_settings(*, project: Project, by: Any, values: Mapping[str, Any]) -> Project:
+def change_settings(*, project: Project, by: User, values: Mapping[str, Any]) -> Project:
     """Sets what is given of ``SETTINGS``. Shares are numbers from 0 to 1.
 
     Raises:

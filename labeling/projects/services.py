@@ -10,6 +10,7 @@ from typing import Any
 
 import simplejson
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
@@ -78,7 +79,7 @@ class ProjectError(ValueError):
 
 @transaction.atomic
 def create_project(
-    *, owner: Any, name: str, slug: str, template: str, members: Mapping[Any, str] | None = None
+    *, owner: User, name: str, slug: str, template: str, members: Mapping[Any, str] | None = None
 ) -> Project:
     """A project with the contract of a template of the catalogue. ``members``: more people and their roles.
 
@@ -107,7 +108,7 @@ def create_project(
     return project
 
 
-def open_project(*, owner: Any, name: str, slug: str, template: str) -> Project:
+def open_project(*, owner: User, name: str, slug: str, template: str) -> Project:
     """As ``create_project``, for somebody who asks for a project of their own.
 
     Raises:
@@ -198,7 +199,7 @@ def _is_positive(value: Any) -> bool:
 def save_contract(
     *,
     project: Project,
-    user: Any,
+    user: User,
     instruction: str,
     schema_text: str,
     constraints: Mapping[str, Any],

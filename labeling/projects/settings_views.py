@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth.models import User
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -14,10 +15,11 @@ from labeling.projects.settings_forms import MemberForm, WorkForm
 from slmstudio.access import Action, Role, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.storage import quotas
+from slmstudio.web.requests import SignedInRequest
 
 
 @require_http_methods(["GET", "POST"])
-def settings(request: HttpRequest, slug: str) -> HttpResponse:
+def settings(request: SignedInRequest, slug: str) -> HttpResponse:
     """Everything at once; POST changes how work is done."""
     project = project_for(request.user, slug, Action.ADMINISTER)
     if request.method == "GET":
@@ -35,7 +37,7 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-def add_member(request: HttpRequest, slug: str) -> HttpResponse:
+def add_member(request: SignedInRequest, slug: str) -> HttpResponse:
     """Takes somebody into the project."""
     project = project_for(request.user, slug, Action.ADMINISTER)
     form = MemberForm(request.POST)
@@ -51,7 +53,7 @@ def add_member(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-def change_member(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def change_member(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Gives a member another role."""
     project, membership = object_for(request.user, slug, Action.ADMINISTER, Membership, pk=pk)
     try:
@@ -65,7 +67,7 @@ def change_member(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def remove_member(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def remove_member(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Takes somebody out of the project, or leaves it."""
     project, membership = object_for(
         request.user, slug, Action.ADMINISTER, Membership.objects.select_related("user"), pk=pk
@@ -82,13 +84,13 @@ def remove_member(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     return redirect("settings", slug)
 
 
-def _roles_for(row: Membership, viewer: Any) -> list[tuple[str, str]]:
+def _roles_for(row: Membership, viewer: User) -> list[tuple[str, str]]:
     """The roles that the viewer may give a member: to themselves none that allows more."""
     allowed = members.steps_down(row.role) if row.user_id == viewer.pk else Role.values
     return [(value, label) for value, label in Role.choices if value in allowed]
 
 
-def _page(request: HttpRequest, project: Any, refused: tuple[int, str] | None = None, **forms: Any) -> HttpResponse:
+def _page(request: SignedInRequest, project: Any, refused: tuple[int, str] | None = None, **forms: Any) -> HttpResponse:
     """The page; 422 where a form, or ``refused`` (a member and a sentence), says what is wrong."""
     people = project.memberships.select_related("user").order_by("user__username")
     context = {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_safe
@@ -15,10 +15,11 @@ from labeling.projects.services import ProjectError, open_project
 from slmstudio import panels
 from slmstudio.access import Action, project_for
 from slmstudio.accounts import permissions
+from slmstudio.web.requests import SignedInRequest
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def projects(request: HttpRequest) -> HttpResponse:
+def projects(request: SignedInRequest) -> HttpResponse:
     """The projects a person is a member of, and the form for a new one, for those who may make any."""
     may_create = permissions.may_create_projects(request.user)
     form = ProjectForm(request.POST) if request.method == "POST" else ProjectForm()
@@ -47,7 +48,7 @@ def projects(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def home(request: HttpRequest, slug: str) -> HttpResponse:
+def home(request: SignedInRequest, slug: str) -> HttpResponse:
     """Where the project stands, panel by panel, and the one next step for the person looking."""
     project = project_for(request.user, slug, Action.READ)
     drawn = panels.draw("home", project, request.user)
@@ -60,7 +61,7 @@ def home(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "labeling/projects/home.html", context)
 
 
-def _render(request: HttpRequest, drawn: list[panels.Content], **more: Any) -> list[str]:
+def _render(request: SignedInRequest, drawn: list[panels.Content], **more: Any) -> list[str]:
     return [
         render_to_string(content.template, {**content.context, **more}, request=request)
         for content in drawn

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
@@ -43,7 +44,7 @@ def disputed(project: Project) -> QuerySet[Document]:
     return rows
 
 
-def next_disputed(*, project: Project, user: Any, after: int | None = None) -> Document | None:
+def next_disputed(*, project: Project, user: User, after: int | None = None) -> Document | None:
     """Takes the next disputed document that this person may decide; as ``reviewing.next_to_review``."""
     rows = disputed(project).filter(free_for(user))
     if project.four_eyes:
@@ -94,7 +95,7 @@ class UnderDispute:
         return evidence_of(dispute, [label.evidence for label in self.labels])
 
 
-def open_dispute(*, document: Document, user: Any) -> UnderDispute:
+def open_dispute(*, document: Document, user: User) -> UnderDispute:
     """Opens a disputed document for a reviewer and holds it for them, where a decision is theirs to make."""
     project = document.project
     newest = newest_schema(project).only("pk", "sha256").first()
@@ -139,7 +140,7 @@ def _doubted(document: Document, version: SchemaVersion) -> list[AnnotationRevis
     return counts if newest is None or newest in counts else [*counts, newest]
 
 
-def adjudicate(*, document: Document, user: Any, value: Any, evidence: Mapping[str, Any], base_version: int) -> Review:
+def adjudicate(*, document: Document, user: User, value: Any, evidence: Mapping[str, Any], base_version: int) -> Review:
     """Makes a reviewer's label of a disputed document gold, and ends the dispute.
 
     ``base_version``: the version of the newest label that the reviewer saw.

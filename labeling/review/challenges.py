@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 
 from labeling.models import AnnotationRevision, Document, DocumentState, Gold
@@ -51,7 +52,7 @@ def doubt_of(document: Document) -> Doubt | None:
     return doubts([document.pk]).get(document.pk) if document.disputed else None
 
 
-def is_party(document: Document, user: Any) -> bool:
+def is_party(document: Document, user: User) -> bool:
     """Whether somebody else has to decide about a label, because this person doubts it, or wrote it and it is doubted.
 
     What they submit waits beside the label that counts. Without four eyes it is a decision like any other.

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, time
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
@@ -14,10 +14,11 @@ from labeling.panels import waiting
 from labeling.review import agreement_queries
 from labeling.review import progress as reads
 from slmstudio.access import Action, project_for
+from slmstudio.web.requests import SignedInRequest
 
 
 @require_safe
-def progress(request: HttpRequest, slug: str) -> HttpResponse:
+def progress(request: SignedInRequest, slug: str) -> HttpResponse:
     """The page. ``days`` in the address: how far it looks back."""
     project = project_for(request.user, slug, Action.READ)
     window = _window(request)
@@ -49,7 +50,7 @@ def progress(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_safe
-def days(request: HttpRequest, slug: str) -> HttpResponse:
+def days(request: SignedInRequest, slug: str) -> HttpResponse:
     """Labels and people per day, for the curve: days as seconds from 1970 to their midnight, as if in UTC."""
     project = project_for(request.user, slug, Action.READ)
     rows = reads.days(project, reads.since(_window(request)))
@@ -63,7 +64,7 @@ def days(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_safe
-def quality(request: HttpRequest, slug: str) -> HttpResponse:
+def quality(request: SignedInRequest, slug: str) -> HttpResponse:
     """What takes a moment longer, as a fragment: do people look at pre-labels, and do they agree."""
     project = project_for(request.user, slug, Action.READ)
     honesty = predictions.honesty(project)
@@ -71,7 +72,7 @@ def quality(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "labeling/review/progress_quality.html", context)
 
 
-def _window(request: HttpRequest) -> int:
+def _window(request: SignedInRequest) -> int:
     given = request.GET.get("days", "")
     return int(given) if given in {str(days) for days in reads.WINDOWS} else 30
 

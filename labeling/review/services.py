@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 
@@ -93,7 +94,7 @@ def with_authors(rows: QuerySet[Document]) -> QuerySet[Document]:
     )
 
 
-def next_to_review(*, project: Project, user: Any, after: int | None = None) -> Document | None:
+def next_to_review(*, project: Project, user: User, after: int | None = None) -> Document | None:
     """Takes the next label to review for ten minutes, the oldest document first; None where nothing is left for them.
 
     With ``after`` it goes on behind that document and then starts from the front; that one is not given again.
@@ -136,7 +137,7 @@ class UnderReview:
         return self.revision.annotation.user if self.revision else None
 
 
-def open_review(*, document: Document, user: Any) -> UnderReview:
+def open_review(*, document: Document, user: User) -> UnderReview:
     """Opens a document for a reviewer and holds it for them, where a decision is theirs to make."""
     project = document.project
     newest = newest_schema(project).only("pk", "sha256").first()
@@ -159,7 +160,7 @@ def open_review(*, document: Document, user: Any) -> UnderReview:
     )
 
 
-def _refusal(document: Document, user: Any, revision: AnnotationRevision | None, reviews: list[Review]) -> str:
+def _refusal(document: Document, user: User, revision: AnnotationRevision | None, reviews: list[Review]) -> str:
     if document.state != DocumentState.SUBMITTED:
         return _decided(document, reviews[0] if reviews else None)
     if revision is None:
@@ -186,7 +187,7 @@ _LET_GO = {"locked_by": None, "locked_until": None}
 def approve(
     *,
     document: Document,
-    user: Any,
+    user: User,
     base_version: int,
     value: Any = None,
     evidence: Mapping[str, Any] | None = None,
@@ -225,7 +226,7 @@ def approve(
     return review
 
 
-def reject(*, document: Document, user: Any, reason: str, base_version: int | None = None) -> Review:
+def reject(*, document: Document, user: User, reason: str, base_version: int | None = None) -> Review:
     """Sends a submitted label back, with a reason that its author sees. It goes to the front of their queue; where
     several label the document, everybody labels it again. What a reviewer approved before stays gold until a newer
     label is approved, but no dataset takes it meanwhile.
@@ -269,7 +270,7 @@ def _tidy(text: str) -> str:
 
 def hold_submitted(
     document: Document,
-    user: Any,
+    user: User,
     changes: Mapping[str, Any],
     base_version: int | None,
     *,

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.db.models.functions import Left
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
@@ -23,12 +23,13 @@ from labeling.review.forms import DisputeForm, RejectForm, whole_number
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.paging import count, page
+from slmstudio.web.requests import SignedInRequest
 
 DISPUTED = "disputed"
 
 
 @require_safe
-def review(request: HttpRequest, slug: str) -> HttpResponse:
+def review(request: SignedInRequest, slug: str) -> HttpResponse:
     """What waits for a reviewer; ``?show=disputed``: what waits for adjudication."""
     project = project_for(request.user, slug, Action.READ)
     disputes = request.GET.get("show") == DISPUTED
@@ -65,7 +66,7 @@ def _name_people(documents: list[Document]) -> None:
 
 
 @require_GET
-def review_next(request: HttpRequest, slug: str) -> HttpResponse:
+def review_next(request: SignedInRequest, slug: str) -> HttpResponse:
     """Goes to the next label to review, or the next dispute; back to the list where none is left for this person."""
     project = project_for(request.user, slug, Action.REVIEW)
     after = whole_number(request.GET.get("after"))
@@ -78,7 +79,7 @@ def review_next(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-def review_onward(request: HttpRequest, slug: str) -> HttpResponse:
+def review_onward(request: SignedInRequest, slug: str) -> HttpResponse:
     """Where the labeling screen goes on to after a fix, ``{"after": id}``: back to the reviews. Takes nothing."""
     project_for(request.user, slug, Action.REVIEW)
     try:
@@ -98,7 +99,7 @@ def _next_url(slug: str, document: Document, disputes: bool) -> str:
 
 
 @require_safe
-def review_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def review_document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """One label beside its document, or the labels of several people where they disagree."""
     project, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
     if document.disputed:
@@ -108,7 +109,7 @@ def review_document(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 def _label_page(
-    request: HttpRequest, project: Project, document: Document, form: RejectForm, status: int = 200
+    request: SignedInRequest, project: Project, document: Document, form: RejectForm, status: int = 200
 ) -> HttpResponse:
     found = services.open_review(document=document, user=request.user)
     compiled = found.schema_version.compiled
@@ -144,7 +145,7 @@ def _about(project: Project, document: Document, evidence: dict[str, Any], versi
 
 
 def _dispute_page(
-    request: HttpRequest, project: Project, found: adjudication.UnderDispute, form: DisputeForm, status: int = 200
+    request: SignedInRequest, project: Project, found: adjudication.UnderDispute, form: DisputeForm, status: int = 200
 ) -> HttpResponse:
     compiled = found.schema_version.compiled
     context: dict[str, Any] = {
@@ -158,7 +159,7 @@ def _dispute_page(
 
 
 @require_POST
-def review_approve(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def review_approve(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Makes the label gold and goes to the next one."""
     _, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
     version = whole_number(request.POST.get("version")) or 0
@@ -172,7 +173,7 @@ def review_approve(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def review_reject(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def review_reject(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Sends the label back with a reason and goes to the next one."""
     project, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
     disputed = document.disputed
@@ -195,7 +196,7 @@ def review_reject(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def review_adjudicate(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def review_adjudicate(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Makes the label that comes of the picks gold and goes to the next dispute."""
     project, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
     found = adjudication.open_dispute(document=document, user=request.user)
@@ -226,7 +227,7 @@ def review_adjudicate(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def mentions(request: HttpRequest, slug: str) -> HttpResponse:
+def mentions(request: SignedInRequest, slug: str) -> HttpResponse:
     """Where a person is mentioned in comments; POST marks all as read."""
     project = project_for(request.user, slug, Action.LABEL)
     if request.method == "POST":
@@ -239,7 +240,7 @@ def mentions(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-def mention(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def mention(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Marks a mention as read and goes to the document it is about."""
     project = project_for(request.user, slug, Action.LABEL)
     found = Mention.objects.filter(pk=pk, user=request.user.pk, comment__document__project=project)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
@@ -39,7 +40,7 @@ MOST_CHANGES = 12
 
 
 def plan(
-    *, project: Project, user: Any, schema_text: str, mapping: list[Step], dry_run: bool = True
+    *, project: Project, user: User | None, schema_text: str, mapping: list[Step], dry_run: bool = True
 ) -> SchemaMigration:
     """Queues a dry run of a schema and a mapping over all labels, or the change itself.
 
@@ -72,7 +73,7 @@ def plan(
 
 
 def plan_contract(
-    *, project: Project, user: Any, instruction: str, schema_text: str, constraints: Mapping[str, Any], seen: str = ""
+    *, project: Project, user: User, instruction: str, schema_text: str, constraints: Mapping[str, Any], seen: str = ""
 ) -> SchemaMigration:
     """Saves the instruction and constraints of a contract, and queues a dry run of its schema with a suggested mapping.
 

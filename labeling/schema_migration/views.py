@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -15,10 +15,11 @@ from labeling.schema_migration.forms import MappingForm
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.contract.schema.compiled import dumps, loads
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 
 
 @require_POST
-def plan(request: HttpRequest, slug: str) -> HttpResponse:
+def plan(request: SignedInRequest, slug: str) -> HttpResponse:
     """From the contract's form: saves instruction and constraints, and starts a dry run of the schema in it."""
     project = project_for(request.user, slug, Action.CONTRACT)
     form = ContractForm(request.POST)
@@ -41,13 +42,13 @@ def plan(request: HttpRequest, slug: str) -> HttpResponse:
     return redirect("schema_migration", slug, run.pk)
 
 
-def _back(request: HttpRequest, project: Project, message: str) -> HttpResponse:
+def _back(request: SignedInRequest, project: Project, message: str) -> HttpResponse:
     messages.error(request, f"The change was not planned. {message}")
     return redirect("contract", project.slug)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def migration(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def migration(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """One run: what it does to which field, its counts and examples; posting the form tries again or applies."""
     action = Action.CONTRACT if request.method == "POST" else Action.READ
     project, run = object_for(
@@ -77,7 +78,7 @@ def migration(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     return render(request, template, context, status=422 if form.errors else 200)
 
 
-def _start(request: HttpRequest, run: SchemaMigration, form: MappingForm) -> SchemaMigration | None:
+def _start(request: SignedInRequest, run: SchemaMigration, form: MappingForm) -> SchemaMigration | None:
     apply = request.POST.get("do") == "apply"
     try:
         steps = form.steps()
@@ -96,7 +97,7 @@ def _start(request: HttpRequest, run: SchemaMigration, form: MappingForm) -> Sch
 
 
 @require_POST
-def cancel(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def cancel(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Stops a run; what it has taken along stays."""
     _, run = object_for(request.user, slug, Action.CONTRACT, SchemaMigration, pk=pk)
     run.cancel()
@@ -104,7 +105,7 @@ def cancel(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def resume(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+def resume(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Goes on with a change that stopped after it had made the new version."""
     _, run = object_for(request.user, slug, Action.CONTRACT, SchemaMigration, pk=pk)
     again = services.resume(run=run)

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 
 #: the group that has both permissions; an administrator puts accounts into it at /admin/
 GROUP = "Project creators"
@@ -18,12 +19,12 @@ def who_grants() -> str:
     return f"an administrator ({names})" if names else "an administrator"
 
 
-def may_create_projects(user: Any) -> bool:
+def may_create_projects(user: User) -> bool:
     """Whether an account may make projects."""
     return bool(user.has_perm(CREATE_PROJECTS))
 
 
-def may_fetch_models(user: Any) -> bool:
+def may_fetch_models(user: User) -> bool:
     """Whether an account may have models downloaded, or folders of the machine registered."""
     return bool(user.has_perm(FETCH_MODELS))
 

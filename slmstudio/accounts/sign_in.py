@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth import hashers
+from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
@@ -188,7 +189,7 @@ class Argon2(_Bounded, hashers.Argon2PasswordHasher):
 # -- noting ------------------------------------------------------------------------------------------------------------
 
 
-def note(kind: str, *, name: str, address: str, user: Any = None) -> None:
+def note(kind: str, *, name: str, address: str, user: User | None = None) -> None:
     """Notes it in the log on standard error and in the table that only grows."""
     level = logging.INFO if kind in (SignInEvent.Kind.SIGNED_IN, SignInEvent.Kind.SIGNED_OUT) else logging.WARNING
     shown = "".join(c if c.isprintable() else "?" for c in name[:150])
@@ -196,7 +197,7 @@ def note(kind: str, *, name: str, address: str, user: Any = None) -> None:
     SignInEvent.objects.create(kind=kind, name=shown, address=address, user_id=None if user is None else user.pk)
 
 
-def on_signed_in(sender: Any, request: HttpRequest, user: Any, **more: Any) -> None:
+def on_signed_in(sender: Any, request: HttpRequest, user: User, **more: Any) -> None:
     """A signal of Django's."""
     attempt = getattr(request, "sign_in_attempt", None)
     if attempt is not None:
@@ -204,7 +205,7 @@ def on_signed_in(sender: Any, request: HttpRequest, user: Any, **more: Any) -> N
         note(SignInEvent.Kind.SIGNED_IN, name=user.get_username(), address=attempt.address, user=user)
 
 
-def on_signed_out(sender: Any, request: HttpRequest, user: Any, **more: Any) -> None:
+def on_signed_out(sender: Any, request: HttpRequest, user: User, **more: Any) -> None:
     """A signal of Django's."""
     if user is not None and request.META.get("REMOTE_ADDR"):
         note(SignInEvent.Kind.SIGNED_OUT, name=user.get_username(), address=client_address(request), user=user)

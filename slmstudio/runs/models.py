@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 
 import django_rq
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import models, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -50,7 +51,7 @@ def queued_anew() -> dict[str, Any]:
     }
 
 
-def resumed_by(facts: Mapping[str, Any], user: Any, **more: Any) -> dict[str, Any]:
+def resumed_by(facts: Mapping[str, Any], user: User, **more: Any) -> dict[str, Any]:
     """The facts of a run with one more person who queued it again after it had ended; they count as who started it."""
     one = {"who": user.get_username(), "user": user.pk, "when": timezone.now().isoformat(), **more}
     return {**facts, "resumed_by": [*facts.get("resumed_by", []), one]}
@@ -184,7 +185,7 @@ class BackgroundRun(models.Model):
 
         transaction.on_commit(put)
 
-    def ask_again(self, user: Any) -> None:
+    def ask_again(self, user: User | None) -> None:
         """Queues a run that has ended once more, for ``user``, as if it were new. The caller holds the row's lock."""
         again: dict[str, Any] = {
             **queued_anew(),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import django_rq
+from django.contrib.auth.models import User
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
@@ -44,7 +45,7 @@ def failed_job(queue_name: str, job_id: str) -> FailedJob:
     return read_failed(queue_name, job_id, row, [])
 
 
-def start_again(job: FailedJob, run: BackgroundRun | None, user: Any) -> bool:
+def start_again(job: FailedJob, run: BackgroundRun | None, user: User) -> bool:
     """Queues a failed job again; for a run that failed the run itself, under a new job, with a clean slate.
 
     False: the run is at work, done or waiting already, and the job was only put away.

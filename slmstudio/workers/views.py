@@ -6,8 +6,9 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -17,6 +18,7 @@ from redis.exceptions import RedisError
 from slmstudio.access import Action, may
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.reaper import sweep_lost
+from slmstudio.web.requests import SignedInRequest
 from slmstudio.workers.failed_jobs import Gone, NotAgain, failed_job, put_away, start_again
 from slmstudio.workers.queues import FailedJob, failed_jobs, project_of, queue_states, runs_of, runs_of_failed
 from slmstudio.workers.registry import LiveWorker, live_workers
@@ -30,7 +32,7 @@ class Viewer:
     all: bool
 
     @classmethod
-    def of(cls, user: Any) -> "Viewer":
+    def of(cls, user: User) -> "Viewer":
         """Raises PermissionDenied for who starts no runs anywhere."""
         roles = dict(user.memberships.values_list("project_id", "role"))
         everything = user.is_staff or user.is_superuser
@@ -82,7 +84,7 @@ class FailedRow:
 
 
 @require_safe
-def workers(request: HttpRequest) -> HttpResponse:
+def workers(request: SignedInRequest) -> HttpResponse:
     """The page, and the part of it that refreshes itself."""
     viewer = Viewer.of(request.user)
     part = request.GET.get("part") == "live"
@@ -143,7 +145,7 @@ def _named(run: BackgroundRun, viewer: Viewer) -> Named:
 
 
 @require_POST
-def mend(request: HttpRequest, queue: str, job_id: str) -> HttpResponse:
+def mend(request: SignedInRequest, queue: str, job_id: str) -> HttpResponse:
     """Starts a failed job again (``do=requeue``) or puts it away (``do=remove``)."""
     viewer = Viewer.of(request.user)
     if queue not in settings.RQ_QUEUES:

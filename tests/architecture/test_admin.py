@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import Group, Permission, User
 from django.core.management import CommandError, call_command
 from django.test import Client
 
@@ -14,7 +13,6 @@ from labeling.models import Membership, Project
 from labeling.projects.services import create_project
 from slmstudio.access import Role
 
-User = get_user_model()
 ACCOUNTS = (User, Group)
 
 
@@ -39,7 +37,7 @@ def project(root: Any) -> Project:
     )
 
 
-def client_of(user: Any) -> Client:
+def client_of(user: User) -> Client:
     client = Client()
     client.force_login(user)
     return client
@@ -86,7 +84,7 @@ def test_a_superuser_neither_switches_four_eyes_off_nor_makes_managers(root: Any
     assert (project.name, project.four_eyes, row.role) == ("Guarded", True, Role.ANNOTATOR)
 
 
-def account(user: Any, **changes: object) -> dict[str, object]:
+def account(user: User, **changes: object) -> dict[str, object]:
     return {"username": user.username, "is_active": "on", **changes}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import get_resolver
 from django.utils import timezone
@@ -156,7 +157,7 @@ def test_a_token_opens_one_project_alone(people: dict[str, Any]) -> None:
     assert [project["slug"] for project in listed] == ["second"]
 
 
-def _everything(user: Any) -> Api:
+def _everything(user: User) -> Api:
     """A token with all scopes, whatever the role of its person: as if the role had been taken away later."""
     api = api_of(guarded(), user, "read")
     ApiToken.objects.filter(user=user).update(scopes=list(tokens.SCOPES))

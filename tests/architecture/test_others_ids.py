@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -108,7 +109,7 @@ def _furnish(folder: Path) -> None:
     assert sent.status == 202, sent.raw
 
 
-def client_of(user: Any) -> Client:
+def client_of(user: User) -> Client:
     client = Client(raise_request_exception=False)
     client.force_login(user)
     return client

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
 from labeling.annotation import comments
@@ -53,7 +54,7 @@ def desk(transactional_db: None) -> Desk:
 def open_page(logged_in: Callable[[Any], Page]) -> Open:
     """A page below the project, as a person."""
 
-    def opened(user: Any, path: str) -> Page:
+    def opened(user: User, path: str) -> Page:
         page = logged_in(user)
         page.goto(f"/p/desk/{path}")
         return page
@@ -61,7 +62,7 @@ def open_page(logged_in: Callable[[Any], Page]) -> Open:
     return opened
 
 
-def submit(document: Document, user: Any, **changes: Any) -> annotation_services.Saved:
+def submit(document: Document, user: User, **changes: Any) -> annotation_services.Saved:
     value = {**LABEL, **changes}
     evidence = {name: {"confirmed": True, "of": dumps(inner)} for name, inner in value.items()}
     return annotation_services.submit(
@@ -172,7 +173,7 @@ def test_a_dispute_is_decided_by_keys(desk: Desk, open_page: Open, watch: Watch)
     assert value["line_items"] == [{**ROWS[1], "quantity": 1}]
 
 
-def found_by_itself(document: Document, user: Any, **changes: Any) -> None:
+def found_by_itself(document: Document, user: User, **changes: Any) -> None:
     """Submits a label without saying where its values stand."""
     annotation_services.submit(
         document=fresh(document), user=user, value={**LABEL, **changes}, evidence={}, base_version=0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from evaluation.models import EvalRun
@@ -115,7 +116,7 @@ def _model_files(folder: Path, weights: bytes) -> None:
 
 
 def make_version(
-    project: Project, user: Any, dataset: DatasetVersion, base_model: BaseModel
+    project: Project, user: User, dataset: DatasetVersion, base_model: BaseModel
 ) -> tuple[TrainingRun, ModelVersion]:
     """A finished training run with the model version it made."""
     number = TrainingRun.objects.filter(project=project).count() + 1
@@ -161,7 +162,7 @@ def evaluated(
     say: Say,
     *,
     tuned: bool = True,
-    user: Any = None,
+    user: User | None = None,
     split: str = Split.HOLDOUT,
     mode: str = EvalRun.Mode.CONSTRAINED,
     dataset: DatasetVersion | None = None,

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 
 from evaluation.label_issues import challenges
 from evaluation.models import EvalOutput, EvalRun, GoldQuestion
@@ -47,12 +48,12 @@ def case(run: EvalRun, key: str) -> EvalOutput:
     return found
 
 
-def doubted(run: EvalRun, key: str, user: Any, path: str = "total_amount", reason: str = "") -> GoldQuestion:
+def doubted(run: EvalRun, key: str, user: User, path: str = "total_amount", reason: str = "") -> GoldQuestion:
     """Somebody says that this gold is wrong."""
     return challenges.ask(output=case(run, key), user=user, path=path, reason=reason)
 
 
-def decide(document: Document, user: Any, **picks: Any) -> None:
+def decide(document: Document, user: User, **picks: Any) -> None:
     """A reviewer decides a doubt: the label that counts, with some values picked and confirmed."""
     fresh = Document.objects.select_related("project").get(pk=document.pk)
     found = adjudication.open_dispute(document=fresh, user=user)
@@ -68,7 +69,7 @@ def decide(document: Document, user: Any, **picks: Any) -> None:
     )
 
 
-def scored_again(run: EvalRun, dataset: Any, user: Any) -> EvalRun:
+def scored_again(run: EvalRun, dataset: Any, user: User) -> EvalRun:
     """A run scored by another version, its job done."""
     made = rescoring.rescore(run=run, dataset=dataset, user=user)
     run_jobs.run_evaluation(made.pk)

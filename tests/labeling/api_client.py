@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.test import Client
 
 from labeling.integrations import tokens
@@ -59,7 +60,7 @@ class Api:
         return self("PUT", path, body)
 
 
-def api_of(project: Project, user: Any, *scopes: str) -> Api:
+def api_of(project: Project, user: User, *scopes: str) -> Api:
     """A client of somebody in a project; without scopes with all that are of use to their role."""
     from labeling.models import Membership
 

@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.test import Client
 
 from labeling.imports.services import ImportResult, import_rows, parse_jsonl
@@ -27,7 +28,7 @@ def person(name: str) -> Any:
     return get_user_model().objects.create_user(name)
 
 
-def browser(user: Any) -> Client:
+def browser(user: User) -> Client:
     """A client that is logged in as this person."""
     client = Client()
     client.force_login(user)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.db import connection
 
 from labeling.annotation import services as annotation_services
@@ -35,7 +36,7 @@ def change(desk: Desk, **settings: Any) -> None:
     desk.project.refresh_from_db()
 
 
-def submit(document: Document, user: Any, base: int = 0, **changes: Any) -> annotation_services.Saved:
+def submit(document: Document, user: User, base: int = 0, **changes: Any) -> annotation_services.Saved:
     """Submits the right label, with some fields changed; ... takes one out."""
     value = {name: inner for name, inner in {**gold(), **changes}.items() if inner is not ...}
     return annotation_services.submit(document=fresh(document), user=user, value=value, evidence={}, base_version=base)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 
 from labeling.integrations import tokens
@@ -44,7 +45,7 @@ def port(desk: Desk, temp: Path) -> Iterator[int]:
         yield found
 
 
-def signed_in(user: Any) -> str:
+def signed_in(user: User) -> str:
     """The header of a person's cookies."""
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
     from django.contrib.sessions.backends.db import SessionStore

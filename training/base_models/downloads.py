@@ -1,7 +1,6 @@
 """Having base models prepared in the background, from a page."""
 
-from typing import Any
-
+from django.contrib.auth.models import User
 from django.db import transaction
 
 from slmstudio.access import TABLE, Action
@@ -11,13 +10,13 @@ from slmstudio.runs.models import LIVE, Status
 from training.models import BaseModel, ModelPull
 
 
-def may_see_models(user: Any) -> bool:
+def may_see_models(user: User) -> bool:
     """Whether somebody may look at base models and add some: engineers and owners of any project, and the staff."""
     return bool(user.is_superuser) or user.memberships.filter(role__in=TABLE[Action.RUN]).exists()
 
 
 @transaction.atomic
-def pull(*, base_model: BaseModel, user: Any) -> ModelPull:
+def pull(*, base_model: BaseModel, user: User) -> ModelPull:
     """Queues the preparation of a base model. One that waits or runs already is given back as it is.
 
     Raises:

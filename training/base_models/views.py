@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 from labeling.models import Project
 from slmstudio.accounts.permissions import may_fetch_models, who_grants
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 from training.base_models.downloads import may_see_models, pull
 from training.base_models.forms import FolderForm, HubForm
 from training.base_models.services import add_hub_model, register_folder, sync_catalogue
@@ -24,19 +25,19 @@ from training.models import BaseModel, ModelPull
 from training.runs import queries as run_queries
 
 
-def _check(request: HttpRequest) -> None:
+def _check(request: SignedInRequest) -> None:
     if not may_see_models(request.user):
         raise PermissionDenied("Base models are shown to engineers and owners of a project.")
 
 
-def _check_fetching(request: HttpRequest) -> None:
+def _check_fetching(request: SignedInRequest) -> None:
     """Looking is for engineers; what fills the disk of everybody takes a permission of the account."""
     _check(request)
     if not may_fetch_models(request.user):
         raise PermissionDenied(f"Your account may not have models fetched; {who_grants()} can allow it.")
 
 
-def _draw(request: HttpRequest, status: int = 200, **forms: Any) -> HttpResponse:
+def _draw(request: SignedInRequest, status: int = 200, **forms: Any) -> HttpResponse:
     mine = Project.objects.filter(memberships__user=request.user.pk).select_related("contract").order_by("name")
     asked = (request.GET.get("project") or request.POST.get("project") or "").replace("\0", "")
     chosen = next((one for one in mine if one.slug == asked), None)
@@ -73,7 +74,7 @@ def _draw(request: HttpRequest, status: int = 200, **forms: Any) -> HttpResponse
     )
 
 
-def _shown(request: HttpRequest) -> str:
+def _shown(request: SignedInRequest) -> str:
     """The page for the project and the length of a row that the table was drawn for."""
     asked = {name: request.POST[name] for name in ("project", "tokens") if request.POST.get(name)}
     return reverse("base_models") + (f"?{urlencode(asked)}" if asked else "")
@@ -85,7 +86,7 @@ def _tokens(text: str) -> int:
 
 
 @require_safe
-def models(request: HttpRequest) -> HttpResponse:
+def models(request: SignedInRequest) -> HttpResponse:
     """Every base model with its memory; ``?project=`` takes its hardware, ``?tokens=`` the length of a row."""
     _check(request)
     sync_catalogue()
@@ -93,7 +94,7 @@ def models(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-def prepare(request: HttpRequest, model: str) -> HttpResponse:
+def prepare(request: SignedInRequest, model: str) -> HttpResponse:
     """Has a base model prepared in the background."""
     _check(request)
     try:
@@ -104,7 +105,7 @@ def prepare(request: HttpRequest, model: str) -> HttpResponse:
 
 
 @require_POST
-def stop(request: HttpRequest, model: str) -> HttpResponse:
+def stop(request: SignedInRequest, model: str) -> HttpResponse:
     """Stops a preparation that waits or runs."""
     _check(request)
     found = get_object_or_404(BaseModel.objects.select_related("pull"), slug=model, pull__isnull=False)
@@ -113,7 +114,7 @@ def stop(request: HttpRequest, model: str) -> HttpResponse:
 
 
 @require_POST
-def add(request: HttpRequest) -> HttpResponse:
+def add(request: SignedInRequest) -> HttpResponse:
     """Makes a model of the hub or of a folder known, and has it prepared."""
     _check_fetching(request)
     from_folder = request.POST.get("kind") == "folder"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils.text import slugify
 
@@ -21,7 +22,7 @@ TRAINERS = tuple(SpecExport.Trainer.values)
 KINDS = (*GGUF, *TRAINERS)
 
 
-def request(*, run: TrainingRun, kind: str, user: Any) -> Export:
+def request(*, run: TrainingRun, kind: str, user: User) -> Export:
     """The export of a run of one kind: the one that is being made, or a new attempt that is queued.
 
     What was made before stays until the new one is whole, and where that comes to nothing.
@@ -40,7 +41,7 @@ def request(*, run: TrainingRun, kind: str, user: Any) -> Export:
 
 
 @transaction.atomic
-def _request(table: type[Export], key: dict[str, Any], user: Any) -> Export:
+def _request(table: type[Export], key: dict[str, Any], user: User) -> Export:
     table.objects.bulk_create([table(**key, created_by=user, status=Status.CANCELLED)], ignore_conflicts=True)
     export: Export = table.objects.select_for_update(of=("self",)).get(**key)
     if export.status in LIVE:

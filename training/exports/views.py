@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import FileResponse, Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
+from slmstudio.web.requests import SignedInRequest
 from training.exports import downloads, services
 from training.exports.axolotl_validation import fact
 from training.http import is_htmx
@@ -31,7 +32,7 @@ def exports_context(run: TrainingRun) -> dict[str, Any]:
 
 
 @require_safe
-def exports(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def exports(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """The section by itself; with ``?kind=`` one offer of it, which asks for itself while it is being made."""
     project, run = object_for(request.user, slug, Action.READ, _RUNS, number=number)
     if not is_htmx(request):
@@ -44,7 +45,7 @@ def exports(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_POST
-def export_make(request: HttpRequest, slug: str, number: int, kind: str) -> HttpResponse:
+def export_make(request: SignedInRequest, slug: str, number: int, kind: str) -> HttpResponse:
     """Queues an export."""
     project, run = object_for(request.user, slug, Action.RUN, _RUNS, number=number)
     if kind not in services.KINDS:
@@ -58,7 +59,7 @@ def export_make(request: HttpRequest, slug: str, number: int, kind: str) -> Http
 
 
 @require_POST
-def export_cancel(request: HttpRequest, slug: str, number: int, kind: str) -> HttpResponse:
+def export_cancel(request: SignedInRequest, slug: str, number: int, kind: str) -> HttpResponse:
     """Stops an export; nothing happens where it has ended already."""
     project, run = object_for(request.user, slug, Action.RUN, _RUNS, number=number)
     export = services.find(run, kind)
@@ -68,7 +69,7 @@ def export_cancel(request: HttpRequest, slug: str, number: int, kind: str) -> Ht
     return _section(request, project, run)
 
 
-def _section(request: HttpRequest, project: Any, run: TrainingRun, problem: str = "") -> HttpResponse:
+def _section(request: SignedInRequest, project: Any, run: TrainingRun, problem: str = "") -> HttpResponse:
     context = {"project": project, "run": run, "problem": problem, **exports_context(run)}
     if is_htmx(request):
         return render(request, "training/exports/exports.html", context, status=422 if problem else 200)
@@ -78,7 +79,7 @@ def _section(request: HttpRequest, project: Any, run: TrainingRun, problem: str 
 
 
 @require_safe
-def folder_zip(request: HttpRequest, slug: str, number: int, name: str) -> HttpResponseBase:
+def folder_zip(request: SignedInRequest, slug: str, number: int, name: str) -> HttpResponseBase:
     """A folder of the run as a zip, sent while it is made."""
     project, run = object_for(request.user, slug, Action.READ, TrainingRun, number=number)
     found = _found(run, name)
@@ -91,7 +92,7 @@ def folder_zip(request: HttpRequest, slug: str, number: int, name: str) -> HttpR
 
 
 @require_safe
-def folder_file(request: HttpRequest, slug: str, number: int, name: str, path: str) -> FileResponse:
+def folder_file(request: SignedInRequest, slug: str, number: int, name: str, path: str) -> FileResponse:
     """One file of a folder of the run."""
     _, run = object_for(request.user, slug, Action.READ, TrainingRun, number=number)
     file = _found(run, name).file(path)

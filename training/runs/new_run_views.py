@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
@@ -18,6 +18,7 @@ from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.web.body_limits import takes_files
+from slmstudio.web.requests import SignedInRequest
 from training.base_models.downloads import pull
 from training.estimates.advice import all_weights_advice
 from training.estimates.services import estimate_for
@@ -47,7 +48,7 @@ _HINTS = {
 }
 
 
-def new_run(request: HttpRequest, slug: str) -> HttpResponse:
+def new_run(request: SignedInRequest, slug: str) -> HttpResponse:
     """The form of a new run; starts it."""
     project = project_for(request.user, slug, Action.RUN)
     if request.method == "POST":
@@ -71,7 +72,7 @@ def new_run(request: HttpRequest, slug: str) -> HttpResponse:
     return _draw_form(request, project, _fresh_form(request, project))
 
 
-def _fresh_form(request: HttpRequest, project: Any) -> NewRunForm:
+def _fresh_form(request: SignedInRequest, project: Any) -> NewRunForm:
     """A form filled from the run to duplicate, from the address, and from the preset for what is chosen.
 
     A knob that still has the value of the preset it was shown with follows when the choice, and so the preset, changes.
@@ -101,7 +102,7 @@ def _fresh_form(request: HttpRequest, project: Any) -> NewRunForm:
     return NewRunForm(project=project, initial={**initial, **choice})
 
 
-def _touched(request: HttpRequest, initial: dict[str, Any]) -> dict[str, Any]:
+def _touched(request: SignedInRequest, initial: dict[str, Any]) -> dict[str, Any]:
     """What the address says of the knobs and does not only say because the preset shown before had it."""
     asked, shown = request.GET, _preset_shown(request.GET.get("was", ""))
     if not shown:
@@ -132,7 +133,7 @@ def _was(dataset: DatasetVersion, usual: Knobs) -> str:
 
 
 def _draw_form(
-    request: HttpRequest, project: Any, form: NewRunForm, status: int = 200, spec_problems: Sequence[str] = ()
+    request: SignedInRequest, project: Any, form: NewRunForm, status: int = 200, spec_problems: Sequence[str] = ()
 ) -> HttpResponse:
     dataset, base_model = _chosen(form, project)
     context: dict[str, Any] = {
@@ -189,7 +190,7 @@ def _lengths_context(dataset: DatasetVersion, base_model: BaseModel) -> dict[str
     }
 
 
-def lengths(request: HttpRequest, slug: str) -> HttpResponse:
+def lengths(request: SignedInRequest, slug: str) -> HttpResponse:
     """The length report of a dataset and a base model: GET shows it, POST asks for it to be measured.
 
     ``?fetch=``: POST has the base model fetched first, or with ``stop`` no more; that is never done unasked.
@@ -211,7 +212,7 @@ def lengths(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "training/runs/new.html#lengths", context)
 
 
-def _ask(request: HttpRequest, dataset: DatasetVersion, base_model: BaseModel) -> None:
+def _ask(request: SignedInRequest, dataset: DatasetVersion, base_model: BaseModel) -> None:
     match request.GET.get("fetch"):
         case None:
             measure_lengths(dataset=dataset, base_model=base_model, user=request.user)
@@ -226,7 +227,7 @@ def _ask(request: HttpRequest, dataset: DatasetVersion, base_model: BaseModel) -
 
 
 @require_safe
-def estimate(request: HttpRequest, slug: str) -> HttpResponse:
+def estimate(request: SignedInRequest, slug: str) -> HttpResponse:
     """What a run with these knobs would cost in memory, time and disk, and beside each knob why it cannot be."""
     project = project_for(request.user, slug, Action.RUN)
     form = NewRunForm(request.GET, project=project)
@@ -270,7 +271,7 @@ def _parts(found: Any) -> list[dict[str, Any]]:
 
 @takes_files(2**20, "django.core.files.uploadhandler.MemoryFileUploadHandler")
 @require_POST
-def from_spec(request: HttpRequest, slug: str) -> HttpResponse:
+def from_spec(request: SignedInRequest, slug: str) -> HttpResponse:
     """Fills the form from a RunSpec in YAML. Starts nothing: the person still does."""
     project = project_for(request.user, slug, Action.RUN)
     file = request.FILES.get("spec")

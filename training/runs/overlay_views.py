@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from slmstudio.access import Action, project_for
+from slmstudio.web.requests import SignedInRequest
 from training.http import is_htmx, whole
 from training.models import TrainingRun
 from training.runs.curves import finals
@@ -19,7 +20,7 @@ MOST = 5
 
 
 @require_safe
-def overlay(request: HttpRequest, slug: str) -> HttpResponse:
+def overlay(request: SignedInRequest, slug: str) -> HttpResponse:
     """The runs named by ``?runs=3,5``; the address is the link to share. What cannot be shown is said."""
     project = project_for(request.user, slug, Action.READ)
     asked = request.GET.getlist("runs")

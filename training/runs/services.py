@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Max
 
@@ -62,7 +63,7 @@ def needed_length(report: LengthReport) -> int:
 
 
 @transaction.atomic
-def measure_lengths(*, dataset: DatasetVersion, base_model: BaseModel, user: Any) -> LengthReport:
+def measure_lengths(*, dataset: DatasetVersion, base_model: BaseModel, user: User) -> LengthReport:
     """The length report of a dataset under a base model's tokenizer: the one there is, or a new one that is queued.
 
     A report is measured again where it failed, or where the base model has changed since. A base model of this machine
@@ -93,7 +94,7 @@ def measure_lengths(*, dataset: DatasetVersion, base_model: BaseModel, user: Any
 def start_training(
     *,
     project: Project,
-    user: Any,
+    user: User,
     dataset: DatasetVersion,
     base_model: BaseModel,
     knobs: Knobs,
@@ -157,7 +158,7 @@ def cancel(run: TrainingRun) -> bool:
 
 
 @transaction.atomic
-def resume(*, run: TrainingRun, user: Any) -> None:
+def resume(*, run: TrainingRun, user: User) -> None:
     """Queues a run again that failed or was cancelled, to go on from its checkpoint under the spec it has.
 
     Raises:
@@ -173,7 +174,7 @@ def resume(*, run: TrainingRun, user: Any) -> None:
 
 
 @transaction.atomic
-def start_again(run: TrainingRun, user: Any) -> None:
+def start_again(run: TrainingRun, user: User) -> None:
     """Queues a failed run again, as ``resume`` does, and one without a checkpoint from its beginning.
 
     Raises:
@@ -195,7 +196,7 @@ def _ended(run: TrainingRun) -> TrainingRun:
     return found
 
 
-def _queue_again(found: TrainingRun, user: Any) -> None:
+def _queue_again(found: TrainingRun, user: User) -> None:
     """Queues it under a new job; Refused where its base model is gone or a quota is used up."""
     if why := quotas.compute_problem(found.project):
         raise Refused(why, field="run")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
@@ -13,6 +13,7 @@ from labeling.models import DatasetVersion
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
 from slmstudio.storage.artifacts import local_path
+from slmstudio.web.requests import SignedInRequest
 from training.models import BaseModel, LengthReport
 from training.runs import queries
 from training.runs.charts import Histogram, histogram
@@ -78,7 +79,7 @@ def _seen(report: LengthReport) -> dict[str, str] | None:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def dataset_lengths(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def dataset_lengths(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """The panel by itself; ``?limit=`` asks about another sequence length. POST has a base model measured."""
     action = Action.RUN if request.method == "POST" else Action.READ
     project, dataset = object_for(request.user, slug, action, DatasetVersion, number=number)

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import FileResponse, Http404, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST, require_safe
@@ -17,6 +17,7 @@ from slmstudio.runs.models import LIVE, Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
 from slmstudio.storage.plain_paths import without_paths
+from slmstudio.web.requests import SignedInRequest
 from training.exports.views import exports_context
 from training.http import is_htmx, whole
 from training.models import TrainingEvent, TrainingRun
@@ -35,7 +36,7 @@ _STATES = {"live": LIVE, "done": (Status.DONE,), "failed": (Status.FAILED, Statu
 
 
 @require_safe
-def runs(request: HttpRequest, slug: str) -> HttpResponse:
+def runs(request: SignedInRequest, slug: str) -> HttpResponse:
     """The project's runs, newest first, with the queue; refreshed while one is live."""
     project = project_for(request.user, slug, Action.READ)
     found = TrainingRun.objects.of_project(project)
@@ -61,7 +62,7 @@ def runs(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_safe
-def run_page(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def run_page(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """A run: progress, curves, warnings, samples, log, spec, artifacts, lineage. Its parts refresh themselves."""
     project, run = object_for(request.user, slug, Action.READ, _RUNS, number=number)
     context: dict[str, Any] = {"project": project, "run": run}
@@ -79,7 +80,7 @@ def run_page(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     return render(request, "training/runs/run.html", {**context, **_spec_context(run), **exports_context(run)})
 
 
-def _head(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
+def _head(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
     last = run.events.filter(kind=TrainingEvent.Kind.METRICS).order_by("-step").first()
     return {
         "last": last.data if last else {},
@@ -91,7 +92,7 @@ def _head(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _side(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
+def _side(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
     validations = list(run.events.filter(kind=TrainingEvent.Kind.VALIDATION).order_by("step"))
     head = _head(run, request)
     return {
@@ -104,7 +105,7 @@ def _side(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _kept(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
+def _kept(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
     spec = spec_of(run)
     there, written = checkpoints(run)
     return {
@@ -115,7 +116,7 @@ def _kept(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _against(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
+def _against(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
     others: Any = TrainingRun.objects.filter(project=run.project).exclude(pk=run.pk).order_by("-number")
     chosen: Any = None
     if number := whole(request.GET.get("against")):
@@ -127,7 +128,7 @@ def _against(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _samples(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
+def _samples(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
     step = request.GET.get("step")
     found = queries.sampling(run, whole(step) if step else None)
     ids = {sample.id for sample in found.samples} if found else set()
@@ -138,7 +139,7 @@ def _samples(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _log(run: TrainingRun, request: HttpRequest) -> dict[str, Any]:
+def _log(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
     text, size = queries.log_tail(run)
     return {"log": text, "seen": size, "log_size": size}
 
@@ -176,7 +177,7 @@ def _spec_context(run: TrainingRun) -> dict[str, Any]:
 
 
 @require_GET
-def curves(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def curves(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Points of the curves with an event id above ``after``, as JSON."""
     _, run = object_for(request.user, slug, Action.READ, _CURVED, number=number)
     after = whole(request.GET.get("after"))
@@ -187,7 +188,7 @@ def curves(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_POST
-def cancel_run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def cancel_run(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Stops a run; nothing happens where it has ended already."""
     _, run = object_for(request.user, slug, Action.RUN, TrainingRun, number=number)
     cancel(run)
@@ -195,7 +196,7 @@ def cancel_run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_POST
-def resume_run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def resume_run(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Takes a run that ended early up again, from its last checkpoint."""
     _, run = object_for(request.user, slug, Action.RUN, TrainingRun, number=number)
     try:
@@ -206,7 +207,7 @@ def resume_run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_safe
-def tracker_files(request: HttpRequest, slug: str, number: int, name: str) -> FileResponse:
+def tracker_files(request: SignedInRequest, slug: str, number: int, name: str) -> FileResponse:
     """All that a run wrote for a tracker, as a zip."""
     project, run = object_for(request.user, slug, Action.READ, TrainingRun, number=number)
     one = next((one for one in tracked(run, (name,)) if one.bytes), None)
@@ -216,7 +217,7 @@ def tracker_files(request: HttpRequest, slug: str, number: int, name: str) -> Fi
 
 
 @require_safe
-def spec_file(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def spec_file(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """The RunSpec as the file that reproduces the run; of one that is done, with the precision it was trained in."""
     project, run = object_for(request.user, slug, Action.READ, TrainingRun, number=number)
     response = HttpResponse(spec_text(run), content_type="application/yaml; charset=utf-8")
@@ -225,7 +226,7 @@ def spec_file(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_safe
-def log_file(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+def log_file(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """All that the run's process wrote beside its events, as plain text."""
     _, run = object_for(request.user, slug, Action.READ, TrainingRun, number=number)
     path = local_path(f"{run.folder_key}/log.txt")

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.core.files import File
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
@@ -165,7 +166,7 @@ class Command(BaseCommand):
                 set_policy(project=project, user=owner, gates=gates)
         return project, owner
 
-    def _import(self, project: Project, owner: Any, lines: list[Line], name: str) -> dict[str, Any]:
+    def _import(self, project: Project, owner: User, lines: list[Line], name: str) -> dict[str, Any]:
         with tempfile.NamedTemporaryFile(suffix=f"-{name}.jsonl") as file:
             file.write(b"".join(line.data + b"\n" for line in lines))
             file.flush()
@@ -182,7 +183,7 @@ class Command(BaseCommand):
         return {**result, "rejects": rejects}
 
     def _start(
-        self, project: Project, owner: Any, dataset: DatasetVersion, base_model: BaseModel, options: dict[str, Any]
+        self, project: Project, owner: User, dataset: DatasetVersion, base_model: BaseModel, options: dict[str, Any]
     ) -> Any:
         lengths = measure_lengths(dataset=dataset, base_model=base_model, user=owner)
         self._wait(lengths, "token lengths")

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
@@ -48,7 +49,7 @@ def passing(world: World) -> GateReport:
     return found
 
 
-def approve(report: GateReport, user: Any, **changes: Any) -> Approval:
+def approve(report: GateReport, user: User, **changes: Any) -> Approval:
     order = {
         "decision": "approved",
         "reason": "Good enough for a trial.",

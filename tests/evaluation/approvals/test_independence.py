@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
@@ -31,12 +32,12 @@ def fresh(report: GateReport) -> GateReport:
     return GateReport.objects.get(pk=report.pk)
 
 
-def approve(report: GateReport, user: Any, days: int = 1) -> Any:
+def approve(report: GateReport, user: User, days: int = 1) -> Any:
     waiver = Waiver("Two weeks of shadowing first.", timezone.localdate() + timedelta(days=days))
     return decide(report=report, user=user, decision="approved", reason="Good enough.", waiver=waiver)
 
 
-def membership(world: World, user: Any) -> Membership:
+def membership(world: World, user: User) -> Membership:
     found: Membership = Membership.objects.get(project=world.project, user=user)
     return found
 

@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from evaluation.approvals.decisions import Waiver, decide, open_gates, voided
@@ -27,7 +28,7 @@ def report(world: World) -> GateReport:
     return found
 
 
-def approve(report: GateReport, user: Any, waiver: Any) -> Approval:
+def approve(report: GateReport, user: User, waiver: Any) -> Approval:
     return decide(report=report, user=user, decision="approved", reason="Good enough for a trial.", waiver=waiver)
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 
 from evaluation.gates import policy_proposals
@@ -19,7 +20,7 @@ def latency(policy: Any) -> float:
     return next(gate.threshold for gate in rules(policy) if gate.key == "latency")
 
 
-def change(world: World, milliseconds: int, user: Any = None, **more: Any) -> None:
+def change(world: World, milliseconds: int, user: User | None = None, **more: Any) -> None:
     contract = Contract.objects.get(project=world.project)
     save_contract(
         project=world.project,

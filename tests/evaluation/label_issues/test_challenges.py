@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -135,7 +136,7 @@ def test_who_doubts_does_not_decide(world: World, run: EvalRun) -> None:
     assert challenges_module.look_at(world.project) == 1
 
 
-def submitted(world: World, user: Any, **changes: Any) -> None:
+def submitted(world: World, user: User, **changes: Any) -> None:
     """Somebody labels the first document anew."""
     document = fresh(world)
     value = {**gold_of(document), **changes}

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
@@ -99,7 +100,7 @@ def test_from_a_doubt_to_scores_by_the_corrected_label(world: World, run: EvalRu
 
 
 def test_an_engineer_is_led_from_the_correction_to_the_scores(world: World, run: EvalRun) -> None:
-    def step(user: Any) -> Any:
+    def step(user: User) -> Any:
         return panels.correct(project_for(user, "invoices", Action.READ), user)
 
     assert step(world.engineer) is None

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
@@ -39,7 +40,7 @@ def engineer(world: World) -> Client:
     return client_of(world.engineer)
 
 
-def client_of(user: Any) -> Client:
+def client_of(user: User) -> Client:
     client = Client()
     client.force_login(user)
     return client

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
@@ -16,7 +17,7 @@ from slmstudio.access import Action, project_for
 from tests.evaluation.factories import World, evaluated, make_version, right
 
 
-def step(world: World, user: Any, ask: Any) -> Any:
+def step(world: World, user: User, ask: Any) -> Any:
     return ask(project_for(user, world.project.slug, Action.READ), user)
 
 

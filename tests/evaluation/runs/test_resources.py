@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 
 from evaluation.approvals import decisions
@@ -25,7 +26,9 @@ from tests.evaluation.runs.test_external_model import ended, endpoint, fake, qui
 from training.base_models.services import prepare, register_tiny
 
 
-def measured(run: EvalRun, world: World, latency_ms: float, user: Any = None, **facts: Any) -> ResourceMeasurement:
+def measured(
+    run: EvalRun, world: World, latency_ms: float, user: User | None = None, **facts: Any
+) -> ResourceMeasurement:
     """A finished measurement in which every document took so long."""
     row = measure_again(run=run, user=user or world.engineer)
     assert row.take_up()

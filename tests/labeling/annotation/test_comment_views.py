@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
@@ -21,7 +22,7 @@ def desk(db: None) -> Desk:
     return make_desk()
 
 
-def client_of(user: Any) -> Client:
+def client_of(user: User) -> Client:
     client = Client()
     client.force_login(user)
     return client
@@ -37,7 +38,7 @@ def post(client: Client, name: str, document: Document, body: Any) -> Any:
     )
 
 
-def draft(desk: Desk, document: Document, user: Any, value: Any, base: int = 0) -> Any:
+def draft(desk: Desk, document: Document, user: User, value: Any, base: int = 0) -> Any:
     return annotation_services.save_draft(document=document, user=user, value=value, evidence={}, base_version=base)
 
 

@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 
 from labeling.annotation import services as annotation_services
@@ -17,7 +18,7 @@ def desk(transactional_db: None) -> Desk:
     return make_desk()
 
 
-def save(document: Any, user: Any, value: Any, base: int, **more: Any) -> annotation_services.Saved:
+def save(document: Any, user: User, value: Any, base: int, **more: Any) -> annotation_services.Saved:
     return annotation_services.save_draft(
         document=document, user=user, value=value, evidence={}, base_version=base, **more
     )
@@ -119,7 +120,7 @@ def test_at_the_same_moment_one_wins_and_the_other_is_merged(desk: Desk) -> None
     start = threading.Barrier(2)
     results: dict[str, annotation_services.Saved] = {}
 
-    def work(user: Any, vendor: str) -> None:
+    def work(user: User, vendor: str) -> None:
         try:
             start.wait(10)
             value = {**gold(), "vendor": vendor}
@@ -149,7 +150,7 @@ def test_many_drafts_at_once_lose_nothing(desk: Desk) -> None:
     document = desk.document()
     failures: list[BaseException] = []
 
-    def work(user: Any, name: str) -> None:
+    def work(user: User, name: str) -> None:
         version = 0
         value: dict[str, Any] = {}
         try:

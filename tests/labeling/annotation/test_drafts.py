@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 
 from labeling.annotation import predictions
 from labeling.annotation import services as annotation_services
@@ -30,7 +31,7 @@ def predicted(desk: Desk, document: Document, raw: str = GOLD_TEXT) -> Predictio
     return Prediction.objects.get(document=document)
 
 
-def save(document: Document, user: Any, value: Any, base: int, **more: Any) -> annotation_services.Saved:
+def save(document: Document, user: User, value: Any, base: int, **more: Any) -> annotation_services.Saved:
     return annotation_services.save_draft(
         document=document, user=user, value=value, evidence={}, base_version=base, **more
     )
@@ -63,7 +64,7 @@ def test_a_pre_label_that_is_not_this_documents_or_was_withheld_is_ignored(desk:
     assert Gold.objects.get().origin == Origin.HUMAN
 
 
-def label(document: Document, user: Any, base: int = 0, **more: Any) -> annotation_services.Saved:
+def label(document: Document, user: User, base: int = 0, **more: Any) -> annotation_services.Saved:
     """A submit of a client that says nothing about pre-labels."""
     fresh = Document.objects.get(pk=document.pk)
     return annotation_services.submit(document=fresh, user=user, value=gold(), evidence={}, base_version=base, **more)

@@ -1,6 +1,7 @@
 """The home page names the step that the work between people brings."""
 
 import pytest
+from django.contrib.auth.models import User
 
 from labeling.annotation import comments
 from labeling.review import services as review_services
@@ -17,8 +18,8 @@ def desk(db: None) -> Desk:
     return review_desk()
 
 
-def step(desk: Desk, user: object) -> Step:
-    project = project_for(user, desk.project.slug, Action.READ)  # type: ignore[arg-type]
+def step(desk: Desk, user: User) -> Step:
+    project = project_for(user, desk.project.slug, Action.READ)
     found = step_for(project, user)
     assert found is not None
     return found

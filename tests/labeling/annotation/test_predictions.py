@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 
 from labeling.annotation import predictions
 from labeling.annotation.predictions import Proposal, Recorded, record, shown
@@ -138,7 +139,7 @@ def test_a_difference_is_one_of_meaning(desk: Desk) -> None:
 # -- do people look ----------------------------------------------------------------------------------------------------
 
 
-def submitted(desk: Desk, user: Any, changed: int, *, seen: bool, fields: int = 4) -> None:
+def submitted(desk: Desk, user: User, changed: int, *, seen: bool, fields: int = 4) -> None:
     """A submitted annotation that was held against a prediction."""
     document = desk.document()
     propose(desk, document)

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -22,18 +23,18 @@ def desk(db: None) -> Desk:
     return make_desk()
 
 
-def client_of(user: Any) -> Client:
+def client_of(user: User) -> Client:
     client = Client()
     client.force_login(user)
     return client
 
 
-def post(user: Any, name: str, document: Document | None = None, body: Any = None) -> Any:
+def post(user: User, name: str, document: Document | None = None, body: Any = None) -> Any:
     address = reverse(name, args=["desk"] if document is None else ["desk", document.pk])
     return client_of(user).post(address, json.dumps(body or {}), content_type="application/json")
 
 
-def shows(user: Any, document: Document, tab: str = "tab") -> str:
+def shows(user: User, document: Document, tab: str = "tab") -> str:
     """A tab of a person reports the document on its screen; the strip it gets."""
     return str(post(user, "label_here", document, {"tab": tab}).text)
 

@@ -2,9 +2,9 @@
 
 import threading
 from datetime import timedelta
-from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
@@ -19,7 +19,7 @@ def desk(transactional_db: None) -> Desk:
     return make_desk()
 
 
-def following(desk: Desk, user: Any, after: int | None = None) -> Document | None:
+def following(desk: Desk, user: User, after: int | None = None) -> Document | None:
     return annotation_services.next_document(project=desk.project, user=user, after=after)
 
 
@@ -73,7 +73,7 @@ def test_ten_people_at_once_never_get_the_same_document(desk: Desk) -> None:
     start = threading.Barrier(len(users))
     taken: list[int] = []
 
-    def work(user: Any) -> None:
+    def work(user: User) -> None:
         try:
             start.wait(10)
             document = following(desk, user)

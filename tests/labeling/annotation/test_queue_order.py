@@ -1,8 +1,7 @@
 """In which order a person gets documents, and who is assigned to what."""
 
-from typing import Any
-
 import pytest
+from django.contrib.auth.models import User
 
 from labeling.annotation import assignment, queue
 from labeling.annotation import services as annotation_services
@@ -20,16 +19,16 @@ def desk(db: None) -> Desk:
     return review_desk()
 
 
-def following(desk: Desk, user: Any, after: Document | None = None) -> Document | None:
+def following(desk: Desk, user: User, after: Document | None = None) -> Document | None:
     return annotation_services.next_document(project=desk.project, user=user, after=after.pk if after else None)
 
 
-def assign(user: Any, *documents: Document) -> assignment.Changed:
+def assign(user: User | None, *documents: Document) -> assignment.Changed:
     rows = Document.objects.filter(pk__in=[document.pk for document in documents])
     return assignment.assign(documents=rows, user=user)
 
 
-def send_back(desk: Desk, document: Document, user: Any) -> None:
+def send_back(desk: Desk, document: Document, user: User) -> None:
     submit(document, user)
     review_services.reject(document=fresh(document), user=desk.rita, reason="Look again.")
 

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -22,12 +23,12 @@ def desk(db: None) -> Desk:
     return make_desk()
 
 
-def draft(document: Document, user: Any, value: Any, base: int = 0, **more: Any) -> annotation_services.Saved:
+def draft(document: Document, user: User, value: Any, base: int = 0, **more: Any) -> annotation_services.Saved:
     options = {"evidence": {}, **more}
     return annotation_services.save_draft(document=document, user=user, value=value, base_version=base, **options)
 
 
-def submit(document: Document, user: Any, value: Any, base: int = 0, **more: Any) -> annotation_services.Saved:
+def submit(document: Document, user: User, value: Any, base: int = 0, **more: Any) -> annotation_services.Saved:
     options = {"evidence": {}, **more}
     return annotation_services.submit(document=document, user=user, value=value, base_version=base, **options)
 

@@ -1,8 +1,7 @@
 """The submit button names what a submit does: it submits, submits again, or approves."""
 
-from typing import Any
-
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
@@ -19,7 +18,7 @@ def desk(db: None) -> Desk:
     return review_desk()
 
 
-def approves(document: Document, user: Any) -> bool:
+def approves(document: Document, user: User) -> bool:
     """What the screen is told when this person opens the document."""
     client = Client()
     client.force_login(user)

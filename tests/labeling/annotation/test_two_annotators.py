@@ -164,6 +164,7 @@ def test_a_lock_that_ran_out_is_taken_over_by_one(desk: Desk) -> None:
         )
         assert sorted(result is None for result in results) == [False, True]
         holder = fresh(document).locked_by
+        assert holder is not None
         assert holder in (desk.ben, desk.owner)
         # Ana comes back: she is told, and her save is merged with what the other writes, not put over it.
         assert annotation_services.hold(document=document, user=desk.ana) == holder

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.template.loader import render_to_string
 from django.test import Client
@@ -28,7 +29,7 @@ def desk(db: None) -> Desk:
     return make_desk()
 
 
-def client_of(user: Any) -> Client:
+def client_of(user: User) -> Client:
     client = Client()
     client.force_login(user)
     return client

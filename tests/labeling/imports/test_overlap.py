@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 
 from labeling.annotation import assignment, predictions
 from labeling.annotation import services as annotation_services
@@ -29,7 +30,7 @@ def desk(db: None) -> Desk:
     return desk
 
 
-def following(desk: Desk, user: Any, after: int | None = None) -> Any:
+def following(desk: Desk, user: User, after: int | None = None) -> Any:
     return annotation_services.next_document(project=desk.project, user=user, after=after)
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -29,7 +30,7 @@ def at(desk: Desk, path: str = "") -> str:
     return f"/p/{desk.project.slug}/review/{path}"
 
 
-def page(desk: Desk, user: Any, path: str = "", status: int = 200) -> str:
+def page(desk: Desk, user: User, path: str = "", status: int = 200) -> str:
     answer = browser(user).get(at(desk, path))
     assert answer.status_code == status
     return answer.content.decode()

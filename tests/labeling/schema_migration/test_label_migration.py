@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 
 from labeling import jobs
 from labeling.annotation import services as annotation_services
@@ -57,7 +58,7 @@ def contract(desk: Desk, text: str) -> Any:
 
 
 def draft(
-    document: Document, user: Any, base: int, number: int | None = None, **changes: Any
+    document: Document, user: User, base: int, number: int | None = None, **changes: Any
 ) -> annotation_services.Saved:
     value = {**gold(), **changes}
     return annotation_services.save_draft(

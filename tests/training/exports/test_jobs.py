@@ -99,6 +99,7 @@ def made(model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.Monkey
 def asked_again(export: ModelExport) -> ModelExport:
     """The export, queued once more."""
     run = export.model_version.training_run
+    assert export.created_by is not None
     again: Any = export_services.request(run=run, kind=export.kind, user=export.created_by)
     assert (again.pk, again.status) == (export.pk, Status.QUEUED)
     return again
@@ -151,6 +152,7 @@ def test_a_refused_file_says_why_keeps_what_differed_and_can_be_made_again(
     export.refresh_from_db()
     assert (export.status, export.error, export.files, export.folder_key) == (Status.FAILED, "Other tokens.", [], "")
     assert export.parity["difference"] == difference
+    assert export.created_by is not None
     again: Any = export_services.request(run=run, kind="f16", user=user)
     assert (again.pk, again.status, again.error) == (export.pk, Status.QUEUED, "")
 
