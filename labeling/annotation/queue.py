@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
 
-from labeling.annotation import presence
+from labeling.annotation import presence, state
 from labeling.documents.failure_tags import tags_of
 from labeling.integrations.events import tell
 from labeling.models import Annotation, Document, DocumentState, Project
@@ -277,10 +277,7 @@ def skip(*, document: Document, user: User, reason: str) -> None:
     reason = " ".join(reason.replace("\x00", "").split())[:300]
     if not reason:
         raise Refused("Say why this document cannot be labelled.")
-    skipped = Document.objects.filter(pk=document.pk, state__in=[*QUEUE, DocumentState.SKIPPED]).update(
-        state=DocumentState.SKIPPED, skip_reason=reason, locked_by=None, locked_until=None
-    )
-    if not skipped:
+    if not Document.objects.filter(pk=document.pk, state__in=state.SKIPPABLE).update(**state.skip(reason)):
         raise Refused("This document is submitted already, so it cannot be skipped.")
     tell("document.skipped", document, user)
 

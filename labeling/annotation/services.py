@@ -24,7 +24,7 @@ from django.db.models import BigIntegerField, Case, Count, Exists, F, OuterRef, 
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from labeling.annotation import predictions
+from labeling.annotation import predictions, state
 from labeling.annotation.answers import answered
 from labeling.annotation.locked_document import (
     Actions,
@@ -48,7 +48,7 @@ from labeling.annotation.queue import (
     standing,
 )
 from labeling.annotation.revisions import Saved, Work, decide, make_gold, merged, origin_of, write
-from labeling.annotation.submission import approves, open_points, would_approve
+from labeling.annotation.submission import open_points, would_approve
 from labeling.form.codec import Parsed
 from labeling.form.merge import same
 from labeling.form.tree import tree_of
@@ -207,37 +207,26 @@ def _rejection(document: Document, decision: str | None) -> Review | None:
 # -- saving ------------------------------------------------------------------------------------------------------------
 
 
+#: states that the first draft ends
+_STARTS = [before for before in DocumentState if state.draft(before) != before]
+
+
 def _draft_changes(user: User, now: datetime) -> dict[str, Any]:
     mine = free_for(user)
     return {
-        "state": Case(
-            When(state__in=[DocumentState.NEW, DocumentState.SKIPPED], then=Value(DocumentState.IN_PROGRESS)),
-            default=F("state"),
-        ),
+        "state": Case(When(state__in=_STARTS, then=Value(DocumentState.IN_PROGRESS)), default=F("state")),
         "locked_by": Case(When(mine, then=Value(user.pk)), default=F("locked_by"), output_field=BigIntegerField()),
         "locked_until": Case(When(mine, then=Value(now + LOCK)), default=F("locked_until")),
     }
 
 
-def _submit_changes(document: Document) -> dict[str, Any]:
-    return {
-        "state": _expected_state(document),
-        "disputed": False,
-        "locked_by": None,
-        "locked_until": None,
-        "skip_reason": "",
-        "returned": None,
-    }
-
-
-def _expected_state(document: Document) -> str:
-    """What most submits of this person make of a document: it is written at once, and again only where it is not so.
-
-    A reviewer mostly decides about labels of others. Who they are is known where a view fetched the project.
+def _expects_approval(document: Document) -> bool:
+    """Whether a submit most likely approves: a reviewer mostly decides about labels of others. The role is known where
+    a view fetched the project.
     """
     known = Document._meta.get_field("project").is_cached(document)
     role = getattr(document.project, "role", "") if known else ""
-    return DocumentState.APPROVED if role and may(role, Action.REVIEW) else DocumentState.SUBMITTED
+    return bool(role) and may(role, Action.REVIEW)
 
 
 def save_draft(
@@ -294,9 +283,10 @@ def submit(
             invariant) is not confirmed, or optional fields are to be asked about; saved as a draft.
     """
     problems: list[Problem] = []
+    changes = state.before_submit(may_review=_expects_approval(document))
     try:
         with transaction.atomic():
-            held = hold_row(document, user, _submit_changes(document), prediction=prediction)
+            held = hold_row(document, user, changes, prediction=prediction)
             change = merged(held, user, value, evidence, base_version, schema_number)
             saved = change.saved
             unseen = bool(saved.clashes) or not same(change.mine, saved.value)
@@ -335,46 +325,43 @@ class _NotYet(Exception):
 def _count(held: Held, user: User, saved: Saved, work: Work) -> None:
     """Writes a submitted label and decides what it counts for."""
     document = held.document
-    own = document.answered_by == user.pk
-    party = document.answered_pk is not None and challenges.is_party(document, user)
-    fixes = document.answered_pk is not None and not party
-    fixes = fixes and approves(document=document, reviewer=held.may_review, own=own, own_only=held.own_only)
-    revision = write(held, user, saved, Actions.APPROVE if fixes else Actions.SUBMIT, work)
-    changes: dict[str, Any] = {"state": DocumentState.APPROVED if fixes else DocumentState.SUBMITTED}
-    counts = fixes or not (document.review_required or held.settled)
-    if held.own_only:
-        others = document.others_values or []
-        agreed = agree(held.compiled, [saved.value, *others])
-        if len(others) + 1 < document.wanted:
-            # The others come from the queue, so it is nobody's any more; what was sent back stays so for the others.
-            sent_back = document.decision == Review.Decision.REJECT
-            changes = {
-                "state": DocumentState.REJECTED if sent_back else DocumentState.IN_PROGRESS,
-                "assigned_to": None,
-            }
-            counts = False
-        elif not agreed:
-            changes["disputed"] = True
-            counts = False
-    if party:
-        changes = {"state": DocumentState.SUBMITTED, "disputed": True}
-        counts = False
-    if fixes:
+    outcome = state.submit(_submission(held, user, saved))
+    revision = write(held, user, saved, Actions.APPROVE if outcome.is_approval else Actions.SUBMIT, work)
+    if outcome.is_approval:
         saved.approved = True
         unchanged = same(held.compiled.ordered(document.answered_value), saved.value)
         decision = Review.Decision.APPROVE if unchanged else Review.Decision.FIX
         decide(held, user, decision, annotation_id=revision.annotation_id, revision_id=revision.pk)
-    saved.state = changes["state"]
-    if len(changes) > 1 or saved.state != document.state:
-        Document.objects.filter(pk=document.pk).update(**changes)
-    if counts:
-        make_gold(held, revision.pk, origin_of(held, saved), user if fixes else None)
+    saved.state = outcome.state
+    if len(outcome.change) > 1 or saved.state != document.state:
+        Document.objects.filter(pk=document.pk).update(**outcome.change)
+    if outcome.is_gold:
+        make_gold(held, revision.pk, origin_of(held, saved), user if outcome.is_approval else None)
     tell(
-        "document.approved" if fixes else "document.submitted",
+        "document.approved" if outcome.is_approval else "document.submitted",
         document,
         user,
         annotation=revision.annotation_id,
         revision=revision.pk,
+    )
+
+
+def _submission(held: Held, user: User, saved: Saved) -> state.Submission:
+    document = held.document
+    others = (document.others_values or []) if held.own_only else []
+    has_label = document.answered_pk is not None
+    return state.Submission(
+        has_label=has_label,
+        is_own=document.answered_by == user.pk,
+        is_involved=has_label and challenges.is_party(document, user),
+        may_review=held.may_review,
+        is_reviewed=held.settled,
+        was_rejected=document.decision == Review.Decision.REJECT,
+        is_blind=held.own_only,
+        missing_labels=document.wanted - len(others) - 1,
+        labels_agree=agree(held.compiled, [saved.value, *others]),
+        review_required=document.review_required,
+        four_eyes=has_label and document.project.four_eyes,
     )
 
 

@@ -6,23 +6,12 @@ from typing import Any
 from django.contrib.auth.models import User
 
 from labeling.annotation.locked_document import SETTLED, answered_of, is_own_only
+from labeling.annotation.state import Submission
 from labeling.form.validation import Checks
 from labeling.models import Document, SchemaVersion
 from labeling.review import challenges
 from slmstudio.access import Action, may
 from slmstudio.contract.schema.compiled import Problem
-
-
-def approves(*, document: Any, reviewer: bool, own: bool, own_only: bool) -> bool:
-    """Whether a submit over a label that somebody answers for is an approval, doubts of the label aside.
-
-    ``document`` carries its project and ``decision``, the newest review's. ``own``: the label is the person's own.
-    """
-    project = document.project
-    settled = document.decision in SETTLED
-    # A reviewer may go on with a label of their own that a colleague approved, but not where four eyes are on.
-    retouched = settled and not project.review_required and not project.four_eyes
-    return reviewer and not own_only and (not own or retouched)
 
 
 def would_approve(document: Any, schema_version: SchemaVersion, user: User) -> bool:
@@ -37,10 +26,15 @@ def would_approve(document: Any, schema_version: SchemaVersion, user: User) -> b
     answered = answered_of(document, schema_version).values_list("annotation__user").first()
     if answered is None:
         return False
-    own = answered[0] == user.pk
-    return approves(document=document, reviewer=True, own=own, own_only=False) and not challenges.is_party(
-        document, user
+    submission = Submission(
+        has_label=True,
+        is_own=answered[0] == user.pk,
+        may_review=True,
+        is_reviewed=document.decision in SETTLED,
+        review_required=document.project.review_required,
+        four_eyes=document.project.four_eyes,
     )
+    return submission.is_approval and not challenges.is_party(document, user)
 
 
 def open_points(checks: Checks, asked: Collection[str] | None) -> list[Problem]:

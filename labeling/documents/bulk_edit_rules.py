@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from labeling.models import BulkEdit, DocumentState
+from labeling.annotation import state
+from labeling.models import BulkEdit
 from labeling.models.documents import QUEUE
 
 #: what of a document each kind of change reads or writes
@@ -49,10 +50,7 @@ def _move(holdout: bool) -> Callable[[Any, Mapping[str, Any]], Verdict]:
 
 
 def _requeue(row: Any, params: Mapping[str, Any]) -> Verdict:
-    if row.state not in (DocumentState.SUBMITTED, DocumentState.APPROVED, DocumentState.SKIPPED):
-        return {}
-    state = DocumentState.IN_PROGRESS if row.labelled else DocumentState.NEW
-    return {"state": state.value, "skip_reason": "", "disputed": False}
+    return {**state.requeue(has_label=row.labelled)} if row.state in state.REQUEUEABLE else {}
 
 
 def _overlap(row: Any, params: Mapping[str, Any]) -> Verdict:

@@ -9,13 +9,13 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from labeling.annotation import comments, queue
+from labeling.annotation import comments, queue, state
 from labeling.documents import bulk_edit
 from labeling.documents.bulk_edit_forms import BulkForm
 from labeling.documents.details import history, label_of, only_own, proposals
 from labeling.documents.failure_tags import tags_of
 from labeling.documents.list.choices import members
-from labeling.models import Comment, Document, DocumentScore, DocumentState, Page
+from labeling.models import Comment, Document, DocumentScore, Page
 from slmstudio import panels
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
@@ -47,7 +47,7 @@ def document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "tags": [(tag, known.get(tag)) for tag in shown.tags],
         "known_tags": known,
         "members": members(project) if "curate" in project.can else [],
-        "can_requeue": shown.state in (DocumentState.SUBMITTED, DocumentState.APPROVED, DocumentState.SKIPPED),
+        "can_requeue": shown.state in state.REQUEUEABLE,
         "panels": [
             render_to_string(
                 content.template, {**content.context, "project": project, "document": shown}, request=request

@@ -14,9 +14,9 @@ from django.core.files import File
 from django.db import connection, transaction
 from django.utils import timezone
 
-from labeling.annotation import predictions
+from labeling.annotation import predictions, state
 from labeling.imports.rows import ParsedRow, Proposed, Row, RowError, judge, shown_id
-from labeling.models import AnnotationRevision, Document, DocumentState, Origin, Project, SchemaVersion
+from labeling.models import AnnotationRevision, Document, Origin, Project, SchemaVersion
 from slmstudio.contract.schema.compiled import dumps
 from slmstudio.storage import artifacts
 
@@ -289,7 +289,6 @@ def _copy(table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -
 
 
 def _document(task: Task, pk: int, row: Row, now: str) -> tuple[Any, ...]:
-    state = DocumentState.NEW if row.gold is None else DocumentState.SUBMITTED
     return (
         pk,
         task.project.pk,
@@ -299,7 +298,7 @@ def _document(task: Task, pk: int, row: Row, now: str) -> tuple[Any, ...]:
         task.source,
         dumps(row.metadata) if row.metadata else "{}",
         row.tags,
-        state.value,
+        state.imported(has_gold=row.gold is not None).value,
         task.as_holdout,
         task.synthetic,
         _wanted(task.project, row),

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from labeling.annotation import state
 from labeling.annotation.locked_document import Actions, answered_of, newest_schema, schema_of
 from labeling.annotation.queue import free_for, hold, take
 from labeling.annotation.revisions import Work, author_of, decide, make_gold, merged, origin_of, write
@@ -154,9 +155,8 @@ def adjudicate(*, document: Document, user: User, value: Any, evidence: Mapping[
     began = labels.filter(prediction__isnull=False, submitted=True)
     prediction = began.values_list("prediction", flat=True).first()
     with transaction.atomic():
-        changes = {"state": DocumentState.APPROVED, "disputed": False, "locked_by": None, "locked_until": None}
         doubt = doubt_of(document)
-        held = hold_submitted(document, user, changes, base_version, disputed=True, prediction=prediction)
+        held = hold_submitted(document, user, state.approve(), base_version, disputed=True, prediction=prediction)
         found = held.document
         if found.project.four_eyes and doubt is not None and doubt.asked_by == user.pk:
             raise Refused(ASKED)

@@ -11,8 +11,8 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from labeling.annotation import state
 from labeling.models import AnnotationRevision, Document, DocumentState, Gold
-from labeling.models.documents import LABELLED
 from slmstudio.errors import Refused
 
 __all__ = ["Doubt", "dispute", "doubt_of", "doubts", "is_party", "known_to"]
@@ -83,7 +83,6 @@ def dispute(*, document: Document) -> AnnotationRevision:
     gold = Gold.objects.current(row.project).select_related("revision__annotation").filter(document=row).first()
     if gold is None:
         raise Refused("No label of this document counts under the newest schema. Label it under Label instead.")
-    if row.state in LABELLED:
-        changes = {"state": DocumentState.SUBMITTED, "disputed": True, "locked_by": None, "locked_until": None}
+    if changes := state.challenge(row.state):
         Document.objects.filter(pk=row.pk).update(**changes)
     return gold.revision

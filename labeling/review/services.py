@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 
+from labeling.annotation import state
 from labeling.annotation.locked_document import (
     SETTLED,
     Actions,
@@ -181,8 +182,6 @@ def _decided(document: Document, last: Review | None) -> str:
 
 # -- decisions ---------------------------------------------------------------------------------------------------------
 
-_LET_GO = {"locked_by": None, "locked_until": None}
-
 
 def approve(
     *,
@@ -201,8 +200,7 @@ def approve(
         Refused: the person may not decide, or there is nothing to decide.
     """
     with transaction.atomic():
-        changes = {"state": DocumentState.APPROVED, "skip_reason": "", **_LET_GO}
-        held = hold_submitted(document, user, changes, base_version)
+        held = hold_submitted(document, user, state.approve(), base_version)
         found = held.document
         if value is None:
             problems = held.compiled.validate(found.answered_value)
@@ -241,8 +239,7 @@ def reject(*, document: Document, user: User, reason: str, base_version: int | N
     if len(reason) > MOST_REASON:
         raise Refused(f"The reason is {len(reason):,} characters long; {MOST_REASON:,} are possible.")
     with transaction.atomic():
-        changes = {"state": DocumentState.REJECTED, "disputed": False, **_LET_GO}
-        held = hold_submitted(document, user, changes, base_version, disputed=None)
+        held = hold_submitted(document, user, state.reject(), base_version, disputed=None)
         found = held.document
         review = decide(
             held,
@@ -271,7 +268,7 @@ def _tidy(text: str) -> str:
 def hold_submitted(
     document: Document,
     user: User,
-    changes: Mapping[str, Any],
+    changes: state.StateChange,
     base_version: int | None,
     *,
     disputed: bool | None = False,
@@ -283,7 +280,7 @@ def hold_submitted(
         Stale: it is another version by now, or decided; ``disputed``: or it is, or is not, disputed any more.
         Refused: the person may not decide.
     """
-    only_if = Q(state=DocumentState.SUBMITTED)
+    only_if = Q(state=state.DECIDABLE)
     if disputed is not None:
         only_if &= Q(disputed=disputed)
     try:

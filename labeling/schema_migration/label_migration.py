@@ -8,10 +8,11 @@ has saved under the new version already keeps that, behind what is taken along o
 somebody has answered under the new version: that is newer than all of it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from labeling.annotation import state
 from labeling.annotation.locked_document import ANSWERED, SETTLED, Actions
 from labeling.form.merge import same
 from labeling.models import (
@@ -24,10 +25,10 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
+from labeling.models.documents import LABELLED
 from labeling.schema_migration.mapping import reason
 from slmstudio.contract.schema.compiled import CompiledSchema, Problem, dumps, loads
 
-LABELLED = (DocumentState.SUBMITTED, DocumentState.APPROVED)
 Note = Callable[["Part"], Any]
 
 
@@ -81,7 +82,7 @@ class Labels:
     @property
     def is_returned(self) -> bool:
         """Whether it is in the queue because of an earlier change of the schema, and nobody has answered it since."""
-        return bool(self.document.returned) and self.document.state in (DocumentState.NEW, DocumentState.IN_PROGRESS)
+        return state.is_requeued_for_schema(self.document.state, self.document.returned)
 
     def deciding(self, parts: Iterable[Part]) -> list[Part]:
         """The parts that have to be valid so that the document counts as labelled."""
@@ -228,7 +229,7 @@ def _read_there(labels: dict[int, Labels], version: SchemaVersion) -> None:
 
 def write(
     labels: Labels, version: SchemaVersion, apply: Callable[[Any], Any], note: Note, by: int | None
-) -> dict[str, Any]:
+) -> state.StateChange:
     """Writes one document under the new version, and returns the columns of the document that change by it: where what
     counts of it no longer fits it goes back into the queue. ``by``: who takes it along.
     """
@@ -245,7 +246,7 @@ def write(
     deciding = labels.deciding(parts)
     returned: dict[str, Any] = labels.document.returned or {}
     if labels.restores(parts):
-        return {"state": returned["state"], "disputed": returned["disputed"], "returned": None}
+        return state.restore(returned)
     problems = [problem for part in deciding for problem in part.problems]
     old = (deciding or parts)[-1].old.schema_version.compiled if deciding or parts else version.compiled
     why = reason(old, version.compiled, problems)
@@ -256,14 +257,12 @@ def write(
     return put_back(labels.document, version, why)
 
 
-def put_back(document: Document, version: SchemaVersion, why: str) -> dict[str, Any]:
+def put_back(document: Document, version: SchemaVersion, why: str) -> state.StateChange:
     """The columns of a document that goes back into the queue because of a schema version."""
-    before = {"state": str(document.state), "disputed": document.disputed}
-    returned = {**before, "number": version.number, "reason": why[:300]}
-    return {"state": str(DocumentState.IN_PROGRESS), "disputed": False, "returned": returned}
+    return state.requeue_for_schema(state=document.state, disputed=document.disputed, number=version.number, reason=why)
 
 
-def update(changes: dict[int, dict[str, Any]]) -> None:
+def update(changes: Mapping[int, state.StateChange]) -> None:
     """Writes columns of documents, one update for each kind of change. The rows are locked by the caller."""
     groups: dict[str, list[int]] = {}
     for pk, columns in changes.items():

@@ -26,6 +26,7 @@ from labeling.models import (
     SchemaMigration,
     SchemaVersion,
 )
+from labeling.models.documents import LABELLED
 from labeling.projects import contract_changes
 from labeling.projects.services import ContractError, in_words, read_schema, save_contract
 from labeling.schema_migration import label_migration
@@ -239,7 +240,7 @@ def _labelled(run: SchemaMigration) -> Any:
             document=OuterRef("document"), user=OuterRef("user"), schema_version=run.to_version_id
         )
         left = Q(wanted__gt=1) & Exists(annotations.filter(~Exists(same_person), user__isnull=False))
-        rows = rows.filter(~Exists(new) | Q(state__in=label_migration.LABELLED) & ~Exists(answered) | left)
+        rows = rows.filter(~Exists(new) | Q(state__in=LABELLED) & ~Exists(answered) | left)
     return rows
 
 
