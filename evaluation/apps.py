@@ -12,7 +12,7 @@ class EvaluationConfig(AppConfig):
         from evaluation import panels  # noqa: F401
         from evaluation.audit import services as log
         from evaluation.benchmarks.services import advance_live as advance_benchmarks
-        from evaluation.gates.policy_proposals import propose_from_contract
+        from evaluation.gates.policy.proposals import propose_from_contract
         from evaluation.label_issues.challenges import doubts_of, look_everywhere
         from evaluation.pipeline.services import advance_live
         from evaluation.prelabels.services import tell

@@ -6,8 +6,8 @@ from evaluation.approvals import views as approval_views
 from evaluation.audit import views as audit_views
 from evaluation.benchmarks import views as benchmark_views
 from evaluation.comparison import views as comparison_views
-from evaluation.gates import policy_views
 from evaluation.gates import views as gate_views
+from evaluation.gates.policy import views as policy_views
 from evaluation.inference import endpoint_views
 from evaluation.label_issues import views as label_issue_views
 from evaluation.prelabels import views as prelabel_views

@@ -13,7 +13,7 @@ from evaluation.approvals.independence import circumstances, fresh_role, own_par
 from evaluation.approvals.waivers import Waiver, open_gates
 from evaluation.audit import services as audit_services
 from evaluation.gates import manifest
-from evaluation.gates.policies import current_policy
+from evaluation.gates.policy.services import current_policy
 from evaluation.models import Approval, AuditEntry, GatePolicy, GateReport
 from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
 from slmstudio.access import Action, Forbidden, may

@@ -10,10 +10,10 @@ from django.core.cache import cache
 from evaluation.comparison.coverage import Automation, Step, automation, document_confidence
 from evaluation.comparison.error_cost import Amount, ErrorCosts, error_costs, mean_cost
 from evaluation.comparison.paired import cost_of_time
-from evaluation.gates import holdouts
 from evaluation.gates.facts import constraints_of
-from evaluation.gates.policies import rules
-from evaluation.gates.sample_size import missing_labels
+from evaluation.gates.holdout import membership
+from evaluation.gates.holdout.sample_size import missing_labels
+from evaluation.gates.policy.services import rules
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from evaluation.scores.counts import cells
 from evaluation.stats import ALPHA, look_level
@@ -90,7 +90,7 @@ def money(report: GateReport, through: Through | None = None) -> Money | None:
     """What the errors of the model and of the one it is held against cost; None where no field of the schema has a cost
     (``x-slm``)."""
     run, baseline = report.eval_run, report.baseline
-    drawn = holdouts.drawn_for_slices(report.project_id)
+    drawn = membership.drawn_for_slices(report.project_id)
     costs = _costs(run, baseline, drawn)
     if costs is None:
         return None
@@ -205,12 +205,12 @@ def straight_through(report: GateReport) -> Through:
     limit = min((gate.threshold for gate in gates), default=0.0)
     from_policy = 0 < limit < 1
     limit = limit if from_policy else LIMIT
-    drawn = holdouts.drawn_for_slices(report.project_id)
+    drawn = membership.drawn_for_slices(report.project_id)
     rows = [(confidence, exact) for key, confidence, exact in _confidences(report.eval_run) if key not in drawn]
     if not rows:
         return Through(False, limit, from_policy)
     # As in gates: what left the hold-out counts as wrong, and nobody knows how sure of it the model was.
-    rows += [(1.0, False)] * len(holdouts.gone(report.eval_run))
+    rows += [(1.0, False)] * len(membership.gone(report.eval_run))
     return Through(True, limit, from_policy, automation(rows, limit, confidence=_confidence(report)))
 
 

@@ -8,16 +8,17 @@ from typing import Any
 from django.contrib.auth.models import User
 
 from evaluation.approvals import decisions, waivers
-from evaluation.approvals.cautions import cautions
 from evaluation.approvals.evidence import Money, Through, evidence
+from evaluation.approvals.warnings import cautions
 from evaluation.comparison.regressions import document_p
 from evaluation.comparison.regressions import fields as adjusted_fields
 from evaluation.comparison.services import compare_runs
-from evaluation.gates import alpha_spending, manifest
+from evaluation.gates import manifest
 from evaluation.gates.display import level
-from evaluation.gates.policies import set_at
-from evaluation.gates.policy import METRICS
-from evaluation.gates.sample_size import Missing
+from evaluation.gates.holdout import alpha_spending
+from evaluation.gates.holdout.sample_size import Missing
+from evaluation.gates.policy.definition import METRICS
+from evaluation.gates.policy.services import set_at
 from evaluation.gates.services import holdout_origins, looks
 from evaluation.gates.verdicts import Status
 from evaluation.models import Approval, AuditEntry, EvalRun, GateReport

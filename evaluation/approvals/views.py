@@ -12,7 +12,7 @@ from evaluation.approvals import report as approval_report
 from evaluation.approvals.forms import DecisionForm, WithdrawalForm
 from evaluation.approvals.report_markdown import report_markdown
 from evaluation.gates import manifest
-from evaluation.gates.policies import rules
+from evaluation.gates.policy.services import rules
 from evaluation.http import page_or_part, wants_part
 from evaluation.models import GateReport
 from evaluation.runs import resources

@@ -5,7 +5,7 @@ from typing import Any
 from django.utils.text import capfirst
 
 from evaluation.audit import services as audit_services
-from evaluation.gates.holdouts import unanswered
+from evaluation.gates.holdout.membership import unanswered
 from evaluation.models import Approval, EvalRun
 from labeling.models import Split
 from slmstudio.errors import Refused

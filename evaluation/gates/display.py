@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.gates.policy import METRICS, plain
+from evaluation.gates.policy.definition import METRICS, plain
 
 #: the share of the line that is left free at each end
 _MARGIN = 0.04

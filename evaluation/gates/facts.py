@@ -9,9 +9,9 @@ from typing import Any
 from django.utils.timezone import localtime
 
 from evaluation.comparison.paired import cost_of_time, cost_of_tokens
-from evaluation.gates import holdouts
 from evaluation.gates.baselines import made_from, model_key
-from evaluation.gates.policy import BASE, Gate, GatePolicy
+from evaluation.gates.holdout import membership
+from evaluation.gates.policy.definition import BASE, Gate, GatePolicy
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.regression_suite.services import answers, pinned_documents
 from evaluation.runs import resources
@@ -50,8 +50,8 @@ class _Facts:
         self.run, self.baseline, self.measured = eval_run, baseline, measured
         rows = EvalOutput.objects.filter(eval_run=eval_run).defer("gold", "raw", "error").order_by("document_id")
         self.rows = list(rows)
-        self.gone = holdouts.gone(eval_run)
-        self.drawn = holdouts.drawn_for_slices(eval_run.project_id)
+        self.gone = membership.gone(eval_run)
+        self.drawn = membership.drawn_for_slices(eval_run.project_id)
         self.taken = self.rows
         if measured is not None:
             self.taken = resources.as_outputs(measured.requests, {row.document_id: row.tags for row in self.rows})
@@ -59,7 +59,7 @@ class _Facts:
         self.metadata: dict[int, Any] = {}
         if with_metadata:
             documents = Document.objects.filter(eval_outputs__eval_run=eval_run)
-            self.metadata = dict(documents.values_list("pk", "metadata")) | holdouts.metadata_of(self.gone)
+            self.metadata = dict(documents.values_list("pk", "metadata")) | membership.metadata_of(self.gone)
         scores = EvalOutput.objects.filter(eval_run=baseline).values_list("document_id", "score")
         self.before = dict(scores) if baseline is not None else None
 
@@ -98,10 +98,10 @@ class _Facts:
         """What was answered; and what left the hold-out after it had been answered counts as wrong, because it may have
         left for being so."""
         scores: dict[int, Any] = {row.document_id: row.score for row in rows}
-        scores |= {row.document_id: holdouts.all_wrong(row.score) for row in gone}
+        scores |= {row.document_id: membership.all_wrong(row.score) for row in gone}
         before = self.before
         if before is not None:
-            before = before | {row.document_id: holdouts.all_right(row.score) for row in gone}
+            before = before | {row.document_id: membership.all_right(row.score) for row in gone}
         against = self.baseline.short_name if self.baseline else ""
         return from_scores(gate.metric, scores, baseline=before, against=against, field=gate.field, value=gate.value)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from django.core.cache import cache
 
 from evaluation.gates.facts import pinned_answers
-from evaluation.gates.policies import policy_hash, rules
-from evaluation.gates.policy import GatePolicy
+from evaluation.gates.policy.definition import GatePolicy
+from evaluation.gates.policy.services import policy_hash, rules
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import outputs, resources
 from evaluation.runs.model_under_test import SubjectError, model_folder, spec_key, subject

@@ -9,11 +9,11 @@ from evaluation.audit import services as audit_services
 from evaluation.comparison.services import compare_runs
 from evaluation.gates import manifest
 from evaluation.gates import verdicts as judging
-from evaluation.gates.alpha_spending import looks, next_look
 from evaluation.gates.baselines import check_answered, check_baseline, check_opponent, opponent
 from evaluation.gates.facts import holdout_origins, measurements
-from evaluation.gates.policies import current_policy, fix, rules, set_policy
-from evaluation.gates.policy import DEPLOYED
+from evaluation.gates.holdout.alpha_spending import looks, next_look
+from evaluation.gates.policy.definition import DEPLOYED
+from evaluation.gates.policy.services import current_policy, fix, rules, set_policy
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
 from evaluation.runs.services import next_number

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.gates.display import level
-from evaluation.gates.metrics import JUDGES, Levels, Status
-from evaluation.gates.policy import METRICS, Gate, GateError, GatePolicy, default_policy
+from evaluation.gates.metrics.answers import JUDGES, Levels, Status
+from evaluation.gates.policy.definition import METRICS, Gate, GateError, GatePolicy, default_policy
 from evaluation.scores.measurements import Measurement
 from evaluation.stats import look_level
 

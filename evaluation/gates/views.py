@@ -9,11 +9,11 @@ from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from evaluation.approvals.decisions import Present, standing
-from evaluation.gates.alpha_spending import upcoming
-from evaluation.gates.policies import history
-from evaluation.gates.policy import METRICS, GatePolicy
-from evaluation.gates.policy_proposals import answered, open_proposals
-from evaluation.gates.sample_size import ANYBODY, TURN, missing_labels, queue_labels
+from evaluation.gates.holdout.alpha_spending import upcoming
+from evaluation.gates.holdout.sample_size import ANYBODY, TURN, missing_labels, queue_labels
+from evaluation.gates.policy.definition import METRICS, GatePolicy
+from evaluation.gates.policy.proposals import answered, open_proposals
+from evaluation.gates.policy.services import history
 from evaluation.gates.services import current_policy, make_report, next_look, rules, spent
 from evaluation.http import go, page_or_part, wants_part
 from evaluation.models import GateReport

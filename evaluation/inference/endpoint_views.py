@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from evaluation.gates import holdout_permits
+from evaluation.gates.holdout import permits
 from evaluation.inference import endpoints
 from evaluation.models import Endpoint
 from evaluation.prelabels.forms import EndpointForm
@@ -52,7 +52,7 @@ def endpoint(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "form": form,
         "endpoint": found,
         "key_set": bool(found.key_variable and os.environ.get(found.key_variable)),
-        "permit": holdout_permits.of(found),
+        "permit": permits.of(found),
     }
     return render(request, "evaluation/inference/endpoint.html", context, status=422 if form.errors else 200)
 
@@ -81,10 +81,10 @@ def holdout(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Lets hold-out documents be sent there, or no more; the owner alone decides that."""
     project, found = object_for(request.user, slug, Action.ADMINISTER, _in_use(), pk=pk)
     if request.POST.get("permit") == "yes":
-        holdout_permits.give(endpoint=found, user=request.user)
+        permits.give(endpoint=found, user=request.user)
         messages.success(request, f"Hold-out documents may be sent to {found.name}.")
     else:
-        holdout_permits.withdraw(endpoint=found, user=request.user)
+        permits.withdraw(endpoint=found, user=request.user)
         messages.success(request, f"No hold-out document is sent to {found.name}.")
     return redirect("endpoint", project.slug, found.pk)
 

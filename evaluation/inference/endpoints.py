@@ -18,7 +18,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from evaluation.audit import services as audit_services
-from evaluation.gates import holdout_permits
+from evaluation.gates.holdout import permits
 from evaluation.inference.answers import WORDS, Outcome
 from evaluation.inference.openai_client import LIMITS, Address, Chat, Said
 from evaluation.models import Endpoint
@@ -225,5 +225,5 @@ def retire(*, endpoint: Endpoint, user: User) -> bool:
     done = Endpoint.objects.filter(pk=endpoint.pk, retired_at__isnull=True).update(retired_at=timezone.now())
     if done:
         audit_services.record(project=endpoint.project, user=user, action="removed", about=f"endpoint {endpoint.name}")
-        holdout_permits.withdraw(endpoint=endpoint, user=user)
+        permits.withdraw(endpoint=endpoint, user=user)
     return bool(done)

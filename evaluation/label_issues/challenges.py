@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import F, OuterRef, Subquery
 
 from evaluation.audit import services as audit_services
-from evaluation.label_issues.challenged_fields import proposal
+from evaluation.label_issues.label_noise import proposal
 from evaluation.models import EvalOutput, EvalRun, GoldQuestion
 from labeling.form.merge import same
 from labeling.models import AnnotationRevision, DatasetItem, Document, Gold, Project

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import models
 
-from evaluation.models.judging import EvalRun
+from evaluation.models.runs import EvalRun
 from labeling.models import Project
 from slmstudio.runs.models import RepeatedRun
 

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from evaluation.gates import holdout_permits
+from evaluation.gates.holdout import permits
 from evaluation.inference import endpoints
 from evaluation.inference.answers import ANSWERED, WORDS, Outcome
 from evaluation.inference.circuit_breaker import Broken, Heart, Trouble
@@ -234,7 +234,7 @@ class _Asking:
             raise Broken("A solved example was moved to the hold-out meanwhile, so nobody is shown it any more.")
         if patiently(lambda: Endpoint.objects.filter(pk=self._endpoint.pk, retired_at__isnull=False).exists()):
             raise Broken(f"The endpoint {self._endpoint} was removed, so nothing more is sent there.")
-        if self._run.split == Split.HOLDOUT and patiently(lambda: holdout_permits.of(self._endpoint)) is None:
+        if self._run.split == Split.HOLDOUT and patiently(lambda: permits.of(self._endpoint)) is None:
             raise Broken(f"Hold-out documents may not be sent to {self._endpoint} any more: the permit was withdrawn.")
 
     def _is_sent(self, key: str) -> bool:

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from django import forms
 
-from evaluation.gates import holdout_permits
+from evaluation.gates.holdout import permits
 from evaluation.models import Endpoint, EvalRun
 from evaluation.runs import costs, services
 from evaluation.runs.spec import MOST_AT_ONCE
@@ -105,7 +105,7 @@ def _subjects(project: Project) -> dict[str, list[tuple[str, str, Subject]]]:
     exports: Any = ModelExport.objects.filter(model_version__project=project, status=Status.DONE)
     exports = exports.select_related("model_version__training_run").order_by("-model_version__number", "kind")
     endpoints = list(Endpoint.objects.in_use(project))
-    permitted = holdout_permits.given(project, endpoints)
+    permitted = permits.given(project, endpoints)
     return {
         "Fine-tuned here": [
             (f"run-{run.number}", _training_words(run), run)

@@ -16,7 +16,7 @@ from django.db import transaction
 
 from evaluation.audit import services as audit_services
 from evaluation.comparison.paired import spread
-from evaluation.label_issues.challenged_fields import Noise
+from evaluation.label_issues.label_noise import Noise
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs, run_documents
 from evaluation.runs.model_under_test import spec_key

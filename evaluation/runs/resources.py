@@ -7,8 +7,8 @@ from django.db import transaction
 
 from evaluation.audit import services as audit_services
 from evaluation.comparison.paired import spread
-from evaluation.gates import holdout_permits
-from evaluation.gates.policy import METRICS, GatePolicy
+from evaluation.gates.holdout import permits
+from evaluation.gates.policy.definition import METRICS, GatePolicy
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.runs import run_documents, services
 from evaluation.runs.outputs import latencies
@@ -67,7 +67,7 @@ def not_sendable(run: EvalRun) -> str:
         return f"The endpoint {endpoint} was removed, so nothing more is sent there."
     if others := services.differences(run, services.facts_of(endpoint)):
         return f"The endpoint {endpoint} has another {others} than when it answered. Evaluate it again."
-    if run.split == Split.HOLDOUT and holdout_permits.of(endpoint) is None:
+    if run.split == Split.HOLDOUT and permits.of(endpoint) is None:
         return f"Hold-out documents may not be sent to {endpoint}: the owner has to permit that on its page."
     return ""
 

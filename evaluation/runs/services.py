@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from evaluation.audit import services as audit_services
-from evaluation.gates import holdout_permits
+from evaluation.gates.holdout import permits
 from evaluation.models import Benchmark, Endpoint, EvalOutput, EvalRun, PrelabelRun
 from evaluation.runs import run_documents
 from evaluation.runs.spec import MOST_AT_ONCE
@@ -166,7 +166,7 @@ def _check_endpoint(endpoint: Endpoint, split: str, mode: str, at_once: int) -> 
         raise Refused(f"The endpoint {endpoint} is asked in words alone: it cannot be held to a schema.", field="mode")
     if at_once > endpoint.at_once:
         raise Refused(f"The endpoint {endpoint} works on at most {endpoint.at_once} side by side.", field="at_once")
-    if split == Split.HOLDOUT and holdout_permits.of(endpoint) is None:
+    if split == Split.HOLDOUT and permits.of(endpoint) is None:
         raise Refused(
             f"Hold-out documents would leave the studio for {endpoint}. The owner of the project has to permit that "
             "on the page of the endpoint; or choose another split.",

@@ -9,7 +9,6 @@ the web process imports this package at start.
 
 from evaluation.stats.common import ALPHA, Side
 from evaluation.stats.families import benjamini_hochberg, holm, look_level
-from evaluation.stats.prices import Price, documents_for, documents_needed
 from evaluation.stats.quantiles import quantile_lower, quantile_upper
 from evaluation.stats.rates import (
     Canary,
@@ -28,6 +27,7 @@ from evaluation.stats.resampling import (
     share_interval,
     share_loss,
 )
+from evaluation.stats.sample_size import Price, documents_for, documents_needed
 
 __all__ = [
     "ALPHA",

@@ -16,7 +16,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from evaluation.gates import policy_proposals
+from evaluation.gates.policy import proposals
 from evaluation.gates.services import make_report
 from evaluation.models import Benchmark, Endpoint
 from evaluation.prelabels import services as prelabel_services
@@ -84,7 +84,7 @@ def _furnish(folder: Path) -> None:
     world = make_world(folder / "base", documents=8, holdout=4, slug="theirs")
     make_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
     gates = [{"key": "valid", "metric": "schema_valid_rate", "operator": ">=", "threshold": 0.5}]
-    policy_proposals.propose(project=world.project, user=world.engineer, gates=gates, reason="Theirs.")
+    proposals.propose(project=world.project, user=world.engineer, gates=gates, reason="Theirs.")
     project, user = world.project, world.owner
     import_rows(project=project, rows=[ParsedRow(1, {"id": "b", "text": "Theirs alone"})], source="test")
     hook = webhooks.create(project=project, user=user, url="http://127.0.0.1/", events=["document.submitted"])

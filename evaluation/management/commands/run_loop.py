@@ -20,7 +20,7 @@ from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.text import slugify
 
-from evaluation.gates.policies import set_policy
+from evaluation.gates.policy.services import set_policy
 from evaluation.gates.verdicts import GateError
 from evaluation.pipeline.report import loop_report, write_outputs
 from evaluation.pipeline.rows import Line, RowsError, choose_rows

@@ -7,9 +7,9 @@ from django.test import Client
 from pytest_django.asserts import assertContains
 
 from evaluation.approvals.evidence import money
-from evaluation.gates import holdouts
 from evaluation.gates.baselines import model_key
-from evaluation.gates.sample_size import missing_labels, queue_labels
+from evaluation.gates.holdout import membership
+from evaluation.gates.holdout.sample_size import missing_labels, queue_labels
 from evaluation.gates.services import current_policy, looks, make_report, next_look, opponent, set_policy
 from evaluation.gates.verdicts import Verdict
 from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport
@@ -247,5 +247,5 @@ def test_thresholds_that_were_set_after_the_figures_are_said_to_be(world: World,
 
 
 def test_what_is_said_of_a_hold_out_that_stayed_is_nothing(world: World) -> None:
-    assert holdouts.gone(evaluated(world, right)) == []
-    assert holdouts.drawn_for_slices(world.project.pk) == {}
+    assert membership.gone(evaluated(world, right)) == []
+    assert membership.drawn_for_slices(world.project.pk) == {}

@@ -6,8 +6,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from evaluation.gates import policy_proposals
-from evaluation.gates.policies import current_policy, rules, set_policy
+from evaluation.gates.policy import proposals
+from evaluation.gates.policy.services import current_policy, rules, set_policy
 from evaluation.gates.services import make_report
 from evaluation.models import AuditEntry, GatePolicy, GateReport, PolicyProposal
 from labeling.models import Contract
@@ -56,21 +56,21 @@ def test_a_change_of_the_contract_then_is_a_proposal(world: World, report: GateR
     change(world, 60_000)
     policy = current_policy(project=world.project)
     assert (policy.pk, latency(policy)) == (report.policy_id, 1000)
-    [one] = policy_proposals.open_proposals(project=world.project, policy=policy)
+    [one] = proposals.open_proposals(project=world.project, policy=policy)
     assert one.proposal.created_by == world.engineer
     assert next(gate.threshold for gate in one.wanted if gate.key == "latency") == 60_000
     change(world, 50_000)
     change(world, 40_000, instruction="Read it well.")
-    [one] = policy_proposals.open_proposals(project=world.project, policy=policy)
+    [one] = proposals.open_proposals(project=world.project, policy=policy)
     assert next(gate.threshold for gate in one.wanted if gate.key == "latency") == 40_000
-    taken = policy_proposals.take(proposal=one.proposal, user=world.manager)
+    taken = proposals.take(proposal=one.proposal, user=world.manager)
     assert (latency(taken), taken.created_by) == (40_000, world.manager)
 
 
 def test_a_change_that_is_taken_back_leaves_no_proposal(world: World, report: GateReport) -> None:
     change(world, 60_000)
     change(world, 1000)
-    assert not policy_proposals.open_proposals(project=world.project, policy=current_policy(project=world.project))
+    assert not proposals.open_proposals(project=world.project, policy=current_policy(project=world.project))
 
 
 def test_it_is_added_to_what_the_same_person_has_proposed(world: World, report: GateReport) -> None:
@@ -78,9 +78,9 @@ def test_it_is_added_to_what_the_same_person_has_proposed(world: World, report: 
     for gate in gates["gates"]:
         if gate["key"] == "schema-valid":
             gate["threshold"], gate["title"] = 0.9, ""
-    policy_proposals.propose(project=world.project, user=world.engineer, gates=gates, reason="Poor scans.")
+    proposals.propose(project=world.project, user=world.engineer, gates=gates, reason="Poor scans.")
     change(world, 60_000)
-    [one] = policy_proposals.open_proposals(project=world.project, policy=current_policy(project=world.project))
+    [one] = proposals.open_proposals(project=world.project, policy=current_policy(project=world.project))
     found = {gate.key: gate.threshold for gate in one.wanted}
     assert (found["schema-valid"], found["latency"]) == (0.9, 60_000)
     assert one.proposal.reason.startswith("Poor scans.")

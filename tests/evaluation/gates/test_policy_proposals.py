@@ -9,11 +9,11 @@ from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.approvals.decisions import Waiver, decide
-from evaluation.gates import policy_proposals
-from evaluation.gates.policies import current_policy, rules
-from evaluation.gates.policy import BASE, Gate
-from evaluation.gates.policy import GatePolicy as Policy
-from evaluation.gates.policy_changes import applied, changes
+from evaluation.gates.policy import proposals
+from evaluation.gates.policy.changes import applied, changes
+from evaluation.gates.policy.definition import BASE, Gate
+from evaluation.gates.policy.definition import GatePolicy as Policy
+from evaluation.gates.policy.services import current_policy, rules
 from evaluation.gates.services import make_report, set_policy
 from evaluation.models import AuditEntry, GatePolicy, PolicyProposal
 from slmstudio.errors import Refused
@@ -127,7 +127,7 @@ def test_to_decline_takes_a_reason_and_leaves_the_policy(world: World, client: C
 
 def test_whoever_made_it_reads_the_answer(world: World, client: Client) -> None:
     made = proposed(world, client)
-    policy_proposals.decline(proposal=made, user=world.manager, answer="Mend the scanner.")
+    proposals.decline(proposal=made, user=world.manager, answer="Mend the scanner.")
     client.force_login(world.engineer)
     page = client.get(GATES)
     assertContains(page, "was declined by mona")
@@ -199,7 +199,7 @@ def test_others_may_not_answer(world: World, client: Client, who: str, do: str) 
 
 def test_a_proposal_is_answered_once(world: World, client: Client) -> None:
     made = proposed(world, client)
-    policy_proposals.decline(proposal=made, user=world.owner, answer="No.")
+    proposals.decline(proposal=made, user=world.owner, answer="No.")
     client.force_login(world.manager)
     for headers in (HTMX, {}):
         answer = client.post(f"{POLICY}proposals/1/", {"do": "take"}, headers=headers)
@@ -231,30 +231,30 @@ def test_an_unknown_answer_changes_nothing(world: World, client: Client) -> None
 
 def test_another_order_of_the_gates_is_no_new_policy(world: World) -> None:
     both = [VALID.to_json(), WRONG.to_json()]
-    made = policy_proposals.propose(project=world.project, user=world.engineer, gates=both, reason="a")
+    made = proposals.propose(project=world.project, user=world.engineer, gates=both, reason="a")
     policy = set_policy(project=world.project, user=world.manager, gates=both[::-1])
-    assert policy_proposals.take(proposal=made, user=world.manager) == policy
+    assert proposals.take(proposal=made, user=world.manager) == policy
     assert GatePolicy.objects.count() == 2
 
 
 def test_a_second_proposal_by_the_same_person_follows_the_first(world: World) -> None:
-    first = policy_proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a")
-    second = policy_proposals.propose(project=world.project, user=world.engineer, gates=[WRONG.to_json()], reason="b")
-    other = policy_proposals.propose(project=world.project, user=world.owner, gates=[WRONG.to_json()], reason="c")
+    first = proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a")
+    second = proposals.propose(project=world.project, user=world.engineer, gates=[WRONG.to_json()], reason="b")
+    other = proposals.propose(project=world.project, user=world.owner, gates=[WRONG.to_json()], reason="c")
     first.refresh_from_db()
     assert (first.state, first.answer) == ("withdrawn", "Proposal 2 follows it.")
     policy = current_policy(project=world.project)
-    assert [one.proposal for one in policy_proposals.open_proposals(project=world.project, policy=policy)] == [
+    assert [one.proposal for one in proposals.open_proposals(project=world.project, policy=policy)] == [
         second,
         other,
     ]
 
 
 def test_what_it_changes_is_told_about_the_policy_of_today(world: World) -> None:
-    made = policy_proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a")
+    made = proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a")
     policy = set_policy(project=world.project, user=world.manager, gates=[VALID.to_json()])
-    assert policy_proposals.open_proposals(project=world.project, policy=policy)[0].changes == []
-    assert policy_proposals.take(proposal=made, user=world.manager) == policy, "no new version where nothing changes"
+    assert proposals.open_proposals(project=world.project, policy=policy)[0].changes == []
+    assert proposals.take(proposal=made, user=world.manager) == policy, "no new version where nothing changes"
 
 
 def test_a_proposal_voids_nothing_until_it_is_taken(world: World, client: Client) -> None:
@@ -262,13 +262,13 @@ def test_a_proposal_voids_nothing_until_it_is_taken(world: World, client: Client
     report = make_report(eval_run=tuned, baseline=base, user=world.engineer)
     waiver = Waiver("a trial", timezone.localdate() + timedelta(days=30))
     decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
-    made = policy_proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a")
+    made = proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a")
     client.force_login(world.manager)
     assertNotContains(client.get(report.get_absolute_url()), "The approval is void")
-    policy_proposals.take(proposal=made, user=world.manager)
+    proposals.take(proposal=made, user=world.manager)
     assertContains(client.get(report.get_absolute_url()), "The approval is void")
 
 
 def test_a_reason_has_an_end(world: World) -> None:
     with pytest.raises(Refused, match="At most 4,000 characters; this has 4,001"):
-        policy_proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a" * 4001)
+        proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a" * 4001)

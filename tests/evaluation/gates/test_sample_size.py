@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
-from evaluation.gates.sample_size import missing_labels, queue_labels
+from evaluation.gates.holdout.sample_size import missing_labels, queue_labels
 from evaluation.gates.services import make_report, set_policy
 from evaluation.models import AuditEntry, GateReport
 from labeling.annotation import services as annotation_services

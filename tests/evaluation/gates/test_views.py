@@ -11,7 +11,7 @@ from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.approvals.decisions import Waiver, decide
 from evaluation.gates import manifest
-from evaluation.gates.policy import METRICS
+from evaluation.gates.policy.definition import METRICS
 from evaluation.gates.services import make_report, set_policy
 from evaluation.models import Approval, EvalRun, GatePolicy, GateReport
 from labeling.models import Document

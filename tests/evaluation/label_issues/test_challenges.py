@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from evaluation.label_issues import challenges as challenges_module
-from evaluation.label_issues.challenged_fields import Noise, proposal
+from evaluation.label_issues.label_noise import Noise, proposal
 from evaluation.models import AuditEntry, EvalRun, GoldQuestion
 from labeling.annotation import services as annotation_services
 from labeling.annotation.queue import skip

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evaluation.benchmarks import results
-from evaluation.gates import holdout_permits
+from evaluation.gates.holdout import permits
 from evaluation.inference import openai_client
 from evaluation.inference.endpoints import address_of, retire, save_endpoint
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
@@ -75,8 +75,8 @@ def test_hold_out_documents_leave_only_with_the_owners_permit(world: World, fake
     with pytest.raises(Refused, match="Hold-out documents would leave the studio for today") as refusal:
         start(world, one, split="holdout")
     assert refusal.value.field == "split"
-    assert holdout_permits.give(endpoint=one, user=world.owner)
-    assert not holdout_permits.give(endpoint=one, user=world.owner), "it is permitted already"
+    assert permits.give(endpoint=one, user=world.owner)
+    assert not permits.give(endpoint=one, user=world.owner), "it is permitted already"
     run = ended(start(world, one, split="holdout"))
     assert (run.status, run.error, run.scores["document_exact"]["k"]) == (Status.DONE, "", 12)
     sent = {body["messages"][-1]["content"] for body in fake.asked}
@@ -87,28 +87,28 @@ def test_hold_out_documents_leave_only_with_the_owners_permit(world: World, fake
 
 def test_a_permit_is_for_the_address_and_the_model_it_was_given_for(world: World, fake: Fake) -> None:
     one = endpoint(world, fake.url)
-    holdout_permits.give(endpoint=one, user=world.owner)
-    assert holdout_permits.given(world.project, [one]) == {one.pk}
+    permits.give(endpoint=one, user=world.owner)
+    assert permits.given(world.project, [one]) == {one.pk}
     Endpoint.objects.filter(pk=one.pk).update(model="another")
     one.refresh_from_db()
-    assert holdout_permits.of(one) is None
-    assert holdout_permits.given(world.project, [one]) == set()
-    assert holdout_permits.give(endpoint=one, user=world.owner)
-    assert holdout_permits.withdraw(endpoint=one, user=world.owner)
-    assert not holdout_permits.withdraw(endpoint=one, user=world.owner)
-    assert holdout_permits.of(one) is None
+    assert permits.of(one) is None
+    assert permits.given(world.project, [one]) == set()
+    assert permits.give(endpoint=one, user=world.owner)
+    assert permits.withdraw(endpoint=one, user=world.owner)
+    assert not permits.withdraw(endpoint=one, user=world.owner)
+    assert permits.of(one) is None
 
 
 def test_a_permit_that_is_withdrawn_stops_a_run_that_is_at_work(
     world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = endpoint(world, fake.url)
-    holdout_permits.give(endpoint=one, user=world.owner)
+    permits.give(endpoint=one, user=world.owner)
     run, add = start(world, one, split="holdout"), outputs.Store.add
 
     def then_withdraw(store: outputs.Store, event: dict[str, Any]) -> None:
         add(store, event)
-        holdout_permits.withdraw(endpoint=one, user=world.owner)
+        permits.withdraw(endpoint=one, user=world.owner)
 
     monkeypatch.setattr(outputs.Store, "add", then_withdraw)
     run = ended(run)
@@ -118,7 +118,7 @@ def test_a_permit_that_is_withdrawn_stops_a_run_that_is_at_work(
 
 def test_a_training_document_held_out_meanwhile_stays_here(world: World, fake: Fake) -> None:
     one = endpoint(world, fake.url)
-    holdout_permits.give(endpoint=one, user=world.owner)  # for the hold-out as it was drawn, not for this
+    permits.give(endpoint=one, user=world.owner)  # for the hold-out as it was drawn, not for this
     run = start(world, one)
     moved = world.dataset.items.filter(split="train")[0].document
     world.project.documents.filter(pk=moved.pk).update(holdout=True)
@@ -144,7 +144,7 @@ def test_nothing_is_sent_to_an_endpoint_that_was_removed(
     world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = endpoint(world, fake.url)
-    holdout_permits.give(endpoint=one, user=world.owner)
+    permits.give(endpoint=one, user=world.owner)
     run, add = start(world, one, split="holdout"), outputs.Store.add
 
     def then_remove(store: outputs.Store, event: dict[str, Any]) -> None:
@@ -155,7 +155,7 @@ def test_nothing_is_sent_to_an_endpoint_that_was_removed(
     run = ended(run)
     assert (run.status, len(fake.asked)) == (Status.FAILED, 1)
     assert run.error == "The endpoint today was removed, so nothing more is sent there."
-    assert holdout_permits.of(one) is None
+    assert permits.of(one) is None
     assert AuditEntry.objects.filter(action="withdrew", details__endpoint=one.pk).count() == 1
 
 

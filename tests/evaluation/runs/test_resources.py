@@ -7,9 +7,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from evaluation.approvals import decisions
-from evaluation.approvals.cautions import cautions
-from evaluation.gates import holdout_permits, manifest
-from evaluation.gates.alpha_spending import candidates
+from evaluation.approvals.warnings import cautions
+from evaluation.gates import manifest
+from evaluation.gates.holdout import permits
+from evaluation.gates.holdout.alpha_spending import candidates
 from evaluation.gates.services import looks, make_report, next_look
 from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport, ResourceMeasurement
 from evaluation.runs import resources
@@ -117,7 +118,7 @@ def test_only_what_is_done_can_be_measured_and_once_at_a_time(world: World) -> N
 
 def test_an_endpoint_is_asked_again_and_only_what_that_took_is_kept(world: World, fake: Any) -> None:  # noqa: F811
     one = endpoint(world, fake.url)
-    holdout_permits.give(endpoint=one, user=world.owner)
+    permits.give(endpoint=one, user=world.owner)
     run = ended(start(world, one, split="holdout"))
     asked = len(fake.asked)
     fake.replies = [says("not even JSON")]
@@ -134,10 +135,10 @@ def test_an_endpoint_is_asked_again_and_only_what_that_took_is_kept(world: World
 
 def test_without_the_permit_nothing_is_sent(world: World, fake: Any) -> None:  # noqa: F811
     one = endpoint(world, fake.url)
-    holdout_permits.give(endpoint=one, user=world.owner)
+    permits.give(endpoint=one, user=world.owner)
     run = ended(start(world, one, split="holdout"))
     row = measure_again(run=run, user=world.engineer)
-    holdout_permits.withdraw(endpoint=one, user=world.owner)
+    permits.withdraw(endpoint=one, user=world.owner)
     asked = len(fake.asked)
     run_measurement(row.pk)
     row.refresh_from_db()

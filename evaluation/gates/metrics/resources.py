@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from evaluation.gates import verdict_sentences as say
-from evaluation.gates.findings import Finding, Levels, Status, nothing
-from evaluation.gates.policy import plain
+from evaluation.gates.metrics import wording as say
+from evaluation.gates.metrics.findings import Finding, Levels, Status, nothing
+from evaluation.gates.policy.definition import plain
 from evaluation.scores.measurements import Measurement, percentile
 from evaluation.stats import Price, documents_needed, mean_bound, quantile_lower, quantile_upper
 

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from evaluation.audit import services as audit_services
 from evaluation.gates import verdicts as judging
-from evaluation.gates.policy_changes import Change, changes
+from evaluation.gates.policy.changes import Change, changes
 from evaluation.models import GatePolicy, GateReport
 from evaluation.runs.services import next_number
 from evaluation.scores.slices import Slice

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from evaluation.gates.policy import BASE, Gate, GatePolicy, plain
+from evaluation.gates.policy.definition import BASE, Gate, GatePolicy, plain
 from evaluation.scores.slices import Slice
 
 

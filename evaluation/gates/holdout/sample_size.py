@@ -11,8 +11,8 @@ from django.db.models import F, Func, Q, TextField, Value
 from django.db.models.lookups import Exact
 
 from evaluation.audit import services as audit_services
-from evaluation.gates import holdouts
-from evaluation.gates.policy import METRICS
+from evaluation.gates.holdout import membership
+from evaluation.gates.policy.definition import METRICS
 from evaluation.gates.verdicts import Gate, Status, Verdict
 from evaluation.models import EvalOutput, GateReport
 from evaluation.scores.slices import Slice
@@ -70,7 +70,7 @@ def missing_labels(report: GateReport) -> list[Missing]:
         gate = verdict.gate
         if gate.slice not in drawable:
             drawable[gate.slice] = holdout_sampling.unlabelled(report.project, filter_of(gate)).count()
-    drawn = holdouts.drawn_for_slices(report.project_id)
+    drawn = membership.drawn_for_slices(report.project_id)
     found = [_missing(report, verdict, drawable[verdict.gate.slice], drawn) for verdict in priced]
     return sorted(found, key=lambda one: -one.missing)
 
@@ -86,7 +86,7 @@ def _missing(report: GateReport, verdict: Verdict, drawable: int, drawn: dict[in
     judged = DatasetItem.objects.filter(dataset_id=report.eval_run.dataset_id, split=Split.HOLDOUT).values("document")
     since = Document.objects.filter(where, project_id=report.project_id, holdout=True).exclude(pk__in=judged)
     # What was drawn for another slice will not count in this gate.
-    since = since.exclude(pk__in=holdouts.of_others(drawn, gate.slice))
+    since = since.exclude(pk__in=membership.of_others(drawn, gate.slice))
     labelled = since.filter(state__in=LABELLED).count()
     waiting = since.exclude(state__in=[*LABELLED, DocumentState.SKIPPED]).count()
     return Missing(gate.key, gate.title, gate.slice, wanted, verdict.allowed_failures, waiting, labelled, drawable)
@@ -97,7 +97,7 @@ def _documents_for_one(report: GateReport, verdict: Verdict, drawn: dict[int, st
     if not verdict.n:
         return 1.0
     rows = EvalOutput.objects.filter(filter_of(verdict.gate, "document__"), eval_run=report.eval_run)
-    rows = rows.exclude(document__in=holdouts.of_others(drawn, verdict.gate.slice))
+    rows = rows.exclude(document__in=membership.of_others(drawn, verdict.gate.slice))
     return max(1.0, rows.count() / verdict.n)
 
 
@@ -150,7 +150,7 @@ def queue_labels(
         audit_services.record(
             project=report.project,
             user=user,
-            action=holdouts.DREW,
+            action=membership.DREW,
             about=str(report),
             details={
                 "gate": key,

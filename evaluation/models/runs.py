@@ -1,19 +1,17 @@
-"""Eval runs with their outputs, and everything that is judged by them."""
+"""Evaluation runs with their outputs."""
 
 from typing import Any, ClassVar
 
-from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.urls import reverse
-from django.utils import timezone
 
 from evaluation.models.benchmarks import Benchmark
+from evaluation.models.output_queries import EvalOutputQuerySet
 from evaluation.models.prelabels import Endpoint
-from evaluation.models.reading import EvalOutputQuerySet
 from labeling.models import DatasetVersion, Document, Project, Split
 from slmstudio.database.fields import ExactJSONField
-from slmstudio.runs.models import BackgroundRun, RepeatedRun, RunQuerySet, Status
+from slmstudio.runs.models import RepeatedRun, RunQuerySet, Status
 from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 
 
@@ -202,190 +200,3 @@ class EvalOutput(models.Model):
         if self.finish_reason == "error":
             return "failed"
         return "exact" if self.exact else "valid" if self.valid else "invalid"
-
-
-class Comparison(models.Model):
-    """Two eval runs on the same documents: what B fixed and broke."""
-
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons")
-    a = models.ForeignKey(EvalRun, on_delete=models.CASCADE, related_name="+")
-    b = models.ForeignKey(EvalRun, on_delete=models.CASCADE, related_name="+")
-    result = ExactJSONField()
-    created_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["a", "b"], name="comparison_once")]
-
-    def __str__(self) -> str:
-        return f"{self.a.short_name} against {self.b.short_name}"
-
-    def get_absolute_url(self) -> str:
-        """The comparison's page."""
-        return f"{reverse('comparison', args=[self.project.slug])}?runs={self.a.number},{self.b.number}"
-
-
-class GatePolicy(models.Model):
-    """A version of a project's set of gates; never changed once it is there."""
-
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="gate_policies")
-    number = models.PositiveIntegerField()
-    gates = models.JSONField()
-    sha256 = models.CharField(max_length=64)
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
-    )
-    created_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["project", "number"], name="policy_number_once")]
-
-    def __str__(self) -> str:
-        return f"gate policy {self.number}"
-
-
-class PolicyProposal(models.Model):
-    """Gates that somebody who may not set them wants to be the project's; a manager or the owner answers."""
-
-    class State(models.TextChoices):
-        """How it stands."""
-
-        OPEN = "open", "waits for an answer"
-        TAKEN = "taken", "taken"
-        DECLINED = "declined", "declined"
-        WITHDRAWN = "withdrawn", "taken back"
-
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="policy_proposals")
-    number = models.PositiveIntegerField()
-    based_on = models.ForeignKey(GatePolicy, on_delete=models.CASCADE, related_name="proposals")
-    gates = models.JSONField(help_text="a whole policy; proposed is what it changes about the one it is based on")
-    reason = models.TextField()
-    state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
-    answer = models.TextField(blank=True)
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
-    created_at = models.DateTimeField(default=timezone.now)
-    answered_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
-    )
-    answered_at = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["project", "number"], name="policy_proposal_number_once"),
-            models.UniqueConstraint(
-                fields=["project", "created_by"], condition=models.Q(state="open"), name="policy_proposal_one_open"
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"policy proposal {self.number}"
-
-
-class GateReport(models.Model):
-    """Verdicts of a policy on an eval run, with the packet of hashes an approval would rest on."""
-
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="gate_reports")
-    number = models.PositiveIntegerField()
-    policy = models.ForeignKey(GatePolicy, on_delete=models.PROTECT, related_name="reports")
-    eval_run = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="gate_reports")
-    baseline = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
-    measurement = models.ForeignKey(
-        "evaluation.ResourceMeasurement",
-        null=True,
-        blank=True,
-        on_delete=models.PROTECT,
-        related_name="+",
-        help_text="what gates on latency, cost and memory judge; empty: the evaluation itself",
-    )
-    look = models.PositiveIntegerField(help_text="which look at this hold-out this is, counting from 1")
-    verdicts = models.JSONField()
-    sentence = models.CharField(max_length=300)
-    passed = models.BooleanField()
-    packet = models.JSONField(help_text="hashes by name")
-    # Of the packet, where a gate asks about pinned documents: they change while the outputs stay.
-    pins_sha256 = models.CharField(max_length=64, blank=True, default="")
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
-    )
-    created_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["project", "number"], name="gate_report_number_once"),
-            # Judging the same outputs by the same gates again is the same look.
-            models.UniqueConstraint(
-                fields=["policy", "eval_run", "baseline", "pins_sha256", "measurement"],
-                name="gate_report_once",
-                nulls_distinct=False,
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"gate report {self.number}"
-
-    def get_absolute_url(self) -> str:
-        """The report's page."""
-        return reverse("gate_report", args=[self.project.slug, self.number])
-
-
-class Approval(models.Model):
-    """A manager's decision on a gate report."""
-
-    class Decision(models.TextChoices):
-        """What was decided."""
-
-        APPROVED = "approved", "approved"
-        REJECTED = "rejected", "sent back"
-
-    report = models.OneToOneField(GateReport, on_delete=models.PROTECT, related_name="approval")
-    decision = models.CharField(max_length=10, choices=Decision.choices)
-    reason = models.TextField()
-    packet_sha256 = models.CharField(max_length=64)
-    # One for each gate that is not PASS: [{"gate", "title", "reason", "owner", "expires"}]
-    waiver = models.JSONField(null=True, blank=True)
-    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="approvals")
-    decided_at = models.DateTimeField(default=timezone.now)
-
-    def __str__(self) -> str:
-        return f"{self.report} {self.get_decision_display()}"
-
-
-class AuditEntry(models.Model):
-    """Who decided what, when. The database refuses to change or delete a row, and gives each one its place in the
-    project's chain: see ``evaluation.audit.hash_chain``.
-    """
-
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="audit_entries")
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
-    )
-    action = models.CharField(max_length=60)
-    about = models.CharField(max_length=200)
-    details = models.JSONField(default=dict, blank=True)
-    created_at = models.DateTimeField(default=timezone.now)
-    # Written by the database when the row is added, whatever is given.
-    position = models.PositiveIntegerField(default=0, editable=False)
-    previous_sha256 = models.CharField(max_length=64, default="", blank=True, editable=False)
-    sha256 = models.CharField(max_length=64, default="", blank=True, editable=False)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["project", "position"], name="audit_position_once")]
-
-    def __str__(self) -> str:
-        return f"{self.action} {self.about}"
-
-
-class LoopRun(BackgroundRun):
-    """One pass of the loop: benchmark the base model, fine-tune, evaluate, compare, gate.
-
-    It owns no job of its own: each stage that ends asks it to go on (``evaluation.pipeline.services.advance``).
-    """
-
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="loops")
-    dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="loops")
-    training_run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="loops")
-    base = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="+")
-    base_free = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
-    tuned = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="+")
-    tuned_free = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
-    comparison = models.ForeignKey(Comparison, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    gate_report = models.ForeignKey(GateReport, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")

@@ -7,7 +7,7 @@ that were drawn for one slice are no sample of all.
 from collections.abc import Iterable
 from typing import Any
 
-from evaluation.gates.alpha_spending import versions
+from evaluation.gates.holdout.alpha_spending import versions
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from labeling.models import DatasetItem, Document, Split
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from django.db.models import Min
 
-from evaluation.gates import holdouts
-from evaluation.gates.alpha_spending import candidates, ended, versions
-from evaluation.gates.policies import set_at
+from evaluation.gates.holdout import membership
+from evaluation.gates.holdout.alpha_spending import candidates, ended, versions
+from evaluation.gates.policy.services import set_at
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
 from labeling.models import BulkEdit, DatasetItem, DatasetVersion, Split
@@ -22,7 +22,7 @@ def cautions(report: GateReport) -> list[str]:
 
 
 def _gone(run: EvalRun) -> Iterator[str]:
-    gone = holdouts.gone(run)
+    gone = membership.gone(run)
     if not gone:
         return
     names = ", ".join(row.document.external_id for row in gone[:NAMED])
@@ -45,7 +45,7 @@ def _scored_again(run: EvalRun) -> Iterator[str]:
 
 
 def _drawn(run: EvalRun) -> Iterator[str]:
-    drawn = holdouts.drawn_for_slices(run.project_id)
+    drawn = membership.drawn_for_slices(run.project_id)
     items = DatasetItem.objects.filter(dataset_id=run.dataset_id, split=Split.HOLDOUT, document__in=list(drawn))
     count = items.count() if drawn else 0
     if count:

@@ -7,8 +7,8 @@ from typing import Any
 from django import forms
 from django.http import QueryDict
 
-from evaluation.gates.policy import DEPLOYED, METRICS, Gate, GateError, GatePolicy, plain
-from evaluation.gates.policy_proposals import LONGEST
+from evaluation.gates.policy.definition import DEPLOYED, METRICS, Gate, GateError, GatePolicy, plain
+from evaluation.gates.policy.proposals import LONGEST
 
 #: fields of the form that make up the gate that is added
 ADD = ("metric", "threshold", "slice", "field", "value")

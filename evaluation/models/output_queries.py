@@ -9,7 +9,7 @@ from django.db import models
 from slmstudio.contract.json_text import JsonError, loads
 
 if TYPE_CHECKING:
-    from evaluation.models.judging import EvalOutput  # noqa: F401
+    from evaluation.models.runs import EvalOutput  # noqa: F401
 
 
 def _readings(word: str) -> list[Any]:

@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from evaluation.audit import services as audit_services
 from evaluation.gates import verdicts as judging
-from evaluation.gates.policies import current_policy, derived, is_fixed, read, rules, set_policy
-from evaluation.gates.policy_changes import Change, applied, changes
+from evaluation.gates.policy.changes import Change, applied, changes
+from evaluation.gates.policy.services import current_policy, derived, is_fixed, read, rules, set_policy
 from evaluation.models import GatePolicy, PolicyProposal
 from evaluation.runs.services import next_number
 from labeling.models import Project

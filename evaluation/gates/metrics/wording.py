@@ -1,6 +1,6 @@
 """The words of a verdict: bounds that never look like the limit they miss, and what a proof would take."""
 
-from evaluation.gates.policy import plain
+from evaluation.gates.policy.definition import plain
 from evaluation.stats import Price, documents_for
 
 SMALL_NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

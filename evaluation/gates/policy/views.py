@@ -7,9 +7,9 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from evaluation.gates import policy_proposals
-from evaluation.gates.policies import current_policy, known_slices, rules, set_policy
-from evaluation.gates.policy_forms import AnswerForm, PolicyForm, ReasonForm
+from evaluation.gates.policy import proposals
+from evaluation.gates.policy.forms import AnswerForm, PolicyForm, ReasonForm
+from evaluation.gates.policy.services import current_policy, known_slices, rules, set_policy
 from evaluation.http import go, page_or_part, wants_part
 from evaluation.models import PolicyProposal
 from slmstudio.access import Action, object_for, project_for
@@ -23,7 +23,7 @@ def policy(request: SignedInRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.PROPOSE_POLICY)
     newest = current_policy(project=project)
     may_set = Action.SET_POLICY in project.can
-    own = None if may_set else policy_proposals.open_by(project=project, user=request.user, policy=newest)
+    own = None if may_set else proposals.open_by(project=project, user=request.user, policy=newest)
     stale = request.POST.get("seen", str(newest.number)) != str(newest.number)
     sent = request.POST if request.method == "POST" and not stale else None
     form = PolicyForm(
@@ -53,7 +53,7 @@ def _save(project: Any, user: User, form: PolicyForm, why: ReasonForm | None) ->
         set_policy(project=project, user=user, gates=wanted)
         return ""
     try:
-        policy_proposals.propose(project=project, user=user, gates=wanted, reason=why.cleaned_data["reason"])
+        proposals.propose(project=project, user=user, gates=wanted, reason=why.cleaned_data["reason"])
     except Refused as refusal:
         return refusal.message
     return ""
@@ -78,17 +78,17 @@ def answer(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
 
 def _do(found: PolicyProposal, user: User, do: str, answer: str, seen: int | None) -> None:
     if do == "take":
-        policy_proposals.take(proposal=found, user=user, answer=answer, seen=seen)
+        proposals.take(proposal=found, user=user, answer=answer, seen=seen)
     elif do == "decline":
-        policy_proposals.decline(proposal=found, user=user, answer=answer)
+        proposals.decline(proposal=found, user=user, answer=answer)
     else:
-        policy_proposals.take_back(proposal=found, user=user)
+        proposals.take_back(proposal=found, user=user)
 
 
 def _again(request: SignedInRequest, project: Any, found: PolicyProposal, form: AnswerForm) -> HttpResponse:
     """The proposal with what was wrong about the answer; where it is open no more, only that."""
     newest = current_policy(project=project)
-    waiting = policy_proposals.open_proposals(project=project, policy=newest)
+    waiting = proposals.open_proposals(project=project, policy=newest)
     one = next((one for one in waiting if one.proposal.pk == found.pk), None)
     context = {
         "project": project,

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import NamedTuple
 
-from evaluation.gates.verdict_sentences import some
+from evaluation.gates.metrics.wording import some
 from evaluation.scores.measurements import Measurement
 from evaluation.stats import Price
 

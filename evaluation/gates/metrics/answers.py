@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from evaluation.gates import resource_metrics as resources
-from evaluation.gates import verdict_sentences as say
-from evaluation.gates.findings import Finding, Levels, Status, nothing
-from evaluation.gates.policy import plain
+from evaluation.gates.metrics import resources
+from evaluation.gates.metrics import wording as say
+from evaluation.gates.metrics.findings import Finding, Levels, Status, nothing
+from evaluation.gates.policy.definition import plain
 from evaluation.scores.measurements import Measurement
 from evaluation.stats import Price, documents_needed, exact_lower, exact_upper, paired_loss, share_loss
 

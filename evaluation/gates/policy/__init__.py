@@ -1,0 +1,1 @@
+"""Gate policies: gates as data, a project's versions of them, proposals, and their pages."""

@@ -1,0 +1,27 @@
+"""Pipeline runs."""
+
+from django.db import models
+
+from evaluation.models.comparison import Comparison
+from evaluation.models.gates import GateReport
+from evaluation.models.runs import EvalRun
+from labeling.models import DatasetVersion, Project
+from slmstudio.runs.models import BackgroundRun
+from training.models import TrainingRun
+
+
+class LoopRun(BackgroundRun):
+    """One pass of the loop: benchmark the base model, fine-tune, evaluate, compare, gate.
+
+    It owns no job of its own: each stage that ends asks it to go on (``evaluation.pipeline.services.advance``).
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="loops")
+    dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="loops")
+    training_run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="loops")
+    base = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="+")
+    base_free = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    tuned = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="+")
+    tuned_free = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    comparison = models.ForeignKey(Comparison, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    gate_report = models.ForeignKey(GateReport, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
