@@ -67,6 +67,7 @@ class ModelPull(BackgroundRun):
     """
 
     job_name = "training.base_models.jobs.pull_model"
+    former_job_names = ("training.model_jobs.pull_model",)
     queue_name = "imports"
     job_timeout = -1  # as long as the download takes
 
@@ -80,6 +81,7 @@ class LengthReport(BackgroundRun):
     """Token lengths of every row of a dataset version under a base model's tokenizer."""
 
     job_name = "training.runs.jobs.measure_lengths"
+    former_job_names = ("training.jobs.measure_lengths",)
 
     dataset = models.ForeignKey(DatasetVersion, on_delete=models.CASCADE, related_name="length_reports")
     base_model = models.ForeignKey(BaseModel, on_delete=models.CASCADE, related_name="length_reports")
@@ -142,6 +144,7 @@ class TrainingRun(BackgroundRun):
     """One fine-tuning from a RunSpec; gives a ModelVersion."""
 
     job_name = "training.runs.jobs.run_training"
+    former_job_names = ("training.jobs.run_training",)
     queue_name = "gpu"
     attempts_allowed = 3
 
@@ -292,6 +295,7 @@ class ModelExport(Export):
     """
 
     job_name = "training.exports.jobs.export_model"
+    former_job_names = ("training.export_jobs.export_model",)
     queue_name = "gpu"
 
     class Kind(models.TextChoices):
@@ -317,6 +321,7 @@ class SpecExport(Export):
     """A run's settings and rows for another trainer."""
 
     job_name = "training.exports.jobs.export_spec"
+    former_job_names = ("training.export_jobs.export_spec",)
 
     class Trainer(models.TextChoices):
         """Who is to train."""

@@ -102,6 +102,7 @@ class PrelabelRun(RepeatedRun):
     """A model proposes labels for documents that wait: a ModelVersion of this studio, or an Endpoint."""
 
     job_name = "evaluation.prelabels.jobs.run_prelabels"
+    former_job_names = ("evaluation.prelabel_jobs.run_prelabels",)
     queue_name = "gpu"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prelabel_runs")

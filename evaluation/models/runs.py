@@ -50,6 +50,7 @@ class EvalRun(RepeatedRun):
         FREE = "free", "free"
 
     job_name = "evaluation.runs.jobs.run_evaluation"
+    former_job_names = ("evaluation.jobs.run_evaluation",)
     queue_name = "gpu"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="eval_runs")

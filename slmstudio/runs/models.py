@@ -81,6 +81,8 @@ class BackgroundRun(models.Model):
 
     #: dotted name of the job function, called with the row's id; "" for a run that consists of other runs
     job_name: ClassVar[str] = ""
+    #: dotted names that the job had in earlier releases; a job that was queued under one still runs
+    former_job_names: ClassVar[tuple[str, ...]] = ()
     queue_name: ClassVar[str] = "default"
     #: seconds after which the queue ends the job, -1 for never, None for what the queue says
     job_timeout: ClassVar[int | None] = None

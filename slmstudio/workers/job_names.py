@@ -18,29 +18,40 @@ from rq.utils import import_attribute
 
 logger = logging.getLogger(__name__)
 
-_registered: set[str] = set()
+#: registered dotted name -> the name of the job now
+_registered: dict[str, str] = {}
 
 
 class JobRefused(Exception):
     """A job that is not run; the message is a sentence."""
 
 
-def register(name: str) -> None:
-    """Allows one more job by its dotted name. The job of a ``BackgroundRun`` is allowed by its ``job_name``."""
-    _registered.add(name)
+def register(name: str, *former: str) -> None:
+    """Allows one more job by its dotted name, and by its ``former`` names: jobs queued before an update still run.
+
+    The job of a ``BackgroundRun`` is allowed by its ``job_name`` and ``former_job_names``.
+    """
+    _registered.update(dict.fromkeys((name, *former), name))
 
 
 def allowed() -> frozenset[str]:
     """The dotted names of every job that a worker runs."""
-    return _of_runs() | _registered
+    return frozenset(_of_runs()) | frozenset(_registered)
+
+
+def current_name(name: str) -> str:
+    """The name that a job has now, where ``name`` is that of an earlier release; any other name is returned as is."""
+    return _of_runs().get(name) or _registered.get(name) or name
 
 
 @cache
-def _of_runs() -> frozenset[str]:
+def _of_runs() -> dict[str, str]:
+    """Allowed name -> current name, for the job of every kind of run."""
     from slmstudio.runs.reaper import run_models
 
     apps.check_models_ready()
-    return frozenset(model.job_name for model in run_models() if model.job_name)
+    models = [model for model in run_models() if model.job_name]
+    return {name: model.job_name for model in models for name in (model.job_name, *model.former_job_names)}
 
 
 class StudioJob(Job):
@@ -64,7 +75,7 @@ class StudioJob(Job):
         if reason:
             logger.warning("refused job %s of the queue %s: %s", self.id, self.origin, reason)
             raise JobRefused(reason)
-        return import_attribute(str(self.func_name))
+        return import_attribute(current_name(str(self.func_name)))
 
     @property
     def success_callback(self) -> None:

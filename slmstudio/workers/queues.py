@@ -17,7 +17,7 @@ from rq.utils import utcparse
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.reaper import run_models
 from slmstudio.storage.plain_paths import without_paths
-from slmstudio.workers.job_names import StudioJob
+from slmstudio.workers.job_names import StudioJob, current_name
 from slmstudio.workers.registry import LiveWorker
 
 #: failed jobs that are shown, the newest ones
@@ -123,7 +123,7 @@ def read_failed(queue: str, job_id: str, row: dict[bytes, bytes], results: list[
     job.restore(row)
     function, subject = "", None
     try:
-        function = job.func_name or ""
+        function = current_name(job.func_name or "")
         subject = job.args[0] if job.args and isinstance(job.args[0], int) else None
     except Exception:  # a job of another version, or none of ours: it is shown all the same
         function = job.description or ""
