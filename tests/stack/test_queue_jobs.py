@@ -120,8 +120,9 @@ def test_every_run_has_a_job_and_every_job_is_there() -> None:
     assert named <= job_names.allowed()
     assert "labeling.jobs.deliver_webhook" in job_names.allowed()
     for name in job_names.allowed():
-        module, _, function = name.rpartition(".")
-        found = import_attribute(job_names.current_name(name))
+        current = job_names.current_name(name)
+        module, _, function = current.rpartition(".")
+        found = import_attribute(current)
         assert (found.__module__, found.__name__) == (module, function), name
 
 
