@@ -32,7 +32,7 @@ from bench.training import ROOT, child_events, prepared
 from evaluation.runs.spec import DocumentsRef, EvalSpec
 from labeling.demo.templates import template
 from slmstudio.workers.hardware import CHILD_ENVIRONMENT
-from training.ml.machine.contention import Usage, usage
+from training.ml.hardware.contention import Usage, usage
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
 
 #: most times as long as alone, by the number of busy processes

@@ -54,10 +54,10 @@ class Bench:
         from labeling.demo.templates import template
         from slmstudio.contract.decoding.grammar import grammar
         from slmstudio.contract.schema.compiled import compile_schema
-        from training.ml.data.encode import Encoder
+        from training.ml.data.encoder import Encoder
         from training.ml.decoding.constraint import Grammar
-        from training.ml.decoding.decode import load
-        from training.ml.machine import device as machine
+        from training.ml.decoding.decoder import load
+        from training.ml.hardware import device as machine
 
         machine.set_threads()
         self.loaded = load(folder, precision=precision)
@@ -126,7 +126,7 @@ class Bench:
 
     def one(self, *, held: bool, foresee: bool = True) -> list[list[int]]:
         """As an evaluation asks about one document at a time."""
-        from training.ml.decoding.decode import Decoder
+        from training.ml.decoding.decoder import Decoder
         from training.ml.decoding.speculation import Foresight
 
         decoder = Decoder(self.loaded, self.encoder, Foresight(self.known), foresee=foresee)

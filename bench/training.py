@@ -254,7 +254,7 @@ def _multiply(spec: RunSpec, rows: dict[str, Any], speed: float) -> dict[str, An
     import torch
     from transformers import AutoConfig
 
-    from training.ml.machine.device import pick_device, resolve_precision, set_threads
+    from training.ml.hardware.device import pick_device, resolve_precision, set_threads
 
     set_threads()
     device = pick_device()

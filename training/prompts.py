@@ -1,4 +1,4 @@
-"""What a model is shown: pure text and messages; tokens are made in ``training.ml.data.encode``.
+"""What a model is shown: pure text and messages; tokens are made in ``training.ml.data.encoder``.
 
 A tuned model sees the instruction and the document: the schema is in its weights, and every token of a prompt is time
 and money. A model that was not tuned is also given the schema and a few solved examples.

@@ -4,7 +4,7 @@ Throughput, not latency: a document waits for those beside it. The start that al
 one document; what is left of each prompt is padded on its left, so documents of about the same length go together. A
 document that is done leaves the batch, and those that remain are computed without it.
 
-As for one document, tokens that can be foreseen are fed ahead and checked (``training.ml.decoding.decode``): a step
+As for one document, tokens that can be foreseen are fed ahead and checked (``training.ml.decoding.decoder``): a step
 with few tokens costs as much as reading the weights, whatever their number. What was fed in vain stays in the cache,
 masked out.
 """
@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from evaluation.ml.questions import shared_start
-from training.ml.data.encode import Encoder
+from training.ml.data.encoder import Encoder
 from training.ml.decoding.constraint import Constraint
-from training.ml.decoding.decode import Loaded
+from training.ml.decoding.decoder import Loaded
 from training.ml.decoding.kv_cache import PrefixCache, can_cut_back
 from training.ml.decoding.speculation import Foresight, Ids
 

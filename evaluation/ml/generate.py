@@ -26,13 +26,13 @@ from evaluation.runs.spec import EvalSpec
 from slmstudio.contract.decoding import grammar
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.errors import Refused
-from training.ml.data.encode import Encoder
+from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.decoding.constraint import Constraint, ConstraintError, Grammar
-from training.ml.decoding.decode import Answer, Decoder, Loaded, load
+from training.ml.decoding.decoder import Answer, Decoder, Loaded, load
 from training.ml.decoding.speculation import Foresight
 from training.ml.events import Emitter, explain, run_child
-from training.ml.machine import device as machine
+from training.ml.hardware import device as machine
 from training.ml.modeling.folder_checks import check_ref
 
 __all__ = ["MOST_BOUNDED", "UNKNOWN", "Answering", "Limit", "Output", "chosen", "main", "token_limit"]

@@ -31,7 +31,7 @@ from slmstudio.contract.decoding.grounding import follows
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file
 from slmstudio.workers.hardware import peak_resident_bytes, this_machine
-from training.ml.data.encode import Encoder
+from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.events import Emitter, explain, run_child
 from training.ml.lengths import load_encoder

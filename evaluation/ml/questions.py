@@ -18,7 +18,7 @@ from slmstudio.contract.decoding.grounding import Ground, grammar_of, learn
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file
-from training.ml.data.encode import Encoder
+from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row, of_split
 from training.ml.events import Emitter
 from training.prompts import Example, shown_schema

@@ -29,7 +29,7 @@ _ON_CORES = (
 #: How a process that trains or answers computes on a CPU, where nobody says otherwise. glibc keeps memory that was
 #: freed instead of having it faulted in anew at every step, in huge pages where the kernel has them: a sixth of a
 #: training, for 1 to 2 % more at the peak. Threads that wait for one another spin for some milliseconds before they
-#: sleep: a quarter. ``passive`` lets ``training.ml.machine.contention`` turn that off while other processes use the
+#: sleep: a quarter. ``passive`` lets ``training.ml.hardware.contention`` turn that off while other processes use the
 #: cores.
 CHILD_ENVIRONMENT = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:"
@@ -126,7 +126,7 @@ def peak_resident_bytes() -> int:
 
 @cache
 def allowed_cores() -> frozenset[int]:
-    """The numbers of the cores that this process may use, as it was started: ``training.ml.machine.contention`` leaves
+    """The numbers of the cores that this process may use, as it was started: ``training.ml.hardware.contention`` leaves
     some of them to other processes for a while.
     """
     if hasattr(os, "sched_getaffinity"):

@@ -17,7 +17,7 @@ import pytest
 
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from training.ml.events import Emitter
-from training.ml.modeling.tiny import build_tiny
+from training.ml.modeling.tiny_model import build_tiny
 from training.ml.prepare import prepare
 from training.spec import PrepareSpec
 

@@ -19,7 +19,7 @@ from slmstudio.errors import Refused
 from slmstudio.runs.child_environment import DOWNLOADS
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.storage.hashing import folder_hash
-from training.base_models.catalogue import CATALOGUE, Known
+from training.base_models.catalog import CATALOGUE, Known
 from training.models import BaseModel
 from training.runs.child_processes import ChildCancelled, ChildFailed, run_child, spec_file
 from training.runs.services import unfetched

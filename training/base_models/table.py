@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from training.base_models.catalogue import CATALOGUE
+from training.base_models.catalog import CATALOGUE
 from training.estimates.estimate import TYPICAL_TOKENS, USUAL_LIMIT, Fit, fit, training_memory
 from training.estimates.services import shape_of
 from training.estimates.throughput import request_seconds

@@ -21,7 +21,7 @@ from typing import Any, TextIO, TypeVar
 
 from slmstudio.errors import Refused
 from slmstudio.runs.exit_messages import WORDS
-from training.ml.machine.contention import make_room
+from training.ml.hardware.contention import make_room
 from training.strict_yaml import SpecError
 
 Spec = TypeVar("Spec")

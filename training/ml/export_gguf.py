@@ -25,10 +25,10 @@ from slmstudio.workers.hardware import on_allowed_cores
 from training.exports.child_specs import GgufSpec
 from training.ml.data.rows import Row, compiled, of_split, read_rows
 from training.ml.events import Emitter, run_child
+from training.ml.hardware import device as machine
 from training.ml.lengths import answer_limit, encode_rows, load_encoder
 from training.ml.llama_cpp import parity
-from training.ml.loop.results import write_json
-from training.ml.machine import device as machine
+from training.ml.loop.artifacts import write_json
 from training.ml.modeling.folder_checks import check_ref
 
 CONVERTER = "convert_hf_to_gguf"

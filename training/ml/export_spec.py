@@ -22,11 +22,11 @@ from slmstudio.workers.hardware import on_allowed_cores
 from training.exports import axolotl, axolotl_check, unsloth
 from training.exports.child_specs import TrainerSpec
 from training.exports.source_text import Counts
-from training.ml.data.encode import Encoder
+from training.ml.data.encoder import Encoder
 from training.ml.data.rows import compiled, of_split, read_rows
 from training.ml.events import Emitter, run_child
 from training.ml.lengths import EncodedRow, encode_rows, load_encoder
-from training.ml.loop.results import write_json
+from training.ml.loop.artifacts import write_json
 from training.ml.modeling.assembly import eval_interval, total_steps
 from training.ml.modeling.folder_checks import check_ref
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.storage.hashing import sha256_file
-from training.ml.data.encode import Encoder
+from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.events import Emitter, run_child
 from training.ml.modeling.folder_checks import check_ref

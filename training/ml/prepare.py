@@ -28,7 +28,7 @@ import httpx
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from training.base_models.architecture import NoShape, Shape
-from training.base_models.catalogue import CATALOGUE
+from training.base_models.catalog import CATALOGUE
 from training.ml.events import Emitter, run_child
 from training.ml.llama_cpp import runtime
 from training.ml.llama_cpp.gguf import read_header, right_tokenizer
@@ -302,7 +302,7 @@ def _from_hub(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
 
 
 def _tiny(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
-    from training.ml.modeling.tiny import build_tiny
+    from training.ml.modeling.tiny_model import build_tiny
 
     build_tiny(folder)
     _write_source(folder, spec)

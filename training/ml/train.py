@@ -27,19 +27,19 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from training.ml.data.documents import Data, read
+from training.ml.data.encoded_dataset import Data, read
 from training.ml.data.rows import compiled
 from training.ml.events import Emitter, run_child
+from training.ml.hardware import device as machine
 from training.ml.lengths import load_encoder
-from training.ml.loop import results, tracking
+from training.ml.loop import artifacts, tracking
 from training.ml.loop.checkpoint_callback import Keeper
 from training.ml.loop.checkpoints import Checkpoint
 from training.ml.loop.fingerprint import course
-from training.ml.loop.report import Reporter, StopSignal
+from training.ml.loop.progress_callback import Reporter, StopSignal
 from training.ml.loop.resumable_trainer import ResumableTrainer
 from training.ml.loop.run_lock import WAIT_SECONDS, alone_in
 from training.ml.loop.trainer import Stopped
-from training.ml.machine import device as machine
 from training.ml.modeling import quantization
 from training.ml.modeling.assembly import build, check_machine, eval_interval, leads, total_steps
 from training.ml.modeling.folder_checks import check_ref
@@ -110,7 +110,7 @@ def _describe(spec: RunSpec, output: Path, environment: dict[str, Any]) -> str:
         before = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         before = environment
-    results.write_json(path, environment)
+    artifacts.write_json(path, environment)
     names = ("packages", "processor", "threads", "device", "gpu")
     changed = [name for name in names if before.get(name) != environment.get(name)]
     return (
@@ -193,12 +193,12 @@ def _save(spec: RunSpec, trainer: ResumableTrainer, output: Path, emitter: Emitt
     base = Path(spec.base_model.path)
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     if spec.method == "full":
-        results.save_full(model, base, output / "merged")
+        artifacts.save_full(model, base, output / "merged")
     else:
-        results.save_adapter(model, spec.base_model.slug, output / "adapter")
-        results.announce(emitter, "adapter", output / "adapter")
-        results.merge(base, output / "adapter", output / "merged")
-    results.announce(emitter, "merged", output / "merged")
+        artifacts.save_adapter(model, spec.base_model.slug, output / "adapter")
+        artifacts.announce(emitter, "adapter", output / "adapter")
+        artifacts.merge(base, output / "adapter", output / "merged")
+    artifacts.announce(emitter, "merged", output / "merged")
 
 
 if __name__ == "__main__":

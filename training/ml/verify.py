@@ -14,7 +14,7 @@ from typing import Any
 
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
-from training.ml.data.encode import Encoder
+from training.ml.data.encoder import Encoder
 from training.ml.events import Emitter, run_child
 from training.ml.lengths import load_encoder
 from training.ml.llama_cpp import runtime

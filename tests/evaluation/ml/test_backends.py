@@ -19,9 +19,9 @@ from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.evaluation import tiny_gguf
 from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, tiny, write_dataset
-from training.ml.data.encode import Encoder
+from training.ml.data.encoder import Encoder
 from training.ml.decoding.constraint import Grammar
-from training.ml.decoding.decode import Decoder, load
+from training.ml.decoding.decoder import Decoder, load
 from training.ml.llama_cpp.runtime import Llama
 from training.strict_yaml import SpecError, build
 

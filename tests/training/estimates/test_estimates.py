@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slmstudio.workers.hardware import Gpu, Hardware
-from training.base_models.catalogue import CATALOGUE
+from training.base_models.catalog import CATALOGUE
 from training.estimates.estimate import Estimate, NoShape, Shape, estimate, fit, how_far_off, training_memory
 from training.estimates.throughput import STARTING
 from training.runs.presets import Knobs

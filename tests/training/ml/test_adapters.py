@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from training.ml.modeling.adapters import fuse
-from training.ml.modeling.tiny import build_tiny
+from training.ml.modeling.tiny_model import build_tiny
 
 IDS = torch.randint(5, 100, (2, 40), generator=torch.Generator().manual_seed(3))
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from training.ml.modeling import attention
 from training.ml.modeling.attention import attend, in_blocks
-from training.ml.modeling.tiny import build_tiny
+from training.ml.modeling.tiny_model import build_tiny
 
 
 def heads(count: int, length: int) -> torch.Tensor:

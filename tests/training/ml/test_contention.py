@@ -11,7 +11,7 @@ import pytest
 from bench.contention import Cell, broken
 from slmstudio.workers.hardware import CHILD_ENVIRONMENT, allowed_cores
 from tests.training.ml_data import REPO
-from training.ml.machine.contention import CALM_PERIODS, Load, Room, Usage, usage
+from training.ml.hardware.contention import CALM_PERIODS, Load, Room, Usage, usage
 
 IDLE, LIGHT, HALF, ONE, TWO = 0.05, 0.24, 0.5, 1.0, 1.9
 

@@ -10,9 +10,9 @@ import torch
 from slmstudio.contract.decoding.grammar import grammar
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.training.ml_data import INSTRUCTION, SCHEMA, receipts, rows, smollm2, tiny
-from training.ml.data.encode import Encoder
+from training.ml.data.encoder import Encoder
 from training.ml.decoding.constraint import ConstraintError, Grammar
-from training.ml.decoding.decode import Answer, Decoder, Loaded, load
+from training.ml.decoding.decoder import Answer, Decoder, Loaded, load
 from training.prompts import Example
 
 TEXTS = [row["text"] for row in rows()[:6]]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.ml.machine import device as machine
+from training.ml.hardware import device as machine
 from training.ml.train import begun_in
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
 

@@ -6,7 +6,7 @@ import pytest
 
 from slmstudio.errors import Refused
 from tests.training.ml_data import INSTRUCTION, receipts, smollm2, tiny
-from training.ml.data.encode import Encoder
+from training.ml.data.encoder import Encoder
 from training.ml.lengths import load_encoder
 
 

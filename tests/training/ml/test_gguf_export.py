@@ -19,10 +19,10 @@ from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.training.ml_data import INSTRUCTION, SCHEMA, Told, named, rows, smollm2, tiny, write_dataset
 from training.exports.child_specs import GgufSpec
 from training.ml import export_gguf
-from training.ml.data.encode import Encoder
+from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.decoding.constraint import Grammar
-from training.ml.decoding.decode import Decoder, load
+from training.ml.decoding.decoder import Decoder, load
 from training.ml.lengths import encode_rows, load_encoder
 from training.ml.llama_cpp import parity
 from training.prompts import Example, chat

@@ -19,7 +19,7 @@ from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
 from tests.training.ml_data import REPO, SCHEMA, Told, named, rows, smollm2, tiny, train_spec, write_dataset
 from tests.training.ml_process import nursery
-from training.ml.loop.report import Reporter, StopSignal
+from training.ml.loop.progress_callback import Reporter, StopSignal
 from training.ml.train import eval_interval, main, total_steps
 from training.spec import RunSpec
 from training.strict_yaml import build

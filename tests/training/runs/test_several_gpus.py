@@ -15,7 +15,7 @@ from slmstudio.workers import devices
 from slmstudio.workers import registry as worker_registry
 from slmstudio.workers.hardware import Gpu, Hardware, this_machine
 from tests.training.fakes import attempts
-from training.base_models.catalogue import CATALOGUE
+from training.base_models.catalog import CATALOGUE
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs import jobs as run_jobs
 from training.runs.event_recorder import Recorder

@@ -1,0 +1,1 @@
+"""Decoding: greedy, speculative and constrained, with a reusable key-value cache."""

@@ -6,7 +6,7 @@ what followed them there is guessed: every place votes for the token behind it, 
 that agrees in front of it, and a place that was outvoted is heard no longer. The idea is that of SuffixDecoding
 (arXiv:2411.04975); a scan of some 40,000 tokens, about 0.1 ms, stands in for its tree.
 
-A wrong guess only costs time, because the model checks every token (``training.ml.decoding.decode``).
+A wrong guess only costs time, because the model checks every token (``training.ml.decoding.decoder``).
 """
 
 from collections.abc import Iterable, Sequence

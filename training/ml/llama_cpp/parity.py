@@ -17,7 +17,7 @@ import httpx
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring import scorer
 from slmstudio.errors import Refused
-from training.ml.data.encode import Encoder
+from training.ml.data.encoder import Encoder
 from training.ml.lengths import EncodedRow
 from training.ml.llama_cpp.runtime import Llama, answer_seconds, running
 
@@ -128,7 +128,7 @@ def on_training_side(folder: str, asked: Question, progress: Progress) -> list[S
     """The folder's answers, in fp32 and on the CPU, as llama.cpp computes too: what differs then is the file."""
     import torch
 
-    from training.ml.decoding.decode import Decoder, load
+    from training.ml.decoding.decoder import Decoder, load
 
     loaded = load(folder, precision="fp32")
     decoder = Decoder(loaded, asked.encoder)

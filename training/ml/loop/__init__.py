@@ -1,0 +1,1 @@
+"""The training loop: trainer, checkpoints, events, early stopping, artifacts."""

@@ -10,7 +10,7 @@ from training.ml.events import Emitter
 from training.ml.loop.checkpoints import Checkpoint, NoRoom, Store
 from training.ml.loop.event_log import Told
 from training.ml.loop.fingerprint import check_same, course_hash
-from training.ml.loop.report import Reporter
+from training.ml.loop.progress_callback import Reporter
 from training.ml.loop.resumable_trainer import ResumableTrainer
 from training.ml.modeling.assembly import leads
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring import scorer
-from training.ml.data.encode import Encoder
-from training.ml.decoding.decode import Decoder, Loaded
+from training.ml.data.encoder import Encoder
+from training.ml.decoding.decoder import Decoder, Loaded
 from training.ml.lengths import EncodedRow
 
 

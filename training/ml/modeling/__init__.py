@@ -1,0 +1,1 @@
+"""Models in training: loading, LoRA, attention, quantization, checks of model folders."""

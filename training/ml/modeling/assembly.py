@@ -13,17 +13,17 @@ from trl import SFTConfig
 
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.errors import Refused
-from training.ml.data.documents import Data
-from training.ml.data.encode import Encoder
-from training.ml.decoding.decode import Loaded
+from training.ml.data.encoded_dataset import Data
+from training.ml.data.encoder import Encoder
+from training.ml.decoding.decoder import Loaded
 from training.ml.events import Emitter
+from training.ml.hardware.memory_limit import memory_limit
 from training.ml.lengths import EncodedRow, answer_limit
 from training.ml.loop.curve_warnings import Watch
 from training.ml.loop.early_stopping import Looks
-from training.ml.loop.report import Reporter, StopSignal
+from training.ml.loop.progress_callback import Reporter, StopSignal
 from training.ml.loop.resumable_trainer import ResumableTrainer
 from training.ml.loop.samples import Sampler
-from training.ml.machine.memory_limit import memory_limit
 from training.ml.modeling import quantization
 from training.spec import RunSpec
 

@@ -14,11 +14,11 @@ from transformers import TrainerCallback
 
 from slmstudio.errors import Refused
 from training.ml.events import Emitter
+from training.ml.hardware import device as machine
 from training.ml.loop.curve_warnings import Watch
 from training.ml.loop.early_stopping import Looks
 from training.ml.loop.resumable_trainer import ResumableTrainer
 from training.ml.loop.trainer import Stopped
-from training.ml.machine import device as machine
 
 _MOST_METRICS = 2000
 #: seconds after which a checkpoint is written without anything else to call for it

@@ -26,11 +26,11 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training.ml.data.encode import Encoder
+from training.ml.data.encoder import Encoder
 from training.ml.decoding.constraint import Constraint
 from training.ml.decoding.kv_cache import PrefixCache, can_cut_back
 from training.ml.decoding.speculation import Foresight, Ids
-from training.ml.machine import device as machine
+from training.ml.hardware import device as machine
 
 _GUESSED = 16  # most tokens fed ahead on a guess
 _FED = 32  # most tokens fed ahead in all

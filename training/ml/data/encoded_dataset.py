@@ -7,7 +7,7 @@ from transformers import AutoConfig
 
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.errors import Refused
-from training.ml.data.encode import Encoder
+from training.ml.data.encoder import Encoder
 from training.ml.data.rows import of_split, read_rows
 from training.ml.lengths import EncodedRow, encode_rows
 from training.spec import RunSpec
