@@ -1,13 +1,7 @@
-"""What every job that asks an endpoint needs: a heart that beats meanwhile, and an eye on whether it is of any use."""
-
-import time
-
-from django.conf import settings
+"""Whether an endpoint still answers: ends a run after several failures in a row."""
 
 from evaluation.inference.answers import Outcome
 from evaluation.inference.openai_client import Said
-from slmstudio.runs.models import BackgroundRun
-from slmstudio.runs.supervisor import patiently
 
 # After so many documents in a row that ended the same way, nobody else is asked: (outcomes, how many).
 _HOPELESS = (
@@ -19,20 +13,6 @@ _FORBIDDEN = (401, 402, 403, 404)
 
 class Broken(Exception):
     """The run as a whole went wrong; the message is a sentence."""
-
-
-class Heart:
-    """Beats at the rate the supervisor does; False: stop."""
-
-    def __init__(self, run: BackgroundRun) -> None:
-        self._run = run
-        self._next = 0.0
-
-    def __call__(self) -> bool:
-        if time.monotonic() < self._next:
-            return True
-        self._next = time.monotonic() + min(2.0, settings.RUN_HEARTBEAT_SECONDS)
-        return patiently(self._run.beat)
 
 
 class Trouble:

@@ -11,17 +11,19 @@ from typing import Any
 
 from evaluation.inference import endpoints
 from evaluation.inference.answers import Outcome, outcome_of
-from evaluation.inference.circuit_breaker import Broken, Heart, Trouble
+from evaluation.inference.circuit_breaker import Broken, Trouble
 from evaluation.inference.openai_client import Chat, Said
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
 from evaluation.prelabels import services
-from evaluation.prelabels.services import Answer, Store
+from evaluation.prelabels.services import Answer, AnswerWriter
 from evaluation.runs.spec import EvalSpec
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio.contract.json_text import dumps, loads
+from slmstudio.database.retries import with_retries
 from slmstudio.errors import Refused
-from slmstudio.runs.supervisor import patiently, supervise
+from slmstudio.runs.heartbeat import Heartbeat
+from slmstudio.runs.supervisor import supervise
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash
 from slmstudio.workers.devices import GivenUp, held_for
@@ -44,7 +46,7 @@ def run_prelabels(pk: int) -> None:
     run = rows.filter(pk=pk).first()
     if run is None or not run.take_up():
         return
-    store = Store(run)
+    store = AnswerWriter(run)
     facts: dict[str, Any] = {}
     try:
         if run.model_version is not None:
@@ -68,7 +70,7 @@ def run_prelabels(pk: int) -> None:
 # -- a model of this studio --------------------------------------------------------------------------------------------
 
 
-def _by_child(run: PrelabelRun, version: ModelVersion, store: Store, facts: dict[str, Any]) -> bool:
+def _by_child(run: PrelabelRun, version: ModelVersion, store: AnswerWriter, facts: dict[str, Any]) -> bool:
     """False where it was cancelled, or goes on with another worker."""
     run.record(stage="checking the files")
     spec = _write_spec(run, version)
@@ -88,11 +90,11 @@ def _by_child(run: PrelabelRun, version: ModelVersion, store: Store, facts: dict
         with held_for(run) as devices:
             ending = supervise(run, argv, on_event=on_event, log=log, env=devices.env, keep=devices.locks)
     except GivenUp:
-        patiently(run.hand_back)
+        with_retries(run.hand_back)
         return False
     if ending.interrupted:
-        patiently(store.flush)  # before the next one looks what is left
-        patiently(run.hand_back)  # the worker was told to stop; the next one goes on
+        with_retries(store.flush)  # before the next one looks what is left
+        with_retries(run.hand_back)  # the worker was told to stop; the next one goes on
         return False
     if not ending.ok and not ending.cancelled:
         raise Broken(ending.error)
@@ -172,7 +174,7 @@ def _chunks(run: PrelabelRun) -> Iterator[list[PrelabelItem]]:
 # -- an endpoint -------------------------------------------------------------------------------------------------------
 
 
-def _by_endpoint(run: PrelabelRun, endpoint: Endpoint, store: Store, facts: dict[str, Any]) -> bool:
+def _by_endpoint(run: PrelabelRun, endpoint: Endpoint, store: AnswerWriter, facts: dict[str, Any]) -> bool:
     """False where it was cancelled. Only this thread touches the database; the others ask."""
     address = endpoints.address_of(endpoint)
     compiled = run.schema_version.compiled
@@ -182,7 +184,7 @@ def _by_endpoint(run: PrelabelRun, endpoint: Endpoint, store: Store, facts: dict
     todo = _to_ask(run, store)
     pool = ThreadPoolExecutor(address.at_once, thread_name_prefix="prelabel")
     under_way: dict[Future[Said], int] = {}
-    beat = Heart(run)
+    beat = Heartbeat(run)
     try:
         while True:
             within = run.token_budget is None or store.tokens < run.token_budget
@@ -205,10 +207,10 @@ def _by_endpoint(run: PrelabelRun, endpoint: Endpoint, store: Store, facts: dict
         chat.close()
         facts.update(chat.way, tokens=store.tokens)
         if chat.answered:
-            patiently(lambda: endpoints.remember(endpoint, chat.way))
+            with_retries(lambda: endpoints.remember(endpoint, chat.way))
 
 
-def _to_ask(run: PrelabelRun, store: Store) -> Iterator[tuple[int, str]]:
+def _to_ask(run: PrelabelRun, store: AnswerWriter) -> Iterator[tuple[int, str]]:
     """Id and text of each document, read as it is needed; what may not be asked about any more is noted."""
     for items in _chunks(run):
         texts = services.documents_of(items)

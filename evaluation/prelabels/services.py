@@ -5,8 +5,7 @@ chosen, and one that moves there meanwhile gets none.
 """
 
 import random
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +17,7 @@ from evaluation.audit import services as audit_services
 from evaluation.inference import endpoints
 from evaluation.inference.answers import ANSWERED, USABLE, WORDS, Outcome
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
+from evaluation.runs.batch_writer import BatchWriter
 from evaluation.runs.services import next_number
 from labeling.annotation import predictions
 from labeling.datasets import queries as dataset_queries
@@ -210,43 +210,32 @@ class Answer:
     tries: int = 1
 
 
-class Store:
-    """Keeps answers as they come, in batches: a Prediction where there is an output, and the outcome of every document.
+class AnswerWriter(BatchWriter[tuple[int, Answer]]):
+    """Stores answers as they come, in batches: a Prediction where there is an output, and the outcome of each document.
 
-    Told twice about a document, it changes nothing.
+    A second answer for a document changes nothing.
     """
 
-    BATCH = 25
-    SECONDS = 2.0
-
     def __init__(self, run: PrelabelRun) -> None:
+        super().__init__()
         self.run = run
         self.stored = run.items.exclude(outcome=Outcome.WAITING).count()
         #: read and written by all attempts so far: the budget is the run's
         self.tokens = run.items.aggregate(read=Sum("tokens"))["read"] or 0
-        self._waiting: dict[int, Answer] = {}
-        self._last = time.monotonic()
 
     def add(self, document_id: int, answer: Answer) -> None:
         """Takes one answer."""
-        self._waiting[document_id] = answer
         self.tokens += answer.tokens
-        if len(self._waiting) >= self.BATCH or time.monotonic() - self._last >= self.SECONDS:
-            self.flush()
+        self.put((document_id, answer))
 
-    def flush(self) -> None:
-        """Writes what waits and moves the run's progress."""
-        if self._waiting:
-            self._write(self._waiting)
-            self._waiting = {}
-            self.run.record(progress_done=self.stored, stage="asking")
-        self._last = time.monotonic()
-
-    def _write(self, answers: Mapping[int, Answer]) -> None:
+    def write(self, rows: Sequence[tuple[int, Answer]]) -> None:
+        """Stores the answers of some documents, by their id."""
+        answers = dict(rows)
         # Nobody who labels one of these documents waits while long texts are searched.
         looked = _looked_for(answers, self.run.schema_version)
         with transaction.atomic():
             self.stored += self._keep(answers, looked)
+        self.run.record(progress_done=self.stored, stage="asking")
 
     def _keep(self, answers: Mapping[int, Answer], looked: Mapping[int, tuple[int, int]]) -> int:
         run = self.run

@@ -15,14 +15,15 @@ from typing import Any
 from evaluation.gates.holdout import permits
 from evaluation.inference import endpoints
 from evaluation.inference.answers import ANSWERED, WORDS, Outcome
-from evaluation.inference.circuit_breaker import Broken, Heart, Trouble
+from evaluation.inference.circuit_breaker import Broken, Trouble
 from evaluation.inference.openai_client import Address, Chat, Said
 from evaluation.models import Endpoint, EvalOutput, EvalRun
 from evaluation.runs import model_under_test, outputs, services
 from labeling.models import Document, Split
 from slmstudio.contract.json_text import JsonError, dumps, loads
-from slmstudio.runs.heartbeat import beating
-from slmstudio.runs.supervisor import patiently, stop_asked, told_to_stop
+from slmstudio.database.retries import with_retries
+from slmstudio.runs.heartbeat import Heartbeat, keep_alive
+from slmstudio.runs.supervisor import stop_asked, told_to_stop
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_file
 
@@ -53,19 +54,19 @@ def evaluate(run: EvalRun, endpoint: Endpoint) -> bool:
         SubjectError: as ``subjects.examples``.
     """
     address = address_for(run, endpoint)
-    with beating(run):  # what was answered before is scored and stored again
+    with keep_alive(run):  # what was answered before is scored and stored again
         asking = _Asking(run, endpoint, address)
         asking.take_up()
     whole = asking.all()
     facts = {**run.facts, **asking.figures()}
     if whole:
-        with beating(run):
+        with keep_alive(run):
             sha256 = sha256_file(artifacts.local_path(run.outputs_key))
-            patiently(lambda: outputs.finish(run, sha256=sha256, facts=facts, left_out=len(asking.held_out)))
+            with_retries(lambda: outputs.finish(run, sha256=sha256, facts=facts, left_out=len(asking.held_out)))
     elif stop_asked():
         return False
     else:
-        patiently(lambda: run.cancelled(facts=facts))
+        with_retries(lambda: run.cancelled(facts=facts))
     return True
 
 
@@ -99,12 +100,12 @@ class _Asking:
         self._stop = threading.Event()
         self._chat = Chat(address, compiled, self._stop)
         self._trouble = Trouble(str(endpoint))
-        self._beat = Heart(run)
+        self._beat = Heartbeat(run)
         self._schema = compiled.schema
         self._path = artifacts.local_path(run.outputs_key)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, dict[str, Any]] = {}
-        self.store = outputs.Store(run)
+        self.store = outputs.OutputWriter(run)
 
     def take_up(self) -> None:
         """Begins a file of this attempt, with what an earlier one had been told, and makes the stored rows those of it.
@@ -128,11 +129,11 @@ class _Asking:
         most = max([self._address.at_once, *(int(event["at_once"]) for event in self._known.values())])
         kept = {name: value for name, value in run.facts.items() if name != "go_on"}
         facts = {**kept, **self._facts(), "at_once": most}
-        patiently(lambda: run.record(stage="asking", at_once=most, facts=facts))
-        patiently(lambda: EvalOutput.objects.filter(eval_run=run).delete())
+        with_retries(lambda: run.record(stage="asking", at_once=most, facts=facts))
+        with_retries(lambda: EvalOutput.objects.filter(eval_run=run).delete())
         for event in self._known.values():
             self._count(event)
-        patiently(self.store.flush)
+        with_retries(self.store.flush)
         self._began = time.perf_counter()
 
     def figures(self) -> dict[str, Any]:
@@ -194,7 +195,7 @@ class _Asking:
                     if stop_asked() or not self._beat():
                         return False
             finally:
-                patiently(self.store.flush)
+                with_retries(self.store.flush)
 
     @contextmanager
     def _pool(self) -> Iterator[ThreadPoolExecutor]:
@@ -208,7 +209,7 @@ class _Asking:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._chat.close()
                 if self._chat.answered:
-                    patiently(lambda: endpoints.remember(self._endpoint, self._chat.way))
+                    with_retries(lambda: endpoints.remember(self._endpoint, self._chat.way))
 
     def _keep(self, file: Any, event: dict[str, Any]) -> None:
         event = {**event, "elapsed": round(self._elapsed(), 2), "at_once": self._address.at_once}
@@ -221,7 +222,7 @@ class _Asking:
         self._estimated += bool(event.get("estimated"))
         self._thought += int(event.get("reasoning_tokens") or 0)
         self._together[int(event["at_once"])] += 1
-        patiently(lambda: self.store.add(event))
+        with_retries(lambda: self.store.add(event))
 
     def _ask(self, key: str) -> Said:
         text = self.store.rows[key]["text"]
@@ -229,12 +230,12 @@ class _Asking:
 
     def _look(self) -> None:
         """Raises Broken where what is about to be sent may not be sent any more."""
-        held_out = patiently(lambda: Document.objects.filter(pk__in=self._shown, holdout=True).exists())
+        held_out = with_retries(lambda: Document.objects.filter(pk__in=self._shown, holdout=True).exists())
         if held_out:
             raise Broken("A solved example was moved to the hold-out meanwhile, so nobody is shown it any more.")
-        if patiently(lambda: Endpoint.objects.filter(pk=self._endpoint.pk, retired_at__isnull=False).exists()):
+        if with_retries(lambda: Endpoint.objects.filter(pk=self._endpoint.pk, retired_at__isnull=False).exists()):
             raise Broken(f"The endpoint {self._endpoint} was removed, so nothing more is sent there.")
-        if self._run.split == Split.HOLDOUT and patiently(lambda: permits.of(self._endpoint)) is None:
+        if self._run.split == Split.HOLDOUT and with_retries(lambda: permits.of(self._endpoint)) is None:
             raise Broken(f"Hold-out documents may not be sent to {self._endpoint} any more: the permit was withdrawn.")
 
     def _is_sent(self, key: str) -> bool:
@@ -242,7 +243,7 @@ class _Asking:
         if self._run.split == Split.HOLDOUT:
             return True
         moved = Document.objects.filter(pk=self.store.documents[key], holdout=True)
-        if not patiently(moved.exists):
+        if not with_retries(moved.exists):
             return True
         self.held_out.append(key)
         return False

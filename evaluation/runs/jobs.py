@@ -12,11 +12,12 @@ from evaluation.inference.circuit_breaker import Broken
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import external_model, model_under_test, outputs, rescoring, throughput
 from evaluation.runs import services as run_services
+from slmstudio.database.retries import UNAVAILABLE, with_retries
 from slmstudio.errors import Refused
 from slmstudio.runs.foreign_load import ForeignLoad
-from slmstudio.runs.heartbeat import beating
+from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.models import Status
-from slmstudio.runs.supervisor import AWAY, Ending, patiently, supervise
+from slmstudio.runs.supervisor import Ending, supervise
 from slmstudio.storage import artifacts
 from slmstudio.workers.devices import GivenUp, held_for
 from training.base_models import services as base_model_services
@@ -46,18 +47,18 @@ def run_evaluation(pk: int) -> None:
         return  # somebody else has it, or it was cancelled while it waited
     try:
         if run.rescored_from_id is not None:
-            with beating(run):  # many documents take minutes to be summed up
+            with keep_alive(run):  # many documents take minutes to be summed up
                 rescoring.process(run)
         elif run.endpoint is not None:
             if not external_model.evaluate(run, run.endpoint):
-                patiently(run.hand_back)
+                with_retries(run.hand_back)
         else:
             _evaluate(run)
     except ChildCancelled:
-        patiently(run.cancelled)
+        with_retries(run.cancelled)
     except (model_under_test.SubjectError, outputs.OutputError, Refused, Broken) as error:
         _fail(run, str(error))
-    except AWAY:
+    except UNAVAILABLE:
         logger.exception("evaluation %s of project %s lost the database", run.number, run.project_id)
         raise  # it has been away for half an hour; the sweep finds the run once it is back
     except Exception as error:
@@ -65,11 +66,11 @@ def run_evaluation(pk: int) -> None:
         _fail(
             run, f"Something broke that should not ({type(error).__name__}: {error}). What was stored so far is kept."
         )
-    patiently(lambda: run_services.tell_loop(run))
+    with_retries(lambda: run_services.tell_loop(run))
 
 
 def _fail(run: EvalRun, sentence: str) -> None:
-    patiently(lambda: run.fail(sentence))
+    with_retries(lambda: run.fail(sentence))
 
 
 def _evaluate(run: EvalRun) -> None:
@@ -79,13 +80,13 @@ def _evaluate(run: EvalRun) -> None:
         # Asked for by its id, a model may be many gigabytes: somebody fetches it on purpose, on its page.
         base_model_services.prepare(base_model=run.base_model, run=run, fetch=False)
     run.record(stage="checking the files")
-    with beating(run):  # some gigabytes are hashed
+    with keep_alive(run):  # some gigabytes are hashed
         model_under_test.check_files(run)
     spec = model_under_test.write_spec(run)
     run.record(stage="loading the model")
     # What an attempt that was cut off had stored: a run's outputs are all of one attempt.
     EvalOutput.objects.filter(eval_run=run).delete()
-    store = outputs.Store(run)
+    store = outputs.OutputWriter(run)
     facts: dict[str, Any] = {}
     load = ForeignLoad()
     if (expected := throughput.expected_rate(run)) is not None:
@@ -109,24 +110,24 @@ def _evaluate(run: EvalRun) -> None:
         with held_for(run) as devices:
             ending = supervise(run, argv, on_event=on_event, log=log, env=devices.env, keep=devices.locks)
     except GivenUp:
-        patiently(run.hand_back)
+        with_retries(run.hand_back)
         return
-    patiently(store.flush)
-    with beating(run):  # a hundred thousand documents take minutes to be summed up
+    with_retries(store.flush)
+    with keep_alive(run):  # a hundred thousand documents take minutes to be summed up
         _end(run, ending, facts)
 
 
 def _end(run: EvalRun, ending: Ending, facts: dict[str, Any]) -> None:
     kept = {**run.facts, **facts}
     if ending.cancelled:
-        patiently(lambda: run.cancelled(facts=kept))
+        with_retries(lambda: run.cancelled(facts=kept))
     elif ending.interrupted:
-        patiently(run.hand_back)  # the worker was told to stop; the next one starts it again
+        with_retries(run.hand_back)  # the worker was told to stop; the next one starts it again
     elif not ending.ok:
-        patiently(lambda: run.fail(ending.error, facts=kept))
+        with_retries(lambda: run.fail(ending.error, facts=kept))
     else:
         sha256 = str(facts.pop("sha256", ""))
-        patiently(lambda: outputs.finish(run, sha256=sha256, facts=facts))
+        with_retries(lambda: outputs.finish(run, sha256=sha256, facts=facts))
 
 
 def _without_kind(event: dict[str, Any]) -> dict[str, Any]:

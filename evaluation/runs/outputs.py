@@ -2,8 +2,7 @@
 
 import json
 import re
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +12,7 @@ from evaluation.comparison.paired import Judged, spread
 from evaluation.inference.answers import json_of, without_thought
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import costs, run_documents
+from evaluation.runs.batch_writer import BatchWriter
 from evaluation.scores.failure_modes import fields_right
 from evaluation.scores.measurements import Scored, benchmark_bounds
 from labeling.documents import evaluation_scores as scores
@@ -44,47 +44,37 @@ class OutputError(Exception):
     """The outputs of a run are not what they must be; the message is a sentence."""
 
 
-class Store:
+class OutputWriter(BatchWriter[EvalOutput]):
     """Turns a child's ``output`` events into scored rows, in batches.
 
     At least once, effectively once: a row that is there already stays as it is, so that an event that is handled again
     changes nothing. A worker whose run was given to another one stores nothing any more.
     """
 
-    BATCH = 25
-    SECONDS = 2.0
-
     def __init__(self, run: EvalRun) -> None:
+        super().__init__()
         self.run = run
         self.compiled = run.dataset.schema_version.compiled
         self.documents = run_documents.documents(run)
         self.rows = {str(row["id"]): row for row in run_documents.rows(run)}
-        self.waiting: list[EvalOutput] = []
         self.stored = 0
-        self._last = time.monotonic()
 
     def add(self, event: dict[str, Any]) -> None:
         """Scores one output. Raises OutputError where it belongs to no document of the run."""
         key = str(event["id"])
         if key not in self.rows or key not in self.documents:
             raise OutputError(f"The model's process answered for {key!r}, which is no document of this run.")
-        self.waiting.append(
-            scored_output(self.run, self.compiled, document_id=self.documents[key], row=self.rows[key], event=event)
-        )
-        if len(self.waiting) >= self.BATCH or time.monotonic() - self._last >= self.SECONDS:
-            self.flush()
+        document_id, row = self.documents[key], self.rows[key]
+        self.put(scored_output(self.run, self.compiled, document_id=document_id, row=row, event=event))
 
-    def flush(self) -> None:
-        """Writes what waits and moves the run's progress."""
-        if self.waiting:
-            with transaction.atomic():
-                if self._is_ours():
-                    EvalOutput.objects.bulk_create(self.waiting, ignore_conflicts=True)
-            self.stored += len(self.waiting)
-            self.waiting = []
-            stage = "asking" if self.run.endpoint_id else "generating"
-            self.run.record(progress_done=self.stored, progress_total=len(self.rows), stage=stage)
-        self._last = time.monotonic()
+    def write(self, rows: Sequence[EvalOutput]) -> None:
+        """Stores scored rows."""
+        with transaction.atomic():
+            if self._is_ours():
+                EvalOutput.objects.bulk_create(rows, ignore_conflicts=True)
+        self.stored += len(rows)
+        stage = "asking" if self.run.endpoint_id else "generating"
+        self.run.record(progress_done=self.stored, progress_total=len(self.rows), stage=stage)
 
     def _is_ours(self) -> bool:
         """Whether the run is still this worker's; it stays so until the transaction ends."""

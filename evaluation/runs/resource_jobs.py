@@ -11,16 +11,17 @@ from itertools import islice
 from typing import Any
 
 from evaluation.inference import endpoints
-from evaluation.inference.circuit_breaker import Broken, Heart, Trouble
+from evaluation.inference.circuit_breaker import Broken, Trouble
 from evaluation.inference.openai_client import Chat, Said
 from evaluation.models import Endpoint, EvalRun, ResourceMeasurement
 from evaluation.runs import model_under_test, outputs, resources, run_documents, services
 from evaluation.runs.external_model import address_for, as_output
 from evaluation.runs.jobs import GENERATE, GENERATE_LLAMA
 from labeling.models import Document, Split
+from slmstudio.database.retries import UNAVAILABLE, with_retries
 from slmstudio.errors import Refused
-from slmstudio.runs.heartbeat import beating
-from slmstudio.runs.supervisor import AWAY, patiently, stop_asked, supervise, told_to_stop
+from slmstudio.runs.heartbeat import Heartbeat, keep_alive
+from slmstudio.runs.supervisor import stop_asked, supervise, told_to_stop
 from slmstudio.storage import artifacts
 from slmstudio.workers.devices import GivenUp, held_for
 
@@ -49,20 +50,20 @@ def run_measurement(pk: int) -> None:
             _here(row, run)
     except (model_under_test.SubjectError, outputs.OutputError, Refused, Broken, FileNotFoundError) as error:
         sentence = str(error)
-        patiently(lambda: row.fail(sentence))
-    except AWAY:
+        with_retries(lambda: row.fail(sentence))
+    except UNAVAILABLE:
         logger.exception("measurement %s lost the database", row.pk)
         raise  # the sweep finds it once the database is back
     except Exception as error:
         logger.exception("measurement %s broke", row.pk)
         words = f"Something broke that should not ({type(error).__name__}: {error})."
-        patiently(lambda: row.fail(words))
+        with_retries(lambda: row.fail(words))
 
 
 def _here(row: ResourceMeasurement, run: EvalRun) -> None:
     """By the same child process as the evaluation."""
     row.record(stage="checking the files")
-    with beating(row):
+    with keep_alive(row):
         model_under_test.check_files(run)
         documents = run_documents.documents(run)
     answers = artifacts.local_path(f"{row.folder_key}/outputs.jsonl")
@@ -91,18 +92,18 @@ def _here(row: ResourceMeasurement, run: EvalRun) -> None:
         with held_for(row) as devices:
             ending = supervise(row, argv, on_event=on_event, log=log, env=devices.env, keep=devices.locks)
     except GivenUp:
-        patiently(row.hand_back)
+        with_retries(row.hand_back)
         return
     finally:
         answers.unlink(missing_ok=True)
     if ending.cancelled:
-        patiently(row.cancelled)
+        with_retries(row.cancelled)
     elif ending.interrupted:
-        patiently(row.hand_back)
+        with_retries(row.hand_back)
     elif not ending.ok:
-        patiently(lambda: row.fail(ending.error))
+        with_retries(lambda: row.fail(ending.error))
     else:
-        patiently(lambda: resources.finish(row, requests=_once_each(requests), facts=facts))
+        with_retries(lambda: resources.finish(row, requests=_once_each(requests), facts=facts))
 
 
 def _once_each(requests: Requests) -> Requests:
@@ -123,7 +124,7 @@ def _elsewhere(row: ResourceMeasurement, run: EvalRun, endpoint: Endpoint) -> No
     texts = {str(one["id"]): str(one["text"]) for one in run_documents.rows(run)}
     documents = {key: pk for key, pk in run_documents.documents(run).items() if key in texts}
     stop = threading.Event()
-    chat, trouble, beat = Chat(address, compiled, stop), Trouble(str(endpoint)), Heart(row)
+    chat, trouble, beat = Chat(address, compiled, stop), Trouble(str(endpoint)), Heartbeat(row)
 
     def ask(key: str) -> Said:
         return chat.ask(endpoints.messages(run.dataset.instruction, compiled.schema, texts[key], examples))
@@ -131,7 +132,7 @@ def _elsewhere(row: ResourceMeasurement, run: EvalRun, endpoint: Endpoint) -> No
     def sendable() -> Iterator[str]:
         for key, pk in documents.items():
             moved = Document.objects.filter(pk=pk, holdout=True)
-            if run.split == Split.HOLDOUT or not patiently(moved.exists):
+            if run.split == Split.HOLDOUT or not with_retries(moved.exists):
                 yield key
 
     requests: Requests = []
@@ -142,7 +143,7 @@ def _elsewhere(row: ResourceMeasurement, run: EvalRun, endpoint: Endpoint) -> No
         try:
             while True:
                 for key in islice(todo, address.at_once - len(under_way)):
-                    obstacle = patiently(lambda: resources.not_sendable(run))
+                    obstacle = with_retries(lambda: resources.not_sendable(run))
                     if obstacle:
                         raise Broken(obstacle)
                     under_way[pool.submit(ask, key)] = key
@@ -162,10 +163,10 @@ def _elsewhere(row: ResourceMeasurement, run: EvalRun, endpoint: Endpoint) -> No
             pool.shutdown(wait=False, cancel_futures=True)
             chat.close()
             if chat.answered:
-                patiently(lambda: endpoints.remember(endpoint, chat.way))
+                with_retries(lambda: endpoints.remember(endpoint, chat.way))
     seconds = time.perf_counter() - began
     if not whole:
-        patiently(row.hand_back if stop_asked() else row.cancelled)
+        with_retries(row.hand_back if stop_asked() else row.cancelled)
         return
     facts = {
         "device": "elsewhere",
@@ -176,4 +177,4 @@ def _elsewhere(row: ResourceMeasurement, run: EvalRun, endpoint: Endpoint) -> No
         "seconds": round(seconds, 2),
         "docs_per_second": round(len(requests) / max(seconds, 1e-6), 4),
     }
-    patiently(lambda: resources.finish(row, requests=requests, facts=facts))
+    with_retries(lambda: resources.finish(row, requests=requests, facts=facts))

@@ -88,21 +88,6 @@ def generate(n: int, seed: int = 17) -> Iterator[Sample]:
         yield _sample(random.Random(f"invoice {seed} {number}"), f"inv-{seed}-{number + 1:04}")
 
 
-def seed_example() -> Sample:
-    """The example of the README and of every first look: one invoice, told in running text."""
-    text = (
-        "...Thank you for your business. Invoice A-1029 issued on Jan 14, 2026. Payment terms: Net 30. Line items "
-        "omitted for brevity. Total amount due USD 1,248.50. Vendor: Acme Supplies..."
-    )
-    gold = {
-        "invoice_id": "A-1029",
-        "date": "2026-01-14",
-        "vendor": "Acme Supplies",
-        "total_amount": Decimal("1248.50"),
-    }
-    return Sample("A-1029", text, gold, [], "en")
-
-
 def _sample(rng: random.Random, external_id: str) -> Sample:
     facts = _facts(rng)
     layout = sample_layouts.choose(rng)

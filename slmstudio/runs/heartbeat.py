@@ -1,45 +1,107 @@
-"""Keeps a run's heart beating while its worker does something long of its own, such as hashing the files of a model."""
+"""How a run shows that it is alive: a heartbeat in its row, and a key in the queue's server while the database is away.
 
+Without the key the reaper would take a healthy run for lost once the database is back, before its supervisor has
+tried again.
+"""
+
+import logging
 import threading
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import django_rq
+import redis
 from django.conf import settings
 from django.db import connection
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
 
-from slmstudio.runs.liveness import tell_alive
+from slmstudio.database.retries import UNAVAILABLE, with_retries
 from slmstudio.runs.models import BackgroundRun
-from slmstudio.runs.supervisor import AWAY
+
+logger = logging.getLogger(__name__)
+
+#: by the id of the run's job, so that it is of one attempt
+KEY = "slmstudio:alive:{}"
+#: seconds for the whole exchange: the supervisor has a child to watch
+_SECONDS = 1.0
+#: how many times the limit of a silent heartbeat the key lasts: connecting to the database may take more than one
+_LIMITS = 2
+
+
+class Heartbeat:
+    """Sends a run's heartbeat when it is due. Called between pieces of work; False: stop."""
+
+    def __init__(self, run: BackgroundRun) -> None:
+        self._run = run
+        self._due = 0.0
+
+    def __call__(self) -> bool:
+        if time.monotonic() < self._due:
+            return True
+        self._due = time.monotonic() + min(2.0, settings.RUN_HEARTBEAT_SECONDS)
+        return with_retries(self._run.beat)
 
 
 @contextmanager
-def beating(run: BackgroundRun) -> Iterator[None]:
-    """Beats beside the block, every ``RUN_HEARTBEAT_SECONDS``, on a connection of its own.
+def keep_alive(run: BackgroundRun) -> Iterator[None]:
+    """Sends heartbeats during the block every ``RUN_HEARTBEAT_SECONDS``, from a thread with its own connection.
 
-    It only beats: a run that was cancelled, or is no longer this worker's, is for the block's end to find out. A
-    database that is away is asked again at the next beat.
+    For long work of the worker itself, such as hashing the files of a model. The end of the block finds out whether
+    the run was cancelled or given to another worker.
     """
-    # The run itself is the block's; a row that only knows which run and job it is has all that a beat needs.
+    # The run belongs to the block; a heartbeat only needs a row with its key and job.
     kind: Any = type(run)
-    heart = kind(pk=run.pk, job_id=run.job_id)
+    row = kind(pk=run.pk, job_id=run.job_id)
     over = threading.Event()
 
-    def beat() -> None:
+    def send() -> None:
         try:
             while not over.wait(settings.RUN_HEARTBEAT_SECONDS):
                 try:
-                    heart.beat()
-                except AWAY:
+                    row.beat()
+                except UNAVAILABLE:
                     connection.close()
-                    tell_alive(heart.job_id)
+                    report_alive(row.job_id)
         finally:
             connection.close()
 
-    thread = threading.Thread(target=beat, name=f"heart of {run.pk}", daemon=True)
+    thread = threading.Thread(target=send, name=f"heartbeat of {run.pk}", daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
         thread.join()
+
+
+def report_alive(job_id: uuid.UUID) -> None:
+    """Sets the key of the run of this job. If the queue's server does not answer either, logs a warning."""
+    try:
+        with redis.Redis.from_url(
+            settings.REDIS_URL,
+            socket_timeout=_SECONDS,
+            socket_connect_timeout=_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        ) as client:
+            client.set(KEY.format(job_id), 1, px=int(_LIMITS * 1000 * settings.RUN_LOST_AFTER_SECONDS))
+    except (RedisError, OSError) as error:
+        logger.warning("the queue does not answer either (%s), so the run cannot show that it is alive", error)
+
+
+def reported_alive(job_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+    """The jobs whose key is set.
+
+    Raises:
+        RedisError: the queue does not answer.
+    """
+    asked = list(job_ids)
+    if not asked:
+        return set()
+    connection: Any = django_rq.get_connection("default")  # its stubs do not know that mget returns a list
+    found = connection.mget([KEY.format(job_id) for job_id in asked])
+    return {job_id for job_id, value in zip(asked, found, strict=True) if value is not None}

@@ -14,7 +14,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 from rq.job import Job, JobStatus
 
-from slmstudio.runs.liveness import told_alive
+from slmstudio.runs.heartbeat import reported_alive
 from slmstudio.runs.models import BackgroundRun, Status
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def _lost(model: type[BackgroundRun]) -> list[Any]:
     """
     silent = list(model.objects.lost())
     try:
-        alive = told_alive(run.job_id for run in silent)
+        alive = reported_alive(run.job_id for run in silent)
     except RedisError as error:
         logger.warning("the queue does not answer (%s); %d silent runs wait for the next sweep", error, len(silent))
         return []

@@ -26,11 +26,12 @@ from typing import Any, TypeVar
 
 import psutil
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
+from slmstudio.database.retries import RETRY_SECONDS, UNAVAILABLE, first_line
 from slmstudio.runs.child_environment import child_environment
 from slmstudio.runs.exit_messages import explain_exit, was_killed, words_of_rank
-from slmstudio.runs.liveness import tell_alive
+from slmstudio.runs.heartbeat import report_alive
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.workers.hardware import CHILD_ENVIRONMENT
 
@@ -44,10 +45,6 @@ GRACE_SECONDS = 20.0
 CHECKPOINT_GRACE_SECONDS = 180.0
 #: a worker that is asked to stop sends this to the process of its job
 STOP_SIGNAL = signal.SIGUSR1
-#: the errors of a database that is away: restarted, failed over, out of reach
-AWAY = (OperationalError, InterfaceError)
-#: after so many seconds without a database the run is given up; its checkpoint is kept, and the sweep finds it
-PATIENCE_SECONDS = 1800.0
 _MAX_LINE = 16 * 1024 * 1024
 #: bytes of events that wait for the database before the child has to
 _MAX_WAITING = 64 * 1024 * 1024
@@ -90,40 +87,6 @@ def cost_of(ending: Ending, before: dict[str, float] | None = None) -> dict[str,
     """
     mine = {"cpu_seconds": ending.cpu_seconds, "events": float(ending.events), "seconds": ending.seconds}
     return {name: round((before or {}).get(name, 0.0) + value, 4) for name, value in mine.items()}
-
-
-def cost_sentence(cost: dict[str, float]) -> str:
-    """One line about what ``cost_of`` gave."""
-    events, seconds = max(1.0, cost["events"]), max(1e-9, cost["seconds"])
-    return (
-        f"supervision: {cost['cpu_seconds']:.2f} processor seconds for {cost['events']:.0f} events "
-        f"in {seconds:.1f} s, {1000 * cost['cpu_seconds'] / events:.2f} ms an event, "
-        f"{100 * cost['cpu_seconds'] / seconds:.2f} % of the time"
-    )
-
-
-def patiently(do: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:
-    """What ``do`` gives, tried again for a while where the database is away. ``do`` must bear being done twice.
-
-    Raises:
-        OperationalError, InterfaceError: the database was away for longer than ``seconds``.
-    """
-    deadline = time.monotonic() + seconds
-    wait = 0.2
-    while True:
-        try:
-            return do()
-        except AWAY as error:
-            if connection.in_atomic_block or time.monotonic() > deadline:
-                raise
-            logger.warning("the database does not answer (%s); trying again in %.1f s", _short(error), wait)
-            connection.close()  # the next query opens a new one
-            time.sleep(wait)
-            wait = min(wait * 2, 5.0)
-
-
-def _short(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def supervise(
@@ -203,7 +166,7 @@ def told_to_stop() -> Iterator[None]:
 
 
 class _Stream:
-    """Reads a child's events until it closes its output; delivers them, beating in between."""
+    """Reads a child's events until it closes its output; delivers them and sends heartbeats in between."""
 
     def __init__(
         self,
@@ -329,22 +292,22 @@ class _Stream:
         """Does what needs the database; False where that is away, which is then left in peace for a moment.
 
         Raises:
-            OperationalError, InterfaceError: it has been away for longer than ``PATIENCE_SECONDS``.
+            OperationalError, InterfaceError: it has been away for longer than ``RETRY_SECONDS``.
         """
         try:
             do()
-        except AWAY as error:
+        except UNAVAILABLE as error:
             now = time.monotonic()
             since = self.failing_since.setdefault(what, now)
-            if connection.in_atomic_block or now - since > PATIENCE_SECONDS:
+            if connection.in_atomic_block or now - since > RETRY_SECONDS:
                 raise
             self.pause = min(max(0.2, self.pause * 2), 5.0)
             self.ask_at = now + self.pause
-            logger.warning("the database does not answer (%s); %d events wait", _short(error), len(self.waiting))
+            logger.warning("the database does not answer (%s); %d events wait", first_line(error), len(self.waiting))
             connection.close()  # the next query opens a new one
             if now >= self.tell_at:
                 self.tell_at = now + settings.RUN_HEARTBEAT_SECONDS
-                tell_alive(self.run.job_id)
+                report_alive(self.run.job_id)
             return False
         self.failing_since.pop(what, None)
         self.pause = 0.0

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from django.conf import settings
 
+from slmstudio.database.retries import with_retries
 from slmstudio.runs.models import BackgroundRun
-from slmstudio.runs.supervisor import patiently, stop_asked
+from slmstudio.runs.supervisor import stop_asked
 from slmstudio.workers.hardware import Gpu, Hardware, mig_device, this_machine
 
 _AGAIN_SECONDS = 1.0
@@ -58,7 +59,7 @@ def held_for(run: BackgroundRun, count: int = 1) -> Iterator[Devices]:
     """
 
     def wait() -> bool:
-        return not stop_asked() and patiently(lambda: run.beat(stage=WAITING))
+        return not stop_asked() and with_retries(lambda: run.beat(stage=WAITING))
 
     with held(count, wait=wait) as devices:
         yield devices

@@ -44,7 +44,7 @@ def answered(run: EvalRun, say: Say, *, latency_ms: float = 300, memory: int = 8
     """Ends a run as its job does, with a model that says of each row what ``say`` returns."""
     run = EvalRun.objects.with_subject().select_related("project", "benchmark", "dataset").get(pk=run.pk)
     assert run.claim()
-    store = outputs.Store(run)
+    store = outputs.OutputWriter(run)
     path = artifacts.local_path(run.outputs_key)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:

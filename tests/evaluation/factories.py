@@ -185,7 +185,7 @@ def evaluated(
     if tuned:
         run.record(model_version=world.version)
     model_under_test.write_spec(run)
-    store = outputs.Store(run)
+    store = outputs.OutputWriter(run)
     path = artifacts.local_path(run.outputs_key)
     with path.open("w", encoding="utf-8") as file:
         for index, row in enumerate(dataset_queries.rows(run.dataset, split)):

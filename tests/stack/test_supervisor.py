@@ -10,9 +10,10 @@ import psutil
 import pytest
 from django.db import OperationalError
 
+from slmstudio.database.retries import with_retries
 from slmstudio.runs import supervisor
 from slmstudio.runs.exit_messages import explain_exit
-from slmstudio.runs.supervisor import patiently, supervise
+from slmstudio.runs.supervisor import supervise
 
 
 class Run:
@@ -34,7 +35,7 @@ class Run:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
     """The jobs that the queue was told to be alive, instead of telling it."""
     found: list[uuid.UUID] = []
-    monkeypatch.setattr(supervisor, "tell_alive", found.append)
+    monkeypatch.setattr(supervisor, "report_alive", found.append)
     return found
 
 
@@ -133,7 +134,7 @@ def test_a_child_waits_when_too_much_waits_for_the_database(tmp_path: Path, monk
 
 
 def test_a_database_that_never_comes_back_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(supervisor, "RETRY_SECONDS", 0.5)
 
     def take(event: dict[str, Any]) -> None:
         raise OperationalError("away")
@@ -352,6 +353,6 @@ def test_what_is_tried_patiently_is_done_once_the_database_is_back() -> None:
             raise OperationalError("starting up")
         return tries[0]
 
-    assert patiently(do) == 3
+    assert with_retries(do) == 3
     with pytest.raises(OperationalError):
-        patiently(lambda: (_ for _ in ()).throw(OperationalError("away")), seconds=0.1)
+        with_retries(lambda: (_ for _ in ()).throw(OperationalError("away")), seconds=0.1)

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from slmstudio.runs.heartbeat import beating
+from slmstudio.database.retries import with_retries
+from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.reaper import sweep_lost
-from slmstudio.runs.supervisor import patiently, supervise
+from slmstudio.runs.supervisor import supervise
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import FileEntry, folder_hash, folder_manifest, manifest_hash
 from training.exports import services
@@ -77,7 +78,7 @@ def _make(export: Made, column: str, module: str, text: str) -> None:
     finally:
         spec.unlink(missing_ok=True)
     if ending.interrupted and not ending.cancelled:
-        patiently(export.put_back)
+        with_retries(export.put_back)
         return
     if not ending.ok:
         _throw_away(export, column, key, found)
@@ -87,12 +88,12 @@ def _make(export: Made, column: str, module: str, text: str) -> None:
 
 def _throw_away(export: Made, column: str, key: str, found: dict[str, Any]) -> None:
     """Removes what came to nothing, and keeps what was found out about it beside what is known of the files before."""
-    if not patiently(export.is_ours):
+    if not with_retries(export.is_ours):
         return  # it was swept, and another worker may be at work in that folder
     shutil.rmtree(local_path(key), ignore_errors=True)
     if found:
         told = {**getattr(export, column), "refused": found} if export.folder_key else found
-        patiently(lambda: export.record(**{column: told}))
+        with_retries(lambda: export.record(**{column: told}))
 
 
 def _take_over(export: Made, column: str, key: str, found: dict[str, Any]) -> None:
@@ -100,12 +101,12 @@ def _take_over(export: Made, column: str, key: str, found: dict[str, Any]) -> No
     hash: approvals rest on that.
     """
     before = export.folder_key
-    with beating(export):  # some gigabytes are hashed
+    with keep_alive(export):  # some gigabytes are hashed
         manifest = folder_manifest(local_path(key))
         same = _same_gguf(export, manifest)
     new = {"folder_key": key, "files": [dict(entry) for entry in manifest], "sha256": manifest_hash(manifest)}
     changes: dict[str, Any] = {column: found} if same else {column: found, **new}
-    if not patiently(lambda: export.finish(**changes)):
+    if not with_retries(lambda: export.finish(**changes)):
         return  # it was swept, or it is done and the answer was lost: whatever is made next clears the spare folder
     spare = key if same else before
     if spare:

@@ -10,10 +10,11 @@ from typing import Any
 
 from django.conf import settings
 
+from slmstudio.database.retries import with_retries
 from slmstudio.runs.child_environment import child_environment
 from slmstudio.runs.exit_messages import explain_exit
 from slmstudio.runs.models import BackgroundRun
-from slmstudio.runs.supervisor import Ending, patiently, supervise
+from slmstudio.runs.supervisor import Ending, supervise
 
 Event = dict[str, Any]
 
@@ -48,7 +49,7 @@ def run_child(
         return _blocking(argv, log, on_event, also)
     ending: Ending = supervise(run, argv, on_event=on_event, log=log, also=also)
     if ending.interrupted:
-        patiently(run.put_back)  # the worker was told to stop; the next one starts it again
+        with_retries(run.put_back)  # the worker was told to stop; the next one starts it again
     if ending.cancelled or ending.interrupted:
         raise ChildCancelled
     if not ending.ok:

@@ -12,7 +12,7 @@ from django.db.models import Max
 
 from labeling.models import Project
 from slmstudio.runs.foreign_load import ForeignLoad
-from slmstudio.runs.heartbeat import beating
+from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from training.exports.model_card import FILES as CARD
@@ -181,7 +181,7 @@ def record_artifacts(run: TrainingRun, artifacts: dict[str, Event]) -> ModelVers
         ChildFailed: the folder with the merged model is missing, or is not what the trainer said it wrote.
     """
     none: tuple[str, list[Any], str] = ("", [], "")
-    with beating(run):  # some gigabytes are hashed
+    with keep_alive(run):  # some gigabytes are hashed
         merged_key, merged, merged_hash = _folder(run, artifacts, "merged")
         adapter_key, adapter, adapter_hash = _folder(run, artifacts, "adapter") if "adapter" in artifacts else none
     spec = RunSpec.from_yaml(run.spec)

@@ -11,19 +11,12 @@ from typing import Any
 
 from labeling.datasets.queries import file_path
 from slmstudio.contract.schema.compiled import loads
+from slmstudio.database.retries import RETRY_SECONDS, UNAVAILABLE, with_retries
 from slmstudio.errors import Refused
-from slmstudio.runs.heartbeat import beating
+from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.reaper import sweep_lost
-from slmstudio.runs.supervisor import (
-    AWAY,
-    CHECKPOINT_GRACE_SECONDS,
-    PATIENCE_SECONDS,
-    Ending,
-    cost_of,
-    patiently,
-    supervise,
-)
+from slmstudio.runs.supervisor import CHECKPOINT_GRACE_SECONDS, Ending, cost_of, supervise
 from slmstudio.stack.programs import TIED
 from slmstudio.storage.artifacts import local_path, write_text
 from slmstudio.storage.hashing import folder_hash, sha256_file
@@ -86,18 +79,18 @@ class Explained:
         if error is None:
             return False
         if isinstance(error, ChildCancelled):
-            patiently(self.run.cancelled)
+            with_retries(self.run.cancelled)
             return True
         if isinstance(error, (ChildFailed, Refused)):
             self._fail(str(error))
             return True
         log.error("run %s of %s stopped", self.run.pk, type(self.run).__name__, exc_info=error)
         # Where the database has been away for half an hour already, the sweep will do it.
-        self._fail(explain(error), seconds=0.0 if isinstance(error, AWAY) else PATIENCE_SECONDS)
+        self._fail(explain(error), seconds=0.0 if isinstance(error, UNAVAILABLE) else RETRY_SECONDS)
         return False
 
-    def _fail(self, sentence: str, seconds: float = PATIENCE_SECONDS) -> None:
-        patiently(lambda: self.run.fail(sentence), seconds)
+    def _fail(self, sentence: str, seconds: float = RETRY_SECONDS) -> None:
+        with_retries(lambda: self.run.fail(sentence), seconds)
 
 
 def explain(error: BaseException) -> str:
@@ -119,7 +112,7 @@ def _train(run: TrainingRun) -> None:
     run.beat(stage="checking model and dataset")
     run.facts = {**run.facts, "machine": machine.kind}
     run.facts.pop("nobody_since", None)
-    with beating(run):  # some gigabytes are hashed
+    with keep_alive(run):  # some gigabytes are hashed
         _verify(spec)
     spec_key = f"{run.folder_key}/spec.yaml"
     write_text(spec_key, run.spec)
@@ -134,12 +127,12 @@ def _train(run: TrainingRun) -> None:
         _step_back(run, str(error), knobs_of(spec))
         return
     run.facts = {**run.facts, "supervision": cost_of(ending, run.facts.get("supervision"))}
-    patiently(lambda: run.record(facts=run.facts))
+    with_retries(lambda: run.record(facts=run.facts))
     _end(run, ending, recorder)
 
 
 def _run_child(run: TrainingRun, argv: list[str], devices: Devices, recorder: Recorder) -> Ending:
-    patiently(lambda: run.beat(stage="loading the model"))
+    with_retries(lambda: run.beat(stage="loading the model"))
     try:
         return supervise(
             run,
@@ -155,7 +148,7 @@ def _run_child(run: TrainingRun, argv: list[str], devices: Devices, recorder: Re
             also=("WANDB_*",) if "wandb" in RunSpec.from_yaml(run.spec).trackers else (),
         )
     finally:
-        patiently(recorder.flush)
+        with_retries(recorder.flush)
 
 
 def _command(spec: RunSpec, path: Path, run: TrainingRun) -> list[str]:
@@ -182,19 +175,19 @@ def _end(run: TrainingRun, ending: Ending, recorder: Recorder) -> None:
         return
     if ending.died and run.checkpoint_step > recorder.resumed_from and run.tries < run.attempts_allowed:
         stage = f"its process was killed; it goes on from step {run.checkpoint_step}"
-        patiently(lambda: run.put_back(stage=stage))
+        with_retries(lambda: run.put_back(stage=stage))
         return
     if not ending.ok:
         raise ChildFailed(_with_checkpoint(run, ending.error, _kind(ending)))
     if ending.last.get("done", {}).get("stopped"):
         raise ChildCancelled  # somebody asked the process itself
-    patiently(lambda: record_artifacts(run, recorder.artifacts))
+    with_retries(lambda: record_artifacts(run, recorder.artifacts))
 
 
 def _leave(run: TrainingRun) -> None:
     """Puts a run back whose worker was told to stop, or cancels it where that is why. No attempt has failed."""
     facts = {**run.facts, "forgiven": int(run.facts.get("forgiven") or 0) + 1}
-    patiently(lambda: run.put_back(facts=facts, stage="its worker was stopped; it goes on with the next one"))
+    with_retries(lambda: run.put_back(facts=facts, stage="its worker was stopped; it goes on with the next one"))
 
 
 def _kind(ending: Ending) -> str:
@@ -231,14 +224,14 @@ def _step_back(run: TrainingRun, why: str, knobs: Knobs) -> None:
     if not somebody_fits(run, knobs):
         since = float(run.facts.get("nobody_since") or time.time())
         if time.time() - since >= NOBODY_SECONDS:
-            patiently(lambda: run.record(facts=facts))
+            with_retries(lambda: run.record(facts=facts))
             raise ChildFailed(_with_checkpoint(run, f"{why} No worker that is able to do it has come."))
         facts["nobody_since"] = since
     time.sleep(STEP_BACK_SECONDS)
     before, stage = run.attempts - 1, "waiting for a worker that is able to do it"
     if knobs.devices > 1:
         stage = f"waiting for a worker with {knobs.devices} cards"
-    patiently(lambda: run.put_back(first=False, attempts=before, facts=facts, stage=stage))
+    with_retries(lambda: run.put_back(first=False, attempts=before, facts=facts, stage=stage))
 
 
 def _verify(spec: RunSpec) -> None:
@@ -269,7 +262,7 @@ def _measure(report: LengthReport) -> None:
     if not base_model.ready:
         report.beat(stage="preparing the base model, once")
     # Checks the folder's hash where it is prepared already. A download is asked for by itself: it may take hours.
-    with beating(report):
+    with keep_alive(report):
         base_model = prepare(base_model=base_model, run=report, fetch=False)
     report.beat(stage="counting tokens")
     schema = dataset.schema_version

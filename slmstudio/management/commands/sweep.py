@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import close_old_connections
 
+from slmstudio.database.retries import UNAVAILABLE
 from slmstudio.runs.reaper import Watch, sweep_lost
-from slmstudio.runs.supervisor import AWAY
 
 
 class Command(BaseCommand):
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         while True:
             try:
                 self._sweep(judging=watch.judges())
-            except AWAY as error:
+            except UNAVAILABLE as error:
                 watch.missed()
                 self.stderr.write(f"The database does not answer: {error}".strip())
                 close_old_connections()

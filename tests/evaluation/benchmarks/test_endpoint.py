@@ -121,13 +121,13 @@ def test_an_example_held_out_meanwhile_is_sent_no_more(
     wide: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = started(wide, endpoint(wide, fake.url))
-    add = outputs.Store.add
+    add = outputs.OutputWriter.add
 
-    def then_move(store: outputs.Store, event: dict[str, Any]) -> None:
+    def then_move(store: outputs.OutputWriter, event: dict[str, Any]) -> None:
         add(store, event)
         wide.project.documents.filter(pk=made.examples[1]).update(holdout=True)
 
-    monkeypatch.setattr(outputs.Store, "add", then_move)
+    monkeypatch.setattr(outputs.OutputWriter, "add", then_move)
     run = made.runs.get()
     run_evaluation(run.pk)
     run.refresh_from_db()
@@ -140,7 +140,7 @@ def test_it_stops_where_the_benchmark_is_cancelled(wide: World, fake: Fake) -> N
     run = made.runs.get()
     made.cancel()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evaluation.inference.circuit_breaker.Heart.__call__", lambda self: len(fake.asked) < 2)
+        patch.setattr("slmstudio.runs.heartbeat.Heartbeat.__call__", lambda self: len(fake.asked) < 2)
         run_evaluation(run.pk)
     run.refresh_from_db()
     made.refresh_from_db()

@@ -12,7 +12,7 @@ from evaluation.inference.answers import Outcome
 from evaluation.models import PrelabelRun
 from evaluation.prelabels import services as prelabel_services
 from evaluation.prelabels.jobs import run_prelabels
-from evaluation.prelabels.services import Answer, Store, start_prelabels
+from evaluation.prelabels.services import Answer, AnswerWriter, start_prelabels
 from labeling.datasets import queries as dataset_queries
 from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, WebhookDelivery
@@ -40,7 +40,7 @@ def told() -> list[tuple[int, str, int]]:
 
 def test_a_run_that_ends_well_is_told(run: PrelabelRun) -> None:
     run.claim()
-    store = Store(run)
+    store = AnswerWriter(run)
     store.add(Document.objects.get(external_id="late").pk, Answer(Outcome.VALID, text=GOOD))
     store.flush()
     prelabel_services.finish(run, {})
@@ -89,7 +89,7 @@ def test_the_next_worker_asks_about_the_rest_within_the_same_budget(world: World
     Document.objects.create(project=world.project, external_id="later", text="Invoice A-1030", sha256="1" * 64)
     second = start_prelabels(project=world.project, user=world.engineer, model_version=world.version)
     second.take_up()
-    store = Store(second)
+    store = AnswerWriter(second)
     asked = prelabel_services.waiting(second).first()
     assert asked is not None
     store.add(asked.document_id or 0, Answer(Outcome.VALID, text=GOOD, tokens=70))
@@ -98,7 +98,7 @@ def test_the_next_worker_asks_about_the_rest_within_the_same_budget(world: World
     sweep_lost()
     second.refresh_from_db()
     assert second.take_up()
-    store = Store(second)
+    store = AnswerWriter(second)
     assert (store.tokens, store.stored) == (70, 1)
     assert asked.pk not in prelabel_services.waiting(second).values_list("pk", flat=True)
 
@@ -113,7 +113,7 @@ def test_no_row_is_held_while_texts_are_searched(run: PrelabelRun, monkeypatch: 
         return check(*arguments)
 
     monkeypatch.setattr(prelabel_services, "check", searching)
-    store = Store(run)
+    store = AnswerWriter(run)
     store.add(Document.objects.get(external_id="late").pk, Answer(Outcome.VALID, text=GOOD))
     store.flush()
     assert deep == [before]

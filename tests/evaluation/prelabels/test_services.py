@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from evaluation.inference import circuit_breaker, openai_client
+from evaluation.inference import openai_client
 from evaluation.inference.answers import Outcome
 from evaluation.inference.endpoints import save_endpoint
 from evaluation.models import AuditEntry, Endpoint, PrelabelItem, PrelabelRun
 from evaluation.prelabels import services as prelabel_services
 from evaluation.prelabels.jobs import run_prelabels
-from evaluation.prelabels.services import Answer, Store, cancel, figures, start_prelabels
+from evaluation.prelabels.services import Answer, AnswerWriter, cancel, figures, start_prelabels
 from labeling.annotation import predictions
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
@@ -21,6 +21,7 @@ from labeling.models import Annotation, Document, Gold, Prediction
 from labeling.projects.services import create_project
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
+from slmstudio.runs import heartbeat
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, sha256_file
@@ -203,7 +204,7 @@ def test_a_document_that_moves_to_the_holdout_meanwhile_gets_none(
 def test_one_that_moves_while_it_is_asked_about_gets_none_either(world: World, fresh: list[Document]) -> None:
     run = started(world)
     run.claim()
-    store = Store(run)
+    store = AnswerWriter(run)
     Document.objects.filter(pk=fresh[0].pk).update(holdout=True)
     store.add(fresh[0].pk, Answer(Outcome.VALID, text='{"invoice_id": "A"}'))
     store.flush()
@@ -275,7 +276,7 @@ def test_the_budget_ends_the_asking(world: World, fresh: list[Document], fake: F
 def test_a_run_that_is_cancelled_stops_asking(
     world: World, fresh: list[Document], fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(circuit_breaker.Heart, "__call__", lambda self: self._run.beat())
+    monkeypatch.setattr(heartbeat.Heartbeat, "__call__", lambda self: self._run.beat())
     run = started(world, make_endpoint(world, fake, at_once=1))
 
     def cancelling(handler: Any, body: dict[str, Any]) -> None:
@@ -306,7 +307,7 @@ def test_an_answer_that_is_told_twice_changes_nothing(world: World, fresh: list[
     run = started(world)
     run.claim()
     for text in ('{"invoice_id": "A"}', '{"invoice_id": "B"}'):
-        store = Store(run)
+        store = AnswerWriter(run)
         store.add(fresh[0].pk, Answer(Outcome.INVALID, text=text))
         store.flush()
     assert Prediction.objects.get().value == {"invoice_id": "A"}

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from evaluation.inference.answers import Outcome
 from evaluation.models import Endpoint, PrelabelRun
-from evaluation.prelabels.services import Answer, Store, start_prelabels
+from evaluation.prelabels.services import Answer, AnswerWriter, start_prelabels
 from labeling.models import Document
 from slmstudio.runs.models import Status
 from tests.evaluation import fake_openai as fakes
@@ -113,7 +113,7 @@ def test_a_list_of_documents_is_taken_over_from_its_address(
 def run_with(world: World, answers: dict[int, Answer]) -> PrelabelRun:
     run = start_prelabels(project=world.project, user=world.engineer, model_version=world.version)
     assert run.claim()
-    store = Store(run)
+    store = AnswerWriter(run)
     for pk, answer in answers.items():
         store.add(pk, answer)
     store.flush()

@@ -104,13 +104,13 @@ def test_a_permit_that_is_withdrawn_stops_a_run_that_is_at_work(
 ) -> None:
     one = endpoint(world, fake.url)
     permits.give(endpoint=one, user=world.owner)
-    run, add = start(world, one, split="holdout"), outputs.Store.add
+    run, add = start(world, one, split="holdout"), outputs.OutputWriter.add
 
-    def then_withdraw(store: outputs.Store, event: dict[str, Any]) -> None:
+    def then_withdraw(store: outputs.OutputWriter, event: dict[str, Any]) -> None:
         add(store, event)
         permits.withdraw(endpoint=one, user=world.owner)
 
-    monkeypatch.setattr(outputs.Store, "add", then_withdraw)
+    monkeypatch.setattr(outputs.OutputWriter, "add", then_withdraw)
     run = ended(run)
     assert (run.status, len(fake.asked)) == (Status.FAILED, 1)
     assert run.error == "Hold-out documents may not be sent to today any more: the permit was withdrawn."
@@ -145,13 +145,13 @@ def test_nothing_is_sent_to_an_endpoint_that_was_removed(
 ) -> None:
     one = endpoint(world, fake.url)
     permits.give(endpoint=one, user=world.owner)
-    run, add = start(world, one, split="holdout"), outputs.Store.add
+    run, add = start(world, one, split="holdout"), outputs.OutputWriter.add
 
-    def then_remove(store: outputs.Store, event: dict[str, Any]) -> None:
+    def then_remove(store: outputs.OutputWriter, event: dict[str, Any]) -> None:
         add(store, event)
         retire(endpoint=one, user=world.engineer)
 
-    monkeypatch.setattr(outputs.Store, "add", then_remove)
+    monkeypatch.setattr(outputs.OutputWriter, "add", then_remove)
     run = ended(run)
     assert (run.status, len(fake.asked)) == (Status.FAILED, 1)
     assert run.error == "The endpoint today was removed, so nothing more is sent there."

@@ -42,7 +42,7 @@ def test_a_run_whose_worker_was_lost_pays_for_no_answer_twice(world: World, fake
     run = start(world, endpoint(world, fake.url))
     total, cut = run.progress_total, 4
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(external_model.Heart, "__call__", lambda self: len(fake.asked) < cut)
+        patch.setattr(external_model.Heartbeat, "__call__", lambda self: len(fake.asked) < cut)
         run_evaluation(run.pk)
     assert len(fake.asked) == cut
     path = artifacts.local_path(run.outputs_key)
@@ -60,7 +60,7 @@ def test_a_run_whose_worker_was_lost_pays_for_no_answer_twice(world: World, fake
 def cut_off(run: EvalRun, after: int, fake: Fake) -> None:
     """Asks about some documents; then its worker is lost."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(external_model.Heart, "__call__", lambda self: len(fake.asked) < after)
+        patch.setattr(external_model.Heartbeat, "__call__", lambda self: len(fake.asked) < after)
         run_evaluation(run.pk)
     EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED, finished_at=None)
 
@@ -92,7 +92,7 @@ def test_killed_while_it_takes_up_it_loses_no_answer(world: World, fake: Fake, m
     run = start(world, endpoint(world, fake.url))
     cut_off(run, 4, fake)
     with monkeypatch.context() as patch:
-        patch.setattr(outputs.Store, "add", lambda store, event: 1 / 0)
+        patch.setattr(outputs.OutputWriter, "add", lambda store, event: 1 / 0)
         run_evaluation(run.pk)
     EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED)
     run = ended(run)
@@ -112,7 +112,7 @@ def test_an_attempt_that_was_given_up_writes_neither_rows_nor_into_the_file(worl
     EvalRun.objects.filter(pk=run.pk).update(status=Status.RUNNING)
     first = EvalOutput.objects.filter(eval_run=run).select_related("document")[0]
     first.delete()
-    store = outputs.Store(old)
+    store = outputs.OutputWriter(old)
     store.add({"id": first.document.external_id, "raw": "late"})
     store.flush()
     assert not EvalOutput.objects.filter(eval_run=run, raw="late").exists()
@@ -279,7 +279,7 @@ def test_the_database_may_be_away_when_a_run_is_summed_up(
 
     told: list[int] = []
     monkeypatch.setattr(EvalRun, "finish", away)
-    monkeypatch.setattr(external_model, "patiently", again)
+    monkeypatch.setattr(external_model, "with_retries", again)
     monkeypatch.setattr(outputs, "_tell_documents", lambda run, rows: told.append(len(rows)))
     run = ended(start(world, endpoint(world, fake.url)))
     assert (run.status, calls, told) == (Status.DONE, [True, False], [run.progress_total])
@@ -289,7 +289,7 @@ def test_another_model_behind_the_name_is_asked_about_everything(world: World, f
     one = endpoint(world, fake.url)
     run = start(world, one)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(external_model.Heart, "__call__", lambda self: len(fake.asked) < 4)
+        patch.setattr(external_model.Heartbeat, "__call__", lambda self: len(fake.asked) < 4)
         run_evaluation(run.pk)
     EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED)
     Endpoint.objects.update(model="fake-2")

@@ -6,7 +6,7 @@ import pytest
 
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs
-from evaluation.runs.outputs import OutputError, Store
+from evaluation.runs.outputs import OutputError, OutputWriter
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
@@ -40,7 +40,7 @@ def gold_rows(run: EvalRun) -> list[dict[str, Any]]:
 def test_an_output_is_stored_once_however_often_it_comes(running: EvalRun) -> None:
     row = gold_rows(running)[0]
     for raw in (dumps(row["gold"]), "something else"):
-        store = Store(running)
+        store = OutputWriter(running)
         store.add({"id": row["id"], "raw": raw})
         store.flush()
     stored = EvalOutput.objects.get(eval_run=running)
@@ -49,7 +49,7 @@ def test_an_output_is_stored_once_however_often_it_comes(running: EvalRun) -> No
 
 
 def test_progress_follows_what_is_stored(running: EvalRun) -> None:
-    store = Store(running)
+    store = OutputWriter(running)
     for row in gold_rows(running)[:3]:
         store.add({"id": row["id"], "raw": "{}"})
     store.flush()
@@ -59,7 +59,7 @@ def test_progress_follows_what_is_stored(running: EvalRun) -> None:
 
 def test_a_document_that_failed_is_an_outcome(running: EvalRun) -> None:
     row = gold_rows(running)[0]
-    store = Store(running)
+    store = OutputWriter(running)
     store.add({"id": row["id"], "raw": "", "finish_reason": "error", "error": "The prompt is too long."})
     store.flush()
     stored = EvalOutput.objects.get()
@@ -70,7 +70,7 @@ def test_a_document_that_failed_is_an_outcome(running: EvalRun) -> None:
 
 
 def test_a_nul_in_an_output_is_kept_as_a_replacement_character(running: EvalRun) -> None:
-    store = Store(running)
+    store = OutputWriter(running)
     store.add({"id": gold_rows(running)[0]["id"], "raw": '{"vendor":"a\0b"}'})
     store.flush()
     assert EvalOutput.objects.get().raw == '{"vendor":"a\ufffdb"}'
@@ -78,7 +78,7 @@ def test_a_nul_in_an_output_is_kept_as_a_replacement_character(running: EvalRun)
 
 def test_an_answer_for_an_unknown_document_is_refused(running: EvalRun) -> None:
     with pytest.raises(OutputError, match="no document of this run"):
-        Store(running).add({"id": "nobody", "raw": "{}"})
+        OutputWriter(running).add({"id": "nobody", "raw": "{}"})
 
 
 def test_a_run_with_missing_outputs_does_not_end_well(running: EvalRun) -> None:

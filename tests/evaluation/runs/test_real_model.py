@@ -124,7 +124,7 @@ def test_a_run_that_starts_again_forgets_the_outputs_of_its_first_attempt(
     run = started(world)
     rows = list(dataset_queries.rows(world.dataset, "holdout"))
     run.claim()
-    store = outputs.Store(run)
+    store = outputs.OutputWriter(run)
     store.add({"id": rows[0]["id"], "raw": "of the first attempt"})
     store.flush()
     EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED)
@@ -171,8 +171,8 @@ def test_the_heart_beats_and_the_database_may_be_away_while_a_run_is_summed_up(
             return do()
 
     monkeypatch.setattr(run_jobs, "supervise", child)
-    monkeypatch.setattr(run_jobs, "beating", beating)
-    monkeypatch.setattr(run_jobs, "patiently", again)
+    monkeypatch.setattr(run_jobs, "keep_alive", beating)
+    monkeypatch.setattr(run_jobs, "with_retries", again)
     monkeypatch.setattr(outputs, "finish", away_once)
     run_evaluation(run.pk)
     assert EvalRun.objects.get(pk=run.pk).status == Status.DONE

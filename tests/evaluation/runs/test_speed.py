@@ -26,7 +26,7 @@ def at_work(world: World, latency_ms: float, documents: int = 4) -> EvalRun:
     assert run.claim(
         facts={"expected_tokens_per_second": throughput.expected_rate(run), "load": {"others": 1.7, "cores": 2}}
     )
-    store = outputs.Store(run)
+    store = outputs.OutputWriter(run)
     for row in list(dataset_queries.rows(run.dataset, "train"))[:documents]:
         store.add({"id": row["id"], "latency_ms": latency_ms, "output_tokens": 40, **right(row)})
     store.flush()

@@ -197,7 +197,7 @@ def test_what_is_answered_on_the_hold_out_is_not_seen_before_the_end(world: Worl
             training_run=world.training_run,
         )  # fmt: skip
         run.claim()
-        store = outputs.Store(run)
+        store = outputs.OutputWriter(run)
         row = next(iter(store.rows.values()))
         store.add({"id": row["id"], "raw": "a word that is looked for"})
         store.flush()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from labeling.demo.samples import Sample, generate, seed_example
+from labeling.demo.samples import Sample, generate
 from labeling.demo.templates import template
 from labeling.documents.failure_tags import FAILURE_TAGS
 from slmstudio.contract.rules.invariants import check
@@ -172,12 +172,3 @@ def test_document_and_completion_are_at_most_200_tokens() -> None:
     for sample in made():
         text = sample.text + dumps(sample.gold)
         assert len(tokenizer.encode(text, add_special_tokens=False).ids) <= 200, sample
-
-
-def test_the_seed_example_is_the_one_everybody_knows() -> None:
-    sample = seed_example()
-
-    assert "Invoice A-1029 issued on Jan 14, 2026." in sample.text
-    assert dumps(sample.gold) == (
-        '{"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme Supplies","total_amount":1248.50}'
-    )

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.management.commands import sweep as command
-from slmstudio.runs import liveness, reaper
+from slmstudio.runs import heartbeat, reaper
 from slmstudio.runs.models import Status
 from training.models import LengthReport, TrainingRun
 from training.runs.jobs import run_training
@@ -88,8 +88,8 @@ def test_a_run_that_cannot_reach_the_database_is_not_lost_while_its_supervisor_s
     run: TrainingRun, queues: None
 ) -> None:
     silent_for(run, LONG)
-    liveness.tell_alive(run.job_id)
-    key = liveness.KEY.format(run.job_id)
+    heartbeat.report_alive(run.job_id)
+    key = heartbeat.KEY.format(run.job_id)
     connection: Any = django_rq.get_connection("default")
     assert settings.RUN_LOST_AFTER_SECONDS < connection.ttl(key) <= 2 * settings.RUN_LOST_AFTER_SECONDS
     assert reaper.sweep_lost() == []
@@ -103,7 +103,7 @@ def test_no_run_is_lost_while_the_queue_cannot_be_asked(run: TrainingRun, monkey
 
     silent_for(run, LONG)
     with monkeypatch.context() as broken:
-        broken.setattr(reaper, "told_alive", unanswered)
+        broken.setattr(reaper, "reported_alive", unanswered)
         assert reaper.sweep_lost() == []
     assert [lost.pk for lost in reaper.sweep_lost()] == [run.pk]
 

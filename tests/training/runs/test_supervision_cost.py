@@ -10,7 +10,6 @@ from django.test.utils import CaptureQueriesContext
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
-from slmstudio.runs.supervisor import cost_sentence
 from tests.training.fake_trainer import loss
 from tests.training.fakes import plan
 from training.models import LengthReport, TrainingEvent, TrainingRun
@@ -39,7 +38,7 @@ def test_an_event_costs_little_more_than_its_row(
     run.refresh_from_db()
     assert run.status == Status.DONE
     cost = run.facts["supervision"]
-    print(cost_sentence(cost))
+    print(f"supervision: {cost}")
     assert cost["events"] >= 2000
     assert len(queries) < 150  # whatever the machine: rows are written in batches
     alone = rows_alone(run)
