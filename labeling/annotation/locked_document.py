@@ -59,7 +59,7 @@ def answered_of(document: Any, schema_version: Any) -> Any:
 
 
 @dataclass(slots=True)
-class Held:
+class LockedDocument:
     """A document whose row this transaction holds, and where its annotations stand.
 
     ``document`` carries what ``hold_row`` reads beside its columns.
@@ -79,7 +79,7 @@ class Held:
         return tree_of(self.compiled)
 
     @property
-    def own_only(self) -> bool:
+    def is_blind(self) -> bool:
         """Whether everybody sees and changes only what they wrote themselves."""
         return is_own_only(self.document, self.document.decision)
 
@@ -94,7 +94,7 @@ class Held:
         return bool(self.document.role) and may(self.document.role, Action.REVIEW)
 
 
-def hold_row(
+def lock_document(
     document: Document,
     user: User,
     changes: Mapping[str, Any],
@@ -102,7 +102,7 @@ def hold_row(
     prediction: int | None = None,
     whole: bool = True,
     only_if: Q | None = None,
-) -> Held:
+) -> LockedDocument:
     """Updates the document's row, and so waits for and keeps out every other save of it; then reads it.
 
     The update comes first because only a statement that starts after the wait sees what the other save wrote. With
@@ -123,7 +123,7 @@ def hold_row(
         setattr(row, name, None if text is None else json.loads(text, cls=ExactDecoder))
     if Document._meta.get_field("project").is_cached(document):
         row.project = document.project
-    return Held(row, schema_of(row.schema_pk, row.schema_sha256))
+    return LockedDocument(row, schema_of(row.schema_pk, row.schema_sha256))
 
 
 # By hand: an ORM query with as many subqueries takes longer to be put together than to be answered. ``s`` is the newest

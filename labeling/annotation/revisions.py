@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db.models import F
 from django.utils import timezone
 
-from labeling.annotation.locked_document import ANSWERED, Held
+from labeling.annotation.locked_document import ANSWERED, LockedDocument
 from labeling.annotation.predictions import difference
 from labeling.form.codec import Parsed, Typed, Written, from_entry, from_written
 from labeling.form.merge import Clash, merge
@@ -82,7 +82,7 @@ class Change:
 
 
 def merged(
-    held: Held, user: User, value: Any, evidence: Mapping[str, Any], base_version: int, schema_number: int | None
+    held: LockedDocument, user: User, value: Any, evidence: Mapping[str, Any], base_version: int, schema_number: int | None
 ) -> Change:
     """What a save makes of the document. ``value`` is a JSON value, ``Typed(entry)``, or ``Written``."""
     document = held.document
@@ -94,12 +94,12 @@ def merged(
     last_version = document.head_version or 0
     # Where others are unseen one merges with oneself alone; the versions are one series all the same.
     head_pk, head_version = (
-        (document.own_pk, document.own_version or 0) if held.own_only else (document.head_pk, last_version)
+        (document.own_pk, document.own_version or 0) if held.is_blind else (document.head_pk, last_version)
     )
     merged_with, taken, clashes = "", [], []
     if head_version not in (0, base_version):
         head = Annotation.objects.get(pk=head_pk)
-        of = {"annotation": head_pk} if held.own_only else {"annotation__document": document}
+        of = {"annotation": head_pk} if held.is_blind else {"annotation__document": document}
         revisions = AnnotationRevision.objects.filter(**of, annotation__schema_version=held.schema_version)
         start = revisions.filter(number=base_version).first()
         base, since = (start.value, start.number) if start is not None else ({}, 0)
@@ -130,7 +130,7 @@ def merged(
     return Change(saved, held.compiled.ordered(mine))
 
 
-def _parsed(held: Held, value: Any) -> Parsed:
+def _parsed(held: LockedDocument, value: Any) -> Parsed:
     if isinstance(value, Typed):
         return from_entry(held.node, value.entry, held.document.text)
     return from_written(held.node, value, held.document.text) if isinstance(value, Written) else Parsed(value)
@@ -141,20 +141,20 @@ def author_of(annotation: Annotation) -> str:
     return annotation.user.get_username() if annotation.user is not None else "an import"
 
 
-def origin_of(held: Held, saved: Saved) -> str:
+def origin_of(held: LockedDocument, saved: Saved) -> str:
     """Where a label of this save comes from: a pre-label, where its form or a label it goes on from began as one, or
     where the person could see one before their first save. What a client says about it cannot make it less.
     """
     document = held.document
     if document.synthetic:
         return Origin.SYNTHETIC
-    before = {document.own_origin, *saved.made_of, *(() if held.own_only else (document.latest_origin,))}
+    before = {document.own_origin, *saved.made_of, *(() if held.is_blind else (document.latest_origin,))}
     seen = document.proposed and document.own_origin is None
     began = saved.prediction is not None or Origin.PRELABELLED in before or seen
     return Origin.PRELABELLED if began else Origin.HUMAN
 
 
-def write(held: Held, user: User, saved: Saved, action: str, work: Work) -> AnnotationRevision:
+def write(held: LockedDocument, user: User, saved: Saved, action: str, work: Work) -> AnnotationRevision:
     """Writes the annotation of this person and its revision."""
     now = timezone.now()
     document = held.document
@@ -189,7 +189,7 @@ def write(held: Held, user: User, saved: Saved, action: str, work: Work) -> Anno
     )
 
 
-def _compared(held: Held, saved: Saved) -> dict[str, int | None]:
+def _compared(held: LockedDocument, saved: Saved) -> dict[str, int | None]:
     """How far the label is from the newest prediction, shown or withheld."""
     if held.document.compared_pk is None:
         return {"changed_fields": None, "predicted_fields": None}
@@ -197,7 +197,7 @@ def _compared(held: Held, saved: Saved) -> dict[str, int | None]:
     return {"changed_fields": min(changed, 32767), "predicted_fields": min(total, 32767)}
 
 
-def _added(held: Held, before: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
+def _added(held: LockedDocument, before: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
     """Seconds per field pattern, summed. What is no field or no time is dropped: it comes from a browser."""
     total = dict(before)
     for pattern, seconds in more.items():
@@ -207,7 +207,7 @@ def _added(held: Held, before: Mapping[str, float], more: Mapping[str, float]) -
     return total
 
 
-def decide(held: Held, user: User, decision: str, *, annotation_id: int, revision_id: int, reason: str = "") -> Review:
+def decide(held: LockedDocument, user: User, decision: str, *, annotation_id: int, revision_id: int, reason: str = "") -> Review:
     """Writes what a reviewer decided about a revision."""
     return Review.objects.create(
         document=held.document,
@@ -220,7 +220,7 @@ def decide(held: Held, user: User, decision: str, *, annotation_id: int, revisio
     )
 
 
-def make_gold(held: Held, revision_id: int, origin: str, approved_by: Any = None) -> None:
+def make_gold(held: LockedDocument, revision_id: int, origin: str, approved_by: Any = None) -> None:
     """Makes a revision the label that counts."""
     gold = Gold(
         document=held.document,

@@ -28,8 +28,8 @@ from labeling.annotation import predictions, state
 from labeling.annotation.answers import answered
 from labeling.annotation.locked_document import (
     Actions,
-    Held,
-    hold_row,
+    LockedDocument,
+    lock_document,
     is_own_only,
     newest_decision,
     newest_schema,
@@ -251,7 +251,7 @@ def save_draft(
     """
     with transaction.atomic():
         changes = _draft_changes(user, timezone.now())
-        held = hold_row(document, user, changes, prediction=prediction, whole=False)
+        held = lock_document(document, user, changes, prediction=prediction, whole=False)
         change = merged(held, user, value, evidence, base_version, schema_number)
         write(held, user, change.saved, action, Work(seconds, field_seconds or {}))
         return change.saved
@@ -286,7 +286,7 @@ def submit(
     changes = state.before_submit(may_review=_expects_approval(document))
     try:
         with transaction.atomic():
-            held = hold_row(document, user, changes, prediction=prediction)
+            held = lock_document(document, user, changes, prediction=prediction)
             change = merged(held, user, value, evidence, base_version, schema_number)
             saved = change.saved
             unseen = bool(saved.clashes) or not same(change.mine, saved.value)
@@ -322,7 +322,7 @@ class _NotYet(Exception):
     """What was to be submitted becomes a draft."""
 
 
-def _count(held: Held, user: User, saved: Saved, work: Work) -> None:
+def _count(held: LockedDocument, user: User, saved: Saved, work: Work) -> None:
     """Writes a submitted label and decides what it counts for."""
     document = held.document
     outcome = state.submit(_submission(held, user, saved))
@@ -346,9 +346,9 @@ def _count(held: Held, user: User, saved: Saved, work: Work) -> None:
     )
 
 
-def _submission(held: Held, user: User, saved: Saved) -> state.Submission:
+def _submission(held: LockedDocument, user: User, saved: Saved) -> state.Submission:
     document = held.document
-    others = (document.others_values or []) if held.own_only else []
+    others = (document.others_values or []) if held.is_blind else []
     has_label = document.answered_pk is not None
     return state.Submission(
         has_label=has_label,
@@ -357,7 +357,7 @@ def _submission(held: Held, user: User, saved: Saved) -> state.Submission:
         may_review=held.may_review,
         is_reviewed=held.settled,
         was_rejected=document.decision == Review.Decision.REJECT,
-        is_blind=held.own_only,
+        is_blind=held.is_blind,
         missing_labels=document.wanted - len(others) - 1,
         labels_agree=agree(held.compiled, [saved.value, *others]),
         review_required=document.review_required,

@@ -17,9 +17,9 @@ from labeling.annotation import state
 from labeling.annotation.locked_document import (
     SETTLED,
     Actions,
-    Held,
+    LockedDocument,
     answered_of,
-    hold_row,
+    lock_document,
     is_own_only,
     newest_decision,
     newest_schema,
@@ -210,7 +210,7 @@ def approve(
             decision = Review.Decision.APPROVE
         else:
             decision = Review.Decision.FIX
-            base = found.own_version if held.own_only else found.head_version
+            base = found.own_version if held.is_blind else found.head_version
             saved = merged(held, user, value, evidence or {}, base or 0, None).saved
             if problems := [*saved.problems, *saved.checks.unconfirmed]:
                 raise Invalid(problems)
@@ -251,7 +251,7 @@ def reject(*, document: Document, user: User, reason: str, base_version: int | N
         )
         labels = Annotation.objects.filter(document=found, schema_version=held.schema_version, submitted=True)
         labels.update(submitted=False)
-        author = None if held.own_only else found.answered_by
+        author = None if held.is_blind else found.answered_by
         member = Membership.objects.filter(project=found.project_id, user=author) if author is not None else None
         if member is not None and member.exists():
             Document.objects.filter(pk=found.pk).update(assigned_to=author)
@@ -273,7 +273,7 @@ def hold_submitted(
     *,
     disputed: bool | None = False,
     prediction: int | None = None,
-) -> Held:
+) -> LockedDocument:
     """Holds a submitted document for a decision of a person about version ``base_version``; inside a transaction.
 
     Raises:
@@ -284,7 +284,7 @@ def hold_submitted(
     if disputed is not None:
         only_if &= Q(disputed=disputed)
     try:
-        held = hold_row(document, user, changes, prediction=prediction, only_if=only_if)
+        held = lock_document(document, user, changes, prediction=prediction, only_if=only_if)
     except Document.DoesNotExist as gone:
         raise Stale(_why_gone(document)) from gone
     found = held.document
