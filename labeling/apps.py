@@ -11,7 +11,6 @@ class LabelingConfig(AppConfig):
     name = "labeling"
 
     def ready(self) -> None:
-        from labeling import panels, steps  # noqa: F401
         from labeling.documents import search_index
         from labeling.integrations import tokens, webhooks
         from labeling.projects.storage import file_keys, text_bytes

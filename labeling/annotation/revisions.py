@@ -82,7 +82,12 @@ class Change:
 
 
 def merged(
-    held: LockedDocument, user: User, value: Any, evidence: Mapping[str, Any], base_version: int, schema_number: int | None
+    held: LockedDocument,
+    user: User,
+    value: Any,
+    evidence: Mapping[str, Any],
+    base_version: int,
+    schema_number: int | None,
 ) -> Change:
     """What a save makes of the document. ``value`` is a JSON value, ``Typed(entry)``, or ``Written``."""
     document = held.document
@@ -207,7 +212,9 @@ def _added(held: LockedDocument, before: Mapping[str, float], more: Mapping[str,
     return total
 
 
-def decide(held: LockedDocument, user: User, decision: str, *, annotation_id: int, revision_id: int, reason: str = "") -> Review:
+def decide(
+    held: LockedDocument, user: User, decision: str, *, annotation_id: int, revision_id: int, reason: str = ""
+) -> Review:
     """Writes what a reviewer decided about a revision."""
     return Review.objects.create(
         document=held.document,

@@ -25,12 +25,11 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from labeling.annotation import predictions, state
-from labeling.annotation.answers import answered
 from labeling.annotation.locked_document import (
     Actions,
     LockedDocument,
-    lock_document,
     is_own_only,
+    lock_document,
     newest_decision,
     newest_schema,
     schema_of,
@@ -52,6 +51,7 @@ from labeling.annotation.submission import open_points, would_approve
 from labeling.form.codec import Parsed
 from labeling.form.merge import same
 from labeling.form.tree import tree_of
+from labeling.form.unanswered import answered
 from labeling.form.validation import Checks, check
 from labeling.integrations.events import tell
 from labeling.models import (

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from labeling.annotation import comment_views, views
+from labeling.annotation import history_views, views
 
 urlpatterns = [
     path("label/", views.label, name="label"),
@@ -14,8 +14,6 @@ urlpatterns = [
     path("label/<int:pk>/flag/", views.flag, name="label_flag"),
     path("label/<int:pk>/here/", views.here, name="label_here"),
     path("label/<int:pk>/release/", views.release, name="label_release"),
-    path("label/<int:pk>/comments/", comment_views.comments, name="label_comments"),
-    path("label/<int:pk>/comments/resolve/", comment_views.resolve, name="label_resolve"),
-    path("label/<int:pk>/history/", comment_views.history, name="label_history"),
-    path("label/<int:pk>/restore/", comment_views.restore, name="label_restore"),
+    path("label/<int:pk>/history/", history_views.history, name="label_history"),
+    path("label/<int:pk>/restore/", history_views.restore, name="label_restore"),
 ]

@@ -182,7 +182,7 @@ def here(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     alone = is_own_only(document, document.decision)
     open_by = [] if alone else presence.with_document(document=document, user=request.user)
     context = {"project": project, "document": document, "standing": standing, "open_by": open_by}
-    return render(request, "labeling/annotation/strip.html", context)
+    return render(request, "labeling/annotation/queue_strip.html", context)
 
 
 @require_POST

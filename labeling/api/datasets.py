@@ -17,7 +17,7 @@ from labeling.api.schemas.work import DocumentFilters
 from labeling.api.wire import answer, at
 from labeling.datasets import export as dataset_export
 from labeling.datasets import freeze as freeze_module
-from labeling.datasets.formats.shapes import SHAPES, Shape
+from labeling.datasets.formats.registry import SHAPES, Shape
 from labeling.datasets.splits import Rules
 from labeling.models import DatasetVersion, Document, DocumentState, FreezeRun, Gold
 from slmstudio.access import Action, may

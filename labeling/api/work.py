@@ -7,7 +7,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from ninja import Router
 
-from labeling.annotation import comments as comments_module
 from labeling.annotation import services as annotation_services
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.problems import Problem, field_problem
@@ -28,6 +27,7 @@ from labeling.api.schemas.work import (
 )
 from labeling.api.serializers import comment_row, opened_row, problem_rows, saved_row
 from labeling.api.wire import answer, nothing
+from labeling.comments import services as comment_services
 from labeling.models import Comment, Document
 from slmstudio.errors import Refused
 
@@ -179,7 +179,7 @@ def add_comment(request: HttpRequest, slug: Slug, pk: int, body: CommentIn) -> H
     """Says something about a document or a field; `@name` tells a member."""
     document = object_of(request, Document.objects.defer("text"), pk=pk)
     try:
-        comment = comments_module.add(document=document, user=caller(request).user, text=body.text, path=body.field)
+        comment = comment_services.add(document=document, user=caller(request).user, text=body.text, path=body.field)
     except Refused as refusal:
         about_field = body.field and " field" in str(refusal)
         raise field_problem("field" if about_field else "text", str(refusal)) from refusal
@@ -196,7 +196,7 @@ def resolve_comment(request: HttpRequest, slug: Slug, pk: int, comment: int) -> 
     document = object_of(request, Document.objects.only("pk", "project"), pk=pk)
     row = get_object_or_404(Comment.objects.select_related("user"), document=document, pk=comment)
     try:
-        comments_module.resolve(comment=row, user=caller(request).user)
+        comment_services.resolve(comment=row, user=caller(request).user)
     except Refused as refusal:
         raise Problem(409, str(refusal)) from refusal
     row.refresh_from_db()

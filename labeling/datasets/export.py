@@ -13,7 +13,7 @@ from django.utils.text import slugify
 from labeling.annotation.locked_document import IS_SETTLED
 from labeling.datasets import queries
 from labeling.datasets.formats import About, Example
-from labeling.datasets.formats.shapes import SHAPES, Shape
+from labeling.datasets.formats.registry import SHAPES, Shape
 from labeling.models import Annotation, DatasetVersion, Document, Gold, Project, SchemaMigration, SchemaVersion
 from slmstudio.contract.schema.compiled import loads
 from slmstudio.errors import Refused

@@ -8,7 +8,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from labeling.datasets import export
-from labeling.datasets.formats.shapes import SHAPES, Shape
+from labeling.datasets.formats.registry import SHAPES, Shape
 from labeling.documents.bulk_edit import MOST_IDS
 from labeling.documents.list import search
 from labeling.documents.list.filters import Filters, read_filters

@@ -15,10 +15,10 @@ from typing import IO, Any
 
 from django.core.files import File
 
-from labeling.annotation.answers import unanswered
 from labeling.datasets import splits
 from labeling.datasets.freeze_candidates import CHUNK, Collected, Entry, Progress
 from labeling.form.tree import tree_of
+from labeling.form.unanswered import unanswered
 from labeling.models import AnnotationRevision, Document
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, pattern_of
 from slmstudio.storage import artifacts

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 from labeling.annotation.diffs import compare_words
 from labeling.datasets import diff as diff_module
 from labeling.datasets import queries as service
-from labeling.datasets.formats.shapes import SHAPES
+from labeling.datasets.formats.registry import SHAPES
 from labeling.datasets.freeze import LEFT_OUT, rules_of
 from labeling.datasets.near_duplicates import THRESHOLD
 from labeling.datasets.splits import PEOPLE_MADE, Rules

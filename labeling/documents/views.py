@@ -9,7 +9,8 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from labeling.annotation import comments, queue, state
+from labeling.annotation import queue, state
+from labeling.comments import services as comment_services
 from labeling.documents import bulk_edit
 from labeling.documents.bulk_edit_forms import BulkForm
 from labeling.documents.details import history, label_of, only_own, proposals
@@ -37,7 +38,7 @@ def document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "own_only": own,
         "history": history(shown, request.user, own),
         "proposals": proposals(shown, label),
-        "talk": comments.threads(document=shown),
+        "talk": comment_services.threads(document=shown),
         "pages": Page.objects.filter(document=shown).exclude(image_key="").order_by("number")
         if shown.page_count
         else [],
@@ -95,9 +96,9 @@ def comment(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     try:
         if settle:
             number = int(settle) if settle.isascii() and settle.isdigit() and len(settle) < 19 else 0
-            comments.resolve(comment=get_object_or_404(Comment, pk=number, document=found), user=request.user)
+            comment_services.resolve(comment=get_object_or_404(Comment, pk=number, document=found), user=request.user)
         else:
-            comments.add(document=found, user=request.user, text=request.POST.get("text", ""))
+            comment_services.add(document=found, user=request.user, text=request.POST.get("text", ""))
     except Refused as refusal:
         messages.error(request, str(refusal))
     in_review = request.POST.get("from") == "review"

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from labeling.annotation.answers import is_answered, left_open
 from labeling.form.codec import Parsed, leaf_values
 from labeling.form.merge import MISSING, value_at
 from labeling.form.tree import FormNode, tree_of
+from labeling.form.unanswered import is_answered, left_open
 from slmstudio.contract.json_text import dumps, sha256
 from slmstudio.contract.rules import invariants
 from slmstudio.contract.schema.compiled import CompiledSchema, Problem, pattern_of
@@ -37,7 +37,7 @@ class Checks:
     ``true`` for all that are broken there.
 
     ``unanswered``: optional fields that hold nothing and of which nobody said that they are not in the document
-    (``{"absent": true}`` in the evidence; see ``labeling.annotation.answers``).
+    (``{"absent": true}`` in the evidence; see ``labeling.form.unanswered``).
 
     What a person looked at and found right carries ``"seen"``: the JSON text of the value they saw, "" for none. The
     browser says ``true``; a value that changed since is not seen any more.

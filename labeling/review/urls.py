@@ -1,4 +1,4 @@
-"""Addresses of reviews and mentions, below /p/<slug>/."""
+"""Addresses of reviews, below /p/<slug>/."""
 
 from django.urls import path
 
@@ -12,6 +12,4 @@ urlpatterns = [
     path("review/<int:pk>/approve/", views.review_approve, name="review_approve"),
     path("review/<int:pk>/reject/", views.review_reject, name="review_reject"),
     path("review/<int:pk>/adjudicate/", views.review_adjudicate, name="review_adjudicate"),
-    path("mentions/", views.mentions, name="mentions"),
-    path("mentions/<int:pk>/", views.mention, name="mention"),
 ]

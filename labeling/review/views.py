@@ -8,16 +8,16 @@ from django.db.models.functions import Left
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_GET, require_POST, require_safe
 
-from labeling.annotation import comments
 from labeling.annotation.diffs import changes
 from labeling.annotation.payloads import PayloadError, parse_object
 from labeling.annotation.payloads import whole_number as whole_number_of
+from labeling.comments import services as comment_services
 from labeling.documents.failure_tags import tags_of
 from labeling.form.highlights import marked
 from labeling.form.tree import form_for, tree_of
-from labeling.models import Annotation, Document, Mention, Project
+from labeling.models import Annotation, Document, Project
 from labeling.review import adjudication, challenges, services
 from labeling.review.forms import DisputeForm, RejectForm, whole_number
 from slmstudio.access import Action, object_for, project_for
@@ -48,7 +48,7 @@ def review(request: SignedInRequest, slug: str) -> HttpResponse:
         "page": shown,
         "labels_count": count(labels),
         "disputes_count": count(disputed),
-        "unread": comments.unread(project=project, user=request.user),
+        "unread": comment_services.unread(project=project, user=request.user),
     }
     return render(request, "labeling/review/list.html", context)
 
@@ -140,7 +140,7 @@ def _about(project: Project, document: Document, evidence: dict[str, Any], versi
         "pieces": marked(document.text, evidence, tree_of(version.compiled)).pieces,
         "pages": document.pages.exclude(image_key="").order_by("number")[:100] if document.page_count else [],
         "tags": [known[tag].title if tag in known else tag for tag in document.tags],
-        "comments": [said for said in comments.threads(document=document) if said.resolved_at is None],
+        "comments": [said for said in comment_services.threads(document=document) if said.resolved_at is None],
     }
 
 
@@ -221,31 +221,3 @@ def review_adjudicate(request: SignedInRequest, slug: str, pk: int) -> HttpRespo
         return redirect("review_document", slug, pk)
     messages.success(request, f"{document.external_id} is decided.")
     return redirect(_next_url(slug, document, disputes=True))
-
-
-# -- mentions ----------------------------------------------------------------------------------------------------------
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def mentions(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Where a person is mentioned in comments; POST marks all as read."""
-    project = project_for(request.user, slug, Action.LABEL)
-    if request.method == "POST":
-        comments.read(project=project, user=request.user)
-        return redirect("mentions", slug)
-    rows = comments.mentions(project=project, user=request.user)
-    shown = page(rows, after=whole_number(request.GET.get("before")), newest=True)
-    context = {"project": project, "page": shown, "unread": comments.unread(project=project, user=request.user)}
-    return render(request, "labeling/review/mentions.html", context)
-
-
-@require_POST
-def mention(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Marks a mention as read and goes to the document it is about."""
-    project = project_for(request.user, slug, Action.LABEL)
-    found = Mention.objects.filter(pk=pk, user=request.user.pk, comment__document__project=project)
-    document = found.values_list("comment__document", flat=True).first()
-    if document is None:
-        return redirect("mentions", slug)
-    comments.read(project=project, user=request.user, mention=pk)
-    return redirect("label_document", slug, document)

@@ -20,8 +20,8 @@ from evaluation.gates.policy import proposals
 from evaluation.gates.services import make_report
 from evaluation.models import Benchmark, Endpoint
 from evaluation.prelabels import services as prelabel_services
-from labeling.annotation import comments
 from labeling.annotation import services as annotation_services
+from labeling.comments import services as comment_services
 from labeling.documents import bulk_edit, saved_views
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
@@ -94,7 +94,7 @@ def _furnish(folder: Path) -> None:
     annotation_services.save_draft(
         document=document, user=user, value={"vendor": "Theirs"}, evidence={}, base_version=0
     )
-    comments.add(document=document, user=user, text="theirs @erik")
+    comment_services.add(document=document, user=user, text="theirs @erik")
     Endpoint.objects.create(project=project, name="theirs", url="http://127.0.0.1/v1", model="m", created_by=user)
     prelabel_services.start_prelabels(project=project, user=user, model_version=world.version)
     Benchmark.objects.create(

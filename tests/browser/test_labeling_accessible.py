@@ -7,7 +7,7 @@ from django.conf import settings
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
-from labeling.annotation import comments
+from labeling.comments import services as comment_services
 from tests.browser.conftest import Open
 from tests.browser.labeling import LINES, control, paged, predict
 from tests.labeling.label_desk import Desk
@@ -24,9 +24,9 @@ def test_everything_that_can_be_opened_is_accessible(desk: Desk, open_label: Ope
     document = desk.document(LINES)
     paged(document)
     predict(document, {"date": 0.4, "line_items[1].quantity": 0.3})
-    comments.add(document=document, user=desk.ben, text="Is this @ana-desk the vendor?", path="vendor")
-    settled = comments.add(document=document, user=desk.ben, text="The scan is poor.")
-    comments.resolve(comment=settled, user=desk.ben)
+    comment_services.add(document=document, user=desk.ben, text="Is this @ana-desk the vendor?", path="vendor")
+    settled = comment_services.add(document=document, user=desk.ben, text="The scan is poor.")
+    comment_services.resolve(comment=settled, user=desk.ben)
     page = open_label(desk.ana, document)
     page.emulate_media(color_scheme=scheme)
     page.locator("[data-document-view=both]").click()

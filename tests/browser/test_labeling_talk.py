@@ -2,7 +2,7 @@
 
 from playwright.sync_api import expect
 
-from labeling.annotation import comments
+from labeling.comments import services as comment_services
 from labeling.models import Annotation, Comment, Document, DocumentState, Mention, Review
 from tests.browser.conftest import Open, Watch
 from tests.browser.labeling import LINES, control, saved
@@ -116,7 +116,7 @@ def test_why_a_label_came_back_stands_above_the_form(desk: Desk, open_label: Ope
 
 def test_a_member_who_is_long_gone_and_a_field_that_is_no_more(desk: Desk, open_label: Open, watch: Watch) -> None:
     document = desk.document(LINES)
-    comments.add(document=document, user=desk.ben, text="See row 9", path="line_items[8].amount")
+    comment_services.add(document=document, user=desk.ben, text="See row 9", path="line_items[8].amount")
     page = open_label(desk.ana, document)
     expect(page.locator("#comment-count")).to_have_text("1")
     page.keyboard.press("Alt+c")

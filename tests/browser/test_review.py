@@ -10,8 +10,8 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
-from labeling.annotation import comments
 from labeling.annotation import services as annotation_services
+from labeling.comments import services as comment_services
 from labeling.models import Document, Gold, Review
 from slmstudio.access import Role
 from slmstudio.contract.json_text import dumps
@@ -101,7 +101,7 @@ def test_labels_are_reviewed_by_keys(desk: Desk, open_page: Open, watch: Watch) 
     first, second, third = (desk.document(TEXT) for _ in range(3))
     for document in (first, second, third):
         submit(document, desk.ana)
-    comments.add(document=fresh(first), user=desk.ben, text="Is the total with tax?", path="total_amount")
+    comment_services.add(document=fresh(first), user=desk.ben, text="Is the total with tax?", path="total_amount")
     page = open_page(desk.rita, "review/")
     looked_at(page, "review-list")
     page.keyboard.press("s")
@@ -191,7 +191,7 @@ def test_values_are_walked_and_asked_about_by_keys(desk: Desk, open_page: Open) 
     page.keyboard.type("a or r? @ana-desk knows")
     page.keyboard.press("Control+Enter")
     expect(page.locator("#comments article")).to_contain_text("a or r? @ana-desk knows")
-    assert comments.unread(project=desk.project, user=desk.ana) == 1
+    assert comment_services.unread(project=desk.project, user=desk.ana) == 1
     assert not Review.objects.exists()
     looked_at(page, "review-comment")
 
@@ -232,7 +232,7 @@ def test_empty_pages_and_mentions(desk: Desk, open_page: Open) -> None:
     looked_at(page, "mentions-empty")
     document = desk.document(TEXT)
     for text in ("what do you say to this?", "and <b>this</b>?"):
-        comments.add(document=fresh(document), user=desk.ana, text=f"@{desk.rita} {text}", path="vendor")
+        comment_services.add(document=fresh(document), user=desk.ana, text=f"@{desk.rita} {text}", path="vendor")
     page.goto("/p/desk/review/")
     page.get_by_role("link", name="2 unread mentions").click()
     looked_at(page, "mentions")

@@ -14,7 +14,7 @@ import pytest
 from django.core.files.base import ContentFile
 
 from labeling.datasets.export import export_dataset, export_project
-from labeling.datasets.formats.shapes import SHAPES
+from labeling.datasets.formats.registry import SHAPES
 from labeling.datasets.freeze import freeze
 from labeling.datasets.queries import file_path, rows
 from labeling.imports.formats import Context, arrow, label_studio

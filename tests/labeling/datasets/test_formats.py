@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from labeling.datasets.formats import About, Example
-from labeling.datasets.formats.shapes import SHAPES
+from labeling.datasets.formats.registry import SHAPES
 from labeling.datasets.formats.table import plain, safe
 from labeling.imports.formats import Context, arrow, label_studio
 from labeling.imports.formats import table as format_table

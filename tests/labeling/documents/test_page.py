@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from labeling.annotation import comments
 from labeling.annotation import services as annotation_services
+from labeling.comments import services as comment_services
 from labeling.documents.details import history
 from labeling.form.highlights import marked
 from labeling.form.tree import tree_of
@@ -233,7 +233,7 @@ def test_comments_are_made_and_settled(desk: Desk) -> None:
     assert answer["Location"].endswith("#comments")
     comment = Comment.objects.get()
     assert "Is this &lt;b&gt;one&lt;/b&gt; invoice?" in page(desk, 1)
-    assert comments.unread(project=desk.project, user=desk.people["reviewer"]) == 1
+    assert comment_services.unread(project=desk.project, user=desk.people["reviewer"]) == 1
     desk.as_("reviewer").post(url, {"settle": str(comment.pk)})
     assert "settled by desk-reviewer" in page(desk, 1)
     assert "Write something first" in client.post(url, {"text": "  "}, follow=True).content.decode()

@@ -7,8 +7,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from labeling.annotation import comments
 from labeling.annotation import services as annotation_services
+from labeling.comments import services as comment_services
 from labeling.form.codec import leaf_values
 from labeling.form.tree import tree_of
 from labeling.models import DocumentState, Gold, Review
@@ -82,7 +82,7 @@ def test_one_label_beside_its_document(desk: Desk) -> None:
     text = "<script>alert(1)</script> Invoice A-1029 of Jan 14, 2026, Acme Supplies, USD 1,248.50"
     document = desk.document(text)
     submit(document, desk.ana)
-    comments.add(document=fresh(document), user=desk.ben, text="Is <i>that</i> all?", path="vendor")
+    comment_services.add(document=fresh(document), user=desk.ben, text="Is <i>that</i> all?", path="vendor")
     shown = page(desk, desk.rita, f"{document.pk}/")
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
     assert 'data-path="vendor" title="Vendor">Acme Supplies</mark>' in shown
@@ -190,7 +190,7 @@ def test_a_reviewer_asks_without_deciding(desk: Desk) -> None:
     said = rita.post(address, {"text": "Which <total>?", "from": "review"}, follow=True)
     assert said.redirect_chain == [(f"{at(desk, f'{document.pk}/')}#comments", 302)]
     assert "Which &lt;total&gt;?" in said.content.decode()
-    comment = comments.threads(document=document)[0]
+    comment = comment_services.threads(document=document)[0]
     rita.post(address, {"settle": comment.pk, "from": "review"})
     assert "Which" not in page(desk, desk.rita, f"{document.pk}/")
     assert fresh(document).state == DocumentState.SUBMITTED

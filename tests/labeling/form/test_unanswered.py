@@ -8,9 +8,9 @@ from django.test import Client
 from django.urls import reverse
 
 from labeling.annotation import services as annotation_services
-from labeling.annotation.answers import answered, left_open, unanswered
 from labeling.datasets import freeze
 from labeling.form.tree import tree_of
+from labeling.form.unanswered import answered, left_open, unanswered
 from labeling.models import Annotation, AnnotationRevision, Document, Gold
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.contract.samples import object_schema

@@ -4,7 +4,7 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils.translation import ngettext
 
-from labeling.annotation import comments
+from labeling.comments import services as comment_services
 from labeling.documents.list.search import TooSlow, within
 from labeling.models import Document, DocumentState, Project
 from labeling.review import adjudication
@@ -19,7 +19,7 @@ MOST_MS = 8.0
 @next_step(5)
 def mention_step(project: Project, user: User) -> Step | None:
     """Somebody asks this person something."""
-    unread = comments.unread(project=project, user=user)
+    unread = comment_services.unread(project=project, user=user)
     if not unread:
         return None
     words = ngettext("comment", "comments", unread)

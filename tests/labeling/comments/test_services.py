@@ -2,7 +2,7 @@
 
 import pytest
 
-from labeling.annotation import comments
+from labeling.comments import services as comment_services
 from labeling.integrations import webhooks
 from labeling.models import Comment, Document, Mention, WebhookDelivery
 from slmstudio.errors import Refused
@@ -24,9 +24,9 @@ def document(desk: Desk) -> Document:
 
 
 def test_a_comment_is_about_the_document_or_a_field_of_it(desk: Desk, document: Document) -> None:
-    comments.add(document=document, user=desk.ana, text=" Two totals. ")
-    comments.add(document=document, user=desk.ben, text="Which?", path="line_items[3].amount")
-    assert [(one.user, one.path, one.text) for one in comments.threads(document=document)] == [
+    comment_services.add(document=document, user=desk.ana, text=" Two totals. ")
+    comment_services.add(document=document, user=desk.ben, text="Which?", path="line_items[3].amount")
+    assert [(one.user, one.path, one.text) for one in comment_services.threads(document=document)] == [
         (desk.ana, "", "Two totals."),
         (desk.ben, "line_items[3].amount", "Which?"),
     ]
@@ -35,10 +35,10 @@ def test_a_comment_is_about_the_document_or_a_field_of_it(desk: Desk, document: 
 def test_who_is_mentioned_is_a_member_once_and_not_oneself(desk: Desk, document: Document) -> None:
     dotted = member(desk, "ana.b")  # ana.b-desk
     text = f"@{desk.ben}, @{desk.ben} and @{dotted}. Not @{desk.ana} (me), @{desk.stranger}, @nobody or x@{desk.owner}"
-    comments.add(document=document, user=desk.ana, text=text)
+    comment_services.add(document=document, user=desk.ana, text=text)
     assert set(Mention.objects.values_list("user", flat=True)) == {desk.ben.pk, dotted.pk}
-    comments.add(document=document, user=desk.ben, text=f"(@{desk.owner}) but not @{desk.owner}s")
-    assert comments.unread(project=desk.project, user=desk.owner) == 1
+    comment_services.add(document=document, user=desk.ben, text=f"(@{desk.owner}) but not @{desk.owner}s")
+    assert comment_services.unread(project=desk.project, user=desk.owner) == 1
 
 
 @pytest.mark.parametrize(
@@ -55,28 +55,28 @@ def test_who_is_mentioned_is_a_member_once_and_not_oneself(desk: Desk, document:
 )
 def test_what_is_not_taken(desk: Desk, document: Document, text: str, path: str, words: str) -> None:
     with pytest.raises(Refused, match=words):
-        comments.add(document=document, user=desk.ana, text=text, path=path)
+        comment_services.add(document=document, user=desk.ana, text=text, path=path)
     assert not Comment.objects.exists()
 
 
 def test_nul_bytes_are_dropped_and_html_stays_text(desk: Desk, document: Document) -> None:
-    said = comments.add(document=document, user=desk.ana, text="<b>a\x00</b> \u202eb")
+    said = comment_services.add(document=document, user=desk.ana, text="<b>a\x00</b> \u202eb")
     assert said.text == "<b>a</b> \u202eb"
 
 
 def test_the_first_to_settle_it_is_remembered(desk: Desk, document: Document) -> None:
-    said = comments.add(document=document, user=desk.ana, text=f"@{desk.ben} why?")
-    comments.add(document=document, user=desk.ana, text="Still open")
-    comments.resolve(comment=said, user=desk.ben)
-    again = comments.resolve(comment=said, user=desk.owner)
+    said = comment_services.add(document=document, user=desk.ana, text=f"@{desk.ben} why?")
+    comment_services.add(document=document, user=desk.ana, text="Still open")
+    comment_services.resolve(comment=said, user=desk.ben)
+    again = comment_services.resolve(comment=said, user=desk.owner)
     assert again.resolved_by == desk.ben
-    assert [one.text for one in comments.threads(document=document)] == ["Still open", said.text]
-    assert comments.unread(project=desk.project, user=desk.ben) == 0
+    assert [one.text for one in comment_services.threads(document=document)] == ["Still open", said.text]
+    assert comment_services.unread(project=desk.project, user=desk.ben) == 0
 
 
 def test_a_comment_is_told_without_its_text(desk: Desk, document: Document) -> None:
     webhooks.create(project=desk.project, user=desk.owner, url="https://93.184.216.34/", events=["comment.added"])
-    said = comments.add(document=fresh(document), user=desk.ana, text="secret", path="vendor")
+    said = comment_services.add(document=fresh(document), user=desk.ana, text="secret", path="vendor")
     [delivery] = WebhookDelivery.objects.all()
     assert (delivery.payload["comment"], delivery.payload["path"]) == (said.pk, "vendor")
     assert "secret" not in str(delivery.payload)
@@ -84,7 +84,7 @@ def test_a_comment_is_told_without_its_text(desk: Desk, document: Document) -> N
 
 def test_a_member_reads_what_mentions_them(desk: Desk, document: Document) -> None:
     for text in ("<script>first</script>", "second"):
-        comments.add(document=document, user=desk.ana, text=f"@{desk.ben} {text}")
+        comment_services.add(document=document, user=desk.ana, text=f"@{desk.ben} {text}")
     ben, address = browser(desk.ben), f"/p/{desk.project.slug}/mentions/"
     page = ben.get(address).content.decode()
     assert "2 unread" in page
@@ -92,13 +92,13 @@ def test_a_member_reads_what_mentions_them(desk: Desk, document: Document) -> No
     first = Mention.objects.order_by("pk")[0]
     opened = ben.post(f"{address}{first.pk}/")
     assert opened["Location"] == f"/p/{desk.project.slug}/label/{document.pk}/"
-    assert comments.unread(project=desk.project, user=desk.ben) == 1
+    assert comment_services.unread(project=desk.project, user=desk.ben) == 1
     assert ben.post(address).status_code == 302
-    assert comments.unread(project=desk.project, user=desk.ben) == 0
+    assert comment_services.unread(project=desk.project, user=desk.ben) == 0
 
 
 def test_mentions_of_others_are_not_ones_own(desk: Desk, document: Document) -> None:
-    comments.add(document=document, user=desk.ana, text=f"@{desk.ben}")
+    comment_services.add(document=document, user=desk.ana, text=f"@{desk.ben}")
     mention = Mention.objects.get()
     answer = browser(desk.ana).post(f"/p/{desk.project.slug}/mentions/{mention.pk}/")
     assert answer["Location"] == f"/p/{desk.project.slug}/mentions/"
@@ -110,7 +110,7 @@ def test_mentions_of_others_are_not_ones_own(desk: Desk, document: Document) -> 
 
 def test_older_mentions_are_on_another_page(desk: Desk, document: Document) -> None:
     for number in range(35):
-        comments.add(document=document, user=desk.ana, text=f"@{desk.ben} number {number}.")
+        comment_services.add(document=document, user=desk.ana, text=f"@{desk.ben} number {number}.")
     ben, address = browser(desk.ben), f"/p/{desk.project.slug}/mentions/"
     first = ben.get(address).content.decode()
     assert "number 34." in first

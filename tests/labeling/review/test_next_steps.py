@@ -3,7 +3,7 @@
 import pytest
 from django.contrib.auth.models import User
 
-from labeling.annotation import comments
+from labeling.comments import services as comment_services
 from labeling.review import services as review_services
 from slmstudio.access import Action, project_for
 from slmstudio.panels import Step, step_for
@@ -49,6 +49,6 @@ def test_who_is_mentioned_or_has_to_correct_hears_that_first(desk: Desk) -> None
     submit(document, desk.ana)
     review_services.reject(document=fresh(document), user=desk.rita, reason="no")
     assert step(desk, desk.ana).text == "1 label of yours was sent back with a reason."
-    comments.add(document=fresh(document), user=desk.rita, text=f"@{desk.ana} see page 2")
+    comment_services.add(document=fresh(document), user=desk.rita, text=f"@{desk.ana} see page 2")
     assert step(desk, desk.ana).text == "You are mentioned in 1 comment that you have not read."
     assert step(desk, desk.ana).url == "/p/desk/mentions/"

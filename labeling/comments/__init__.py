@@ -1,0 +1,1 @@
+"""Comments on documents and their fields, and mentions of members."""
