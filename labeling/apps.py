@@ -11,9 +11,11 @@ class LabelingConfig(AppConfig):
     name = "labeling"
 
     def ready(self) -> None:
+        from labeling import panels  # noqa: F401
         from labeling.documents import search_index
         from labeling.integrations import tokens, webhooks
         from labeling.projects.storage import file_keys, text_bytes
+        from labeling.review import next_steps  # noqa: F401
         from slmstudio.runs.reaper import after_each_sweep
         from slmstudio.storage import quotas
         from slmstudio.web.body_limits import authenticate_with
