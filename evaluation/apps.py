@@ -4,12 +4,12 @@ from django.apps import AppConfig
 
 
 class EvaluationConfig(AppConfig):
-    """Registers the app's panels, and what follows when a lost evaluation is swept, when Django starts."""
+    """Registers the app's panels, navigation and hooks when Django starts."""
 
     name = "evaluation"
 
     def ready(self) -> None:
-        from evaluation import panels  # noqa: F401
+        from evaluation import navigation, panels  # noqa: F401
         from evaluation.audit import services as log
         from evaluation.benchmarks.services import advance_live as advance_benchmarks
         from evaluation.gates.policy.proposals import propose_from_contract
@@ -17,18 +17,16 @@ class EvaluationConfig(AppConfig):
         from evaluation.pipeline.services import advance_live
         from evaluation.prelabels.services import tell
         from evaluation.runs.services import file_keys, tell_loop
-        from labeling.projects.contract_changes import follow
-        from labeling.review.challenges import known_to
-        from slmstudio.audit import keep_in
-        from slmstudio.runs.reaper import after_each_sweep, when_swept
-        from slmstudio.storage.quotas import files_at
+        from labeling.projects.contract_changes import contract_changed
+        from labeling.review.challenges import doubts_raised
+        from slmstudio import hooks
 
-        files_at(file_keys)
-        keep_in(log.record)
-        follow(propose_from_contract)
-        when_swept("evaluation.EvalRun", tell_loop)
-        when_swept("evaluation.PrelabelRun", tell)
-        after_each_sweep(advance_live)
-        after_each_sweep(advance_benchmarks)
-        known_to(doubts_of)
-        after_each_sweep(look_everywhere)
+        hooks.project_files.register(file_keys)
+        hooks.audit_noted.register(log.record)
+        contract_changed.register(propose_from_contract)
+        hooks.run_reaped["evaluation.EvalRun"].register(tell_loop)
+        hooks.run_reaped["evaluation.PrelabelRun"].register(tell)
+        hooks.reaper_passed.register(advance_live)
+        hooks.reaper_passed.register(advance_benchmarks)
+        doubts_raised.register(doubts_of)
+        hooks.reaper_passed.register(look_everywhere)

@@ -6,25 +6,25 @@ from django.db.models.signals import post_save
 
 
 class LabelingConfig(AppConfig):
-    """Registers the app's panels when Django starts."""
+    """Registers the app's panels, navigation and hooks when Django starts."""
 
     name = "labeling"
 
     def ready(self) -> None:
-        from labeling import panels  # noqa: F401
+        from labeling import navigation, panels  # noqa: F401
         from labeling.documents import search_index
         from labeling.integrations import tokens, webhooks
+        from labeling.models import Membership
         from labeling.projects.storage import file_keys, text_bytes
         from labeling.review import next_steps  # noqa: F401
-        from slmstudio.runs.reaper import after_each_sweep
-        from slmstudio.storage import quotas
-        from slmstudio.web.body_limits import authenticate_with
-        from slmstudio.workers.job_names import register
+        from slmstudio import hooks
+        from slmstudio.workers import job_names
 
-        register(webhooks.JOB)
-        authenticate_with(tokens.is_valid_header)
+        job_names.register(webhooks.JOB)
         post_save.connect(tokens.end_with_password, sender=settings.AUTH_USER_MODEL, dispatch_uid="tokens")
-        quotas.files_at(file_keys)
-        quotas.bytes_of(text_bytes)
-        after_each_sweep(search_index.sweep)
-        after_each_sweep(webhooks.sweep)
+        hooks.membership.register(Membership.objects.of)
+        hooks.token_checked.register(tokens.is_valid_header)
+        hooks.project_files.register(file_keys)
+        hooks.project_bytes.register(text_bytes)
+        hooks.reaper_passed.register(search_index.sweep)
+        hooks.reaper_passed.register(webhooks.sweep)

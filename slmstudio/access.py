@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet, TextChoices
 from django.http import Http404
 from django.shortcuts import get_object_or_404
+
+from slmstudio import hooks
 
 
 class Role(TextChoices):
@@ -62,7 +64,7 @@ class Forbidden(PermissionDenied):
         super().__init__(f"As {Role(role).label} you may not {action.label}. It takes one of: {who}.")
 
 
-def project_for(user: AbstractBaseUser | AnonymousUser, slug: str, action: Action) -> Any:
+def project_for(user: User | AnonymousUser, slug: str, action: Action) -> Any:
     """The project with this slug, if the user is a member whose role allows the action.
 
     The project carries ``role`` (the user's role in it) and ``can`` (a set of action names for templates).
@@ -71,14 +73,7 @@ def project_for(user: AbstractBaseUser | AnonymousUser, slug: str, action: Actio
         Http404: no such project, or the user is no member: outsiders do not learn that it exists.
         Forbidden: a member, but the role does not allow it.
     """
-    from django.apps import apps
-
-    membership = (
-        apps.get_model("labeling", "Membership")
-        .objects.select_related("project")
-        .filter(project__slug=slug, user_id=user.pk or 0)  # nobody who is not logged in is a member
-        .first()
-    )
+    membership = next((found for found in hooks.membership.call(user, slug) if found is not None), None)
     if membership is None:
         raise Http404("No such project.")
     return admitted(membership.project, membership.role, action)
@@ -98,7 +93,7 @@ def admitted(project: Any, role: str, action: Action) -> Any:
 
 
 def object_for(
-    user: AbstractBaseUser | AnonymousUser,
+    user: User | AnonymousUser,
     slug: str,
     action: Action,
     objects: type[Model] | QuerySet[Any],

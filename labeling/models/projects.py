@@ -3,7 +3,7 @@
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Coalesce
@@ -68,6 +68,11 @@ class Project(models.Model):
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
     """Named reads of memberships."""
+
+    def of(self, user: User | AnonymousUser, slug: str) -> "Membership | None":
+        """The membership of a user in the project with a slug; of those who are not signed in, none."""
+        rows = self.select_related("project")
+        return rows.filter(project__slug=slug, user_id=user.pk).first() if user.pk else None
 
     def overview(self, user: User) -> Self:
         """A person's projects by name, each with ``versions`` of its datasets counted."""

@@ -1,6 +1,5 @@
 """What became of a contract when it was saved: in the audit log, and for apps that derive something from it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ from django.contrib.auth.models import User
 from labeling.models import Contract, Project
 from slmstudio.audit import note
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, loads
+from slmstudio.hooks import Hook
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,8 @@ class State:
         return compile_schema(loads(self.schema_text))
 
 
-_followers: list[Callable[..., object]] = []
-
-
-def follow(do: Callable[..., object]) -> None:
-    """Registers a function that is called with ``project``, ``user``, ``before`` and ``after`` (a ``State`` each) in
-    the transaction that changes a contract.
-    """
-    if do not in _followers:
-        _followers.append(do)
+#: called with ``project``, ``user``, ``before`` and ``after`` (a ``State`` each) in the transaction of the change
+contract_changed: Hook[..., object] = Hook()
 
 
 def state(project: Project) -> State:
@@ -55,5 +48,4 @@ def record(*, project: Project, user: User | None, before: State) -> None:
     if not details:
         return
     note(project=project, user=user, action="changed", about="contract", details=details)
-    for do in _followers:
-        do(project=project, user=user, before=before, after=after)
+    contract_changed.call(project=project, user=user, before=before, after=after)

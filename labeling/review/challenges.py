@@ -1,10 +1,11 @@
 """Doubts about labels that count, raised by an app above, and how they come before a reviewer.
 
 A doubt is no label: it says which value somebody doubts, and what else was said there. The app that keeps doubts
-registers ``known_to`` when Django starts. The label counts as before until a reviewer has decided (``adjudicating``).
+registers with ``doubts_raised`` when Django starts. The label counts as before until a reviewer has decided
+(``adjudicating``).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,9 @@ from django.db import transaction
 from labeling.annotation import state
 from labeling.models import AnnotationRevision, Document, DocumentState, Gold
 from slmstudio.errors import Refused
+from slmstudio.hooks import Hook
 
-__all__ = ["Doubt", "dispute", "doubt_of", "doubts", "is_party", "known_to"]
+__all__ = ["Doubt", "dispute", "doubt_of", "doubts", "doubts_raised", "is_party"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +34,13 @@ class Doubt:
     reason: str = ""
 
 
-Source = Callable[[Sequence[int]], Mapping[int, Doubt]]
-_sources: list[Source] = []
-
-
-def known_to(source: Source) -> None:
-    """Registers a function from keys of documents to the doubts that wait for a decision."""
-    if source not in _sources:
-        _sources.append(source)
+#: keys of documents -> the doubts that wait for a decision, by key
+doubts_raised: Hook[[Sequence[int]], Mapping[int, Doubt]] = Hook()
 
 
 def doubts(documents: Sequence[int]) -> dict[int, Doubt]:
     """The doubts about some documents, by their keys."""
-    return {key: doubt for source in _sources for key, doubt in source(documents).items()}
+    return {key: doubt for found in doubts_raised.call(documents) for key, doubt in found.items()}
 
 
 def doubt_of(document: Document) -> Doubt | None:

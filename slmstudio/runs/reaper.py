@@ -14,6 +14,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 from rq.job import Job, JobStatus
 
+from slmstudio.hooks import reaper_passed, run_reaped
 from slmstudio.runs.heartbeat import reported_alive
 from slmstudio.runs.models import BackgroundRun, Status
 
@@ -22,21 +23,6 @@ logger = logging.getLogger(__name__)
 _FORGOTTEN_AFTER_SECONDS = 60
 _WAITING = {str(s.value) for s in (JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.SCHEDULED)}
 _AT_ONCE = 1000
-_always: list[Callable[[], object]] = []
-_after: dict[str, list[Callable[[Any], object]]] = {}
-
-
-def when_swept(model: str, do: Callable[[Any], object]) -> None:
-    """Registers what else is to be done with a swept run of ``model`` (``"app.Model"``), called with the run itself."""
-    calls = _after.setdefault(model.lower(), [])
-    if do not in calls:
-        calls.append(do)
-
-
-def after_each_sweep(do: Callable[[], object]) -> None:
-    """Registers what is to be looked at after every sweep, such as runs that consist of other runs."""
-    if do not in _always:
-        _always.append(do)
 
 
 def run_models() -> list[type[BackgroundRun]]:
@@ -90,8 +76,7 @@ def sweep_lost(*, judging: bool = True) -> list[BackgroundRun]:
                     run.enqueue(first=True)
                 else:
                     _tell(run)
-    for look in _always:
-        look()
+    reaper_passed.call()
     return ended
 
 
@@ -127,8 +112,7 @@ def _after_loss(run: BackgroundRun, now: datetime) -> dict[str, Any]:
 
 
 def _tell(run: BackgroundRun) -> None:
-    for do in _after.get(run._meta.label_lower, []):
-        do(run)
+    run_reaped[run._meta.label].call(run)
 
 
 def requeue_forgotten() -> list[BackgroundRun]:

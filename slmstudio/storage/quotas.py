@@ -5,7 +5,7 @@ Apps register where a project's files lie and how many other bytes it has; hours
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,14 +15,13 @@ from django.core.cache import cache
 from django.db.models import Q
 from django.utils import timezone
 
+from slmstudio.hooks import project_bytes, project_files
 from slmstudio.storage.artifacts import store
 
 DAYS = 30
 _GB = 10**9
 #: seconds for which the size of a project's files is taken as known
 _KNOWN = 60
-_folders: list[Callable[[Any], Iterable[str]]] = []
-_others: list[Callable[[Any], int]] = []
 
 
 @dataclass(frozen=True)
@@ -41,26 +40,14 @@ class Usage:
         return bool(self.limit) and self.used >= self.limit
 
 
-def files_at(keys: Callable[[Any], Iterable[str]]) -> None:
-    """Registers what gives the keys of the files and folders of a project in the artifact store."""
-    if keys not in _folders:
-        _folders.append(keys)
-
-
-def bytes_of(count: Callable[[Any], int]) -> None:
-    """Registers what counts bytes that a project has elsewhere, such as in the database."""
-    if count not in _others:
-        _others.append(count)
-
-
 def storage(project: Any) -> Usage:
     """Gigabytes that a project stores: files and the texts of documents. Known for a minute."""
     key = f"slmstudio.storage.quotas.storage.{project.pk}"
     found = cache.get(key)
     if found is None:
         root = store()
-        found = sum(_size(root.path(key)) for keys in _folders for key in set(keys(project)) if key)
-        found += sum(count(project) for count in _others)
+        found = sum(_size(root.path(key)) for keys in project_files.call(project) for key in set(keys) if key)
+        found += sum(project_bytes.call(project))
         cache.set(key, found, _KNOWN)
     return Usage("Stored", found / _GB, settings.PROJECT_STORAGE_GB, "GB", "PROJECT_STORAGE_GB")
 

@@ -17,14 +17,13 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
+from slmstudio.hooks import token_checked
 from slmstudio.server.admission import ADMITTED, FREE_BODY, KEY
 from slmstudio.web.views import content_too_large, sign_in_first
 
 View = TypeVar("View", bound=Callable[..., Any])
 #: what multipart/form-data has around its files: names, paths, boundaries of a folder of files
 AROUND_FILES = 2**20
-#: (header Authorization) -> whether it is valid
-_authenticators: list[Callable[[str], bool]] = []
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,6 @@ def takes_files(most: int, *handlers: str, check: Callable[..., object] | None =
         return view
 
     return mark
-
-
-def authenticate_with(authenticator: Callable[[str], bool]) -> None:
-    """Registers a judge of the header Authorization."""
-    if authenticator not in _authenticators:
-        _authenticators.append(authenticator)
 
 
 class NoFiles(FileUploadHandler):
@@ -117,6 +110,4 @@ def _content_length(request: HttpRequest) -> int:
 
 
 def _is_signed_in(request: HttpRequest) -> bool:
-    return bool(request.user.is_authenticated) or any(
-        valid(request.headers.get("Authorization", "")) for valid in _authenticators
-    )
+    return bool(request.user.is_authenticated) or any(token_checked.call(request.headers.get("Authorization", "")))

@@ -1,4 +1,4 @@
-"""What every page's frame needs: the navigation that follows the loop."""
+"""Template context of every page: the navigation of the project."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
+from slmstudio.navigation import sections
+
 
 @dataclass(frozen=True)
 class Link:
-    """One entry of the navigation. ``key`` is the letter after ``g`` that goes there; ``needs`` the action without
-    which it is not shown.
-    """
+    """One entry of the navigation on one page. ``needs`` is the name of an action, "" for none."""
 
     title: str
     icon: str
@@ -21,27 +21,8 @@ class Link:
     needs: str = ""
 
 
-_SECTIONS = [
-    ("Overview", "house", "project", "o", ("project",)),
-    ("Contract", "file-earmark-code", "contract", "c", ("contract",)),
-    ("Documents", "files", "documents", "d", ("document", "import")),
-    ("Pre-labels", "magic", "prelabels", "b", ("prelabel", "endpoint")),
-    ("Label", "pencil-square", "label", "l", ("label", "mention")),
-    ("Review", "check2-square", "review", "r", ("review",)),
-    ("Progress", "graph-up", "progress", "p", ("progress",)),
-    ("Datasets", "box-seam", "datasets", "s", ("dataset",)),
-    ("Benchmark", "speedometer2", "benchmarks", "m", ("benchmark",)),
-    ("Training", "cpu", "training", "t", ("training",)),
-    ("Evaluation", "bar-chart", "evaluation", "e", ("eval", "compar")),
-    ("Gates", "shield-check", "gates", "a", ("gate", "approval")),
-    ("Settings", "gear", "settings", "i", ("settings", "member", "webhook")),
-]
-#: sections that are for some roles alone, with the action of the table they take
-_NEEDS = {"settings": "administer"}
-
-
 def navigation(request: HttpRequest) -> dict[str, Any]:
-    """The sections of the project whose page this is; nothing outside a project.
+    """The sections of the project whose page this is; none outside a project.
 
     A view puts its project (as fetched through ``slmstudio.access``) into its context as ``project``; the slug in the
     address is enough for the links.
@@ -49,23 +30,17 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
     match = request.resolver_match
     if match is None or "slug" not in match.kwargs:
         return {"sections": []}
-    here = match.url_name or ""
+    page, slug = match.url_name or "", match.kwargs["slug"]
     return {
         "sections": [
             Link(
-                title,
-                icon,
-                reverse(name, args=[match.kwargs["slug"]]),
-                key,
-                _is_here(here, name, prefixes),
-                _NEEDS.get(name, ""),
+                section.title,
+                section.icon,
+                reverse(section.view, args=[slug]),
+                section.key,
+                section.is_current(page),
+                section.needs or "",
             )
-            for title, icon, name, key, prefixes in _SECTIONS
+            for section in sections()
         ]
     }
-
-
-def _is_here(here: str, name: str, prefixes: tuple[str, ...]) -> bool:
-    if name == "project":
-        return here == "project"
-    return any(here.startswith(prefix) for prefix in prefixes)

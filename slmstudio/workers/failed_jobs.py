@@ -1,6 +1,5 @@
 """What a person does about a failed job: starts it again, or puts it away."""
 
-from collections.abc import Callable
 from typing import Any
 
 import django_rq
@@ -8,27 +7,13 @@ from django.contrib.auth.models import User
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
+from slmstudio.hooks import run_restarted
 from slmstudio.runs.models import BackgroundRun, RepeatedRun, Status, queued_anew, resumed_by
 from slmstudio.workers.queues import FailedJob, read_failed
 
 
 class Gone(Exception):
     """The job is not among the failed ones any more: somebody else was faster."""
-
-
-class NotAgain(Exception):
-    """The run cannot be started again; the message is a sentence."""
-
-
-#: how runs of a kind are started again, where that takes more than a clean slate: by ``"app.model"``
-_ways: dict[str, Callable[[Any, Any], None]] = {}
-
-
-def start_again_by(model: str, do: Callable[[Any, Any], None]) -> None:
-    """Registers what starts a failed run of ``model`` (``"app.Model"``) again, called with the run and the user; it
-    raises ``NotAgain`` where it will not.
-    """
-    _ways[model.lower()] = do
 
 
 def failed_job(queue_name: str, job_id: str) -> FailedJob:
@@ -51,7 +36,7 @@ def start_again(job: FailedJob, run: BackgroundRun | None, user: User) -> bool:
     False: the run is at work, done or waiting already, and the job was only put away.
 
     Raises:
-        NotAgain: what the run needs is gone; its job stays among the failed ones.
+        Refused: what the run needs is gone; its job stays among the failed ones.
         Gone: somebody else did something about it.
         RedisError: the queue does not answer.
     """
@@ -61,8 +46,7 @@ def start_again(job: FailedJob, run: BackgroundRun | None, user: User) -> bool:
         except (NoSuchJobError, ValueError):
             raise Gone from None
         return True
-    if run.status == Status.FAILED and (way := _ways.get(run._meta.label_lower)):
-        way(run, user)
+    if run.status == Status.FAILED and run_restarted[run._meta.label].call(run, user):
         put_away(job)
         return True
     put_away(job)

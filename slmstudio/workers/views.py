@@ -16,10 +16,11 @@ from django.views.decorators.http import require_POST, require_safe
 from redis.exceptions import RedisError
 
 from slmstudio.access import Action, may
+from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.reaper import sweep_lost
 from slmstudio.web.requests import SignedInRequest
-from slmstudio.workers.failed_jobs import Gone, NotAgain, failed_job, put_away, start_again
+from slmstudio.workers.failed_jobs import Gone, failed_job, put_away, start_again
 from slmstudio.workers.queues import FailedJob, failed_jobs, project_of, queue_states, runs_of, runs_of_failed
 from slmstudio.workers.registry import LiveWorker, live_workers
 
@@ -168,7 +169,7 @@ def mend(request: SignedInRequest, queue: str, job_id: str) -> HttpResponse:
             return HttpResponse("do is requeue or remove", status=400, content_type="text/plain")
     except Gone:
         messages.info(request, "That job is not among the failed ones any more.")
-    except NotAgain as error:
+    except Refused as error:
         messages.error(request, str(error))
     except RedisError as error:
         messages.error(request, f"The queue does not answer ({type(error).__name__}). Nothing was changed.")

@@ -17,7 +17,6 @@ from slmstudio.runs.models import LIVE, Status, queued_anew, resumed_by
 from slmstudio.runs.reaper import sweep_lost
 from slmstudio.storage import quotas
 from slmstudio.storage.artifacts import local_path
-from slmstudio.workers.failed_jobs import NotAgain
 from training.estimates.machines import abilities
 from training.estimates.services import estimate_for
 from training.models import BaseModel, LengthReport, TrainingRun
@@ -178,12 +177,9 @@ def start_again(run: TrainingRun, user: User) -> None:
     """Queues a failed run again, as ``resume`` does, and one without a checkpoint from its beginning.
 
     Raises:
-        NotAgain: it is at work or done, or what it needs is gone.
+        Refused: it is at work or done, or what it needs is gone.
     """
-    try:
-        _queue_again(_ended(run), user)
-    except Refused as error:
-        raise NotAgain(error.message) from None
+    _queue_again(_ended(run), user)
     run.refresh_from_db()
 
 

@@ -15,7 +15,7 @@ from labeling.datasets.splits import Rules
 from labeling.jobs import run_freeze
 from labeling.models import DatasetVersion, Document, FreezeRun, Gold, Origin, Webhook, WebhookDelivery
 from labeling.projects.services import save_contract
-from slmstudio import audit
+from slmstudio import hooks
 from slmstudio.contract.schema.compiled import dumps, loads
 from slmstudio.errors import Refused
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
@@ -144,7 +144,11 @@ def test_an_earlier_version_without_pairs_has_none(desk: Desk) -> None:
 
 def test_it_is_told_to_webhooks_and_the_audit_log(desk: Desk) -> None:
     noted: list[dict[str, Any]] = []
-    audit.keep_in(lambda **entry: noted.append(entry))
+
+    def recorder(**entry: Any) -> None:
+        noted.append(entry)
+
+    hooks.audit_noted.register(recorder)
     try:
         desk.project.webhook_events = ["dataset.frozen"]
         desk.project.save(update_fields=["webhook_events"])
@@ -153,7 +157,7 @@ def test_it_is_told_to_webhooks_and_the_audit_log(desk: Desk) -> None:
         dataset = frozen(desk)
         assert frozen(desk).pk == dataset.pk
     finally:
-        audit._keepers.pop()
+        hooks.audit_noted.unregister(recorder)
     (delivery,) = WebhookDelivery.objects.all()
     assert delivery.payload["dataset"] == 1
     assert delivery.payload["sha256"] == dataset.sha256

@@ -13,6 +13,7 @@ from django.utils import timezone
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from labeling.models import DatasetVersion, Project
+from slmstudio import hooks
 from slmstudio.management.commands import sweep as command
 from slmstudio.runs import heartbeat, reaper
 from slmstudio.runs.models import Status
@@ -161,9 +162,9 @@ def test_the_command_does_not_judge_at_once_when_it_starts_nor_after_the_databas
 
 
 def test_who_asked_is_told_about_a_swept_run(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reaper, "_after", {})
+    monkeypatch.setattr(reaper, "run_reaped", hooks.ModelHooks())
     told: list[int] = []
-    reaper.when_swept("training.TrainingRun", lambda ended: told.append(ended.pk))
+    reaper.run_reaped["training.TrainingRun"].register(lambda ended: told.append(ended.pk))
     silent_for(run, LONG, attempts=3)
     reaper.sweep_lost()
     assert told == [run.pk]

@@ -1,0 +1,70 @@
+"""Hooks: where a lower app calls what higher apps registered, without importing them.
+
+An app registers its functions in ``AppConfig.ready``. Hooks of the project package are below; a hook whose arguments
+are types of an app stands in the feature that calls it (``labeling/projects/contract_changes.py``,
+``labeling/review/challenges.py``).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+
+from django.contrib.auth.models import AnonymousUser, User
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class Hook(Generic[Arguments, Result]):
+    """Functions of one type, in the order in which they were registered. Registering one again changes nothing."""
+
+    def __init__(self) -> None:
+        self._functions: list[Callable[Arguments, Result]] = []
+
+    def register(self, function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        """Adds a function; also a decorator."""
+        if function not in self._functions:
+            self._functions.append(function)
+        return function
+
+    def unregister(self, function: Callable[Arguments, Result]) -> None:
+        """Takes a function away, for tests."""
+        self._functions.remove(function)
+
+    def call(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> list[Result]:
+        """Calls every function; an exception goes through to the caller."""
+        return [function(*args, **kwargs) for function in self._functions]
+
+
+class ModelHooks(Generic[Arguments, Result]):
+    """A hook for each model, by its label (``"training.TrainingRun"``, in any case)."""
+
+    def __init__(self) -> None:
+        self._hooks: dict[str, Hook[Arguments, Result]] = {}
+
+    def __getitem__(self, label: str) -> Hook[Arguments, Result]:
+        return self._hooks.setdefault(label.lower(), Hook())
+
+
+class Member(Protocol):
+    """A user's membership in a project."""
+
+    project: Any
+    role: str
+
+
+#: a user and the slug of a project -> their membership, if any
+membership: Hook[[User | AnonymousUser, str], Member | None] = Hook()
+#: something worth an entry in the audit log happened, in the transaction of what happened
+audit_noted: Hook[..., object] = Hook()
+#: the value of an Authorization header -> whether a token in it is valid
+token_checked: Hook[[str], bool] = Hook()
+#: a project -> the keys of its files and folders in the artifact store
+project_files: Hook[[Any], Iterable[str]] = Hook()
+#: a project -> bytes that it has elsewhere, such as in the database
+project_bytes: Hook[[Any], int] = Hook()
+#: a pass of the reaper has ended: what consists of other runs may go on
+reaper_passed: Hook[[], object] = Hook()
+#: the reaper has ended or requeued a run of this model
+run_reaped: ModelHooks[[Any], object] = ModelHooks()
+#: a failed run of this model is to start again: the run and the user; raises ``Refused``
+run_restarted: ModelHooks[[Any, User], object] = ModelHooks()

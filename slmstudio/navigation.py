@@ -1,0 +1,40 @@
+"""The navigation of a project's pages. Each app registers its sections when Django starts."""
+
+from dataclasses import dataclass
+
+from slmstudio.access import Action
+
+
+@dataclass(frozen=True)
+class Section:
+    """One entry of the navigation.
+
+    ``view`` is the name of the page it leads to; the entry is the current one on pages whose name starts with one of
+    ``pages`` (empty: on ``view`` alone). ``key`` is the letter after ``g`` that goes there; ``needs`` the action
+    without which it is not shown.
+    """
+
+    title: str
+    icon: str
+    view: str
+    key: str
+    pages: tuple[str, ...] = ()
+    needs: Action | None = None
+
+    def is_current(self, page: str) -> bool:
+        """Whether a page, by its name, belongs to this section."""
+        return page.startswith(self.pages) if self.pages else page == self.view
+
+
+_sections: list[tuple[int, Section]] = []
+
+
+def register(order: int, section: Section) -> None:
+    """Adds a section; a lower ``order`` stands further up. The order follows the loop from contract to approval."""
+    _sections.append((order, section))
+    _sections.sort(key=lambda item: item[0])
+
+
+def sections() -> list[Section]:
+    """The sections of all apps in their order."""
+    return [section for _, section in _sections]
