@@ -18,8 +18,9 @@ class LongestFirst:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
+        self.cache = getattr(config, "cache", None)  # none where the plugin is switched off
         # by file, the number of its tests and the seconds they took together
-        self.known: dict[str, list[float]] = config.cache.get(CACHE, {})
+        self.known: dict[str, list[float]] = self.cache.get(CACHE, {}) if self.cache else {}
         self.tests: Counter[str] = Counter()
         self.seconds: Counter[str] = Counter()
         if hasattr(config.option, "loadscopereorder"):
@@ -39,10 +40,10 @@ class LongestFirst:
 
     def pytest_sessionfinish(self) -> None:
         """Keeps what was measured, for files that ran whole."""
-        if hasattr(self.config, "workerinput"):
+        if hasattr(self.config, "workerinput") or self.cache is None:
             return
         whole = {file: [n, round(self.seconds[file], 2)] for file, n in self.tests.items() if n >= self._tests(file)}
-        self.config.cache.set(CACHE, {**self.known, **whole})
+        self.cache.set(CACHE, {**self.known, **whole})
 
     def _tests(self, file: str) -> float:
         return self.known.get(file, [0])[0]
