@@ -12,6 +12,7 @@ from evaluation.models import Comparison, EvalOutput, EvalRun
 from evaluation.runs.model_under_test import how
 from evaluation.scores.failure_modes import modes
 from evaluation.scores.gold_fields import gold_within
+from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 
@@ -103,7 +104,7 @@ def shared_fields(runs: Sequence[EvalRun]) -> frozenset[str] | None:
 
 def _scored(run: EvalRun) -> frozenset[str]:
     fields = run.dataset.schema_version.compiled.fields
-    return frozenset(field.pattern for field in fields if field.kind != "free")
+    return frozenset(field.pattern for field in fields if KINDS[field.kind].scored)
 
 
 def _apart(a: EvalRun, b: EvalRun) -> str:

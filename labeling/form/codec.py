@@ -22,7 +22,8 @@ from labeling.form.nodes import FORM, MORE, RAW, VALUE, FormNode, form_of, parts
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.contract.schema.compiled import Problem
 from slmstudio.contract.schema.structure import join, split
-from slmstudio.contract.values.kinds import display, parse_typed
+from slmstudio.contract.values.kinds.registry import KINDS
+from slmstudio.contract.values.kinds.values import display, parse_typed
 
 __all__ = [
     "ABSENT",
@@ -39,8 +40,6 @@ __all__ = [
     "to_entry",
 ]
 
-#: kinds whose text is kept as typed
-_PLAIN: Final = ("exact", "text", "identifier", "address", "free", "class")
 #: what people type for "there is none", where a number or a date is asked for and null is allowed
 _NOTHING: Final = ("-", "–", "n/a", "none", "null")
 
@@ -353,7 +352,7 @@ def _leaf_value(node: FormNode, text: str, path: str, parsed: Parsed) -> Any:
 def _typed(node: FormNode, text: str, document: str = "") -> Any:
     assert node.field is not None
     text = text.strip()
-    if node.field.type == "string" and node.field.kind in _PLAIN:
+    if node.field.type == "string" and not KINDS[node.field.kind].by_meaning:
         return text
     value = parse_typed(text, node.field, document)
     return text if value is None else value

@@ -19,6 +19,7 @@ from slmstudio.contract.schema.compiled import CompiledSchema, Problem
 from slmstudio.contract.schema.dialect import identity
 from slmstudio.contract.schema.resolution import WHEN, branches, has_too_many_forms, resolve, types_of
 from slmstudio.contract.schema.structure import Node, build, join, split
+from slmstudio.contract.values.kinds.registry import KINDS
 
 __all__ = ["Bound", "FormNode", "Option", "bind", "form_for", "node_at", "tree_of"]
 
@@ -273,7 +274,7 @@ def _leaf_shape(source: Node) -> Shape:
     if leaf.kind == "date" or leaf.format == "date":
         return "date"
     longest = source.schema.get("maxLength")
-    one_line = leaf.format or leaf.kind in ("identifier", "money", "number")
+    one_line = leaf.format or KINDS[leaf.kind].one_line
     return "text" if one_line or (longest is not None and longest <= ONE_LINE) else "lines"
 
 

@@ -13,7 +13,7 @@ from slmstudio.contract.json_text import dumps, sha256
 from slmstudio.contract.rules import invariants
 from slmstudio.contract.schema.compiled import CompiledSchema, Problem, pattern_of
 from slmstudio.contract.values import evidence as finder
-from slmstudio.contract.values.kinds import ambiguity, date_readings
+from slmstudio.contract.values.kinds.values import ambiguity, date_readings
 
 #: matches of one value that are sent to the browser
 MOST_SPANS = 20

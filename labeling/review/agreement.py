@@ -18,7 +18,7 @@ from slmstudio.contract.schema.compiled import CompiledSchema, exact
 from slmstudio.contract.schema.structure import Field, Node
 from slmstudio.contract.scoring.alignment import align
 from slmstudio.contract.scoring.scorer import cells, differing
-from slmstudio.contract.values.kinds import normalise
+from slmstudio.contract.values.kinds.values import normalise
 
 
 class _Unasked:
@@ -83,14 +83,9 @@ def _agreement(field: Field, units: list[list[Hashable]]) -> FieldAgreement:
         pairs += total * (total - 1)
         agreeing += sum(count * (count - 1) for count in counts.values())
     kappa = alpha = None
-    if is_choice(field):
+    if field.is_choice:
         kappa, alpha = kappa_of_pairs(units), krippendorff(units)
     return FieldAgreement(field, len(units), agreeing / pairs, kappa, alpha)
-
-
-def is_choice(field: Field) -> bool:
-    """Whether a field's values are of a fixed set, so that agreement by chance means something."""
-    return bool(field.enum) or field.kind == "class" or field.type == "boolean"
 
 
 def cohen(one: Sequence[Hashable], other: Sequence[Hashable]) -> float | None:

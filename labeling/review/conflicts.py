@@ -13,7 +13,7 @@ from labeling.form.merge import MISSING, same
 from labeling.review.agreement import paired_rows
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.structure import Field, Node, join
-from slmstudio.contract.values.kinds import normalise
+from slmstudio.contract.values.kinds.values import normalise
 
 #: picks for a row that not everybody has
 KEEP, LEAVE_OUT = "keep", "leave out"

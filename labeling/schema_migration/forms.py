@@ -8,7 +8,7 @@ from django import forms
 from labeling.schema_migration.mapping import Difference, Step, difference, last_name, rows_of
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema, Node
-from slmstudio.contract.values.kinds import parse_typed
+from slmstudio.contract.values.kinds.values import parse_typed
 
 TEXT = {"class": "form-control form-control-sm", "autocomplete": "off", "spellcheck": "false"}
 SELECT = {"class": "form-select form-select-sm"}

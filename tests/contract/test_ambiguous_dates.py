@@ -6,7 +6,7 @@ import pytest
 
 from slmstudio.contract.schema.compiled import Field, compile_schema
 from slmstudio.contract.values import dates
-from slmstudio.contract.values.kinds import ambiguity, date_readings, parse_typed
+from slmstudio.contract.values.kinds.values import ambiguity, date_readings, parse_typed
 
 APRIL, MARCH = date(2026, 4, 3), date(2026, 3, 4)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from slmstudio.contract.values.kinds import normalise
+from slmstudio.contract.values.kinds.values import normalise
 from tests.contract.samples import INVOICE_SCHEMA, anything, compile_schema, field, json_values
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slmstudio.contract.schema.compiled import compile_schema
-from slmstudio.contract.values.kinds import display, parse_typed
+from slmstudio.contract.values.kinds.values import display, parse_typed
 from tests.contract.samples import INVOICE_SCHEMA, SEED_SCHEMA, field
 
 DATE = {"type": "string", "format": "date"}

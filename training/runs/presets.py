@@ -3,7 +3,10 @@
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
+
+from slmstudio.contract.schema.structure import Field
+from slmstudio.contract.values.kinds.registry import KINDS
 
 METHODS = ("lora", "qlora", "full")
 SCHEDULERS = ("cosine", "linear", "constant")
@@ -58,31 +61,20 @@ class Knobs:
         return max(1, math.ceil(math.ceil(rows / self.effective_batch) * self.epochs)) if rows else 0
 
 
-class _Field(Protocol):
-    """What ``task_of`` looks at in a leaf of a schema."""
-
-    @property
-    def pattern(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-
-
-def task_of(fields: Sequence[_Field]) -> Task:
+def task_of(fields: Sequence[Field]) -> Task:
     """What kind of job a schema describes, from its leaves.
 
     ``redaction``: nothing but rows of a class and the words it stands for. ``classification``: classes and yes-or-no
     questions decide, and there is at most a remark in free words beside them, so answers are short. Everything else is
     ``extraction``.
     """
-    choices = [field for field in fields if field.kind == "class" or field.type == "boolean"]
+    choices = [field for field in fields if field.is_choice]
     if not choices:
         return "extraction"
     in_rows = ["[]" in field.pattern for field in fields]
     if all(in_rows):
-        return "redaction" if len(choices) == 1 and choices[0].kind == "class" and len(fields) == 2 else "extraction"
-    decided = all(field in choices or field.kind == "free" for field in fields)
+        return "redaction" if len(choices) == 1 and choices[0].type != "boolean" and len(fields) == 2 else "extraction"
+    decided = all(field in choices or not KINDS[field.kind].scored for field in fields)
     return "classification" if decided and not any(in_rows) else "extraction"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from labeling.datasets.formats import About, Example, beside, pieces
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, join, pattern_of
-from slmstudio.contract.values.kinds import parse_typed
+from slmstudio.contract.values.kinds.values import parse_typed
 
 TO_NAME = "text"
 WHOLE = "gold"

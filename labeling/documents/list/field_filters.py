@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slmstudio.contract.schema.compiled import CompiledSchema, Field, dumps, split
-from slmstudio.contract.values.kinds import ambiguity, parse_typed
+from slmstudio.contract.values.kinds.values import ambiguity, parse_typed
 
 OPERATORS = {
     "is": "is",

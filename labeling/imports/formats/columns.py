@@ -8,7 +8,8 @@ from typing import Any, Final
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.schema.structure import Field, Node, split
-from slmstudio.contract.values.kinds import ambiguity, parse_typed
+from slmstudio.contract.values.kinds.registry import KINDS
+from slmstudio.contract.values.kinds.values import ambiguity, parse_typed
 
 TEXT, ID, TAGS, GOLD, BESIDE, DROP = "text", "id", "tags", "gold", "beside", "drop"
 #: roles besides the fields of the schema, and what people call them
@@ -206,7 +207,7 @@ def _typed(column: str, cell: Any, field: Field, document: str) -> Any:
         return None
     if not isinstance(cell, str):
         return cell
-    if field.type == "string" and not field.enum and field.kind not in ("date", "money", "number"):
+    if field.type == "string" and not field.enum and not KINDS[field.kind].by_meaning:
         return cell  # digit for digit
     if field.enum and cell in field.enum:
         return cell

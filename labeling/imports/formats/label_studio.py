@@ -16,7 +16,7 @@ from labeling.imports.rows import ParsedRow, Proposed
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.schema.structure import Field, Node, join, pattern_of, split
-from slmstudio.contract.values.kinds import ambiguity, parse_typed
+from slmstudio.contract.values.kinds.values import ambiguity, parse_typed
 
 _TEXTS: Final = ("text", "content", "document", "body", "message", "input", "ocr")
 #: key of a result's value, by the type of the control

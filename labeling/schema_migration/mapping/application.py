@@ -8,7 +8,7 @@ from labeling.schema_migration.mapping.patterns import parts
 from labeling.schema_migration.mapping.steps import Step, compiled_expression
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema, Node
-from slmstudio.contract.values.kinds import parse_typed
+from slmstudio.contract.values.kinds.values import parse_typed
 
 
 def mapper(steps: list[Step], new: CompiledSchema) -> Callable[[Any], Any]:

@@ -22,6 +22,7 @@ from slmstudio.contract.decoding.schema import OPTIONS, Place
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.schema.structure import Field, join, split
+from slmstudio.contract.values.kinds.registry import KINDS
 
 #: share of the training gold that a held field must still be able to write
 LEAST = 0.9
@@ -180,7 +181,7 @@ class _Seen:
         """The joins it may use, or why it is left alone."""
         count = self.whole + self.pieces + self.elsewhere
         if not count:
-            plain = one.kind not in ("date", "money", "number")
+            plain = not KINDS[one.kind].by_meaning
             return (), "" if plain else "no training document shows whether it is copied as it is written"
         if self.whole >= LEAST * count:
             return (), ""

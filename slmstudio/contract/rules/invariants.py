@@ -28,7 +28,8 @@ from slmstudio.contract.schema.compiled import CompiledSchema, Problem, compile_
 from slmstudio.contract.schema.dialect import is_number
 from slmstudio.contract.schema.messages import show
 from slmstudio.contract.schema.structure import Node, join
-from slmstudio.contract.values.kinds import normalise
+from slmstudio.contract.values.kinds.registry import KINDS
+from slmstudio.contract.values.kinds.values import normalise
 
 __all__ = ["Broken", "ExpressionError", "Invariant", "Rule", "broken", "check", "declared", "parse"]
 
@@ -360,7 +361,7 @@ def _scalar(node: Node | None, value: Any) -> Scalar:
     if not isinstance(value, str):
         raise _MissingError
     field = node.field if node else None
-    if field is not None and field.kind in ("date", "money", "number"):
+    if field is not None and KINDS[field.kind].by_meaning:
         meaning = normalise(value, field)
         if not isinstance(meaning, date | Decimal):
             raise _MissingError

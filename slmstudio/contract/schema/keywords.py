@@ -83,14 +83,6 @@ ADVICE = {
     "$dynamicRef": "refer to a definition by its path, #/$defs/name",
     "$dynamicAnchor": "refer to a definition by its path, #/$defs/name",
 }
-KINDS = {
-    "boolean": ("exact", "class"),
-    "integer": ("exact", "number", "money", "identifier", "class"),
-    "number": ("exact", "number", "money", "class"),
-    "string": ("exact", "text", "date", "money", "number", "identifier", "class", "address", "free"),
-    "array": ("exact", "array"),
-    "object": ("exact",),
-}
 
 
 def subschemas(schema: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:

@@ -15,10 +15,11 @@ from jsonschema.exceptions import best_match
 from slmstudio.contract.json_text import MAX_DEPTH, dumps, loads
 from slmstudio.contract.rules.expressions import ExpressionError, parse
 from slmstudio.contract.schema.dialect import FORMATS, ExactValidator, PatternError, compile_pattern
-from slmstudio.contract.schema.keywords import ADVICE, KINDS, KNOWN, LISTS, MAPS, SINGLES, TYPES, subschemas
+from slmstudio.contract.schema.keywords import ADVICE, KNOWN, LISTS, MAPS, SINGLES, TYPES, subschemas
 from slmstudio.contract.schema.messages import sentence, show
 from slmstudio.contract.schema.resolution import IN_PLACE, Cut, branches, follow, loops, properties_of, resolve
 from slmstudio.contract.schema.structure import Node
+from slmstudio.contract.values.kinds.registry import KINDS, kinds_for
 
 MAX_PLACES = 20_000
 
@@ -60,7 +61,9 @@ def _meta_validator() -> Any:
 
 @cache
 def _x_slm_validator() -> Any:
-    return ExactValidator(loads(Path(__file__).with_name("x_slm.schema.json").read_text("utf-8")))
+    schema = loads(Path(__file__).with_name("x_slm.schema.json").read_text("utf-8"))
+    schema["properties"]["kind"]["enum"] = list(KINDS)
+    return ExactValidator(schema)
 
 
 def _check_keywords(root: dict[str, Any]) -> None:
@@ -321,7 +324,7 @@ def check_tree(root: Node) -> None:
 def _kinds_of(node: Node) -> tuple[str, ...]:
     if node.field is None:
         return ("exact",)
-    return KINDS.get(node.field.type, ("exact", "text", "free"))
+    return kinds_for(node.field.type)
 
 
 def _check_path(node: Node, path: tuple[str | None, ...], where: str, rule: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.resolution import Cut, branches, follow, properties_of, resolve, takes_null, types_of
+from slmstudio.contract.values.kinds.registry import KINDS
 
 __all__ = ["Field", "Node", "build", "follow", "join", "pattern_of", "resolve", "split"]
 
@@ -47,6 +48,11 @@ class Field:
     ignore: tuple[str, ...] = ("spacing",)
     currency: str = ""
     hint: str = ""
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether its values are of a fixed set: a class, an ``enum``, or yes and no."""
+        return bool(self.enum) or KINDS[self.kind].choice or self.type == "boolean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +143,7 @@ def default_kind(type_: str, format_: str, schema: dict[str, Any]) -> str:
 
 def default_evidence(type_: str, kind: str, schema: dict[str, Any]) -> str:
     """Texts, numbers and dates are expected in the document; choices, booleans, free text and objects are not."""
-    if "enum" in schema or "const" in schema or kind in ("class", "free"):
+    if "enum" in schema or "const" in schema or KINDS[kind].choice or not KINDS[kind].scored:
         return "none"
     return "expected" if type_ in ("string", "number", "integer") else "none"
 

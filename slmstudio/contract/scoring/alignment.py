@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from rapidfuzz.fuzz import ratio
 
 from slmstudio.contract.schema.dialect import is_number
-from slmstudio.contract.values.kinds import loose
+from slmstudio.contract.values.kinds.kind import loose
 
 MAX_CELLS = 40_000
 _FUZZY_CELLS = 2_500

@@ -36,7 +36,7 @@ def class_figures(compiled: "CompiledSchema", scores: Iterable["DocumentScore"])
 
     A field without a fixed list of choices that turns out to have more than 200 is left out.
     """
-    chosen = {field.pattern: _Table() for field in compiled.fields if field.kind == "class" or field.type == "boolean"}
+    chosen = {field.pattern: _Table() for field in compiled.fields if field.is_choice}
     if not chosen:
         return {}
     for score in scores:

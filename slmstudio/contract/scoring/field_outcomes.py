@@ -19,7 +19,9 @@ from slmstudio.contract.scoring.outcomes import FieldOutcome, Outcome
 from slmstudio.contract.scoring.pairing import Leaf
 from slmstudio.contract.values import evidence
 from slmstudio.contract.values.currencies import other_currency
-from slmstudio.contract.values.kinds import loose, normalise
+from slmstudio.contract.values.kinds.kind import loose
+from slmstudio.contract.values.kinds.registry import KINDS
+from slmstudio.contract.values.kinds.values import normalise
 from slmstudio.contract.values.near_misses import near_miss
 
 # A value is looked for among this many others; longer lists only cost time.
@@ -36,26 +38,15 @@ def _loosely_equal(gold: Any, output: Any, field: Field) -> bool:
     left, right = loose(str(gold)), loose(str(output))
     if left == right and left:
         return True
-    if field.kind == "date" and isinstance(gold, str) and isinstance(output, str):
-        return _swapped(normalise(gold, field)) == normalise(output, field)
-    if field.kind in ("money", "number"):  # the decimal mark lost or moved
-        return left.strip("0") == right.strip("0") and len(left.strip("0")) >= 3
-    return False
+    return KINDS[field.kind].nearly(gold, output, field)
 
 
 def _begins(gold: Any, output: Any, field: Field) -> bool:
     """Whether a text is a beginning of gold: of three letters and more, or half of gold."""
-    if not isinstance(gold, str) or not isinstance(output, str) or field.kind in ("class", "date"):
+    if not isinstance(gold, str) or not isinstance(output, str) or not KINDS[field.kind].prefixes:
         return False
     short, long = loose(output), loose(gold)
     return bool(short) and long.startswith(short) and (len(short) >= 3 or 2 * len(short) >= len(long))
-
-
-def _swapped(day: Any) -> Any:
-    try:
-        return day.replace(month=day.day, day=day.month)
-    except (AttributeError, TypeError, ValueError):
-        return None
 
 
 def _meaning(value: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from slmstudio.contract.schema.structure import Field, Node, join
 from slmstudio.contract.scoring.alignment import align, joined
-from slmstudio.contract.values.kinds import normalise
+from slmstudio.contract.values.kinds.values import normalise
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from slmstudio.contract.scoring.pairing import Leaf, cells, get, pair
 from slmstudio.contract.scoring.protocols import cord, sroie
 from slmstudio.contract.scoring.slices import metadata_slices, slices
 from slmstudio.contract.scoring.summary import summarise, wilson
-from slmstudio.contract.values.kinds import normalise
+from slmstudio.contract.values.kinds.registry import KINDS
+from slmstudio.contract.values.kinds.values import normalise
 
 __all__ = [
     "ERRORS",
@@ -120,10 +121,14 @@ def _complete(compiled: CompiledSchema, output: Any, problems: list[Problem]) ->
 
 def _parted(leaves: list[Leaf]) -> tuple[list[Leaf], tuple[FreeText, ...]]:
     """Those that are scored, and what is written for people to read."""
-    scored = [leaf for leaf in leaves if leaf.field.kind != "free"]
+    scored = [leaf for leaf in leaves if KINDS[leaf.field.kind].scored]
     if len(scored) == len(leaves):
         return leaves, ()
-    free = (leaf for leaf in leaves if leaf.field.kind == "free" and (leaf.gold is not None or leaf.output is not None))
+    free = (
+        leaf
+        for leaf in leaves
+        if not KINDS[leaf.field.kind].scored and (leaf.gold is not None or leaf.output is not None)
+    )
     return scored, tuple(FreeText(leaf.path, leaf.field.pattern, leaf.gold, leaf.output) for leaf in free)
 
 

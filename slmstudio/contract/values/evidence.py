@@ -13,7 +13,8 @@ from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.dialect import is_number
 from slmstudio.contract.schema.structure import Field
 from slmstudio.contract.values import dates, numbers
-from slmstudio.contract.values.kinds import normalise
+from slmstudio.contract.values.kinds.registry import KINDS
+from slmstudio.contract.values.kinds.values import normalise
 
 MAX_SPANS = 50
 _SHORTEST_OCR = 3
@@ -175,7 +176,7 @@ def _spans(value: Any, field: Field, text: str) -> Iterator[tuple[int, int]]:
     if is_number(value):
         yield from _find_number(Decimal(str(value)), field, text)
         return
-    meaning: Hashable = normalise(value, field) if field.kind in ("date", "money", "number") else None
+    meaning: Hashable = normalise(value, field) if KINDS[field.kind].by_meaning else None
     found = False
     if isinstance(meaning, date):
         for span in _find_date(meaning, field, text):

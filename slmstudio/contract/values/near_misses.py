@@ -15,7 +15,9 @@ from rapidfuzz.distance import OSA
 from slmstudio.contract.schema.dialect import is_number
 from slmstudio.contract.schema.structure import Field
 from slmstudio.contract.values import evidence, numbers
-from slmstudio.contract.values.kinds import loose, normalise
+from slmstudio.contract.values.kinds.kind import loose
+from slmstudio.contract.values.kinds.registry import KINDS
+from slmstudio.contract.values.kinds.values import normalise
 
 _SHORTEST = 3
 _SHORTEST_ELSEWHERE = 6
@@ -52,7 +54,7 @@ def _meaning(value: Any, field: Field) -> date | Decimal | str | None:
         return Decimal(str(value))
     if not isinstance(value, str):
         return None
-    if field.kind in ("date", "money", "number"):
+    if KINDS[field.kind].by_meaning:
         meaning = normalise(value, field)
         if isinstance(meaning, date | Decimal):
             return meaning

@@ -1,4 +1,4 @@
-"""What a value means, by the kind of its field: comparing, reading what a person typed, showing.
+"""The value of a field: normalised, read from what a person typed, displayed; by the kind of the field.
 
 kind        equal after
 exact       Unicode composition (NFC); numbers by value, true is not 1
@@ -13,92 +13,21 @@ money       the amount as Decimal, in its currency: that of the value, else of t
 number      the number as Decimal
 """
 
-import unicodedata
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from datetime import date
-from decimal import Decimal, localcontext
-from functools import lru_cache
+from decimal import Decimal
 from typing import Any
-
-import regex
 
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.contract.schema.dialect import identity, is_number
 from slmstudio.contract.schema.structure import Field
 from slmstudio.contract.values import dates, numbers
-from slmstudio.contract.values.currencies import Money, currencies
+from slmstudio.contract.values.kinds.kind import collapse, loose
+from slmstudio.contract.values.kinds.registry import KINDS
 
-_PUNCTUATION = regex.compile(r"[\p{P}\p{S}]+")
-_DASHES = regex.compile(r"\p{Pd}|−")
-_INVISIBLE = regex.compile(r"[\u200b-\u200f\u2060\ufeff\u00ad]")
 _NULL_WORDS = frozenset({"", "null", "none", "n/a", "-", "–"})
 _TRUE = frozenset({"true", "yes", "y", "1", "on", "x", "✓"})
 _FALSE = frozenset({"false", "no", "n", "0", "off"})
-
-
-def collapse(text: str) -> str:
-    """Every run of white space as one blank, none at the ends, zero-width characters dropped."""
-    return " ".join((text if text.isascii() else _INVISIBLE.sub("", text)).split())
-
-
-def _compose(text: str, form: Any = "NFC") -> str:
-    return text if text.isascii() else unicodedata.normalize(form, text)
-
-
-@lru_cache(maxsize=16384)
-def fold_text(text: str, ignore: tuple[str, ...]) -> str:
-    """A text with what ``ignore`` names (case, spacing, punctuation) taken out of the comparison."""
-    text = _compose(text)
-    if "punctuation" in ignore:
-        text = _PUNCTUATION.sub(" ", text)
-    if "spacing" in ignore or "punctuation" in ignore:
-        text = collapse(text)
-    return text.casefold() if "case" in ignore else text
-
-
-@lru_cache(maxsize=16384)
-def loose(text: str) -> str:
-    """Letters and digits alone, case and compatibility forms folded: the coarsest comparison of two texts."""
-    return "".join(letter for letter in _compose(text, "NFKC").casefold() if letter.isalnum())
-
-
-def _identifier(text: str, field: Field) -> Hashable:
-    return "".join(_DASHES.sub("-", _compose(text, "NFKC")).casefold().split())
-
-
-def _date(text: str, field: Field) -> Hashable:
-    return dates.parse(text, field.date_order, field.locale) or ("text", collapse(text))
-
-
-def _number(text: str, field: Field) -> Hashable:
-    value = numbers.parse(text, field.locale)
-    return ("text", collapse(text)) if value is None else value
-
-
-def _money(text: str, field: Field) -> Hashable:
-    value = numbers.parse(text, field.locale)
-    return ("text", collapse(text)) if value is None else _amount(value, currencies(text), field)
-
-
-def _amount(value: Decimal, named: frozenset[str], field: Field) -> Decimal:
-    # A sign that several currencies share means the declared one where it can.
-    declared = frozenset({field.currency}) if field.currency else named
-    found = declared if not named or declared <= named else named
-    return Money(value, found) if found else value
-
-
-_EVERYTHING = ("case", "spacing", "punctuation")
-_TEXTS: dict[str, Callable[[str, Field], Hashable]] = {
-    "exact": lambda text, field: _compose(text),
-    "class": lambda text, field: _compose(text).strip(),
-    "text": lambda text, field: fold_text(text, field.ignore),
-    "free": lambda text, field: fold_text(text, _EVERYTHING),
-    "address": lambda text, field: fold_text(_compose(text, "NFKC"), _EVERYTHING),
-    "identifier": _identifier,
-    "date": _date,
-    "money": _money,
-    "number": _number,
-}
 
 
 def normalise(value: Any, field: Field) -> Hashable:
@@ -110,11 +39,9 @@ def normalise(value: Any, field: Field) -> Hashable:
     if value is None:
         return None
     if isinstance(value, str):
-        return _TEXTS.get(field.kind, _TEXTS["exact"])(value, field)
-    if is_number(value) and field.type == "string":
-        return ("number", value)
-    if is_number(value) and field.kind == "money" and field.currency:
-        return _amount(Decimal(str(value)), frozenset(), field)
+        return KINDS[field.kind].normalise(value, field)
+    if is_number(value):
+        return ("number", value) if field.type == "string" else KINDS[field.kind].normalise_number(value, field)
     result: Hashable = identity(value)
     return result
 
@@ -146,7 +73,7 @@ def parse_typed(text: str, field: Field, document: str = "") -> Any:
     if field.format == "date":
         days = date_readings(plain, field, document)
         return days[0].isoformat() if len(days) == 1 else None
-    kept = text.replace("\r\n", "\n").strip() if field.kind == "free" else plain
+    kept = text.replace("\r\n", "\n").strip() if KINDS[field.kind].keeps_lines else plain
     return kept or None
 
 
@@ -208,28 +135,7 @@ def display(value: Any, field: Field) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     locale = field.locale.replace("-", "_") or "en_US"
+    kind = KINDS[field.kind]
     if is_number(value):
-        return _show_number(Decimal(str(value)), field, locale)
-    if isinstance(value, str):
-        day = dates.parse(value, field.date_order, field.locale) if field.kind == "date" else None
-        if day is None:
-            return value
-        from babel.dates import format_date
-
-        return str(format_date(day, "medium", locale))
-    return dumps(value)
-
-
-def _show_number(value: Decimal, field: Field, locale: str) -> str:
-    if field.kind not in ("money", "number"):
-        return format(value, "f")
-    from babel.numbers import format_decimal
-
-    _, _, exponent = value.as_tuple()
-    places = max(0, -exponent) if isinstance(exponent, int) else 0
-    fewest = 2 if field.kind == "money" else 0
-    pattern = "#,##0." + "0" * fewest + "#" * max(0, places - fewest)
-    with localcontext() as context:
-        context.prec = 200
-        text = str(format_decimal(value, pattern, locale))
-    return f"{field.currency} {text}" if field.currency else text
+        return kind.display_number(Decimal(str(value)), field, locale)
+    return kind.display_text(value, field, locale) if isinstance(value, str) else dumps(value)

@@ -1,0 +1,46 @@
+"""The kind of days, in whatever format they are written."""
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+from slmstudio.contract.values import dates
+from slmstudio.contract.values.kinds.kind import Kind, collapse
+
+if TYPE_CHECKING:
+    from slmstudio.contract.schema.structure import Field
+
+
+def _normalise(text: str, field: "Field") -> Hashable:
+    return dates.parse(text, field.date_order, field.locale) or ("text", collapse(text))
+
+
+def _display(text: str, field: "Field", locale: str) -> str:
+    day = dates.parse(text, field.date_order, field.locale)
+    if day is None:
+        return text
+    from babel.dates import format_date
+
+    return str(format_date(day, "medium", locale))
+
+
+def _swapped(gold: Any, output: Any, field: "Field") -> bool:
+    """Whether day and month have changed places."""
+    if not isinstance(gold, str) or not isinstance(output, str):
+        return False
+    day: Any = _normalise(gold, field)
+    try:
+        other = day.replace(month=day.day, day=day.month)
+    except (AttributeError, TypeError, ValueError):
+        other = None
+    return bool(other == _normalise(output, field))
+
+
+DATE = Kind(
+    "date",
+    frozenset({"string"}),
+    _normalise,
+    display_text=_display,
+    nearly=_swapped,
+    by_meaning=True,
+    prefixes=False,
+)
