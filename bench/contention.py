@@ -31,7 +31,7 @@ from bench.timing import table
 from bench.training import ROOT, child_events, prepared
 from evaluation.runs.spec import DocumentsRef, EvalSpec
 from labeling.demo.templates import template
-from slmstudio.workers.hardware import CHILD_ENVIRONMENT
+from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
 from training.ml.hardware.contention import Usage, usage
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
 

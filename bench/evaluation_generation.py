@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.timing import table
-from slmstudio.workers.hardware import CHILD_ENVIRONMENT
+from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 RECEIPTS = ROOT.parent / "shared/data/sroie/receipts.jsonl"

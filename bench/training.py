@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.timing import table
-from slmstudio.workers.hardware import CHILD_ENVIRONMENT
+from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
 from training.spec import ContractRef, DatasetRef, Lora, ModelRef, PrepareSpec, RunSpec
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from slmstudio.storage.plain_paths import without_paths
+from slmstudio.runs.plain_paths import without_paths
 
 
 @pytest.mark.parametrize(

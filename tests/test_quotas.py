@@ -15,10 +15,11 @@ from evaluation.runs import services as run_services
 from labeling.imports import services as import_services
 from labeling.models import ImportRun
 from labeling.projects.services import create_project
+from slmstudio import quotas
 from slmstudio.accounts import permissions
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.storage import artifacts, quotas
+from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, make_world
 from training.models import TrainingRun
 from training.runs.services import resume

@@ -20,9 +20,9 @@ from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
+from slmstudio.runs.plain_paths import without_paths
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, sha256_file, sha256_text
-from slmstudio.storage.plain_paths import without_paths
 
 Packet = dict[str, str]
 _WEEK = 7 * 24 * 3600

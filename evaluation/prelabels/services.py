@@ -28,10 +28,10 @@ from labeling.form.validation import check
 from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, DocumentState, Prediction, Project, SchemaVersion, Split
 from labeling.models.documents import LABELLED
+from slmstudio import quotas
 from slmstudio.contract.scoring.scorer import wilson
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.storage import quotas
 from training.models import ModelVersion
 
 MOST_DOCUMENTS = 10_000

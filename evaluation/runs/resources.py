@@ -13,10 +13,10 @@ from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.runs import run_documents, services
 from evaluation.runs.outputs import latencies
 from labeling.models import Project, Split
+from slmstudio import quotas
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.storage import quotas
 from slmstudio.storage.hashing import sha256_text
 
 #: measurements that a page lists

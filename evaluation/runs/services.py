@@ -13,10 +13,10 @@ from evaluation.models import Benchmark, Endpoint, EvalOutput, EvalRun, Prelabel
 from evaluation.runs import run_documents
 from evaluation.runs.spec import MOST_AT_ONCE
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
+from slmstudio import quotas
 from slmstudio.contract.decoding.grounding import candidates
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status, resumed_by
-from slmstudio.storage import quotas
 from training.models import BaseModel, ModelExport, TrainingRun
 
 __all__ = [

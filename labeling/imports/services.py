@@ -27,9 +27,10 @@ from labeling.imports.rows import ParsedRow, parse_jsonl
 from labeling.imports.uploads import MAX_UPLOAD, Upload
 from labeling.integrations import webhooks
 from labeling.models import ImportRun, Project
+from slmstudio import quotas
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.storage import artifacts, quotas
+from slmstudio.storage import artifacts
 
 #: seconds between two looks at how many pages of a scan are read
 PAGE_SECONDS = 1.0

@@ -33,6 +33,7 @@ from labeling.projects import contract_changes
 from labeling.review.services import waiting
 from labeling.schema_migration import label_migration
 from labeling.schema_migration.mapping import reason, suggest
+from slmstudio import quotas
 from slmstudio.access import Role
 from slmstudio.accounts import permissions
 from slmstudio.contract.schema.compiled import (
@@ -44,7 +45,6 @@ from slmstudio.contract.schema.compiled import (
     loads,
     sha256,
 )
-from slmstudio.storage import quotas
 
 MAX_INSTRUCTION = 8_000
 MAX_SCHEMA = 400_000

@@ -12,9 +12,9 @@ from labeling.integrations import tokens
 from labeling.models import Membership
 from labeling.projects import members
 from labeling.projects.settings_forms import MemberForm, WorkForm
+from slmstudio import quotas
 from slmstudio.access import Action, Role, object_for, project_for
 from slmstudio.errors import Refused
-from slmstudio.storage import quotas
 from slmstudio.web.requests import SignedInRequest
 
 

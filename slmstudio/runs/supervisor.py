@@ -29,11 +29,10 @@ from django.conf import settings
 from django.db import connection
 
 from slmstudio.database.retries import RETRY_SECONDS, UNAVAILABLE, first_line
-from slmstudio.runs.child_environment import child_environment
+from slmstudio.runs.child_environment import CHILD_ENVIRONMENT, child_environment
 from slmstudio.runs.exit_messages import explain_exit, was_killed, words_of_rank
 from slmstudio.runs.heartbeat import report_alive
 from slmstudio.runs.models import BackgroundRun
-from slmstudio.workers.hardware import CHILD_ENVIRONMENT
 
 logger = logging.getLogger(__name__)
 

@@ -26,17 +26,6 @@ OPTIONAL = ("bitsandbytes", "wandb")
 _ON_CORES = (
     "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(','))); os.execvp(sys.argv[2], sys.argv[2:])"
 )
-#: How a process that trains or answers computes on a CPU, where nobody says otherwise. glibc keeps memory that was
-#: freed instead of having it faulted in anew at every step, in huge pages where the kernel has them: a sixth of a
-#: training, for 1 to 2 % more at the peak. Threads that wait for one another spin for some milliseconds before they
-#: sleep: a quarter. ``passive`` lets ``training.ml.hardware.contention`` turn that off while other processes use the
-#: cores.
-CHILD_ENVIRONMENT = {
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:"
-    "glibc.malloc.trim_threshold=8589934592",
-    "OMP_WAIT_POLICY": "passive",
-    "GOMP_SPINCOUNT": "300000",
-}
 
 
 @dataclass(frozen=True)

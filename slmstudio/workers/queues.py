@@ -15,8 +15,8 @@ from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
 from slmstudio.runs.models import BackgroundRun
+from slmstudio.runs.plain_paths import without_paths
 from slmstudio.runs.reaper import run_models
-from slmstudio.storage.plain_paths import without_paths
 from slmstudio.workers.job_names import StudioJob, current_name
 from slmstudio.workers.registry import LiveWorker
 

@@ -9,9 +9,9 @@ from django.db import transaction
 from django.utils.text import slugify
 
 from labeling.datasets.queries import file_path
+from slmstudio import quotas
 from slmstudio.errors import Refused
 from slmstudio.runs.models import LIVE, Status
-from slmstudio.storage import quotas
 from slmstudio.storage.artifacts import local_path
 from training.exports.child_specs import GgufSpec, TrainerSpec
 from training.models import Export, ModelExport, ModelVersion, SpecExport, TrainingRun

@@ -12,8 +12,8 @@ from labeling.datasets.queries import rows
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.runs.foreign_load import slow_words
 from slmstudio.runs.models import Status
+from slmstudio.runs.plain_paths import without_paths
 from slmstudio.storage.artifacts import local_path
-from slmstudio.storage.plain_paths import without_paths
 from slmstudio.workers.registry import listening
 from training.estimates.estimate import Estimate, how_far_off
 from training.estimates.throughput import STARTING

@@ -11,11 +11,11 @@ from django.db.models import Max
 
 from labeling.datasets.queries import file_path
 from labeling.models import DatasetVersion, Project, Split
+from slmstudio import quotas
 from slmstudio.contract.schema.compiled import loads
 from slmstudio.errors import Refused
 from slmstudio.runs.models import LIVE, Status, queued_anew, resumed_by
 from slmstudio.runs.reaper import sweep_lost
-from slmstudio.storage import quotas
 from slmstudio.storage.artifacts import local_path
 from training.estimates.machines import abilities
 from training.estimates.services import estimate_for

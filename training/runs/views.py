@@ -14,9 +14,9 @@ from labeling.models import DatasetVersion
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.runs.models import LIVE, Status
+from slmstudio.runs.plain_paths import without_paths
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
-from slmstudio.storage.plain_paths import without_paths
 from slmstudio.web.requests import SignedInRequest
 from training.exports.views import exports_context
 from training.http import is_htmx, whole

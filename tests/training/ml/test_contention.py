@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from bench.contention import Cell, broken
-from slmstudio.workers.hardware import CHILD_ENVIRONMENT, allowed_cores
+from slmstudio.runs.child_environment import CHILD_ENVIRONMENT
+from slmstudio.workers.hardware import allowed_cores
 from tests.training.ml_data import REPO
 from training.ml.hardware.contention import CALM_PERIODS, Load, Room, Usage, usage
 

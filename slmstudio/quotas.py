@@ -42,7 +42,7 @@ class Usage:
 
 def storage(project: Any) -> Usage:
     """Gigabytes that a project stores: files and the texts of documents. Known for a minute."""
-    key = f"slmstudio.storage.quotas.storage.{project.pk}"
+    key = f"slmstudio.quotas.storage.{project.pk}"
     found = cache.get(key)
     if found is None:
         root = store()
