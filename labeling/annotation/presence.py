@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from labeling.models import Document, Presence
 
-#: how long a report counts: a few intervals of ``HERE_EVERY`` in static/js/annotation/queue.js
+#: how long a report counts: a few intervals of ``PRESENCE_MS`` in static/js/annotation/queue.js
 FRESH = timedelta(seconds=45)
 MOST_TAB = 64
 

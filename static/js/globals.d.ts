@@ -31,6 +31,7 @@ interface FormControl extends HTMLElement {
   readonly type: string;
   value: string;
   select(): void;
+  setSelectionRange?(start: number, end: number): void;
 }
 
 /** Elements whose id says what they are. */

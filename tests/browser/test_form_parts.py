@@ -82,7 +82,7 @@ def test_arrows_move_tab_takes_and_escape_leaves_it_as_it_was(classes: Page) -> 
 def test_what_is_no_choice_is_kept_and_said_to_be_none(classes: Page) -> None:
     box = control(classes, "Intent")
     box.fill("stop the transfer")
-    expect(classes.locator("#combo-list")).to_contain_text("no such choice")
+    expect(classes.locator("#combo-list")).to_contain_text("No such choice")
     classes.locator("#flag-button").focus()
     expect(part(classes, "Intent").locator(".sf-message-problem")).to_contain_text("must be one of")
     expect(box).to_have_value("stop the transfer")
@@ -199,7 +199,7 @@ def test_json_is_written_in_the_structured_editor_which_changes_no_digit(everyth
     page.keyboard.press("Control+a")
     page.keyboard.type("cost")
     page.keyboard.press("Enter")
-    page.get_by_role("button", name="Use it").click()
+    page.get_by_role("button", name="Apply").click()
     expect(anything.locator("textarea")).to_have_value('{\n  "cost": 1248.50,\n  "id": 12345678901234567890\n}')
     value = value_of(page)["anything"]
     assert (str(value["cost"]), value["id"]) == ("1248.50", 12345678901234567890)

@@ -43,7 +43,7 @@ def test_messages_are_no_tab_stops(desk: Desk, open_label: Open) -> None:
     # They are reached by a key, one after another, and left by it.
     control(page, "Vendor").focus()
     page.keyboard.press("Alt+m")
-    expect(page.get_by_role("button", name="take it")).to_be_focused()
+    expect(page.get_by_role("button", name="use theirs")).to_be_focused()
     page.keyboard.press("Enter")
     expect(control(page, "Vendor")).to_be_focused()
     expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
@@ -322,7 +322,7 @@ def test_what_others_changed_while_one_types_on_clashes(desk: Desk, open_label: 
     expect(page.get_by_text('ben-desk wrote "ACME SUPPLIES"')).to_be_visible()
     expect(page.locator("#saved-words")).to_contain_text("saved ")
     expect(control(page, "Vendor")).to_have_value("Globex")
-    page.get_by_role("button", name="take it").click()
+    page.get_by_role("button", name="use theirs").click()
     expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
 
 

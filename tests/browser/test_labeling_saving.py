@@ -15,11 +15,11 @@ from tests.labeling.label_desk import Desk
 def test_two_people_get_a_merge_and_see_what_clashed(desk: Desk, open_label: Open) -> None:
     document, _, _ = (desk.document(LINES) for _ in range(3))
     ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
-    expect(ben.locator("#others")).to_contain_text(f"{desk.ana.username} has this document open")
+    expect(ben.locator("#others")).to_contain_text(f"{desk.ana.username} also has this document open")
     expect(ben.locator("#strip")).to_contain_text(f"{desk.ana.username} has this one open too")
     control(ana, "Vendor").focus()
     ana.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # or some seconds later
-    expect(ana.locator("#others")).to_contain_text(f"{desk.ben.username} has this document open")
+    expect(ana.locator("#others")).to_contain_text(f"{desk.ben.username} also has this document open")
     expect(control(ana, "Vendor")).to_be_focused()
     ben.keyboard.press("Alt+n")
     expect(ben.locator("#document-name")).not_to_have_text(document.external_id)
@@ -38,9 +38,9 @@ def test_two_people_get_a_merge_and_see_what_clashed(desk: Desk, open_label: Ope
     expect(control(ana, "Invoice number")).to_have_value("A-1029")
     ana.keyboard.press("Tab")
     expect(ana.get_by_text(f'{desk.ben.username} wrote "ACME SUPPLIES"')).to_be_visible()
-    ana.get_by_role("button", name="take it").click()
+    ana.get_by_role("button", name="use theirs").click()
     expect(control(ana, "Vendor")).to_have_value("ACME SUPPLIES")
-    expect(ana.get_by_text("take it")).to_have_count(0)
+    expect(ana.get_by_text("use theirs")).to_have_count(0)
 
 
 def hold_answers(page: Page) -> None:
@@ -104,7 +104,7 @@ def test_a_clash_that_comes_while_one_types_is_shown_and_stays(desk: Desk, open_
     expect(clash).to_have_count(0)
     ana.keyboard.press("Tab")
     expect(clash).to_be_visible()
-    ana.get_by_role("button", name="take it").click()
+    ana.get_by_role("button", name="use theirs").click()
     expect(control(ana, "Vendor")).to_have_value("ACME SUPPLIES")
     let_go(ana)
     saved(ana, 4)
@@ -165,7 +165,7 @@ def test_a_row_that_goes_once_it_is_left_goes_on_the_server_too(desk: Desk, open
 
 
 @pytest.mark.parametrize(
-    ("keys", "words"), [("Control+Enter", "Not submitted yet"), ("Alt+n", "Look at what somebody")]
+    ("keys", "words"), [("Control+Enter", "Not submitted yet"), ("Alt+n", "Another user changed")]
 )
 def test_a_clash_that_comes_with_a_draft_holds_the_way_out(desk: Desk, open_label: Open, keys: str, words: str) -> None:
     document, _ = desk.document(LINES), desk.document(LINES)
@@ -209,7 +209,7 @@ def test_a_next_document_that_does_not_come_is_told(desk: Desk, open_label: Open
     fill_required(page)
     page.locator('[data-title="Line items"] [data-null]').click()
     page.keyboard.press("Control+Enter")
-    expect(page.locator("#messages")).to_contain_text("The server does not answer")
+    expect(page.locator("#messages")).to_contain_text("The server does not respond")
     assert Gold.objects.get().document == first
     page.unroute("**/label/next/")
     page.keyboard.press("Alt+n")
@@ -274,7 +274,7 @@ def test_an_old_leftover_that_others_saved_over_is_told_and_not_sent(desk: Desk,
     saved(page, 2)
     page.evaluate("([key, left]) => localStorage.setItem(key, JSON.stringify(left))", [key, left])
     page.goto(reverse("label_document", args=["desk", second.pk]))
-    page.get_by_role("button", name=f"Discard what was not saved in {first.external_id}").click()
+    page.get_by_role("button", name=f"Discard unsaved changes to {first.external_id}").click()
     expect(page.locator("#leftovers")).to_have_count(0)
     assert page.evaluate("Object.keys(localStorage).join()") == ""
 
@@ -284,7 +284,7 @@ def test_what_cannot_be_saved_is_kept_and_sent_again(desk: Desk, open_label: Ope
     page = open_label(desk.ana, document)
     page.context.set_offline(True)
     control(page, "Vendor").fill("ACME")
-    expect(page.locator("#saved-words")).to_contain_text("Not saved: the server does not answer")
+    expect(page.locator("#saved-words")).to_contain_text("Not saved: the server does not respond")
     assert not Annotation.objects.exists()
     page.context.set_offline(False)
     saved(page, 1)
@@ -300,7 +300,7 @@ def test_a_crashed_tab_is_restored_and_merged(desk: Desk, open_label: Open) -> N
     )
     page.reload()
     expect(control(page, "Vendor")).to_have_value("ACME")
-    expect(page.locator("#notice-text")).to_contain_text("is put back")
+    expect(page.locator("#notice-text")).to_contain_text("and restored")
     saved(page, 1)
     assert page.evaluate("Object.keys(localStorage).join()") == ""
 

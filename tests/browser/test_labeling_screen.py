@@ -148,7 +148,7 @@ def test_the_json_view_goes_both_ways(desk: Desk, open_label: Open, watch: Watch
     page.keyboard.press("Alt+j")
     expect(page.locator("#raw-text")).to_have_value('{\n  "total_amount": 1100.00\n}')
     page.locator("#raw-text").fill('{"total_amount": 1100.000, "vendor": "AC')
-    expect(page.locator("#raw-message")).to_contain_text("This is not JSON yet")
+    expect(page.locator("#raw-message")).to_contain_text("This is not valid JSON")
     page.keyboard.press("Alt+j")
     expect(page.locator("#raw-text")).to_be_visible()
     page.locator("#raw-text").fill('{"total_amount": 1100.000, "vendor": "ACME", "stray": 1}')

@@ -53,7 +53,7 @@ def test_a_comment_that_is_not_sent_is_kept(desk: Desk, open_label: Open) -> Non
     page.context.set_offline(True)
     page.keyboard.type("Too dark")
     page.keyboard.press("Control+Enter")
-    expect(page.locator("#comment-error")).to_contain_text("The server does not answer")
+    expect(page.locator("#comment-error")).to_contain_text("The server does not respond")
     page.context.set_offline(False)
     page.keyboard.press("Escape")
     page.keyboard.press("Alt+n")

@@ -1,59 +1,72 @@
-// "Not in the document", said of a field. Null and an empty list say so themselves; where the schema takes neither, it
-// is noted beside the value, in the evidence of the field: {absent: true}. A field that nobody answered has no such note.
+// "Not in the document", as the answer to a field. Null and an empty list mean it; where the schema allows neither, the
+// field's evidence has {absent: true}. A field without an answer has none of these.
 
-import { isGroup, isLeaf, isRows, parentOf, stepsOf } from "./nodes.js";
+/** @import { Entry } from "./types" */
+/** @import { Form } from "./form.js" */
 
-// Only a field of an object can be absent: a row is taken away, and what stands in a row of a map is required.
-const isField = (node) => parentOf(node)?.dataset.node === "group" && parentOf(parentOf(node))?.dataset.node !== "map";
-const isNoted = (node) => "absentable" in node.dataset && !("nullable" in node.dataset) && isField(node);
+import { isGroup, isLeaf, isRows, keyOf, parentOf, stepsOf } from "./nodes.js";
 
-// Whether a part that holds nothing is noted as not in the document.
-export const isMarked = (form, node) => isNoted(node) && form.model.evidence[form.pathOf(node)]?.absent === true;
+/** Only a field of an object can be absent: rows are removed, and the parts of a map row are required. @param {Element} node */
+function isField(node) {
+  const parent = parentOf(node);
+  return parent?.dataset.node === "group" && parentOf(parent)?.dataset.node !== "map";
+}
 
+/** Whether absence is kept in the evidence. @param {Element} node */
+const isInEvidence = (node) => "absentable" in node.dataset && !("nullable" in node.dataset) && isField(node);
+
+/** @param {Form} form @param {Element} node */
+export const isMarked = (form, node) => isInEvidence(node) && form.draft.evidence[form.pathOf(node)]?.absent === true;
+
+/** @param {Form} form @param {Element} node */
 export function unmark(form, node) {
   const path = form.pathOf(node);
-  const { absent, ...others } = form.model.evidence[path] ?? {};
+  const { absent, ...others } = form.draft.evidence[path] ?? {};
   if (!absent) return;
-  if (Object.keys(others).length) form.model.evidence[path] = others;
-  else delete form.model.evidence[path];
+  if (Object.keys(others).length) form.draft.evidence[path] = others;
+  else delete form.draft.evidence[path];
 }
 
-// What "not in the document" is here: null, an empty list, or nothing and a note.
-const takesRows = (node) => isRows(node) || node.dataset.node === "checks";
-const nothingOf = (node) => ("nullable" in node.dataset ? null : takesRows(node) ? [] : undefined);
+/** The entry that means absence: null, an empty list, or undefined with a mark. @param {Element} node @returns {Entry} */
+function absenceOf(node) {
+  if ("nullable" in node.dataset) return null;
+  return isRows(node) || node.dataset.node === "checks" ? [] : undefined;
+}
 
+/** @param {Form} form @param {Element} node */
 export function isAbsent(form, node) {
-  const nothing = nothingOf(node);
-  const now = form.model.get(stepsOf(node));
-  if (Array.isArray(nothing)) return Array.isArray(now) && !now.length;
-  return nothing === null ? now === null : isMarked(form, node);
+  const absence = absenceOf(node);
+  const entry = form.draft.get(stepsOf(node));
+  if (Array.isArray(absence)) return Array.isArray(entry) && !entry.length;
+  return absence === null ? entry === null : isMarked(form, node);
 }
 
+/** @param {Form} form @param {Element} node @param {boolean} absent */
 export function setAbsent(form, node, absent) {
-  const nothing = nothingOf(node);
+  const absence = absenceOf(node);
   unmark(form, node);
-  if (absent && nothing === undefined && isNoted(node)) {
+  if (absent && absence === undefined && isInEvidence(node)) {
     const path = form.pathOf(node);
-    form.model.evidence[path] = { ...form.model.evidence[path], absent: true };
+    form.draft.evidence[path] = { ...form.draft.evidence[path], absent: true };
   }
-  form.put(node, absent ? nothing : undefined);
+  form.put(node, absent ? absence : undefined);
 }
 
-// The parts that nobody filled and that may be absent, in the order of the form; of a group that is not there the group.
-export function unanswered(form) {
+/** Optional nodes without an answer, in the order of the form; of an absent group the group itself. @param {Form} form */
+function unansweredNodes(form) {
   return [...form.root.querySelectorAll("[data-node][data-absentable]")].filter((node) => {
-    if (node.dataset.state !== "absent" || !isField(node) || "fixed" in node.dataset || node.dataset.key === "$more") return false;
+    if (node.dataset.state !== "absent" || !isField(node) || "fixed" in node.dataset || keyOf(node) === "$more") return false;
     for (let above = parentOf(node); above && above !== form.root; above = parentOf(above)) {
-      if (isGroup(above) && ["absent", "null"].includes(above.dataset.state)) return false;
+      if (isGroup(above) && ["absent", "null"].includes(above.dataset.state ?? "")) return false;
     }
     return isLeaf(node) || !isRows(node) || !("required" in node.dataset);
   });
 }
 
-// Says of all of them that they are not in the document, as one step. Returns how many they were.
-export function answerRest(form) {
-  const nodes = unanswered(form);
-  if (nodes.length) form.model.checkpoint();
+/** Marks every unanswered field as not in the document, as one step. @param {Form} form @returns {number} how many they were */
+export function markUnansweredAbsent(form) {
+  const nodes = unansweredNodes(form);
+  if (nodes.length) form.draft.checkpoint();
   for (const node of nodes) setAbsent(form, node, true);
   return nodes.length;
 }

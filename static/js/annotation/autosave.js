@@ -1,55 +1,115 @@
-// Saving: a draft within a second of every change, one request at a time, and nothing lost when it fails.
+// Autosave: a draft within a second of every change, one request at a time, and nothing lost when it fails.
 //
-// What is not yet saved lies in localStorage too, with the version it was made from. After a failure it is sent again,
-// after a crash it is found when the document is opened; the server merges it with whatever was saved meanwhile.
+// Unsaved changes are in localStorage too, with the version they were made from. After a failure they are sent again, after
+// a crash they are found when the document is opened; the server merges them with whatever was saved since.
 
-const PAUSE = 300; // ms without a change before a draft is sent
-const LONGEST = 900; // ms after the first change at the latest
-const RETRIES = [1500, 3000, 6000, 12000, 30000];
+/** @import { TimeTracker } from "./time_tracker.js" */
+/** @import { Content, DocumentState, SaveBody, SaveResponse, StoredDraft } from "./types" */
 
-export class Sync {
-  // `typing()`: the path of the field in which the person types, or null; what a draft holds there is half-typed.
-  // `asked()`: the fields without an answer that the person was asked about.
-  constructor({ user, clock, collect, typing, asked, answered, stateChanged }) {
-    Object.assign(this, { user, clock, collect, typing, asked, answered, stateChanged });
-    this.document = null;
-    this.running = null;
-    this.opened = new Set(); // keys of the documents that were open in this tab
+import { headers } from "../site/http.js";
+
+/**
+ * @typedef {object} Saved a response, and what it is about
+ * @property {SaveResponse} response
+ * @property {boolean} isFresh nothing was typed since it was sent
+ * @property {number} edits the number of edits that were sent
+ * @property {string | null} typingPath the field that was half-typed when it was sent
+ * @property {SaveBody} sent
+ *
+ * @typedef {{ status: number, response?: SaveResponse }} Result `status` of HTTP; 0 for no response, -1 where another document is open by now
+ *
+ * @typedef {object} Options
+ * @property {string} user
+ * @property {TimeTracker} timeTracker
+ * @property {() => Content} collect
+ * @property {() => string | null} typingPath
+ * @property {() => string[]} asked unanswered fields that the user was asked about
+ * @property {(error: { message?: string, syntax?: string }) => void} onError nothing was saved
+ * @property {(saved: Saved) => void} onSaved
+ * @property {() => void} onStateChange
+ */
+
+const PAUSE_MS = 300; // without a change before a draft is sent
+const MAX_WAIT_MS = 900; // after the first change
+const RETRIES_MS = [1500, 3000, 6000, 12000, 30000];
+
+export class Autosave {
+  /** @type {DocumentState | null} */
+  #document = null;
+  version = 0;
+  edits = 0;
+  /** Failed requests in a row. */
+  failures = 0;
+  isSessionEnded = false;
+  /** Why the server rejects what is there. */
+  error = "";
+  /** @type {Date | null} */
+  savedAt = null;
+  /** Keys of the documents that were open in this tab. @type {Set<string>} */
+  opened = new Set();
+  #acknowledged = 0; // edits
+  #firstEditAt = 0;
+  /** @type {Promise<Result> | null} */
+  #running = null;
+  /** The form as it was when a field was left during a save: sent next. @type {{ edits: number, content: Content } | null} */
+  #next = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+
+  /** @param {Options} options */
+  constructor({ user, timeTracker, collect, typingPath, asked, onError, onSaved, onStateChange }) {
+    this.user = user;
+    this.timeTracker = timeTracker;
+    this.collect = collect;
+    this.typingPath = typingPath;
+    this.asked = asked;
+    this.onError = onError;
+    this.onSaved = onSaved;
+    this.onStateChange = onStateChange;
     window.addEventListener("online", () => this.isDirty && this.send());
-    window.addEventListener("pagehide", () => this.leave());
+    window.addEventListener("pagehide", () => this.#leave());
   }
 
+  /** @param {DocumentState} state */
   open(state) {
-    clearTimeout(this.timer);
-    this.document = state;
+    clearTimeout(this.#timer);
+    this.#document = state;
     this.opened.add(this.key);
     this.version = state.version;
     this.edits = 0;
-    this.acknowledged = 0;
-    this.settled = null; // what stood in the form when a field was left while a save was under way: sent next
+    this.#acknowledged = 0;
+    this.#next = null;
     this.failures = 0;
-    this.stuck = "";
+    this.error = "";
     this.savedAt = state.saved_at ? new Date(state.saved_at) : null;
-    this.stateChanged();
+    this.onStateChange();
+  }
+
+  get isOpen() {
+    return this.#document !== null;
   }
 
   get isDirty() {
-    return this.edits !== this.acknowledged;
+    return this.edits !== this.#acknowledged;
   }
 
-  // Whether something is not saved, or a save is under way.
+  /** Whether something is not saved, or a save is under way. */
   get isBusy() {
-    return this.isDirty || this.running !== null;
+    return this.isDirty || this.#running !== null;
+  }
+
+  get #opened() {
+    return /** @type {DocumentState} */ (this.#document);
   }
 
   get key() {
-    return `label-${this.user}-${this.document.id}`;
+    return `label-${this.user}-${this.#document?.id}`;
   }
 
-  // Unsaved work of this document that an earlier tab or a failed save left behind.
-  leftover() {
+  /** Unsaved changes of this document that an earlier tab or a failed save left behind. @returns {StoredDraft | null} */
+  storedDraft() {
     try {
-      return JSON.parse(localStorage.getItem(this.key));
+      return JSON.parse(localStorage.getItem(this.key) ?? "null");
     } catch {
       return null;
     }
@@ -57,29 +117,30 @@ export class Sync {
 
   change() {
     const now = Date.now();
-    if (!this.isDirty) this.firstEdit = now;
+    if (!this.isDirty) this.#firstEditAt = now;
     this.edits += 1;
-    this.stuck = "";
-    this.schedule(Math.max(0, Math.min(PAUSE, this.firstEdit + LONGEST - now)));
-    this.stateChanged();
+    this.error = "";
+    this.#schedule(Math.max(0, Math.min(PAUSE_MS, this.#firstEditAt + MAX_WAIT_MS - now)));
+    this.onStateChange();
   }
 
-  // A field was left: what stands in the form now is checked, whatever is typed elsewhere before it is sent.
-  settle() {
+  /** A field was left: the form as it is now is checked, whatever is typed before it is sent. */
+  fieldLeft() {
     if (!this.isDirty) return;
-    if (this.running) this.settled = { edits: this.edits, content: structuredClone(this.collect()) };
+    if (this.#running) this.#next = { edits: this.edits, content: structuredClone(this.collect()) };
     else this.send();
   }
 
-  schedule(delay) {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.send(), delay);
+  /** @param {number} delay in ms */
+  #schedule(delay) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.send(), delay);
   }
 
-  // Saves now what is not saved, and what is typed meanwhile; resolves to whether everything is.
+  /** Saves everything, also what is typed during a save. @returns {Promise<boolean>} whether everything is saved */
   async flush() {
-    clearTimeout(this.timer);
-    if (this.running) await this.running;
+    clearTimeout(this.#timer);
+    if (this.#running) await this.#running;
     while (this.isDirty) {
       const { status } = await this.send();
       if (status !== 200) break;
@@ -87,168 +148,150 @@ export class Sync {
     return !this.isDirty;
   }
 
+  /** @returns {Promise<Result>} */
   async send(submit = false) {
-    clearTimeout(this.timer);
-    while (this.running) {
-      const { answer } = await this.running;
-      // What others changed came with the draft before: it is looked at before the label is submitted.
-      if (submit && (answer?.merged?.length || answer?.clashes?.length)) return { status: 409, answer };
+    clearTimeout(this.#timer);
+    while (this.#running) {
+      const { response } = await this.#running;
+      // What others changed is seen before the label is submitted.
+      if (submit && (response?.merged?.length || response?.clashes?.length)) return { status: 409, response };
     }
     if (!submit && !this.isDirty) return { status: 200 };
-    this.running = this.request(submit);
+    this.#running = this.#request(submit);
     try {
-      return await this.running;
+      return await this.#running;
     } finally {
-      this.running = null;
-      if (this.settled) this.schedule(0);
-      this.stateChanged();
+      this.#running = null;
+      if (this.#next) this.#schedule(0);
+      this.onStateChange();
     }
   }
 
-  async request(submit) {
-    const { document } = this;
-    const settled = submit ? null : this.settled;
-    this.settled = null;
-    const edits = settled?.edits ?? this.edits;
-    const typing = settled ? null : this.typing();
-    this.firstEdit = Date.now();
-    const body = this.body(submit, settled?.content);
-    this.keep({ ...body, ...this.collect() });
-    this.stateChanged();
+  /** @param {boolean} submit @returns {Promise<Result>} */
+  async #request(submit) {
+    const document = this.#opened;
+    const next = submit ? null : this.#next;
+    this.#next = null;
+    const edits = next?.edits ?? this.edits;
+    const typingPath = next ? null : this.typingPath();
+    this.#firstEditAt = Date.now();
+    const body = this.#body(submit, next?.content);
+    this.#store({ ...body, ...this.collect() });
+    this.onStateChange();
     const text = JSON.stringify(body);
+    let status;
+    /** @type {SaveResponse} */
     let response;
-    let answer;
     try {
-      response = await fetch(document.urls.save, { method: "POST", headers: headers(), body: text });
-      if (response.redirected || response.status >= 500 || [403, 429].includes(response.status)) throw new Refusal(response);
-      answer = await response.json();
+      const answer = await fetch(document.urls.save, { method: "POST", headers: headers(), body: text });
+      ({ status } = answer);
+      if (answer.redirected || status >= 500 || [403, 429].includes(status)) throw new SaveFailure(answer);
+      response = await answer.json();
     } catch (error) {
-      this.failed(error);
+      this.#failed(error);
       return { status: 0 };
     }
-    if (document !== this.document) return { status: -1 };
-    if (answer.message || answer.syntax) {
-      this.stuck = answer.message ?? answer.syntax;
-      this.answered({ answer, fresh: edits === this.edits });
-      return { status: response.status, answer };
+    if (document !== this.#document) return { status: -1 };
+    const error = response.message ?? response.syntax;
+    if (error) {
+      this.error = error;
+      this.onError(response);
+      return { status, response };
     }
     this.failures = 0;
-    this.clock.reported(body);
+    this.timeTracker.reported(body);
     this.savedAt = new Date();
-    const fresh = edits === this.edits;
-    // JSON that was edited further holds nothing of what others changed: it is merged from the old version again.
-    if (fresh || body.json === undefined || !answer.merged.length) {
-      this.version = answer.version;
-      this.acknowledged = edits;
+    const isFresh = edits === this.edits;
+    // JSON that was edited since has nothing of what others changed: it is merged from the old version again.
+    if (isFresh || body.json === undefined || !response.merged.length) {
+      this.version = response.version;
+      this.#acknowledged = edits;
     }
-    if (fresh) this.forget();
-    else this.schedule(PAUSE);
-    // What others changed is no part of what stood in the form before.
-    if (answer.merged.length) this.settled = null;
-    this.answered({ answer, fresh, edits, typing, sent: JSON.parse(text) });
-    return { status: response.status, answer };
+    if (isFresh) this.removeStored();
+    else this.#schedule(PAUSE_MS);
+    // What others changed is not in the form as it was before.
+    if (response.merged.length) this.#next = null;
+    this.onSaved({ response, isFresh, edits, typingPath, sent: JSON.parse(text) });
+    return { status, response };
   }
 
-  body(submit, content = this.collect()) {
+  /** @param {boolean} submit @returns {SaveBody} */
+  #body(submit, content = this.collect()) {
+    const { schema, prediction } = this.#opened;
     return {
       ...content,
       base_version: this.version,
-      schema: this.document.schema,
-      prediction: this.document.prediction?.id ?? null,
-      ...this.clock.report(),
+      schema,
+      prediction: prediction?.id ?? null,
+      ...this.timeTracker.report(),
       submit,
       ...(submit && { asked: this.asked() }),
     };
   }
 
-  // What was saved by another way than a save of the form, such as going back to an old version.
-  accept(answer) {
-    clearTimeout(this.timer);
-    this.settled = null;
-    this.version = answer.version;
-    this.acknowledged = this.edits;
+  /** Another request saved the label, such as a restored revision. @param {SaveResponse} response */
+  accept(response) {
+    clearTimeout(this.#timer);
+    this.#next = null;
+    this.version = response.version;
+    this.#acknowledged = this.edits;
     this.savedAt = new Date();
-    this.stateChanged();
+    this.onStateChange();
   }
 
-  failed(error) {
-    this.settled = null;
-    const wait = RETRIES[Math.min(this.failures, RETRIES.length - 1)];
+  /** @param {unknown} error */
+  #failed(error) {
+    this.#next = null;
+    const wait = RETRIES_MS[Math.min(this.failures, RETRIES_MS.length - 1)];
     this.failures += 1;
-    this.ended = error instanceof Refusal && (error.response.redirected || error.response.status === 403);
-    // A submit that failed is not repeated by itself, but its value is saved as a draft.
+    this.isSessionEnded = error instanceof SaveFailure && error.isSessionEnded;
+    // A failed submit is not repeated by itself, but its value is saved as a draft.
     if (!this.isDirty) this.edits += 1;
-    this.schedule(wait);
-    this.stateChanged();
+    this.#schedule(wait);
+    this.onStateChange();
   }
 
-  keep(body) {
+  /** @param {SaveBody} body */
+  #store(body) {
     try {
-      const { name, urls } = this.document;
+      const { name, urls } = this.#opened;
       localStorage.setItem(this.key, JSON.stringify({ ...body, at: new Date().toISOString(), name, url: urls.document }));
     } catch {
-      // Full or forbidden: the retries go on without it.
+      // The storage is full or forbidden: retries go on without it.
     }
   }
 
-  forget() {
+  removeStored() {
     localStorage.removeItem(this.key);
   }
 
-  // What is not saved is not wanted any more.
+  /** Drops unsaved changes. */
   discard() {
-    clearTimeout(this.timer);
-    this.settled = null;
-    this.acknowledged = this.edits;
-    this.forget();
+    clearTimeout(this.#timer);
+    this.#next = null;
+    this.#acknowledged = this.edits;
+    this.removeStored();
   }
 
-  // The tab goes away: the last changes leave with it, and the document is free for others.
-  leave() {
-    if (!this.document) return;
+  /** The tab is closed: the last changes are sent, and an untouched document is released. */
+  #leave() {
+    if (!this.#document) return;
     const options = { method: "POST", headers: headers(), keepalive: true };
     if (this.isDirty) {
-      const body = this.body(false);
-      this.keep(body);
-      fetch(this.document.urls.save, { ...options, body: JSON.stringify(body) }).catch(() => {});
-    } else if (this.isUntouched) {
-      fetch(this.document.urls.release, options).catch(() => {});
+      const body = this.#body(false);
+      this.#store(body);
+      fetch(this.#document.urls.save, { ...options, body: JSON.stringify(body) }).catch(() => {});
+    } else if (this.#document.state === "new" && !this.edits) {
+      fetch(this.#document.urls.release, options).catch(() => {});
     }
   }
-
-  // Nobody has begun to label it: others may have it. What has been begun stays with its person until the lock expires.
-  get isUntouched() {
-    return this.document.state === "new" && !this.edits;
-  }
 }
 
-class Refusal extends Error {
+/** The server did not accept the request. */
+class SaveFailure extends Error {
+  /** @param {Response} response */
   constructor(response) {
     super(String(response.status));
-    this.response = response;
+    this.isSessionEnded = response.redirected || response.status === 403;
   }
-}
-
-// The cookie is read each time: a login in another tab renews the token.
-export function headers() {
-  const token = /(?:^|; )csrftoken=([^;]+)/u.exec(document.cookie)?.[1];
-  const drawn = JSON.parse(document.body.getAttribute("hx-headers"))["x-csrftoken"];
-  return { "content-type": "application/json", "x-csrftoken": token ?? drawn };
-}
-
-// A request whose failure can be told to a person.
-export async function reach(url, options) {
-  try {
-    return await fetch(url, options);
-  } catch {
-    throw new Error("The server does not answer. Try again in a moment.");
-  }
-}
-
-export async function post(url, body) {
-  const response = await reach(url, { method: "POST", headers: headers(), body: JSON.stringify(body) });
-  if (response.redirected) throw new Error("Your session has ended. Log in again in another tab.");
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.message ?? `The server answered with ${response.status}.`);
-  return answer;
 }

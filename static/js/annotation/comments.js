@@ -1,168 +1,137 @@
-// The drawers beside the form: what people say about the document and its fields, and who changed what.
+// The comments drawer: what people say about the document and its fields.
 
-import { headers, post, reach } from "./autosave.js";
+/** @import { ByPath, CommentList, DocumentState } from "./types" */
+/** @import { Form } from "./form.js" */
+
 import { Mentions } from "./mentions.js";
-
-const $ = (id) => document.getElementById(id);
-
-async function fetched(url) {
-  const response = await reach(url, { headers: headers() });
-  if (response.redirected) throw new Error("Your session has ended. Log in again in another tab.");
-  if (!response.ok) throw new Error(`The server answered with ${response.status}. Try again in a moment.`);
-  return response;
-}
-
-const paragraph = (className, words) => Object.assign(document.createElement("p"), { className, textContent: words });
+import { $, find, make } from "../site/dom.js";
+import { get, messageOf, post } from "../site/http.js";
 
 export class Comments {
-  // `focused()` is the path of the field that had the focus; `told(commented)` gets the open comments of every field.
-  constructor({ form, current, focused }) {
-    Object.assign(this, { form, current, focused });
-    this.unsent = new Map(); // what was typed and not sent, by document
+  /** Comments that were typed and not sent, by document. @type {Map<number, string>} */
+  #unsent = new Map();
+  #isSending = false;
+
+  /** @param {{ form: Form, current: () => DocumentState, focusedPath: () => string | null }} options */
+  constructor({ form, current, focusedPath }) {
+    this.form = form;
+    this.current = current;
+    this.focusedPath = focusedPath;
+    this.document = /** @type {DocumentState} */ (/** @type {unknown} */ (null)); // the one that the drawer is about; set by show
     this.mentions = new Mentions($("comment-text"), $("mention-list"));
     $("comments-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.send();
+      this.#send();
     });
     $("comments-dialog").addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
         event.preventDefault();
-        this.send();
+        this.#send();
       }
     });
-    $("comments-dialog").addEventListener("close", () => this.unsent.set(this.document.id, $("comment-text").value));
-    $("comments-list").addEventListener("click", (event) => this.clicked(event));
+    $("comments-dialog").addEventListener("close", () => this.#unsent.set(this.document.id, $("comment-text").value));
+    $("comments-list").addEventListener("click", (event) => this.#clicked(event.target));
     $("comment-button").addEventListener("click", () => this.show());
   }
 
+  /** @param {DocumentState} state */
   opened(state) {
-    this.told(state.comments, state.commented);
+    this.#drawCounts(state.comments, state.commented);
   }
 
-  told(count, commented) {
-    $("comment-count").textContent = count;
+  /** @param {number} count @param {ByPath<number>} commented open comments of each field */
+  #drawCounts(count, commented) {
+    $("comment-count").textContent = String(count);
     $("comment-count").hidden = !count;
-    const wanted = new Map(Object.entries(commented).filter(([path]) => path).map(([path, number]) => [this.form.find(path).node, number]));
-    for (const node of this.form.root.querySelectorAll("[data-commented]")) if (!wanted.has(node)) delete node.dataset.commented;
-    for (const [node, number] of wanted) node.dataset.commented = number;
+    const counts = new Map(Object.entries(commented).filter(([path]) => path).map(([path, number]) => [this.form.find(path).node, number]));
+    for (const node of this.form.root.querySelectorAll("[data-commented]")) if (!counts.has(node)) delete node.dataset.commented;
+    for (const [node, number] of counts) node.dataset.commented = String(number);
   }
 
   async show() {
     this.document = this.current();
-    this.about(this.focused());
-    $("comment-text").value = this.unsent.get(this.document.id) ?? "";
+    this.#listFields(this.focusedPath());
+    $("comment-text").value = this.#unsent.get(this.document.id) ?? "";
     $("comment-error").hidden = true;
-    $("comments-list").replaceChildren(paragraph("quiet", "Loading …"));
+    $("comments-list").replaceChildren(make("p", { className: "quiet", textContent: "Loading …" }));
     $("comments-dialog").showModal();
     $("comment-text").focus();
     try {
-      this.draw(await (await fetched(this.document.urls.comments)).json());
+      this.#draw(await (await get(this.document.urls.comments)).json());
     } catch (error) {
-      $("comments-list").replaceChildren(paragraph("field-error", error.message));
+      $("comments-list").replaceChildren(make("p", { className: "field-error", textContent: messageOf(error) }));
     }
   }
 
-  // What a comment can be about: the document, and its fields; of rows only the cell that had the focus.
-  about(path) {
-    const leaves = [...this.form.root.querySelectorAll('[data-node="leaf"], [data-node="checks"]')];
+  /** Lists what a comment can be about: the document and its fields, of rows only the cell with the focus. @param {string | null} focused */
+  #listFields(focused) {
     const options = [new Option("the document", "")];
-    for (const leaf of leaves) {
-      const own = this.form.pathOf(leaf);
-      if (own !== path && leaf.closest("[data-item]")) continue;
+    for (const leaf of this.form.root.querySelectorAll('[data-node="leaf"], [data-node="checks"]')) {
+      const path = this.form.pathOf(leaf);
       const row = leaf.closest("[data-item]");
-      const rows = row?.closest('[data-node="table"], [data-node="list"]').dataset.title;
-      const words = row ? `${rows}, row ${row.querySelector("[data-number]").textContent}: ${leaf.dataset.title || "value"}` : leaf.dataset.title;
-      options.push(new Option(words, own, false, own === path));
+      if (row && path !== focused) continue;
+      let { title = "" } = leaf.dataset;
+      if (row) {
+        const rows = row.closest('[data-node="table"], [data-node="list"]')?.dataset.title;
+        title = `${rows}, row ${find(row, "[data-number]").textContent}: ${title || "value"}`;
+      }
+      options.push(new Option(title, path, false, path === focused));
     }
     $("comment-about").replaceChildren(...options);
   }
 
-  draw({ html, count, commented, members }) {
-    // HTML of our own server, in which people's words are escaped.
+  /** @param {CommentList} list */
+  #draw({ html, count, commented, members }) {
+    // HTML of this server, in which the comments are escaped.
     $("comments-list").innerHTML = html;
     this.mentions.members = members;
-    if (this.document === this.current()) this.told(count, commented);
+    if (this.document === this.current()) this.#drawCounts(count, commented);
   }
 
-  async send() {
+  async #send() {
     const box = $("comment-text");
     const text = box.value.trim();
-    if (!text || this.sending) return;
+    if (!text || this.#isSending) return;
     const about = this.document;
-    // What is typed while it is sent is the next comment.
+    // What is typed from now on is the next comment.
     box.value = "";
     box.focus();
-    const sent = await this.tell(async () => {
-      this.draw(await post(about.urls.comments, { path: $("comment-about").value, text }));
+    const isSent = await this.#try(async () => {
+      this.#draw(await post(about.urls.comments, { path: $("comment-about").value, text }));
       $("comments-list").scrollTop = 0;
     });
-    if (sent) return;
-    const both = (now) => [text, now].filter(Boolean).join("\n");
-    if ($("comments-dialog").open && about === this.document) box.value = both(box.value);
-    else this.unsent.set(about.id, both(this.unsent.get(about.id)));
+    if (isSent) return;
+    const withLater = (/** @type {string | undefined} */ later) => [text, later].filter(Boolean).join("\n");
+    if ($("comments-dialog").open && about === this.document) box.value = withLater(box.value);
+    else this.#unsent.set(about.id, withLater(this.#unsent.get(about.id)));
   }
 
-  // Resolves to whether the server has it.
-  async tell(action) {
-    this.sending = true;
+  /** @param {() => Promise<void>} action @returns {Promise<boolean>} whether it succeeded */
+  async #try(action) {
+    this.#isSending = true;
     $("comment-error").hidden = true;
     try {
       await action();
       return true;
     } catch (error) {
-      $("comment-error").textContent = `${error.message} What you wrote is still here.`;
+      $("comment-error").textContent = `${messageOf(error)} Your comment is still here.`;
       $("comment-error").hidden = false;
       return false;
     } finally {
-      this.sending = false;
+      this.#isSending = false;
     }
   }
 
-  clicked(event) {
-    const settled = event.target.closest("[data-resolve]");
-    if (settled) {
-      this.tell(async () => this.draw(await post(this.document.urls.resolve, { comment: Number(settled.dataset.resolve) })));
+  /** @param {Element} target */
+  #clicked(target) {
+    const id = target.closest("[data-resolve]")?.dataset.resolve;
+    if (id !== undefined) {
+      this.#try(async () => this.#draw(await post(this.document.urls.resolve, { comment: Number(id) })));
       $("comment-text").focus();
     }
-    const about = event.target.closest("[data-comment-path]");
-    if (!about) return;
+    const path = target.closest("[data-comment-path]")?.dataset.commentPath;
+    if (path === undefined) return;
     $("comments-dialog").close();
-    this.form.focus(about.dataset.commentPath);
-  }
-}
-
-export class History {
-  // `saved()` saves what is typed and resolves to whether it is; `restored` gets the answer.
-  constructor({ current, version, saved, restored }) {
-    Object.assign(this, { current, version, saved, restored });
-    $("history-button").addEventListener("click", () => this.show());
-    $("history-list").addEventListener("click", (event) => {
-      const button = event.target.closest("[data-restore]");
-      if (button) this.restore(Number(button.dataset.restore));
-    });
-  }
-
-  async show() {
-    $("history-list").replaceChildren(paragraph("quiet", "Loading …"));
-    $("history-dialog").showModal();
-    try {
-      // What was typed just now belongs to it.
-      await this.saved();
-      $("history-list").innerHTML = await (await fetched(this.current().urls.history)).text();
-    } catch (error) {
-      $("history-list").replaceChildren(paragraph("field-error", error.message));
-    }
-  }
-
-  async restore(revision) {
-    try {
-      if (!(await this.saved())) throw new Error("What you typed cannot be saved now, so nothing is put back.");
-      const { urls, prediction } = this.current();
-      const answer = await post(urls.restore, { revision, base_version: this.version(), prediction: prediction?.id ?? null });
-      $("history-dialog").close();
-      this.restored(answer);
-    } catch (error) {
-      $("history-list").prepend(paragraph("field-error", error.message));
-    }
+    this.form.focus(path);
   }
 }

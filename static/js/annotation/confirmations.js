@@ -1,68 +1,107 @@
-// "Confirm value": said of a value that is not in the document, or that breaks a rule, as it stands now; also while
-// the server still looks for it.
+// "Confirm value": for a value that is not in the document, or breaks an invariant. It can be given before the server has
+// checked the value.
+
+/** @import { Autosave } from "./autosave.js" */
+/** @import { Draft } from "./draft.js" */
+/** @import { Form } from "./form.js" */
+/** @import { Findings } from "./types" */
+/** @import { Validation } from "./validation.js" */
+
+/** @typedef {Pick<Findings, "missing" | "doubts">} Checked what there is to confirm */
 
 export class Confirmations {
-  constructor(parts) {
-    Object.assign(this, parts); // form, model, checks, sync, changed, say, and `nothing`: says that there is nothing to confirm
-    this.open();
+  /** Confirmed values that the server has not checked yet, by path: the entry as JSON. @type {Map<string, { entry: string, isQuiet: boolean }>} */
+  #pending = new Map();
+
+  /**
+   * @param {object} options
+   * @param {Form} options.form
+   * @param {Draft} options.draft
+   * @param {Validation} options.validation
+   * @param {Autosave} options.autosave
+   * @param {() => void} options.changed
+   * @param {(text: string) => void} options.announce
+   * @param {() => void} options.nothing there is nothing to confirm
+   */
+  constructor({ form, draft, validation, autosave, changed, announce, nothing }) {
+    this.form = form;
+    this.draft = draft;
+    this.validation = validation;
+    this.autosave = autosave;
+    this.changed = changed;
+    this.announce = announce;
+    this.nothing = nothing;
   }
 
   open() {
-    this.asked = new Map(); // path -> the entry that is meant, until the server has looked for it: [entry, quietly]
+    this.#pending.clear();
   }
 
-  // Whether the server has looked for all that stands in the form.
-  get isKnown() {
-    return !this.sync.isBusy;
+  get hasPending() {
+    return this.#pending.size > 0;
   }
 
-  // Confirms the value of a field, or takes that back.
+  /** Whether the server has checked everything in the form. */
+  get isChecked() {
+    return !this.autosave.isBusy;
+  }
+
+  /** Confirms the value of a field, or withdraws that. @param {string} path */
   toggle(path) {
-    this.set(path, !(this.isKnown && this.checks.isDoubtful(path) && this.checks.isConfirmed(path)));
+    this.set(path, !(this.isChecked && this.validation.needsConfirmation(path) && this.validation.isConfirmed(path)));
   }
 
-  set(path, confirmed) {
-    if (confirmed) return this.ask(path) && this.changed();
-    this.model.checkpoint();
-    delete this.model.evidence[path];
-    this.say("Not confirmed any more.");
-    return this.changed();
+  /** @param {string} path @param {boolean} isConfirmed */
+  set(path, isConfirmed) {
+    if (isConfirmed) {
+      if (this.ask(path)) this.changed();
+      return;
+    }
+    this.draft.checkpoint();
+    delete this.draft.evidence[path];
+    this.announce("No longer confirmed.");
+    this.changed();
   }
 
-  // Confirms a value, at once or when the server has looked for it. False: there is nothing to confirm. `quietly`: as a
-  // part of another step, of which nothing more is said.
-  ask(path, quietly = false) {
-    if (this.isKnown) return this.confirm(path, this.checks.answer, quietly);
-    this.asked.set(path, [this.entryAt(path), quietly]);
+  /**
+   * Confirms a value, at once or when the server has checked it. `isQuiet`: as part of another step, without a message.
+   * @param {string} path
+   * @returns {boolean} false where there is nothing to confirm
+   */
+  ask(path, isQuiet = false) {
+    if (this.isChecked) return this.#confirm(path, this.validation.shown, isQuiet);
+    this.#pending.set(path, { entry: this.#entryAt(path), isQuiet });
     return true;
   }
 
-  confirm(path, { missing, doubts }, quietly) {
-    const { model } = this;
+  /** @param {string} path @param {Checked} checked @param {boolean} isQuiet */
+  #confirm(path, { missing, doubts }, isQuiet) {
+    const { draft } = this;
     const of = missing[path];
     const broken = Object.keys(doubts[path] ?? {});
     if (of === undefined && !broken.length) {
-      if (!quietly) this.nothing();
+      if (!isQuiet) this.nothing();
       return false;
     }
-    if (!quietly) {
-      model.checkpoint();
-      this.say("Confirmed.");
+    if (!isQuiet) {
+      draft.checkpoint();
+      this.announce("Confirmed.");
     }
-    model.evidence[path] = { ...model.evidence[path], ...(of !== undefined && { confirmed: true, of }), ...(broken.length && { doubts: broken }) };
+    draft.evidence[path] = { ...draft.evidence[path], ...(of !== undefined && { confirmed: true, of }), ...(broken.length && { doubts: broken }) };
     return true;
   }
 
-  // An answer says what there is to confirm; `isCurrent(path)`: the value is still the one it is about.
-  answered(answer, isCurrent) {
-    for (const [path, [entry, quietly]] of this.asked) {
+  /** @param {Checked} checked @param {(path: string) => boolean} isCurrent whether a value is still the one that was checked */
+  responded(checked, isCurrent) {
+    for (const [path, { entry, isQuiet }] of this.#pending) {
       if (!isCurrent(path)) continue;
-      this.asked.delete(path);
-      if (this.entryAt(path) === entry && this.confirm(path, answer, quietly)) this.changed();
+      this.#pending.delete(path);
+      if (this.#entryAt(path) === entry && this.#confirm(path, checked, isQuiet)) this.changed();
     }
   }
 
-  entryAt(path) {
+  /** @param {string} path */
+  #entryAt(path) {
     return JSON.stringify(this.form.entryOf(this.form.find(path).node));
   }
 }

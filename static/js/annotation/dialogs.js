@@ -1,59 +1,65 @@
 // Dialogs and the splitter of the labeling screen.
 
-import { post } from "./autosave.js";
+/** @import { DocumentState, Tag } from "./types" */
 
-const $ = (id) => document.getElementById(id);
+import { $, find } from "../site/dom.js";
+import { messageOf, post } from "../site/http.js";
 
-for (const dialog of document.querySelectorAll(".small-dialog, .drawer")) {
-  dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
+for (const dialog of /** @type {NodeListOf<HTMLDialogElement>} */ (document.querySelectorAll(".small-dialog, .drawer"))) {
+  find(dialog, "[data-close]").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close();
   });
 }
 
-function whenSent(name, send) {
-  const error = $(`${name}-error`);
+/** Closes a dialog once its form was sent. @param {"skip" | "flag"} name @param {() => Promise<void>} send @returns {() => void} opens it */
+function formDialog(name, send) {
+  const [dialog, error] = [$(`${name}-dialog`), $(`${name}-error`)];
   $(`${name}-form`).addEventListener("submit", async (event) => {
     event.preventDefault();
     error.hidden = true;
     try {
       await send();
-      $(`${name}-dialog`).close();
+      dialog.close();
     } catch (problem) {
-      error.textContent = problem.message;
+      error.textContent = messageOf(problem);
       error.hidden = false;
     }
   });
   return () => {
     error.hidden = true;
-    $(`${name}-dialog`).showModal();
+    dialog.showModal();
   };
 }
 
+/** @param {() => DocumentState} current @param {() => void} done @returns {() => void} opens the dialog */
 export function skipDialog(current, done) {
-  const reasons = () => [...document.querySelectorAll('#skip-form [name="reason"]')];
-  let skipped = false;
-  const show = whenSent("skip", async () => {
+  const reasons = () => [...document.querySelectorAll('#skip-form input[name="reason"]')];
+  let isSkipped = false;
+  const show = formDialog("skip", async () => {
     const reason = $("skip-other").value.trim() || reasons().find((radio) => radio.checked)?.value || "";
     await post(current().urls.skip, { reason });
-    skipped = true;
+    isSkipped = true;
   });
-  $("skip-dialog").addEventListener("close", () => skipped && done());
+  $("skip-dialog").addEventListener("close", () => isSkipped && done());
   return () => {
-    skipped = false;
+    isSkipped = false;
     for (const radio of reasons()) radio.checked = false;
     $("skip-other").value = "";
     show();
   };
 }
 
+/** @param {() => DocumentState} current @param {() => void} done @returns {() => void} opens the dialog */
 export function flagDialog(current, done) {
-  const boxes = () => [...document.querySelectorAll('#flag-form [name="tag"]')];
-  const show = whenSent("flag", async () => {
+  const boxes = () => [...document.querySelectorAll('#flag-form input[name="tag"]')];
+  const show = formDialog("flag", async () => {
     const known = new Set(boxes().map((box) => box.value));
     const kept = current().tags.map((tag) => tag.name).filter((name) => !known.has(name));
     const chosen = boxes().filter((box) => box.checked).map((box) => box.value);
-    current().tags = (await post(current().urls.flag, { tags: [...kept, ...chosen] })).tags;
+    /** @type {{ tags: Tag[] }} */
+    const { tags } = await post(current().urls.flag, { tags: [...kept, ...chosen] });
+    current().tags = tags;
     done();
   });
   return () => {
@@ -62,8 +68,9 @@ export function flagDialog(current, done) {
   };
 }
 
-// The width of the document, by pointer or arrow keys; kept in this browser.
+/** Sets the width of the document, by pointer or arrow keys; kept in this browser. @param {HTMLElement} handle @param {HTMLElement} panes */
 export function splitter(handle, panes) {
+  /** @param {number} share in percent */
   const set = (share) => {
     const percent = Math.min(75, Math.max(25, Math.round(share)));
     panes.style.setProperty("--document-share", `${percent}fr`);

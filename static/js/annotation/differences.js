@@ -1,58 +1,73 @@
-// An answer that comes while the person types on: it is about what was sent, and holds for all that is still so.
+// A response that arrives while the user types is about what was sent. It stays valid for all that has not changed since.
+
+/** @import { Entry, EntryGroup, Findings, Steps } from "./types" */
 
 import { isRaw, join, own } from "./paths.js";
 
-export const inside = (entry) => entry !== null && typeof entry === "object" && !isRaw(entry);
-const isPair = (entry) => inside(entry) && Object.keys(entry).every((name) => name === "key" || name === "value");
+/** @param {Entry} entry @returns {entry is EntryGroup | Entry[]} */
+export const isContainer = (entry) => entry !== null && typeof entry === "object" && !isRaw(entry);
 
-// The paths whose values differ between two entries; where rows came or went, or names of a map, the path of the rows.
-export function differing(one, other, path = "", found = []) {
+/** @param {Entry} entry */
+const isPair = (entry) => isContainer(entry) && Object.keys(entry).every((name) => name === "key" || name === "value");
+
+/** @param {Entry} one @param {Entry} other */
+const isEqual = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+
+/** The paths whose values differ; where rows or names of a map were added or removed, the path of the rows. @param {Entry} one @param {Entry} other @param {string} path @param {string[]} found */
+export function differingPaths(one, other, path = "", found = []) {
   if (one === other) return found;
-  const alike = inside(one) && inside(other) && Array.isArray(one) === Array.isArray(other);
-  if (!alike) {
-    if (JSON.stringify(one) !== JSON.stringify(other)) found.push(path);
-  } else if (Array.isArray(one)) {
-    const rows = one.length === other.length && !one.every(isPair);
-    if (rows) one.forEach((entry, index) => differing(entry, other[index], join(path, index), found));
-    else if (JSON.stringify(one) !== JSON.stringify(other)) found.push(path);
-  } else {
+  if (Array.isArray(one) && Array.isArray(other)) {
+    const isAligned = one.length === other.length && !one.every(isPair);
+    if (isAligned) one.forEach((entry, index) => differingPaths(entry, other[index], join(path, index), found));
+    else if (!isEqual(one, other)) found.push(path);
+  } else if (isContainer(one) && isContainer(other) && !Array.isArray(one) && !Array.isArray(other)) {
     for (const key of new Set([...Object.keys(one), ...Object.keys(other)])) {
-      // The form that a value is in, and the names beside those of the schema, are no part of the way.
-      const here = key.startsWith("$") ? path : join(path, key);
-      differing(own(one, key), own(other, key), here, found);
+      // $form, $value and $more are not part of a path.
+      const inner = key.startsWith("$") ? path : join(path, key);
+      differingPaths(own(one, key), own(other, key), inner, found);
     }
+  } else if (!isEqual(one, other)) {
+    found.push(path);
   }
   return found;
 }
 
-// The steps to the first place where two entries differ; null where they do not.
+/** The steps to the first difference; null where there is none. @param {Entry} one @param {Entry} other @param {Steps} steps @returns {Steps | null} */
 export function firstDifference(one, other, steps = []) {
   if (one === other) return null;
-  if (!inside(one) || !inside(other) || Array.isArray(one) !== Array.isArray(other)) {
-    return JSON.stringify(one) === JSON.stringify(other) ? null : steps;
-  }
-  for (const key of new Set([...Object.keys(one), ...Object.keys(other)])) {
-    const found = firstDifference(own(one, key), own(other, key), [...steps, Array.isArray(one) ? Number(key) : key]);
+  if (!isContainer(one) || !isContainer(other) || Array.isArray(one) !== Array.isArray(other)) return isEqual(one, other) ? null : steps;
+  const [left, right] = [/** @type {EntryGroup} */ (one), /** @type {EntryGroup} */ (other)];
+  for (const key of new Set([...Object.keys(left), ...Object.keys(right)])) {
+    const found = firstDifference(own(left, key), own(right, key), [...steps, Array.isArray(one) ? Number(key) : key]);
     if (found) return found;
   }
   return null;
 }
 
-// Whether a path is a place or lies below it.
-export const isAt = (path, place) => place === "" || path === place || path.startsWith(`${place}.`) || path.startsWith(`${place}[`);
+/** Whether a path is a place or lies below it. @param {string} path @param {string} place */
+export const isWithin = (path, place) => place === "" || path === place || path.startsWith(`${place}.`) || path.startsWith(`${place}[`);
 
-// What holds of an answer, with what was known before for the paths that changed since. `before` and the answer have
-// problems, warnings and maps by path.
-export function partly(before, answer, changed) {
-  const isChanged = (path) => changed.some((part) => isAt(path, part));
-  const items = (name) => [...answer[name].filter((item) => !isChanged(item.path)), ...before[name].filter((item) => isChanged(item.path))];
-  const map = (name) => {
-    const pick = (of, wanted) => Object.entries(of?.[name] ?? {}).filter(([path]) => isChanged(path) === wanted);
-    return Object.fromEntries([...pick(answer, false), ...pick(before, true)]);
-  };
+/** @typedef {Omit<Findings, "unanswered">} ShownFindings */
+
+/** New findings, but the earlier ones for paths that changed since. @param {ShownFindings} earlier @param {ShownFindings} fresh @param {string[]} changed @returns {ShownFindings} */
+export function combineFindings(earlier, fresh, changed) {
+  const isChanged = (/** @type {string} */ path) => changed.some((place) => isWithin(path, place));
+  /** @param {"problems" | "warnings"} name */
+  const list = (name) => [...fresh[name].filter(({ path }) => !isChanged(path)), ...earlier[name].filter(({ path }) => isChanged(path))];
+  /** @type {<T>(before: Record<string, T> | null, after: Record<string, T> | null) => Record<string, T>} */
+  const map = (before, after) => Object.fromEntries([
+    ...Object.entries(after ?? {}).filter(([path]) => !isChanged(path)),
+    ...Object.entries(before ?? {}).filter(([path]) => isChanged(path)),
+  ]);
   return {
-    problems: items("problems"), warnings: items("warnings"),
-    shown: map("shown"), spans: map("spans"), missing: map("missing"), evidence: map("evidence"), exceptions: map("exceptions"),
-    readings: map("readings"), doubts: map("doubts"),
+    problems: list("problems"),
+    warnings: list("warnings"),
+    shown: map(earlier.shown, fresh.shown),
+    spans: map(earlier.spans, fresh.spans),
+    missing: map(earlier.missing, fresh.missing),
+    evidence: map(earlier.evidence, fresh.evidence),
+    exceptions: map(earlier.exceptions, fresh.exceptions),
+    readings: map(earlier.readings, fresh.readings),
+    doubts: map(earlier.doubts, fresh.doubts),
   };
 }

@@ -1,8 +1,9 @@
-// Where nothing is left to label: what this browser could not save earlier is sent now, and told until it is.
+// The page of an empty queue: drafts that this browser could not save are sent, and listed until they are.
 
-import { Leftovers } from "./unsaved_drafts.js";
-import { leftoverList } from "./status.js";
+import { showUnsavedDrafts } from "./status.js";
+import { UnsavedDrafts } from "./unsaved_drafts.js";
+import { $ } from "../site/dom.js";
 
-const { user } = document.getElementById("label-done").dataset;
-// No document is open here, so none of them is left to another tab's own retries for longer than those take.
-new Leftovers({ user, key: null, opened: new Set() }, leftoverList).send();
+const { user = "" } = $("label-done").dataset;
+// No document is open here, so another tab's own retries come first.
+new UnsavedDrafts({ user, key: null, opened: new Set() }, showUnsavedDrafts).send();

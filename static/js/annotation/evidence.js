@@ -1,186 +1,210 @@
-// Between the fields and the document: what is marked, what a selection fills, which place a value stands at.
+// Between the fields and the document: marks, what a selection fills, and which of several places is a value's evidence.
+
+/** @import { Draft } from "./draft.js" */
+/** @import { Form } from "./form.js" */
+/** @import { Status } from "./status.js" */
+/** @import { DocumentState, Entry, FieldEvidence, Mark } from "./types" */
+/** @import { Validation } from "./validation.js" */
 
 import { addLines } from "./grid.js";
-import { DocumentView } from "./text_view.js";
-import { controlOf, isLeaf, stepsOf } from "./form.js";
+import { controlOf, isLeaf, stepsOf } from "./nodes.js";
 import { PageView } from "./page_view.js";
+import { TextView } from "./text_view.js";
+import { $ } from "../site/dom.js";
 
-const $ = (id) => document.getElementById(id);
+/** @typedef {{ path: string, entry: Entry, evidence: FieldEvidence | undefined }} Before a field before a selection filled it */
+
 const UNTYPED = ["choice", "boolean"];
 
 export class Evidence {
-  // `left` is called when a field was left for the first time, `entered` with the path of the one that has the focus now.
-  constructor({ model, form, checks, status, left, entered }) {
-    Object.assign(this, { model, form, checks, status, entered });
-    const selected = (words, start, end) => this.selected(words, start, end);
-    this.text = new DocumentView($("document"), $("document-scroll"), { selected, clicked: (path) => form.focus(path) });
+  /** The node that had the focus last: a selection in the document fills it. @type {Element | null} */
+  #last = null;
+  /** The path of the field under the pointer. @type {string | null} */
+  #hovered = null;
+  /** Lines selected for a grid, which row_add makes rows of. @type {{ lines: string[], before?: Before } | null} */
+  #block = null;
+
+  /**
+   * @param {object} options
+   * @param {Draft} options.draft
+   * @param {Form} options.form
+   * @param {Validation} options.validation
+   * @param {Status} options.status
+   * @param {() => void} options.left a field was left for the first time
+   * @param {(path: string | null) => void} options.entered a field has the focus
+   */
+  constructor({ draft, form, validation, status, left, entered }) {
+    this.draft = draft;
+    this.form = form;
+    this.validation = validation;
+    this.status = status;
+    this.entered = entered;
+    const selected = (/** @type {string} */ words, /** @type {number} */ start, /** @type {number} */ end) => this.select(words, start, end);
+    this.text = new TextView($("document"), $("document-scroll"), { selected, clicked: (path) => form.focus(path) });
     this.pages = new PageView({
       selected,
       slice: (start, end) => this.text.slice(start, end),
-      numeric: () => this.node?.dataset.shape === "number",
-      say: (words) => status.say(words),
+      isNumeric: () => this.node?.dataset.shape === "number",
+      announce: (text) => status.announce(text),
     });
-    this.listen($("form"), left);
-    this.close();
+    this.#listen($("form"), left);
   }
 
+  /** @param {DocumentState} state */
   open(state) {
-    this.close();
+    this.#last = null;
+    this.#hovered = null;
+    this.#block = null;
     this.text.open(state.text);
     this.pages.open(state.pages);
   }
 
-  close() {
-    this.at = null; // the part that had the focus last: what a selection in the document fills
-    this.lit = null; // the field under the pointer
-    this.block = null; // lines selected for a grid: Alt+R makes rows of them
-  }
-
   get node() {
-    return this.at?.isConnected ? this.at : null;
+    return this.#last?.isConnected ? this.#last : null;
   }
 
-  // Its path: where it stands now, as rows come and go.
-  get focused() {
+  /** The current path of the node: rows come and go. */
+  get path() {
     return this.node === null ? null : this.form.pathOf(this.node);
   }
 
-  listen(root, left) {
-    root.addEventListener("focusin", (event) => {
-      const node = event.target.closest("[data-node]");
-      if (!isLeaf(node) || !event.target.matches("[data-control]")) return;
-      this.at = node;
-      this.block = null;
-      this.entered(this.focused);
+  /** @param {HTMLElement} root @param {() => void} left */
+  #listen(root, left) {
+    root.addEventListener("focusin", ({ target }) => {
+      const node = target.closest("[data-node]");
+      if (!isLeaf(node) || !target.matches("[data-control]")) return;
+      this.#last = node;
+      this.#block = null;
+      this.entered(this.path);
       this.draw();
-      this.reveal();
-      this.line();
+      this.#reveal();
+      this.drawLine();
     });
-    root.addEventListener("input", () => (this.block = null));
-    root.addEventListener("focusout", (event) => {
-      const node = event.target.closest("[data-node]");
-      if (!isLeaf(node) || "touched" in node.dataset || node.contains(event.relatedTarget)) return;
-      if (!event.relatedTarget?.closest?.("#form")) return;
+    root.addEventListener("input", () => (this.#block = null));
+    root.addEventListener("focusout", ({ target, relatedTarget }) => {
+      const node = target.closest("[data-node]");
+      if (!node || !isLeaf(node) || "touched" in node.dataset || node.contains(relatedTarget ?? null)) return;
+      if (!relatedTarget?.closest?.("#form")) return;
       node.dataset.touched = "";
       left();
     });
-    root.addEventListener("mouseover", (event) => {
-      const node = event.target.closest('[data-node="leaf"]');
+    root.addEventListener("mouseover", ({ target }) => {
+      const node = target.closest('[data-node="leaf"]');
       const path = node ? this.form.pathOf(node) : null;
-      if (path === this.lit) return;
-      this.lit = path;
+      if (path === this.#hovered) return;
+      this.#hovered = path;
       this.draw();
     });
   }
 
   draw() {
+    /** @type {Mark[]} */
     const marks = [];
+    const focused = this.path;
     for (const leaf of this.form.root.querySelectorAll('[data-node="leaf"]')) {
       const path = this.form.pathOf(leaf);
-      const place = this.model.evidence[path];
-      const strong = path === this.focused;
-      if (!strong && place?.start === undefined) continue;
+      const { start: from, end: to } = this.draft.evidence[path] ?? {};
+      const isFocused = path === focused;
       const { colour, title } = leaf.dataset;
-      if (place?.start !== undefined) {
-        const tone = strong ? "strong" : path === this.lit ? "lit" : "faint";
-        marks.push({ start: place.start, end: place.end, path, colour, title, tone });
+      if (from !== undefined && to !== undefined) {
+        const tone = isFocused ? "strong" : path === this.#hovered ? "lit" : "faint";
+        marks.push({ start: from, end: to, path, colour, title, tone });
       }
-      if (!strong) continue;
-      for (const [start, end] of this.checks.answer.spans[path] ?? []) {
-        if (start !== place?.start) marks.push({ start, end, path, colour, title, tone: "other" });
+      if (!isFocused) continue;
+      for (const [start, end] of this.validation.shown.spans[path] ?? []) {
+        if (start !== from) marks.push({ start, end, path, colour, title, tone: "other" });
       }
     }
     this.text.mark(marks);
     this.pages.mark(marks);
   }
 
-  reveal() {
-    const place = this.model.evidence[this.focused];
-    if (place?.start === undefined) return;
-    this.text.reveal(place.start);
-    this.pages.reveal(place.start);
+  #reveal() {
+    const start = this.draft.evidence[this.path ?? ""]?.start;
+    if (start === undefined) return;
+    this.text.reveal(start);
+    this.pages.reveal(start);
   }
 
-  // The line below the form.
-  line() {
-    const { node, focused, checks } = this;
-    if (this.block) return this.status.block(this.block.lines.length);
-    const { shown, spans } = checks.answer;
-    const toConfirm = checks.isDoubtful(focused) && !checks.isConfirmed(focused);
-    const readings = checks.seen.some((problem) => problem.rule === "ambiguous" && problem.path === focused) ? checks.answer.readings[focused] : [];
-    const facts = { shown: shown[focused], place: checks.place(focused), spans: spans[focused], said: checks.about(focused), toConfirm, readings };
-    return this.status.field(node, node && isLeaf(node) ? facts : null);
+  /** Draws the line below the form. */
+  drawLine() {
+    const { node, path, status, validation } = this;
+    if (this.#block) status.showBlock(this.#block.lines.length);
+    else if (node && path !== null) status.showField(node, validation.factsOf(path));
+    else status.showField(null);
   }
 
-  // Goes to the next place where the focused field's value stands. False: it stands nowhere.
+  /** Goes to the next place in the document where the value occurs. @returns {boolean} false where there is none */
   cycle() {
-    const spans = this.checks.answer.spans[this.focused];
-    if (!spans?.length) return false;
-    const place = this.model.evidence[this.focused];
-    const now = spans.findIndex(([start, end]) => start === place?.start && end === place?.end);
-    const [start, end] = spans[(now + 1) % spans.length];
-    this.model.checkpoint();
-    this.model.evidence[this.focused] = { start, end };
-    this.checks.sides();
+    const { path } = this;
+    const spans = path === null ? undefined : this.validation.shown.spans[path];
+    if (path === null || !spans?.length) return false;
+    const { start: from, end: to } = this.draft.evidence[path] ?? {};
+    const current = spans.findIndex(([start, end]) => start === from && end === to);
+    const [start, end] = spans[(current + 1) % spans.length];
+    this.draft.checkpoint();
+    this.draft.evidence[path] = { start, end };
+    this.validation.drawFacts();
     this.draw();
-    this.reveal();
-    this.line();
+    this.#reveal();
+    this.drawLine();
     if (spans.length > 1) this.form.changed();
     return true;
   }
 
-  // Text selected in the document fills the field that had the focus; several lines are kept for a grid.
-  selected(words, start, end) {
-    const { node, form, model } = this;
+  /** Text selected in the document fills the field that had the focus; several lines are kept for a grid. @param {string} words @param {number} start @param {number} end */
+  select(words, start, end) {
+    const { node, path, form, draft } = this;
     if ($("form").hidden) return;
-    const block = words.includes("\n") && this.gridFor(node) ? words.split("\n").filter((line) => line.trim()) : null;
-    // A field that holds lines is filled with them; rows can be made of them all the same.
-    const filled = node?.dataset.node === "leaf" && !node.matches("td") && node.dataset.shape === "lines";
-    this.block = block && !filled ? { lines: block } : null;
-    if (this.block) {
-      this.line();
+    const lines = words.includes("\n") && this.#gridOf(node) ? words.split("\n").filter((line) => line.trim()) : null;
+    // A field for several lines is filled with them; rows can be made of them all the same.
+    const isFilled = node?.dataset.node === "leaf" && !node.matches("td") && node.dataset.shape === "lines";
+    this.#block = lines && !isFilled ? { lines } : null;
+    if (this.#block) {
+      this.drawLine();
       return;
     }
-    if (node?.dataset.node !== "leaf" || UNTYPED.includes(node.dataset.shape)) return;
-    const before = { path: this.focused, entry: model.get(stepsOf(node)), evidence: model.evidence[this.focused] };
-    model.checkpoint();
-    model.evidence[this.focused] = { start, end, by: "hand" };
+    if (!node || path === null || node.dataset.node !== "leaf" || UNTYPED.includes(node.dataset.shape ?? "")) return;
+    const before = { path, entry: draft.get(stepsOf(node)), evidence: draft.evidence[path] };
+    draft.checkpoint();
+    draft.evidence[path] = { start, end, by: "hand" };
     node.dataset.touched = "";
     const value = words.replace(/\s+/gu, " ");
     form.put(node, node.dataset.shape === "json" ? { $json: JSON.stringify(value) } : value);
     const control = controlOf(node);
-    control.focus();
-    control.setSelectionRange?.(value.length, value.length);
-    if (block) this.block = { lines: block, before };
-    this.line();
+    control?.focus();
+    control?.setSelectionRange?.(value.length, value.length);
+    if (lines) this.#block = { lines, before };
+    this.drawLine();
     this.draw();
   }
 
-  gridFor(node) {
+  /** The table around a node, else the first one. @param {Element | null} node */
+  #gridOf(node) {
     return node?.closest('[data-node="table"]') ?? this.form.root.querySelector('[data-node="table"]');
   }
 
-  // Makes rows of the selected lines. False: none are selected.
+  /** Makes rows of the selected lines. @param {Element | null} node @returns {boolean} false where none are selected */
   addBlock(node) {
-    if (!this.block) return false;
-    const grid = this.gridFor(node);
-    const { lines, before } = this.block;
-    this.block = null;
-    if (before) this.putBack(before);
+    const grid = this.#gridOf(node);
+    if (!this.#block || !grid) return false;
+    const { lines, before } = this.#block;
+    this.#block = null;
+    if (before) this.#putBack(before);
     const added = addLines(grid, lines, this.form);
-    this.status.say(`${added} rows added.`);
-    getSelection().removeAllRanges();
-    const first = this.model.get(stepsOf(grid)).length - added;
+    this.status.announce(`${added} rows added.`);
+    getSelection()?.removeAllRanges();
+    const first = this.draft.rows(stepsOf(grid)).length - added;
     this.form.focus(`${this.form.pathOf(grid)}[${Math.max(0, first)}]`);
     return true;
   }
 
-  // What a selection filled although it was not meant for the field.
-  putBack({ path, entry, evidence }) {
+  /** Undoes what a selection filled before its lines became rows. @param {Before} before */
+  #putBack({ path, entry, evidence }) {
     const { node, exact } = this.form.find(path);
     if (!exact) return;
-    if (evidence === undefined) delete this.model.evidence[path];
-    else this.model.evidence[path] = evidence;
+    if (evidence === undefined) delete this.draft.evidence[path];
+    else this.draft.evidence[path] = evidence;
     this.form.put(node, entry);
   }
 }

@@ -1,365 +1,399 @@
-// The form between its HTML, drawn by the server from the schema, and the model.
+// The form: between its HTML, which the server renders from the schema, and the draft.
+
+/** @import { Draft } from "./draft.js" */
+/** @import { Entry, EntryGroup, Steps } from "./types" */
 
 import { isAbsent, isMarked, setAbsent, unmark } from "./absence.js";
 import { Combobox } from "./combobox.js";
+import { layOutGrid } from "./grid.js";
 import { editorButtons } from "./json_editor_dialog.js";
 import { origins } from "./merge.js";
-import { fillVariants, holdForms, switchForm } from "./variants.js";
-import { isRaw, join, own, split } from "./paths.js";
-import { layLong } from "./clipboard.js";
-import * as parts from "./nodes.js";
+import {
+  NODE, bodyOf, childOf, childrenOf, columnOf, controlOf, fillLeaf, focusColumn, identify, indexOf, isChoice, isGroup, isLeaf, isRows, itemOf,
+  keyOf, moveRows, newItem, nodeOf, parentOf, positions, readLeaf, rowsOf, showRaw, stepsOf, variantOf,
+} from "./nodes.js";
+import { isNamed, isRaw, join, own, split } from "./paths.js";
+import { fillVariants, putImplied, switchForm } from "./variants.js";
+import { find } from "../site/dom.js";
 
-const { NODE, bodyOf, branchOf, childrenOf, columnOf, controlOf, isGroup, isLeaf, isRows, newItem, nodeOf, parentOf, positions, showRaw, stepsOf } = parts;
-export { controlOf, indexOf, isLeaf, itemOf, parentOf, rowsOf, stepsOf } from "./nodes.js";
-
-const WORDS = { absent: "not filled", null: "not in the document", raw: "kept as JSON" };
+/** @type {Record<string, string>} */
+const STATE_LABELS = { absent: "not filled", null: "not in the document", raw: "kept as JSON" };
 
 export class Form {
-  // `settled` is called when a part was left in which the person typed.
-  constructor(root, model, { changed, settled }) {
-    this.root = root.querySelector(NODE);
-    Object.assign(this, { model, changed, settled });
-    this.paths = new WeakMap(); // where parts stand in the label, until rows or names change
-    parts.identify(this.root);
+  /** The node in which the user types. Messages about it, and what others change in it, wait until it is left. @type {Element | null} */
+  typing = null;
+  /** A node that is not redrawn. @type {Element | null} */
+  #spared = null;
+  /** Paths of nodes, until rows or names change. @type {WeakMap<Element, string>} */
+  #paths = new WeakMap();
+
+  /**
+   * @param {HTMLElement} root
+   * @param {Draft} draft
+   * @param {{ changed: () => void, left: () => void }} callbacks `left`: a node in which the user typed was left
+   */
+  constructor(root, draft, { changed, left }) {
+    this.root = find(root, NODE);
+    this.draft = draft;
+    this.changed = changed;
+    this.left = left;
+    identify(this.root);
     this.combobox = new Combobox(root, this);
     root.addEventListener("input", (event) => this.typed(event.target));
-    root.addEventListener("change", (event) => {
-      if (event.target.matches("[data-choice]")) this.typed(event.target);
-      if (event.target.matches("[data-switch]")) switchForm(this, event.target.closest(NODE), Number(event.target.value));
+    root.addEventListener("change", ({ target }) => {
+      if (target.matches("[data-choice]")) this.typed(target);
+      const node = target.matches("[data-switch]") ? target.closest(NODE) : null;
+      if (node) switchForm(this, node, Number(/** @type {HTMLInputElement} */ (target).value));
     });
-    root.addEventListener("click", (event) => this.clicked(event.target));
+    root.addEventListener("click", (event) => this.#clicked(event.target));
     root.addEventListener("submit", (event) => event.preventDefault());
     editorButtons(root, this);
-    // The part in which the person types. What is found wrong with it, and what others make of it, waits until it is left.
-    this.typing = null;
-    this.spared = null; // the part that is not drawn
-    root.addEventListener("input", ({ target }) => isTyped(target) && (this.typing = target.closest(NODE)));
-    // After the list of choices, which takes what was typed.
+    root.addEventListener("input", ({ target }) => isTextControl(target) && (this.typing = target.closest(NODE)));
+    // After the combobox, which takes what was typed.
     root.addEventListener("focusout", () => this.settle());
   }
 
-  // What was typed is meant as it stands.
+  /** What was typed is final. */
   settle() {
     if (!this.typing) return;
     this.typing = null;
-    this.settled();
+    this.left();
   }
 
-  // -- from the model to the page --
+  // -- from the draft to the page --
 
   fill() {
-    this.fillNode(this.root, this.model.entry);
+    this.fillNode(this.root, this.draft.entry);
   }
 
-  // Draws what others changed, around the text that is half-typed. The part that has the focus keeps it.
+  /** Draws what others changed, around the text that is half-typed. The node with the focus keeps it. */
   fillAround() {
-    const control = this.root.contains(document.activeElement) ? document.activeElement : null;
-    const whole = control?.value !== undefined && control.selectionStart === 0 && control.selectionEnd === control.value.length;
+    const control = /** @type {FormControl | null} */ (this.root.contains(document.activeElement) ? document.activeElement : null);
+    const isSelected = control?.value !== undefined && control.selectionStart === 0 && control.selectionEnd === control.value.length;
     const before = control?.value;
-    this.spared = this.typing;
+    this.#spared = this.typing;
     this.fill();
-    this.spared = null;
-    if (whole && control.value !== before) control.select();
+    this.#spared = null;
+    if (isSelected && control.value !== before) control.select();
   }
 
   get typingPath() {
     return this.typing?.isConnected ? this.pathOf(this.typing) : null;
   }
 
+  /** @param {Element} node */
   entryOf(node) {
-    return this.model.get(stepsOf(node));
+    return this.draft.get(stepsOf(node));
   }
 
-  // The steps to the part that has the focus; null where none has.
+  /** The steps to the node with the focus; null where none has it. */
   get stepsInFocus() {
-    const node = document.activeElement?.matches("[data-control]") ? document.activeElement.closest(NODE) : null;
+    const { activeElement } = document;
+    const node = activeElement?.matches("[data-control]") ? activeElement.closest(NODE) : null;
     return node && this.root.contains(node) ? stepsOf(node) : null;
   }
 
+  /** @param {Element} node @param {Entry} entry */
   fillNode(node, entry) {
-    const kind = node.dataset.node;
-    node.dataset.state = entry === undefined || entry === "" ? (isMarked(this, node) ? "null" : "absent") : entry === null ? "null" : isRaw(entry) ? "raw" : "value";
-    if (kind === "variants") {
+    node.dataset.state = this.#stateOf(node, entry);
+    if (isLeaf(node)) {
+      if (node !== this.#spared) fillLeaf(node, entry);
+      return;
+    }
+    if (node.dataset.node === "variants") {
       fillVariants(this, node, entry);
     } else if (isGroup(node)) {
-      const inside = node.dataset.state === "value" ? entry : {};
-      for (const child of childrenOf(node)) this.fillNode(child, own(inside, child.dataset.key));
-    } else if (isLeaf(node)) {
-      return node === this.spared ? undefined : parts.fillLeaf(node, entry);
+      const inner = /** @type {EntryGroup} */ (node.dataset.state === "value" ? entry : {});
+      for (const child of childrenOf(node)) this.fillNode(child, own(inner, keyOf(child)));
     } else {
-      this.fillRows(node, Array.isArray(entry) ? entry : []);
+      this.#fillRows(node, Array.isArray(entry) ? entry : []);
     }
-    this.markState(node);
-    return showRaw(node, entry);
+    this.#drawState(node);
+    showRaw(node, entry);
   }
 
-  // What the head of a group or a list says: how many rows, whether it is in the document.
-  markState(node) {
-    const { state } = node.dataset;
-    const rows = isRows(node) ? bodyOf(node).children.length : null;
-    const count = [...node.children].find((child) => child.matches(".sf-node-head"))?.querySelector("[data-count]");
-    const words = rows === 1 ? "1 row" : rows ? `${rows} rows` : "none in the document";
-    if (count) count.textContent = WORDS[state] ?? words;
-    const none = state === "null" || (state === "value" && rows === 0);
-    nullButtonOf(node)?.setAttribute("aria-pressed", String(none));
+  /** @param {Element} node @param {Entry} entry */
+  #stateOf(node, entry) {
+    if (entry === null) return "null";
+    if (entry === undefined || entry === "") return isMarked(this, node) ? "null" : "absent";
+    return isRaw(entry) ? "raw" : "value";
   }
 
-  fillRows(node, entries) {
-    const body = bodyOf(node);
-    if (origins.has(entries)) parts.moveRows(node, origins.get(entries));
+  /** The head of a group or list: the number of rows, and whether it is in the document. @param {Element} node */
+  #drawState(node) {
+    const state = node.dataset.state ?? "";
+    const count = isRows(node) ? bodyOf(node).children.length : null;
+    const label = childOf(node, ".sf-node-head")?.querySelector("[data-count]");
+    const rows = count === 1 ? "1 row" : count ? `${count} rows` : "none in the document";
+    if (label) label.textContent = STATE_LABELS[state] ?? rows;
+    const isNone = state === "null" || (state === "value" && count === 0);
+    childOf(node, ".sf-node-head")?.querySelector("[data-null]")?.setAttribute("aria-pressed", String(isNone));
+  }
+
+  /** @param {Element} rows @param {Entry[]} entries */
+  #fillRows(rows, entries) {
+    const body = bodyOf(rows);
+    const from = origins.get(entries);
+    if (from) moveRows(rows, from);
     origins.delete(entries);
-    while (body.children.length > entries.length) body.lastElementChild.remove();
+    while (body.children.length > entries.length) body.lastElementChild?.remove();
     if (body.children.length < entries.length) {
-      const more = document.createDocumentFragment();
-      for (let left = entries.length - body.children.length; left > 0; left -= 1) more.append(newItem(node));
-      body.append(more);
+      const added = document.createDocumentFragment();
+      for (let left = entries.length - body.children.length; left > 0; left -= 1) added.append(newItem(rows));
+      body.append(added);
     }
-    this.number(node, 0);
-    if (node.dataset.node === "table") layLong(node, entries.length);
+    this.#number(rows, 0);
+    if (rows.dataset.node === "table") layOutGrid(rows, entries.length);
     let item = body.firstElementChild;
     for (const entry of entries) {
+      if (!item) break;
       this.fillNode(nodeOf(item), entry);
       item = item.nextElementSibling;
     }
   }
 
-  // Counts the rows from one on: what stands in which changed.
-  number(node, from) {
-    this.paths = new WeakMap();
-    let item = bodyOf(node).children[from];
+  /** Numbers the rows from one on. @param {Element} rows @param {number} from */
+  #number(rows, from) {
+    this.#paths = new WeakMap();
+    let item = /** @type {Element | null} */ (bodyOf(rows).children[from] ?? null);
     for (let index = from; item; index += 1, item = item.nextElementSibling) {
       if (positions.get(item) === index) continue;
       positions.set(item, index);
-      item.querySelector("[data-number]").textContent = index + 1;
+      find(item, "[data-number]").textContent = String(index + 1);
     }
   }
 
-  // After one row came or went: only that one is drawn, as filling a long grid takes time.
-  spliced(node, index, item) {
-    const body = bodyOf(node);
+  /** Draws a row that was added, or removes one: filling a long grid again takes time. @param {Element} rows @param {number} index @param {Element | null} item */
+  #splice(rows, index, item) {
+    const body = bodyOf(rows);
     if (item) body.insertBefore(item, body.children[index] ?? null);
     else body.children[index].remove();
-    this.number(node, index);
-    node.dataset.state = "value";
-    if (item) this.fillNode(nodeOf(item), this.model.get([...stepsOf(node), index]));
-    this.markState(node);
-    showRaw(node, []);
+    this.#number(rows, index);
+    rows.dataset.state = "value";
+    if (item) this.fillNode(nodeOf(item), this.draft.get([...stepsOf(rows), index]));
+    this.#drawState(rows);
+    showRaw(rows, []);
   }
 
-  // -- from the page to the model --
+  // -- from the page to the draft --
 
+  /** @param {Element} control */
   typed(control) {
     const leaf = control.closest(NODE);
-    if (!isLeaf(leaf) || "combo" in control.dataset || !("control" in control.dataset)) return;
+    if (!leaf || !isLeaf(leaf) || "combo" in control.dataset || !("control" in control.dataset)) return;
     leaf.dataset.touched = "";
-    this.model.checkpoint(stepsOf(leaf).join("/"));
-    this.put(leaf, parts.readLeaf(leaf));
+    this.draft.checkpoint(stepsOf(leaf).join("/"));
+    this.put(leaf, readLeaf(leaf));
   }
 
-  // Puts an entry into a field: undefined empties it, null means "not in the document".
+  /** Puts an entry into a field: undefined empties it, null means "not in the document". @param {Element} node @param {Entry} entry */
   put(node, entry) {
     const steps = stepsOf(node);
-    const inRow = typeof steps.at(-1) === "number";
+    const isRow = typeof steps.at(-1) === "number";
     if (entry !== undefined) unmark(this, node);
-    this.model.set(steps, entry === undefined && inRow ? "" : entry);
-    if (node.dataset.key === "key") this.paths = new WeakMap();
-    if (entry === undefined) this.prune(parentOf(node));
-    else this.hold(parentOf(node));
-    this.fillNode(node, this.model.get(steps));
+    this.draft.set(steps, entry === undefined && isRow ? "" : entry);
+    if (keyOf(node) === "key") this.#paths = new WeakMap();
+    if (entry === undefined) this.#prune(parentOf(node));
+    else putImplied(this, parentOf(node));
+    this.fillNode(node, this.draft.get(steps));
     for (let above = parentOf(node); above; above = parentOf(above)) {
-      const inside = this.model.get(stepsOf(above));
-      if (inside !== undefined) unmark(this, above);
-      above.dataset.state = inside !== undefined ? "value" : isMarked(this, above) ? "null" : "absent";
-      if (!isLeaf(above) && !isRows(above)) this.markState(above);
-      showRaw(above, inside);
+      const inner = this.draft.get(stepsOf(above));
+      if (inner !== undefined) unmark(this, above);
+      above.dataset.state = inner !== undefined ? "value" : isMarked(this, above) ? "null" : "absent";
+      if (!isLeaf(above) && !isRows(above)) this.#drawState(above);
+      showRaw(above, inner);
     }
     this.changed();
   }
 
-  // What comes with a value: the form it is in, and the constants of the groups around it.
-  hold(group) {
-    holdForms(this, group);
-  }
-
-  // An optional group whose last field was emptied is itself not there.
-  prune(group) {
+  /** Removes an optional group whose last field was emptied. @param {Element | null} group */
+  #prune(group) {
     const parent = group ? parentOf(group) : null;
-    if (!parent || !isGroup(parent) || !isGroup(group) || "required" in group.dataset) return;
+    if (!group || !parent || !isGroup(parent) || !isGroup(group) || "required" in group.dataset) return;
     const steps = stepsOf(group);
-    const entry = this.model.get(steps);
+    const entry = this.draft.get(steps);
     if (!entry || Object.values(entry).some((inner) => inner !== "")) return;
-    this.model.set(steps, typeof steps.at(-1) === "number" ? "" : undefined);
-    this.prune(parent);
+    this.draft.set(steps, typeof steps.at(-1) === "number" ? "" : undefined);
+    this.#prune(parent);
   }
 
-  clicked(target) {
+  /** @param {Element} target */
+  #clicked(target) {
     const node = target.closest(NODE);
     if (!node) return;
-    if (target.closest("[data-null]")) this.toggleNull(node);
+    if (target.closest("[data-null]")) this.toggleAbsent(node);
     else if (target.closest("[data-add-row]")) this.addRow(node);
-    else if (target.closest("[data-duplicate-row]")) this.duplicateRow(parts.itemOf(target));
-    else if (target.closest("[data-delete-row]")) this.deleteRow(parts.itemOf(target));
+    else if (target.closest("[data-duplicate-row]")) this.duplicateRow(/** @type {Element} */ (itemOf(target)));
+    else if (target.closest("[data-delete-row]")) this.deleteRow(/** @type {Element} */ (itemOf(target)));
     else if (target.closest("[data-start-over]")) {
-      this.model.checkpoint();
+      this.draft.checkpoint();
       this.put(node, isRows(node) || node.dataset.node === "tuple" ? [] : node.dataset.node === "variants" ? { $form: 0 } : {});
     }
   }
 
-  // "Not in the document": null where the schema allows it, else a note beside the value; an array or a map is empty.
-  toggleNull(node) {
+  /** Turns "not in the document" on or off. @param {Element} node @returns {boolean} false where the field is required */
+  toggleAbsent(node) {
     if (!("absentable" in node.dataset)) return false;
-    this.model.checkpoint();
+    this.draft.checkpoint();
     node.dataset.touched = "";
     setAbsent(this, node, !isAbsent(this, node));
     if (isLeaf(node)) controlOf(node)?.focus();
     return true;
   }
 
-  blankOf(rows) {
-    return newItem(rows);
-  }
-
-  addRow(rows, entry = undefined, at = undefined) {
-    const body = bodyOf(rows);
-    const index = at ?? body.children.length;
+  /** @param {Element} rows @param {Entry} entry @param {number} index */
+  addRow(rows, entry = undefined, index = bodyOf(rows).children.length) {
     const item = newItem(rows);
-    const grouped = isGroup(nodeOf(item)) || rows.dataset.node === "map";
-    this.model.checkpoint();
-    this.model.insertRow(stepsOf(rows), index, entry ?? (grouped ? {} : ""));
-    this.hold(parentOf(rows));
-    this.spliced(rows, index, item);
-    controlOf(body.children[index])?.focus();
+    const blank = isGroup(nodeOf(item)) || rows.dataset.node === "map" ? {} : "";
+    this.draft.checkpoint();
+    this.draft.insertRow(stepsOf(rows), index, entry ?? blank);
+    putImplied(this, parentOf(rows));
+    this.#splice(rows, index, item);
+    controlOf(item)?.focus();
     this.changed();
   }
 
+  /** @param {Element} item */
   duplicateRow(item) {
-    const rows = parts.rowsOf(item.parentElement);
-    const index = parts.indexOf(item);
-    const entry = structuredClone(this.model.get([...stepsOf(rows), index]));
+    const rows = itemRows(item);
+    const index = indexOf(item);
+    const entry = structuredClone(this.draft.get([...stepsOf(rows), index]));
     const column = columnOf(document.activeElement);
     this.addRow(rows, entry, index + 1);
-    parts.focusColumn(bodyOf(rows).children[index + 1], column);
+    focusColumn(bodyOf(rows).children[index + 1], column);
   }
 
+  /** @param {Element} item */
   deleteRow(item) {
-    const rows = parts.rowsOf(item.parentElement);
-    const index = parts.indexOf(item);
+    const rows = itemRows(item);
+    const index = indexOf(item);
     const column = columnOf(document.activeElement);
-    this.model.checkpoint();
-    this.model.removeRow(stepsOf(rows), index);
-    this.spliced(rows, index, null);
+    this.draft.checkpoint();
+    this.draft.removeRow(stepsOf(rows), index);
+    this.#splice(rows, index, null);
     const body = bodyOf(rows);
-    const neighbour = body.children[Math.min(index, body.children.length - 1)];
-    if (neighbour) parts.focusColumn(neighbour, column);
+    const neighbor = body.children[Math.min(index, body.children.length - 1)];
+    if (neighbor) focusColumn(neighbor, column);
     else rows.querySelector("[data-add-row]")?.focus();
     this.changed();
   }
 
-  // -- finding one's way --
+  // -- paths --
 
-  // The node of a path, or the nearest one above it; `exact` says which.
+  /** The node of a path, or the nearest one above it; `exact` says which. @param {string} path @returns {{ node: Element, exact: boolean }} */
   find(path) {
-    for (let node = this.root, here = ""; ; ) {
+    /** @type {[Element, string]} */
+    let [node, here] = [this.root, ""];
+    for (;;) {
       if (here === path && (isLeaf(node) || node.dataset.node !== "variants")) return { node, exact: true };
-      const next = this.step(node, here, path);
+      const next = this.#step(node, here, path);
       if (!next) return { node, exact: here === path };
       [node, here] = next;
     }
   }
 
-  // The part below a node that a path leads into, with its own path.
-  step(node, here, path) {
-    const leads = (inner) => path === inner || path.startsWith(`${inner}.`) || path.startsWith(`${inner}[`);
-    const { node: kind } = node.dataset;
+  /** The node below `node` on the way to a path, and its own path. @param {Element} node @param {string} here @param {string} path @returns {[Element, string] | null} */
+  #step(node, here, path) {
     if (isLeaf(node)) return null;
+    const { node: kind } = node.dataset;
     if (kind === "variants") {
-      const [form] = branchOf(node)?.children ?? [];
-      return form ? [form, here] : null;
+      const variant = variantOf(node);
+      return variant && [variant, here];
     }
     if (isRows(node) && kind !== "map") {
       const index = /^\[(\d+)\]/u.exec(path.slice(here.length))?.[1];
-      const item = path.startsWith(here) && index !== undefined ? bodyOf(node).children[index] : null;
+      const item = path.startsWith(here) && index !== undefined ? bodyOf(node).children[Number(index)] : null;
       return item ? [nodeOf(item), join(here, Number(index))] : null;
     }
-    const below = kind === "map" ? this.pairs(node).flatMap(([key, value]) => [key, value]) : childrenOf(node);
-    for (const child of below) {
+    const nodes = kind === "map" ? this.pairs(node).flat() : childrenOf(node);
+    for (const child of nodes) {
       const inner = this.pathOf(child);
-      if (inner !== here && leads(inner)) return [child, inner];
+      if (inner !== here && (path === inner || path.startsWith(`${inner}.`) || path.startsWith(`${inner}[`))) return [child, inner];
     }
-    const more = below.find((child) => child.dataset.key === "$more");
-    return more && this.step(more, here, path);
+    const more = nodes.find((child) => keyOf(child) === "$more");
+    return more ? this.#step(more, here, path) : null;
   }
 
-  // The name and the value of each row of a map.
+  /** The nodes of the name and the value of each row of a map. @param {Element} map */
   pairs(map) {
     return [...bodyOf(map).children].map((row) => childrenOf(row));
   }
 
-  // Where a part's value stands in the label. The name in a row of a map has a path of its own: "tags[0]".
+  /** The path of a node's value in the label. The name in a row of a map has a path of its own: "tags[0]". @param {Element} node */
   pathOf(node) {
-    let path = this.paths.get(node);
-    if (path === undefined) this.paths.set(node, (path = this.placeOf(node)));
+    let path = this.#paths.get(node);
+    if (path === undefined) this.#paths.set(node, (path = this.#computePath(node)));
     return path;
   }
 
-  placeOf(node) {
+  /** @param {Element} node @returns {string} */
+  #computePath(node) {
     const parent = parentOf(node);
     if (!parent) return "";
-    const { key } = node.dataset;
+    const key = keyOf(node);
     if (key === "$value" || key === "$more") return this.pathOf(parent);
-    const above = parent && parentOf(parent);
+    const above = parentOf(parent);
     if (above?.dataset.node === "map") {
-      const row = parts.indexOf(parent);
-      const name = this.model.get([...stepsOf(above), row, "key"]) ?? "";
-      return key === "key" ? join(this.pathOf(above), row) : join(this.pathOf(above), nameOf(above, name));
+      const row = indexOf(parent);
+      const name = this.draft.get([...stepsOf(above), row, "key"]) ?? "";
+      return join(this.pathOf(above), key === "key" ? row : nameOf(above, name));
     }
-    if (isRows(parent)) return join(this.pathOf(parent), parts.indexOf(parts.itemOf(node)));
+    if (isRows(parent)) return join(this.pathOf(parent), indexOf(/** @type {Element} */ (itemOf(node))));
     return join(this.pathOf(parent), parent.dataset.node === "tuple" ? Number(key) : key);
   }
 
-  // Puts an entry where a path leads, also into a row of a map that is not there yet.
+  /** Puts an entry at a path, also into a row of a map that does not exist yet. @param {string} path @param {Entry} entry */
   putAt(path, entry) {
     const { node, exact } = this.find(path);
-    if (exact) return this.put(node, entry);
-    const map = node.dataset.node === "map" ? node : childrenOf(node).find((child) => child.dataset.key === "$more");
+    if (exact) {
+      this.put(node, entry);
+      return;
+    }
+    const map = node.dataset.node === "map" ? node : childrenOf(node).find((child) => keyOf(child) === "$more");
     const [name, ...further] = split(path.slice(this.pathOf(node).length));
-    if (!map || entry === undefined || typeof name !== "string" || further.length) return undefined;
-    return this.addRow(map, { key: entryOfName(map, name), value: entry });
+    if (!map || entry === undefined || typeof name !== "string" || further.length) return;
+    this.addRow(map, { key: entryOfName(map, name), value: entry });
   }
 
-  // Takes away a name that the schema does not know, which no part stands for.
+  /** Removes a name that the schema does not know, which has no node. @param {string} path */
   removeAt(path) {
     const { node } = this.find(path);
     const steps = stepsOf(node);
-    for (const name of Object.keys(this.model.get(steps) ?? {})) {
-      if (join(this.pathOf(node), name) === path) this.model.set([...steps, name], undefined);
+    const entry = this.draft.get(steps);
+    for (const name of isNamed(entry) ? Object.keys(entry) : []) {
+      if (join(this.pathOf(node), name) === path) this.draft.set([...steps, name], undefined);
     }
     this.changed();
   }
 
+  /** @param {string} path */
   titleOf(path) {
-    const { node } = this.find(path);
-    return node.dataset.title ?? "the label";
+    return this.find(path).node.dataset.title ?? "the label";
   }
 
-  // The node that an entry is drawn in, or the nearest one to it.
+  /** The node of an entry, or the nearest one to it. @param {Steps} steps */
   nodeAt(steps) {
+    /** @type {Element} */
     let node = this.root;
     for (const step of steps) {
       let next = null;
-      if (isRows(node)) next = [...bodyOf(node).children].slice(0, step + 1).at(-1);
-      else if (node.dataset.node === "variants") next = branchOf(node)?.firstElementChild;
-      else if (!isLeaf(node)) next = childrenOf(node).find((child) => child.dataset.key === String(step));
+      if (isRows(node)) next = [...bodyOf(node).children].slice(0, Number(step) + 1).at(-1);
+      else if (node.dataset.node === "variants") next = variantOf(node);
+      else if (!isLeaf(node)) next = childrenOf(node).find((child) => keyOf(child) === String(step));
       if (!next) break;
       node = nodeOf(next);
     }
     return node;
   }
 
+  // -- focus --
+
+  /** @param {string} path */
   focus(path) {
     this.focusNode(this.find(path).node);
   }
 
+  /** @param {Element} node */
   focusNode(node) {
     const control = controlOf(node) ?? node.querySelector("[data-add-row]");
     control?.focus();
@@ -368,30 +402,34 @@ export class Form {
 
   focusFirstEmpty() {
     const leaves = [...this.root.querySelectorAll('[data-node="leaf"], [data-node="checks"]')];
-    const empty = (leaf) => leaf.dataset.state === "absent" && "required" in leaf.dataset && !("fixed" in leaf.dataset);
-    (controlOf(leaves.find(empty) ?? leaves[0]) ?? controlOf(this.root))?.focus();
+    const isEmpty = (/** @type {Element} */ { dataset }) => dataset.state === "absent" && "required" in dataset && !("fixed" in dataset);
+    (controlOf(leaves.find(isEmpty) ?? leaves[0]) ?? controlOf(this.root))?.focus();
   }
 }
 
-const isTyped = (control) => "control" in control.dataset && (control.tagName === "TEXTAREA" || control.type === "text");
-
-function nullButtonOf(node) {
-  return [...node.children].find((child) => child.matches(".sf-node-head"))?.querySelector("[data-null]") ?? null;
+/** @param {Element} element */
+function isTextControl(element) {
+  const { dataset, tagName, type } = /** @type {FormControl} */ (element);
+  return "control" in dataset && (tagName === "TEXTAREA" || type === "text");
 }
 
-const nameLeaf = (map) => newItem(map).querySelector('[data-key="key"]');
+/** The rows that a row is in. @param {Element} item */
+const itemRows = (item) => /** @type {Element} */ (rowsOf(item.parentElement));
 
-// A name as it stands in the label: where names are choices, the entry is the JSON text of one.
+/** @param {Element} map */
+const nameLeaf = (map) => find(newItem(map), '[data-key="key"]');
+
+/** A name of a map as the label has it: where names are choices, the entry is the JSON text of one. @param {Element} map @param {Entry} entry */
 export function nameOf(map, entry) {
   if (isRaw(entry)) return String(JSON.parse(entry.$json));
   const leaf = nameLeaf(map);
-  return leaf.dataset.shape === "choice" && parts.isChoice(leaf, entry) ? JSON.parse(entry) : entry.trim();
+  return leaf.dataset.shape === "choice" && isChoice(leaf, entry) ? JSON.parse(String(entry)) : String(entry).trim();
 }
 
-// The entry of a name; one that is none of the choices is kept as JSON.
+/** The entry of a name; one that is not among the choices is kept as JSON. @param {Element} map @param {string} name @returns {Entry} */
 function entryOfName(map, name) {
   const leaf = nameLeaf(map);
   if (leaf.dataset.shape !== "choice") return name;
   const code = JSON.stringify(name);
-  return parts.isChoice(leaf, code) ? code : { $json: code };
+  return isChoice(leaf, code) ? code : { $json: code };
 }

@@ -1,177 +1,217 @@
-// Spreadsheet keys in a grid: arrows, Enter, blocks of cells pasted and copied.
+// Grids: spreadsheet keys, blocks of cells pasted and copied, rows from lines of a document, layout.
 
-import { choicesOf, controlOf, indexOf, rowsOf, stepsOf } from "./nodes.js";
-import { chord } from "./shortcuts.js";
+/** @import { Entry, EntryGroup } from "./types" */
+/** @import { Form } from "./form.js" */
+
+import { readBlock, writeBlock } from "./clipboard.js";
+import { choicesOf, controlOf, indexOf, keyOf, newItem, rowsOf, stepsOf } from "./nodes.js";
 import { table } from "./paths.js";
-import { cellsOf, readBlock, writeBlock } from "./clipboard.js";
+import { chord } from "./shortcuts.js";
+import { find } from "../site/dom.js";
 
+/** @typedef {HTMLTableCellElement} Cell */
+
+const CELL = "td[data-node]";
+
+/** @param {Element} row @returns {Cell[]} */
+const cellsOf = (row) => /** @type {Cell[]} */ ([...row.children].filter((cell) => cell.matches(CELL)));
+
+/** @param {HTMLElement} root @param {Form} form */
 export function gridKeys(root, form) {
-  const picked = new Picked(root);
+  const selection = new RowSelection(root);
   root.addEventListener("keydown", (event) => {
-    const cell = event.target.closest?.("td[data-node]");
+    const cell = event.target.closest(CELL);
     if (!cell) return;
-    if (picked.key(event, cell)) return event.preventDefault();
-    const target = move(event, cell, form);
-    if (target === undefined) return undefined;
+    if (selection.key(event, cell)) {
+      event.preventDefault();
+      return;
+    }
+    const target = targetOf(event, cell, form);
+    if (target === undefined) return;
     event.preventDefault();
     target?.focus();
-    return target?.select?.();
+    target?.select?.();
   });
   root.addEventListener("paste", (event) => {
-    const cell = event.target.closest?.("td[data-node]");
-    const lines = cell && readBlock(event.clipboardData?.getData("text/plain") ?? "");
-    if (!lines) return;
+    const cell = event.target.closest(CELL);
+    const block = cell && readBlock(event.clipboardData?.getData("text/plain") ?? "");
+    if (!block) return;
     event.preventDefault();
-    pasteBlock(cell, lines, form);
+    pasteBlock(cell, block, form);
   });
   root.addEventListener("copy", (event) => {
-    if (!picked.rows.length) return;
+    if (!selection.rows.length) return;
     event.preventDefault();
-    event.clipboardData.setData("text/plain", writeBlock(picked.rows.map((row) => cellsOf(row).map(textOf))));
+    event.clipboardData?.setData("text/plain", writeBlock(selection.rows.map((row) => cellsOf(row).map(textOf))));
   });
 }
 
-// Whole rows picked with Shift and the arrows, to be copied.
-class Picked {
+/** Whole rows, selected with Shift and the arrows. */
+class RowSelection {
+  /** @type {Element[]} */
+  rows = [];
+  /** @type {Element | null} */
+  #anchor = null;
+
+  /** @param {HTMLElement} root */
   constructor(root) {
-    this.rows = [];
-    this.from = null;
-    root.addEventListener("pointerdown", () => this.drop());
-    root.addEventListener("focusout", (event) => root.contains(event.relatedTarget) || this.drop());
+    root.addEventListener("pointerdown", () => this.#clear());
+    root.addEventListener("focusout", (event) => root.contains(event.relatedTarget ?? null) || this.#clear());
   }
 
+  /** Whether a key extends the selection. @param {KeyboardEvent} event @param {Cell} cell */
   key(event, cell) {
-    const by = { "Shift+ArrowUp": -1, "Shift+ArrowDown": 1 }[chord(event)];
-    if (by === undefined) {
-      if (!["Shift", "Control", "Meta", "Alt"].includes(event.key) && !event.ctrlKey && !event.metaKey) this.drop();
+    const pressed = chord(event);
+    if (pressed !== "Shift+ArrowUp" && pressed !== "Shift+ArrowDown") {
+      if (!["Shift", "Control", "Meta", "Alt"].includes(event.key) && !event.ctrlKey && !event.metaKey) this.#clear();
       return false;
     }
-    const row = cell.parentElement;
-    this.from ??= row;
-    const next = (by < 0 ? row.previousElementSibling : row.nextElementSibling) ?? row;
-    const [first, last] = [indexOf(this.from), indexOf(next)].sort((a, b) => a - b);
-    this.mark([...row.parentElement.children].slice(first, last + 1));
-    const control = controlOf(next.children[cell.cellIndex]);
-    control?.focus();
+    const row = rowOf(cell);
+    this.#anchor ??= row;
+    const next = (pressed === "Shift+ArrowUp" ? row.previousElementSibling : row.nextElementSibling) ?? row;
+    const [first, last] = [indexOf(this.#anchor), indexOf(next)].sort((a, b) => a - b);
+    this.#select([...(row.parentElement?.children ?? [])].slice(first, last + 1));
+    controlOf(next.children[cell.cellIndex])?.focus();
     return true;
   }
 
-  drop() {
-    this.mark([]);
-    this.from = null;
+  #clear() {
+    this.#select([]);
+    this.#anchor = null;
   }
 
-  mark(rows) {
+  /** @param {Element[]} rows */
+  #select(rows) {
     for (const row of this.rows) row.classList.remove("sf-picked");
     for (const row of rows) row.classList.add("sf-picked");
     this.rows = rows;
   }
 }
 
-// The control to go to, null to stay, undefined to leave the key to the browser.
-function move(event, cell, form) {
-  const row = cell.parentElement;
-  const control = event.target;
-  const beside = (line, column = cell.cellIndex) => (line ? controlOf(line.children[column]) : null);
+/** @param {Cell} cell */
+const rowOf = (cell) => /** @type {Element} */ (cell.parentElement);
+
+/** The control that a key leads to, null to stay, undefined to leave the key to the browser. @param {KeyboardEvent & Targeted} event @param {Cell} cell @param {Form} form */
+function targetOf(event, cell, form) {
+  const row = rowOf(cell);
+  const control = /** @type {FormControl} */ (event.target);
+  /** @param {Element | null} line */
+  const controlIn = (line, column = cell.cellIndex) => (line ? controlOf(line.children[column]) : null);
   switch (chord(event)) {
     case "ArrowUp":
-      return control.tagName === "SELECT" ? undefined : beside(row.previousElementSibling);
+      return control.tagName === "SELECT" ? undefined : controlIn(row.previousElementSibling);
     case "ArrowDown":
-      return control.tagName === "SELECT" ? undefined : beside(row.nextElementSibling);
+      return control.tagName === "SELECT" ? undefined : controlIn(row.nextElementSibling);
     case "Enter":
-      if (row.nextElementSibling) return beside(row.nextElementSibling);
-      form.addRow(rowsOf(row.parentElement));
-      return beside(row.nextElementSibling);
+      if (!row.nextElementSibling) form.addRow(/** @type {Element} */ (rowsOf(row.parentElement)));
+      return controlIn(row.nextElementSibling);
     case "Shift+Enter":
-      return beside(row.previousElementSibling);
+      return controlIn(row.previousElementSibling);
     case "ArrowLeft":
-      return atEdge(control, 0) ? beside(row, cell.cellIndex - 1) ?? undefined : undefined;
+      return isAtEdge(control, 0) ? controlIn(row, cell.cellIndex - 1) ?? undefined : undefined;
     case "ArrowRight":
-      return atEdge(control, control.value?.length) ? beside(row, cell.cellIndex + 1) ?? undefined : undefined;
+      return isAtEdge(control, control.value?.length) ? controlIn(row, cell.cellIndex + 1) ?? undefined : undefined;
     default:
       return undefined;
   }
 }
 
-function atEdge(control, place) {
+/** @param {FormControl} control @param {number} place */
+function isAtEdge(control, place) {
   if (control.tagName === "SELECT") return true;
-  const whole = control.selectionStart === 0 && control.selectionEnd === control.value.length;
-  return whole || (control.selectionStart === place && control.selectionEnd === place);
+  const { selectionStart: start, selectionEnd: end } = control;
+  return (start === 0 && end === control.value.length) || (start === place && end === place);
 }
 
-// Rows of a grid from lines of a document: "Widget   2   10.00   20.00". Cells stand apart by two blanks or a tab, in a
-// line that has neither figures at its end do; where there are fewer cells than columns, words go to the text columns
-// from the left and numbers to the others from the right.
+// -- rows from lines of a document --------------------------------------------------------------------------------------
+
+/** @typedef {{ key: string, shape: string }} Column */
+
+/**
+ * Adds rows from lines such as "Widget   2   10.00   20.00". Two blanks or a tab separate cells; in a line without them the
+ * numbers at its end do. Where there are fewer cells than columns, words fill the text columns from the left and numbers
+ * the others from the right.
+ * @param {Element} rows @param {string[]} lines @param {Form} form
+ * @returns {number} rows added
+ */
 export function addLines(rows, lines, form) {
-  const columns = [...form.blankOf(rows).querySelectorAll("[data-node]")].map(({ dataset }) => ({ key: dataset.key, shape: dataset.shape }));
-  const entries = lines.map((line) => rowOf(cellsIn(line.trim()), columns)).filter((entry) => Object.keys(entry).length);
-  const { model } = form;
+  const columns = [...newItem(rows).querySelectorAll("[data-node]")].map((node) => ({ key: keyOf(node), shape: node.dataset.shape ?? "" }));
+  const entries = lines.map((line) => entryOfLine(splitLine(line.trim()), columns)).filter((entry) => Object.keys(entry).length);
+  const { draft } = form;
   const steps = stepsOf(rows);
-  model.checkpoint();
-  const now = Array.isArray(model.get(steps)) ? model.get(steps) : [];
-  model.set(steps, [...now.filter((entry) => Object.keys(entry ?? {}).length), ...entries]);
-  form.fillNode(rows, model.get(steps));
+  draft.checkpoint();
+  draft.set(steps, [...draft.rows(steps).filter((entry) => Object.keys(entry ?? {}).length), ...entries]);
+  form.fillNode(rows, draft.get(steps));
   form.changed();
   return entries.length;
 }
 
 const FIGURE = /^[^\p{L}\p{N}]*\p{N}[\p{N}.,'’]*[^\p{L}\p{N}]*$/u;
 
-function cellsIn(line) {
+/** @param {string} line */
+function splitLine(line) {
   const cells = line.split(/\t|\s{2,}/u).filter(Boolean);
   if (cells.length !== 1) return cells;
   const words = line.split(/\s+/u);
-  const figures = [];
-  while (words.length > 1 && FIGURE.test(words.at(-1))) figures.unshift(words.pop());
-  return [words.join(" "), ...figures];
+  const first = 1 + words.findLastIndex((word, index) => index === 0 || !FIGURE.test(word));
+  return [words.slice(0, first).join(" "), ...words.slice(first)];
 }
 
-function rowOf(cells, columns) {
+/** @param {string} cell */
+function isNumber(cell) {
+  const count = (/** @type {RegExp} */ kind) => cell.match(kind)?.length ?? 0;
+  return count(/\p{N}/gu) >= Math.max(1, count(/\p{L}/gu)) && !/\p{L}{4}/u.test(cell);
+}
+
+/** @param {string[]} cells @param {Column[]} columns */
+function entryOfLine(cells, columns) {
+  /** @type {EntryGroup} */
   const entry = table();
   const open = columns.filter((column) => !["choice", "boolean"].includes(column.shape));
   if (cells.length === open.length) {
     open.forEach((column, index) => (entry[column.key] = cells[index]));
     return entry;
   }
-  const count = (cell, kind) => cell.match(kind)?.length ?? 0;
-  const isNumber = (cell) => count(cell, /\p{N}/gu) >= Math.max(1, count(cell, /\p{L}/gu)) && !/\p{L}{4}/u.test(cell);
   const texts = open.filter((column) => column.shape !== "number");
   const numbers = open.filter((column) => column.shape === "number");
-  const figures = [];
-  while (cells.length && figures.length < numbers.length && isNumber(cells.at(-1))) figures.unshift(cells.pop());
+  const first = 1 + cells.findLastIndex((cell, index) => cells.length - index > numbers.length || !isNumber(cell));
+  const words = cells.slice(0, first);
+  const figures = cells.slice(first);
   figures.forEach((cell, index) => (entry[numbers[numbers.length - figures.length + index].key] = cell));
   texts.forEach((column, index) => {
-    const cell = index + 1 === texts.length ? cells.slice(index).join(" ") : cells[index];
+    const cell = index + 1 === texts.length ? words.slice(index).join(" ") : words[index];
     if (cell) entry[column.key] = cell;
   });
   return entry;
 }
 
-// A block goes to the cell that has the focus and to those right of it and below; rows that lack are added.
-function pasteBlock(cell, lines, form) {
-  const rows = rowsOf(cell);
-  const [firstRow, firstColumn] = [indexOf(cell.parentElement), cell.cellIndex];
-  const { model } = form;
-  model.checkpoint();
+// -- clipboard ----------------------------------------------------------------------------------------------------------
+
+/** Puts a block at a cell, to the right and below; missing rows are added. @param {Cell} cell @param {string[][]} block @param {Form} form */
+function pasteBlock(cell, block, form) {
+  const rows = /** @type {Element} */ (rowsOf(cell));
+  const [firstRow, firstColumn] = [indexOf(rowOf(cell)), cell.cellIndex];
+  const { draft } = form;
+  draft.checkpoint();
   const steps = stepsOf(rows);
-  const heads = new Map(cellsOf(cell.parentElement).map((head) => [head.cellIndex, head]));
-  lines.forEach((texts, down) => {
+  const columns = new Map(cellsOf(rowOf(cell)).map((column) => [column.cellIndex, column]));
+  block.forEach((texts, down) => {
     const index = firstRow + down;
-    if (!Array.isArray(model.get(steps)) || model.get(steps).length <= index) model.insertRow(steps, index, {});
+    if (draft.rows(steps).length <= index) draft.insertRow(steps, index, {});
     texts.forEach((text, right) => {
-      const column = heads.get(firstColumn + right);
-      if (column) model.set([...steps, index, column.dataset.key], entryOf(column, text.trim()));
+      const column = columns.get(firstColumn + right);
+      if (column) draft.set([...steps, index, keyOf(column)], entryOfText(column, text.trim()));
     });
   });
-  form.fillNode(rows, model.get(steps));
+  form.fillNode(rows, draft.get(steps));
   form.changed();
 }
 
 const YES = ["yes", "true", "1", "x", "y"];
 const NO = ["no", "false", "0", "n"];
 
-// What a pasted text is in a column; a text that is none of its choices stays, and the check says so.
-function entryOf(column, text) {
+/** A pasted text as an entry of a column; a text that is not a choice stays, and the validation rejects it. @param {Cell} column @param {string} text @returns {Entry} */
+function entryOfText(column, text) {
   const { shape } = column.dataset;
   const plain = text.toLowerCase();
   if (!text) return undefined;
@@ -180,12 +220,34 @@ function entryOf(column, text) {
   return optionsOf(column).find(([code, label]) => code === text || label.toLowerCase() === plain)?.[0] ?? text;
 }
 
+/** @param {Cell} cell @returns {[code: string, label: string][]} */
 function optionsOf(cell) {
   const control = controlOf(cell);
-  return control.tagName === "SELECT" ? [...control.options].slice(1).map((option) => [option.value, option.text]) : choicesOf(cell);
+  if (control?.tagName !== "SELECT") return choicesOf(cell).map(([code, label]) => [code, label]);
+  return [...control.options].slice(1).map((option) => [option.value, option.text]);
 }
 
+/** @param {Cell} cell */
 function textOf(cell) {
   const control = controlOf(cell);
-  return control.tagName === "SELECT" ? (control.value && control.selectedOptions[0]?.text) || "" : control.value;
+  if (control?.tagName !== "SELECT") return control?.value ?? "";
+  return (control.value && control.selectedOptions[0]?.text) || "";
+}
+
+// -- layout -------------------------------------------------------------------------------------------------------------
+
+const LONG = 40; // rows from which those out of sight are not laid out
+
+/** Minimum width in px and share of the rest, by the class of a column. @type {Record<string, [number, number]>} */
+const WIDTHS = { number: [84, 0.7], date: [96, 0.7], choice: [110, 1], boolean: [84, 0.6], index: [36, 0], actions: [58, 0] };
+
+/** Gives the columns of a long grid fixed widths, so that each row can be laid out on its own. @param {Element} rows @param {number} count */
+export function layOutGrid(rows, count) {
+  const grid = find(rows, "table");
+  grid.classList.toggle("sf-grid-long", count > LONG);
+  if (count <= LONG || grid.style.getPropertyValue("--columns")) return;
+  const heads = [...(grid.tHead?.rows[0].cells ?? [])];
+  const widths = heads.map((head) => WIDTHS[/sf-grid-(\w+)/u.exec(head.className)?.[1] ?? ""] ?? [120, 1.6]);
+  grid.style.setProperty("--columns", widths.map(([least, share]) => (share ? `minmax(${least}px, ${share}fr)` : `${least}px`)).join(" "));
+  grid.style.setProperty("--least", `${widths.reduce((sum, [least]) => sum + least, 0)}px`);
 }

@@ -1,41 +1,43 @@
-// The JSON editor over the page: a frame that is loaded only when somebody asks for it.
+// The JSON editor over the page: a frame that is loaded only when it is asked for.
 
-const opened = () => document.querySelector("dialog.editor-dialog[open]");
+/** @import { Form } from "./form.js" */
 
-// Asks the person to edit a text; `done` gets the new one. A second call while one is open does nothing.
-export function editJson({ url, title, text, readOnly = false, done }) {
-  if (opened()) return;
+import { make } from "../site/dom.js";
+
+/** Opens the editor for a text; `done` gets the changed text. Does nothing while one is open. @param {{ url: string, title: string, text: string, done: (text: string) => void }} options */
+export function editJson({ url, title, text, done }) {
+  if (document.querySelector("dialog.editor-dialog[open]")) return;
   const dialog = make("dialog", { className: "editor-dialog" });
   dialog.setAttribute("aria-label", `${title} as JSON`);
   const frame = make("iframe", { className: "editor-frame", title: "JSON editor", src: url });
-  const cancel = make("button", { type: "button", className: "btn btn-outline-secondary", textContent: readOnly ? "Close" : "Cancel" });
-  const use = make("button", { type: "button", className: "btn btn-primary", textContent: "Use it", disabled: true });
+  const cancel = make("button", { type: "button", className: "btn btn-outline-secondary", textContent: "Cancel" });
+  const apply = make("button", { type: "button", className: "btn btn-primary", textContent: "Apply", disabled: true });
   const head = make("header", { className: "editor-head" });
-  head.append(make("h2", { textContent: title }), cancel, ...(readOnly ? [] : [use]));
+  head.append(make("h2", { textContent: title }), cancel, apply);
   dialog.append(head, frame);
   document.body.append(dialog);
   const before = document.activeElement;
-  let now = text;
+  let current = text;
   const finish = () => {
     dialog.close();
-    if (now !== text) done(now);
+    if (current !== text) done(current);
   };
-  const listen = (event) => {
-    if (event.source !== frame.contentWindow || event.origin !== location.origin || event.data?.editor !== true) return;
-    const { kind } = event.data;
-    if (kind === "ready") {
+  /** @param {MessageEvent} event */
+  const listen = ({ source, origin, data }) => {
+    if (source !== frame.contentWindow || origin !== location.origin || data?.editor !== true) return;
+    if (data.kind === "ready") {
       const dark = document.documentElement.dataset.bsTheme === "dark";
-      frame.contentWindow.postMessage({ editor: true, kind: "open", text, readOnly, dark }, location.origin);
-    } else if (kind === "open") {
-      use.disabled = false;
-    } else if (kind === "change" && typeof event.data.text === "string") {
-      now = event.data.text;
-    } else if (kind === "done" && !readOnly) {
+      frame.contentWindow?.postMessage({ editor: true, kind: "open", text, dark }, location.origin);
+    } else if (data.kind === "open") {
+      apply.disabled = false;
+    } else if (data.kind === "change" && typeof data.text === "string") {
+      current = data.text;
+    } else if (data.kind === "done") {
       finish();
     }
   };
   window.addEventListener("message", listen);
-  use.addEventListener("click", finish);
+  apply.addEventListener("click", finish);
   cancel.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => {
     window.removeEventListener("message", listen);
@@ -45,22 +47,22 @@ export function editJson({ url, title, text, readOnly = false, done }) {
   dialog.showModal();
 }
 
-// Buttons beside JSON fields, and beside any text area they name (data-editor-for="its id").
+/** Buttons at JSON fields, and for any text area they name (data-editor-for="its id"). @param {HTMLElement} root @param {Form} form */
 export function editorButtons(root, form) {
-  const url = root.querySelector("[data-editor-url]")?.dataset.editorUrl;
+  const url = root.querySelector("[data-editor-url]")?.dataset.editorUrl ?? "";
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-editor], [data-editor-for]");
     if (!button) return;
     const leaf = button.closest("[data-node]");
-    const control = "editorFor" in button.dataset ? document.getElementById(button.dataset.editorFor) : leaf.querySelector("[data-control]");
+    const id = button.dataset.editorFor;
+    const control = /** @type {FormControl} */ (id === undefined ? leaf?.querySelector("[data-control]") : document.getElementById(id));
     const title = button.dataset.title ?? (leaf?.dataset.title || "The label");
     editJson({ url, title, text: control.value, done: (text) => type(control, text) });
   });
+  /** @param {FormControl} control @param {string} text */
   function type(control, text) {
     control.value = text;
-    form.model.checkpoint();
+    form.draft.checkpoint();
     control.dispatchEvent(new Event("input", { bubbles: true }));
   }
 }
-
-const make = (name, properties) => Object.assign(document.createElement(name), properties);

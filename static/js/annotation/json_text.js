@@ -1,96 +1,128 @@
-// The label as JSON, written from what stands in the form, as the server would write it. What was typed and not saved yet
-// is understood by the server alone: such a text stands as it was typed, and is read as typed when it is saved.
+// The label as JSON text, written from the form as the server would write it. Only the server normalizes typed values: a
+// text that was not saved yet is written as typed.
 
-import { branchOf, bodyOf, childrenOf, choicesOf, controlsOf, isLeaf, nodeOf } from "./nodes.js";
+/** @import { ByPath, Entry, EntryGroup } from "./types" */
+/** @import { Form } from "./form.js" */
+
 import { nameOf } from "./form.js";
+import { bodyOf, childrenOf, choicesOf, controlsOf, isLeaf, keyOf, nodeOf, variantOf } from "./nodes.js";
 import { isRaw, own, table } from "./paths.js";
+
+/** @typedef {undefined | null | string | boolean | Verbatim | Value[] | { [name: string]: Value }} Value */
 
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/u;
 
-// JSON text that stands for itself: numbers keep their digits.
+/** JSON text that is written as it is: numbers keep their digits. */
 class Verbatim {
+  /** @param {string} text */
   constructor(text) {
     this.text = text;
   }
 }
 
-// `understood(path)`: how the server read the text that stands there now, or undefined. Returns the JSON text, and the
-// texts in it that nobody has read yet, by path.
-export function written(form, understood) {
+/**
+ * @param {Form} form
+ * @param {(path: string) => string | undefined} normalized how the server read the current text of a field, if it did
+ * @returns {{ text: string, typed: ByPath<string> }} the JSON, and the texts in it that the server has not read
+ */
+export function writeJson(form, normalized) {
+  /** @type {ByPath<string>} */
   const typed = table();
-  const value = new Writer(form, understood, typed).value(form.root, form.model.entry);
+  const value = new Writer(form, normalized, typed).value(form.root, form.draft.entry);
   return { text: print(value ?? {}), typed };
 }
 
 class Writer {
-  constructor(form, understood, typed) {
-    Object.assign(this, { form, understood, typed });
+  /** @param {Form} form @param {(path: string) => string | undefined} normalized @param {ByPath<string>} typed */
+  constructor(form, normalized, typed) {
+    this.form = form;
+    this.normalized = normalized;
+    this.typed = typed;
   }
 
-  // undefined: nothing stands there.
+  /** @param {Element} node @param {Entry} entry @returns {Value} undefined where there is nothing */
   value(node, entry) {
     if (entry === undefined || entry === "") return undefined;
     if (entry === null) return null;
     if (isRaw(entry)) return raw(entry.$json);
-    const { node: kind } = node.dataset;
-    if (kind === "variants") return this.value(branchOf(node).firstElementChild, entry.$value);
-    if (kind === "group") return this.group(node, entry);
-    if (kind === "map") return this.map(node, entry);
-    if (kind === "tuple") return this.places(node, entry);
-    if (kind === "checks") return entry.map((code) => choice(node, code));
-    if (!isLeaf(node)) return this.rows(node, entry);
-    return typeof entry === "boolean" ? entry : this.leaf(node, entry);
+    const group = /** @type {EntryGroup} */ (entry);
+    const entries = /** @type {Entry[]} */ (entry);
+    switch (node.dataset.node) {
+      case "variants":
+        return this.value(/** @type {Element} */ (variantOf(node)), group.$value);
+      case "group":
+        return this.group(node, group);
+      case "map":
+        return this.map(node, /** @type {EntryGroup[]} */ (entries));
+      case "tuple":
+        return this.tuple(node, entries);
+      case "checks":
+        return entries.map((code) => choice(node, String(code)));
+      case "leaf":
+        return typeof entry === "boolean" ? entry : this.leaf(node, String(entry));
+      default:
+        return this.rows(node, entries);
+    }
   }
 
+  /** @param {Element} node @param {EntryGroup} entry */
   group(node, entry) {
+    /** @type {Record<string, Value>} */
     const result = table();
     const names = new Set();
     for (const child of childrenOf(node)) {
-      const { key } = child.dataset;
+      const key = keyOf(child);
       names.add(key);
       const value = this.value(child, own(entry, key));
       if (value === undefined) continue;
       if (key === "$more") Object.assign(result, value);
       else result[key] = value;
     }
-    for (const name of Object.keys(entry)) if (!names.has(name) && isRaw(entry[name])) result[name] = raw(entry[name].$json);
+    for (const [name, inner] of Object.entries(entry)) if (!names.has(name) && isRaw(inner)) result[name] = raw(inner.$json);
     return result;
   }
 
+  /** @param {Element} node @param {Entry[]} entries */
   rows(node, entries) {
     const items = [...bodyOf(node).children];
     return entries.map((entry, index) => this.row(nodeOf(items[index]), entry));
   }
 
+  /** @param {Element} node @param {Entry} entry @returns {Value} */
   row(node, entry) {
     return this.value(node, entry) ?? (isLeaf(node) ? "" : {});
   }
 
+  /** @param {Element} node @param {EntryGroup[]} rows */
   map(node, rows) {
+    /** @type {Record<string, Value>} */
     const result = table();
+    /** @type {(name: string) => string} */
+    const unused = (name) => (name in result ? unused(`${name} (2)`) : name);
     this.form.pairs(node).forEach(([, inner], index) => {
-      const { key: name = "", value } = rows[index];
-      const shown = name && nameOf(node, name);
-      const free = (wanted) => (wanted in result ? free(`${wanted} (2)`) : wanted);
-      if (shown || (value !== undefined && value !== "")) result[free(shown || "unnamed")] = this.row(inner, value);
+      const { key = "", value } = rows[index];
+      const name = key && nameOf(node, key);
+      if (name || (value !== undefined && value !== "")) result[unused(name || "unnamed")] = this.row(inner, value);
     });
     return result;
   }
 
-  places(node, entries) {
+  /** @param {Element} node @param {Entry[]} entries */
+  tuple(node, entries) {
     const values = childrenOf(node).slice(0, entries.length).map((child, index) => this.row(child, entries[index]));
     while (values.length && values.at(-1) === "") values.pop();
     return values;
   }
 
+  /** @param {Element} node @param {string} entry @returns {Value} */
   leaf(node, entry) {
-    const { shape } = node.dataset;
-    const text = String(entry).trim();
+    const text = entry.trim();
+    const { shape = "" } = node.dataset;
     if (!text) return undefined;
     if (shape === "choice") return choice(node, entry);
     if (shape === "json") return raw(text);
     const path = this.form.pathOf(node);
-    const known = this.understood(path);
+    const known = this.normalized(path);
     if (shape === "number") {
       if (NUMBER.test(known ?? text) || known === "null") return new Verbatim(known ?? text);
     } else if (known !== undefined) {
@@ -101,6 +133,7 @@ class Writer {
   }
 }
 
+/** @param {string} text */
 function raw(text) {
   if (!text.trim()) return undefined;
   try {
@@ -111,18 +144,19 @@ function raw(text) {
   }
 }
 
-// The code of a choice is its JSON text; anything else that was typed is a text.
+/** The code of a choice is its JSON text; anything else is a text. @param {Element} node @param {string} code */
 function choice(node, code) {
   const options = choicesOf(node).map(([known]) => known);
-  const controls = controlsOf(node).flatMap((control) => (control.tagName === "SELECT" ? [...control.options] : [control]));
-  const known = [...options, ...controls.map((control) => control.value)];
+  const values = controlsOf(node).flatMap((control) => (control.tagName === "SELECT" ? [...control.options].map(({ value }) => value) : control.value));
+  const known = [...options, ...values];
   return known.includes(code) ? raw(code) ?? code : code;
 }
 
-// Indented by two blanks, as the server indents.
+/** Indented by two blanks, as the server indents. @param {Value} value @param {string} indent @returns {string} */
 function print(value, indent = "") {
   if (value instanceof Verbatim) return value.text;
   const inner = `${indent}  `;
+  /** @param {string[]} parts @param {string} open @param {string} close */
   const list = (parts, open, close) => (parts.length ? `${open}\n${inner}${parts.join(`,\n${inner}`)}\n${indent}${close}` : open + close);
   if (Array.isArray(value)) return list(value.map((part) => print(part, inner)), "[", "]");
   if (value === null || typeof value !== "object") return JSON.stringify(value);

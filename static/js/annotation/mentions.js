@@ -1,75 +1,81 @@
-// @ in a text: members whose name goes on as typed are offered, and one is taken with Enter, Tab or a click.
+// @ in a comment: members whose name matches are offered, and one is taken with Enter, Tab or a click.
 
-const MOST = 6;
+import { make } from "../site/dom.js";
+
+const MAX_SHOWN = 6;
 
 export class Mentions {
+  /** @type {string[]} */
+  members = [];
+  #at = 0;
+
+  /** @param {HTMLTextAreaElement} text @param {HTMLElement} list */
   constructor(text, list) {
-    Object.assign(this, { text, list, members: [], at: 0 });
-    text.addEventListener("input", () => this.draw());
-    text.addEventListener("blur", () => setTimeout(() => this.close()));
-    text.addEventListener("keydown", (event) => this.key(event));
+    this.text = text;
+    this.list = list;
+    text.addEventListener("input", () => this.#draw());
+    text.addEventListener("blur", () => setTimeout(() => this.#close()));
+    text.addEventListener("keydown", (event) => this.#key(event));
     list.addEventListener("mousedown", (event) => {
       event.preventDefault(); // the text keeps the focus
-      const option = event.target.closest("[data-member]");
-      if (option) this.take(option.dataset.member);
+      const name = event.target.closest("[data-member]")?.dataset.member;
+      if (name) this.#take(name);
     });
   }
 
-  // What was typed of a name, up to the cursor; null where none is being typed.
-  get begun() {
+  /** The part of a name before the cursor; null where none is being typed. */
+  get #typed() {
     const before = this.text.value.slice(0, this.text.selectionStart);
     return /(?:^|[\s(])@([\w.+@-]*)$/u.exec(before)?.[1] ?? null;
   }
 
-  get found() {
-    const begun = this.begun?.toLowerCase();
-    if (begun === undefined) return [];
-    const starts = this.members.filter((name) => name.toLowerCase().startsWith(begun));
-    const holds = this.members.filter((name) => !starts.includes(name) && name.toLowerCase().includes(begun));
-    return [...starts, ...holds].slice(0, MOST);
+  get #matches() {
+    const typed = this.#typed?.toLowerCase();
+    if (typed === undefined) return [];
+    const starts = this.members.filter((name) => name.toLowerCase().startsWith(typed));
+    const contains = this.members.filter((name) => !starts.includes(name) && name.toLowerCase().includes(typed));
+    return [...starts, ...contains].slice(0, MAX_SHOWN);
   }
 
-  draw(at = 0) {
-    const { found } = this;
-    if (!found.length) return this.close();
-    this.at = (at + found.length) % found.length;
-    this.list.replaceChildren(...found.map((name, index) => {
-      const option = Object.assign(document.createElement("div"), { id: `mention-${index}`, className: "mention", textContent: name });
+  #draw(at = 0) {
+    const matches = this.#matches;
+    if (!matches.length) {
+      this.#close();
+      return;
+    }
+    this.#at = (at + matches.length) % matches.length;
+    this.list.replaceChildren(...matches.map((name, index) => {
+      const option = make("div", { id: `mention-${index}`, className: "mention", textContent: name });
       option.setAttribute("role", "option");
-      option.setAttribute("aria-selected", String(index === this.at));
+      option.setAttribute("aria-selected", String(index === this.#at));
       option.dataset.member = name;
       return option;
     }));
     this.list.hidden = false;
-    this.text.setAttribute("aria-activedescendant", `mention-${this.at}`);
-    return undefined;
+    this.text.setAttribute("aria-activedescendant", `mention-${this.#at}`);
   }
 
-  close() {
+  #close() {
     this.list.hidden = true;
     this.text.removeAttribute("aria-activedescendant");
   }
 
-  key(event) {
+  /** @param {KeyboardEvent} event */
+  #key(event) {
     if (this.list.hidden || event.ctrlKey || event.altKey || event.metaKey) return;
-    const does = {
-      ArrowDown: () => this.draw(this.at + 1),
-      ArrowUp: () => this.draw(this.at - 1),
-      Enter: () => this.take(this.found[this.at]),
-      Tab: () => this.take(this.found[this.at]),
-      Escape: () => this.close(),
-    }[event.key];
-    if (!does) return;
-    // Escape closes the list, not the drawer.
+    if (event.key === "ArrowDown") this.#draw(this.#at + 1);
+    else if (event.key === "ArrowUp") this.#draw(this.#at - 1);
+    else if (event.key === "Enter" || event.key === "Tab") this.#take(this.#matches[this.#at]);
+    else if (event.key === "Escape") this.#close();
+    else return;
     event.preventDefault();
-    event.stopPropagation();
-    does();
+    event.stopPropagation(); // Escape closes the list, not the drawer
   }
 
-  take(name) {
+  /** @param {string} name */
+  #take(name) {
     const end = this.text.selectionStart;
-    const start = end - this.begun.length;
-    this.text.setRangeText(`${name} `, start, end, "end");
-    this.close();
+    this.text.setRangeText(`${name} `, end - (this.#typed?.length ?? 0), end, "end");
+    this.#close();
   }
 }

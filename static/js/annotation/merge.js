@@ -1,74 +1,102 @@
-// What others changed, put into a form in which somebody works: what the person changed since it was sent stays, rows
-// stay the rows they are, and the part that has the focus is not taken away.
+// Merges what others saved into a form in use: what the user changed since it was sent stays, rows stay the rows they are,
+// and the part with the focus is not taken away.
 
+/** @import { Entry, EntryGroup, Steps } from "./types" */
+
+import { differingPaths, isContainer } from "./differences.js";
 import { isRaw, own, table } from "./paths.js";
-import { differing, inside } from "./differences.js";
 
-const MOST_CELLS = 250_000; // of the table that finds rows again; beyond it rows are paired by place
+/**
+ * `sent` became `mine` here and, read by the server as `read`, became `theirs` there. `focus` are the steps from here to
+ * the part with the focus, null where it is elsewhere.
+ * @typedef {{ sent: Entry, mine: Entry, read: Entry, theirs: Entry, focus: Steps | null }} Versions
+ *
+ * @typedef {object} MergeResult
+ * @property {Entry} entry
+ * @property {boolean} held a part stays only because it has the focus
+ * @property {{ steps: Steps, theirs: Entry }[]} conflicts changed by both: mine stays
+ *
+ * @typedef {{ result: MergeResult, isTyping: boolean }} Context `isTyping`: the part with the focus is half-typed
+ */
 
-// Which of the rows before each row of a merged array is (null: a new one), so that the page keeps its elements.
+const MAX_CELLS = 250_000; // of the table that matches rows; beyond it rows are matched by position
+
+/** For each row of a merged list the row it was before, null for a new one, so that the page keeps its elements. @type {WeakMap<Entry[], (number | null)[]>} */
 export const origins = new WeakMap();
 
-const same = (one, other) => differing(one, other).length === 0;
-const isRows = (...entries) => entries.every(Array.isArray);
-const isGroup = (entry) => inside(entry) && !Array.isArray(entry);
+/** @param {Entry} one @param {Entry} other */
+const isSame = (one, other) => differingPaths(one, other).length === 0;
 
-// `sent` became `mine` here and, read by the server as `read`, became `theirs` there. `kept` are the steps to the part
-// that has the focus: `held` of the result says whether it stays only for that. `typing`: its text is half-typed.
-// `clashes` are the steps to what both changed, where mine stays, with what they have there.
-export function merge({ sent, mine, read, theirs, kept = null, typing = false }) {
-  const result = { held: false, clashes: [] };
-  result.entry = merged({ sent, mine, read, theirs, kept, steps: [] }, { result, typing });
+/** @param {Entry} entry @returns {entry is EntryGroup} */
+const isGroup = (entry) => isContainer(entry) && !Array.isArray(entry);
+
+/** @param {Omit<Versions, "focus"> & { focus?: Steps | null, isTyping?: boolean }} change @returns {MergeResult} */
+export function merge({ focus = null, isTyping = false, ...versions }) {
+  /** @type {MergeResult} */
+  const result = { entry: undefined, held: false, conflicts: [] };
+  result.entry = mergeEntry({ ...versions, focus }, [], { result, isTyping });
   return result;
 }
 
-function merged({ sent, mine, read, theirs, kept, steps }, context) {
-  if (kept?.length === 0 && context.typing) return halfTyped({ sent, mine, read, theirs, steps }, context);
-  if (isRows(mine, theirs)) return mergedRows({ sent, mine, read, theirs, kept, steps }, context);
+/** @param {Versions} versions @param {Steps} steps @param {Context} context @returns {Entry} */
+function mergeEntry(versions, steps, context) {
+  const { sent, mine, read, theirs, focus } = versions;
+  if (focus?.length === 0 && context.isTyping) return mergeHalfTyped(versions, steps, context);
+  if (Array.isArray(mine) && Array.isArray(theirs)) return mergeRows({ ...versions, mine, theirs }, steps, context);
   if (isGroup(mine) && isGroup(theirs)) {
-    if (kept !== null && mine.$form !== theirs.$form) return hold(mine, context);
-    return mergedGroup({ sent, mine, read, theirs, kept, steps }, context);
+    if (focus !== null && mine.$form !== theirs.$form) return hold(mine, context);
+    return mergeGroup({ ...versions, mine, theirs }, steps, context);
   }
-  if (same(read, theirs)) return mine;
-  if (!same(sent, mine)) {
-    if (!same(mine, theirs)) context.result.clashes.push({ steps, theirs });
+  if (isSame(read, theirs)) return mine;
+  if (!isSame(sent, mine)) {
+    if (!isSame(mine, theirs)) context.result.conflicts.push({ steps, theirs });
     return mine;
   }
-  if (kept?.length && !isRaw(mine) && mine !== undefined) return hold(mine, context);
-  return theirs;
+  return focus?.length && !isRaw(mine) && mine !== undefined ? hold(mine, context) : theirs;
 }
 
-// What is half-typed stays; what others put there is taken once it is left without a change, and shown otherwise.
-function halfTyped({ sent, mine, read, theirs, steps }, context) {
-  if (same(read, theirs) || same(mine, theirs)) return mine;
-  context.result.clashes.push({ steps, theirs });
-  return same(sent, mine) ? hold(mine, context) : mine;
+/** A half-typed value stays. Theirs is taken if it is left unchanged, and a conflict otherwise. @param {Versions} versions @param {Steps} steps @param {Context} context */
+function mergeHalfTyped({ sent, mine, read, theirs }, steps, context) {
+  if (isSame(read, theirs) || isSame(mine, theirs)) return mine;
+  context.result.conflicts.push({ steps, theirs });
+  return isSame(sent, mine) ? hold(mine, context) : mine;
 }
 
+/** @param {Entry} mine @param {Context} context */
 function hold(mine, { result }) {
   result.held = true;
   return mine;
 }
 
-function mergedGroup({ sent, mine, read, theirs, kept, steps }, context) {
+/** @param {Versions & { mine: EntryGroup, theirs: EntryGroup }} versions @param {Steps} steps @param {Context} context */
+function mergeGroup({ sent, mine, read, theirs, focus }, steps, context) {
+  /** @type {EntryGroup} */
   const result = table();
-  const inner = (entry, name) => (isGroup(entry) ? own(entry, name) : undefined);
   for (const name of new Set([...Object.keys(mine), ...Object.keys(theirs)])) {
-    const below = kept !== null && String(kept[0]) === name ? kept.slice(1) : null;
-    const parts = { sent: inner(sent, name), mine: own(mine, name), read: inner(read, name), theirs: own(theirs, name), kept: below, steps: [...steps, name] };
-    const value = merged(parts, context);
+    const inner = {
+      sent: isGroup(sent) ? own(sent, name) : undefined,
+      mine: own(mine, name),
+      read: isGroup(read) ? own(read, name) : undefined,
+      theirs: own(theirs, name),
+      focus: focus !== null && String(focus[0]) === name ? focus.slice(1) : null,
+    };
+    const value = mergeEntry(inner, [...steps, name], context);
     if (value !== undefined) result[name] = value;
   }
   return result;
 }
 
-function mergedRows({ sent, mine, read, theirs, kept, steps }, context) {
+/** @param {Versions & { mine: Entry[], theirs: Entry[] }} versions @param {Steps} steps @param {Context} context */
+function mergeRows({ sent, mine, read, theirs, focus }, steps, context) {
   const base = Array.isArray(sent) ? sent : [];
   const known = Array.isArray(read) && read.length === base.length ? read : base;
-  const my = edits(base, mine);
-  const their = edits(known, theirs);
+  const my = rowEdits(base, mine);
+  const their = rowEdits(known, theirs);
+  /** @type {Entry[]} */
   const rows = [];
+  /** @type {(number | null)[]} */
   const from = [];
+  /** @param {Entry} row @param {number | null} origin */
   const put = (row, origin) => {
     rows.push(row);
     from.push(origin);
@@ -78,25 +106,26 @@ function mergedRows({ sent, mine, read, theirs, kept, steps }, context) {
     for (const place of their.added[index]) put(theirs[place], null);
     if (index === base.length) break;
     const [here, there] = [my.kept[index], their.kept[index]];
-    const below = kept !== null && here === kept[0] ? kept.slice(1) : null;
-    if (here === null && there === null) continue;
+    const inner = focus !== null && here === focus[0] ? focus.slice(1) : null;
     if (here === null) {
-      if (!same(known[index], theirs[there])) put(theirs[there], null);
+      if (there !== null && !isSame(known[index], theirs[there])) put(theirs[there], null);
     } else if (there === null) {
-      if (!same(base[index], mine[here])) put(mine[here], here);
-      else if (below !== null) put(hold(mine[here], context), here);
+      if (!isSame(base[index], mine[here])) put(mine[here], here);
+      else if (inner !== null) put(hold(mine[here], context), here);
     } else {
-      const inner = { sent: base[index], mine: mine[here], read: known[index], theirs: theirs[there], kept: below };
-      put(merged({ ...inner, steps: [...steps, rows.length] }, context), here);
+      const versions = { sent: base[index], mine: mine[here], read: known[index], theirs: theirs[there], focus: inner };
+      put(mergeEntry(versions, [...steps, rows.length], context), here);
     }
   }
   origins.set(rows, from);
   return rows;
 }
 
-// What became of the rows of `before`: the place of each in `after` (null: gone), and which are new before each.
-function edits(before, after) {
+/** What became of rows: the new position of each (null: removed), and the positions of rows added before each. @param {Entry[]} before @param {Entry[]} after */
+function rowEdits(before, after) {
+  /** @type {(number | null)[]} */
   const kept = before.map(() => null);
+  /** @type {number[][]} */
   const added = Array.from({ length: before.length + 1 }, () => []);
   let [low, start] = [0, 0];
   for (const [high, end] of [...matches(before, after), [before.length, after.length]]) {
@@ -109,8 +138,11 @@ function edits(before, after) {
   return { kept, added };
 }
 
-// Pairs of rows that are the same, in order. As many rows as before are the same rows, each in its place, unless more of
-// them are found unchanged elsewhere (as labeling/form/merge.py has it).
+/**
+ * Pairs of equal rows, in order. Where the number of rows is the same, rows keep their positions unless more of them are
+ * equal elsewhere, as in labeling/form/merge.py.
+ * @param {Entry[]} before @param {Entry[]} after
+ */
 function matches(before, after) {
   const [one, other] = [before, after].map((rows) => rows.map((row) => JSON.stringify(sorted(row))));
   const most = Math.min(one.length, other.length);
@@ -118,18 +150,18 @@ function matches(before, after) {
   while (head < most && one[head] === other[head]) head += 1;
   let tail = 0;
   while (tail < most - head && one.at(-1 - tail) === other.at(-1 - tail)) tail += 1;
-  const pairs = longest(one.slice(head, one.length - tail), other.slice(head, other.length - tail)).map(([a, b]) => [a + head, b + head]);
+  const moved = longestCommon(one.slice(head, one.length - tail), other.slice(head, other.length - tail)).map(([a, b]) => [a + head, b + head]);
   const still = [];
   if (one.length === other.length) for (let at = head; at < one.length - tail; at += 1) if (one[at] === other[at]) still.push([at, at]);
-  const middle = one.length === other.length && pairs.length <= still.length ? still : pairs;
+  const middle = one.length === other.length && moved.length <= still.length ? still : moved;
   const heads = Array.from({ length: head }, (_, at) => [at, at]);
   const tails = Array.from({ length: tail }, (_, at) => [one.length - tail + at, other.length - tail + at]);
   return [...heads, ...middle, ...tails];
 }
 
-// The longest common sequence of two lists of texts, as pairs of places.
-function longest(one, other) {
-  if (!one.length || !other.length || one.length * other.length > MOST_CELLS) return [];
+/** The longest common subsequence of two lists, as pairs of positions. @param {string[]} one @param {string[]} other */
+function longestCommon(one, other) {
+  if (!one.length || !other.length || one.length * other.length > MAX_CELLS) return [];
   const best = Array.from({ length: one.length + 1 }, () => new Uint32Array(other.length + 1));
   for (let a = one.length - 1; a >= 0; a -= 1) {
     for (let b = other.length - 1; b >= 0; b -= 1) {
@@ -145,8 +177,9 @@ function longest(one, other) {
   return pairs;
 }
 
+/** An entry with its names in order. @param {Entry} entry @returns {Entry} */
 function sorted(entry) {
   if (Array.isArray(entry)) return entry.map(sorted);
-  if (!inside(entry)) return entry;
+  if (!isGroup(entry)) return entry;
   return Object.fromEntries(Object.keys(entry).sort().map((name) => [name, sorted(entry[name])]));
 }

@@ -1,38 +1,44 @@
-// What somebody else put where this person put something else: it stands beside its field until it is settled.
+// Values that another user saved where this user changed them: each is shown at its field until it is resolved.
 
-import { isLeaf, stepsOf } from "./form.js";
+/** @import { Form } from "./form.js" */
+/** @import { OpenConflict, SaveResponse } from "./types" */
 
-export class Clashes {
+import { isLeaf } from "./nodes.js";
+
+export class MergeConflicts {
+  /** @type {OpenConflict[]} */
+  all = [];
+
+  /** @param {Form} form */
   constructor(form) {
     this.form = form;
-    this.open();
   }
 
   open() {
     this.all = [];
   }
 
-  // A clash stands until the person changes the field, having stopped to type after it came.
-  keep(answer, fresh) {
-    const mine = (path) => this.mine(path);
-    const newer = answer.clashes.map((clash) => ({ ...clash, by: answer.merged_with, mine: null }));
-    const paths = new Set(newer.map((clash) => clash.path));
-    const stands = (clash) => !paths.has(clash.path) && [null, mine(clash.path)].includes(clash.mine);
-    this.all = [...this.all.filter(stands), ...newer];
-    if (fresh) for (const clash of this.all) clash.mine = mine(clash.path);
+  /** Adds the conflicts of a response. A conflict stays until the user changes the field after typing ended. @param {Pick<SaveResponse, "clashes" | "merged_with">} response @param {boolean} isFresh nothing was typed since the save */
+  add(response, isFresh) {
+    const added = response.clashes.map((conflict) => ({ ...conflict, by: response.merged_with, mine: null }));
+    const paths = new Set(added.map((conflict) => conflict.path));
+    const stays = (/** @type {OpenConflict} */ { path, mine }) => !paths.has(path) && (mine === null || mine === this.#mine(path));
+    this.all = [...this.all.filter(stays), ...added];
+    if (isFresh) for (const conflict of this.all) conflict.mine = this.#mine(conflict.path);
   }
 
-  // What this person has there now, as text. A path leads to a part of the form, which knows where its entry lies.
-  mine(path) {
+  /** This user's entry at a path, as JSON. @param {string} path */
+  #mine(path) {
     const { node, exact } = this.form.find(path);
-    return exact || isLeaf(node) ? JSON.stringify(this.form.model.get(stepsOf(node))) ?? "" : "";
+    return exact || isLeaf(node) ? JSON.stringify(this.form.entryOf(node)) ?? "" : "";
   }
 
-  settle(path) {
-    this.all = this.all.filter((clash) => clash.path !== path);
+  /** @param {string} path */
+  resolve(path) {
+    this.all = this.all.filter((conflict) => conflict.path !== path);
   }
 
   get paths() {
-    return new Set(this.all.map((clash) => clash.path));
+    return new Set(this.all.map((conflict) => conflict.path));
   }
 }

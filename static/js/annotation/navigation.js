@@ -1,136 +1,182 @@
-// The ways out of a document: submit, next and previous, skip, back in the browser. None of them loses what was typed.
+// Leaving a document: submit, next and previous, skip, and the browser's back button. None of them loses changes.
 
-import { announce } from "../site/base.js";
-import { answerRest } from "./absence.js";
+/** @import { Autosave } from "./autosave.js" */
+/** @import { Form } from "./form.js" */
+/** @import { JsonView } from "./json_view.js" */
+/** @import { MergeConflicts } from "./merge_conflicts.js" */
+/** @import { Queue } from "./queue.js" */
+/** @import { Shortcuts } from "./shortcuts.js" */
+/** @import { Status } from "./status.js" */
+/** @import { DocumentState, SaveResponse } from "./types" */
+/** @import { Validation } from "./validation.js" */
+
+import { markUnansweredAbsent } from "./absence.js";
 import { TypeAhead } from "./type_ahead.js";
-import { reach } from "./autosave.js";
+import { announce } from "../site/base.js";
+import { UNREACHABLE, messageOf, request } from "../site/http.js";
 
-export class Way {
-  // `open(state, {push})` opens a document; `current()` is the one that is open.
-  constructor({ sync, queue, checks, clashes, status, raw, form, keys, open, current }) {
-    Object.assign(this, { sync, queue, checks, clashes, status, raw, form, keys, open, current });
-    this.leaving = null;
-    this.ahead = new TypeAhead();
-    window.addEventListener("popstate", () => this.popped());
+/**
+ * @typedef {object} Options
+ * @property {Autosave} autosave
+ * @property {Queue} queue
+ * @property {Validation} validation
+ * @property {MergeConflicts} conflicts
+ * @property {Status} status
+ * @property {JsonView} jsonView
+ * @property {Form} form
+ * @property {Shortcuts} shortcuts
+ * @property {(state: DocumentState, options?: { push?: boolean }) => void} open `push`: with an entry in the browser's history
+ * @property {() => DocumentState} current
+ */
+
+const MAX_TITLES = 8;
+
+export class Navigation {
+  /** @type {Promise<void> | null} */
+  #leaving = null;
+  #typeAhead = new TypeAhead();
+
+  /** @param {Options} options */
+  constructor({ autosave, queue, validation, conflicts, status, jsonView, form, shortcuts, open, current }) {
+    this.autosave = autosave;
+    this.queue = queue;
+    this.validation = validation;
+    this.conflicts = conflicts;
+    this.status = status;
+    this.jsonView = jsonView;
+    this.form = form;
+    this.shortcuts = shortcuts;
+    this.open = open;
+    this.current = current;
+    window.addEventListener("popstate", () => this.#followHistory());
   }
 
-  // One way out at a time: a second press while the first is under way would skip the document after it. What is typed
-  // until then is for the document that opens.
-  once(action) {
-    this.leaving ??= this.typedAhead(action).finally(() => (this.leaving = null));
-    return this.leaving;
+  /** Runs one action at a time: a second key press during the first would skip the next document. @param {() => Promise<void>} action */
+  #once(action) {
+    this.#leaving ??= this.#withTypeAhead(action).finally(() => (this.#leaving = null));
+    return this.#leaving;
   }
 
-  async typedAhead(action) {
+  /** What is typed during the action is for the document that it opens. @param {() => Promise<void>} action */
+  async #withTypeAhead(action) {
     const before = this.current();
-    this.ahead.start();
+    this.#typeAhead.start();
     try {
       await action();
     } finally {
-      const opened = this.current() !== before;
-      const count = this.ahead.finish({ press: opened });
-      if (count && !opened) announce("The document stays open. What you typed for the next one was not entered.", "info");
+      const isOpened = this.current() !== before;
+      const count = this.#typeAhead.finish({ press: isOpened });
+      if (count && !isOpened) announce("The document stays open. What you typed for the next one was not entered.", "info");
     }
   }
 
   submit() {
-    return this.once(async () => {
-      const { status: code, answer } = await this.sync.send(true);
-      if (code === 200) return (await this.mayLeave()) && this.goOn(() => this.queue.next());
-      if (code === 409 && !answer.merged.length && !answer.clashes.length) return undefined;
-      if (code === 409) return this.status.say("Not submitted yet: look at what changed, then submit again.");
-      if (code === 422 && !answer.syntax) await this.toFirstProblem(answer);
-      return undefined;
+    return this.#once(async () => {
+      const { status, response } = await this.autosave.send(true);
+      if (status === 200) {
+        if (await this.#canLeave()) await this.#openFrom(() => this.queue.next());
+      } else if (status === 409 && (response?.merged.length || response?.clashes.length)) {
+        this.status.announce("Not submitted yet: check what changed, then submit again.");
+      } else if (status === 422 && !response?.syntax) {
+        await this.showFirstProblem(response);
+      }
     });
   }
 
-  // Fields that nobody answered are asked about once: they may be forgotten, or not in the document.
-  ask(paths) {
-    const { checks, form, status, keys } = this;
-    for (const path of paths) checks.asked.add(path);
+  /** Asks once about unanswered fields: they may be forgotten, or not in the document. @param {string[]} paths */
+  #askAbout(paths) {
+    const { validation, form, status, shortcuts } = this;
+    for (const path of paths) validation.asked.add(path);
     const titles = [...new Set(paths.map((path) => form.titleOf(path)))];
-    const more = titles.length > 8 ? ` and ${titles.length - 8} more` : "";
-    const rest = keys.words("absent_rest");
-    const again = keys.words("submit");
+    const more = titles.length > MAX_TITLES ? ` and ${titles.length - MAX_TITLES} more` : "";
+    const key = shortcuts.label("absent_rest");
     const action = paths.length === 1 ? "Not in the document" : "All others are not in the document";
-    status.notice(`Not answered: ${titles.slice(0, 8).join(", ")}${more}. Fill what the document has; ${again} submits as it is.`, "warning", [[`${action} (${rest})`, () => this.answerRest()]]);
-    status.say(paths.length === 1 ? `1 field is not answered: ${titles[0]}. Not in the document? ${rest}.` : `${paths.length} fields are not answered. ${rest}: all others are not in the document.`);
+    status.notice(
+      `Not answered: ${titles.slice(0, MAX_TITLES).join(", ")}${more}. Fill in what the document has; ${shortcuts.label("submit")} submits it as it is.`,
+      "warning",
+      [[`${action} (${key})`, () => this.answerRest()]],
+    );
+    status.announce(paths.length === 1 ? `1 field is not answered: ${titles[0]}. Not in the document? ${key}.` : `${paths.length} fields are not answered. ${key}: all others are not in the document.`);
   }
 
-  // "All others are not in the document"; where the person was asked about them, that submits.
+  /** Marks all other fields as not in the document; where the user was asked about them, that submits. */
   async answerRest() {
-    const { checks, form, status } = this;
-    if (this.raw.isShown) await this.raw.turn("form");
-    const count = answerRest(form);
-    status.say(count ? `${count} marked as not in the document.` : "Every field is answered.");
-    return checks.asked.size ? this.submit() : undefined;
+    const { validation, form, status } = this;
+    if (this.jsonView.isShown) await this.jsonView.turn("form");
+    const count = markUnansweredAbsent(form);
+    status.announce(count ? `${count} marked as not in the document.` : "Every field is answered.");
+    if (validation.asked.size) await this.submit();
   }
 
-  async toFirstProblem(answer = null) {
-    const { checks, status } = this;
-    const open = (answer?.unanswered ?? []).filter((path) => !checks.asked.has(path));
-    checks.tried = true;
-    if (this.raw.isShown) await this.raw.turn("form");
-    checks.show(checks.answer);
+  /** @param {SaveResponse} [response] to a submit */
+  async showFirstProblem(response) {
+    const { validation, status } = this;
+    const unanswered = (response?.unanswered ?? []).filter((path) => !validation.asked.has(path));
+    validation.wasSubmitted = true;
+    if (this.jsonView.isShown) await this.jsonView.turn("form");
+    validation.show(validation.shown);
     status.draw();
-    const isAsked = answer !== null && !answer.problems.length && !answer.warnings.length;
-    if (isAsked) this.ask(open);
-    const first = isAsked ? open[0] : checks.first();
+    const isQuestion = response !== undefined && !response.problems.length && !response.warnings.length;
+    if (isQuestion) this.#askAbout(unanswered);
+    const first = isQuestion ? unanswered[0] : validation.firstBlocking();
     if (first !== undefined) this.form.focus(first);
-    if (!isAsked) status.say(status.verdictWords());
+    if (!isQuestion) status.announce(status.verdict);
   }
 
-  // direction: next or previous.
-  follow(direction) {
-    return this.once(async () => {
-      if (await this.mayLeave()) await this.goOn(() => this.queue[direction]());
+  /** @param {"next" | "previous"} direction */
+  go(direction) {
+    return this.#once(async () => {
+      if (await this.#canLeave()) await this.#openFrom(() => this.queue[direction]());
     });
   }
 
   skipped() {
-    return this.once(() => {
-      this.sync.discard();
-      return this.goOn(() => this.queue.next());
+    return this.#once(async () => {
+      this.autosave.discard();
+      await this.#openFrom(() => this.queue.next());
     });
   }
 
-  // What was typed is saved and brought up nothing to look at, or the person leaves the document all the same.
-  async mayLeave() {
-    const known = this.clashes.paths;
-    if (await this.sync.flush()) {
-      if ([...this.clashes.paths].every((path) => known.has(path))) return true;
-      this.status.say("Look at what somebody else changed, then go on.");
+  /** Whether changes are saved and brought no conflict, or the user leaves anyway. */
+  async #canLeave() {
+    const known = this.conflicts.paths;
+    if (await this.autosave.flush()) {
+      if ([...this.conflicts.paths].every((path) => known.has(path))) return true;
+      this.status.announce("Another user changed this document. Check the conflicts, then continue.");
       return false;
     }
-    const why = this.sync.stuck || "The server does not answer.";
-    return window.confirm(`${why}\nThe last changes are not saved; they are kept in this browser. Go on all the same?`);
+    return window.confirm(`${this.autosave.error || UNREACHABLE}\nThe last changes are not saved; they are kept in this browser. Leave anyway?`);
   }
 
-  async goOn(step) {
+  /** @param {() => Promise<DocumentState | null>} step */
+  async #openFrom(step) {
     let state;
     try {
       state = await step();
     } catch (error) {
-      return announce(error.message);
+      announce(messageOf(error));
+      return;
     }
-    if (!state) return undefined;
+    if (!state) return;
     // What was typed while it was fetched.
-    await this.sync.flush();
-    return this.open(state, { push: true });
+    await this.autosave.flush();
+    this.open(state, { push: true });
   }
 
-  async popped() {
+  /** Opens the document of the browser's address. */
+  async #followHistory() {
     const stay = () => history.pushState({}, "", this.current().urls.document);
-    if (!(await this.mayLeave())) return stay();
-    let response;
-    try {
-      response = await reach(`${location.pathname}state/`);
-    } catch (error) {
-      announce(error.message);
-      return stay();
+    if (!(await this.#canLeave())) {
+      stay();
+      return;
     }
-    if (response.ok && !response.redirected) this.open(await response.json());
-    else location.reload();
-    return undefined;
+    try {
+      const response = await request(`${location.pathname}state/`);
+      if (response.ok && !response.redirected) this.open(await response.json());
+      else location.reload();
+    } catch (error) {
+      announce(messageOf(error));
+      stay();
+    }
   }
 }

@@ -1,101 +1,147 @@
-// The parts of the form as they stand in the page: what a part is, where it lies, what its controls show.
+// The parts of the form in the page ("nodes"): their kind, position and controls. The server renders them from the schema.
 
+/** @import { Choice, Entry, Steps } from "./types" */
+
+import { find, make } from "../site/dom.js";
 import { isRaw } from "./paths.js";
 
 export const NODE = "[data-node]";
-export const ROWS = '[data-node="table"], [data-node="list"], [data-node="map"]';
-let identifiers = 0;
+const ROWS = '[data-node="table"], [data-node="list"], [data-node="map"]';
 
+/** @typedef {Element | null | undefined} MaybeNode */
+
+/** @param {Element} node */
 export const parentOf = (node) => node.parentElement?.closest(NODE) ?? null;
-export const itemOf = (node) => node.closest("[data-item]");
-export const rowsOf = (node) => node?.closest(ROWS) ?? null;
-export const isLeaf = (node) => ["leaf", "checks"].includes(node?.dataset.node);
-export const isRows = (node) => ["table", "list", "map"].includes(node?.dataset.node);
-export const isGroup = (node) => ["group", "tuple"].includes(node?.dataset.node);
-const kept = new WeakMap(); // what is found in a part again and again, as long as it stands
-const remember = (node, name, find) => {
-  const known = kept.get(node) ?? {};
-  if (!known[name]?.isConnected) known[name] = find();
-  kept.set(node, known);
+
+/** The row around an element. @param {Element} element */
+export const itemOf = (element) => element.closest("[data-item]");
+
+/** The table, list or map around an element. @param {MaybeNode} element */
+export const rowsOf = (element) => element?.closest(ROWS) ?? null;
+
+/** @param {MaybeNode} node @param {string[]} kinds */
+const isKind = (node, kinds) => kinds.includes(node?.dataset.node ?? "");
+
+/** @param {MaybeNode} node */
+export const isLeaf = (node) => isKind(node, ["leaf", "checks"]);
+
+/** @param {MaybeNode} node */
+export const isRows = (node) => isKind(node, ["table", "list", "map"]);
+
+/** @param {MaybeNode} node */
+export const isGroup = (node) => isKind(node, ["group", "tuple"]);
+
+/** The name of a node in its group. @param {Element} node */
+export const keyOf = (node) => node.dataset.key ?? "";
+
+/** Parts of nodes that are looked up again and again, as long as they are in the page. @type {WeakMap<Element, Record<string, Element>>} */
+const cache = new WeakMap();
+
+/** @param {Element} node @param {string} name @param {() => Element} lookUp */
+function cached(node, name, lookUp) {
+  const known = cache.get(node) ?? {};
+  if (!known[name]?.isConnected) known[name] = lookUp();
+  cache.set(node, known);
   return known[name];
-};
-const childOf = (node, selector) => [...node.children].find((child) => child.matches(selector));
-export const bodyOf = (rows) => remember(rows, "body", () => rows.querySelector("[data-body]"));
-export const branchOf = (node) => remember(node, "branch", () => childOf(node, "[data-branch]"));
-export const nodeOf = (item) => (item.matches(NODE) ? item : remember(item, "node", () => item.querySelector(NODE)));
+}
 
-// Kept by the form, which counts after every change of rows: counting siblings for every path is slow in long grids.
+/** @param {Element} node @param {string} selector */
+export const childOf = (node, selector) => [...node.children].find((child) => child.matches(selector));
+
+/** The element with the rows. @param {Element} rows */
+export const bodyOf = (rows) => cached(rows, "body", () => find(rows, "[data-body]"));
+
+/** The form that a node with variants shows; null before it is filled. @param {Element} node */
+export const variantOf = (node) => branchOf(node).firstElementChild;
+
+/** @param {Element} node */
+export const branchOf = (node) => cached(node, "branch", () => /** @type {Element} */ (childOf(node, "[data-branch]")));
+
+/** The node of a row. @param {Element} item @returns {Element} */
+export const nodeOf = (item) => (item.matches(NODE) ? item : cached(item, "node", () => find(item, NODE)));
+
+/** The positions of rows, kept by the form: counting siblings for every path is slow in long grids. @type {WeakMap<Element, number>} */
 export const positions = new WeakMap();
-export const indexOf = (item) => positions.get(item) ?? [...item.parentElement.children].indexOf(item);
 
-// Where a part's entry lies in the model. (Where its value lies in the label is another thing: Form.pathOf.)
+/** @param {Element} item */
+export const indexOf = (item) => positions.get(item) ?? [...(item.parentElement?.children ?? [])].indexOf(item);
+
+/** The steps to the entry of a node in the draft. The path of its value in the label is `Form.pathOf`. @param {Element} node @returns {Steps} */
 export function stepsOf(node) {
   const parent = parentOf(node);
   if (!parent) return [];
-  if (isRows(parent)) return [...stepsOf(parent), indexOf(itemOf(node))];
-  return [...stepsOf(parent), parent.dataset.node === "tuple" ? Number(node.dataset.key) : node.dataset.key];
+  if (isRows(parent)) return [...stepsOf(parent), indexOf(/** @type {Element} */ (itemOf(node)))];
+  return [...stepsOf(parent), parent.dataset.node === "tuple" ? Number(keyOf(node)) : keyOf(node)];
 }
 
-// The parts directly in a group; they stay the same as long as it stands.
-const inside = new WeakMap();
+/** @type {WeakMap<Element, Element[]>} */
+const children = new WeakMap();
+
+/** The nodes directly in a group; they never change. @param {Element} group @returns {Element[]} */
 export function childrenOf(group) {
-  if (!inside.has(group)) inside.set(group, [...group.querySelectorAll(NODE)].filter((node) => parentOf(node) === group));
-  return inside.get(group);
+  const known = children.get(group);
+  if (known) return known;
+  const found = [...group.querySelectorAll(NODE)].filter((node) => parentOf(node) === group);
+  children.set(group, found);
+  return found;
 }
 
-// -- one control ------------------------------------------------------------------------------------------------------
+// -- controls ---------------------------------------------------------------------------------------------------------
 
+/** The control of a node that takes the focus. @param {MaybeNode} node */
 export function controlOf(node) {
-  const controls = [...(node?.querySelectorAll("[data-control]") ?? [])];
+  const controls = node ? controlsOf(node) : [];
   return controls.find((control) => control.checked) ?? controls[0] ?? null;
 }
 
-export const controlsOf = (leaf) => [...leaf.querySelectorAll("[data-control]")];
+/** @param {Element} node */
+export const controlsOf = (node) => [...node.querySelectorAll("[data-control]")];
 
-const lists = new Map();
+/** @type {Map<string, Choice[]> | null} */
+let lists = null;
 
-// The choices of a long list, [code, label, note] each; they stand in the page once for all fields that take them.
+/** The choices of a long list, which is in the page once for all fields that use it. @param {Element} leaf @returns {Choice[]} */
 export function choicesOf(leaf) {
-  const name = leaf.dataset.choices;
-  if (!name) return [];
-  if (!lists.has(name)) {
-    const all = JSON.parse(document.getElementById("form-choices")?.textContent ?? "{}");
-    for (const [key, choices] of Object.entries(all)) lists.set(key, choices);
-  }
-  return lists.get(name) ?? [];
+  lists ??= new Map(Object.entries(JSON.parse(document.getElementById("form-choices")?.textContent ?? "{}")));
+  return lists.get(leaf.dataset.choices ?? "") ?? [];
 }
 
+/** @param {Element} leaf @param {Entry} code */
 export const isChoice = (leaf, code) =>
   choicesOf(leaf).some((choice) => choice[0] === code) || controlsOf(leaf).some((control) => control.type === "radio" && control.value === code);
 
+/** Shows an entry in the controls of a leaf. @param {Element} leaf @param {Entry} entry */
 export function fillLeaf(leaf, entry) {
-  const state = leaf.dataset.state;
-  const raw = state === "raw" ? entry.$json : null;
-  const words = "evidence" in leaf.dataset ? "not in the document" : "none";
-  const out = state === "null";
+  const { state } = leaf.dataset;
+  const raw = state === "raw" && isRaw(entry) ? entry.$json : null;
+  const isAbsent = state === "null";
+  const absence = "evidence" in leaf.dataset ? "not in the document" : "none";
   for (const control of controlsOf(leaf)) {
     if (control.type === "radio") {
       control.checked = state === "value" && control.value === String(entry);
     } else if (control.type === "checkbox") {
       control.checked = Array.isArray(entry) && entry.includes(control.value);
     } else if (control.tagName === "SELECT") {
-      control.options[0].textContent = out ? words : raw ?? "";
+      control.options[0].textContent = isAbsent ? absence : raw ?? "";
       control.value = state === "value" ? String(entry) : "";
     } else {
       const text = raw ?? (state !== "value" ? "" : "combo" in control.dataset ? labelOf(leaf, entry) : String(entry));
       if (control.value !== text) control.value = text;
-      control.placeholder = !out ? control.dataset.idle ?? "" : leaf.matches("td") ? "–" : words;
+      if (isAbsent) control.placeholder = leaf.matches("td") ? "–" : absence;
+      else control.placeholder = control.dataset.idle ?? "";
       grow(control);
     }
   }
-  leaf.querySelector("[data-null]")?.setAttribute("aria-pressed", String(out));
+  leaf.querySelector("[data-null]")?.setAttribute("aria-pressed", String(isAbsent));
 }
 
+/** @param {Element} leaf @param {Entry} code */
 const labelOf = (leaf, code) => choicesOf(leaf).find((choice) => choice[0] === code)?.[1] ?? String(code);
 
+/** The entry that the controls of a leaf hold. @param {Element} leaf @returns {Entry} */
 export function readLeaf(leaf) {
   const controls = controlsOf(leaf);
-  const shape = leaf.dataset.shape;
+  const { shape } = leaf.dataset;
   if (shape === "checks") return controls.filter((control) => control.checked).map((control) => control.value);
   const [first] = controls;
   const value = first.type === "radio" ? controls.find((control) => control.checked)?.value : first.value;
@@ -104,62 +150,67 @@ export function readLeaf(leaf) {
   return shape === "json" ? { $json: value } : value;
 }
 
-// Browsers without field-sizing need help to grow a text area with its text.
-const grows = CSS.supports("field-sizing", "content");
+const growsByItself = CSS.supports("field-sizing", "content");
+
+/** Lets a text area grow with its text. @param {FormControl} control */
 function grow(control) {
-  if (grows || control.tagName !== "TEXTAREA") return;
+  if (growsByItself || control.tagName !== "TEXTAREA") return;
   control.style.height = "auto";
   control.style.height = `${control.scrollHeight + 2}px`;
 }
 
-// -- copies -------------------------------------------------------------------------------------------------------------
+// -- rows -------------------------------------------------------------------------------------------------------------
 
-export function newItem(rows) {
-  return copyOf(childOf(rows, "template[data-blank]"));
-}
+/** A blank row. @param {Element} rows */
+export const newItem = (rows) => copyOf(/** @type {HTMLTemplateElement} */ (childOf(rows, "template[data-blank]")));
 
-// Puts the rows where a merge puts them: `from` says which row each was, null for a new one. A row that stays is never
-// taken out of the page, as it may hold the focus.
-export function moveRows(node, from) {
-  const body = bodyOf(node);
+/** Puts rows in the order of a merge: `from` has the earlier position of each, null for a new one. Rows that stay are never taken out of the page, as one may have the focus. @param {Element} rows @param {(number | null)[]} from */
+export function moveRows(rows, from) {
+  const body = bodyOf(rows);
   const before = [...body.children];
-  const rows = from.map((place) => (place === null ? newItem(node) : before[place]));
-  const stay = new Set(rows);
-  for (const row of before) if (!stay.has(row)) row.remove();
+  const items = from.map((place) => (place === null ? newItem(rows) : before[place]));
+  const kept = new Set(items);
+  for (const item of before) if (!kept.has(item)) item.remove();
   let place = body.firstElementChild;
-  for (const row of rows) {
-    if (row === place) place = place.nextElementSibling;
-    else body.insertBefore(row, place);
+  for (const item of items) {
+    if (item === place) place = place.nextElementSibling;
+    else body.insertBefore(item, place);
   }
 }
 
+/** @param {HTMLTemplateElement} template */
 export function copyOf(template) {
-  const copy = template.content.firstElementChild.cloneNode(true);
+  const copy = /** @type {Element} */ (template.content.firstElementChild?.cloneNode(true));
   identify(copy);
   return copy;
 }
 
-export const columnOf = (element) => element?.closest?.("td")?.cellIndex ?? null;
+/** @param {Element | null} element */
+export const columnOf = (element) => element?.closest("td")?.cellIndex ?? null;
 
+/** @param {Element | undefined} item @param {number | null} column */
 export function focusColumn(item, column) {
   const cell = column !== null ? item?.children[column] : null;
   (controlOf(cell) ?? controlOf(item))?.focus();
 }
 
-// What a group or an array cannot show is kept, shown as JSON, and can be replaced.
+/** Shows a value that a group or list cannot hold as JSON, with a button that replaces it. @param {Element} node @param {Entry} entry */
 export function showRaw(node, entry) {
-  const there = childOf(node, ".sf-raw-note");
-  if (!isRaw(entry)) return there?.remove();
-  const note = there ?? document.createElement("div");
-  note.className = "sf-raw-note";
-  note.replaceChildren(Object.assign(document.createElement("code"), { textContent: entry.$json }));
-  note.append(Object.assign(document.createElement("button"), { type: "button", className: "sf-row-button", textContent: "start over", tabIndex: -1 }));
-  note.lastElementChild.dataset.startOver = "";
-  if (!there) node.append(note);
-  return undefined;
+  const existing = childOf(node, ".sf-raw-note");
+  if (!isRaw(entry)) {
+    existing?.remove();
+    return;
+  }
+  const note = existing ?? make("div", { className: "sf-raw-note" });
+  const button = make("button", { type: "button", className: "sf-row-button", textContent: "start over", tabIndex: -1 });
+  button.dataset.startOver = "";
+  note.replaceChildren(make("code", { textContent: entry.$json }), button);
+  if (!existing) node.append(note);
 }
 
-// Ids that labels and messages point to; rows are copies, so ids are given here and not by the server.
+let identifiers = 0;
+
+/** Gives labels and messages the ids they point to; rows are copies, so the server cannot. @param {Element} root */
 export function identify(root) {
   for (const leaf of [root, ...root.querySelectorAll(NODE)].filter((node) => isLeaf(node))) {
     identifiers += 1;
@@ -167,8 +218,8 @@ export function identify(root) {
     const controls = controlsOf(leaf);
     const [group] = leaf.getElementsByClassName("sf-choices");
     const label = leaf.querySelector(".sf-field-label");
-    if (label) label.id = `${id}-label`;
     const messages = leaf.querySelector("[data-messages]");
+    if (label) label.id = `${id}-label`;
     if (messages) messages.id = `${id}-messages`;
     if (group) {
       group.removeAttribute("id");
@@ -181,8 +232,8 @@ export function identify(root) {
       label?.setAttribute("for", id);
     }
     if (label || leaf.matches("td")) continue;
-    const words = leaf.dataset.title || leaf.closest(".sf-rows, .sf-group")?.dataset.title || "value";
-    if (group) group.setAttribute("aria-label", words);
-    else for (const control of controls) control.setAttribute("aria-label", words);
+    const title = leaf.dataset.title || leaf.closest(".sf-rows, .sf-group")?.dataset.title || "value";
+    if (group) group.setAttribute("aria-label", title);
+    else for (const control of controls) control.setAttribute("aria-label", title);
   }
 }

@@ -1,17 +1,23 @@
-// Paths into a label: "line_items[0].amount" as steps ["line_items", 0, "amount"], and values at them.
+// Paths into a label: "line_items[0].amount" as steps ["line_items", 0, "amount"], and the values there.
+
+/** @import { ByPath, Entry, EntryGroup, RawEntry, Steps } from "./types" */
 
 const PLAIN = /^[^.[\]"\\\s]+$/u;
 const STEP = /\[(\d+)\]|\[("(?:[^"\\]|\\.)*")\]|\.?([^.[\]"\\\s]+)/uy;
 
+/** @param {string} path @param {string | number} step */
 export function join(path, step) {
   if (typeof step === "number") return `${path}[${step}]`;
   if (!PLAIN.test(step)) return `${path}[${JSON.stringify(step)}]`;
   return path ? `${path}.${step}` : step;
 }
 
+/** @param {Steps} steps */
 export const pathOf = (steps) => steps.reduce(join, "");
 
+/** @param {string} path */
 export function split(path) {
+  /** @type {Steps} */
   const steps = [];
   STEP.lastIndex = 0;
   while (STEP.lastIndex < path.length) {
@@ -23,43 +29,52 @@ export function split(path) {
   return steps;
 }
 
-// Values by path or by name. A field may be named constructor or __proto__: what objects inherit is none of them.
-export const table = (of) => Object.assign(Object.create(null), of);
-export const own = (of, name) => (Object.hasOwn(of, name) ? of[name] : undefined);
+/** Values by name, without a prototype: a field may be called constructor. @type {<T>(values?: Record<string, T> | null) => ByPath<T>} */
+export const table = (values) => Object.assign(Object.create(null), values);
 
-export const isRaw = (entry) =>
-  entry !== null && typeof entry === "object" && !Array.isArray(entry) &&
-  Object.keys(entry).length === 1 && typeof entry.$json === "string";
+/** @type {<T>(values: Record<string, T>, name: string) => T | undefined} */
+export const own = (values, name) => (Object.hasOwn(values, name) ? values[name] : undefined);
 
-const isContainer = (entry, step) =>
-  typeof step === "number" ? Array.isArray(entry) : entry !== null && typeof entry === "object" && !Array.isArray(entry) && !isRaw(entry);
+/** @param {Entry} entry @returns {entry is EntryGroup} */
+const isObject = (entry) => entry !== null && typeof entry === "object" && !Array.isArray(entry);
 
-export function getIn(entry, steps) {
-  let here = entry;
-  for (const step of steps) {
-    if (!isContainer(here, step)) return undefined;
-    here = own(here, step);
-  }
-  return here;
+/** Whether a value is kept as JSON text, as the form cannot show it. @param {Entry} entry @returns {entry is RawEntry} */
+export const isRaw = (entry) => isObject(entry) && Object.keys(entry).length === 1 && typeof entry.$json === "string";
+
+/** @param {Entry} entry @returns {entry is EntryGroup} */
+export const isNamed = (entry) => isObject(entry) && !isRaw(entry);
+
+/** The entry at one step, if there is one. @param {Entry} entry @param {string | number} step @returns {Entry} */
+function child(entry, step) {
+  if (typeof step === "number") return Array.isArray(entry) ? entry[step] : undefined;
+  return isNamed(entry) ? own(entry, step) : undefined;
 }
 
-// Returns the entry with the value at the steps; undefined takes a name away. Containers on the way are made.
+/** @param {Entry} entry @param {Steps} steps */
+export const getIn = (entry, steps) => steps.reduce(child, entry);
+
+/** The entry with a value at the steps; undefined removes a name. Containers on the way are created. @param {Entry} entry @param {Steps} steps @param {Entry} value @returns {Entry} */
 export function setIn(entry, steps, value) {
   if (!steps.length) return value;
   const [step, ...rest] = steps;
-  const here = isContainer(entry, step) ? entry : typeof step === "number" ? [] : {};
-  // A place before it that nobody filled is empty, not null.
-  while (typeof step === "number" && here.length < step) here.push("");
-  const inner = setIn(own(here, step), rest, value);
-  if (inner === undefined && typeof step === "string") delete here[step];
-  else Object.defineProperty(here, step, { value: inner, writable: true, enumerable: true, configurable: true });
-  return here;
+  const inner = setIn(child(entry, step), rest, value);
+  if (typeof step === "number") {
+    const rows = Array.isArray(entry) ? entry : [];
+    while (rows.length < step) rows.push(""); // an empty row is "", not null
+    rows[step] = inner;
+    return rows;
+  }
+  const group = isNamed(entry) ? entry : {};
+  if (inner === undefined) delete group[step];
+  // A plain assignment would set the prototype where a field is called __proto__.
+  else Object.defineProperty(group, step, { value: inner, writable: true, enumerable: true, configurable: true });
+  return group;
 }
 
-// Keys like "line_items[3].amount" after rows from `from` on were moved by `delta`; those of a removed row go.
-export function shiftRows(map, path, from, delta) {
-  const result = table();
-  for (const [key, value] of Object.entries(map)) {
+/** Moves values at rows from `from` on by `delta`; those of a removed row are dropped. @type {<T>(values: ByPath<T>, path: string, from: number, delta: 1 | -1) => ByPath<T>} */
+export function shiftRows(values, path, from, delta) {
+  const result = table(/** @type {typeof values} */ ({}));
+  for (const [key, value] of Object.entries(values)) {
     const match = key.startsWith(`${path}[`) ? /^(\d+)\](.*)$/su.exec(key.slice(path.length + 1)) : null;
     const row = match ? Number(match[1]) : -1;
     if (!match || row < from) result[key] = value;

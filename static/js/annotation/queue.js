@@ -1,128 +1,144 @@
-// Which document comes next: fetched while the current one is worked on, so that submitting opens it at once.
+// The queue: the next document is fetched while the current one is labeled, so that submitting opens it at once.
 
-import { headers, post, reach } from "./autosave.js";
+/** @import { DocumentState, NextDocument } from "./types" */
+/** @import { TimeTracker } from "./time_tracker.js" */
 
-const HERE_EVERY = 10_000; // ms; shows that the tab is open, which keeps the document with its person
+import { $ } from "../site/dom.js";
+import { headers, post, request } from "../site/http.js";
+
+const PRESENCE_MS = 10_000; // between reports that this tab shows the document, which keep its lock (labeling/annotation/presence.py)
 const TAB = Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("");
-const FRESH = 7 * 60_000; // ms for which a document fetched ahead is still held for this person
-const PREFETCH_AFTER = 600; // ms
+const FRESH_MS = 7 * 60_000; // for which a prefetched document stays locked for this user
+const PREFETCH_AFTER_MS = 600;
+
+/** @param {string} url @param {RequestInit} [options] */
+function release(url, options) {
+  fetch(url, { method: "POST", headers: headers(), ...options }).catch(() => {});
+}
 
 export class Queue {
-  // `others` gets the names of other people who have the same document open, "" for nobody.
-  constructor(page, clock, others) {
-    Object.assign(this, { page, clock, others });
-    this.ahead = null;
-    this.returning = false;
-    this.timer = document.getElementById("timer");
-    setInterval(() => this.drawTimer(), 1000);
-    setInterval(() => document.visibilityState === "visible" && this.here(), HERE_EVERY);
-    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.here());
-    // The one fetched ahead is free for others when the tab goes away.
+  /** @type {DocumentState | null} */
+  #current = null;
+  /** @type {{ at: number, from: DocumentState, response: Promise<NextDocument> } | null} */
+  #prefetched = null;
+  /** The release URL of the prefetched document. @type {string | null} */
+  #reserved = null;
+  #isReturning = false;
+
+  /** @param {HTMLElement} page @param {TimeTracker} timeTracker @param {(names: string) => void} showOthers gets the names of others with this document open */
+  constructor(page, timeTracker, showOthers) {
+    this.page = page;
+    this.timeTracker = timeTracker;
+    this.showOthers = showOthers;
+    setInterval(() => this.#drawTimer(), 1000);
+    setInterval(() => document.visibilityState === "visible" && this.#reportPresence(), PRESENCE_MS);
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#reportPresence());
     window.addEventListener("pagehide", () => {
-      if (this.held) fetch(this.held, { method: "POST", headers: headers(), keepalive: true }).catch(() => {});
-      if (this.current) this.report({ leaving: true }, { keepalive: true }).catch(() => {});
+      if (this.#reserved) release(this.#reserved, { keepalive: true });
+      if (this.#current) this.#report(this.#current, { leaving: true }, { keepalive: true }).catch(() => {});
     });
   }
 
+  /** @param {DocumentState} state */
   opened(state) {
-    if (this.current) {
-      this.leave(this.current);
-      const here = this.current.urls.document;
+    if (this.#current) {
+      const { state: left, urls } = this.#current;
+      if (left === "new") release(urls.release);
       // Going back leads further back the next time, not to the document just left.
-      if (!this.returning) this.visited = [...this.visited.filter((url) => url !== here), here].slice(-50);
+      if (!this.#isReturning) this.#visited = [...this.#visited.filter((url) => url !== urls.document), urls.document].slice(-50);
     }
-    this.returning = false;
-    this.current = state;
-    this.drawTimer();
-    // Until the server has told, the strip says where the person was before.
-    document.getElementById("strip").toggleAttribute("data-stale", true);
-    this.others("");
-    this.here();
-    this.ahead = null;
-    // The one fetched ahead is not the one that was opened: others may have it.
-    if (this.held && this.held !== state.urls.release) fetch(this.held, { method: "POST", headers: headers() }).catch(() => {});
-    this.held = null;
-    setTimeout(() => this.current === state && this.prefetch(), PREFETCH_AFTER);
+    this.#isReturning = false;
+    this.#current = state;
+    this.#drawTimer();
+    // Until the server answers, the queue shows the place of the document before.
+    $("strip").toggleAttribute("data-stale", true);
+    this.showOthers("");
+    this.#reportPresence();
+    this.#prefetched = null;
+    if (this.#reserved && this.#reserved !== state.urls.release) release(this.#reserved);
+    this.#reserved = null;
+    setTimeout(() => this.#current === state && this.#prefetch(state), PREFETCH_AFTER_MS);
   }
 
-  leave(state) {
-    if (state.state === "new") fetch(state.urls.release, { method: "POST", headers: headers() }).catch(() => {});
-  }
-
-  get visited() {
+  /** @returns {string[]} */
+  get #visited() {
     return JSON.parse(sessionStorage.getItem("label-visited") ?? "[]");
   }
 
-  set visited(urls) {
+  set #visited(urls) {
     sessionStorage.setItem("label-visited", JSON.stringify(urls));
   }
 
-  prefetch() {
-    this.ahead ??= { at: Date.now(), from: this.current, answer: post(this.page.dataset.nextUrl, { after: this.current.id }) };
-    this.ahead.answer.then((state) => this.warm(state)).catch(() => (this.ahead = null));
-    return this.ahead.answer;
+  /** @param {DocumentState} current */
+  #prefetch(current) {
+    this.#prefetched ??= { at: Date.now(), from: current, response: post(this.page.dataset.nextUrl ?? "", { after: current.id }) };
+    const { response } = this.#prefetched;
+    response.then((state) => this.#prepare(state)).catch(() => (this.#prefetched = null));
+    return response;
   }
 
-  // The first page's image is there when the document is opened.
-  warm(state) {
-    if (this.current.id !== state.id) this.held = state.urls?.release ?? null;
-    const url = state.pages?.[0]?.url;
+  /** Loads the image of the first page. @param {NextDocument} state */
+  #prepare(state) {
+    if (!("id" in state)) return;
+    if (this.#current?.id !== state.id) this.#reserved = state.urls.release;
+    const url = state.pages[0]?.url;
     if (url) new Image().src = url;
   }
 
-  // The next document's state, or null where the page that says "nothing is left" is opened.
+  /** The next document; null where the page of an empty queue is opened. @returns {Promise<DocumentState | null>} */
   async next() {
-    if (this.ahead && (this.ahead.from !== this.current || Date.now() - this.ahead.at > FRESH)) this.ahead = null;
-    let answer = await this.prefetch();
-    if (answer.done) {
-      // Perhaps somebody has put one back since this was asked.
-      this.ahead = null;
-      answer = await this.prefetch();
+    const current = /** @type {DocumentState} */ (this.#current);
+    if (this.#prefetched && (this.#prefetched.from !== current || Date.now() - this.#prefetched.at > FRESH_MS)) this.#prefetched = null;
+    let response = await this.#prefetch(current);
+    if (response.done) {
+      // A document may have come back since.
+      this.#prefetched = null;
+      response = await this.#prefetch(current);
     }
-    if (!answer.done) return answer;
-    location.assign(answer.url);
+    if (!response.done) return response;
+    location.assign(response.url);
     return null;
   }
 
-  // The document seen before this one, else the one before it in the project.
+  /** The document seen before this one, else the one before it in the project. @returns {Promise<DocumentState>} */
   async previous() {
-    const visited = this.visited.filter((seen) => seen !== this.current.urls.document);
+    const current = /** @type {DocumentState} */ (this.#current);
+    const visited = this.#visited.filter((seen) => seen !== current.urls.document);
     const url = visited.pop();
-    const response = url && (await reach(`${url}state/`));
-    this.visited = visited;
-    let answer;
-    if (response?.ok && !response.redirected) answer = await response.json();
-    else answer = await post(this.page.dataset.nextUrl, { before: this.current.id });
-    if (answer.done) throw new Error("This is the first document.");
-    this.returning = true;
-    return answer;
+    const response = url && (await request(`${url}state/`));
+    this.#visited = visited;
+    /** @type {NextDocument} */
+    const state = response && response.ok && !response.redirected ? await response.json() : await post(this.page.dataset.nextUrl ?? "", { before: current.id });
+    if (state.done) throw new Error("This is the first document.");
+    this.#isReturning = true;
+    return state;
   }
 
-  async here() {
-    const { current } = this;
+  async #reportPresence() {
+    const current = this.#current;
+    if (!current) return;
     try {
-      const response = await this.report();
-      // HTML of our own server: a fragment of this page.
-      if (response.ok && !response.redirected && current === this.current) {
-        const strip = document.getElementById("strip");
-        strip.innerHTML = await response.text();
-        strip.toggleAttribute("data-stale", false);
-        this.others(strip.querySelector("[data-open-by]")?.dataset.openBy ?? "");
-      }
+      const response = await this.#report(current);
+      if (!response.ok || response.redirected || current !== this.#current) return;
+      // HTML of this server: a fragment of this page.
+      const strip = $("strip");
+      strip.innerHTML = await response.text();
+      strip.toggleAttribute("data-stale", false);
+      this.showOthers(strip.querySelector("[data-open-by]")?.dataset.openBy ?? "");
     } catch {
-      // The saved state says when the server cannot be reached.
+      // The saved state says when the server is unreachable.
     }
   }
 
-  // Tells the server which document this tab shows.
-  report(more = {}, options = {}) {
+  /** Tells the server which document this tab shows. @param {DocumentState} state @param {RequestInit} [options] */
+  #report(state, more = {}, options = {}) {
     const body = JSON.stringify({ tab: TAB, ...more });
-    return fetch(this.current.urls.here, { method: "POST", headers: headers(), body, ...options });
+    return fetch(state.urls.here, { method: "POST", headers: headers(), body, ...options });
   }
 
-  drawTimer() {
-    const { seconds } = this.clock;
-    const words = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-    if (this.timer.textContent !== words) this.timer.textContent = words;
+  #drawTimer() {
+    const { seconds } = this.timeTracker;
+    const text = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+    if ($("timer").textContent !== text) $("timer").textContent = text;
   }
 }

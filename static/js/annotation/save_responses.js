@@ -1,148 +1,204 @@
-// What an answer of the server changes on the screen. It is about what was sent: what the person has changed since stays
-// theirs. Nothing that comes with it moves the focus, and what it says about a half-typed value waits until it is left.
+// What the response to a save changes on the screen. It is about what was sent: later changes of the user stay. Nothing in
+// it moves the focus, and findings about a half-typed value wait until the field is left.
 
+/** @import { Autosave, Saved } from "./autosave.js" */
+/** @import { Confirmations } from "./confirmations.js" */
+/** @import { ShownFindings } from "./differences.js" */
+/** @import { Draft } from "./draft.js" */
+/** @import { Evidence } from "./evidence.js" */
+/** @import { Exceptions } from "./exceptions.js" */
+/** @import { Form } from "./form.js" */
+/** @import { JsonView } from "./json_view.js" */
+/** @import { MergeConflicts } from "./merge_conflicts.js" */
+/** @import { Status } from "./status.js" */
+/** @import { ByPath, Conflict, DocumentState, Entry, SaveResponse, Steps } from "./types" */
+/** @import { Validation } from "./validation.js" */
+
+import { combineFindings, differingPaths, isWithin } from "./differences.js";
 import { merge } from "./merge.js";
-import { differing, isAt, partly } from "./differences.js";
-import { own as ownOf } from "./paths.js";
+import { own } from "./paths.js";
+import { $ } from "../site/dom.js";
 
-export class Answers {
-  // `whenReleased(action)` runs an action once no mouse button is pressed; `current()` is the document that is open.
-  constructor(parts) {
-    Object.assign(this, parts); // model, form, sync, raw, checks, clashes, confirmations, exceptions, evidence, status, whenReleased, current
-    document.getElementById("form").addEventListener("focusout", () => setTimeout(() => this.released()));
+/**
+ * @typedef {{ sent: Entry, read: Entry, theirs: Entry }} Change `sent` was read by the server as `read`, and merged into `theirs`
+ *
+ * @typedef {object} Options
+ * @property {Draft} draft
+ * @property {Form} form
+ * @property {Autosave} autosave
+ * @property {JsonView} jsonView
+ * @property {Validation} validation
+ * @property {MergeConflicts} conflicts
+ * @property {Confirmations} confirmations
+ * @property {Exceptions} exceptions
+ * @property {Evidence} evidence
+ * @property {Status} status
+ * @property {(action: () => void) => void} afterPointer runs an action once no mouse button is pressed
+ * @property {() => DocumentState} current
+ */
+
+export class SaveResponses {
+  /** The entry as the server read it last. @type {Entry} */
+  #read = undefined;
+  /** A response about a value that is half-typed. @type {{ response: SaveResponse, edits: number } | null} */
+  #waiting = null;
+  /** A merge that would have taken away the node with the focus. @type {Change & { edits: number, at: Element | null } | null} */
+  #held = null;
+
+  /** @param {Options} options */
+  constructor(options) {
+    this.draft = options.draft;
+    this.form = options.form;
+    this.autosave = options.autosave;
+    this.jsonView = options.jsonView;
+    this.validation = options.validation;
+    this.conflicts = options.conflicts;
+    this.confirmations = options.confirmations;
+    this.exceptions = options.exceptions;
+    this.evidence = options.evidence;
+    this.status = options.status;
+    this.afterPointer = options.afterPointer;
+    this.current = options.current;
+    $("form").addEventListener("focusout", () => setTimeout(() => this.#applyHeld()));
   }
 
+  /** @param {DocumentState} state */
   open(state) {
-    this.read = structuredClone(state.entry); // the form as the server has read it last
-    this.waiting = null; // what an answer says about a value that is half-typed
-    this.held = null; // a merge that would have taken away the part that has the focus
+    this.#read = structuredClone(state.entry);
+    this.#waiting = null;
+    this.#held = null;
   }
 
-  // A save was answered. `typing` is the field that was half-typed when it was sent.
-  take({ answer, fresh, edits, typing = null, sent }) {
+  /** @param {Saved} saved */
+  handle({ response, isFresh, edits, typingPath, sent }) {
     const { status } = this;
-    if (answer.syntax) status.syntax(answer.syntax);
-    if (answer.syntax || answer.message) return;
     const current = this.current();
-    const known = answer.schema === current.schema;
-    const since = sent.entry === undefined ? [] : differing(sent.entry, this.model.entry);
-    if (fresh) {
-      status.syntax("");
-      current.state = answer.state;
+    const isSameSchema = response.schema === current.schema;
+    const changed = sent.entry === undefined ? [] : differingPaths(sent.entry, this.draft.entry);
+    if (isFresh) {
+      status.showSyntaxError("");
+      current.state = response.state;
     }
-    const own = known ? this.takeValues(answer, sent, since, fresh) : [];
-    if (!known) this.otherSchema();
-    const all = { ...answer, clashes: [...answer.clashes, ...own], merged: answer.merged.filter((path) => !own.some((clash) => clash.path === path)) };
-    if (all.merged.length || all.clashes.length) status.merged(all, (path) => this.form.titleOf(path));
-    this.clashes.keep(all, fresh);
-    const isCurrent = (path) => known && sent.entry !== undefined && !since.some((changed) => isAt(path, changed));
-    this.confirmations.answered(answer, isCurrent);
-    const about = known && (sent.entry !== undefined || fresh);
-    const { before } = this;
-    let holds = about ? partly(before, answer, since) : before;
-    if (about && typing !== null) {
-      this.waiting = { answer, edits };
-      // How values are understood and where they stand is shown at once; that moves nothing.
-      holds = { ...holds, problems: before.problems, warnings: before.warnings, exceptions: before.exceptions };
+    const local = isSameSchema ? this.#takeValues(response, sent, changed, isFresh) : [];
+    if (!isSameSchema) this.#noticeSchema();
+    const all = { ...response, clashes: [...response.clashes, ...local], merged: response.merged.filter((path) => !local.some((conflict) => conflict.path === path)) };
+    if (all.merged.length || all.clashes.length) status.noticeMerge(all, (path) => this.form.titleOf(path));
+    this.conflicts.add(all, isFresh);
+    this.confirmations.responded(response, (path) => isSameSchema && sent.entry !== undefined && !changed.some((place) => isWithin(path, place)));
+    const isAboutForm = isSameSchema && (sent.entry !== undefined || isFresh);
+    const before = this.#shown;
+    let findings = isAboutForm ? combineFindings(before, response, changed) : before;
+    if (isAboutForm && typingPath !== null) {
+      this.#waiting = { response, edits };
+      // Normalized values and their places are shown at once; that moves nothing.
+      findings = { ...findings, problems: before.problems, warnings: before.warnings, exceptions: before.exceptions };
     }
-    this.whenReleased(() => current === this.current() && this.show(holds, answer.exceptions));
+    this.afterPointer(() => current === this.current() && this.#show(findings, response.exceptions));
   }
 
-  get before() {
-    return { ...this.checks.answer, evidence: this.model.evidence, exceptions: this.exceptions.found };
+  /** The findings on the screen. @returns {ShownFindings} */
+  get #shown() {
+    return { ...this.validation.shown, evidence: this.draft.evidence, exceptions: this.exceptions.reasons };
   }
 
-  // Returns what others put where the person put something else since the value was sent.
-  takeValues(answer, sent, since, fresh) {
-    const { model, raw } = this;
-    let clashes = [];
+  /** Takes values and evidence. @param {SaveResponse} response @param {Saved["sent"]} sent @param {string[]} changed @param {boolean} isFresh @returns {Conflict[]} with what was changed since it was sent */
+  #takeValues(response, sent, changed, isFresh) {
+    const { draft, jsonView } = this;
+    /** @type {Conflict[]} */
+    let conflicts = [];
     if (sent.json !== undefined) {
-      if (fresh) this.replace(answer);
+      if (isFresh) this.#replace(response);
     } else {
-      this.read = sent.entry;
-      // What was confirmed, or found in another place, since it was sent.
-      const own = new Set([...Object.keys(model.evidence), ...Object.keys(sent.evidence)].filter((path) => differing(ownOf(sent.evidence, path), ownOf(model.evidence, path)).length));
-      const { evidence } = partly(this.before, answer, [...since, ...own]);
-      model.evidence = evidence;
-      if (answer.entry !== undefined) clashes = this.mergeIn({ sent: sent.entry, read: answer.read, theirs: answer.entry });
+      this.#read = sent.entry;
+      // Evidence that was confirmed, or moved, since it was sent.
+      const paths = new Set([...Object.keys(draft.evidence), ...Object.keys(sent.evidence)]);
+      const evidenceAt = (/** @type {ByPath<unknown>} */ evidence, /** @type {string} */ path) => JSON.stringify(own(evidence, path));
+      const moved = [...paths].filter((path) => evidenceAt(sent.evidence, path) !== evidenceAt(draft.evidence, path));
+      draft.evidence = combineFindings(this.#shown, response, [...changed, ...moved]).evidence;
+      if (response.entry !== undefined) conflicts = this.#merge({ sent: sent.entry, read: response.read, theirs: response.entry });
     }
-    if (fresh) raw.fill(answer.json, answer.merged.length > 0);
-    return clashes;
+    if (isFresh) jsonView.fill(response.json, response.merged.length > 0);
+    return conflicts;
   }
 
-  // An old version is put back.
-  restore(answer) {
-    this.current().state = answer.state;
-    this.replace(answer);
-    this.raw.fill(answer.json);
-    this.clashes.keep(answer, true);
-    this.show(partly(this.before, answer, []), answer.exceptions);
+  /** A revision was restored. @param {SaveResponse} response */
+  restored(response) {
+    this.current().state = response.state;
+    this.#replace(response);
+    this.jsonView.fill(response.json);
+    this.conflicts.add(response, true);
+    this.#show(combineFindings(this.#shown, response, []), response.exceptions);
   }
 
-  // The whole form as the server has it.
-  replace(answer) {
-    const { model, form } = this;
-    model.checkpoint();
-    model.entry = answer.entry;
-    model.evidence = answer.evidence;
-    this.read = structuredClone(answer.entry);
+  /** @param {SaveResponse} response */
+  #replace(response) {
+    const { draft, form } = this;
+    draft.checkpoint();
+    draft.entry = response.entry;
+    draft.evidence = response.evidence;
+    this.#read = structuredClone(response.entry);
     form.fill();
   }
 
-  // By path: how the server reads the text that stands there now; undefined where it says so itself, or is not read yet.
-  understood() {
-    const changed = differing(this.read, this.model.entry);
-    return (path) => (changed.some((place) => isAt(path, place)) ? undefined : this.checks.answer.shown[path]);
+  /** How the server normalized the text of a field; undefined where it has not read it. @returns {(path: string) => string | undefined} */
+  normalized() {
+    const changed = differingPaths(this.#read, this.draft.entry);
+    return (path) => (changed.some((place) => isWithin(path, place)) ? undefined : this.validation.shown.shown[path]);
   }
 
-  mergeIn(change, kept = this.form.stepsInFocus) {
-    const { model, form } = this;
-    const typing = form.typing !== null && form.typing === document.activeElement.closest("[data-node]");
-    const { entry, held, clashes } = merge({ ...change, mine: model.entry, kept, typing });
-    // What comes back as it was sent is no step: undo is for what the person did.
-    if (differing(model.entry, entry).length) model.checkpoint();
-    model.entry = entry;
+  /** @param {Change} change @param {Steps | null} focus @returns {Conflict[]} */
+  #merge(change, focus = this.form.stepsInFocus) {
+    const { draft, form } = this;
+    const isTyping = form.typing !== null && form.typing === document.activeElement?.closest("[data-node]");
+    const { entry, held, conflicts } = merge({ ...change, mine: draft.entry, focus, isTyping });
+    // A value that comes back as it was sent is no step: undo is for what the user did.
+    if (differingPaths(draft.entry, entry).length) draft.checkpoint();
+    draft.entry = entry;
     form.fillAround();
-    this.held = held ? { ...change, edits: this.sync.edits, at: document.activeElement } : null;
-    return clashes.map(({ steps, theirs }) => ({
-      path: form.pathOf(form.nodeAt(steps)), absent: theirs === undefined, entry: theirs, shown: theirs === undefined ? "nothing" : JSON.stringify(theirs),
+    this.#held = held ? { ...change, edits: this.autosave.edits, at: document.activeElement } : null;
+    return conflicts.map(({ steps, theirs }) => ({
+      path: form.pathOf(form.nodeAt(steps)),
+      absent: theirs === undefined,
+      entry: theirs,
+      shown: theirs === undefined ? "nothing" : JSON.stringify(theirs),
     }));
   }
 
-  // The part that a merge would have taken away has lost the focus: it goes now, unless the person went on in it.
-  released() {
-    const { held, sync } = this;
+  /** The node that a merge left in place has lost the focus: the merge is completed, unless the user went on typing. */
+  #applyHeld() {
+    const held = this.#held;
     if (!held || held.at === document.activeElement) return;
-    this.held = null;
-    if (held.edits === sync.edits) {
-      const before = this.model.entry;
-      this.mergeIn(held);
-      // A save that went out while the part was held has put it back on the server.
-      if (differing(before, this.model.entry).length) sync.change();
+    this.#held = null;
+    if (held.edits === this.autosave.edits) {
+      const before = this.draft.entry;
+      this.#merge(held);
+      // A save that was sent while the node was held has put it back on the server.
+      if (differingPaths(before, this.draft.entry).length) this.autosave.change();
     }
     this.evidence.draw();
   }
 
-  // A field was left: what is known about its value is said.
-  settle() {
-    const { waiting, sync } = this;
-    this.waiting = null;
-    if (!waiting || waiting.edits !== sync.edits) return;
+  /** A field was left: findings about its value are shown. */
+  fieldLeft() {
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    if (!waiting || waiting.edits !== this.autosave.edits) return;
     const current = this.current();
-    this.whenReleased(() => current === this.current() && this.show(partly(this.before, waiting.answer, []), waiting.answer.exceptions));
+    this.afterPointer(() => current === this.current() && this.#show(combineFindings(this.#shown, waiting.response, []), waiting.response.exceptions));
   }
 
-  show(holds, found) {
-    const { exceptions, checks, clashes, status, evidence } = this;
-    if (exceptions.found !== null && found && holds.exceptions) exceptions.show(holds.exceptions);
+  /** @param {ShownFindings} findings @param {ByPath<string[]> | null} reported exceptions of the response; null where it has none */
+  #show(findings, reported) {
+    const { exceptions, validation, conflicts, status, evidence } = this;
+    if (exceptions.reasons !== null && reported && findings.exceptions) exceptions.show(findings.exceptions);
     else exceptions.draw();
-    checks.show({ ...holds, clashes: clashes.all });
+    validation.show({ ...findings, conflicts: conflicts.all });
     status.draw();
     evidence.draw();
-    evidence.line();
+    evidence.drawLine();
   }
 
-  otherSchema() {
-    this.status.notice("The schema has changed. Your work is saved as a draft; load the page again to go on with the new form.", "warning", [["Load the page", () => location.reload()]]);
+  #noticeSchema() {
+    this.status.notice("The schema has changed. Your work is saved as a draft. Reload the page to continue with the new form.", "warning", [["Reload", () => location.reload()]]);
   }
 }

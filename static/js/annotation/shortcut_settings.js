@@ -1,24 +1,26 @@
-// The keys of a person: "Change" waits for a chord, which the server then takes or refuses with a reason.
+// The user's shortcuts: "Change" waits for a chord, which the server accepts or rejects with a reason.
 
-import { capsOf, chord, isModifier, keyCap } from "./shortcuts.js";
+import { capElements, chord, isModifier } from "./shortcuts.js";
+import { $, around, find, make } from "../site/dom.js";
 
-const $ = (id) => document.getElementById(id);
-let waiting = null; // the button that waits for a chord, and what stood in the row
+/** The button that waits for a chord, and what its row showed before. @type {{ button: HTMLElement, cell: Element, before: Node[] } | null} */
+let waiting = null;
 
 function drawCaps() {
-  for (const caps of document.querySelectorAll("[data-chord]")) {
-    caps.replaceChildren(...capsOf(caps.dataset.chord).flatMap((cap) => [keyCap(cap), " "]));
-  }
+  for (const element of document.querySelectorAll("[data-chord]")) element.replaceChildren(...capElements(element.dataset.chord ?? ""));
 }
 
+/** @param {HTMLElement} button */
 function listen(button) {
   stop();
-  const cell = button.closest("tr").querySelector("[data-row-keys]");
+  const row = around(button, "tr");
+  const cell = find(row, "[data-row-keys]");
   waiting = { button, cell, before: [...cell.childNodes] };
   button.textContent = "Cancel";
-  cell.replaceChildren(Object.assign(document.createElement("span"), { className: "keys-waiting", textContent: "Press the keys; Escape leaves it as it is" }));
-  cell.firstChild.setAttribute("role", "status");
-  button.closest("tr").classList.add("keys-listening");
+  const prompt = make("span", { className: "keys-waiting", textContent: "Press the keys, or Escape to cancel" });
+  prompt.setAttribute("role", "status");
+  cell.replaceChildren(prompt);
+  row.classList.add("keys-listening");
 }
 
 function stop() {
@@ -27,32 +29,31 @@ function stop() {
   waiting = null;
   button.textContent = "Change";
   cell.replaceChildren(...before);
-  button.closest("tr").classList.remove("keys-listening");
+  around(button, "tr").classList.remove("keys-listening");
 }
 
-document.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-change]");
-  if (!button) return waiting && !event.target.closest(".keys-listening") ? stop() : undefined;
-  if (waiting?.button === button) stop();
-  else listen(button);
-  return undefined;
+document.addEventListener("click", ({ target }) => {
+  const button = target.closest("[data-change]");
+  if (button && waiting?.button !== button) listen(button);
+  else if (button || !target.closest(".keys-listening")) stop();
 });
 
 document.addEventListener("keydown", (event) => {
   if (!waiting) return;
-  // Tab and a press of Enter or Space on "Cancel" stay what they are.
-  if (event.key === "Tab") return stop();
+  // Tab moves on, as ever.
+  if (event.key === "Tab") {
+    stop();
+    return;
+  }
   event.preventDefault();
   event.stopPropagation();
-  if (event.key === "Escape") return stop();
-  if (isModifier(event)) return undefined;
-  const pressed = chord(event);
-  const { action } = waiting.button.closest("tr").dataset;
+  if (isModifier(event)) return;
+  const { action } = around(waiting.button, "tr").dataset;
   stop();
-  $("key-action").value = action;
-  $("key-chord").value = pressed;
+  if (event.key === "Escape") return;
+  $("key-action").value = action ?? "";
+  $("key-chord").value = chord(event);
   $("key-form").requestSubmit();
-  return undefined;
 }, { capture: true });
 
 document.addEventListener("htmx:afterSettle", drawCaps);

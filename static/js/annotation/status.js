@@ -1,218 +1,228 @@
-// What the screen says: saved or not, how many problems, the field that has the focus, notices.
+// The status of the screen: saved or not, how many problems, the field with the focus, notices.
 
-import { dayInWords } from "./validation.js";
+/** @import { Autosave } from "./autosave.js" */
+/** @import { Shortcuts } from "./shortcuts.js" */
+/** @import { Action, DocumentState, FieldFacts, SaveResponse, Tag } from "./types" */
+/** @import { UnsavedDraftEntry } from "./unsaved_drafts.js" */
+/** @import { Validation } from "./validation.js" */
+
 import { keyCap } from "./shortcuts.js";
+import { formatDate } from "./validation.js";
+import { $, find, make } from "../site/dom.js";
 
-const $ = (id) => document.getElementById(id);
+/** @param {number} count @param {string} one @param {string} many */
 const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
 
+const VERDICT_ICONS = { bad: "exclamation-octagon-fill", warning: "exclamation-triangle", good: "check-circle" };
+
 export class Status {
-  constructor({ sync, checks, keys }) {
-    Object.assign(this, { sync, checks, keys });
+  /** @type {DocumentState | null} */
+  #state = null;
+
+  /** @param {{ autosave: Autosave, validation: Validation, shortcuts: Shortcuts }} options */
+  constructor({ autosave, validation, shortcuts }) {
+    this.autosave = autosave;
+    this.validation = validation;
+    this.shortcuts = shortcuts;
     $("notice-close").addEventListener("click", () => ($("notice").hidden = true));
-    // A press of the mouse leaves the focus where it is.
+    // The mouse leaves the focus where it is.
     for (const box of [$("notice"), $("messages")]) box.addEventListener("mousedown", (event) => event.target.closest("button, a") && event.preventDefault());
-    setInterval(() => this.drawSaved(), 1000);
+    setInterval(() => this.#drawSaved(), 1000);
   }
 
-  // `goOn` opens the next document.
-  open(state, goOn) {
-    this.state = state;
+  /** @param {DocumentState} state @param {() => void} openNext */
+  open(state, openNext) {
+    this.#state = state;
     $("notice").hidden = true;
-    this.syntax("");
-    this.rejection(state.rejection);
-    const counts = state.approves ? "It counts with your changes once you approve it." : "Changes count once you submit again.";
+    this.showSyntaxError("");
+    this.#showRejection(state.rejection);
     $("returned").hidden = !state.returned;
     $("returned-reason").textContent = state.returned;
+    this.#noticeState(state, openNext);
+    this.draw();
+  }
+
+  /** @param {DocumentState} state @param {() => void} openNext */
+  #noticeState(state, openNext) {
+    const counts = state.approves ? "It counts with your changes once you approve it." : "Changes count once you submit again.";
     if (state.held_by) {
-      this.notice(`${state.held_by} has taken this document. What you both change is merged field by field.`, "warning", [["Open another", goOn]]);
+      this.notice(`${state.held_by} has taken this document. What you both change is merged field by field.`, "warning", [["Open another", openNext]]);
     } else if (state.own_only && !state.submitted) {
-      this.notice("Several people label this document, each without seeing the others.");
+      this.notice("Several people label this document independently.");
     } else if (["submitted", "approved"].includes(state.state) && !state.submitted) {
-      this.notice(`This document is ${state.state}; what stands here was changed since. ${counts}`);
+      this.notice(`This document is ${state.state}; this draft was changed since. ${counts}`);
     } else if (state.author && !state.submitted) {
-      this.notice(`This is ${state.author}'s draft. You can go on with it; their version stays in the history.`);
+      this.notice(`This is ${state.author}'s draft. You can continue it; their version stays in the history.`);
     } else if (state.submitted) {
       const who = state.author ? `by ${state.author}` : state.origin === "imported" ? "with an import" : "by you";
       this.notice(`Submitted ${who}. ${counts}`);
     } else if (state.state === "skipped") {
       this.notice(`This document was skipped: ${state.skip_reason}`, "warning");
     }
-    this.draw();
   }
 
-  // Other people who have this document open, too.
-  others(names) {
+  /** Names other users with this document open. @param {string} names separated by commas; "" for nobody */
+  showOthers(names) {
     $("others").hidden = !names;
-    if (names) $("others-words").textContent = `${names} ${names.includes(", ") ? "have" : "has"} this document open, too. What you all change is merged field by field.`;
+    if (names) $("others-words").textContent = `${names} also ${names.includes(", ") ? "have" : "has"} this document open. All changes are merged field by field.`;
   }
 
-  rejection(found) {
-    $("rejection").hidden = !found;
-    if (!found) return;
-    $("rejection-who").textContent = `${found.by} sent this back.`;
-    $("rejection-when").dateTime = found.at;
-    $("rejection-when").title = new Date(found.at).toLocaleString();
-    $("rejection-when").textContent = since(new Date(found.at));
-    $("rejection-reason").textContent = found.reason;
+  /** @param {DocumentState["rejection"]} rejection */
+  #showRejection(rejection) {
+    $("rejection").hidden = !rejection;
+    if (!rejection) return;
+    const at = new Date(rejection.at);
+    $("rejection-who").textContent = `${rejection.by} sent this back.`;
+    $("rejection-when").dateTime = rejection.at;
+    $("rejection-when").title = at.toLocaleString();
+    $("rejection-when").textContent = formatAge(at);
+    $("rejection-reason").textContent = rejection.reason;
   }
 
   draw() {
-    if (!this.state) return;
-    this.drawSaved();
-    this.drawVerdict();
-    $("submit-words").textContent = this.submitWords;
+    if (!this.#state) return;
+    this.#drawSaved();
+    this.#drawVerdict();
+    const isSubmitted = ["submitted", "approved"].includes(this.#state.state);
+    // A reviewer's submit of another person's label approves it.
+    $("submit-words").textContent = this.#state.approves ? "Approve" : isSubmitted ? "Submit again" : "Submit";
   }
 
-  // What the button does: a reviewer's submit over a label of another person approves it.
-  get submitWords() {
-    if (this.state.approves) return "Approve";
-    return ["submitted", "approved"].includes(this.state.state) ? "Submit again" : "Submit";
-  }
-
-  drawSaved() {
-    const { sync } = this;
-    if (!sync.document) return;
-    const [tone, icon, words] = this.savedWords(sync);
+  #drawSaved() {
+    if (!this.autosave.isOpen) return;
+    const [tone, icon, text] = this.#savedText();
     $("saved").dataset.tone = tone;
-    $("saved").title = tone === "bad" ? words : ""; // it may be cut off
-    $("saved").firstElementChild.className = `bi bi-${icon}`;
-    if ($("saved-words").textContent !== words) $("saved-words").textContent = words;
+    $("saved").title = tone === "bad" ? text : ""; // it may be cut off
+    find($("saved"), ".bi").className = `bi bi-${icon}`;
+    if ($("saved-words").textContent !== text) $("saved-words").textContent = text;
   }
 
-  savedWords(sync) {
-    if (sync.stuck && sync.isDirty) return ["bad", "exclamation-octagon", "Not saved; kept in this browser"];
-    if (sync.ended && sync.failures) {
-      return ["bad", "exclamation-octagon", "Not saved: your session has ended. Log in again in another tab; what you typed is kept"];
-    }
-    if (sync.failures) return ["bad", "wifi-off", "Not saved: the server does not answer. Kept in this browser and tried again"];
-    if (sync.isDirty) return ["quiet", "arrow-repeat", `saving… · v${sync.version}`];
-    if (!sync.version) return ["quiet", "circle", "nothing saved yet"];
-    return ["quiet", "check2", `saved ${sync.savedAt ? since(sync.savedAt) : ""} · v${sync.version}`];
+  /** @returns {[tone: string, icon: string, text: string]} */
+  #savedText() {
+    const { error, isSessionEnded, failures, isDirty, version, savedAt } = this.autosave;
+    if (error && isDirty) return ["bad", "exclamation-octagon", "Not saved; kept in this browser"];
+    if (isSessionEnded && failures) return ["bad", "exclamation-octagon", "Not saved: your session has ended. Log in again in another tab; your changes are kept"];
+    if (failures) return ["bad", "wifi-off", "Not saved: the server does not respond. Kept in this browser; retrying"];
+    if (isDirty) return ["quiet", "arrow-repeat", `saving… · v${version}`];
+    if (!version) return ["quiet", "circle", "nothing saved yet"];
+    return ["quiet", "check2", `saved ${savedAt ? formatAge(savedAt) : ""} · v${version}`];
   }
 
-  drawVerdict() {
-    const { checks } = this;
-    const bad = checks.answer.problems.length - checks.toFill.length;
-    const serious = bad || (checks.tried && checks.toFill.length);
-    const tone = serious ? "bad" : checks.toFill.length || checks.answer.warnings.length ? "warning" : "good";
+  #drawVerdict() {
+    const { shown, missingRequired, wasSubmitted } = this.validation;
+    const isBad = shown.problems.length > missingRequired.length || (wasSubmitted && missingRequired.length > 0);
+    const tone = isBad ? "bad" : missingRequired.length || shown.warnings.length ? "warning" : "good";
     $("verdict").dataset.tone = tone;
-    const icons = { bad: "exclamation-octagon-fill", warning: "exclamation-triangle", good: "check-circle" };
-    $("verdict").firstElementChild.className = `bi bi-${icons[tone]}`;
-    $("verdict-words").textContent = this.verdictWords();
+    find($("verdict"), ".bi").className = `bi bi-${VERDICT_ICONS[tone]}`;
+    $("verdict-words").textContent = this.verdict;
   }
 
-  verdictWords() {
-    const { checks } = this;
-    const bad = checks.answer.problems.length - checks.toFill.length;
+  get verdict() {
+    const { shown, missingRequired } = this.validation;
+    const problems = shown.problems.length - missingRequired.length;
     const parts = [
-      bad && plural(bad, "problem", "problems"),
-      checks.toFill.length && `${checks.toFill.length} to fill`,
-      checks.toConfirm.length && `${checks.toConfirm.length} to confirm`,
+      problems && plural(problems, "problem", "problems"),
+      missingRequired.length && `${missingRequired.length} to fill`,
+      shown.warnings.length && `${shown.warnings.length} to confirm`,
     ].filter(Boolean);
     return parts.join(" · ") || "fits the schema";
   }
 
-  say(words) {
+  /** For screen readers. @param {string} text */
+  announce(text) {
     $("announcer").textContent = "";
-    setTimeout(() => ($("announcer").textContent = words), 30);
+    setTimeout(() => ($("announcer").textContent = text), 30);
   }
 
-  // `actions` is [[words, what a press does], ...].
-  notice(words, tone = "info", actions = []) {
-    $("notice-text").textContent = words;
-    $("notice-actions").replaceChildren(...actions.map(([text, does]) => {
-      const button = Object.assign(document.createElement("button"), { type: "button", className: "btn btn-quiet", textContent: text, tabIndex: -1 });
-      button.addEventListener("click", does);
+  /** @param {string} text @param {"info" | "warning"} tone @param {Action[]} actions */
+  notice(text, tone = "info", actions = []) {
+    $("notice-text").textContent = text;
+    $("notice-actions").replaceChildren(...actions.map(([title, run]) => {
+      const button = make("button", { type: "button", className: "btn btn-quiet", textContent: title, tabIndex: -1 });
+      button.addEventListener("click", run);
       return button;
     }));
     $("notice").dataset.tone = tone;
     $("notice").hidden = false;
   }
 
-  merged(answer, titleOf) {
-    const names = (paths) => [...new Set(paths.map(titleOf))].slice(0, 4).join(", ") || "the label";
+  /** Says what a save merged. @param {Pick<SaveResponse, "merged" | "merged_with" | "clashes">} response @param {(path: string) => string} titleOf */
+  noticeMerge({ merged, merged_with: who, clashes }, titleOf) {
+    const names = (/** @type {string[]} */ paths) => [...new Set(paths.map(titleOf))].slice(0, 4).join(", ") || "the label";
     const parts = [];
-    if (answer.merged.length) parts.push(`${answer.merged_with} changed ${names(answer.merged)}: taken over.`);
-    if (answer.clashes.length) {
-      parts.push(`You and ${answer.merged_with} both changed ${names(answer.clashes.map((clash) => clash.path))}: yours stays, theirs stands beside it.`);
-    }
+    if (merged.length) parts.push(`${who} changed ${names(merged)}: merged.`);
+    if (clashes.length) parts.push(`You and ${who} both changed ${names(clashes.map(({ path }) => path))}: yours is kept, theirs is shown next to it.`);
     this.notice(parts.join(" "), "warning");
   }
 
-  syntax(message) {
-    const box = $("raw-message");
-    box.replaceChildren();
+  /** @param {string} message "" for none */
+  showSyntaxError(message) {
     $("raw-text").toggleAttribute("aria-invalid", Boolean(message));
-    if (!message) return;
-    const line = Object.assign(document.createElement("p"), { className: "sf-message sf-message-problem", textContent: `This is not JSON yet: ${message}` });
-    box.append(line);
-    this.draw();
+    $("raw-message").replaceChildren(...(message ? [make("p", { className: "sf-message sf-message-problem", textContent: `This is not valid JSON: ${message}` })] : []));
+    if (message) this.draw();
   }
 
-  flags(tags) {
-    $("flags").replaceChildren(...tags.map((tag) => Object.assign(document.createElement("span"), { className: "tag", textContent: tag.title })));
+  /** @param {Tag[]} tags */
+  showTags(tags) {
+    $("flags").replaceChildren(...tags.map(({ title }) => make("span", { className: "tag", textContent: title })));
   }
 
-  block(count) {
-    $("focus-words").replaceChildren(Object.assign(document.createElement("strong"), { textContent: plural(count, "line", "lines") }), " selected");
-    $("focus-facts").replaceChildren(this.key("row_add", "make rows of them"));
+  /** @param {number} count of selected lines */
+  showBlock(count) {
+    $("focus-words").replaceChildren(make("strong", { textContent: plural(count, "line", "lines") }), " selected");
+    $("focus-facts").replaceChildren(this.#shortcut("row_add", "make rows of them"));
   }
 
-  // The line below the form: what the field with the focus is for, how it was understood, where it stands.
-  field(node, facts) {
-    const [words, side] = [$("focus-words"), $("focus-facts")];
-    words.replaceChildren();
-    side.replaceChildren();
-    if (!node) return;
-    const { title, description, hint } = node.dataset;
-    words.append(Object.assign(document.createElement("strong"), { textContent: title ?? "" }), " ");
-    // What is wrong with a cell stands below its grid, which may be far away.
-    const said = facts?.said ?? [];
-    for (const { tone, words: text } of said) words.append(Object.assign(document.createElement("span"), { className: `sf-message-${tone}`, textContent: `${text} ` }));
-    if (!said.length) words.append([description, hint].filter(Boolean).join(" "));
-    if (!facts) return;
-    if (facts.shown !== undefined) side.append(Object.assign(document.createElement("b"), { textContent: `= ${facts.shown}` }));
-    side.append(facts.place);
-    if (facts.spans?.length > 1) side.append(this.key("evidence", "next place"));
-    if ("absentable" in node.dataset) side.append(this.key("absent", "not in document"));
-    (facts.readings ?? []).forEach((day, index) => {
-      if (index < 2) side.append(this.key(`reading_${index + 1}`, dayInWords(day)));
-    });
-    if ("look" in node.dataset) side.append(this.key("right", "looks right"));
-    else if (facts.toConfirm) side.append(this.key("right", "confirm value"));
+  /** The line below the form: what the field with the focus is for, its normalized value, its place. @param {Element | null} node @param {FieldFacts} [facts] */
+  showField(node, facts) {
+    const [left, right] = [$("focus-words"), $("focus-facts")];
+    left.replaceChildren();
+    right.replaceChildren();
+    if (!node || !facts) return;
+    const { title = "", description, hint } = node.dataset;
+    left.append(make("strong", { textContent: title }), " ");
+    // Messages about a cell are below its grid, which may be far away.
+    for (const { tone, text } of facts.messages) left.append(make("span", { className: `sf-message-${tone}`, textContent: `${text} ` }));
+    if (!facts.messages.length) left.append([description, hint].filter(Boolean).join(" "));
+    if (facts.shown !== undefined) right.append(make("b", { textContent: `= ${facts.shown}` }));
+    right.append(facts.place);
+    if ((facts.spans?.length ?? 0) > 1) right.append(this.#shortcut("evidence", "next place"));
+    if ("absentable" in node.dataset) right.append(this.#shortcut("absent", "not in document"));
+    facts.readings?.slice(0, 2).forEach((date, index) => right.append(this.#shortcut(`reading_${index + 1}`, formatDate(date))));
+    if ("look" in node.dataset) right.append(this.#shortcut("right", "looks right"));
+    else if (facts.toConfirm) right.append(this.#shortcut("right", "confirm value"));
   }
 
-  // What a key does, as the person has it.
-  key(name, words) {
-    const element = document.createElement("span");
-    element.append(keyCap(this.keys.words(name)), ` ${words}`);
+  /** A key and what it does. @param {string} action @param {string} text */
+  #shortcut(action, text) {
+    const element = make("span");
+    element.append(keyCap(this.shortcuts.label(action)), ` ${text}`);
     return element;
   }
 }
 
-function since(moment) {
-  const seconds = Math.max(0, Math.round((Date.now() - moment) / 1000));
+/** @param {Date} moment */
+function formatAge(moment) {
+  const seconds = Math.max(0, Math.round((Date.now() - moment.getTime()) / 1000));
   if (seconds < 60) return `${seconds} s ago`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
   if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
   return `${Math.floor(seconds / 86400)} d ago`;
 }
 
-// What is not saved yet; it stands until each is saved or discarded.
-export function leftoverList(entries) {
-  $("leftovers")?.remove();
+/** Lists drafts that are not saved; the list stays until each is saved or discarded. @param {UnsavedDraftEntry[]} entries */
+export function showUnsavedDrafts(entries) {
+  document.getElementById("leftovers")?.remove();
   if (!entries.length) return;
-  const box = Object.assign(document.createElement("div"), { id: "leftovers", className: "alert alert-warning" });
+  const box = make("div", { id: "leftovers", className: "alert alert-warning" });
   box.setAttribute("role", "status");
   box.append("Not saved yet, and kept in this browser only. Open a document to save it:");
   for (const { name, url, discard } of entries) {
-    const link = Object.assign(document.createElement("a"), { href: url, textContent: name, tabIndex: -1 });
-    const button = Object.assign(document.createElement("button"), { type: "button", className: "btn btn-quiet", textContent: "Discard", tabIndex: -1 });
-    button.setAttribute("aria-label", `Discard what was not saved in ${name}`);
+    const button = make("button", { type: "button", className: "btn btn-quiet", textContent: "Discard", tabIndex: -1 });
+    button.setAttribute("aria-label", `Discard unsaved changes to ${name}`);
     button.addEventListener("click", discard);
-    const line = document.createElement("div");
-    line.append(link, " ", button);
+    const line = make("div");
+    line.append(make("a", { href: url, textContent: name, tabIndex: -1 }), " ", button);
     box.append(line);
   }
   $("messages").append(box);

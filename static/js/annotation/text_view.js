@@ -1,150 +1,166 @@
-// The document's text with evidence marked in it, and what a person selects there. Text is only ever set as text.
+// The document's text with evidence marked in it, and what the user selects there. Text is only ever set as text.
 
-export class DocumentView {
+/** @import { Mark } from "./types" */
+
+import { make } from "../site/dom.js";
+
+/** @typedef {{ start: number, text: string, element: HTMLElement, drawn: string }} TextLine `drawn`: the marks that it shows */
+/** @typedef {Mark & { from: number, to: number }} PlacedMark in UTF-16 units */
+/** @typedef {(words: string, start: number, end: number) => void} Selected gets a selection with its place in characters */
+
+const RANK = { faint: 0, other: 1, lit: 2, strong: 3 };
+
+export class TextView {
+  text = "";
+  /** @type {TextLine[]} */
+  #lines = [];
+  /** Where each character begins, in UTF-16 units; null where they are the same. @type {number[] | null} */
+  #units = null;
+  /** @type {ReturnType<typeof setTimeout> | null} */
+  #settling = null;
+
+  /** @param {HTMLElement} root @param {HTMLElement} scroll @param {{ selected: Selected, clicked: (path: string) => void }} callbacks */
   constructor(root, scroll, { selected, clicked }) {
     this.root = root;
     this.scroll = scroll;
-    this.lines = [];
-    // A click takes the old selection away only after the button is up, so it is read a moment later; a key pressed in
-    // that moment is for what was selected.
+    // A click clears the old selection only after the button is up, so it is read a moment later; a key pressed in that
+    // moment is for what was selected.
     const settle = () => {
-      if (this.settling === null) return;
-      clearTimeout(this.settling);
-      this.settling = null;
-      this.select(selected);
+      if (this.#settling === null) return;
+      clearTimeout(this.#settling);
+      this.#settling = null;
+      this.#readSelection(selected);
     };
-    this.settling = null;
-    root.addEventListener("mouseup", () => (this.settling ??= setTimeout(settle)));
+    root.addEventListener("mouseup", () => (this.#settling ??= setTimeout(settle)));
     document.addEventListener("keydown", settle, true);
     root.addEventListener("click", (event) => {
-      const mark = event.target.closest(".mark");
-      if (mark && getSelection().isCollapsed) clicked(mark.dataset.path);
+      const path = event.target.closest(".mark")?.dataset.path;
+      if (path !== undefined && getSelection()?.isCollapsed) clicked(path);
     });
   }
 
+  /** @param {string} text */
   open(text) {
     this.text = text;
-    // The server counts characters, a browser UTF-16 units; they differ only beyond the basic plane.
-    this.units = /[\u{10000}-\u{10ffff}]/u.test(text) ? unitsOf(text) : null;
-    this.root.replaceChildren();
-    this.lines = [];
+    this.#units = /[\u{10000}-\u{10ffff}]/u.test(text) ? unitsOf(text) : null;
+    this.#lines = [];
     let start = 0;
     for (const line of text.split("\n")) {
-      const element = document.createElement("div");
-      element.className = "line";
-      element.dir = "auto"; // each line runs as its script does
-      element.textContent = line;
-      this.root.append(element);
-      this.lines.push({ start, text: line, element, drawn: "" });
+      const element = make("div", { className: "line", dir: "auto", textContent: line }); // each line runs as its script does
+      this.#lines.push({ start, text: line, element, drawn: "" });
       start += line.length + 1;
     }
+    this.root.replaceChildren(...this.#lines.map(({ element }) => element));
     this.scroll.scrollTop = 0;
   }
 
-  toUnit(point) {
-    return this.units ? this.units[Math.min(point, this.units.length - 1)] : point;
+  /** The UTF-16 unit of a place in characters, as the server counts. @param {number} point */
+  #toUnit(point) {
+    return this.#units ? this.#units[Math.min(point, this.#units.length - 1)] : point;
   }
 
-  // The text between two places, counted in characters.
+  /** The text between two places in characters. @param {number} start @param {number} end */
   slice(start, end) {
-    return this.text.slice(this.toUnit(start), this.toUnit(end));
+    return this.text.slice(this.#toUnit(start), this.#toUnit(end));
   }
 
+  /** The place in characters of a UTF-16 unit. @param {number} unit */
   toPoint(unit) {
-    if (!this.units) return unit;
+    if (!this.#units) return unit;
     let low = 0;
-    let high = this.units.length - 1;
+    let high = this.#units.length - 1;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.units[middle] < unit) low = middle + 1;
+      if (this.#units[middle] < unit) low = middle + 1;
       else high = middle;
     }
     return low;
   }
 
-  // marks: [{start, end, path, colour, tone}], offsets in characters; tone is faint, other, lit or strong.
+  /** @param {Mark[]} marks */
   mark(marks) {
     const placed = marks
-      .map((mark) => ({ ...mark, from: this.toUnit(mark.start), to: this.toUnit(mark.end) }))
+      .map((mark) => ({ ...mark, from: this.#toUnit(mark.start), to: this.#toUnit(mark.end) }))
       .sort((a, b) => a.from - b.from);
     let first = 0;
-    for (const line of this.lines) {
+    for (const line of this.#lines) {
       const end = line.start + line.text.length;
       while (first < placed.length && placed[first].to <= line.start && placed[first].from < line.start) first += 1;
       const here = [];
       for (let index = first; index < placed.length && placed[index].from < end; index += 1) {
         if (placed[index].to > line.start) here.push(placed[index]);
       }
-      this.draw(line, here);
+      drawLine(line, here);
     }
   }
 
-  draw(line, marks) {
-    const wanted = marks.map((m) => `${m.from}-${m.to}-${m.path}-${m.colour}-${m.tone}`).join("|");
-    if (wanted === line.drawn) return;
-    line.drawn = wanted;
-    const cuts = new Set([0, line.text.length]);
-    for (const mark of marks) {
-      cuts.add(Math.max(0, mark.from - line.start));
-      cuts.add(Math.min(line.text.length, mark.to - line.start));
-    }
-    const places = [...cuts].sort((a, b) => a - b);
-    const parts = [];
-    for (let index = 0; index + 1 < places.length; index += 1) {
-      const [from, to] = [places[index], places[index + 1]];
-      const over = marks.filter((m) => m.from - line.start <= from && m.to - line.start >= to);
-      const text = line.text.slice(from, to);
-      parts.push(over.length ? markElement(text, over.sort((a, b) => RANK[b.tone] - RANK[a.tone])[0]) : text);
-    }
-    line.element.replaceChildren(...parts);
-  }
-
-  // Scrolls just as far as needed for a place to be seen.
+  /** Scrolls just as far as needed for a place, in characters, to be in sight. @param {number} point */
   reveal(point) {
-    const unit = this.toUnit(point);
-    const line = this.lines.findLast((candidate) => candidate.start <= unit);
+    const unit = this.#toUnit(point);
+    const line = this.#lines.findLast((candidate) => candidate.start <= unit);
     if (!line) return;
     const target = line.element.querySelector(".mark-strong") ?? line.element;
     const [box, pane] = [target.getBoundingClientRect(), this.scroll.getBoundingClientRect()];
     if (box.top >= pane.top + 24 && box.bottom <= pane.bottom - 24) return;
-    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    target.scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
+    const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    target.scrollIntoView({ block: "center", behavior: isCalm ? "auto" : "smooth" });
   }
 
-  select(selected) {
+  /** @param {Selected} selected */
+  #readSelection(selected) {
     const selection = getSelection();
-    if (!selection.rangeCount || selection.isCollapsed) return;
+    if (!selection?.rangeCount || selection.isCollapsed) return;
     const range = selection.getRangeAt(0);
     if (!this.root.contains(range.commonAncestorContainer)) return;
-    let [start, end] = [this.offset(range.startContainer, range.startOffset), this.offset(range.endContainer, range.endOffset)];
+    let [start, end] = [this.#offset(range.startContainer, range.startOffset), this.#offset(range.endContainer, range.endOffset)];
     while (start < end && /\s/u.test(this.text[start])) start += 1;
     while (end > start && /\s/u.test(this.text[end - 1])) end -= 1;
     if (start < end) selected(this.text.slice(start, end), this.toPoint(start), this.toPoint(end));
   }
 
-  offset(node, inside) {
-    if (node === this.root) return this.lines[inside]?.start ?? this.text.length;
-    const element = (node.nodeType === Node.ELEMENT_NODE ? node : node.parentElement).closest(".line");
-    const line = this.lines.find((candidate) => candidate.element === element);
+  /** The UTF-16 unit of a place in the page. @param {Node} node @param {number} inner */
+  #offset(node, inner) {
+    if (node === this.root) return this.#lines[inner]?.start ?? this.text.length;
+    const element = (node instanceof Element ? node : node.parentElement)?.closest(".line");
+    const line = this.#lines.find((candidate) => candidate.element === element);
     if (!line) return this.text.length;
     const range = document.createRange();
-    range.setStart(element, 0);
-    range.setEnd(node, inside);
+    range.setStart(line.element, 0);
+    range.setEnd(node, inner);
     return line.start + range.toString().length;
   }
 }
 
-const RANK = { faint: 0, other: 1, lit: 2, strong: 3 };
+/** @param {TextLine} line @param {PlacedMark[]} marks */
+function drawLine(line, marks) {
+  const drawn = marks.map((mark) => `${mark.from}-${mark.to}-${mark.path}-${mark.colour}-${mark.tone}`).join("|");
+  if (drawn === line.drawn) return;
+  line.drawn = drawn;
+  const cuts = new Set([0, line.text.length]);
+  for (const mark of marks) {
+    cuts.add(Math.max(0, mark.from - line.start));
+    cuts.add(Math.min(line.text.length, mark.to - line.start));
+  }
+  const places = [...cuts].sort((a, b) => a - b);
+  const parts = places.slice(0, -1).map((from, index) => {
+    const to = places[index + 1];
+    const text = line.text.slice(from, to);
+    const [top] = marks
+      .filter((mark) => mark.from - line.start <= from && mark.to - line.start >= to)
+      .sort((a, b) => RANK[b.tone] - RANK[a.tone]);
+    return top ? markElement(text, top) : text;
+  });
+  line.element.replaceChildren(...parts);
+}
 
+/** @param {string} text @param {Mark} mark */
 function markElement(text, mark) {
-  const element = document.createElement("mark");
-  element.className = `mark ev-${mark.colour} mark-${mark.tone}`;
+  const element = make("mark", { className: `mark ev-${mark.colour} mark-${mark.tone}`, title: mark.title ?? "", textContent: text });
   element.dataset.path = mark.path;
-  element.title = mark.title ?? "";
-  element.textContent = text;
   return element;
 }
 
+/** @param {string} text */
 function unitsOf(text) {
   const units = [];
   let unit = 0;

@@ -1,78 +1,90 @@
-// What could not be saved in documents that are no longer open: sent as soon as it can be, and told until it is.
+// Drafts of documents that are no longer open and could not be saved: sent as soon as possible, and listed until then.
 
-import { headers, reach } from "./autosave.js";
+/** @import { DocumentState, SaveResponse, UnsavedDraft } from "./types" */
 
-const EVERY = 30_000; // ms
-const BUSY = 120_000; // ms for which another tab may still be saving an entry
+import { headers, request } from "../site/http.js";
 
-export class Leftovers {
-  // `tell` gets what is not saved yet.
-  constructor(sync, tell) {
-    this.sync = sync;
-    this.tell = tell;
-    this.refused = new Map(); // when an entry was written that only a person can save, by key
-    this.running = false;
+/** @typedef {UnsavedDraft & { discard: () => void }} UnsavedDraftEntry */
+/** @typedef {{ user: string, key: string | null, opened: Set<string> }} OpenDocuments of this tab: `key` is the current one */
+
+const RETRY_MS = 30_000;
+const OTHER_TAB_MS = 120_000; // for which another tab may still be saving a draft
+
+export class UnsavedDrafts {
+  /** When a draft was written that only a person can save, by key. @type {Map<string, string>} */
+  #rejected = new Map();
+  #isRunning = false;
+
+  /** @param {OpenDocuments} open @param {(entries: UnsavedDraftEntry[]) => void} show gets what is not saved */
+  constructor(open, show) {
+    this.open = open;
+    this.show = show;
     window.addEventListener("online", () => this.send());
-    setInterval(() => this.send(), EVERY);
+    setInterval(() => this.send(), RETRY_MS);
   }
 
-  get entries() {
-    const prefix = `label-${this.sync.user}-`;
-    const keys = Object.keys(localStorage).filter((key) => key.startsWith(prefix) && key !== this.sync.key);
-    return keys.map((key) => ({ ...read(key), key })).filter((left) => left.url && !this.isBusy(left));
+  /** @returns {UnsavedDraft[]} */
+  get #drafts() {
+    const prefix = `label-${this.open.user}-`;
+    const keys = Object.keys(localStorage).filter((key) => key.startsWith(prefix) && key !== this.open.key);
+    return keys.flatMap((key) => {
+      const draft = read(key);
+      return draft?.url && !this.#isInOtherTab(draft) ? [draft] : [];
+    });
   }
 
-  isBusy({ key, at }) {
-    return !this.sync.opened.has(key) && Date.now() - Date.parse(at) < BUSY;
+  /** @param {UnsavedDraft} draft */
+  #isInOtherTab({ key, at }) {
+    return !this.open.opened.has(key) && Date.now() - Date.parse(at) < OTHER_TAB_MS;
   }
 
   async send() {
-    if (this.running) return;
-    this.running = true;
-    for (const left of this.entries) {
-      if (this.refused.get(left.key) === left.at) continue;
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    for (const draft of this.#drafts) {
+      if (this.#rejected.get(draft.key) === draft.at) continue;
       try {
-        if (!(await deliver(left))) this.refused.set(left.key, left.at);
-        else if (read(left.key)?.at === left.at) localStorage.removeItem(left.key);
+        if (!(await deliver(draft))) this.#rejected.set(draft.key, draft.at);
+        else if (read(draft.key)?.at === draft.at) localStorage.removeItem(draft.key);
       } catch {
-        // No answer: it is tried again.
+        // No response: it is sent again later.
       }
     }
-    this.running = false;
-    this.draw();
+    this.#isRunning = false;
+    this.#draw();
   }
 
-  draw() {
-    this.tell(this.entries.map((left) => ({ ...left, discard: () => this.discard(left) })));
+  #draw() {
+    this.show(this.#drafts.map((draft) => ({ ...draft, discard: () => this.#discard(draft.key) })));
   }
 
-  discard({ key }) {
+  /** @param {string} key */
+  #discard(key) {
     localStorage.removeItem(key);
-    this.draw();
+    this.#draw();
   }
 }
 
-// Resolves to whether it is saved. Where somebody, perhaps this person elsewhere, saved since, only a person can tell
-// which value is right.
-async function deliver({ key, at, name, url, ...body }) {
-  const state = await answerOf(await reach(`${url}state/`));
+/** Resolves to whether the draft is saved. Where the document was saved since, only a person can say which value is right. @param {UnsavedDraft} draft */
+async function deliver({ key: _key, at: _at, name: _name, url, ...body }) {
+  const state = /** @type {DocumentState | null} */ (await jsonOf(await request(`${url}state/`)));
   if (!state || state.version !== body.base_version || state.schema !== body.schema) return false;
-  const draft = { ...body, submit: false };
-  const answer = await answerOf(
-    await reach(state.urls.save, { method: "POST", headers: headers(), body: JSON.stringify(draft) }),
-  );
-  return Boolean(answer && !answer.clashes.length);
+  const draft = JSON.stringify({ ...body, submit: false });
+  const response = /** @type {SaveResponse | null} */ (await jsonOf(await request(state.urls.save, { method: "POST", headers: headers(), body: draft })));
+  return Boolean(response && !response.clashes.length);
 }
 
-// Null where the server refuses for good; throws where it may answer otherwise later.
-async function answerOf(response) {
+/** The JSON of a response; null where the server rejects the request for good. Throws where it may succeed later. @param {Response} response */
+async function jsonOf(response) {
   if (response.redirected || response.status >= 500 || [403, 429].includes(response.status)) throw new Error(String(response.status));
   return response.ok ? response.json() : null;
 }
 
+/** @param {string} key @returns {UnsavedDraft | null} */
 function read(key) {
   try {
-    return JSON.parse(localStorage.getItem(key));
+    const draft = JSON.parse(localStorage.getItem(key) ?? "null");
+    return draft && { ...draft, key };
   } catch {
     return null;
   }

@@ -1,238 +1,310 @@
-// What the server says about the label, beside the fields it is about.
+// The server's findings at the fields they are about.
 
-import { keyCap } from "./shortcuts.js";
-import { isLeaf, parentOf, rowsOf } from "./form.js";
+/** @import { Form } from "./form.js" */
+/** @import { ByPath, FieldFacts, FieldTone, Findings, OpenConflict, Problem, Shown } from "./types" */
+
+import { childOf, isLeaf, parentOf, rowsOf } from "./nodes.js";
 import { table } from "./paths.js";
+import { keyCap } from "./shortcuts.js";
+import { around, find, make } from "../site/dom.js";
 
-const MOST = 20; // messages below a grid; a press shows more
+/**
+ * @typedef {object} Item what a message is about
+ * @property {string} path
+ * @property {string} text
+ * @property {string} [rule]
+ * @property {OpenConflict} [conflict]
+ * @property {boolean} [bare] a field to review whose reasons are shown as other messages
+ * @property {boolean} [settled] a field to review that another message lets the user settle
+ *
+ * @typedef {{ tone: FieldTone, item: Item, cell: Element | null, exact: boolean }} Message `cell`: in a grid; `exact`: the path has a node
+ *
+ * @typedef {object} Actions
+ * @property {(path: string, isConfirmed: boolean) => void} confirm
+ * @property {(conflict: OpenConflict) => void} take
+ * @property {(path: string) => void} remove
+ * @property {(path: string, date: string) => void} chooseReading
+ * @property {(path: string) => void} markReviewed
+ * @property {() => string} confirmKey
+ * @property {() => ByPath<string[]> | null} exceptions
+ */
+
+const MAX_SHOWN = 20; // messages below a grid, until more are asked for
 const MORE = 100;
-const WEIGHT = ["clash", "problem", "warning", "look", "confirmed"];
-const ICONS = { problem: "exclamation-octagon-fill", warning: "exclamation-triangle-fill", clash: "people-fill", look: "eye-fill" };
+/** @type {FieldTone[]} the most important first */
+const ORDER = ["conflict", "problem", "warning", "look", "confirmed"];
+/** @type {Partial<Record<FieldTone, string>>} */
+const ICONS = { problem: "exclamation-octagon-fill", warning: "exclamation-triangle-fill", conflict: "people-fill", look: "eye-fill" };
 
-let messages = 0; // that were drawn, for ids of their own
+let messageCount = 0; // for ids
 
-export class Checks {
-  // `key()` is the key that confirms. `looks`: the fields of a pre-filled form to look at, path -> reasons, or null.
-  constructor(form, { confirm, take, remove, choose, right, key, looks }) {
+export class Validation {
+  /** @type {Shown} */
+  shown = noFindings();
+  /** Whether a submit was rejected: from then on empty required fields are problems to be seen. */
+  wasSubmitted = false;
+  /** Unanswered fields that the user was asked about. @type {Set<string>} */
+  asked = new Set();
+  /** How many messages a grid shows. @type {Map<Element, number>} */
+  #limits = new Map();
+  /** The lines in the page, by box and by what they say. @type {Map<Element, Map<string, HTMLElement>>} */
+  #lines = new Map();
+  /** Ids of the messages of cells. @type {Map<Element, string[]>} */
+  #descriptions = new Map();
+  /** Messages of cells by path: they are drawn below the grid. @type {Map<string, FieldFacts["messages"]>} */
+  #cells = new Map();
+  /** @type {Map<Element, FieldTone>} */
+  #marked = new Map();
+  /** @type {string | null} */
+  #typingPath = null;
+
+  /** @param {Form} form @param {Actions} actions */
+  constructor(form, actions) {
     this.form = form;
-    this.looks = looks;
-    this.actions = { confirm, take, remove, choose, right, key };
-    this.drawn = new Map();
-    // A press of the mouse acts on a message and leaves the focus where it is.
+    this.actions = actions;
+    // The mouse acts on a message and leaves the focus where it is.
     form.root.addEventListener("mousedown", (event) => event.target.closest(".sf-message, .sf-raw-note") && event.preventDefault());
-    // A line that had the focus stays until it has lost it.
-    form.root.addEventListener("focusout", ({ target }) => target.closest(".sf-message") && setTimeout(() => this.show(this.answer)));
-    this.open();
+    // A line with the focus stays until it has lost it.
+    form.root.addEventListener("focusout", ({ target }) => target.closest(".sf-message") && setTimeout(() => this.show(this.shown)));
   }
 
   open() {
-    this.most = new Map(); // how many messages a grid shows, where somebody asked for more
-    this.answer = { problems: [], warnings: [], shown: table(), spans: table(), missing: table(), readings: table(), doubts: table(), clashes: [] };
-    this.tried = false;
-    this.asked = new Set(); // fields that nobody answered, which the person was asked about
+    this.#limits = new Map();
+    this.shown = noFindings();
+    this.wasSubmitted = false;
+    this.asked = new Set();
   }
 
-  // Problems a person should see now: that a field is empty is no news until they have been there, or submit.
-  get seen() {
-    return this.answer.problems.filter((problem) => !this.isQuiet(problem));
+  /** Problems to be seen now: that a field is empty is no news until the user was there, or submits. */
+  get visibleProblems() {
+    return this.shown.problems.filter((problem) => !this.#isQuiet(problem));
   }
 
-  get toFill() {
-    return this.answer.problems.filter((problem) => problem.rule === "required");
+  get missingRequired() {
+    return this.shown.problems.filter((problem) => problem.rule === "required");
   }
 
-  // Values that are nowhere in the document, broken rules between fields: they are confirmed before a label counts.
-  get toConfirm() {
-    return this.answer.warnings;
+  /** @param {string} path */
+  needsConfirmation(path) {
+    return this.shown.missing[path] !== undefined || path in this.shown.doubts;
   }
 
-  // Whether there is something to confirm in a field, and whether it is confirmed as it stands.
-  isDoubtful(path) {
-    return this.answer.missing[path] !== undefined || path in this.answer.doubts;
-  }
-
+  /** Whether everything that needs confirmation at a path is confirmed. @param {string} path */
   isConfirmed(path) {
-    const said = this.form.model.evidence[path] ?? {};
-    const { missing, doubts } = this.answer;
+    const evidence = this.form.draft.evidence[path] ?? {};
+    const { missing, doubts } = this.shown;
     const digests = Object.keys(doubts[path] ?? {});
-    return (missing[path] === undefined || Boolean(said.confirmed)) && digests.every((digest) => said.doubts?.includes(digest));
+    return (missing[path] === undefined || Boolean(evidence.confirmed)) && digests.every((digest) => evidence.doubts?.includes(digest));
   }
 
-  isQuiet(problem) {
-    if (problem.rule !== "required") return false;
-    const { node } = this.form.find(problem.path);
-    if (node.dataset.state !== "absent") return true;
-    return !this.tried && !("touched" in node.dataset);
+  /** @param {Problem} problem */
+  #isQuiet({ rule, path }) {
+    if (rule !== "required") return false;
+    const { dataset } = this.form.find(path).node;
+    return dataset.state !== "absent" || (!this.wasSubmitted && !("touched" in dataset));
   }
 
-  show(answer) {
-    const maps = ["shown", "spans", "missing", "readings", "doubts"];
-    this.answer = { clashes: [], ...answer, ...Object.fromEntries(maps.map((name) => [name, table(answer[name])])) };
-    this.halfTyped = this.form.typingPath;
-    const wanted = new Map();
+  /** @param {Omit<Findings, "evidence" | "exceptions"> & { conflicts?: OpenConflict[] }} findings */
+  show({ problems, warnings, unanswered, conflicts = [], ...maps }) {
+    this.shown = {
+      problems, warnings, unanswered, conflicts,
+      shown: table(maps.shown), spans: table(maps.spans), missing: table(maps.missing), readings: table(maps.readings), doubts: table(maps.doubts),
+    };
+    this.#typingPath = this.form.typingPath;
+    this.#descriptions = new Map();
+    this.#cells = new Map();
+    /** @type {Map<Element, Message[]>} */
+    const boxes = new Map();
+    /** @type {Map<Element, FieldTone>} */
     const marked = new Map();
-    this.described = new Map(); // ids of the messages of cells
-    this.cells = new Map(); // what is said about a cell, which stands below its grid
-    const add = (tone, item) => {
+    for (const [tone, item] of this.#items()) {
       const { node, exact } = this.form.find(item.path);
       const cell = node.matches("td, tr") ? node : null;
-      const box = messagesOf(cell ? rowsOf(cell) : node);
-      if (!box) return;
-      if (!wanted.has(box)) wanted.set(box, []);
-      wanted.get(box).push({ tone, item, cell, exact });
-      if (cell && !item.bare) this.cells.set(item.path, [...(this.cells.get(item.path) ?? []), { tone, words: tone === "confirmed" ? `${item.message}; confirmed` : wordsOf(tone, item) }]);
-      if (isLeaf(node) && marked.get(node) !== "problem" && tone !== "look") marked.set(node, tone);
-    };
-    const { seen } = this;
-    for (const problem of seen) add("problem", problem);
-    for (const warning of this.answer.warnings) add("warning", warning);
-    for (const [path, of] of Object.entries(this.answer.missing)) {
-      if (this.form.model.evidence[path]?.confirmed) add("confirmed", { path, of, rule: "evidence", message: "is not in the document" });
-    }
-    for (const [path, found] of Object.entries(this.answer.doubts)) {
-      for (const [digest, message] of Object.entries(found)) {
-        if (this.form.model.evidence[path]?.doubts?.includes(digest)) add("confirmed", { path, rule: "invariant", message });
+      const box = messageBoxOf(cell ? rowsOf(cell) : node);
+      if (!box) continue;
+      boxes.set(box, [...(boxes.get(box) ?? []), { tone, item, cell, exact }]);
+      if (cell && !item.bare) {
+        const text = tone === "confirmed" ? `${item.text}; confirmed` : item.text;
+        this.#cells.set(item.path, [...(this.#cells.get(item.path) ?? []), { tone, text }]);
       }
+      if (isLeaf(node) && marked.get(node) !== "problem" && tone !== "look") marked.set(node, tone);
     }
-    for (const clash of this.answer.clashes) add("clash", clash);
-    // What stands there as a message already need not be said twice.
-    const said = new Set([...seen, ...this.answer.warnings].map((item) => `${item.path} ${item.message}`));
-    const own = new Set([...this.answer.problems, ...this.toConfirm].map((item) => item.path));
-    for (const [path, reasons] of Object.entries(this.looks() ?? {})) {
-      const words = reasons.filter((reason) => !said.has(`${path} ${reason}`)).join("; ");
-      const settled = own.has(path);
-      if (words || !settled) add("look", { path, message: words, bare: !words, settled });
-    }
-    this.draw(wanted);
-    this.mark(marked);
-    this.sides();
+    this.#draw(boxes);
+    this.#mark(marked);
+    this.drawFacts();
   }
 
-  // Lines that stand already stay as they are: a screen reader hears what is new, and the focus is not moved.
-  draw(wanted) {
-    for (const box of this.drawn.keys()) if (!wanted.has(box)) wanted.set(box, []);
-    for (const [box, items] of wanted) {
-      const before = this.drawn.get(box) ?? new Map();
-      const lines = this.linesOf(box, items, before);
+  /** Everything that is said about the label. @returns {[FieldTone, Item][]} */
+  #items() {
+    const { shown, form: { draft }, visibleProblems } = this;
+    const toItem = (/** @type {Problem} */ { path, rule, message }) => ({ path, rule, text: message });
+    /** @type {[FieldTone, Item][]} */
+    const items = [];
+    for (const problem of visibleProblems) items.push(["problem", toItem(problem)]);
+    for (const warning of shown.warnings) items.push(["warning", toItem(warning)]);
+    for (const path of Object.keys(shown.missing)) {
+      if (draft.evidence[path]?.confirmed) items.push(["confirmed", { path, rule: "evidence", text: "is not in the document" }]);
+    }
+    for (const [path, broken] of Object.entries(shown.doubts)) {
+      for (const [digest, text] of Object.entries(broken)) {
+        if (draft.evidence[path]?.doubts?.includes(digest)) items.push(["confirmed", { path, rule: "invariant", text }]);
+      }
+    }
+    for (const conflict of shown.conflicts) items.push(["conflict", { path: conflict.path, text: `${conflict.by} wrote ${conflict.shown}`, conflict }]);
+    // A reason that is a message already is not repeated.
+    const messages = new Set([...visibleProblems, ...shown.warnings].map(({ path, message }) => `${path} ${message}`));
+    const withMessages = new Set([...shown.problems, ...shown.warnings].map(({ path }) => path));
+    for (const [path, reasons] of Object.entries(this.actions.exceptions() ?? {})) {
+      const text = reasons.filter((reason) => !messages.has(`${path} ${reason}`)).join("; ");
+      const settled = withMessages.has(path);
+      if (text || !settled) items.push(["look", { path, text, bare: !text, settled }]);
+    }
+    return items;
+  }
+
+  /** Lines that exist stay as they are: a screen reader hears what is new, and the focus does not move. @param {Map<Element, Message[]>} boxes */
+  #draw(boxes) {
+    for (const box of this.#lines.keys()) if (!boxes.has(box)) boxes.set(box, []);
+    for (const [box, messages] of boxes) {
+      const before = this.#lines.get(box) ?? new Map();
+      const lines = this.#linesOf(box, messages, before);
       for (const [key, line] of before) if (lines.get(key) !== line) line.remove();
       let place = box.firstChild;
       for (const line of lines.values()) {
         if (line === place) place = place.nextSibling;
         else box.insertBefore(line, place);
       }
-      if (lines.size) this.drawn.set(box, lines);
-      else this.drawn.delete(box);
+      if (lines.size) this.#lines.set(box, lines);
+      else this.#lines.delete(box);
     }
   }
 
-  // The lines of a box by what they say, the weightiest first; of very many those that the person asked for.
-  linesOf(box, items, before) {
-    const stay = [...before].filter(([, line]) => line.contains(document.activeElement) || line.dataset.about === this.halfTyped);
+  /** The lines of a box by what they say, the most important first. @param {Element} box @param {Message[]} messages @param {Map<string, HTMLElement>} before */
+  #linesOf(box, messages, before) {
+    const stay = [...before].filter(([, line]) => line.contains(document.activeElement) || line.dataset.about === this.#typingPath);
     const keys = new Set(stay.map(([key]) => key));
-    const said = items.filter((entry) => entry.item.path !== this.halfTyped || keys.has(keyOf(entry)));
-    const sorted = said.sort((one, other) => WEIGHT.indexOf(one.tone) - WEIGHT.indexOf(other.tone));
-    const most = this.most.get(box) ?? MOST;
-    const rest = sorted.length - most > 1 ? sorted.length - most : 0;
+    const sorted = messages
+      .filter((message) => message.item.path !== this.#typingPath || keys.has(keyOf(message)))
+      .sort((one, other) => ORDER.indexOf(one.tone) - ORDER.indexOf(other.tone));
+    const limit = this.#limits.get(box) ?? MAX_SHOWN;
+    const rest = sorted.length - limit > 1 ? sorted.length - limit : 0;
+    /** @type {Map<string, HTMLElement>} */
     const lines = new Map();
-    for (const entry of rest ? sorted.slice(0, most) : sorted) {
-      const key = keyOf(entry);
-      const line = before.get(key) ?? this.message(entry);
-      line.className = `sf-message sf-message-${entry.tone}`;
+    for (const message of rest ? sorted.slice(0, limit) : sorted) {
+      const key = keyOf(message);
+      const line = before.get(key) ?? this.#line(message);
+      line.className = `sf-message sf-message-${message.tone}`;
       lines.set(key, line);
-      const tick = line.querySelector("[data-confirm]");
-      if (tick) tick.checked = entry.tone === "confirmed";
-      if (entry.cell) this.described.set(entry.cell, [...(this.described.get(entry.cell) ?? []), line.id]);
+      const checkbox = line.querySelector("input[data-confirm]");
+      if (checkbox) checkbox.checked = message.tone === "confirmed";
+      if (message.cell) this.#descriptions.set(message.cell, [...(this.#descriptions.get(message.cell) ?? []), line.id]);
     }
     if (rest) {
-      lines.set("more", before.get("more") ?? this.further(box));
-      lines.get("more").firstChild.textContent = `${rest} more`;
+      const more = before.get("more") ?? this.#moreLine(box);
+      find(more, "button").textContent = `${rest} more`;
+      lines.set("more", more);
     }
     for (const [key, line] of stay) if (!lines.has(key)) lines.set(key, line);
     return lines;
   }
 
-  further(box) {
-    const line = Object.assign(document.createElement("p"), { className: "sf-message sf-message-more" });
-    line.append(button("", (event) => {
-      const shown = box.children.length - 1;
-      event.target.blur();
-      this.most.set(box, shown + MORE);
-      this.show(this.answer);
-      box.children[shown]?.querySelector("button, input")?.focus();
-    }));
+  /** @param {Element} box */
+  #moreLine(box) {
+    const line = make("p", { className: "sf-message sf-message-more" });
+    const more = button("", () => {
+      const count = box.children.length - 1;
+      more.blur();
+      this.#limits.set(box, count + MORE);
+      this.show(this.shown);
+      box.children[count]?.querySelector("button, input")?.focus();
+    });
+    line.append(more);
     return line;
   }
 
-  message({ tone, item, cell, exact }) {
-    const line = Object.assign(document.createElement("p"), { className: `sf-message sf-message-${tone}`, id: `message-${(messages += 1)}` });
+  /** @param {Message} message */
+  #line(message) {
+    const { tone, item, cell } = message;
+    messageCount += 1;
+    const line = make("p", { className: `sf-message sf-message-${tone}`, id: `message-${messageCount}` });
     line.dataset.about = item.path;
-    const icon = ICONS[isDoubt(item) ? "warning" : tone];
-    if (icon) line.append(Object.assign(document.createElement("i"), { className: `bi bi-${icon}`, ariaHidden: "true" }));
-    const text = `${this.placeOf(item, cell, exact)}${wordsOf(tone, item)}`;
+    const icon = ICONS[isConfirmable(item) ? "warning" : tone];
+    if (icon) line.append(make("i", { className: `bi bi-${icon}`, ariaHidden: "true" }));
+    const text = `${this.#prefixOf(message)}${item.text}`;
     if (cell) line.append(button(text, () => this.form.focus(item.path)));
-    else if (!item.bare) line.append(Object.assign(document.createElement("span"), { textContent: text }));
-    if (tone === "look" && !item.settled) line.append(button("looks right", () => this.actions.right(item.path)));
-    if (tone === "clash") line.append(button("take it", (event) => this.acted(event, item, () => this.actions.take(item))));
-    if (item.rule === "additionalProperties") line.append(button("remove it", (event) => this.acted(event, item, () => this.actions.remove(item.path))));
-    if (item.rule === "ambiguous") line.append(...this.choices(item));
-    if (isDoubt(item)) line.append(this.confirmation(item, tone === "confirmed"));
+    else if (!item.bare) line.append(make("span", { textContent: text }));
+    line.append(...this.#controls(message));
     return line;
   }
 
-  // A key pressed on a button of a message leads back to the field; the mouse never left it.
-  acted(event, item, action) {
-    action();
-    if (event.target.contains(document.activeElement)) this.form.focus(item.path);
+  /** What can be done about a message. @param {Message} message @returns {HTMLElement[]} */
+  #controls({ tone, item }) {
+    const { path, rule, conflict } = item;
+    const { actions } = this;
+    /** After a key on a button of a message the focus returns to the field; the mouse never left it. @param {string} text @param {() => void} action */
+    const actionButton = (text, action) => {
+      const control = button(text, () => {
+        action();
+        if (control.contains(document.activeElement)) this.form.focus(path);
+      });
+      return control;
+    };
+    if (tone === "look" && !item.settled) return [button("looks right", () => actions.markReviewed(path))];
+    if (conflict) return [actionButton("use theirs", () => actions.take(conflict))];
+    if (rule === "additionalProperties") return [actionButton("remove it", () => actions.remove(path))];
+    if (rule === "ambiguous") {
+      return (this.shown.readings[path] ?? []).map((date) => {
+        const reading = actionButton(formatDate(date), () => actions.chooseReading(path, date));
+        reading.dataset.reading = date;
+        return reading;
+      });
+    }
+    return isConfirmable(item) ? [this.#confirmation(path, tone === "confirmed")] : [];
   }
 
-  // What a message begins with: where the cell is, which group or list it is about; nothing beside a field.
-  placeOf({ path }, cell, exact) {
-    if (cell) return `${[`Row ${cell.closest("tr").rowIndex}`, cell.dataset.title].filter(Boolean).join(", ")}: `;
+  /** Which cell, group or list a message is about; nothing at a field. @param {Message} message */
+  #prefixOf({ item: { path }, cell, exact }) {
+    if (cell) return `${[`Row ${around(cell, "tr").rowIndex}`, cell.dataset.title].filter(Boolean).join(", ")}: `;
     const { node } = this.form.find(path);
     if (!exact) return `${path}: `;
     return isLeaf(node) || !node.dataset.title ? "" : `${node.dataset.title} `;
   }
 
-  // The dates that an ambiguous one can mean.
-  choices(item) {
-    return (this.answer.readings[item.path] ?? []).map((day) => {
-      const choice = button(dayInWords(day), (event) => this.acted(event, item, () => this.actions.choose(item.path, day)));
-      choice.dataset.reading = day;
-      return choice;
-    });
-  }
-
-  confirmation(item, confirmed) {
-    const label = document.createElement("label");
-    const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: confirmed, tabIndex: -1 });
-    box.className = "form-check-input";
-    box.dataset.confirm = item.path;
-    box.addEventListener("change", () => this.actions.confirm(item.path, box.checked));
-    label.append(box, "Confirm value ", keyCap(this.actions.key()));
-    // A press on the words would give the box the focus.
+  /** @param {string} path @param {boolean} isConfirmed */
+  #confirmation(path, isConfirmed) {
+    const label = make("label");
+    const checkbox = make("input", { type: "checkbox", checked: isConfirmed, tabIndex: -1, className: "form-check-input" });
+    checkbox.dataset.confirm = path;
+    checkbox.addEventListener("change", () => this.actions.confirm(path, checkbox.checked));
+    label.append(checkbox, "Confirm value ", keyCap(this.actions.confirmKey()));
+    // A click on the label would give the checkbox the focus.
     label.addEventListener("click", (event) => {
-      if (event.target === box) return;
+      if (event.target === checkbox) return;
       event.preventDefault();
-      box.click();
+      checkbox.click();
     });
     return label;
   }
 
-  mark(marked) {
+  /** @param {Map<Element, FieldTone>} marked */
+  #mark(marked) {
     // Only what is marked or was: a long grid has thousands of cells.
-    const before = this.marked ?? new Map();
+    const before = this.#marked;
     const { typing } = this.form;
-    if (before.has(typing)) marked.set(typing, before.get(typing));
-    else marked.delete(typing);
-    this.marked = marked;
+    if (typing) {
+      const tone = before.get(typing);
+      if (tone) marked.set(typing, tone);
+      else marked.delete(typing);
+    }
+    this.#marked = marked;
     for (const node of new Set([...before.keys(), ...marked.keys()])) {
       if (node === typing) continue;
       const tone = marked.get(node);
       node.classList.toggle("has-problem", tone === "problem");
-      node.classList.toggle("has-warning", tone === "warning" || tone === "clash");
-      const id = node.matches("td") ? this.described.get(node)?.join(" ") : messagesOf(node)?.id;
+      node.classList.toggle("has-warning", tone === "warning" || tone === "conflict");
+      const id = node.matches("td") ? this.#descriptions.get(node)?.join(" ") : messageBoxOf(node)?.id;
       for (const control of node.querySelectorAll("[data-control]")) {
-        control.toggleAttribute("aria-invalid", false);
+        control.removeAttribute("aria-invalid");
         if (tone === "problem") control.setAttribute("aria-invalid", "true");
         if (tone && id) control.setAttribute("aria-describedby", id);
         else control.removeAttribute("aria-describedby");
@@ -240,61 +312,85 @@ export class Checks {
     }
   }
 
-  // What is said about a cell of a grid: [{tone, words}], the weightiest first.
-  about(path) {
-    const row = path?.slice(0, path.lastIndexOf("]") + 1);
-    const said = [...(this.cells?.get(path) ?? []), ...(this.cells?.get(row) ?? [])];
-    return said.sort((one, other) => WEIGHT.indexOf(one.tone) - WEIGHT.indexOf(other.tone));
+  /** What the line below the form shows about a field. @param {string} path @returns {FieldFacts} */
+  factsOf(path) {
+    const { shown, spans, readings } = this.shown;
+    const isAmbiguous = this.visibleProblems.some((problem) => problem.rule === "ambiguous" && problem.path === path);
+    return {
+      shown: shown[path],
+      place: this.#placeOf(path),
+      spans: spans[path],
+      messages: this.#messagesOfCell(path),
+      toConfirm: this.needsConfirmation(path) && !this.isConfirmed(path),
+      readings: isAmbiguous ? readings[path] : [],
+    };
   }
 
-  // How a typed value was understood, and whether it stands in the document.
-  sides() {
+  /** Messages of a cell and its row, the most important first. @param {string} path */
+  #messagesOfCell(path) {
+    const row = path.slice(0, path.lastIndexOf("]") + 1);
+    const messages = [...(this.#cells.get(path) ?? []), ...(this.#cells.get(row) ?? [])];
+    return messages.sort((one, other) => ORDER.indexOf(one.tone) - ORDER.indexOf(other.tone));
+  }
+
+  /** Draws how typed values are normalized, and whether they are in the document. */
+  drawFacts() {
     for (const leaf of this.form.root.querySelectorAll('.sf-field[data-node="leaf"]')) {
       const path = this.form.pathOf(leaf);
-      const shown = leaf.querySelector("[data-shown]");
-      if (shown) shown.textContent = this.answer.shown[path] !== undefined ? `= ${this.answer.shown[path]}` : "";
-      const side = leaf.querySelector("[data-side]");
-      if (side) side.replaceChildren(this.place(path));
+      const normalized = leaf.querySelector("[data-shown]");
+      if (normalized) normalized.textContent = this.shown.shown[path] !== undefined ? `= ${this.shown.shown[path]}` : "";
+      leaf.querySelector("[data-side]")?.replaceChildren(this.#placeOf(path));
     }
   }
 
-  place(path) {
-    const spans = this.answer.spans[path];
+  /** @param {string} path */
+  #placeOf(path) {
+    const spans = this.shown.spans[path];
     if (spans) {
-      const at = this.form.model.evidence[path];
+      const at = this.form.draft.evidence[path];
       const number = spans.findIndex(([start, end]) => start === at?.start && end === at?.end) + 1;
       return spans.length > 1 ? `in text ${number || 1}/${spans.length}` : "in text";
     }
-    const missing = this.answer.missing[path] !== undefined;
-    return Object.assign(document.createElement("span"), { className: "sf-side-missing", textContent: missing ? "not in text" : "" });
+    const isMissing = this.shown.missing[path] !== undefined;
+    return make("span", { className: "sf-side-missing", textContent: isMissing ? "not in text" : "" });
   }
 
-  // The first field that keeps the label from being submitted.
-  first() {
-    const blocking = [...this.answer.problems, ...this.toConfirm];
+  /** The path of the first field that blocks a submit. */
+  firstBlocking() {
+    const blocking = [...this.shown.problems, ...this.shown.warnings];
     const paths = new Set(blocking.map((problem) => problem.path));
     const order = [...this.form.root.querySelectorAll("[data-node]")].map((node) => this.form.pathOf(node));
-    return order.find((path) => paths.has(path)) ?? blocking[0]?.path ?? this.answer.warnings[0]?.path;
+    return order.find((path) => paths.has(path)) ?? blocking[0]?.path;
   }
 }
 
-// The same line, though a value is confirmed or not any more.
-const keyOf = ({ tone, item, exact }) =>
-  JSON.stringify([isDoubt(item) ? "doubt" : tone, item.rule, item.path, exact, wordsOf(tone, item), item.bare, item.settled]);
-const isDoubt = (item) => item.rule === "evidence" || item.rule === "invariant";
-export const dayInWords = (day) => new Date(`${day}T00:00`).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" });
-const wordsOf = (tone, item) => (tone === "clash" ? `${item.by} wrote ${item.shown}` : item.message);
+/** @returns {Shown} */
+const noFindings = () => ({
+  problems: [], warnings: [], conflicts: [], shown: table(), spans: table(), missing: table(), readings: table(), doubts: table(),
+});
 
-function messagesOf(node) {
+/** Equal for the same line, also once its value is confirmed. @param {Message} message */
+const keyOf = ({ tone, item, exact }) =>
+  JSON.stringify([isConfirmable(item) ? "confirmable" : tone, item.rule, item.path, exact, item.text, item.bare, item.settled]);
+
+/** @param {Item} item */
+const isConfirmable = (item) => item.rule === "evidence" || item.rule === "invariant";
+
+/** @param {string} day as an ISO date */
+export const formatDate = (day) => new Date(`${day}T00:00`).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" });
+
+/** The nearest element for messages. @param {Element | null} node */
+function messageBoxOf(node) {
   for (let here = node; here; here = parentOf(here)) {
-    const box = [...here.children].find((child) => child.matches("[data-messages]"));
+    const box = childOf(here, "[data-messages]");
     if (box) return box;
   }
   return null;
 }
 
+/** @param {string} text @param {() => void} action */
 function button(text, action) {
-  const element = Object.assign(document.createElement("button"), { type: "button", textContent: text, tabIndex: -1 });
+  const element = make("button", { type: "button", textContent: text, tabIndex: -1 });
   element.addEventListener("click", action);
   return element;
 }

@@ -1,7 +1,9 @@
-// A page on paper: light colors, and everything that is folded open. Afterwards the page is as it was.
+// Printing a page: light colors, and every section open. Afterwards the page is as it was.
 
 const root = document.documentElement;
-let theme = "";
+/** @type {string | undefined} */
+let theme;
+/** @type {HTMLDetailsElement[]} */
 let opened = [];
 
 addEventListener("beforeprint", () => {
@@ -12,7 +14,7 @@ addEventListener("beforeprint", () => {
 });
 
 addEventListener("afterprint", () => {
-  root.dataset.bsTheme = theme;
+  root.dataset.bsTheme = theme ?? "";
   for (const details of opened) details.open = false;
 });
 
