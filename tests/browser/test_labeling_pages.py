@@ -179,4 +179,4 @@ def test_a_document_of_text_alone_has_no_page(desk: Desk, open_label: Open) -> N
     expect(page.locator("#page-tools")).to_be_hidden()
     expect(page.locator("#document-scroll")).to_be_visible()
     page.keyboard.press("Alt+v")
-    expect(page.locator("#messages")).to_contain_text("it has no pages")
+    expect(page.locator("#messages")).to_contain_text("no pages")

@@ -164,9 +164,7 @@ def test_a_row_that_goes_once_it_is_left_goes_on_the_server_too(desk: Desk, open
     assert value == {"vendor": "ACME", "payment_terms": "Net 30", "line_items": []}
 
 
-@pytest.mark.parametrize(
-    ("keys", "words"), [("Control+Enter", "Not submitted yet"), ("Alt+n", "Another user changed")]
-)
+@pytest.mark.parametrize(("keys", "words"), [("Control+Enter", "Not submitted yet"), ("Alt+n", "Another user changed")])
 def test_a_clash_that_comes_with_a_draft_holds_the_way_out(desk: Desk, open_label: Open, keys: str, words: str) -> None:
     document, _ = desk.document(LINES), desk.document(LINES)
     ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
