@@ -160,10 +160,10 @@ class Bench:
         """llama.cpp with a GGUF file; loading it is no part of the time."""
         from concurrent.futures import ThreadPoolExecutor
 
-        from slmstudio.contract.decoding.grounding import Ground, grammar_of
+        from slmstudio.contract.decoding.grounding import GroundingPlan, grammar_of
         from training.ml.llama_cpp.runtime import running
 
-        more = {"grammar": grammar_of(self.compiled, Ground(), "")} if held else {}
+        more = {"grammar": grammar_of(self.compiled, GroundingPlan(), "")} if held else {}
         context = (max(map(len, self.prompts)) + MOST_TOKENS) // 256 * 256 + 256
         with running(file, context=context, at_once=at_once) as llama, ThreadPoolExecutor(at_once) as pool:
 
@@ -175,10 +175,10 @@ class Bench:
 
     def right(self, outputs: Sequence[str]) -> str:
         """Fields that are right, of all."""
-        from slmstudio.contract.scoring.scorer import score_document, summarise
+        from slmstudio.contract.scoring.scorer import score_document, summarize
 
         pairs = zip(self.rows, outputs, strict=True)
-        found = summarise(
+        found = summarize(
             [score_document(self.compiled, text=row["text"], gold=row["gold"], raw=raw) for row, raw in pairs]
         )["field_exact"]
         return f"{found['k']} of {found['n']}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.timing import table
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, dumps
-from slmstudio.contract.scoring.scorer import DocumentScore, cord, metadata_slices, score_document, slices, summarise
+from slmstudio.contract.scoring.scorer import DocumentScore, cord, metadata_slices, score_document, slices, summarize
 
 DOCUMENTS = 10_000
 TARGET_SECONDS = 3.0
@@ -95,7 +95,7 @@ def main() -> None:
     scores: list[DocumentScore] = timed(
         "score each", lambda: [score_document(compiled, text=text, gold=gold, raw=raw) for text, gold, raw in made]
     )
-    figures = timed("sum up", lambda: summarise(scores))
+    figures = timed("sum up", lambda: summarize(scores))
     places = [{"supplier": f"S{index % 20}", "page": index % 3} for index in range(len(made))]
     timed("slices by two tags", lambda: slices(scores, [["even"] * (index % 2) for index in range(len(made))]))
     timed("slices by two keys of metadata", lambda: metadata_slices(scores, places))

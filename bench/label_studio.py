@@ -30,7 +30,7 @@ import httpx
 from bench.labeling import EXPORT_NAME, Bench, write_rows
 from bench.studio import free_port, studio, wait_for
 from bench.timing import Samples, table
-from slmstudio.stack.places import Places
+from slmstudio.stack.places import Paths
 
 FIELDS = ("invoice_id", "date", "vendor", "total_amount")
 ANNOTATED = 5_000
@@ -83,7 +83,7 @@ def label_studio(environment: Path) -> Iterator[str]:
     import psycopg
 
     home = Path(os.environ["SLM_HOME"])
-    places = Places.of(home)
+    places = Paths.of(home)
     with psycopg.connect(places.database_url(), autocommit=True) as connection:
         connection.execute("CREATE DATABASE labelstudio")
     source = next(environment.glob("lib/python3*/site-packages/label_studio"))

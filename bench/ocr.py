@@ -41,7 +41,7 @@ def main() -> None:
                 value = gold.get(field.pattern)
                 if value in (None, ""):
                     continue
-                exact, meant = " ".join(str(value).split()) in plain, evidence.present(value, field, text)
+                exact, meant = " ".join(str(value).split()) in plain, evidence.is_present(value, field, text)
                 found.setdefault(field.pattern, []).append((exact, meant))
                 if not meant:
                     missing.append(f"{field.pattern} {value!r}")

@@ -13,46 +13,46 @@ from evaluation.models import EvalOutput, EvalRun, GateReport, GoldQuestion, Pol
 from evaluation.pipeline.services import newest_loop
 from evaluation.regression_suite.services import of_document
 from slmstudio.access import Action
-from slmstudio.panels import Content, Step, next_step, register
+from slmstudio.panels import NextStep, PanelContent, next_step, register
 from slmstudio.runs.models import Status
 from slmstudio.templatetags.studio import percent
 from training.models import ModelVersion
 
 
 @register("home", 5)
-def loop(project: Any, user: User) -> Content | None:
+def loop(project: Any, user: User) -> PanelContent | None:
     """The newest pass of the whole loop, stage by stage."""
     context = newest_loop(project)
-    return Content("evaluation/runs/loop_panel.html", context) if context else None
+    return PanelContent("evaluation/runs/loop_panel.html", context) if context else None
 
 
 @register("home", 50)
-def last_evaluation(project: Any, user: User) -> Content | None:
+def last_evaluation(project: Any, user: User) -> PanelContent | None:
     """The newest evaluation that is done, or the newest of all where none is."""
     runs = EvalRun.objects.filter(project=project, benchmark=None).with_subject().order_by("-number")
     run = runs.done().first() or runs.first()
     address = reverse("evaluation", args=[project.slug])
     cell = {"title": "Last evaluation", "value": "–", "note": "none yet", "url": address}
     if run is None:
-        return Content("", {"strip": [cell]})
+        return PanelContent("", {"strip": [cell]})
     if run.scores:
         cell |= {"value": percent(run.scores["field_exact"]["rate"]), "note": f"fields right, {run.subject}"}
     else:
         cell |= {"note": run.get_status_display()}
-    return Content("evaluation/home_panel.html", {"project": project, "run": run, "strip": [cell]})
+    return PanelContent("evaluation/home_panel.html", {"project": project, "run": run, "strip": [cell]})
 
 
 @register("home", 60)
-def last_report(project: Any, user: User) -> Content | None:
+def last_report(project: Any, user: User) -> PanelContent | None:
     """The newest gate report and how its decision stands."""
     report = _newest_report(project)
     cell = {"title": "Gates", "value": "–", "note": "not judged yet", "url": reverse("gates", args=[project.slug])}
     if report is None:
-        return Content("", {"strip": [cell]})
+        return PanelContent("", {"strip": [cell]})
     passed = sum(verdict["status"] == "PASS" for verdict in report.verdicts)
     cell |= {"value": f"{passed} of {len(report.verdicts)}", "note": f"pass, report {report.number}"}
     context = {"project": project, "report": report, "state": standing(report), "strip": [cell]}
-    return Content("evaluation/gates/panel.html", context)
+    return PanelContent("evaluation/gates/panel.html", context)
 
 
 def _newest_report(project: Any) -> GateReport | None:
@@ -65,7 +65,7 @@ def _newest_report(project: Any) -> GateReport | None:
 
 
 @register("document", 50)
-def outputs(document: Any, user: User) -> Content | None:
+def outputs(document: Any, user: User) -> PanelContent | None:
     """Every model's output on a document, newest evaluation first."""
     rows = (
         EvalOutput.objects.filter(document=document, eval_run__status=Status.DONE)
@@ -76,16 +76,18 @@ def outputs(document: Any, user: User) -> Content | None:
         .order_by("-eval_run__number")[:20]
     )
     found = list(rows)
-    return Content("evaluation/document_panel.html", {"project": document.project, "rows": found}) if found else None
+    return (
+        PanelContent("evaluation/document_panel.html", {"project": document.project, "rows": found}) if found else None
+    )
 
 
 @register("document", 55)
-def regression_suite(document: Any, user: User) -> Content | None:
+def regression_suite(document: Any, user: User) -> PanelContent | None:
     """Whether a document is pinned, and the button; shown to whoever may pin, and to all where it is."""
     project, row = document.project, of_document(document)
     if row is None and not _can(project, Action.PROPOSE_POLICY):
         return None
-    return Content(
+    return PanelContent(
         "evaluation/regression_suite/panel.html", {"project": project, "document_id": document.pk, "row": row}
     )
 
@@ -95,7 +97,7 @@ def _can(project: Any, action: Action) -> bool:
 
 
 @next_step(20)
-def decide(project: Any, user: User) -> Step | None:
+def decide(project: Any, user: User) -> NextStep | None:
     """For a manager: the newest report, where it waits for a decision that this person may take, or where its approval
     no longer holds or soon will not.
     """
@@ -108,11 +110,11 @@ def decide(project: Any, user: User) -> Step | None:
         return _of_approval(report)
     if obstacle_for(report, user):
         return None
-    return Step(f"Gate report {report.number} waits for your decision.", "Read it", report.get_absolute_url())
+    return NextStep(f"Gate report {report.number} waits for your decision.", "Read it", report.get_absolute_url())
 
 
 @next_step(22)
-def answer(project: Any, user: User) -> Step | None:
+def answer(project: Any, user: User) -> NextStep | None:
     """For whoever may set the policy: a proposal that waits for an answer."""
     if not _can(project, Action.SET_POLICY):
         return None
@@ -121,11 +123,11 @@ def answer(project: Any, user: User) -> Step | None:
     if first is None:
         return None
     words = f"{first.created_by.get_username()} proposes a change of the gate policy."
-    return Step(words, "Answer", f"{reverse('gates', args=[project.slug])}#proposal-{first.number}")
+    return NextStep(words, "Answer", f"{reverse('gates', args=[project.slug])}#proposal-{first.number}")
 
 
 @next_step(33)
-def correct(project: Any, user: User) -> Step | None:
+def correct(project: Any, user: User) -> NextStep | None:
     """For an engineer: corrected labels that no dataset version has, or evaluations that do not know them yet."""
     if not _can(project, Action.RUN) or not GoldQuestion.objects.filter(project=project).exists():
         return None
@@ -133,28 +135,28 @@ def correct(project: Any, user: User) -> Step | None:
     found, address = corrections.standing(project), reverse("gold_questions", args=[project.slug])
     if count := len(found.waiting):
         words = "1 corrected label is" if count == 1 else f"{count:,} corrected labels are"
-        return Step(f"{words} in no dataset version yet.", "Freeze one", address)
+        return NextStep(f"{words} in no dataset version yet.", "Freeze one", address)
     if count := len(found.behind):
         words = "1 evaluation does" if count == 1 else f"{count:,} evaluations do"
-        return Step(f"{words} not know the corrected labels of {found.newest} yet.", "Score again", address)
+        return NextStep(f"{words} not know the corrected labels of {found.newest} yet.", "Score again", address)
     return None
 
 
-def _of_approval(report: GateReport) -> Step | None:
+def _of_approval(report: GateReport) -> NextStep | None:
     """What a manager has to know of the newest approval: that it is void, or that a waiver is about to end."""
     state, words = standing(report)
     if state == "failed":
-        return Step(f"Gate report {report.number}: {words}.", "See why", report.get_absolute_url())
+        return NextStep(f"Gate report {report.number}: {words}.", "See why", report.get_absolute_url())
     if state != "approved":
         return None
     ending = min((one.expires for one in waived(report.approval) if one.soon), default=None)
     if ending is None:
         return None
-    return Step(f"A waiver of gate report {report.number} ends on {ending}.", "See it", report.get_absolute_url())
+    return NextStep(f"A waiver of gate report {report.number} ends on {ending}.", "See it", report.get_absolute_url())
 
 
 @next_step(35)
-def evaluate(project: Any, user: User) -> Step | None:
+def evaluate(project: Any, user: User) -> NextStep | None:
     """For an engineer: a model that nobody has evaluated, or an evaluation that nobody has had judged."""
     if not _can(project, Action.RUN):
         return None
@@ -164,12 +166,12 @@ def evaluate(project: Any, user: User) -> Step | None:
     runs = EvalRun.objects.filter(project=project, training_run=version.training_run)
     if not runs.exclude(status__in=[Status.FAILED, Status.CANCELLED]).exists():
         address = f"{reverse('eval_new', args=[project.slug])}?model=run-{version.training_run.number}"
-        return Step(f"Model v{version.number} has not been evaluated.", "Evaluate it", address)
+        return NextStep(f"Model v{version.number} has not been evaluated.", "Evaluate it", address)
     run = runs.on_holdout().done().order_by("-number").first()
     if run is not None and not GateReport.objects.filter(eval_run__in=runs).exists():
         address = f"{reverse('gate_judge', args=[project.slug])}?eval_run={run.number}"
-        return Step(f"Evaluation {run.number} of model v{version.number} has not been judged.", "Judge it", address)
+        return NextStep(f"Evaluation {run.number} of model v{version.number} has not been judged.", "Judge it", address)
     if run is None and not runs.live().exists():
         address = f"{reverse('eval_new', args=[project.slug])}?model=run-{version.training_run.number}&split=holdout"
-        return Step(f"Model v{version.number} has not been evaluated on the hold-out.", "Evaluate it", address)
+        return NextStep(f"Model v{version.number} has not been evaluated on the hold-out.", "Evaluate it", address)
     return None

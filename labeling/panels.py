@@ -8,7 +8,7 @@ from labeling.documents.list.counts import Counted, StateCounts, gold_count, sta
 from labeling.models import DatasetVersion, DocumentState, Project
 from labeling.models.documents import QUEUE
 from slmstudio.access import Role
-from slmstudio.panels import Content, Step, next_step, register
+from slmstudio.panels import NextStep, PanelContent, next_step, register
 
 
 def newest_dataset(project: Project) -> DatasetVersion | None:
@@ -31,12 +31,12 @@ def waiting(counts: StateCounts) -> Counted:
 
 
 @register("home", 10)
-def documents_panel(project: Project, user: User) -> Content:
+def documents_panel(project: Project, user: User) -> PanelContent:
     """How many documents, how many of them labelled, and in what state the others are."""
     counts = state_counts(project)
     total, done, gold = counts.total, labelled(counts), gold_count(project)
     url = reverse("documents", args=[project.slug])
-    return Content(
+    return PanelContent(
         "labeling/documents/panel.html",
         {
             "total": total,
@@ -66,11 +66,11 @@ def documents_panel(project: Project, user: User) -> Content:
 
 
 @register("home", 20)
-def datasets_panel(project: Project, user: User) -> Content:
+def datasets_panel(project: Project, user: User) -> PanelContent:
     """The newest frozen version."""
     newest = newest_dataset(project)
     size = newest.counts["documents"] if newest else 0
-    return Content(
+    return PanelContent(
         "labeling/datasets/panel.html",
         {
             "dataset": newest,
@@ -87,30 +87,30 @@ def datasets_panel(project: Project, user: User) -> Content:
 
 
 @register("home", 90)
-def contract_panel(project: Project, user: User) -> Content:
+def contract_panel(project: Project, user: User) -> PanelContent:
     """What the task promises."""
     version = project.schema_version
-    return Content(
+    return PanelContent(
         "labeling/projects/panel.html",
         {"contract": project.contract, "version": version, "fields": version.compiled.fields},
     )
 
 
 @next_step(10)
-def label_step(project: Project, user: User) -> Step | None:
+def label_step(project: Project, user: User) -> NextStep | None:
     """Those who label are sent to their queue."""
     left = waiting(state_counts(project))
     if project.role not in (Role.ANNOTATOR, Role.REVIEWER) or not left.number:
         return None
-    return Step(_waits(left), "Label", reverse("label", args=[project.slug]))
+    return NextStep(_waits(left), "Label", reverse("label", args=[project.slug]))
 
 
 @next_step(12)
-def import_step(project: Project, user: User) -> Step | None:
+def import_step(project: Project, user: User) -> NextStep | None:
     """Without documents nothing goes on."""
     if state_counts(project).total.number or "curate" not in project.can:
         return None
-    return Step(
+    return NextStep(
         "There are no documents yet. Import some, with or without gold.",
         "Import documents",
         reverse("import", args=[project.slug]),
@@ -118,7 +118,7 @@ def import_step(project: Project, user: User) -> Step | None:
 
 
 @next_step(14)
-def freeze_step(project: Project, user: User) -> Step | None:
+def freeze_step(project: Project, user: User) -> NextStep | None:
     """The first labels want to be frozen."""
     counts = state_counts(project)
     if "curate" not in project.can or newest_dataset(project) is not None:
@@ -126,8 +126,8 @@ def freeze_step(project: Project, user: User) -> Step | None:
     gold = gold_count(project)
     if not gold.number:
         left = waiting(counts)
-        return Step(_waits(left), "Label", reverse("label", args=[project.slug])) if left.number else None
-    return Step(
+        return NextStep(_waits(left), "Label", reverse("label", args=[project.slug])) if left.number else None
+    return NextStep(
         f"{str(gold).capitalize()} {ngettext('document has', 'documents have', gold.number)} gold. Freeze a version to "
         "benchmark and train on.",
         "Freeze a version",
@@ -136,7 +136,7 @@ def freeze_step(project: Project, user: User) -> Step | None:
 
 
 @next_step(70)
-def freeze_again_step(project: Project, user: User) -> Step | None:
+def freeze_again_step(project: Project, user: User) -> NextStep | None:
     """Labels that no version has yet."""
     newest = newest_dataset(project)
     if newest is None or "curate" not in project.can:
@@ -147,16 +147,16 @@ def freeze_again_step(project: Project, user: User) -> Step | None:
     if new <= 0 or gold.about:  # an estimate tells nothing of a few new ones
         return None
     words = f"{new:,} {ngettext('label is', 'labels are', new)} newer than {newest}."
-    return Step(words, "Freeze a version", reverse("datasets", args=[project.slug]))
+    return NextStep(words, "Freeze a version", reverse("datasets", args=[project.slug]))
 
 
 @next_step(90)
-def more_labels_step(project: Project, user: User) -> Step | None:
+def more_labels_step(project: Project, user: User) -> NextStep | None:
     """Where nothing else waits, more labels always help."""
     left = waiting(state_counts(project))
     if "label" not in project.can or project.role == Role.MANAGER or not left.number:
         return None
-    return Step(_waits(left), "Label", reverse("label", args=[project.slug]))
+    return NextStep(_waits(left), "Label", reverse("label", args=[project.slug]))
 
 
 def _waits(count: Counted) -> str:

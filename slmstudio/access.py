@@ -76,10 +76,10 @@ def project_for(user: User | AnonymousUser, slug: str, action: Action) -> Any:
     membership = next((found for found in hooks.membership.call(user, slug) if found is not None), None)
     if membership is None:
         raise Http404("No such project.")
-    return admitted(membership.project, membership.role, action)
+    return authorize(membership.project, membership.role, action)
 
 
-def admitted(project: Any, role: str, action: Action) -> Any:
+def authorize(project: Any, role: str, action: Action) -> Any:
     """A project whose member's role is known, as ``project_for`` gives it.
 
     Raises:

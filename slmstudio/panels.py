@@ -11,11 +11,11 @@ from typing import Any, Literal
 from django.contrib.auth.models import User
 
 Place = Literal["home", "document", "dataset"]
-Panel = Callable[..., "Content | None"]
+Panel = Callable[..., "PanelContent | None"]
 
 
 @dataclass(frozen=True)
-class Content:
+class PanelContent:
     """One panel as it will be drawn."""
 
     template: str
@@ -23,7 +23,7 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Step:
+class NextStep:
     """The next thing to do for the person looking: a sentence, the button's word and its address."""
 
     text: str
@@ -32,7 +32,7 @@ class Step:
 
 
 _panels: dict[Place, list[tuple[int, Panel]]] = {"home": [], "document": [], "dataset": []}
-_steps: list[tuple[int, Callable[..., "Step | None"]]] = []
+_steps: list[tuple[int, Callable[..., "NextStep | None"]]] = []
 
 
 def register(place: Place, order: int) -> Callable[[Panel], Panel]:
@@ -46,10 +46,10 @@ def register(place: Place, order: int) -> Callable[[Panel], Panel]:
     return add
 
 
-def next_step(order: int) -> Callable[[Callable[..., "Step | None"]], Callable[..., "Step | None"]]:
+def next_step(order: int) -> Callable[[Callable[..., "NextStep | None"]], Callable[..., "NextStep | None"]]:
     """Decorator: the function (project, user) may name the next step; the lowest ``order`` with an answer wins."""
 
-    def add(step: Callable[..., "Step | None"]) -> Callable[..., "Step | None"]:
+    def add(step: Callable[..., "NextStep | None"]) -> Callable[..., "NextStep | None"]:
         _steps.append((order, step))
         _steps.sort(key=lambda item: item[0])
         return step
@@ -57,11 +57,11 @@ def next_step(order: int) -> Callable[[Callable[..., "Step | None"]], Callable[.
     return add
 
 
-def draw(place: Place, *args: Any) -> list[Content]:
+def render_panels(place: Place, *args: Any) -> list[PanelContent]:
     """The panels of a place, for a project (home), a document or a dataset version, and a user."""
     return [content for _, panel in _panels[place] if (content := panel(*args)) is not None]
 
 
-def step_for(project: Any, user: User) -> Step | None:
+def next_step_for(project: Any, user: User) -> NextStep | None:
     """The one next step for this person."""
     return next((step for _, ask in _steps if (step := ask(project, user)) is not None), None)

@@ -66,11 +66,11 @@ def compute(project: Any) -> Usage:
 def _recent(project: Any, since: Any) -> Iterable[Any]:
     from slmstudio.runs.models import Status
     from slmstudio.runs.reaper import run_models
-    from slmstudio.workers.queues import way_to_project
+    from slmstudio.workers.queues import project_path
 
     at_work = Q(status=Status.RUNNING) | Q(finished_at__gt=since)
     for model in run_models():
-        if model.queue_name == "gpu" and (way := way_to_project(model)):
+        if model.queue_name == "gpu" and (way := project_path(model)):
             yield from model.objects.filter(at_work, started_at__isnull=False, **{way: project})
 
 

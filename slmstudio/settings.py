@@ -11,11 +11,11 @@ from csp.constants import NONE, SELF
 
 from slmstudio import env
 from slmstudio.database.address import database_settings
-from slmstudio.storage.private_files import keep_private
+from slmstudio.storage.private_files import restrict_permissions
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 HOME = Path(env.str("SLM_HOME", default=str(BASE_DIR / "var"))).expanduser().resolve()
-keep_private(HOME)
+restrict_permissions(HOME)
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or env.secret_file(HOME / "secret-key")
@@ -62,7 +62,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "slmstudio.web.time_zone.viewer_zone",
-    "slmstudio.web.wrong_method.back_to_page",
+    "slmstudio.web.wrong_method.redirect_get",
 ]
 
 ROOT_URLCONF = "slmstudio.urls"

@@ -21,7 +21,7 @@ import pytest
 
 from slmstudio import stack
 from slmstudio.stack import environment
-from slmstudio.stack.places import Places
+from slmstudio.stack.places import Paths
 
 if TYPE_CHECKING:
     from training.models import BaseModel
@@ -39,7 +39,7 @@ if _share > 1:  # before torch is loaded: together they use each core once, and 
 os.environ["SLM_HOME"] = _home.name
 os.environ.setdefault("SECRET_KEY", "only for tests")
 os.environ["DJANGO_SETTINGS_MODULE"] = "slmstudio.settings"
-environment.set_addresses(Places.of(Path(_home.name)), _embedded)
+environment.set_addresses(Paths.of(Path(_home.name)), _embedded)
 os.environ.pop("DATABASE_OWNER_URL", None)  # the test database is made, and owned, by the role of the tests
 
 

@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from django.test import TransactionTestCase
 from psycopg import sql
 
-from slmstudio.stack.places import DATABASE, Places
+from slmstudio.stack.places import DATABASE, Paths
 from slmstudio.stack.postgres import SUPERUSER
 
 # Nothing here outlives the session.
@@ -16,7 +16,7 @@ UNSAFE_AND_FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commi
 _flush = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
 
-def tune(places: Places) -> None:
+def tune(places: Paths) -> None:
     """Settings of the embedded server for tests; its role may delete rows without a look at foreign keys."""
     address = places.database_url(user=SUPERUSER, database="postgres")
     with psycopg.connect(address, autocommit=True) as server:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from slmstudio.runs import foreign_load
-from slmstudio.runs.foreign_load import ForeignLoad, Seconds, slow_words
+from slmstudio.runs.foreign_load import OtherProcessLoad, Seconds, slow_warning
 
 
 def test_what_is_busy_and_not_ours_is_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(foreign_load, "WINDOW_SECONDS", -1)
     told = iter([Seconds(0, 100, 10), Seconds(10, 118, 13), Seconds(20, 120, 20), Seconds(30, 160, 1)])
-    load = ForeignLoad(now=lambda: next(told), cores=2)
+    load = OtherProcessLoad(now=lambda: next(told), cores=2)
     assert load.read() == {"others": 1.5, "cores": 2}
     assert load.read() == {"others": 0, "cores": 2}
     assert load.read() is None, "a child that has ended took its seconds with it"
@@ -27,7 +27,7 @@ def test_what_a_child_that_has_ended_took_stays_our_own() -> None:
 
 
 def test_a_reading_covers_some_time() -> None:
-    assert ForeignLoad().read() is None
+    assert OtherProcessLoad().read() is None
 
 
 BUSY, IDLE = {"others": 1.7, "cores": 2.0}, {"others": 0.1, "cores": 2.0}
@@ -47,4 +47,4 @@ BUSY, IDLE = {"others": 1.7, "cores": 2.0}, {"others": 0.1, "cores": 2.0}
 def test_only_what_is_far_behind_is_named_and_the_reason_only_where_it_shows(
     measured: Any, expected: Any, load: Any, words: str
 ) -> None:
-    assert slow_words(measured, expected, load, estimate="estimated") == words
+    assert slow_warning(measured, expected, load, estimate="estimated") == words

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from slmstudio.runs.plain_paths import without_paths
+from slmstudio.runs.plain_paths import redact_paths
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,9 @@ from slmstudio.runs.plain_paths import without_paths
     ids=["home", "checkout", "python", "temporary", "elsewhere", "pointer", "address", "fraction", "empty"],
 )
 def test_paths_are_shortened(text: str, shown: str) -> None:
-    assert without_paths(text) == shown
+    assert redact_paths(text) == shown
 
 
 def test_a_root_is_no_beginning_of_another_name() -> None:
     other = f"{settings.BASE_DIR}-other/file"
-    assert str(Path(other).name) in without_paths(other)
+    assert str(Path(other).name) in redact_paths(other)

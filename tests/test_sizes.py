@@ -3,7 +3,7 @@
 import pytest
 from django.template import engines
 
-from slmstudio.storage.sizes import size_words
+from slmstudio.storage.sizes import format_bytes
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from slmstudio.storage.sizes import size_words
     ],
 )
 def test_sizes_are_in_thousands_and_short(number: float, words: str) -> None:
-    assert size_words(number) == words
+    assert format_bytes(number) == words
 
 
 def test_pages_say_them_alike_and_a_dash_for_nothing() -> None:

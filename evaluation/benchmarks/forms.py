@@ -10,7 +10,7 @@ from evaluation.benchmarks.services import LEAST, MOST, MOST_CANDIDATES, USUAL, 
 from evaluation.models import Endpoint, EvalRun
 from evaluation.runs.services import modes_of
 from labeling.models import Project
-from slmstudio.storage.sizes import size_words
+from slmstudio.storage.sizes import format_bytes
 from training.base_models.services import TINY
 from training.estimates.estimate import fit
 from training.estimates.services import memory_limit, shape_of
@@ -58,7 +58,7 @@ def _base(model: BaseModel, limit: int) -> Choice:
     found = fit(shape_of(model), limit_bytes=limit)
     facts = [
         f"{model.parameters / 1e6:,.0f} M parameters" if model.parameters else "",
-        size_words(model.size_bytes) if model.size_bytes else "",
+        format_bytes(model.size_bytes) if model.size_bytes else "",
         f"context {model.context:,}" if model.context else "",
         model.licence or "no licence known",
         "" if model.instruction_tuned else "not taught to follow instructions",

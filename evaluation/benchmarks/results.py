@@ -9,7 +9,7 @@ from evaluation.models import Benchmark, EvalOutput, EvalRun
 from evaluation.runs import costs
 from evaluation.runs.costs import Cost
 from evaluation.scores.measurements import Scored, benchmark_bounds
-from slmstudio.contract.scoring.scorer import ERRORS
+from slmstudio.contract.scoring.scorer import ERROR_LABELS
 from slmstudio.runs.models import Status
 from training.estimates.estimate import USUAL_LIMIT
 
@@ -157,7 +157,7 @@ def errors(runs: Sequence[EvalRun]) -> list[dict[str, Any]]:
     return [
         {
             "kind": kind,
-            "words": ERRORS.get(kind, kind),
+            "words": ERROR_LABELS.get(kind, kind),
             "by_run": [(run, count.get(kind, 0)) for run, count in zip(runs, counts, strict=True)],
         }
         for kind in kinds

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from evaluation.scores.slices import Slice, as_text
-from slmstudio.contract.scoring.slices import most_shared
+from slmstudio.contract.scoring.slices import top_shared_values
 
 STATES = ("broken", "fixed", "still_wrong", "still_right")
 LETTERS = dict(zip(STATES, "bfwr", strict=True))
@@ -175,7 +175,7 @@ def _listed(counts: Counter[str | None], documents: int) -> list[str]:
     values = [value for value in counts if value is not None]
     if len(values) <= MOST_VALUES:
         return sorted(values) if len(values) <= documents / 2 else []
-    return sorted(most_shared({value: counts[value] for value in values}, MOST_VALUES))
+    return sorted(top_shared_values({value: counts[value] for value in values}, MOST_VALUES))
 
 
 def _text(value: Any) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from slmstudio.contract.scoring.scorer import ERRORS
+from slmstudio.contract.scoring.scorer import ERROR_LABELS
 from slmstudio.markdown import render_markdown
 
 #: broken documents listed by name
@@ -27,7 +27,7 @@ def comparison_markdown(report: Mapping[str, Any]) -> str:
     broken = [case for case in report["cases"] if case["state"] == "broken"]
     context = {
         **report,
-        "errors": [(ERRORS.get(kind, kind), counts) for kind, counts in errors],
+        "errors": [(ERROR_LABELS.get(kind, kind), counts) for kind, counts in errors],
         "broken": broken[:LISTED],
         "more_broken": max(0, len(broken) - LISTED),
         "pinned_broken": report["pinned"]["broken"][:LISTED],

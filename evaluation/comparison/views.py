@@ -26,7 +26,7 @@ from labeling.documents.failure_tags import title_of
 from labeling.models import Project
 from slmstudio.access import Action, project_for
 from slmstudio.contract.json_text import dumps
-from slmstudio.contract.scoring.scorer import ERRORS
+from slmstudio.contract.scoring.scorer import ERROR_LABELS
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
 
@@ -187,7 +187,7 @@ def _fields(result: dict[str, Any]) -> list[dict[str, Any]]:
 def _errors(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Kinds of error with their fields in A and B; those that grew most first."""
     rows = [
-        {"kind": kind, "words": ERRORS.get(kind, kind), "a": a, "b": b, "more": b - a, "minus": f"−{a - b}"}
+        {"kind": kind, "words": ERROR_LABELS.get(kind, kind), "a": a, "b": b, "more": b - a, "minus": f"−{a - b}"}
         for kind, (a, b, _, _) in result["errors"].items()
     ]
     return sorted(rows, key=lambda row: (-row["more"], row["kind"]))
@@ -228,7 +228,7 @@ def _documents(
         "filtered": any(wanted.values()),
         "tags": [(tag, title_of(project, tag)) for tag in cases.tags],
         "slices": [(str(one), one.words) for one in (Slice(key=k, value=v) for k, v, _ in cases.slices())],
-        "kinds": [(kind, ERRORS.get(kind, kind)) for kind in result["errors"]],
+        "kinds": [(kind, ERROR_LABELS.get(kind, kind)) for kind in result["errors"]],
         "patterns": [row["field"] for row in result["fields"]],
         "golds": cases.gold.count("1"),
         # Only where the list shows all that is pinned.

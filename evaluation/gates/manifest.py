@@ -20,7 +20,7 @@ from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
-from slmstudio.runs.plain_paths import without_paths
+from slmstudio.runs.plain_paths import redact_paths
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, sha256_file, sha256_text
 
@@ -235,7 +235,7 @@ def _why(error: Exception) -> str:
     return (
         str(error)
         if isinstance(error, SubjectError | outputs.OutputError)
-        else f"it cannot be read ({without_paths(str(error))})."
+        else f"it cannot be read ({redact_paths(str(error))})."
     )
 
 

@@ -26,7 +26,7 @@ from labeling.datasets.near_duplicates import THRESHOLD
 from labeling.documents.list.field_filters import like
 from labeling.documents.list.search import TooSlow, within
 from labeling.models import DatasetItem, Document, DocumentSearch, DocumentState, Project, Split
-from slmstudio.contract.scoring.scorer import ERRORS
+from slmstudio.contract.scoring.scorer import ERROR_LABELS
 from slmstudio.errors import Refused
 
 #: at most so many are queued at a time
@@ -66,7 +66,7 @@ class Part:
         parts = [
             f"{self.field} wrong" if self.field else "",
             confused if self.field else "",
-            ERRORS.get(self.error, self.error),
+            ERROR_LABELS.get(self.error, self.error),
             f"tag {self.tag.replace('_', ' ')}" if self.tag else "",
             self.where.replace("=", " ", 1),
         ]

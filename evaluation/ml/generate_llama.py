@@ -26,7 +26,7 @@ import psutil
 
 from evaluation.ml.questions import Output, Questions, chosen, shared_start, tell
 from evaluation.runs.spec import EvalSpec, GgufRef
-from slmstudio.contract.decoding.grammar import too_wide
+from slmstudio.contract.decoding.grammar import exceeds_optional_limit
 from slmstudio.contract.decoding.grounding import follows
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file
@@ -123,7 +123,7 @@ def main(spec: EvalSpec, emitter: Emitter) -> None:
     asked = chosen(rows, spec.documents)
     encoder = load_encoder(spec.model.path, spec.prompt)
     questions = Questions(spec, schema, encoder, rows, config.get("max_position_embeddings"))
-    if spec.mode != "free" and too_wide(schema.schema):
+    if spec.mode != "free" and exceeds_optional_limit(schema.schema):
         raise Refused(
             "llama.cpp cannot hold to so many fields that may be left out. Evaluate the weights.", code="schema"
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 from evaluation.runs.spec import DocumentsRef, EvalSpec
 from slmstudio.contract.decoding import grammar
-from slmstudio.contract.decoding.grounding import Ground, grammar_of, learn
+from slmstudio.contract.decoding.grounding import GroundingPlan, build_plan, grammar_of
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file
@@ -121,15 +121,15 @@ class Questions:
         """What the answer to a document is held to, in llguidance's Lark; "" where it is free."""
         if self.spec.mode == "free":
             return ""
-        return grammar_of(self.schema, self.ground or Ground(), document)
+        return grammar_of(self.schema, self.ground or GroundingPlan(), document)
 
 
-def _ground(spec: EvalSpec, schema: CompiledSchema, rows: Sequence[Row]) -> Ground | None:
+def _ground(spec: EvalSpec, schema: CompiledSchema, rows: Sequence[Row]) -> GroundingPlan | None:
     """How copied fields are held to their documents; None in the other modes."""
     if spec.mode != "grounded":
         return None
     known = islice(of_split(rows, "train"), _LEARNED_FROM)
-    ground = learn(schema, ((row.text, row.gold) for row in known))
+    ground = build_plan(schema, ((row.text, row.gold) for row in known))
     if not ground.held:
         reasons = "; ".join(f"{pattern}: {why}" for pattern, why in ground.left.items())
         raise Refused(f"No field can be held to its document{f' ({reasons})' if reasons else ''}.", code="schema")

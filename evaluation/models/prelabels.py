@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from evaluation.inference.answers import WORDS, Outcome
 from labeling.models import Document, Project, SchemaVersion
-from slmstudio.runs.models import RepeatedRun, RunQuerySet
+from slmstudio.runs.models import RetryableRun, RunQuerySet
 from training.models import ModelVersion
 
 
@@ -98,7 +98,7 @@ class PrelabelRunQuerySet(RunQuerySet):
         return rows.select_related("model_version", "endpoint", "schema_version", "created_by")
 
 
-class PrelabelRun(RepeatedRun):
+class PrelabelRun(RetryableRun):
     """A model proposes labels for documents that wait: a ModelVersion of this studio, or an Endpoint."""
 
     job_name = "evaluation.prelabels.jobs.run_prelabels"

@@ -6,10 +6,10 @@ from django.db import models
 
 from evaluation.models.runs import EvalRun
 from labeling.models import Project
-from slmstudio.runs.models import RepeatedRun
+from slmstudio.runs.models import RetryableRun
 
 
-class ResourceMeasurement(RepeatedRun):
+class ResourceMeasurement(RetryableRun):
     """The documents of a finished evaluation asked about once more, for what that takes alone.
 
     Answers are neither kept nor scored, so that it needs no label and is no evaluation of the hold-out.

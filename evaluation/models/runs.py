@@ -11,7 +11,7 @@ from evaluation.models.output_queries import EvalOutputQuerySet
 from evaluation.models.prelabels import Endpoint
 from labeling.models import DatasetVersion, Document, Project, Split
 from slmstudio.database.fields import ExactJSONField
-from slmstudio.runs.models import RepeatedRun, RunQuerySet, Status
+from slmstudio.runs.models import RetryableRun, RunQuerySet, Status
 from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 
 
@@ -32,7 +32,7 @@ class EvalRunQuerySet(RunQuerySet):
         return rows.filter(split=Split.HOLDOUT)
 
 
-class EvalRun(RepeatedRun):
+class EvalRun(RetryableRun):
     """A model over a split of a dataset version, or over a benchmark's documents: outputs, scores, latency, tokens.
 
     The model is a BaseModel, a ModelVersion or an Endpoint; a run queued behind a training names the TrainingRun and

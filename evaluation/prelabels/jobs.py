@@ -26,7 +26,7 @@ from slmstudio.runs.heartbeat import Heartbeat
 from slmstudio.runs.supervisor import supervise
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash
-from slmstudio.workers.devices import GivenUp, held_for
+from slmstudio.workers.devices import ReservationCancelled, reserve_for_run
 from training.models import ModelVersion
 from training.spec import RunSpec
 from training.strict_yaml import build
@@ -44,7 +44,7 @@ def run_prelabels(pk: int) -> None:
     """
     rows = PrelabelRun.objects.with_subject().select_related("project", "model_version__training_run__dataset")
     run = rows.filter(pk=pk).first()
-    if run is None or not run.take_up():
+    if run is None or not run.claim_attempt():
         return
     store = AnswerWriter(run)
     facts: dict[str, Any] = {}
@@ -87,14 +87,14 @@ def _by_child(run: PrelabelRun, version: ModelVersion, store: AnswerWriter, fact
     log = artifacts.local_path(f"{run.folder_key}/log.txt")
     argv = [sys.executable, "-m", "evaluation.ml.generate", str(spec)]
     try:
-        with held_for(run) as devices:
+        with reserve_for_run(run) as devices:
             ending = supervise(run, argv, on_event=on_event, log=log, env=devices.env, keep=devices.locks)
-    except GivenUp:
-        with_retries(run.hand_back)
+    except ReservationCancelled:
+        with_retries(run.release_attempt)
         return False
     if ending.interrupted:
         with_retries(store.flush)  # before the next one looks what is left
-        with_retries(run.hand_back)  # the worker was told to stop; the next one goes on
+        with_retries(run.release_attempt)  # the worker was told to stop; the next one goes on
         return False
     if not ending.ok and not ending.cancelled:
         raise Broken(ending.error)

@@ -23,7 +23,7 @@ from labeling.models import Document, Split
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.database.retries import with_retries
 from slmstudio.runs.heartbeat import Heartbeat, keep_alive
-from slmstudio.runs.supervisor import stop_asked, told_to_stop
+from slmstudio.runs.supervisor import stop_on_signal, stop_requested
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_file
 
@@ -56,14 +56,14 @@ def evaluate(run: EvalRun, endpoint: Endpoint) -> bool:
     address = address_for(run, endpoint)
     with keep_alive(run):  # what was answered before is scored and stored again
         asking = _Asking(run, endpoint, address)
-        asking.take_up()
+        asking.claim_attempt()
     whole = asking.all()
     facts = {**run.facts, **asking.figures()}
     if whole:
         with keep_alive(run):
             sha256 = sha256_file(artifacts.local_path(run.outputs_key))
             with_retries(lambda: outputs.finish(run, sha256=sha256, facts=facts, left_out=len(asking.held_out)))
-    elif stop_asked():
+    elif stop_requested():
         return False
     else:
         with_retries(lambda: run.cancelled(facts=facts))
@@ -107,7 +107,7 @@ class _Asking:
         self._known: dict[str, dict[str, Any]] = {}
         self.store = outputs.OutputWriter(run)
 
-    def take_up(self) -> None:
+    def claim_attempt(self) -> None:
         """Begins a file of this attempt, with what an earlier one had been told, and makes the stored rows those of it.
 
         The file is another one than that of an attempt which does not know yet that it was given up, and it is whole
@@ -192,7 +192,7 @@ class _Asking:
                         said = future.result()
                         self._keep(file, {"id": under_way.pop(future), **as_output(said)})
                         self._trouble.note(said)
-                    if stop_asked() or not self._beat():
+                    if stop_requested() or not self._beat():
                         return False
             finally:
                 with_retries(self.store.flush)
@@ -201,7 +201,7 @@ class _Asking:
     def _pool(self) -> Iterator[ThreadPoolExecutor]:
         """Threads that ask. At the end they are told to stop, and nobody waits for what is under way."""
         pool = ThreadPoolExecutor(self._address.at_once, thread_name_prefix="evaluation")
-        with told_to_stop():
+        with stop_on_signal():
             try:
                 yield pool
             finally:

@@ -14,12 +14,12 @@ from evaluation.runs import external_model, model_under_test, outputs, rescoring
 from evaluation.runs import services as run_services
 from slmstudio.database.retries import UNAVAILABLE, with_retries
 from slmstudio.errors import Refused
-from slmstudio.runs.foreign_load import ForeignLoad
+from slmstudio.runs.foreign_load import OtherProcessLoad
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.models import Status
-from slmstudio.runs.supervisor import Ending, supervise
+from slmstudio.runs.supervisor import ChildExit, supervise
 from slmstudio.storage import artifacts
-from slmstudio.workers.devices import GivenUp, held_for
+from slmstudio.workers.devices import ReservationCancelled, reserve_for_run
 from training.base_models import services as base_model_services
 from training.runs.child_processes import ChildCancelled
 
@@ -43,7 +43,7 @@ def run_evaluation(pk: int) -> None:
     if run_services.wait_for_training(run):
         _step_back(run)
         return
-    if not run.take_up():
+    if not run.claim_attempt():
         return  # somebody else has it, or it was cancelled while it waited
     try:
         if run.rescored_from_id is not None:
@@ -51,7 +51,7 @@ def run_evaluation(pk: int) -> None:
                 rescoring.process(run)
         elif run.endpoint is not None:
             if not external_model.evaluate(run, run.endpoint):
-                with_retries(run.hand_back)
+                with_retries(run.release_attempt)
         else:
             _evaluate(run)
     except ChildCancelled:
@@ -88,7 +88,7 @@ def _evaluate(run: EvalRun) -> None:
     EvalOutput.objects.filter(eval_run=run).delete()
     store = outputs.OutputWriter(run)
     facts: dict[str, Any] = {}
-    load = ForeignLoad()
+    load = OtherProcessLoad()
     if (expected := throughput.expected_rate(run)) is not None:
         run.record(facts={**run.facts, "expected_tokens_per_second": round(expected, 2)})
 
@@ -107,22 +107,22 @@ def _evaluate(run: EvalRun) -> None:
     log = artifacts.local_path(f"{run.folder_key}/log.txt")
     argv = [sys.executable, "-m", GENERATE if run.export is None else GENERATE_LLAMA, str(spec)]
     try:
-        with held_for(run) as devices:
+        with reserve_for_run(run) as devices:
             ending = supervise(run, argv, on_event=on_event, log=log, env=devices.env, keep=devices.locks)
-    except GivenUp:
-        with_retries(run.hand_back)
+    except ReservationCancelled:
+        with_retries(run.release_attempt)
         return
     with_retries(store.flush)
     with keep_alive(run):  # a hundred thousand documents take minutes to be summed up
         _end(run, ending, facts)
 
 
-def _end(run: EvalRun, ending: Ending, facts: dict[str, Any]) -> None:
+def _end(run: EvalRun, ending: ChildExit, facts: dict[str, Any]) -> None:
     kept = {**run.facts, **facts}
     if ending.cancelled:
         with_retries(lambda: run.cancelled(facts=kept))
     elif ending.interrupted:
-        with_retries(run.hand_back)  # the worker was told to stop; the next one starts it again
+        with_retries(run.release_attempt)  # the worker was told to stop; the next one starts it again
     elif not ending.ok:
         with_retries(lambda: run.fail(ending.error, facts=kept))
     else:

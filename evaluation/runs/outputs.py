@@ -29,7 +29,7 @@ from slmstudio.contract.scoring.scorer import (
     score_document,
     slices,
     sroie,
-    summarise,
+    summarize,
 )
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
@@ -244,7 +244,7 @@ def _figures(compiled: CompiledSchema, rows: list[EvalOutput]) -> tuple[dict[str
 
 
 def _summed(compiled: CompiledSchema, rows: list[EvalOutput], scores: list[DocumentScore]) -> dict[str, Any]:
-    result = summarise(scores)
+    result = summarize(scores)
     result["slices"] = slices(scores, [row.tags for row in rows])
     result["classes"] = class_figures(compiled, scores)
     result["cord"] = cord((row.gold, score.output) for row, score in zip(rows, scores, strict=True))

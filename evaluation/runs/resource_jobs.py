@@ -21,9 +21,9 @@ from labeling.models import Document, Split
 from slmstudio.database.retries import UNAVAILABLE, with_retries
 from slmstudio.errors import Refused
 from slmstudio.runs.heartbeat import Heartbeat, keep_alive
-from slmstudio.runs.supervisor import stop_asked, supervise, told_to_stop
+from slmstudio.runs.supervisor import stop_on_signal, stop_requested, supervise
 from slmstudio.storage import artifacts
-from slmstudio.workers.devices import GivenUp, held_for
+from slmstudio.workers.devices import ReservationCancelled, reserve_for_run
 
 logger = logging.getLogger(__name__)
 #: seconds between two notes of the progress
@@ -40,7 +40,7 @@ def run_measurement(pk: int) -> None:
     """
     rows = ResourceMeasurement.objects.select_related("project", "eval_run__dataset__schema_version")
     row = rows.filter(pk=pk).first()
-    if row is None or not row.take_up():
+    if row is None or not row.claim_attempt():
         return
     run = EvalRun.objects.with_subject().select_related("project", "dataset__schema_version").get(pk=row.eval_run_id)
     try:
@@ -89,17 +89,17 @@ def _here(row: ResourceMeasurement, run: EvalRun) -> None:
     argv = [sys.executable, "-m", module, str(artifacts.local_path(f"{row.folder_key}/spec.yaml"))]
     log = artifacts.local_path(f"{row.folder_key}/log.txt")
     try:
-        with held_for(row) as devices:
+        with reserve_for_run(row) as devices:
             ending = supervise(row, argv, on_event=on_event, log=log, env=devices.env, keep=devices.locks)
-    except GivenUp:
-        with_retries(row.hand_back)
+    except ReservationCancelled:
+        with_retries(row.release_attempt)
         return
     finally:
         answers.unlink(missing_ok=True)
     if ending.cancelled:
         with_retries(row.cancelled)
     elif ending.interrupted:
-        with_retries(row.hand_back)
+        with_retries(row.release_attempt)
     elif not ending.ok:
         with_retries(lambda: row.fail(ending.error))
     else:
@@ -139,7 +139,7 @@ def _elsewhere(row: ResourceMeasurement, run: EvalRun, endpoint: Endpoint) -> No
     under_way: dict[Future[Said], str] = {}
     todo, began, whole = sendable(), time.perf_counter(), False
     pool = ThreadPoolExecutor(address.at_once, thread_name_prefix="measurement")
-    with told_to_stop():
+    with stop_on_signal():
         try:
             while True:
                 for key in islice(todo, address.at_once - len(under_way)):
@@ -156,7 +156,7 @@ def _elsewhere(row: ResourceMeasurement, run: EvalRun, endpoint: Endpoint) -> No
                     requests.append(resources.request_of(documents[under_way.pop(future)], as_output(said)))
                     trouble.note(said)
                 row.record(progress_done=len(requests), progress_total=len(documents), stage="asking")
-                if stop_asked() or not beat():
+                if stop_requested() or not beat():
                     break
         finally:
             stop.set()
@@ -166,7 +166,7 @@ def _elsewhere(row: ResourceMeasurement, run: EvalRun, endpoint: Endpoint) -> No
                 with_retries(lambda: endpoints.remember(endpoint, chat.way))
     seconds = time.perf_counter() - began
     if not whole:
-        with_retries(row.hand_back if stop_asked() else row.cancelled)
+        with_retries(row.release_attempt if stop_requested() else row.cancelled)
         return
     facts = {
         "device": "elsewhere",

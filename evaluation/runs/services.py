@@ -230,7 +230,7 @@ def go_on(*, run: EvalRun, user: User) -> None:
         "forgiven": int(locked.facts.get("attempts") or 0),
     }
     locked.save(update_fields=["facts"])
-    locked.ask_again(locked.created_by)
+    locked.requeue_by(locked.created_by)
     audit_services.record(project=locked.project, user=user, action="went on with", about=f"evaluation {locked.number}")
 
 

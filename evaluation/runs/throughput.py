@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import Count, Q, Sum
 
 from evaluation.models import EvalOutput, EvalRun
-from slmstudio.runs.foreign_load import slow_words
+from slmstudio.runs.foreign_load import slow_warning
 from slmstudio.runs.models import Status
 
 #: earlier evaluations that are asked, and documents that say enough about this one
@@ -36,7 +36,7 @@ def slow(run: EvalRun) -> str:
     if not expected or run.endpoint_id is not None or run.rescored_from_id is not None:
         return ""
     measured = _of_finished(run) if run.status == Status.DONE else _so_far(run)
-    return slow_words(measured, float(expected), run.facts.get("load"), estimate="earlier evaluations")
+    return slow_warning(measured, float(expected), run.facts.get("load"), estimate="earlier evaluations")
 
 
 def _so_far(run: EvalRun) -> float | None:

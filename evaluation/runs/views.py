@@ -18,7 +18,7 @@ from evaluation.runs.resource_views import context_of
 from evaluation.scores.display import ClassTable, class_tables, field_rows
 from labeling.documents.failure_tags import title_of
 from slmstudio.access import Action, object_for
-from slmstudio.contract.scoring.scorer import ERRORS, SCORER_VERSION, wilson
+from slmstudio.contract.scoring.scorer import ERROR_LABELS, SCORER_VERSION, wilson
 from slmstudio.contract.scoring.slices import OTHER
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
@@ -104,7 +104,7 @@ def figures(found: EvalRun) -> dict[str, Any]:
     slices = scores.get("slices", {})
     places: dict[str, Any] = found.facts.get("slices", {})
     return {
-        "errors": [(kind, ERRORS.get(kind, kind), count, 100 * count / total) for kind, count in errors],
+        "errors": [(kind, ERROR_LABELS.get(kind, kind), count, 100 * count / total) for kind, count in errors],
         "fields": [(field, value, _outcomes(value)) for field, value in fields],
         "slices": [(tag, title_of(found.project, tag), value) for tag, value in _worst_first(slices)],
         "places": [(key, _others_last(values)) for key, values in places.items() if values],
@@ -172,7 +172,7 @@ def outputs_of(request: SignedInRequest, found: EvalRun) -> dict[str, Any]:
         "filtered": any(wanted.values()),
         "states": STATES,
         "patterns": [field.pattern for field in found.dataset.schema_version.compiled.fields],
-        "kinds": [(kind, ERRORS.get(kind, kind)) for kind in sorted(scores.get("errors", {}))],
+        "kinds": [(kind, ERROR_LABELS.get(kind, kind)) for kind in sorted(scores.get("errors", {}))],
         "tags": [(tag, title_of(found.project, tag)) for tag in sorted(scores.get("slices", {}))],
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 from evaluation.scores.measurements import RIGHT as COUNTED_RIGHT
 from evaluation.scores.text_diff import diff_chars
 from slmstudio.contract.json_text import dumps
-from slmstudio.contract.scoring.scorer import ERRORS
+from slmstudio.contract.scoring.scorer import ERROR_LABELS
 
 FREE = "free"
 RIGHT = COUNTED_RIGHT | {FREE}
@@ -44,7 +44,7 @@ class Cell:
     def words(self) -> str:
         """The outcome, and the kind of error where it says more."""
         said = WORDS.get(self.outcome, self.outcome)
-        error = ERRORS.get(self.error, self.error)
+        error = ERROR_LABELS.get(self.error, self.error)
         return said if not error or error == said else f"{said}: {error}"
 
 

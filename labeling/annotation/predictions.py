@@ -16,7 +16,7 @@ from labeling.models import Annotation, Document, Prediction, Project, SchemaVer
 from labeling.review import automation_bias
 from slmstudio.contract.json_text import text_fits
 from slmstudio.contract.schema.compiled import CompiledSchema
-from slmstudio.contract.scoring.scorer import differing
+from slmstudio.contract.scoring.scorer import count_differences
 
 MOST_RAW = 100_000
 
@@ -63,7 +63,7 @@ def difference(compiled: CompiledSchema, label_value: Any, predicted_value: Any)
 
     By the kinds of the contract, rows paired by likeness: 1.50 for 1.5 or two rows exchanged is no change.
     """
-    return differing(compiled, label_value, predicted_value)
+    return count_differences(compiled, label_value, predicted_value)
 
 
 def withheld(project: Project, document_id: int) -> bool:

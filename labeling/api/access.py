@@ -16,7 +16,7 @@ from ninja.utils import check_csrf
 from labeling.api.problems import Problem, no_token
 from labeling.integrations.tokens import ACTIONS, SCOPES, authenticate
 from labeling.models import ApiToken
-from slmstudio.access import admitted, project_for
+from slmstudio.access import authorize, project_for
 from slmstudio.accounts import rate_limits
 from slmstudio.web.addresses import client_address, network_of
 
@@ -110,7 +110,7 @@ def _admitted(request: HttpRequest, who: Caller) -> Caller:
     if slug is not None and token is not None:
         if token.project.slug != slug or token.role is None:
             raise Http404("No such project.")
-        who.project = admitted(token.project, token.role, ACTIONS[scope])
+        who.project = authorize(token.project, token.role, ACTIONS[scope])
     elif slug is not None:
         who.project = project_for(who.user, slug, ACTIONS[scope])
     if token is not None and scope not in token.scopes:

@@ -90,7 +90,7 @@ def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         },
         "panels": [
             render_to_string(content.template, {**content.context, "project": project}, request=request)
-            for content in panels.draw("dataset", shown, request.user)
+            for content in panels.render_panels("dataset", shown, request.user)
         ],
     }
     return render(request, "labeling/datasets/dataset.html", context)

@@ -53,7 +53,7 @@ def document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
             render_to_string(
                 content.template, {**content.context, "project": project, "document": shown}, request=request
             )
-            for content in panels.draw("document", shown, request.user)
+            for content in panels.render_panels("document", shown, request.user)
             if content.template
         ],
     }

@@ -23,7 +23,7 @@ from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.contract.schema.compiled import Problem
 from slmstudio.contract.schema.structure import join, split
 from slmstudio.contract.values.kinds.registry import KINDS
-from slmstudio.contract.values.kinds.values import display, parse_typed
+from slmstudio.contract.values.kinds.values import format_value, parse_typed
 
 __all__ = [
     "ABSENT",
@@ -169,7 +169,7 @@ def _typeable(node: FormNode, value: Any) -> str | None:
     assert node.field is not None
     exact = dumps(value)
     plain = value if isinstance(value, str) else exact
-    for text in (plain, display(value, node.field), plain.replace(".", ",")):
+    for text in (plain, format_value(value, node.field), plain.replace(".", ",")):
         if not text or "\r" in text or ("\n" in text and node.shape != "lines"):
             continue
         if dumps(_typed(node, text)) == exact:

@@ -62,7 +62,7 @@ class Checks:
         """Values that are not in the document and that nobody has confirmed."""
         return [warning for warning in self.warnings if warning.rule == "evidence"]
 
-    def is_confirmed(self, broken: invariants.Broken, value: Any) -> bool:
+    def is_confirmed(self, broken: invariants.BrokenInvariant, value: Any) -> bool:
         """Whether a person confirmed this broken invariant as it stands."""
         confirmed = self.evidence.get(broken.problem.path, {}).get("doubts", ())
         return _digest(broken, value) in confirmed
@@ -113,7 +113,7 @@ def _note_invariants(checks: Checks, compiled: CompiledSchema, value: Any, given
     checks.warnings[:0] = open_ones
 
 
-def _digest(broken: invariants.Broken, value: Any) -> str:
+def _digest(broken: invariants.BrokenInvariant, value: Any) -> str:
     """What is broken, with the values that break it: once one changes, it is another doubt."""
     values = [value_at(value, path) for path in broken.paths]
     said = [None if found is MISSING else found for found in values]

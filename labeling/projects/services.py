@@ -115,7 +115,9 @@ def open_project(*, owner: User, name: str, slug: str, template: str) -> Project
         ProjectError: also where their account may make none, or they own as many as one person may (``form``).
     """
     if not permissions.may_create_projects(owner):
-        raise ProjectError({"form": f"Your account may not make projects; {permissions.who_grants()} can allow it."})
+        raise ProjectError(
+            {"form": f"Your account may not make projects; {permissions.permission_granter()} can allow it."}
+        )
     with transaction.atomic():
         get_user_model().objects.select_for_update(no_key=True).get(pk=owner.pk)  # two at once count each other
         owned = Membership.objects.filter(user=owner, role=Role.OWNER).count()
@@ -334,7 +336,7 @@ def _queue_again(project: Project, old: SchemaVersion, version: SchemaVersion) -
         held = rows.order_by("pk").select_for_update(no_key=True).only("pk", "state", "disputed")
         label_migration.update(
             {
-                row.pk: label_migration.put_back(
+                row.pk: label_migration.return_to_queue(
                     row, version, reason(old.compiled, version.compiled, broken.get(row.pk, ()))
                 )
                 for row in held

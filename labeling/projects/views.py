@@ -42,7 +42,7 @@ def projects(request: SignedInRequest) -> HttpResponse:
         "form": form,
         "open_form": request.method == "POST" or (may_create and "new" in request.GET),
         "may_create": may_create,
-        "who_grants": "" if may_create else permissions.who_grants(),
+        "who_grants": "" if may_create else permissions.permission_granter(),
     }
     return render(request, "labeling/projects/list.html", context, status=422 if form.errors else 200)
 
@@ -51,17 +51,17 @@ def projects(request: SignedInRequest) -> HttpResponse:
 def home(request: SignedInRequest, slug: str) -> HttpResponse:
     """Where the project stands, panel by panel, and the one next step for the person looking."""
     project = project_for(request.user, slug, Action.READ)
-    drawn = panels.draw("home", project, request.user)
+    drawn = panels.render_panels("home", project, request.user)
     context: dict[str, Any] = {
         "project": project,
         "strip": [cell for content in drawn for cell in content.context.get("strip", [])],
         "panels": _render(request, drawn, project=project),
-        "step": panels.step_for(project, request.user),
+        "step": panels.next_step_for(project, request.user),
     }
     return render(request, "labeling/projects/home.html", context)
 
 
-def _render(request: SignedInRequest, drawn: list[panels.Content], **more: Any) -> list[str]:
+def _render(request: SignedInRequest, drawn: list[panels.PanelContent], **more: Any) -> list[str]:
     return [
         render_to_string(content.template, {**content.context, **more}, request=request)
         for content in drawn

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from slmstudio.contract.schema.compiled import CompiledSchema, exact
 from slmstudio.contract.schema.structure import Field, Node
-from slmstudio.contract.scoring.alignment import align
-from slmstudio.contract.scoring.scorer import cells, differing
-from slmstudio.contract.values.kinds.values import normalise
+from slmstudio.contract.scoring.alignment import align_rows
+from slmstudio.contract.scoring.scorer import cells, count_differences
+from slmstudio.contract.values.kinds.values import normalize
 
 
 class _Unasked:
@@ -36,7 +36,7 @@ Unit = Sequence[Hashable]
 
 def agree(compiled: CompiledSchema, values: Sequence[Any]) -> bool:
     """Whether all values mean the same in every field: equal after normalisation, rows paired by likeness."""
-    return all(differing(compiled, values[0], value)[0] == 0 for value in values[1:])
+    return all(count_differences(compiled, values[0], value)[0] == 0 for value in values[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def compared(compiled: CompiledSchema, labels: Sequence[Any]) -> Iterator[tuple[
 
 def _compared(node: Node, values: list[Any]) -> Iterator[tuple[Field, list[Hashable]]]:
     if node.field is not None:
-        yield node.field, [normalise(value, node.field) for value in values]
+        yield node.field, [normalize(value, node.field) for value in values]
     elif node.item is not None:
         rows = [value if isinstance(value, list) else [] for value in values]
         for group in paired_rows(node, rows):
@@ -168,7 +168,7 @@ def paired_rows(node: Node, rows: Sequence[Sequence[Any]]) -> list[dict[int, int
     standing_for: list[tuple[Hashable, ...]] = []
     for person, own in enumerate(rows):
         mine = [cells(item, row) for row in own]
-        for group, row in align(standing_for, mine, ordered=node.ordered):
+        for group, row in align_rows(standing_for, mine, ordered=node.ordered):
             if row is None:
                 continue
             if group is None:

@@ -13,7 +13,7 @@ from labeling.form.merge import MISSING, same
 from labeling.review.agreement import paired_rows
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.structure import Field, Node, join
-from slmstudio.contract.values.kinds.values import normalise
+from slmstudio.contract.values.kinds.values import normalize
 
 #: picks for a row that not everybody has
 KEEP, LEAVE_OUT = "keep", "leave out"
@@ -117,7 +117,7 @@ class _Settler:
         for one in here:
             meaning: Hashable = None
             if not _nothing(one.value):
-                meaning = dumps(one.value) if field is None else normalise(one.value, field)
+                meaning = dumps(one.value) if field is None else normalize(one.value, field)
             said.setdefault(meaning, []).append(one)
         groups = sorted(said.values(), key=lambda group: (-len(group), group[0].person))
         if len(groups) == 1 and path != self.doubted:

@@ -254,10 +254,10 @@ def write(
         return {"returned": {**returned, "number": version.number, "reason": why[:300]}}
     if waits or (deciding and not problems) or (labels.answered and not deciding):
         return {}
-    return put_back(labels.document, version, why)
+    return return_to_queue(labels.document, version, why)
 
 
-def put_back(document: Document, version: SchemaVersion, why: str) -> state.StateChange:
+def return_to_queue(document: Document, version: SchemaVersion, why: str) -> state.StateChange:
     """The columns of a document that goes back into the queue because of a schema version."""
     return state.requeue_for_schema(state=document.state, disputed=document.disputed, number=version.number, reason=why)
 

@@ -12,7 +12,7 @@ CREATE_PROJECTS, FETCH_MODELS = "labeling.add_project", "training.add_modelpull"
 _NAMED = 3
 
 
-def who_grants() -> str:
+def permission_granter() -> str:
     """Who can give these permissions, as the end of a sentence."""
     people = get_user_model().objects.filter(is_superuser=True, is_active=True).order_by("pk")
     names = ", ".join(people.values_list("username", flat=True)[:_NAMED])

@@ -37,7 +37,7 @@ def count(key: str, seconds: int) -> tuple[int, int]:
         return 0, 0
 
 
-def uncount(key: str, seconds: int, *, all_of_them: bool = False) -> None:
+def decrement(key: str, seconds: int, *, all_of_them: bool = False) -> None:
     """Takes one back, or the whole window."""
     name = _name(key, int(time.time()) // seconds)
     try:
@@ -47,7 +47,7 @@ def uncount(key: str, seconds: int, *, all_of_them: bool = False) -> None:
         logger.warning("the queue's server does not answer, so requests are not counted")
 
 
-def remember(key: str, seconds: int) -> None:
+def set_flag(key: str, seconds: int) -> None:
     """Keeps a mark for a while."""
     try:
         _connection().set(f"slm:mark:{key}", 1, ex=seconds)
@@ -55,7 +55,7 @@ def remember(key: str, seconds: int) -> None:
         logger.warning("the queue's server does not answer, so nothing is remembered")
 
 
-def is_remembered(key: str) -> bool:
+def has_flag(key: str) -> bool:
     """Whether there is such a mark."""
     try:
         return bool(_connection().exists(f"slm:mark:{key}"))

@@ -21,7 +21,7 @@ from django.http.response import HttpResponseBase
 
 from slmstudio.accounts import rate_limits
 from slmstudio.models import SignInEvent
-from slmstudio.web.addresses import client_address, is_unnamed_proxy, network_of
+from slmstudio.web.addresses import client_address, is_untrusted_proxy, network_of
 from slmstudio.web.views import too_many_requests
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ KNOWN_SECONDS = 30 * 24 * 3600
 HASHED_AT_ONCE = 1
 WAITING = 2
 #: seconds that one of them waits
-PATIENCE = 5.0
+WAIT_SECONDS = 5.0
 _BUSY_SECONDS = 5
 
 
@@ -78,7 +78,7 @@ class _Attempt:
         counted = {f"login:pair:{pair}": PAIR}
         if not self.shared:
             counted[f"login:address:{network}"] = ADDRESS
-        if self.shared or not rate_limits.is_remembered(f"login:known:{pair}"):
+        if self.shared or not rate_limits.has_flag(f"login:known:{pair}"):
             counted[f"login:account:{account.hexdigest()[:32]}"] = ACCOUNT
         return counted
 
@@ -98,14 +98,14 @@ class _Attempt:
     def take_back(self) -> None:
         """As if it had not been tried."""
         for key, limit in self.counters.items():
-            rate_limits.uncount(key, limit.seconds)
+            rate_limits.decrement(key, limit.seconds)
 
     def succeeded(self) -> None:
         """Takes it back, forgives the failures of this account from this address, and knows the address from now on."""
         for key, limit in self.counters.items():
-            rate_limits.uncount(key, limit.seconds, all_of_them=limit is PAIR)
+            rate_limits.decrement(key, limit.seconds, all_of_them=limit is PAIR)
             if limit is PAIR and not self.shared:
-                rate_limits.remember(key.replace("login:pair:", "login:known:"), KNOWN_SECONDS)
+                rate_limits.set_flag(key.replace("login:pair:", "login:known:"), KNOWN_SECONDS)
 
 
 class Guard:
@@ -123,7 +123,7 @@ class Guard:
             return
         if _turnstile.is_full:
             raise TooManyAttempts(_BUSY_SECONDS, busy=True)
-        attempt = _Attempt(username[:150], client_address(request), is_unnamed_proxy(request))
+        attempt = _Attempt(username[:150], client_address(request), is_untrusted_proxy(request))
         attempt.begin()
         request.sign_in_attempt = attempt  # type: ignore[attr-defined]
 
@@ -131,7 +131,7 @@ class Guard:
 # -- hashing -----------------------------------------------------------------------------------------------------------
 
 
-class _Turnstile:
+class _ConcurrencyLimit:
     """Lets some in, lets some wait, and sends the others away."""
 
     def __init__(self, inside: int, waiting: int) -> None:
@@ -156,7 +156,7 @@ class _Turnstile:
         if not self._places.acquire(blocking=False):
             raise TooManyAttempts(_BUSY_SECONDS, busy=True)
         try:
-            if not self._turn.acquire(timeout=PATIENCE):
+            if not self._turn.acquire(timeout=WAIT_SECONDS):
                 raise TooManyAttempts(_BUSY_SECONDS, busy=True)
             try:
                 yield
@@ -166,7 +166,7 @@ class _Turnstile:
             self._places.release()
 
 
-_turnstile = _Turnstile(HASHED_AT_ONCE, WAITING)
+_turnstile = _ConcurrencyLimit(HASHED_AT_ONCE, WAITING)
 
 
 class _Bounded:

@@ -24,7 +24,7 @@ def explain_exit(code: int, log: Path, *, since: int = 0, launcher: bool = False
     text = _end_of(log, since)
     if launcher and code > 0:
         code = _end_of_rank(text) or code
-    last = _last_words(text, launcher=launcher)
+    last = _last_line(text, launcher=launcher)
     tail = f"Its last words: {last[-600:]}" if last else ""
     if code == -signal.SIGKILL:
         return "The process was killed, most likely because the machine ran out of memory. Try a smaller batch size."
@@ -45,17 +45,17 @@ def was_killed(code: int, log: Path, *, since: int = 0, launcher: bool = False) 
         return code < 0
     text = _end_of(log, since)
     ended = _end_of_rank(text)
-    return not _spoken(text) if ended is None else ended < 0
+    return not _error_line(text) if ended is None else ended < 0
 
 
-def words_of_rank(log: Path, *, since: int = 0) -> dict[str, str] | None:
+def rank_error(log: Path, *, since: int = 0) -> dict[str, str] | None:
     """What one of several processes said of its end, as the first one says it by an event: ``kind`` and ``message``.
     None where none did, or the error was one that nobody has a better word for.
     """
-    return next((words for words in _spoken(_end_of(log, since)) if words["kind"] != "crash"), None)
+    return next((words for words in _error_line(_end_of(log, since)) if words["kind"] != "crash"), None)
 
 
-def _spoken(text: str) -> list[dict[str, str]]:
+def _error_line(text: str) -> list[dict[str, str]]:
     found = []
     for line in text.splitlines():
         _, mark, rest = line.partition(WORDS)  # the launcher may put the process's number before it
@@ -80,11 +80,11 @@ def _end_of_rank(text: str) -> int | None:
     return int(cause[1]) if cause else codes[0]
 
 
-def _last_words(text: str, *, launcher: bool) -> str:
+def _last_line(text: str, *, launcher: bool) -> str:
     """The log's last line. A launcher's is the frame around its report, so there the last error that was raised."""
     lines = text.splitlines()
     if launcher:
-        if spoken := _spoken(text):
+        if spoken := _error_line(text):
             return spoken[0]["message"]
         raised = [line for line in lines if _RAISED.match(line)]
         lines = raised or [line for line in lines if any(map(str.isalnum, line))]

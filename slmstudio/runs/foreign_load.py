@@ -10,7 +10,7 @@ import psutil
 #: seconds that one reading covers at least
 WINDOW_SECONDS = 10.0
 #: a rate below this share of the estimate is far behind it
-FAR_BEHIND = 0.5
+SLOW_RATIO = 0.5
 #: other programs are named as the reason where they use this share of the cores
 NOTICEABLE = 0.2
 
@@ -38,7 +38,7 @@ def _now() -> Seconds:
     return Seconds(time.monotonic(), busy, own)
 
 
-class ForeignLoad:
+class OtherProcessLoad:
     """Reads, now and then, how many cores other programs used since the last reading."""
 
     def __init__(self, now: Callable[[], Seconds] = _now, cores: int | None = None) -> None:
@@ -60,13 +60,13 @@ class ForeignLoad:
         return {"others": round(min(float(self._cores), max(0.0, others)), 2), "cores": float(self._cores)}
 
 
-def slow_words(measured: float | None, expected: float | None, load: dict[str, Any] | None, *, estimate: str) -> str:
+def slow_warning(measured: float | None, expected: float | None, load: dict[str, Any] | None, *, estimate: str) -> str:
     """A sentence where a run makes less than half the tokens a second that were expected; "" where it does not.
 
     ``estimate``: what the expected rate is, such as "estimated". Other programs are the reason only where the load
     shows it.
     """
-    if not measured or not expected or measured >= FAR_BEHIND * expected:
+    if not measured or not expected or measured >= SLOW_RATIO * expected:
         return ""
     words = f"{_rate(measured)} tokens a second, {estimate} {_rate(expected)}"
     others, cores = float((load or {}).get("others") or 0), float((load or {}).get("cores") or 0)

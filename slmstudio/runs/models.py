@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from slmstudio.runs.plain_paths import without_paths
+from slmstudio.runs.plain_paths import redact_paths
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Status(models.TextChoices):
 LIVE = (Status.QUEUED, Status.RUNNING)
 
 
-def queued_anew() -> dict[str, Any]:
+def requeued_columns() -> dict[str, Any]:
     """The columns of a run that has ended and waits again, under a new job."""
     return {
         "status": Status.QUEUED,
@@ -187,10 +187,10 @@ class BackgroundRun(models.Model):
 
         transaction.on_commit(put)
 
-    def ask_again(self, user: User | None) -> None:
+    def requeue_by(self, user: User | None) -> None:
         """Queues a run that has ended once more, for ``user``, as if it were new. The caller holds the row's lock."""
         again: dict[str, Any] = {
-            **queued_anew(),
+            **requeued_columns(),
             "progress_done": 0,
             "progress_total": 0,
             "created_by": user,
@@ -212,7 +212,7 @@ class BackgroundRun(models.Model):
         }
         return self._move((Status.QUEUED,), mine=True, **started, **changes)
 
-    def put_back(self, *, first: bool = True, **changes: Any) -> bool:
+    def return_to_queue(self, *, first: bool = True, **changes: Any) -> bool:
         """RUNNING -> QUEUED under a new job, by its worker: to be taken up again. False: it is no longer ours.
 
         One that was to be cancelled is cancelled instead. Done again after the database went away it gives the same: a
@@ -235,7 +235,7 @@ class BackgroundRun(models.Model):
             return False
         return not type(self).objects.filter(pk=self.pk, cancel_requested=True).exists()
 
-    def is_ours(self) -> bool:
+    def is_owned(self) -> bool:
         """Whether it is still at work under this job: not swept, not ended, not with another worker."""
         rows = type(self).objects.filter(pk=self.pk, status=Status.RUNNING, job_id=self.job_id)
         return bool(rows.exists())
@@ -252,7 +252,7 @@ class BackgroundRun(models.Model):
     def fail(self, error: str, **changes: Any) -> bool:
         """QUEUED or RUNNING -> FAILED, with a sentence, in which no absolute path is left."""
         ended: dict[str, Any] = {"status": Status.FAILED, "finished_at": timezone.now(), "stage": ""}
-        return self._move(LIVE, mine=True, error=without_paths(error), **ended, **changes)
+        return self._move(LIVE, mine=True, error=redact_paths(error), **ended, **changes)
 
     def cancel(self) -> bool:
         """A queued run is cancelled at once; a running one is asked to stop, and its supervisor does the rest."""
@@ -266,7 +266,7 @@ class BackgroundRun(models.Model):
         return self._move((Status.RUNNING,), mine=True, **ended, **changes)
 
 
-class RepeatedRun(BackgroundRun):
+class RetryableRun(BackgroundRun):
     """A run that workers take up several times, counted in its facts: what the earlier ones stored is of use."""
 
     attempts_allowed = 3
@@ -280,10 +280,10 @@ class RepeatedRun(BackgroundRun):
         """How often a worker took it up, without those that were told to stop."""
         return int(self.facts.get("attempts") or 1) - int(self.facts.get("forgiven") or 0)
 
-    def take_up(self) -> bool:
+    def claim_attempt(self) -> bool:
         """QUEUED -> RUNNING as one more attempt. False: somebody else has it, or it was cancelled."""
         return self.claim(facts={**self.facts, "attempts": int(self.facts.get("attempts") or 0) + 1})
 
-    def hand_back(self) -> bool:
-        """RUNNING -> QUEUED, because its worker was told to stop: no attempt has failed. False as in ``put_back``."""
-        return self.put_back(facts={**self.facts, "forgiven": int(self.facts.get("forgiven") or 0) + 1})
+    def release_attempt(self) -> bool:
+        """RUNNING -> QUEUED, because its worker stops; no attempt has failed. False as in ``return_to_queue``."""
+        return self.return_to_queue(facts={**self.facts, "forgiven": int(self.facts.get("forgiven") or 0) + 1})

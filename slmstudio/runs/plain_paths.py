@@ -28,7 +28,7 @@ def _roots() -> list[tuple[str, str]]:
     return sorted(((root, name) for root, name in named.items() if root != "/"), key=lambda pair: -len(pair[0]))
 
 
-def without_paths(text: str) -> str:
+def redact_paths(text: str) -> str:
     """A text whose absolute paths begin at a folder of the studio, or are their last part."""
     for root, name in _roots():
         text = re.sub(rf"(?<![\w/.-]){re.escape(root)}(/|(?![\w.-]))", rf"{name}\1" if name else "", text)

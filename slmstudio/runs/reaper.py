@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _FORGOTTEN_AFTER_SECONDS = 60
 _WAITING = {str(s.value) for s in (JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.SCHEDULED)}
-_AT_ONCE = 1000
+BATCH_SIZE = 1000
 
 
 def run_models() -> list[type[BackgroundRun]]:
@@ -30,7 +30,7 @@ def run_models() -> list[type[BackgroundRun]]:
     return [model for model in apps.get_models() if issubclass(model, BackgroundRun)]
 
 
-class Watch:
+class ReaperGuard:
     """When a process that sweeps ``every`` so many seconds may judge hearts: once it has seen the database all the time
     that a heart may be silent. Where it was away, or this machine asleep, the hearts have to be let beat first.
     """
@@ -53,7 +53,7 @@ class Watch:
         self._since = self._clock()
 
 
-def sweep_lost(*, judging: bool = True) -> list[BackgroundRun]:
+def reap_lost_runs(*, judging: bool = True) -> list[BackgroundRun]:
     """Ends every lost run: queued again where it may be, cancelled where that was asked for, failed with a sentence
     otherwise. Returns the runs it ended or queued again; their status tells which.
 
@@ -62,20 +62,20 @@ def sweep_lost(*, judging: bool = True) -> list[BackgroundRun]:
     heart and is left alone, and so is one whose supervisor says by the queue that it cannot reach the database. Without
     ``judging`` no heart is looked at.
     """
-    requeue_forgotten()
+    requeue_missing_jobs()
     now = timezone.now()
     ended: list[BackgroundRun] = []
     for model in run_models():
         for run in _lost(model) if judging else ():
             # Guarded by the state and the heartbeat that was seen, so that a heart that beats again wins.
             mine = model.objects.filter(pk=run.pk, status=Status.RUNNING, heartbeat_at=run.heartbeat_at)
-            if mine.update(**_after_loss(run, now)) == 1:
+            if mine.update(**_resolve_lost_run(run, now)) == 1:
                 run.refresh_from_db()
                 ended.append(run)
                 if run.status == Status.QUEUED:
                     run.enqueue(first=True)
                 else:
-                    _tell(run)
+                    _notify(run)
     reaper_passed.call()
     return ended
 
@@ -93,7 +93,7 @@ def _lost(model: type[BackgroundRun]) -> list[Any]:
     return [run for run in silent if run.job_id not in alive]
 
 
-def _after_loss(run: BackgroundRun, now: datetime) -> dict[str, Any]:
+def _resolve_lost_run(run: BackgroundRun, now: datetime) -> dict[str, Any]:
     """What becomes of a run whose worker has gone."""
     if run.cancel_requested:
         return {"status": Status.CANCELLED, "stage": "", "finished_at": now}
@@ -111,11 +111,11 @@ def _after_loss(run: BackgroundRun, now: datetime) -> dict[str, Any]:
     return {"status": Status.FAILED, "error": sentence, "stage": "", "finished_at": now}
 
 
-def _tell(run: BackgroundRun) -> None:
+def _notify(run: BackgroundRun) -> None:
     run_reaped[run._meta.label].call(run)
 
 
-def requeue_forgotten() -> list[BackgroundRun]:
+def requeue_missing_jobs() -> list[BackgroundRun]:
     """Queues again what has been queued for a minute by its row and is not in the queue; returns those runs."""
     again: list[BackgroundRun] = []
     old = timezone.now() - timedelta(seconds=_FORGOTTEN_AFTER_SECONDS)
@@ -138,8 +138,8 @@ def _forgotten(waiting: list[tuple[Any, uuid.UUID]]) -> list[Any]:
     """Keys of the runs whose job neither waits nor is at work. One that ended without claiming its run is lost, too."""
     pipeline = django_rq.get_connection("default").pipeline(transaction=False)
     lost: list[Any] = []
-    for at in range(0, len(waiting), _AT_ONCE):
-        part = waiting[at : at + _AT_ONCE]
+    for at in range(0, len(waiting), BATCH_SIZE):
+        part = waiting[at : at + BATCH_SIZE]
         for _, job_id in part:
             pipeline.hget(Job.key_for(str(job_id)), "status")
         states = pipeline.execute()
@@ -169,5 +169,5 @@ def requeue_interrupted() -> list[BackgroundRun]:
                     run.enqueue(first=True)  # what waits behind it may need it
                     again.append(run)
                 else:
-                    _tell(run)
+                    _notify(run)
     return again

@@ -30,7 +30,7 @@ from django.db import connection
 
 from slmstudio.database.retries import RETRY_SECONDS, UNAVAILABLE, first_line
 from slmstudio.runs.child_environment import CHILD_ENVIRONMENT, child_environment
-from slmstudio.runs.exit_messages import explain_exit, was_killed, words_of_rank
+from slmstudio.runs.exit_messages import explain_exit, rank_error, was_killed
 from slmstudio.runs.heartbeat import report_alive
 from slmstudio.runs.models import BackgroundRun
 
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 Event = dict[str, Any]
 T = TypeVar("T")
 #: seconds between asking a child to stop and killing it
-GRACE_SECONDS = 20.0
+STOP_GRACE_SECONDS = 20.0
 #: the same for a child that writes a checkpoint first: some gigabytes, perhaps to a disk over the network
 CHECKPOINT_GRACE_SECONDS = 180.0
 #: a worker that is asked to stop sends this to the process of its job
@@ -52,18 +52,18 @@ _ORPHANED_SECONDS = 5.0
 _stop_asked = threading.Event()
 
 
-def stop_soon(*_: object) -> None:
+def request_stop(*_: object) -> None:
     """A signal's handler: whatever this process supervises is asked to stop, and so is what it would start next."""
     _stop_asked.set()
 
 
-def stop_asked() -> bool:
+def stop_requested() -> bool:
     """Whether this process was told to stop what it does for a run."""
     return _stop_asked.is_set()
 
 
 @dataclass
-class Ending:
+class ChildExit:
     """How a child ended: ``ok``, ``cancelled``, ``interrupted`` (the worker was told to stop), or a sentence in
     ``error``. ``died``: it ended without a word of its own, as what is killed does. ``events`` and ``cpu_seconds`` are
     what supervising cost this process.
@@ -80,7 +80,7 @@ class Ending:
     cpu_seconds: float = 0.0
 
 
-def cost_of(ending: Ending, before: dict[str, float] | None = None) -> dict[str, float]:
+def cost_of(ending: ChildExit, before: dict[str, float] | None = None) -> dict[str, float]:
     """What supervising cost, with the attempts before: processor seconds of the supervisor (reading, heartbeats, rows),
     the events they went into, and the seconds the child ran.
     """
@@ -96,12 +96,12 @@ def supervise(
     log: Path,
     env: dict[str, str] | None = None,
     keep: Sequence[int] = (),
-    grace: float = GRACE_SECONDS,
+    grace: float = STOP_GRACE_SECONDS,
     on_stop: Callable[[], None] = lambda: None,
     on_idle: Callable[[], None] = lambda: None,
     launcher: bool = False,
     also: Sequence[str] = (),
-) -> Ending:
+) -> ChildExit:
     """Runs ``argv`` until it ends, the run is cancelled or the worker is told to stop.
 
     The child has no secret of this process in its environment; ``also`` as in ``child_environment``.
@@ -126,10 +126,10 @@ def supervise(
             start_new_session=True,
             pass_fds=tuple(keep),
         )
-    ending = Ending(ok=False)
+    ending = ChildExit(ok=False)
     try:
-        with told_to_stop():
-            _Stream(run, child, on_event, ending, grace, on_stop, on_idle, launcher).follow()
+        with stop_on_signal():
+            _EventStream(run, child, on_event, ending, grace, on_stop, on_idle, launcher).follow()
         code = child.wait()
     finally:
         _kill_group(child, signal.SIGKILL)
@@ -140,7 +140,7 @@ def supervise(
         return ending
     ending.ok = code == 0 and "error" not in ending.last
     if not ending.ok:
-        if launcher and "error" not in ending.last and (words := words_of_rank(log, since=since)):
+        if launcher and "error" not in ending.last and (words := rank_error(log, since=since)):
             ending.last["error"] = {"event": "error", **words}
         said = ending.last.get("error", {}).get("message")
         ending.died = not said and was_killed(code, log, since=since, launcher=launcher)
@@ -149,14 +149,14 @@ def supervise(
 
 
 @contextmanager
-def told_to_stop() -> Iterator[None]:
-    """While a child runs, or whatever asks ``stop_asked``, SIGTERM asks it to stop first: the signal would end this
+def stop_on_signal() -> Iterator[None]:
+    """While a child runs, or whatever asks ``stop_requested``, SIGTERM asks it to stop first: the signal would end this
     process and lose the last words.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, stop_soon) for number in (signal.SIGTERM, STOP_SIGNAL)}
+    before = {number: signal.signal(number, request_stop) for number in (signal.SIGTERM, STOP_SIGNAL)}
     try:
         yield
     finally:
@@ -164,7 +164,7 @@ def told_to_stop() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class _Stream:
+class _EventStream:
     """Reads a child's events until it closes its output; delivers them and sends heartbeats in between."""
 
     def __init__(
@@ -172,7 +172,7 @@ class _Stream:
         run: BackgroundRun,
         child: "subprocess.Popen[bytes]",
         on_event: Callable[[Event], None],
-        ending: Ending,
+        ending: ChildExit,
         grace: float,
         on_stop: Callable[[], None],
         on_idle: Callable[[], None],
@@ -201,7 +201,7 @@ class _Stream:
         with selectors.DefaultSelector() as selector:
             selector.register(self.output, selectors.EVENT_READ)
             while True:
-                self._mind_time()
+                self._on_tick()
                 self._deliver()
                 if self.bytes_waiting > _MAX_WAITING:
                     time.sleep(0.2)  # the rest stays in the pipe, and the child waits
@@ -218,7 +218,7 @@ class _Stream:
                 self._take(piece)
                 self.silent_since = 0.0
         while self.waiting:
-            self._mind_time()
+            self._on_tick()
             self._deliver()
             if self.waiting:
                 time.sleep(0.2)
@@ -232,12 +232,12 @@ class _Stream:
         self.silent_since = self.silent_since or time.monotonic()
         return self.kill_at is not None or time.monotonic() - self.silent_since > _ORPHANED_SECONDS
 
-    def _mind_time(self) -> None:
+    def _on_tick(self) -> None:
         """Beats where it is time; asks the child to stop where that was asked for; kills it when its grace is over."""
         now = time.monotonic()
         if _stop_asked.is_set() and self.kill_at is None:
             self.ending.interrupted = True
-            self._ask_to_stop(now)
+            self._request_stop(now)
         if now >= self.next_beat and now >= self.ask_at:
             self._database("beat", self._beat)
         if self.kill_at is not None and now >= self.kill_at:
@@ -245,7 +245,7 @@ class _Stream:
 
     def _beat(self) -> None:
         alive = self.run.beat()
-        lost = not alive and not self.run.is_ours()
+        lost = not alive and not self.run.is_owned()
         now = time.monotonic()
         self.next_beat = now + settings.RUN_HEARTBEAT_SECONDS
         if alive:
@@ -257,9 +257,9 @@ class _Stream:
             # Also where the worker is told to stop already: a run that somebody cancelled does not come back.
             self.ending.cancelled = True
             if self.kill_at is None:
-                self._ask_to_stop(now)
+                self._request_stop(now)
 
-    def _ask_to_stop(self, now: float) -> None:
+    def _request_stop(self, now: float) -> None:
         self.kill_at = now + self.grace
         if self.launcher:
             _terminate_launched(self.child)

@@ -14,7 +14,7 @@ ADMITTED = "X-Admitted-Body"
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RejectedRequest:
     """The answer to a request whose body is not read."""
 
     status: str
@@ -26,7 +26,7 @@ class Refusal:
         return self.status, self.headers, self.body
 
 
-def ask(application: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> int | Refusal:
+def check_admission(application: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> int | RejectedRequest:
     """The bytes that the body of a request may have, or the answer that refuses it."""
     answers: list[tuple[str, list[tuple[str, str]]]] = []
 
@@ -42,4 +42,4 @@ def ask(application: Callable[..., Iterable[bytes]], environ: dict[str, Any]) ->
             close()
     status, headers = answers[-1]
     admitted = next((value for name, value in headers if name.lower() == ADMITTED.lower()), None)
-    return int(admitted) if admitted is not None else Refusal(status, headers, body)
+    return int(admitted) if admitted is not None else RejectedRequest(status, headers, body)

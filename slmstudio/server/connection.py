@@ -13,7 +13,7 @@ from waitress.server import TcpWSGIServer, UnixWSGIServer
 from waitress.task import WSGITask
 from waitress.utilities import BadRequest, Error
 
-from slmstudio.server.admission import FREE_BODY, Refusal, ask
+from slmstudio.server.admission import FREE_BODY, RejectedRequest, check_admission
 
 logger = logging.getLogger(__name__)
 #: phases of connections that are closed where there are too many
@@ -117,13 +117,15 @@ class _Admission:
         """In a thread of the application."""
         channel, request = self.channel, self.channel.request
         try:
-            answer = ask(channel.server.application, WSGITask(channel, request).get_environment())
+            answer = check_admission(channel.server.application, WSGITask(channel, request).get_environment())
         except Exception:
             logger.exception("asking whether a body of %s is read", request.path)
-            answer = Refusal("500 Internal Server Error", [("Content-Type", "text/plain")], b"The server failed.")
+            answer = RejectedRequest(
+                "500 Internal Server Error", [("Content-Type", "text/plain")], b"The server failed."
+            )
         with channel.requests_lock:
             channel.asking = False
-            if isinstance(answer, Refusal):
+            if isinstance(answer, RejectedRequest):
                 request.error = answer
                 request.completed = True
                 channel.request = None
@@ -233,7 +235,7 @@ class Channel(HTTPChannel):
 
     # -- time-outs -----------------------------------------------------------------------------------------------------
 
-    def overdue(self, now: float) -> bool:
+    def is_timed_out(self, now: float) -> bool:
         """Whether the client takes too long; asked about once a second."""
         if self.linger_until:
             return now > self.linger_until
@@ -285,7 +287,7 @@ class _Timed:
         """Ends connections that take too long; waitress calls it once a ``cleanup_interval``."""
         moment = time.monotonic()
         for channel in [*self.active_channels.values()]:
-            if channel.overdue(moment):
+            if channel.is_timed_out(moment):
                 channel.will_close = True
         self._make_room()
 

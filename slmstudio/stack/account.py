@@ -62,7 +62,7 @@ def _make() -> pwd.struct_passwd:
         raise StackError(f"The account {NAME} for PostgreSQL could not be made: {made.stderr.strip()}") from None
 
 
-def let_through(path: Path) -> None:
+def allow_traversal(path: Path) -> None:
     """Lets other accounts pass through (not list) every folder above ``path`` that forbids it, and says so.
 
     PostgreSQL, not being root, must reach its programs and its data below folders such as /root.

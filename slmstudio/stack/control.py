@@ -20,7 +20,7 @@ import psutil
 
 from slmstudio.stack import processes
 from slmstudio.stack.errors import StackError, file_sentence
-from slmstudio.stack.places import Places
+from slmstudio.stack.places import Paths
 from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.valkey import Valkey
 
@@ -55,7 +55,7 @@ class _State(TypedDict):
 class Running:
     """Servers this process uses, until it calls ``stop``. ``owned``: at least one was started for this call."""
 
-    places: Places
+    places: Paths
     database_url: str
     redis_url: str
     owned: bool
@@ -72,11 +72,11 @@ def start(home: Path, servers: Iterable[str] = ALL) -> Running:
     Raises:
         StackError: a server cannot be started; whatever this call started has been stopped again.
     """
-    places = Places.of(home)
+    places = Paths.of(home)
     wanted = tuple(servers)
     token = secrets.token_hex(8)
     with _locked(places) as state:
-        _forget_the_dead(state)
+        _remove_dead_users(state)
         # Registered first, so that a failure below is undone by the same rule as a normal end.
         state["users"].append(_User(who=processes.identity(), token=token, servers=[*wanted]))
         try:
@@ -106,7 +106,7 @@ def start_again(running: Running) -> list[str]:
     if not gone or not places.home.exists():
         return []
     with _locked(places) as state:
-        _forget_the_dead(state)
+        _remove_dead_users(state)
         return [server.title for server in gone if _ensure(server, state)]
 
 
@@ -121,7 +121,7 @@ def stop(running: Running) -> None:
         _release(running.places, state, running.token)
 
 
-def _servers(places: Places, names: Iterable[str]) -> list[Server]:
+def _servers(places: Paths, names: Iterable[str]) -> list[Server]:
     known: dict[str, Server] = {"postgres": Postgres(places), "valkey": Valkey(places)}
     return [known[name] for name in names]
 
@@ -150,9 +150,9 @@ def _ensure(server: Server, state: _State) -> bool:
     return True
 
 
-def _release(places: Places, state: _State, token: str) -> None:
+def _release(places: Paths, state: _State, token: str) -> None:
     state["users"] = [user for user in state["users"] if user["token"] != token]
-    _forget_the_dead(state)
+    _remove_dead_users(state)
     used = {name for user in state["users"] for name in user["servers"]}
     # The queue goes before the database: nothing may take up new work that has nowhere to write.
     for server in reversed(_servers(places, ALL)):
@@ -170,12 +170,12 @@ def _same(recorded: processes.Identity, process: psutil.Process) -> bool:
     return found is not None and found.pid == process.pid
 
 
-def _forget_the_dead(state: _State) -> None:
+def _remove_dead_users(state: _State) -> None:
     state["users"] = [user for user in state["users"] if processes.alive(user["who"]) is not None]
 
 
 @contextlib.contextmanager
-def _locked(places: Places) -> Iterator[_State]:
+def _locked(places: Paths) -> Iterator[_State]:
     """The state of this SLM_HOME, for us alone; written back at the end, also after an error."""
     try:
         places.home.mkdir(parents=True, exist_ok=True)
@@ -191,7 +191,7 @@ def _locked(places: Places) -> Iterator[_State]:
             _write(places.state, state)
 
 
-def _acquire(descriptor: int, places: Places) -> None:
+def _acquire(descriptor: int, places: Paths) -> None:
     deadline = time.monotonic() + _LOCK_SECONDS
     while True:
         try:

@@ -10,8 +10,8 @@ from types import FrameType
 
 from slmstudio import env
 from slmstudio.stack import control
-from slmstudio.stack.places import Places
-from slmstudio.storage.private_files import keep_private
+from slmstudio.stack.places import Paths
+from slmstudio.storage.private_files import restrict_permissions
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 VARIABLES = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
@@ -41,7 +41,7 @@ def missing() -> list[str]:
     return [server for variable, server in VARIABLES.items() if not os.environ.get(variable, "").strip()]
 
 
-def set_addresses(places: Places, servers: Sequence[str]) -> None:
+def set_addresses(places: Paths, servers: Sequence[str]) -> None:
     """Sets SLM_HOME and the variables of these servers for this process and its children."""
     os.environ["SLM_HOME"] = str(places.home)
     if "postgres" in servers:
@@ -53,7 +53,7 @@ def set_addresses(places: Places, servers: Sequence[str]) -> None:
 
 def database_is_embedded() -> bool:
     """Whether DATABASE_URL, as it is set now, is that of the embedded server."""
-    return os.environ.get("DATABASE_URL") == Places.of(home()).database_url()
+    return os.environ.get("DATABASE_URL") == Paths.of(home()).database_url()
 
 
 @contextlib.contextmanager
@@ -65,10 +65,10 @@ def servers(*, start: bool = True) -> Iterator[control.Running | None]:
     """
     wanted = missing()
     if not start or not wanted:
-        set_addresses(Places.of(home()), wanted)
+        set_addresses(Paths.of(home()), wanted)
         yield None
         return
-    keep_private(home())
+    restrict_permissions(home())
     running = control.start(home(), wanted)
     try:
         set_addresses(running.places, wanted)

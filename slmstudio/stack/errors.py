@@ -23,7 +23,7 @@ def existing_ancestor(path: Path) -> Path:
     return path
 
 
-def need_space(path: Path, size: int, purpose: str) -> None:
+def require_disk_space(path: Path, size: int, purpose: str) -> None:
     """Checks that ``size`` bytes are free where ``path`` is or will be.
 
     Raises:
@@ -40,7 +40,7 @@ def _megabytes(size: int) -> str:
     return f"{size / MEBIBYTE:,.0f} MB"
 
 
-def need_port(host: str, port: int) -> None:
+def require_port(host: str, port: int) -> None:
     """Checks that a server could listen on ``host:port`` (an IPv4 address or name).
 
     Raises:

@@ -8,12 +8,12 @@ import psycopg
 
 from slmstudio.stack import control
 from slmstudio.stack.errors import StackError
-from slmstudio.stack.programs import HEALTHY_SECONDS, pause_after
+from slmstudio.stack.programs import HEALTHY_SECONDS, restart_delay
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 
 
-class Keeper:
+class ServerWatchdog:
     """Starts the servers again that ``running`` uses and that have gone, later each time, and says so.
 
     One that cannot be started is tried again for ever: the programs wait for it, as for a server that is being mended.
@@ -30,7 +30,7 @@ class Keeper:
         """Looks, about once a second however often it is called. A start takes its time, and the caller waits."""
         if self.running is None or monotonic() < self._look_at:
             return
-        self._look_at = monotonic() + LOOK_SECONDS
+        self._look_at = monotonic() + CHECK_SECONDS
         try:
             started = control.start_again(self.running)
         except (StackError, OSError, psutil.Error, psycopg.Error) as error:
@@ -47,6 +47,6 @@ class Keeper:
         now = monotonic()
         well = now - self._paused_until > HEALTHY_SECONDS
         self._failures = 1 if well else self._failures + 1
-        wait = pause_after(self._failures)
+        wait = restart_delay(self._failures)
         self._look_at = self._paused_until = now + wait
         return wait

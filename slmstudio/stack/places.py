@@ -20,13 +20,13 @@ _LONGEST_SOCKET = 103
 
 
 @dataclass(frozen=True)
-class Places:
+class Paths:
     """The folders of one SLM_HOME. ``home`` is absolute."""
 
     home: Path
 
     @classmethod
-    def of(cls, home: Path) -> "Places":
+    def of(cls, home: Path) -> "Paths":
         """The places below ``home``, made absolute."""
         return cls(home.expanduser().resolve())
 

@@ -26,9 +26,9 @@ from slmstudio.stack.errors import (
     StackError,
     file_sentence,
     log_sentence,
-    need_space,
+    require_disk_space,
 )
-from slmstudio.stack.places import DATABASE, DATABASE_OWNER, POSTGRES_PORT, Places, private_folder
+from slmstudio.stack.places import DATABASE, DATABASE_OWNER, POSTGRES_PORT, Paths, private_folder
 
 SUPERUSER = "postgres"
 
@@ -70,7 +70,7 @@ class Postgres:
     name = "postgres"
     title = "PostgreSQL"
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Paths) -> None:
         self.places = places
         self.data = places.postgres / "data"
         self.log = places.postgres / "postgres.log"
@@ -94,9 +94,9 @@ class Postgres:
         owner = None if who is None else (who.uid, who.gid)
         new = not (self.data / "PG_VERSION").exists()
         if new:
-            need_space(self.places.home, SPACE_FOR_A_NEW_CLUSTER, "make a database")
+            require_disk_space(self.places.home, SPACE_FOR_A_NEW_CLUSTER, "make a database")
         else:
-            need_space(self.places.home, SPACE_TO_START, "start PostgreSQL")
+            require_disk_space(self.places.home, SPACE_TO_START, "start PostgreSQL")
         private_folder(self.places.postgres, owner)
         private_folder(self.places.postgres_socket_folder, owner)
         if who is not None:
@@ -259,10 +259,10 @@ def _quoted_list_item(path: Path) -> str:
     return '"' + str(path).replace('"', '""') + '"'
 
 
-def _open_for(who: account.Account, places: Places) -> None:
+def _open_for(who: account.Account, places: Paths) -> None:
     """Lets the account reach the programs and the data, where the folders above forbid it."""
-    account.let_through(places.postgres)
-    account.let_through(PROGRAMS / "postgres")
+    account.allow_traversal(places.postgres)
+    account.allow_traversal(PROGRAMS / "postgres")
     probe = subprocess.run(
         [str(PROGRAMS / "postgres"), "--version"],
         capture_output=True,

@@ -28,7 +28,7 @@ HEALTHY_SECONDS = 20.0
 MOST_CRASHES = 5
 
 
-def pause_after(crashes: int) -> float:
+def restart_delay(crashes: int) -> float:
     """Seconds until the next try after so many crashes in a row."""
     return min(2.0 ** min(crashes - 1, 10), 30.0)
 
@@ -88,7 +88,7 @@ class Supervisor:
                     if not self._signals:
                         self._start(program)
                 while not self._signals:
-                    if not self._look_after():
+                    if not self._restart_crashed():
                         return 1
                     if every is not None:
                         every()
@@ -133,7 +133,7 @@ class Supervisor:
             for line in child.stdout:
                 self.say(line.decode("utf-8", "replace").rstrip("\r\n"), name)
 
-    def _look_after(self) -> bool:
+    def _restart_crashed(self) -> bool:
         """Restarts what ended, later each time; False when a vital one keeps crashing."""
         now = time.monotonic()
         for name, started in [*self._started.items()]:
@@ -148,7 +148,7 @@ class Supervisor:
                     if started.program.vital:
                         self.say(f"{said}. Stopping.")
                         return False
-                wait = pause_after(crashes)
+                wait = restart_delay(crashes)
                 self.say(f"{said}; it starts again in {wait:.0f} s.")
                 started.crashes, started.again_at = crashes, now + wait
             elif now >= started.again_at:

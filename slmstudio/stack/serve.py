@@ -16,8 +16,8 @@ from slmstudio import env
 from slmstudio.env import EnvError
 from slmstudio.stack import control, environment
 from slmstudio.stack.environment import ROOT
-from slmstudio.stack.errors import StackError, need_port
-from slmstudio.stack.keeping import Keeper
+from slmstudio.stack.errors import StackError, require_port
+from slmstudio.stack.keeping import ServerWatchdog
 from slmstudio.stack.programs import Program, Supervisor
 
 HOST = "127.0.0.1"
@@ -33,7 +33,7 @@ def main() -> int:
     environment.exit_on_termination()
     try:
         port = env.int("PORT", default=8000, minimum=1, maximum=65535)
-        need_port(HOST, port)
+        require_port(HOST, port)
         with environment.servers() as running:
             return _serve(port, running, dev=options.dev, loop=not options.no_loop)
     except (StackError, EnvError) as error:
@@ -59,7 +59,7 @@ def _serve(port: int, running: control.Running | None, *, dev: bool, loop: bool)
             Program(
                 "web",
                 (*manage, "runserver", f"{HOST}:{port}") if dev else _web(port),
-                before_start=lambda: need_port(HOST, port),
+                before_start=lambda: require_port(HOST, port),
             ),
             # Every worker takes its 100 MB, so on one machine webhooks go out between the jobs of the default queue.
             # None of them is vital: whatever befalls a worker, the pages stay and say so.
@@ -78,7 +78,7 @@ def _serve(port: int, running: control.Running | None, *, dev: bool, loop: bool)
         env=variables,
     )
     banner = _Banner(supervisor, port, logins)
-    keeper = Keeper(running, supervisor.say)
+    keeper = ServerWatchdog(running, supervisor.say)
 
     def every() -> None:
         banner.show_when_ready()

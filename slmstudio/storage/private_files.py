@@ -9,7 +9,7 @@ logger = logging.getLogger(__name__)
 UMASK = 0o077
 
 
-def keep_private(home: Path) -> None:
+def restrict_permissions(home: Path) -> None:
     """Makes ``home`` and closes it, and the folders in it, to other accounts, also where an older version made them.
 
     What this process and its children write from now on is private as well. Where an embedded PostgreSQL runs as an

@@ -1,7 +1,7 @@
 """How many bytes something has, in words: the one way in which pages, sentences and commands say it."""
 
 
-def size_words(number: float) -> str:
+def format_bytes(number: float) -> str:
     """Bytes in thousands and not in 1024s: "704 KB", "24 MB", "8.4 GB", "14 GB"."""
     for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
         if number >= 0.95 * size:

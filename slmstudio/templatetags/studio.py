@@ -77,7 +77,7 @@ def milliseconds(value: float | None) -> str:
 @register.filter
 def memory(number: float | None) -> str:
     """Bytes as they are told everywhere: "704 KB", "24 MB", "8.4 GB"; an en dash where there is nothing."""
-    return sizes.size_words(number) if number else "–"
+    return sizes.format_bytes(number) if number else "–"
 
 
 @register.filter

@@ -33,7 +33,7 @@ def client_address(request: HttpRequest) -> str:
     return _plain(address)
 
 
-def is_unnamed_proxy(request: HttpRequest) -> bool:
+def is_untrusted_proxy(request: HttpRequest) -> bool:
     """Whether the connection seems to come from the site's own proxy, which ``TRUSTED_PROXIES`` does not name: then its
     address stands for everybody. Believed only with ``HTTPS``, which a proxy is needed for.
     """

@@ -51,7 +51,7 @@ def check(url: str) -> None:
 def client(*, timeout: float = 10, **more: Any) -> httpx.Client:
     """An HTTP client that connects to allowed addresses only, follows no redirect and asks no proxy."""
     transport = httpx.HTTPTransport(retries=0)
-    transport._pool._network_backend = _Guarded()
+    transport._pool._network_backend = _AllowlistBackend()
     return httpx.Client(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False, **more)
 
 
@@ -127,7 +127,7 @@ def _within(address: _Address, entry: str) -> bool:
         return False
 
 
-class _Guarded(httpcore.NetworkBackend):
+class _AllowlistBackend(httpcore.NetworkBackend):
     """Connects to an address that was looked at, not to a name that may resolve to another one a moment later."""
 
     def __init__(self) -> None:
@@ -151,10 +151,10 @@ class _Guarded(httpcore.NetworkBackend):
 
     def _connect(self, address: str, port: int, timeout: float | None, *more: Any) -> httpcore.NetworkStream:
         left = _left(timeout, httpcore.ConnectTimeout)
-        return _Bounded(self._real.connect_tcp(address, port, left, *more))
+        return _DeadlineStream(self._real.connect_tcp(address, port, left, *more))
 
 
-class _Bounded(httpcore.NetworkStream):
+class _DeadlineStream(httpcore.NetworkStream):
     """A connection whose every step knows the deadline of the thread that takes it."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
@@ -173,7 +173,7 @@ class _Bounded(httpcore.NetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         left = _left(timeout, httpcore.ConnectTimeout)
-        return _Bounded(self._stream.start_tls(ssl_context, server_hostname, left))
+        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, left))
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

@@ -9,7 +9,7 @@ from django.urls import Resolver404, resolve
 _LOOKING = ("GET", "HEAD")
 
 
-def back_to_page(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+def redirect_get(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     """Middleware: where a browser opens an address that only takes a form, sends it to the page above it.
 
     What is not asked for as a page (the REST interface, scripts) gets the plain 405.

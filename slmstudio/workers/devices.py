@@ -19,23 +19,23 @@ from django.conf import settings
 
 from slmstudio.database.retries import with_retries
 from slmstudio.runs.models import BackgroundRun
-from slmstudio.runs.supervisor import stop_asked
+from slmstudio.runs.supervisor import stop_requested
 from slmstudio.workers.hardware import Gpu, Hardware, mig_device, this_machine
 
-_AGAIN_SECONDS = 1.0
+POLL_SECONDS = 1.0
 WAITING = "waiting for another job on this machine"
 
 
-class TooFew(Exception):
+class NotEnoughGpus(Exception):
     """This machine has fewer cards than the job asks for; the message is a sentence."""
 
 
-class GivenUp(Exception):
+class ReservationCancelled(Exception):
     """The waiting for a device was ended."""
 
 
 @dataclass(frozen=True)
-class Devices:
+class ReservedGpus:
     """What a job was given. ``env`` shows its child the cards, ``locks`` are descriptors the child must hold too."""
 
     gpus: tuple[Gpu, ...]
@@ -50,29 +50,30 @@ def own_machine() -> Hardware:
 
 
 @contextmanager
-def held_for(run: BackgroundRun, count: int = 1) -> Iterator[Devices]:
-    """Devices for a run, as ``held`` gives them. While it waits its heart beats, and its page says what it waits for.
+def reserve_for_run(run: BackgroundRun, count: int = 1) -> Iterator[ReservedGpus]:
+    """Devices for a run, as ``reserve_gpus`` gives them. While it waits its heart beats, and its page says what it
+    waits for.
 
     Raises:
         TooFew: the machine has not so many cards.
-        GivenUp: the run was cancelled meanwhile, or the worker was told to stop; ``put_back`` is right for both.
+        GivenUp: the run was cancelled meanwhile, or the worker was told to stop; ``return_to_queue`` is right for both.
     """
 
     def wait() -> bool:
-        return not stop_asked() and with_retries(lambda: run.beat(stage=WAITING))
+        return not stop_requested() and with_retries(lambda: run.beat(stage=WAITING))
 
-    with held(count, wait=wait) as devices:
+    with reserve_gpus(count, wait=wait) as devices:
         yield devices
 
 
 @contextmanager
-def held(
+def reserve_gpus(
     count: int = 1,
     *,
     wait: Callable[[], bool],
     machine: Hardware | None = None,
     folder: Path | None = None,
-) -> Iterator[Devices]:
+) -> Iterator[ReservedGpus]:
     """``count`` devices of this machine, held while the block runs; the freest cards first.
 
     ``wait`` is called about once a second while they are taken; False ends the waiting.
@@ -87,19 +88,19 @@ def held(
     cards = _visible(machine.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
     if len(cards) < count and count > 1:
         have = f"{len(cards)} graphics card{'' if len(cards) == 1 else 's'}"
-        raise TooFew(f"This run asks for {count} graphics cards, and its worker on {machine.host} sees {have}.")
+        raise NotEnoughGpus(f"This run asks for {count} graphics cards, and its worker on {machine.host} sees {have}.")
     while True:
         taken = _take(count, cards, folder)
         if taken is not None:
             break
         if not wait():
-            raise GivenUp
-        time.sleep(_AGAIN_SECONDS)
+            raise ReservationCancelled
+        time.sleep(POLL_SECONDS)
     given, locks = taken
     try:
         # Without cards nothing is set: a build for another kind of accelerator finds its own.
         env = {"CUDA_VISIBLE_DEVICES": ",".join(card.uuid for card in given)} if given else {}
-        yield Devices(given, env, locks)
+        yield ReservedGpus(given, env, locks)
     finally:
         for lock in locks:
             os.close(lock)  # not unlocked: a child that outlives this process still holds it

@@ -8,11 +8,11 @@ from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
 from slmstudio.hooks import run_restarted
-from slmstudio.runs.models import BackgroundRun, RepeatedRun, Status, queued_anew, resumed_by
+from slmstudio.runs.models import BackgroundRun, RetryableRun, Status, requeued_columns, resumed_by
 from slmstudio.workers.queues import FailedJob, read_failed
 
 
-class Gone(Exception):
+class JobNotFound(Exception):
     """The job is not among the failed ones any more: somebody else was faster."""
 
 
@@ -26,11 +26,11 @@ def failed_job(queue_name: str, job_id: str) -> FailedJob:
     queue = django_rq.get_queue(queue_name)
     row: Any = queue.connection.hgetall(Job.key_for(job_id))
     if not row or job_id not in queue.failed_job_registry:
-        raise Gone
+        raise JobNotFound
     return read_failed(queue_name, job_id, row, [])
 
 
-def start_again(job: FailedJob, run: BackgroundRun | None, user: User) -> bool:
+def requeue_job(job: FailedJob, run: BackgroundRun | None, user: User) -> bool:
     """Queues a failed job again; for a run that failed the run itself, under a new job, with a clean slate.
 
     False: the run is at work, done or waiting already, and the job was only put away.
@@ -44,15 +44,15 @@ def start_again(job: FailedJob, run: BackgroundRun | None, user: User) -> bool:
         try:
             django_rq.get_queue(job.queue).failed_job_registry.requeue(job.id)
         except (NoSuchJobError, ValueError):
-            raise Gone from None
+            raise JobNotFound from None
         return True
     if run.status == Status.FAILED and run_restarted[run._meta.label].call(run, user):
-        put_away(job)
+        discard_job(job)
         return True
-    put_away(job)
+    discard_job(job)
     failed = type(run).objects.filter(pk=run.pk, status=Status.FAILED, job_id=run.job_id)
-    again = queued_anew()
-    if isinstance(run, RepeatedRun):
+    again = requeued_columns()
+    if isinstance(run, RetryableRun):
         again["facts"] = resumed_by(run.facts, user)
     if failed.update(**again) != 1:
         return False
@@ -61,7 +61,7 @@ def start_again(job: FailedJob, run: BackgroundRun | None, user: User) -> bool:
     return True
 
 
-def put_away(job: FailedJob) -> None:
+def discard_job(job: FailedJob) -> None:
     """Removes a failed job from the queue's memory; the run it was for stays as it is.
 
     Raises:
@@ -71,5 +71,5 @@ def put_away(job: FailedJob) -> None:
     queue = django_rq.get_queue(job.queue)
     found = queue.fetch_job(job.id)
     if found is None or job.id not in queue.failed_job_registry:
-        raise Gone
+        raise JobNotFound
     queue.failed_job_registry.remove(found, delete_job=True)

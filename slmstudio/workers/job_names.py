@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 _registered: dict[str, str] = {}
 
 
-class JobRefused(Exception):
+class JobRejected(Exception):
     """A job that is not run; the message is a sentence."""
 
 
@@ -74,7 +74,7 @@ class StudioJob(Job):
         reason = self._refusal()
         if reason:
             logger.warning("refused job %s of the queue %s: %s", self.id, self.origin, reason)
-            raise JobRefused(reason)
+            raise JobRejected(reason)
         return import_attribute(current_name(str(self.func_name)))
 
     @property

@@ -15,7 +15,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
 from slmstudio.runs.models import BackgroundRun
-from slmstudio.runs.plain_paths import without_paths
+from slmstudio.runs.plain_paths import redact_paths
 from slmstudio.runs.reaper import run_models
 from slmstudio.workers.job_names import StudioJob, current_name
 from slmstudio.workers.registry import LiveWorker
@@ -131,7 +131,7 @@ def read_failed(queue: str, job_id: str, row: dict[bytes, bytes], results: list[
     if results:
         result_id, payload = results[0]
         result = Result.restore(job_id, result_id.decode(), payload, job.connection, JSONSerializer)
-        error = without_paths(_last_line(result.exc_string or ""))
+        error = redact_paths(_last_line(result.exc_string or ""))
         ended = ended or result.created_at
     return FailedJob(job_id, queue, function, subject, ended, error)
 
@@ -165,23 +165,23 @@ def runs_of_failed(jobs: Iterable[FailedJob]) -> dict[str, BackgroundRun]:
     return found
 
 
-_WAYS = ("project", "dataset__project", "training_run__project", "model_version__project")
+PROJECT_PATHS = ("project", "dataset__project", "training_run__project", "model_version__project")
 
 
-def way_to_project(model: type[BackgroundRun]) -> str:
+def project_path(model: type[BackgroundRun]) -> str:
     """How a kind of run knows its project: its own column, or through what it is about."""
     names = {field.name for field in model._meta.get_fields()}
-    return next((way for way in _WAYS if way.split("__")[0] in names), "")
+    return next((way for way in PROJECT_PATHS if way.split("__")[0] in names), "")
 
 
 def _with_project(model: type[BackgroundRun]) -> Any:
-    way = way_to_project(model)
+    way = project_path(model)
     return model.objects.select_related(way) if way else model.objects.all()
 
 
 def project_of(run: BackgroundRun) -> Any:
     """The project a run belongs to; None where it belongs to none."""
     found: Any = run
-    for step in filter(None, way_to_project(type(run)).split("__")):
+    for step in filter(None, project_path(type(run)).split("__")):
         found = getattr(found, step, None)
     return None if found is run else found

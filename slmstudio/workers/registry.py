@@ -22,7 +22,7 @@ from slmstudio.workers.hardware import Hardware
 from slmstudio.workers.worker import FACTS_KEY, process_space
 
 #: seconds after its last heartbeat until a worker of another host counts as gone
-GONE_AFTER_SECONDS = 90
+LOST_AFTER_SECONDS = 90
 #: workers that are looked at, at most
 MOST_WORKERS = 500
 
@@ -86,7 +86,7 @@ def _worker(name: str, row: dict[bytes, bytes], executions: set[bytes], fact: by
             pass  # of a worker that runs another version
     host = values.get("hostname", "")
     near = host == socket.gethostname() and processes == process_space()
-    if beat is None or "death" in values or _is_gone(near, pid, beat):
+    if beat is None or "death" in values or _is_lost(near, pid, beat):
         return None
     return LiveWorker(
         name=name,
@@ -106,17 +106,17 @@ def _worker(name: str, row: dict[bytes, bytes], executions: set[bytes], fact: by
     )
 
 
-def _is_gone(near: bool, pid: int, beat: datetime) -> bool:
+def _is_lost(near: bool, pid: int, beat: datetime) -> bool:
     """A worker that was killed stays registered for a while. Where its process can be seen that tells; else its heart.
 
     ``near``: it is on this machine, and not in a container that counts its processes by itself.
     """
     if near:
         return not (pid and psutil.pid_exists(pid))
-    return (timezone.now() - beat).total_seconds() > GONE_AFTER_SECONDS
+    return (timezone.now() - beat).total_seconds() > LOST_AFTER_SECONDS
 
 
-def listening() -> set[str]:
+def active_queues() -> set[str]:
     """Names of the queues that a live worker listens to."""
     return {name for worker in live_workers() for name in worker.queues}
 
@@ -127,10 +127,10 @@ def hardware_of(queue: str) -> Hardware | None:
     Raises:
         RedisError: the queue does not answer.
     """
-    return max(machines_of(queue), key=_ability, default=None)
+    return max(hardware_by_worker(queue), key=_ability, default=None)
 
 
-def machines_of(queue: str) -> list[Hardware]:
+def hardware_by_worker(queue: str) -> list[Hardware]:
     """The machine of each live worker that listens to a queue and says what it has.
 
     Raises:
@@ -147,7 +147,7 @@ class WorkerGone(RuntimeError):
     """A worker that was started for a command has ended."""
 
 
-class Started:
+class StartedWorkers:
     """The workers that a command started, by queue."""
 
     def __init__(self) -> None:
@@ -164,10 +164,10 @@ class Started:
 
 
 @contextmanager
-def working(queues: list[str], *, say: Callable[[str], None]) -> Iterator[Started]:
+def ensure_workers(queues: list[str], *, say: Callable[[str], None]) -> Iterator[StartedWorkers]:
     """Makes sure that each queue is worked while the block runs, and ends the workers it had to start."""
-    missing = [name for name in queues if name not in listening()]
-    started = Started()
+    missing = [name for name in queues if name not in active_queues()]
+    started = StartedWorkers()
     with ExitStack() as stack:
         for name in missing:
             say(f"no worker listens to the queue {name}; starting one for this command")

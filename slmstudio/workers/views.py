@@ -18,22 +18,22 @@ from redis.exceptions import RedisError
 from slmstudio.access import Action, may
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun
-from slmstudio.runs.reaper import sweep_lost
+from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.web.requests import SignedInRequest
-from slmstudio.workers.failed_jobs import Gone, failed_job, put_away, start_again
+from slmstudio.workers.failed_jobs import JobNotFound, discard_job, failed_job, requeue_job
 from slmstudio.workers.queues import FailedJob, failed_jobs, project_of, queue_states, runs_of, runs_of_failed
 from slmstudio.workers.registry import LiveWorker, live_workers
 
 
 @dataclass(frozen=True)
-class Viewer:
+class WorkersPageAccess:
     """Whose page it is: the role in each project, and whether all of the installation is theirs to see."""
 
     roles: dict[int, str]
     all: bool
 
     @classmethod
-    def of(cls, user: User) -> "Viewer":
+    def of(cls, user: User) -> "WorkersPageAccess":
         """Raises PermissionDenied for who starts no runs anywhere."""
         roles = dict(user.memberships.values_list("project_id", "role"))
         everything = user.is_staff or user.is_superuser
@@ -55,7 +55,7 @@ class Viewer:
 
 
 @dataclass(frozen=True)
-class Named:
+class VisibleRun:
     """A run as one person may see it."""
 
     words: str
@@ -70,7 +70,7 @@ class WorkerRow:
 
     worker: LiveWorker
     age: int
-    job: Named | None
+    job: VisibleRun | None
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class FailedRow:
     """A failed job as one person may see it."""
 
     job: FailedJob
-    run: Named
+    run: VisibleRun
     error: str
     ended: datetime | None
     mends: bool
@@ -87,10 +87,10 @@ class FailedRow:
 @require_safe
 def workers(request: SignedInRequest) -> HttpResponse:
     """The page, and the part of it that refreshes itself."""
-    viewer = Viewer.of(request.user)
+    viewer = WorkersPageAccess.of(request.user)
     part = request.GET.get("part") == "live"
     if not part:
-        sweep_lost()  # whoever looks at the workers sees their runs as they are, cron or no cron
+        reap_lost_runs()  # whoever looks at the workers sees their runs as they are, cron or no cron
     context: dict[str, Any] = {"problem": "", "queues": [], "workers": [], "failed": []}
     try:
         found = live_workers()
@@ -104,7 +104,7 @@ def workers(request: SignedInRequest) -> HttpResponse:
     return render(request, "workers.html#live" if part else "workers.html", context)
 
 
-def _worker_rows(found: list[LiveWorker], viewer: Viewer) -> list[WorkerRow]:
+def _worker_rows(found: list[LiveWorker], viewer: WorkersPageAccess) -> list[WorkerRow]:
     runs = runs_of(job for worker in found for job in worker.job_ids)
     now = timezone.now()
     rows = []
@@ -112,27 +112,27 @@ def _worker_rows(found: list[LiveWorker], viewer: Viewer) -> list[WorkerRow]:
         job = None
         if worker.job_ids:
             run = runs.get(worker.job_ids[0])
-            job = _named(run, viewer) if run is not None else Named("a job")
+            job = _named(run, viewer) if run is not None else VisibleRun("a job")
         rows.append(WorkerRow(worker, max(1, round((now - worker.beat).total_seconds())), job))
     return rows
 
 
-def _failed_rows(jobs: list[FailedJob], viewer: Viewer) -> list[FailedRow]:
+def _failed_rows(jobs: list[FailedJob], viewer: WorkersPageAccess) -> list[FailedRow]:
     runs = runs_of_failed(jobs)
     rows = []
     for job in jobs:
         run = runs.get(job.id)
         shown = viewer.reads(run)
-        words = _named(run, viewer) if run is not None else Named(job.function or "a job")
+        words = _named(run, viewer) if run is not None else VisibleRun(job.function or "a job")
         error = job.error if shown else "Only members of its project see why."
         rows.append(FailedRow(job, words, error, job.ended, viewer.mends(run)))
     return rows
 
 
-def _named(run: BackgroundRun, viewer: Viewer) -> Named:
+def _named(run: BackgroundRun, viewer: WorkersPageAccess) -> VisibleRun:
     kind = str(run._meta.verbose_name)
     if not viewer.reads(run):
-        return Named(f"{kind} of another project")
+        return VisibleRun(f"{kind} of another project")
     project = project_of(run)
     url = ""
     # Staff see what runs, but pages of a project are its members'.
@@ -142,13 +142,13 @@ def _named(run: BackgroundRun, viewer: Viewer) -> Named:
         except NoReverseMatch:
             url = ""
     words = f"{kind}: {run}" + (f" ({project})" if project is not None else "")
-    return Named(words, url, run.percent if run.is_live and run.progress_total else None, run.stage)
+    return VisibleRun(words, url, run.percent if run.is_live and run.progress_total else None, run.stage)
 
 
 @require_POST
-def mend(request: SignedInRequest, queue: str, job_id: str) -> HttpResponse:
+def manage_failed_job(request: SignedInRequest, queue: str, job_id: str) -> HttpResponse:
     """Starts a failed job again (``do=requeue``) or puts it away (``do=remove``)."""
-    viewer = Viewer.of(request.user)
+    viewer = WorkersPageAccess.of(request.user)
     if queue not in settings.RQ_QUEUES:
         raise Http404
     back = HttpResponseRedirect(reverse("workers"))
@@ -160,14 +160,14 @@ def mend(request: SignedInRequest, queue: str, job_id: str) -> HttpResponse:
         if not viewer.mends(run):
             raise PermissionDenied("It takes an engineer or owner of its project to start a failed job again.")
         if request.POST.get("do") == "requeue":
-            again = start_again(job, run, request.user)
+            again = requeue_job(job, run, request.user)
             messages.success(request, "It is in the queue again." if again else "Its run goes on or is over already.")
         elif request.POST.get("do") == "remove":
-            put_away(job)
+            discard_job(job)
             messages.success(request, "The failed job is removed. The run it was for stays as it is.")
         else:
             return HttpResponse("do is requeue or remove", status=400, content_type="text/plain")
-    except Gone:
+    except JobNotFound:
         messages.info(request, "That job is not among the failed ones any more.")
     except Refused as error:
         messages.error(request, str(error))

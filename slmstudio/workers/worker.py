@@ -40,22 +40,22 @@ T = TypeVar("T")
 #: where a worker's machine and memory lie, by the worker's name
 FACTS_KEY = "slmstudio:worker:{}"
 #: seconds between heartbeats of a worker that waits; RQ beats when its blocking read of the queue times out
-IDLE_BEAT_SECONDS = 30
+IDLE_HEARTBEAT_SECONDS = 30
 #: seconds between heartbeats of a worker that works
-BUSY_BEAT_SECONDS = 10
+BUSY_HEARTBEAT_SECONDS = 10
 #: RQ waits ``worker_ttl - 15`` seconds for a job before it beats
-WORKER_TTL = IDLE_BEAT_SECONDS + 15
+WORKER_TTL = IDLE_HEARTBEAT_SECONDS + 15
 #: tries again for about two minutes before a worker believes that Valkey is gone
 _RETRY = 30
 #: how many refusals after one another are worth a line: one about every minute
 _REFUSALS_A_LINE = 12
 
 
-class QueueRefuses(RedisConnectionError):
+class QueueFull(RedisConnectionError):
     """Valkey answers but takes no writes: its disk or its memory is full. RQ is to take it as a lost connection."""
 
 
-class Patience(Retry):
+class QueueRetry(Retry):
     """Tries again while Valkey is away, and while it refuses to write.
 
     ``bears`` gives how often a command that is refused is tried again; it is asked after each refusal, since a worker
@@ -66,7 +66,7 @@ class Patience(Retry):
         super().__init__(ExponentialBackoff(cap=5.0, base=0.2), _RETRY)
         self._bears = bears
 
-    def __deepcopy__(self, memo: Any) -> "Patience":
+    def __deepcopy__(self, memo: Any) -> "QueueRetry":
         return self  # every new connection asks for a copy; the worker would be copied along
 
     def call_with_retry(
@@ -90,7 +90,7 @@ class Patience(Retry):
                     raise
                 refusals += 1
                 if refusals > self._bears():
-                    raise QueueRefuses(str(error)) from error
+                    raise QueueFull(str(error)) from error
                 if refusals % _REFUSALS_A_LINE == 1:
                     logger.warning("the queue takes no writes, its disk or its memory is full; waiting (%s)", error)
                 time.sleep(self._backoff.compute(min(refusals, 10)))
@@ -112,16 +112,16 @@ class StudioWorker(Worker):
     def __init__(self, *args: Any, **options: Any) -> None:
         # Whatever the command line asks for: the queue is read as JSON, and only jobs of the application are run.
         options |= {"serializer": JSONSerializer, "job_class": StudioJob}
-        super().__init__(*args, **{"job_monitoring_interval": BUSY_BEAT_SECONDS, **options})
+        super().__init__(*args, **{"job_monitoring_interval": BUSY_HEARTBEAT_SECONDS, **options})
         for queue in self.queues:
             queue.job_class, queue.serializer = StudioJob, JSONSerializer
         self._leaving = False
 
     def work(self, *args: Any, **options: Any) -> bool:
         """Only a process that works is patient with Valkey: pages read workers too, and may not wait for it."""
-        self.connection.set_retry(Patience(self._refusals_borne))
+        self.connection.set_retry(QueueRetry(self._max_write_retries))
         # Before anybody can find the worker and signal it: RQ does so only after the worker is registered.
-        self._heed_hints()
+        self._apply_worker_hints()
         self._install_signal_handlers()
         try:
             return bool(super().work(*args, **options))
@@ -142,7 +142,7 @@ class StudioWorker(Worker):
         try:
             super().register_death()
             self.connection.delete(FACTS_KEY.format(self.name))
-        except QueueRefuses as error:
+        except QueueFull as error:
             logger.warning("the queue does not take the worker's leave (%s); what it says of it expires", error)
 
     def set_shutdown_requested_date(self) -> None:
@@ -159,7 +159,7 @@ class StudioWorker(Worker):
         except RedisError as error:
             logger.warning("the queue took no heartbeat (%s); the job goes on", error)
 
-    def _refusals_borne(self) -> float:
+    def _max_write_retries(self) -> float:
         """How often a write that Valkey refuses is tried again: between jobs without end, for a full disk is no reason
         to go; while a job is at work, and in the job's own process, as long as a lost connection; not at all by a
         worker that is told to stop.
@@ -183,14 +183,14 @@ class StudioWorker(Worker):
 
     # -- stopping -----------------------------------------------------------------------------------------------------
 
-    def _heed_hints(self) -> None:
+    def _apply_worker_hints(self) -> None:
         worker = os.getpid()
 
         def stop_soon(*_: object) -> None:
             # Inherited by the job's process through the fork, so that no hint kills one that has only just begun. The
             # worker itself passes over a hint: what it took to heart every later job would inherit.
             if os.getpid() != worker:
-                supervisor.stop_soon()
+                supervisor.request_stop()
 
         signal.signal(supervisor.STOP_SIGNAL, stop_soon)
 

@@ -41,7 +41,7 @@ def test_a_report_comes_to_rest_on_what_was_measured_again(world: World, enginee
     expect(card.get_by_text("waiting for a worker")).to_be_visible()
     check(page, "resources-waiting")
     row = ResourceMeasurement.objects.get()
-    assert row.take_up()
+    assert row.claim_attempt()
     keys = EvalOutput.objects.filter(eval_run=tuned).values_list("document_id", flat=True)
     event = {"latency_ms": 310.0, "prompt_tokens": 120, "output_tokens": 40}
     resources.finish(

@@ -43,7 +43,7 @@ def test_what_decides_an_ambiguous_date(options: dict[str, str], document: str, 
 
 @pytest.mark.parametrize("text", ["14/01/2026", "01/14/2026", "2026-01-14", "Jan 14, 2026", "05/05/2026", "soon", ""])
 def test_what_has_one_reading_or_none_is_not_ambiguous(text: str) -> None:
-    assert len(dates.decided(text)) == (0 if text in ("soon", "") else 1)
+    assert len(dates.unambiguous_readings(text)) == (0 if text in ("soon", "") else 1)
     assert ambiguity(text, day()) == ""
 
 

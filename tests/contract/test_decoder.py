@@ -9,7 +9,13 @@ import pytest
 
 from labeling.form.codec import to_entry
 from labeling.form.tree import tree_of
-from slmstudio.contract.decoding.grammar import MOST_OPTIONAL, grammar, output_bound, too_wide, unsupported
+from slmstudio.contract.decoding.grammar import (
+    MOST_OPTIONAL,
+    exceeds_optional_limit,
+    grammar,
+    output_bound,
+    unsupported,
+)
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.contract.scoring.scorer import score_document
@@ -260,7 +266,7 @@ def test_patterns_of_names_that_overlap_or_that_only_the_check_can_run() -> None
 @pytest.mark.parametrize("count", [500, 1500])
 def test_hundreds_of_fields_that_may_be_left_out(count: int) -> None:
     schema = object_schema({f"p{number}": TEXT for number in range(count)})
-    assert too_wide(schema)
+    assert exceeds_optional_limit(schema)
     [sentence] = unsupported(schema)
     assert "llama.cpp" in sentence
     for number in (0, count // 2, count - 1):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slmstudio.contract.schema.compiled import compile_schema
-from slmstudio.contract.values.evidence import find, present
+from slmstudio.contract.values.evidence import find, is_present
 from tests.contract.samples import SEED_GOLD, SEED_SCHEMA, SEED_TEXT, field, texts
 
 DATE = {"type": "string", "format": "date"}
@@ -79,7 +79,7 @@ def test_found(schema: dict[str, Any], value: Any, text: str, found: list[str]) 
     spans = find(value, field(schema), text)
     assert [span.text for span in spans] == found
     assert all(text[span.start : span.end] == span.text for span in spans)
-    assert present(value, field(schema), text) == bool(found)
+    assert is_present(value, field(schema), text) == bool(found)
 
 
 @given(texts, texts, texts)
@@ -99,7 +99,7 @@ def test_large_documents_take_bounded_time() -> None:
     text = "l1O0 12.50 01/02/2026 aaaa " * 40_000
     start = time.perf_counter()
     assert len(find("aaaa", field(TEXT), text)) == 50
-    assert not present("2020-01-01", field(DATE), text)
-    assert not present(Decimal("99.99"), field(MONEY), text)
-    assert not present("nowhere to be found at all", field(TEXT), text)
+    assert not is_present("2020-01-01", field(DATE), text)
+    assert not is_present(Decimal("99.99"), field(MONEY), text)
+    assert not is_present("nowhere to be found at all", field(TEXT), text)
     assert time.perf_counter() - start < 15

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from slmstudio.contract.values.kinds.values import normalise
+from slmstudio.contract.values.kinds.values import normalize
 from tests.contract.samples import INVOICE_SCHEMA, anything, compile_schema, field, json_values
 
 
@@ -66,17 +66,17 @@ DIFFERENT = [
 
 @pytest.mark.parametrize(("schema", "left", "right"), SAME)
 def test_the_same(schema: dict[str, Any], left: Any, right: Any) -> None:
-    assert normalise(left, field(schema)) == normalise(right, field(schema))
-    assert hash(normalise(left, field(schema))) == hash(normalise(right, field(schema)))
+    assert normalize(left, field(schema)) == normalize(right, field(schema))
+    assert hash(normalize(left, field(schema))) == hash(normalize(right, field(schema)))
 
 
 @pytest.mark.parametrize(("schema", "left", "right"), DIFFERENT)
 def test_not_the_same(schema: dict[str, Any], left: Any, right: Any) -> None:
-    assert normalise(left, field(schema)) != normalise(right, field(schema))
+    assert normalize(left, field(schema)) != normalize(right, field(schema))
 
 
 def test_nothing_is_nothing() -> None:
-    assert normalise(None, field({"type": "string"})) is None
+    assert normalize(None, field({"type": "string"})) is None
 
 
 FIELDS = compile_schema(INVOICE_SCHEMA).fields
@@ -85,7 +85,7 @@ FIELDS = compile_schema(INVOICE_SCHEMA).fields
 @given(json_values)
 def test_every_value_has_a_hashable_meaning_that_is_stable(value: Any) -> None:
     for leaf in FIELDS:
-        assert hash(normalise(value, leaf)) == hash(normalise(value, leaf))
+        assert hash(normalize(value, leaf)) == hash(normalize(value, leaf))
 
 
 @given(anything)
@@ -93,4 +93,4 @@ def test_no_value_breaks_it(value: Any) -> None:
     problems = compile_schema(INVOICE_SCHEMA).validate(value)
     if not any(problem.rule == "json" for problem in problems):
         for leaf in FIELDS:
-            normalise(value, leaf)
+            normalize(value, leaf)

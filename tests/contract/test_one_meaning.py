@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from labeling.form.tree import tree_of
 from slmstudio.contract.decoding.grammar import grammar, unsupported
-from slmstudio.contract.decoding.grounding import Ground, grammar_of, learn
+from slmstudio.contract.decoding.grounding import GroundingPlan, build_plan, grammar_of
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import CompiledSchema, SchemaError, compile_schema
 from slmstudio.contract.scoring.scorer import score_document
@@ -58,9 +58,12 @@ def check_meaning(compiled: CompiledSchema, value: Any) -> None:
 
     assert accepts(grammar(compiled.schema), text), text
     assert accepts(grammar(compiled.schema), compiled.canonical(turned(value))), text
-    assert accepts_lark(grammar_of(compiled, Ground(), ""), text), text
+    assert accepts_lark(grammar_of(compiled, GroundingPlan(), ""), text), text
     document = "\n".join(words_of(value))
-    assert accepts_lark(grammar_of(compiled, learn(compiled, [(document, value)]), document), text), (text, document)
+    assert accepts_lark(grammar_of(compiled, build_plan(compiled, [(document, value)]), document), text), (
+        text,
+        document,
+    )
 
 
 @settings(

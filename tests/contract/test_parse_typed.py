@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slmstudio.contract.schema.compiled import compile_schema
-from slmstudio.contract.values.kinds.values import display, parse_typed
+from slmstudio.contract.values.kinds.values import format_value, parse_typed
 from tests.contract.samples import INVOICE_SCHEMA, SEED_SCHEMA, field
 
 DATE = {"type": "string", "format": "date"}
@@ -79,7 +79,7 @@ def test_typed(schema: dict[str, Any], text: str, value: Any) -> None:
     ],
 )
 def test_shown(schema: dict[str, Any], value: Any, shown: str) -> None:
-    assert display(value, field(schema)) == shown
+    assert format_value(value, field(schema)) == shown
 
 
 @given(st.text(max_size=40) | st.text("0123456789.,/- JanUSD()", max_size=40))
@@ -95,8 +95,8 @@ def test_what_is_read_is_valid_or_nothing(text: str) -> None:
 def test_what_is_shown_can_be_typed(day: Any, amount: Decimal) -> None:
     leaves = compile_schema(SEED_SCHEMA).by_pattern
     if day.year >= 1800 and day.year < 2200:
-        assert parse_typed(display(day.isoformat(), leaves["date"]), leaves["date"]) == day.isoformat()
-    assert parse_typed(display(amount, leaves["total_amount"]), leaves["total_amount"]) == amount
+        assert parse_typed(format_value(day.isoformat(), leaves["date"]), leaves["date"]) == day.isoformat()
+    assert parse_typed(format_value(amount, leaves["total_amount"]), leaves["total_amount"]) == amount
 
 
 def test_every_field_of_an_invoice_takes_any_text() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, dumps, loads
-from slmstudio.contract.scoring.scorer import score_document, sroie, summarise
+from slmstudio.contract.scoring.scorer import score_document, sroie, summarize
 from slmstudio.contract.values import dates, numbers
-from slmstudio.contract.values.evidence import present
+from slmstudio.contract.values.evidence import is_present
 from tests.contract.samples import object_schema
 
 SCHEMA = object_schema(
@@ -44,7 +44,7 @@ def test_every_gold_date_and_total_can_be_read(rows: list[dict[str, Any]]) -> No
 def test_gold_is_found_in_its_text(rows: list[dict[str, Any]], compiled: CompiledSchema) -> None:
     lost = {
         name: sum(
-            row["gold"][name] is not None and not present(row["gold"][name], compiled.by_pattern[name], row["text"])
+            row["gold"][name] is not None and not is_present(row["gold"][name], compiled.by_pattern[name], row["text"])
             for row in rows
         )
         for name in ("company", "date", "total")
@@ -56,7 +56,7 @@ def test_gold_is_found_in_its_text(rows: list[dict[str, Any]], compiled: Compile
 
 def test_values_of_other_receipts_are_not_found(rows: list[dict[str, Any]], compiled: CompiledSchema) -> None:
     strange = [
-        present(other["gold"]["date"], compiled.by_pattern["date"], row["text"])
+        is_present(other["gold"]["date"], compiled.by_pattern["date"], row["text"])
         for row, other in zip(rows, rows[7:], strict=False)
         if row["gold"]["date"] != other["gold"]["date"]
     ]
@@ -68,7 +68,7 @@ def test_gold_scores_perfectly_under_every_protocol(rows: list[dict[str, Any]], 
         score_document(compiled, text=row["text"], gold=row["gold"], raw=compiled.canonical(row["gold"]))
         for row in rows
     ]
-    figures = summarise(scores)
+    figures = summarize(scores)
     assert figures["document_exact"]["rate"] == 1.0
     assert figures["micro"]["f1"] == 1.0
     assert sroie((row["gold"], row["gold"]) for row in rows)["f1"] == 1.0

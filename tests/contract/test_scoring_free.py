@@ -3,7 +3,7 @@
 import pytest
 
 from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
-from slmstudio.contract.scoring.scorer import DocumentScore, FreeText, differing, score_document, summarise
+from slmstudio.contract.scoring.scorer import DocumentScore, FreeText, count_differences, score_document, summarize
 from tests.contract.samples import object_schema
 
 REASON = {"type": ["string", "null"], "x-slm": {"kind": "free"}}
@@ -30,11 +30,11 @@ def test_it_is_stored_with_the_score() -> None:
 
 def test_its_likeness_is_a_figure_apart() -> None:
     raws = ['{"queue":"a","reason":"It is about a bill!"}', '{"queue":"a"}', "no"]
-    figures = summarise([score_document(ROUTING, text="", gold=GOLD, raw=raw) for raw in raws])
+    figures = summarize([score_document(ROUTING, text="", gold=GOLD, raw=raw) for raw in raws])
     assert list(figures["per_field"]) == ["queue"]
     assert figures["free"] == {"reason": {"n": 3, "anls": pytest.approx((18 / 19) / 3)}}
     assert (figures["field_exact"]["k"], figures["field_exact"]["n"]) == (2, 3)
 
 
 def test_people_who_write_it_differently_still_differ() -> None:
-    assert differing(ROUTING, GOLD, {**GOLD, "reason": "Money"}) == (1, 2)
+    assert count_differences(ROUTING, GOLD, {**GOLD, "reason": "Money"}) == (1, 2)

@@ -3,7 +3,7 @@
 import pytest
 
 from slmstudio.contract.schema.compiled import compile_schema
-from slmstudio.contract.scoring.scorer import Outcome, score_document, summarise
+from slmstudio.contract.scoring.scorer import Outcome, score_document, summarize
 from tests.contract.samples import INVOICE_SCHEMA, SEED_GOLD, SEED_SCHEMA, SEED_TARGET, SEED_TEXT
 
 SEED = compile_schema(SEED_SCHEMA)
@@ -51,7 +51,7 @@ def test_white_space_around_the_object_is_allowed() -> None:
 def test_invalid_outputs_stay_in_every_denominator() -> None:
     good = score_document(SEED, text=SEED_TEXT, gold=SEED_GOLD, raw=SEED_TARGET)
     bad = score_document(SEED, text=SEED_TEXT, gold=SEED_GOLD, raw="no")
-    figures = summarise([good, bad, bad])
+    figures = summarize([good, bad, bad])
     for name in ("valid_json", "schema_valid", "document_exact", "required_present", "no_extra_keys"):
         assert (figures[name]["k"], figures[name]["n"]) == (1, 3)
     assert (figures["field_exact"]["k"], figures["field_exact"]["n"]) == (4, 12)

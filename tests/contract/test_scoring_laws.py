@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slmstudio.contract.schema.compiled import MAX_PROBLEMS, compile_schema, dumps
-from slmstudio.contract.scoring.scorer import ERRORS, DocumentScore, Outcome, class_figures, score_document, summarise
+from slmstudio.contract.scoring.scorer import (
+    ERROR_LABELS,
+    DocumentScore,
+    Outcome,
+    class_figures,
+    score_document,
+    summarize,
+)
 from tests.contract.samples import INVOICE_SCHEMA, object_schema, schemas_with_two_values
 
 Run = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
@@ -27,7 +34,7 @@ def test_outcomes_say_what_the_two_values_are(run: Run) -> None:
         for field in score.fields:
             assert (field.outcome == Outcome.BOTH_ABSENT) == (field.gold is None and field.output is None)
             assert bool(field.error) == (field.outcome not in RIGHT)
-            assert field.error in ("", *ERRORS)
+            assert field.error in ("", *ERROR_LABELS)
             if field.outcome in (Outcome.MISSING, Outcome.UNSCORABLE):
                 assert field.gold is not None
                 assert field.output is None
@@ -45,7 +52,7 @@ def test_outcomes_say_what_the_two_values_are(run: Run) -> None:
 @settings(deadline=None, max_examples=60)
 def test_sums_are_the_sums_of_their_parts(run: Run) -> None:
     scores = _scores(run)
-    figures = summarise(scores)
+    figures = summarize(scores)
     fields = [field for score in scores for field in score.fields]
     assert sum(figures["outcomes"].values()) == len(fields)
     wrong = figures["field_exact"]["n"] - figures["field_exact"]["k"]
@@ -71,7 +78,7 @@ def test_sums_are_the_sums_of_their_parts(run: Run) -> None:
 @settings(deadline=None, max_examples=60)
 def test_one_more_invalid_output_makes_no_figure_better(run: Run, count: int) -> None:
     raws: list[str | None] = [dumps(run[2]), dumps(run[1])]
-    few, many = summarise(_scores(run, raws)), summarise(_scores(run, [*raws, *[None] * count]))
+    few, many = summarize(_scores(run, raws)), summarize(_scores(run, [*raws, *[None] * count]))
     for name in ("valid_json", "schema_valid", "document_exact", "field_exact", "required_present", "no_extra_keys"):
         assert (many[name]["rate"] or 0) <= (few[name]["rate"] or 0)
         assert many[name]["n"] >= few[name]["n"]
@@ -94,7 +101,7 @@ def test_an_invalid_output_keeps_no_rules() -> None:
     gold = {"number": "1", "line_items": [{"name": "x", "amount": 4}], "total": 4}
     good = score_document(compiled, text="", gold=gold, raw=dumps(gold))
     bad = [score_document(compiled, text="", gold=gold, raw=raw) for raw in ("no", "[]", None)]
-    held = summarise([good, *bad])["invariants_hold"]
+    held = summarize([good, *bad])["invariants_hold"]
     assert (held["k"], held["n"]) == (1, 4)
 
 

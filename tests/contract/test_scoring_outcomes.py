@@ -8,13 +8,13 @@ from hypothesis import given
 
 from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
 from slmstudio.contract.scoring.scorer import (
-    ERRORS,
+    ERROR_LABELS,
     EXTRA_KEYS,
     DocumentScore,
     FieldOutcome,
     Outcome,
     score_document,
-    summarise,
+    summarize,
 )
 from tests.contract.samples import (
     INVOICE_SCHEMA,
@@ -92,7 +92,7 @@ def test_outcomes(name: str, output: Any, outcome: Outcome, error: str) -> None:
     assert field.gold == SEED_GOLD[name]
     assert field.output == (None if output is ... else output)
     assert score.exact == (outcome == Outcome.CORRECT)
-    assert error in ("", *ERRORS)
+    assert error in ("", *ERROR_LABELS)
 
 
 def test_day_and_month_swapped() -> None:
@@ -163,7 +163,7 @@ def test_every_extra_name_counts_at_any_depth_and_is_no_field_of_its_own() -> No
     score = score_document(compiled, text="x y", gold=gold, raw=raw)
     extra = [field.path for field in score.fields if field.error == "extra_key"]
     assert sorted(extra) == ["c", "rows[0].a", "rows[1].b"]
-    figures = summarise([score])
+    figures = summarize([score])
     assert (figures["field_exact"]["k"], figures["field_exact"]["n"]) == (2, 5)
     assert figures["micro"]["precision"] == pytest.approx(2 / 5)
     assert (figures["macro"]["precision"], figures["micro"]["recall"]) == (1.0, 1.0)

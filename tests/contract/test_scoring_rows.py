@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slmstudio.contract.schema.compiled import compile_schema, dumps
 from slmstudio.contract.scoring import alignment
-from slmstudio.contract.scoring.alignment import align
+from slmstudio.contract.scoring.alignment import align_rows
 from slmstudio.contract.scoring.scorer import FieldOutcome, Outcome, score_document
 from tests.contract.samples import object_schema
 
@@ -87,7 +87,7 @@ _cells = st.tuples(st.sampled_from(["a", "b", "c", None]), st.integers(0, 3))
 
 @given(st.lists(_cells, max_size=6), st.lists(_cells, max_size=6), st.booleans())
 def test_every_row_is_in_exactly_one_pair(gold: list[Any], output: list[Any], ordered: bool) -> None:
-    pairs = align(gold, output, ordered=ordered)
+    pairs = align_rows(gold, output, ordered=ordered)
     assert sorted(left for left, _ in pairs if left is not None) == list(range(len(gold)))
     assert sorted(right for _, right in pairs if right is not None) == list(range(len(output)))
 
@@ -96,7 +96,7 @@ def test_every_row_is_in_exactly_one_pair(gold: list[Any], output: list[Any], or
 def test_shuffled_rows_all_find_their_equal(gold: list[Any], random: Any) -> None:
     output = list(gold)
     random.shuffle(output)
-    for left, right in align(gold, output, ordered=False):
+    for left, right in align_rows(gold, output, ordered=False):
         assert left is not None
         assert right is not None
         assert gold[left] == output[right]
@@ -114,7 +114,7 @@ def test_a_row_that_is_left_out_of_a_long_list_costs_only_itself() -> None:
 @given(st.lists(_cells, max_size=8), st.lists(_cells, max_size=8))
 def test_beyond_the_bound_every_row_is_in_one_pair_and_equal_rows_meet(gold: list[Any], output: list[Any]) -> None:
     with patch.object(alignment, "MAX_CELLS", 6):
-        pairs = align(gold, output, ordered=False)
+        pairs = align_rows(gold, output, ordered=False)
     assert [left for left, _ in pairs if left is not None] == list(range(len(gold)))
     assert sorted(right for _, right in pairs if right is not None) == list(range(len(output)))
     if len(gold) * len(output) > 6:

@@ -5,7 +5,7 @@ import time
 from decimal import Decimal
 
 from slmstudio.contract.schema.compiled import compile_schema, dumps
-from slmstudio.contract.scoring.scorer import score_document, summarise
+from slmstudio.contract.scoring.scorer import score_document, summarize
 from tests.contract.samples import object_schema
 
 NAMES = [f"t{i}" for i in range(6)]
@@ -31,7 +31,7 @@ def test_ten_thousand_documents() -> None:
     seconds = float("inf")
     for _ in range(3):  # a machine that is busy with other work gets three tries
         start = time.process_time()
-        figures = summarise([score_document(compiled, text=text, gold=gold, raw=raw) for text, gold, raw in documents])
+        figures = summarize([score_document(compiled, text=text, gold=gold, raw=raw) for text, gold, raw in documents])
         seconds = min(seconds, time.process_time() - start)
         assert figures["documents"] == 10_000
         assert 0.9 < figures["field_exact"]["rate"] < 1

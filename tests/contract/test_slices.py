@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from slmstudio.contract.schema.compiled import compile_schema, dumps
-from slmstudio.contract.scoring.scorer import DocumentScore, metadata_slices, score_document, slices, summarise
+from slmstudio.contract.scoring.scorer import DocumentScore, metadata_slices, score_document, slices, summarize
 from slmstudio.contract.scoring.slices import MOST_KEYS, MOST_VALUES, OTHER
 from tests.contract.samples import object_schema
 
@@ -24,7 +24,7 @@ def test_a_slice_has_the_figures_of_its_documents_alone() -> None:
     found = slices(SCORES, [["hard"], ["hard", "long"], [], ["long", "long"]])
     assert list(found) == ["hard", "long"]
     for label, part in (("hard", SCORES[:2]), ("long", [SCORES[1], SCORES[3]])):
-        whole = summarise(part)
+        whole = summarize(part)
         names = ("documents", "schema_valid", "field_exact", "document_exact")
         assert found[label] == {name: whole[name] for name in names}
 

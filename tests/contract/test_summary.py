@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from slmstudio.contract.schema.compiled import compile_schema, dumps
-from slmstudio.contract.scoring.scorer import DocumentScore, confusion, score_document, summarise, wilson
+from slmstudio.contract.scoring.scorer import DocumentScore, confusion, score_document, summarize, wilson
 from slmstudio.contract.scoring.summary import anls
 from tests.contract.samples import object_schema
 
@@ -47,14 +47,14 @@ def test_the_interval_is_wilsons(n: int, data: st.DataObject) -> None:
 
 def test_nothing_counted_has_no_rate() -> None:
     assert wilson(0, 0) == {"k": 0, "n": 0, "rate": None, "low": None, "high": None}
-    figures = summarise([])
+    figures = summarize([])
     assert figures["documents"] == 0
     assert figures["field_exact"]["rate"] is None
     assert figures["micro"]["f1"] is None
 
 
 def test_figures() -> None:
-    figures = summarise(SCORES)
+    figures = summarize(SCORES)
     assert figures["documents"] == 5
     assert (figures["valid_json"]["k"], figures["schema_valid"]["k"]) == (4, 4)
     assert (figures["document_exact"]["k"], figures["document_exact"]["n"]) == (1, 5)
@@ -77,7 +77,7 @@ def test_figures() -> None:
 
 
 def test_per_field_figures_are_in_schema_order() -> None:
-    rows = summarise(SCORES)["per_field"]
+    rows = summarize(SCORES)["per_field"]
     assert list(rows) == ["name", "total", "route"]
     assert (rows["name"]["k"], rows["name"]["n"]) == (1, 4)
     assert rows["name"]["outcomes"] == {"correct": 1, "both_absent": 1, "hallucinated": 1, "extra": 1, "unscorable": 1}
@@ -86,7 +86,7 @@ def test_per_field_figures_are_in_schema_order() -> None:
 
 
 def test_figures_are_json() -> None:
-    assert json.loads(json.dumps(summarise(SCORES)))["documents"] == 5
+    assert json.loads(json.dumps(summarize(SCORES)))["documents"] == 5
 
 
 def test_classes() -> None:
@@ -104,8 +104,8 @@ def test_anls() -> None:
     assert anls("Acme", "ACME") == 1.0
     assert anls("abcd", "abcx") == 0.75
     assert anls("abcd", "xyzd") == 0.0
-    assert summarise([_score({"name": "Bobby"}, {"name": "Bobbi"})])["anls"] == pytest.approx(0.8)
+    assert summarize([_score({"name": "Bobby"}, {"name": "Bobbi"})])["anls"] == pytest.approx(0.8)
 
 
 def test_decimals_and_integers_count_as_equal() -> None:
-    assert summarise([_score({"total": 5}, {"total": Decimal("5.00")})])["field_exact"]["k"] == 1
+    assert summarize([_score({"total": 5}, {"total": Decimal("5.00")})])["field_exact"]["k"] == 1

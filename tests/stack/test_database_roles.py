@@ -13,7 +13,7 @@ from psycopg import errors
 from slmstudio import stack
 from slmstudio.database.roles import check_role, grants, use_owner
 from slmstudio.env import EnvError
-from slmstudio.stack.places import Places
+from slmstudio.stack.places import Paths
 from slmstudio.stack.postgres import SUPERUSER
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -41,7 +41,7 @@ FORBIDDEN = [
 ]
 
 
-def manage(places: Places, *arguments: str) -> None:
+def manage(places: Paths, *arguments: str) -> None:
     """``manage.py`` as somebody with both addresses calls it."""
     variables = {
         **os.environ,

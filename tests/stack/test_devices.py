@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from slmstudio.workers import devices
-from slmstudio.workers.devices import GivenUp, TooFew, held
+from slmstudio.workers.devices import NotEnoughGpus, ReservationCancelled, reserve_gpus
 from slmstudio.workers.hardware import Gpu, Hardware, this_machine
 
 GIB = 1 << 30
@@ -33,8 +33,8 @@ def no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_jobs_get_a_card_each_and_a_third_waits(tmp_path: Path) -> None:
-    with held(machine=machine(2), folder=tmp_path, wait=never) as one:
-        with held(machine=machine(2), folder=tmp_path, wait=never) as other:
+    with reserve_gpus(machine=machine(2), folder=tmp_path, wait=never) as one:
+        with reserve_gpus(machine=machine(2), folder=tmp_path, wait=never) as other:
             cards = {one.env["CUDA_VISIBLE_DEVICES"], other.env["CUDA_VISIBLE_DEVICES"]}
             assert cards == {"GPU-0-00", "GPU-1-11"}
             asked: list[int] = []
@@ -43,32 +43,32 @@ def test_two_jobs_get_a_card_each_and_a_third_waits(tmp_path: Path) -> None:
                 asked.append(1)
                 return False
 
-            with pytest.raises(GivenUp), held(machine=machine(2), folder=tmp_path, wait=wait):
+            with pytest.raises(ReservationCancelled), reserve_gpus(machine=machine(2), folder=tmp_path, wait=wait):
                 pass
             assert asked == [1]
-        with held(machine=machine(2), folder=tmp_path, wait=never) as again:
+        with reserve_gpus(machine=machine(2), folder=tmp_path, wait=never) as again:
             assert again.env == other.env
 
 
 def test_the_freest_card_is_taken_first(tmp_path: Path) -> None:
     cards = tuple(replace(card, used_bytes=(20, 1, 5)[card.index] * GIB) for card in machine(3).gpus)
-    with held(machine=replace(machine(3), gpus=cards), folder=tmp_path, wait=never) as found:
+    with reserve_gpus(machine=replace(machine(3), gpus=cards), folder=tmp_path, wait=never) as found:
         assert [card.index for card in found.gpus] == [1]
 
 
 def test_a_job_for_several_cards_takes_all_of_them_or_none(tmp_path: Path) -> None:
-    with held(2, machine=machine(2), folder=tmp_path, wait=never) as both:
+    with reserve_gpus(2, machine=machine(2), folder=tmp_path, wait=never) as both:
         assert both.env["CUDA_VISIBLE_DEVICES"] == "GPU-0-00,GPU-1-11"
-    with held(machine=machine(2), folder=tmp_path, wait=never):
-        with pytest.raises(GivenUp), held(2, machine=machine(2), folder=tmp_path, wait=never):
+    with reserve_gpus(machine=machine(2), folder=tmp_path, wait=never):
+        with pytest.raises(ReservationCancelled), reserve_gpus(2, machine=machine(2), folder=tmp_path, wait=never):
             pass
-        with held(machine=machine(2), folder=tmp_path, wait=never) as left:
+        with reserve_gpus(machine=machine(2), folder=tmp_path, wait=never) as left:
             assert len(left.gpus) == 1  # the one that waited in vain holds nothing
 
 
 def test_more_cards_than_there_are_is_a_sentence(tmp_path: Path) -> None:
-    said = pytest.raises(TooFew, match=r"asks for 4 graphics cards, and its worker on .* sees 2 graphics cards")
-    with said, held(4, machine=machine(2), folder=tmp_path, wait=never):
+    said = pytest.raises(NotEnoughGpus, match=r"asks for 4 graphics cards, and its worker on .* sees 2 graphics cards")
+    with said, reserve_gpus(4, machine=machine(2), folder=tmp_path, wait=never):
         pass
 
 
@@ -77,7 +77,7 @@ def test_the_workers_own_choice_of_cards_is_kept(
     chosen: str, sees: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
-    with held(machine=machine(3), folder=tmp_path, wait=never) as found:
+    with reserve_gpus(machine=machine(3), folder=tmp_path, wait=never) as found:
         assert found.env["CUDA_VISIBLE_DEVICES"] == sees
 
 
@@ -89,12 +89,12 @@ def test_two_workers_with_a_part_of_one_card_each_work_side_by_side(
 
     monkeypatch.setattr(devices, "mig_device", part)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a")
-    with held(machine=machine(1), folder=tmp_path, wait=never) as one:
+    with reserve_gpus(machine=machine(1), folder=tmp_path, wait=never) as one:
         assert one.env["CUDA_VISIBLE_DEVICES"] == "MIG-a"
-        with pytest.raises(GivenUp), held(machine=machine(1), folder=tmp_path, wait=never):
+        with pytest.raises(ReservationCancelled), reserve_gpus(machine=machine(1), folder=tmp_path, wait=never):
             pass
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-b")
-        with held(machine=machine(1), folder=tmp_path, wait=never) as other:
+        with reserve_gpus(machine=machine(1), folder=tmp_path, wait=never) as other:
             assert other.env["CUDA_VISIBLE_DEVICES"] == "MIG-b"
 
 
@@ -105,12 +105,15 @@ def test_a_worker_publishes_the_cards_it_may_use(monkeypatch: pytest.MonkeyPatch
 
 
 def test_without_cards_one_job_at_a_time_and_nothing_is_said_about_cards(tmp_path: Path) -> None:
-    with held(machine=machine(0), folder=tmp_path, wait=never) as found:
+    with reserve_gpus(machine=machine(0), folder=tmp_path, wait=never) as found:
         assert found.env == {}
-        with pytest.raises(GivenUp), held(machine=machine(0), folder=tmp_path, wait=never):
+        with pytest.raises(ReservationCancelled), reserve_gpus(machine=machine(0), folder=tmp_path, wait=never):
             pass
     other_host = replace(machine(0), host="elsewhere")
-    with held(machine=machine(0), folder=tmp_path, wait=never), held(machine=other_host, folder=tmp_path, wait=never):
+    with (
+        reserve_gpus(machine=machine(0), folder=tmp_path, wait=never),
+        reserve_gpus(machine=other_host, folder=tmp_path, wait=never),
+    ):
         pass
 
 
@@ -129,9 +132,9 @@ import os, subprocess, sys
 from pathlib import Path
 import django
 django.setup()
-from slmstudio.workers.devices import held
+from slmstudio.workers.devices import reserve_gpus
 from tests.stack.test_devices import machine, never
-with held(machine=machine(1), folder=Path({str(tmp_path)!r}), wait=never) as found:
+with reserve_gpus(machine=machine(1), folder=Path({str(tmp_path)!r}), wait=never) as found:
     subprocess.run([sys.executable, "-c", {child!r}], env={{**os.environ, **found.env}}, pass_fds=found.locks)
 """
     with subprocess.Popen([sys.executable, "-c", script]) as supervisor:
@@ -142,10 +145,10 @@ with held(machine=machine(1), folder=Path({str(tmp_path)!r}), wait=never) as fou
         finally:
             supervisor.kill()
     try:
-        with pytest.raises(GivenUp), held(machine=machine(1), folder=tmp_path, wait=never):
+        with pytest.raises(ReservationCancelled), reserve_gpus(machine=machine(1), folder=tmp_path, wait=never):
             pass
     finally:
         os.kill(int(pid), 9)
     deadline = time.monotonic() + 10
-    with held(machine=machine(1), folder=tmp_path, wait=lambda: time.monotonic() < deadline):
+    with reserve_gpus(machine=machine(1), folder=tmp_path, wait=lambda: time.monotonic() < deadline):
         pass

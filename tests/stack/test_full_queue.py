@@ -18,15 +18,15 @@ from rq import Worker
 
 from slmstudio import stack
 from slmstudio.runs import supervisor
-from slmstudio.stack.places import Places
+from slmstudio.stack.places import Paths
 from slmstudio.stack.valkey import Valkey
-from slmstudio.workers.worker import Patience, QueueRefuses, StudioWorker
+from slmstudio.workers.worker import QueueFull, QueueRetry, StudioWorker
 
 MISCONF = "MISCONF Errors writing to the AOF file: No space left on device"
 
 
-def patient(times: float) -> Patience:
-    found = Patience(lambda: times)
+def patient(times: float) -> QueueRetry:
+    found = QueueRetry(lambda: times)
     found._backoff = ConstantBackoff(0.001)
     return found
 
@@ -62,7 +62,7 @@ def test_a_refused_write_is_tried_again_until_it_is_taken(words: str, caplog: py
 
 
 def test_what_is_refused_too_often_is_a_lost_connection_to_rq() -> None:
-    with pytest.raises(QueueRefuses) as caught:
+    with pytest.raises(QueueFull) as caught:
         patient(3).call_with_retry(refusing(ResponseError(MISCONF), 9), lambda error: None)
     assert isinstance(caught.value, RedisConnectionError)
     with pytest.raises(ResponseError, match="WRONGTYPE"):
@@ -83,12 +83,12 @@ def test_a_refused_heartbeat_does_not_end_a_worker_whose_job_is_at_work(
 
 def test_a_worker_waits_between_jobs_for_ever_and_not_at_all_once_it_shall_stop(queues: None) -> None:
     worker = StudioWorker(["gpu"], connection=django_rq.get_connection("default"))
-    assert worker._refusals_borne() == float("inf")
+    assert worker._max_write_retries() == float("inf")
     worker._horse_pid = 1
-    assert 10 < worker._refusals_borne() < 100
+    assert 10 < worker._max_write_retries() < 100
     worker._horse_pid = 0
     worker.handle_warm_shutdown_request()
-    assert worker._refusals_borne() == 0
+    assert worker._max_write_retries() == 0
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_a_worker_that_is_told_to_stop_does_not_wait_for_room(
 ) -> None:
     with redis.Redis.from_url(own.redis_url) as connection:
         worker = StudioWorker(["gpu"], connection=connection)
-        borne = worker._refusals_borne
+        borne = worker._max_write_retries
         told: list[bool] = []
 
         def stop_at_the_first_refusal() -> float:
@@ -150,7 +150,7 @@ def test_a_worker_that_is_told_to_stop_does_not_wait_for_room(
                 os.kill(os.getpid(), signal.SIGTERM)
             return borne()
 
-        monkeypatch.setattr(worker, "_refusals_borne", stop_at_the_first_refusal)
+        monkeypatch.setattr(worker, "_max_write_retries", stop_at_the_first_refusal)
         assert worker.work(burst=True) is False
     assert "does not take the worker's leave" in caplog.text
 
@@ -160,4 +160,4 @@ def test_a_valkey_whose_disk_is_full_answers(home: Path, monkeypatch: pytest.Mon
         raise ResponseError(MISCONF)
 
     monkeypatch.setattr(redis.Redis, "ping", refuse)
-    assert Valkey(Places.of(home))._answers()
+    assert Valkey(Paths.of(home))._answers()

@@ -9,19 +9,19 @@ import pytest
 from slmstudio import stack
 from slmstudio.stack import control, keeping, processes
 from slmstudio.stack.errors import StackError
-from slmstudio.stack.keeping import Keeper
+from slmstudio.stack.keeping import ServerWatchdog
 from tests.stack.test_servers import read, servers, write
 
 
 def test_servers_that_were_killed_are_started_again_with_their_data(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(keeping, "CHECK_SECONDS", 0.0)
     said: list[str] = []
     running = stack.start(home)
     try:
         write(running, "before")
-        keeper = Keeper(running, said.append)
+        keeper = ServerWatchdog(running, said.append)
         keeper.look()
         assert said == []
         for process in servers(home):
@@ -79,7 +79,7 @@ def test_a_server_that_cannot_be_started_is_tried_again_later_each_time(
     monkeypatch.setattr(control, "start_again", fail)
     said: list[str] = []
     running: Any = object()
-    keeper = Keeper(running, said.append)
+    keeper = ServerWatchdog(running, said.append)
     for _ in range(700):
         keeper.look()
         clock.now += 0.1
@@ -100,7 +100,7 @@ def test_it_looks_once_a_second_and_starts_what_goes_after_a_while_at_once(
     monkeypatch.setattr(control, "start_again", start)
     said: list[str] = []
     running: Any = object()
-    keeper = Keeper(running, said.append)
+    keeper = ServerWatchdog(running, said.append)
     for _ in range(50):
         keeper.look()
         clock.now += 0.1
@@ -117,5 +117,5 @@ def test_it_looks_once_a_second_and_starts_what_goes_after_a_while_at_once(
 
 def test_without_servers_of_its_own_there_is_nothing_to_look_after() -> None:
     said: list[str] = []
-    Keeper(None, said.append).look()
+    ServerWatchdog(None, said.append).look()
     assert said == []

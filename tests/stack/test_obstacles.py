@@ -11,8 +11,8 @@ import pytest
 
 from slmstudio import stack
 from slmstudio.stack import StackError, environment
-from slmstudio.stack.errors import MEBIBYTE, need_port
-from slmstudio.stack.places import Places
+from slmstudio.stack.errors import MEBIBYTE, require_port
+from slmstudio.stack.places import Paths
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -22,7 +22,7 @@ def test_a_full_disk_is_said_before_anything_is_written(home: Path, monkeypatch:
     with pytest.raises(StackError) as caught:
         stack.start(home)
     assert str(caught.value) == (f"The disk is too full to make a database: {home} needs 1,024 MB free and has 500 MB.")
-    assert not Places.of(home).postgres.exists()
+    assert not Paths.of(home).postgres.exists()
 
 
 def as_nobody(act: Callable[[], object]) -> str:
@@ -64,23 +64,23 @@ def test_a_taken_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(StackError) as caught:
-            need_port("127.0.0.1", port)
+            require_port("127.0.0.1", port)
         assert str(caught.value) == (
             f"Port {port} on 127.0.0.1 is taken by another program; stop it or choose another with PORT={port + 1}."
         )
-    need_port("127.0.0.1", port)
+    require_port("127.0.0.1", port)
 
 
 def test_data_of_another_version_are_explained_by_the_log(home: Path) -> None:
     stack.stop(stack.start(home, ["postgres"]))
-    version = Places.of(home).postgres / "data" / "PG_VERSION"
+    version = Paths.of(home).postgres / "data" / "PG_VERSION"
     version.write_text("12\n")
     with pytest.raises(StackError, match=r"PostgreSQL did not start; its log .*postgres.log ends with: .*FATAL"):
         stack.start(home)
 
 
 def test_a_folder_that_holds_something_else_is_not_overwritten(home: Path) -> None:
-    precious = Places.of(home).postgres / "data" / "thesis.txt"
+    precious = Paths.of(home).postgres / "data" / "thesis.txt"
     precious.parent.mkdir(parents=True)
     precious.write_text("mine")
     with pytest.raises(StackError, match="holds no PostgreSQL data"):
@@ -114,7 +114,7 @@ def test_what_is_set_is_used_and_not_started(home: Path, monkeypatch: pytest.Mon
         assert running.servers == ("valkey",)
         assert os.environ["DATABASE_URL"] == "postgresql://me@elsewhere/db"
         assert os.environ["REDIS_URL"] == running.redis_url
-        assert not Places.of(home).postgres.exists()
+        assert not Paths.of(home).postgres.exists()
 
 
 def test_with_both_set_nothing_is_started(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from django.core.files.base import ContentFile
 
 from slmstudio.stack import processes
 from slmstudio.storage import artifacts
-from slmstudio.storage.private_files import keep_private
+from slmstudio.storage.private_files import restrict_permissions
 from tests.conftest import Workers
 from tests.stack.test_serve import free_port
 from tests.stack.web import serving
@@ -56,18 +56,18 @@ def reads(path: Path) -> bool:
 def test_an_old_home_is_closed_to_other_accounts(old_home: Path) -> None:
     secret = old_home / "artifacts/datasets/1/dataset.jsonl"
     assert reads(secret)
-    keep_private(old_home)
+    restrict_permissions(old_home)
     assert not reads(secret)
     assert reads(old_home.parent / "open.txt")
 
 
 def test_permissions_of_an_old_home(old_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keep_private(old_home)
+    restrict_permissions(old_home)
     assert mode(old_home) & 0o066 == 0
     assert {mode(folder) for folder in old_home.iterdir()} == {0o700}
     monkeypatch.setattr(os, "geteuid", lambda: old_home.stat().st_uid or 1)
     if old_home.stat().st_uid:
-        keep_private(old_home)
+        restrict_permissions(old_home)
         assert mode(old_home) == 0o700
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from slmstudio.stack.programs import pause_after
+from slmstudio.stack.programs import restart_delay
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # argv: one PYTHON-SOURCE for each program, named a, b, c ...
@@ -154,7 +154,7 @@ def test_a_program_that_is_not_vital_may_crash_for_ever(monkeypatch: pytest.Monk
 
 
 def test_the_pause_after_a_crash_grows_and_has_an_end() -> None:
-    assert [pause_after(crashes) for crashes in (1, 2, 3, 5, 6, 100_000)] == [1, 2, 4, 16, 30, 30]
+    assert [restart_delay(crashes) for crashes in (1, 2, 3, 5, 6, 100_000)] == [1, 2, 4, 16, 30, 30]
 
 
 def test_kill_9_of_the_supervisor_ends_the_programs() -> None:

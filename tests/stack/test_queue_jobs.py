@@ -17,7 +17,7 @@ from rq.serializers import resolve_serializer
 from rq.utils import import_attribute
 
 from slmstudio.workers import job_names
-from slmstudio.workers.job_names import JobRefused, StudioJob
+from slmstudio.workers.job_names import JobRejected, StudioJob
 from slmstudio.workers.worker import StudioWorker
 from tests.conftest import Workers
 
@@ -99,7 +99,7 @@ def test_a_worker_runs_no_function_that_is_no_job_of_the_application(
 )
 def test_what_is_refused(queues: None, data: bytes, columns: dict[str, str]) -> None:
     job = from_bytes(data, **columns)
-    with pytest.raises(JobRefused):
+    with pytest.raises(JobRejected):
         _ = job.func
     assert (job.success_callback, job.failure_callback, job.stopped_callback) == (None, None, None)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from slmstudio.stack.places import Places
+from slmstudio.stack.places import Paths
 from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.valkey import Valkey
 from tests.stack.conftest import running_in
@@ -104,7 +104,7 @@ def test_from_nothing_to_a_page_and_ctrl_c(home: Path, tmp_path: Path) -> None:
         until(r"worker +\| .*Listening on default, webhooks", process, log)
         until(r"imports +\| .*Listening on imports", process, log)
         until(r"gpu +\| .*Listening on gpu", process, log)
-        for server in (Valkey(Places.of(home)), Postgres(Places.of(home))):
+        for server in (Valkey(Paths.of(home)), Postgres(Paths.of(home))):
             killed = server.running()
             assert killed is not None
             killed.kill()

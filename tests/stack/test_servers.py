@@ -15,7 +15,7 @@ import redis
 
 from slmstudio import stack
 from slmstudio.stack import processes
-from slmstudio.stack.places import Places
+from slmstudio.stack.places import Paths
 from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.valkey import Valkey
 
@@ -50,7 +50,7 @@ def leave(process: "subprocess.Popen[str]") -> None:
 
 
 def servers(home: Path) -> tuple[psutil.Process | None, psutil.Process | None]:
-    places = Places.of(home)
+    places = Paths.of(home)
     return Postgres(places).running(), Valkey(places).running()
 
 
@@ -101,7 +101,7 @@ def test_it_is_tuned_but_durable_and_reached_by_socket_only(home: Path) -> None:
         with redis.Redis.from_url(running.redis_url, decode_responses=True) as client:
             settings = client.config_get("*")
         assert (settings["appendonly"], settings["port"]) == ("yes", "0")
-        for folder in (Places.of(home).postgres, Places.of(home).valkey):
+        for folder in (Paths.of(home).postgres, Paths.of(home).valkey):
             assert folder.stat().st_mode & 0o077 == 0
     finally:
         stack.stop(running)
@@ -134,7 +134,7 @@ def test_processes_that_start_at_once_share_one_server(home: Path) -> None:
         assert len({answer["database"] for answer in answers}) == 1
         postmasters = [
             process
-            for process in processes.working_in("postgres", Places.of(home).postgres / "data")
+            for process in processes.working_in("postgres", Paths.of(home).postgres / "data")
             if "-D" in process.cmdline()
         ]
         assert len(postmasters) == 1
@@ -185,9 +185,9 @@ def test_pid_files_that_name_a_stranger_do_not_keep_it_from_starting(home: Path)
     stack.stop(running)
     stranger = subprocess.Popen(["sleep", "60"])
     try:
-        data = Places.of(home).postgres / "data"
+        data = Paths.of(home).postgres / "data"
         (data / "postmaster.pid").write_text(f"{stranger.pid}\n{data}\n1\n5432\n\n\n     1    1\nready   \n")
-        (Places.of(home).valkey / "valkey.pid").write_text(f"{stranger.pid}\n")
+        (Paths.of(home).valkey / "valkey.pid").write_text(f"{stranger.pid}\n")
         again = stack.start(home)
         assert again.owned
         stack.stop(again)
@@ -199,7 +199,7 @@ def test_pid_files_that_name_a_stranger_do_not_keep_it_from_starting(home: Path)
 
 def test_a_server_that_was_not_started_here_is_used_and_left_alone(home: Path) -> None:
     started = stack.start(home)
-    Places.of(home).state.unlink()  # now nobody knows who started them
+    Paths.of(home).state.unlink()  # now nobody knows who started them
     running = stack.start(home)
     assert not running.owned
     write(running, "a")
@@ -207,7 +207,7 @@ def test_a_server_that_was_not_started_here_is_used_and_left_alone(home: Path) -
     stack.stop(started)
     found = servers(home)
     assert None not in found
-    for server in (Valkey(Places.of(home)), Postgres(Places.of(home))):
+    for server in (Valkey(Paths.of(home)), Postgres(Paths.of(home))):
         server.stop()
 
 
@@ -238,7 +238,7 @@ def test_a_long_home_gets_short_sockets(home: Path) -> None:
     long = home / ("x" * 60) / ("y" * 60)
     running = stack.start(long)
     try:
-        assert len(str(Places.of(long).postgres_socket_folder)) < 60
+        assert len(str(Paths.of(long).postgres_socket_folder)) < 60
         write(running, "a")
         assert read(running) == (["a"], ["a"])
     finally:
@@ -248,7 +248,7 @@ def test_a_long_home_gets_short_sockets(home: Path) -> None:
 def test_an_interrupted_start_leaves_nothing(home: Path) -> None:
     process = user(home)
     deadline = time.monotonic() + 30
-    while not (Places.of(home).postgres / "data" / "postmaster.pid").exists():
+    while not (Paths.of(home).postgres / "data" / "postmaster.pid").exists():
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
@@ -259,7 +259,7 @@ def test_an_interrupted_start_leaves_nothing(home: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", '{"servers": 3}', '{"servers": {"postgres": {}}, "users": []}'])
 def test_a_broken_state_file_is_no_obstacle(home: Path, content: str) -> None:
-    Places.of(home).state.write_text(content)
+    Paths.of(home).state.write_text(content)
     running = stack.start(home, ["valkey"])
     assert running.owned
     stack.stop(running)

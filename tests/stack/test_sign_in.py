@@ -15,7 +15,7 @@ from django.db import IntegrityError, connection, transaction
 from django.test import Client, RequestFactory
 
 from slmstudio.accounts import sign_in
-from slmstudio.accounts.sign_in import TooManyAttempts, _Turnstile
+from slmstudio.accounts.sign_in import TooManyAttempts, _ConcurrencyLimit
 from slmstudio.models import SignInEvent
 from slmstudio.web.addresses import client_address, network_of
 from tests.stack.test_body_limits import signed_in
@@ -189,7 +189,7 @@ def test_invalid_tokens_are_counted(ana: Any, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_few_passwords_are_hashed_at_once() -> None:
-    turnstile = _Turnstile(inside=1, waiting=1)
+    turnstile = _ConcurrencyLimit(inside=1, waiting=1)
     inside, leave = threading.Event(), threading.Event()
 
     def hash_slowly() -> None:

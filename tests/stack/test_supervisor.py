@@ -27,7 +27,7 @@ class Run:
         self.beaten += 1
         return self.beaten <= self.beats
 
-    def is_ours(self) -> bool:
+    def is_owned(self) -> bool:
         return True
 
 
@@ -125,8 +125,8 @@ def test_a_child_waits_when_too_much_waits_for_the_database(tmp_path: Path, monk
         most[0] = max(most[0], self.bytes_waiting)
         deliver(self)
 
-    deliver = supervisor._Stream._deliver
-    monkeypatch.setattr(supervisor._Stream, "_deliver", watch)
+    deliver = supervisor._EventStream._deliver
+    monkeypatch.setattr(supervisor._EventStream, "_deliver", watch)
     ending = supervise(Run(), child(tmp_path, talk), on_event=take, log=tmp_path / "log")  # type: ignore[arg-type]
     assert ending.ok
     assert got == list(range(300))
@@ -198,7 +198,7 @@ def test_a_child_that_does_not_stop_is_killed_when_its_grace_is_over(tmp_path: P
 
 def test_a_child_whose_run_is_another_workers_is_killed_without_grace(tmp_path: Path) -> None:
     class Taken(Run):
-        def is_ours(self) -> bool:
+        def is_owned(self) -> bool:
             return False
 
     run: Any = Taken()
@@ -336,8 +336,8 @@ def test_events_wait_as_the_lines_they_came_in(tmp_path: Path, monkeypatch: pyte
         kinds.update(type(one) for one in self.waiting)
         deliver(self)
 
-    deliver = supervisor._Stream._deliver
-    monkeypatch.setattr(supervisor._Stream, "_deliver", watch)
+    deliver = supervisor._EventStream._deliver
+    monkeypatch.setattr(supervisor._EventStream, "_deliver", watch)
     ending = supervise(Run(), child(tmp_path, talk), on_event=take, log=tmp_path / "log")  # type: ignore[arg-type]
     assert ending.events == 5
     assert kinds == {bytes}

@@ -3,7 +3,7 @@
 import logging
 
 from slmstudio.errors import Refused
-from slmstudio.runs.reaper import sweep_lost
+from slmstudio.runs.reaper import reap_lost_runs
 from training.base_models.services import prepare
 from training.models import ModelPull
 from training.runs.child_processes import ChildCancelled
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 def pull_model(pk: int) -> None:
     """Prepares the base model of a pull. At most once per request; one that is gone or claimed is left alone."""
-    sweep_lost()
+    reap_lost_runs()
     pull = ModelPull.objects.select_related("base_model").filter(pk=pk).first()
     if pull is None or not pull.claim():
         return

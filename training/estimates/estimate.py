@@ -6,7 +6,7 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from slmstudio.storage.sizes import size_words
+from slmstudio.storage.sizes import format_bytes
 from training.base_models.architecture import NoShape, Shape
 from training.estimates.memory import CUDA, Part, inference_memory, training_memory
 from training.estimates.throughput import STARTING, rough_speed, rough_words
@@ -86,8 +86,8 @@ def fit(shape: Shape | None, *, limit_bytes: int = USUAL_LIMIT, tokens: int = TY
         return Fit(0, None, "Its size is known once it is prepared.")
     needed = inference_memory(shape, precision="bf16", tokens=tokens)
     if needed <= limit_bytes:
-        return Fit(needed, True, f"{size_words(needed)} of {size_words(limit_bytes)}")
-    return Fit(needed, False, f"Needs {size_words(needed)}; there are {size_words(limit_bytes)}.")
+        return Fit(needed, True, f"{format_bytes(needed)} of {format_bytes(limit_bytes)}")
+    return Fit(needed, False, f"Needs {format_bytes(needed)}; there are {format_bytes(limit_bytes)}.")
 
 
 def estimate(
@@ -200,13 +200,13 @@ def _memory_refusals(
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """The knob to turn, by itself if one is enough, else all that have to be turned: in words, and the values."""
     costly = max(needs.parts(knobs), key=lambda part: part.bytes).title
-    why = f"This takes about {size_words(total)}, most of it for {costly}; {name} has {size_words(limit)} for it."
+    why = f"This takes about {format_bytes(total)}, most of it for {costly}; {name} has {format_bytes(limit)} for it."
     found = _fitting(needs, knobs, limit)
     if found is None:
         return {"base_model": f"{why} {_too_large(needs, knobs, limit)}"}, {}
     values = {knob: getattr(found, knob) for knob in _ORDER if getattr(found, knob) != getattr(knobs, knob)}
     first, *others = values
-    size = size_words(needs.total(found))
+    size = format_bytes(needs.total(found))
     if not others:
         return {first: f"{why} {_advice(first, found)}, and it fits ({size})."}, values
     said = {knob: f"{_advice(knob, found)}." for knob in values}
@@ -287,7 +287,7 @@ def _too_large(needs: _Needs, knobs: Knobs, limit: int) -> str:
     """What is said where no knob helps; names the package where only QLoRA would, and the worker lacks it."""
     for knob in _ORDER:
         knobs = _most_frugal(needs, knobs, knob)
-    least = f"Even the most frugal settings take {size_words(needs.total(knobs))}. Take a smaller base model"
+    least = f"Even the most frugal settings take {format_bytes(needs.total(knobs))}. Take a smaller base model"
     if needs.gpus and not needs.qlora and needs.total(replace(knobs, method="qlora")) <= limit:
         return f"{least}, or QLoRA, which would fit. {not_installed('qlora')}"
     return f"{least}."
@@ -307,8 +307,10 @@ def disk_bytes(shape: Shape, knobs: Knobs) -> int:
 
 def _disk_words(shape: Shape, knobs: Knobs, disk: int, free: int) -> str:
     lora = disk_bytes(shape, replace(knobs, method="lora"))
-    way = f" LoRA writes {size_words(lora)}." if knobs.method == "full" and lora <= free else " Free some space first."
-    return f"The run writes about {size_words(disk)}, checkpoints included, and {size_words(free)} are free.{way}"
+    way = (
+        f" LoRA writes {format_bytes(lora)}." if knobs.method == "full" and lora <= free else " Free some space first."
+    )
+    return f"The run writes about {format_bytes(disk)}, checkpoints included, and {format_bytes(free)} are free.{way}"
 
 
 @dataclass(frozen=True)
@@ -337,7 +339,7 @@ def how_far_off(foretold: Estimate | None, facts: dict[str, Any]) -> Outcome:
     seconds_off = took / told_seconds - 1 if took and told_seconds > 0 else None
     said = []
     if memory_off is not None:
-        said.append(f"It took {size_words(memory or 0)} of memory, {_off(memory_off)} than foretold")
+        said.append(f"It took {format_bytes(memory or 0)} of memory, {_off(memory_off)} than foretold")
     if seconds_off is not None:
         said.append(f"{'it' if said else 'It'} ran {_off(seconds_off, 'longer', 'shorter')} than foretold")
     return Outcome(memory, memory_off, took, seconds_off, f"{', and '.join(said)}." if said else "")

@@ -27,7 +27,7 @@ def unfit(run: TrainingRun, knobs: Knobs, machine: Hardware) -> str:
 def somebody_fits(run: TrainingRun, knobs: Knobs) -> bool:
     """Whether a live worker of the run's queue could do it; so it is taken where the queue does not answer."""
     try:
-        machines = worker_registry.machines_of(run.queue_name)
+        machines = worker_registry.hardware_by_worker(run.queue_name)
     except RedisError:
         return True
     return any(not unfit(run, knobs, machine) for machine in machines)

@@ -10,7 +10,7 @@ from typing import Any
 
 from slmstudio.database.retries import with_retries
 from slmstudio.runs.heartbeat import keep_alive
-from slmstudio.runs.reaper import sweep_lost
+from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.runs.supervisor import supervise
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import FileEntry, folder_hash, folder_manifest, manifest_hash
@@ -26,7 +26,7 @@ Made = ModelExport | SpecExport
 
 def export_model(pk: int) -> None:
     """Makes a GGUF file of a model version and checks it. At most once per request; a failed one can be asked again."""
-    sweep_lost()
+    reap_lost_runs()
     rows = ModelExport.objects.select_related(
         "model_version__training_run__dataset__schema_version", "model_version__training_run__project"
     )
@@ -39,7 +39,7 @@ def export_model(pk: int) -> None:
 
 def export_spec(pk: int) -> None:
     """Writes a run's settings and rows for another trainer. At most once per request."""
-    sweep_lost()
+    reap_lost_runs()
     rows = SpecExport.objects.select_related(
         "training_run__dataset__schema_version", "training_run__project", "training_run__base_model"
     )
@@ -78,7 +78,7 @@ def _make(export: Made, column: str, module: str, text: str) -> None:
     finally:
         spec.unlink(missing_ok=True)
     if ending.interrupted and not ending.cancelled:
-        with_retries(export.put_back)
+        with_retries(export.return_to_queue)
         return
     if not ending.ok:
         _throw_away(export, column, key, found)
@@ -88,7 +88,7 @@ def _make(export: Made, column: str, module: str, text: str) -> None:
 
 def _throw_away(export: Made, column: str, key: str, found: dict[str, Any]) -> None:
     """Removes what came to nothing, and keeps what was found out about it beside what is known of the files before."""
-    if not with_retries(export.is_ours):
+    if not with_retries(export.is_owned):
         return  # it was swept, and another worker may be at work in that folder
     shutil.rmtree(local_path(key), ignore_errors=True)
     if found:

@@ -49,7 +49,7 @@ def _request(table: type[Export], key: dict[str, Any], user: User) -> Export:
     project = (key.get("training_run") or key["model_version"].training_run).project
     if why := quotas.storage_problem(project) or (table is ModelExport and quotas.compute_problem(project)):
         raise Refused(why, field="kind")
-    export.ask_again(user)
+    export.requeue_by(user)
     return export
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from slmstudio.storage.sizes import size_words
+from slmstudio.storage.sizes import format_bytes
 
 MARKS = {
     "correct": ("check-lg", "good", "correct"),
@@ -200,7 +200,7 @@ def foretold(
     ``..._off``: what came is by this share more than what was foretold. The share told is of what came.
     """
     pairs = [
-        ("memory", memory_bytes, memory_off, size_words, "used"),
+        ("memory", memory_bytes, memory_off, format_bytes, "used"),
         ("time", seconds, seconds_off, _spell, "taken"),
     ]
     lines = []

@@ -14,7 +14,7 @@ from slmstudio.database.retries import with_retries
 from slmstudio.runs.child_environment import child_environment
 from slmstudio.runs.exit_messages import explain_exit
 from slmstudio.runs.models import BackgroundRun
-from slmstudio.runs.supervisor import Ending, supervise
+from slmstudio.runs.supervisor import ChildExit, supervise
 
 Event = dict[str, Any]
 
@@ -47,9 +47,9 @@ def run_child(
     argv = [sys.executable, "-m", module, str(spec)]
     if run is None:
         return _blocking(argv, log, on_event, also)
-    ending: Ending = supervise(run, argv, on_event=on_event, log=log, also=also)
+    ending: ChildExit = supervise(run, argv, on_event=on_event, log=log, also=also)
     if ending.interrupted:
-        with_retries(run.put_back)  # the worker was told to stop; the next one starts it again
+        with_retries(run.return_to_queue)  # the worker was told to stop; the next one starts it again
     if ending.cancelled or ending.interrupted:
         raise ChildCancelled
     if not ending.ok:

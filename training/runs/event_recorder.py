@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from labeling.models import Project
-from slmstudio.runs.foreign_load import ForeignLoad
+from slmstudio.runs.foreign_load import OtherProcessLoad
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
@@ -79,7 +79,7 @@ class Recorder:
         self._started = False
         self._began = 0.0
         self._seconds_before = 0.0
-        self._load = ForeignLoad()
+        self._load = OtherProcessLoad()
 
     def __call__(self, event: Event) -> None:
         event = storable(event)

@@ -15,12 +15,12 @@ from slmstudio.database.retries import RETRY_SECONDS, UNAVAILABLE, with_retries
 from slmstudio.errors import Refused
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.models import BackgroundRun
-from slmstudio.runs.reaper import sweep_lost
-from slmstudio.runs.supervisor import CHECKPOINT_GRACE_SECONDS, Ending, cost_of, supervise
+from slmstudio.runs.reaper import reap_lost_runs
+from slmstudio.runs.supervisor import CHECKPOINT_GRACE_SECONDS, ChildExit, cost_of, supervise
 from slmstudio.stack.programs import TIED
 from slmstudio.storage.artifacts import local_path, write_text
 from slmstudio.storage.hashing import folder_hash, sha256_file
-from slmstudio.workers.devices import Devices, GivenUp, TooFew, held_for, own_machine
+from slmstudio.workers.devices import NotEnoughGpus, ReservationCancelled, ReservedGpus, own_machine, reserve_for_run
 from training.base_models.services import prepare
 from training.estimates.machine_fit import somebody_fits, unfit
 from training.models import LengthReport, TrainingRun
@@ -45,7 +45,7 @@ def run_training(pk: int) -> None:
     does: its worker told to stop puts it back, the sweep queues the run of a lost worker again, and a child that was
     killed after it had got further than the attempt before is started once more.
     """
-    sweep_lost()
+    reap_lost_runs()
     run: Any = TrainingRun.objects.select_related("dataset__schema_version", "project").filter(pk=pk).first()
     if run is None or not run.claim(attempts=run.attempts + 1):
         return
@@ -58,7 +58,7 @@ def measure_lengths(pk: int) -> None:
 
     At most once per request; the same report can be asked for again.
     """
-    sweep_lost()
+    reap_lost_runs()
     report = LengthReport.objects.select_related("dataset__schema_version", "base_model").filter(pk=pk).first()
     if report is None or not report.claim():
         return
@@ -117,13 +117,13 @@ def _train(run: TrainingRun) -> None:
     spec_key = f"{run.folder_key}/spec.yaml"
     write_text(spec_key, run.spec)
     try:
-        with held_for(run, spec.devices) as devices:
+        with reserve_for_run(run, spec.devices) as devices:
             recorder = Recorder(run)
             ending = _run_child(run, _command(spec, local_path(spec_key), run), devices, recorder)
-    except GivenUp:
+    except ReservationCancelled:
         _leave(run)
         return
-    except TooFew as error:
+    except NotEnoughGpus as error:
         _step_back(run, str(error), knobs_of(spec))
         return
     run.facts = {**run.facts, "supervision": cost_of(ending, run.facts.get("supervision"))}
@@ -131,7 +131,7 @@ def _train(run: TrainingRun) -> None:
     _end(run, ending, recorder)
 
 
-def _run_child(run: TrainingRun, argv: list[str], devices: Devices, recorder: Recorder) -> Ending:
+def _run_child(run: TrainingRun, argv: list[str], devices: ReservedGpus, recorder: Recorder) -> ChildExit:
     with_retries(lambda: run.beat(stage="loading the model"))
     try:
         return supervise(
@@ -166,7 +166,7 @@ def _command(spec: RunSpec, path: Path, run: TrainingRun) -> list[str]:
     ]
 
 
-def _end(run: TrainingRun, ending: Ending, recorder: Recorder) -> None:
+def _end(run: TrainingRun, ending: ChildExit, recorder: Recorder) -> None:
     """Turns the child's ending into what becomes of the run."""
     if ending.cancelled:
         raise ChildCancelled
@@ -175,7 +175,7 @@ def _end(run: TrainingRun, ending: Ending, recorder: Recorder) -> None:
         return
     if ending.died and run.checkpoint_step > recorder.resumed_from and run.tries < run.attempts_allowed:
         stage = f"its process was killed; it goes on from step {run.checkpoint_step}"
-        with_retries(lambda: run.put_back(stage=stage))
+        with_retries(lambda: run.return_to_queue(stage=stage))
         return
     if not ending.ok:
         raise ChildFailed(_with_checkpoint(run, ending.error, _kind(ending)))
@@ -187,10 +187,10 @@ def _end(run: TrainingRun, ending: Ending, recorder: Recorder) -> None:
 def _leave(run: TrainingRun) -> None:
     """Puts a run back whose worker was told to stop, or cancels it where that is why. No attempt has failed."""
     facts = {**run.facts, "forgiven": int(run.facts.get("forgiven") or 0) + 1}
-    with_retries(lambda: run.put_back(facts=facts, stage="its worker was stopped; it goes on with the next one"))
+    with_retries(lambda: run.return_to_queue(facts=facts, stage="its worker was stopped; it goes on with the next one"))
 
 
-def _kind(ending: Ending) -> str:
+def _kind(ending: ChildExit) -> str:
     """What ended the child, in the short word of its error; "" where it had none."""
     killed = "memory" if "ran out of memory" in ending.error else ""
     return str(ending.last.get("error", {}).get("kind") or killed)
@@ -231,7 +231,7 @@ def _step_back(run: TrainingRun, why: str, knobs: Knobs) -> None:
     before, stage = run.attempts - 1, "waiting for a worker that is able to do it"
     if knobs.devices > 1:
         stage = f"waiting for a worker with {knobs.devices} cards"
-    with_retries(lambda: run.put_back(first=False, attempts=before, facts=facts, stage=stage))
+    with_retries(lambda: run.return_to_queue(first=False, attempts=before, facts=facts, stage=stage))
 
 
 def _verify(spec: RunSpec) -> None:

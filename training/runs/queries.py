@@ -10,11 +10,11 @@ from redis.exceptions import RedisError
 
 from labeling.datasets.queries import rows
 from labeling.models import DatasetVersion, Project, Split
-from slmstudio.runs.foreign_load import slow_words
+from slmstudio.runs.foreign_load import slow_warning
 from slmstudio.runs.models import Status
-from slmstudio.runs.plain_paths import without_paths
+from slmstudio.runs.plain_paths import redact_paths
 from slmstudio.storage.artifacts import local_path
-from slmstudio.workers.registry import listening
+from slmstudio.workers.registry import active_queues
 from training.estimates.estimate import Estimate, how_far_off
 from training.estimates.throughput import STARTING
 from training.models import LengthReport, TrainingEvent, TrainingRun
@@ -27,7 +27,7 @@ LOG_TAIL = 20_000
 def nobody_works(queue: str) -> str:
     """A sentence where no worker listens to a queue, or the queue itself does not answer; empty where all is well."""
     try:
-        if queue in listening():
+        if queue in active_queues():
             return ""
     except RedisError:
         return "The queue does not answer. What is queued waits until it does."
@@ -89,7 +89,7 @@ def log_tail(run: TrainingRun) -> tuple[str, int]:
     lines = [line.rsplit("\r", 1)[-1].rstrip() for line in text.replace("\r\n", "\n").split("\n")]
     if size > LOG_TAIL:
         lines = lines[1:]
-    return without_paths("\n".join(lines).strip()), size
+    return redact_paths("\n".join(lines).strip()), size
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def slow(run: TrainingRun, tokens_per_second: float | None) -> str:
     foretold = Estimate.from_dict(run.estimate or {})
     seconds = (foretold.seconds or 0.0) - STARTING if foretold is not None else 0.0
     expected = foretold.tokens / seconds if foretold is not None and seconds > 0 else None
-    return slow_words(tokens_per_second, expected, run.facts.get("load"), estimate="estimated")
+    return slow_warning(tokens_per_second, expected, run.facts.get("load"), estimate="estimated")
 
 
 def against_reality(run: TrainingRun) -> list[str]:

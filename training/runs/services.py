@@ -14,8 +14,8 @@ from labeling.models import DatasetVersion, Project, Split
 from slmstudio import quotas
 from slmstudio.contract.schema.compiled import loads
 from slmstudio.errors import Refused
-from slmstudio.runs.models import LIVE, Status, queued_anew, resumed_by
-from slmstudio.runs.reaper import sweep_lost
+from slmstudio.runs.models import LIVE, Status, requeued_columns, resumed_by
+from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage.artifacts import local_path
 from training.estimates.machines import abilities
 from training.estimates.services import estimate_for
@@ -31,9 +31,9 @@ __all__ = [
     "fitting_knobs",
     "measure_lengths",
     "preset",
+    "reap_lost_runs",
     "resume",
     "start_training",
-    "sweep_lost",
 ]
 
 
@@ -85,7 +85,7 @@ def measure_lengths(*, dataset: DatasetVersion, base_model: BaseModel, user: Use
     )
     if report.current or report.status in LIVE:
         return report
-    report.ask_again(user)
+    report.requeue_by(user)
     return report
 
 
@@ -198,7 +198,7 @@ def _queue_again(found: TrainingRun, user: User) -> None:
         raise Refused(why, field="run")
     _refuse_unprepared(found.base_model)
     again: dict[str, Any] = {
-        **queued_anew(),
+        **requeued_columns(),
         "facts": {
             **resumed_by(found.facts, user, step=found.checkpoint_step),
             "forgiven": found.attempts,  # whoever resumes it has looked at what was wrong

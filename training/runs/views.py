@@ -14,7 +14,7 @@ from labeling.models import DatasetVersion
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.runs.models import LIVE, Status
-from slmstudio.runs.plain_paths import without_paths
+from slmstudio.runs.plain_paths import redact_paths
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
 from slmstudio.web.requests import SignedInRequest
@@ -231,4 +231,4 @@ def log_file(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     _, run = object_for(request.user, slug, Action.READ, TrainingRun, number=number)
     path = local_path(f"{run.folder_key}/log.txt")
     text = path.read_text(errors="replace") if path.is_file() else ""
-    return HttpResponse(without_paths(text), content_type="text/plain; charset=utf-8")
+    return HttpResponse(redact_paths(text), content_type="text/plain; charset=utf-8")

@@ -20,10 +20,10 @@ from labeling.models import Project
 from slmstudio.access import Role
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.runs.reaper import sweep_lost
-from slmstudio.storage.sizes import size_words
+from slmstudio.runs.reaper import reap_lost_runs
+from slmstudio.storage.sizes import format_bytes
 from slmstudio.templatetags.studio import milliseconds, percent
-from slmstudio.workers.registry import Started, WorkerGone, working
+from slmstudio.workers.registry import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.services import sync_catalogue
 
 POLL_SECONDS = 1.0
@@ -66,20 +66,20 @@ class Command(BaseCommand):
                 modes=_parts(options["modes"]),
                 documents=options["documents"],
             )
-            with working(["gpu"], say=self._say) as workers:
+            with ensure_workers(["gpu"], say=self._say) as workers:
                 self._watch(made, workers)
         except (Refused, WorkerGone) as refusal:
             raise CommandError(str(refusal)) from refusal
         self._tell(made, report)
 
-    def _watch(self, made: Benchmark, workers: Started) -> None:
+    def _watch(self, made: Benchmark, workers: StartedWorkers) -> None:
         """Prints each change until it has ended; cancels it where this command is stopped."""
         shown = ""
         try:
             while made.is_live:
                 time.sleep(POLL_SECONDS)
                 workers.check()
-                sweep_lost()
+                reap_lost_runs()
                 advance(made.pk)
                 made.refresh_from_db()
                 line = _now(made)
@@ -149,7 +149,7 @@ def _line(row: results.Row, currency: str) -> str:
     return (
         f"{name:44} fields {percent(fields['rate'])} ({percent(fields['low'])} to {percent(fields['high'])})  "
         f"valid {percent(run.scores['schema_valid']['rate'])}  p50 {milliseconds(run.latency['p50'])}  "
-        f"p95 {milliseconds(run.latency['p95'])}  memory {size_words(memory) if memory else '–'}  "
+        f"p95 {milliseconds(run.latency['p95'])}  memory {format_bytes(memory) if memory else '–'}  "
         f"1,000 documents {cost}"
     )
 

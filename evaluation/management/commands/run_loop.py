@@ -33,11 +33,11 @@ from slmstudio.access import Role
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
-from slmstudio.runs.reaper import sweep_lost
+from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.stack.environment import database_is_embedded, home
-from slmstudio.stack.places import Places
+from slmstudio.stack.places import Paths
 from slmstudio.templatetags.studio import milliseconds, percent
-from slmstudio.workers.registry import Started, WorkerGone, working
+from slmstudio.workers.registry import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.services import find_base_model, prepare, sync_catalogue
 from training.models import BaseModel
 from training.runs.presets import METHODS
@@ -57,7 +57,7 @@ class Command(BaseCommand):
     """Import, freeze, benchmark, fine-tune, evaluate, compare, gate, report."""
 
     help = __doc__ or ""
-    workers: Started
+    workers: StartedWorkers
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--template", required=True, help="a template of the catalogue, e.g. receipt")
@@ -92,7 +92,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self._tables()
         try:
-            with working(QUEUES, say=self._say) as self.workers:
+            with ensure_workers(QUEUES, say=self._say) as self.workers:
                 self._run(options)
         except _REFUSALS as refusal:
             raise CommandError(str(refusal)) from refusal
@@ -106,7 +106,7 @@ class Command(BaseCommand):
             raise CommandError("The database lacks migrations. Run `manage.py migrate` first.")
         # In a process of its own: the role that this one works with owns no table.
         command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
-        owner = {"DATABASE_OWNER_URL": Places.of(home()).database_owner_url}
+        owner = {"DATABASE_OWNER_URL": Paths.of(home()).database_owner_url}
         subprocess.run(command, cwd=settings.BASE_DIR, env={**os.environ, **owner}, check=True)
 
     def _run(self, options: dict[str, Any]) -> None:
@@ -232,7 +232,7 @@ class Command(BaseCommand):
         """Waits a little; ends runs whose worker has gone, and stops where nobody works the queue any more."""
         time.sleep(POLL_SECONDS)
         self.workers.check()
-        sweep_lost()
+        reap_lost_runs()
 
     def _summary(self, report: dict[str, Any]) -> None:
         for name in ("base", "tuned", "base_free", "tuned_free"):

@@ -26,7 +26,7 @@ from slmstudio.access import Role
 from slmstudio.accounts.permissions import GROUP
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted
-from slmstudio.workers.registry import listening
+from slmstudio.workers.registry import active_queues
 from training.base_models.services import find_base_model, prepare, sync_catalogue
 from training.models import BaseModel
 from training.runs.jobs import measure_lengths as measure_lengths_job
@@ -51,7 +51,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         sync_catalogue()
-        if not listening():
+        if not active_queues():
             for run in requeue_interrupted():
                 self._note(f"was interrupted and starts again: {run}")
         people, password = self._people()

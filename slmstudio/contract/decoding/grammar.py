@@ -223,7 +223,7 @@ def decoder_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return _pruned(dumps(schema)).schema
 
 
-def too_wide(schema: dict[str, Any]) -> bool:
+def exceeds_optional_limit(schema: dict[str, Any]) -> bool:
     """Whether an object of a schema has more fields that may be left out than a matcher takes without ``limits``."""
     objects = (place for place in decoder_schema(schema)["$defs"].values() if place["type"] == "object")
     return any(len(one["properties"]) - len(one.get("required", ())) > MOST_OPTIONAL for one in objects)
@@ -265,7 +265,7 @@ def unsupported(schema: dict[str, Any]) -> list[str]:
         for keyword, words in _UNSUPPORTED.items():
             if keyword in place:
                 sentences[f"{where}{_CHECKED_AFTERWARDS}: {words}"] = None
-    if too_wide(schema):
+    if exceeds_optional_limit(schema):
         wide = f"an object with more than {MOST_OPTIONAL} fields that may be left out"
         sentences[f"llama.cpp cannot hold to {wide}; the weights can"] = None
     for words in _pruned(dumps(schema)).notes:

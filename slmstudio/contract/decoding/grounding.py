@@ -6,8 +6,8 @@ a value may run over the end of a line, and it is cut only where it does not par
 
 Not every such field can be held that way: where the gold itself is not in the text as it is written (a name in other
 letters, an address with a line left out) the right answer would be forbidden. So the training gold is asked first, and
-a field is held only where it allows at least ``LEAST`` of that: to one stretch of the text, or to a few stretches put
-together as the gold puts them.
+a field is held only where it allows at least ``MIN_COPIED_SHARE`` of that: to one stretch of the text, or to a few
+stretches put together as the gold puts them.
 """
 
 import re
@@ -25,7 +25,7 @@ from slmstudio.contract.schema.structure import Field, join, split
 from slmstudio.contract.values.kinds.registry import KINDS
 
 #: share of the training gold that a held field must still be able to write
-LEAST = 0.9
+MIN_COPIED_SHARE = 0.9
 #: what stands between two stretches of a text in a value that is put together of them
 JOINS = (" ", ", ", ",", "; ", " - ")
 MOST_PIECES = 6
@@ -43,7 +43,7 @@ _AMOUNT = re.compile(r"(?<![^\W_]{4})(?<![\d.,])\d[\d.,]*[.,]\d+(?!\d|[.,]\d)(?!
 
 
 @dataclass(frozen=True)
-class Ground:
+class GroundingPlan:
     """How each field is held: ``held`` has a pattern with the joins it may use (none: one stretch of the text alone),
     ``left`` a pattern with the reason why it is not held to the text.
     """
@@ -85,13 +85,13 @@ def candidates(compiled: CompiledSchema) -> list[Field]:
 # -- what the gold allows -------------------------------------------------------------------------------------------
 
 
-def learn(compiled: CompiledSchema, rows: Iterable[tuple[str, Any]]) -> Ground:
+def build_plan(compiled: CompiledSchema, rows: Iterable[tuple[str, Any]]) -> GroundingPlan:
     """How to hold each field, by texts with their gold: training rows, never those that are judged."""
     simple = _Simple(compiled)
     wanted = candidates(compiled)
     reached = dict(simple.texts(simple.root, "", {one.pattern for one in wanted}))
-    ground = Ground()
-    seen = {one.pattern: _Seen() for one in wanted}
+    ground = GroundingPlan()
+    seen = {one.pattern: _GoldStatistics() for one in wanted}
     for text, gold in rows:
         document = _Text(text)
         for one in wanted:
@@ -159,7 +159,7 @@ class _Text:
         return best.get(len(value))
 
 
-class _Seen:
+class _GoldStatistics:
     """The gold of one field: how often it is one stretch, several, or not in its text as it is written."""
 
     def __init__(self) -> None:
@@ -183,9 +183,9 @@ class _Seen:
         if not count:
             plain = not KINDS[one.kind].by_meaning
             return (), "" if plain else "no training document shows whether it is copied as it is written"
-        if self.whole >= LEAST * count:
+        if self.whole >= MIN_COPIED_SHARE * count:
             return (), ""
-        if self.whole + self.pieces >= LEAST * count:
+        if self.whole + self.pieces >= MIN_COPIED_SHARE * count:
             return tuple(join for join in JOINS if self.joined[join]), ""
         there = self.whole + self.pieces
         return (), f"only {there} of {count} values of the training gold stand in their text as they are written"
@@ -233,7 +233,7 @@ class _Simple:
         """Each wanted pattern that the grammar reaches, with why it cannot be held there ("" where it can)."""
         solid, _ = self.solid(place)
         if pattern in wanted:
-            yield pattern, _why_not(solid)
+            yield pattern, _exclusion_reason(solid)
         elif _is_object(solid):
             for name, inner in solid["properties"].items():
                 if _leads(join(pattern, name), wanted):
@@ -258,7 +258,7 @@ class _Simple:
         return {**shared, **(place if isinstance(place, dict) else {}), "x-guidance": OPTIONS}
 
 
-def _why_not(solid: dict[str, Any]) -> str:
+def _exclusion_reason(solid: dict[str, Any]) -> str:
     if "anyOf" in solid:
         return "it takes one of several forms"
     if "enum" in solid:
@@ -280,7 +280,7 @@ def _is_array(solid: dict[str, Any]) -> bool:
 # -- the grammar of a document --------------------------------------------------------------------------------------
 
 
-def grammar_of(compiled: CompiledSchema, ground: Ground, text: str) -> str:
+def grammar_of(compiled: CompiledSchema, ground: GroundingPlan, text: str) -> str:
     """The grammar of one document, in llguidance's Lark: compact JSON in schema order, held fields from ``text``.
 
     With nothing to hold it is the grammar of the schema, in the words that llama.cpp takes, too.
@@ -307,7 +307,7 @@ def follows(made: str, text: str) -> bool:
 class _Writer:
     """Writes rules for what leads to a held field; everything else is left to llguidance's own JSON Schema."""
 
-    def __init__(self, simple: _Simple, ground: Ground, text: str) -> None:
+    def __init__(self, simple: _Simple, ground: GroundingPlan, text: str) -> None:
         self._simple = simple
         self._text = collapsed(text)
         self._chunks = chunks(self._text)

@@ -166,7 +166,7 @@ class Decoder:
             return self.schema["$defs"][place["$ref"].removeprefix("#/$defs/")]
         return place
 
-    def arranged(self, value: Any, *, rewrite: bool) -> Any:
+    def ordered(self, value: Any, *, rewrite: bool) -> Any:
         """A value with its names in the order in which a decoder writes them; unknown names last, as they came.
 
         With ``rewrite`` numbers are written as a decoder writes them, too: a choice as the schema has it, a whole

@@ -29,13 +29,22 @@ from slmstudio.contract.schema.dialect import is_number
 from slmstudio.contract.schema.messages import show
 from slmstudio.contract.schema.structure import Node, join
 from slmstudio.contract.values.kinds.registry import KINDS
-from slmstudio.contract.values.kinds.values import normalise
+from slmstudio.contract.values.kinds.values import normalize
 
-__all__ = ["Broken", "ExpressionError", "Invariant", "Rule", "broken", "check", "declared", "parse"]
+__all__ = [
+    "BrokenInvariant",
+    "CompiledInvariant",
+    "ExpressionError",
+    "Invariant",
+    "broken",
+    "check",
+    "declared",
+    "parse",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class CompiledInvariant:
     """A declared invariant: where it stands, how exact it is (absolute), and the sentence shown where it is broken."""
 
     node: Node
@@ -45,7 +54,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class BrokenInvariant:
     """A broken invariant. ``paths``: every place of the value that the rule reads, in the order it names them."""
 
     problem: Problem
@@ -57,14 +66,14 @@ class _MissingError(Exception):
 
 
 @lru_cache(maxsize=256)
-def _rules(compiled: CompiledSchema) -> tuple[Rule, ...]:
+def _rules(compiled: CompiledSchema) -> tuple[CompiledInvariant, ...]:
     rules = []
     for node in compiled.root.nodes():
         options = node.schema.get("x-slm", {})
         for entry in options.get("invariants", ()):
             entry = {"rule": entry} if isinstance(entry, str) else entry
             tolerance = Decimal(entry.get("tolerance", options.get("tolerance", 0)))
-            rules.append(Rule(node, parse(entry["rule"]), tolerance, entry.get("message", "")))
+            rules.append(CompiledInvariant(node, parse(entry["rule"]), tolerance, entry.get("message", "")))
     return tuple(rules)
 
 
@@ -78,7 +87,7 @@ def check(schema: CompiledSchema | dict[str, Any], value: Any) -> list[Problem]:
     return [found.problem for found in broken(schema, value)]
 
 
-def broken(schema: CompiledSchema | dict[str, Any], value: Any) -> list[Broken]:
+def broken(schema: CompiledSchema | dict[str, Any], value: Any) -> list[BrokenInvariant]:
     """Every broken invariant of a value with all the places it reads. Never raises for any value."""
     compiled = schema if isinstance(schema, CompiledSchema) else compile_schema(schema)
     rules = _rules(compiled)
@@ -94,7 +103,7 @@ def broken(schema: CompiledSchema | dict[str, Any], value: Any) -> list[Broken]:
             problem = _Evaluation(rule, path, target).problem()
             if problem is not None:
                 places = [place for steps in rule.invariant.paths() for place in _places(target, steps, path)]
-                found.append(Broken(problem, tuple(dict.fromkeys(places))))
+                found.append(BrokenInvariant(problem, tuple(dict.fromkeys(places))))
     return found
 
 
@@ -198,7 +207,7 @@ def _as_date(side: Expression, value: Value, other: Value) -> Value:
 class _Evaluation:
     """One rule over one object."""
 
-    def __init__(self, rule: Rule, path: str, value: dict[str, Any]) -> None:
+    def __init__(self, rule: CompiledInvariant, path: str, value: dict[str, Any]) -> None:
         self.rule = rule
         self.path = path
         self.value = value
@@ -362,7 +371,7 @@ def _scalar(node: Node | None, value: Any) -> Scalar:
         raise _MissingError
     field = node.field if node else None
     if field is not None and KINDS[field.kind].by_meaning:
-        meaning = normalise(value, field)
+        meaning = normalize(value, field)
         if not isinstance(meaning, date | Decimal):
             raise _MissingError
         return meaning

@@ -13,7 +13,7 @@ from slmstudio.contract.decoding.schema import Decoder
 from slmstudio.contract.json_text import MAX_DEPTH, MAX_DIGITS, JsonError, dumps, loads, number_fits, sha256, text_fits
 from slmstudio.contract.schema.dialect import FORMAT_CHECKER, ExactValidator
 from slmstudio.contract.schema.messages import sentence, show
-from slmstudio.contract.schema.refusals import SchemaError, check_schema, check_tree, recursive
+from slmstudio.contract.schema.refusals import SchemaError, check_options, check_schema, recursion_cuts
 from slmstudio.contract.schema.structure import Field, Node, build, join, pattern_of, split
 
 __all__ = [
@@ -52,7 +52,7 @@ class Problem:
         return {"path": self.path, "rule": self.rule, "message": self.message}
 
 
-class _UnfitError(Exception):
+class _InvalidValueError(Exception):
     def __init__(self, path: str, message: str) -> None:
         self.path, self.message = path, message
 
@@ -63,14 +63,14 @@ def exact(value: Any) -> Any:
     """
     try:
         return _exact(value, "", 0)
-    except _UnfitError as error:
+    except _InvalidValueError as error:
         raise ValueError(f"{error.path}: {error.message}" if error.path else error.message) from None
 
 
 def _exact(value: Any, path: str, depth: int) -> Any:
     if isinstance(value, str):
         if not text_fits(value):
-            raise _UnfitError(path, "holds a NUL character or half of a surrogate pair")
+            raise _InvalidValueError(path, "holds a NUL character or half of a surrogate pair")
         return value
     if value is None or isinstance(value, bool):
         return value
@@ -78,18 +78,18 @@ def _exact(value: Any, path: str, depth: int) -> Any:
         value = Decimal(repr(value))
     if isinstance(value, int | Decimal):
         if not number_fits(value):
-            raise _UnfitError(path, f"must be a number of at most {MAX_DIGITS} digits")
+            raise _InvalidValueError(path, f"must be a number of at most {MAX_DIGITS} digits")
         return value
     if depth >= MAX_DEPTH:
-        raise _UnfitError(path, f"is nested more than {MAX_DEPTH} deep")
+        raise _InvalidValueError(path, f"is nested more than {MAX_DEPTH} deep")
     if isinstance(value, dict):
         for name in value:
             if not isinstance(name, str) or not text_fits(name):
-                raise _UnfitError(path, "has a field whose name is not a text that JSON can hold")
+                raise _InvalidValueError(path, "has a field whose name is not a text that JSON can hold")
         return {name: _exact(item, join(path, name), depth + 1) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_exact(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
-    raise _UnfitError(path, f"is not a JSON value but a {type(value).__name__}")
+    raise _InvalidValueError(path, f"is not a JSON value but a {type(value).__name__}")
 
 
 def _leaf_errors(error: ValidationError) -> Iterator[ValidationError]:
@@ -118,7 +118,7 @@ class CompiledSchema:
     def __init__(self, schema: dict[str, Any], digest: str) -> None:
         self.schema = schema
         self.hash = digest
-        self.cut = recursive(schema)
+        self.cut = recursion_cuts(schema)
         self.root: Node = build(schema, schema, cut=self.cut, start=True)
         self.fields: tuple[Field, ...] = tuple(self.root.leaves())
         self.by_pattern: dict[str, Field] = {field.pattern: field for field in self.fields}
@@ -138,7 +138,7 @@ class CompiledSchema:
         """
         try:
             value = _exact(value, "", 0)
-        except _UnfitError as error:
+        except _InvalidValueError as error:
             return [Problem(error.path, "json", error.message)]
         return self.validate_exact(value)
 
@@ -180,7 +180,7 @@ class CompiledSchema:
 
     def ordered(self, value: Any) -> Any:
         """The same value with names in the order in which they are written; unknown names last, as they came."""
-        return self.decoder.arranged(value, rewrite=False)
+        return self.decoder.ordered(value, rewrite=False)
 
     def canonical(self, value: Any) -> str:
         """The one text of a value: the order in which a decoder writes it, no white space, digits as they are.
@@ -188,7 +188,7 @@ class CompiledSchema:
         Missing and null mean the same, so both become null where the field may be null, and are left out where it may
         not and is not required. Numbers have no exponent, whole numbers no fraction; a choice is as in the schema.
         """
-        return dumps(self.decoder.arranged(_filled(self.root, value), rewrite=True))
+        return dumps(self.decoder.ordered(_filled(self.root, value), rewrite=True))
 
 
 def _filled(node: Node, value: Any) -> Any:
@@ -231,7 +231,7 @@ def _compile(text: str) -> CompiledSchema:
     schema = loads(text)
     check_schema(schema)
     compiled = CompiledSchema(schema, sha256(text))
-    check_tree(compiled.root)
+    check_options(compiled.root)
     return compiled
 
 

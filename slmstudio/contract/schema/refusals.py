@@ -17,7 +17,7 @@ from slmstudio.contract.rules.expressions import ExpressionError, parse
 from slmstudio.contract.schema.dialect import FORMATS, ExactValidator, PatternError, compile_pattern
 from slmstudio.contract.schema.keywords import ADVICE, KNOWN, LISTS, MAPS, SINGLES, TYPES, subschemas
 from slmstudio.contract.schema.messages import sentence, show
-from slmstudio.contract.schema.resolution import IN_PLACE, Cut, branches, follow, loops, properties_of, resolve
+from slmstudio.contract.schema.resolution import IN_PLACE, RecursionCut, branches, follow, loops, properties_of, resolve
 from slmstudio.contract.schema.structure import Node
 from slmstudio.contract.values.kinds.registry import KINDS, kinds_for
 
@@ -240,7 +240,7 @@ class _Graph:
                 self.in_place[id(schema)].append(id(target))
 
 
-def recursive(root: dict[str, Any]) -> Cut:
+def recursion_cuts(root: dict[str, Any]) -> RecursionCut:
     """Where the tree of a checked root is cut: at the schemas that are about a value of which they are themselves a
     part.
     """
@@ -253,7 +253,7 @@ def recursive(root: dict[str, Any]) -> Cut:
             cut |= found
             found = {member for member in group - cut if not cut.isdisjoint(graph.in_place[member])}
     refs = {graph.schemas[member]["$ref"] for member in cut if "$ref" in graph.schemas[member]}
-    return Cut(frozenset(cut), frozenset(refs), frozenset(graph.schemas))
+    return RecursionCut(frozenset(cut), frozenset(refs), frozenset(graph.schemas))
 
 
 def _check_references(root: dict[str, Any]) -> None:
@@ -264,7 +264,7 @@ def _check_references(root: dict[str, Any]) -> None:
     for group in loops(graph.in_place):
         steps = min((graph.steps[member] for member in group if "$ref" in graph.schemas[member]), key=len)
         raise SchemaError(_dotted((*steps, "$ref")), "a reference may not lead back to itself without a field between")
-    cut = recursive(root)
+    cut = recursion_cuts(root)
     sizes: dict[tuple[int, bool], int] = {}
 
     def size(schema: Any, same_place: bool) -> int:
@@ -301,7 +301,7 @@ def check_schema(schema: Any) -> None:
         raise SchemaError("properties", "must name at least one field")
 
 
-def check_tree(root: Node) -> None:
+def check_options(root: Node) -> None:
     """Refuse options that do not suit their field, and invariants that cannot be read or name unknown fields."""
     for node in root.nodes():
         options = node.schema.get("x-slm", {})

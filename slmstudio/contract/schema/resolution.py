@@ -282,7 +282,7 @@ def type_of(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class RecursionCut:
     """Where a tree of a schema ends because it would start over: at the schemas with these ids, and at what was folded
     from a reference to the same target (``refs``), which is none of the ``known`` schemas.
     """

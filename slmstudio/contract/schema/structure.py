@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from slmstudio.contract.json_text import dumps, loads
-from slmstudio.contract.schema.resolution import Cut, branches, follow, properties_of, resolve, takes_null, types_of
+from slmstudio.contract.schema.resolution import (
+    RecursionCut,
+    branches,
+    follow,
+    properties_of,
+    resolve,
+    takes_null,
+    types_of,
+)
 from slmstudio.contract.values.kinds.registry import KINDS
 
 __all__ = ["Field", "Node", "build", "follow", "join", "pattern_of", "resolve", "split"]
@@ -17,7 +25,7 @@ _CLASH = (
     "patternProperties", "propertyNames",
 )  # fmt: skip
 _SCALARS = {"string", "number", "integer", "boolean"}
-_NOWHERE = Cut()
+_NOWHERE = RecursionCut()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +205,7 @@ def build(
     pattern: str = "",
     name: str = "",
     required: bool = True,
-    cut: Cut = _NOWHERE,
+    cut: RecursionCut = _NOWHERE,
     start: bool = False,
 ) -> Node:
     """The tree of a checked schema. Where ``cut`` holds, what stands there is one leaf, compared as a whole
@@ -244,7 +252,7 @@ def _is_open(resolved: dict[str, Any]) -> bool:
     return resolved.get("additionalProperties", False) is not False or "patternProperties" in resolved
 
 
-def _union(root: dict[str, Any], forms: list[dict[str, Any]], pattern: str, cut: Cut) -> dict[str, Node]:
+def _union(root: dict[str, Any], forms: list[dict[str, Any]], pattern: str, cut: RecursionCut) -> dict[str, Node]:
     """The fields of an object that takes one of several forms: those of all forms. A field that several forms have
     holds what any of them allows (a ``const`` that tells the forms apart is a class), and is required where all say so.
     """

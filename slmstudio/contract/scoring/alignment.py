@@ -5,11 +5,11 @@ from collections.abc import Hashable, Iterable, Sequence
 from rapidfuzz.fuzz import ratio
 
 from slmstudio.contract.schema.dialect import is_number
-from slmstudio.contract.values.kinds.kind import loose
+from slmstudio.contract.values.kinds.kind import fold_coarsely
 
 MAX_CELLS = 40_000
 _FUZZY_CELLS = 2_500
-_LEAST = 0.3
+MIN_SIMILARITY = 0.3
 # Of a text that is said to be made of several, this much must be theirs.
 _MADE_OF = 0.7
 _MOST_LONE = 50
@@ -34,7 +34,9 @@ def _likeness(left: Sequence[Hashable], right: Sequence[Hashable], fuzzy: bool) 
     return score / total if total else 1.0
 
 
-def align(gold: Sequence[Sequence[Hashable]], output: Sequence[Sequence[Hashable]], *, ordered: bool) -> list[Pair]:
+def align_rows(
+    gold: Sequence[Sequence[Hashable]], output: Sequence[Sequence[Hashable]], *, ordered: bool
+) -> list[Pair]:
     """Pairs of row numbers (gold, output); None for a row without a partner.
 
     Rows are tuples of normalised cells. With ``ordered`` row meets row by position. Else the assignment with the
@@ -85,10 +87,14 @@ def _assign(gold: Sequence[Sequence[Hashable]], output: Sequence[Sequence[Hashab
     likeness = numpy.array([[_likeness(left, right, fuzzy) for right in output] for left in gold])
     distance = abs(numpy.subtract.outer(numpy.arange(len(gold)), numpy.arange(len(output))))
     rows, columns = linear_sum_assignment(likeness - 1e-6 * distance, maximize=True)
-    return {int(row): int(column) for row, column in zip(rows, columns, strict=True) if likeness[row, column] >= _LEAST}
+    return {
+        int(row): int(column)
+        for row, column in zip(rows, columns, strict=True)
+        if likeness[row, column] >= MIN_SIMILARITY
+    }
 
 
-def joined(gold: Sequence[Row], output: Sequence[Row], pairs: Sequence[Pair]) -> frozenset[int]:
+def merged_rows(gold: Sequence[Row], output: Sequence[Row], pairs: Sequence[Pair]) -> frozenset[int]:
     """The pairs (by their place in ``pairs``) that come of one row made of several: merged in the output, or split.
 
     A row is made of several where one of its texts is made of theirs, or where one of its numbers (of three digits and
@@ -121,11 +127,11 @@ def _made_of(whole: Row | None, parts: Sequence[tuple[int, Row | None]], partner
 
 
 def _texts(cell: str, parts: Iterable[tuple[int, Hashable]]) -> set[int]:
-    rest = text = loose(cell)
+    rest = text = fold_coarsely(cell)
     made = set()
     # The longest first, each taken out of what is left: "tea" is no part of "tea pot" beside "tea pot".
-    for place, part in sorted(parts, key=lambda one: -len(loose(str(one[1])))):
-        letters = loose(part) if isinstance(part, str) else ""
+    for place, part in sorted(parts, key=lambda one: -len(fold_coarsely(str(one[1])))):
+        letters = fold_coarsely(part) if isinstance(part, str) else ""
         if len(letters) > 1 and letters != text and letters in rest:
             rest = rest.replace(letters, "\n", 1)
             made.add(place)
@@ -135,7 +141,7 @@ def _texts(cell: str, parts: Iterable[tuple[int, Hashable]]) -> set[int]:
 
 def _numbers(cell: Hashable, parts: Sequence[tuple[int, Hashable]]) -> set[int]:
     (own, first), *others = parts
-    if not first or not is_number(first) or not is_number(cell) or len(loose(str(cell))) < 3:
+    if not first or not is_number(first) or not is_number(cell) or len(fold_coarsely(str(cell))) < 3:
         return set()
     for place, other in others:
         if other and is_number(other) and first + other == cell:  # type: ignore[operator]

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from slmstudio.contract.json_text import dumps
-from slmstudio.contract.scoring.summary import f1, mean_of, wilson
+from slmstudio.contract.scoring.summary import f1, macro_average, wilson
 
 if TYPE_CHECKING:
     from slmstudio.contract.schema.compiled import CompiledSchema
     from slmstudio.contract.scoring.outcomes import DocumentScore, FieldOutcome
 
 MOST_CLASSES = 200
-NO_DECISION = ""
+UNDECIDED = ""
 
 
 def confusion(scores: Iterable["DocumentScore"], pattern: str) -> dict[str, Any]:
@@ -63,17 +63,17 @@ class _Table:
         """Counts one field of a document."""
         if field.outcome == "both_absent":
             return
-        gold = NO_DECISION if field.gold is None else label(field.gold)
+        gold = UNDECIDED if field.gold is None else label(field.gold)
         self.owed[gold] += field.outcome == "unscorable"
         if field.outcome == "correct":
             output = gold  # they may differ in blanks
         else:
-            output = NO_DECISION if field.output is None or field.error == "format" else label(field.output)
+            output = UNDECIDED if field.output is None or field.error == "format" else label(field.output)
         self.matrix.setdefault(gold, Counter())[output] += 1
 
     def figures(self) -> dict[str, Any]:
         """As ``confusion`` gives them."""
-        names = sorted({name for gold, row in self.matrix.items() for name in (gold, *row)} - {NO_DECISION})
+        names = sorted({name for gold, row in self.matrix.items() for name in (gold, *row)} - {UNDECIDED})
         given, wanted = Counter[str](), Counter[str]()
         for gold, row in self.matrix.items():
             given.update(row)
@@ -86,7 +86,7 @@ class _Table:
         return {
             "matrix": {gold: dict(sorted(row.items())) for gold, row in sorted(self.matrix.items())},
             "classes": classes,
-            "macro": mean_of(classes.values()),
+            "macro": macro_average(classes.values()),
             "right": wilson(sum(hits.values()), total),
-            "decided": wilson(total - given[NO_DECISION], total),
+            "decided": wilson(total - given[UNDECIDED], total),
         }

@@ -19,23 +19,23 @@ from slmstudio.contract.scoring.outcomes import FieldOutcome, Outcome
 from slmstudio.contract.scoring.pairing import Leaf
 from slmstudio.contract.values import evidence
 from slmstudio.contract.values.currencies import other_currency
-from slmstudio.contract.values.kinds.kind import loose
+from slmstudio.contract.values.kinds.kind import fold_coarsely
 from slmstudio.contract.values.kinds.registry import KINDS
-from slmstudio.contract.values.kinds.values import normalise
+from slmstudio.contract.values.kinds.values import normalize
 from slmstudio.contract.values.near_misses import near_miss
 
 # A value is looked for among this many others; longer lists only cost time.
-_MOST_OTHERS = 2_000
+MAX_OTHER_FIELDS = 2_000
 
 
-def _equal(gold: Any, output: Any, field: Field) -> bool:
+def _same_value(gold: Any, output: Any, field: Field) -> bool:
     # Most texts are equal as they are written, which is quick to see.
-    return (isinstance(gold, str) and gold == output) or normalise(gold, field) == normalise(output, field)
+    return (isinstance(gold, str) and gold == output) or normalize(gold, field) == normalize(output, field)
 
 
-def _loosely_equal(gold: Any, output: Any, field: Field) -> bool:
+def _equal_after_folding(gold: Any, output: Any, field: Field) -> bool:
     """Equal once case, spacing, signs and marks are gone, or once day and month are swapped."""
-    left, right = loose(str(gold)), loose(str(output))
+    left, right = fold_coarsely(str(gold)), fold_coarsely(str(output))
     if left == right and left:
         return True
     return KINDS[field.kind].nearly(gold, output, field)
@@ -45,18 +45,18 @@ def _begins(gold: Any, output: Any, field: Field) -> bool:
     """Whether a text is a beginning of gold: of three letters and more, or half of gold."""
     if not isinstance(gold, str) or not isinstance(output, str) or not KINDS[field.kind].prefixes:
         return False
-    short, long = loose(output), loose(gold)
+    short, long = fold_coarsely(output), fold_coarsely(gold)
     return bool(short) and long.startswith(short) and (len(short) >= 3 or 2 * len(short) >= len(long))
 
 
 def _meaning(value: Any) -> Any:
     """What two values of different fields are compared by; None for what is no sign of a mix-up (yes, no, "")."""
     if isinstance(value, str):
-        return loose(value) or None
+        return fold_coarsely(value) or None
     return ("number", value) if is_number(value) else None
 
 
-class Judge:
+class FieldScorer:
     """Judges the leaves of one document. ``problems``: the rules of the schema that the output breaks."""
 
     def __init__(self, text: str, problems: Iterable[Problem], leaves: Sequence[Leaf]) -> None:
@@ -64,76 +64,76 @@ class Judge:
         self.leaves = leaves
         self.broken = {problem.path for problem in problems}
 
-    def judge(self, leaf: Leaf) -> FieldOutcome:
+    def score(self, leaf: Leaf) -> FieldOutcome:
         """The outcome of one leaf."""
         gold, output, field = leaf.gold, leaf.output, leaf.field
         if output is None:
             if gold is None:
                 return FieldOutcome(leaf.path, field.pattern, Outcome.BOTH_ABSENT, None, None)
-            error = leaf.why or ("missing" if self.said(gold, field) else "ocr_damaged")
+            error = leaf.why or ("missing" if self.in_document(gold, field) else "ocr_damaged")
             return FieldOutcome(leaf.path, field.pattern, Outcome.MISSING, gold, None, error)
         broken = leaf.output_path in self.broken
         if gold is None:
-            made_up = self.made_up(leaf)
-            outcome = Outcome.HALLUCINATED if made_up else Outcome.EXTRA
-            error = "format" if broken else leaf.why or ("hallucinated" if made_up else "extra")
+            hallucinated = self.is_hallucinated(leaf)
+            outcome = Outcome.HALLUCINATED if hallucinated else Outcome.EXTRA
+            error = "format" if broken else leaf.why or ("hallucinated" if hallucinated else "extra")
             return FieldOutcome(leaf.path, field.pattern, outcome, None, output, error)
-        if not broken and _equal(gold, output, field):
+        if not broken and _same_value(gold, output, field):
             return FieldOutcome(leaf.path, field.pattern, Outcome.CORRECT, gold, output)
-        made_up = self.made_up(leaf)
-        outcome = Outcome.HALLUCINATED if made_up else Outcome.WRONG
-        error = "format" if broken else self.error(leaf, made_up)
+        hallucinated = self.is_hallucinated(leaf)
+        outcome = Outcome.HALLUCINATED if hallucinated else Outcome.WRONG
+        error = "format" if broken else self.error(leaf, hallucinated)
         return FieldOutcome(leaf.path, field.pattern, outcome, gold, output, error)
 
-    def said(self, value: Any, field: Field) -> bool:
+    def in_document(self, value: Any, field: Field) -> bool:
         """Whether the document says a value; true for fields that are not copied from it, and for what is blank, which
         claims nothing.
         """
         blank = not value.strip() if isinstance(value, str) else value in ([], {})
-        return blank or field.evidence == "none" or evidence.present(value, field, self.text)
+        return blank or field.evidence == "none" or evidence.is_present(value, field, self.text)
 
-    def made_up(self, leaf: Leaf) -> bool:
+    def is_hallucinated(self, leaf: Leaf) -> bool:
         """Whether the document says neither what was given nor anything that is one character off it."""
-        return not self.said(leaf.output, leaf.field) and not self.near(leaf)
+        return not self.in_document(leaf.output, leaf.field) and not self.is_near_miss(leaf)
 
-    def near(self, leaf: Leaf) -> bool:
+    def is_near_miss(self, leaf: Leaf) -> bool:
         """Whether a value is one character off one that stands in the document. A date that is another field's was not
         misread."""
-        if leaf.field.kind == "date" and self.stolen(leaf):
+        if leaf.field.kind == "date" and self.is_other_fields_value(leaf):
             return False
         return near_miss(leaf.output, leaf.gold, leaf.field, self.text)
 
-    def error(self, leaf: Leaf, made_up: bool) -> str:
-        """The error of a leaf whose two values differ. ``made_up``: the document does not say what was given."""
+    def error(self, leaf: Leaf, hallucinated: bool) -> str:
+        """The error of a leaf whose two values differ. ``hallucinated``: the output is not in the document."""
         gold, output, field = leaf.gold, leaf.output, leaf.field
-        if other_currency(normalise(gold, field), normalise(output, field)):
+        if other_currency(normalize(gold, field), normalize(output, field)):
             return "currency"
-        if _loosely_equal(gold, output, field):
+        if _equal_after_folding(gold, output, field):
             return "normalisation"
         if not leaf.why and _begins(gold, output, field):
             return "truncated"
         if leaf.why:
             return leaf.why
-        if self.stolen(leaf):
+        if self.is_other_fields_value(leaf):
             return "wrong_span"
-        if not self.said(output, field) and self.near(leaf):
+        if not self.in_document(output, field) and self.is_near_miss(leaf):
             return "near_miss"
-        if not self.said(gold, field):
+        if not self.in_document(gold, field):
             return "ocr_damaged"
-        return "hallucinated" if made_up else "wrong_value"
+        return "hallucinated" if hallucinated else "wrong_value"
 
     @cached_property
-    def owners(self) -> dict[Any, set[str]]:
+    def fields_by_value(self) -> dict[Any, set[str]]:
         """Where gold has each value, by its meaning."""
         found: dict[Any, set[str]] = {}
-        for leaf in islice(self.leaves, _MOST_OTHERS):
+        for leaf in islice(self.leaves, MAX_OTHER_FIELDS):
             meaning = None if leaf.field.enum else _meaning(leaf.gold)
             if meaning is not None:
                 found.setdefault(meaning, set()).add(leaf.path)
         return found
 
-    def stolen(self, leaf: Leaf) -> bool:
+    def is_other_fields_value(self, leaf: Leaf) -> bool:
         """Whether the output is the gold value of another field of the document."""
         if leaf.field.enum:
             return False
-        return bool(self.owners.get(_meaning(leaf.output), set()) - {leaf.path})
+        return bool(self.fields_by_value.get(_meaning(leaf.output), set()) - {leaf.path})

@@ -6,7 +6,7 @@ from typing import Any
 
 from slmstudio.contract.schema.compiled import Problem
 
-ERRORS = {
+ERROR_LABELS = {
     "format": "not written as the schema asks",
     "missing": "missing",
     "extra": "given though gold says there is none",
@@ -45,7 +45,7 @@ class Outcome(StrEnum):
 class FieldOutcome:
     """One field. Rows in ``path`` are numbered as in gold; output rows without a partner follow after the last.
 
-    ``field`` is the pattern, ``error`` a key of ``ERRORS`` (empty where nothing is wrong).
+    ``field`` is the pattern, ``error`` a key of ``ERROR_LABELS`` (empty where nothing is wrong).
     """
 
     path: str

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from slmstudio.contract.schema.structure import Field, Node, join
-from slmstudio.contract.scoring.alignment import align, joined
-from slmstudio.contract.values.kinds.values import normalise
+from slmstudio.contract.scoring.alignment import align_rows, merged_rows
+from slmstudio.contract.values.kinds.values import normalize
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def get(value: Any, name: str) -> Any:
 def cells(node: Node, value: Any) -> tuple[Hashable, ...]:
     """The normalised leaves of one row, a nested list as one cell."""
     if node.field is not None:
-        return (normalise(value, node.field),)
+        return (normalize(value, node.field),)
     if node.item is not None:
         return (tuple(cells(node.item, item) for item in value) if isinstance(value, list) else None,)
     return tuple(cell for name, child in node.children.items() for cell in cells(child, get(value, name)))
@@ -63,8 +63,8 @@ def _rows(node: Node, gold: Any, output: Any, path: str, out: str, why: str) -> 
     output_rows = output if isinstance(output, list) else []
     gold_cells = [cells(item, row) for row in gold_rows]
     output_cells = [cells(item, row) for row in output_rows]
-    pairs = align(gold_cells, output_cells, ordered=node.ordered)
-    torn = joined(gold_cells, output_cells, pairs)
+    pairs = align_rows(gold_cells, output_cells, ordered=node.ordered)
+    torn = merged_rows(gold_cells, output_cells, pairs)
     for index, (left, right) in enumerate(pairs):
         yield from pair(
             item,

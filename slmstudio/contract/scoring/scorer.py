@@ -15,19 +15,19 @@ from slmstudio.contract.rules import invariants
 from slmstudio.contract.schema.compiled import MAX_PROBLEMS, CompiledSchema, Problem, exact
 from slmstudio.contract.schema.dialect import identity
 from slmstudio.contract.schema.structure import Node, join
-from slmstudio.contract.scoring.alignment import align
+from slmstudio.contract.scoring.alignment import align_rows
 from slmstudio.contract.scoring.classes import class_figures, confusion
-from slmstudio.contract.scoring.field_outcomes import Judge
-from slmstudio.contract.scoring.outcomes import ERRORS, EXTRA_KEYS, DocumentScore, FieldOutcome, FreeText, Outcome
+from slmstudio.contract.scoring.field_outcomes import FieldScorer
+from slmstudio.contract.scoring.outcomes import ERROR_LABELS, EXTRA_KEYS, DocumentScore, FieldOutcome, FreeText, Outcome
 from slmstudio.contract.scoring.pairing import Leaf, cells, get, pair
 from slmstudio.contract.scoring.protocols import cord, sroie
 from slmstudio.contract.scoring.slices import metadata_slices, slices
-from slmstudio.contract.scoring.summary import summarise, wilson
+from slmstudio.contract.scoring.summary import summarize, wilson
 from slmstudio.contract.values.kinds.registry import KINDS
-from slmstudio.contract.values.kinds.values import normalise
+from slmstudio.contract.values.kinds.values import normalize
 
 __all__ = [
-    "ERRORS",
+    "ERROR_LABELS",
     "EXTRA_KEYS",
     "SCORER_VERSION",
     "DocumentScore",
@@ -38,33 +38,33 @@ __all__ = [
     "class_figures",
     "confusion",
     "cord",
-    "differing",
+    "count_differences",
     "metadata_slices",
     "score_document",
     "slices",
     "sroie",
-    "summarise",
+    "summarize",
     "wilson",
 ]
 
 SCORER_VERSION = "5"
 
 
-def differing(compiled: CompiledSchema, left: Any, right: Any) -> tuple[int, int]:
+def count_differences(compiled: CompiledSchema, left: Any, right: Any) -> tuple[int, int]:
     """How two values of one document differ: (fields that do not mean the same, fields that either of them fills).
 
     Compared as in scoring: after normalisation by the kind of the field, rows paired by likeness. Raises ValueError for
     what is not a JSON value.
     """
     pairs = [
-        (normalise(leaf.gold, leaf.field), normalise(leaf.output, leaf.field))
+        (normalize(leaf.gold, leaf.field), normalize(leaf.output, leaf.field))
         for leaf in pair(compiled.root, exact(left), exact(right))
         if leaf.gold is not None or leaf.output is not None
     ]
     return sum(one != other for one, other in pairs), len(pairs)
 
 
-def _unlisted(node: Node, gold: Any, output: Any, path: str = "") -> Iterator[FieldOutcome]:
+def _unknown_field_errors(node: Node, gold: Any, output: Any, path: str = "") -> Iterator[FieldOutcome]:
     """The errors under names that the schema does not list: one that gold lacks is an error whether or not the schema
     is open, one that gold has must hold the same, and where the schema is open it may not be missing. There a missing
     name and null are the same absence.
@@ -72,11 +72,11 @@ def _unlisted(node: Node, gold: Any, output: Any, path: str = "") -> Iterator[Fi
     Rows in the path are numbered as in the output.
     """
     if isinstance(output, list) and node.item is not None:
-        yield from _unlisted_in_rows(node, node.item, gold if isinstance(gold, list) else [], output, path)
+        yield from _unknown_field_errors_in_rows(node, node.item, gold if isinstance(gold, list) else [], output, path)
     known = gold if isinstance(gold, dict) else {}
     given = output if isinstance(output, dict) else {}
     for name, child in node.children.items():
-        yield from _unlisted(child, known.get(name), given.get(name), join(path, name))
+        yield from _unknown_field_errors(child, known.get(name), given.get(name), join(path, name))
     for name in [name for name in given if name not in node.children] if node.children else []:
         here, item = join(path, name), given[name]
         if node.open and item is None and known.get(name) is None:
@@ -90,24 +90,28 @@ def _unlisted(node: Node, gold: Any, output: Any, path: str = "") -> Iterator[Fi
             yield FieldOutcome(join(path, name), EXTRA_KEYS, Outcome.MISSING, known[name], None, "missing")
 
 
-def _unlisted_in_rows(node: Node, item: Node, gold: list[Any], output: list[Any], path: str) -> Iterator[FieldOutcome]:
+def _unknown_field_errors_in_rows(
+    node: Node, item: Node, gold: list[Any], output: list[Any], path: str
+) -> Iterator[FieldOutcome]:
     opened = any(one.open for one in item.nodes())
-    if not opened and not any(True for row in output for _ in _unlisted(item, None, row)):
+    if not opened and not any(True for row in output for _ in _unknown_field_errors(item, None, row)):
         return
-    pairs = align([cells(item, row) for row in gold], [cells(item, row) for row in output], ordered=node.ordered)
+    pairs = align_rows([cells(item, row) for row in gold], [cells(item, row) for row in output], ordered=node.ordered)
     for left, right in pairs:
         if right is not None:
-            yield from _unlisted(item, None if left is None else gold[left], output[right], f"{path}[{right}]")
+            yield from _unknown_field_errors(
+                item, None if left is None else gold[left], output[right], f"{path}[{right}]"
+            )
 
 
-def _lacks(node: Node, value: Any) -> bool:
+def _misses_required(node: Node, value: Any) -> bool:
     """Whether an output lacks a name that the schema requires."""
     if isinstance(value, list) and node.item is not None:
-        return any(_lacks(node.item, item) for item in value)
+        return any(_misses_required(node.item, item) for item in value)
     if not isinstance(value, dict):
         return False
     return any(
-        (child.required and name not in value) or _lacks(child, get(value, name))
+        (child.required and name not in value) or _misses_required(child, get(value, name))
         for name, child in node.children.items()
     )
 
@@ -116,10 +120,10 @@ def _complete(compiled: CompiledSchema, output: Any, problems: list[Problem]) ->
     if any(problem.rule == "required" for problem in problems):
         return False
     # A full list of problems is cut off, and what is lacking may be behind the cut.
-    return len(problems) < MAX_PROBLEMS or not _lacks(compiled.root, output)
+    return len(problems) < MAX_PROBLEMS or not _misses_required(compiled.root, output)
 
 
-def _parted(leaves: list[Leaf]) -> tuple[list[Leaf], tuple[FreeText, ...]]:
+def _split_free_text(leaves: list[Leaf]) -> tuple[list[Leaf], tuple[FreeText, ...]]:
     """Those that are scored, and what is written for people to read."""
     scored = [leaf for leaf in leaves if KINDS[leaf.field.kind].scored]
     if len(scored) == len(leaves):
@@ -134,7 +138,7 @@ def _parted(leaves: list[Leaf]) -> tuple[list[Leaf], tuple[FreeText, ...]]:
 
 def _invalid(compiled: CompiledSchema, gold: Any, problem: Problem, parsed: Any, valid_json: bool) -> DocumentScore:
     error = {"length": "cut_off", "error": "no_output"}.get(problem.rule, "format")
-    leaves, free = _parted(list(pair(compiled.root, gold, None)))
+    leaves, free = _split_free_text(list(pair(compiled.root, gold, None)))
     fields = tuple(
         # Nothing was said, so a field that gold leaves empty is absent on both sides.
         FieldOutcome(leaf.path, leaf.field.pattern, Outcome.BOTH_ABSENT, None, None)
@@ -166,10 +170,10 @@ def score_document(
         return _invalid(compiled, gold, problems[0], None, False)
     if not isinstance(output, dict):
         return _invalid(compiled, gold, problems[0], output, True)
-    leaves, free = _parted(list(pair(compiled.root, gold, output)))
-    judge = Judge(text, problems, leaves)
-    extra = tuple(_unlisted(compiled.root, gold, output))
-    fields = (*(judge.judge(leaf) for leaf in leaves), *extra)
+    leaves, free = _split_free_text(list(pair(compiled.root, gold, output)))
+    scorer = FieldScorer(text, problems, leaves)
+    extra = tuple(_unknown_field_errors(compiled.root, gold, output))
+    fields = (*(scorer.score(leaf) for leaf in leaves), *extra)
     broken = invariants.check(compiled, output) if invariants.declared(compiled) else None
     right = all(field.outcome in (Outcome.CORRECT, Outcome.BOTH_ABSENT) for field in fields)
     return DocumentScore(

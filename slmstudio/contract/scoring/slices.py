@@ -71,10 +71,10 @@ def _values(key: str, metadata: Sequence[Mapping[str, Any] | None]) -> list[str]
 def _named(counts: Counter[str]) -> set[str]:
     """The values that are slices: all where they are few and short, or the most frequent that documents share."""
     short = {value: count for value, count in counts.items() if len(value) <= LONGEST_VALUE}
-    return set(short) if len(short) == len(counts) <= MOST_VALUES else set(most_shared(short))
+    return set(short) if len(short) == len(counts) <= MOST_VALUES else set(top_shared_values(short))
 
 
-def most_shared(counts: Mapping[str, int], most: int = MOST_VALUES) -> list[str]:
+def top_shared_values(counts: Mapping[str, int], most: int = MOST_VALUES) -> list[str]:
     """Of too many values those that most documents share, the most frequent first; never one of a single document."""
     shared = [value for value, count in counts.items() if count > 1]
     return sorted(shared, key=lambda value: (-counts[value], value))[:most]

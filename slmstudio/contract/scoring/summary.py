@@ -59,7 +59,7 @@ def _per_field(by_pattern: dict[str, list["FieldOutcome"]]) -> dict[str, Any]:
     return result
 
 
-def mean_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+def macro_average(rows: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
     """Precision, recall and F1, each the mean over the rows that have it."""
     result: dict[str, float | None] = {}
     listed = list(rows)
@@ -121,7 +121,7 @@ def _free(scores: Iterable["DocumentScore"]) -> dict[str, Any]:
     }
 
 
-def summarise(scores: Sequence["DocumentScore"]) -> dict[str, Any]:
+def summarize(scores: Sequence["DocumentScore"]) -> dict[str, Any]:
     """JSON-ready figures of many documents.
 
     ``field_exact`` counts correct fields among all but those absent on both sides. ``micro`` and ``macro`` (mean over
@@ -158,7 +158,7 @@ def summarise(scores: Sequence["DocumentScore"]) -> dict[str, Any]:
         "errors": dict(Counter(field.error for field in everything if field.error).most_common()),
         "per_field": per_field,
         "micro": f1(*_counts(everything)),
-        "macro": mean_of(per_field.values()),
+        "macro": macro_average(per_field.values()),
         "anls": _mean_anls(field for field in everything if field.field != EXTRA_KEYS),
         "tree": sum(tree_similarity(score.fields) for score in scores) / n if n else None,
         "free": _free(scores),

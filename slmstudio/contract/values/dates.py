@@ -2,9 +2,9 @@
 
 Two-digit years follow POSIX: 69 to 99 are 19xx, 00 to 68 are 20xx. Digits alone are read by the declared order; where
 none is declared, by the locale (en_US: month first), else day first. Where the declared order is impossible
-(14/01/2026 under MDY) the other one is taken. What a person typed or an import brings is never guessed: ``decided``
-gives every reading that nothing rules out. Months are read in English and in the language of the declared locale;
-without one also by their full names in German, French, Spanish, Italian, Portuguese and Dutch.
+(14/01/2026 under MDY) the other one is taken. What a person typed or an import brings is never guessed:
+``unambiguous_readings`` gives every reading that nothing rules out. Months are read in English and in the language of
+the declared locale; without one also by their full names in German, French, Spanish, Italian, Portuguese and Dutch.
 """
 
 import re
@@ -148,7 +148,7 @@ def parse(text: str, order: str = "", locale: str = "") -> date | None:
     return found[0] if found else None
 
 
-def decided(text: str, order: str = "", locale: str = "", document: str = "") -> tuple[date, ...]:
+def unambiguous_readings(text: str, order: str = "", locale: str = "", document: str = "") -> tuple[date, ...]:
     """The readings of a text that nothing rules out: none where it is no date, several where it is ambiguous.
 
     Digits are decided by the declared order, else by the declared locale, else by the other dates of ``document``, the

@@ -14,7 +14,7 @@ from slmstudio.contract.schema.dialect import is_number
 from slmstudio.contract.schema.structure import Field
 from slmstudio.contract.values import dates, numbers
 from slmstudio.contract.values.kinds.registry import KINDS
-from slmstudio.contract.values.kinds.values import normalise
+from slmstudio.contract.values.kinds.values import normalize
 
 MAX_SPANS = 50
 _SHORTEST_OCR = 3
@@ -176,7 +176,7 @@ def _spans(value: Any, field: Field, text: str) -> Iterator[tuple[int, int]]:
     if is_number(value):
         yield from _find_number(Decimal(str(value)), field, text)
         return
-    meaning: Hashable = normalise(value, field) if KINDS[field.kind].by_meaning else None
+    meaning: Hashable = normalize(value, field) if KINDS[field.kind].by_meaning else None
     found = False
     if isinstance(meaning, date):
         for span in _find_date(meaning, field, text):
@@ -202,7 +202,7 @@ def find(value: Any, field: Field, text: str) -> list[Span]:
     return [Span(start, end, text[start:end]) for start, end in spans]
 
 
-def stretches_like(letters: str, text: str) -> Iterator[str]:
+def near_matches(letters: str, text: str) -> Iterator[str]:
     """Stretches of whole words of ``text`` that may be one edit away from ``letters`` (folded letters and digits).
 
     One edit, two neighbours that are swapped included, leaves one of three parts as it is, so that each is looked for.
@@ -220,6 +220,6 @@ def stretches_like(letters: str, text: str) -> Iterator[str]:
             start = known.letters.find(part, start + 1)
 
 
-def present(value: Any, field: Field, text: str) -> bool:
+def is_present(value: Any, field: Field, text: str) -> bool:
     """Whether ``text`` says ``value`` anywhere, see ``find``."""
     return next(_spans(value, field, text), None) is not None

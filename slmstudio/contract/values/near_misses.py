@@ -15,9 +15,9 @@ from rapidfuzz.distance import OSA
 from slmstudio.contract.schema.dialect import is_number
 from slmstudio.contract.schema.structure import Field
 from slmstudio.contract.values import evidence, numbers
-from slmstudio.contract.values.kinds.kind import loose
+from slmstudio.contract.values.kinds.kind import fold_coarsely
 from slmstudio.contract.values.kinds.registry import KINDS
-from slmstudio.contract.values.kinds.values import normalise
+from slmstudio.contract.values.kinds.values import normalize
 
 _SHORTEST = 3
 _SHORTEST_ELSEWHERE = 6
@@ -34,7 +34,7 @@ def near_miss(value: Any, gold: Any, field: Field, text: str) -> bool:
     meaning = _meaning(value, field)
     if meaning is None:
         return False
-    if gold is not None and evidence.present(gold, field, text) and _one_off(meaning, _meaning(gold, field)):
+    if gold is not None and evidence.is_present(gold, field, text) and _one_off(meaning, _meaning(gold, field)):
         return True
     if isinstance(meaning, date):
         return False
@@ -42,9 +42,9 @@ def near_miss(value: Any, gold: Any, field: Field, text: str) -> bool:
         return _digits(meaning) >= _FEWEST_DIGITS_ELSEWHERE and any(
             _one_off(meaning, number) for _, _, found in numbers.scan(text, field.locale) for number in found
         )
-    letters = loose(meaning)
+    letters = fold_coarsely(meaning)
     return _SHORTEST_ELSEWHERE <= len(letters) <= _LONGEST and any(
-        _edited_once(letters, other) for other in evidence.stretches_like(letters, text)
+        _edited_once(letters, other) for other in evidence.near_matches(letters, text)
     )
 
 
@@ -55,7 +55,7 @@ def _meaning(value: Any, field: Field) -> date | Decimal | str | None:
     if not isinstance(value, str):
         return None
     if KINDS[field.kind].by_meaning:
-        meaning = normalise(value, field)
+        meaning = normalize(value, field)
         if isinstance(meaning, date | Decimal):
             return meaning
     return value
@@ -68,7 +68,7 @@ def _one_off(one: Any, other: Any) -> bool:
     if isinstance(one, Decimal) and isinstance(other, Decimal):
         return _digit_off(one, other)
     if isinstance(one, str) and isinstance(other, str):
-        left, right = loose(one), loose(other)
+        left, right = fold_coarsely(one), fold_coarsely(other)
         return min(len(left), len(right)) >= _SHORTEST and _edited_once(left, right)
     return False
 

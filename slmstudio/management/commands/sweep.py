@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand
 from django.db import close_old_connections
 
 from slmstudio.database.retries import UNAVAILABLE
-from slmstudio.runs.reaper import Watch, sweep_lost
+from slmstudio.runs.reaper import ReaperGuard, reap_lost_runs
 
 
 class Command(BaseCommand):
@@ -24,7 +24,7 @@ class Command(BaseCommand):
             if not self._sweep():
                 self.stdout.write("no run is lost")
             return
-        watch = Watch(options["every"])
+        watch = ReaperGuard(options["every"])
         while True:
             try:
                 self._sweep(judging=watch.judges())
@@ -35,7 +35,7 @@ class Command(BaseCommand):
             time.sleep(max(1, options["every"]))
 
     def _sweep(self, *, judging: bool = True) -> int:
-        ended = sweep_lost(judging=judging)
+        ended = reap_lost_runs(judging=judging)
         for run in ended:
             self.stdout.write(f"{run._meta.verbose_name} {run.pk} {run.get_status_display()}: its worker has gone")
         return len(ended)

@@ -19,7 +19,7 @@ from labeling.datasets import queries as dataset_queries
 from labeling.models import Document
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.runs.supervisor import Ending
+from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, folder_manifest, manifest_hash, sha256_file, sha256_text
 from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
@@ -79,16 +79,16 @@ def test_a_file_that_is_made_again_with_the_same_weights_is_the_one_that_was_app
     frozen = remade(report, report.eval_run).packet
 
     def made_again(content: bytes, error: str = "") -> GateReport:
-        def supervise(export: Any, argv: list[str], **more: Any) -> Ending:
+        def supervise(export: Any, argv: list[str], **more: Any) -> ChildExit:
             output = Path(yaml.safe_load(Path(argv[-1]).read_text())["output_dir"])
             output.mkdir(parents=True)
             (output / "model.gguf").write_bytes(content)
             (output / "parity.json").write_text("{}")
-            return Ending(ok=not error, error=error)
+            return ChildExit(ok=not error, error=error)
 
         monkeypatch.setattr(export_jobs, "supervise", supervise)
         row = ModelExport.objects.get(pk=export.pk)
-        row.ask_again(world.engineer)
+        row.requeue_by(world.engineer)
         export_jobs.export_model(row.pk)
         row.refresh_from_db()
         assert (row.status, row.error) == (Status.DONE, error)

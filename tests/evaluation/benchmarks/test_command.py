@@ -45,7 +45,7 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Work], None]:
             assert queues == ["gpu"]
             yield Worker(do)
 
-        monkeypatch.setattr(command, "working", working)
+        monkeypatch.setattr(command, "ensure_workers", working)
         monkeypatch.setattr(command, "POLL_SECONDS", 0)
 
     return install

@@ -22,8 +22,8 @@ from labeling.imports.services import import_rows
 from labeling.models import Document, DocumentScore
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.runs.reaper import sweep_lost
-from slmstudio.runs.supervisor import Ending
+from slmstudio.runs.reaper import reap_lost_runs
+from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage import artifacts
 from tests.evaluation.benchmark_desk import MODES, another_model, answered, finished, started, wide_world
 from tests.evaluation.factories import World, broken, pretend, right
@@ -67,13 +67,13 @@ def test_the_child_is_told_the_documents_by_name(wide: World) -> None:
     made = started(wide)
     run = made.runs.get()
 
-    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> Ending:
+    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> ChildExit:
         spec = EvalSpec.from_yaml(Path(argv[-1]).read_text())
         on_event({"event": "start", "device": "cpu"})
         for key in spec.documents.ids:
             on_event({"event": "output", "id": key, "raw": "{}", "finish_reason": "stop", "latency_ms": 5})
         artifacts.write_text(run.outputs_key, "")
-        return Ending(ok=True)
+        return ChildExit(ok=True)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_jobs, "supervise", child)
@@ -139,7 +139,7 @@ def test_where_none_was_measured_it_failed_with_the_first_reason(wide: World) ->
     made = started(wide)
     run = made.runs.get()
     run.fail("The machine ran out of memory.")
-    sweep_lost()  # the worker died without telling
+    reap_lost_runs()  # the worker died without telling
     made.refresh_from_db()
     assert (made.status, made.error) == (
         Status.FAILED, "No model was measured: The machine ran out of memory.",
@@ -159,7 +159,7 @@ def test_one_that_cannot_be_ended_fails_and_holds_up_no_sweep(wide: World, monke
         conclude(row, runs)
 
     monkeypatch.setattr(benchmark_services, "_conclude", breaks)
-    sweep_lost()
+    reap_lost_runs()
     for made in (first, second):
         made.refresh_from_db()
         assert made.status == Status.FAILED

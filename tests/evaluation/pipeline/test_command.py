@@ -14,7 +14,7 @@ from labeling.models import DatasetVersion, ImportRun, Project
 from slmstudio.contract.json_text import dumps
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.storage.hashing import sha256_file
-from slmstudio.workers.registry import WorkerGone, listening
+from slmstudio.workers.registry import WorkerGone, active_queues
 from tests.conftest import Workers, worker_environment
 from training.models import LengthReport, ModelVersion, TrainingRun
 
@@ -52,7 +52,7 @@ def test_a_worker_is_asked_for_on_every_queue_that_is_waited_for(
         asked.extend(queues)
         raise WorkerGone("There is no worker to be had.")
 
-    monkeypatch.setattr(run_loop, "working", working)
+    monkeypatch.setattr(run_loop, "ensure_workers", working)
     with pytest.raises(CommandError, match="no worker to be had"):
         call_command("run_loop", template="receipt", train=receipts)
     waited_for: tuple[type[BackgroundRun], ...] = (ImportRun, LengthReport, EvalRun, TrainingRun)
@@ -83,7 +83,7 @@ def test_report_equals_a_recount_of_the_outputs(
         report=tmp_path / "report.json",
         outputs=tmp_path / "outputs",
     )
-    assert not listening()
+    assert not active_queues()
     report = json.loads((tmp_path / "report.json").read_text())
 
     imports = report["imports"].values()

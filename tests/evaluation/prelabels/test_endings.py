@@ -16,7 +16,7 @@ from evaluation.prelabels.services import Answer, AnswerWriter, start_prelabels
 from labeling.datasets import queries as dataset_queries
 from labeling.integrations import webhooks
 from labeling.models import DatasetVersion, Document, WebhookDelivery
-from slmstudio.runs.reaper import sweep_lost
+from slmstudio.runs.reaper import reap_lost_runs
 from tests.evaluation.factories import World
 
 GOOD = '{"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme Supplies","total_amount":1248.50}'
@@ -69,9 +69,9 @@ def test_a_run_that_is_cancelled_is_told_once_it_has_stopped(run: PrelabelRun, w
 
 def lose_its_worker(run: PrelabelRun) -> None:
     run.refresh_from_db()
-    assert run.take_up()
+    assert run.claim_attempt()
     PrelabelRun.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
-    sweep_lost()
+    reap_lost_runs()
     run.refresh_from_db()
 
 
@@ -88,16 +88,16 @@ def test_a_run_goes_on_after_its_worker_has_gone_and_is_told_when_that_does_not_
 def test_the_next_worker_asks_about_the_rest_within_the_same_budget(world: World, run: PrelabelRun) -> None:
     Document.objects.create(project=world.project, external_id="later", text="Invoice A-1030", sha256="1" * 64)
     second = start_prelabels(project=world.project, user=world.engineer, model_version=world.version)
-    second.take_up()
+    second.claim_attempt()
     store = AnswerWriter(second)
     asked = prelabel_services.waiting(second).first()
     assert asked is not None
     store.add(asked.document_id or 0, Answer(Outcome.VALID, text=GOOD, tokens=70))
     store.flush()
     PrelabelRun.objects.filter(pk=second.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
-    sweep_lost()
+    reap_lost_runs()
     second.refresh_from_db()
-    assert second.take_up()
+    assert second.claim_attempt()
     store = AnswerWriter(second)
     assert (store.tokens, store.stored) == (70, 1)
     assert asked.pk not in prelabel_services.waiting(second).values_list("pk", flat=True)

@@ -23,7 +23,7 @@ from labeling.datasets import queries as dataset_queries
 from labeling.models import Contract
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.runs.supervisor import Ending
+from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.evaluation import tiny_gguf
@@ -65,13 +65,13 @@ def test_llama_cpp_answers_with_the_file_that_was_made(world: World, monkeypatch
     assert (run.training_run, run.subject) == (world.training_run, "run 1, GGUF q8_0")
     asked = []
 
-    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> Ending:
+    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> ChildExit:
         asked.append(argv)
         on_event({"event": "start", "documents": 1, "at_once": 3, "engine": "llama.cpp"})
         for row in dataset_queries.rows(world.dataset, "validation"):
             on_event({"event": "output", "id": row["id"], **right(row)})
         artifacts.write_text(run.outputs_key, "")
-        return Ending(ok=True)
+        return ChildExit(ok=True)
 
     monkeypatch.setattr(run_jobs, "supervise", child)
     run_evaluation(run.pk)
@@ -130,9 +130,9 @@ def test_what_a_batch_could_not_do_is_not_claimed(world: World, monkeypatch: pyt
     """A model that cannot answer several documents together says so, and its latency is that of one."""
     run = start(world, base_model=world.base_model, at_once=8)
 
-    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> Ending:
+    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> ChildExit:
         on_event({"event": "start", "at_once": 1})
-        return Ending(ok=False, error="It ends here.")
+        return ChildExit(ok=False, error="It ends here.")
 
     monkeypatch.setattr(run_jobs, "supervise", child)
     run_evaluation(run.pk)

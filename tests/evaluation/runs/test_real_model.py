@@ -17,7 +17,7 @@ from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries as dataset_queries
 from slmstudio.runs.models import Status
-from slmstudio.runs.supervisor import Ending
+from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.evaluation.factories import World, evaluated, right
@@ -129,11 +129,11 @@ def test_a_run_that_starts_again_forgets_the_outputs_of_its_first_attempt(
     store.flush()
     EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED)
 
-    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> Ending:
+    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> ChildExit:
         for row in rows:
             on_event({"event": "output", "id": row["id"], "raw": "of the second"})
         artifacts.write_text(run.outputs_key, "")
-        return Ending(ok=True)
+        return ChildExit(ok=True)
 
     monkeypatch.setattr(run_jobs, "supervise", child)
     run_evaluation(run.pk)
@@ -146,11 +146,11 @@ def test_the_heart_beats_and_the_database_may_be_away_while_a_run_is_summed_up(
 ) -> None:
     run, beats, finish = started(world), [], outputs.finish
 
-    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> Ending:
+    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> ChildExit:
         for row in dataset_queries.rows(world.dataset, "holdout"):
             on_event({"event": "output", "id": row["id"], **right(row)})
         artifacts.write_text(run.outputs_key, "")
-        return Ending(ok=True)
+        return ChildExit(ok=True)
 
     @contextmanager
     def beating(run: EvalRun) -> Iterator[None]:

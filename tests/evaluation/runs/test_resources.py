@@ -32,7 +32,7 @@ def measured(
 ) -> ResourceMeasurement:
     """A finished measurement in which every document took so long."""
     row = measure_again(run=run, user=user or world.engineer)
-    assert row.take_up()
+    assert row.claim_attempt()
     keys = EvalOutput.objects.filter(eval_run=run).values_list("document_id", flat=True)
     event = {"latency_ms": latency_ms, "prompt_tokens": 100, "output_tokens": 40}
     requests = [resources.request_of(key, event) for key in keys]

@@ -12,7 +12,7 @@ from evaluation.runs.services import start_evaluation
 from labeling.projects.services import create_project
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.runs.reaper import sweep_lost
+from slmstudio.runs.reaper import reap_lost_runs
 from tests.evaluation.factories import World
 
 
@@ -135,7 +135,7 @@ def test_a_lost_run_is_queued_again(world: World, queues: None) -> None:
     before = run.job_id
     run.claim(facts={"attempts": 1})
     EvalRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
-    assert [one.pk for one in sweep_lost()] == [run.pk]
+    assert [one.pk for one in reap_lost_runs()] == [run.pk]
     run.refresh_from_db()
     assert (run.status, run.error, run.job_id == before) == (Status.QUEUED, "", False)
     assert run.stage == "its worker was lost; it goes on with the next one"
@@ -152,7 +152,7 @@ def test_a_run_that_was_lost_too_often_fails_with_a_sentence_and_its_loop_is_tol
     loop = make_loop(world, base, tuned)
     base.claim(facts={"attempts": 3})
     EvalRun.objects.filter(pk=base.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
-    assert [run.pk for run in sweep_lost()] == [base.pk]
+    assert [run.pk for run in reap_lost_runs()] == [base.pk]
     base.refresh_from_db()
     loop.refresh_from_db()
     assert base.status == Status.FAILED

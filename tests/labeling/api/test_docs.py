@@ -73,7 +73,7 @@ def test_the_example_with_curl(live_server: LiveServer, idle_workers: Workers, t
 
 def test_the_signature_is_checked_as_the_page_says() -> None:
     names: dict[str, Any] = {}
-    exec(example("python", "is_ours"), names)
+    exec(example("python", "is_owned"), names)
     body = b'{"id": "1"}'
     import time
 

@@ -15,7 +15,7 @@ from labeling.jobs import run_bulk_edit
 from labeling.models import BulkEdit, Document, DocumentState
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.runs.reaper import requeue_interrupted, sweep_lost
+from slmstudio.runs.reaper import reap_lost_runs, requeue_interrupted
 from slmstudio.storage import artifacts
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
@@ -170,7 +170,7 @@ def test_what_fails_says_what_stays_and_can_be_undone(desk: Desk, monkeypatch: p
     assert undone(desk, edit).changed == 2
 
 
-@pytest.mark.parametrize("swept", [requeue_interrupted, sweep_lost])
+@pytest.mark.parametrize("swept", [requeue_interrupted, reap_lost_runs])
 def test_what_was_changed_before_its_worker_was_killed_is_undone_with_the_rest(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, swept: Any
 ) -> None:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from labeling.imports.services import ImportResult, again, start_import
 from labeling.models import Document, Gold, ImportRun
 from slmstudio.runs.models import Status
-from slmstudio.runs.reaper import requeue_interrupted, sweep_lost
+from slmstudio.runs.reaper import reap_lost_runs, requeue_interrupted
 from tests.labeling.desk import bring_in, invoice, jsonl, make_desk
 
 
@@ -80,7 +80,7 @@ def test_a_worker_that_is_killed_half_way_loses_and_doubles_nothing(
     else:
         long_ago = timezone.now() - timedelta(hours=1)
         ImportRun.objects.filter(pk=run.pk).update(heartbeat_at=long_ago)
-        assert run in sweep_lost()
+        assert run in reap_lost_runs()
         run.refresh_from_db()
         assert "has not answered" in run.error
         found = again(run=run, user=desk.people["engineer"])

@@ -309,7 +309,7 @@ def test_the_sweep_queues_what_is_due_and_forgotten_and_removes_what_is_old(
     WebhookDelivery.objects.filter(pk=old.pk).update(created_at=long_ago, status=Status.DELIVERED)
     for _ in range(3):  # what waits in the queue is not queued once more
         with django_capture_on_commit_callbacks(execute=True):
-            reaper.sweep_lost()
+            reaper.reap_lost_runs()
     assert [job.args[0] for job in django_rq.get_queue("webhooks").jobs] == [delivery.pk]
     assert set(WebhookDelivery.objects.values_list("pk", flat=True)) == {delivery.pk, fresh.pk}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from labeling.form.merge import MISSING
 from labeling.review.conflicts import KEEP, LEAVE_OUT, evidence_of, settle
-from slmstudio.contract.scoring.scorer import differing
+from slmstudio.contract.scoring.scorer import count_differences
 from tests.labeling.review.test_agreement import SCHEMA, label
 
 ROOT = SCHEMA.root
@@ -106,5 +106,5 @@ def test_always_picking_one_person_gives_that_persons_label(mine: dict[str, Any]
         given = next((said.value for said in difference.said if 0 in said.people), MISSING)
         picks[difference.path] = (LEAVE_OUT if given is MISSING else KEEP) if difference.is_row else given
     settled = settle(SCHEMA.root, [mine, other], picks)
-    assert differing(SCHEMA, settled.value, mine)[0] == 0
+    assert count_differences(SCHEMA, settled.value, mine)[0] == 0
     assert not SCHEMA.validate(settled.value)

@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from labeling.comments import services as comment_services
 from labeling.review import services as review_services
 from slmstudio.access import Action, project_for
-from slmstudio.panels import Step, step_for
+from slmstudio.panels import NextStep, next_step_for
 from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import change, fresh, review_desk, submit
 
@@ -18,9 +18,9 @@ def desk(db: None) -> Desk:
     return review_desk()
 
 
-def step(desk: Desk, user: User) -> Step:
+def step(desk: Desk, user: User) -> NextStep:
     project = project_for(user, desk.project.slug, Action.READ)
-    found = step_for(project, user)
+    found = next_step_for(project, user)
     assert found is not None
     return found
 

@@ -16,8 +16,8 @@ from django.utils import timezone
 from labeling.models import DatasetVersion, Project
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.runs.reaper import sweep_lost
-from slmstudio.runs.supervisor import Ending
+from slmstudio.runs.reaper import reap_lost_runs
+from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_hash, folder_manifest, manifest_hash
 from training.exports import downloads
@@ -76,7 +76,7 @@ def child(
         (folder / "out.gguf").write_bytes(content)
         for event in events:
             on_event(event)
-        return Ending(ok=not error and not cancelled, error=error, cancelled=cancelled)
+        return ChildExit(ok=not error and not cancelled, error=error, cancelled=cancelled)
 
     monkeypatch.setattr(export_jobs, "supervise", supervise)
     return started
@@ -264,7 +264,7 @@ def test_what_is_made_again_by_a_worker_that_is_lost_is_what_it_was(made: ModelE
     assert again.claim()
     silent = timezone.now() - timedelta(seconds=settings.RUN_LOST_AFTER_SECONDS + 5)
     ModelExport.objects.filter(pk=made.pk).update(heartbeat_at=silent)
-    assert [lost.pk for lost in sweep_lost()] == [made.pk]
+    assert [lost.pk for lost in reap_lost_runs()] == [made.pk]
     again.refresh_from_db()
     assert again.status == Status.DONE
     assert again.error.startswith("Its worker has not answered")
@@ -276,7 +276,7 @@ def test_a_first_attempt_that_is_lost_has_failed(model: ModelVersion, people: di
     assert export.claim()
     silent = timezone.now() - timedelta(seconds=settings.RUN_LOST_AFTER_SECONDS + 5)
     ModelExport.objects.filter(pk=export.pk).update(heartbeat_at=silent)
-    sweep_lost()
+    reap_lost_runs()
     export.refresh_from_db()
     assert export.status == Status.FAILED
 
@@ -329,7 +329,7 @@ def test_its_heart_beats_while_its_files_are_hashed(
 
     def slowly(path: Path) -> Any:
         time.sleep(0.8)
-        swept.extend(sweep_lost())
+        swept.extend(reap_lost_runs())
         return folder_manifest(path)
 
     monkeypatch.setattr(export_jobs, "folder_manifest", slowly)

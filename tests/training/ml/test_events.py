@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from slmstudio.errors import Refused
-from slmstudio.runs.exit_messages import words_of_rank
+from slmstudio.runs.exit_messages import rank_error
 from tests.training.ml_data import REPO
 from training.ml.events import explain
 
@@ -64,7 +64,7 @@ def test_a_process_whose_events_nobody_hears_says_in_the_log_why_it_ends(
     assert (code, events) == (2, [])
     log = tmp_path / "log"
     log.write_text(errors)
-    words = words_of_rank(log)
+    words = rank_error(log)
     assert words is not None
     assert words["kind"] == "memory"
     assert words["message"].startswith("Not enough memory.")

@@ -19,7 +19,7 @@ from psycopg import sql
 from labeling.models import DatasetVersion, Project
 from slmstudio import stack
 from slmstudio.runs.models import Status
-from slmstudio.runs.reaper import sweep_lost
+from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.runs.supervisor import STOP_SIGNAL
 from slmstudio.stack import control
 from slmstudio.stack.control import Server
@@ -169,8 +169,8 @@ def test_a_worker_killed_with_all_it_started_costs_nothing_but_time(
     kept = json.loads(local_path(f"{run.folder_key}/state.json").read_text())["step"]
     settings.RUN_LOST_AFTER_SECONDS = 0.2
     time.sleep(0.3)
-    assert [lost.pk for lost in sweep_lost()] == [run.pk]
-    assert sweep_lost() == []
+    assert [lost.pk for lost in reap_lost_runs()] == [run.pk]
+    assert reap_lost_runs() == []
     settings.RUN_LOST_AFTER_SECONDS = 90
     idle_workers.start("gpu", options=WORKER)
     settled(run)

@@ -11,7 +11,7 @@ from django.db import OperationalError
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
-from slmstudio.runs.reaper import sweep_lost
+from slmstudio.runs.reaper import reap_lost_runs
 from tests.training.fakes import plan
 from training.models import LengthReport, ModelVersion, TrainingRun
 from training.runs import event_recorder
@@ -71,7 +71,7 @@ def test_hashing_large_files_is_no_reason_to_be_swept(
             if not slow.count(name):  # one slow disk's worth of each
                 slow.append(name)
                 time.sleep(0.8)
-                swept.extend(sweep_lost())
+                swept.extend(reap_lost_runs())
             return real(path)
 
         return do
@@ -103,7 +103,7 @@ def test_a_run_that_was_put_back_when_the_database_went_away_is_in_the_queue_all
 ) -> None:
     django_rq.get_queue("gpu").empty()
     assert run.claim(attempts=1)
-    tries = away_once(monkeypatch, "put_back", done=True)
+    tries = away_once(monkeypatch, "return_to_queue", done=True)
     run_jobs._leave(run)
     run.refresh_from_db()
     assert (run.status, tries) == (Status.QUEUED, [2])

@@ -15,7 +15,7 @@ from django.db import connection
 from labeling.datasets.queries import file_path
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
-from slmstudio.runs.supervisor import Ending
+from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_hash, sha256_text
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
@@ -165,7 +165,7 @@ MORE_MEMORY = ": it can be resumed where more memory is free. Smaller settings t
 )
 def test_a_resume_is_advised_where_it_helps(kind: str, error: str, advice: str) -> None:
     run = TrainingRun(checkpoint_step=50)
-    ending = Ending(ok=False, error=error, died=not kind, last={"error": {"kind": kind}} if kind else {})
+    ending = ChildExit(ok=False, error=error, died=not kind, last={"error": {"kind": kind}} if kind else {})
     with pytest.raises(ChildFailed) as caught:
         run_jobs._end(run, ending, Recorder(run))
     said = str(caught.value)

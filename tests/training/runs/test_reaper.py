@@ -44,29 +44,29 @@ LONG = settings.RUN_LOST_AFTER_SECONDS + 5
 def test_a_lost_run_goes_on_with_the_next_worker_and_keeps_its_progress(run: TrainingRun, queues: None) -> None:
     silent_for(run, LONG, progress_done=40, progress_total=90, checkpoint_step=35, attempts=2)
     before = run.job_id
-    assert [again.pk for again in reaper.sweep_lost()] == [run.pk]
+    assert [again.pk for again in reaper.reap_lost_runs()] == [run.pk]
     run.refresh_from_db()
     assert (run.status, run.progress_done, run.checkpoint_step) == (Status.QUEUED, 40, 35)
     assert run.job_id != before
     assert django_rq.get_queue("gpu").job_ids == [str(run.job_id)]
-    assert reaper.sweep_lost() == []
+    assert reaper.reap_lost_runs() == []
 
 
 def test_a_run_that_lost_three_workers_fails_with_a_sentence(run: TrainingRun) -> None:
     silent_for(run, LONG, progress_done=40, progress_total=90, attempts=3, checkpoint_step=35)
-    assert [ended.pk for ended in reaper.sweep_lost()] == [run.pk]
+    assert [ended.pk for ended in reaper.reap_lost_runs()] == [run.pk]
     run.refresh_from_db()
     assert (run.status, run.stage, run.progress_done) == (Status.FAILED, "", 40)
     assert run.error.startswith("Its worker has not answered")
     assert "happened 3 times" in run.error
     assert run.error.endswith("It can be resumed from step 35.")
     assert run.finished_at is not None
-    assert reaper.sweep_lost() == []
+    assert reaper.reap_lost_runs() == []
 
 
 def test_a_lost_run_that_was_being_cancelled_is_cancelled(run: TrainingRun) -> None:
     silent_for(run, LONG, cancel_requested=True)
-    reaper.sweep_lost()
+    reaper.reap_lost_runs()
     run.refresh_from_db()
     assert (run.status, run.error) == (Status.CANCELLED, "")
 
@@ -74,15 +74,15 @@ def test_a_lost_run_that_was_being_cancelled_is_cancelled(run: TrainingRun) -> N
 def test_every_kind_of_run_is_swept(run: TrainingRun, lengths: LengthReport) -> None:
     silent_for(run, LONG)
     LengthReport.objects.update(status=Status.RUNNING, heartbeat_at=timezone.now() - timedelta(seconds=LONG))
-    assert {type(ended) for ended in reaper.sweep_lost()} == {TrainingRun, LengthReport}
+    assert {type(ended) for ended in reaper.reap_lost_runs()} == {TrainingRun, LengthReport}
 
 
 def test_a_beating_run_a_queued_run_and_a_run_without_a_heart_are_left_alone(run: TrainingRun) -> None:
-    assert reaper.sweep_lost() == []  # queued, for however long
+    assert reaper.reap_lost_runs() == []  # queued, for however long
     silent_for(run, 1)
-    assert reaper.sweep_lost() == []
+    assert reaper.reap_lost_runs() == []
     TrainingRun.objects.update(heartbeat_at=None)
-    assert reaper.sweep_lost() == []
+    assert reaper.reap_lost_runs() == []
 
 
 def test_a_run_that_cannot_reach_the_database_is_not_lost_while_its_supervisor_says_so(
@@ -93,9 +93,9 @@ def test_a_run_that_cannot_reach_the_database_is_not_lost_while_its_supervisor_s
     key = heartbeat.KEY.format(run.job_id)
     connection: Any = django_rq.get_connection("default")
     assert settings.RUN_LOST_AFTER_SECONDS < connection.ttl(key) <= 2 * settings.RUN_LOST_AFTER_SECONDS
-    assert reaper.sweep_lost() == []
+    assert reaper.reap_lost_runs() == []
     connection.delete(key)
-    assert [lost.pk for lost in reaper.sweep_lost()] == [run.pk]
+    assert [lost.pk for lost in reaper.reap_lost_runs()] == [run.pk]
 
 
 def test_no_run_is_lost_while_the_queue_cannot_be_asked(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,8 +105,8 @@ def test_no_run_is_lost_while_the_queue_cannot_be_asked(run: TrainingRun, monkey
     silent_for(run, LONG)
     with monkeypatch.context() as broken:
         broken.setattr(reaper, "reported_alive", unanswered)
-        assert reaper.sweep_lost() == []
-    assert [lost.pk for lost in reaper.sweep_lost()] == [run.pk]
+        assert reaper.reap_lost_runs() == []
+    assert [lost.pk for lost in reaper.reap_lost_runs()] == [run.pk]
 
 
 def test_clocks_that_differ_between_machines_lose_no_run(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,15 +115,15 @@ def test_clocks_that_differ_between_machines_lose_no_run(run: TrainingRun, monke
         worker.setattr(timezone, "now", lambda: real() - timedelta(seconds=LONG))
         assert run.claim(attempts=1)
         assert run.beat()
-    assert reaper.sweep_lost() == []
+    assert reaper.reap_lost_runs() == []
     with monkeypatch.context() as sweeper:
         sweeper.setattr(timezone, "now", lambda: real() + timedelta(seconds=LONG))
-        assert reaper.sweep_lost() == []
+        assert reaper.reap_lost_runs() == []
 
 
 def test_who_sweeps_again_and_again_judges_once_it_has_seen_the_database_for_a_while() -> None:
     now = [0.0]
-    watch = reaper.Watch(30, clock=lambda: now[0])
+    watch = reaper.ReaperGuard(30, clock=lambda: now[0])
 
     def judged(*moments: float) -> list[bool]:
         found = []
@@ -153,7 +153,7 @@ def test_the_command_does_not_judge_at_once_when_it_starts_nor_after_the_databas
         if len(asked) == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "sweep_lost", swept)
+    monkeypatch.setattr(command, "reap_lost_runs", swept)
     monkeypatch.setattr(command.time, "sleep", sleep)
     monkeypatch.setattr(command, "close_old_connections", lambda: None)
     with pytest.raises(KeyboardInterrupt):
@@ -166,7 +166,7 @@ def test_who_asked_is_told_about_a_swept_run(run: TrainingRun, monkeypatch: pyte
     told: list[int] = []
     reaper.run_reaped["training.TrainingRun"].register(lambda ended: told.append(ended.pk))
     silent_for(run, LONG, attempts=3)
-    reaper.sweep_lost()
+    reaper.reap_lost_runs()
     assert told == [run.pk]
 
 

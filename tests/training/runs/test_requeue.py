@@ -10,7 +10,7 @@ from rq.job import JobStatus
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
-from slmstudio.runs.reaper import requeue_forgotten, requeue_interrupted
+from slmstudio.runs.reaper import requeue_interrupted, requeue_missing_jobs
 from training.models import LengthReport, TrainingRun
 from training.runs.presets import Knobs
 from training.runs.queries import waiting_place
@@ -39,10 +39,10 @@ def made_ago(run: TrainingRun, seconds: float) -> None:
 def test_a_job_the_queue_forgot_is_queued_again(run: TrainingRun) -> None:
     django_rq.get_queue("gpu").empty()
     made_ago(run, 120)
-    assert [again.pk for again in requeue_forgotten()] == [run.pk]
+    assert [again.pk for again in requeue_missing_jobs()] == [run.pk]
     run.refresh_from_db()
     assert jobs() == [str(run.job_id)]
-    assert requeue_forgotten() == []
+    assert requeue_missing_jobs() == []
 
 
 def test_a_run_waits_where_the_queue_has_it_whenever_it_was_made(run: TrainingRun, people: dict[str, Any]) -> None:
@@ -60,7 +60,7 @@ def test_a_run_waits_where_the_queue_has_it_whenever_it_was_made(run: TrainingRu
 def test_a_job_that_waits_in_the_queue_is_left_alone(run: TrainingRun) -> None:
     made_ago(run, 120)
     before = jobs()
-    assert requeue_forgotten() == []
+    assert requeue_missing_jobs() == []
     assert jobs() == before == [str(run.job_id)]
 
 

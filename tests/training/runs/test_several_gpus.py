@@ -10,7 +10,7 @@ import pytest
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
-from slmstudio.runs.supervisor import Ending
+from slmstudio.runs.supervisor import ChildExit
 from slmstudio.workers import devices
 from slmstudio.workers import registry as worker_registry
 from slmstudio.workers.hardware import Gpu, Hardware, this_machine
@@ -45,7 +45,7 @@ def test_the_child_of_a_run_sees_the_card_it_was_given(run: TrainingRun, monkeyp
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
     monkeypatch.setattr(devices, "this_machine", lambda: replace(this_machine(), gpus=CARDS))
-    with devices.held(wait=lambda: False) as other:
+    with devices.reserve_gpus(wait=lambda: False) as other:
         run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert run.status == Status.DONE
@@ -110,7 +110,7 @@ def test_while_a_worker_with_the_cards_is_at_work_the_run_waits(
     on_cards(run, 2)
     monkeypatch.setattr(run_jobs, "STEP_BACK_SECONDS", 0.0)
     monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 0.0)
-    monkeypatch.setattr(worker_registry, "machines_of", lambda queue: [replace(this_machine(), gpus=CARDS)])
+    monkeypatch.setattr(worker_registry, "hardware_by_worker", lambda queue: [replace(this_machine(), gpus=CARDS)])
     for _ in range(3):
         run_jobs.run_training(run.pk)
         run.refresh_from_db()
@@ -122,7 +122,7 @@ def test_a_launcher_one_of_whose_processes_was_killed_goes_on_from_the_checkpoin
     recorder = Recorder(run)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14})
     recorder({"event": "checkpoint", "step": 5, "path": "state/5", "bytes": 9, "sha256": "f"})
-    run_jobs._end(run, Ending(ok=False, died=True, error="The process was killed."), recorder)
+    run_jobs._end(run, ChildExit(ok=False, died=True, error="The process was killed."), recorder)
     run.refresh_from_db()
     assert (run.status, run.stage) == (Status.QUEUED, "its process was killed; it goes on from step 5")
 
@@ -146,7 +146,7 @@ def test_a_machine_with_too_little_memory_leaves_the_run_to_one_that_has_it(
     large: TrainingRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = large
-    monkeypatch.setattr("slmstudio.workers.registry.machines_of", lambda queue: [small(), small(64 << 30)])
+    monkeypatch.setattr("slmstudio.workers.registry.hardware_by_worker", lambda queue: [small(), small(64 << 30)])
     queue = django_rq.get_queue("gpu")
     queue.empty()
     behind = queue.enqueue("training.runs.jobs.run_training", 0)
@@ -162,7 +162,7 @@ def test_where_no_machine_is_large_enough_the_run_fails_and_names_the_knob(
 ) -> None:
     run = large
     monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 0.0)
-    monkeypatch.setattr("slmstudio.workers.registry.machines_of", lambda queue: [small()])
+    monkeypatch.setattr("slmstudio.workers.registry.hardware_by_worker", lambda queue: [small()])
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert run.status == Status.FAILED
@@ -177,7 +177,7 @@ def test_a_machine_without_a_package_of_the_run_says_what_to_install(
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
     monkeypatch.setattr(run_jobs, "NOBODY_SECONDS", 0.0)
     monkeypatch.setattr(run_jobs, "own_machine", lambda: replace(this_machine(), packages=()))
-    monkeypatch.setattr("slmstudio.workers.registry.machines_of", lambda queue: [])
+    monkeypatch.setattr("slmstudio.workers.registry.hardware_by_worker", lambda queue: [])
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert (run.status, "pip install wandb" in run.error) == (Status.FAILED, True)

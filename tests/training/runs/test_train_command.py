@@ -113,14 +113,14 @@ def test_waiting_ends_as_the_run_did(
     """The worker is played by what the command would start one with."""
     from contextlib import contextmanager
 
-    from slmstudio.workers.registry import Started
+    from slmstudio.workers.registry import StartedWorkers
 
     @contextmanager
     def played(queues: list[str], *, say: Any) -> Any:
         TrainingRun.objects.update(status=status, error="The disk is full.")
-        yield Started()
+        yield StartedWorkers()
 
-    monkeypatch.setattr(train, "working", played)
+    monkeypatch.setattr(train, "ensure_workers", played)
     said, returned = refused("receipts", "--wait")
     assert words in said
     assert returned == code

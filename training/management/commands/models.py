@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from labeling.models import Project
 from slmstudio.errors import Refused
-from slmstudio.storage.sizes import size_words
+from slmstudio.storage.sizes import format_bytes
 from slmstudio.templatetags.studio import duration
 from training.base_models.services import (
     check,
@@ -65,7 +65,7 @@ class Command(BaseCommand):
         limit, latency = memory_limit(project), latency_limit(project)
         found = lines(limit_bytes=limit, tokens=options["tokens"], hardware=hardware, latency=latency)
         head = f"{'slug':24} {'here':5} {'source':10} {'params':>7} {'tuned':5} {'context':>8} {'serve':>7}"
-        head += f" {'lora':>7} {'qlora':>7} {'full':>7} {'request':>9}  {size_words(limit):7} {'licence':24}"
+        head += f" {'lora':>7} {'qlora':>7} {'full':>7} {'request':>9}  {format_bytes(limit):7} {'licence':24}"
         self.stdout.write(f"{head} architecture")
         for line in found:
             self.stdout.write(self._row(line))
@@ -132,4 +132,4 @@ def _project(slug: str | None) -> Project | None:
 
 
 def _bytes(number: int | None) -> str:
-    return "-" if number is None else size_words(number)
+    return "-" if number is None else format_bytes(number)

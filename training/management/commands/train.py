@@ -14,10 +14,10 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, may
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
-from slmstudio.runs.reaper import sweep_lost
-from slmstudio.storage.sizes import size_words
+from slmstudio.runs.reaper import reap_lost_runs
+from slmstudio.storage.sizes import format_bytes
 from slmstudio.templatetags.studio import duration
-from slmstudio.workers.registry import Started, WorkerGone, working
+from slmstudio.workers.registry import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.services import find_base_model
 from training.estimates.machines import abilities
 from training.estimates.services import estimate_for
@@ -91,14 +91,14 @@ class Command(BaseCommand):
         )
         self._say(f"run {run.number} is queued: {run.get_absolute_url()}")
         if options["wait"]:
-            with working(["gpu"], say=self._say) as workers:
+            with ensure_workers(["gpu"], say=self._say) as workers:
                 self._follow(run, workers)
         elif nobody := nobody_works("gpu"):
             self._say(nobody)
 
     def _measured(self, report: LengthReport) -> None:
         self._say(f"measuring the token lengths of dataset v{report.dataset.number} under {report.base_model}")
-        with working(["default"], say=self._say) as workers:
+        with ensure_workers(["default"], say=self._say) as workers:
             self._wait(report, workers)
         if report.status != Status.DONE:
             raise Refused(report.error or "Measuring the token lengths was cancelled.", field="dataset")
@@ -107,15 +107,15 @@ class Command(BaseCommand):
         found = estimate_for(dataset=dataset, base_model=base_model, knobs=knobs)
         if found is None:
             return
-        limit = f" of {size_words(found.memory_limit)} ({found.limit_name})" if found.memory_limit else ""
+        limit = f" of {format_bytes(found.memory_limit)} ({found.limit_name})" if found.memory_limit else ""
         took = duration(found.seconds) if found.seconds is not None else "not known before a first run"
-        self._say(f"estimate: memory {size_words(found.memory_bytes)}{limit}, time {took}")
+        self._say(f"estimate: memory {format_bytes(found.memory_bytes)}{limit}, time {took}")
         self._say(f"estimate: {found.steps:,} steps, {found.tokens:,} tokens; most goes to {found.binding}")
         if found.refusals:
             first, *_ = found.refusals
             raise Refused(found.refusals[first], field=first, errors=found.refusals)
 
-    def _follow(self, run: TrainingRun, workers: Started) -> None:
+    def _follow(self, run: TrainingRun, workers: StartedWorkers) -> None:
         self._wait(run, workers)
         if run.status == Status.DONE:
             self._say(f"run {run.number} is done: {run.model_version} in {run.model_version.folder_key}/")
@@ -124,7 +124,7 @@ class Command(BaseCommand):
         else:
             raise CommandError(f"Run {run.number} failed. {run.error}", returncode=FAILED)
 
-    def _wait(self, run: BackgroundRun, workers: Started) -> None:
+    def _wait(self, run: BackgroundRun, workers: StartedWorkers) -> None:
         said = ""
         while True:
             run.refresh_from_db()
@@ -137,7 +137,7 @@ class Command(BaseCommand):
             if not run.is_live:
                 return
             workers.check()
-            sweep_lost()
+            reap_lost_runs()
             time.sleep(POLL_SECONDS)
 
     def _say(self, words: str) -> None:

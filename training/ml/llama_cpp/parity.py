@@ -183,7 +183,7 @@ def _scored(asked: Question, said: Sequence[Said]) -> dict[str, Any]:
         )
         for row, one in zip(asked.rows, said, strict=True)
     ]
-    found = scorer.summarise(scores)
+    found = scorer.summarize(scores)
     return {
         "field_exact": found["field_exact"]["rate"],
         "schema_valid": found["schema_valid"]["rate"],

@@ -36,7 +36,7 @@ class Sampler:
             rows.append(_row(one.row.id, answer.text, score))
         if not scores:
             return {"rows": [], "field_exact": None, "schema_valid": None}
-        summary = scorer.summarise(scores)
+        summary = scorer.summarize(scores)
         return {
             "rows": rows,
             "field_exact": summary["field_exact"]["rate"],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from slmstudio.contract.schema.dialect import identity
 from slmstudio.contract.values import numbers
 from slmstudio.contract.values.currencies import Money, currencies
-from slmstudio.contract.values.kinds.kind import Kind, collapse, loose
+from slmstudio.contract.values.kinds.kind import Kind, collapse, fold_coarsely
 
 if TYPE_CHECKING:
     from slmstudio.contract.schema.structure import Field
@@ -54,7 +54,7 @@ def _display(value: Decimal, field: "Field", locale: str, *, decimals: int) -> s
 
 def _decimal_mark(gold: Any, output: Any, field: "Field") -> bool:
     """Whether the decimal mark was lost or moved."""
-    left, right = loose(str(gold)).strip("0"), loose(str(output)).strip("0")
+    left, right = fold_coarsely(str(gold)).strip("0"), fold_coarsely(str(output)).strip("0")
     return left == right and len(left) >= 3
 
 

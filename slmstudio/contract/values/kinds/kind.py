@@ -79,6 +79,6 @@ def fold_text(text: str, ignore: tuple[str, ...]) -> str:
 
 
 @lru_cache(maxsize=16384)
-def loose(text: str) -> str:
+def fold_coarsely(text: str) -> str:
     """Letters and digits alone, case and compatibility forms folded: the coarsest comparison of two texts."""
     return "".join(letter for letter in compose(text, "NFKC").casefold() if letter.isalnum())

@@ -22,7 +22,7 @@ from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.contract.schema.dialect import identity, is_number
 from slmstudio.contract.schema.structure import Field
 from slmstudio.contract.values import dates, numbers
-from slmstudio.contract.values.kinds.kind import collapse, loose
+from slmstudio.contract.values.kinds.kind import collapse, fold_coarsely
 from slmstudio.contract.values.kinds.registry import KINDS
 
 _NULL_WORDS = frozenset({"", "null", "none", "n/a", "-", "–"})
@@ -30,7 +30,7 @@ _TRUE = frozenset({"true", "yes", "y", "1", "on", "x", "✓"})
 _FALSE = frozenset({"false", "no", "n", "0", "off"})
 
 
-def normalise(value: Any, field: Field) -> Hashable:
+def normalize(value: Any, field: Field) -> Hashable:
     """A hashable that is equal for two values of this field exactly where they mean the same; None stays None.
 
     A value of another type than the field's is never equal to one of its type, except that kinds date, money and
@@ -85,7 +85,7 @@ def _json(text: str) -> Any:
 
 
 def _choice(plain: str, field: Field) -> Any:
-    for fold in (str, str.casefold, loose):
+    for fold in (str, str.casefold, fold_coarsely):
         matches = [value for value in field.enum if fold(_word(value)) == fold(plain)]
         if len(matches) == 1 and fold(plain):
             return matches[0]
@@ -112,10 +112,10 @@ def date_readings(text: str, field: Field, document: str = "") -> tuple[date, ..
     """
     plain = collapse(text)
     known = (field.date_order, field.locale, document)
-    found = dates.decided(plain, *known)
+    found = dates.unambiguous_readings(plain, *known)
     if not found and len(plain) <= 200:
         scanned = dates.scan(plain, field.date_order, field.locale)
-        hits = {dates.decided(plain[start:end], *known) for start, end, _ in scanned}
+        hits = {dates.unambiguous_readings(plain[start:end], *known) for start, end, _ in scanned}
         found = hits.pop() if len(hits) == 1 else ()
     return found
 
@@ -128,7 +128,7 @@ def ambiguity(text: str, field: Field, document: str = "") -> str:
     return f"{collapse(text)[:60]} is ambiguous: {' or '.join(f'{day.day} {day:%B %Y}' for day in days)}?"
 
 
-def display(value: Any, field: Field) -> str:
+def format_value(value: Any, field: Field) -> str:
     """A value for a person: dates and numbers in the field's locale, money with its currency, null as a dash."""
     if value is None:
         return "–"
