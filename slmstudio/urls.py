@@ -12,7 +12,7 @@ urlpatterns = [
     path("logout/", auth.LogoutView.as_view(), name="logout"),
     path("healthz", web_views.health, name="health"),
     path("workers/", worker_views.workers, name="workers"),
-    path("workers/failed/<slug:queue>/<str:job_id>/", worker_views.manage_failed_job, name="mend_job"),
+    path("workers/failed/<slug:queue>/<str:job_id>/", worker_views.manage_failed_job, name="failed_job"),
     path("models/", include("training.base_models.urls")),
     path("admin/", admin.site.urls),
     path("", include("labeling.urls")),

@@ -25,14 +25,14 @@ def explain_exit(code: int, log: Path, *, since: int = 0, launcher: bool = False
     if launcher and code > 0:
         code = _end_of_rank(text) or code
     last = _last_line(text, launcher=launcher)
-    tail = f"Its last words: {last[-600:]}" if last else ""
+    tail = f"Last output: {last[-600:]}" if last else ""
     if code == -signal.SIGKILL:
         return "The process was killed, most likely because the machine ran out of memory. Try a smaller batch size."
     if code < 0:
         return f"The process was stopped by signal {_signal_name(-code)}. {tail}".strip()
     if "No space left on device" in tail:
         return "The disk is full. Free some space and start the run again."
-    return f"The process ended with code {code}. {tail}".strip()
+    return f"The process exited with code {code}. {tail}".strip()
 
 
 def was_killed(code: int, log: Path, *, since: int = 0, launcher: bool = False) -> bool:

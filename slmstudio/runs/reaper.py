@@ -1,4 +1,4 @@
-"""Looks after runs whose worker has gone: running by their row, but with a heart that stopped."""
+"""The reaper: ends or requeues runs that are running by their row and whose heartbeat stopped."""
 
 import logging
 import time
@@ -88,25 +88,28 @@ def _lost(model: type[BackgroundRun]) -> list[Any]:
     try:
         alive = reported_alive(run.job_id for run in silent)
     except RedisError as error:
-        logger.warning("the queue does not answer (%s); %d silent runs wait for the next sweep", error, len(silent))
+        logger.warning(
+            "the job queue is not reachable (%s); %d runs without a heartbeat wait for the next pass",
+            error,
+            len(silent),
+        )
         return []
     return [run for run in silent if run.job_id not in alive]
 
 
 def _resolve_lost_run(run: BackgroundRun, now: datetime) -> dict[str, Any]:
-    """What becomes of a run whose worker has gone."""
+    """The columns of a lost run: cancelled, requeued or failed."""
     if run.cancel_requested:
         return {"status": Status.CANCELLED, "stage": "", "finished_at": now}
     if run.tries < run.attempts_allowed:
-        stage = "its worker was lost; it goes on with the next one"
+        stage = "worker lost; requeued"
         # Under another job: should its old worker come back to life, the run is no longer that one's.
         return {"status": Status.QUEUED, "job_id": uuid.uuid4(), "heartbeat_at": None, "stage": stage}
-    times = f"This has happened {run.tries} times. " if run.tries > 1 else ""
+    times = f"Attempts: {run.tries}. " if run.tries > 1 else ""
     step = getattr(run, "checkpoint_step", 0)
     sentence = (
-        f"Its worker has not answered for more than {settings.RUN_LOST_AFTER_SECONDS} seconds: it was stopped, or the "
-        f"machine was. {times}What it had reported until then is kept. "
-        + (f"It can be resumed from step {step}." if step else "Start it again.")
+        f"No heartbeat for {settings.RUN_LOST_AFTER_SECONDS} seconds: the worker or its machine was stopped. "
+        f"{times}Progress until then is kept. " + (f"Resume it from step {step}." if step else "Start it again.")
     )
     return {"status": Status.FAILED, "error": sentence, "stage": "", "finished_at": now}
 
@@ -116,7 +119,7 @@ def _notify(run: BackgroundRun) -> None:
 
 
 def requeue_missing_jobs() -> list[BackgroundRun]:
-    """Queues again what has been queued for a minute by its row and is not in the queue; returns those runs."""
+    """Queues runs again whose row is queued for a minute and whose job is missing from the queue; returns them."""
     again: list[BackgroundRun] = []
     old = timezone.now() - timedelta(seconds=_FORGOTTEN_AFTER_SECONDS)
     for model in run_models():

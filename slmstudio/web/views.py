@@ -34,33 +34,33 @@ def _error(request: HttpRequest, status: int, title: str, text: str) -> HttpResp
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """400."""
-    return _error(request, 400, "That request cannot be understood", "Nothing was changed. Go back and try again.")
+    return _error(request, 400, "Bad request", "Nothing was changed. Go back and try again.")
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """403, with the sentence of who may do it."""
-    return _error(request, 403, "You may not do that", str(exception) or "Your role does not allow it.")
+    """403, with the roles that are allowed."""
+    return _error(request, 403, "Not allowed", str(exception) or "Your role does not allow it.")
 
 
 def content_too_large(request: HttpRequest, most: str, *, files: bool) -> HttpResponse:
-    """413 for a body that is not taken; ``files``: where files are, which can be split."""
-    advice = "Split it and import the parts one after the other." if files else "Send it in several parts."
-    return _error(request, 413, "That is too large", f"At most {most} are taken here. {advice} Nothing was stored.")
+    """413 for a body that is too large; ``files``: an upload, which can be split."""
+    advice = "Split it and import the parts." if files else "Send it in several parts."
+    return _error(request, 413, "Upload too large", f"The limit is {most}. {advice} Nothing was stored.")
 
 
 def sign_in_first(request: HttpRequest, most: str) -> HttpResponse:
-    """413, in the REST interface 401, for a large body that comes without a sign-in."""
+    """413 (REST: 401) for a large body from a client that is not signed in."""
     if request.path.startswith("/api/"):
-        detail = f"A request without a token may have at most {most}. Send a token: Authorization: Bearer slm_..."
+        detail = f"Without a token, the limit is {most}. Send a token: Authorization: Bearer slm_..."
         return problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
-    text = f"Without a sign-in a request may have at most {most}. Sign in and send it again. Nothing was stored."
+    text = f"Without signing in, the limit is {most}. Sign in and send it again. Nothing was stored."
     return _error(request, 413, "Sign in first", text)
 
 
 def too_many_requests(
     request: HttpRequest, text: str, seconds: int, *, title: str = "Too many attempts"
 ) -> HttpResponse:
-    """429, with the seconds until it may be tried again."""
+    """429, with the seconds until the next attempt."""
     answer = _error(request, 429, title, text)
     answer["Retry-After"] = str(seconds)
     return answer
@@ -68,6 +68,4 @@ def too_many_requests(
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404."""
-    return _error(
-        request, 404, "There is nothing here", "It was removed, or it belongs to a project you are not a member of."
-    )
+    return _error(request, 404, "Page not found", "It was deleted or belongs to a project you are not a member of.")

@@ -1,4 +1,4 @@
-"""Which graphics cards a job gets: one card, or as many as it asks for, never one that another job holds.
+"""GPUs of a job: one, or as many as it asks for, never one that another job holds.
 
 A card belongs to the process that holds the lock of its file. The child of a job holds it too, so that a card is not
 given away before the last process on it has gone, whatever killed the others. A machine without cards is one device:
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import ngettext
 
 from slmstudio.database.retries import with_retries
 from slmstudio.runs.models import BackgroundRun
@@ -87,8 +88,8 @@ def reserve_gpus(
     folder.mkdir(parents=True, exist_ok=True)
     cards = _visible(machine.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
     if len(cards) < count and count > 1:
-        have = f"{len(cards)} graphics card{'' if len(cards) == 1 else 's'}"
-        raise NotEnoughGpus(f"This run asks for {count} graphics cards, and its worker on {machine.host} sees {have}.")
+        have = ngettext("%(count)d GPU", "%(count)d GPUs", len(cards)) % {"count": len(cards)}
+        raise NotEnoughGpus(f"This run needs {count} GPUs; its worker on {machine.host} has {have}.")
     while True:
         taken = _take(count, cards, folder)
         if taken is not None:

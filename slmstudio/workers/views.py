@@ -46,7 +46,7 @@ class WorkersPageAccess:
         project = project_of(run) if run is not None else None
         return self.all if project is None else project.pk in self.roles
 
-    def mends(self, run: BackgroundRun | None) -> bool:
+    def can_requeue(self, run: BackgroundRun | None) -> bool:
         """Whether this person may start its failed job again."""
         project = project_of(run) if run is not None else None
         if project is None or self.all:
@@ -81,7 +81,7 @@ class FailedRow:
     run: VisibleRun
     error: str
     ended: datetime | None
-    mends: bool
+    can_requeue: bool
 
 
 @require_safe
@@ -98,7 +98,7 @@ def workers(request: SignedInRequest) -> HttpResponse:
         context["workers"] = _worker_rows(found, viewer)
         context["failed"] = _failed_rows(failed_jobs(), viewer)
     except RedisError as error:
-        context["problem"] = f"The queue does not answer ({type(error).__name__}). Jobs wait until it does."
+        context["problem"] = f"The job queue is not reachable ({type(error).__name__}). Jobs wait until it does."
     context["absent"] = [queue for queue in context["queues"] if not queue.workers]
     context["failed_total"] = sum(queue.failed for queue in context["queues"])
     return render(request, "workers.html#live" if part else "workers.html", context)
@@ -125,7 +125,7 @@ def _failed_rows(jobs: list[FailedJob], viewer: WorkersPageAccess) -> list[Faile
         shown = viewer.reads(run)
         words = _named(run, viewer) if run is not None else VisibleRun(job.function or "a job")
         error = job.error if shown else "Only members of its project see why."
-        rows.append(FailedRow(job, words, error, job.ended, viewer.mends(run)))
+        rows.append(FailedRow(job, words, error, job.ended, viewer.can_requeue(run)))
     return rows
 
 
@@ -157,20 +157,20 @@ def manage_failed_job(request: SignedInRequest, queue: str, job_id: str) -> Http
         run = runs_of_failed([job]).get(job.id)
         if not viewer.reads(run):
             raise Http404
-        if not viewer.mends(run):
+        if not viewer.can_requeue(run):
             raise PermissionDenied("It takes an engineer or owner of its project to start a failed job again.")
         if request.POST.get("do") == "requeue":
             again = requeue_job(job, run, request.user)
-            messages.success(request, "It is in the queue again." if again else "Its run goes on or is over already.")
+            messages.success(request, "The job is queued again." if again else "The run is active or already finished.")
         elif request.POST.get("do") == "remove":
             discard_job(job)
-            messages.success(request, "The failed job is removed. The run it was for stays as it is.")
+            messages.success(request, "The failed job was removed. Its run is unchanged.")
         else:
             return HttpResponse("do is requeue or remove", status=400, content_type="text/plain")
     except JobNotFound:
-        messages.info(request, "That job is not among the failed ones any more.")
+        messages.info(request, "The job is no longer in the failed list.")
     except Refused as error:
         messages.error(request, str(error))
     except RedisError as error:
-        messages.error(request, f"The queue does not answer ({type(error).__name__}). Nothing was changed.")
+        messages.error(request, f"The job queue is not reachable ({type(error).__name__}). Nothing was changed.")
     return back

@@ -92,11 +92,11 @@ class QueueRetry(Retry):
                 if refusals > self._bears():
                     raise QueueFull(str(error)) from error
                 if refusals % _REFUSALS_A_LINE == 1:
-                    logger.warning("the queue takes no writes, its disk or its memory is full; waiting (%s)", error)
+                    logger.warning("the queue rejects writes (disk or memory full); waiting (%s)", error)
                 time.sleep(self._backoff.compute(min(refusals, 10)))
                 continue
             if refusals:
-                logger.info("the queue takes writes again")
+                logger.info("the queue accepts writes again")
             return answer
 
 

@@ -67,7 +67,7 @@ def test_a_job_for_several_cards_takes_all_of_them_or_none(tmp_path: Path) -> No
 
 
 def test_more_cards_than_there_are_is_a_sentence(tmp_path: Path) -> None:
-    said = pytest.raises(NotEnoughGpus, match=r"asks for 4 graphics cards, and its worker on .* sees 2 graphics cards")
+    said = pytest.raises(NotEnoughGpus, match=r"needs 4 GPUs; its worker on .* has 2 GPUs")
     with said, reserve_gpus(4, machine=machine(2), folder=tmp_path, wait=never):
         pass
 

@@ -253,7 +253,7 @@ def test_a_launcher_whose_process_was_killed_died_of_it_too(tmp_path: Path) -> N
     assert "ran out of memory" in ending.error
     ending = supervise(run, child(tmp_path, talk), on_event=lambda event: None, log=log)
     assert not ending.died
-    assert "ended with code 1" in ending.error
+    assert "exited with code 1" in ending.error
 
 
 REPORT = """\
@@ -303,7 +303,7 @@ def test_the_words_of_a_process_whose_events_nobody_hears_are_found_in_the_log(t
 def test_a_launcher_one_of_whose_processes_crashed_did_not_die(tmp_path: Path, words: str) -> None:
     ending = launched(tmp_path, words, 1)
     assert not ending.died
-    assert "ended with code 1" in ending.error
+    assert "exited with code 1" in ending.error
     assert ending.error.endswith("RuntimeError: NCCL error")
 
 
@@ -319,8 +319,8 @@ def test_the_last_words_of_a_long_log_are_found_at_its_end(tmp_path: Path) -> No
         file.truncate(8 << 30)  # sparse: it takes no room, and reading all of it would not fit
         file.seek(0, 2)
         file.write(b"\nValueError: no\n")
-    assert explain_exit(1, log) == "The process ended with code 1. Its last words: ValueError: no"
-    assert explain_exit(1, log, since=log.stat().st_size) == "The process ended with code 1."
+    assert explain_exit(1, log) == "The process exited with code 1. Last output: ValueError: no"
+    assert explain_exit(1, log, since=log.stat().st_size) == "The process exited with code 1."
 
 
 def test_events_wait_as_the_lines_they_came_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

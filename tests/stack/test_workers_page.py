@@ -110,8 +110,8 @@ def test_it_shows_a_worker_its_machine_and_its_memory(
         "12 s ago",
     ):
         assert words in text, words
-    assert "Nobody listens to <code>default</code>" in text
-    assert "Nobody listens to <code>gpu</code>" not in text
+    assert "No worker for queue <code>default</code>" in text
+    assert "No worker for queue <code>gpu</code>" not in text
 
 
 def test_what_a_worker_does_is_named_to_members_of_the_project_alone(
@@ -134,7 +134,7 @@ def test_waiting_jobs_are_counted_with_the_oldest_wait_and_the_missing_worker(pa
     job.enqueued_at = timezone.now() - timedelta(minutes=3)
     job.save()
     text = page("engineer")
-    assert "Nobody listens to <code>gpu</code>, and 2 jobs wait" in text
+    assert "<code>gpu</code>: 2 jobs waiting" in text
     assert "<code>manage.py rqworker gpu</code>" in text
     assert "3 min" in text
 
@@ -198,7 +198,7 @@ def test_without_the_queue_it_says_so(page: Callable[[str], str], monkeypatch: p
         raise RedisConnectionError
 
     monkeypatch.setattr(worker_views, "live_workers", away)
-    assert "The queue does not answer (ConnectionError)" in page("engineer")
+    assert "The job queue is not reachable (ConnectionError)" in page("engineer")
 
 
 def test_ten_thousand_jobs_and_fifty_workers_cost_a_few_round_trips(

@@ -71,7 +71,7 @@ def _why(code: int, words: str, model: Path) -> str:
     if code < 0:
         return "The converter was killed, most likely because the machine ran out of memory."
     last = next((line for line in reversed(words.splitlines()) if line.strip()), "")
-    return f"The converter ended with code {code}. Its last words: {last[-300:]}"
+    return f"The converter exited with code {code}. Last output: {last[-300:]}"
 
 
 def main(spec: GgufSpec, emitter: Emitter) -> None:

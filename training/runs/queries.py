@@ -30,7 +30,7 @@ def nobody_works(queue: str) -> str:
         if queue in active_queues():
             return ""
     except RedisError:
-        return "The queue does not answer. What is queued waits until it does."
+        return "The job queue is not reachable. What is queued waits until it does."
     return f"No worker listens to the queue {queue}, so runs wait. Start one with manage.py rqworker {queue}."
 
 

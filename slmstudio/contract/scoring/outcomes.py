@@ -1,4 +1,4 @@
-"""What a scored document is made of: outcomes, kinds of error, the score itself. ``scoring`` finds them."""
+"""The parts of a document's score: outcomes, error types, the score itself."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,30 +7,30 @@ from typing import Any
 from slmstudio.contract.schema.compiled import Problem
 
 ERROR_LABELS = {
-    "format": "not written as the schema asks",
-    "missing": "missing",
-    "extra": "given though gold says there is none",
-    "row": "a row split or merged",
-    "normalisation": "the same after looser normalisation",
-    "truncated": "only the beginning of it",
-    "currency": "in another currency",
-    "wrong_span": "the value of another field",
-    "near_miss": "one character off a value in the document",
-    "ocr_damaged": "gold itself is not in the document",
-    "hallucinated": "nowhere in the document",
-    "wrong_value": "another value",
-    "extra_key": "a name that the schema does not have",
-    "cut_off": "the output was cut off at its limit",
-    "no_output": "there was no output",
+    "format": "invalid format",
+    "missing": "false negative",
+    "extra": "false positive",
+    "row": "row split or merged",
+    "normalisation": "formatting difference",
+    "truncated": "truncated value",
+    "currency": "wrong currency",
+    "wrong_span": "value of another field",
+    "near_miss": "near miss",
+    "ocr_damaged": "gold not in document",
+    "hallucinated": "hallucinated",
+    "wrong_value": "wrong value",
+    "extra_key": "unknown field",
+    "cut_off": "output truncated at its limit",
+    "no_output": "no output",
 }
 
 
-#: stands for the field where an output has names that the schema does not have
+#: the pattern of outcomes for names that the schema does not have
 EXTRA_KEYS = "(extra keys)"
 
 
 class Outcome(StrEnum):
-    """What became of one field of one document."""
+    """The outcome of one field of one document."""
 
     CORRECT = "correct"
     WRONG = "wrong"

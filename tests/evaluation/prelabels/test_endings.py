@@ -78,7 +78,7 @@ def lose_its_worker(run: PrelabelRun) -> None:
 def test_a_run_goes_on_after_its_worker_has_gone_and_is_told_when_that_does_not_help(run: PrelabelRun) -> None:
     for _ in range(2):
         lose_its_worker(run)
-        assert (run.status, run.stage) == ("queued", "its worker was lost; it goes on with the next one")
+        assert (run.status, run.stage) == ("queued", "worker lost; requeued")
         assert told() == []
     lose_its_worker(run)
     assert "This has happened 3 times." in run.error

@@ -138,7 +138,7 @@ def test_a_lost_run_is_queued_again(world: World, queues: None) -> None:
     assert [one.pk for one in reap_lost_runs()] == [run.pk]
     run.refresh_from_db()
     assert (run.status, run.error, run.job_id == before) == (Status.QUEUED, "", False)
-    assert run.stage == "its worker was lost; it goes on with the next one"
+    assert run.stage == "worker lost; requeued"
 
 
 def test_a_worker_that_was_told_to_stop_has_lost_nothing(world: World) -> None:

@@ -252,7 +252,7 @@ def test_without_the_converter_it_says_how_to_get_it(tmp_path: Path) -> None:
         ("NotImplementedError: BPE pre-tokenizer was not recognized - update", "no tokenizer that reads text as"),
         ("ERROR: Model FooForCausalLM is not supported", "does not know the architecture LlamaForCausalLM"),
         ("OSError: [Errno 28] No space left on device", "The disk is full"),
-        ("Traceback\nValueError: odd", "Its last words: ValueError: odd"),
+        ("Traceback\nValueError: odd", "Last output: ValueError: odd"),
     ],
 )
 def test_a_conversion_that_fails_ends_in_a_sentence(

@@ -159,7 +159,7 @@ MORE_MEMORY = ": it can be resumed where more memory is free. Smaller settings t
         ),
         ("memory", "Not enough memory. Try a smaller batch_size.", MORE_MEMORY),
         ("", "The process was killed, most likely because the machine ran out of memory.", MORE_MEMORY),
-        ("", "The process ended with code 1.", ", and it can be resumed from there."),
+        ("", "The process exited with code 1.", ", and it can be resumed from there."),
         ("disk", "The disk is full.", ", and it can be resumed from there."),
     ],
 )
