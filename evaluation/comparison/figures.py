@@ -11,7 +11,8 @@ from evaluation.comparison.regressions import TITLES, measures
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs.model_under_test import how
 from evaluation.scores.failure_modes import mixed
-from evaluation.templatetags.evaluation import money, right_fields
+from evaluation.templatetags.evaluation import right_fields
+from evaluation.templatetags.gating import cash
 from labeling.models import Project, Split
 from slmstudio.runs.models import Status
 from slmstudio.templatetags.studio import memory, milliseconds
@@ -172,4 +173,4 @@ def _change(values: Sequence[Any]) -> str:
 
 
 def _money(value: float, currency: str) -> str:
-    return f"{money(value)} {currency}".strip()
+    return f"{cash(value)} {currency}".strip()

@@ -7,11 +7,9 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from evaluation.gates.display import bounds, in_unit, line_of, measured, threshold
+from evaluation.gates.display import bounds, line_of, measured, threshold
 from evaluation.scores.display import Pieces
 from slmstudio.templatetags.studio import percent
-
-__all__ = ["bounds", "in_unit", "interval", "measured", "threshold"]
 
 register = template.Library()
 
@@ -175,12 +173,6 @@ def p_value(value: float | None) -> str:
     if value is None:
         return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-@register.filter
-def money(value: float) -> str:
-    """An amount with as many digits as say something: "1,240", "3.10", "0.0042"."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 @register.filter

@@ -7,8 +7,6 @@ from django.db.models import QuerySet
 
 SIZE = 30
 MOST_COUNTED = 10_000
-# Every row that a search counts is read and compared.
-MOST_SEARCHED = 1_000
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from training.exports.child_specs import TrainerSpec
 from training.exports.source_text import Counts, accumulation, header, precision
 
 SCRIPT = "unsloth_train.py"
-NOT_VALIDATED = "not validated"
 _LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 

@@ -102,7 +102,6 @@ class Lengths:
     train_rows: int
     validation_rows: int
     needed: int
-    train_tokens: int
 
 
 def lengths_of(report: LengthReport) -> Lengths:
@@ -116,7 +115,6 @@ def lengths_of(report: LengthReport) -> Lengths:
         train_rows=len(train),
         validation_rows=len(totals) - len(train),
         needed=needed_length(report),
-        train_tokens=sum(train),
     )
 
 

@@ -161,10 +161,6 @@ class CompiledSchema:
         top = self._positions.get(str(split(pattern)[0]), position) if problem.path else 0
         return top, (*rows, position), problem.path
 
-    def misfits(self, part: Any, value: Any, most: int = 20) -> list[ValidationError]:
-        """Where a value breaks a part of this schema (one of the forms that a place may take), up to ``most``."""
-        return list(islice(self._validator.evolve(schema=part).iter_errors(value), most))
-
     def check(self, text: str | bytes) -> tuple[Any | None, list[Problem]]:
         """Parse and validate a text: the value (None where it is not JSON) and every problem."""
         try:

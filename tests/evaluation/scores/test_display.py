@@ -7,20 +7,18 @@ from typing import Any
 import pytest
 from django.utils.html import strip_tags
 
+from evaluation.gates.display import bounds, in_unit, threshold
 from evaluation.models import EvalRun
 from evaluation.scores import display as score_display
 from evaluation.scores.display import class_tables, field_rows, marks, text_of
 from evaluation.templatetags.evaluation import (
     bar,
-    bounds,
     change,
-    in_unit,
     interval,
     marked,
     number_line,
     of_field,
     right_fields,
-    threshold,
     without_interval,
 )
 
