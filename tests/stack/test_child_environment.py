@@ -79,7 +79,7 @@ def test_every_child_is_started_with_it(module: str, tmp_path: Path, monkeypatch
     starts = {
         "scans": lambda: found.Scanner(context)._ask({}),
         "arrow": lambda: next(found._told(tmp_path, lambda: False)),
-        "children": lambda: found.run_child("training.ml.verify", tmp_path / "spec", tmp_path / "log"),
+        "child_processes": lambda: found.run_child("training.ml.verify", tmp_path / "spec", tmp_path / "log"),
     }
     with pytest.raises(Started):
         starts[module.rpartition(".")[2]]()

@@ -57,8 +57,8 @@ def test_a_refused_write_is_tried_again_until_it_is_taken(words: str, caplog: py
     with caplog.at_level(logging.INFO, logger="slmstudio.workers.worker"):
         assert patient(float("inf")).call_with_retry(refusing(ResponseError(words), 20), lambda error: None) == 21
     said = [record.getMessage() for record in caplog.records]
-    assert [line.startswith("the queue takes no writes") for line in said] == [True, True, False]
-    assert said[-1] == "the queue takes writes again"
+    assert [line.startswith("the queue rejects writes") for line in said] == [True, True, False]
+    assert said[-1] == "the queue accepts writes again"
 
 
 def test_what_is_refused_too_often_is_a_lost_connection_to_rq() -> None:
@@ -133,7 +133,7 @@ def test_a_worker_that_starts_while_valkey_is_full_works_once_there_is_room(
         finally:
             later.join()
         assert connection.hexists(worker.key, "death")
-    assert "the queue takes no writes" in caplog.text
+    assert "the queue rejects writes" in caplog.text
 
 
 def test_a_worker_that_is_told_to_stop_does_not_wait_for_room(

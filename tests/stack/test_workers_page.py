@@ -152,7 +152,7 @@ def test_a_failed_job_shows_the_last_line_and_is_started_again(
     assert failed_import.job_id != before
     assert "ValueError" not in page("engineer")
     again = client(people, "engineer").post(address, {"do": "requeue"}, follow=True).content.decode()
-    assert "not among the failed ones" in again
+    assert "no longer in the failed list" in again
     assert len(django_rq.get_queue("imports").job_ids) == 1
 
 

@@ -81,7 +81,7 @@ def test_a_run_goes_on_after_its_worker_has_gone_and_is_told_when_that_does_not_
         assert (run.status, run.stage) == ("queued", "worker lost; requeued")
         assert told() == []
     lose_its_worker(run)
-    assert "This has happened 3 times." in run.error
+    assert "Attempts: 3." in run.error
     assert told() == [(1, "failed", 0)]
 
 

@@ -267,7 +267,7 @@ def test_what_is_made_again_by_a_worker_that_is_lost_is_what_it_was(made: ModelE
     assert [lost.pk for lost in reap_lost_runs()] == [made.pk]
     again.refresh_from_db()
     assert again.status == Status.DONE
-    assert again.error.startswith("Its worker has not answered")
+    assert again.error.startswith("No heartbeat")
     is_as_it_was(made)
 
 
