@@ -6,7 +6,10 @@
 
 import { isGroup, isLeaf, isRows, keyOf, parentOf, stepsOf } from "./nodes.js";
 
-/** Only a field of an object can be absent: rows are removed, and the parts of a map row are required. @param {Element} node */
+/**
+ * Only a field of an object can be absent: rows are removed, and the parts of a map row are required.
+ * @param {Element} node
+ */
 function isField(node) {
   const parent = parentOf(node);
   return parent?.dataset.node === "group" && parentOf(parent)?.dataset.node !== "map";
@@ -63,7 +66,11 @@ function unansweredNodes(form) {
   });
 }
 
-/** Marks every unanswered field as not in the document, as one step. @param {Form} form @returns {number} how many they were */
+/**
+ * Marks every unanswered field as not in the document, as one step.
+ * @param {Form} form
+ * @returns {number} how many they were
+ */
 export function markUnansweredAbsent(form) {
   const nodes = unansweredNodes(form);
   if (nodes.length) form.draft.checkpoint();

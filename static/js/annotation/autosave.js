@@ -51,7 +51,10 @@ export class Autosave {
   #firstEditAt = 0;
   /** @type {Promise<Result> | null} */
   #running = null;
-  /** The form as it was when a field was left during a save: sent next. @type {{ edits: number, content: Content } | null} */
+  /**
+   * The form as it was when a field was left during a save: sent next.
+   * @type {{ edits: number, content: Content } | null}
+   */
   #next = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;

@@ -1,6 +1,10 @@
 // Blocks of cells as spreadsheets put them on the clipboard: tabs between cells, quotes around those with tabs or lines.
 
-/** The rows of a block, or null for a text that is one value. Commas or semicolons separate cells where every line has as many of them. @param {string} text */
+/**
+ * The rows of a block, or null for a text that is one value. Commas or semicolons separate cells where every line has as
+ * many of them.
+ * @param {string} text
+ */
 export function readBlock(text) {
   const body = text.replace(/(\r?\n)+$/u, "");
   if (body.includes("\t")) return parse(body, "\t");

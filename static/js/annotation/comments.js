@@ -63,7 +63,10 @@ export class Comments {
     }
   }
 
-  /** Lists what a comment can be about: the document and its fields, of rows only the cell with the focus. @param {string | null} focused */
+  /**
+   * Lists what a comment can be about: the document and its fields, of rows only the cell with the focus.
+   * @param {string | null} focused
+   */
   #listFields(focused) {
     const options = [new Option("the document", "")];
     for (const leaf of this.form.root.querySelectorAll('[data-node="leaf"], [data-node="checks"]')) {

@@ -15,7 +15,11 @@ const TEXTS = ["text", "lines"];
 const WORDS = ["number", "date"];
 const RIGHT_TO_LEFT = /\p{Script=Arabic}|\p{Script=Hebrew}/u;
 
-/** How the typed text continues in the document, each continuation once: to the end of its column, of anything but a text to the next space. @param {string} text @param {string} typed @param {string} shape */
+/**
+ * How the typed text continues in the document, each continuation once: to the end of its column, of anything but a text
+ * to the next space.
+ * @param {string} text @param {string} typed @param {string} shape
+ */
 export function suggestions(text, typed, shape) {
   const words = typed.trim().split(/\s+/u);
   if (typed.trim().length < MIN_TYPED) return [];
@@ -41,7 +45,10 @@ function pieceAt(text, from, shape) {
   return line.trimStart() === line ? line.split(/\s{2,}|\t/u, 1)[0].trimEnd() : /^\s\S+(?:\s\S+)*/u.exec(line)?.[0] ?? "";
 }
 
-/** What follows a place: the next column or line, for anything but a text the next word. @param {string} text @param {number} end @param {string} shape */
+/**
+ * What follows a place: the next column or line, for anything but a text the next word.
+ * @param {string} text @param {number} end @param {string} shape
+ */
 export function nextPiece(text, end, shape) {
   const space = /^\s+/u.exec(text.slice(end, end + 400))?.[0];
   if (!space) return "";

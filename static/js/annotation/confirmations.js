@@ -10,7 +10,10 @@
 /** @typedef {Pick<Findings, "missing" | "doubts">} Checked what there is to confirm */
 
 export class Confirmations {
-  /** Confirmed values that the server has not checked yet, by path: the entry as JSON. @type {Map<string, { entry: string, isQuiet: boolean }>} */
+  /**
+   * Confirmed values that the server has not checked yet, by path: the entry as JSON.
+   * @type {Map<string, { entry: string, isQuiet: boolean }>}
+   */
   #pending = new Map();
 
   /**
@@ -91,7 +94,10 @@ export class Confirmations {
     return true;
   }
 
-  /** @param {Checked} checked @param {(path: string) => boolean} isCurrent whether a value is still the one that was checked */
+  /**
+   * @param {Checked} checked
+   * @param {(path: string) => boolean} isCurrent whether a value is still the one that was checked
+   */
   responded(checked, isCurrent) {
     for (const [path, { entry, isQuiet }] of this.#pending) {
       if (!isCurrent(path)) continue;

@@ -12,7 +12,11 @@ for (const dialog of /** @type {NodeListOf<HTMLDialogElement>} */ (document.quer
   });
 }
 
-/** Closes a dialog once its form was sent. @param {"skip" | "flag"} name @param {() => Promise<void>} send @returns {() => void} opens it */
+/**
+ * Closes a dialog once its form was sent.
+ * @param {"skip" | "flag"} name @param {() => Promise<void>} send
+ * @returns {() => void} opens it
+ */
 function formDialog(name, send) {
   const [dialog, error] = [$(`${name}-dialog`), $(`${name}-error`)];
   $(`${name}-form`).addEventListener("submit", async (event) => {
@@ -68,7 +72,10 @@ export function flagDialog(current, done) {
   };
 }
 
-/** Sets the width of the document, by pointer or arrow keys; kept in this browser. @param {HTMLElement} handle @param {HTMLElement} panes */
+/**
+ * Sets the width of the document, by pointer or arrow keys; kept in this browser.
+ * @param {HTMLElement} handle @param {HTMLElement} panes
+ */
 export function splitter(handle, panes) {
   /** @param {number} share in percent */
   const set = (share) => {

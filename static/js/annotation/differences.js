@@ -13,7 +13,10 @@ const isPair = (entry) => isContainer(entry) && Object.keys(entry).every((name) 
 /** @param {Entry} one @param {Entry} other */
 const isEqual = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
-/** The paths whose values differ; where rows or names of a map were added or removed, the path of the rows. @param {Entry} one @param {Entry} other @param {string} path @param {string[]} found */
+/**
+ * The paths whose values differ; where rows or names of a map were added or removed, the path of the rows.
+ * @param {Entry} one @param {Entry} other @param {string} path @param {string[]} found
+ */
 export function differingPaths(one, other, path = "", found = []) {
   if (one === other) return found;
   if (Array.isArray(one) && Array.isArray(other)) {
@@ -32,7 +35,11 @@ export function differingPaths(one, other, path = "", found = []) {
   return found;
 }
 
-/** The steps to the first difference; null where there is none. @param {Entry} one @param {Entry} other @param {Steps} steps @returns {Steps | null} */
+/**
+ * The steps to the first difference; null where there is none.
+ * @param {Entry} one @param {Entry} other @param {Steps} steps
+ * @returns {Steps | null}
+ */
 export function firstDifference(one, other, steps = []) {
   if (one === other) return null;
   if (!isContainer(one) || !isContainer(other) || Array.isArray(one) !== Array.isArray(other)) return isEqual(one, other) ? null : steps;
@@ -49,7 +56,11 @@ export const isWithin = (path, place) => place === "" || path === place || path.
 
 /** @typedef {Omit<Findings, "unanswered">} ShownFindings */
 
-/** New findings, but the earlier ones for paths that changed since. @param {ShownFindings} earlier @param {ShownFindings} fresh @param {string[]} changed @returns {ShownFindings} */
+/**
+ * New findings, but the earlier ones for paths that changed since.
+ * @param {ShownFindings} earlier @param {ShownFindings} fresh @param {string[]} changed
+ * @returns {ShownFindings}
+ */
 export function combineFindings(earlier, fresh, changed) {
   const isChanged = (/** @type {string} */ path) => changed.some((place) => isWithin(path, place));
   /** @param {"problems" | "warnings"} name */

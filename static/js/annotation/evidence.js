@@ -152,7 +152,10 @@ export class Evidence {
     return true;
   }
 
-  /** Text selected in the document fills the field that had the focus; several lines are kept for a grid. @param {string} words @param {number} start @param {number} end */
+  /**
+   * Text selected in the document fills the field that had the focus; several lines are kept for a grid.
+   * @param {string} words @param {number} start @param {number} end
+   */
   select(words, start, end) {
     const { node, path, form, draft } = this;
     if ($("form").hidden) return;

@@ -105,7 +105,10 @@ export class Exceptions {
     this.#go(event.target, event.shiftKey);
   }
 
-  /** Goes to the next field to review; after the last one to the submit button, before the first to the switch. @param {Element} from */
+  /**
+   * Goes to the next field to review; after the last one to the submit button, before the first to the switch.
+   * @param {Element} from
+   */
   #go(from, back = false) {
     const side = back ? Node.DOCUMENT_POSITION_PRECEDING : Node.DOCUMENT_POSITION_FOLLOWING;
     const isOther = (/** @type {Element} */ stop) => stop.closest("[data-node]") !== from.closest("[data-node]");

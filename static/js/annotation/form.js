@@ -20,7 +20,10 @@ import { find } from "../site/dom.js";
 const STATE_LABELS = { absent: "not filled", null: "not in the document", raw: "kept as JSON" };
 
 export class Form {
-  /** The node in which the user types. Messages about it, and what others change in it, wait until it is left. @type {Element | null} */
+  /**
+   * The node in which the user types. Messages about it, and what others change in it, wait until it is left.
+   * @type {Element | null}
+   */
   typing = null;
   /** A node that is not redrawn. @type {Element | null} */
   #spared = null;
@@ -163,7 +166,10 @@ export class Form {
     }
   }
 
-  /** Draws a row that was added, or removes one: filling a long grid again takes time. @param {Element} rows @param {number} index @param {Element | null} item */
+  /**
+   * Draws a row that was added, or removes one: filling a long grid again takes time.
+   * @param {Element} rows @param {number} index @param {Element | null} item
+   */
   #splice(rows, index, item) {
     const body = bodyOf(rows);
     if (item) body.insertBefore(item, body.children[index] ?? null);
@@ -186,7 +192,10 @@ export class Form {
     this.put(leaf, readLeaf(leaf));
   }
 
-  /** Puts an entry into a field: undefined empties it, null means "not in the document". @param {Element} node @param {Entry} entry */
+  /**
+   * Puts an entry into a field: undefined empties it, null means "not in the document".
+   * @param {Element} node @param {Entry} entry
+   */
   put(node, entry) {
     const steps = stepsOf(node);
     const isRow = typeof steps.at(-1) === "number";
@@ -280,7 +289,11 @@ export class Form {
 
   // -- paths --
 
-  /** The node of a path, or the nearest one above it; `exact` says which. @param {string} path @returns {{ node: Element, exact: boolean }} */
+  /**
+   * The node of a path, or the nearest one above it; `exact` says which.
+   * @param {string} path
+   * @returns {{ node: Element, exact: boolean }}
+   */
   find(path) {
     /** @type {[Element, string]} */
     let [node, here] = [this.root, ""];
@@ -292,7 +305,11 @@ export class Form {
     }
   }
 
-  /** The node below `node` on the way to a path, and its own path. @param {Element} node @param {string} here @param {string} path @returns {[Element, string] | null} */
+  /**
+   * The node below `node` on the way to a path, and its own path.
+   * @param {Element} node @param {string} here @param {string} path
+   * @returns {[Element, string] | null}
+   */
   #step(node, here, path) {
     if (isLeaf(node)) return null;
     const { node: kind } = node.dataset;
@@ -319,7 +336,10 @@ export class Form {
     return [...bodyOf(map).children].map((row) => childrenOf(row));
   }
 
-  /** The path of a node's value in the label. The name in a row of a map has a path of its own: "tags[0]". @param {Element} node */
+  /**
+   * The path of a node's value in the label. The name in a row of a map has a path of its own: "tags[0]".
+   * @param {Element} node
+   */
   pathOf(node) {
     let path = this.#paths.get(node);
     if (path === undefined) this.#paths.set(node, (path = this.#computePath(node)));
@@ -419,14 +439,21 @@ const itemRows = (item) => /** @type {Element} */ (rowsOf(item.parentElement));
 /** @param {Element} map */
 const nameLeaf = (map) => find(newItem(map), '[data-key="key"]');
 
-/** A name of a map as the label has it: where names are choices, the entry is the JSON text of one. @param {Element} map @param {Entry} entry */
+/**
+ * A name of a map as the label has it: where names are choices, the entry is the JSON text of one.
+ * @param {Element} map @param {Entry} entry
+ */
 export function nameOf(map, entry) {
   if (isRaw(entry)) return String(JSON.parse(entry.$json));
   const leaf = nameLeaf(map);
   return leaf.dataset.shape === "choice" && isChoice(leaf, entry) ? JSON.parse(String(entry)) : String(entry).trim();
 }
 
-/** The entry of a name; one that is not among the choices is kept as JSON. @param {Element} map @param {string} name @returns {Entry} */
+/**
+ * The entry of a name; one that is not among the choices is kept as JSON.
+ * @param {Element} map @param {string} name
+ * @returns {Entry}
+ */
 function entryOfName(map, name) {
   const leaf = nameLeaf(map);
   if (leaf.dataset.shape !== "choice") return name;

@@ -91,7 +91,10 @@ class RowSelection {
 /** @param {Cell} cell */
 const rowOf = (cell) => /** @type {Element} */ (cell.parentElement);
 
-/** The control that a key leads to, null to stay, undefined to leave the key to the browser. @param {KeyboardEvent & Targeted} event @param {Cell} cell @param {Form} form */
+/**
+ * The control that a key leads to, null to stay, undefined to leave the key to the browser.
+ * @param {KeyboardEvent & Targeted} event @param {Cell} cell @param {Form} form
+ */
 function targetOf(event, cell, form) {
   const row = rowOf(cell);
   const control = /** @type {FormControl} */ (event.target);
@@ -187,7 +190,10 @@ function entryOfLine(cells, columns) {
 
 // -- clipboard ----------------------------------------------------------------------------------------------------------
 
-/** Puts a block at a cell, to the right and below; missing rows are added. @param {Cell} cell @param {string[][]} block @param {Form} form */
+/**
+ * Puts a block at a cell, to the right and below; missing rows are added.
+ * @param {Cell} cell @param {string[][]} block @param {Form} form
+ */
 function pasteBlock(cell, block, form) {
   const rows = /** @type {Element} */ (rowsOf(cell));
   const [firstRow, firstColumn] = [indexOf(rowOf(cell)), cell.cellIndex];
@@ -210,7 +216,11 @@ function pasteBlock(cell, block, form) {
 const YES = ["yes", "true", "1", "x", "y"];
 const NO = ["no", "false", "0", "n"];
 
-/** A pasted text as an entry of a column; a text that is not a choice stays, and the validation rejects it. @param {Cell} column @param {string} text @returns {Entry} */
+/**
+ * A pasted text as an entry of a column; a text that is not a choice stays, and the validation rejects it.
+ * @param {Cell} column @param {string} text
+ * @returns {Entry}
+ */
 function entryOfText(column, text) {
   const { shape } = column.dataset;
   const plain = text.toLowerCase();
@@ -241,7 +251,10 @@ const LONG = 40; // rows from which those out of sight are not laid out
 /** Minimum width in px and share of the rest, by the class of a column. @type {Record<string, [number, number]>} */
 const WIDTHS = { number: [84, 0.7], date: [96, 0.7], choice: [110, 1], boolean: [84, 0.6], index: [36, 0], actions: [58, 0] };
 
-/** Gives the columns of a long grid fixed widths, so that each row can be laid out on its own. @param {Element} rows @param {number} count */
+/**
+ * Gives the columns of a long grid fixed widths, so that each row can be laid out on its own.
+ * @param {Element} rows @param {number} count
+ */
 export function layOutGrid(rows, count) {
   const grid = find(rows, "table");
   grid.classList.toggle("sf-grid-long", count > LONG);

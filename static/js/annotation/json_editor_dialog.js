@@ -4,7 +4,10 @@
 
 import { make } from "../site/dom.js";
 
-/** Opens the editor for a text; `done` gets the changed text. Does nothing while one is open. @param {{ url: string, title: string, text: string, done: (text: string) => void }} options */
+/**
+ * Opens the editor for a text; `done` gets the changed text. Does nothing while one is open.
+ * @param {{ url: string, title: string, text: string, done: (text: string) => void }} options
+ */
 export function editJson({ url, title, text, done }) {
   if (document.querySelector("dialog.editor-dialog[open]")) return;
   const dialog = make("dialog", { className: "editor-dialog" });
@@ -47,7 +50,10 @@ export function editJson({ url, title, text, done }) {
   dialog.showModal();
 }
 
-/** Buttons at JSON fields, and for any text area they name (data-editor-for="its id"). @param {HTMLElement} root @param {Form} form */
+/**
+ * Buttons at JSON fields, and for any text area they name (data-editor-for="its id").
+ * @param {HTMLElement} root @param {Form} form
+ */
 export function editorButtons(root, form) {
   const url = root.querySelector("[data-editor-url]")?.dataset.editorUrl ?? "";
   document.addEventListener("click", (event) => {

@@ -114,7 +114,10 @@ export class JsonView {
   }
 }
 
-/** The place in `after` for a place in `before`: in the nearest line with the same content, else the same offset. @param {number} place @param {string} before @param {string} after */
+/**
+ * The place in `after` for a place in `before`: in the nearest line with the same content, else the same offset.
+ * @param {number} place @param {string} before @param {string} after
+ */
 function movedPlace(place, before, after) {
   const row = before.slice(0, place).split("\n").length - 1;
   const line = before.split("\n")[row];

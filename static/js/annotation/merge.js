@@ -21,7 +21,10 @@ import { isRaw, own, table } from "./paths.js";
 
 const MAX_CELLS = 250_000; // of the table that matches rows; beyond it rows are matched by position
 
-/** For each row of a merged list the row it was before, null for a new one, so that the page keeps its elements. @type {WeakMap<Entry[], (number | null)[]>} */
+/**
+ * For each row of a merged list the row it was before, null for a new one, so that the page keeps its elements.
+ * @type {WeakMap<Entry[], (number | null)[]>}
+ */
 export const origins = new WeakMap();
 
 /** @param {Entry} one @param {Entry} other */
@@ -55,7 +58,10 @@ function mergeEntry(versions, steps, context) {
   return focus?.length && !isRaw(mine) && mine !== undefined ? hold(mine, context) : theirs;
 }
 
-/** A half-typed value stays. Theirs is taken if it is left unchanged, and a conflict otherwise. @param {Versions} versions @param {Steps} steps @param {Context} context */
+/**
+ * A half-typed value stays. Theirs is taken if it is left unchanged, and a conflict otherwise.
+ * @param {Versions} versions @param {Steps} steps @param {Context} context
+ */
 function mergeHalfTyped({ sent, mine, read, theirs }, steps, context) {
   if (isSame(read, theirs) || isSame(mine, theirs)) return mine;
   context.result.conflicts.push({ steps, theirs });
@@ -121,7 +127,10 @@ function mergeRows({ sent, mine, read, theirs, focus }, steps, context) {
   return rows;
 }
 
-/** What became of rows: the new position of each (null: removed), and the positions of rows added before each. @param {Entry[]} before @param {Entry[]} after */
+/**
+ * What became of rows: the new position of each (null: removed), and the positions of rows added before each.
+ * @param {Entry[]} before @param {Entry[]} after
+ */
 function rowEdits(before, after) {
   /** @type {(number | null)[]} */
   const kept = before.map(() => null);

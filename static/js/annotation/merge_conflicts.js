@@ -18,7 +18,11 @@ export class MergeConflicts {
     this.all = [];
   }
 
-  /** Adds the conflicts of a response. A conflict stays until the user changes the field after typing ended. @param {Pick<SaveResponse, "clashes" | "merged_with">} response @param {boolean} isFresh nothing was typed since the save */
+  /**
+   * Adds the conflicts of a response. A conflict stays until the user changes the field after typing ended.
+   * @param {Pick<SaveResponse, "clashes" | "merged_with">} response
+   * @param {boolean} isFresh nothing was typed since the save
+   */
   add(response, isFresh) {
     const added = response.clashes.map((conflict) => ({ ...conflict, by: response.merged_with, mine: null }));
     const paths = new Set(added.map((conflict) => conflict.path));

@@ -51,7 +51,10 @@ export class Navigation {
     window.addEventListener("popstate", () => this.#followHistory());
   }
 
-  /** Runs one action at a time: a second key press during the first would skip the next document. @param {() => Promise<void>} action */
+  /**
+   * Runs one action at a time: a second key press during the first would skip the next document.
+   * @param {() => Promise<void>} action
+   */
   #once(action) {
     this.#leaving ??= this.#withTypeAhead(action).finally(() => (this.#leaving = null));
     return this.#leaving;

@@ -34,7 +34,10 @@ export const isGroup = (node) => isKind(node, ["group", "tuple"]);
 /** The name of a node in its group. @param {Element} node */
 export const keyOf = (node) => node.dataset.key ?? "";
 
-/** Parts of nodes that are looked up again and again, as long as they are in the page. @type {WeakMap<Element, Record<string, Element>>} */
+/**
+ * Parts of nodes that are looked up again and again, as long as they are in the page.
+ * @type {WeakMap<Element, Record<string, Element>>}
+ */
 const cache = new WeakMap();
 
 /** @param {Element} node @param {string} name @param {() => Element} lookUp */
@@ -60,13 +63,20 @@ export const branchOf = (node) => cached(node, "branch", () => /** @type {Elemen
 /** The node of a row. @param {Element} item @returns {Element} */
 export const nodeOf = (item) => (item.matches(NODE) ? item : cached(item, "node", () => find(item, NODE)));
 
-/** The positions of rows, kept by the form: counting siblings for every path is slow in long grids. @type {WeakMap<Element, number>} */
+/**
+ * The positions of rows, kept by the form: counting siblings for every path is slow in long grids.
+ * @type {WeakMap<Element, number>}
+ */
 export const positions = new WeakMap();
 
 /** @param {Element} item */
 export const indexOf = (item) => positions.get(item) ?? [...(item.parentElement?.children ?? [])].indexOf(item);
 
-/** The steps to the entry of a node in the draft. The path of its value in the label is `Form.pathOf`. @param {Element} node @returns {Steps} */
+/**
+ * The steps to the entry of a node in the draft. The path of its value in the label is `Form.pathOf`.
+ * @param {Element} node
+ * @returns {Steps}
+ */
 export function stepsOf(node) {
   const parent = parentOf(node);
   if (!parent) return [];
@@ -100,7 +110,11 @@ export const controlsOf = (node) => [...node.querySelectorAll("[data-control]")]
 /** @type {Map<string, Choice[]> | null} */
 let lists = null;
 
-/** The choices of a long list, which is in the page once for all fields that use it. @param {Element} leaf @returns {Choice[]} */
+/**
+ * The choices of a long list, which is in the page once for all fields that use it.
+ * @param {Element} leaf
+ * @returns {Choice[]}
+ */
 export function choicesOf(leaf) {
   lists ??= new Map(Object.entries(JSON.parse(document.getElementById("form-choices")?.textContent ?? "{}")));
   return lists.get(leaf.dataset.choices ?? "") ?? [];
@@ -164,7 +178,11 @@ function grow(control) {
 /** A blank row. @param {Element} rows */
 export const newItem = (rows) => copyOf(/** @type {HTMLTemplateElement} */ (childOf(rows, "template[data-blank]")));
 
-/** Puts rows in the order of a merge: `from` has the earlier position of each, null for a new one. Rows that stay are never taken out of the page, as one may have the focus. @param {Element} rows @param {(number | null)[]} from */
+/**
+ * Puts rows in the order of a merge: `from` has the earlier position of each, null for a new one. Rows that stay are
+ * never taken out of the page, as one may have the focus.
+ * @param {Element} rows @param {(number | null)[]} from
+ */
 export function moveRows(rows, from) {
   const body = bodyOf(rows);
   const before = [...body.children];
@@ -194,7 +212,10 @@ export function focusColumn(item, column) {
   (controlOf(cell) ?? controlOf(item))?.focus();
 }
 
-/** Shows a value that a group or list cannot hold as JSON, with a button that replaces it. @param {Element} node @param {Entry} entry */
+/**
+ * Shows a value that a group or list cannot hold as JSON, with a button that replaces it.
+ * @param {Element} node @param {Entry} entry
+ */
 export function showRaw(node, entry) {
   const existing = childOf(node, ".sf-raw-note");
   if (!isRaw(entry)) {

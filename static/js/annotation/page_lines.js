@@ -5,7 +5,10 @@
 /** @typedef {(start: number, end: number) => string} Slice a part of the document's text, in characters */
 /** @typedef {{ words: string, start: number, end: number, lines: Line[] }} TextBlock */
 
-/** The left and right edge of the characters from start to end of a line, taking them to be equally wide. @param {Line} line @param {number} start @param {number} end */
+/**
+ * The left and right edge of the characters from start to end of a line, taking them to be equally wide.
+ * @param {Line} line @param {number} start @param {number} end
+ */
 export function edgesOf(line, start, end) {
   const [from, to, left, , right] = line;
   const width = (right - left) / Math.max(1, to - from);
@@ -68,7 +71,10 @@ function nearestFigure(line, slice, near) {
   return best;
 }
 
-/** What a drag from corner to corner selects: the words it covers within one line, else every line it touches. @param {Line[]} lines @param {Box} box @param {Slice} slice */
+/**
+ * What a drag from corner to corner selects: the words it covers within one line, else every line it touches.
+ * @param {Line[]} lines @param {Box} box @param {Slice} slice
+ */
 export function selectedText(lines, box, slice) {
   const touched = lines.filter(([, , left, top, right, bottom]) => left < box.right && right > box.left && top < box.bottom && bottom > box.top);
   if (!touched.length) return null;

@@ -192,7 +192,10 @@ export class PageView {
 
   // -- zoom and pages --
 
-  /** The point (x, y) stays where it is; without it the line at the top does. @param {number} zoom @param {number} [x] @param {number} [y] */
+  /**
+   * The point (x, y) stays where it is; without it the line at the top does.
+   * @param {number} zoom @param {number} [x] @param {number} [y]
+   */
   #setZoom(zoom, x, y) {
     const pane = this.scroll.getBoundingClientRect();
     const [atX, atY] = [(x ?? pane.left + pane.width / 2) - pane.left, (y ?? pane.top) - pane.top];
@@ -314,7 +317,11 @@ export class PageView {
     this.#drag = null;
   }
 
-  /** From where the pointer was pressed to where it is, in pixels of the page. @param {Drag} drag @param {HTMLElement} paper @param {PointerEvent} event @returns {Box} */
+  /**
+   * From where the pointer was pressed to where it is, in pixels of the page.
+   * @param {Drag} drag @param {HTMLElement} paper @param {PointerEvent} event
+   * @returns {Box}
+   */
   #boxOf(drag, paper, event) {
     const at = paper.getBoundingClientRect();
     const scale = this.#pages[indexOf(paper)].width / at.width;
@@ -354,7 +361,10 @@ export class PageView {
     run();
   }
 
-  /** Goes to the next line; with Shift the lines between are selected as well. @param {1 | -1} delta @param {boolean} extend */
+  /**
+   * Goes to the next line; with Shift the lines between are selected as well.
+   * @param {1 | -1} delta @param {boolean} extend
+   */
   #step(delta, extend) {
     const { index, from, to } = this.#cursor ?? { index: this.#current, from: -1, to: -1 };
     let [page, line] = [index, to + delta];

@@ -29,7 +29,10 @@ export function split(path) {
   return steps;
 }
 
-/** Values by name, without a prototype: a field may be called constructor. @type {<T>(values?: Record<string, T> | null) => ByPath<T>} */
+/**
+ * Values by name, without a prototype: a field may be called constructor.
+ * @type {<T>(values?: Record<string, T> | null) => ByPath<T>}
+ */
 export const table = (values) => Object.assign(Object.create(null), values);
 
 /** @type {<T>(values: Record<string, T>, name: string) => T | undefined} */
@@ -53,7 +56,11 @@ function child(entry, step) {
 /** @param {Entry} entry @param {Steps} steps */
 export const getIn = (entry, steps) => steps.reduce(child, entry);
 
-/** The entry with a value at the steps; undefined removes a name. Containers on the way are created. @param {Entry} entry @param {Steps} steps @param {Entry} value @returns {Entry} */
+/**
+ * The entry with a value at the steps; undefined removes a name. Containers on the way are created.
+ * @param {Entry} entry @param {Steps} steps @param {Entry} value
+ * @returns {Entry}
+ */
 export function setIn(entry, steps, value) {
   if (!steps.length) return value;
   const [step, ...rest] = steps;
@@ -71,7 +78,10 @@ export function setIn(entry, steps, value) {
   return group;
 }
 
-/** Moves values at rows from `from` on by `delta`; those of a removed row are dropped. @type {<T>(values: ByPath<T>, path: string, from: number, delta: 1 | -1) => ByPath<T>} */
+/**
+ * Moves values at rows from `from` on by `delta`; those of a removed row are dropped.
+ * @type {<T>(values: ByPath<T>, path: string, from: number, delta: 1 | -1) => ByPath<T>}
+ */
 export function shiftRows(values, path, from, delta) {
   const result = table(/** @type {typeof values} */ ({}));
   for (const [key, value] of Object.entries(values)) {

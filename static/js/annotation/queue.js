@@ -25,7 +25,10 @@ export class Queue {
   #reserved = null;
   #isReturning = false;
 
-  /** @param {HTMLElement} page @param {TimeTracker} timeTracker @param {(names: string) => void} showOthers gets the names of others with this document open */
+  /**
+   * @param {HTMLElement} page @param {TimeTracker} timeTracker
+   * @param {(names: string) => void} showOthers gets the names of others with this document open
+   */
   constructor(page, timeTracker, showOthers) {
     this.page = page;
     this.timeTracker = timeTracker;

@@ -42,7 +42,10 @@ export class SaveResponses {
   #read = undefined;
   /** A response about a value that is half-typed. @type {{ response: SaveResponse, edits: number } | null} */
   #waiting = null;
-  /** A merge that would have taken away the node with the focus. @type {Change & { edits: number, at: Element | null } | null} */
+  /**
+   * A merge that would have taken away the node with the focus.
+   * @type {Change & { edits: number, at: Element | null } | null}
+   */
   #held = null;
 
   /** @param {Options} options */
@@ -101,7 +104,11 @@ export class SaveResponses {
     return { ...this.validation.shown, evidence: this.draft.evidence, exceptions: this.exceptions.reasons };
   }
 
-  /** Takes values and evidence. @param {SaveResponse} response @param {Saved["sent"]} sent @param {string[]} changed @param {boolean} isFresh @returns {Conflict[]} with what was changed since it was sent */
+  /**
+   * Takes values and evidence.
+   * @param {SaveResponse} response @param {Saved["sent"]} sent @param {string[]} changed @param {boolean} isFresh
+   * @returns {Conflict[]} with what was changed since it was sent
+   */
   #takeValues(response, sent, changed, isFresh) {
     const { draft, jsonView } = this;
     /** @type {Conflict[]} */
@@ -140,7 +147,10 @@ export class SaveResponses {
     form.fill();
   }
 
-  /** How the server normalized the text of a field; undefined where it has not read it. @returns {(path: string) => string | undefined} */
+  /**
+   * How the server normalized the text of a field; undefined where it has not read it.
+   * @returns {(path: string) => string | undefined}
+   */
   normalized() {
     const changed = differingPaths(this.#read, this.draft.entry);
     return (path) => (changed.some((place) => isWithin(path, place)) ? undefined : this.validation.shown.shown[path]);
@@ -187,7 +197,10 @@ export class SaveResponses {
     this.afterPointer(() => current === this.current() && this.#show(combineFindings(this.#shown, waiting.response, []), waiting.response.exceptions));
   }
 
-  /** @param {ShownFindings} findings @param {ByPath<string[]> | null} reported exceptions of the response; null where it has none */
+  /**
+   * @param {ShownFindings} findings
+   * @param {ByPath<string[]> | null} reported exceptions of the response; null where it has none
+   */
   #show(findings, reported) {
     const { exceptions, validation, conflicts, status, evidence } = this;
     if (exceptions.reasons !== null && reported && findings.exceptions) exceptions.show(findings.exceptions);

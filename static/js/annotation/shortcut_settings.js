@@ -3,7 +3,10 @@
 import { capElements, chord, isModifier } from "./shortcuts.js";
 import { $, around, find, make } from "../site/dom.js";
 
-/** The button that waits for a chord, and what its row showed before. @type {{ button: HTMLElement, cell: Element, before: Node[] } | null} */
+/**
+ * The button that waits for a chord, and what its row showed before.
+ * @type {{ button: HTMLElement, cell: Element, before: Node[] } | null}
+ */
 let waiting = null;
 
 function drawCaps() {

@@ -146,7 +146,10 @@ export class Status {
     $("notice").hidden = false;
   }
 
-  /** Says what a save merged. @param {Pick<SaveResponse, "merged" | "merged_with" | "clashes">} response @param {(path: string) => string} titleOf */
+  /**
+   * Says what a save merged.
+   * @param {Pick<SaveResponse, "merged" | "merged_with" | "clashes">} response @param {(path: string) => string} titleOf
+   */
   noticeMerge({ merged, merged_with: who, clashes }, titleOf) {
     const names = (/** @type {string[]} */ paths) => [...new Set(paths.map(titleOf))].slice(0, 4).join(", ") || "the label";
     const parts = [];
@@ -173,7 +176,10 @@ export class Status {
     $("focus-facts").replaceChildren(this.#shortcut("row_add", "make rows of them"));
   }
 
-  /** The line below the form: what the field with the focus is for, its normalized value, its place. @param {Element | null} node @param {FieldFacts} [facts] */
+  /**
+   * The line below the form: what the field with the focus is for, its normalized value, its place.
+   * @param {Element | null} node @param {FieldFacts} [facts]
+   */
   showField(node, facts) {
     const [left, right] = [$("focus-words"), $("focus-facts")];
     left.replaceChildren();

@@ -19,7 +19,10 @@ export class TextView {
   /** @type {ReturnType<typeof setTimeout> | null} */
   #settling = null;
 
-  /** @param {HTMLElement} root @param {HTMLElement} scroll @param {{ selected: Selected, clicked: (path: string) => void }} callbacks */
+  /**
+   * @param {HTMLElement} root @param {HTMLElement} scroll
+   * @param {{ selected: Selected, clicked: (path: string) => void }} callbacks
+   */
   constructor(root, scroll, { selected, clicked }) {
     this.root = root;
     this.scroll = scroll;

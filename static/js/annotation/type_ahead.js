@@ -31,7 +31,11 @@ export class TypeAhead {
     this.#keys.push({ key, code, shiftKey });
   }
 
-  /** Presses the kept keys in what is open now, or drops them. @param {{ press: boolean }} options @returns {number} how many there were */
+  /**
+   * Presses the kept keys in what is open now, or drops them.
+   * @param {{ press: boolean }} options
+   * @returns {number} how many there were
+   */
   finish({ press: presses }) {
     const keys = this.#keys ?? [];
     this.#keys = null;
@@ -60,7 +64,10 @@ function type(element, key) {
   else if (key === "End") element.setSelectionRange(element.value.length, element.value.length);
 }
 
-/** Moves the focus as the browser does with Tab: of radio buttons to the checked one. @param {HTMLElement} from @param {boolean} back */
+/**
+ * Moves the focus as the browser does with Tab: of radio buttons to the checked one.
+ * @param {HTMLElement} from @param {boolean} back
+ */
 function tab(from, back) {
   const isRadio = (/** @type {HTMLElement} */ element) => element.matches("input") && element.type === "radio";
   const nameOf = (/** @type {HTMLElement} */ element) => /** @type {HTMLInputElement} */ (element).name;

@@ -65,7 +65,11 @@ export class UnsavedDrafts {
   }
 }
 
-/** Resolves to whether the draft is saved. Where the document was saved since, only a person can say which value is right. @param {UnsavedDraft} draft */
+/**
+ * Resolves to whether the draft is saved. Where the document was saved since, only a person can say which value is
+ * right.
+ * @param {UnsavedDraft} draft
+ */
 async function deliver({ key: _key, at: _at, name: _name, url, ...body }) {
   const state = /** @type {DocumentState | null} */ (await jsonOf(await request(`${url}state/`)));
   if (!state || state.version !== body.base_version || state.schema !== body.schema) return false;
@@ -74,7 +78,10 @@ async function deliver({ key: _key, at: _at, name: _name, url, ...body }) {
   return Boolean(response && !response.clashes.length);
 }
 
-/** The JSON of a response; null where the server rejects the request for good. Throws where it may succeed later. @param {Response} response */
+/**
+ * The JSON of a response; null where the server rejects the request for good. Throws where it may succeed later.
+ * @param {Response} response
+ */
 async function jsonOf(response) {
   if (response.redirected || response.status >= 500 || [403, 429].includes(response.status)) throw new Error(String(response.status));
   return response.ok ? response.json() : null;

@@ -162,7 +162,10 @@ export class Validation {
     return items;
   }
 
-  /** Lines that exist stay as they are: a screen reader hears what is new, and the focus does not move. @param {Map<Element, Message[]>} boxes */
+  /**
+   * Lines that exist stay as they are: a screen reader hears what is new, and the focus does not move.
+   * @param {Map<Element, Message[]>} boxes
+   */
   #draw(boxes) {
     for (const box of this.#lines.keys()) if (!boxes.has(box)) boxes.set(box, []);
     for (const [box, messages] of boxes) {
@@ -179,7 +182,10 @@ export class Validation {
     }
   }
 
-  /** The lines of a box by what they say, the most important first. @param {Element} box @param {Message[]} messages @param {Map<string, HTMLElement>} before */
+  /**
+   * The lines of a box by what they say, the most important first.
+   * @param {Element} box @param {Message[]} messages @param {Map<string, HTMLElement>} before
+   */
   #linesOf(box, messages, before) {
     const stay = [...before].filter(([, line]) => line.contains(document.activeElement) || line.dataset.about === this.#typingPath);
     const keys = new Set(stay.map(([key]) => key));
@@ -241,7 +247,10 @@ export class Validation {
   #controls({ tone, item }) {
     const { path, rule, conflict } = item;
     const { actions } = this;
-    /** After a key on a button of a message the focus returns to the field; the mouse never left it. @param {string} text @param {() => void} action */
+    /**
+     * After a key on a button of a message the focus returns to the field; the mouse never left it.
+     * @param {string} text @param {() => void} action
+     */
     const actionButton = (text, action) => {
       const control = button(text, () => {
         action();

@@ -12,7 +12,10 @@ function templateOf(node, number) {
   return templates[number] ?? templates[0];
 }
 
-/** Shows the form that an entry has; without a value the first one, or the one that is shown, is empty. @param {Form} form @param {Element} node @param {Entry} entry */
+/**
+ * Shows the form that an entry has; without a value the first one, or the one that is shown, is empty.
+ * @param {Form} form @param {Element} node @param {Entry} entry
+ */
 export function fillVariants(form, node, entry) {
   const value = isNamed(entry) ? entry : {};
   const chosen = Number(value.$form ?? node.dataset.form ?? 0);
@@ -42,7 +45,10 @@ function switchesOf(node) {
   return controls;
 }
 
-/** Chooses another form. Fields of the same kind in both forms keep their values. @param {Form} form @param {Element} node @param {number} number */
+/**
+ * Chooses another form. Fields of the same kind in both forms keep their values.
+ * @param {Form} form @param {Element} node @param {number} number
+ */
 export function switchForm(form, node, number) {
   const steps = stepsOf(node);
   const before = form.draft.get(steps);
@@ -56,7 +62,11 @@ export function switchForm(form, node, number) {
   form.changed();
 }
 
-/** The part of a value that another form can hold. @param {Entry} value @param {Element | null} old @param {Element} blank @returns {Entry} */
+/**
+ * The part of a value that another form can hold.
+ * @param {Entry} value @param {Element | null} old @param {Element} blank
+ * @returns {Entry}
+ */
 function keptValue(value, old, blank) {
   if (value === undefined || value === null || isRaw(value) || !old) return undefined;
   if (isLeaf(old) && isLeaf(blank)) {
@@ -83,7 +93,10 @@ function keptFields(value, old, blank) {
   return Object.keys(kept).length ? kept : undefined;
 }
 
-/** Puts what a value below a group implies: the form it is in, and the constants of the groups around it. @param {Form} form @param {Element | null} group */
+/**
+ * Puts what a value below a group implies: the form it is in, and the constants of the groups around it.
+ * @param {Form} form @param {Element | null} group
+ */
 export function putImplied(form, group) {
   for (let node = group; node; node = parentOf(node)) {
     if (node.dataset.node === "variants") {
@@ -97,7 +110,10 @@ export function putImplied(form, group) {
   }
 }
 
-/** Puts the values of fields with a single choice: of required ones, or of all. @param {Form} form @param {Element} group @param {boolean} all */
+/**
+ * Puts the values of fields with a single choice: of required ones, or of all.
+ * @param {Form} form @param {Element} group @param {boolean} all
+ */
 function putConstants(form, group, all) {
   for (const child of constantsOf(group)) {
     if (!all && !("required" in child.dataset)) continue;

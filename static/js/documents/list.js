@@ -21,7 +21,10 @@ function move(step) {
   next.scrollIntoView({ block: "nearest" });
 }
 
-/** Selects a row, or with `range` all rows from the last selected one. @param {number} index @param {boolean} on @param {boolean} range */
+/**
+ * Selects a row, or with `range` all rows from the last selected one.
+ * @param {number} index @param {boolean} on @param {boolean} range
+ */
 function select(index, on, range) {
   const all = boxes();
   if (!all[index]) return;

@@ -4,7 +4,9 @@ const form = document.querySelector("form#contract-form");
 
 if (form) {
   const state = () => new URLSearchParams(/** @type {[string, string][]} */ ([...new FormData(form)])).toString();
-  /** @type {string | null | undefined} undefined while the form is sent; null where the server rejected what the page shows */
+  /**
+   * @type {string | null | undefined} undefined while the form is sent; null where the server rejected what the page shows
+   */
   let saved = document.querySelector(".field-error, .alert-danger") ? null : state();
 
   form.addEventListener("submit", () => (saved = undefined));

@@ -129,7 +129,10 @@ for (const mark of marks) {
 
 // -- where an answer is in the text ---------------------------------------------------------------------------------
 
-/** The range between two places of the text, counted in characters; the browser counts UTF-16 units. @param {number} start @param {number} end */
+/**
+ * The range between two places of the text, counted in characters; the browser counts UTF-16 units.
+ * @param {number} start @param {number} end
+ */
 function rangeOf(start, end) {
   const walker = document.createTreeWalker(find(document, ".document-text"), NodeFilter.SHOW_TEXT);
   const range = document.createRange();

@@ -119,7 +119,10 @@ export function announce(text, tone = "danger") {
   setTimeout(() => alert.remove(), 8000);
 }
 
-/** Draws bars from data-width and data-left, in percent: the policy of the pages allows no inline style. @param {ParentNode} root */
+/**
+ * Draws bars from data-width and data-left, in percent: the policy of the pages allows no inline style.
+ * @param {ParentNode} root
+ */
 function drawBars(root) {
   for (const bar of root.querySelectorAll("[data-width]")) bar.style.width = `${bar.dataset.width}%`;
   for (const bar of root.querySelectorAll("[data-left]")) bar.style.left = `${bar.dataset.left}%`;

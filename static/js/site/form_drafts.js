@@ -47,7 +47,10 @@ function write(key, draft) {
   }
 }
 
-/** Forms that can lose input: those that send something, except one-button forms and those that opt out. @param {HTMLFormElement} form */
+/**
+ * Forms that can lose input: those that send something, except one-button forms and those that opt out.
+ * @param {HTMLFormElement} form
+ */
 const isKept = (form) =>
   !isLogin && form.matches("#main form[method=post]:not([data-forget])") && controlsOf(form).some((control) => control.type !== "hidden");
 
@@ -65,7 +68,10 @@ function valueOf(control) {
   return control.matches("select") && control.multiple ? [...control.selectedOptions].map((option) => option.value) : control.value;
 }
 
-/** The controls of a form with their keys and values. Names repeat, so a key is a name and its position. @param {HTMLFormElement} form */
+/**
+ * The controls of a form with their keys and values. Names repeat, so a key is a name and its position.
+ * @param {HTMLFormElement} form
+ */
 function entriesOf(form) {
   /** @type {Record<string, number>} */
   const seen = {};
@@ -97,7 +103,10 @@ function differs(form, values) {
   return entriesOf(form).some(({ key, value, control }) => control.type !== "hidden" && key in values && !isSame(values[key], value));
 }
 
-/** Fills the controls that are not in `filled` yet, and adds them to it. @param {HTMLFormElement} form @param {Draft["values"]} values @param {WeakSet<Control>} filled */
+/**
+ * Fills the controls that are not in `filled` yet, and adds them to it.
+ * @param {HTMLFormElement} form @param {Draft["values"]} values @param {WeakSet<Control>} filled
+ */
 function fill(form, values, filled) {
   for (const { key, value, control } of entriesOf(form)) {
     if (filled.has(control)) continue;

@@ -81,7 +81,11 @@ export function smoothed(values, weight = 0.9) {
   });
 }
 
-/** Adds new rows by step; a repeated step, as after a resumption, replaces the old row. @param {Row[]} rows @param {Row[]} fresh @returns {Row[]} */
+/**
+ * Adds new rows by step; a repeated step, as after a resumption, replaces the old row.
+ * @param {Row[]} rows @param {Row[]} fresh
+ * @returns {Row[]}
+ */
 export function merged(rows, fresh) {
   const last = rows.at(-1);
   if (!last || (fresh.length && fresh[0][0] > last[0])) return [...rows, ...fresh];
@@ -120,7 +124,11 @@ function swatch(series) {
   return svg;
 }
 
-/** Columns as uPlot takes them: a point that a series does not have is undefined, a missing value is null, a gap. @param {Series[]} series @param {Across} across @param {boolean} smooth @returns {[number[], ...Missable[][]]} */
+/**
+ * Columns as uPlot takes them: a point that a series does not have is undefined, a missing value is null, a gap.
+ * @param {Series[]} series @param {Across} across @param {boolean} smooth
+ * @returns {[number[], ...Missable[][]]}
+ */
 function columns(series, across, smooth) {
   const places = [...new Set(series.flatMap((one) => one.rows.map((row) => across.at(row, one))))].filter((x) => !isMissing(x));
   places.sort((a, b) => a - b);
@@ -141,7 +149,11 @@ function columns(series, across, smooth) {
   return [places, ...drawn];
 }
 
-/** With smoothing the raw curve stays, faint, behind the smooth one. @param {Series[]} series @param {boolean} smooth @returns {uPlot.Series[]} */
+/**
+ * With smoothing the raw curve stays, faint, behind the smooth one.
+ * @param {Series[]} series @param {boolean} smooth
+ * @returns {uPlot.Series[]}
+ */
 function linesOf(series, smooth) {
   return series.flatMap((one) => {
     const color = css(`--series-${one.tone}`);
@@ -263,7 +275,10 @@ export class Chart {
     this.box.replaceChildren(make("div", { className: "plot-empty", textContent: text }));
   }
 
-  /** The legend is made once for the same series, so that a click is not lost when a value under the pointer changes. @param {Series[]} series */
+  /**
+   * The legend is made once for the same series, so that a click is not lost when a value under the pointer changes.
+   * @param {Series[]} series
+   */
   #drawLegend(series) {
     const legend = JSON.stringify(series.map((one) => [idOf(one), one.tone]));
     if (legend !== this.#legend) {
@@ -288,7 +303,10 @@ export class Chart {
     return key;
   }
 
-  /** The values under the pointer, else the last ones. A series without a point there shows the one before. @param {number | null | undefined} index */
+  /**
+   * The values under the pointer, else the last ones. A series without a point there shows the one before.
+   * @param {number | null | undefined} index
+   */
   #drawValues(index) {
     const x = isMissing(index) ? null : this.#plot?.data[0][index] ?? null;
     const shown = new Map(this.#series.map((one) => [idOf(one), one]));
@@ -346,7 +364,10 @@ export class Chart {
   }
 }
 
-/** Draws again when the theme changes, and fits the charts to the width of `root`. @param {HTMLElement} root @param {() => void} drawAll @param {Chart[]} charts */
+/**
+ * Draws again when the theme changes, and fits the charts to the width of `root`.
+ * @param {HTMLElement} root @param {() => void} drawAll @param {Chart[]} charts
+ */
 export function redrawOnChange(root, drawAll, charts) {
   new MutationObserver(drawAll).observe(document.documentElement, { attributes: true, attributeFilter: ["data-bs-theme"] });
   new ResizeObserver(() => charts.forEach((chart) => chart.fit())).observe(root);
