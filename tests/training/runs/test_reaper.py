@@ -58,7 +58,7 @@ def test_a_run_that_lost_three_workers_fails_with_a_sentence(run: TrainingRun) -
     run.refresh_from_db()
     assert (run.status, run.stage, run.progress_done) == (Status.FAILED, "", 40)
     assert run.error.startswith("No heartbeat")
-    assert "happened 3 times" in run.error
+    assert "Attempts: 3." in run.error
     assert run.error.endswith("It can be resumed from step 35.")
     assert run.finished_at is not None
     assert reaper.reap_lost_runs() == []
