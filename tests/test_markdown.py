@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from slmstudio.markdown import code, escape_line, escape_lines, printable
+from slmstudio.web.markdown import code, escape_line, escape_lines, printable
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from evaluation.approvals.report import Account
-from slmstudio.markdown import render_markdown
+from slmstudio.web.markdown import render_markdown
 
 
 def report_markdown(account: Account, *, address: str, by: Any, at: datetime) -> str:

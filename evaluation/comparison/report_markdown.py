@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slmstudio.contract.scoring.scorer import ERROR_LABELS
-from slmstudio.markdown import render_markdown
+from slmstudio.web.markdown import render_markdown
 
 #: broken documents listed by name
 LISTED = 50

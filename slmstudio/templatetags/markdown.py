@@ -2,7 +2,7 @@
 
 from django import template
 
-from slmstudio.markdown import code, escape_line, escape_lines
+from slmstudio.web.markdown import code, escape_line, escape_lines
 
 register = template.Library()
 register.filter("md", escape_line)

@@ -14,7 +14,7 @@ from evaluation.models import Endpoint, EvalRun
 from evaluation.regression_suite.services import pin
 from labeling.models import Document
 from slmstudio.contract.json_text import loads
-from slmstudio.markdown import escape_line
+from slmstudio.web.markdown import escape_line
 from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
 
 JSON, MARKDOWN = "/p/invoices/evaluation/compare/comparison.json", "/p/invoices/evaluation/compare/comparison.md"
