@@ -95,6 +95,23 @@ def test_outcomes(name: str, output: Any, outcome: Outcome, error: str) -> None:
     assert error in ("", *ERROR_LABELS)
 
 
+@pytest.mark.parametrize(
+    ("output", "gold", "error"),
+    [
+        ("KL", "KLIA", "truncated"),  # half of it
+        ("KL", "KLIAX", "wrong_value"),
+        ("KLI", "KLIA 2, SEPANG", "truncated"),  # three letters
+        ("K", "KL", "truncated"),
+        ("", "KL", "wrong_value"),
+        ("LIA", "KLIA", "wrong_value"),  # an end is no beginning
+    ],
+)
+def test_what_counts_as_a_beginning(output: str, gold: str, error: str) -> None:
+    compiled = compile_schema(object_schema({"a": {"type": "string", "x-slm": {"evidence": "none"}}}))
+    score = score_document(compiled, text="nothing", gold={"a": gold}, raw=dumps({"a": output}))
+    assert score.fields[0].error == error
+
+
 def test_day_and_month_swapped() -> None:
     compiled = compile_schema(object_schema({"a": {"type": "string", "format": "date"}}))
     score = score_document(compiled, text="02/01/2026", gold={"a": "2026-01-02"}, raw='{"a":"2026-02-01"}')

@@ -287,6 +287,14 @@ def test_a_policy_of_one_look_proves_nothing_at_the_second() -> None:
     assert "this is look 2" in second.sentence
 
 
+def test_without_an_error_level_left_nothing_is_proven() -> None:
+    measured = {"schema": Measurement.rate(1000, 1000)}
+
+    assert judge_all(GatePolicy((SCHEMA,)), measured, 3)[0].status is Status.PASS
+    spent = judge_all(GatePolicy((SCHEMA,)), measured, 3, spent="nothing is left")[0]
+    assert (spent.status, spent.n) == (Status.NOT_PROVEN, 0)
+
+
 def test_ten_candidates_on_one_hold_out_pass_wrongly_at_most_one_time_in_twenty() -> None:
     """Models exactly at the threshold, tried one after another until one passes."""
     gate = Gate("schema", "schema_valid_rate", ">=", 0.9)

@@ -68,6 +68,39 @@ def test_an_edit_follows_its_row_where_one_row_went_and_another_came() -> None:
         assert merged.clashes == []
 
 
+def test_an_edit_follows_its_row_between_rows_that_stand_still() -> None:
+    first, gone, edited, last, new = ({"x": name} for name in ("first", "gone", "row", "last", "new"))
+    theirs = {"x": "row", "y": "theirs"}
+    merged = merge(
+        {"rows": [first, gone, edited, last]},
+        {"rows": [first, edited, new, last]},
+        {"rows": [first, gone, theirs, last]},
+    )
+    assert merged.value == {"rows": [first, theirs, new, last]}
+    assert merged.clashes == []
+
+
+def test_an_edit_follows_its_row_where_others_were_moved() -> None:
+    first, second, edited, last, new, other = (
+        {"x": name} for name in ("first", "second", "row", "last", "new", "other")
+    )
+    theirs = {"x": "row", "y": "theirs"}
+    mine = [second, new, first, edited, other]
+    merged = merge({"rows": [first, second, edited, last]}, {"rows": mine}, {"rows": [first, second, theirs, last]})
+    assert merged.value == {"rows": [second, new, first, theirs, other]}
+    assert merged.clashes == []
+
+
+def test_edits_in_place_stay_in_their_rows() -> None:
+    first, one, two, last = ({"x": name} for name in ("first", "one", "two", "last"))
+    mine = [first, {"x": "1"}, {"x": "2"}, last]
+    merged = merge({"rows": [first, one, two, last]}, {"rows": mine}, {"rows": [first, one, two, {"x": "theirs"}]})
+    assert merged.value == {"rows": [*mine[:3], {"x": "theirs"}]}
+    # A row that became like the one below it is still the row that it was.
+    merged = merge({"rows": [one, two]}, {"rows": [two, two]}, {"rows": [{**one, "y": "theirs"}, two]})
+    assert merged.value == {"rows": [{"x": "two", "y": "theirs"}, two]}
+
+
 def test_a_row_is_the_same_whatever_the_order_of_its_names() -> None:
     base = [{"name": letter, "amount": number, "of": {"a": 1, "b": 2}} for number, letter in enumerate("abc")]
     mine = [{"of": {"b": 2, "a": 1}, "amount": row["amount"], "name": row["name"]} for row in base[1:]]
