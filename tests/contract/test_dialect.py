@@ -31,9 +31,9 @@ UNIT = object_schema({"x": {"$ref": "#/$defs/all"}, "all": {}}, **{"$defs": {"al
 @pytest.mark.parametrize("schema", [NESTED, ZOD, REFERRED, OLDER, UNIT])
 def test_patterns_below_a_named_draft_take_linear_time(schema: dict[str, Any]) -> None:
     compiled = compile_schema(schema)
-    start = time.perf_counter()
+    start = time.process_time()
     assert compiled.validate({"x": {"a": HOSTILE}})
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert compiled.validate({"x": {"a": "aaa"}}) == []
 
 

@@ -97,9 +97,9 @@ def test_spans_are_stretches_of_the_document(value: str, text: str) -> None:
 
 def test_large_documents_take_bounded_time() -> None:
     text = "l1O0 12.50 01/02/2026 aaaa " * 40_000
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(find("aaaa", field(TEXT), text)) == 50
     assert not is_present("2020-01-01", field(DATE), text)
     assert not is_present(Decimal("99.99"), field(MONEY), text)
     assert not is_present("nowhere to be found at all", field(TEXT), text)
-    assert time.perf_counter() - start < 15
+    assert time.process_time() - start < 15

@@ -153,9 +153,9 @@ def test_a_refused_schema_has_no_grammar() -> None:
 
 def test_a_wide_schema_compiles_in_bounded_time() -> None:
     schema = object_schema({f"p{i}": {"type": "string"} for i in range(5000)})
-    start = time.perf_counter()
+    start = time.process_time()
     assert accepts(grammar(schema), '{"p4999":"x"}')
-    assert time.perf_counter() - start < 15
+    assert time.process_time() - start < 15
 
 
 def _bound(part: Any) -> int | None:

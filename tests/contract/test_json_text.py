@@ -83,10 +83,10 @@ def test_the_deepest_and_longest_that_are_accepted() -> None:
     ],
 )
 def test_hostile_texts_are_refused_in_bounded_time(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(JsonError):
         loads(text)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_a_text_that_is_too_long_is_refused_unread() -> None:

@@ -131,11 +131,11 @@ def test_a_row_of_nulls_alone_says_nothing() -> None:
 
 def test_many_rows_take_bounded_time() -> None:
     gold = [{"name": f"item {i}", "qty": i, "amount": i * 2} for i in range(200)]
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(_fields(gold, gold[::-1])) == 600
     many = [{"name": f"item {i}", "qty": i} for i in range(3000)]
     _fields(many, [{"name": "x", "qty": 1}] * 3000)
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30
 
 
 TEA, POT = {"name": "green tea", "qty": 1, "amount": 350}, {"name": "clay pot", "qty": 2, "amount": 899}

@@ -65,9 +65,9 @@ def test_hostile_values_take_bounded_time() -> None:
     )
     unique = one({"type": "array", "uniqueItems": True})
     catastrophic = one({"type": "string", "pattern": "^(a+)+$"})
-    start = time.perf_counter()
+    start = time.process_time()
     assert [problem.rule for problem in INVOICE.validate({"tags": deep})] == ["json"]
     assert len(wide.validate({f"q{i}": 1 for i in range(100_000)})) == MAX_PROBLEMS
     assert unique.validate({"a": [{"i": i} for i in range(100_000)]}) == []
     assert catastrophic.validate({"a": "a" * 1_000_000 + "b"})
-    assert time.perf_counter() - start < 15
+    assert time.process_time() - start < 15

@@ -119,7 +119,7 @@ def test_a_second_interrupt_does_not_wait() -> None:
     session.process.send_signal(signal.SIGINT)
     time.sleep(0.1)
     assert session.end(signal.SIGINT) == 0
-    assert time.monotonic() - began < 1.5  # three times patience and grace would be 4.5 s
+    assert time.monotonic() - began < 4  # three times patience and grace would be 4.5 s
     assert session.left() == []
 
 

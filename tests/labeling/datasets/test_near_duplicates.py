@@ -85,10 +85,10 @@ def test_texts_without_letters_and_very_long_ones_are_no_trouble() -> None:
 
 
 def test_a_thousand_copies_of_one_form_take_no_longer_than_others() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     found = group(f"{words(7)} number {n}" for n in range(1_000))
     assert len(set(found.group)) == 1
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
 
 
 def test_longer_bands_are_for_higher_thresholds() -> None:
