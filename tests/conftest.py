@@ -24,6 +24,7 @@ from slmstudio.stack import environment
 from slmstudio.stack.places import Paths
 
 if TYPE_CHECKING:
+    from tests.shared_rows import SharedRows
     from training.models import BaseModel
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,8 +45,8 @@ os.environ.pop("DATABASE_OWNER_URL", None)  # the test database is made, and own
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """A process for each core, four at most; none beside this one where they would share a queue that was given."""
-    return min(4, os.cpu_count() or 1) if "valkey" in _embedded else 0
+    """One more process than cores, as they wait for browsers and workers; none where they would share a queue."""
+    return min(4, (os.cpu_count() or 1) + 1) if "valkey" in _embedded else 0
 
 
 def pytest_unconfigure() -> None:
@@ -62,6 +63,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(LongestFirst(config))
     _ = settings.DATABASES
     if getattr(config.option, "numprocesses", None):
+        # One folder of models for all processes: converting a real one takes longer than most files of tests.
+        models = Path(_home.name) / "models"
+        models.mkdir()
+        os.environ["SLM_TEST_MODELS"] = str(models)
         # Processes that inherit it load the settings before this file has told them their own addresses.
         del os.environ["DJANGO_SETTINGS_MODULE"]
     # Hashing passwords well is slow on purpose; every test logs somebody in.
@@ -109,6 +114,19 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 
 
 @pytest.fixture(scope="session")
+def shared_rows(django_db_setup: None, django_db_blocker: Any, pytestconfig: pytest.Config) -> "Iterator[SharedRows]":
+    """Where fixtures offer rows to the tests that come after the one that asks for this first."""
+    from tests.shared_rows import SharedRows
+
+    rows = SharedRows(django_db_blocker)
+    pytestconfig.pluginmanager.register(rows)
+    yield rows
+    pytestconfig.pluginmanager.unregister(rows)
+    with django_db_blocker.unblock():
+        rows.drop()
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data that lies beside the repository on some machines; without it the test is skipped."""
     if not SHARED.is_dir():
@@ -123,6 +141,9 @@ def queues(servers: stack.Running | None) -> Iterator[None]:
     from django.conf import settings
 
     def empty() -> None:
+        if "valkey" in _embedded:
+            django_rq.get_connection("default").flushdb()
+            return
         for name in settings.RQ_QUEUES:
             queue = django_rq.get_queue(name)
             queue.empty()

@@ -4,6 +4,7 @@ Django's models are imported by the fixtures that use them, so that the tests of
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from django.test import Client
 
     from labeling.models import DatasetVersion, Project
+    from tests.shared_rows import SharedRows
     from training.models import BaseModel, LengthReport
 
 
@@ -27,9 +29,7 @@ def receipt(number: int) -> dict[str, Any]:
     return {"id": f"r{number}", "text": text, "gold": gold}
 
 
-@pytest.fixture
-def people(db: None) -> dict[str, Any]:
-    """A user for each role, and a stranger. The accounts of those who may run may have models fetched."""
+def _make_people() -> dict[str, Any]:
     from django.contrib.auth import get_user_model
     from django.contrib.auth.models import Group
 
@@ -42,9 +42,7 @@ def people(db: None) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture
-def project(people: dict[str, Any]) -> "Project":
-    """A project on receipts in which everybody but the stranger has the role of their name."""
+def _make_project(people: dict[str, Any]) -> "Project":
     from labeling.projects.services import create_project
     from slmstudio.access import Role
 
@@ -52,15 +50,51 @@ def project(people: dict[str, Any]) -> "Project":
     return create_project(owner=people["owner"], name="Receipts", slug="receipts", template="receipt", members=members)
 
 
-@pytest.fixture
-def dataset(project: "Project", people: dict[str, Any]) -> "DatasetVersion":
-    """Twenty receipts, frozen: training, validation and hold-out."""
+def _make_dataset(project: "Project", people: dict[str, Any]) -> "DatasetVersion":
     from labeling.datasets.freeze import freeze
     from labeling.imports.services import ParsedRow, import_rows
 
     parsed = (ParsedRow(number, receipt(number)) for number in range(1, 21))
     import_rows(project=project, rows=parsed, source="test", user=people["engineer"])
     return freeze(project=project, user=people["engineer"], validation_share=0.2)
+
+
+def _make_all(folder: Path) -> dict[str, Any]:
+    people = _make_people()
+    project = _make_project(people)
+    return {"people": people, "project": project, "dataset": _make_dataset(project, people)}
+
+
+@pytest.fixture
+def frozen_receipts(shared_rows: "SharedRows", db: None) -> dict[str, Any]:
+    """People, project and dataset as the tests before had them; empty where they are to be made."""
+    shared_rows.offer("frozen_receipts", _make_all)
+    return shared_rows.copy("frozen_receipts") or {}
+
+
+@pytest.fixture
+def people(request: pytest.FixtureRequest, db: None) -> dict[str, Any]:
+    """A user for each role, and a stranger. The accounts of those who may run may have models fetched."""
+    return _shared(request, "people") or _make_people()
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest, people: dict[str, Any]) -> "Project":
+    """A project on receipts in which everybody but the stranger has the role of their name."""
+    return _shared(request, "project") or _make_project(people)
+
+
+@pytest.fixture
+def dataset(frozen_receipts: dict[str, Any], project: "Project", people: dict[str, Any]) -> "DatasetVersion":
+    """Twenty receipts, frozen: training, validation and hold-out."""
+    return frozen_receipts.get("dataset") or _make_dataset(project, people)
+
+
+def _shared(request: pytest.FixtureRequest, name: str) -> Any:
+    """What tests with a dataset share; those without one have no dataset in the database either."""
+    if "frozen_receipts" not in request.fixturenames:
+        return None
+    return request.getfixturevalue("frozen_receipts").get(name)
 
 
 @pytest.fixture

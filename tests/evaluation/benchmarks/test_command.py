@@ -15,15 +15,10 @@ from evaluation.models import Benchmark, EvalRun
 from evaluation.runs import services as run_services
 from labeling.datasets import queries as dataset_queries
 from slmstudio.runs.models import Status
-from tests.evaluation.benchmark_desk import another_model, answered, wide_world
+from tests.evaluation.benchmark_desk import another_model, answered
 from tests.evaluation.factories import World, pretend, right
 
 Work = Callable[[EvalRun], object]
-
-
-@pytest.fixture
-def wide(db: None, tmp_path: Path) -> World:
-    return wide_world(tmp_path)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Which documents judge in a benchmark: labelled by people, never held out, unlike the examples, the same each time."""
 
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,13 +16,8 @@ from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.models import DatasetItem, Document, Split
 from slmstudio.errors import Refused
-from tests.evaluation.benchmark_desk import started, wide_world
+from tests.evaluation.benchmark_desk import started
 from tests.evaluation.factories import World
-
-
-@pytest.fixture
-def wide(db: None, tmp_path: Path) -> World:
-    return wide_world(tmp_path)
 
 
 def split_of(world: World, keys: list[int]) -> list[str]:

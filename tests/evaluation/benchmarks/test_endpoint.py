@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation import llama_server
-from tests.evaluation.benchmark_desk import MODES, started, wide_world
+from tests.evaluation.benchmark_desk import MODES, started
 from tests.evaluation.factories import World
 from tests.evaluation.fake_openai import Fake, error, says
 
@@ -30,11 +29,6 @@ from tests.evaluation.fake_openai import Fake, error, says
 def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
     monkeypatch.setattr(openai_client, "FIRST_PAUSE_SECONDS", 0.01)
-
-
-@pytest.fixture
-def wide(db: None, tmp_path: Path) -> World:
-    return wide_world(tmp_path)
 
 
 @pytest.fixture

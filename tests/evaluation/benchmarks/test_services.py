@@ -25,14 +25,9 @@ from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage import artifacts
-from tests.evaluation.benchmark_desk import MODES, another_model, answered, finished, started, wide_world
+from tests.evaluation.benchmark_desk import MODES, another_model, answered, finished, started
 from tests.evaluation.factories import World, broken, pretend, right
 from training.models import BaseModel
-
-
-@pytest.fixture
-def wide(db: None, tmp_path: Path) -> World:
-    return wide_world(tmp_path)
 
 
 def test_every_model_is_asked_in_every_mode_about_the_same_documents(wide: World, tmp_path: Path) -> None:

@@ -11,17 +11,12 @@ from pytest_django.asserts import assertContains, assertNotContains, assertRedir
 from evaluation.models import Benchmark
 from labeling.models import Contract
 from slmstudio.runs.models import Status
-from tests.evaluation.benchmark_desk import answered, finished, started, wide_world
+from tests.evaluation.benchmark_desk import answered, finished, started
 from tests.evaluation.factories import World, broken, pretend, right
 
 LIST, NEW, ONE = "/p/invoices/benchmark/", "/p/invoices/benchmark/new/", "/p/invoices/benchmark/1/"
 HTMX = {"HX-Request": "true"}
 ORDER = {"models": ["small-base"], "documents": 20, "modes": ["constrained", "free"]}
-
-
-@pytest.fixture
-def wide(db: None, tmp_path: Path) -> World:
-    return wide_world(tmp_path)
 
 
 @pytest.fixture
