@@ -7,6 +7,7 @@ REDIS_URL set, those servers are used.
 Spread over several processes (``-n auto --dist loadfile``), each has a home and servers of its own.
 """
 
+import gc
 import os
 import signal
 import subprocess
@@ -47,6 +48,12 @@ os.environ.pop("DATABASE_OWNER_URL", None)  # the test database is made, and own
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One more process than cores, as they wait for browsers and workers; none where they would share a queue."""
     return min(4, (os.cpu_count() or 1) + 1) if "valkey" in _embedded else 0
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the garbage collector need not look at it after every so many objects."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:
